@@ -1,0 +1,1 @@
+"""The edges: the only code that meets devices (MQTT) and people (HTTP, websocket)."""

@@ -1,0 +1,92 @@
+"""When a batch is full, and in which order its messages may be acknowledged. Pure: time comes in."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime
+from typing import NamedTuple
+
+
+class Delivery(NamedTuple):
+    """One message as the broker delivered it: `mid` is what to acknowledge, on that connection only."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    mid: int
+    received_at: datetime
+
+
+class Batch(NamedTuple):
+    """Deliveries of one connection (`generation`) that go on together."""
+
+    number: int
+    generation: int
+    deliveries: list[Delivery]
+
+
+class Batcher:
+    """Collects deliveries; a batch is full by count, by bytes or by age, whichever comes first."""
+
+    def __init__(self, *, max_messages: int, max_bytes: int, max_age_s: float) -> None:
+        if max_messages < 1 or max_bytes < 1 or max_age_s < 0:
+            raise ValueError("a batch holds at least one message and one byte, and its age is not negative")
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._max_age_s = max_age_s
+        self._number = 0
+        self._generation = 0
+        self._open: list[Delivery] = []
+        self._bytes = 0
+        self._since_s = 0.0
+
+    def start_generation(self, generation: int) -> None:
+        """A new connection: what the old one had delivered will be delivered again, so it is let go."""
+        self._generation = generation
+        self._open = []
+        self._bytes = 0
+
+    def add(self, delivery: Delivery, *, now_s: float) -> Batch | None:
+        """Take one delivery; returns the batch that it filled."""
+        if not self._open:
+            self._since_s = now_s
+        self._open.append(delivery)
+        self._bytes += len(delivery.payload)
+        if len(self._open) >= self._max_messages or self._bytes >= self._max_bytes:
+            return self._close()
+        return None
+
+    def due(self, *, now_s: float) -> Batch | None:
+        """The open batch when it is old enough."""
+        if self._open and now_s - self._since_s >= self._max_age_s:
+            return self._close()
+        return None
+
+    def _close(self) -> Batch:
+        self._number += 1
+        batch = Batch(self._number, self._generation, self._open)
+        self._open = []
+        self._bytes = 0
+        return batch
+
+
+class AckOrder:
+    """MQTT wants acknowledgements in the order of delivery; batches may be confirmed in any order."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Batch] = deque()
+        self._confirmed: set[int] = set()
+
+    def sent(self, batch: Batch) -> None:
+        """The batch is on its way; called in order of delivery."""
+        self._waiting.append(batch)
+
+    def confirmed(self, batch: Batch) -> list[Batch]:
+        """The batch is safe; returns the batches that may be acknowledged now, oldest first."""
+        self._confirmed.add(batch.number)
+        ready = []
+        while self._waiting and self._waiting[0].number in self._confirmed:
+            done = self._waiting.popleft()
+            self._confirmed.discard(done.number)
+            ready.append(done)
+        return ready

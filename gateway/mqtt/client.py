@@ -1,0 +1,276 @@
+"""The connection to the MQTT broker: the only file that knows paho.
+
+paho's own loop costs several system calls a message. Here its bytes go through a buffer, it is driven by
+its documented external-loop calls, and one read of the socket feeds it hundreds of messages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import eventlet
+import paho.mqtt.client as paho
+import structlog
+from eventlet.event import Event
+from eventlet.semaphore import Semaphore
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from services.config import Mqtt
+from services.errors import Unavailable
+
+log = structlog.get_logger(__name__)
+
+READ_BYTES = 262_144
+IDLE_WAIT_S = 1.0
+CONNECT_TIMEOUT_S = 10.0
+SUBSCRIBE_TIMEOUT_S = 10.0
+MAX_PACKETS_A_TURN = 200
+
+OnMessage = Callable[[str, bytes, int, int], None]
+"""Called with topic, payload, QoS and message id. Must not block and must not raise."""
+
+
+class BufferedSocket:
+    """What paho takes for its socket: reads from and writes to buffers, and never blocks.
+
+    `fill` and `flush` do the real, green input and output around it.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._incoming = b""
+        self._position = 0
+        self._closed_by_peer = False
+        self._outgoing = bytearray()
+        self._flushing = Semaphore()
+        sock.settimeout(IDLE_WAIT_S)
+
+    def fill(self) -> None:
+        """Wait up to `IDLE_WAIT_S` for bytes. Raises `OSError`."""
+        try:
+            data = self._sock.recv(READ_BYTES)
+        except TimeoutError:
+            return
+        self._closed_by_peer = not data
+        self._incoming = self._incoming[self._position :] + data
+        self._position = 0
+
+    def flush(self) -> None:
+        """Send what paho has written. Raises `OSError`."""
+        with self._flushing:
+            while self._outgoing:
+                data = bytes(self._outgoing)
+                self._outgoing.clear()
+                self._sock.settimeout(CONNECT_TIMEOUT_S)
+                try:
+                    self._sock.sendall(data)
+                finally:
+                    self._sock.settimeout(IDLE_WAIT_S)
+
+    def pending(self) -> int:
+        return len(self._incoming) - self._position
+
+    def recv(self, size: int) -> bytes:
+        start = self._position
+        data = self._incoming[start : start + size]
+        if not data and not self._closed_by_peer:
+            raise BlockingIOError
+        self._position = start + len(data)
+        return data
+
+    def send(self, data: bytes) -> int:
+        self._outgoing += data
+        return len(data)
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def fileno(self) -> int:
+        return int(self._sock.fileno())
+
+    def setblocking(self, _blocking: bool) -> None:
+        """paho wants a socket that does not block; this one never does."""
+
+
+class BufferedPaho(paho.Client):
+    """paho on a `BufferedSocket`."""
+
+    buffered: BufferedSocket
+
+    def _create_socket(self) -> Any:
+        self.buffered = BufferedSocket(super()._create_socket())
+        return self.buffered
+
+
+class Connection:
+    """One lane's connection: session kept by the broker, acknowledgements by hand, receipts out."""
+
+    def __init__(
+        self,
+        config: Mqtt,
+        *,
+        lane: str,
+        filters: Sequence[str],
+        receive_maximum: int,
+        on_message: OnMessage,
+        on_connected: Callable[[int], None],
+    ) -> None:
+        self._config = config
+        self._lane = lane
+        self._subscriptions = [(config.topic_prefix + name, SubscribeOptions(qos=1)) for name in filters]
+        self._receive_maximum = receive_maximum
+        self._on_message = on_message
+        self._on_connected = on_connected
+        self._receipts: dict[int, Event] = {}
+        self._client: BufferedPaho | None = None
+        self.generation = 0
+        self.last_useful_s = 0.0
+
+    def serve(self) -> None:
+        """Connect, subscribe and deliver until the connection breaks. Raises `Unavailable`."""
+        client = self._make_client()
+        try:
+            self._connect(client)
+            self._client = client
+            while True:
+                self._turn(client)
+        except OSError as error:
+            raise Unavailable(f"MQTT broker {self._config.host}:{self._config.port}: {error}") from error
+        finally:
+            self._client = None
+            self._fail_receipts()
+            with contextlib.suppress(OSError, AttributeError):  # the socket may be gone or never have been
+                client.buffered.close()
+
+    def ack(self, message_ids: Iterable[int], *, generation: int) -> None:
+        """Acknowledge in the given order; those of an earlier connection are void and let go."""
+        client = self._client
+        if client is None or generation != self.generation:
+            return
+        for message_id in message_ids:
+            client.ack(message_id, 1)
+        self._write(client)
+
+    def publish_all(self, messages: Sequence[tuple[str, bytes]], *, timeout_s: float = 10.0) -> None:
+        """Publish at QoS 1 and wait until the broker has them all. Raises `Unavailable`."""
+        client = self._client
+        if client is None:
+            raise Unavailable("the MQTT broker is not connected")
+        waiting = []
+        for topic, payload in messages:
+            info = client.publish(self._config.topic_prefix + topic, payload, qos=1)
+            self._receipts[info.mid] = event = Event()
+            waiting.append(event)
+        self._write(client)
+        with eventlet.Timeout(timeout_s, Unavailable("the MQTT broker did not take our messages in time")):
+            for event in waiting:
+                event.wait()
+
+    def _make_client(self) -> BufferedPaho:
+        client = BufferedPaho(
+            paho.CallbackAPIVersion.VERSION2,
+            client_id=f"{self._config.client_id}-{self._lane}",
+            protocol=paho.MQTTv5,
+            manual_ack=True,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(10_000)
+        if self._config.username:
+            client.username_pw_set(self._config.username, self._config.password)
+        if self._config.ca_file:
+            client.tls_set(ca_certs=self._config.ca_file)
+        client.on_message = self._deliver
+        client.on_publish = self._published
+        # Its being set keeps paho from writing packet by packet; we flush many at once.
+        client.on_socket_register_write = lambda *_: None
+        return client
+
+    def _connect(self, client: BufferedPaho) -> None:
+        answers: dict[str, Any] = {}
+        client.on_connect = lambda *args: answers.__setitem__("connect", args[3])
+        client.on_subscribe = lambda *args: answers.__setitem__("subscribe", args[3])
+        properties = Properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = self._config.session_expiry_s
+        properties.ReceiveMaximum = self._receive_maximum
+        self._client = None
+        self.generation += 1
+        self._on_connected(self.generation)
+        client.connect(
+            self._config.host,
+            self._config.port,
+            keepalive=self._config.keepalive_s,
+            clean_start=False,
+            properties=properties,
+        )
+        code = self._await(client, answers, "connect")
+        if code.is_failure:
+            raise Unavailable(f"the MQTT broker refused the connection: {code}")
+        # A session that was kept delivers at once, before the answer to the subscription.
+        self._client = client
+        client.subscribe(self._subscriptions)
+        refused = [str(code) for code in self._await(client, answers, "subscribe") if code.is_failure]
+        if refused:
+            raise Unavailable(f"the MQTT broker refused a subscription: {refused[0]}")
+        log.info("mqtt_connected", lane=self._lane, generation=self.generation)
+
+    def _await(self, client: BufferedPaho, answers: dict[str, Any], name: str) -> Any:
+        deadline = time.monotonic() + SUBSCRIBE_TIMEOUT_S
+        while name not in answers:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"the MQTT broker did not answer to {name}")
+            self._turn(client)
+        return answers[name]
+
+    def _turn(self, client: BufferedPaho) -> None:
+        """Read once, let paho work through it, write what it answers."""
+        self._write(client)
+        client.buffered.fill()
+        packets = 0
+        while client.buffered.pending():
+            self._checked(client.loop_read())
+            packets += 1
+            if packets % MAX_PACKETS_A_TURN == 0:
+                eventlet.sleep(0)  # senders, receipts and heartbeats take their turn too
+        if client.buffered._closed_by_peer:
+            raise Unavailable("the MQTT broker closed the connection")
+        self._checked(client.loop_misc())
+        self.last_useful_s = time.monotonic()
+
+    def _write(self, client: BufferedPaho) -> None:
+        try:
+            self._checked(client.loop_write())
+            client.buffered.flush()
+        except OSError as error:
+            raise Unavailable(f"MQTT: {error}") from error
+
+    def _checked(self, code: paho.MQTTErrorCode) -> None:
+        if code != paho.MQTT_ERR_SUCCESS:
+            raise Unavailable(f"MQTT: {paho.error_string(code)}")
+
+    def _deliver(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
+        # An exception here would end the delivery of everything else.
+        try:
+            try:
+                topic = message.topic
+            except UnicodeDecodeError:
+                topic = "invalid-utf8"
+            self._on_message(
+                topic.removeprefix(self._config.topic_prefix), message.payload, message.qos, message.mid
+            )
+        except Exception:
+            log.exception("mqtt_delivery_failed", lane=self._lane, mid=message.mid)
+
+    def _published(self, _client: Any, _userdata: Any, message_id: int, *_: Any) -> None:
+        event = self._receipts.pop(message_id, None)
+        if event is not None:
+            event.send(None)
+
+    def _fail_receipts(self) -> None:
+        for event in self._receipts.values():
+            event.send_exception(Unavailable("the MQTT connection broke"))
+        self._receipts.clear()

@@ -1,0 +1,258 @@
+"""A lane: from delivery by the broker to an event that RabbitMQ has confirmed, and only then the ack.
+
+connection -> batcher -> senders (decode, publish, wait for the confirm) -> acknowledgements in order
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import eventlet
+import msgspec
+import structlog
+from eventlet.queue import Queue
+
+from gateway.mqtt import payloads, topics
+from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
+from gateway.mqtt.client import Connection
+from gateway.mqtt.topics import FILTERS, Family
+from services import metrics
+from services.config import Config
+from services.errors import InvalidMessage, Unavailable
+from services.messages import (
+    DeviceAlert,
+    DeviceReading,
+    DeviceReadingBatch,
+    Fix,
+    FixBatch,
+    HealthReading,
+    HealthReadingBatch,
+    Receipt,
+    RejectedBatch,
+    RejectedMessage,
+    SensorReading,
+    SensorReadingBatch,
+)
+
+log = structlog.get_logger(__name__)
+
+PublishAll = Callable[[Sequence[tuple[str, msgspec.Struct]]], None]
+RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+# QoS 1 is bounded by the receive maximum; this bounds QoS 0: a full queue stops the reading of the socket.
+MAX_WAITING_BATCHES = 256
+
+_EVENTS: list[tuple[type, str, Callable[[list[Any]], msgspec.Struct]]] = [
+    (Fix, "guard_gps_received", lambda items: FixBatch(fixes=items)),
+    (DeviceReading, "device_telemetry_received", lambda items: DeviceReadingBatch(readings=items)),
+    (SensorReading, "sensor_data_received", lambda items: SensorReadingBatch(readings=items)),
+    (HealthReading, "system_health_received", lambda items: HealthReadingBatch(readings=items)),
+    (RejectedMessage, "message_rejected", lambda items: RejectedBatch(messages=items)),
+]
+
+
+class FreshKeys:
+    """Identities for messages that have none: a random part for the process, then a count."""
+
+    def __init__(self) -> None:
+        self._process = os.urandom(8)
+        self._count = itertools.count(1)
+
+    def __call__(self) -> bytes:
+        return self._process + next(self._count).to_bytes(8, "big")
+
+
+class Lane:
+    """`name` is `alert` (each message alone and at once) or `bulk` (in batches)."""
+
+    def __init__(self, config: Config, name: str) -> None:
+        gateway = config.gateway
+        alone = name == "alert"
+        self.name = name
+        self._limits = payloads.Limits(
+            max_payload_bytes=gateway.max_payload_bytes,
+            max_depth=gateway.max_depth,
+            max_clock_ahead_s=gateway.max_clock_ahead_s,
+            max_clock_age_s=gateway.max_clock_age_s,
+        )
+        self._max_age_s = gateway.batch_max_age_s
+        self._batcher = Batcher(
+            max_messages=1 if alone else gateway.batch_max_messages,
+            max_bytes=gateway.batch_max_bytes,
+            max_age_s=gateway.batch_max_age_s,
+        )
+        self._senders = gateway.batches_in_flight
+        self._outgoing: Queue = Queue(maxsize=MAX_WAITING_BATCHES)
+        self._order = AckOrder()
+        self._fresh_key = FreshKeys()
+        self._connected = metrics.mqtt_connected.labels(name)
+        self.connection = Connection(
+            config.mqtt,
+            lane=name,
+            filters=FILTERS[name],
+            receive_maximum=gateway.receive_maximum_alert if alone else gateway.receive_maximum_bulk,
+            on_message=self._take,
+            on_connected=self._batcher.start_generation,
+        )
+
+    def run(self, publish_all: PublishAll) -> None:
+        """Serve until stopped; a broken connection is made again with back-off."""
+        helpers = [eventlet.spawn(self._send_batches, publish_all) for _ in range(self._senders)]
+        helpers.append(eventlet.spawn(self._close_aged_batches))
+        try:
+            failures = 0
+            while True:
+                started_s = time.monotonic()
+                try:
+                    self.connection.serve()
+                except Unavailable as error:
+                    self._connected.set(0)
+                    failures = 1 if time.monotonic() - started_s > RETRY_S[-1] else failures + 1
+                    pause_s = RETRY_S[min(failures, len(RETRY_S)) - 1]
+                    log.warning("mqtt_disconnected", lane=self.name, error=str(error), again_in_s=pause_s)
+                    eventlet.sleep(pause_s)
+        finally:
+            for helper in helpers:
+                helper.kill()
+
+    def send_receipts(self, receipts: Sequence[Receipt]) -> None:
+        """Tell sources what became of their messages. Raises `Unavailable` unless the broker has them all."""
+        self.connection.publish_all([(f"receipt/{r.source_id}", _receipt_payload(r)) for r in receipts])
+
+    def _take(self, topic: str, payload: bytes, qos: int, message_id: int) -> None:
+        delivery = Delivery(topic, payload, qos, message_id, datetime.now(UTC))
+        batch = self._batcher.add(delivery, now_s=time.monotonic())
+        if batch is not None:
+            self._hand_over(batch)
+
+    def _close_aged_batches(self) -> None:
+        while True:
+            eventlet.sleep(max(self._max_age_s / 2, 0.001))
+            batch = self._batcher.due(now_s=time.monotonic())
+            if batch is not None:
+                self._hand_over(batch)
+
+    def _hand_over(self, batch: Batch) -> None:
+        self._order.sent(batch)
+        self._outgoing.put(batch)
+
+    def _send_batches(self, publish_all: PublishAll) -> None:
+        while True:
+            batch = self._outgoing.get()
+            # A batch of a connection that is gone: the broker delivers it again.
+            if batch.generation == self.connection.generation:
+                self._send(batch, publish_all)
+            self._acknowledge(batch)
+
+    def _send(self, batch: Batch, publish_all: PublishAll) -> None:
+        events = self._decode(batch)
+        for attempt in itertools.count():
+            try:
+                publish_all(events)
+            except Unavailable as error:
+                self._connected.set(0)
+                pause_s = RETRY_S[min(attempt, len(RETRY_S) - 1)]
+                log.warning("publish_failed", lane=self.name, error=str(error), again_in_s=pause_s)
+                eventlet.sleep(pause_s)
+            else:
+                self._connected.set(1)
+                self._count(batch)
+                return
+
+    def _acknowledge(self, batch: Batch) -> None:
+        for done in self._order.confirmed(batch):
+            mids = [delivery.mid for delivery in done.deliveries if delivery.qos]
+            try:
+                self.connection.ack(mids, generation=done.generation)
+            except Unavailable as error:
+                # The broker delivers them again on the next connection; their keys make that harmless.
+                log.warning("ack_failed", lane=self.name, error=str(error), messages=len(mids))
+
+    def _decode(self, batch: Batch) -> list[tuple[str, msgspec.Struct]]:
+        """The events that a batch becomes: one for each family, one for each alert."""
+        by_kind: dict[type, list[Any]] = {}
+        for delivery in batch.deliveries:
+            for message in self._decode_one(delivery):
+                by_kind.setdefault(type(message), []).append(message)
+        events: list[tuple[str, msgspec.Struct]] = [
+            ("device_alert_received", alert) for alert in by_kind.get(DeviceAlert, [])
+        ]
+        events += [(event, make(by_kind[kind])) for kind, event, make in _EVENTS if kind in by_kind]
+        return events
+
+    def _decode_one(self, delivery: Delivery) -> list[Any]:
+        topic = None
+        try:
+            topic = topics.parse(delivery.topic)
+            return [
+                payloads.decode(
+                    delivery.topic,
+                    topic,
+                    delivery.payload,
+                    received_at=delivery.received_at,
+                    limits=self._limits,
+                    fresh_key=self._fresh_key,
+                )
+            ]
+        except InvalidMessage as error:
+            return self._refuse(delivery, topic, error)
+        except Exception as error:
+            # A bug of ours must neither lose the message nor stop the lane.
+            log.exception("decode_failed", topic=delivery.topic)
+            return self._refuse(delivery, topic, InvalidMessage("internal_error", repr(error)))
+
+    def _refuse(self, delivery: Delivery, topic: topics.Topic | None, error: InvalidMessage) -> list[Any]:
+        metrics.mqtt_message_rejected.labels(topics.family_of(delivery.topic), error.reason).inc()
+        log.info("message_rejected", topic=delivery.topic, reason=error.reason, detail=error.detail)
+        source_id = topic.source_id if topic else None
+        key = payloads.rejected_key(delivery.topic, topic, delivery.payload, fresh_key=self._fresh_key)
+        messages: list[Any] = [
+            RejectedMessage(
+                key,
+                delivery.topic.replace("\0", ""),
+                delivery.payload,
+                error.reason,
+                error.detail,
+                delivery.received_at,
+                source_id,
+            )
+        ]
+        if topic is not None and topic.family is Family.ALERT and error.reason not in ("identity_mismatch",):
+            messages.append(
+                payloads.unreadable_alert(
+                    delivery.topic,
+                    topic,
+                    delivery.payload,
+                    error=error,
+                    received_at=delivery.received_at,
+                    key=key,
+                )
+            )
+        return messages
+
+    def _count(self, batch: Batch) -> None:
+        now = datetime.now(UTC)
+        oldest: dict[str, datetime] = {}
+        counts: Counter[tuple[str, int]] = Counter()
+        for delivery in batch.deliveries:
+            family = topics.family_of(delivery.topic)
+            counts[family, delivery.qos] += 1
+            oldest.setdefault(family, delivery.received_at)
+        for (family, qos), count in counts.items():
+            metrics.mqtt_message_processed.labels(family, str(qos)).inc(count)
+        for family, received_at in oldest.items():
+            metrics.mqtt_processing_duration.labels(family).observe((now - received_at).total_seconds())
+
+
+def _receipt_payload(receipt: Receipt) -> bytes:
+    body = {"msg_id": receipt.msg_id, "status": receipt.status, "at": receipt.at}
+    if receipt.alert_id is not None:
+        body["alert_id"] = receipt.alert_id
+    if receipt.by is not None:
+        body["by"] = receipt.by
+    return msgspec.json.encode(body)

@@ -1,0 +1,52 @@
+"""The MQTT gateway: two lanes of one service, each a process of its own.
+
+A panic never waits behind a thousand positions: the lanes share no connection, no queue and no process.
+"""
+
+from __future__ import annotations
+
+from gateway.mqtt.lane import Lane
+from services.bus import Publisher, Resource, event_handler, loop
+from services.messages import AlertEvent, StoredEvent
+
+SERVICE = "mqtt_gateway"
+
+
+class BulkLane:
+    """Telemetry, positions, sensors, health."""
+
+    name = SERVICE
+    events = Publisher()
+    lane = Resource(lambda config: Lane(config, "bulk"))
+
+    @loop
+    def run_bulk_lane(self) -> None:
+        self.lane.run(self.events.publish_all)
+
+    @event_handler("telemetry", "telemetry_stored", StoredEvent)
+    def send_telemetry_receipts(self, event: StoredEvent) -> None:
+        self.lane.send_receipts(event.receipts)
+
+    @event_handler("location", "positions_stored", StoredEvent)
+    def send_position_receipts(self, event: StoredEvent) -> None:
+        self.lane.send_receipts(event.receipts)
+
+
+class AlertLane:
+    """Alerts, each alone and at once."""
+
+    name = SERVICE
+    events = Publisher()
+    lane = Resource(lambda config: Lane(config, "alert"))
+
+    @loop
+    def run_alert_lane(self) -> None:
+        self.lane.run(self.events.publish_all)
+
+    @event_handler("alerts", "alert_raised", AlertEvent)
+    def send_raised_receipts(self, event: AlertEvent) -> None:
+        self.lane.send_receipts(event.receipts)
+
+    @event_handler("alerts", "alert_updated", AlertEvent)
+    def send_updated_receipts(self, event: AlertEvent) -> None:
+        self.lane.send_receipts(event.receipts)

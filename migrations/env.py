@@ -1,0 +1,28 @@
+"""Alembic's entry: connects as Vigil does and runs each migration in one transaction.
+
+`vigil migrate` is the command; `alembic` works too. Migrations are SQL by hand: autogenerate knows
+neither partitions nor PostGIS's own tables.
+"""
+
+from alembic import context
+from sqlalchemy import create_engine, text
+
+from services.config import load
+from services.providers import database_url
+
+# Two migrations at once would trip over each other; the second waits here.
+ADVISORY_LOCK = 0x5649_4749
+
+
+def run() -> None:
+    engine = create_engine(database_url(load().database.url), connect_args={"application_name": "vigil-migrate"})
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+        connection.commit()
+        context.configure(connection=connection, transaction_per_migration=True)
+        with context.begin_transaction():
+            context.run_migrations()
+    engine.dispose()
+
+
+run()

@@ -1,0 +1,96 @@
+"""Whose message it is: the registry decides, the payload only claims. And where the refused ones are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from services import metrics
+from services.errors import InvalidMessage
+from services.messages import Origin, RejectedMessage
+from services.registry import Source
+
+M = TypeVar("M")
+
+INSERT_REJECTED = text(
+    """
+    INSERT INTO rejected_message (message_key, topic, payload, reason, detail, received_at, source_id, tenant_id)
+    VALUES (:key, :topic, :payload, :reason, :detail, :received_at, :source_id, :tenant_id)
+    ON CONFLICT (message_key) DO NOTHING
+    """
+)
+
+
+def admit(origin: Origin, source: Source | None) -> Source:
+    """The registered source of a message. Raises `InvalidMessage` when it may not speak, or not for others."""
+    if source is None:
+        raise InvalidMessage(
+            "unknown_source", f"{origin.source_id} is not registered, and registration is closed"
+        )
+    if not source.enabled:
+        raise InvalidMessage("source_disabled", f"{origin.source_id} is disabled")
+    claimed = origin.claimed_tenant_id
+    if claimed is not None and str(claimed) != str(source.tenant_id):
+        raise InvalidMessage(
+            "identity_mismatch", f"{origin.source_id} claims client {claimed!r}, which it does not belong to"
+        )
+    return source
+
+
+def sort_out(
+    messages: Sequence[M], sources: Mapping[str, Source], *, origin_of: str = "origin"
+) -> tuple[list[tuple[M, Source]], list[RejectedMessage]]:
+    """Part messages into those that their sources may send, each once, and the refused."""
+    admitted: dict[bytes, tuple[M, Source]] = {}
+    refused: list[RejectedMessage] = []
+    for message in messages:
+        origin: Origin = getattr(message, origin_of)
+        source = sources.get(origin.source_id)
+        try:
+            admitted.setdefault(origin.key, (message, admit(origin, source)))
+        except InvalidMessage as error:
+            refused.append(rejected(origin, error, tenant_id=source.tenant_id if source else None))
+    return list(admitted.values()), refused
+
+
+def rejected(origin: Origin, error: InvalidMessage, *, tenant_id: int | None = None) -> RejectedMessage:
+    """The refused form of a message that was decoded already."""
+    return RejectedMessage(
+        origin.key,
+        origin.topic,
+        origin.raw.encode(),
+        error.reason,
+        error.detail,
+        origin.received_at,
+        origin.source_id,
+        tenant_id,
+    )
+
+
+def keep_rejected(connection: Connection, messages: Sequence[RejectedMessage]) -> int:
+    """Store refused messages, each once; returns how many were new."""
+    if not messages:
+        return 0
+    rows = [
+        {
+            "key": UUID(bytes=message.key),
+            "topic": message.topic,
+            "payload": message.payload,
+            "reason": message.reason,
+            "detail": message.detail.replace("\0", ""),
+            "received_at": message.received_at,
+            "source_id": message.source_id,
+            "tenant_id": message.tenant_id,
+        }
+        for message in messages
+    ]
+    return sum(connection.execute(INSERT_REJECTED, row).rowcount for row in rows)
+
+
+def count_rejected(messages: Sequence[RejectedMessage]) -> None:
+    """Count refusals made behind the gateway (the gateway counts its own)."""
+    for message in messages:
+        metrics.mqtt_message_rejected.labels(message.topic.split("/", 1)[0], message.reason).inc()

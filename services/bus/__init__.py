@@ -1,0 +1,30 @@
+"""The thin layer over Nameko: what the libraries lack for messages that must not be lost.
+
+The only package that names Nameko's classes. What a service shell may use:
+
+- `event_handler`, `rpc`, `timer`, `loop`, `http`, `upgrade`: what starts a method
+- `Publisher`, `RpcProxy`, `Resource`: what a method works with
+"""
+
+from services.bus.calling import RpcProxy, rpc
+from services.bus.consuming import event_handler
+from services.bus.publishing import Publisher
+from services.bus.running import Resource, loop, timer
+from services.bus.topology import DEAD_QUEUE, HEADER_HISTORY, HEADER_QUEUE, HEADER_REASON
+from services.bus.web import http, upgrade
+
+__all__ = [
+    "DEAD_QUEUE",
+    "HEADER_HISTORY",
+    "HEADER_QUEUE",
+    "HEADER_REASON",
+    "Publisher",
+    "Resource",
+    "RpcProxy",
+    "event_handler",
+    "http",
+    "loop",
+    "rpc",
+    "timer",
+    "upgrade",
+]

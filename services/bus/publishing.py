@@ -1,0 +1,226 @@
+"""Publishing that is safe one hop further, or says that it is not.
+
+Every message is persistent, mandatory and confirmed; several go out in one pipeline and are waited for
+together, under one hard deadline. A connection that missed it is closed: neither RabbitMQ's flow control nor
+a frozen broker can hold a caller for longer.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import amqp
+import eventlet
+import msgspec
+import structlog
+from eventlet.queue import LifoQueue
+from kombu import Connection
+from nameko.extensions import DependencyProvider, SharedExtension
+from nameko.messaging import HeaderEncoder
+
+from services.bus.topology import EVENT_CONTENT_TYPE, HEADER_TRACE, declare, event_exchange, shared_queues
+from services.config import Amqp, Config
+from services.errors import Unavailable
+
+log = structlog.get_logger(__name__)
+
+LINKS = 4
+PERSISTENT = 2
+BROKEN = (amqp.exceptions.AMQPError, OSError, ConnectionError)
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Letter(NamedTuple):
+    """One message for RabbitMQ, encoded already."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    headers: Mapping[str, Any]
+    content_type: str = EVENT_CONTENT_TYPE
+    mandatory: bool = True
+    message_id: str = ""
+
+
+def connect(config: Amqp, *, heartbeat_s: int = 0) -> Connection:
+    """A kombu connection that gives up connecting after five seconds."""
+    return Connection(config.uri, connect_timeout=5, heartbeat=heartbeat_s)
+
+
+class Link:
+    """One connection and confirming channel; used by one green thread at a time."""
+
+    def __init__(self, config: Amqp) -> None:
+        self._connection = connect(config)
+        self._connection.ensure_connection(max_retries=1, timeout=5)
+        self._channel = self._connection.channel()
+        self._channel.confirm_select()
+        self._waiting: set[int] = set()
+        self._refused: list[str] = []
+        self._sent = 0
+        self._channel.events["basic_ack"].add(self._on_ack)
+        self._channel.events["basic_nack"].add(self._on_nack)
+        self._channel.events["basic_return"].add(self._on_return)
+
+    def send(self, letters: Sequence[Letter]) -> list[str]:
+        """Publish all, wait for all confirms; returns why any was refused. Raises one of `BROKEN`."""
+        self._refused = []
+        for letter in letters:
+            self._sent += 1
+            self._waiting.add(self._sent)
+            message = self._channel.prepare_message(
+                letter.body,
+                content_type=letter.content_type,
+                content_encoding="binary",
+                headers=dict(letter.headers),
+                properties={"delivery_mode": PERSISTENT, "message_id": letter.message_id or uuid.uuid4().hex},
+            )
+            self._channel.basic_publish(
+                message, exchange=letter.exchange, routing_key=letter.routing_key, mandatory=letter.mandatory
+            )
+        while self._waiting:
+            self._connection.drain_events()
+        return self._refused
+
+    def abort(self) -> None:
+        """Close the socket without asking anybody: nobody may be there to answer."""
+        self._connection.collapse()
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        self._settle(tag, multiple)
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        self._refused.append("a queue is full")
+        self._settle(tag, multiple)
+
+    def _on_return(self, _error: Exception, exchange: str, routing_key: str, _message: Any) -> None:
+        self._refused.append(
+            f"no queue takes {routing_key!r} from {exchange or 'the default exchange'!r} yet"
+        )
+
+    def _settle(self, tag: int, multiple: bool) -> None:
+        self._waiting -= {t for t in self._waiting if t <= tag} if multiple else {tag}
+
+
+class Outlet:
+    """A few links, made when needed, shared by the green threads of a process."""
+
+    def __init__(self, config: Amqp, *, links: int = LINKS) -> None:
+        self._config = config
+        self._idle: LifoQueue = LifoQueue()
+        for _ in range(links):
+            self._idle.put(None)
+
+    def send(self, letters: Sequence[Letter]) -> None:
+        """Raises `Unavailable` unless RabbitMQ confirmed every letter and had a queue for it.
+
+        After a failure any of the letters may be in its queue all the same: senders send again, and
+        receivers know a message by its key.
+        """
+        if not letters:
+            return
+        deadline = eventlet.Timeout(
+            self._config.publish_deadline_s,
+            Unavailable(f"RabbitMQ did not confirm within {self._config.publish_deadline_s:g} s"),
+        )
+        try:
+            with self._link() as link:
+                refused = link.send(letters)
+        except BROKEN as error:
+            raise Unavailable(f"RabbitMQ: {error or type(error).__name__}") from error
+        finally:
+            deadline.cancel()
+        if refused:
+            raise Unavailable(f"RabbitMQ did not take the message: {refused[0]}")
+
+    def declare(self, queues: Sequence[Any]) -> None:
+        """Declare queues. Raises `Unavailable`."""
+        try:
+            with connect(self._config) as connection:
+                declare(connection, queues)
+        except BROKEN as error:
+            raise Unavailable(f"RabbitMQ: {error}") from error
+
+    def close(self) -> None:
+        while not self._idle.empty():
+            link = self._idle.get()
+            if link is not None:
+                link.abort()
+
+    @contextmanager
+    def _link(self) -> Iterator[Link]:
+        link = self._idle.get()
+        try:
+            link = link or Link(self._config)
+            yield link
+        except BaseException:
+            # Unconfirmed letters are still out on it, so its bookkeeping is of no more use.
+            if link is not None:
+                link.abort()
+            link = None
+            raise
+        finally:
+            self._idle.put(link)
+
+
+class SharedOutlet(SharedExtension):
+    """The process's outlet; the shared queues exist before anything is published through it."""
+
+    def setup(self) -> None:
+        config: Config = self.container.config["vigil"]
+        self.outlet = Outlet(config.amqp)
+        self._declare(config.amqp)
+
+    def stop(self) -> None:
+        self.outlet.close()
+
+    def _declare(self, config: Amqp) -> None:
+        self.outlet.declare(shared_queues(config))
+        with connect(config) as connection, connection.channel() as channel:
+            event_exchange(self.container.service_name)(channel).declare()
+
+
+class Events:
+    """What a service method publishes with; carries the worker's trace id on."""
+
+    def __init__(
+        self, outlet: Outlet, service: str, headers: Mapping[str, Any], optional: frozenset[str]
+    ) -> None:
+        self._outlet = outlet
+        self._exchange = f"{service}.events"
+        self._headers = headers
+        self._optional = optional
+
+    def publish(self, event_type: str, body: msgspec.Struct) -> None:
+        """One event. Raises `Unavailable` unless it is safe in every queue that wants it."""
+        self.publish_all([(event_type, body)])
+
+    def publish_all(self, events: Sequence[tuple[str, msgspec.Struct]]) -> None:
+        """Several events in one pipeline, confirmed together. Raises `Unavailable`."""
+        headers = {HEADER_TRACE: uuid.uuid4().hex, **self._headers, "x-vigil-at": time.time()}
+        self._outlet.send(
+            [
+                Letter(
+                    self._exchange, kind, _encoder.encode(body), headers, mandatory=kind not in self._optional
+                )
+                for kind, body in events
+            ]
+        )
+
+
+class Publisher(DependencyProvider, HeaderEncoder):
+    """Injects `Events`. `optional` names event types that may have no listener at all."""
+
+    shared = SharedOutlet()
+
+    def __init__(self, *, optional: Sequence[str] = ()) -> None:
+        self._optional = frozenset(optional)
+
+    def get_dependency(self, worker_ctx: Any) -> Events:
+        headers = self.get_message_headers(worker_ctx)
+        return Events(self.shared.outlet, self.container.service_name, headers, self._optional)

@@ -1,0 +1,98 @@
+"""Names and arguments of exchanges and queues, and their declaration.
+
+    <service>.events (topic) --event type--> evt-<service>-<event>--<consumer>.<handler>   (quorum)
+    vigil.delay.<n>s (fanout) -> vigil.delay.<n>s (quorum, TTL n) --expired--> back to the handler's queue
+    vigil.dead (fanout) -> vigil.dead (quorum): given up on, kept until somebody decides
+
+A queue's arguments are fixed once it exists; changing them here needs a new queue name or a migration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from kombu import Connection, Exchange, Queue
+
+from services.config import Amqp
+
+DEAD_EXCHANGE = DEAD_QUEUE = "vigil.dead"
+HEADER_QUEUE = "x-vigil-queue"
+HEADER_REASON = "x-vigil-reason"
+HEADER_HISTORY = "x-vigil-history"
+HEADER_TRACE = "nameko.trace_id"
+EVENT_CONTENT_TYPE = "application/vnd.vigil.event+msgpack"
+
+# A dead letter is looked at many times; looking must never throw it away.
+DEAD_DELIVERY_LIMIT = 1_000_000
+
+
+def event_exchange(service: str) -> Exchange:
+    return Exchange(f"{service}.events", type="topic", durable=True)
+
+
+def event_queue_name(source: str, event_type: str, consumer: str, handler: str) -> str:
+    return f"evt-{source}-{event_type}--{consumer}.{handler}"
+
+
+def event_queue(source: str, event_type: str, consumer: str, handler: str, *, amqp: Amqp) -> Queue:
+    """A handler's queue: replicated, bounded (a full one refuses the publisher), poison goes to the dead."""
+    return Queue(
+        event_queue_name(source, event_type, consumer, handler),
+        exchange=event_exchange(source),
+        routing_key=event_type,
+        durable=True,
+        queue_arguments=_quorum(
+            {
+                "x-delivery-limit": amqp.delivery_limit,
+                "x-dead-letter-exchange": DEAD_EXCHANGE,
+                "x-dead-letter-strategy": "at-least-once",
+                "x-max-length-bytes": amqp.queue_max_bytes,
+            }
+        ),
+    )
+
+
+def delay_name(delay_s: int) -> str:
+    return f"vigil.delay.{delay_s}s"
+
+
+def delay_queue(delay_s: int) -> Queue:
+    """A rung of the ladder. Expired messages go to the queue that their routing key names."""
+    name = delay_name(delay_s)
+    return Queue(
+        name,
+        exchange=Exchange(name, type="fanout", durable=True),
+        durable=True,
+        queue_arguments=_quorum(
+            {
+                "x-message-ttl": delay_s * 1000,
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-strategy": "at-least-once",
+            }
+        ),
+    )
+
+
+def dead_queue() -> Queue:
+    return Queue(
+        DEAD_QUEUE,
+        exchange=Exchange(DEAD_EXCHANGE, type="fanout", durable=True),
+        durable=True,
+        queue_arguments={"x-queue-type": "quorum", "x-delivery-limit": DEAD_DELIVERY_LIMIT},
+    )
+
+
+def shared_queues(amqp: Amqp) -> list[Queue]:
+    return [dead_queue(), *(delay_queue(delay_s) for delay_s in amqp.retry_delays_s)]
+
+
+def declare(connection: Connection, queues: Iterable[Queue]) -> None:
+    """Declare queues with their exchanges and bindings. Raises what kombu raises: the caller names it."""
+    with connection.channel() as channel:
+        for queue in queues:
+            queue(channel).declare()
+
+
+def _quorum(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {"x-queue-type": "quorum", "x-overflow": "reject-publish", **arguments}

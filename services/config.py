@@ -1,0 +1,169 @@
+"""Reads `config.yaml`: environment variables put in, types checked, errors that name the setting."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from services.errors import Misconfigured
+
+VARIABLE = re.compile(r"\$\{(?P<name>[A-Z][A-Z0-9_]*)(?::(?P<default>[^}]*))?\}")
+
+
+class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    host: str
+    port: int
+    username: str
+    password: str
+    ca_file: str
+    topic_prefix: str
+    client_id: str
+    keepalive_s: int
+    session_expiry_s: int
+
+
+class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    max_payload_bytes: int
+    max_depth: int
+    max_clock_ahead_s: float
+    max_clock_age_s: float
+    batch_max_messages: int
+    batch_max_bytes: int
+    batch_max_age_s: float
+    batches_in_flight: int
+    receive_maximum_bulk: int
+    receive_maximum_alert: int
+
+
+class Amqp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    uri: str
+    publish_deadline_s: float
+    rpc_timeout_s: float
+    retry_delays_s: list[int]
+    queue_max_bytes: int
+    delivery_limit: int
+    heartbeat_s: int
+
+
+class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    url: str
+    key_prefix: str
+
+
+class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    url: str
+    connect_timeout_s: int
+    statement_timeout_s: float
+    lock_timeout_s: float
+    dedup_window_days: int
+
+
+class Feed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    encryption: Literal["fernet", "none", "off"]
+    encryption_keys: str
+    max_frames: int
+    positions_interval_s: float
+
+
+class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    host: str
+    port: int
+    heartbeat_interval_s: float
+    idle_timeout_s: float
+    max_frame_bytes: int
+    outbox_max_frames: int
+    allowed_origins: str
+    metrics_allowed_ips: str
+    jwt_secret: str
+    token_lifetime_s: int
+    ticket_lifetime_s: int
+
+
+class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    low_battery_raise_below: float
+    low_battery_clear_from: float
+    smoke_raise_above: float
+    usage_raise_above: float
+
+
+class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    email_recipients: str
+    sms_recipients: str
+    channels: dict[str, list[str]]
+
+
+class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole configuration; fields and units are explained in `config.yaml`."""
+
+    environment: Literal["development", "production"]
+    registration: Literal["open", "closed"]
+    default_tenant_id: int
+    mqtt: Mqtt
+    gateway: Gateway
+    amqp: Amqp
+    redis: Redis
+    database: Database
+    feed: Feed
+    noc: Noc
+    workers: dict[str, int]
+    connections: dict[str, int]
+    rules: Rules
+    notifications: Notifications
+    logging: Logging
+
+
+def substitute(node: Any, environ: Mapping[str, str]) -> Any:
+    """Put environment variables into a parsed YAML tree.
+
+    A scalar that is one whole `${NAME}` takes YAML's type of the value (`8000` becomes a number only where
+    the configuration wants one), text around it stays text. Raises `Misconfigured` naming the variable.
+    """
+    if isinstance(node, dict):
+        return {key: substitute(value, environ) for key, value in node.items()}
+    if isinstance(node, list):
+        return [substitute(value, environ) for value in node]
+    if not isinstance(node, str):
+        return node
+
+    def value_of(match: re.Match[str]) -> str:
+        value = environ.get(match["name"], match["default"])
+        if value is None:
+            raise Misconfigured(
+                f"config.yaml wants the environment variable {match['name']}, which is not set"
+            )
+        return value
+
+    return VARIABLE.sub(value_of, node)
+
+
+def parse(text: str, environ: Mapping[str, str]) -> Config:
+    """Make a `Config` of YAML text. Raises `Misconfigured` with the field and what it should be."""
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise Misconfigured(f"config.yaml is not valid YAML: {error}") from error
+    try:
+        return msgspec.convert(substitute(tree, environ), Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise Misconfigured(f"config.yaml: {error}") from error
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read the file that `VIGIL_CONFIG` names, else `config.yaml` beside the packages."""
+    env = os.environ if environ is None else environ
+    path = path or Path(env.get("VIGIL_CONFIG") or Path(__file__).resolve().parent.parent / "config.yaml")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Misconfigured(f"the configuration file {path} cannot be read: {error}") from error
+    return parse(text, env)

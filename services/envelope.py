@@ -1,0 +1,127 @@
+"""The sealed form of a feed frame: Fernet under a tenant's key, with type, id and tenant inside.
+
+Fernet has no associated data, so what the clear frame says of itself is repeated in the sealed body
+and held against it by the reader. Keys: HKDF-SHA256 (RFC 5869) from each master key of
+`CHANNELS_ENCRYPTION_KEY`, with the tenant in `info`; `kid` names a derived key without telling it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from services.errors import InvalidMessage, Misconfigured
+
+_encoder = msgspec.json.Encoder()
+
+
+class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A feed frame as it travels: `data` is a Fernet token, or a plain object when encryption is off."""
+
+    type: str
+    id: int | None = None
+    kid: str | None = None
+    data: Any = None
+
+
+class SealedBody(msgspec.Struct, frozen=True):
+    type: str
+    id: int
+    tenant_id: int
+    data: Any
+
+
+def master_keys(comma_list: str) -> list[bytes]:
+    """The master keys of `CHANNELS_ENCRYPTION_KEY`, newest first, 32 bytes each."""
+    keys = []
+    for position, text in enumerate(part.strip() for part in comma_list.split(",") if part.strip()):
+        try:
+            key = base64.urlsafe_b64decode(text.encode("ascii"))
+        except (binascii.Error, UnicodeEncodeError, ValueError):
+            key = b""
+        if len(key) != 32:
+            raise Misconfigured(
+                f"CHANNELS_ENCRYPTION_KEY: key {position + 1} is not 32 bytes in URL-safe base64; "
+                "make one with `vigil keys generate`"
+            )
+        keys.append(key)
+    return keys
+
+
+def tenant_key(master: bytes, tenant_id: int) -> bytes:
+    """The tenant's Fernet key (44 bytes of URL-safe base64)."""
+    derived = HKDF(
+        algorithm=hashes.SHA256(), length=32, salt=None, info=f"vigil feed tenant {tenant_id}".encode()
+    )
+    return base64.urlsafe_b64encode(derived.derive(master))
+
+
+def key_id(key: bytes) -> str:
+    """Eight hex digits that name a derived key."""
+    return hashlib.sha256(b"vigil kid " + key).hexdigest()[:8]
+
+
+def tenant_keys(comma_list: str, tenant_id: int) -> dict[str, str]:
+    """All feed keys of a tenant by kid, newest first: what a reader needs."""
+    keys = [tenant_key(master, tenant_id) for master in master_keys(comma_list)]
+    return {key_id(key): key.decode("ascii") for key in keys}
+
+
+class Sealer:
+    """Seals for any tenant under its newest key; remembers the derived keys."""
+
+    def __init__(self, comma_list: str) -> None:
+        masters = master_keys(comma_list)
+        if not masters:
+            raise Misconfigured("CHANNELS_ENCRYPTION_KEY is not set; make a key with `vigil keys generate`")
+        self._master = masters[0]
+        self._of_tenant: dict[int, tuple[str, Fernet]] = {}
+
+    def seal(self, tenant_id: int, *, type: str, id: int, data: Any, now_s: int) -> bytes:  # noqa: A002
+        """The frame as JSON bytes, ready for the socket."""
+        known = self._of_tenant.get(tenant_id)
+        if known is None:
+            key = tenant_key(self._master, tenant_id)
+            known = self._of_tenant[tenant_id] = (key_id(key), Fernet(key))
+        kid, fernet = known
+        body = _encoder.encode(SealedBody(type=type, id=id, tenant_id=tenant_id, data=data))
+        token = fernet.encrypt_at_time(body, now_s)
+        return _encoder.encode(Frame(type=type, id=id, kid=kid, data=token.decode("ascii")))
+
+
+class PlainSealer:
+    """`NOC_FEED_ENCRYPTION=off`, for development only: the same frames with `data` in the clear."""
+
+    def seal(self, tenant_id: int, *, type: str, id: int, data: Any, now_s: int) -> bytes:  # noqa: A002, ARG002
+        return _encoder.encode(Frame(type=type, id=id, data=data))
+
+
+def open_frame(raw: bytes | str, *, keys: Mapping[str, str], tenant_id: int, after_id: int = 0) -> SealedBody:
+    """Open and check one sealed frame. Raises `InvalidMessage` for anything that does not fit.
+
+    `keys` maps kid to Fernet key. `after_id` is the last id seen: an id that does not grow is a replay.
+    """
+    try:
+        frame = msgspec.json.decode(raw, type=Frame)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidMessage("frame_unreadable", str(error)) from error
+    key = keys.get(frame.kid or "")
+    if key is None or not isinstance(frame.data, str):
+        raise InvalidMessage("frame_unknown_key", f"no key {frame.kid!r}")
+    try:
+        body = msgspec.json.decode(Fernet(key).decrypt(frame.data.encode()), type=SealedBody)
+    except (InvalidToken, msgspec.DecodeError) as error:
+        raise InvalidMessage("frame_not_authentic", f"frame {frame.id} of type {frame.type}") from error
+    if (body.type, body.id, body.tenant_id) != (frame.type, frame.id, tenant_id):
+        raise InvalidMessage("frame_not_authentic", "type, id or tenant differ from what was sealed")
+    if body.id <= after_id:
+        raise InvalidMessage("frame_replayed", f"id {body.id} after {after_id}")
+    return body

@@ -1,0 +1,54 @@
+"""The one error tree of Vigil.
+
+    VigilError
+    ├── InvalidMessage        the sender's fault: never retried, kept with its reason
+    ├── Unavailable           a dependency's fault: retried, then dead-lettered
+    ├── Refused               the caller's fault, told to the caller (RPC, HTTP, websocket)
+    │   ├── NotFound
+    │   ├── Conflict          the thing is not in a state that allows it
+    │   └── Forbidden
+    └── Misconfigured         the operator's fault, told at start
+
+Every error carries a message that a person can act on. Errors cross RabbitMQ by name
+and message only (see `services.bus`), so each is made from one string.
+"""
+
+
+class VigilError(Exception):
+    """Anything that Vigil itself raises."""
+
+
+class InvalidMessage(VigilError):  # noqa: N818 - the name says what it is, as in the design
+    """A message that can never be processed.
+
+    `reason` is a short stable word (a metric label, a column), `detail` is for a person.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class Unavailable(VigilError):  # noqa: N818
+    """Something that Vigil depends on did not answer; the same step may work later."""
+
+
+class Refused(VigilError):  # noqa: N818
+    """The caller asked for something that cannot be done; the message says why."""
+
+
+class NotFound(Refused):
+    """No such thing in this tenant."""
+
+
+class Conflict(Refused):
+    """The thing exists but is not in a state that allows this."""
+
+
+class Forbidden(Refused):
+    """The caller may not do this."""
+
+
+class Misconfigured(VigilError):  # noqa: N818
+    """The configuration cannot work; the message names the setting and the remedy."""

@@ -1,0 +1,197 @@
+"""The feed: one Redis stream a tenant, of frames sealed once, in the order of their growing ids.
+
+An id is the microsecond of its making, so that ids keep growing even when Redis has lost everything.
+When two writers meet, Redis refuses the smaller id and the frame is sealed again under a larger one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import redis
+
+from services import providers
+from services.config import Config
+from services.envelope import PlainSealer, Sealer
+from services.errors import Unavailable
+
+ATTEMPTS = 50
+
+
+class Seals(Protocol):
+    def seal(self, tenant_id: int, *, type: str, id: int, data: Any, now_s: int) -> bytes: ...  # noqa: A002
+
+
+def stream_key(prefix: str, tenant_id: int) -> str:
+    return f"{prefix}:feed:{tenant_id}"
+
+
+def feed_id_key(prefix: str, tenant_id: int) -> str:
+    return f"{prefix}:feed-id:{tenant_id}"
+
+
+def make_sealer(config: Config) -> Seals:
+    if config.feed.encryption == "fernet":
+        return Sealer(config.feed.encryption_keys)
+    return PlainSealer()
+
+
+class FeedWriter:
+    """Seals and appends frames. Thread of control: any green thread."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        sealer: Seals,
+        *,
+        prefix: str,
+        max_frames: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._redis = client
+        self._sealer = sealer
+        self._prefix = prefix
+        self._max_frames = max_frames
+        self._clock = clock
+        self._last_id: dict[int, int] = {}
+
+    @classmethod
+    def from_config(cls, config: Config) -> FeedWriter:
+        return cls(
+            providers.make_redis(config),
+            make_sealer(config),
+            prefix=config.redis.key_prefix,
+            max_frames=config.feed.max_frames,
+        )
+
+    def publish(self, tenant_id: int, type: str, data: Any) -> int:  # noqa: A002
+        """Append one frame; returns its id. Raises `Unavailable` when Redis does not take it."""
+        key = stream_key(self._prefix, tenant_id)
+        for _ in range(ATTEMPTS):
+            frame_id, frame = self._seal(tenant_id, type, data)
+            try:
+                self._redis.xadd(
+                    key,
+                    {"type": type, "frame": frame},
+                    id=f"{frame_id}-0",
+                    maxlen=self._max_frames,
+                    approximate=True,
+                )
+            except redis.ResponseError as error:
+                if "equal or smaller" not in str(error):
+                    raise Unavailable(f"Redis refused a feed frame: {error}") from error
+                self._catch_up(key, tenant_id)
+            except redis.RedisError as error:
+                raise Unavailable(f"Redis: {error}") from error
+            else:
+                return frame_id
+        raise Unavailable(f"the feed of tenant {tenant_id} is contended: {ATTEMPTS} ids were taken by others")
+
+    def put_hot(self, tenant_id: int, name: str, items: Mapping[str, Any]) -> None:
+        """Keep the newest state of things (`positions` by guard, ...), each sealed; Redis may lose it.
+
+        Raises `Unavailable`.
+        """
+        if not items:
+            return
+        sealed = {item: self._seal(tenant_id, name, data)[1] for item, data in items.items()}
+        try:
+            self._redis.hset(f"{self._prefix}:hot:{tenant_id}:{name}", mapping=sealed)  # type: ignore[arg-type]
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+
+    def may_send(self, tenant_id: int, type: str, *, interval_s: float) -> bool:  # noqa: A002
+        """True for one caller in each interval, over all processes: how positions are held to 4 a second."""
+        try:
+            return bool(
+                self._redis.set(
+                    f"{self._prefix}:turn:{type}:{tenant_id}", b"1", nx=True, px=int(interval_s * 1000)
+                )
+            )
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+
+    def seal(self, tenant_id: int, type: str, data: Any) -> bytes:  # noqa: A002
+        """A frame that goes to one socket only (a snapshot): sealed, not appended."""
+        return self._seal(tenant_id, type, data)[1]
+
+    def _seal(self, tenant_id: int, type: str, data: Any) -> tuple[int, bytes]:  # noqa: A002
+        now = self._clock()
+        frame_id = max(int(now * 1_000_000), self._last_id.get(tenant_id, 0) + 1)
+        self._last_id[tenant_id] = frame_id
+        return frame_id, self._sealer.seal(tenant_id, type=type, id=frame_id, data=data, now_s=int(now))
+
+    def _catch_up(self, key: str, tenant_id: int) -> None:
+        """Another writer is ahead, perhaps by a clock that runs fast: go on from its id."""
+        last = self._redis.xrevrange(key, count=1)
+        if last:
+            self._last_id[tenant_id] = max(self._last_id.get(tenant_id, 0), id_of(last[0][0]))
+
+
+class FeedReader:
+    """Reads ciphertext only: what the NOC gateway holds."""
+
+    def __init__(self, client: redis.Redis, *, prefix: str) -> None:
+        self._redis = client
+        self._prefix = prefix
+
+    @classmethod
+    def from_config(cls, config: Config) -> FeedReader:
+        return cls(providers.make_redis(config), prefix=config.redis.key_prefix)
+
+    def feed_id(self, tenant_id: int, *, fresh: str) -> str:
+        """The name of this incarnation of the stream; `fresh` is taken when Redis has none (any more)."""
+        key = feed_id_key(self._prefix, tenant_id)
+        try:
+            self._redis.set(key, fresh, nx=True)
+            return str((self._redis.get(key) or b"").decode())
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+
+    def last_id(self, tenant_id: int) -> int:
+        """The newest id in the stream, 0 when there is none."""
+        try:
+            last = self._redis.xrevrange(stream_key(self._prefix, tenant_id), count=1)
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+        return id_of(last[0][0]) if last else 0
+
+    def holds(self, tenant_id: int, frame_id: int) -> bool:
+        """Whether a client that last saw `frame_id` can go on from there without a gap."""
+        at = f"{frame_id}-0"
+        try:
+            return bool(self._redis.xrange(stream_key(self._prefix, tenant_id), min=at, max=at, count=1))
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+
+    def read(
+        self, after: Mapping[int, int], *, block_ms: int | None = None, count: int = 500
+    ) -> Iterable[tuple[int, int, str, bytes]]:
+        """Frames after the given id of each tenant: (tenant_id, id, type, frame), in order for each tenant.
+
+        With `block_ms` it waits for the first one, at most so long. Raises `Unavailable`.
+        """
+        if not after:
+            return []
+        streams = {stream_key(self._prefix, tenant): f"{last}-0" for tenant, last in after.items()}
+        try:
+            answer = self._redis.xread(streams, count=count, block=block_ms)  # type: ignore[arg-type]
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+        pairs = answer.items() if isinstance(answer, dict) else (answer or [])
+        return [
+            (int(key.rsplit(b":", 1)[1]), id_of(entry_id), fields[b"type"].decode(), fields[b"frame"])
+            for key, entries in pairs
+            for entry_id, fields in _flat(entries)
+        ]
+
+
+def _flat(entries: Any) -> Any:
+    """redis-py's RESP3 answers nest the entries of a stream one list deeper than RESP2's."""
+    return entries[0] if entries and isinstance(entries[0], list) else entries
+
+
+def id_of(entry_id: bytes) -> int:
+    return int(entry_id.split(b"-", 1)[0])

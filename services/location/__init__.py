@@ -1,0 +1,1 @@
+"""Positions, zones, verdicts."""

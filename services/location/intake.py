@@ -1,0 +1,144 @@
+"""One batch of fixes through registry, zones and store: what is stored, and what follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+
+from services import admission, rows
+from services.errors import InvalidMessage
+from services.location.store import GuardState, Judged, LocationStore
+from services.location.zones import ZoneIndex
+from services.messages import AlertType, Condition, Fix, Receipt, RejectedMessage
+from services.registry import Registry, Source
+
+
+class Outcome:
+    """What one batch came to. Filled in by `Intake.store`."""
+
+    def __init__(self) -> None:
+        self.receipts: list[Receipt] = []
+        self.met: list[Condition] = []
+        self.cleared: list[Condition] = []
+        self.refused: list[RejectedMessage] = []
+        self.newest: list[Judged] = []
+        self.stored = 0
+        self.admitted = 0
+        self.violations_begun = 0
+
+
+class ZoneBook:
+    """Each tenant's zones, indexed; read again when the registry says that something changed."""
+
+    def __init__(self, store: LocationStore, registry: Registry) -> None:
+        self._store = store
+        self._registry = registry
+        self._version: int | None = None
+        self._of_tenant: dict[int, ZoneIndex] = {}
+
+    def of(self, tenant_id: int) -> ZoneIndex:
+        """The tenant's index. Raises `Unavailable`."""
+        version = self._registry.check_version()
+        if version != self._version:
+            self._of_tenant.clear()
+            self._version = version
+        index = self._of_tenant.get(tenant_id)
+        if index is None:
+            index = self._of_tenant[tenant_id] = ZoneIndex(self._store.zones(tenant_id))
+        return index
+
+
+class Intake:
+    def __init__(self, store: LocationStore, registry: Registry) -> None:
+        self._store = store
+        self._registry = registry
+        self._zones = ZoneBook(store, registry)
+
+    def store(self, fixes: Sequence[Fix], *, now: datetime) -> Outcome:
+        """Commit a batch. Raises `Unavailable`; a batch done twice comes to the same."""
+        sources = self._registry.lookup({fix.origin.source_id for fix in fixes}, kind="guard", family="guard")
+        admitted, refused = admission.sort_out(fixes, sources)
+        judged = [self._judge(fix, source) for fix, source in admitted]
+        outcome = Outcome()
+        outcome.refused = refused
+
+        def refuse(item: Judged, error: InvalidMessage) -> None:
+            outcome.refused.append(
+                admission.rejected(item.fix.origin, error, tenant_id=item.source.tenant_id)
+            )
+
+        rows.store_or_isolate(judged, lambda part: self._commit(part, outcome, now), refuse)
+        if outcome.refused:
+            self._store.keep_rejected(outcome.refused)
+        return outcome
+
+    def _judge(self, fix: Fix, source: Source) -> Judged:
+        index = self._zones.of(source.tenant_id)
+        return Judged(fix, source, index.verdict(lat=fix.lat, lon=fix.lon, accuracy_m=fix.accuracy or 0.0))
+
+    def _commit(self, judged: Sequence[Judged], outcome: Outcome, now: datetime) -> None:
+        by_guard = _by_guard(judged)
+        with self._store.transaction() as connection:
+            before = self._store.lock_states(connection, list(by_guard))
+            stored = self._store.insert(connection, judged)
+            live = {guard_id: _live(items, before.get(guard_id)) for guard_id, items in by_guard.items()}
+            newest = [items[-1] for items in live.values() if items]
+            self._store.put_states(connection, newest)
+        # Only now: a batch that is tried again in parts must not be counted twice.
+        repeated = stored < len(judged)
+        for guard_id, items in live.items():
+            self._conclude(items, before.get(guard_id), outcome, repeated=repeated)
+        outcome.newest += newest
+        outcome.stored += stored
+        outcome.admitted += len(judged)
+        outcome.receipts += [
+            Receipt(item.fix.origin.source_id, item.fix.origin.msg_id, "stored", now)
+            for item in judged
+            if item.fix.origin.msg_id is not None
+        ]
+
+    def _conclude(
+        self, items: Sequence[Judged], before: GuardState | None, outcome: Outcome, *, repeated: bool
+    ) -> None:
+        """Violations are told each time, their ends only when there was something to end (or, when the batch
+        came before, perhaps untold: whoever hears it twice does nothing twice)."""
+        violating = before is not None and before.violation
+        for item in items:
+            if item.verdict.violation:
+                outcome.met.append(_condition(item, "outside the zones that apply"))
+                outcome.violations_begun += not violating
+                violating = True
+            elif item.verdict.in_geofence and (violating or repeated):
+                outcome.cleared.append(_condition(item, "back in a zone"))
+                violating = False
+
+
+def _by_guard(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
+    """Each guard's fixes in device time; guards in order, as their rows are locked."""
+    grouped: dict[str, list[Judged]] = {}
+    for item in sorted(judged, key=lambda item: (item.fix.origin.source_id, item.fix.origin.recorded_at)):
+        grouped.setdefault(item.fix.origin.source_id, []).append(item)
+    return grouped
+
+
+def _live(items: Sequence[Judged], before: GuardState | None) -> list[Judged]:
+    """Without those that are late: they repair history, and say nothing about now."""
+    return [item for item in items if before is None or item.fix.origin.recorded_at >= before.recorded_at]
+
+
+def _condition(item: Judged, message: str) -> Condition:
+    origin = item.fix.origin
+    dedup_key = f"{AlertType.GEOFENCE_VIOLATION}:{origin.source_id}"
+    return Condition(
+        tenant_id=item.source.tenant_id,
+        source_id=origin.source_id,
+        alert_type=AlertType.GEOFENCE_VIOLATION,
+        dedup_key=dedup_key,
+        at=origin.recorded_at,
+        key=hashlib.blake2b(origin.key + dedup_key.encode(), digest_size=16).digest(),
+        message=f"{origin.source_id} is {message}",
+        lat=item.fix.lat,
+        lon=item.fix.lon,
+        detail={"accuracy_m": item.fix.accuracy},
+    )

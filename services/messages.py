@@ -1,0 +1,282 @@
+"""The words that services say to each other: frozen values that know their wire form.
+
+Every event body is one of the `...Batch` or `...Event` structs, encoded as MessagePack. Values that travel
+by the thousand are arrays on the wire: a field may be added at the end with a default, never moved.
+
+Units: times are aware UTC `datetime`s; `accuracy` metres, `speed` metres a second, `heading` degrees,
+`battery`, `cpu`, `memory`, `disk` per cent, `signal` dBm, `temperature` degrees Celsius, `uptime` seconds.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class AlertType(StrEnum):
+    PANIC = "PANIC"
+    SOS = "SOS"
+    DURESS = "DURESS"
+    MEDICAL = "MEDICAL"
+    FIRE = "FIRE"
+    INTRUSION = "INTRUSION"
+    GEOFENCE_VIOLATION = "GEOFENCE_VIOLATION"
+    EQUIPMENT_FAILURE = "EQUIPMENT_FAILURE"
+    LOW_BATTERY = "LOW_BATTERY"
+    OFFLINE = "OFFLINE"
+    UNREADABLE_ALERT = "UNREADABLE_ALERT"
+    UNKNOWN = "UNKNOWN"
+
+
+class Severity(StrEnum):
+    CRITICAL = "CRITICAL"
+    HIGH = "HIGH"
+    MEDIUM = "MEDIUM"
+    LOW = "LOW"
+
+
+class AlertStatus(StrEnum):
+    NEW = "NEW"
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    IN_PROGRESS = "IN_PROGRESS"
+    RESOLVED = "RESOLVED"
+    FALSE_ALARM = "FALSE_ALARM"
+
+
+LIFE_SAFETY = frozenset({AlertType.PANIC, AlertType.SOS, AlertType.DURESS, AlertType.MEDICAL})
+"""Never refused for their content, never rate-limited, never shelved."""
+
+DEFAULT_SEVERITY: dict[AlertType, Severity] = {
+    AlertType.PANIC: Severity.CRITICAL,
+    AlertType.SOS: Severity.CRITICAL,
+    AlertType.DURESS: Severity.CRITICAL,
+    AlertType.MEDICAL: Severity.CRITICAL,
+    AlertType.FIRE: Severity.CRITICAL,
+    AlertType.INTRUSION: Severity.HIGH,
+    AlertType.GEOFENCE_VIOLATION: Severity.HIGH,
+    AlertType.UNREADABLE_ALERT: Severity.HIGH,
+    AlertType.EQUIPMENT_FAILURE: Severity.MEDIUM,
+    AlertType.OFFLINE: Severity.MEDIUM,
+    AlertType.LOW_BATTERY: Severity.MEDIUM,
+    AlertType.UNKNOWN: Severity.MEDIUM,
+}
+
+
+class Origin(msgspec.Struct, array_like=True, frozen=True):
+    """What every message from the field carries, whatever it says.
+
+    `key` is the 16-byte identity of the message (same bytes = same message, delivered again);
+    `claimed_tenant_id` is the payload's `client_id`, to be held against the registry, never believed.
+    """
+
+    source_id: str
+    key: bytes
+    msg_id: str | None
+    topic: str
+    recorded_at: datetime
+    received_at: datetime
+    clock_suspect: bool
+    quality: tuple[str, ...]
+    claimed_tenant_id: int | str | None
+    raw: str
+
+
+class Fix(msgspec.Struct, array_like=True, frozen=True):
+    """One position of one guard; `origin.source_id` is the guard's id (`guard-123`)."""
+
+    origin: Origin
+    lat: float
+    lon: float
+    accuracy: float | None
+    speed: float | None
+    heading: float | None
+    source: str | None
+    mock: bool
+
+
+class DeviceReading(msgspec.Struct, array_like=True, frozen=True):
+    origin: Origin
+    battery: float | None
+    signal: float | None
+    temperature: float | None
+    connectivity: str | None
+
+
+class SensorReading(msgspec.Struct, array_like=True, frozen=True):
+    """`kind` is the topic's last word (status, reading, alarm); `type` is what the sensor measures."""
+
+    origin: Origin
+    kind: str
+    type: str
+    value: float | None
+    state: str | None
+
+
+class HealthReading(msgspec.Struct, array_like=True, frozen=True):
+    origin: Origin
+    cpu: float | None
+    memory: float | None
+    disk: float | None
+    uptime: float | None
+
+
+class RejectedMessage(msgspec.Struct, array_like=True, frozen=True):
+    """A message that was refused: its bytes are kept as they came."""
+
+    key: bytes
+    topic: str
+    payload: bytes
+    reason: str
+    detail: str
+    received_at: datetime
+    source_id: str | None = None
+    tenant_id: int | None = None
+
+
+class FixBatch(msgspec.Struct, frozen=True):
+    fixes: list[Fix]
+
+
+class DeviceReadingBatch(msgspec.Struct, frozen=True):
+    readings: list[DeviceReading]
+
+
+class SensorReadingBatch(msgspec.Struct, frozen=True):
+    readings: list[SensorReading]
+
+
+class HealthReadingBatch(msgspec.Struct, frozen=True):
+    readings: list[HealthReading]
+
+
+class RejectedBatch(msgspec.Struct, frozen=True):
+    messages: list[RejectedMessage]
+
+
+class DeviceAlert(msgspec.Struct, frozen=True):
+    """An alert as a device sent it. `flags` names what was wrong with it; nothing of it was refused.
+
+    `unreadable` holds the bytes of a payload that could not be decoded (base64 by the store).
+    """
+
+    origin: Origin
+    alert_type: AlertType
+    severity: Severity | None
+    message: str
+    lat: float | None = None
+    lon: float | None = None
+    silent: bool = False
+    drill: bool = False
+    flags: tuple[str, ...] = ()
+    unreadable: bytes | None = None
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """A rule's finding about one source: the alert that it calls for, or no longer calls for.
+
+    `key` identifies the message that showed it, so that a step done twice counts once.
+    """
+
+    tenant_id: int
+    source_id: str
+    alert_type: AlertType
+    dedup_key: str
+    at: datetime
+    key: bytes
+    message: str
+    severity: Severity | None = None
+    lat: float | None = None
+    lon: float | None = None
+    detail: dict[str, Any] = {}
+
+
+class ConditionsEvent(msgspec.Struct, frozen=True):
+    """Body of `alert_condition_met` and `alert_condition_cleared`."""
+
+    conditions: list[Condition]
+
+
+class Receipt(msgspec.Struct, array_like=True, frozen=True):
+    """What a source is told of its own message, on `receipt/<source_id>`."""
+
+    source_id: str
+    msg_id: str | None
+    status: str
+    at: datetime
+    alert_id: str | None = None
+    by: str | None = None
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """Body of `telemetry_stored` and `positions_stored`: what was committed, and whom to tell."""
+
+    receipts: list[Receipt]
+    stored: int
+    duplicates: int = 0
+    rejected: int = 0
+
+
+class TimelineEntry(msgspec.Struct, frozen=True):
+    """One row of an alert's record: who did what, when, and the note that they left."""
+
+    at: datetime
+    action: str
+    status: AlertStatus
+    by: str
+    note: str = ""
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """An alert as the NOC sees it. `timeline` holds the rows that the telling is about."""
+
+    id: str
+    tenant_id: int
+    alert_type: AlertType
+    severity: Severity
+    status: AlertStatus
+    source_id: str
+    dedup_key: str
+    message: str
+    occurrences: int
+    recorded_at: datetime
+    received_at: datetime
+    last_seen_at: datetime
+    site_id: int | None = None
+    lat: float | None = None
+    lon: float | None = None
+    silent: bool = False
+    drill: bool = False
+    flags: tuple[str, ...] = ()
+    acknowledged_by: str | None = None
+    acknowledged_at: datetime | None = None
+    cleared_at: datetime | None = None
+    closed_at: datetime | None = None
+    timeline: tuple[TimelineEntry, ...] = ()
+
+
+class AlertEvent(msgspec.Struct, frozen=True):
+    """Body of `alert_raised` and `alert_updated`."""
+
+    alert: Alert
+    receipts: list[Receipt] = []
+
+
+class RegistryChanged(msgspec.Struct, frozen=True):
+    """Body of `registry_changed`: what to forget. Empty lists mean everything of the tenant."""
+
+    tenant_id: int
+    source_ids: list[str] = []
+
+
+class NotificationFinished(msgspec.Struct, frozen=True):
+    """Body of `notification_finished`."""
+
+    tenant_id: int
+    alert_id: str
+    channel: str
+    recipient: str
+    state: str
+    at: datetime

@@ -1,0 +1,87 @@
+"""Every metric of Vigil, declared once with its meaning beside it.
+
+No device, guard, person or tenant name in a label. All processes of a host write to the files of
+`PROMETHEUS_MULTIPROC_DIR`; `/metrics/export/` adds them up.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10, 30)
+
+mqtt_message_processed = Counter(
+    "vigil_mqtt_message_processed_total",
+    "Messages taken over from the broker: their event is confirmed by RabbitMQ.",
+    ["topic_prefix", "qos"],
+)
+mqtt_message_rejected = Counter(
+    "vigil_mqtt_message_rejected_total",
+    "Messages refused, by reason; all are kept.",
+    ["topic_prefix", "reason"],
+)
+mqtt_processing_duration = Histogram(
+    "vigil_mqtt_processing_duration_seconds",
+    "From the arrival at the gateway to RabbitMQ's confirm.",
+    ["topic_prefix"],
+    buckets=LATENCY_S,
+)
+mqtt_connected = Gauge(
+    "vigil_mqtt_connected",
+    "1 while a lane's connection to the broker does useful work.",
+    ["lane"],
+    multiprocess_mode="livemax",
+)
+mqtt_geofence_violation = Counter(
+    "vigil_mqtt_geofence_violation_total", "Times a guard went from not violating to violating."
+)
+task_success = Counter("vigil_task_success_total", "Handler runs that ended well.", ["task_name"])
+task_failure = Counter("vigil_task_failure_total", "Handler runs that raised.", ["task_name", "reason"])
+task_retry = Counter("vigil_task_retry_total", "Messages put on the delay ladder.", ["task_name"])
+task_duration = Histogram(
+    "vigil_task_duration_seconds", "How long a handler ran.", ["task_name"], buckets=LATENCY_S
+)
+queue_depth = Gauge(
+    "vigil_queue_depth", "Messages waiting in a queue.", ["queue"], multiprocess_mode="livemostrecent"
+)
+worker_active = Gauge(
+    "vigil_worker_active", "Handlers running now.", ["service"], multiprocess_mode="livesum"
+)
+worker_capacity = Gauge(
+    "vigil_worker_capacity", "Handlers that may run at once.", ["service"], multiprocess_mode="livesum"
+)
+dead_letter = Counter("vigil_dead_letter_total", "Messages given up on; all are kept.", ["queue", "reason"])
+websocket_connections = Gauge(
+    "vigil_websocket_connections", "Open NOC sockets.", ["role"], multiprocess_mode="livesum"
+)
+websocket_broadcast_success = Counter(
+    "vigil_websocket_broadcast_success_total",
+    "Frames handed to a socket's outbox.",
+    ["group_prefix", "message_type"],
+)
+websocket_broadcast_failure = Counter(
+    "vigil_websocket_broadcast_failure_total", "Frames that could not be.", ["group_prefix", "error_type"]
+)
+websocket_delivery = Histogram(
+    "vigil_websocket_delivery_seconds",
+    "From the making of a frame to its writing on a socket.",
+    ["message_type"],
+    buckets=LATENCY_S,
+)
+websocket_closed = Counter("vigil_websocket_closed_total", "NOC sockets closed, by code.", ["code"])
+end_to_end = Histogram(
+    "vigil_end_to_end_seconds",
+    "From the arrival at the gateway to the commit (stored) or to the socket (noc).",
+    ["stage"],
+    buckets=LATENCY_S,
+)
+alerts_open = Gauge("vigil_alerts_open", "Open alerts.", ["severity"], multiprocess_mode="livemostrecent")
+alert_notification_sent = Counter(
+    "vigil_alert_notification_sent_total", "Notifications accepted.", ["channel", "severity"]
+)
+hub_lag = Gauge(
+    "vigil_hub_lag_seconds",
+    "How late eventlet's hub woke a sleeper: native calls block everybody for so long.",
+    ["service"],
+    multiprocess_mode="livemax",
+)

@@ -1,0 +1,109 @@
+"""Batches of field messages as rows: one round trip, each message once.
+
+INSERT ... SELECT FROM unnest(...), joined with the identities that message_seen had not seen before
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+import psycopg2.errors
+from sqlalchemy import Connection, TextClause, text
+from sqlalchemy.exc import DataError
+
+from services.errors import InvalidMessage
+from services.messages import Origin
+
+T = TypeVar("T")
+
+COMMON = {
+    "message_key": "uuid",
+    "tenant_id": "int",
+    "{source}": "text",
+    "msg_id": "text",
+    "recorded_at": "timestamptz",
+    "received_at": "timestamptz",
+    "clock_suspect": "bool",
+    "quality": "text",
+    "raw_data": "text",
+}
+"""Columns of every field table and the array types that they travel as."""
+
+_CASTS = {"quality": "string_to_array(quality, ',')", "raw_data": "raw_data::jsonb"}
+
+
+def insert_statement(
+    table: str, source_column: str, columns: Mapping[str, str], *, computed: Mapping[str, str] | None = None
+) -> TextClause:
+    """The statement for one field table; `columns` maps its own columns to array types.
+
+    `computed` maps further columns to SQL expressions of the others. Its result is one row: how many were new.
+    """
+    types = {name.format(source=source_column): kind for name, kind in COMMON.items()} | dict(columns)
+    arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in types.items())
+    computed = computed or {}
+    targets = ", ".join([*types, *computed])
+    values = ", ".join([*(_CASTS.get(name, name) for name in types), *computed.values()])
+    return text(
+        f"""
+        WITH input AS (SELECT * FROM unnest({arrays}) AS t ({", ".join(types)})),
+        fresh AS (
+            INSERT INTO message_seen (message_key, received_at) SELECT message_key, received_at FROM input
+            ON CONFLICT DO NOTHING RETURNING message_key
+        ),
+        stored AS (
+            INSERT INTO {table} ({targets}) SELECT {values} FROM input JOIN fresh USING (message_key) RETURNING 1
+        )
+        SELECT count(*) FROM stored
+        """  # noqa: S608 - names from our own code, never from a message
+    )
+
+
+def common_values(
+    source_column: str, origins: Sequence[Origin], tenant_ids: Sequence[int]
+) -> dict[str, list[Any]]:
+    """The arrays for the common columns, in the order of `origins`."""
+    return {
+        "message_key": [str(UUID(bytes=origin.key)) for origin in origins],
+        "tenant_id": list(tenant_ids),
+        source_column: [origin.source_id for origin in origins],
+        "msg_id": [origin.msg_id for origin in origins],
+        "recorded_at": [origin.recorded_at for origin in origins],
+        "received_at": [origin.received_at for origin in origins],
+        "clock_suspect": [origin.clock_suspect for origin in origins],
+        "quality": [",".join(origin.quality) for origin in origins],
+        "raw_data": [origin.raw for origin in origins],
+    }
+
+
+def insert(connection: Connection, statement: TextClause, values: Mapping[str, list[Any]]) -> int:
+    """Run an `insert_statement`; returns how many messages were new."""
+    return int(connection.execute(statement, values).scalar_one())
+
+
+def store_or_isolate(
+    items: Sequence[T], store: Callable[[Sequence[T]], Any], refuse: Callable[[T, InvalidMessage], Any]
+) -> None:
+    """Store a batch; when PostgreSQL finds a value that it cannot hold, find the culprits and refuse only them.
+
+    JSON that passed the gateway can still hold what `jsonb` does not take (a number of a million digits).
+    """
+    if not items:
+        return
+    try:
+        store(items)
+    except DataError as error:
+        if len(items) == 1:
+            refuse(items[0], InvalidMessage("unstorable", _reason(error)))
+            return
+        middle = len(items) // 2
+        store_or_isolate(items[:middle], store, refuse)
+        store_or_isolate(items[middle:], store, refuse)
+
+
+def _reason(error: DataError) -> str:
+    original = error.orig
+    name = type(original).__name__ if isinstance(original, psycopg2.errors.Error) else "DataError"
+    return f"{name}: {str(original).split(chr(10), 1)[0]}"

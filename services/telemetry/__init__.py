@@ -1,0 +1,1 @@
+"""Device telemetry, sensors, system health, refused messages."""
