@@ -9,7 +9,7 @@ from __future__ import annotations
 # eventlet replaces the standard library's blocking calls; nothing may be imported before.
 import eventlet
 
-eventlet.monkey_patch(psycopg=True)
+eventlet.monkey_patch()
 
 import importlib  # noqa: E402
 import os  # noqa: E402

@@ -1,0 +1,2 @@
+def apply_environment() -> None:
+    """stub until the stack is there"""

@@ -1,0 +1,143 @@
+"""Who a source is: looked up in memory, true to the database within two seconds.
+
+Every change of the registry raises `registry_version` in its own transaction. At most once a second that one
+number is read; when it grew, everything is forgotten. No event can be missed, because there is none.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable
+from typing import Literal
+
+import msgspec
+import structlog
+from sqlalchemy import Connection, Engine, text
+
+from services import providers
+from services.config import Config
+from services.providers import transaction
+
+log = structlog.get_logger(__name__)
+
+Kind = Literal["guard", "device"]
+CHECK_INTERVAL_S = 1.0
+
+SELECT_VERSION = text("SELECT version FROM registry_version")
+SELECT = {
+    "guard": text(
+        "SELECT guard_id AS source_id, tenant_id, site_id, enabled FROM guard WHERE guard_id = ANY(:ids)"
+    ),
+    "device": text(
+        "SELECT device_id AS source_id, tenant_id, site_id, enabled FROM device WHERE device_id = ANY(:ids)"
+    ),
+}
+REGISTER = {
+    "guard": text(
+        "INSERT INTO guard (guard_id, tenant_id, name, registered_by)"
+        " SELECT id, :tenant_id, id, 'open' FROM unnest(CAST(:ids AS text[])) AS id ORDER BY id"
+        " ON CONFLICT DO NOTHING RETURNING guard_id"
+    ),
+    "device": text(
+        "INSERT INTO device (device_id, tenant_id, name, family, registered_by)"
+        " SELECT id, :tenant_id, id, :family, 'open' FROM unnest(CAST(:ids AS text[])) AS id ORDER BY id"
+        " ON CONFLICT DO NOTHING RETURNING device_id"
+    ),
+}
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A registered guard or device: whose it is, and whether it may speak."""
+
+    source_id: str
+    tenant_id: int
+    site_id: int | None
+    kind: Kind
+    enabled: bool
+
+
+class Registry:
+    """One a process. Raises `Unavailable` when the database is away."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        registration: Literal["open", "closed"],
+        default_tenant_id: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._open = registration == "open"
+        self._default_tenant_id = default_tenant_id
+        self._clock = clock
+        self._version = 0
+        self._checked_s = float("-inf")
+        self._known: dict[tuple[Kind, str], Source | None] = {}
+
+    @classmethod
+    def from_config(cls, config: Config) -> Registry:
+        return cls(
+            providers.make_engine(config, name="registry", pool_size=2),
+            registration=config.registration,
+            default_tenant_id=config.default_tenant_id,
+        )
+
+    def check_version(self) -> int:
+        """The registry's version, at most a second old; when it grew, the cache is dropped."""
+        now_s = self._clock()
+        if now_s - self._checked_s >= CHECK_INTERVAL_S:
+            with transaction(self._engine) as connection:
+                version = int(connection.execute(SELECT_VERSION).scalar_one())
+            if version != self._version:
+                self._known.clear()
+                self._version = version
+            self._checked_s = now_s
+        return self._version
+
+    def lookup(self, source_ids: Collection[str], *, kind: Kind, family: str) -> dict[str, Source]:
+        """The sources among `source_ids` that are registered, or are now because registration is open."""
+        self.check_version()
+        misses = [source_id for source_id in source_ids if (kind, source_id) not in self._known]
+        if misses:
+            self._learn(sorted(misses), kind=kind, family=family)
+        found = ((source_id, self._known.get((kind, source_id))) for source_id in source_ids)
+        return {source_id: source for source_id, source in found if source is not None}
+
+    def lookup_any(self, source_id: str) -> Source | None:
+        """The guard or device of this id; unknown and open: registered as what its name says."""
+        self.check_version()
+        for kind in ("guard", "device"):
+            if (kind, source_id) not in self._known:
+                self._learn([source_id], kind=kind, family="alert", register=False)
+            source = self._known[kind, source_id]
+            if source is not None:
+                return source
+        if not self._open:
+            return None
+        kind = "guard" if source_id.startswith("guard-") else "device"
+        self._learn([source_id], kind=kind, family="alert")
+        return self._known.get((kind, source_id))
+
+    def _learn(self, ids: list[str], *, kind: Kind, family: str, register: bool = True) -> None:
+        with transaction(self._engine) as connection:
+            found = self._select(connection, ids, kind)
+            missing = [source_id for source_id in ids if source_id not in found]
+            if missing and register and self._open:
+                self._register(connection, missing, kind=kind, family=family)
+                found |= self._select(connection, missing, kind)
+        for source_id in ids:
+            self._known[kind, source_id] = found.get(source_id)
+
+    def _select(self, connection: Connection, ids: Iterable[str], kind: Kind) -> dict[str, Source]:
+        found = connection.execute(SELECT[kind], {"ids": list(ids)})
+        return {
+            row.source_id: Source(row.source_id, row.tenant_id, row.site_id, kind, row.enabled) for row in found
+        }
+
+    def _register(self, connection: Connection, ids: list[str], *, kind: Kind, family: str) -> None:
+        values = {"ids": ids, "tenant_id": self._default_tenant_id, "family": family}
+        if kind == "guard":
+            del values["family"]
+        for row in connection.execute(REGISTER[kind], values):
+            log.info("source_registered", source_id=row[0], kind=kind, tenant_id=self._default_tenant_id)
