@@ -132,7 +132,8 @@ class Registry:
     def _select(self, connection: Connection, ids: Iterable[str], kind: Kind) -> dict[str, Source]:
         found = connection.execute(SELECT[kind], {"ids": list(ids)})
         return {
-            row.source_id: Source(row.source_id, row.tenant_id, row.site_id, kind, row.enabled) for row in found
+            row.source_id: Source(row.source_id, row.tenant_id, row.site_id, kind, row.enabled)
+            for row in found
         }
 
     def _register(self, connection: Connection, ids: list[str], *, kind: Kind, family: str) -> None:

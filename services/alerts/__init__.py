@@ -1,0 +1,1 @@
+"""Alerts: merged, followed, on record."""

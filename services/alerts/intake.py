@@ -1,0 +1,112 @@
+"""What a device's alert or a rule's finding comes to: an occurrence, ready to be merged. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from services.errors import InvalidMessage
+from services.messages import DEFAULT_SEVERITY, LIFE_SAFETY, AlertType, Condition, DeviceAlert, Severity
+
+
+class Whose(msgspec.Struct, frozen=True):
+    """What the registry says of a source; `tenant_id` is the default tenant's when it is `known` to nobody."""
+
+    tenant_id: int
+    site_id: int | None
+    known: bool
+    enabled: bool
+
+
+class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
+    """One message or finding behind an alert. Merged by (tenant_id, dedup_key), counted once by `key`."""
+
+    key: bytes
+    tenant_id: int
+    site_id: int | None
+    alert_type: AlertType
+    severity: Severity
+    source_id: str
+    dedup_key: str
+    message: str
+    recorded_at: datetime
+    received_at: datetime
+    by: str
+    lat: float | None = None
+    lon: float | None = None
+    silent: bool = False
+    drill: bool = False
+    clock_suspect: bool = False
+    flags: tuple[str, ...] = ()
+    msg_id: str | None = None
+    topic: str | None = None
+    raw: str | None = None
+    unreadable: bytes | None = None
+
+
+def of_device(alert: DeviceAlert, whose: Whose) -> Occurrence:
+    """A device's alert. Life-safety alerts are flagged and kept; others raise `InvalidMessage`."""
+    origin = alert.origin
+    flags = list(alert.flags)
+    for reason, detail in _objections(alert, whose):
+        if alert.alert_type not in LIFE_SAFETY and alert.alert_type is not AlertType.UNREADABLE_ALERT:
+            raise InvalidMessage(reason, detail)
+        flags.append(reason)
+    return Occurrence(
+        key=origin.key if alert.unreadable is None else origin.key[::-1],
+        tenant_id=whose.tenant_id,
+        site_id=whose.site_id,
+        alert_type=alert.alert_type,
+        severity=alert.severity or DEFAULT_SEVERITY[alert.alert_type],
+        source_id=origin.source_id,
+        dedup_key=f"{alert.alert_type}:{origin.source_id}" + (":drill" if alert.drill else ""),
+        message=alert.message or f"{alert.alert_type} from {origin.source_id}",
+        recorded_at=origin.recorded_at,
+        received_at=origin.received_at,
+        by=origin.source_id,
+        lat=alert.lat,
+        lon=alert.lon,
+        silent=alert.silent,
+        drill=alert.drill,
+        clock_suspect=origin.clock_suspect,
+        flags=tuple(dict.fromkeys(flags)),
+        msg_id=origin.msg_id,
+        topic=origin.topic,
+        raw=None if alert.unreadable is not None else origin.raw,
+        unreadable=alert.unreadable,
+    )
+
+
+def of_condition(condition: Condition, *, now: datetime) -> Occurrence:
+    """A rule's finding."""
+    return Occurrence(
+        key=condition.key,
+        tenant_id=condition.tenant_id,
+        site_id=None,
+        alert_type=condition.alert_type,
+        severity=condition.severity or DEFAULT_SEVERITY[condition.alert_type],
+        source_id=condition.source_id,
+        dedup_key=condition.dedup_key,
+        message=condition.message,
+        recorded_at=condition.at,
+        received_at=now,
+        by="rule",
+        lat=condition.lat,
+        lon=condition.lon,
+        raw=msgspec.json.encode(condition.detail).decode(),
+    )
+
+
+def _objections(alert: DeviceAlert, whose: Whose) -> list[tuple[str, str]]:
+    """Why this source might not be believed: (reason, detail) each."""
+    origin = alert.origin
+    if not whose.known:
+        return [("unknown_source", f"{origin.source_id} is not registered, and registration is closed")]
+    objections = []
+    if not whose.enabled:
+        objections.append(("source_disabled", f"{origin.source_id} is disabled"))
+    claimed = origin.claimed_tenant_id
+    if claimed is not None and str(claimed) != str(whose.tenant_id):
+        objections.append(("identity_mismatch", f"{origin.source_id} claims client {claimed!r}"))
+    return objections

@@ -1,0 +1,52 @@
+"""SQL of notifications: a row before any call, one for each alert, channel and recipient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine, text
+
+from services.notifications.policy import Notice
+from services.providers import transaction
+
+RECORD = text(
+    """
+    INSERT INTO notification (tenant_id, alert_id, channel, recipient, state, body, created_at)
+    VALUES (:tenant_id, :alert_id, :channel, :recipient, 'recorded', :body, :now)
+    ON CONFLICT (alert_id, channel, recipient) DO NOTHING
+    """
+)
+
+
+class NotificationStore:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def record(
+        self, *, tenant_id: int, alert_id: str, notices: Sequence[Notice], now: datetime
+    ) -> list[Notice]:
+        """Keep notices; returns those that were new."""
+        with transaction(self._engine) as connection:
+            common = {"tenant_id": tenant_id, "alert_id": UUID(alert_id), "now": now}
+            return [
+                notice
+                for notice in notices
+                if connection.execute(
+                    RECORD,
+                    common | {"channel": notice.channel, "recipient": notice.recipient, "body": notice.body},
+                ).rowcount
+            ]
+
+    def list_notifications(self, *, tenant_id: int, alert_id: str | None, limit: int) -> list[dict[str, Any]]:
+        """Newest first."""
+        query = text(
+            "SELECT notification_id, alert_id, channel, recipient, state, body, created_at FROM notification"
+            " WHERE tenant_id = :tenant_id AND (CAST(:alert_id AS uuid) IS NULL OR alert_id = CAST(:alert_id AS uuid))"
+            " ORDER BY notification_id DESC LIMIT :limit"
+        )
+        values = {"tenant_id": tenant_id, "alert_id": alert_id, "limit": limit}
+        with transaction(self._engine) as connection:
+            return [dict(row._mapping) for row in connection.execute(query, values)]
