@@ -1,0 +1,1 @@
+"""Tenants, sites, zones, guards, devices, people."""
