@@ -141,6 +141,13 @@ class FeedReader:
     def from_config(cls, config: Config) -> FeedReader:
         return cls(providers.make_redis(config), prefix=config.redis.key_prefix)
 
+    def ping(self) -> None:
+        """Raises `Unavailable` when Redis does not answer."""
+        try:
+            self._redis.ping()
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+
     def feed_id(self, tenant_id: int, *, fresh: str) -> str:
         """The name of this incarnation of the stream; `fresh` is taken when Redis has none (any more)."""
         key = feed_id_key(self._prefix, tenant_id)

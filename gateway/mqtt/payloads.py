@@ -36,7 +36,17 @@ Message = Fix | DeviceReading | SensorReading | HealthReading | DeviceAlert
 CONNECTIVITY = frozenset({"ONLINE", "OFFLINE", "POOR"})
 POSITION_SOURCES = frozenset({"gps", "network", "ble", "nfc", "manual"})
 SENSOR_TYPES = frozenset(
-    ["MOTION", "DOOR", "SMOKE", "TEMPERATURE", "HUMIDITY", "WATER_LEAK", "INTRUSION", "GLASS_BREAK", "UNKNOWN"]
+    [
+        "MOTION",
+        "DOOR",
+        "SMOKE",
+        "TEMPERATURE",
+        "HUMIDITY",
+        "WATER_LEAK",
+        "INTRUSION",
+        "GLASS_BREAK",
+        "UNKNOWN",
+    ]
 )
 SENSOR_STATES = frozenset({"OPEN", "CLOSED", "DETECTED", "CLEAR", "ALARM", "NORMAL"})
 MAX_ALERT_TEXT = 2000

@@ -1,0 +1,1 @@
+"""From the feed to people: HTTP and websockets on one port."""

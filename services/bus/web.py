@@ -28,9 +28,9 @@ STATUS_OF = {NotFound: 404, Conflict: 409, Forbidden: 403, Refused: 400, Unavail
 SOCKET_TIMEOUT_S = 60
 
 
-def problem(error: BaseException) -> Response:
+def problem(error: BaseException, *, status: int | None = None) -> Response:
     """RFC 9457 problem details; what is not the caller's business stays in the log."""
-    status = next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
+    status = status or next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
     if isinstance(error, HTTPException) and error.code:
         status = error.code
     detail = str(error) if status != 500 else "Vigil failed; the log says why"

@@ -1,0 +1,109 @@
+"""One reader of the feed for all sockets of the process, and how a socket joins it without gap or double."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter, deque
+from typing import Protocol
+
+from services import metrics
+from services.config import Config
+from services.errors import Refused
+from services.feed import FeedReader
+
+BLOCK_MS = 250
+"""How long one read waits: so soon a tenant with its first socket is heard."""
+CATCH_UP_FRAMES = 500
+MAX_SOCKETS_A_USER = 20
+MAX_MESSAGES = 100
+MESSAGES_WINDOW_S = 60.0
+
+
+class Listener(Protocol):
+    """A socket, as the hub sees it."""
+
+    tenant_id: int
+    last_id: int
+
+    def offer(self, frame_id: int, type: str, frame: bytes) -> None:  # noqa: A002
+        """Take one frame of the feed; never blocks."""
+
+
+class Hub:
+    def __init__(self, reader: FeedReader) -> None:
+        self.reader = reader
+        self._listeners: dict[int, set[Listener]] = {}
+        self._cursor: dict[int, int] = {}
+        self._sockets_of: Counter[str] = Counter()
+        self._messages_of: dict[str, deque[float]] = {}
+
+    @classmethod
+    def from_config(cls, config: Config) -> Hub:
+        return cls(FeedReader.from_config(config))
+
+    def pump(self) -> None:
+        """Read once and hand out. Raises `Unavailable`."""
+        for tenant_id, frame_id, kind, frame in self.reader.read(self._cursor, block_ms=BLOCK_MS):
+            if tenant_id not in self._cursor:
+                continue  # its last socket left while we read
+            self._cursor[tenant_id] = frame_id
+            for listener in tuple(self._listeners[tenant_id]):
+                listener.offer(frame_id, kind, frame)
+
+    @property
+    def idle(self) -> bool:
+        return not self._cursor
+
+    def join(self, listener: Listener) -> None:
+        """Bring a socket from its `last_id` up to the feed, then let it take part. Raises `Unavailable`.
+
+        Nothing may yield between the comparison with the cursor and the joining: then every frame is either
+        read here or handed out by the pump, and `last_id` keeps it from being both.
+        """
+        tenant_id = listener.tenant_id
+        while True:
+            frames = list(self.reader.read({tenant_id: listener.last_id}, count=CATCH_UP_FRAMES))
+            for _, frame_id, kind, frame in frames:
+                listener.offer(frame_id, kind, frame)
+            if not frames and self._cursor.get(tenant_id, 0) <= listener.last_id:
+                self._cursor.setdefault(tenant_id, listener.last_id)
+                self._listeners.setdefault(tenant_id, set()).add(listener)
+                return
+
+    def leave(self, listener: Listener) -> None:
+        listeners = self._listeners.get(listener.tenant_id, set())
+        listeners.discard(listener)
+        if not listeners:
+            self._listeners.pop(listener.tenant_id, None)
+            self._cursor.pop(listener.tenant_id, None)
+
+    def feed_id(self, tenant_id: int) -> str:
+        return self.reader.feed_id(tenant_id, fresh=uuid.uuid4().hex)
+
+    def open_socket(self, user: str, role: str) -> None:
+        """Raises `Refused` when the user has too many open."""
+        if self._sockets_of[user] >= MAX_SOCKETS_A_USER:
+            raise Refused(f"{user} has {MAX_SOCKETS_A_USER} sockets open; close one")
+        self._sockets_of[user] += 1
+        metrics.websocket_connections.labels(role).inc()
+
+    def close_socket(self, user: str, role: str) -> None:
+        self._sockets_of[user] -= 1
+        if self._sockets_of[user] <= 0:
+            del self._sockets_of[user]
+            self._messages_of.pop(user, None)
+        metrics.websocket_connections.labels(role).dec()
+
+    def allow_message(self, user: str, *, now_s: float) -> bool:
+        """Whether the user may send one more: `MAX_MESSAGES` in `MESSAGES_WINDOW_S` over all sockets."""
+        times = self._messages_of.setdefault(user, deque())
+        while times and now_s - times[0] > MESSAGES_WINDOW_S:
+            times.popleft()
+        if len(times) >= MAX_MESSAGES:
+            return False
+        times.append(now_s)
+        return True
+
+    @property
+    def open_sockets(self) -> int:
+        return sum(self._sockets_of.values())

@@ -1,0 +1,241 @@
+"""The NOC gateway: the feed over websockets, the HTTP API, the console, health and metrics."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import eventlet
+import msgspec
+import prometheus_client
+from prometheus_client.multiprocess import MultiProcessCollector
+from werkzeug.utils import safe_join
+from werkzeug.wrappers import Request, Response
+
+from gateway.noc import auth
+from gateway.noc.auth import Principal, Tickets, Tokens
+from gateway.noc.hub import Hub
+from gateway.noc.sockets import ClientFrame, Session
+from services import envelope
+from services.bus import Resource, RpcProxy, http, loop, upgrade
+from services.bus.web import problem
+from services.config import Config
+from services.errors import Forbidden, NotFound, Refused, VigilError
+
+CONSOLE = Path(__file__).resolve().parent.parent.parent / "console"
+CONTENT_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+NO_SOCKETS_PAUSE_S = 0.1
+ACTIONS = {
+    "acknowledge_alert": "acknowledge_alert",
+    "start_alert": "start_alert",
+    "resolve_alert": "resolve_alert",
+    "false_alarm": "mark_false_alarm",
+}
+
+
+class Parts:
+    """What the gateway works with, made once a process."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.hub = Hub.from_config(config)
+        self.tokens = Tokens(config.noc.jwt_secret)
+        self.tickets = Tickets.from_config(config)
+        self.allowed_origins = [
+            part.strip() for part in config.noc.allowed_origins.split(",") if part.strip()
+        ]
+
+
+class NocGateway:
+    name = "noc_gateway"
+
+    parts = Resource(Parts)
+    alerts = RpcProxy("alerts")
+    directory = RpcProxy("directory")
+
+    @loop
+    def pump_feed(self) -> None:
+        hub = self.parts.hub
+        while True:
+            if hub.idle:
+                eventlet.sleep(NO_SOCKETS_PAUSE_S)
+            hub.pump()
+
+    @upgrade("/ws/noc/dashboard/")
+    def dashboard(self, request: Request, sock: Any) -> Response | None:
+        """The live feed; see the contract for its frames."""
+        parts = self.parts
+        auth.check_origin(request, allowed=parts.allowed_origins)
+        try:
+            principal = self._principal_of_socket(request)
+        except Forbidden as error:
+            return problem(error, status=401)
+        session = Session(
+            request,
+            sock,
+            principal,
+            config=parts.config,
+            hub=parts.hub,
+            act=self._act,
+            snapshot=lambda tenant_id, frame_id: self.directory.seal_snapshot(
+                tenant_id=tenant_id, frame_id=frame_id
+            ),
+        )
+        session.run()
+        return None
+
+    @http("POST", "/api/v1/session")
+    def log_in(self, request: Request) -> Response:
+        body = _body(request)
+        user = self.directory.authenticate(login=_text(body, "user"), password=_text(body, "password"))
+        noc = self.parts.config.noc
+        token = self.parts.tokens.make(
+            name=user["name"], tenant_id=user["tenant_id"], role=user["role"], lifetime_s=noc.token_lifetime_s
+        )
+        keys = self._feed_keys(user["tenant_id"])
+        answer = {name: user[name] for name in ("tenant_id", "role", "name")}
+        return _json({**answer, "token": token, "expires_in": noc.token_lifetime_s, "feed_keys": keys})
+
+    @http("POST", "/api/v1/tickets")
+    def make_ticket(self, request: Request) -> Response:
+        ticket = self.parts.tickets.make(self._principal(request))
+        return _json({"ticket": ticket, "expires_in": self.parts.tickets.lifetime_s})
+
+    @http("GET", "/api/v1/alerts")
+    def list_alerts(self, request: Request) -> Response:
+        tenant_id = self._principal(request).tenant_id
+        status = request.args.get("status", "open")
+        limit = _limit(request.args.get("limit", "100"))
+        return _json(self.alerts.list_alerts(tenant_id=tenant_id, status=status, limit=limit))
+
+    @http("GET", "/api/v1/alerts/<alert_id>")
+    def get_alert(self, request: Request, alert_id: str) -> Response:
+        return _json(self.alerts.get_alert(tenant_id=self._principal(request).tenant_id, alert_id=alert_id))
+
+    @http("POST", "/api/v1/alerts/<alert_id>/<any(acknowledge,start,resolve,'false-alarm'):verb>")
+    def act_on_alert(self, request: Request, alert_id: str, verb: str) -> Response:
+        body = _body(request) if request.content_length else {}
+        method = "mark_false_alarm" if verb == "false-alarm" else f"{verb}_alert"
+        note = str(body.get("note", ""))
+        return _json(self._call(method, self._principal(request), alert_id=alert_id, note=note))
+
+    @http("GET", "/healthz")
+    def healthz(self, request: Request) -> Response:  # noqa: ARG002
+        return Response("ok\n")
+
+    @http("GET", "/readyz")
+    def readyz(self, request: Request) -> Response:  # noqa: ARG002
+        return self._readiness()
+
+    @http("GET", "/monitoring/health/")
+    def monitoring_health(self, request: Request) -> Response:  # noqa: ARG002
+        return self._readiness()
+
+    @http("GET", "/metrics/export/")
+    def export_metrics(self, request: Request) -> Response:
+        auth.check_peer(request.remote_addr or "", networks=self.parts.config.noc.metrics_allowed_ips)
+        return Response(
+            prometheus_client.generate_latest(_metrics_registry()), content_type="text/plain; version=0.0.4"
+        )
+
+    @http("GET", "/")
+    def console_start(self, request: Request) -> Response:  # noqa: ARG002
+        return _console_file("index.html")
+
+    @http("GET", "/console/<path:name>")
+    def console_file(self, request: Request, name: str) -> Response:  # noqa: ARG002
+        return _console_file(name)
+
+    def _act(self, principal: Principal, frame: ClientFrame) -> dict[str, Any]:
+        alert = self._call(ACTIONS[frame.type], principal, alert_id=frame.alert_id, note=frame.note)
+        return {"alert_id": alert["id"], "status": alert["status"]}
+
+    def _call(self, method: str, principal: Principal, *, alert_id: str, note: str) -> Any:
+        principal.must_handle_alerts()
+        act: Callable[..., Any] = getattr(self.alerts, method)
+        return act(tenant_id=principal.tenant_id, alert_id=alert_id, by=principal.name, note=note)
+
+    def _principal(self, request: Request) -> Principal:
+        token = auth.bearer(request)
+        if token is None:
+            raise Forbidden("send `Authorization: Bearer <token>`; POST /api/v1/session gives one")
+        return self.parts.tokens.check(token)
+
+    def _principal_of_socket(self, request: Request) -> Principal:
+        ticket = auth.offered_ticket(request)
+        return self.parts.tickets.redeem(ticket) if ticket is not None else self._principal(request)
+
+    def _feed_keys(self, tenant_id: int) -> dict[str, str]:
+        feed = self.parts.config.feed
+        return envelope.tenant_keys(feed.encryption_keys, tenant_id) if feed.encryption == "fernet" else {}
+
+    def _readiness(self) -> Response:
+        """Each dependency by name; every one is asked even when another fails."""
+        checks: dict[str, Callable[[], Any]] = {
+            "redis": self.parts.hub.reader.ping,
+            "directory": self.directory.check,
+            "alerts": lambda: self.alerts.list_alerts(tenant_id=0, limit=1),
+        }
+        detail: dict[str, str] = {}
+        for name, check in checks.items():
+            try:
+                check()
+                detail[name] = "ok"
+            except VigilError as error:
+                detail[name] = str(error)
+        ready = all(state == "ok" for state in detail.values())
+        return _json({"ready": ready, "checks": detail}, status=200 if ready else 503)
+
+
+def _metrics_registry() -> prometheus_client.CollectorRegistry:
+    """All processes of the host when they share a directory, else this one."""
+    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        return prometheus_client.REGISTRY
+    registry = prometheus_client.CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
+
+
+def _json(data: Any, *, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(data), status=status, content_type="application/json")
+
+
+def _body(request: Request) -> dict[str, Any]:
+    request.max_content_length = 1_048_576
+    try:
+        body = msgspec.json.decode(request.get_data())
+    except msgspec.DecodeError as error:
+        raise Refused(f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise Refused("the body must be a JSON object")
+    return body
+
+
+def _text(body: dict[str, Any], name: str) -> str:
+    value = body.get(name)
+    if not isinstance(value, str) or not value:
+        raise Refused(f"{name} is required and must be text")
+    return value
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1000):
+        raise Refused("limit must be a number from 1 to 1000")
+    return int(text)
+
+
+def _console_file(name: str) -> Response:
+    path = safe_join(str(CONSOLE), name)
+    if path is None or not Path(path).is_file():
+        raise NotFound(f"no console file {name!r}")
+    content_type = CONTENT_TYPES.get(Path(path).suffix, "application/octet-stream")
+    return Response(Path(path).read_bytes(), content_type=content_type, headers=SECURITY_HEADERS)
