@@ -1,2 +1,72 @@
+"""Where a checkout keeps its state, and how commands find the stack that runs there.
+
+`<home>/secrets.env` is made once and kept; `<home>/stack.env` says where the running stack listens. What the
+operator sets in the environment always wins.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def home(environ: Mapping[str, str] | None = None) -> Path:
+    """The state directory: `VIGIL_HOME`, else `.vigil` in the checkout."""
+    env = os.environ if environ is None else environ
+    return Path(env.get("VIGIL_HOME") or PROJECT / ".vigil")
+
+
+def read_env(path: Path) -> dict[str, str]:
+    """KEY=VALUE lines; comments and blank lines are passed over, a missing file is empty."""
+    if not path.exists():
+        return {}
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def write_env(path: Path, values: Mapping[str, str]) -> None:
+    """Write for the owner only, whole or not at all."""
+    for key, value in values.items():
+        if "\n" in value or "=" in key:
+            raise ValueError(f"{key} cannot be kept in an environment file")
+    write_private(path, "".join(f"{key}={value}\n" for key, value in values.items()))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file in one step, readable by its owner only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    fresh.replace(path)
+
+
+def keep_secrets(directory: Path) -> dict[str, str]:
+    """The secrets of this home; those that are missing are made now."""
+    path = directory / "secrets.env"
+    kept = read_env(path)
+    made = {
+        "CHANNELS_ENCRYPTION_KEY": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        "JWT_SECRET": lambda: secrets.token_urlsafe(48),
+        "VIGIL_DB_PASSWORD": lambda: secrets.token_hex(16),
+        "VIGIL_AMQP_PASSWORD": lambda: secrets.token_hex(16),
+    }
+    missing = {name: make() for name, make in made.items() if name not in kept}
+    if missing:
+        write_env(path, kept | missing)
+    return kept | missing
+
+
 def apply_environment() -> None:
-    """stub until the stack is there"""
+    """Let this process find the running stack: set what the operator did not."""
+    for key, value in read_env(home() / "stack.env").items():
+        os.environ.setdefault(key, value)

@@ -15,6 +15,7 @@ from eventlet.event import Event
 from nameko.web.handlers import HttpRequestHandler
 from nameko.web.server import HttpOnlyProtocol, WebServer
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Rule
 from werkzeug.wrappers import Request, Response
 
 from services import metrics
@@ -116,6 +117,10 @@ class Upgrade(HttpRequestHandler):
     def __init__(self, url: str, **kwargs: Any) -> None:
         self._sessions: set[Any] = set()
         super().__init__("GET", url, **kwargs)
+
+    def get_url_rule(self) -> Rule:
+        # werkzeug matches a request that asks for an upgrade with such rules only.
+        return Rule(self.url, websocket=True)
 
     def stop(self) -> None:
         for session in list(self._sessions):

@@ -18,7 +18,7 @@ from services.location.store import LocationStore
 from services.messages import ConditionsEvent, FixBatch, StoredEvent
 from services.registry import Registry
 
-FLUSH_INTERVAL_S = 0.05
+FLUSH_INTERVAL_S = 0.1
 
 
 class Parts:

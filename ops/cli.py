@@ -1,0 +1,70 @@
+"""`vigil`: one command for operators. Each subcommand is imported only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from services.errors import VigilError
+
+COMMANDS = {
+    "up": "ops.commands.stack:up",
+    "down": "ops.commands.stack:down",
+    "status": "ops.commands.stack:status",
+    "logs": "ops.commands.stack:logs",
+    "demo": "ops.commands.demo:demo",
+    "health": "ops.commands.health:health",
+    "migrate": "ops.commands.migrate:migrate",
+    "topology": "ops.commands.topology:topology",
+    "seed": "ops.commands.seed:seed",
+    "simulate": "ops.commands.simulate:simulate",
+    "watch": "ops.commands.watch:watch",
+    "latest": "ops.commands.latest:latest",
+    "rejected": "ops.commands.rejected:rejected",
+    "dlq": "ops.commands.dlq:dlq",
+    "token": "ops.commands.token:token",
+    "keys": "ops.commands.keys:keys",
+    "tenant": "ops.commands.registry:tenant",
+    "site": "ops.commands.registry:site",
+    "zone": "ops.commands.registry:zone",
+    "guard": "ops.commands.registry:guard",
+    "device": "ops.commands.registry:device",
+    "user": "ops.commands.registry:user",
+}
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name; `vigil --help` must not import half of the project to answer."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        target = COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, _, attribute = target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def group() -> None:
+    """Vigil: message bus and control-room backend for companies that guard people and places."""
+
+
+def main() -> None:
+    """Entry point: errors of ours are one line that says what to do."""
+    try:
+        group(prog_name="vigil")
+    except VigilError as error:
+        if os.environ.get("VIGIL_DEBUG"):
+            raise
+        sys.exit(f"vigil: {error}")
+
+
+if __name__ == "__main__":
+    main()
