@@ -11,7 +11,6 @@ import eventlet
 
 eventlet.monkey_patch()
 
-import importlib  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
 import socket  # noqa: E402
@@ -23,21 +22,11 @@ import structlog  # noqa: E402
 from nameko.containers import ServiceContainer  # noqa: E402
 
 from ops.environment import apply_environment  # noqa: E402
+from ops.processes import PROCESSES, service_class  # noqa: E402
 from services import config, logs, metrics  # noqa: E402
 from services.bus.calling import SERIALIZER  # noqa: E402
 from services.config import Config  # noqa: E402
 from services.errors import VigilError  # noqa: E402
-
-PROCESSES = {
-    "directory": "services.directory.service:DirectoryService",
-    "telemetry": "services.telemetry.service:TelemetryService",
-    "location": "services.location.service:LocationService",
-    "alerts": "services.alerts.service:AlertsService",
-    "notifications": "services.notifications.service:NotificationsService",
-    "mqtt_gateway-alert": "gateway.mqtt.service:AlertLane",
-    "mqtt_gateway-bulk": "gateway.mqtt.service:BulkLane",
-    "noc_gateway": "gateway.noc.service:NocGateway",
-}
 
 SAMPLE_S = 1.0
 
@@ -74,11 +63,6 @@ def sample(container: ServiceContainer) -> None:
         eventlet.sleep(SAMPLE_S)
         lag.set(max(0.0, time.monotonic() - slept_from - SAMPLE_S))
         active.set(container._worker_pool.running())
-
-
-def service_class(process: str) -> Any:
-    module, _, name = PROCESSES[process].partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def host(process: str) -> None:

@@ -89,7 +89,9 @@ class Link:
 
     def abort(self) -> None:
         """Close the socket without asking anybody: nobody may be there to answer."""
-        self._connection.collapse()
+        transport = self._connection._connection
+        if transport is not None:
+            transport.collect()
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
         self._settle(tag, multiple)

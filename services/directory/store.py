@@ -50,20 +50,20 @@ class DirectoryStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def add(self, kind: str, **values: Any) -> Any:
+    def add(self, what: str, /, **values: Any) -> Any:
         """Add a tenant, site, zone, guard, device or user; returns its id. Raises `Conflict`, `NotFound`."""
         area = values.get("area")
         if isinstance(area, BaseGeometry):
             values["area"] = to_wkb(area)
         try:
             with transaction(self._engine) as connection:
-                return connection.execute(text(INSERTS[kind]), values).scalar_one()
+                return connection.execute(text(INSERTS[what]), values).scalar_one()
         except IntegrityError as error:
             name = type(error.orig).__name__
             if name == "ForeignKeyViolation":
-                raise NotFound(f"the tenant or site of this {kind} does not exist") from error
+                raise NotFound(f"the tenant or site of this {what} does not exist") from error
             if name == "UniqueViolation":
-                raise Conflict(f"a {kind} of that name or id exists already") from error
+                raise Conflict(f"a {what} of that name or id exists already") from error
             raise
 
     def list_rows(self, kind: str, *, tenant_id: int | None, limit: int) -> list[dict[str, Any]]:

@@ -1,0 +1,60 @@
+"""`vigil seed`: what a development stack starts with."""
+
+from __future__ import annotations
+
+import secrets
+
+import click
+
+from ops.environment import apply_environment, home, write_private
+from services import config, providers
+from services.directory import passwords, shapes
+from services.directory.store import DirectoryStore
+from services.errors import Refused
+
+SITE = {"lat": 12.9716, "lon": 77.5946}
+RADIUS_M = 500
+
+
+@click.command()
+def seed() -> None:
+    """In an empty development database: a tenant, a site with its zone, and people who can log in."""
+    apply_environment()
+    settings = config.load()
+    if settings.environment == "production":
+        raise Refused("seeding is for development; in production use `vigil tenant add` and `vigil user add`")
+    store = DirectoryStore(providers.make_engine(settings, name="seed", pool_size=1))
+    tenant_id = settings.default_tenant_id
+    if store.list_rows("user", tenant_id=tenant_id, limit=1):
+        click.echo("there are people already; nothing to do")
+        return
+    plant(store, tenant_id)
+    for role in ("admin", "operator"):
+        add_person(store, tenant_id, role)
+    click.echo("seeded tenant, site, zone and two users")
+
+
+def plant(store: DirectoryStore, tenant_id: int) -> None:
+    """The tenant with its site and zone, as far as a seed that was cut short had not got."""
+    if store.list_rows("tenant", tenant_id=None, limit=1) == []:
+        store.add("tenant", tenant_id=tenant_id, name="Demo Guarding")
+    sites = store.list_rows("site", tenant_id=tenant_id, limit=1)
+    site_id = (
+        sites[0]["site_id"]
+        if sites
+        else store.add("site", tenant_id=tenant_id, name="Bengaluru HQ", time_zone="Asia/Kolkata", **SITE)
+    )
+    if not store.list_rows("zone", tenant_id=tenant_id, limit=1):
+        area = shapes.circle(**SITE, radius_m=RADIUS_M)
+        zone = {"name": "HQ perimeter", "kind": "required", "area": area, "radius_m": RADIUS_M}
+        store.add("zone", tenant_id=tenant_id, site_id=site_id, **zone)
+
+
+def add_person(store: DirectoryStore, tenant_id: int, role: str) -> None:
+    """A user whose password is in the home, for its owner's eyes; the operator's file is what `vigil up` shows."""
+    password = secrets.token_urlsafe(9)
+    login = f"{role}@demo"
+    name = "login.txt" if role == "operator" else f"login-{role}.txt"
+    write_private(home() / name, f"user {login}\npassword {password}\n")
+    hashed = passwords.hash_password(password)
+    store.add("user", tenant_id=tenant_id, login=login, name=f"Demo {role}", role=role, password_hash=hashed)

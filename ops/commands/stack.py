@@ -1,0 +1,226 @@
+"""`vigil up|down|status|logs`: the local stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ops.environment import home
+from ops.stack import Stack
+from ops.supervisor import started_at
+from services.errors import VigilError
+
+DOWN_TIMEOUT_S = 90.0
+POLL_S = 0.1
+
+
+@click.command()
+@click.option("--detach", is_flag=True, help="Return when everything is ready; `vigil down` stops it.")
+@click.option("--only-servers", is_flag=True, help="Start the servers, not Vigil's own processes.")
+@click.option(
+    "--timeout", default=60.0, show_default=True, help="Seconds that the services may take to be ready."
+)
+def up(detach: bool, only_servers: bool, timeout: float) -> None:
+    """Start the servers and Vigil, ready for use. Stays in the foreground until Ctrl-C."""
+    state = read_state()
+    if state is not None:
+        click.echo("Vigil is up already." if state.get("up") else "Vigil is starting or stopping already.")
+        sys.exit(0 if state.get("up") else 1)
+    clear_leftovers()
+    if detach:
+        detach_and_wait()
+    run_stack(only_servers=only_servers, timeout_s=timeout)
+
+
+def run_stack(*, only_servers: bool, timeout_s: float) -> None:
+    """Bring the stack up, keep it up until SIGINT or SIGTERM, take it down."""
+    stopping: list[int] = []
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda number, _frame: stopping.append(number))
+    stack = Stack(home(), say=click.echo)
+    try:
+        with interruptible(stack, stopping):
+            stack.start_servers()
+            stack.supervisor.tell(addresses=stack.addresses())
+            if not only_servers:
+                stack.start_services(timeout_s=timeout_s)
+            click.echo(welcome(stack))
+            ready()
+        while not stopping:
+            stack.supervisor.poll()
+    except Stopped:
+        click.echo("stopped while starting")
+    finally:
+        stack.stop()
+
+
+class Stopped(Exception):  # noqa: N818
+    """Told to stop while starting."""
+
+
+class interruptible:  # noqa: N801 - used as a statement
+    """Within the block, a stop signal ends the waiting for readiness at the next poll."""
+
+    def __init__(self, stack: Stack, stopping: list[int]) -> None:
+        self._supervisor = stack.supervisor
+        self._stopping = stopping
+        self._poll = stack.supervisor.poll
+
+    def __enter__(self) -> None:
+        def poll() -> None:
+            if self._stopping:
+                raise Stopped
+            self._poll()
+
+        self._supervisor.poll = poll  # type: ignore[method-assign]
+
+    def __exit__(self, *_: object) -> None:
+        self._supervisor.poll = self._poll  # type: ignore[method-assign]
+
+
+def welcome(stack: Stack) -> str:
+    """Where things are, and how to get in."""
+    addresses = stack.addresses()
+    lines = [f"console      http://{addresses['http']}/", f"mqtt         {addresses['mqtt']}"]
+    login = stack.home / "login.txt"
+    if login.exists():
+        lines.append(f"log in with  {', '.join(login.read_text().splitlines())}")
+    return "\n".join(["", "Vigil is up.", *lines])
+
+
+_ready_pipe: list[int] = []
+
+
+def detach_and_wait() -> None:
+    """Go on in a child of its own session; the parent shows its progress and leaves when it is ready."""
+    read_end, write_end = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        os.close(read_end)
+        _ready_pipe.append(write_end)
+        os.dup2(write_end, 1)
+        os.dup2(write_end, 2)
+        return
+    os.close(write_end)
+    said = b""
+    while chunk := os.read(read_end, 4096):
+        said += chunk
+        sys.stdout.write(chunk.replace(b"\0", b"").decode(errors="replace"))
+        sys.stdout.flush()
+        if b"\0" in chunk:
+            os._exit(0)
+    os._exit(1)
+
+
+def ready() -> None:
+    """In the detached child: tell the parent, and keep what is said from now on in a file."""
+    if not _ready_pipe:
+        return
+    sys.stdout.flush()
+    os.write(_ready_pipe[0], b"\0")
+    log = os.open(home() / "log" / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(_ready_pipe[0])
+
+
+@click.command()
+def down() -> None:
+    """Stop everything that `vigil up` started here; data stay."""
+    state = read_state()
+    if state is not None:
+        pid = state["supervisor"]["pid"]
+        os.kill(pid, signal.SIGTERM)
+        if not gone(pid, state["supervisor"]["started_at"], timeout_s=DOWN_TIMEOUT_S):
+            raise VigilError(f"the supervisor (pid {pid}) does not end; look at `vigil logs supervisor`")
+    clear_leftovers()
+    click.echo("Vigil is down.")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(as_json: bool) -> None:
+    """What runs, and where."""
+    state = read_state() or {"addresses": {}, "processes": []}
+    processes = [{key: p[key] for key in ("name", "pid", "state", "restarts")} for p in state["processes"]]
+    addresses = state.get("addresses", {})
+    if as_json:
+        click.echo(json.dumps({"addresses": addresses, "processes": processes}))
+        return
+    for name, address in addresses.items():
+        click.echo(f"{name:<20} {address}")
+    for process in processes:
+        click.echo(
+            f"{process['name']:<20} {process['state']:<9} pid {process['pid']}, {process['restarts']} restarts"
+        )
+    if not processes:
+        click.echo("Vigil is down here.")
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on as the log grows.")
+@click.option("-n", "--lines", default=40, show_default=True)
+def logs(name: str | None, follow: bool, lines: int) -> None:
+    """Show the end of a process's log; without NAME, which logs there are."""
+    directory = home() / "log"
+    if name is None:
+        for path in sorted(directory.glob("*.log")):
+            click.echo(path.stem)
+        return
+    path = directory / f"{name}.log"
+    if not path.exists():
+        raise VigilError(f"no log {name!r}; `vigil logs` lists them")
+    with path.open(errors="replace") as stream:
+        click.echo("".join(stream.readlines()[-lines:]), nl=False)
+        while follow:
+            click.echo(stream.read(), nl=False)
+            time.sleep(POLL_S * 3)  # the interval at which a file can be looked at
+
+
+def read_state() -> dict[str, Any] | None:
+    """The state file of a supervisor that lives; None when there is none."""
+    path = home() / "state.json"
+    if not path.exists():
+        return None
+    state: dict[str, Any] = json.loads(path.read_text())
+    supervisor = state["supervisor"]
+    return state if started_at(supervisor["pid"]) == supervisor["started_at"] else None
+
+
+def clear_leftovers() -> None:
+    """After a supervisor was killed: end what it left, known by pid and start time."""
+    path = home() / "state.json"
+    if not path.exists() or read_state() is not None:
+        return
+    for process in json.loads(path.read_text())["processes"]:
+        pid = process["pid"]
+        if pid and started_at(pid) == process["started_at"]:
+            os.killpg(pid, signal.SIGKILL)
+            gone(pid, process["started_at"], timeout_s=10)
+    for name in ("state.json", "stack.env"):
+        (home() / name).unlink(missing_ok=True)
+
+
+def gone(pid: int, start: int | None, *, timeout_s: float) -> bool:
+    """Wait until the process has ended."""
+    deadline_s = time.monotonic() + timeout_s
+    while started_at(pid) == start and not is_zombie(pid):
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(POLL_S)  # there is no event for the end of a process that is not our child
+    return True
+
+
+def is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

@@ -1,0 +1,261 @@
+"""Private instances of the real servers: how each is set up, started and probed. Loopback only."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from ops.supervisor import Process
+from services.errors import Misconfigured
+
+PACKAGES = "mosquitto rabbitmq-server redis-server postgresql-15 postgresql-15-postgis-3"
+DATABASE = "vigil"
+VHOST = "vigil"
+
+# Mosquitto's own limits drop acknowledged messages without a word; these do not (see docs/adr).
+MOSQUITTO = """\
+listener {port} 127.0.0.1
+allow_anonymous true
+persistence true
+persistence_location {data}/
+autosave_interval 30
+max_queued_messages 1000000
+max_queued_bytes 1073741824
+max_inflight_messages 1000
+# Larger than the payload limit: what is too large is refused by the gateway, with its reason, and kept.
+max_packet_size 2097152
+sys_interval 10
+connection_messages false
+{user}
+"""
+REDIS = """\
+bind 127.0.0.1
+port {port}
+dir {data}
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+daemonize no
+"""
+RABBITMQ = """\
+listeners.tcp.1 = 127.0.0.1:{port}
+default_user = vigil
+default_pass = {password}
+default_vhost = {vhost}
+default_permissions.configure = .*
+default_permissions.read = .*
+default_permissions.write = .*
+loopback_users = none
+log.console = true
+log.console.level = warning
+log.file = false
+disk_free_limit.absolute = 200MB
+vm_memory_high_watermark.relative = 0.4
+"""
+POSTGRES = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "shared_buffers": "256MB",
+    "max_connections": "120",
+    "synchronous_commit": "on",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "wal_compression": "on",
+    "random_page_cost": "1.1",
+    "log_min_messages": "warning",
+}
+
+
+def binary(name: str) -> str:
+    """The server's program. Raises `Misconfigured` saying what to install."""
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if path is None:
+        raise _missing(name)
+    return path
+
+
+def postgres_bin() -> Path:
+    """The directory of the newest PostgreSQL that has PostGIS."""
+    for control in sorted(Path("/usr/share/postgresql").glob("*/extension/postgis.control"), reverse=True):
+        directory = Path("/usr/lib/postgresql") / control.parts[4] / "bin"
+        if (directory / "initdb").exists():
+            return directory
+    raise _missing("PostgreSQL with PostGIS")
+
+
+def rabbitmq_sbin() -> Path:
+    """RabbitMQ's own scripts; the wrappers in PATH insist on a system user."""
+    found = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin"))
+    if not found:
+        raise _missing("rabbitmq-server")
+    return found[-1]
+
+
+def answers(port: int) -> bool:
+    """Whether something accepts connections there."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def mosquitto(home: Path, ports: Mapping[str, int], environment: Mapping[str, str]) -> Process:
+    data = _directory(home / "mosquitto")
+    config = data / "mosquitto.conf"
+    user = "user root" if os.geteuid() == 0 else ""
+    config.write_text(MOSQUITTO.format(port=ports["mqtt"], data=data, user=user))
+    return Process(
+        "mosquitto",
+        [binary("mosquitto"), "-c", str(config)],
+        log=home / "log" / "mosquitto.log",
+        environment=environment,
+        probe=lambda: answers(ports["mqtt"]),
+    )
+
+
+def redis(home: Path, ports: Mapping[str, int], environment: Mapping[str, str]) -> Process:
+    data = _directory(home / "redis")
+    config = data / "redis.conf"
+    config.write_text(REDIS.format(port=ports["redis"], data=data))
+    return Process(
+        "redis",
+        [binary("redis-server"), str(config)],
+        log=home / "log" / "redis.log",
+        environment=environment,
+        probe=lambda: answers(ports["redis"]),
+    )
+
+
+def epmd(home: Path, ports: Mapping[str, int], environment: Mapping[str, str]) -> Process:
+    """Erlang's name server, ours alone: RabbitMQ would start one that outlives it."""
+    return Process(
+        "epmd",
+        [binary("epmd"), "-address", "127.0.0.1", "-port", str(ports["epmd"])],
+        log=home / "log" / "epmd.log",
+        environment=environment,
+        probe=lambda: answers(ports["epmd"]),
+    )
+
+
+def rabbitmq(
+    home: Path, ports: Mapping[str, int], environment: Mapping[str, str], *, password: str
+) -> Process:
+    data = _directory(home / "rabbitmq")
+    (data / "rabbitmq.conf").write_text(RABBITMQ.format(port=ports["amqp"], password=password, vhost=VHOST))
+    (data / "enabled_plugins").write_text("[].\n")
+    loopback = "-kernel inet_dist_use_interface {127,0,0,1}"
+    settings = {
+        "HOME": str(data),
+        "RABBITMQ_NODENAME": f"vigil{ports['amqp_dist']}@localhost",
+        "RABBITMQ_CONFIG_FILE": str(data / "rabbitmq.conf"),
+        "RABBITMQ_MNESIA_BASE": str(data / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(home / "log"),
+        "RABBITMQ_PID_FILE": str(data / "pid"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(data / "enabled_plugins"),
+        "RABBITMQ_DIST_PORT": str(ports["amqp_dist"]),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{loopback} +sbwt none +sbwtdcpu none +sbwtdio none",
+        "ERL_EPMD_PORT": str(ports["epmd"]),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+    }
+    return Process(
+        "rabbitmq",
+        [str(rabbitmq_sbin() / "rabbitmq-server")],
+        log=home / "log" / "rabbitmq.log",
+        environment={**environment, **settings},
+        probe=lambda: answers(ports["amqp"]),
+        grace_s=30,
+    )
+
+
+def postgres(home: Path, ports: Mapping[str, int], environment: Mapping[str, str]) -> Process:
+    """PostgreSQL refuses to run as root; then it runs as the user that Debian's package made."""
+    user = "postgres" if os.geteuid() == 0 else None
+    data = _directory(home / "postgres")
+    if user:
+        _check_reachable(data, user)
+        shutil.chown(data, user, user)
+    data.chmod(0o700)
+    if not (data / "PG_VERSION").exists():
+        command = [
+            str(postgres_bin() / "initdb"),
+            "-D",
+            str(data),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+        ]
+        _run([*command, "--locale=C.UTF-8", "--no-sync"], user=user)
+    # A supervisor that was killed leaves it; we know by our ports that nobody is there any more.
+    (data / "postmaster.pid").unlink(missing_ok=True)
+    settings = POSTGRES | {"port": str(ports["postgres"])}
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    return Process(
+        "postgres",
+        [str(postgres_bin() / "postgres"), "-D", str(data), *options],
+        log=home / "log" / "postgres.log",
+        environment=environment,
+        probe=lambda: _postgres_answers(ports["postgres"]),
+        stop_signal=2,  # SIGINT: fast shutdown, without waiting for clients to go
+        user=user,
+    )
+
+
+def prepare_database(port: int, *, password: str) -> None:
+    """Role, database and PostGIS, where they are not yet there."""
+    url = f"postgresql://postgres@127.0.0.1:{port}/"
+    psql = [str(postgres_bin() / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-At"]
+    exists = _run([*psql, f"{url}template1", "-c", f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"])
+    if exists.strip() == "1":
+        return
+    _run([*psql, f"{url}template1", "-c", "CREATE EXTENSION IF NOT EXISTS postgis"])
+    role = f"CREATE ROLE vigil LOGIN CREATEDB PASSWORD '{password}'"
+    make_role = f"DO $$ BEGIN {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+    _run([*psql, f"{url}template1", "-c", make_role, "-c", f"CREATE DATABASE {DATABASE} OWNER vigil"])
+
+
+def _postgres_answers(port: int) -> bool:
+    ready = [str(postgres_bin() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+    return subprocess.run(ready, check=False, timeout=10).returncode == 0
+
+
+def _directory(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _run(command: list[str], *, user: str | None = None) -> str:
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, user=user, group=user, cwd="/", timeout=120
+    )
+    if done.returncode != 0:
+        raise Misconfigured(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def _check_reachable(path: Path, user: str) -> None:
+    """Raises `Misconfigured` when the user cannot get to the directory at all."""
+    uid = pwd.getpwnam(user).pw_uid
+    for parent in path.resolve().parents:
+        status = parent.stat()
+        if status.st_uid != uid and not status.st_mode & 0o001:
+            raise Misconfigured(
+                f"user {user}, who runs PostgreSQL, cannot enter {parent}; "
+                f"run `chmod o+x {parent}`, or set VIGIL_HOME to a directory that everybody can reach"
+            )
+
+
+def _missing(name: str) -> Misconfigured:
+    return Misconfigured(
+        f"{name} is not installed; as root: apt-get install {PACKAGES}, or use docker compose, "
+        "or point DATABASE_URL, AMQP_URI, REDIS_URL and MQTT_BROKER_ADDRESS to servers that run already"
+    )

@@ -1,0 +1,186 @@
+"""The local stack: private servers that are not given, Vigil's processes, and their order.
+
+servers -> database -> migrations -> queues -> (development) seed -> processes
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from prometheus_client.multiprocess import mark_process_dead
+
+from ops import environment, ports, servers
+from ops.environment import PROJECT
+from ops.processes import PROCESSES
+from ops.supervisor import Process, Supervisor
+from services.errors import VigilError
+
+GIVEN = {"postgres": "DATABASE_URL", "amqp": "AMQP_URI", "redis": "REDIS_URL", "mqtt": "MQTT_BROKER_ADDRESS"}
+"""A server whose variable the operator set is used, not started."""
+SERVICES = tuple(PROCESSES)
+SERVERS_TIMEOUT_S = 90.0
+Say = Callable[[str], None]
+
+
+class StackFailed(VigilError):  # noqa: N818
+    """The stack did not come up; the message says which part and shows the end of its log."""
+
+
+class Stack:
+    """One stack in one home. `say` is told each step and how long it took."""
+
+    def __init__(self, home: Path, *, say: Say, prefer_usual_ports: bool = True) -> None:
+        self.home = home.resolve()
+        self._say = say
+        self._prefer = prefer_usual_ports
+        self._given = dict(os.environ)
+        self._ports: dict[str, int] = {}
+        self._secrets: dict[str, str] = {}
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.supervisor = Supervisor(self.home / "state.json")
+
+    def start_servers(self) -> None:
+        """Start the servers that were not given and prepare the database. Raises `StackFailed`."""
+        # PostgreSQL's own user must be able to get through to its directory.
+        self.home.chmod(0o711)
+        self._secrets = environment.keep_secrets(self.home)
+        self._ports = ports.remembered(self.home / "ports.json", prefer=self._prefer)
+        with self._step("servers"):
+            started = self._server_processes()
+            self.supervisor.add(*started)
+            self._await([process.name for process in started], timeout_s=SERVERS_TIMEOUT_S)
+            if self._own("postgres"):
+                servers.prepare_database(self._ports["postgres"], password=self._secrets["VIGIL_DB_PASSWORD"])
+        environment.write_env(self.home / "stack.env", self.settings())
+
+    def start_services(self, *, timeout_s: float = 60.0) -> None:
+        """Migrate, declare, seed, start Vigil's processes. Raises `StackFailed`."""
+        metrics = Path(self.settings()["PROMETHEUS_MULTIPROC_DIR"])
+        shutil.rmtree(metrics, ignore_errors=True)
+        metrics.mkdir(parents=True)
+        for title, arguments in self._preparations():
+            with self._step(title):
+                self._vigil(*arguments)
+        with self._step("services"):
+            self.supervisor.add(*(self._service(name) for name in SERVICES))
+            self._await(SERVICES, timeout_s=timeout_s)
+        self.supervisor.tell(up=True)
+
+    def stop(self) -> None:
+        """Services first: they put away what they have in hand while the servers still run."""
+        self.supervisor.tell(up=False)
+        names = [process.name for process in self.supervisor.processes]
+        self.supervisor.stop(only=[name for name in names if name in SERVICES])
+        self.supervisor.stop(only=[name for name in names if name != "epmd"])
+        self.supervisor.stop()
+        (self.home / "stack.env").unlink(missing_ok=True)
+        (self.home / "state.json").unlink(missing_ok=True)
+
+    def settings(self) -> dict[str, str]:
+        """What a process needs in its environment to find this stack; the operator's own values win."""
+        loopback, port = "127.0.0.1", self._ports
+        made = {
+            "VIGIL_HOME": str(self.home),
+            "VIGIL_ENV": "development",
+            "DATABASE_URL": f"postgresql+psycopg2://vigil:{self._secrets['VIGIL_DB_PASSWORD']}"
+            f"@{loopback}:{port['postgres']}/{servers.DATABASE}",
+            "AMQP_URI": f"amqp://vigil:{self._secrets['VIGIL_AMQP_PASSWORD']}@{loopback}:{port['amqp']}/{servers.VHOST}",
+            "REDIS_URL": f"redis://{loopback}:{port['redis']}/0",
+            "MQTT_BROKER_ADDRESS": loopback,
+            "MQTT_BROKER_PORT": str(port["mqtt"] if self._own("mqtt") else 1883),
+            "VIGIL_HTTP_PORT": str(port["http"]),
+            "CHANNELS_ENCRYPTION_KEY": self._secrets["CHANNELS_ENCRYPTION_KEY"],
+            "JWT_SECRET": self._secrets["JWT_SECRET"],
+            "PROMETHEUS_MULTIPROC_DIR": str(self.home / "metrics"),
+        }
+        return {name: self._given.get(name) or value for name, value in made.items()}
+
+    def addresses(self) -> dict[str, str]:
+        """host:port of every part, for people and programs."""
+        settings = self.settings()
+        found = {
+            "mqtt": f"{settings['MQTT_BROKER_ADDRESS']}:{settings['MQTT_BROKER_PORT']}",
+            "http": f"127.0.0.1:{settings['VIGIL_HTTP_PORT']}",
+        }
+        for name, variable in (("amqp", "AMQP_URI"), ("redis", "REDIS_URL"), ("postgres", "DATABASE_URL")):
+            found[name] = settings[variable].rpartition("@")[2].split("//")[-1].split("/")[0]
+        return found
+
+    def _own(self, name: str) -> bool:
+        return not self._given.get(GIVEN[name])
+
+    def _environment(self) -> dict[str, str]:
+        return {**self._given, **self.settings(), "PYTHONWARNINGS": "ignore::DeprecationWarning"}
+
+    def _server_processes(self) -> list[Process]:
+        base = {name: value for name, value in self._given.items() if not name.startswith("RABBITMQ_")}
+        started: list[Process] = []
+        if self._own("postgres"):
+            started.append(servers.postgres(self.home, self._ports, base))
+        if self._own("amqp"):
+            started.append(servers.epmd(self.home, self._ports, base))
+            password = self._secrets["VIGIL_AMQP_PASSWORD"]
+            started.append(servers.rabbitmq(self.home, self._ports, base, password=password))
+        if self._own("redis"):
+            started.append(servers.redis(self.home, self._ports, base))
+        if self._own("mqtt"):
+            started.append(servers.mosquitto(self.home, self._ports, base))
+        return started
+
+    def _service(self, name: str) -> Process:
+        metrics = self.settings()["PROMETHEUS_MULTIPROC_DIR"]
+        return Process(
+            name,
+            [sys.executable, "-m", "ops.run", name],
+            log=self.home / "log" / f"{name}.log",
+            environment=self._environment(),
+            on_exit=lambda pid: mark_process_dead(pid, metrics),  # type: ignore[no-untyped-call]
+        )
+
+    def _preparations(self) -> Iterator[tuple[str, list[str]]]:
+        yield "migrations", ["migrate", "up"]
+        yield "queues", ["topology"]
+        if self.settings()["VIGIL_ENV"] == "development":
+            yield "seed", ["seed"]
+
+    def _vigil(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "ops.cli", *arguments]
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, env=self._environment(), cwd=PROJECT
+        )
+        if done.returncode != 0:
+            raise StackFailed(
+                f"`vigil {' '.join(arguments)}` failed:\n{(done.stderr or done.stdout).strip()}"
+            )
+
+    def _await(self, names: Mapping[str, object] | list[str] | tuple[str, ...], *, timeout_s: float) -> None:
+        late = self.supervisor.wait_ready(list(names), timeout_s=timeout_s)
+        if late:
+            log = late[0].last_lines()
+            raise StackFailed(
+                f"{late[0].name} is not ready after {timeout_s:g} s; the end of its log:\n{log}"
+            )
+
+    @contextmanager
+    def _step(self, title: str) -> Iterator[None]:
+        started_s = time.monotonic()
+        yield
+        self._say(f"{title:<12} ready in {time.monotonic() - started_s:.1f} s")
+
+
+@contextmanager
+def running_servers(home: Path) -> Iterator[Stack]:
+    """Only the servers, on free ports, for as long as the block lasts: what tests run on."""
+    stack = Stack(home, say=lambda _: None, prefer_usual_ports=False)
+    try:
+        stack.start_servers()
+        yield stack
+    finally:
+        stack.stop()
