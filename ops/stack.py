@@ -77,7 +77,7 @@ class Stack:
         """Services first: they put away what they have in hand while the servers still run."""
         self.supervisor.tell(up=False)
         names = [process.name for process in self.supervisor.processes]
-        self.supervisor.stop(only=[name for name in names if name in SERVICES])
+        self.supervisor.stop(only=[name for name in names if name in SERVICES or name == "simulator"])
         self.supervisor.stop(only=[name for name in names if name != "epmd"])
         self.supervisor.stop()
         (self.home / "stack.env").unlink(missing_ok=True)
@@ -116,7 +116,8 @@ class Stack:
     def _own(self, name: str) -> bool:
         return not self._given.get(GIVEN[name])
 
-    def _environment(self) -> dict[str, str]:
+    def process_environment(self) -> dict[str, str]:
+        """The whole environment of a process of this stack."""
         return {**self._given, **self.settings(), "PYTHONWARNINGS": "ignore::DeprecationWarning"}
 
     def _server_processes(self) -> list[Process]:
@@ -140,7 +141,7 @@ class Stack:
             name,
             [sys.executable, "-m", "ops.run", name],
             log=self.home / "log" / f"{name}.log",
-            environment=self._environment(),
+            environment=self.process_environment(),
             on_exit=lambda pid: mark_process_dead(pid, metrics),  # type: ignore[no-untyped-call]
         )
 
@@ -153,7 +154,7 @@ class Stack:
     def _vigil(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "ops.cli", *arguments]
         done = subprocess.run(
-            command, check=False, capture_output=True, text=True, env=self._environment(), cwd=PROJECT
+            command, check=False, capture_output=True, text=True, env=self.process_environment(), cwd=PROJECT
         )
         if done.returncode != 0:
             raise StackFailed(

@@ -55,14 +55,10 @@ def run_stack(*, only_servers: bool, timeout_s: float) -> None:
             ready()
         while not stopping:
             stack.supervisor.poll()
-    except Stopped:
+    except InterruptedError:
         click.echo("stopped while starting")
     finally:
         stack.stop()
-
-
-class Stopped(Exception):  # noqa: N818
-    """Told to stop while starting."""
 
 
 class interruptible:  # noqa: N801 - used as a statement
@@ -76,7 +72,7 @@ class interruptible:  # noqa: N801 - used as a statement
     def __enter__(self) -> None:
         def poll() -> None:
             if self._stopping:
-                raise Stopped
+                raise InterruptedError
             self._poll()
 
         self._supervisor.poll = poll  # type: ignore[method-assign]

@@ -1,0 +1,46 @@
+# Each target does its own set-up first; what is there already is passed over.
+SHELL := /bin/bash
+VIGIL := .venv/bin/vigil
+PYTHON := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup servers browser demo up down test check bench torture clean
+
+help:            ## this list
+	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' Makefile | sed -E 's/:.*##/\t/'
+
+setup:           ## the Python environment
+	@bash ops/setup.sh python
+
+servers: setup   ## setup, and the servers from Debian's packages
+	@bash ops/setup.sh servers
+
+browser: servers ## servers, and what the browser tests need
+	@bash ops/setup.sh browser
+
+demo: servers    ## everything running, with a simulated fleet; Ctrl-C stops it
+	@exec $(VIGIL) demo
+
+up: servers      ## everything running, ready for use
+	@$(VIGIL) up --detach
+
+down:            ## stop what `make up` started
+	@$(VIGIL) down
+
+test: browser    ## all tests but the long ones
+	@$(PYTHON) -m pytest tests -m "not long"
+
+check: setup     ## format, lint, types, fast tests
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@$(PYTHON) -m pytest tests/unit tests/interface -q
+
+bench: servers   ## the ledger benchmark: Vigil, a naive pipeline, the floor
+	@$(PYTHON) -m bench
+
+torture: browser ## the long tests
+	@$(PYTHON) -m pytest tests/torture
+
+clean: down      ## remove the environment and the local stack with its data
+	@rm -rf .venv .vigil tests/e2e/browser/node_modules

@@ -1,0 +1,64 @@
+"""`vigil demo`: the whole stack and a simulated fleet, in the foreground."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import click
+
+from ops.commands.stack import clear_leftovers, interruptible, read_state, welcome
+from ops.environment import home
+from ops.stack import Stack
+from ops.supervisor import Process
+
+
+@click.command()
+@click.option("--guards", default=25, show_default=True)
+@click.option("--rate", default=20.0, show_default=True, help="Messages a second.")
+def demo(guards: int, rate: float) -> None:
+    """Start everything with a simulated guard company. Ctrl-C stops all of it."""
+    if read_state() is not None:
+        click.echo("Vigil is up here already; `make down` stops it, `vigil simulate` gives it a fleet.")
+        sys.exit(1)
+    clear_leftovers()
+    stopping: list[int] = []
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda number, _frame: stopping.append(number))
+    stack = Stack(home(), say=click.echo)
+    try:
+        with interruptible(stack, stopping):
+            stack.start_servers()
+            stack.supervisor.tell(addresses=stack.addresses())
+            stack.start_services()
+            stack.supervisor.add(simulator(stack, guards=guards, rate=rate))
+            click.echo(welcome(stack) + "\nfleet        vigil logs simulator -f\nCtrl-C stops everything.")
+            sys.stdout.flush()
+        while not stopping:
+            stack.supervisor.poll()
+    except InterruptedError:
+        click.echo("stopped while starting")
+    finally:
+        stack.stop()
+
+
+def simulator(stack: Stack, *, guards: int, rate: float) -> Process:
+    """The fleet as one more supervised process."""
+    command = [
+        sys.executable,
+        "-m",
+        "ops.cli",
+        "simulate",
+        "--guards",
+        str(guards),
+        "--rate",
+        str(rate),
+        "--eventful",
+    ]
+    return Process(
+        "simulator",
+        command,
+        log=stack.home / "log" / "simulator.log",
+        environment=stack.process_environment(),
+        probe=lambda: True,
+    )

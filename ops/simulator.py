@@ -1,0 +1,185 @@
+"""A guard company, simulated: guards on their rounds, devices that drain, and now and then trouble. Pure.
+
+Walks are correlated random walks at walking speed within the site, with Gaussian GPS noise of the size of the
+claimed accuracy. All chance comes from the `random.Random` that the caller seeds; time is an argument.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+SITE_LAT, SITE_LON = 12.9716, 77.5946
+SITE_RADIUS_M = 500.0
+METRES_A_DEGREE = 111_195.0
+WALK_MPS = 1.4
+ROUND_RADIUS_M = 350.0
+EXIT_RADIUS_M = 700.0
+
+
+class Outgoing(NamedTuple):
+    """One message to publish; `notable` says what a person watching would like to know."""
+
+    topic: str
+    payload: bytes
+    notable: str = ""
+
+
+class Odds(NamedTuple):
+    """Chances for each turn of one source."""
+
+    panic: float = 0.0005
+    leave: float = 0.002
+    smoke: float = 0.003
+
+
+class Guard:
+    """A guard on a round: `turn` walks on and reports the fix."""
+
+    def __init__(self, number: int, chance: random.Random) -> None:
+        self.guard_id = f"guard-{number}"
+        self._number = number
+        self._chance = chance
+        self._east_m = chance.uniform(-200, 200)
+        self._north_m = chance.uniform(-200, 200)
+        self._heading = chance.uniform(0, 360)
+        self._outside_turns = 0
+
+    def turn(self, *, now: datetime, elapsed_s: float, odds: Odds, msg_id: str) -> Iterator[Outgoing]:
+        notable = ""
+        if self._outside_turns == 0 and self._chance.random() < odds.leave:
+            self._outside_turns = 12
+            notable = f"{self.guard_id} leaves the zone"
+        self._walk(elapsed_s)
+        if self._chance.random() < odds.panic:
+            panic = {"severity": "critical", "message": "simulated panic", "timestamp": now.isoformat()}
+            where = self._position(0.0)
+            yield Outgoing(
+                f"alert/panic/{self.guard_id}",
+                _json({**panic, "location": where, "msg_id": f"{msg_id}-p"}),
+                f"{self.guard_id} presses the panic button",
+            )
+        accuracy = self._chance.uniform(3, 15)
+        fix = {
+            **self._position(accuracy / 2),
+            "accuracy": round(accuracy, 1),
+            "speed": WALK_MPS,
+            "heading": round(self._heading % 360, 1),
+            "guard_id": self._number,
+            "source": "gps",
+            "timestamp": now.isoformat(),
+            "msg_id": msg_id,
+        }
+        yield Outgoing(f"guard/{self.guard_id}/gps", _json(fix), notable)
+
+    def _walk(self, elapsed_s: float) -> None:
+        self._heading += self._chance.gauss(0, 20)
+        step_m = WALK_MPS * elapsed_s
+        if self._outside_turns:
+            self._outside_turns -= 1
+            self._go_towards(EXIT_RADIUS_M, step_m=max(step_m, 80.0))
+        elif math.hypot(self._east_m, self._north_m) > ROUND_RADIUS_M:
+            self._go_towards(ROUND_RADIUS_M * 0.8, step_m=max(step_m, 80.0))
+        else:
+            angle = math.radians(self._heading)
+            self._east_m += step_m * math.sin(angle)
+            self._north_m += step_m * math.cos(angle)
+
+    def _go_towards(self, radius_m: float, *, step_m: float) -> None:
+        distance_m = math.hypot(self._east_m, self._north_m) or 1.0
+        wanted_m = distance_m + max(-step_m, min(step_m, radius_m - distance_m))
+        self._east_m *= wanted_m / distance_m
+        self._north_m *= wanted_m / distance_m
+
+    def _position(self, noise_m: float) -> dict[str, float]:
+        north = self._north_m + self._chance.gauss(0, noise_m)
+        east = self._east_m + self._chance.gauss(0, noise_m)
+        lat = SITE_LAT + north / METRES_A_DEGREE
+        lon = SITE_LON + east / (METRES_A_DEGREE * math.cos(math.radians(SITE_LAT)))
+        return {"lat": round(lat, 7), "lon": round(lon, 7)}
+
+
+class Device:
+    """A device whose battery drains and is charged again."""
+
+    def __init__(self, number: int, chance: random.Random) -> None:
+        self.device_id = f"device-{number}"
+        self._chance = chance
+        self._battery = chance.uniform(30, 100)
+
+    def turn(self, *, now: datetime, msg_id: str) -> Iterator[Outgoing]:
+        self._battery -= self._chance.uniform(0, 0.2)
+        notable = ""
+        if self._battery < 15:
+            self._battery = 100.0
+            notable = f"{self.device_id} is charged"
+        reading = {
+            "battery": round(self._battery, 1),
+            "signal": self._chance.randint(-95, -50),
+            "temperature": round(self._chance.gauss(29, 2), 1),
+            "connectivity": "ONLINE",
+            "timestamp": now.isoformat(),
+            "msg_id": msg_id,
+        }
+        yield Outgoing(f"device/{self.device_id}/telemetry", _json(reading), notable)
+
+
+class Sensor:
+    """A smoke, door or motion sensor."""
+
+    TYPES = ("SMOKE", "DOOR", "MOTION", "TEMPERATURE")
+
+    def __init__(self, number: int, chance: random.Random) -> None:
+        self.sensor_id = f"sensor-{number}"
+        self._type = self.TYPES[number % len(self.TYPES)]
+        self._chance = chance
+
+    def turn(self, *, now: datetime, odds: Odds, msg_id: str) -> Iterator[Outgoing]:
+        reading: dict[str, Any] = {"type": self._type, "timestamp": now.isoformat(), "msg_id": msg_id}
+        notable = ""
+        if self._type == "SMOKE":
+            smoke = self._chance.random() < odds.smoke
+            reading["value"] = 180 if smoke else round(self._chance.uniform(2, 20), 1)
+            notable = f"{self.sensor_id} sees smoke" if smoke else ""
+        elif self._type == "TEMPERATURE":
+            reading["value"] = round(self._chance.gauss(26, 1), 1)
+        else:
+            reading["state"] = self._chance.choice(["OPEN", "CLOSED"] if self._type == "DOOR" else ["CLEAR"])
+        yield Outgoing(f"sensor/{self.sensor_id}/reading", _json(reading), notable)
+
+
+class Fleet:
+    """All of them; `turn` lets one source speak, each in its turn."""
+
+    def __init__(self, *, guards: int, chance: random.Random, run: str, odds: Odds | None = None) -> None:
+        self._chance = chance
+        self._run = run
+        self._odds = odds or Odds()
+        self._sources: list[Guard | Device | Sensor] = [
+            *(Guard(100 + n, chance) for n in range(guards)),
+            *(Device(n, chance) for n in range(max(1, guards // 2))),
+            *(Sensor(n, chance) for n in range(max(4, guards // 4))),
+        ]
+        self._turns = 0
+
+    def turn(self, *, now: datetime, elapsed_s: float) -> list[Outgoing]:
+        """What the next source says; `elapsed_s` since it spoke last."""
+        source = self._sources[self._turns % len(self._sources)]
+        self._turns += 1
+        msg_id = f"{self._run}-{self._turns}"
+        if isinstance(source, Guard):
+            return list(source.turn(now=now, elapsed_s=elapsed_s, odds=self._odds, msg_id=msg_id))
+        if isinstance(source, Sensor):
+            return list(source.turn(now=now, odds=self._odds, msg_id=msg_id))
+        return list(source.turn(now=now, msg_id=msg_id))
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
