@@ -297,7 +297,27 @@ CREATE TABLE rejected_message (
 CREATE INDEX rejected_message_received_at ON rejected_message (received_at DESC);
 """
 
-TABLES = ["rejected_message", "notification", "alert_timeline", "alert_occurrence", "mqtt_device_alert", "source_state", "guard_state", "mqtt_system_health", "mqtt_sensor_reading", "mqtt_guard_location", "mqtt_device_telemetry", "message_seen", "app_user", "device", "guard", "zone", "site", "tenant", "registry_version"]
+TABLES = [
+    "rejected_message",
+    "notification",
+    "alert_timeline",
+    "alert_occurrence",
+    "mqtt_device_alert",
+    "source_state",
+    "guard_state",
+    "mqtt_system_health",
+    "mqtt_sensor_reading",
+    "mqtt_guard_location",
+    "mqtt_device_telemetry",
+    "message_seen",
+    "app_user",
+    "device",
+    "guard",
+    "zone",
+    "site",
+    "tenant",
+    "registry_version",
+]
 
 
 def upgrade() -> None:

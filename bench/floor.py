@@ -1,0 +1,118 @@
+"""The floor: one process, raw MQTT, the same validation, zone test and unnest insert, no bus.
+
+`python -m bench.floor EXPECTED`: stores that many messages, then prints one JSON line with the time it took from
+the first to the last commit. Nothing that has to cross a bus can be faster on the same machine.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gateway.mqtt import payloads, topics
+from ops import mqtt_wire
+from services import config, providers
+from services.admission import keep_rejected
+from services.errors import InvalidMessage
+from services.location.store import Judged, LocationStore
+from services.location.zones import ZoneIndex
+from services.messages import DeviceReading, Fix, HealthReading, RejectedMessage, SensorReading
+from services.registry import Source
+from services.telemetry.store import DEVICE, SENSOR, SYSTEM, TelemetryStore
+
+SHAPES = {DeviceReading: DEVICE, SensorReading: SENSOR, HealthReading: SYSTEM}
+BATCH = 500
+QUIET_S = 5.0
+SOURCE = Source("floor", 1, None, "guard", True)
+
+
+class Floor:
+    def __init__(self) -> None:
+        settings = config.load()
+        engine = providers.make_engine(settings, name="floor", pool_size=1)
+        self._engine = engine
+        self._location = LocationStore(engine)
+        self._telemetry = TelemetryStore(engine)
+        self._zones = ZoneIndex(self._location.zones(1))
+        self._limits = payloads.Limits()
+        self._count = itertools.count(1)
+        self._sock = socket.create_connection((settings.mqtt.host, settings.mqtt.port))
+        self._sock.sendall(mqtt_wire.connect("floor"))
+        for number, name in enumerate(("device/#", "guard/#", "sensor/#", "alert/#", "system/#")):
+            self._sock.sendall(mqtt_wire.subscribe(name, message_id=number + 1))
+        self._reader = mqtt_wire.Reader()
+        self.done = 0
+        self.first_s = self.last_s = 0.0
+
+    def run(self, expected: int) -> None:
+        waiting: list[tuple[bytes, bytes, int]] = []
+        self._sock.settimeout(0.02)
+        while self.done + len(waiting) < expected or waiting:
+            try:
+                data = self._sock.recv(1_048_576)
+            except TimeoutError:
+                data = b""
+                if self.done and time.monotonic() - self.last_s > QUIET_S:
+                    return
+            for first, body in self._reader.feed(data) if data else ():
+                if first & 0xF0 == mqtt_wire.PUBLISH:
+                    self.first_s = self.first_s or time.monotonic()
+                    waiting.append(mqtt_wire.parse_publish(first, body))
+            while len(waiting) >= BATCH or (waiting and not data):
+                self._store(waiting[:BATCH])
+                del waiting[:BATCH]
+
+    def _store(self, batch: Sequence[tuple[bytes, bytes, int]]) -> None:
+        now = datetime.now(UTC)
+        by_kind: dict[type, list[Any]] = {}
+        for topic, payload, _ in batch:
+            message = self._decode(topic.decode(), payload, now)
+            by_kind.setdefault(type(message), []).append(message)
+        with providers.transaction(self._engine) as connection:
+            self._insert(connection, by_kind)
+        self._sock.sendall(mqtt_wire.puback([message_id for *_, message_id in batch]))
+        self.done += len(batch)
+        self.last_s = time.monotonic()
+
+    def _decode(self, topic_text: str, payload: bytes, now: datetime) -> Any:
+        def key() -> bytes:
+            return next(self._count).to_bytes(16, "big")
+
+        try:
+            topic = topics.parse(topic_text)
+            return payloads.decode(
+                topic_text, topic, payload, received_at=now, limits=self._limits, fresh_key=key
+            )
+        except InvalidMessage as error:
+            return RejectedMessage(key(), topic_text, payload, error.reason, error.detail, now)
+
+    def _insert(self, connection: Connection, by_kind: dict[type, list[Any]]) -> None:
+        fixes = {fix.origin.key: fix for fix in by_kind.get(Fix, [])}.values()
+        if fixes:
+            judged = [
+                Judged(
+                    fix, SOURCE, self._zones.verdict(lat=fix.lat, lon=fix.lon, accuracy_m=fix.accuracy or 0)
+                )
+                for fix in fixes
+            ]
+            self._location.insert(connection, judged)
+        for kind, shape in SHAPES.items():
+            readings = {reading.origin.key: reading for reading in by_kind.get(kind, [])}.values()
+            if readings:
+                self._telemetry.insert(connection, shape, [(reading, SOURCE) for reading in readings])
+        keep_rejected(connection, by_kind.get(RejectedMessage, []))
+
+
+if __name__ == "__main__":
+    floor = Floor()
+    print("ready", flush=True)
+    floor.run(int(sys.argv[1]))
+    print(json.dumps({"stored": floor.done, "seconds": floor.last_s - floor.first_s}), flush=True)

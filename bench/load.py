@@ -1,0 +1,135 @@
+"""Sends a ledger over raw MQTT, as fast as the broker acknowledges or at a rate, and hears the receipts."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+
+from bench.messages import Entry
+from ops import mqtt_wire
+
+WINDOW = 1000
+CHUNK = 64
+QUIET_S = 15.0
+
+
+class Sender:
+    """One connection with its share of the ledger, encoded before the clock starts."""
+
+    def __init__(self, host: str, port: int, name: str, prefix: str, entries: Sequence[Entry]) -> None:
+        outgoing = [entry for entry in entries for _ in range(entry.copies)]
+        self.packets = [
+            mqtt_wire.publish(prefix + entry.topic, entry.payload, message_id=number % 65_535 + 1)
+            for number, entry in enumerate(outgoing)
+        ]
+        self.sock = socket.create_connection((host, port), timeout=10)
+        self.sock.sendall(mqtt_wire.connect(name))
+        self.reader = mqtt_wire.Reader()
+        self.sent = 0
+        self.acknowledged = 0
+
+    def send_some(self, *, at_most: int = CHUNK) -> None:
+        count = min(at_most, WINDOW - (self.sent - self.acknowledged), len(self.packets) - self.sent)
+        if count > 0:
+            self.sock.sendall(b"".join(self.packets[self.sent : self.sent + count]))
+            self.sent += count
+
+    def listen(self) -> None:
+        data = self.sock.recv(262_144)
+        if not data:
+            raise ConnectionError("the broker closed a sender's connection")
+        self.acknowledged += sum(first == mqtt_wire.PUBACK for first, _ in self.reader.feed(data))
+
+    @property
+    def done(self) -> bool:
+        return self.acknowledged >= len(self.packets)
+
+
+class Receipts:
+    """Hears `receipt/#`: which msg_ids are stored, and when the last one was."""
+
+    def __init__(self, host: str, port: int, name: str, prefix: str) -> None:
+        self.sock = socket.create_connection((host, port), timeout=10)
+        self.sock.sendall(mqtt_wire.connect(name) + mqtt_wire.subscribe(f"{prefix}receipt/#", qos=0))
+        self._reader = mqtt_wire.Reader()
+        self.stored: dict[bytes, float] = {}
+        self.last_s = 0.0
+
+    def listen(self) -> None:
+        data = self.sock.recv(1_048_576)
+        if not data:
+            raise ConnectionError("the broker closed the receipts' connection")
+        now_s = time.monotonic()
+        for first, body in self._reader.feed(data):
+            if first & 0xF0 != mqtt_wire.PUBLISH:
+                continue
+            start = body.find(b'"msg_id":"') + 10
+            if b'"status":"stored"' in body:
+                self.stored.setdefault(body[start : body.index(b'"', start)], now_s)
+                self.last_s = now_s
+
+
+class Result:
+    """What a run came to; times are of the monotonic clock."""
+
+    def __init__(self) -> None:
+        self.started_s = 0.0
+        self.acknowledged_s = 0.0
+        self.stored_s = 0.0
+        self.published = 0
+        self.acknowledged = 0
+
+
+def run(
+    entries: Sequence[Entry],
+    *,
+    host: str,
+    port: int,
+    prefix: str = "",
+    connections: int = 4,
+    receipts: Receipts | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    during: Callable[[], None] = lambda: None,
+) -> Result:
+    """Send the whole ledger; with `receipts`, wait until all that can be stored is, or nothing comes any more."""
+    senders = [
+        Sender(host, port, f"bench-{time.monotonic_ns()}-{number}", prefix, entries[number::connections])
+        for number in range(connections)
+    ]
+    expected = sum(not entry.refused for entry in entries)
+    result = Result()
+    result.started_s = moved_s = said_s = time.monotonic()
+    while True:
+        for sender in senders:
+            sender.send_some()
+        busy = [sender for sender in senders if not sender.done]
+        if not busy and result.acknowledged_s == 0.0:
+            result.acknowledged_s = time.monotonic()
+        if not busy and (receipts is None or len(receipts.stored) >= expected):
+            break
+        socks = [sender.sock for sender in busy] + ([receipts.sock] if receipts else [])
+        readable = select.select(socks, [], [], 0.5)[0]
+        for sock in readable:
+            next(
+                (sender.listen for sender in busy if sender.sock is sock),
+                receipts.listen if receipts else None,
+            )()  # type: ignore[misc]
+        now_s = time.monotonic()
+        moved_s = now_s if readable else moved_s
+        during()
+        if now_s - moved_s > QUIET_S:
+            say("nothing has moved for a while; going on to the checker")
+            break
+        if now_s - said_s > 2:
+            said_s = now_s
+            stored = len(receipts.stored) if receipts else 0
+            say(f"{sum(sender.sent for sender in senders)} sent, {stored} of {expected} stored")
+    result.stored_s = receipts.last_s if receipts else result.acknowledged_s
+    result.published = sum(sender.sent for sender in senders)
+    result.acknowledged = sum(sender.acknowledged for sender in senders)
+    for sender in senders:
+        sender.sock.sendall(mqtt_wire.DISCONNECT)
+        sender.sock.close()
+    return result

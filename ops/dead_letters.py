@@ -1,0 +1,85 @@
+"""The dead-letter queue, for operators: looked at without taking anything, sent again, or let go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from amqp.exceptions import AMQPError, NotFound
+from kombu import Connection
+
+from services.bus.topology import DEAD_QUEUE, HEADER_HISTORY, HEADER_QUEUE, HEADER_REASON
+from services.errors import Unavailable
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """One message that was given up on."""
+
+    id: str
+    queue: str
+    reason: str
+    history: list[dict[str, Any]]
+    body: bytes
+
+
+def look(uri: str, *, limit: int = 1000) -> list[DeadLetter]:
+    """The oldest dead letters; they stay where they are. Raises `Unavailable`."""
+    with _fetched(uri, limit) as (_, messages):
+        return [letter_of(message) for message in messages]
+
+
+def bodies(uri: str, *, limit: int = 100_000) -> list[bytes]:
+    return [letter.body for letter in look(uri, limit=limit)]
+
+
+def settle(uri: str, wanted: Callable[[DeadLetter], bool], *, again: bool) -> int:
+    """Send the wanted ones to their queues again, or let them go; returns how many. Raises `Unavailable`."""
+    count = 0
+    with _fetched(uri, 100_000) as (channel, messages):
+        for message in messages:
+            letter = letter_of(message)
+            if not wanted(letter):
+                continue
+            if again:
+                headers = {k: v for k, v in (message.headers or {}).items() if not k.startswith("x-vigil-")}
+                fresh = channel.prepare_message(
+                    bytes(message.body),
+                    content_type=message.content_type,
+                    content_encoding=message.content_encoding,
+                    headers=headers,
+                    properties={"delivery_mode": 2, "message_id": letter.id},
+                )
+                channel.basic_publish_confirm(fresh, exchange="", routing_key=letter.queue, mandatory=True)
+            message.ack()
+            count += 1
+    return count
+
+
+def letter_of(message: Any) -> DeadLetter:
+    """RabbitMQ itself buries what crashed its consumer too often; then the queue is in its own header."""
+    headers = message.headers or {}
+    deaths = headers.get("x-death") or [{}]
+    return DeadLetter(
+        id=message.properties.get("message_id", ""),
+        queue=headers.get(HEADER_QUEUE) or deaths[0].get("queue", ""),
+        reason=headers.get(HEADER_REASON) or deaths[0].get("reason", "unknown"),
+        history=headers.get(HEADER_HISTORY, []),
+        body=bytes(message.body),
+    )
+
+
+@contextmanager
+def _fetched(uri: str, limit: int) -> Iterator[tuple[Any, list[Any]]]:
+    """Up to `limit` messages, unacknowledged: closing the channel puts back what was not settled."""
+    try:
+        with Connection(uri, connect_timeout=5) as connection, connection.channel() as channel:
+            messages: list[Any] = []
+            while len(messages) < limit and (raw := channel.basic_get(DEAD_QUEUE)) is not None:
+                messages.append(channel.message_to_python(raw))
+            yield channel, messages
+    except NotFound:
+        yield None, []
+    except (AMQPError, OSError) as error:
+        raise Unavailable(f"RabbitMQ: {error}") from error
