@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +11,12 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def used_s(pid: int) -> float:
-    """User and system seconds of a process, of its living children, and of those that it has reaped."""
+    """User and system seconds of a process, of its living children, and of those that it has reaped.
+
+    The generator's own children are the stack; they have names of their own.
+    """
+    if pid == os.getpid():
+        return time.process_time()
     total = 0.0
     for member in [pid, *_children(pid)]:
         try:

@@ -21,6 +21,7 @@ from services.providers import transaction
 log = structlog.get_logger(__name__)
 
 Kind = Literal["guard", "device"]
+KINDS: tuple[Kind, ...] = ("guard", "device")
 CHECK_INTERVAL_S = 1.0
 
 SELECT_VERSION = text("SELECT version FROM registry_version")
@@ -96,38 +97,52 @@ class Registry:
         return self._version
 
     def lookup(self, source_ids: Collection[str], *, kind: Kind, family: str) -> dict[str, Source]:
-        """The sources among `source_ids` that are registered, or are now because registration is open."""
+        """The sources among `source_ids` that are registered, or are now because registration is open.
+
+        What is found is gathered here and not read back from the cache: while this waits for the database, another
+        green thread may see a new version and empty it.
+        """
         self.check_version()
-        misses = [source_id for source_id in source_ids if (kind, source_id) not in self._known]
+        found: dict[str, Source] = {}
+        misses: list[str] = []
+        for source_id in source_ids:
+            if (kind, source_id) in self._known:
+                known = self._known[kind, source_id]
+                if known is not None:
+                    found[source_id] = known
+            else:
+                misses.append(source_id)
         if misses:
-            self._learn(sorted(misses), kind=kind, family=family)
-        found = ((source_id, self._known.get((kind, source_id))) for source_id in source_ids)
-        return {source_id: source for source_id, source in found if source is not None}
+            found |= self._learn(sorted(misses), kind=kind, family=family, register=self._open)
+        return found
 
     def lookup_any(self, source_id: str) -> Source | None:
         """The guard or device of this id; unknown and open: registered as what its name says."""
         self.check_version()
-        for kind in ("guard", "device"):
-            if (kind, source_id) not in self._known:
-                self._learn([source_id], kind=kind, family="alert", register=False)
-            source = self._known[kind, source_id]
+        for kind in KINDS:
+            if (kind, source_id) in self._known:
+                source = self._known[kind, source_id]
+            else:
+                source = self._learn([source_id], kind=kind, family="alert", register=False).get(source_id)
             if source is not None:
                 return source
         if not self._open:
             return None
         kind = "guard" if source_id.startswith("guard-") else "device"
-        self._learn([source_id], kind=kind, family="alert")
-        return self._known.get((kind, source_id))
+        return self._learn([source_id], kind=kind, family="alert", register=True).get(source_id)
 
-    def _learn(self, ids: list[str], *, kind: Kind, family: str, register: bool = True) -> None:
+    def _learn(self, ids: list[str], *, kind: Kind, family: str, register: bool) -> dict[str, Source]:
+        version = self._version
         with transaction(self._engine) as connection:
             found = self._select(connection, ids, kind)
             missing = [source_id for source_id in ids if source_id not in found]
-            if missing and register and self._open:
+            if missing and register:
                 self._register(connection, missing, kind=kind, family=family)
                 found |= self._select(connection, missing, kind)
-        for source_id in ids:
-            self._known[kind, source_id] = found.get(source_id)
+        if version == self._version:  # else what was read may be older than what the version promises
+            for source_id in ids:
+                self._known[kind, source_id] = found.get(source_id)
+        return found
 
     def _select(self, connection: Connection, ids: Iterable[str], kind: Kind) -> dict[str, Source]:
         found = connection.execute(SELECT[kind], {"ids": list(ids)})
@@ -137,7 +152,7 @@ class Registry:
         }
 
     def _register(self, connection: Connection, ids: list[str], *, kind: Kind, family: str) -> None:
-        values = {"ids": ids, "tenant_id": self._default_tenant_id, "family": family}
+        values: dict[str, object] = {"ids": ids, "tenant_id": self._default_tenant_id, "family": family}
         if kind == "guard":
             del values["family"]
         for row in connection.execute(REGISTER[kind], values):

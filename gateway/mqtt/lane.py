@@ -20,7 +20,7 @@ from eventlet.queue import Queue
 
 from gateway.mqtt import payloads, topics
 from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
-from gateway.mqtt.client import Connection
+from gateway.mqtt.client import Connection, Link, Outgoing
 from gateway.mqtt.topics import FILTERS, Family
 from services import metrics
 from services.config import Config
@@ -97,32 +97,41 @@ class Lane:
             filters=FILTERS[name],
             receive_maximum=gateway.receive_maximum_alert if alone else gateway.receive_maximum_bulk,
             on_message=self._take,
-            on_connected=self._batcher.start_generation,
+            on_connected=self._connected_again,
         )
+        self._out = Outgoing(config.mqtt, lane=name)
 
     def run(self, publish_all: PublishAll) -> None:
         """Serve until stopped; a broken connection is made again with back-off."""
         helpers = [eventlet.spawn(self._send_batches, publish_all) for _ in range(self._senders)]
-        helpers.append(eventlet.spawn(self._close_aged_batches))
+        helpers += [eventlet.spawn(self._close_aged_batches), eventlet.spawn(self._keep, self._out)]
         try:
-            failures = 0
-            while True:
-                started_s = time.monotonic()
-                try:
-                    self.connection.serve()
-                except Unavailable as error:
-                    self._connected.set(0)
-                    failures = 1 if time.monotonic() - started_s > RETRY_S[-1] else failures + 1
-                    pause_s = RETRY_S[min(failures, len(RETRY_S)) - 1]
-                    log.warning("mqtt_disconnected", lane=self.name, error=str(error), again_in_s=pause_s)
-                    eventlet.sleep(pause_s)
+            self._keep(self.connection)
         finally:
             for helper in helpers:
                 helper.kill()
 
+    def _keep(self, link: Link) -> None:
+        """Serve a connection; make it again with back-off whenever it breaks."""
+        failures = 0
+        while True:
+            started_s = time.monotonic()
+            try:
+                link.serve()
+            except Unavailable as error:
+                self._connected.set(0)
+                failures = 1 if time.monotonic() - started_s > RETRY_S[-1] else failures + 1
+                pause_s = RETRY_S[min(failures, len(RETRY_S)) - 1]
+                log.warning("mqtt_disconnected", lane=self.name, error=str(error), again_in_s=pause_s)
+                eventlet.sleep(pause_s)
+
     def send_receipts(self, receipts: Sequence[Receipt]) -> None:
         """Tell sources what became of their messages. Raises `Unavailable` unless the broker has them all."""
-        self.connection.publish_all([(f"receipt/{r.source_id}", _receipt_payload(r)) for r in receipts])
+        self._out.publish_all([(f"receipt/{r.source_id}", _receipt_payload(r)) for r in receipts])
+
+    def _connected_again(self, generation: int) -> None:
+        self._batcher.start_generation(generation)
+        self._connected.set(1)
 
     def _take(self, topic: str, payload: bytes, qos: int, message_id: int) -> None:
         delivery = Delivery(topic, payload, qos, message_id, datetime.now(UTC))
