@@ -26,7 +26,7 @@ persistence_location {data}/
 autosave_interval 30
 max_queued_messages 1000000
 max_queued_bytes 1073741824
-max_inflight_messages 1000
+max_inflight_messages 20000
 # Larger than the payload limit: what is too large is refused by the gateway, with its reason, and kept.
 max_packet_size 2097152
 sys_interval 10

@@ -36,6 +36,8 @@ class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_max_messages: int
     batch_max_bytes: int
     batch_max_age_s: float
+    batch_light_messages: int
+    batch_light_age_s: float
     batches_in_flight: int
     receive_maximum_bulk: int
     receive_maximum_alert: int

@@ -26,11 +26,19 @@ class Batch(NamedTuple):
 
 
 class Batcher:
-    """Collects deliveries; a batch is full by count, by bytes or by age, whichever comes first."""
+    """Collects deliveries; a batch is full by count, by bytes or by age, whichever comes first.
 
-    def __init__(self, *, max_messages: int, max_bytes: int, max_age_s: float) -> None:
-        if max_messages < 1 or max_bytes < 1 or max_age_s < 0:
-            raise ValueError("a batch holds at least one message and one byte, and its age is not negative")
+    The age depends on the traffic: a batch that is still light after `light_age_s` goes then, because little is
+    saved by waiting; one that fills fast waits up to `max_age_s`, because each message then costs much less.
+    """
+
+    def __init__(
+        self, *, max_messages: int, max_bytes: int, max_age_s: float, light_messages: int, light_age_s: float
+    ) -> None:
+        if max_messages < 1 or max_bytes < 1 or not 0 <= light_age_s <= max_age_s:
+            raise ValueError("a batch holds at least one message and one byte, and 0 <= light_age_s <= max_age_s")
+        self._light_messages = light_messages
+        self._light_age_s = light_age_s
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
@@ -58,9 +66,11 @@ class Batcher:
 
     def due(self, *, now_s: float) -> Batch | None:
         """The open batch when it is old enough."""
-        if self._open and now_s - self._since_s >= self._max_age_s:
-            return self._close()
-        return None
+        if not self._open:
+            return None
+        light = len(self._open) <= self._light_messages
+        patience_s = self._light_age_s if light else self._max_age_s
+        return self._close() if now_s - self._since_s >= patience_s else None
 
     def _close(self) -> Batch:
         self._number += 1

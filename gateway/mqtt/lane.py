@@ -80,13 +80,16 @@ class Lane:
             max_clock_ahead_s=gateway.max_clock_ahead_s,
             max_clock_age_s=gateway.max_clock_age_s,
         )
-        self._max_age_s = gateway.batch_max_age_s
+        self._tick_s = max(gateway.batch_light_age_s / 2, 0.001)
         self._batcher = Batcher(
             max_messages=1 if alone else gateway.batch_max_messages,
             max_bytes=gateway.batch_max_bytes,
             max_age_s=gateway.batch_max_age_s,
+            light_messages=gateway.batch_light_messages,
+            light_age_s=gateway.batch_light_age_s,
         )
         self._senders = gateway.batches_in_flight
+        self._idle_senders = 0
         self._outgoing: Queue = Queue(maxsize=MAX_WAITING_BATCHES)
         self._order = AckOrder()
         self._fresh_key = FreshKeys()
@@ -141,10 +144,12 @@ class Lane:
 
     def _close_aged_batches(self) -> None:
         while True:
-            eventlet.sleep(max(self._max_age_s / 2, 0.001))
-            batch = self._batcher.due(now_s=time.monotonic())
-            if batch is not None:
-                self._hand_over(batch)
+            eventlet.sleep(self._tick_s)
+            # While every sender is busy a batch grows instead: the more there is to do, the less each message costs.
+            if self._idle_senders:
+                batch = self._batcher.due(now_s=time.monotonic())
+                if batch is not None:
+                    self._hand_over(batch)
 
     def _hand_over(self, batch: Batch) -> None:
         self._order.sent(batch)
@@ -152,7 +157,9 @@ class Lane:
 
     def _send_batches(self, publish_all: PublishAll) -> None:
         while True:
+            self._idle_senders += 1
             batch = self._outgoing.get()
+            self._idle_senders -= 1
             # A batch of a connection that is gone: the broker delivers it again.
             if batch.generation == self.connection.generation:
                 self._send(batch, publish_all)
