@@ -17,8 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.mqtt import payloads, topics
-from ops import mqtt_wire
+from gateway.mqtt import payloads, topics, wire
 from services import config, providers
 from services.admission import keep_rejected
 from services.errors import InvalidMessage
@@ -45,10 +44,10 @@ class Floor:
         self._limits = payloads.Limits()
         self._count = itertools.count(1)
         self._sock = socket.create_connection((settings.mqtt.host, settings.mqtt.port))
-        self._sock.sendall(mqtt_wire.connect("floor"))
+        self._sock.sendall(wire.connect("floor"))
         for number, name in enumerate(("device/#", "guard/#", "sensor/#", "alert/#", "system/#")):
-            self._sock.sendall(mqtt_wire.subscribe(name, message_id=number + 1))
-        self._reader = mqtt_wire.Reader()
+            self._sock.sendall(wire.subscribe(name, message_id=number + 1))
+        self._reader = wire.Reader()
         self.done = 0
         self.first_s = self.last_s = 0.0
 
@@ -63,9 +62,10 @@ class Floor:
                 if self.done and time.monotonic() - self.last_s > QUIET_S:
                     return
             for first, body in self._reader.feed(data) if data else ():
-                if first & 0xF0 == mqtt_wire.PUBLISH:
+                if first & 0xF0 == wire.PUBLISH:
                     self.first_s = self.first_s or time.monotonic()
-                    waiting.append(mqtt_wire.parse_publish(first, body))
+                    found = wire.parse_publish(first, body, 0, len(body))
+                    waiting.append((found.topic, found.payload, found.message_id))
             while len(waiting) >= BATCH or (waiting and not data):
                 self._store(waiting[:BATCH])
                 del waiting[:BATCH]
@@ -78,7 +78,7 @@ class Floor:
             by_kind.setdefault(type(message), []).append(message)
         with providers.transaction(self._engine) as connection:
             self._insert(connection, by_kind)
-        self._sock.sendall(mqtt_wire.puback([message_id for *_, message_id in batch]))
+        self._sock.sendall(wire.puback([message_id for *_, message_id in batch]))
         self.done += len(batch)
         self.last_s = time.monotonic()
 

@@ -14,7 +14,7 @@ from typing import Any
 import websocket
 
 from bench.load import Receipts
-from ops import mqtt_wire
+from gateway.mqtt import wire
 from services import envelope
 
 
@@ -62,7 +62,7 @@ def measure(
         raise TimeoutError("no snapshot within 20 s")
     receipts = Receipts(host, port, f"bench-latency-{time.monotonic_ns()}", "")
     sock = socket.create_connection((host, port))
-    sock.sendall(mqtt_wire.connect(f"bench-pace-{time.monotonic_ns()}"))
+    sock.sendall(wire.connect(f"bench-pace-{time.monotonic_ns()}"))
     sent_s: dict[str, float] = {}
     total = int(seconds * rate)
     started_s = time.monotonic()
@@ -70,7 +70,7 @@ def measure(
         name, topic, payload = _message(number, int(started_s))
         _listen_until(started_s + number / rate, sock, receipts)
         sent_s[name] = time.monotonic()
-        sock.sendall(mqtt_wire.publish(topic, payload, message_id=number % 65_535 + 1))
+        sock.sendall(wire.publish(topic, payload, message_id=number % 65_535 + 1))
     _listen_until(time.monotonic() + 2.0, sock, receipts)
     frames.close()
     positions = [name for name in sent_s if not name.startswith("alert:")]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from bench.messages import Entry
-from ops import mqtt_wire
+from gateway.mqtt import wire
 
 WINDOW = 1000
 CHUNK = 64
@@ -21,12 +21,12 @@ class Sender:
     def __init__(self, host: str, port: int, name: str, prefix: str, entries: Sequence[Entry]) -> None:
         outgoing = [entry for entry in entries for _ in range(entry.copies)]
         self.packets = [
-            mqtt_wire.publish(prefix + entry.topic, entry.payload, message_id=number % 65_535 + 1)
+            wire.publish(prefix + entry.topic, entry.payload, message_id=number % 65_535 + 1)
             for number, entry in enumerate(outgoing)
         ]
         self.sock = socket.create_connection((host, port), timeout=10)
-        self.sock.sendall(mqtt_wire.connect(name))
-        self.reader = mqtt_wire.Reader()
+        self.sock.sendall(wire.connect(name))
+        self.reader = wire.Reader()
         self.sent = 0
         self.acknowledged = 0
 
@@ -40,7 +40,7 @@ class Sender:
         data = self.sock.recv(262_144)
         if not data:
             raise ConnectionError("the broker closed a sender's connection")
-        self.acknowledged += sum(first == mqtt_wire.PUBACK for first, _ in self.reader.feed(data))
+        self.acknowledged += sum(first == wire.PUBACK for first, _ in self.reader.feed(data))
 
     @property
     def done(self) -> bool:
@@ -52,8 +52,8 @@ class Receipts:
 
     def __init__(self, host: str, port: int, name: str, prefix: str) -> None:
         self.sock = socket.create_connection((host, port), timeout=10)
-        self.sock.sendall(mqtt_wire.connect(name) + mqtt_wire.subscribe(f"{prefix}receipt/#", qos=0))
-        self._reader = mqtt_wire.Reader()
+        self.sock.sendall(wire.connect(name) + wire.subscribe(f"{prefix}receipt/#", qos=0))
+        self._reader = wire.Reader()
         self.stored: dict[bytes, float] = {}
         self.last_s = 0.0
 
@@ -63,7 +63,7 @@ class Receipts:
             raise ConnectionError("the broker closed the receipts' connection")
         now_s = time.monotonic()
         for first, body in self._reader.feed(data):
-            if first & 0xF0 != mqtt_wire.PUBLISH:
+            if first & 0xF0 != wire.PUBLISH:
                 continue
             start = body.find(b'"msg_id":"') + 10
             if b'"status":"stored"' in body:
@@ -130,6 +130,6 @@ def run(
     result.published = sum(sender.sent for sender in senders)
     result.acknowledged = sum(sender.acknowledged for sender in senders)
     for sender in senders:
-        sender.sock.sendall(mqtt_wire.DISCONNECT)
+        sender.sock.sendall(wire.DISCONNECT)
         sender.sock.close()
     return result

@@ -36,7 +36,9 @@ class Batcher:
         self, *, max_messages: int, max_bytes: int, max_age_s: float, light_messages: int, light_age_s: float
     ) -> None:
         if max_messages < 1 or max_bytes < 1 or not 0 <= light_age_s <= max_age_s:
-            raise ValueError("a batch holds at least one message and one byte, and 0 <= light_age_s <= max_age_s")
+            raise ValueError(
+                "a batch holds at least one message and one byte, and 0 <= light_age_s <= max_age_s"
+            )
         self._light_messages = light_messages
         self._light_age_s = light_age_s
         self._max_messages = max_messages

@@ -332,7 +332,7 @@ def upgrade() -> None:
     op.execute(SEEN)
     for table, (source, columns, comments) in FIELD_TABLES.items():
         op.execute(
-            f"CREATE TABLE {table} ({COMMON.format(source=source)} {columns} raw_data jsonb NOT NULL)"
+            f"CREATE TABLE {table} ({COMMON.format(source=source)} {columns} raw_data json NOT NULL)"
             " PARTITION BY RANGE (recorded_at)"
         )
         op.execute(f"CREATE INDEX {table}_source ON {table} (tenant_id, {source}, recorded_at DESC)")

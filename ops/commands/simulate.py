@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import click
 
-from ops import mqtt_wire
+from gateway.mqtt import wire
 from ops.environment import apply_environment
 from ops.simulator import Fleet, Odds
 from services import config
@@ -32,8 +32,8 @@ class Line:
     def __init__(self, mqtt: Mqtt, client_id: str) -> None:
         self._prefix = mqtt.topic_prefix
         self._sock = socket.create_connection((mqtt.host, mqtt.port), timeout=CONNECT_TIMEOUT_S)
-        self._sock.sendall(mqtt_wire.connect(client_id, keepalive_s=60))
-        self._reader = mqtt_wire.Reader()
+        self._sock.sendall(wire.connect(client_id, keepalive_s=60))
+        self._reader = wire.Reader()
         self._next_id = 0
         self.in_flight = 0
         self.acknowledged = 0
@@ -44,26 +44,26 @@ class Line:
         while self.in_flight >= WINDOW:
             self.listen(wait_s=CONNECT_TIMEOUT_S)
         self._next_id = self._next_id % 65_535 + 1
-        self._sock.sendall(mqtt_wire.publish(self._prefix + topic, payload, message_id=self._next_id))
+        self._sock.sendall(wire.publish(self._prefix + topic, payload, message_id=self._next_id))
         self.in_flight += 1
         self._said_s = time.monotonic()
 
     def listen(self, *, wait_s: float) -> None:
         """Take acknowledgements for so long; keep the connection alive."""
         if time.monotonic() - self._said_s > PING_S:
-            self._sock.sendall(mqtt_wire.PINGREQ)
+            self._sock.sendall(wire.PINGREQ)
             self._said_s = time.monotonic()
         if not select.select([self._sock], [], [], max(0.0, wait_s))[0]:
             return
         data = self._sock.recv(65_536)
         if not data:
             raise ConnectionError("the broker closed the connection")
-        acks = sum(1 for first, _ in self._reader.feed(data) if first & 0xF0 == mqtt_wire.PUBACK)
+        acks = sum(1 for first, _ in self._reader.feed(data) if first & 0xF0 == wire.PUBACK)
         self.in_flight -= acks
         self.acknowledged += acks
 
     def close(self) -> None:
-        self._sock.sendall(mqtt_wire.DISCONNECT)
+        self._sock.sendall(wire.DISCONNECT)
         self._sock.close()
 
 

@@ -16,20 +16,21 @@ from services.messages import Fix, RejectedMessage
 from services.providers import transaction
 from services.registry import Source
 
+COLUMNS = {
+    "lat": "float8",
+    "lon": "float8",
+    "accuracy": "real",
+    "speed": "real",
+    "heading": "real",
+    "source": "text",
+    "mock": "bool",
+    "in_geofence": "bool",
+    "geofence_violation": "bool",
+}
 INSERT_FIXES = rows.insert_statement(
     "mqtt_guard_location",
     "guard_id",
-    {
-        "lat": "float8",
-        "lon": "float8",
-        "accuracy": "real",
-        "speed": "real",
-        "heading": "real",
-        "source": "text",
-        "mock": "bool",
-        "in_geofence": "bool",
-        "geofence_violation": "bool",
-    },
+    COLUMNS,
     computed={"location": "ST_SetSRID(ST_MakePoint(lon, lat), 4326)::geography"},
 )
 LOCK_STATES = text(
@@ -104,7 +105,7 @@ class LocationStore:
             values[column] = [getattr(item.fix, column) for item in judged]
         values["in_geofence"] = [item.verdict.in_geofence for item in judged]
         values["geofence_violation"] = [item.verdict.violation for item in judged]
-        return rows.insert(connection, INSERT_FIXES, values)
+        return rows.insert(connection, INSERT_FIXES, COLUMNS, values)
 
     def put_states(self, connection: Connection, newest: Sequence[Judged]) -> None:
         if not newest:
@@ -119,7 +120,7 @@ class LocationStore:
         }
         for column in ("lat", "lon", "accuracy", "speed", "heading"):
             values[column] = [getattr(item.fix, column) for item in newest]
-        connection.execute(PUT_STATES, values)
+        connection.execute(PUT_STATES, rows.arrays(COLUMNS, values))
 
     def keep_rejected(self, messages: Sequence[RejectedMessage]) -> int:
         with self.transaction() as connection:

@@ -99,7 +99,7 @@ class TelemetryStore:
         )
         for column in shape.columns:
             values[column] = [getattr(reading, column) for reading, _ in admitted]
-        return rows.insert(connection, _statements[shape.table], values)
+        return rows.insert(connection, _statements[shape.table], shape.columns, values)
 
     def lock_states(
         self, connection: Connection, source_ids: Sequence[str]
@@ -111,18 +111,15 @@ class TelemetryStore:
     def put_states(self, connection: Connection, shape: Shape, states: Sequence[State]) -> None:
         if not states:
             return
-        connection.execute(
-            PUT_STATES,
-            {
-                "family": shape.family,
-                "source_id": [state.source_id for state in states],
-                "tenant_id": [state.tenant_id for state in states],
-                "recorded_at": [state.recorded_at for state in states],
-                "received_at": [state.received_at for state in states],
-                "reading": [msgspec.json.encode(state.reading).decode() for state in states],
-                "conditions": [",".join(state.conditions) for state in states],
-            },
-        )
+        values: dict[str, list[Any]] = {
+            "source_id": [state.source_id for state in states],
+            "tenant_id": [state.tenant_id for state in states],
+            "recorded_at": [state.recorded_at for state in states],
+            "received_at": [state.received_at for state in states],
+            "reading": [msgspec.json.encode(state.reading).decode() for state in states],
+            "conditions": [",".join(state.conditions) for state in states],
+        }
+        connection.execute(PUT_STATES, {"family": shape.family, **rows.arrays({}, values)})
 
     def keep_rejected(self, messages: Sequence[RejectedMessage]) -> int:
         with self.transaction() as connection:

@@ -1,0 +1,119 @@
+"""The few MQTT packets that travel by the thousand, read and made without ceremony. Pure.
+
+Layouts are those of the OASIS standards MQTT 3.1.1 and 5.0, chapter 3. Connections, sessions, subscriptions and
+keep-alive are paho's; see docs/adr for what was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+CONNACK = 0x20
+PUBLISH = 0x30
+PUBACK = 0x40
+SUBACK = 0x90
+
+
+def _remaining(size: int) -> bytes:
+    encoded = bytearray()
+    while True:
+        size, digit = divmod(size, 128)
+        encoded.append(digit | (0x80 if size else 0))
+        if not size:
+            return bytes(encoded)
+
+
+def _text(value: bytes) -> bytes:
+    return len(value).to_bytes(2, "big") + value
+
+
+def connect(client_id: str, *, clean: bool = True, keepalive_s: int = 0) -> bytes:
+    """CONNECT without credentials."""
+    flags = 0x02 if clean else 0x00
+    body = _text(b"MQTT") + bytes([4, flags]) + keepalive_s.to_bytes(2, "big") + _text(client_id.encode())
+    return b"\x10" + _remaining(len(body)) + body
+
+
+def publish(topic: str, payload: bytes, *, message_id: int) -> bytes:
+    """PUBLISH at QoS 1."""
+    body = _text(topic.encode()) + message_id.to_bytes(2, "big") + payload
+    return b"\x32" + _remaining(len(body)) + body
+
+
+def subscribe(topic_filter: str, *, message_id: int = 1, qos: int = 1) -> bytes:
+    """SUBSCRIBE to one filter."""
+    body = message_id.to_bytes(2, "big") + _text(topic_filter.encode()) + bytes([qos])
+    return b"\x82" + _remaining(len(body)) + body
+
+
+def puback(message_ids: Iterable[int]) -> bytes:
+    """Many PUBACKs in one buffer."""
+    return b"".join(b"\x40\x02" + message_id.to_bytes(2, "big") for message_id in message_ids)
+
+
+DISCONNECT = b"\xe0\x00"
+PINGREQ = b"\xc0\x00"
+
+
+class Published(NamedTuple):
+    """A PUBLISH as it came; `message_id` is 0 at QoS 0."""
+
+    topic: bytes
+    payload: bytes
+    qos: int
+    message_id: int
+
+
+def front(buffer: bytes, position: int) -> tuple[int, int, int] | None:
+    """(first byte, start of the body, end) of the packet at `position`; None while it is not whole."""
+    size, shift, cursor, end = 0, 0, position + 1, len(buffer)
+    while cursor < end:
+        digit = buffer[cursor]
+        cursor += 1
+        size |= (digit & 0x7F) << shift
+        if digit < 0x80:
+            return (buffer[position], cursor, cursor + size) if cursor + size <= end else None
+        shift += 7
+        if shift > 21:
+            raise ValueError("a remaining length of more than four bytes")
+    return None
+
+
+def parse_publish(first: int, buffer: bytes, start: int, end: int, *, version: int = 4) -> Published:
+    """Read a PUBLISH whose body is `buffer[start:end]`. Version 5 has properties, which are passed over."""
+    topic_end = start + 2 + (buffer[start] << 8 | buffer[start + 1])
+    topic = buffer[start + 2 : topic_end]
+    qos = first >> 1 & 3
+    message_id = 0
+    if qos:
+        message_id = buffer[topic_end] << 8 | buffer[topic_end + 1]
+        topic_end += 2
+    if version == 5:
+        size, shift = 0, 0
+        while True:
+            digit = buffer[topic_end]
+            topic_end += 1
+            size |= (digit & 0x7F) << shift
+            if digit < 0x80:
+                break
+            shift += 7
+        topic_end += size
+    return Published(topic, buffer[topic_end:end], qos, message_id)
+
+
+class Reader:
+    """Cuts a byte stream into packets: (first byte, body)."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """Take bytes as they came; returns the packets that they complete."""
+        buffer = self._buffer + data if self._buffer else data
+        packets, position = [], 0
+        while position < len(buffer) and (found := front(buffer, position)) is not None:
+            first, start, position = found
+            packets.append((first, buffer[start:position]))
+        self._buffer = buffer[position:]
+        return packets
