@@ -109,7 +109,6 @@ def _percentiles(name: str, values: list[float], expected: int) -> dict[str, flo
     if len(values) < 0.95 * expected or not values:
         raise RuntimeError(f"{name}: only {len(values)} of {expected} came; that is no measurement")
     ordered = sorted(values)
-    found = {
+    return {
         f"{name}_p{p}_ms": round(1000 * ordered[int((len(ordered) - 1) * p / 100)], 1) for p in (50, 95, 99)
     }
-    return found

@@ -23,12 +23,14 @@ KINDS = {
     "sensor": ("mqtt_sensor_reading", "sensor_id", "kind, type, value, state"),
     "system": ("mqtt_system_health", "system_id", "cpu, memory, disk, uptime"),
 }
-ALERTS = (
-    "SELECT alert_id, tenant_id, alert_type, severity, status, source_id, message, occurrences, recorded_at,"
-    " received_at, last_seen_at, ST_Y(location::geometry) AS lat, ST_X(location::geometry) AS lon, flags, acknowledged_by"
-    " FROM mqtt_device_alert WHERE (CAST(:source AS text) IS NULL OR source_id = :source)"
-    " AND (CAST(:tenant AS int) IS NULL OR tenant_id = :tenant) ORDER BY last_seen_at DESC LIMIT :limit"
-)
+ALERTS = """
+    SELECT alert_id, tenant_id, alert_type, severity, status, source_id, message, occurrences, recorded_at, received_at,
+           last_seen_at, ST_Y(location::geometry) AS lat, ST_X(location::geometry) AS lon, flags, acknowledged_by
+    FROM mqtt_device_alert
+    WHERE (CAST(:source AS text) IS NULL OR source_id = :source)
+      AND (CAST(:tenant AS int) IS NULL OR tenant_id = :tenant)
+    ORDER BY last_seen_at DESC LIMIT :limit
+"""
 
 
 def query_for(kind: str) -> str:

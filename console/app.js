@@ -1,0 +1,141 @@
+// The first desk: log in, see open alerts live, acknowledge. Everything from devices is shown as text.
+import { Opener } from "/console/feed.js";
+
+const RECONNECT_MS = [500, 1000, 2000, 5000];
+const OPEN = new Set(["NEW", "ACKNOWLEDGED", "IN_PROGRESS"]);
+const RANK = { CRITICAL: 0, HIGH: 1, MEDIUM: 2, LOW: 3 };
+const byId = (id) => document.getElementById(id);
+
+const desk = { session: null, opener: null, socket: null, since: null, failures: 0, heardAt: 0, alerts: new Map(), guards: new Map() };
+
+async function post(path, body) {
+  const headers = { "Content-Type": "application/json" };
+  if (desk.session) headers.Authorization = `Bearer ${desk.session.token}`;
+  const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body ?? {}) });
+  const result = await answer.json();
+  if (!answer.ok) throw Object.assign(new Error(result.detail ?? answer.statusText), { status: answer.status });
+  return result;
+}
+
+byId("login").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  byId("login-error").textContent = "";
+  try {
+    desk.session = null;
+    desk.session = await post("/api/v1/session", { user: byId("user").value, password: byId("password").value });
+    desk.opener = new Opener(desk.session.feed_keys, desk.session.tenant_id);
+    byId("password").value = "";
+    byId("login").hidden = true;
+    byId("desk").hidden = false;
+    connect();
+  } catch (error) {
+    byId("login-error").textContent = error.message;
+  }
+});
+
+async function connect() {
+  try {
+    const { ticket } = await post("/api/v1/tickets");
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    const since = desk.since === null ? "" : `?since=${desk.since}`;
+    const socket = new WebSocket(`${scheme}://${location.host}/ws/noc/dashboard/${since}`, ["vigil.noc.v1", `ticket.${ticket}`]);
+    desk.socket = socket;
+    // Frames are opened one after the other: their order is part of what is checked.
+    let turn = Promise.resolve();
+    socket.addEventListener("message", (event) => {
+      turn = turn.then(() => take(JSON.parse(event.data))).catch((error) => refuse(socket, error));
+    });
+    socket.addEventListener("close", (event) => lost(event.code));
+  } catch (error) {
+    lost(error.status === 403 ? 4401 : 1006);
+  }
+}
+
+function refuse(socket, error) {
+  byId("desk-error").textContent = error.message;
+  desk.since = null; // what was seen cannot be trusted: start from a snapshot
+  socket.close();
+}
+
+function lost(code) {
+  desk.socket = null;
+  if (code === 4401) {
+    desk.session = null;
+    byId("login").hidden = false;
+    byId("login-error").textContent = "The session has ended. Log in again to go on where you were.";
+    return;
+  }
+  const wait = RECONNECT_MS[Math.min(desk.failures, RECONNECT_MS.length - 1)];
+  desk.failures += 1;
+  setTimeout(connect, wait);
+}
+
+async function take(frame) {
+  desk.heardAt = Date.now();
+  desk.failures = 0;
+  if (frame.type === "connected" && !frame.resumed) desk.since = null;
+  if (frame.data === undefined) {
+    if (frame.type === "error") byId("desk-error").textContent = frame.message;
+    return;
+  }
+  const after = frame.type === "snapshot" ? -1 : desk.since ?? 0;
+  const data = await desk.opener.open(frame, after);
+  desk.since = frame.id;
+  if (frame.type === "snapshot") {
+    desk.alerts = new Map(data.alerts.map((alert) => [alert.id, alert]));
+    desk.guards = new Map(data.positions.map((position) => [position.guard_id, position]));
+  } else if (frame.type === "positions") {
+    for (const position of data) desk.guards.set(position.guard_id, position);
+  } else if (data.alert_type) {
+    if (OPEN.has(data.status)) desk.alerts.set(data.id, data);
+    else desk.alerts.delete(data.id);
+  }
+  show();
+}
+
+function show() {
+  const alerts = [...desk.alerts.values()].sort(
+    (a, b) => RANK[a.severity] - RANK[b.severity] || Date.parse(a.received_at) - Date.parse(b.received_at),
+  );
+  byId("count").textContent = String(alerts.length);
+  byId("guards").textContent = `${desk.guards.size} guards on the map.`;
+  byId("alerts").replaceChildren(...alerts.map(row));
+}
+
+function row(alert) {
+  const line = document.createElement("tr");
+  line.className = alert.severity;
+  line.dataset.id = alert.id;
+  const who = alert.acknowledged_by ? `${alert.status} by ${alert.acknowledged_by}` : alert.status;
+  const age = `${Math.max(0, Math.round((Date.now() - Date.parse(alert.received_at)) / 1000))} s`;
+  for (const text of [alert.severity, alert.alert_type, alert.source_id, alert.message, age, alert.occurrences, who]) {
+    line.append(Object.assign(document.createElement("td"), { textContent: String(text) }));
+  }
+  const cell = document.createElement("td");
+  if (alert.status === "NEW") {
+    const button = Object.assign(document.createElement("button"), { textContent: "Acknowledge", type: "button" });
+    button.setAttribute("aria-label", `Acknowledge ${alert.alert_type} of ${alert.source_id}`);
+    button.addEventListener("click", () => acknowledge(alert.id));
+    cell.append(button);
+  }
+  line.append(cell);
+  return line;
+}
+
+function acknowledge(id) {
+  byId("desk-error").textContent = "";
+  if (desk.socket?.readyState !== WebSocket.OPEN) {
+    byId("desk-error").textContent = "The link is lost; try again when it is back.";
+    return;
+  }
+  desk.socket.send(JSON.stringify({ type: "acknowledge_alert", alert_id: id, ref: id }));
+}
+
+setInterval(() => {
+  const link = byId("link");
+  const live = desk.socket?.readyState === WebSocket.OPEN;
+  const age = desk.heardAt ? Math.round((Date.now() - desk.heardAt) / 1000) : null;
+  link.className = live ? "" : "lost";
+  link.textContent = desk.session === null ? "not connected" : live ? `live, last heard ${age} s ago` : "link lost, connecting again";
+  if (desk.session) show();
+}, 1000);

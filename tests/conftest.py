@@ -1,0 +1,99 @@
+"""Fixtures: one stack of real servers a session; a database, key prefix and topic prefix of its own a test."""
+
+# Nameko runs on eventlet; what is imported before this line would keep the blocking calls.
+import eventlet
+
+eventlet.monkey_patch()
+
+import os  # noqa: E402
+import secrets  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import psycopg2  # noqa: E402
+import pytest  # noqa: E402
+from hypothesis import settings as hypothesis_settings  # noqa: E402
+from sqlalchemy import Engine  # noqa: E402
+
+from ops.environment import PROJECT  # noqa: E402
+from ops.stack import GIVEN, Stack  # noqa: E402
+from services import config as configuration  # noqa: E402
+from services import providers  # noqa: E402
+from services.config import Config  # noqa: E402
+
+hypothesis_settings.register_profile("vigil", deadline=None, database=None)
+hypothesis_settings.load_profile("vigil")
+for variable in (*GIVEN.values(), "VIGIL_HTTP_PORT", "CHANNELS_ENCRYPTION_KEY", "JWT_SECRET"):
+    os.environ.pop(variable, None)  # tests run on servers of their own, whatever the shell points to
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The four real servers, on free ports, and nothing of Vigil yet."""
+    home = tmp_path_factory.mktemp("vigil")
+    for parent in (home, home.parent, home.parent.parent):
+        if parent.stat().st_uid == os.geteuid():
+            parent.chmod(0o711)  # PostgreSQL runs as another user when we are root
+    stack = Stack(home, say=print, prefer_usual_ports=False)
+    try:
+        stack.start_servers()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(scope="session")
+def stack(servers: Stack) -> Stack:
+    """All of Vigil, as `vigil up` runs it."""
+    servers.start_services()
+    return servers
+
+
+@pytest.fixture
+def environment(servers: Stack) -> Iterator[dict[str, str]]:
+    """The environment of an installation of its own: fresh migrated database, own prefixes."""
+    name = f"t{secrets.token_hex(6)}"
+    url = providers.database_url(servers.settings()["DATABASE_URL"])
+    admin = psycopg2.connect(url.replace("+psycopg2", ""))
+    admin.autocommit = True
+    admin.cursor().execute(f"CREATE DATABASE {name}")
+    values = {
+        **servers.process_environment(),
+        "DATABASE_URL": f"{url.rpartition('/')[0]}/{name}",
+        "VIGIL_REDIS_PREFIX": name,
+        "VIGIL_TOPIC_PREFIX": f"{name}/",
+        "VIGIL_HOME": str(servers.home / name),
+    }
+    run_vigil(values, "migrate", "up")
+    yield values
+    admin.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
+    admin.close()
+
+
+@pytest.fixture
+def config(environment: dict[str, str]) -> Config:
+    """That installation's configuration."""
+    return configuration.load(environ=environment)
+
+
+@pytest.fixture
+def engine(config: Config) -> Iterator[Engine]:
+    """An engine on that installation's database, with tenant 1."""
+    made = providers.make_engine(config, name="test", pool_size=8)
+    with made.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO tenant (tenant_id, name) VALUES (1, 'Test')")
+    yield made
+    made.dispose()
+
+
+def run_vigil(environment: dict[str, str], *arguments: str, check: bool = True) -> str:
+    """Run a `vigil` command as an operator does; returns its output."""
+    command = [sys.executable, "-m", "ops.cli", *arguments]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=environment, cwd=Path(PROJECT)
+    )
+    if check and done.returncode != 0:
+        raise AssertionError(f"vigil {' '.join(arguments)}: {done.stdout}{done.stderr}")
+    return done.stdout if check else done.stdout + done.stderr

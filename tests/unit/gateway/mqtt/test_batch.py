@@ -1,0 +1,80 @@
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def delivery(mid: int, size: int = 10) -> Delivery:
+    return Delivery("t", b"x" * size, 1, mid, NOW)
+
+
+def batcher(**changes: float) -> Batcher:
+    options = {"max_messages": 5, "max_bytes": 100, "max_age_s": 1.0, "light_messages": 2, "light_age_s": 0.1}
+    return Batcher(**{**options, **changes})  # type: ignore[arg-type]
+
+
+def test_a_batch_is_full_by_count() -> None:
+    batch = batcher()
+    assert [batch.add(delivery(n), now_s=0) for n in range(4)] == [None] * 4
+    full = batch.add(delivery(4), now_s=0)
+    assert full is not None
+    assert [d.mid for d in full.deliveries] == [0, 1, 2, 3, 4]
+
+
+def test_a_batch_is_full_by_bytes() -> None:
+    assert batcher().add(delivery(1, size=100), now_s=0) is not None
+
+
+def test_a_light_batch_goes_early_and_a_filling_one_waits() -> None:
+    light = batcher()
+    light.add(delivery(1), now_s=0)
+    assert light.due(now_s=0.05) is None
+    assert light.due(now_s=0.1) is not None
+    filling = batcher()
+    for mid in range(4):
+        filling.add(delivery(mid), now_s=0)
+    assert filling.due(now_s=0.5) is None
+    assert filling.due(now_s=1.0) is not None
+    assert filling.due(now_s=2.0) is None
+
+
+def test_a_new_connection_lets_the_open_batch_go() -> None:
+    batch = batcher()
+    batch.add(delivery(1), now_s=0)
+    batch.start_generation(2)
+    assert batch.due(now_s=9) is None
+    batch.add(delivery(1), now_s=9)
+    due = batch.due(now_s=10)
+    assert due is not None
+    assert due.generation == 2
+
+
+def test_senseless_limits_are_refused_at_the_door() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        batcher(max_messages=0)
+    with pytest.raises(ValueError, match="light_age_s"):
+        batcher(light_age_s=2.0)
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.floats(0, 0.5)), max_size=60))
+def test_batches_concatenate_to_their_input(steps: list[tuple[int, float]]) -> None:
+    batch, now_s, out = batcher(), 0.0, []
+    for mid, (size, wait_s) in enumerate(steps):
+        now_s += wait_s
+        out += [batch.due(now_s=now_s), batch.add(delivery(mid, size), now_s=now_s)]
+    out.append(batch.due(now_s=now_s + 10))
+    assert [d.mid for full in out if full for d in full.deliveries] == list(range(len(steps)))
+
+
+@given(st.permutations(range(8)))
+def test_acknowledgements_come_in_the_order_of_delivery(order: list[int]) -> None:
+    acks, batches = AckOrder(), [Batch(number, 1, []) for number in range(8)]
+    for batch in batches:
+        acks.sent(batch)
+    done = [ready.number for number in order for ready in acks.confirmed(batches[number])]
+    assert done == list(range(8))

@@ -1,0 +1,70 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.mqtt import topics
+from gateway.mqtt.topics import Family, Topic
+from services.errors import InvalidMessage
+from services.messages import AlertType
+
+
+@pytest.mark.parametrize(
+    ("text", "topic"),
+    [
+        ("device/test-sensor-001/telemetry", Topic(Family.DEVICE, "test-sensor-001")),
+        ("guard/guard-789/gps", Topic(Family.GUARD, "guard-789")),
+        ("guard/789/gps", Topic(Family.GUARD, "guard-789")),
+        ("sensor/s1/alarm", Topic(Family.SENSOR, "s1", "alarm")),
+        ("system/health/srv-1", Topic(Family.SYSTEM, "srv-1")),
+        ("alert/panic/guard-789", Topic(Family.ALERT, "guard-789", "panic")),
+        ("alert/guard-789/panic", Topic(Family.ALERT, "guard-789", "panic")),
+        ("alert/weird/guard-789", Topic(Family.ALERT, "guard-789", "weird")),
+        ("alert/panic/sos", Topic(Family.ALERT, "sos", "panic")),
+    ],
+)
+def test_a_topic_of_the_contract_says_family_source_and_detail(text: str, topic: Topic) -> None:
+    assert topics.parse(text) == topic
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "device",
+        "device/x",
+        "device/x/gps",
+        "device//telemetry",
+        "device/x/telemetry/more",
+        "guard/1/telemetry",
+        "sensor/s/unknown",
+        "system/x/y",
+        "alert/panic",
+        "alert/panic/",
+        "other/x/y",
+        "guard/" + "x" * 129 + "/gps",
+        "guard/a\tb/gps",
+    ],
+)
+def test_any_other_shape_is_refused_with_a_reason(text: str) -> None:
+    with pytest.raises(InvalidMessage) as refused:
+        topics.parse(text)
+    assert refused.value.reason in ("topic_shape", "topic_source")
+
+
+@given(st.text())
+def test_no_text_makes_the_parser_raise_anything_but_invalid_message(text: str) -> None:
+    try:
+        topics.parse(text)
+    except InvalidMessage as error:
+        assert error.reason
+
+
+def test_alert_types_are_known_in_any_case_and_spelling() -> None:
+    assert topics.alert_type("Low-Battery") is AlertType.LOW_BATTERY
+    assert topics.alert_type("pAnIc") is AlertType.PANIC
+    assert topics.alert_type("nonsense") is None
+
+
+def test_only_families_become_metric_labels() -> None:
+    assert topics.family_of("guard/1/gps") == "guard"
+    assert topics.family_of("secret-name/1/gps") == "other"

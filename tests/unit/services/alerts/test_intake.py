@@ -1,0 +1,49 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from services.alerts.intake import Whose, of_condition, of_device
+from services.errors import InvalidMessage
+from services.messages import AlertType, Condition, DeviceAlert, Origin, Severity
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+OURS = Whose(1, 5, known=True, enabled=True)
+DISABLED = Whose(1, 5, known=True, enabled=False)
+UNKNOWN = Whose(1, None, known=False, enabled=False)
+
+
+def alert(kind: AlertType, *, claimed: int | None = None, **changes: object) -> DeviceAlert:
+    origin = Origin("guard-1", b"0123456789abcdef", "m", "t", AT, AT, False, (), claimed, "{}")
+    return DeviceAlert(origin, kind, None, "help", **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("whose", "claimed", "flag"),
+    [(UNKNOWN, None, "unknown_source"), (DISABLED, None, "source_disabled"), (OURS, 2, "identity_mismatch")],
+)
+def test_a_panic_is_flagged_where_another_alert_is_refused(
+    whose: Whose, claimed: int | None, flag: str
+) -> None:
+    panic = of_device(alert(AlertType.PANIC, claimed=claimed), whose)
+    assert flag in panic.flags
+    assert panic.severity is Severity.CRITICAL
+    with pytest.raises(InvalidMessage) as refused:
+        of_device(alert(AlertType.INTRUSION, claimed=claimed), whose)
+    assert refused.value.reason == flag
+
+
+def test_a_drill_is_never_merged_with_the_real_thing() -> None:
+    real, drill = of_device(alert(AlertType.PANIC), OURS), of_device(alert(AlertType.PANIC, drill=True), OURS)
+    assert real.dedup_key != drill.dedup_key
+
+
+def test_an_unreadable_alert_is_an_occurrence_beside_its_refused_message() -> None:
+    found = of_device(alert(AlertType.UNREADABLE_ALERT, unreadable=b"\xff"), OURS)
+    assert found.key != b"0123456789abcdef"
+    assert found.raw is None
+    assert found.unreadable == b"\xff"
+
+
+def test_a_condition_has_the_severity_of_its_type() -> None:
+    condition = Condition(1, "d", AlertType.LOW_BATTERY, "k", AT, b"0" * 16, "Battery at 3 %")
+    assert of_condition(condition, now=AT).severity is Severity.MEDIUM

@@ -1,0 +1,45 @@
+import pytest
+
+from ops.environment import PROJECT
+from services import config
+from services.errors import Misconfigured
+
+TEXT = (PROJECT / "config.yaml").read_text()
+
+
+def test_the_shipped_configuration_is_good_without_any_environment() -> None:
+    settings = config.parse(TEXT, {})
+    assert settings.environment == "development"
+    assert settings.amqp.retry_delays_s == [1, 5, 30, 300]
+
+
+def test_environment_variables_are_put_in_with_their_types() -> None:
+    settings = config.parse(TEXT, {"MQTT_BROKER_PORT": "2883", "VIGIL_ENV": "production"})
+    assert settings.mqtt.port == 2883
+    assert settings.environment == "production"
+
+
+def test_a_wrong_value_names_its_field() -> None:
+    with pytest.raises(Misconfigured, match=r"mqtt\.port"):
+        config.parse(TEXT, {"MQTT_BROKER_PORT": "many"})
+    with pytest.raises(Misconfigured, match="environment"):
+        config.parse(TEXT, {"VIGIL_ENV": "staging"})
+
+
+def test_a_variable_without_value_and_default_is_named() -> None:
+    with pytest.raises(Misconfigured, match="NO_SUCH_THING"):
+        config.parse(TEXT.replace("${VIGIL_ENV:development}", "${NO_SUCH_THING}"), {})
+
+
+def test_an_unknown_setting_and_broken_yaml_are_refused() -> None:
+    with pytest.raises(Misconfigured, match="typo"):
+        config.parse(TEXT + "\ntypo: 1\n", {})
+    with pytest.raises(Misconfigured, match="YAML"):
+        config.parse("a: [", {})
+
+
+def test_every_variable_of_the_configuration_is_in_the_example() -> None:
+    example = (PROJECT / ".env.example").read_text()
+    without_comments = "\n".join(line for line in TEXT.splitlines() if not line.lstrip().startswith("#"))
+    missing = [m["name"] for m in config.VARIABLE.finditer(without_comments) if f"\n{m['name']}=" not in f"\n{example}"]
+    assert missing == []

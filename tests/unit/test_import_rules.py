@@ -1,0 +1,93 @@
+"""The house keeps its order: who may import what, and that every pure file has its test."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+SOURCES = sorted(p for top in ("services", "gateway", "ops", "bench") for p in (PROJECT / top).rglob("*.py"))
+DOMAINS = {"directory", "telemetry", "location", "alerts", "notifications"}
+PURE = {
+    "gateway/mqtt/topics.py",
+    "gateway/mqtt/payloads.py",
+    "gateway/mqtt/batch.py",
+    "gateway/mqtt/wire.py",
+    "gateway/noc/outbox.py",
+    "services/envelope.py",
+    "services/location/zones.py",
+    "services/location/newest.py",
+    "services/telemetry/conditions.py",
+    "services/alerts/lifecycle.py",
+    "services/alerts/intake.py",
+    "services/notifications/policy.py",
+    "services/directory/shapes.py",
+    "ops/simulator.py",
+}
+PURE_MAY_IMPORT = {"msgspec", "shapely", "cryptography", "services.messages", "services.errors"}
+IMPURE_STANDARD = {"time", "os", "logging", "socket", "secrets", "uuid", "subprocess", "threading", "pathlib"}
+ONLY_IN = {
+    "nameko": ("services/bus/", "ops/run.py", "ops/topology.py", "bench/naive.py"),
+    "paho": ("gateway/mqtt/client.py", "bench/naive.py"),
+    "redis": ("services/providers.py", "services/feed.py", "gateway/noc/auth.py"),
+    "wsproto": ("gateway/noc/sockets.py",),
+}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PROJECT).as_posix()
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_a_file_imports_only_what_its_kind_may(path: Path) -> None:
+    name, imports = name_of(path), set(imports_of(path))
+    for library, homes in ONLY_IN.items():
+        used = any(i == library or i.startswith(f"{library}.") for i in imports)
+        assert not used or name.startswith(homes), f"{library} is imported outside of {homes}"
+    if name.startswith("services/"):
+        assert not any(i.split(".")[0] in ("gateway", "ops", "bench") for i in imports)
+        domain = name.split("/")[1]
+        others = {f"services.{other}" for other in DOMAINS - {domain}}
+        if domain in DOMAINS:
+            assert not any(i.startswith(tuple(others)) for i in imports), "a domain imports another"
+    if name.startswith("gateway/"):
+        assert not any(i.split(".")[0] in ("ops", "bench") for i in imports)
+    if name not in ("services/providers.py", "migrations/env.py") and not name.startswith(
+        ("bench/", "ops/commands/migrate")
+    ):
+        assert "sqlalchemy.create_engine" not in imports
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_a_pure_file_has_no_clock_no_chance_and_no_wire(name: str) -> None:
+    for imported in imports_of(PROJECT / name):
+        top = imported.split(".")[0]
+        assert top not in IMPURE_STANDARD, f"{name} imports {imported}"
+        if top in ("services", "gateway", "ops"):
+            folder = name.rsplit("/", 1)[0].replace("/", ".")
+            assert imported.startswith((*PURE_MAY_IMPORT, folder)), f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_a_pure_file_has_its_test(name: str) -> None:
+    path = Path(name)
+    assert (PROJECT / "tests" / "unit" / path.parent / f"test_{path.name}").exists()
+
+
+def test_the_project_speaks_of_itself_alone() -> None:
+    forbidden = ["/work/" + "main", "../" + "shared", "pypi." + "org", "registry.npmjs" + ".org"]
+    skip = {".venv", ".vigil", ".git", "node_modules", ".ruff_cache", ".mypy_cache", ".hypothesis"}
+    for path in PROJECT.rglob("*"):
+        if path.is_file() and not skip & set(path.relative_to(PROJECT).parts) and path.suffix != ".png":
+            text = path.read_text(errors="replace")
+            assert not any(word in text for word in forbidden), f"{name_of(path)} speaks of the workplace"
