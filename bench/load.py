@@ -92,6 +92,7 @@ def run(
     receipts: Receipts | None = None,
     say: Callable[[str], None] = lambda _: None,
     during: Callable[[], None] = lambda: None,
+    quiet_s: float = QUIET_S,
 ) -> Result:
     """Send the whole ledger; with `receipts`, wait until all that can be stored is, or nothing comes any more."""
     senders = [
@@ -119,7 +120,7 @@ def run(
         now_s = time.monotonic()
         moved_s = now_s if readable else moved_s
         during()
-        if now_s - moved_s > QUIET_S:
+        if now_s - moved_s > quiet_s:
             say("nothing has moved for a while; going on to the checker")
             break
         if now_s - said_s > 2:

@@ -10,7 +10,9 @@ import secrets  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
+from contextlib import contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 import psycopg2  # noqa: E402
 import pytest  # noqa: E402
@@ -51,25 +53,45 @@ def stack(servers: Stack) -> Stack:
     return servers
 
 
+@pytest.fixture(scope="session")
+def migrated(servers: Stack) -> str:
+    """The name of a database that was migrated once, to copy from."""
+    name = "migrated"
+    with admin_cursor(servers) as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+    run_vigil({**servers.process_environment(), "DATABASE_URL": database_of(servers, name)}, "migrate", "up")
+    return name
+
+
 @pytest.fixture
-def environment(servers: Stack) -> Iterator[dict[str, str]]:
+def environment(servers: Stack, migrated: str) -> Iterator[dict[str, str]]:
     """The environment of an installation of its own: fresh migrated database, own prefixes."""
     name = f"t{secrets.token_hex(6)}"
-    url = providers.database_url(servers.settings()["DATABASE_URL"])
-    admin = psycopg2.connect(url.replace("+psycopg2", ""))
-    admin.autocommit = True
-    admin.cursor().execute(f"CREATE DATABASE {name}")
-    values = {
+    with admin_cursor(servers) as cursor:
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE {migrated}")
+    yield {
         **servers.process_environment(),
-        "DATABASE_URL": f"{url.rpartition('/')[0]}/{name}",
+        "DATABASE_URL": database_of(servers, name),
         "VIGIL_REDIS_PREFIX": name,
         "VIGIL_TOPIC_PREFIX": f"{name}/",
         "VIGIL_HOME": str(servers.home / name),
     }
-    run_vigil(values, "migrate", "up")
-    yield values
-    admin.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
-    admin.close()
+    with admin_cursor(servers) as cursor:
+        cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def database_of(servers: Stack, name: str) -> str:
+    return f"{providers.database_url(servers.settings()['DATABASE_URL']).rpartition('/')[0]}/{name}"
+
+
+@contextmanager
+def admin_cursor(servers: Stack) -> Iterator[Any]:
+    connection = psycopg2.connect(database_of(servers, "vigil").replace("+psycopg2", ""))
+    connection.autocommit = True
+    try:
+        yield connection.cursor()
+    finally:
+        connection.close()
 
 
 @pytest.fixture

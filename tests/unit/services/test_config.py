@@ -41,5 +41,9 @@ def test_an_unknown_setting_and_broken_yaml_are_refused() -> None:
 def test_every_variable_of_the_configuration_is_in_the_example() -> None:
     example = (PROJECT / ".env.example").read_text()
     without_comments = "\n".join(line for line in TEXT.splitlines() if not line.lstrip().startswith("#"))
-    missing = [m["name"] for m in config.VARIABLE.finditer(without_comments) if f"\n{m['name']}=" not in f"\n{example}"]
+    missing = [
+        m["name"]
+        for m in config.VARIABLE.finditer(without_comments)
+        if f"\n{m['name']}=" not in f"\n{example}"
+    ]
     assert missing == []

@@ -1,0 +1,128 @@
+"""What the outside does: publish like a device, watch like a control room."""
+
+import json
+import queue
+import secrets
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg2
+import pytest
+import websocket
+
+from gateway.noc.auth import Tokens
+from ops.stack import Stack
+from services import envelope
+
+
+class Outside:
+    """A development stack as its users see it. Sources have fresh names in every test."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.env = stack.process_environment()
+        self.run = secrets.token_hex(4)
+        self.base = f"127.0.0.1:{self.env['VIGIL_HTTP_PORT']}"
+        self._database = psycopg2.connect(self.env["DATABASE_URL"].replace("+psycopg2", ""))
+        self._database.autocommit = True
+
+    def publish(self, topic: str, payload: bytes | dict[str, Any]) -> None:
+        """With the stock client, at QoS 1."""
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        command = [
+            "mosquitto_pub",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            self.env["MQTT_BROKER_PORT"],
+            "-q",
+            "1",
+            "-t",
+            topic,
+            "-s",
+        ]
+        subprocess.run(command, input=body, check=True, timeout=20, capture_output=True)
+
+    def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._database.cursor() as cursor:
+            cursor.execute(query, values)
+            return cursor.fetchall()
+
+    def until(self, condition: Callable[[], Any], timeout_s: float = 15.0) -> Any:
+        """The condition's first true value."""
+        deadline_s = time.monotonic() + timeout_s
+        while not (found := condition()):
+            assert time.monotonic() < deadline_s, "it did not come to pass in time"
+            time.sleep(0.02)
+        return found
+
+    def token(self, **claims: Any) -> str:
+        options = {"name": "tester", "tenant_id": 1, "role": "operator", "lifetime_s": 600, **claims}
+        return Tokens(self.env["JWT_SECRET"]).make(**options)
+
+    def screen(self, *, since: int | None = None, **claims: Any) -> "Screen":
+        return Screen(self, since=since, token=self.token(**claims))
+
+
+class Screen:
+    """A websocket whose frames are opened and checked as they come."""
+
+    def __init__(self, outside: Outside, *, since: int | None, token: str) -> None:
+        query = f"?since={since}" if since is not None else ""
+        self._socket = websocket.create_connection(
+            f"ws://{outside.base}/ws/noc/dashboard/{query}",
+            header=[f"Authorization: Bearer {token}"],
+            timeout=60,
+        )
+        self._keys = envelope.tenant_keys(outside.env["CHANNELS_ENCRYPTION_KEY"], 1)
+        self._frames: queue.Queue[tuple[float, dict[str, Any]]] = queue.Queue()
+        self.last_id = -1
+        self.closed_with: int | None = None
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def send(self, **frame: Any) -> None:
+        self._socket.send(json.dumps(frame))
+
+    def wait(
+        self, kind: str, test: Callable[[dict[str, Any]], bool] = lambda _: True, timeout_s: float = 15
+    ) -> Any:
+        """The next frame of a type that passes the test: (time it came, frame)."""
+        deadline_s = time.monotonic() + timeout_s
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            try:
+                came_s, frame = self._frames.get(timeout=left_s)
+            except queue.Empty:
+                break
+            if frame["type"] == kind and test(frame):
+                return came_s, frame
+        raise AssertionError(f"no {kind} frame came")
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                opcode, data = self._socket.recv_data()
+            except (OSError, websocket.WebSocketException):
+                return
+            if opcode == websocket.ABNF.OPCODE_CLOSE:
+                self.closed_with = int.from_bytes(data[:2], "big")
+                return
+            came_s = time.monotonic()
+            frame = json.loads(data)
+            if isinstance(frame.get("data"), str):
+                after = -1 if frame["type"] == "snapshot" else self.last_id
+                frame["data"] = envelope.open_frame(data, keys=self._keys, tenant_id=1, after_id=after).data
+                self.last_id = frame["id"]
+            self._frames.put((came_s, frame))
+
+
+@pytest.fixture
+def outside(stack: Stack) -> Iterator[Outside]:
+    found = Outside(stack)
+    yield found
+    found._database.close()

@@ -1,0 +1,245 @@
+"""The bus on a real RabbitMQ: acknowledged, tried again, given up on, and never lost on the way."""
+
+import itertools
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import eventlet
+import msgspec
+import pytest
+from nameko.containers import ServiceContainer
+
+from ops import dead_letters
+from ops.run import nameko_config
+from services.bus import Publisher, RpcProxy, event_handler, loop, rpc, timer
+from services.bus.publishing import Letter, Outlet
+from services.bus.topology import event_queue_name
+from services.config import Config
+from services.errors import Conflict, InvalidMessage, Unavailable
+
+
+class Note(msgspec.Struct):
+    text: str
+
+
+@pytest.fixture
+def quick(config: Config) -> Config:
+    """The ladder with rungs that a test can climb."""
+    return msgspec.structs.replace(
+        config, amqp=msgspec.structs.replace(config.amqp, retry_delays_s=[1, 1, 2])
+    )
+
+
+@pytest.fixture
+def start(quick: Config) -> Iterator[Callable[[type], ServiceContainer]]:
+    running: list[ServiceContainer] = []
+
+    def run(cls: type) -> ServiceContainer:
+        container = ServiceContainer(cls, nameko_config(quick, cls.name))  # type: ignore[attr-defined]
+        container.start()
+        running.append(container)
+        return container
+
+    yield run
+    for container in running:
+        container.stop()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not come to pass in time"
+        eventlet.sleep(0.02)
+
+
+def listener(source: str, handle: Callable[[Note], None], *, vital: bool = False) -> type:
+    class Listener:
+        name = f"listener_{source}"
+
+        @event_handler(source, "said", Note, vital=vital)
+        def hear(self, event: Note) -> None:
+            handle(event)
+
+    return Listener
+
+
+def speaker(source: str) -> type:
+    class Speaker:
+        name = source
+        events = Publisher()
+        speak: ClassVar[Any] = None
+
+        @rpc
+        def say(self, *, text: str) -> None:
+            self.events.publish("said", Note(text))
+
+        @rpc
+        def refuse(self) -> None:
+            raise Conflict("it is taken")
+
+        @rpc
+        def sleep(self) -> None:
+            eventlet.sleep(60)
+
+    return Speaker
+
+
+def caller(service: str, use: Callable[[Any], None]) -> type:
+    class Caller:
+        name = f"caller_{service}"
+        other = RpcProxy(service)
+
+        @loop
+        def run(self) -> None:
+            use(self.other)
+            eventlet.sleep(600)
+
+    return Caller
+
+
+def name() -> str:
+    return f"s{secrets.token_hex(4)}"
+
+
+def send(config: Config, source: str, body: bytes, **letter: Any) -> None:
+    Outlet(config.amqp, links=1).send([Letter(f"{source}.events", "said", body, {}, **letter)])
+
+
+def of_queue(config: Config, queue: str) -> list[dead_letters.DeadLetter]:
+    return [letter for letter in dead_letters.look(config.amqp.uri) if letter.queue == queue]
+
+
+def test_an_event_reaches_its_handler_and_is_handled_once(start: Any, quick: Config) -> None:
+    source, heard = name(), []
+    start(listener(source, heard.append))
+    send(quick, source, msgspec.msgpack.encode(Note("hello")))
+    wait_until(lambda: heard == [Note("hello")])
+    assert of_queue(quick, event_queue_name(source, "said", f"listener_{source}", "hear")) == []
+
+
+def test_an_event_without_a_queue_is_told_to_the_publisher(start: Any, quick: Config) -> None:
+    source = name()
+    start(speaker(source))
+    with pytest.raises(Unavailable, match="no queue takes 'said'"):
+        send(quick, source, b"x")
+
+
+def test_what_is_unavailable_is_tried_again_and_then_done(start: Any, quick: Config) -> None:
+    source, tries = name(), []
+
+    def handle(_note: Note) -> None:
+        tries.append(time.monotonic())
+        if len(tries) < 3:
+            raise Unavailable("the database is away")
+
+    start(listener(source, handle))
+    send(quick, source, msgspec.msgpack.encode(Note("x")))
+    wait_until(lambda: len(tries) == 3)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(tries)]
+    assert all(gap >= 0.9 for gap in gaps), gaps
+
+
+def test_after_the_last_rung_it_is_dead_with_its_history_and_can_be_sent_again(
+    start: Any, quick: Config
+) -> None:
+    source, tries = name(), []
+
+    def handle(_note: Note) -> None:
+        tries.append(1)
+        if len(tries) <= 4:
+            raise RuntimeError("a bug")
+
+    start(listener(source, handle))
+    send(quick, source, msgspec.msgpack.encode(Note("x")))
+    queue = event_queue_name(source, "said", f"listener_{source}", "hear")
+    wait_until(lambda: len(of_queue(quick, queue)) == 1)
+    [letter] = of_queue(quick, queue)
+    assert len(tries) == 4
+    assert letter.reason == "RuntimeError"
+    assert [entry["error"] for entry in letter.history] == ["RuntimeError: a bug"] * 4
+    assert len(of_queue(quick, queue)) == 1, "looking takes nothing away"
+    assert dead_letters.settle(quick.amqp.uri, lambda found: found.id == letter.id, again=True) == 1
+    wait_until(lambda: len(tries) == 5)
+    assert of_queue(quick, queue) == []
+
+
+def test_an_invalid_message_and_an_unreadable_body_are_dead_at_once(start: Any, quick: Config) -> None:
+    source = name()
+
+    def handle(note: Note) -> None:
+        raise InvalidMessage("nonsense", note.text)
+
+    start(listener(source, handle))
+    queue = event_queue_name(source, "said", f"listener_{source}", "hear")
+    send(quick, source, msgspec.msgpack.encode(Note("x")))
+    send(quick, source, b"\xc1 not msgpack")
+    send(quick, source, b"{}", content_type="application/json")
+    wait_until(lambda: len(of_queue(quick, queue)) == 3)
+    assert {letter.reason for letter in of_queue(quick, queue)} == {
+        "nonsense",
+        "event_unreadable",
+        "rejected",
+    }
+
+
+def test_a_vital_handler_does_not_give_up_on_what_is_unavailable(start: Any, quick: Config) -> None:
+    source, tries = name(), []
+
+    def handle(_note: Note) -> None:
+        tries.append(1)
+        if len(tries) < 6:
+            raise Unavailable("still away")
+
+    start(listener(source, handle, vital=True))
+    send(quick, source, msgspec.msgpack.encode(Note("alarm")))
+    wait_until(lambda: len(tries) == 6, timeout_s=25)
+    assert of_queue(quick, event_queue_name(source, "said", f"listener_{source}", "hear")) == []
+
+
+def test_rpc_brings_back_our_errors_and_never_waits_for_ever(start: Any, config: Config) -> None:
+    service, seen = name(), []
+    start(speaker(service))
+
+    def use(other: Any) -> None:
+        for call in (other.refuse, other.nothing_of_that_name, other.sleep):
+            try:
+                call()
+            except Exception as error:
+                seen.append(error)
+
+    start(caller(service, use))
+    wait_until(lambda: len(seen) >= 3, timeout_s=config.amqp.rpc_timeout_s + 5)
+    assert isinstance(seen[0], Conflict)
+    assert str(seen[0]) == "it is taken"
+    assert "nothing_of_that_name" in str(seen[1])
+    assert isinstance(seen[2], Unavailable)
+
+
+def test_a_service_that_nobody_serves_is_unavailable_at_once(start: Any) -> None:
+    seen: list[Exception] = []
+
+    def use(other: Any) -> None:
+        try:
+            other.anything()
+        except Unavailable as error:
+            seen.append(error)
+
+    start(caller(name(), use))
+    wait_until(lambda: len(seen) == 1, timeout_s=5)
+
+
+def test_a_timer_that_fails_goes_on(start: Any) -> None:
+    ticks: list[int] = []
+
+    class Ticker:
+        name = f"ticker_{secrets.token_hex(4)}"
+
+        @timer(0.05)
+        def tick(self) -> None:
+            ticks.append(1)
+            raise RuntimeError("a bug")
+
+    start(Ticker)
+    wait_until(lambda: len(ticks) >= 3)

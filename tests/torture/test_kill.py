@@ -1,0 +1,60 @@
+"""kill -9 of every Vigil process in turn, under load: nothing that was acknowledged is lost, nothing is double."""
+
+import secrets
+import time
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import create_engine
+
+from bench import checker, load, messages
+from ops import dead_letters
+from ops.processes import PROCESSES
+from ops.stack import Stack
+from services.providers import database_url
+
+
+def torture(stack: Stack, names: list[str], *, count: int) -> None:
+    env = stack.settings()
+    run = f"k{secrets.token_hex(4)}"
+    entries = messages.make(count=count, sources=100, seed=7, run=run, now=datetime.now(UTC))
+    host, port = env["MQTT_BROKER_ADDRESS"], int(env["MQTT_BROKER_PORT"])
+    receipts = load.Receipts(host, port, f"receipts-{run}", "")
+    victims = [process for process in stack.supervisor.processes if process.name in names]
+    share = count * 0.8 / len(victims)
+    killed: list[str] = []
+
+    def during() -> None:
+        stack.supervisor.poll()
+        due = int(len(receipts.stored) / share)
+        if len(killed) < min(due + 1, len(victims)) and all(process.state == "ready" for process in victims):
+            victims[len(killed)].kill()
+            killed.append(victims[len(killed)].name)
+
+    result = load.run(entries, host=host, port=port, receipts=receipts, during=during, quiet_s=30)
+    assert killed == [process.name for process in victims]
+    assert stack.supervisor.wait_ready(names, timeout_s=60) == []
+    assert result.acknowledged == result.published
+    engine = create_engine(database_url(env["DATABASE_URL"]))
+    deadline_s = time.monotonic() + 60
+    while True:
+        balance = checker.check(
+            entries, engine, run=run, dead_bodies=lambda: dead_letters.bodies(env["AMQP_URI"])
+        )
+        if balance.holds or time.monotonic() > deadline_s:
+            break
+        stack.supervisor.poll()
+    engine.dispose()
+    assert balance.holds, balance
+    assert balance.dead == 0
+
+
+def test_kill_each_process_in_turn_under_load(stack: Stack) -> None:
+    torture(stack, list(PROCESSES), count=12_000)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("turn", range(10))
+def test_kill_each_process_in_turn_again_and_again(stack: Stack, turn: int) -> None:  # noqa: ARG001
+    torture(stack, list(PROCESSES), count=40_000)
