@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -54,7 +54,7 @@ def keep_secrets(directory: Path) -> dict[str, str]:
     """The secrets of this home; those that are missing are made now."""
     path = directory / "secrets.env"
     kept = read_env(path)
-    made = {
+    made: dict[str, Callable[[], str]] = {
         "CHANNELS_ENCRYPTION_KEY": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "JWT_SECRET": lambda: secrets.token_urlsafe(48),
         "VIGIL_DB_PASSWORD": lambda: secrets.token_hex(16),

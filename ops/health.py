@@ -8,6 +8,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def all_checks(config: Config, *, state: Mapping[str, Any] | None, home: Path) -
         "http": lambda: http(config),
         "disk": lambda: disk(home),
         **{
-            f"process {process['name']}": (lambda process=process: running(process))
+            f"process {process['name']}": partial(running, process)
             for process in (state or {}).get("processes", [])
         },
     }

@@ -153,7 +153,8 @@ class FeedReader:
         key = feed_id_key(self._prefix, tenant_id)
         try:
             self._redis.set(key, fresh, nx=True)
-            return str((self._redis.get(key) or b"").decode())
+            held: Any = self._redis.get(key)
+            return str((held or b"").decode())
         except redis.RedisError as error:
             raise Unavailable(f"Redis: {error}") from error
 
@@ -184,10 +185,10 @@ class FeedReader:
             return []
         streams = {stream_key(self._prefix, tenant): f"{last}-0" for tenant, last in after.items()}
         try:
-            answer = self._redis.xread(streams, count=count, block=block_ms)  # type: ignore[arg-type]
+            answer: Any = self._redis.xread(streams, count=count, block=block_ms)  # type: ignore[arg-type]
         except redis.RedisError as error:
             raise Unavailable(f"Redis: {error}") from error
-        pairs = answer.items() if isinstance(answer, dict) else (answer or [])
+        pairs: Any = answer.items() if isinstance(answer, dict) else (answer or [])
         return [
             (int(key.rsplit(b":", 1)[1]), id_of(entry_id), fields[b"type"].decode(), fields[b"frame"])
             for key, entries in pairs
@@ -200,5 +201,6 @@ def _flat(entries: Any) -> Any:
     return entries[0] if entries and isinstance(entries[0], list) else entries
 
 
-def id_of(entry_id: bytes) -> int:
+def id_of(entry_id: Any) -> int:
+    """Our id from Redis's `<id>-0`."""
     return int(entry_id.split(b"-", 1)[0])

@@ -11,7 +11,7 @@ import eventlet
 import msgspec
 import prometheus_client
 from prometheus_client.multiprocess import MultiProcessCollector
-from werkzeug.utils import safe_join
+from werkzeug.security import safe_join
 from werkzeug.wrappers import Request, Response
 
 from gateway.noc import auth

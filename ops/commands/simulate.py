@@ -114,7 +114,9 @@ def run_fleet(fleet: Fleet, line: Line, *, rate: float | None, ends_s: float, se
             if outgoing.notable:
                 click.echo(f"{datetime.now():%H:%M:%S}  {outgoing.notable}")
         due_s = started_s + (sent - begun) / rate if rate else now_s
-        line.listen(wait_s=due_s - time.monotonic())
+        line.listen(wait_s=0.0)
+        while (left_s := min(due_s, ends_s) - time.monotonic()) > 0:
+            line.listen(wait_s=left_s)
         if now_s - progress_s > PROGRESS_S:
             progress_s = now_s
             click.echo(f"{datetime.now():%H:%M:%S}  {sent} messages sent, {line.acknowledged} acknowledged")

@@ -76,7 +76,7 @@ class EventHandler(NamekoEventHandler):
     def setup(self) -> None:
         config: Config = self.container.config["vigil"]
         self.delays_s = config.amqp.retry_delays_s
-        self.decoder = msgspec.msgpack.Decoder(self.body_type)
+        self.decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(self.body_type)
         self.queue = event_queue(
             self.source_service,
             self.event_type,

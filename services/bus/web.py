@@ -50,6 +50,8 @@ def problem(error: BaseException, *, status: int | None = None) -> Response:
 class SoleWebServer(WebServer):
     """Binds its port alone: two servers that share one would each get half of the requests."""
 
+    _starting: bool
+
     def start(self) -> None:
         if self._starting:
             return

@@ -186,7 +186,10 @@ def test_a_panic_with_a_broken_place_and_time_is_still_an_alert(outside: Outside
 def test_an_unreadable_panic_is_refused_and_an_alert_all_the_same(outside: Outside) -> None:
     guard = f"guard-{outside.run}"
     outside.publish(f"alert/panic/{guard}", b"\x00\xffgarbage")
-    query = "SELECT a.alert_type, a.severity, o.unreadable FROM mqtt_device_alert a JOIN alert_occurrence o USING (alert_id)"
+    query = (
+        "SELECT a.alert_type, a.severity, o.unreadable"
+        " FROM mqtt_device_alert a JOIN alert_occurrence o USING (alert_id)"
+    )
     found = outside.until(lambda: outside.rows(query + " WHERE a.source_id = %s", guard))
     assert [(kind, severity, bytes(raw)) for kind, severity, raw in found] == [
         ("UNREADABLE_ALERT", "CRITICAL", b"\x00\xffgarbage")

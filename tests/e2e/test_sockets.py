@@ -71,8 +71,14 @@ def test_a_screen_that_comes_back_gets_what_it_missed_once_and_in_order(outside:
     )
     second = outside.screen(since=since)
     assert second.wait("connected")[1]["resumed"] is True
-    seen = [second.wait("critical_alert")[1]["data"]["source_id"] for _ in range(3)]
-    assert seen == [f"guard-{outside.run}-{number}" for number in range(1, 4)]
+    frames = [second.wait("critical_alert")[1] for _ in range(3)]
+    # Two alarms of two guards may overtake each other on the way to the feed; the feed's own order holds.
+    assert {frame["data"]["source_id"] for frame in frames} == {
+        f"guard-{outside.run}-{n}" for n in range(1, 4)
+    }
+    ids = [frame["id"] for frame in frames]
+    assert ids == sorted(set(ids))
+    assert ids[0] > since
 
 
 def test_a_place_that_is_no_longer_held_starts_from_a_snapshot(outside: Outside) -> None:
@@ -127,7 +133,7 @@ def test_a_viewer_sees_and_may_not_act_and_nonsense_is_answered(outside: Outside
         (b"\xc1\x80\x00\x00\x00\x00", 1002),  # a reserved bit
         (b"\x81\x02hi", 1002),  # a client frame without mask
         (b"\x82\x81\x00\x00\x00\x00x", 1003),  # binary
-        (b"\x81\xff" + (20_000).to_bytes(8, "big") + b"\x00" * 20_004, 1009),  # too large
+        (b"\x81\xfe" + (20_000).to_bytes(2, "big") + b"\x00" * 20_004, 1009),  # too large
     ],
 )
 def test_what_breaks_rfc_6455_is_closed_with_the_code_it_calls_for(
