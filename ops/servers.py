@@ -82,8 +82,8 @@ def binary(name: str) -> str:
 
 def postgres_bin() -> Path:
     """The directory of the newest PostgreSQL that has PostGIS."""
-    for control in sorted(Path("/usr/share/postgresql").glob("*/extension/postgis.control"), reverse=True):
-        directory = Path("/usr/lib/postgresql") / control.parts[4] / "bin"
+    for library in sorted(Path("/usr/lib/postgresql").glob("*/lib/postgis-3.so"), reverse=True):
+        directory = library.parent.parent / "bin"
         if (directory / "initdb").exists():
             return directory
     raise _missing("PostgreSQL with PostGIS")

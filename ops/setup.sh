@@ -69,7 +69,7 @@ setup_servers() {
     command -v mosquitto_pub >/dev/null || missing+=(mosquitto-clients)
     compgen -G "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server" >/dev/null || missing+=(rabbitmq-server)
     command -v redis-server >/dev/null || missing+=(redis-server)
-    compgen -G "/usr/share/postgresql/*/extension/postgis.control" >/dev/null || missing+=(postgresql-15 postgresql-15-postgis-3)
+    compgen -G "/usr/lib/postgresql/*/lib/postgis-3.so" >/dev/null || missing+=(postgresql-15 postgresql-15-postgis-3)
     [ ${#missing[@]} = 0 ] || step "servers from Debian's packages: ${missing[*]}" apt_install "${missing[@]}"
 }
 
