@@ -9,6 +9,7 @@ import os  # noqa: E402
 import secrets  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
+import tempfile  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -32,18 +33,18 @@ for variable in (*GIVEN.values(), "VIGIL_HTTP_PORT", "CHANNELS_ENCRYPTION_KEY", 
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The four real servers, on free ports, and nothing of Vigil yet."""
-    home = tmp_path_factory.mktemp("vigil")
-    for parent in (home, home.parent, home.parent.parent):
-        if parent.stat().st_uid == os.geteuid():
-            parent.chmod(0o711)  # PostgreSQL runs as another user when we are root
-    stack = Stack(home, say=print, prefer_usual_ports=False)
-    try:
-        stack.start_servers()
-        yield stack
-    finally:
-        stack.stop()
+def servers() -> Iterator[Stack]:
+    """The four real servers, on free ports, and nothing of Vigil yet.
+
+    Not under pytest's own directory: that is closed to PostgreSQL's user, and closed again by each further session.
+    """
+    with tempfile.TemporaryDirectory(prefix="vigil-test-") as directory:
+        stack = Stack(Path(directory), say=print, prefer_usual_ports=False)
+        try:
+            stack.start_servers()
+            yield stack
+        finally:
+            stack.stop()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import json
 import queue
 import secrets
+import socket
 import subprocess
 import threading
 import time
@@ -13,6 +14,7 @@ import psycopg2
 import pytest
 import websocket
 
+from gateway.mqtt import wire
 from gateway.noc.auth import Tokens
 from ops.stack import Stack
 from services import envelope
@@ -119,6 +121,33 @@ class Screen:
                 frame["data"] = envelope.open_frame(data, keys=self._keys, tenant_id=1, after_id=after).data
                 self.last_id = frame["id"]
             self._frames.put((came_s, frame))
+
+
+class Device:
+    """Listens to one topic, as a device listens for its receipts."""
+
+    def __init__(self, outside: Outside, topic: str) -> None:
+        self._sock = socket.create_connection(("127.0.0.1", int(outside.env["MQTT_BROKER_PORT"])), timeout=20)
+        self._sock.sendall(wire.connect(f"device-{outside.run}") + wire.subscribe(topic))
+        self._reader = wire.Reader()
+        self._heard: list[dict[str, Any]] = []
+        self._subscribed = False
+        while not self._subscribed:
+            self._listen()
+
+    def hear(self, count: int) -> list[dict[str, Any]]:
+        """The first so many messages."""
+        while len(self._heard) < count:
+            self._listen()
+        return self._heard
+
+    def _listen(self) -> None:
+        for first, body in self._reader.feed(self._sock.recv(65_536)):
+            self._subscribed |= first == wire.SUBACK
+            if first & 0xF0 == wire.PUBLISH:
+                message = wire.parse_publish(first, body, 0, len(body))
+                self._sock.sendall(wire.puback([message.message_id]))
+                self._heard.append(json.loads(message.payload))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.conftest import run_vigil
-from tests.e2e.conftest import Outside
+from tests.e2e.conftest import Device, Outside
 
 
 def now() -> str:
@@ -73,39 +73,21 @@ def test_a_panic_is_on_the_screen_in_under_200_ms_and_acknowledged_from_another(
 
 
 def test_a_device_is_told_what_became_of_its_message(outside: Outside) -> None:
-    import subprocess
-
     source = f"guard-{outside.run}"
-    command = [
-        "mosquitto_sub",
-        "-p",
-        outside.env["MQTT_BROKER_PORT"],
-        "-q",
-        "1",
-        "-t",
-        f"receipt/{source}",
-        "-C",
-        "3",
-    ]
-    with subprocess.Popen([*command, "-W", "20", "-d"], stdout=subprocess.PIPE, text=True) as listening:
-        assert listening.stdout is not None
-        while "SUBACK" not in listening.stdout.readline():
-            pass
-        outside.publish(
-            f"guard/{source}/gps", {"lat": 12.9716, "lon": 77.5946, "msg_id": "f1", "timestamp": now()}
-        )
-        outside.publish(f"alert/sos/{source}", {"msg_id": "a1", "timestamp": now()})
-        found = outside.until(
-            lambda: outside.rows("SELECT alert_id::text FROM mqtt_device_alert WHERE source_id = %s", source)
-        )
-        screen = outside.screen()
-        screen.wait("snapshot")
-        screen.send(type="acknowledge_alert", alert_id=found[0][0])
-        lines = [line for line in listening.stdout if line.startswith("{")]
-    told = {(r["msg_id"], r["status"]): r for r in map(json.loads, lines)}
+    device = Device(outside, f"receipt/{source}")
+    outside.publish(
+        f"guard/{source}/gps", {"lat": 12.9716, "lon": 77.5946, "msg_id": "f1", "timestamp": now()}
+    )
+    outside.publish(f"alert/sos/{source}", {"msg_id": "a1", "timestamp": now()})
+    query = "SELECT alert_id::text FROM mqtt_device_alert WHERE source_id = %s"
+    [(alert_id,)] = outside.until(lambda: outside.rows(query, source))
+    screen = outside.screen()
+    screen.wait("snapshot")
+    screen.send(type="acknowledge_alert", alert_id=alert_id)
+    told = {(receipt["msg_id"], receipt["status"]): receipt for receipt in device.hear(3)}
     assert set(told) == {("f1", "stored"), ("a1", "stored"), ("a1", "acknowledged")}
     assert told["a1", "acknowledged"]["by"] == "tester"
-    assert told["a1", "stored"]["alert_id"] == found[0][0]
+    assert told["a1", "stored"]["alert_id"] == alert_id
 
 
 def test_metrics_of_all_processes_are_exported(outside: Outside) -> None:

@@ -1,0 +1,90 @@
+"""The hub with a fake feed: a socket that joins while frames flow sees each of them once and in order."""
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.noc.hub import MAX_MESSAGES, MAX_SOCKETS_A_USER, Hub
+from services.errors import Refused
+
+
+class FakeReader:
+    """A feed that grows by itself whenever somebody reads, and lets the pump run in between: the worst of timing."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.frames: list[int] = []
+        self.meanwhile: Any = lambda: None
+        self._chance = chance
+        self._nested = False
+
+    def read(self, after: dict[int, int], *, block_ms: int | None = None, count: int = 500) -> Any:  # noqa: ARG002
+        found = [
+            (tenant, frame, "t", b"")
+            for tenant, last in after.items()
+            for frame in self.frames
+            if frame > last
+        ][: self._chance.randint(1, 5)]
+        self.frames += [len(self.frames) + 1] * (self._chance.random() < 0.4)
+        if not self._nested and self._chance.random() < 0.7:
+            self._nested = True
+            self.meanwhile()
+            self._nested = False
+        return found
+
+
+class Socket:
+    def __init__(self, last_id: int) -> None:
+        self.tenant_id = 1
+        self.last_id = last_id
+        self.got: list[int] = []
+
+    def offer(self, frame_id: int, type: str, frame: bytes) -> None:  # noqa: A002, ARG002
+        if frame_id > self.last_id:
+            self.last_id = frame_id
+            self.got.append(frame_id)
+
+
+@given(st.integers(0, 2**32), st.integers(0, 10), st.integers(1, 4))
+def test_joining_loses_nothing_and_doubles_nothing(seed: int, start: int, sockets: int) -> None:
+    chance = random.Random(seed)
+    reader = FakeReader(chance)
+    reader.frames = list(range(1, start + 1))
+    hub = Hub(reader)  # type: ignore[arg-type]
+    reader.meanwhile = hub.pump
+    joined = []
+    for _ in range(sockets):
+        since = chance.randint(0, len(reader.frames))
+        socket = Socket(since)
+        hub.join(socket)
+        joined.append((since, socket))
+        hub.pump()
+    while any(socket.last_id < len(reader.frames) for _, socket in joined) and len(reader.frames) < 500:
+        hub.pump()
+    for since, socket in joined:
+        assert socket.got == list(range(since + 1, socket.last_id + 1))
+
+
+def test_a_tenant_without_sockets_is_no_longer_read() -> None:
+    hub = Hub(FakeReader(random.Random(1)))  # type: ignore[arg-type]
+    socket = Socket(0)
+    hub.join(socket)
+    assert not hub.idle
+    hub.leave(socket)
+    assert hub.idle
+
+
+def test_a_user_has_so_many_sockets_and_messages_and_no_more() -> None:
+    hub = Hub(FakeReader(random.Random(1)))  # type: ignore[arg-type]
+    for _ in range(MAX_SOCKETS_A_USER):
+        hub.open_socket("ann", "operator")
+    with pytest.raises(Refused, match="ann"):
+        hub.open_socket("ann", "operator")
+    hub.close_socket("ann", "operator")
+    hub.open_socket("ann", "operator")
+    assert [hub.allow_message("ann", now_s=0.0) for _ in range(MAX_MESSAGES + 1)] == [True] * MAX_MESSAGES + [
+        False
+    ]
+    assert hub.allow_message("ann", now_s=61.0)
