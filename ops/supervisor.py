@@ -161,7 +161,8 @@ class Process:
 
     def _listen(self) -> str:
         if self._notify is None:
-            self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._notify.setblocking(False)
             self._notify.bind(f"\0vigil-{os.getpid()}-{id(self):x}")
         return "@" + self._notify.getsockname()[1:].decode()
 
