@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from sqlalchemy import Engine, text
@@ -19,10 +20,17 @@ TABLES = (
     "alert_occurrence",
 )
 SHOWN = 20
+QUIET_S = 15.0
+LOOK_AGAIN_S = 0.25
 
 
 class Balance(NamedTuple):
-    """Counts of distinct messages; `missing` and `doubled` name some of them."""
+    """Counts of distinct messages; the lists name the first of them.
+
+    `missing` was acknowledged by the broker and is nowhere: lost. `unconfirmed` counts those that are nowhere and
+    were never acknowledged, which promises nothing. `misjudged` was stored and should have been refused, or the
+    other way round.
+    """
 
     sent: int
     stored: int
@@ -31,39 +39,95 @@ class Balance(NamedTuple):
     duplicates: int
     missing: list[str]
     doubled: list[str]
+    unconfirmed: int = 0
+    misjudged: Sequence[str] = ()
 
     @property
     def holds(self) -> bool:
-        return (
-            self.sent == self.stored + self.refused + self.dead and not self.duplicates and not self.missing
-        )
+        accounted = self.stored + self.refused + self.dead + self.unconfirmed
+        return self.sent == accounted and not (self.duplicates or self.missing or self.misjudged)
 
 
-def check(
-    entries: Sequence[Entry], engine: Engine, *, run: str, dead_bodies: Callable[[], list[bytes]] = list
+def weigh(
+    entries: Sequence[Entry],
+    *,
+    stored: Mapping[str, int],
+    refused: Mapping[str, int],
+    dead: Set[str],
+    unacknowledged: Set[str] = frozenset(),
 ) -> Balance:
-    """Count what became of every message of a run."""
-    stored = _stored(engine, run)
-    refused = _refused(engine, run)
-    dead = Counter(found for body in dead_bodies() for found in set(_ids_in(body, run)))
-    missing, doubled, expected_wrong = [], [], []
+    """The balance of a ledger and of what was found: rows for each msg_id, and msg_ids in dead letters. Pure."""
+    missing, doubled, misjudged, unconfirmed = [], [], [], 0
     for entry in entries:
-        found = stored[entry.msg_id] + refused[entry.msg_id] + (dead[entry.msg_id] > 0)
-        if found == 0:
-            missing.append(entry.msg_id)
+        name = entry.msg_id
+        found = stored.get(name, 0) + refused.get(name, 0) + (name in dead)
+        if found == 0 and name in unacknowledged:
+            unconfirmed += 1
+        elif found == 0:
+            missing.append(name)
         elif found > 1:
-            doubled.append(entry.msg_id)
-        elif entry.refused != (refused[entry.msg_id] > 0):
-            expected_wrong.append(entry.msg_id)
+            doubled.append(name)
+        elif name not in dead and entry.refused != (name in refused):
+            misjudged.append(name)
     return Balance(
         sent=len(entries),
         stored=len(stored),
         refused=len(refused),
         dead=len(dead),
         duplicates=len(doubled),
-        missing=(missing + expected_wrong)[:SHOWN],
+        missing=missing[:SHOWN],
         doubled=doubled[:SHOWN],
+        unconfirmed=unconfirmed,
+        misjudged=misjudged[:SHOWN],
     )
+
+
+def check(
+    entries: Sequence[Entry],
+    engine: Engine,
+    *,
+    run: str,
+    dead_bodies: Callable[[], list[bytes]] = list,
+    unacknowledged: Set[str] = frozenset(),
+) -> Balance:
+    """Count what became of every message of a run."""
+    return weigh(
+        entries,
+        stored=_stored(engine, run),
+        refused=_refused(engine, run),
+        dead={found for body in dead_bodies() for found in ids_in(body, run)},
+        unacknowledged=unacknowledged,
+    )
+
+
+def wait(
+    entries: Sequence[Entry],
+    engine: Engine,
+    *,
+    run: str,
+    dead_bodies: Callable[[], list[bytes]] = list,
+    unacknowledged: Set[str] = frozenset(),
+    quiet_s: float = QUIET_S,
+    during: Callable[[], None] = lambda: None,
+) -> Balance:
+    """`check` until all is accounted for, or until nothing has changed for `quiet_s` seconds."""
+    changed_s, before = time.monotonic(), None
+    while True:
+        balance = check(entries, engine, run=run, dead_bodies=dead_bodies, unacknowledged=unacknowledged)
+        # A message that was never acknowledged may still arrive: only quiet says that it does not.
+        if balance.holds and not balance.unconfirmed:
+            return balance
+        if balance != before:
+            changed_s, before = time.monotonic(), balance
+        if time.monotonic() - changed_s > quiet_s:
+            return balance
+        during()
+        time.sleep(LOOK_AGAIN_S)  # the interval at which the tables are counted
+
+
+def ids_in(body: bytes, run: str) -> list[str]:
+    """The msg_ids of a run that occur in some bytes."""
+    return [match.decode() for match in re.findall(rb"%s-[0-9]+" % re.escape(run.encode()), body)]
 
 
 def _stored(engine: Engine, run: str) -> Counter[str]:
@@ -82,8 +146,4 @@ def _refused(engine: Engine, run: str) -> Counter[str]:
     )
     with engine.connect() as connection:
         bodies = [bytes(row[0]) for row in connection.execute(query, {"run": f'"{run}-'})]
-    return Counter(found for body in bodies for found in _ids_in(body, run))
-
-
-def _ids_in(body: bytes, run: str) -> list[str]:
-    return [match.decode() for match in re.findall(rb"%s-[0-9]+" % re.escape(run.encode()), body)]
+    return Counter(found for body in bodies for found in ids_in(body, run))

@@ -93,8 +93,12 @@ def run(
     say: Callable[[str], None] = lambda _: None,
     during: Callable[[], None] = lambda: None,
     quiet_s: float = QUIET_S,
+    rate: float | None = None,
 ) -> Result:
-    """Send the whole ledger; with `receipts`, wait until all that can be stored is, or nothing comes any more."""
+    """Send the whole ledger, at `rate` messages a second when given.
+
+    With `receipts`, wait until all that can be stored is, or until nothing has come for `quiet_s`.
+    """
     senders = [
         Sender(host, port, f"bench-{time.monotonic_ns()}-{number}", prefix, entries[number::connections])
         for number in range(connections)
@@ -103,20 +107,21 @@ def run(
     result = Result()
     result.started_s = moved_s = said_s = time.monotonic()
     while True:
+        sent = sum(sender.sent for sender in senders)
+        allowed = int((time.monotonic() - result.started_s) * rate) - sent if rate else CHUNK * connections
         for sender in senders:
-            sender.send_some()
+            sender.send_some(at_most=min(CHUNK, max(0, allowed // connections)))
         busy = [sender for sender in senders if not sender.done]
         if not busy and result.acknowledged_s == 0.0:
             result.acknowledged_s = time.monotonic()
         if not busy and (receipts is None or len(receipts.stored) >= expected):
             break
         socks = [sender.sock for sender in busy] + ([receipts.sock] if receipts else [])
-        readable = select.select(socks, [], [], 0.5)[0]
-        for sock in readable:
-            next(
-                (sender.listen for sender in busy if sender.sock is sock),
-                receipts.listen if receipts else None,
-            )()  # type: ignore[misc]
+        readable = select.select(socks, [], [], 0.02 if rate else 0.5)[0]
+        listeners: list[Sender | Receipts] = [*busy, *([receipts] if receipts else [])]
+        for listener in listeners:
+            if listener.sock in readable:
+                listener.listen()
         now_s = time.monotonic()
         moved_s = now_s if readable else moved_s
         during()

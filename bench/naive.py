@@ -3,7 +3,7 @@
 The gateway is a Nameko service with an MQTT entrypoint and an `EventDispatcher`; the other service has a handler for
 each family, an ORM model for each table (the columns and indexes of Vigil's) and asks PostGIS about the zone. Nameko's
 defaults throughout. Run as `python -m bench.naive gateway|service` with NAIVE_DATABASE_URL, NAIVE_AMQP_URI,
-NAIVE_MQTT_HOST and NAIVE_MQTT_PORT.
+NAIVE_MQTT_HOST, NAIVE_MQTT_PORT and NAIVE_TOPIC_PREFIX.
 """
 
 from __future__ import annotations
@@ -121,14 +121,17 @@ class MqttMessages(Entrypoint):
 
     def start(self) -> None:
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="naive")
-        self.client.on_connect = lambda client, *_: client.subscribe([(f"{name}/#", 1) for name in FAMILIES])
+        self.prefix = os.environ["NAIVE_TOPIC_PREFIX"]
+        self.client.on_connect = lambda client, *_: client.subscribe(
+            [(f"{self.prefix}{name}/#", 1) for name in FAMILIES]
+        )
         self.client.on_subscribe = lambda *_: print("ready", flush=True)
         self.client.on_message = self.handle
         self.client.connect(os.environ["NAIVE_MQTT_HOST"], int(os.environ["NAIVE_MQTT_PORT"]))
         self.container.spawn_managed_thread(self.client.loop_forever)
 
     def handle(self, _client: Any, _userdata: Any, message: mqtt.MQTTMessage) -> None:
-        self.container.spawn_worker(self, (message.topic, message.payload), {})
+        self.container.spawn_worker(self, (message.topic.removeprefix(self.prefix), message.payload), {})
 
 
 class NaiveGateway:

@@ -98,6 +98,14 @@ def of_condition(condition: Condition, *, now: datetime) -> Occurrence:
     )
 
 
+def raw_set_aside(occurrence: Occurrence) -> Occurrence:
+    """The occurrence with its raw data as bytes, for a database that cannot hold them as JSON."""
+    if occurrence.raw is None:
+        return occurrence
+    flags = tuple(dict.fromkeys((*occurrence.flags, "raw_unstorable")))
+    return msgspec.structs.replace(occurrence, raw=None, unreadable=occurrence.raw.encode(), flags=flags)
+
+
 def _objections(alert: DeviceAlert, whose: Whose) -> list[tuple[str, str]]:
     """Why this source might not be believed: (reason, detail) each."""
     origin = alert.origin

@@ -11,9 +11,10 @@ from enum import StrEnum
 
 import msgspec
 
-from services.errors import Conflict
+from services.errors import Conflict, Refused
 from services.messages import AlertStatus
 
+MAX_NOTE_LENGTH = 2000
 OPEN = (AlertStatus.NEW, AlertStatus.ACKNOWLEDGED, AlertStatus.IN_PROGRESS)
 
 
@@ -58,3 +59,10 @@ def step(action: Action, *, status: AlertStatus, by: str, acknowledged_by: str |
     if action is Action.ACKNOWLEDGE and acknowledged_by != by:
         raise Conflict(f"{acknowledged_by} has this alert already ({status})")
     return Step(status, changes=False)
+
+
+def check_note(note: str) -> str:
+    """A note that can be kept. Raises `Refused`."""
+    if len(note) > MAX_NOTE_LENGTH or "\0" in note:
+        raise Refused(f"a note has at most {MAX_NOTE_LENGTH} characters, and no NUL among them")
+    return note

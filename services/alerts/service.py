@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+
+import structlog
 
 from services import admission, metrics, providers
 from services.alerts import intake
 from services.alerts.intake import Whose
-from services.alerts.lifecycle import Action
+from services.alerts.lifecycle import Action, check_note
 from services.alerts.store import AlertStore, Change
-from services.alerts.telling import Teller, together
+from services.alerts.telling import Teller, receipts_of, together
 from services.bus import Publisher, Resource, event_handler, rpc, timer
 from services.config import Config
-from services.errors import InvalidMessage
+from services.errors import InvalidMessage, Unavailable
 from services.feed import FeedWriter
 from services.messages import Alert, AlertEvent, Condition, ConditionsEvent, DeviceAlert, Receipt, Severity
 from services.registry import Registry
+
+log = structlog.get_logger(__name__)
 
 UNTOLD_AFTER = timedelta(seconds=2)
 
@@ -50,13 +53,14 @@ class AlertsService:
             occurrence = intake.of_device(event, whose)
         except InvalidMessage as error:
             refused = admission.rejected(event.origin, error, tenant_id=whose.tenant_id)
-            self.parts.store.keep_rejected(refused)
-            admission.count_rejected([refused])
+            if self.parts.store.keep_rejected(refused):
+                admission.count_rejected([refused])
             return
         [change] = self.parts.store.record([occurrence], now=datetime.now(UTC))
-        self._tell_of_device(event, change)
-        arrived = event.origin.received_at
-        metrics.end_to_end.labels("stored").observe((datetime.now(UTC) - arrived).total_seconds())
+        if change is not None:
+            waited = datetime.now(UTC) - event.origin.received_at
+            metrics.end_to_end.labels("stored").observe(waited.total_seconds())
+            self._tell_of_device(event, change)
 
     @event_handler("telemetry", "alert_condition_met", ConditionsEvent, vital=True)
     def open_for_telemetry(self, event: ConditionsEvent) -> None:
@@ -106,9 +110,7 @@ class AlertsService:
 
     @timer(1.0)
     def tell_untold(self) -> None:
-        before = datetime.now(UTC) - UNTOLD_AFTER
-        parts = self.parts
-        parts.store.tell_untold(lambda change: parts.teller.tell_again(change, self.events), before=before)
+        self.parts.teller.tell_untold(self.events, before=datetime.now(UTC) - UNTOLD_AFTER)
 
     @timer(5.0)
     def count_open_alerts(self) -> None:
@@ -116,25 +118,24 @@ class AlertsService:
         for severity in Severity:
             metrics.alerts_open.labels(severity).set(counts.get(severity, 0))
 
-    def _tell_of_device(self, event: DeviceAlert, change: Change | UUID | None) -> None:
+    def _tell_of_device(self, event: DeviceAlert, change: Change) -> None:
         """The source is told `stored` even of what was stored before: it may not have heard the first time."""
-        if change is None:
+        now, origin, alert = datetime.now(UTC), event.origin, change.alert
+        receipt = Receipt(origin.source_id, origin.msg_id, "stored", now, alert.id)
+        if change.entry_ids:
+            self.parts.teller.tell([change], self.events, receipts={alert.id: [receipt]})
             return
-        alert_id = change.alert.id if isinstance(change, Change) else str(change)
-        origin = event.origin
-        receipt = Receipt(origin.source_id, origin.msg_id, "stored", datetime.now(UTC), alert_id)
-        if isinstance(change, Change):
-            self.parts.teller.tell([change], self.events, receipts={alert_id: [receipt]})
-            return
-        self.parts.store.tell_untold(
-            lambda untold: self.parts.teller.tell_again(untold, self.events), before=datetime.now(UTC)
-        )
-        known = self.parts.store.get(tenant_id=None, alert_id=alert_id)
-        self.events.publish("alert_updated", AlertEvent(known, [receipt]))
+        try:
+            self.parts.teller.tell_untold(self.events, before=now, alert_id=alert.id)
+        except Unavailable as error:
+            log.warning("alert_untold", alert_id=alert.id, error=str(error))
+        self.events.publish("alert_updated", AlertEvent(alert, [receipt]))
 
     def _open(self, conditions: list[Condition]) -> None:
+        """In one order for all workers: two that merge into the same alerts must not wait for each other."""
         now = datetime.now(UTC)
-        occurrences = [intake.of_condition(condition, now=now) for condition in conditions]
+        ordered = sorted(conditions, key=lambda condition: (condition.tenant_id, condition.dedup_key))
+        occurrences = [intake.of_condition(condition, now=now) for condition in ordered]
         changes = self.parts.store.record(occurrences, now=now)
         self.parts.teller.tell(together(changes), self.events, receipts={})
 
@@ -148,12 +149,19 @@ class AlertsService:
                 now=datetime.now(UTC),
             )
             if change is not None:
-                self.parts.teller.tell([change], self.events, receipts={})
+                self._tell_of_step(change)
 
     def _act(self, action: Action, *, tenant_id: int, alert_id: str, by: str, note: str) -> Alert:
         change = self.parts.store.act(
-            action, tenant_id=tenant_id, alert_id=alert_id, by=by, note=note, now=datetime.now(UTC)
+            action,
+            tenant_id=tenant_id,
+            alert_id=alert_id,
+            by=by,
+            note=check_note(note),
+            now=datetime.now(UTC),
         )
-        receipts = {change.alert.id: self.parts.teller.step_receipts(change.alert)}
-        self.parts.teller.tell([change], self.events, receipts=receipts)
+        self._tell_of_step(change)
         return change.alert
+
+    def _tell_of_step(self, change: Change) -> None:
+        self.parts.teller.tell([change], self.events, receipts={change.alert.id: receipts_of(change)})

@@ -6,23 +6,24 @@ sweeper: neither a crash nor an absent Redis or RabbitMQ can keep an alarm from 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Protocol
-from uuid import UUID
 
 import msgspec
 import structlog
 
 from services.alerts.store import AlertStore, Change
 from services.errors import Unavailable
-from services.messages import Alert, AlertEvent, AlertStatus, Receipt, Severity
+from services.messages import Alert, AlertEvent, AlertStatus, Receipt, Severity, TimelineEntry
 
 log = structlog.get_logger(__name__)
 
 TOLD_TO_SOURCE = {
-    AlertStatus.ACKNOWLEDGED: "acknowledged",
-    AlertStatus.RESOLVED: "resolved",
-    AlertStatus.FALSE_ALARM: "resolved",
+    "raised": "stored",
+    "acknowledged": "acknowledged",
+    "resolved": "resolved",
+    "false_alarm": "resolved",
 }
 
 
@@ -40,11 +41,11 @@ def frame_type(alert: Alert, *, is_new: bool) -> str:
     return "critical_alert" if alert.severity in (Severity.CRITICAL, Severity.HIGH) else "alert_created"
 
 
-def together(changes: Sequence[Change | UUID | None]) -> list[Change]:
+def together(changes: Sequence[Change | None]) -> list[Change]:
     """Several findings about one alert are told once, with all their rows."""
     merged: dict[str, Change] = {}
     for change in changes:
-        if not isinstance(change, Change):
+        if change is None or not change.entry_ids:
             continue
         before = merged.get(change.alert.id)
         if before is None:
@@ -59,57 +60,120 @@ def together(changes: Sequence[Change | UUID | None]) -> list[Change]:
     return list(merged.values())
 
 
+def receipts_of(change: Change) -> list[Receipt]:
+    """What the source of an alert is told, one for each row that concerns it; an alert of a rule has no such source."""
+    alert, first = change.alert, change.first
+    if first is None:
+        return []
+    told = [(line, _told_to_source(line, alert)) for line in alert.timeline]
+    return [
+        Receipt(alert.source_id, first.msg_id, status, line.at, alert.id, _who(line))
+        for line, status in told
+        if status is not None
+    ]
+
+
+def _told_to_source(line: TimelineEntry, alert: Alert) -> str | None:
+    if line.action == "cleared":
+        return "resolved" if line.status is AlertStatus.RESOLVED else None
+    if line.action == "started":
+        # Who starts on an alert that nobody had acknowledged has acknowledged it.
+        return "acknowledged" if alert.acknowledged_at == line.at else None
+    return TOLD_TO_SOURCE.get(line.action)
+
+
+def _who(line: TimelineEntry) -> str | None:
+    return None if line.action == "raised" else line.by
+
+
 class Teller:
-    """Tells changes. `events` belongs to the running handler, so it comes with each call."""
+    """Tells changes. `events` belongs to the running handler, so it comes with each call.
+
+    It remembers which rows one way has taken while the other was shut: for as long as Redis is away the sweeper
+    must not repeat an event every second, nor a frame on the screens for as long as RabbitMQ is.
+    """
 
     def __init__(self, store: AlertStore, feed: Feed) -> None:
         self._store = store
         self._feed = feed
+        self._shown: set[int] = set()
+        self._published: set[int] = set()
 
     def tell(self, changes: Sequence[Change], events: Events, *, receipts: dict[str, list[Receipt]]) -> None:
         """Tell changes that were just committed; `receipts` by alert id. What fails is left to the sweeper."""
         told: list[int] = []
+        shut: dict[str, Unavailable] = {}
         for change in changes:
             if not change.entry_ids:
                 continue
             try:
-                self.tell_one(change, events, receipts=receipts.get(change.alert.id, []))
+                self._tell_one(change, events, receipts=receipts.get(change.alert.id, []), shut=shut)
             except Unavailable as error:
                 log.warning("alert_untold", alert_id=change.alert.id, error=str(error))
             else:
                 told += change.entry_ids
         if told:
-            self._store.mark_told(told)
+            self._mark(told)
 
-    def tell_one(self, change: Change, events: Events, *, receipts: list[Receipt]) -> None:
-        """Feed first; RabbitMQ is tried even when Redis is away. Raises `Unavailable` when either was."""
-        away: Unavailable | None = None
-        alert = change.alert
+    def tell_untold(self, events: Events, *, before: datetime, alert_id: str | None = None) -> None:
+        """Tell what is older than `before` and still untold, of one alert or of all.
+
+        Raises what kept anything from being told, after the rest was.
+        """
+        shut: dict[str, Unavailable] = {}
+        done = self._store.tell_untold(
+            lambda change: self._tell_one(change, events, receipts=receipts_of(change), shut=shut),
+            before=before,
+            alert_id=alert_id,
+        )
+        self._forget(done.told)
+        if done.failure is not None:
+            raise done.failure
+        if alert_id is None and not done.told:
+            # Nothing is left to tell: what another process told in our place can be forgotten as well.
+            self._shown.clear()
+            self._published.clear()
+
+    def _tell_one(
+        self, change: Change, events: Events, *, receipts: list[Receipt], shut: dict[str, Unavailable]
+    ) -> None:
+        """Feed first; RabbitMQ is tried even when Redis is away. Raises `Unavailable` when either was.
+
+        `shut` holds the ways that failed in this round: each may cost seconds, and is not tried twice.
+        """
+        alert, ids = change.alert, frozenset(change.entry_ids)
+        frame = frame_type(alert, is_new=change.is_new)
+        event = "alert_raised" if change.is_new else "alert_updated"
+
+        def done(way: str, heard: set[int], send: Callable[[], object]) -> bool:
+            if ids <= heard:
+                return True
+            if way in shut:
+                return False
+            try:
+                send()
+            except Unavailable as error:
+                shut[way] = error
+                return False
+            heard.update(ids)
+            return True
+
+        shown = done("feed", self._shown, lambda: self._feed.publish(alert.tenant_id, frame, alert))
+        published = done(
+            "events", self._published, lambda: events.publish(event, AlertEvent(alert, receipts))
+        )
+        if not shown or not published:
+            raise shut["events" if shown else "feed"]
+
+    def _mark(self, ids: Sequence[int]) -> None:
         try:
-            self._feed.publish(alert.tenant_id, frame_type(alert, is_new=change.is_new), alert)
+            self._store.mark_told(ids)
         except Unavailable as error:
-            away = error
-        events.publish("alert_raised" if change.is_new else "alert_updated", AlertEvent(alert, receipts))
-        if away is not None:
-            raise away
+            # Everybody has heard; the sweeper will find both ways taken, and only mark it.
+            log.warning("alert_told_unmarked", entry_ids=list(ids), error=str(error))
+        else:
+            self._forget(ids)
 
-    def step_receipts(self, alert: Alert) -> list[Receipt]:
-        """What the source of an alert is told of the step that was taken last."""
-        status = TOLD_TO_SOURCE.get(alert.status)
-        line = alert.timeline[-1] if alert.timeline else None
-        if line is None or line.action == "repeated" or status is None:
-            return []
-        from_device, msg_id = self._store.first_msg_id(alert.id)
-        return [Receipt(alert.source_id, msg_id, status, line.at, alert.id, line.by)] if from_device else []
-
-    def tell_again(self, change: Change, events: Events) -> None:
-        """For the sweeper: with the receipts that the rows call for, as far as they can still be known."""
-        receipts = self.step_receipts(change.alert)
-        if change.is_new:
-            from_device, msg_id = self._store.first_msg_id(change.alert.id)
-            if from_device:
-                stored = Receipt(
-                    change.alert.source_id, msg_id, "stored", change.alert.received_at, change.alert.id
-                )
-                receipts.insert(0, stored)
-        self.tell_one(change, events, receipts=receipts)
+    def _forget(self, ids: Sequence[int]) -> None:
+        self._shown.difference_update(ids)
+        self._published.difference_update(ids)

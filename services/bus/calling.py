@@ -54,8 +54,9 @@ def rpc(method: F) -> F:
 class Caller:
     """`caller.get_alert(tenant_id=1, ...)`: keyword arguments only."""
 
-    def __init__(self, proxy: ServiceProxy, service: str, timeout_s: float) -> None:
+    def __init__(self, proxy: ServiceProxy, replies: ReplyListener, service: str, timeout_s: float) -> None:
         self._proxy = proxy
+        self._replies = replies
         self._service = service
         self._timeout_s = timeout_s
 
@@ -64,6 +65,8 @@ class Caller:
             late = Unavailable(f"{self._service}.{method} did not answer within {self._timeout_s:g} s")
             try:
                 with eventlet.Timeout(self._timeout_s, late):
+                    # Returns at once when it runs. A loop can be quicker than the queue that answers come to.
+                    self._replies.queue_consumer.start()
                     return getattr(self._proxy, method)(**arguments)
             except (UnknownService, RpcTimeout) as error:
                 raise Unavailable(f"nobody serves {self._service!r} now") from error
@@ -86,4 +89,4 @@ class RpcProxy(DependencyProvider):
     def get_dependency(self, worker_ctx: Any) -> Caller:
         config: Config = self.container.config["vigil"]
         proxy = ServiceProxy(worker_ctx, self._service, self.replies)
-        return Caller(proxy, self._service, config.amqp.rpc_timeout_s)
+        return Caller(proxy, self.replies, self._service, config.amqp.rpc_timeout_s)

@@ -1,4 +1,7 @@
-"""The notifications service. It decides and records what is to be sent; it has no channels to send by yet."""
+"""The notifications service. It decides and records what is to be sent; it has no channels to send by yet.
+
+A row in state `recorded` says that nothing was sent, so nothing is counted as sent either.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +37,13 @@ class NotificationsService:
     events = Publisher(optional=["notification_finished"])
     parts = Resource(Parts)
 
-    @event_handler("alerts", "alert_raised", AlertEvent)
+    @event_handler("alerts", "alert_raised", AlertEvent, vital=True)
     def record_notifications(self, event: AlertEvent) -> None:
         alert = event.alert
         now = datetime.now(UTC)
         wanted = notices(alert, channels=self.parts.channels, recipients=self.parts.recipients)
         new = self.parts.store.record(tenant_id=alert.tenant_id, alert_id=alert.id, notices=wanted, now=now)
-        log.info("notifications_recorded", alert_id=alert.id, severity=alert.severity, new=len(new))
+        log.info("notifications_recorded", alert_id=alert.id, severity=alert.severity, new=len(new), sent=0)
         self.events.publish_all(
             [
                 (
@@ -57,5 +60,5 @@ class NotificationsService:
     def list_notifications(
         self, *, tenant_id: int, alert_id: str | None = None, limit: int = 100
     ) -> list[dict[str, Any]]:
-        """What was recorded for a tenant or for one alert, newest first."""
+        """What was recorded for a tenant or for one alert, newest first. Raises `NotFound`, `Refused`."""
         return self.parts.store.list_notifications(tenant_id=tenant_id, alert_id=alert_id, limit=limit)

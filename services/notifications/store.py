@@ -9,9 +9,11 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
+from services.errors import NotFound, Refused
 from services.notifications.policy import Notice
 from services.providers import transaction
 
+MAX_LISTED = 1000
 RECORD = text(
     """
     INSERT INTO notification (tenant_id, alert_id, channel, recipient, state, body, created_at)
@@ -41,12 +43,22 @@ class NotificationStore:
             ]
 
     def list_notifications(self, *, tenant_id: int, alert_id: str | None, limit: int) -> list[dict[str, Any]]:
-        """Newest first."""
+        """Newest first. Raises `NotFound` for what is no alert id, `Refused` for a limit out of range."""
+        if not 1 <= limit <= MAX_LISTED:
+            raise Refused(f"limit must be a number from 1 to {MAX_LISTED}")
+        wanted = None if alert_id is None else as_uuid(alert_id)
         query = text(
             "SELECT notification_id, alert_id, channel, recipient, state, body, created_at FROM notification"
             " WHERE tenant_id = :tenant_id AND (CAST(:alert_id AS uuid) IS NULL OR alert_id = CAST(:alert_id AS uuid))"
             " ORDER BY notification_id DESC LIMIT :limit"
         )
-        values = {"tenant_id": tenant_id, "alert_id": alert_id, "limit": limit}
+        values = {"tenant_id": tenant_id, "alert_id": wanted, "limit": limit}
         with transaction(self._engine) as connection:
             return [dict(row._mapping) for row in connection.execute(query, values)]
+
+
+def as_uuid(text_form: str) -> UUID:
+    try:
+        return UUID(text_form)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise NotFound(f"no alert {text_form!r}") from error

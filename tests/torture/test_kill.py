@@ -13,6 +13,9 @@ from ops.processes import PROCESSES
 from ops.stack import Stack
 from services.providers import database_url
 
+RATE = 500.0
+"""Messages a second: the load outlasts the killing of all, one after the other."""
+
 
 def torture(stack: Stack, names: list[str], *, count: int) -> None:
     env = stack.settings()
@@ -21,17 +24,15 @@ def torture(stack: Stack, names: list[str], *, count: int) -> None:
     host, port = env["MQTT_BROKER_ADDRESS"], int(env["MQTT_BROKER_PORT"])
     receipts = load.Receipts(host, port, f"receipts-{run}", "")
     victims = [process for process in stack.supervisor.processes if process.name in names]
-    share = count * 0.8 / len(victims)
     killed: list[str] = []
 
     def during() -> None:
         stack.supervisor.poll()
-        due = int(len(receipts.stored) / share)
-        if len(killed) < min(due + 1, len(victims)) and all(process.state == "ready" for process in victims):
+        if len(killed) < len(victims) and all(process.state == "ready" for process in victims):
             victims[len(killed)].kill()
             killed.append(victims[len(killed)].name)
 
-    result = load.run(entries, host=host, port=port, receipts=receipts, during=during, quiet_s=30)
+    result = load.run(entries, host=host, port=port, receipts=receipts, during=during, quiet_s=30, rate=RATE)
     assert killed == [process.name for process in victims]
     assert stack.supervisor.wait_ready(names, timeout_s=60) == []
     assert result.acknowledged == result.published
@@ -50,7 +51,7 @@ def torture(stack: Stack, names: list[str], *, count: int) -> None:
 
 
 def test_kill_each_process_in_turn_under_load(stack: Stack) -> None:
-    torture(stack, list(PROCESSES), count=12_000)
+    torture(stack, list(PROCESSES), count=20_000)
 
 
 @pytest.mark.long
