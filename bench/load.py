@@ -20,10 +20,8 @@ class Sender:
 
     def __init__(self, host: str, port: int, name: str, prefix: str, entries: Sequence[Entry]) -> None:
         outgoing = [entry for entry in entries for _ in range(entry.copies)]
-        self.packets = [
-            wire.publish(prefix + entry.topic, entry.payload, message_id=number % 65_535 + 1)
-            for number, entry in enumerate(outgoing)
-        ]
+        self.packets = packets(outgoing, prefix)
+        self.names = [entry.msg_id for entry in outgoing]
         self.sock = socket.create_connection((host, port), timeout=10)
         self.sock.sendall(wire.connect(name))
         self.reader = wire.Reader()
@@ -46,6 +44,27 @@ class Sender:
     def done(self) -> bool:
         return self.acknowledged >= len(self.packets)
 
+    @property
+    def unacknowledged(self) -> set[str]:
+        """Brokers acknowledge in the order of arrival [MQTT-4.6.0-2]; one acknowledged copy is enough."""
+        return set(self.names[self.acknowledged :]) - set(self.names[: self.acknowledged])
+
+
+def packets(outgoing: Sequence[Entry], prefix: str = "") -> list[bytes]:
+    """One PUBLISH each; the identifiers go round, far behind the window."""
+    return [
+        wire.publish(prefix + entry.topic, entry.payload, message_id=number % 65_535 + 1)
+        for number, entry in enumerate(outgoing)
+    ]
+
+
+def allowance(*, elapsed_s: float, rate: float | None, sent: int, connections: int) -> int:
+    """How many packets each connection may send now: what the rate leaves, and no more than a chunk."""
+    if rate is None:
+        return CHUNK
+    left = int(elapsed_s * rate) - sent
+    return min(CHUNK, max(0, -(-left // connections)))
+
 
 class Receipts:
     """Hears `receipt/#`: which msg_ids are stored, and when the last one was."""
@@ -56,6 +75,12 @@ class Receipts:
         self._reader = wire.Reader()
         self.stored: dict[bytes, float] = {}
         self.last_s = 0.0
+        granted = False
+        while not granted:
+            data = self.sock.recv(4096)
+            if not data:
+                raise ConnectionError("the broker refused the receipts' subscription")
+            granted = any(first == wire.SUBACK for first, _ in self._reader.feed(data))
 
     def listen(self) -> None:
         data = self.sock.recv(1_048_576)
@@ -80,6 +105,7 @@ class Result:
         self.stored_s = 0.0
         self.published = 0
         self.acknowledged = 0
+        self.unacknowledged: set[str] = set()
 
 
 def run(
@@ -108,9 +134,10 @@ def run(
     result.started_s = moved_s = said_s = time.monotonic()
     while True:
         sent = sum(sender.sent for sender in senders)
-        allowed = int((time.monotonic() - result.started_s) * rate) - sent if rate else CHUNK * connections
+        elapsed_s = time.monotonic() - result.started_s
+        allowed = allowance(elapsed_s=elapsed_s, rate=rate, sent=sent, connections=connections)
         for sender in senders:
-            sender.send_some(at_most=min(CHUNK, max(0, allowed // connections)))
+            sender.send_some(at_most=allowed)
         busy = [sender for sender in senders if not sender.done]
         if not busy and result.acknowledged_s == 0.0:
             result.acknowledged_s = time.monotonic()
@@ -135,6 +162,7 @@ def run(
     result.stored_s = receipts.last_s if receipts else result.acknowledged_s
     result.published = sum(sender.sent for sender in senders)
     result.acknowledged = sum(sender.acknowledged for sender in senders)
+    result.unacknowledged = set().union(*(sender.unacknowledged for sender in senders))
     for sender in senders:
         sender.sock.sendall(wire.DISCONNECT)
         sender.sock.close()

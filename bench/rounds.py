@@ -80,18 +80,22 @@ class Rounds:
         result = load.run(entries, host=self._host, port=self._port, receipts=receipts, say=self._say)
         used_s = meter.read()
         receipts.sock.close()
-        balance = self._balance(run, entries)
+        balance = self._balance(run, entries, result.unacknowledged)
         expected = sum(not entry.refused for entry in entries)
         if balance.holds and len(receipts.stored) < expected:
             # The last commit is known by its receipt; with receipts gone the time would be too short.
             raise RuntimeError(f"{expected - len(receipts.stored)} receipts did not come: no time to report")
         return _round(result.published, result.stored_s - result.started_s, used_s), balance
 
-    def _balance(self, run: str, entries: Sequence[messages.Entry]) -> Balance:
+    def _balance(self, run: str, entries: Sequence[messages.Entry], unacknowledged: set[str]) -> Balance:
         engine = create_engine(database_url(self._env["DATABASE_URL"]))
         try:
             return checker.wait(
-                entries, engine, run=run, dead_bodies=lambda: dead_letters.bodies(self._env["AMQP_URI"])
+                entries,
+                engine,
+                run=run,
+                dead_bodies=lambda: dead_letters.bodies(self._env["AMQP_URI"]),
+                unacknowledged=unacknowledged,
             )
         finally:
             engine.dispose()

@@ -1,7 +1,8 @@
 """A guard company, simulated: guards on their rounds, devices that drain, and now and then trouble. Pure.
 
-Walks are correlated random walks at walking speed within the site, with Gaussian GPS noise of the size of the
-claimed accuracy. All chance comes from the `random.Random` that the caller seeds; time is an argument.
+Rounds are correlated random walks at walking speed within the site; whoever leaves the site does so on a motorcycle.
+GPS noise is Gaussian, of the size of the claimed accuracy. All chance comes from the `random.Random` that the caller
+seeds; time is an argument.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ SITE_LAT, SITE_LON = 12.9716, 77.5946
 SITE_RADIUS_M = 500.0
 METRES_A_DEGREE = 111_195.0
 WALK_MPS = 1.4
+RIDE_MPS = 12.0
 ROUND_RADIUS_M = 350.0
-EXIT_RADIUS_M = 700.0
+AWAY_RADIUS_M = 650.0
+AWAY_TURNS = 6
 
 
 class Outgoing(NamedTuple):
@@ -33,8 +36,9 @@ class Odds(NamedTuple):
     """Chances for each turn of one source."""
 
     panic: float = 0.0005
-    leave: float = 0.002
+    leave: float = 0.0005
     smoke: float = 0.003
+    overload: float = 0.001
 
 
 class Guard:
@@ -47,14 +51,14 @@ class Guard:
         self._east_m = chance.uniform(-200, 200)
         self._north_m = chance.uniform(-200, 200)
         self._heading = chance.uniform(0, 360)
-        self._outside_turns = 0
+        self._speed_mps = 0.0
+        self._aim_m: float | None = None
+        self._away_turns = 0
 
     def turn(self, *, now: datetime, elapsed_s: float, odds: Odds, msg_id: str) -> Iterator[Outgoing]:
-        notable = ""
-        if self._outside_turns == 0 and self._chance.random() < odds.leave:
-            self._outside_turns = 12
-            notable = f"{self.guard_id} leaves the zone"
-        self._walk(elapsed_s)
+        if self._aim_m is None and self._chance.random() < odds.leave:
+            self._aim_m, self._away_turns = AWAY_RADIUS_M, AWAY_TURNS
+        notable = self._move(elapsed_s)
         if self._chance.random() < odds.panic:
             panic = {"severity": "critical", "message": "simulated panic", "timestamp": now.isoformat()}
             where = self._position(0.0)
@@ -67,7 +71,7 @@ class Guard:
         fix = {
             **self._position(accuracy / 2),
             "accuracy": round(accuracy, 1),
-            "speed": WALK_MPS,
+            "speed": round(self._speed_mps, 1),
             "heading": round(self._heading % 360, 1),
             "guard_id": self._number,
             "source": "gps",
@@ -76,24 +80,47 @@ class Guard:
         }
         yield Outgoing(f"guard/{self.guard_id}/gps", _json(fix), notable)
 
-    def _walk(self, elapsed_s: float) -> None:
-        self._heading += self._chance.gauss(0, 20)
-        step_m = WALK_MPS * elapsed_s
-        if self._outside_turns:
-            self._outside_turns -= 1
-            self._go_towards(EXIT_RADIUS_M, step_m=max(step_m, 80.0))
-        elif math.hypot(self._east_m, self._north_m) > ROUND_RADIUS_M:
-            self._go_towards(ROUND_RADIUS_M * 0.8, step_m=max(step_m, 80.0))
+    def _move(self, elapsed_s: float) -> str:
+        """Go on for so long; says so when that led across the edge of the site."""
+        east_m, north_m = self._east_m, self._north_m
+        if self._aim_m is None:
+            self._walk(WALK_MPS * elapsed_s)
         else:
-            angle = math.radians(self._heading)
-            self._east_m += step_m * math.sin(angle)
-            self._north_m += step_m * math.cos(angle)
+            self._ride(RIDE_MPS * elapsed_s, self._aim_m)
+        moved_east_m, moved_north_m = self._east_m - east_m, self._north_m - north_m
+        self._speed_mps = math.hypot(moved_east_m, moved_north_m) / elapsed_s
+        was_inside = math.hypot(east_m, north_m) <= SITE_RADIUS_M
+        is_inside = math.hypot(self._east_m, self._north_m) <= SITE_RADIUS_M
+        if was_inside == is_inside:
+            return ""
+        return f"{self.guard_id} {'comes back into' if is_inside else 'leaves'} the zone"
 
-    def _go_towards(self, radius_m: float, *, step_m: float) -> None:
-        distance_m = math.hypot(self._east_m, self._north_m) or 1.0
-        wanted_m = distance_m + max(-step_m, min(step_m, radius_m - distance_m))
-        self._east_m *= wanted_m / distance_m
-        self._north_m *= wanted_m / distance_m
+    def _walk(self, step_m: float) -> None:
+        self._heading += self._chance.gauss(0, 20)
+        angle = math.radians(self._heading)
+        self._east_m += step_m * math.sin(angle)
+        self._north_m += step_m * math.cos(angle)
+        if math.hypot(self._east_m, self._north_m) > ROUND_RADIUS_M:
+            self._scale_to(ROUND_RADIUS_M)
+            self._heading = math.degrees(math.atan2(-self._east_m, -self._north_m))
+
+    def _ride(self, step_m: float, aim_m: float) -> None:
+        """Straight out to the aim, a few turns there, straight back."""
+        distance_m = math.hypot(self._east_m, self._north_m)
+        outward = math.atan2(self._east_m, self._north_m)
+        self._heading = math.degrees(outward if aim_m >= distance_m else outward + math.pi)
+        self._scale_to(distance_m + max(-step_m, min(step_m, aim_m - distance_m)))
+        if abs(aim_m - distance_m) > step_m:
+            return
+        if self._away_turns:
+            self._away_turns -= 1
+        else:
+            self._aim_m = ROUND_RADIUS_M if aim_m == AWAY_RADIUS_M else None
+
+    def _scale_to(self, radius_m: float) -> None:
+        factor = radius_m / (math.hypot(self._east_m, self._north_m) or 1.0)
+        self._east_m *= factor
+        self._north_m *= factor
 
     def _position(self, noise_m: float) -> dict[str, float]:
         north = self._north_m + self._chance.gauss(0, noise_m)
@@ -152,6 +179,30 @@ class Sensor:
         yield Outgoing(f"sensor/{self.sensor_id}/reading", _json(reading), notable)
 
 
+class System:
+    """A machine of the company that reports its own health."""
+
+    def __init__(self, number: int, chance: random.Random) -> None:
+        self.system_id = f"system-{number}"
+        self._chance = chance
+        self._uptime_s = chance.uniform(3600, 1_000_000)
+        self._disk = chance.uniform(20, 70)
+
+    def turn(self, *, now: datetime, elapsed_s: float, odds: Odds, msg_id: str) -> Iterator[Outgoing]:
+        self._uptime_s += elapsed_s
+        overloaded = self._chance.random() < odds.overload
+        health = {
+            "cpu": 97.0 if overloaded else round(self._chance.uniform(5, 60), 1),
+            "memory": round(self._chance.uniform(30, 70), 1),
+            "disk": round(self._disk, 1),
+            "uptime": int(self._uptime_s),
+            "timestamp": now.isoformat(),
+            "msg_id": msg_id,
+        }
+        notable = f"{self.system_id} is overloaded" if overloaded else ""
+        yield Outgoing(f"system/health/{self.system_id}", _json(health), notable)
+
+
 class Fleet:
     """All of them; `turn` lets one source speak, each in its turn."""
 
@@ -159,19 +210,20 @@ class Fleet:
         self._chance = chance
         self._run = run
         self._odds = odds or Odds()
-        self._sources: list[Guard | Device | Sensor] = [
+        self._sources: list[Guard | Device | Sensor | System] = [
             *(Guard(100 + n, chance) for n in range(guards)),
             *(Device(n, chance) for n in range(max(1, guards // 2))),
             *(Sensor(n, chance) for n in range(max(4, guards // 4))),
+            *(System(n, chance) for n in range(max(1, guards // 10))),
         ]
         self._turns = 0
 
     def turn(self, *, now: datetime, elapsed_s: float) -> list[Outgoing]:
-        """What the next source says; `elapsed_s` since it spoke last."""
+        """What the next source says; `elapsed_s` since it spoke last, above 0."""
         source = self._sources[self._turns % len(self._sources)]
         self._turns += 1
         msg_id = f"{self._run}-{self._turns}"
-        if isinstance(source, Guard):
+        if isinstance(source, Guard | System):
             return list(source.turn(now=now, elapsed_s=elapsed_s, odds=self._odds, msg_id=msg_id))
         if isinstance(source, Sensor):
             return list(source.turn(now=now, odds=self._odds, msg_id=msg_id))

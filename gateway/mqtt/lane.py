@@ -162,11 +162,20 @@ class Lane:
             self._idle_senders -= 1
             # A batch of a connection that is gone: the broker delivers it again.
             if batch.generation == self.connection.generation:
-                self._send(batch, publish_all)
+                self._send_whatever_happens(batch, publish_all)
             self._acknowledge(batch)
 
-    def _send(self, batch: Batch, publish_all: PublishAll) -> None:
-        events = self._decode(batch)
+    def _send_whatever_happens(self, batch: Batch, publish_all: PublishAll) -> None:
+        """A bug of ours costs the messages that meet it, never the sender: nobody would take its place."""
+        try:
+            self._send(batch, self._decode(batch), publish_all)
+        except Exception:
+            log.exception("batch_failed", lane=self.name, messages=len(batch.deliveries))
+            self._send(batch, self._decode(batch, self._decode_sendable), publish_all)
+
+    def _send(
+        self, batch: Batch, events: Sequence[tuple[str, msgspec.Struct]], publish_all: PublishAll
+    ) -> None:
         for attempt in itertools.count():
             try:
                 publish_all(events)
@@ -189,11 +198,14 @@ class Lane:
                 # The broker delivers them again on the next connection; their keys make that harmless.
                 log.warning("ack_failed", lane=self.name, error=str(error), messages=len(mids))
 
-    def _decode(self, batch: Batch) -> list[tuple[str, msgspec.Struct]]:
+    def _decode(
+        self, batch: Batch, decode_one: Callable[[Delivery], list[Any]] | None = None
+    ) -> list[tuple[str, msgspec.Struct]]:
         """The events that a batch becomes: one for each family, one for each alert."""
+        decode_one = decode_one or self._decode_one
         by_kind: dict[type, list[Any]] = {}
         for delivery in batch.deliveries:
-            for message in self._decode_one(delivery):
+            for message in decode_one(delivery):
                 by_kind.setdefault(type(message), []).append(message)
         events: list[tuple[str, msgspec.Struct]] = [
             ("device_alert_received", alert) for alert in by_kind.get(DeviceAlert, [])
@@ -221,6 +233,16 @@ class Lane:
             # A bug of ours must neither lose the message nor stop the lane.
             log.exception("decode_failed", topic=delivery.topic)
             return self._refuse(delivery, topic, InvalidMessage("internal_error", repr(error)))
+
+    def _decode_sendable(self, delivery: Delivery) -> list[Any]:
+        """As `_decode_one`, and what cannot be sent on is refused."""
+        messages = self._decode_one(delivery)
+        try:
+            msgspec.msgpack.encode(messages)
+        except Exception as error:
+            topic = topics.parse(delivery.topic)
+            return self._refuse(delivery, topic, InvalidMessage("internal_error", repr(error)))
+        return messages
 
     def _refuse(self, delivery: Delivery, topic: topics.Topic | None, error: InvalidMessage) -> list[Any]:
         metrics.mqtt_message_rejected.labels(topics.family_of(delivery.topic), error.reason).inc()

@@ -64,7 +64,8 @@ class Limits(msgspec.Struct, frozen=True):
 class Common(msgspec.Struct):
     timestamp: datetime | None = None
     msg_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-    client_id: int | str | None = None
+    # As large as the wire between services carries; what is larger names no tenant of ours.
+    client_id: Annotated[int, Meta(ge=0, le=2**31 - 1)] | Annotated[str, Meta(max_length=64)] | None = None
     source_id: str | int | None = None
 
 

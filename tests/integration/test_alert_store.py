@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from services.alerts.intake import Occurrence
 from services.alerts.lifecycle import Action
 from services.alerts.store import AlertStore, Change
-from services.errors import Conflict, NotFound, Unavailable
+from services.errors import Conflict, NotFound, Refused, Unavailable
 from services.messages import AlertStatus, AlertType, Severity
 
 NOW = datetime.now(UTC)
@@ -41,7 +41,7 @@ def store(engine: Engine) -> AlertStore:
 
 def raised(store: AlertStore, **changes: object) -> Change:
     [change] = store.record([occurrence(**changes)], now=datetime.now(UTC))
-    assert isinstance(change, Change)
+    assert change is not None
     return change
 
 
@@ -62,8 +62,9 @@ def test_a_repeat_counts_on_the_open_alert_and_raises_its_severity(store: AlertS
 def test_the_same_message_twice_has_one_effect(store: AlertStore) -> None:
     one = occurrence()
     first, second = store.record([one, one], now=NOW)
-    assert isinstance(first, Change)
-    assert str(second) == first.alert.id
+    assert first is not None
+    assert second is not None
+    assert (second.alert.id, second.entry_ids) == (first.alert.id, ())
     assert store.get(tenant_id=1, alert_id=first.alert.id).occurrences == 1
 
 
@@ -123,16 +124,99 @@ def test_an_old_all_clear_does_not_end_what_was_seen_after_it(store: AlertStore)
     assert store.clear(tenant_id=1, dedup_key="a", at=NOW - timedelta(seconds=5), note="", now=NOW) is None
 
 
-def test_what_nobody_heard_is_told_once_and_again_when_telling_failed(store: AlertStore) -> None:
-    raised(store)
+def test_a_panic_whose_data_the_database_cannot_hold_as_json_is_kept_as_bytes(
+    store: AlertStore, engine: Engine
+) -> None:
+    raw = '{"battery": 1e-20000}'
+    change = raised(store, raw=raw, flags=("severity",))
+    assert change.alert.flags == ("severity", "raw_unstorable")
+    with engine.connect() as connection:
+        kept = connection.execute(text("SELECT raw_data, unreadable FROM alert_occurrence")).one()
+    assert (kept.raw_data, bytes(kept.unreadable)) == (None, raw.encode())
+
+
+def test_a_step_knows_the_message_that_its_source_is_to_be_told_of(store: AlertStore) -> None:
+    panic = raised(store, msg_id="m1")
+    raised(store, msg_id="m2")
+    found = raised(store, dedup_key="rule", topic=None, by="rule")
+    steps = [
+        store.act(Action.ACKNOWLEDGE, tenant_id=1, alert_id=alert_id, by="ann", note="", now=NOW)
+        for alert_id in (panic.alert.id, found.alert.id)
+    ]
+    assert [step.first and step.first.msg_id for step in steps] == ["m1", None]
+
+
+def test_a_list_is_open_all_or_of_one_status_and_of_one_tenant(store: AlertStore) -> None:
+    kept = raised(store, dedup_key="a")
+    ended = raised(store, dedup_key="b")
+    store.act(Action.FALSE_ALARM, tenant_id=1, alert_id=ended.alert.id, by="ann", note="", now=NOW)
+
+    def listed(status: str, *, tenant_id: int = 1) -> set[str]:
+        return {alert.id for alert in store.list_alerts(tenant_id=tenant_id, status=status, limit=10)}
+
+    assert listed("open") == {kept.alert.id}
+    assert listed("FALSE_ALARM") == {ended.alert.id}
+    assert listed("all") == {kept.alert.id, ended.alert.id}
+    assert listed("all", tenant_id=2) == set()
+    with pytest.raises(Refused, match="status"):
+        listed("nonsense")
+    with pytest.raises(Refused, match="limit"):
+        store.list_alerts(tenant_id=1, status="all", limit=-1)
+
+
+def test_an_alert_that_cannot_be_told_holds_up_no_other_and_is_told_once_it_can(store: AlertStore) -> None:
+    for key in "abc":
+        raised(store, dedup_key=key)
     soon = datetime.now(UTC) + timedelta(seconds=1)
+    tried: list[str] = []
 
-    def fail(_change: Change) -> None:
-        raise Unavailable("Redis is away")
+    def tell(change: Change) -> None:
+        tried.append(change.alert.dedup_key)
+        if change.alert.dedup_key == "b":
+            raise Unavailable("away")
 
-    with pytest.raises(Unavailable):
-        store.tell_untold(fail, before=soon)
+    first = store.tell_untold(tell, before=soon)
+    assert isinstance(first.failure, Unavailable)
+    assert len(first.told) == 2
+    store.tell_untold(tell, before=soon)
+    assert tried == ["a", "b", "c", "b"]
     told: list[Change] = []
-    assert store.tell_untold(told.append, before=soon) == 1
-    assert [change.is_new for change in told] == [True]
-    assert store.tell_untold(told.append, before=soon) == 0
+    assert store.tell_untold(told.append, before=soon).failure is None
+    assert [(change.alert.dedup_key, change.is_new) for change in told] == [("b", True)]
+    assert store.tell_untold(told.append, before=soon).told == ()
+
+
+def test_what_is_not_old_enough_and_what_is_of_another_alert_is_left_alone(store: AlertStore) -> None:
+    one, other = raised(store, dedup_key="a"), raised(store, dedup_key="b")
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    told: list[Change] = []
+    assert store.tell_untold(told.append, before=NOW - timedelta(seconds=5)).told == ()
+    store.tell_untold(told.append, before=soon, alert_id=other.alert.id)
+    assert [change.alert.id for change in told] == [other.alert.id]
+    assert store.tell_untold(told.append, before=soon).told == one.entry_ids
+
+
+def test_two_sweepers_at_once_tell_nothing_twice(store: AlertStore) -> None:
+    for number in range(20):
+        raised(store, dedup_key=str(number))
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    meeting = threading.Barrier(2, timeout=30)
+    heard: list[str] = []
+
+    def sweep() -> None:
+        met: list[bool] = []
+
+        def tell(change: Change) -> None:
+            if not met:  # each holds its rows while the other looks for some
+                met.append(True)
+                meeting.wait()
+            heard.append(change.alert.dedup_key)
+
+        store.tell_untold(tell, before=soon, limit=10)
+
+    sweepers = [threading.Thread(target=sweep) for _ in range(2)]
+    for sweeper in sweepers:
+        sweeper.start()
+    for sweeper in sweepers:
+        sweeper.join()
+    assert sorted(heard, key=int) == [str(number) for number in range(20)]

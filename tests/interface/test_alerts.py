@@ -1,6 +1,6 @@
 """The alerts service with plain fakes around it: what is told, in which order, and what happens when nobody listens."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from services.alerts.service import AlertsService
-from services.alerts.store import Change
-from services.alerts.telling import Teller, together
-from services.errors import Unavailable
+from services.alerts.store import Change, DeviceMessage, Round
+from services.alerts.telling import Teller, receipts_of, together
+from services.errors import Refused, Unavailable
 from services.messages import (
     Alert,
     AlertStatus,
@@ -53,16 +53,41 @@ class FakeStore:
         self.told: list[int] = []
         self.refused: list[Any] = []
         self.recorded: list[Any] = []
+        self.untold: list[Change] = []
+        self.swept: list[Any] = []
+        self.mark_fails = False
 
     def record(self, occurrences: Any, *, now: datetime) -> list[Any]:  # noqa: ARG002
         self.recorded += occurrences
         return self.changes
 
     def mark_told(self, ids: Any) -> None:
+        if self.mark_fails:
+            raise Unavailable("PostgreSQL is away")
         self.told += ids
 
-    def keep_rejected(self, message: Any) -> None:
+    def keep_rejected(self, message: Any) -> bool:
         self.refused.append(message)
+        return True
+
+    def act(self, *_: Any, **__: Any) -> Change:
+        [change] = self.changes
+        return change
+
+    def tell_untold(self, tell: Any, *, before: datetime, alert_id: str | None = None) -> Round:
+        """As the real one does: what `tell` raises costs only its own alert."""
+        told: list[int] = []
+        failure: Exception | None = None
+        self.swept.append((before, alert_id))
+        for change in self.untold:
+            try:
+                tell(change)
+            except Unavailable as error:
+                failure = failure or error
+            else:
+                told += change.entry_ids
+        self.told += told
+        return Round(tuple(told), failure)
 
 
 class FakeWire:
@@ -70,12 +95,14 @@ class FakeWire:
 
     def __init__(self, *, away: tuple[str, ...] = ()) -> None:
         self.heard: list[tuple[str, Any]] = []
-        self._away = away
+        self.tried: list[str] = []
+        self.away = away
         self.feed = SimpleNamespace(publish=lambda _tenant, kind, data: self._hear("feed", kind, data))
         self.events = SimpleNamespace(publish=lambda kind, body: self._hear("events", kind, body))
 
     def _hear(self, where: str, kind: str, data: Any) -> int:
-        if where in self._away:
+        self.tried.append(where)
+        if where in self.away:
             raise Unavailable(f"{where} is away")
         self.heard.append((f"{where} {kind}", data))
         return 1
@@ -145,6 +172,120 @@ def test_a_small_alert_is_created_and_a_repeat_is_an_update() -> None:
 def test_several_findings_of_one_event_about_one_alert_are_told_once_with_all_rows() -> None:
     first = alert()
     later = msgspec.structs.replace(first, occurrences=2)
-    [merged] = together([Change(first, (1,), True), None, Change(later, (2,), False), uuid4()])
+    [merged] = together(
+        [Change(first, (1,), True), None, Change(later, (2,), False), Change(later, (), False)]
+    )
     assert (merged.entry_ids, merged.is_new, merged.alert.occurrences) == ((1, 2), True, 2)
     assert len(merged.alert.timeline) == 2
+
+
+def test_a_message_that_came_before_changes_nothing_and_its_source_is_told_stored_again() -> None:
+    known = alert(timeline=())
+    store, wire = FakeStore([Change(known, (), False)]), FakeWire()
+    service(store, wire, Source("guard-1", 1, None, "guard", True)).process_device_alert(panic())
+    assert [what for what, _ in wire.heard] == ["events alert_updated"]
+    [receipt] = wire.heard[0][1].receipts
+    assert (receipt.msg_id, receipt.status, receipt.alert_id) == ("m1", "stored", known.id)
+
+
+def test_a_message_that_came_before_is_told_at_once_when_nobody_had_heard_of_it() -> None:
+    known = alert()
+    store, wire = FakeStore([Change(known, (), False)]), FakeWire()
+    store.untold = [Change(known, (7,), True, DeviceMessage("m1"))]
+    service(store, wire, Source("guard-1", 1, None, "guard", True)).process_device_alert(panic())
+    assert [what for what, _ in wire.heard] == [
+        "feed critical_alert",
+        "events alert_raised",
+        "events alert_updated",
+    ]
+    assert [alert_id for _, alert_id in store.swept] == [known.id]
+
+
+def test_a_device_that_sends_again_gets_its_receipt_even_while_redis_is_away() -> None:
+    known = alert()
+    store, wire = FakeStore([Change(known, (), False)]), FakeWire(away=("feed",))
+    store.untold = [Change(known, (7,), True, DeviceMessage("m1"))]
+    service(store, wire, Source("guard-1", 1, None, "guard", True)).process_device_alert(panic())
+    assert [what for what, _ in wire.heard] == ["events alert_raised", "events alert_updated"]
+    assert store.told == []
+
+
+@pytest.mark.parametrize(("away", "other"), [("feed", "events"), ("events", "feed")])
+def test_for_as_long_as_one_way_is_shut_the_other_is_not_told_every_second(away: str, other: str) -> None:
+    store, wire = FakeStore([Change(alert(), (7,), True)]), FakeWire(away=(away,))
+    alerts = service(store, wire, Source("guard-1", 1, None, "guard", True))
+    alerts.process_device_alert(panic())
+    store.untold = store.changes
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            alerts.tell_untold()
+    assert [what.split()[0] for what, _ in wire.heard] == [other]
+    wire.away = ()
+    alerts.tell_untold()
+    assert [what.split()[0] for what, _ in wire.heard] == [other, away]
+    assert store.told == [7]
+
+
+def test_a_way_that_is_shut_is_tried_once_a_round_and_every_alert_goes_the_other_way() -> None:
+    store, wire = FakeStore([]), FakeWire(away=("feed",))
+    store.untold = [Change(alert(), (number,), True) for number in range(3)]
+    with pytest.raises(Unavailable):
+        service(store, wire, None).tell_untold()
+    assert wire.tried == ["feed", "events", "events", "events"]
+
+
+def test_a_step_stands_when_only_the_mark_that_it_was_told_cannot_be_made() -> None:
+    line = TimelineEntry(AT, "acknowledged", AlertStatus.ACKNOWLEDGED, "ann")
+    change = Change(
+        alert(status=AlertStatus.ACKNOWLEDGED, timeline=(line,)), (8,), False, DeviceMessage("m1")
+    )
+    store, wire = FakeStore([change]), FakeWire()
+    store.mark_fails = True
+    alerts = service(store, wire, None)
+    assert alerts.acknowledge_alert(tenant_id=1, alert_id=change.alert.id, by="ann") == change.alert
+    [receipt] = wire.heard[1][1].receipts
+    assert (receipt.status, receipt.by, receipt.msg_id) == ("acknowledged", "ann", "m1")
+    store.untold = [change]
+    alerts.tell_untold()
+    assert len(wire.heard) == 2
+    assert store.told == [8]
+
+
+@pytest.mark.parametrize("note", ["a\0b", "x" * 2001])
+def test_a_note_that_cannot_be_kept_is_refused(note: str) -> None:
+    alerts = service(FakeStore([]), FakeWire(), None)
+    with pytest.raises(Refused, match="note"):
+        alerts.resolve_alert(tenant_id=1, alert_id=str(uuid4()), by="ann", note=note)
+
+
+def test_findings_are_recorded_in_one_order_whatever_order_they_come_in() -> None:
+    store = FakeStore([])
+    findings = [Condition(1, "d", AlertType.LOW_BATTERY, key, AT, b"0" * 16, "low") for key in "bca"]
+    service(store, FakeWire(), None).open_for_location(ConditionsEvent(findings))
+    assert [occurrence.dedup_key for occurrence in store.recorded] == ["a", "b", "c"]
+
+
+LATER = AT + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "acknowledged_at", "told"),
+    [
+        ("raised", AlertStatus.NEW, None, [("stored", None)]),
+        ("repeated", AlertStatus.NEW, None, []),
+        ("acknowledged", AlertStatus.ACKNOWLEDGED, LATER, [("acknowledged", "ann")]),
+        ("started", AlertStatus.IN_PROGRESS, LATER, [("acknowledged", "ann")]),
+        ("started", AlertStatus.IN_PROGRESS, AT, []),
+        ("cleared", AlertStatus.ACKNOWLEDGED, AT, []),
+        ("cleared", AlertStatus.RESOLVED, None, [("resolved", "ann")]),
+        ("false_alarm", AlertStatus.FALSE_ALARM, AT, [("resolved", "ann")]),
+    ],
+)
+def test_a_source_is_told_of_the_steps_that_concern_it(
+    action: str, status: AlertStatus, acknowledged_at: datetime | None, told: list[tuple[str, str | None]]
+) -> None:
+    line = TimelineEntry(LATER, action, status, "ann")
+    changed = alert(status=status, acknowledged_at=acknowledged_at, timeline=(line,))
+    receipts = receipts_of(Change(changed, (1,), False, DeviceMessage("m1")))
+    assert [(receipt.status, receipt.by) for receipt in receipts] == told
+    assert receipts_of(Change(changed, (1,), False)) == []

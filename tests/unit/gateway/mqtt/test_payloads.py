@@ -3,6 +3,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,6 +69,7 @@ def test_a_good_fix_is_read_whole() -> None:
         (b'{"lat":1,"lon":1,"guard_id":7}', "identity_mismatch"),
         (b'{"lat":1,"lon":1,"source_id":"guard-7"}', "identity_mismatch"),
         (b'{"lat":1,"lon":1,"client_id":[1]}', "identity_mismatch"),
+        (b'{"lat":1,"lon":1,"client_id":99999999999999999999999}', "identity_mismatch"),
     ],
 )
 def test_a_bad_fix_is_refused_with_its_reason(payload: bytes, reason: str) -> None:
@@ -208,6 +210,7 @@ def test_no_payload_makes_decoding_raise_anything_but_invalid_message(topic: str
         assert error.reason
     else:
         assert len(message.origin.key) == 16
+        msgspec.msgpack.encode(message)  # what was taken can be sent on
 
 
 def test_a_refused_message_keeps_the_identity_that_it_has() -> None:

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.alerts.intake import Whose, of_condition, of_device
+from services.alerts.intake import Whose, of_condition, of_device, raw_set_aside
 from services.errors import InvalidMessage
 from services.messages import AlertType, Condition, DeviceAlert, Origin, Severity
 
@@ -47,3 +47,10 @@ def test_an_unreadable_alert_is_an_occurrence_beside_its_refused_message() -> No
 def test_a_condition_has_the_severity_of_its_type() -> None:
     condition = Condition(1, "d", AlertType.LOW_BATTERY, "k", AT, b"0" * 16, "Battery at 3 %")
     assert of_condition(condition, now=AT).severity is Severity.MEDIUM
+
+
+def test_raw_data_set_aside_are_the_same_bytes_and_say_so() -> None:
+    panic = of_device(alert(AlertType.PANIC), OURS)
+    aside = raw_set_aside(panic)
+    assert (aside.raw, aside.unreadable, aside.flags) == (None, b"{}", ("raw_unstorable",))
+    assert raw_set_aside(aside) == aside

@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
-from services.alerts.lifecycle import OPEN, Action, step
-from services.errors import Conflict
+from services.alerts.lifecycle import MAX_NOTE_LENGTH, OPEN, Action, check_note, step
+from services.errors import Conflict, Refused
 from services.messages import AlertStatus
 
 
@@ -39,3 +39,10 @@ def test_no_step_ever_goes_back() -> None:
     for action, status in itertools.product(Action, OPEN):
         taken = step(action, status=status, by="ann", acknowledged_by="ann")
         assert order.index(taken.status) >= order.index(status)
+
+
+def test_a_note_has_a_length_and_no_nul() -> None:
+    assert check_note("n" * MAX_NOTE_LENGTH) == "n" * MAX_NOTE_LENGTH
+    for note in ("n" * (MAX_NOTE_LENGTH + 1), "a\0"):
+        with pytest.raises(Refused):
+            check_note(note)

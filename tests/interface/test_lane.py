@@ -1,0 +1,102 @@
+"""A lane without broker: what it sends on, in which order it acknowledges, and that nothing ends it."""
+
+import json
+from typing import Any
+
+import eventlet
+import pytest
+
+from gateway.mqtt import lane as lane_module
+from gateway.mqtt.batch import Batch
+from gateway.mqtt.lane import Lane
+from ops.environment import PROJECT
+from services import config
+from services.errors import Unavailable
+from services.messages import DeviceAlert
+
+
+class FakeConnection:
+    generation = 1
+
+    def __init__(self) -> None:
+        self.acked: list[int] = []
+
+    def ack(self, message_ids: Any, *, generation: int) -> None:
+        assert generation == self.generation
+        self.acked += message_ids
+
+
+@pytest.fixture
+def lane(monkeypatch: pytest.MonkeyPatch) -> Lane:
+    monkeypatch.setattr(lane_module, "RETRY_S", (0.01,))
+    made = Lane(config.parse((PROJECT / "config.yaml").read_text(), {}), "alert")
+    made.connection = FakeConnection()  # type: ignore[assignment]
+    made._batcher.start_generation(1)
+    return made
+
+
+def run(lane: Lane, publish_all: Any, *, until: int) -> list[int]:
+    acked = lane.connection.acked  # type: ignore[attr-defined]
+    sender = eventlet.spawn(lane._send_batches, publish_all)
+    with eventlet.Timeout(5):
+        while len(acked) < until:
+            eventlet.sleep(0.005)
+    sender.kill()
+    return list(acked)
+
+
+def test_alerts_go_one_by_one_and_are_acknowledged_after_the_confirm(lane: Lane) -> None:
+    sent: list[str] = []
+    lane._take("alert/panic/guard-1", b"{}", 1, 7)
+    lane._take("alert/sos/guard-2", b"garbage", 1, 8)
+    assert run(lane, lambda events: sent.extend(kind for kind, _ in events), until=2) == [7, 8]
+    assert sent == ["device_alert_received", "device_alert_received", "message_rejected"]
+
+
+def test_while_rabbitmq_is_away_nothing_is_acknowledged_and_then_everything(lane: Lane) -> None:
+    tries: list[int] = []
+
+    def publish_all(_events: Any) -> None:
+        tries.append(1)
+        if len(tries) < 4:
+            raise Unavailable("away")
+
+    lane._take("alert/panic/guard-1", b"{}", 1, 7)
+    assert run(lane, publish_all, until=1) == [7]
+    assert len(tries) == 4
+
+
+def test_a_message_that_meets_a_bug_is_refused_and_the_next_panic_is_sent(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[str, Any]] = []
+    encode = lane_module.msgspec.msgpack.encode
+
+    def picky(value: Any) -> bytes:
+        for message in value if isinstance(value, list) else [value]:
+            if getattr(message, "message", None) == "poison":
+                raise OverflowError("cannot be sent")
+        return encode(value)
+
+    def publish_all(events: Any) -> None:
+        for kind, body in events:
+            if kind == "device_alert_received":
+                picky(body)
+        sent.extend(events)
+
+    monkeypatch.setattr(lane_module.msgspec.msgpack, "encode", picky)
+    lane._take("alert/panic/guard-1", json.dumps({"message": "poison"}).encode(), 1, 1)
+    lane._take("alert/panic/guard-2", b"{}", 1, 2)
+    # The stand-in for the poisoned panic is an alert that says so, without its content.
+    assert run(lane, publish_all, until=2) == [1, 2]
+    assert [body.origin.source_id for kind, body in sent if isinstance(body, DeviceAlert)][-1] == "guard-2"
+    assert "message_rejected" in [kind for kind, _ in sent]
+
+
+def test_a_batch_of_a_connection_that_is_gone_is_left_to_be_delivered_again(lane: Lane) -> None:
+    sent: list[Any] = []
+    lane._hand_over(Batch(1, 0, []))
+    lane._take("alert/panic/guard-1", b"{}", 1, 7)
+    lane.connection.ack = lambda mids, **_: lane.connection.acked.extend(mids)  # type: ignore[attr-defined,method-assign]
+    assert run(lane, sent.extend, until=1) == [7]
+    assert len(sent) == 1

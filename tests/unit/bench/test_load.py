@@ -1,0 +1,56 @@
+from bench import load
+from bench.messages import Entry
+from gateway.mqtt import wire
+
+
+def entry(number: int, *, copies: int = 1) -> Entry:
+    return Entry("guard", f"guard/{number}/gps", b"{}", f"r-{number}", False, copies)
+
+
+def sender(entries: list[Entry], *, acknowledged: int) -> load.Sender:
+    """One whose connection does not matter."""
+    made = load.Sender.__new__(load.Sender)
+    made.names = [e.msg_id for e in entries for _ in range(e.copies)]
+    made.acknowledged = acknowledged
+    return made
+
+
+def test_packet_identifiers_go_round_from_1_and_never_are_0() -> None:
+    packets = load.packets([entry(0)] * 65_536)
+    found = [
+        wire.parse_publish(first, body, 0, len(body)).message_id
+        for first, body in wire.Reader().feed(b"".join(packets))
+    ]
+    assert found[0] == 1
+    assert found[65_534:] == [65_535, 1]
+
+
+def test_the_prefix_goes_before_the_topic() -> None:
+    ((first, body),) = wire.Reader().feed(load.packets([entry(7)], "floor/")[0])
+    assert wire.parse_publish(first, body, 0, len(body)).topic == b"floor/guard/7/gps"
+
+
+def test_without_a_rate_a_chunk_may_go_out_at_any_time() -> None:
+    assert load.allowance(elapsed_s=0.0, rate=None, sent=10_000, connections=4) == load.CHUNK
+
+
+def test_a_rate_lets_out_what_is_due_and_never_more_than_a_chunk() -> None:
+    assert load.allowance(elapsed_s=1.0, rate=100, sent=100, connections=4) == 0
+    assert load.allowance(elapsed_s=1.0, rate=100, sent=150, connections=4) == 0
+    assert load.allowance(elapsed_s=1.0, rate=100, sent=92, connections=4) == 2
+    assert load.allowance(elapsed_s=9.0, rate=100, sent=0, connections=4) == load.CHUNK
+
+
+def test_even_the_last_single_message_of_a_rate_goes_out() -> None:
+    assert load.allowance(elapsed_s=1.0, rate=100, sent=99, connections=4) == 1
+
+
+def test_what_is_behind_the_last_acknowledgement_is_unacknowledged() -> None:
+    entries = [entry(n) for n in range(5)]
+    assert sender(entries, acknowledged=3).unacknowledged == {"r-3", "r-4"}
+    assert sender(entries, acknowledged=5).unacknowledged == set()
+
+
+def test_one_acknowledged_copy_of_two_is_enough() -> None:
+    entries = [entry(0), entry(1, copies=2)]
+    assert sender(entries, acknowledged=2).unacknowledged == set()

@@ -1,0 +1,50 @@
+import json
+from collections import Counter
+from datetime import UTC, datetime
+
+from bench import messages
+from gateway.mqtt import payloads, topics
+from services.errors import InvalidMessage
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def make(count: int, *, seed: int = 1, run: str = "r") -> list[messages.Entry]:
+    return messages.make(count=count, sources=50, seed=seed, run=run, now=NOW)
+
+
+def test_the_same_seed_makes_the_same_messages() -> None:
+    assert make(500) == make(500)
+    assert make(500) != make(500, seed=2)
+
+
+def test_every_message_has_a_name_of_its_own_which_it_carries() -> None:
+    entries = make(2000, run="b1")
+    assert [entry.msg_id for entry in entries] == [f"b1-{number}" for number in range(2000)]
+    assert all(json.loads(entry.payload)["msg_id"] == entry.msg_id for entry in entries)
+
+
+def test_all_families_come_by_their_weights_and_some_come_twice() -> None:
+    entries = make(20_000)
+    shares = Counter(entry.family for entry in entries)
+    for family, weight in messages.WEIGHTS.items():
+        assert abs(shares[family] / 200 - weight) < 2
+    assert shares["alert"] > 0
+    assert 50 < sum(entry.copies == 2 for entry in entries) < 200
+    assert 20 < sum(entry.refused for entry in entries) < 200
+
+
+def test_the_gateway_refuses_those_that_the_ledger_says_it_refuses_and_no_others() -> None:
+    limits = payloads.Limits()
+    for entry in make(3000):
+        topic = topics.parse(entry.topic)
+        try:
+            message = payloads.decode(
+                entry.topic, topic, entry.payload, received_at=NOW, limits=limits, fresh_key=lambda: b"0" * 16
+            )
+        except InvalidMessage:
+            assert entry.refused, entry
+        else:
+            assert not entry.refused, entry
+            assert message.origin.quality == ()
+            assert not message.origin.clock_suspect
