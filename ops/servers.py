@@ -66,7 +66,6 @@ POSTGRES = {
     "synchronous_commit": "on",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
-    "wal_compression": "on",
     "random_page_cost": "1.1",
     "log_min_messages": "warning",
 }

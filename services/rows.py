@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
 
 import psycopg2.errors
 from sqlalchemy import Connection, TextClause, text
@@ -17,6 +18,14 @@ from services.errors import InvalidMessage
 from services.messages import Origin
 
 T = TypeVar("T")
+
+
+class Inserted(NamedTuple):
+    """How many messages were new, and the keys of those that had been stored before."""
+
+    stored: int
+    repeated: frozenset[bytes]
+
 
 COMMON = {
     "message_key": "uuid",
@@ -66,7 +75,8 @@ def insert_statement(
 ) -> TextClause:
     """The statement for one field table; `columns` maps its own columns to array types.
 
-    `computed` maps further columns to SQL expressions of the others. Its result is one row: how many were new.
+    `computed` maps further columns to SQL expressions of the others. Its result is one row: how many were new, and
+    the keys of those that were not.
     """
     types = {name.format(source=source_column): kind for name, kind in COMMON.items()} | dict(columns)
     arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in types.items())
@@ -83,7 +93,9 @@ def insert_statement(
         stored AS (
             INSERT INTO {table} ({targets}) SELECT {values} FROM input JOIN fresh USING (message_key) RETURNING 1
         )
-        SELECT count(*) FROM stored
+        SELECT (SELECT count(*) FROM stored) AS stored,
+               (SELECT array_agg(message_key::text) FROM input
+                WHERE NOT EXISTS (SELECT 1 FROM fresh WHERE fresh.message_key = input.message_key)) AS repeated
         """  # noqa: S608 - names from our own code, never from a message
     )
 
@@ -110,9 +122,10 @@ def insert(
     statement: TextClause,
     types: Mapping[str, str],
     values: Mapping[str, Sequence[Any]],
-) -> int:
-    """Run an `insert_statement`; returns how many messages were new. `types` are those of its own columns."""
-    return int(connection.execute(statement, arrays(types, values)).scalar_one())
+) -> Inserted:
+    """Run an `insert_statement`. `types` are those of its own columns."""
+    row = connection.execute(statement, arrays(types, values)).one()
+    return Inserted(row.stored, frozenset(UUID(key).bytes for key in row.repeated or ()))
 
 
 def arrays(types: Mapping[str, str], values: Mapping[str, Sequence[Any]]) -> dict[str, str]:

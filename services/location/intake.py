@@ -81,16 +81,15 @@ class Intake:
         by_guard = _by_guard(judged)
         with self._store.transaction() as connection:
             before = self._store.lock_states(connection, list(by_guard))
-            stored = self._store.insert(connection, judged)
+            inserted = self._store.insert(connection, judged)
             live = {guard_id: _live(items, before.get(guard_id)) for guard_id, items in by_guard.items()}
             newest = [items[-1] for items in live.values() if items]
             self._store.put_states(connection, newest)
         # Only now: a batch that is tried again in parts must not be counted twice.
-        repeated = stored < len(judged)
         for guard_id, items in live.items():
-            self._conclude(items, before.get(guard_id), outcome, repeated=repeated)
+            self._conclude(items, before.get(guard_id), outcome, inserted.repeated)
         outcome.newest += newest
-        outcome.stored += stored
+        outcome.stored += inserted.stored
         outcome.admitted += len(judged)
         outcome.receipts += [
             Receipt(item.fix.origin.source_id, item.fix.origin.msg_id, "stored", now)
@@ -99,7 +98,7 @@ class Intake:
         ]
 
     def _conclude(
-        self, items: Sequence[Judged], before: GuardState | None, outcome: Outcome, *, repeated: bool
+        self, items: Sequence[Judged], before: GuardState | None, outcome: Outcome, repeated: frozenset[bytes]
     ) -> None:
         """Violations are told each time, their ends only when there was something to end (or, when the batch
         came before, perhaps untold: whoever hears it twice does nothing twice)."""
@@ -109,7 +108,7 @@ class Intake:
                 outcome.met.append(_condition(item, "outside the zones that apply"))
                 outcome.violations_begun += not violating
                 violating = True
-            elif item.verdict.in_geofence and (violating or repeated):
+            elif item.verdict.in_geofence and (violating or item.fix.origin.key in repeated):
                 outcome.cleared.append(_condition(item, "back in a zone"))
                 violating = False
 

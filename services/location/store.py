@@ -96,8 +96,8 @@ class LocationStore:
         found = connection.execute(LOCK_STATES, {"ids": sorted(guard_ids)})
         return {row.guard_id: GuardState(row.recorded_at, row.geofence_violation) for row in found}
 
-    def insert(self, connection: Connection, judged: Sequence[Judged]) -> int:
-        """Store fixes, each message once; returns how many were new."""
+    def insert(self, connection: Connection, judged: Sequence[Judged]) -> rows.Inserted:
+        """Store fixes, each message once."""
         values = rows.common_values(
             "guard_id", [item.fix.origin for item in judged], [item.source.tenant_id for item in judged]
         )

@@ -71,14 +71,14 @@ class Intake:
         by_source = _by_source(admitted)
         with self._store.transaction() as connection:
             before = self._store.lock_states(connection, list(by_source))
-            stored = self._store.insert(connection, self._shape, admitted)
+            inserted = self._store.insert(connection, self._shape, admitted)
             histories = [
-                self._follow(items, before.get(source_id), repeated=stored < len(admitted))
+                self._follow(items, before.get(source_id), repeated=inserted.repeated)
                 for source_id, items in by_source.items()
             ]
             self._store.put_states(connection, self._shape, [h.state for h in histories if h.state])
         # Only now: a batch that is tried again in parts must not be counted twice.
-        outcome.stored += stored
+        outcome.stored += inserted.stored
         outcome.admitted += len(admitted)
         outcome.met += [condition for history in histories for condition in history.met]
         outcome.cleared += [condition for history in histories for condition in history.cleared]
@@ -89,13 +89,13 @@ class Intake:
         ]
 
     def _follow(
-        self, items: Sequence[tuple[Reading, Source]], before: Known | None, *, repeated: bool
+        self, items: Sequence[tuple[Reading, Source]], before: Known | None, *, repeated: frozenset[bytes]
     ) -> History:
         """Go through one source's readings in device time, from its state before the batch.
 
         Conditions met are told each time, endings only when there was something to end. A late reading says
-        nothing about now. A batch that comes again may have ended conditions the first time and died before
-        telling, so its endings are told again; whoever hears them twice does nothing twice.
+        nothing about now. A message that comes again may have ended a condition the first time, and we died before
+        telling: its ending is told again; whoever hears them twice does nothing twice.
         """
         history = History()
         known_at, conditions = before if before is not None else (None, set())
@@ -106,7 +106,7 @@ class Intake:
                 if finding.met:
                     conditions.add(finding.name)
                     history.met.append(_condition(finding, reading, source))
-                elif finding.name in conditions or repeated:
+                elif finding.name in conditions or reading.origin.key in repeated:
                     conditions.discard(finding.name)
                     history.cleared.append(_condition(finding, reading, source))
             history.state = self._state(reading, source, conditions)

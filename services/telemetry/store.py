@@ -91,8 +91,10 @@ class TelemetryStore:
         """One transaction; see `services.providers.transaction`."""
         return transaction(self._engine)
 
-    def insert(self, connection: Connection, shape: Shape, admitted: Sequence[tuple[Reading, Source]]) -> int:
-        """Store readings, each message once; returns how many were new."""
+    def insert(
+        self, connection: Connection, shape: Shape, admitted: Sequence[tuple[Reading, Source]]
+    ) -> rows.Inserted:
+        """Store readings, each message once."""
         origins = [reading.origin for reading, _ in admitted]
         values = rows.common_values(
             shape.source_column, origins, [source.tenant_id for _, source in admitted]

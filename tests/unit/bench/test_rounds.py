@@ -3,9 +3,10 @@ from bench.checker import Balance
 
 
 def test_a_round_is_messages_a_second_and_cpu_seconds_for_a_thousand() -> None:
-    found = rounds._round(2000, 4.0, {"b": 3.0, "a": 0.5})
+    found = rounds._round(2000, 4.0, {"b": 3.0, "a": 0.5}, 0.05)
     assert found.per_s == 500
     assert found.cpu_s_per_1000 == {"a": 0.25, "b": 1.5}
+    assert found.elsewhere == 0.05
     assert list(found.cpu_s_per_1000) == ["a", "b"]
 
 
