@@ -1,7 +1,7 @@
 """The naive pipeline: the same job done as a newcomer to Nameko would do it, one event a message, one ORM insert each.
 
 The gateway is a Nameko service with an MQTT entrypoint and an `EventDispatcher`; the other service has a handler for
-each family, an ORM model for each table (the columns and indexes of Vigil's) and asks PostGIS about the zone. Nameko's
+each family, an ORM model for each table (Vigil's columns, an index for each source, and a unique msg_id where Vigil has `message_seen`) and asks PostGIS about the zone. Nameko's
 defaults throughout. Run as `python -m bench.naive gateway|service` with NAIVE_DATABASE_URL, NAIVE_AMQP_URI,
 NAIVE_MQTT_HOST, NAIVE_MQTT_PORT and NAIVE_TOPIC_PREFIX.
 """
@@ -25,8 +25,7 @@ from geoalchemy2 import Geography  # noqa: E402
 from nameko.events import EventDispatcher, event_handler  # noqa: E402
 from nameko.extensions import DependencyProvider, Entrypoint  # noqa: E402
 from nameko.runners import ServiceRunner  # noqa: E402
-from sqlalchemy import DateTime, Index, create_engine, func, select  # noqa: E402
-from sqlalchemy.dialects.postgresql import JSONB  # noqa: E402
+from sqlalchemy import JSON, DateTime, Index, create_engine, func, select  # noqa: E402
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker  # noqa: E402
 
 FAMILIES = ("device", "guard", "sensor", "alert", "system")
@@ -43,7 +42,7 @@ class Common:
     source: Mapped[str]
     recorded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    raw_data: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    raw_data: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
 class Telemetry(Common, Base):
