@@ -1,9 +1,9 @@
-"""The naive pipeline: the same job done as a newcomer to Nameko would do it, one event a message, one ORM insert each.
+"""The naive pipeline: the same job as a newcomer to Nameko would do it, one event a message, one ORM insert each.
 
 The gateway is a Nameko service with an MQTT entrypoint and an `EventDispatcher`; the other service has a handler for
-each family, an ORM model for each table (Vigil's columns, an index for each source, and a unique msg_id where Vigil has `message_seen`) and asks PostGIS about the zone. Nameko's
-defaults throughout. Run as `python -m bench.naive gateway|service` with NAIVE_DATABASE_URL, NAIVE_AMQP_URI,
-NAIVE_MQTT_HOST, NAIVE_MQTT_PORT and NAIVE_TOPIC_PREFIX.
+each family and an ORM model for each table: Vigil's columns, an index for each source, and a unique msg_id where Vigil
+has `message_seen`. It asks PostGIS about the zone. Nameko's defaults throughout. Run as `python -m bench.naive
+gateway|service` with NAIVE_DATABASE_URL, NAIVE_AMQP_URI, NAIVE_MQTT_HOST, NAIVE_MQTT_PORT and NAIVE_TOPIC_PREFIX.
 """
 
 from __future__ import annotations
