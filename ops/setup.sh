@@ -52,11 +52,12 @@ setup_python() {
     step "Python environment in .venv" install_python
 }
 
+# Chained: bash forgets `set -e` in a function whose outcome is asked for, and a failure would pass for done.
 install_python() {
-    [ -x .venv/bin/python ] && .venv/bin/python -c 'import pip' || python3 -m venv --clear .venv
-    .venv/bin/python -m pip install -q --require-hashes -r requirements-dev.lock
-    .venv/bin/python -m pip install -q --no-deps --no-build-isolation -e .
-    python_stamp >.venv/.stamp
+    { .venv/bin/python -c 'import pip' || python3 -m venv --clear .venv; } &&
+        .venv/bin/python -m pip install -q --require-hashes -r requirements-dev.lock &&
+        .venv/bin/python -m pip install -q --no-deps --no-build-isolation -e . &&
+        python_stamp >.venv/.stamp
 }
 
 setup_servers() {
@@ -82,8 +83,8 @@ setup_browser() {
 }
 
 install_npm() {
-    (cd "$1" && npm ci --no-audit --no-fund --ignore-scripts)
-    cp "$1/package-lock.json" "$1/node_modules/.stamp"
+    (cd "$1" && npm ci --no-audit --no-fund --ignore-scripts) &&
+        cp "$1/package-lock.json" "$1/node_modules/.stamp"
 }
 
 case "${1:-}" in
