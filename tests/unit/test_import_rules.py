@@ -86,7 +86,17 @@ def test_a_pure_file_has_its_test(name: str) -> None:
 
 def test_the_project_speaks_of_itself_alone() -> None:
     forbidden = ["/work/" + "main", "../" + "shared", "pypi." + "org", "registry.npmjs" + ".org"]
-    skip = {".venv", ".vigil", ".git", "node_modules", ".ruff_cache", ".mypy_cache", ".hypothesis"}
+    skip = {
+        "__pycache__",
+        "vigil.egg-info",
+        ".venv",
+        ".vigil",
+        ".git",
+        "node_modules",
+        ".ruff_cache",
+        ".mypy_cache",
+        ".hypothesis",
+    }
     for path in PROJECT.rglob("*"):
         if path.is_file() and not skip & set(path.relative_to(PROJECT).parts) and path.suffix != ".png":
             text = path.read_text(errors="replace")
