@@ -1,3 +1,4 @@
+import os
 import stat
 from pathlib import Path
 
@@ -27,14 +28,10 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
 
 def test_the_operators_own_values_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment.write_env(tmp_path / "stack.env", {"REDIS_URL": "redis://stack", "AMQP_URI": "amqp://stack"})
-    monkeypatch.setenv("VIGIL_HOME", str(tmp_path))
-    monkeypatch.setenv("REDIS_URL", "redis://mine")
-    monkeypatch.delenv("AMQP_URI", raising=False)
+    # A copy in its place: what is set here must not reach the tests that start real servers.
+    monkeypatch.setattr(os, "environ", {"VIGIL_HOME": str(tmp_path), "REDIS_URL": "redis://mine"})
     environment.apply_environment()
-    import os
-
     assert (os.environ["REDIS_URL"], os.environ["AMQP_URI"]) == ("redis://mine", "amqp://stack")
-    monkeypatch.delenv("AMQP_URI")
 
 
 def test_ports_are_distinct_low_and_kept(tmp_path: Path) -> None:
