@@ -264,13 +264,6 @@ class AlertEvent(msgspec.Struct, frozen=True):
     receipts: list[Receipt] = []
 
 
-class RegistryChanged(msgspec.Struct, frozen=True):
-    """Body of `registry_changed`: what to forget. Empty lists mean everything of the tenant."""
-
-    tenant_id: int
-    source_ids: list[str] = []
-
-
 class NotificationFinished(msgspec.Struct, frozen=True):
     """Body of `notification_finished`."""
 

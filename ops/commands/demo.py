@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
 import click
 
-from ops.commands.stack import clear_leftovers, interruptible, read_state, welcome
-from ops.environment import home
+from ops.commands.stack import clear_leftovers, read_state, run_stack
 from ops.stack import Stack
 from ops.supervisor import Process
 
@@ -22,24 +20,12 @@ def demo(guards: int, rate: float) -> None:
         click.echo("Vigil is up here already; `make down` stops it, `vigil simulate` gives it a fleet.")
         sys.exit(1)
     clear_leftovers()
-    stopping: list[int] = []
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda number, _frame: stopping.append(number))
-    stack = Stack(home(), say=click.echo)
-    try:
-        with interruptible(stack, stopping):
-            stack.start_servers()
-            stack.supervisor.tell(addresses=stack.addresses())
-            stack.start_services()
-            stack.supervisor.add(simulator(stack, guards=guards, rate=rate))
-            click.echo(welcome(stack) + "\nfleet        vigil logs simulator -f\nCtrl-C stops everything.")
-            sys.stdout.flush()
-        while not stopping:
-            stack.supervisor.poll()
-    except InterruptedError:
-        click.echo("stopped while starting")
-    finally:
-        stack.stop()
+
+    def add_fleet(stack: Stack) -> str:
+        stack.supervisor.add(simulator(stack, guards=guards, rate=rate))
+        return "\nfleet        vigil logs simulator -f\nCtrl-C stops everything."
+
+    run_stack(add_to=add_fleet)
 
 
 def simulator(stack: Stack, *, guards: int, rate: float) -> Process:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,13 @@ def up(detach: bool, only_servers: bool, timeout: float) -> None:
     run_stack(only_servers=only_servers, timeout_s=timeout)
 
 
-def run_stack(*, only_servers: bool, timeout_s: float) -> None:
-    """Bring the stack up, keep it up until SIGINT or SIGTERM, take it down."""
+def run_stack(
+    *, only_servers: bool = False, timeout_s: float = 60.0, add_to: Callable[[Stack], str] = lambda _: ""
+) -> None:
+    """Bring the stack up, keep it up until SIGINT or SIGTERM, take it down.
+
+    `add_to` may add processes once the services are ready; what it returns is said below the welcome.
+    """
     stopping: list[int] = []
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda number, _frame: stopping.append(number))
@@ -51,7 +57,8 @@ def run_stack(*, only_servers: bool, timeout_s: float) -> None:
             stack.supervisor.tell(addresses=stack.addresses())
             if not only_servers:
                 stack.start_services(timeout_s=timeout_s)
-            click.echo(welcome(stack))
+            added = add_to(stack)
+            click.echo(welcome(stack) + added)
             ready()
         while not stopping:
             stack.supervisor.poll()
