@@ -19,12 +19,13 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gateway.mqtt import payloads, topics, wire
-from services import config, providers
+from services import config
 from services.admission import keep_rejected
 from services.errors import InvalidMessage
 from services.location.store import Judged, LocationStore
 from services.location.zones import ZoneIndex
 from services.messages import DeviceReading, Fix, HealthReading, RejectedMessage, SensorReading
+from services.providers import Database
 from services.registry import Source
 from services.telemetry.store import DEVICE, SENSOR, SYSTEM, TelemetryStore
 
@@ -37,10 +38,9 @@ SOURCE = Source("floor", 1, None, "guard", True)
 class Floor:
     def __init__(self) -> None:
         settings = config.load()
-        engine = providers.make_engine(settings, name="floor", pool_size=1)
-        self._engine = engine
-        self._location = LocationStore(engine)
-        self._telemetry = TelemetryStore(engine)
+        self._database = Database(settings, name="floor", pool_size=1)
+        self._location = LocationStore(self._database)
+        self._telemetry = TelemetryStore(self._database)
         self._zones = ZoneIndex(self._location.zones(1))
         self._limits = payloads.Limits()
         self._count = itertools.count(1)
@@ -81,7 +81,7 @@ class Floor:
         for topic, payload, _ in batch:
             message = self._decode(topic.decode().removeprefix(self._prefix), payload, now)
             by_kind.setdefault(type(message), []).append(message)
-        with providers.transaction(self._engine) as connection:
+        with self._database.across() as connection:
             self._insert(connection, by_kind)
         self._sock.sendall(wire.puback([message_id for *_, message_id in batch]))
         self.done += len(batch)

@@ -55,7 +55,7 @@ class Rounds:
         self._sources = sources
         self._seed = seed
         self._say = say
-        self._env = stack.settings()
+        self._env = {**stack.settings(), **stack.operator_settings()}
         self._host = self._env["MQTT_BROKER_ADDRESS"]
         self._port = int(self._env["MQTT_BROKER_PORT"])
 
@@ -94,7 +94,7 @@ class Rounds:
         return _round(result.published, result.stored_s - result.started_s, used_s, elsewhere), balance
 
     def _balance(self, run: str, entries: Sequence[messages.Entry], unacknowledged: set[str]) -> Balance:
-        engine = create_engine(database_url(self._env["DATABASE_URL"]))
+        engine = create_engine(database_url(self._env["VIGIL_OWNER_DATABASE_URL"]))
         try:
             return checker.wait(
                 entries,
@@ -111,7 +111,7 @@ class Rounds:
 
         It has a small run first, as Vigil has.
         """
-        url = database_url(self._env["DATABASE_URL"]).replace("+psycopg2", "")
+        url = database_url(self._env["VIGIL_OWNER_DATABASE_URL"]).replace("+psycopg2", "")
         with closing(psycopg2.connect(url)) as admin:
             admin.autocommit = True
             admin.cursor().execute("CREATE DATABASE naive")

@@ -15,8 +15,9 @@ ADVISORY_LOCK = 0x5649_4749
 
 
 def run() -> None:
+    database = load().database
     engine = create_engine(
-        database_url(load().database.url), connect_args={"application_name": "vigil-migrate"}
+        database_url(database.owner_url or database.url), connect_args={"application_name": "vigil-migrate"}
     )
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})

@@ -17,6 +17,7 @@ COMMANDS = {
     "logs": "ops.commands.stack:logs",
     "demo": "ops.commands.demo:demo",
     "health": "ops.commands.health:health",
+    "check": "ops.commands.check:check",
     "migrate": "ops.commands.migrate:migrate",
     "topology": "ops.commands.topology:topology",
     "seed": "ops.commands.seed:seed",
@@ -30,8 +31,10 @@ COMMANDS = {
     "tenant": "ops.commands.registry:tenant",
     "site": "ops.commands.registry:site",
     "zone": "ops.commands.registry:zone",
-    "guard": "ops.commands.registry:guard",
-    "device": "ops.commands.registry:device",
+    "guard": "ops.commands.sources:guard",
+    "device": "ops.commands.sources:device",
+    "group": "ops.commands.registry:group",
+    "contact": "ops.commands.registry:contact",
     "user": "ops.commands.registry:user",
 }
 

@@ -1,7 +1,8 @@
 """Where a checkout keeps its state, and how commands find the stack that runs there.
 
-`<home>/secrets.env` is made once and kept; `<home>/stack.env` says where the running stack listens. What the
-operator sets in the environment always wins.
+`<home>/secrets.env` is made once and kept; `<home>/stack.env` says where the running stack listens, and
+`<home>/operator.env` holds what only operators' commands may have. What the operator sets in the environment
+always wins.
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ def keep_secrets(directory: Path) -> dict[str, str]:
         "CHANNELS_ENCRYPTION_KEY": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "JWT_SECRET": lambda: secrets.token_urlsafe(48),
         "VIGIL_DB_PASSWORD": lambda: secrets.token_hex(16),
+        "VIGIL_DB_SERVICE_PASSWORD": lambda: secrets.token_hex(16),
+        "MQTT_BROKER_PASSWORD": lambda: secrets.token_urlsafe(24),
+        "MQTT_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(24),
         "VIGIL_AMQP_PASSWORD": lambda: secrets.token_hex(16),
     }
     missing = {name: make() for name, make in made.items() if name not in kept}
@@ -66,7 +70,12 @@ def keep_secrets(directory: Path) -> dict[str, str]:
     return kept | missing
 
 
-def apply_environment() -> None:
-    """Let this process find the running stack: set what the operator did not."""
-    for key, value in read_env(home() / "stack.env").items():
-        os.environ.setdefault(key, value)
+def apply_environment(*, as_operator: bool = True) -> None:
+    """Let this process find the running stack: set what the operator did not.
+
+    Only operators' commands are given what is in `operator.env`: Vigil's services run without the owner's rights.
+    """
+    files = ["stack.env", "operator.env"] if as_operator else ["stack.env"]
+    for name in files:
+        for key, value in read_env(home() / name).items():
+            os.environ.setdefault(key, value)

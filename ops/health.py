@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import text
 
 from gateway.mqtt import wire
-from ops import dead_letters
+from ops import dead_letters, line
 from ops.commands import migrate
 from services import providers
 from services.config import Config
@@ -66,13 +66,11 @@ def _run(name: str, check: Callable[[], str]) -> Check:
 
 
 def mqtt(config: Config) -> str:
-    with socket.create_connection((config.mqtt.host, config.mqtt.port), timeout=TIMEOUT_S) as sock:
-        sock.sendall(wire.connect(f"vigil-health-{id(sock)}"))
-        answer = sock.recv(4)
-        if len(answer) < 4 or answer[0] != wire.CONNACK:
-            raise Unwell("the broker does not speak MQTT")
+    mqtt = config.mqtt
+    name = f"vigil-health-{secrets.token_hex(4)}"
+    with line.connect(mqtt, name, username=mqtt.username, password=mqtt.password) as sock:
         sock.sendall(wire.DISCONNECT)
-        return "answers" if answer[3] == 0 else "answers, and wants credentials"
+        return "answers, over TLS" if mqtt.ca_file else "answers"
 
 
 def amqp(config: Config) -> str:
@@ -92,7 +90,7 @@ def redis(config: Config) -> str:
 
 
 def postgres(config: Config) -> str:
-    with transaction(providers.make_engine(config, name="health", pool_size=1)) as connection:
+    with providers.Database(config, name="health", pool_size=1).across() as connection:
         return str(connection.execute(text("SELECT 'answers, ' || postgis_lib_version()")).scalar_one())
 
 

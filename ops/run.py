@@ -26,7 +26,8 @@ from ops.processes import PROCESSES, service_class  # noqa: E402
 from services import config, logs, metrics  # noqa: E402
 from services.bus.calling import SERIALIZER  # noqa: E402
 from services.config import Config  # noqa: E402
-from services.errors import VigilError  # noqa: E402
+from services.deploy import problems  # noqa: E402
+from services.errors import Misconfigured, VigilError  # noqa: E402
 
 SAMPLE_S = 1.0
 
@@ -70,6 +71,10 @@ def host(process: str) -> None:
     log = structlog.get_logger("ops.run")
     settings = config.load()
     logs.configure(settings.logging.level, service=process)
+    if settings.environment == "production" and (found := problems(settings)):
+        raise Misconfigured(
+            "production does not start with this:\n" + "\n".join(f"  {line}" for line in found)
+        )
     cls = service_class(process)
     container = ServiceContainer(cls, nameko_config(settings, cls.name))
     stopping: list[int] = []
@@ -93,7 +98,7 @@ def host(process: str) -> None:
 def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1] not in PROCESSES:
         sys.exit(f"usage: python -m ops.run {'|'.join(PROCESSES)}")
-    apply_environment()
+    apply_environment(as_operator=False)
     try:
         host(sys.argv[1])
     except VigilError as error:

@@ -12,27 +12,13 @@ from pathlib import Path
 
 from ops.supervisor import Process
 from services.errors import Misconfigured
+from services.providers import DATABASE_ROLES
 
 PACKAGES = "mosquitto rabbitmq-server redis-server postgresql-15 postgresql-15-postgis-3"
 DATABASE = "vigil"
 VHOST = "vigil"
+OWNER, SERVICE = "vigil", "vigil_service"
 
-# Mosquitto's own limits drop acknowledged messages without a word; these do not (see docs/adr).
-MOSQUITTO = """\
-listener {port} 127.0.0.1
-allow_anonymous true
-persistence true
-persistence_location {data}/
-autosave_interval 30
-max_queued_messages 1000000
-max_queued_bytes 1073741824
-max_inflight_messages 20000
-# Larger than the payload limit: what is too large is refused by the gateway, with its reason, and kept.
-max_packet_size 2097152
-sys_interval 10
-connection_messages false
-{user}
-"""
 REDIS = """\
 bind 127.0.0.1
 port {port}
@@ -105,11 +91,8 @@ def answers(port: int) -> bool:
         return False
 
 
-def mosquitto(home: Path, ports: Mapping[str, int], environment: Mapping[str, str]) -> Process:
-    data = _directory(home / "mosquitto")
-    config = data / "mosquitto.conf"
-    user = "user root" if os.geteuid() == 0 else ""
-    config.write_text(MOSQUITTO.format(port=ports["mqtt"], data=data, user=user))
+def mosquitto(home: Path, ports: Mapping[str, int], environment: Mapping[str, str], config: Path) -> Process:
+    """`config`: what `ops.mosquitto.write_configuration` made."""
     return Process(
         "mosquitto",
         [binary("mosquitto"), "-c", str(config)],
@@ -209,17 +192,24 @@ def postgres(home: Path, ports: Mapping[str, int], environment: Mapping[str, str
     )
 
 
-def prepare_database(port: int, *, password: str) -> None:
-    """Role, database and PostGIS, where they are not yet there."""
+def prepare_database(port: int, *, owner_password: str, service_password: str) -> None:
+    """The owner, the services' login, the roles, database and PostGIS, where they are not yet there."""
     url = f"postgresql://postgres@127.0.0.1:{port}/"
     psql = [str(postgres_bin() / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-At"]
+    roles = "".join(
+        f"DO $$ BEGIN {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
+        for role in (
+            f"CREATE ROLE {OWNER} LOGIN CREATEDB PASSWORD '{owner_password}'",
+            f"CREATE ROLE {SERVICE} LOGIN PASSWORD '{service_password}'",
+            *(f"CREATE ROLE {role} NOLOGIN" for role in DATABASE_ROLES),
+        )
+    )
+    grant = f"GRANT {', '.join(DATABASE_ROLES)} TO {OWNER}, {SERVICE}"
+    _run([*psql, f"{url}template1", "-c", roles, "-c", grant])
     exists = _run([*psql, f"{url}template1", "-c", f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"])
-    if exists.strip() == "1":
-        return
-    _run([*psql, f"{url}template1", "-c", "CREATE EXTENSION IF NOT EXISTS postgis"])
-    role = f"CREATE ROLE vigil LOGIN CREATEDB PASSWORD '{password}'"
-    make_role = f"DO $$ BEGIN {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
-    _run([*psql, f"{url}template1", "-c", make_role, "-c", f"CREATE DATABASE {DATABASE} OWNER vigil"])
+    if exists.strip() != "1":
+        _run([*psql, f"{url}template1", "-c", "CREATE EXTENSION IF NOT EXISTS postgis"])
+        _run([*psql, f"{url}template1", "-c", f"CREATE DATABASE {DATABASE} OWNER {OWNER}"])
 
 
 def _postgres_answers(port: int) -> bool:

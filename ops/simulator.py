@@ -27,6 +27,7 @@ AWAY_TURNS = 6
 class Outgoing(NamedTuple):
     """One message to publish; `notable` says what a person watching would like to know."""
 
+    source_id: str
     topic: str
     payload: bytes
     notable: str = ""
@@ -44,8 +45,10 @@ class Odds(NamedTuple):
 class Guard:
     """A guard on a round: `turn` walks on and reports the fix."""
 
+    family = "guard"
+
     def __init__(self, number: int, chance: random.Random) -> None:
-        self.guard_id = f"guard-{number}"
+        self.source_id = f"guard-{number}"
         self._number = number
         self._chance = chance
         self._east_m = chance.uniform(-200, 200)
@@ -63,9 +66,10 @@ class Guard:
             panic = {"severity": "critical", "message": "simulated panic", "timestamp": now.isoformat()}
             where = self._position(0.0)
             yield Outgoing(
-                f"alert/panic/{self.guard_id}",
+                self.source_id,
+                f"alert/panic/{self.source_id}",
                 _json({**panic, "location": where, "msg_id": f"{msg_id}-p"}),
-                f"{self.guard_id} presses the panic button",
+                f"{self.source_id} presses the panic button",
             )
         accuracy = self._chance.uniform(3, 15)
         fix = {
@@ -78,7 +82,7 @@ class Guard:
             "timestamp": now.isoformat(),
             "msg_id": msg_id,
         }
-        yield Outgoing(f"guard/{self.guard_id}/gps", _json(fix), notable)
+        yield Outgoing(self.source_id, f"guard/{self.source_id}/gps", _json(fix), notable)
 
     def _move(self, elapsed_s: float) -> str:
         """Go on for so long; says so when that led across the edge of the site."""
@@ -93,7 +97,7 @@ class Guard:
         is_inside = math.hypot(self._east_m, self._north_m) <= SITE_RADIUS_M
         if was_inside == is_inside:
             return ""
-        return f"{self.guard_id} {'comes back into' if is_inside else 'leaves'} the zone"
+        return f"{self.source_id} {'comes back into' if is_inside else 'leaves'} the zone"
 
     def _walk(self, step_m: float) -> None:
         self._heading += self._chance.gauss(0, 20)
@@ -133,8 +137,10 @@ class Guard:
 class Device:
     """A device whose battery drains and is charged again."""
 
+    family = "device"
+
     def __init__(self, number: int, chance: random.Random) -> None:
-        self.device_id = f"device-{number}"
+        self.source_id = f"device-{number}"
         self._chance = chance
         self._battery = chance.uniform(30, 100)
 
@@ -143,7 +149,7 @@ class Device:
         notable = ""
         if self._battery < 15:
             self._battery = 100.0
-            notable = f"{self.device_id} is charged"
+            notable = f"{self.source_id} is charged"
         reading = {
             "battery": round(self._battery, 1),
             "signal": self._chance.randint(-95, -50),
@@ -152,16 +158,18 @@ class Device:
             "timestamp": now.isoformat(),
             "msg_id": msg_id,
         }
-        yield Outgoing(f"device/{self.device_id}/telemetry", _json(reading), notable)
+        yield Outgoing(self.source_id, f"device/{self.source_id}/telemetry", _json(reading), notable)
 
 
 class Sensor:
     """A smoke, door or motion sensor."""
 
+    family = "sensor"
+
     TYPES = ("SMOKE", "DOOR", "MOTION", "TEMPERATURE")
 
     def __init__(self, number: int, chance: random.Random) -> None:
-        self.sensor_id = f"sensor-{number}"
+        self.source_id = f"sensor-{number}"
         self._type = self.TYPES[number % len(self.TYPES)]
         self._chance = chance
 
@@ -171,19 +179,21 @@ class Sensor:
         if self._type == "SMOKE":
             smoke = self._chance.random() < odds.smoke
             reading["value"] = 180 if smoke else round(self._chance.uniform(2, 20), 1)
-            notable = f"{self.sensor_id} sees smoke" if smoke else ""
+            notable = f"{self.source_id} sees smoke" if smoke else ""
         elif self._type == "TEMPERATURE":
             reading["value"] = round(self._chance.gauss(26, 1), 1)
         else:
             reading["state"] = self._chance.choice(["OPEN", "CLOSED"] if self._type == "DOOR" else ["CLEAR"])
-        yield Outgoing(f"sensor/{self.sensor_id}/reading", _json(reading), notable)
+        yield Outgoing(self.source_id, f"sensor/{self.source_id}/reading", _json(reading), notable)
 
 
 class System:
     """A machine of the company that reports its own health."""
 
+    family = "system"
+
     def __init__(self, number: int, chance: random.Random) -> None:
-        self.system_id = f"system-{number}"
+        self.source_id = f"system-{number}"
         self._chance = chance
         self._uptime_s = chance.uniform(3600, 1_000_000)
         self._disk = chance.uniform(20, 70)
@@ -199,8 +209,8 @@ class System:
             "timestamp": now.isoformat(),
             "msg_id": msg_id,
         }
-        notable = f"{self.system_id} is overloaded" if overloaded else ""
-        yield Outgoing(f"system/health/{self.system_id}", _json(health), notable)
+        notable = f"{self.source_id} is overloaded" if overloaded else ""
+        yield Outgoing(self.source_id, f"system/health/{self.source_id}", _json(health), notable)
 
 
 class Fleet:
@@ -228,6 +238,10 @@ class Fleet:
         if isinstance(source, Sensor):
             return list(source.turn(now=now, odds=self._odds, msg_id=msg_id))
         return list(source.turn(now=now, msg_id=msg_id))
+
+    def sources(self) -> list[tuple[str, str]]:
+        """(id, family) of each: what has to be registered."""
+        return [(source.source_id, source.family) for source in self._sources]
 
     def __len__(self) -> int:
         return len(self._sources)

@@ -16,16 +16,21 @@ from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from ops import environment, ports, servers
+from gateway.mqtt import rights
+from ops import environment, mosquitto, ports, servers
 from ops.environment import PROJECT
 from ops.processes import PROCESSES
 from ops.supervisor import Process, Supervisor
+from services import config
+from services.deploy import problems
 from services.errors import VigilError
 
 GIVEN = {"postgres": "DATABASE_URL", "amqp": "AMQP_URI", "redis": "REDIS_URL", "mqtt": "MQTT_BROKER_ADDRESS"}
 """A server whose variable the operator set is used, not started."""
 SERVICES = tuple(PROCESSES)
 SERVERS_TIMEOUT_S = 90.0
+FEED_KEYS = "feed.keys"
+GATEWAY_USER, ADMIN_USER = "vigil-gateway", "vigil-admin"
 Say = Callable[[str], None]
 
 
@@ -51,27 +56,40 @@ class Stack:
         # PostgreSQL's own user must be able to get through to its directory.
         self.home.chmod(0o711)
         self._secrets = environment.keep_secrets(self.home)
+        if self._own_keys() and not (self.home / FEED_KEYS).exists():
+            environment.write_private(self.home / FEED_KEYS, self._secrets["CHANNELS_ENCRYPTION_KEY"] + "\n")
         self._ports = ports.remembered(self.home / "ports.json", prefer=self._prefer)
         with self._step("servers"):
             started = self._server_processes()
             self.supervisor.add(*started)
             self._await([process.name for process in started], timeout_s=SERVERS_TIMEOUT_S)
             if self._own("postgres"):
-                servers.prepare_database(self._ports["postgres"], password=self._secrets["VIGIL_DB_PASSWORD"])
+                servers.prepare_database(
+                    self._ports["postgres"],
+                    owner_password=self._secrets["VIGIL_DB_PASSWORD"],
+                    service_password=self._secrets["VIGIL_DB_SERVICE_PASSWORD"],
+                )
         environment.write_env(self.home / "stack.env", self.settings())
+        environment.write_env(self.home / "operator.env", self.operator_settings())
 
     def start_services(self, *, timeout_s: float = 60.0) -> None:
         """Migrate, declare, seed, start Vigil's processes. Raises `StackFailed`."""
+        self._check_production()
         metrics = Path(self.settings()["PROMETHEUS_MULTIPROC_DIR"])
         shutil.rmtree(metrics, ignore_errors=True)
         metrics.mkdir(parents=True)
         for title, arguments in self._preparations():
-            with self._step(title):
-                self._vigil(*arguments)
+            self.run(title, *arguments)
         with self._step("services"):
             self.supervisor.add(*(self._service(name) for name in SERVICES))
             self._await(SERVICES, timeout_s=timeout_s)
         self.supervisor.tell(up=True)
+
+    def _check_production(self) -> None:
+        """Said here once, not by each process in its log."""
+        settings = config.load(environ=self.operator_environment())
+        if settings.environment == "production" and (found := problems(settings)):
+            raise StackFailed("\n".join(["production does not start with this:", *found]))
 
     def stop(self) -> None:
         """Services first: they put away what they have in hand while the servers still run."""
@@ -80,8 +98,8 @@ class Stack:
         self.supervisor.stop(only=[name for name in names if name in SERVICES or name == "simulator"])
         self.supervisor.stop(only=[name for name in names if name != "epmd"])
         self.supervisor.stop()
-        (self.home / "stack.env").unlink(missing_ok=True)
-        (self.home / "state.json").unlink(missing_ok=True)
+        for name in ("stack.env", "operator.env", "state.json"):
+            (self.home / name).unlink(missing_ok=True)
 
     def settings(self) -> dict[str, str]:
         """What a process needs in its environment to find this stack; the operator's own values win."""
@@ -89,18 +107,37 @@ class Stack:
         made = {
             "VIGIL_HOME": str(self.home),
             "VIGIL_ENV": "development",
-            "DATABASE_URL": f"postgresql+psycopg2://vigil:{self._secrets['VIGIL_DB_PASSWORD']}"
-            f"@{loopback}:{port['postgres']}/{servers.DATABASE}",
+            "DATABASE_URL": self._database_url(servers.SERVICE, "VIGIL_DB_SERVICE_PASSWORD"),
             "AMQP_URI": f"amqp://vigil:{self._secrets['VIGIL_AMQP_PASSWORD']}@{loopback}:{port['amqp']}/{servers.VHOST}",
             "REDIS_URL": f"redis://{loopback}:{port['redis']}/0",
             "MQTT_BROKER_ADDRESS": loopback,
             "MQTT_BROKER_PORT": str(port["mqtt"] if self._own("mqtt") else 1883),
+            "MQTT_BROKER_USERNAME": GATEWAY_USER if self._own("mqtt") else "",
+            "MQTT_BROKER_PASSWORD": self._secrets["MQTT_BROKER_PASSWORD"] if self._own("mqtt") else "",
             "VIGIL_HTTP_PORT": str(port["http"]),
-            "CHANNELS_ENCRYPTION_KEY": self._secrets["CHANNELS_ENCRYPTION_KEY"],
+            "CHANNELS_ENCRYPTION_KEY": self._feed_keys(),
+            "CHANNELS_ENCRYPTION_KEY_FILE": str(self.home / FEED_KEYS) if self._own_keys() else "",
             "JWT_SECRET": self._secrets["JWT_SECRET"],
             "PROMETHEUS_MULTIPROC_DIR": str(self.home / "metrics"),
         }
+        # Only a development stack takes strangers in; unsaid, registration is closed.
+        if (self._given.get("VIGIL_ENV") or "development") == "development":
+            made["VIGIL_REGISTRATION"] = "open"
         return {name: self._given.get(name) or value for name, value in made.items()}
+
+    def operator_settings(self) -> dict[str, str]:
+        """What operators' commands need besides: the tables' owner, the broker's administrator, the authority."""
+        made = {}
+        if self._own("postgres"):
+            made["VIGIL_OWNER_DATABASE_URL"] = self._database_url(servers.OWNER, "VIGIL_DB_PASSWORD")
+        if self._own("mqtt"):
+            made["MQTT_ADMIN_PASSWORD"] = self._secrets["MQTT_ADMIN_PASSWORD"]
+            made["VIGIL_CA_DIRECTORY"] = str(self.home / "mosquitto" / "tls")
+        return {name: self._given.get(name) or value for name, value in made.items()}
+
+    def _database_url(self, user: str, password: str) -> str:
+        address = f"127.0.0.1:{self._ports['postgres']}/{servers.DATABASE}"
+        return f"postgresql+psycopg2://{user}:{self._secrets[password]}@{address}"
 
     def addresses(self) -> dict[str, str]:
         """host:port of every part, for people and programs."""
@@ -109,6 +146,8 @@ class Stack:
             "mqtt": f"{settings['MQTT_BROKER_ADDRESS']}:{settings['MQTT_BROKER_PORT']}",
             "http": f"127.0.0.1:{settings['VIGIL_HTTP_PORT']}",
         }
+        if self._own("mqtt"):
+            found |= {name: f"127.0.0.1:{self._ports[name]}" for name in ("mqtts", "mqtts_certificate")}
         for name, variable in (("amqp", "AMQP_URI"), ("redis", "REDIS_URL"), ("postgres", "DATABASE_URL")):
             found[name] = settings[variable].rpartition("@")[2].split("//")[-1].split("/")[0]
         return found
@@ -116,9 +155,23 @@ class Stack:
     def _own(self, name: str) -> bool:
         return not self._given.get(GIVEN[name])
 
+    def _feed_keys(self) -> str:
+        file = self.home / FEED_KEYS
+        return (
+            ",".join(file.read_text().split()) if file.exists() else self._secrets["CHANNELS_ENCRYPTION_KEY"]
+        )
+
+    def _own_keys(self) -> bool:
+        """Whether the feed's keys are a file of this home's, and not the operator's."""
+        return not self._given.get("CHANNELS_ENCRYPTION_KEY")
+
     def process_environment(self) -> dict[str, str]:
         """The whole environment of a process of this stack."""
         return {**self._given, **self.settings(), "PYTHONWARNINGS": "ignore::DeprecationWarning"}
+
+    def operator_environment(self) -> dict[str, str]:
+        """The whole environment of an operator's command."""
+        return {**self.process_environment(), **self.operator_settings()}
 
     def _server_processes(self) -> list[Process]:
         base = {name: value for name, value in self._given.items() if not name.startswith("RABBITMQ_")}
@@ -132,8 +185,21 @@ class Stack:
         if self._own("redis"):
             started.append(servers.redis(self.home, self._ports, base))
         if self._own("mqtt"):
-            started.append(servers.mosquitto(self.home, self._ports, base))
+            started.append(servers.mosquitto(self.home, self._ports, base, self._mosquitto_configuration()))
         return started
+
+    def _mosquitto_configuration(self) -> Path:
+        settings = self.settings()
+        return mosquitto.write_configuration(
+            self.home / "mosquitto",
+            ports=self._ports,
+            people={
+                GATEWAY_USER: (self._secrets["MQTT_BROKER_PASSWORD"], rights.GATEWAY),
+                ADMIN_USER: (self._secrets["MQTT_ADMIN_PASSWORD"], rights.ADMIN),
+            },
+            prefix=self._given.get("VIGIL_TOPIC_PREFIX", ""),
+            anonymous=settings["VIGIL_ENV"] != "production",
+        )
 
     def _service(self, name: str) -> Process:
         metrics = self.settings()["PROMETHEUS_MULTIPROC_DIR"]
@@ -141,7 +207,11 @@ class Stack:
             name,
             [sys.executable, "-m", "ops.run", name],
             log=self.home / "log" / f"{name}.log",
-            environment=self.process_environment(),
+            environment={
+                name: value
+                for name, value in self.process_environment().items()
+                if name not in self.operator_settings()
+            },
             on_exit=lambda pid: mark_process_dead(pid, metrics),  # type: ignore[no-untyped-call]
         )
 
@@ -151,10 +221,15 @@ class Stack:
         if self.settings()["VIGIL_ENV"] == "development":
             yield "seed", ["seed"]
 
+    def run(self, title: str, *arguments: str) -> None:
+        """Run a `vigil` command as an operator would. Raises `StackFailed` with what it said."""
+        with self._step(title):
+            self._vigil(*arguments)
+
     def _vigil(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "ops.cli", *arguments]
         done = subprocess.run(
-            command, check=False, capture_output=True, text=True, env=self.process_environment(), cwd=PROJECT
+            command, check=False, capture_output=True, text=True, env=self.operator_environment(), cwd=PROJECT
         )
         if done.returncode != 0:
             raise StackFailed(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from services import metrics
+from services import metrics, security
 from services.errors import InvalidMessage
 from services.messages import Origin, RejectedMessage
 from services.registry import Source
+from services.security import IDENTITY_REASONS
 
 M = TypeVar("M")
 
@@ -94,3 +96,11 @@ def count_rejected(messages: Sequence[RejectedMessage]) -> None:
     """Count refusals made behind the gateway (the gateway counts its own)."""
     for message in messages:
         metrics.mqtt_message_rejected.labels(message.topic.split("/", 1)[0], message.reason).inc()
+    note_impostors([message.reason for message in messages])
+
+
+def note_impostors(reasons: Iterable[str]) -> None:
+    """Those refusals that are about who speaks are security events; one line a reason, however many there are."""
+    for reason, count in Counter(reasons).items():
+        if reason in IDENTITY_REASONS:
+            security.note(reason, count=count)

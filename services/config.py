@@ -21,6 +21,8 @@ class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int
     username: str
     password: str
+    admin_username: str
+    admin_password: str
     ca_file: str
     topic_prefix: str
     client_id: str
@@ -60,6 +62,7 @@ class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str
+    owner_url: str
     connect_timeout_s: int
     statement_timeout_s: float
     lock_timeout_s: float
@@ -69,6 +72,7 @@ class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Feed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     encryption: Literal["fernet", "none", "off"]
     encryption_keys: str
+    encryption_keys_file: str
     max_frames: int
     positions_interval_s: float
 
@@ -83,7 +87,13 @@ class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allowed_origins: str
     metrics_allowed_ips: str
     jwt_secret: str
+    jwt_jwks_url: str
+    jwt_issuer: str
+    jwt_audience: str
     token_lifetime_s: int
+    session_lifetime_s: int
+    login_failures: int
+    login_window_s: int
     ticket_lifetime_s: int
 
 

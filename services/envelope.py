@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -71,26 +71,29 @@ def key_id(key: bytes) -> str:
 
 def tenant_keys(comma_list: str, tenant_id: int) -> dict[str, str]:
     """All feed keys of a tenant by kid, newest first: what a reader needs."""
-    keys = [tenant_key(master, tenant_id) for master in master_keys(comma_list)]
+    return derived_keys(master_keys(comma_list), tenant_id)
+
+
+def derived_keys(masters: Iterable[bytes], tenant_id: int) -> dict[str, str]:
+    """A tenant's Fernet keys by kid, in the order of the master keys."""
+    keys = [tenant_key(master, tenant_id) for master in masters]
     return {key_id(key): key.decode("ascii") for key in keys}
 
 
 class Sealer:
-    """Seals for any tenant under its newest key; remembers the derived keys."""
+    """Seals for any tenant under the master key of the moment; remembers the derived keys."""
 
-    def __init__(self, comma_list: str) -> None:
-        masters = master_keys(comma_list)
-        if not masters:
-            raise Misconfigured("CHANNELS_ENCRYPTION_KEY is not set; make a key with `vigil keys generate`")
-        self._master = masters[0]
-        self._of_tenant: dict[int, tuple[str, Fernet]] = {}
+    def __init__(self, master: Callable[[], bytes]) -> None:
+        self._master = master
+        self._of_tenant: dict[tuple[bytes, int], tuple[str, Fernet]] = {}
 
     def seal(self, tenant_id: int, *, type: str, id: int, data: Any, now_s: int) -> bytes:  # noqa: A002
         """The frame as JSON bytes, ready for the socket."""
-        known = self._of_tenant.get(tenant_id)
+        master = self._master()
+        known = self._of_tenant.get((master, tenant_id))
         if known is None:
-            key = tenant_key(self._master, tenant_id)
-            known = self._of_tenant[tenant_id] = (key_id(key), Fernet(key))
+            key = tenant_key(master, tenant_id)
+            known = self._of_tenant[master, tenant_id] = (key_id(key), Fernet(key))
         kid, fernet = known
         body = _encoder.encode(SealedBody(type=type, id=id, tenant_id=tenant_id, data=data))
         token = fernet.encrypt_at_time(body, now_s)

@@ -6,7 +6,9 @@
     ├── Refused               the caller's fault, told to the caller (RPC, HTTP, websocket)
     │   ├── NotFound
     │   ├── Conflict          the thing is not in a state that allows it
-    │   └── Forbidden
+    │   ├── NotAuthenticated  we do not know who calls
+    │   ├── Forbidden         we know, and they may not
+    │   └── TooMany           too often; the message says when again
     └── Misconfigured         the operator's fault, told at start
 
 Every error carries a message that a person can act on. Errors cross RabbitMQ by name
@@ -46,8 +48,16 @@ class Conflict(Refused):
     """The thing exists but is not in a state that allows this."""
 
 
+class NotAuthenticated(Refused):
+    """The caller has not (or no longer) proved who they are."""
+
+
 class Forbidden(Refused):
     """The caller may not do this."""
+
+
+class TooMany(Refused):
+    """The caller asks too often; the message says when to come again."""
 
 
 class Misconfigured(VigilError):  # noqa: N818

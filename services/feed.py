@@ -16,6 +16,7 @@ from services import providers
 from services.config import Config
 from services.envelope import PlainSealer, Sealer
 from services.errors import Unavailable
+from services.keyring import KeyRing
 
 ATTEMPTS = 50
 
@@ -34,7 +35,7 @@ def feed_id_key(prefix: str, tenant_id: int) -> str:
 
 def make_sealer(config: Config) -> Seals:
     if config.feed.encryption == "fernet":
-        return Sealer(config.feed.encryption_keys)
+        return Sealer(KeyRing.from_config(config).sealing)
     return PlainSealer()
 
 

@@ -250,6 +250,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     silent: bool = False
     drill: bool = False
     flags: tuple[str, ...] = ()
+    carried_by: str | None = None
     acknowledged_by: str | None = None
     acknowledged_at: datetime | None = None
     cleared_at: datetime | None = None

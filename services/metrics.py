@@ -20,6 +20,11 @@ mqtt_message_rejected = Counter(
     "Messages refused, by reason; all are kept.",
     ["topic_prefix", "reason"],
 )
+security_event = Counter(
+    "vigil_security_events_total",
+    "What should not happen: a source that speaks for another, a wrong password, a token used twice.",
+    ["event"],
+)
 mqtt_processing_duration = Histogram(
     "vigil_mqtt_processing_duration_seconds",
     "From the arrival at the gateway to RabbitMQ's confirm.",

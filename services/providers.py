@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal, get_args
 
 import redis
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -30,16 +31,77 @@ def database_url(url: str) -> str:
     return parsed.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
 
 
-def make_engine(config: Config, *, name: str, pool_size: int | None = None) -> Engine:
-    """An engine for one process; `name` shows in pg_stat_activity and picks the pool's size."""
+Role = Literal["vigil_tenant", "vigil_ingest", "vigil_login"]
+DATABASE_ROLES: tuple[Role, ...] = get_args(Role)
+"""Who Vigil is to PostgreSQL: one tenant; the road of field messages for all tenants; the log-in of people."""
+SET_TENANT = text("SELECT set_config('vigil.tenant_id', :tenant_id, true)")
+
+
+class Database:
+    """PostgreSQL for one process, each transaction in the role that it needs; none of them owns a table.
+
+    Row-level security holds what a role may see (migration 0002). With `as_owner`, for operators' commands, every
+    transaction has the owner's rights. Transactions raise as `transaction` does.
+    """
+
+    def __init__(
+        self, config: Config, *, name: str, pool_size: int | None = None, as_owner: bool = False
+    ) -> None:
+        if as_owner:
+            owner = make_engine(config, name=name, pool_size=pool_size, as_owner=True)
+            self._engines = dict.fromkeys(DATABASE_ROLES, owner)
+        else:
+            self._engines = {
+                role: make_engine(config, name=name, pool_size=pool_size, role=role)
+                for role in DATABASE_ROLES
+            }
+
+    @contextmanager
+    def of(self, tenant_id: int) -> Iterator[Connection]:
+        """One transaction that sees and changes this tenant's rows only."""
+        with transaction(self._engines["vigil_tenant"]) as connection:
+            connection.execute(SET_TENANT, {"tenant_id": str(int(tenant_id))})
+            yield connection
+
+    @contextmanager
+    def across(self) -> Iterator[Connection]:
+        """One transaction of the road: field messages and alerts of all tenants."""
+        with transaction(self._engines["vigil_ingest"]) as connection:
+            yield connection
+
+    @contextmanager
+    def people(self) -> Iterator[Connection]:
+        """One transaction of the log-in: users of all tenants, their sessions and nothing else."""
+        with transaction(self._engines["vigil_login"]) as connection:
+            yield connection
+
+    def close(self) -> None:
+        for engine in self._engines.values():
+            engine.dispose()
+
+
+def make_engine(
+    config: Config,
+    *,
+    name: str,
+    pool_size: int | None = None,
+    role: Role | None = None,
+    as_owner: bool = False,
+) -> Engine:
+    """An engine for one process; `name` shows in pg_stat_activity and picks the pool's size.
+
+    `role` is taken by each connection at its start.
+    """
     size = pool_size or config.connections.get(name, 2)
+    url = (config.database.owner_url or config.database.url) if as_owner else config.database.url
     limits = (
         f"-c statement_timeout={int(config.database.statement_timeout_s * 1000)} "
         f"-c lock_timeout={int(config.database.lock_timeout_s * 1000)} "
         "-c idle_in_transaction_session_timeout=60000 -c timezone=UTC -c jit=off"
+        + (f" -c role={role}" if role else "")
     )
     return create_engine(
-        database_url(config.database.url),
+        database_url(url),
         pool_size=size,
         max_overflow=0,
         pool_timeout=config.database.statement_timeout_s,

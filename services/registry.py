@@ -12,11 +12,10 @@ from typing import Literal
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
-from services import providers
 from services.config import Config
-from services.providers import transaction
+from services.providers import Database
 
 log = structlog.get_logger(__name__)
 
@@ -27,10 +26,13 @@ CHECK_INTERVAL_S = 1.0
 SELECT_VERSION = text("SELECT version FROM registry_version")
 SELECT = {
     "guard": text(
-        "SELECT guard_id AS source_id, tenant_id, site_id, enabled FROM guard WHERE guard_id = ANY(:ids)"
+        "SELECT guard_id AS source_id, tenant_id, site_id, enabled, CAST(NULL AS text) AS carried_by FROM guard"
+        " WHERE guard_id = ANY(:ids)"
     ),
     "device": text(
-        "SELECT device_id AS source_id, tenant_id, site_id, enabled FROM device WHERE device_id = ANY(:ids)"
+        "SELECT device_id AS source_id, tenant_id, site_id, enabled, c.guard_id AS carried_by FROM device"
+        " LEFT JOIN (SELECT * FROM device_carrier WHERE until IS NULL) c USING (tenant_id, device_id)"
+        " WHERE device_id = ANY(:ids)"
     ),
 }
 REGISTER = {
@@ -48,13 +50,14 @@ REGISTER = {
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A registered guard or device: whose it is, and whether it may speak."""
+    """A registered guard or device: whose it is, whether it may speak, and which guard carries it."""
 
     source_id: str
     tenant_id: int
     site_id: int | None
     kind: Kind
     enabled: bool
+    carried_by: str | None = None
 
 
 class Registry:
@@ -62,13 +65,13 @@ class Registry:
 
     def __init__(
         self,
-        engine: Engine,
+        database: Database,
         *,
         registration: Literal["open", "closed"],
         default_tenant_id: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._engine = engine
+        self._database = database
         self._open = registration == "open"
         self._default_tenant_id = default_tenant_id
         self._clock = clock
@@ -79,7 +82,7 @@ class Registry:
     @classmethod
     def from_config(cls, config: Config) -> Registry:
         return cls(
-            providers.make_engine(config, name="registry", pool_size=2),
+            Database(config, name="registry", pool_size=2),
             registration=config.registration,
             default_tenant_id=config.default_tenant_id,
         )
@@ -88,7 +91,7 @@ class Registry:
         """The registry's version, at most a second old; when it grew, the cache is dropped."""
         now_s = self._clock()
         if now_s - self._checked_s >= CHECK_INTERVAL_S:
-            with transaction(self._engine) as connection:
+            with self._database.across() as connection:
                 version = int(connection.execute(SELECT_VERSION).scalar_one())
             if version != self._version:
                 self._known.clear()
@@ -133,7 +136,7 @@ class Registry:
 
     def _learn(self, ids: list[str], *, kind: Kind, family: str, register: bool) -> dict[str, Source]:
         version = self._version
-        with transaction(self._engine) as connection:
+        with self._database.across() as connection:
             found = self._select(connection, ids, kind)
             missing = [source_id for source_id in ids if source_id not in found]
             if missing and register:
@@ -147,7 +150,9 @@ class Registry:
     def _select(self, connection: Connection, ids: Iterable[str], kind: Kind) -> dict[str, Source]:
         found = connection.execute(SELECT[kind], {"ids": list(ids)})
         return {
-            row.source_id: Source(row.source_id, row.tenant_id, row.site_id, kind, row.enabled)
+            row.source_id: Source(
+                row.source_id, row.tenant_id, row.site_id, kind, row.enabled, row.carried_by
+            )
             for row in found
         }
 

@@ -25,6 +25,7 @@ from ops.stack import GIVEN, Stack  # noqa: E402
 from services import config as configuration  # noqa: E402
 from services import providers  # noqa: E402
 from services.config import Config  # noqa: E402
+from services.providers import Database  # noqa: E402
 
 hypothesis_settings.register_profile("vigil", deadline=None, database=None)
 hypothesis_settings.load_profile("vigil")
@@ -59,8 +60,8 @@ def migrated(servers: Stack) -> str:
     """The name of a database that was migrated once, to copy from."""
     name = "migrated"
     with admin_cursor(servers) as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
-    run_vigil({**servers.process_environment(), "DATABASE_URL": database_of(servers, name)}, "migrate", "up")
+        cursor.execute(f"CREATE DATABASE {name} OWNER vigil")
+    run_vigil({**servers.operator_environment(), **databases(servers, name)}, "migrate", "up")
     return name
 
 
@@ -69,10 +70,10 @@ def environment(servers: Stack, migrated: str) -> Iterator[dict[str, str]]:
     """The environment of an installation of its own: fresh migrated database, own prefixes."""
     name = f"t{secrets.token_hex(6)}"
     with admin_cursor(servers) as cursor:
-        cursor.execute(f"CREATE DATABASE {name} TEMPLATE {migrated}")
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE {migrated} OWNER vigil")
     yield {
-        **servers.process_environment(),
-        "DATABASE_URL": database_of(servers, name),
+        **servers.operator_environment(),
+        **databases(servers, name),
         "VIGIL_REDIS_PREFIX": name,
         "VIGIL_TOPIC_PREFIX": f"{name}/",
         "VIGIL_HOME": str(servers.home / name),
@@ -81,13 +82,19 @@ def environment(servers: Stack, migrated: str) -> Iterator[dict[str, str]]:
         cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def database_of(servers: Stack, name: str) -> str:
-    return f"{providers.database_url(servers.settings()['DATABASE_URL']).rpartition('/')[0]}/{name}"
+def databases(servers: Stack, name: str) -> dict[str, str]:
+    """The addresses of a database of these servers: the services' login, and the owner."""
+    given = servers.operator_environment()
+    return {
+        variable: f"{providers.database_url(given[variable]).rpartition('/')[0]}/{name}"
+        for variable in ("DATABASE_URL", "VIGIL_OWNER_DATABASE_URL")
+    }
 
 
 @contextmanager
 def admin_cursor(servers: Stack) -> Iterator[Any]:
-    connection = psycopg2.connect(database_of(servers, "vigil").replace("+psycopg2", ""))
+    """As the superuser, who alone may put off whoever still holds a database that is to go."""
+    connection = psycopg2.connect(f"postgresql://postgres@{servers.addresses()['postgres']}/postgres")
     connection.autocommit = True
     try:
         yield connection.cursor()
@@ -103,12 +110,20 @@ def config(environment: dict[str, str]) -> Config:
 
 @pytest.fixture
 def engine(config: Config) -> Iterator[Engine]:
-    """An engine on that installation's database, with tenant 1."""
-    made = providers.make_engine(config, name="test", pool_size=8)
+    """The owner's engine on that installation's database, with tenant 1."""
+    made = providers.make_engine(config, name="test", pool_size=8, as_owner=True)
     with made.begin() as connection:
         connection.exec_driver_sql("INSERT INTO tenant (tenant_id, name) VALUES (1, 'Test')")
     yield made
     made.dispose()
+
+
+@pytest.fixture
+def database(config: Config, engine: Engine) -> Iterator[Database]:  # noqa: ARG001 - tenant 1 must be there
+    """That installation's database as the services see it."""
+    made = Database(config, name="test", pool_size=8)
+    yield made
+    made.close()
 
 
 def run_vigil(environment: dict[str, str], *arguments: str, check: bool = True) -> str:

@@ -22,7 +22,7 @@ from gateway.mqtt import payloads, topics
 from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
 from gateway.mqtt.client import Connection, Link, Outgoing
 from gateway.mqtt.topics import FILTERS, Family
-from services import metrics
+from services import metrics, security
 from services.config import Config
 from services.errors import InvalidMessage, Unavailable
 from services.messages import (
@@ -39,6 +39,7 @@ from services.messages import (
     SensorReading,
     SensorReadingBatch,
 )
+from services.security import IDENTITY_REASONS
 
 log = structlog.get_logger(__name__)
 
@@ -247,6 +248,8 @@ class Lane:
     def _refuse(self, delivery: Delivery, topic: topics.Topic | None, error: InvalidMessage) -> list[Any]:
         metrics.mqtt_message_rejected.labels(topics.family_of(delivery.topic), error.reason).inc()
         log.info("message_rejected", topic=delivery.topic, reason=error.reason, detail=error.detail)
+        if error.reason in IDENTITY_REASONS:
+            security.note(error.reason, topic=delivery.topic)
         source_id = topic.source_id if topic else None
         key = payloads.rejected_key(delivery.topic, topic, delivery.payload, fresh_key=self._fresh_key)
         messages: list[Any] = [

@@ -28,17 +28,24 @@ def _text(value: bytes) -> bytes:
     return len(value).to_bytes(2, "big") + value
 
 
-def connect(client_id: str, *, clean: bool = True, keepalive_s: int = 0) -> bytes:
-    """CONNECT without credentials."""
+def connect(
+    client_id: str, *, clean: bool = True, keepalive_s: int = 0, username: str = "", password: str = ""
+) -> bytes:
+    """CONNECT of MQTT 3.1.1; credentials only when a user name is given."""
     flags = 0x02 if clean else 0x00
-    body = _text(b"MQTT") + bytes([4, flags]) + keepalive_s.to_bytes(2, "big") + _text(client_id.encode())
+    fields = [client_id]
+    if username:
+        flags |= 0xC0
+        fields += [username, password]
+    body = _text(b"MQTT") + bytes([4, flags]) + keepalive_s.to_bytes(2, "big")
+    body += b"".join(_text(field.encode()) for field in fields)
     return b"\x10" + _remaining(len(body)) + body
 
 
-def publish(topic: str, payload: bytes, *, message_id: int) -> bytes:
+def publish(topic: str, payload: bytes, *, message_id: int, retain: bool = False) -> bytes:
     """PUBLISH at QoS 1."""
     body = _text(topic.encode()) + message_id.to_bytes(2, "big") + payload
-    return b"\x32" + _remaining(len(body)) + body
+    return (b"\x33" if retain else b"\x32") + _remaining(len(body)) + body
 
 
 def subscribe(topic_filter: str, *, message_id: int = 1, qos: int = 1) -> bytes:

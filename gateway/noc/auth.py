@@ -1,147 +1,193 @@
-"""Who is calling: tokens, one-use tickets, allowed origins."""
+"""Who is calling: tokens of our own and of an identity provider, and which of them are void before their time."""
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
-import secrets
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import jwt
 import msgspec
-import redis
-from werkzeug.wrappers import Request
 
-from services import providers
 from services.config import Config
-from services.errors import Forbidden, Misconfigured, Unavailable
+from services.errors import Forbidden, Misconfigured, NotAuthenticated, Unavailable
 
 ISSUER = "vigil"
 AUDIENCE = "vigil-noc"
 ALGORITHM = "HS256"
+PROVIDER_ALGORITHMS = ["RS256", "ES256"]
+"""Of an identity provider: only those whose public key cannot be mistaken for a secret."""
 CLAIMS = ["exp", "iat", "iss", "aud", "sub", "jti", "tenant", "role"]
 ROLES = ("viewer", "operator", "supervisor", "admin", "platform")
 MIN_SECRET_LENGTH = 32
-PROTOCOL = "vigil.noc.v1"
+MAX_TOKEN_LENGTH = 4096
+CLOCK_SKEW_S = 5
+JWKS_AGE_S = 3600
+JWKS_PAUSE_S = 10
+JWKS_TIMEOUT_S = 5
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """A person or program with a valid token. `expires_at` in Unix seconds."""
+    """A person or program with a valid token. Times in Unix seconds; `session_id` is empty for programs."""
 
+    login: str
     name: str
     tenant_id: int
     role: str
     expires_at: int
+    issued_at: float
+    session_id: str = ""
 
     def must_handle_alerts(self) -> None:
         """Raises `Forbidden` for a viewer."""
         if self.role == "viewer":
             raise Forbidden("a viewer may look, not act; ask for the operator role")
 
+    def must_see(self, tenant_id: int) -> None:
+        """Raises `Forbidden` for another tenant than one's own, except for the platform's people."""
+        if tenant_id != self.tenant_id and self.role != "platform":
+            raise Forbidden("client_id is not yours to see")
+
+
+class FindsKey(Protocol):
+    """The public keys of an identity provider."""
+
+    def of(self, token: str) -> Any:
+        """The key that signed the token. Raises `jwt.InvalidTokenError`, `Unavailable`."""
+
 
 class Tokens:
-    """Makes and checks tokens. Raises `Misconfigured` for a secret that could be guessed."""
+    """Makes tokens, and believes its own and an identity provider's. Raises `Misconfigured` for a weak secret.
 
-    def __init__(self, secret: str) -> None:
-        if len(secret) < MIN_SECRET_LENGTH:
+    Which key a token is held against follows from its algorithm, and each algorithm has one kind of key: a public key
+    is never taken for a secret.
+    """
+
+    def __init__(
+        self, secret: str, *, provider: FindsKey | None = None, issuer: str = "", audience: str = AUDIENCE
+    ) -> None:
+        if len(secret) < MIN_SECRET_LENGTH and (secret or provider is None):
             raise Misconfigured(
                 f"JWT_SECRET has {len(secret)} characters and needs {MIN_SECRET_LENGTH};"
                 " make one with: openssl rand -base64 48"
             )
+        if provider is not None and not issuer:
+            raise Misconfigured("JWT_ISSUER is not set; with JWT_JWKS_URL it names whose tokens are believed")
         self._secret = secret
-
-    def make(self, *, name: str, tenant_id: int, role: str, lifetime_s: int) -> str:
-        if role not in ROLES:
-            raise Forbidden(f"role is {role!r}; it must be one of {', '.join(ROLES)}")
-        now = int(time.time())
-        claims = {"exp": now + lifetime_s, "iat": now, "iss": ISSUER, "aud": AUDIENCE, "sub": name}
-        return jwt.encode(
-            {**claims, "jti": uuid.uuid4().hex, "tenant": tenant_id, "role": role},
-            self._secret,
-            algorithm=ALGORITHM,
-        )
-
-    def check(self, token: str) -> Principal:
-        """Raises `Forbidden` whatever is wrong with the token."""
-        try:
-            claims = jwt.decode(
-                token,
-                self._secret,
-                algorithms=[ALGORITHM],
-                audience=AUDIENCE,
-                issuer=ISSUER,
-                options={"require": CLAIMS},
-            )
-        except jwt.InvalidTokenError as error:
-            raise Forbidden(f"the token is not valid: {error}") from error
-        if claims["role"] not in ROLES or not isinstance(claims["tenant"], int):
-            raise Forbidden("the token names no role or tenant of ours")
-        return Principal(str(claims["sub"]), claims["tenant"], claims["role"], int(claims["exp"]))
-
-
-class Tickets:
-    """One-use passes to the websocket, for browsers, which cannot send a header there. Kept as hashes."""
-
-    def __init__(self, client: redis.Redis, *, prefix: str, lifetime_s: int) -> None:
-        self._redis = client
-        self._prefix = prefix
-        self.lifetime_s = lifetime_s
+        self._provider = provider
+        self._issuer = issuer
+        self._audience = audience
 
     @classmethod
-    def from_config(cls, config: Config) -> Tickets:
-        client = providers.make_redis(config)
-        return cls(client, prefix=config.redis.key_prefix, lifetime_s=config.noc.ticket_lifetime_s)
+    def from_config(cls, config: Config) -> Tokens:
+        noc = config.noc
+        provider = ProviderKeys(noc.jwt_jwks_url) if noc.jwt_jwks_url else None
+        return cls(noc.jwt_secret, provider=provider, issuer=noc.jwt_issuer, audience=noc.jwt_audience)
 
-    def make(self, principal: Principal) -> str:
-        """Raises `Unavailable`."""
-        ticket = secrets.token_urlsafe(32)
+    def make(
+        self, *, name: str, tenant_id: int, role: str, lifetime_s: int, login: str = "", session_id: str = ""
+    ) -> str:
+        """A token of our own. Raises `Forbidden`."""
+        if role not in ROLES:
+            raise Forbidden(f"role is {role!r}; it must be one of {', '.join(ROLES)}")
+        if not self._secret:
+            raise Forbidden("people log in at the identity provider (JWT_JWKS_URL), not here")
+        now = time.time()
+        claims = {
+            "exp": int(now) + lifetime_s,
+            "iat": now,
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": login or name,
+        }
+        claims |= {"jti": uuid.uuid4().hex, "tenant": tenant_id, "role": role, "name": name}
+        if session_id:
+            claims["sid"] = session_id
+        return jwt.encode(claims, self._secret, algorithm=ALGORITHM)
+
+    def check(self, token: str) -> Principal:
+        """Raises `NotAuthenticated` whatever is wrong with the token; `Unavailable` without the provider's keys."""
+        if len(token) > MAX_TOKEN_LENGTH:
+            raise NotAuthenticated(f"the token has more than {MAX_TOKEN_LENGTH} characters")
         try:
-            self._redis.set(self._key(ticket), msgspec.json.encode(principal), ex=self.lifetime_s)
-        except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
-        return ticket
+            claims = self._claims(token)
+            principal = msgspec.convert(
+                {
+                    "login": claims["sub"],
+                    "name": claims.get("name") or claims["sub"],
+                    "tenant_id": claims["tenant"],
+                    "role": claims["role"],
+                    "expires_at": int(claims["exp"]),
+                    "issued_at": float(claims["iat"]),
+                    "session_id": claims.get("sid", ""),
+                },
+                Principal,
+            )
+        except (jwt.PyJWTError, msgspec.ValidationError, ValueError, TypeError) as error:
+            raise NotAuthenticated(f"the token is not valid: {error}") from error
+        if principal.role not in ROLES:
+            raise NotAuthenticated("the token names no role of ours")
+        return principal
 
-    def redeem(self, ticket: str) -> Principal:
-        """Raises `Forbidden` for one that is unknown, used or too old; `Unavailable`."""
+    def _claims(self, token: str) -> Mapping[str, Any]:
+        algorithm = jwt.get_unverified_header(token).get("alg")
+        if self._secret and algorithm == ALGORITHM:
+            return self._decode(token, self._secret, [ALGORITHM], issuer=ISSUER, audience=AUDIENCE)
+        if self._provider is not None and algorithm in PROVIDER_ALGORITHMS:
+            key = self._provider.of(token)
+            return self._decode(token, key, PROVIDER_ALGORITHMS, issuer=self._issuer, audience=self._audience)
+        raise jwt.InvalidAlgorithmError("its algorithm is not one of ours")
+
+    def _decode(
+        self, token: str, key: Any, algorithms: Sequence[str], *, issuer: str, audience: str
+    ) -> Mapping[str, Any]:
+        claims: Mapping[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=list(algorithms),
+            audience=audience,
+            issuer=issuer,
+            leeway=CLOCK_SKEW_S if key is not self._secret else 0,
+            options={"require": CLAIMS},
+        )
+        return claims
+
+
+class ProviderKeys:
+    """An identity provider's keys (RFC 7517), fetched again when they are old or a token names a new one."""
+
+    def __init__(self, url: str) -> None:
+        # The cool-down: tokens with made-up key ids must not make us fetch each time.
+        self._client = jwt.PyJWKClient(
+            url, lifespan=JWKS_AGE_S, timeout=JWKS_TIMEOUT_S, cooldown_duration=JWKS_PAUSE_S
+        )
+
+    def of(self, token: str) -> Any:
         try:
-            held = self._redis.getdel(self._key(ticket))
-        except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
-        if not isinstance(held, bytes):
-            raise Forbidden("the ticket is unknown, used or too old")
-        return msgspec.json.decode(held, type=Principal)
-
-    def _key(self, ticket: str) -> str:
-        return f"{self._prefix}:ticket:{hashlib.sha256(ticket.encode()).hexdigest()}"
+            return self._client.get_signing_key_from_jwt(token)
+        except jwt.PyJWKClientConnectionError as error:
+            raise Unavailable(f"the identity provider's keys cannot be had: {error}") from error
 
 
-def bearer(request: Request) -> str | None:
-    """The token of an `Authorization: Bearer` header."""
-    kind, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if kind.lower() == "bearer" and token.strip() else None
+class Bars:
+    """Tokens that are void before their time: the user was disabled or changed, or the session ended."""
 
+    def __init__(self) -> None:
+        self._users: Mapping[str, float | None] = {}
+        self._sessions: frozenset[str] = frozenset()
 
-def offered_ticket(request: Request) -> str | None:
-    """The ticket in `Sec-WebSocket-Protocol: vigil.noc.v1, ticket.<ticket>`."""
-    offered = [part.strip() for part in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
-    return next((part.removeprefix("ticket.") for part in offered if part.startswith("ticket.")), None)
+    def update(self, *, users: Mapping[str, float | None], sessions: Sequence[str]) -> None:
+        self._users = users
+        self._sessions = frozenset(sessions)
 
-
-def check_origin(request: Request, *, allowed: Sequence[str]) -> None:
-    """Raises `Forbidden` for a page of another origin. Programs send none and are not asked."""
-    origin = request.headers.get("Origin")
-    if origin is None:
-        return
-    if origin != f"{request.scheme}://{request.host}" and origin not in allowed:
-        raise Forbidden(f"origin {origin[:100]!r} is not allowed; see VIGIL_ALLOWED_ORIGINS")
-
-
-def check_peer(peer: str, *, networks: str) -> None:
-    """Raises `Forbidden` unless the socket's peer is in one of the comma-listed networks."""
-    address = ipaddress.ip_address(peer)
-    for network in (part.strip() for part in networks.split(",") if part.strip()):
-        if address in ipaddress.ip_network(network, strict=False):
-            return
-    raise Forbidden(f"{peer} is not in PROMETHEUS_ALLOWED_IPS")
+    def check(self, principal: Principal) -> None:
+        """Raises `NotAuthenticated`."""
+        if principal.session_id and principal.session_id in self._sessions:
+            raise NotAuthenticated("the session has ended; log in again")
+        if principal.login in self._users:
+            not_before = self._users[principal.login]
+            if not_before is None:
+                raise NotAuthenticated("the user is disabled")
+            if principal.issued_at < not_before:
+                raise NotAuthenticated("the user's rights have changed; log in again")

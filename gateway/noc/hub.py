@@ -6,9 +6,10 @@ import uuid
 from collections import Counter, deque
 from typing import Protocol
 
+from gateway.noc.auth import Bars, Principal
 from services import metrics
 from services.config import Config
-from services.errors import Refused
+from services.errors import NotAuthenticated, Refused
 from services.feed import FeedReader
 
 BLOCK_MS = 250
@@ -17,6 +18,8 @@ CATCH_UP_FRAMES = 500
 MAX_SOCKETS_A_USER = 20
 MAX_MESSAGES = 100
 MESSAGES_WINDOW_S = 60.0
+NOT_AUTHENTICATED = 4401
+"""Close code of the contract."""
 
 
 class Listener(Protocol):
@@ -29,6 +32,15 @@ class Listener(Protocol):
         """Take one frame of the feed; never blocks."""
 
 
+class Session(Protocol):
+    """An open socket with the person behind it, as the hub sees it."""
+
+    principal: Principal
+
+    def end(self, code: int, reason: str) -> None:
+        """Ask for the end; never blocks."""
+
+
 class Hub:
     def __init__(self, reader: FeedReader) -> None:
         self.reader = reader
@@ -36,6 +48,8 @@ class Hub:
         self._cursor: dict[int, int] = {}
         self._sockets_of: Counter[str] = Counter()
         self._messages_of: dict[str, deque[float]] = {}
+        self.bars = Bars()
+        self._sessions: set[Session] = set()
 
     @classmethod
     def from_config(cls, config: Config) -> Hub:
@@ -80,19 +94,31 @@ class Hub:
     def feed_id(self, tenant_id: int) -> str:
         return self.reader.feed_id(tenant_id, fresh=uuid.uuid4().hex)
 
-    def open_socket(self, user: str, role: str) -> None:
+    def open_socket(self, session: Session) -> None:
         """Raises `Refused` when the user has too many open."""
+        user, role = session.principal.login, session.principal.role
         if self._sockets_of[user] >= MAX_SOCKETS_A_USER:
             raise Refused(f"{user} has {MAX_SOCKETS_A_USER} sockets open; close one")
+        self._sessions.add(session)
         self._sockets_of[user] += 1
         metrics.websocket_connections.labels(role).inc()
 
-    def close_socket(self, user: str, role: str) -> None:
+    def close_socket(self, session: Session) -> None:
+        user, role = session.principal.login, session.principal.role
+        self._sessions.discard(session)
         self._sockets_of[user] -= 1
         if self._sockets_of[user] <= 0:
             del self._sockets_of[user]
             self._messages_of.pop(user, None)
         metrics.websocket_connections.labels(role).dec()
+
+    def end_barred(self) -> None:
+        """Ask the sockets to end whose users may no longer be here."""
+        for session in tuple(self._sessions):
+            try:
+                self.bars.check(session.principal)
+            except NotAuthenticated as error:
+                session.end(NOT_AUTHENTICATED, str(error))
 
     def allow_message(self, user: str, *, now_s: float) -> bool:
         """Whether the user may send one more: `MAX_MESSAGES` in `MESSAGES_WINDOW_S` over all sockets."""

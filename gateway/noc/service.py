@@ -14,15 +14,16 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from werkzeug.security import safe_join
 from werkzeug.wrappers import Request, Response
 
-from gateway.noc import auth
-from gateway.noc.auth import Principal, Tickets, Tokens
+from gateway.noc import requests
+from gateway.noc.auth import Principal, Tokens
 from gateway.noc.hub import Hub
+from gateway.noc.limits import LoginLimit
 from gateway.noc.sockets import ClientFrame, Session
-from services import envelope
-from services.bus import Resource, RpcProxy, http, loop, upgrade
-from services.bus.web import problem
+from gateway.noc.tickets import Tickets
+from services.bus import Resource, RpcProxy, http, loop, timer, upgrade
 from services.config import Config
-from services.errors import Forbidden, NotFound, Refused, VigilError
+from services.errors import NotAuthenticated, NotFound, Refused, VigilError
+from services.keyring import KeyRing
 
 CONSOLE = Path(__file__).resolve().parent.parent.parent / "console"
 CONTENT_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -34,6 +35,7 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-cache",
 }
 NO_SOCKETS_PAUSE_S = 0.1
+BARS_INTERVAL_S = 1.0
 ACTIONS = {
     "acknowledge_alert": "acknowledge_alert",
     "start_alert": "start_alert",
@@ -48,8 +50,10 @@ class Parts:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.hub = Hub.from_config(config)
-        self.tokens = Tokens(config.noc.jwt_secret)
+        self.tokens = Tokens.from_config(config)
         self.tickets = Tickets.from_config(config)
+        self.login_limit = LoginLimit.from_config(config)
+        self.keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
         self.allowed_origins = [
             part.strip() for part in config.noc.allowed_origins.split(",") if part.strip()
         ]
@@ -70,15 +74,19 @@ class NocGateway:
                 eventlet.sleep(NO_SOCKETS_PAUSE_S)
             hub.pump()
 
+    @timer(BARS_INTERVAL_S)
+    def learn_who_is_barred(self) -> None:
+        """A disabled user's sockets close, and their tokens are refused, within seconds."""
+        barred = self.directory.list_barred()
+        self.parts.hub.bars.update(users=barred["users"], sessions=barred["sessions"])
+        self.parts.hub.end_barred()
+
     @upgrade("/ws/noc/dashboard/")
     def dashboard(self, request: Request, sock: Any) -> Response | None:
         """The live feed; see the contract for its frames."""
         parts = self.parts
-        auth.check_origin(request, allowed=parts.allowed_origins)
-        try:
-            principal = self._principal_of_socket(request)
-        except Forbidden as error:
-            return problem(error, status=401)
+        requests.check_origin(request, allowed=parts.allowed_origins)
+        principal = self._principal_of_socket(request)
         session = Session(
             request,
             sock,
@@ -95,19 +103,47 @@ class NocGateway:
 
     @http("POST", "/api/v1/session")
     def log_in(self, request: Request) -> Response:
+        """User and password for a token (15 min), a refresh token (a shift) and the tenant's feed keys."""
         body = _body(request)
-        user = self.directory.authenticate(login=_text(body, "user"), password=_text(body, "password"))
-        noc = self.parts.config.noc
-        token = self.parts.tokens.make(
-            name=user["name"], tenant_id=user["tenant_id"], role=user["role"], lifetime_s=noc.token_lifetime_s
+        login, password = _text(body, "user"), _text(body, "password")
+        limit, peer = self.parts.login_limit, request.remote_addr or ""
+        limit.check(login, peer)
+        try:
+            session = self.directory.open_session(login=login, password=password)
+        except NotAuthenticated:
+            limit.failed(login, peer)
+            raise
+        return self._session_answer(session)
+
+    @http("POST", "/api/v1/session/refresh")
+    def refresh_session(self, request: Request) -> Response:
+        """A refresh token for a new token and the next refresh token; each refresh token is good once."""
+        return self._session_answer(
+            self.directory.refresh_session(token=_text(_body(request), "refresh_token"))
         )
-        keys = self._feed_keys(user["tenant_id"])
-        answer = {name: user[name] for name in ("tenant_id", "role", "name")}
-        return _json({**answer, "token": token, "expires_in": noc.token_lifetime_s, "feed_keys": keys})
+
+    @http("DELETE", "/api/v1/session")
+    def log_out(self, request: Request) -> Response:
+        """The session ends: its tokens are void and its sockets closed within seconds."""
+        principal = self._principal(request)
+        if principal.session_id:
+            self.directory.close_session(session_id=principal.session_id)
+        return Response(status=204)
+
+    @http("GET", "/api/v1/feed-keys")
+    def list_feed_keys(self, request: Request) -> Response:
+        """The keys that open the tenant's feed, newest first: after a rotation there is one more."""
+        principal = self._principal(request)
+        tenant_id = request.args.get("client_id", str(principal.tenant_id))
+        if not (tenant_id.isascii() and tenant_id.isdigit() and len(tenant_id) < 10):
+            raise Refused("client_id must be a number")
+        principal.must_see(int(tenant_id))
+        return _json({"tenant_id": int(tenant_id), "feed_keys": self._feed_keys(int(tenant_id))})
 
     @http("POST", "/api/v1/tickets")
     def make_ticket(self, request: Request) -> Response:
-        ticket = self.parts.tickets.make(self._principal(request))
+        requests.check_origin(request, allowed=self.parts.allowed_origins)
+        ticket = self.parts.tickets.make(self._principal(request), origin=request.headers.get("Origin"))
         return _json({"ticket": ticket, "expires_in": self.parts.tickets.lifetime_s})
 
     @http("GET", "/api/v1/alerts")
@@ -142,7 +178,7 @@ class NocGateway:
 
     @http("GET", "/metrics/export/")
     def export_metrics(self, request: Request) -> Response:
-        auth.check_peer(request.remote_addr or "", networks=self.parts.config.noc.metrics_allowed_ips)
+        requests.check_peer(request.remote_addr or "", networks=self.parts.config.noc.metrics_allowed_ips)
         return Response(
             prometheus_client.generate_latest(_metrics_registry()), content_type="text/plain; version=0.0.4"
         )
@@ -165,18 +201,37 @@ class NocGateway:
         return act(tenant_id=principal.tenant_id, alert_id=alert_id, by=principal.name, note=note)
 
     def _principal(self, request: Request) -> Principal:
-        token = auth.bearer(request)
+        token = requests.bearer(request)
         if token is None:
-            raise Forbidden("send `Authorization: Bearer <token>`; POST /api/v1/session gives one")
-        return self.parts.tokens.check(token)
+            raise NotAuthenticated("send `Authorization: Bearer <token>`; POST /api/v1/session gives one")
+        principal = self.parts.tokens.check(token)
+        self.parts.hub.bars.check(principal)
+        return principal
 
     def _principal_of_socket(self, request: Request) -> Principal:
-        ticket = auth.offered_ticket(request)
-        return self.parts.tickets.redeem(ticket) if ticket is not None else self._principal(request)
+        ticket = requests.offered_ticket(request)
+        if ticket is None:
+            return self._principal(request)
+        principal = self.parts.tickets.redeem(ticket, origin=request.headers.get("Origin"))
+        self.parts.hub.bars.check(principal)
+        return principal
+
+    def _session_answer(self, session: dict[str, Any]) -> Response:
+        noc = self.parts.config.noc
+        token = self.parts.tokens.make(
+            name=session["name"],
+            login=session["login"],
+            tenant_id=session["tenant_id"],
+            role=session["role"],
+            session_id=session["session_id"],
+            lifetime_s=noc.token_lifetime_s,
+        )
+        answer = {name: session[name] for name in ("tenant_id", "role", "name", "refresh_token", "ends_at")}
+        keys = self._feed_keys(session["tenant_id"])
+        return _json({**answer, "token": token, "expires_in": noc.token_lifetime_s, "feed_keys": keys})
 
     def _feed_keys(self, tenant_id: int) -> dict[str, str]:
-        feed = self.parts.config.feed
-        return envelope.tenant_keys(feed.encryption_keys, tenant_id) if feed.encryption == "fernet" else {}
+        return self.parts.keys.of_tenant(tenant_id) if self.parts.keys is not None else {}
 
     def _readiness(self) -> Response:
         """Each dependency by name; every one is asked even when another fails."""
@@ -222,8 +277,8 @@ def _body(request: Request) -> dict[str, Any]:
 
 def _text(body: dict[str, Any], name: str) -> str:
     value = body.get(name)
-    if not isinstance(value, str) or not value:
-        raise Refused(f"{name} is required and must be text")
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise Refused(f"{name} is required and must be text, without NUL")
     return value
 
 

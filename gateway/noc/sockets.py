@@ -28,9 +28,10 @@ from wsproto.events import (
 from wsproto.events import Request as UpgradeRequest
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
-from gateway.noc.auth import PROTOCOL, Principal
-from gateway.noc.hub import Hub
+from gateway.noc.auth import Principal
+from gateway.noc.hub import NOT_AUTHENTICATED, Hub
 from gateway.noc.outbox import Entry, Outbox
+from gateway.noc.requests import PROTOCOL
 from services import metrics
 from services.config import Config
 from services.errors import Refused, Unavailable, VigilError
@@ -46,7 +47,6 @@ GOING_AWAY = 1001
 UNSUPPORTED = 1003
 TOO_BIG = 1009
 TRY_LATER = 1013
-NOT_AUTHENTICATED = 4401
 TOO_SLOW = 4408
 TOO_MANY = 4429
 
@@ -84,7 +84,7 @@ class Session:
     ) -> None:
         self._request = request
         self._sock = sock
-        self._principal = principal
+        self.principal = principal
         self._noc = config.noc
         self._encryption = "fernet" if config.feed.encryption == "fernet" else "none"
         self._hub = hub
@@ -104,9 +104,8 @@ class Session:
         """Shake hands, serve, close."""
         if not self._shake_hands():
             return
-        user, role = self._principal.name, self._principal.role
         try:
-            self._hub.open_socket(user, role)
+            self._hub.open_socket(self)
         except Refused as error:
             self._close(TOO_MANY, str(error))
             return
@@ -118,7 +117,7 @@ class Session:
             self.end(TRY_LATER, str(error))
         finally:
             self._hub.leave(self)
-            self._hub.close_socket(user, role)
+            self._hub.close_socket(self)
             writer.kill()
             self._close(*(self._end or (GOING_AWAY, "the gateway stops")))
 
@@ -206,7 +205,7 @@ class Session:
 
     def _next_deadline_s(self) -> float:
         """Seconds until this socket's token or patience runs out; ends it when that is now."""
-        token_s = self._principal.expires_at - time.time()
+        token_s = self.principal.expires_at - time.time()
         if token_s <= 0:
             self.end(NOT_AUTHENTICATED, "the token has expired; log in again")
         idle_s = self._last_heard_s + self._noc.idle_timeout_s - time.monotonic()
@@ -241,7 +240,7 @@ class Session:
             self._answer(text)
 
     def _answer(self, text: str) -> None:
-        if not self._hub.allow_message(self._principal.name, now_s=time.monotonic()):
+        if not self._hub.allow_message(self.principal.login, now_s=time.monotonic()):
             self.end(TOO_MANY, "too many messages; wait a minute")
             return
         ref: Any = None
@@ -265,14 +264,15 @@ class Session:
             case "request_metrics":
                 self._control(type="metrics", ref=frame.ref, open_sockets=self._hub.open_sockets)
             case "acknowledge_alert" | "start_alert" | "resolve_alert" | "false_alarm":
-                self._control(type="ack", ref=frame.ref, **self._act(self._principal, frame))
+                self._control(type="ack", ref=frame.ref, **self._act(self.principal, frame))
             case _:
                 raise Refused(f"type is {frame.type[:50]!r}, which is no client frame")
 
     def _subscribe(self, frame: ClientFrame) -> None:
         if frame.client_id != self.tenant_id:
-            if self._principal.role != "platform" or frame.client_id is None:
-                raise Refused("client_id is not yours to see")
+            if frame.client_id is None:
+                raise Refused("client_id is missing: the tenant to see")
+            self.principal.must_see(frame.client_id)
             self._hub.leave(self)
             self.tenant_id = frame.client_id
             self._restart(since=None)
@@ -338,7 +338,7 @@ class Session:
 
     def _close(self, code: int, reason: str) -> None:
         metrics.websocket_closed.labels(str(code)).inc()
-        log.info("socket_closed", user=self._principal.name, code=code, reason=reason)
+        log.info("socket_closed", user=self.principal.login, code=code, reason=reason)
         try:
             with eventlet.Timeout(CLOSE_TIMEOUT_S, TimeoutError("the peer does not read")):
                 if code != 1006:

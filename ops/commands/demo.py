@@ -10,6 +10,8 @@ from ops.commands.stack import clear_leftovers, read_state, run_stack
 from ops.stack import Stack
 from ops.supervisor import Process
 
+PASSWORDS = "fleet-credentials.csv"
+
 
 @click.command()
 @click.option("--guards", default=25, show_default=True)
@@ -22,10 +24,19 @@ def demo(guards: int, rate: float) -> None:
     clear_leftovers()
 
     def add_fleet(stack: Stack) -> str:
+        provision(stack, guards=guards)
         stack.supervisor.add(simulator(stack, guards=guards, rate=rate))
         return "\nfleet        vigil logs simulator -f\nCtrl-C stops everything."
 
     run_stack(add_to=add_fleet)
+
+
+def provision(stack: Stack, *, guards: int) -> None:
+    """Every simulated source gets a credential of its own, by the commands that an operator uses."""
+    files, passwords = stack.home / "fleet", str(stack.home / PASSWORDS)
+    stack.run("fleet", "simulate", "--guards", str(guards), "--write-sources", str(files))
+    for kind in ("guard", "device"):
+        stack.run("fleet", kind, "import", str(files / f"{kind}s.csv"), "--credentials", passwords)
 
 
 def simulator(stack: Stack, *, guards: int, rate: float) -> Process:
@@ -40,6 +51,8 @@ def simulator(stack: Stack, *, guards: int, rate: float) -> Process:
         "--rate",
         str(rate),
         "--eventful",
+        "--credentials",
+        str(stack.home / PASSWORDS),
     ]
     return Process(
         "simulator",

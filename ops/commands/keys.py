@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
-import json
 import secrets
+from pathlib import Path
 
 import click
 
-from ops.environment import apply_environment
+from ops.environment import apply_environment, write_private
+from ops.tables import as_json_option, show
 from services import config, envelope
+from services.config import Config
+from services.errors import NotFound, Refused
+from services.keyring import SETTLE_S, KeyRing
 
 
 @click.group()
@@ -17,19 +21,80 @@ def keys() -> None:
     """The keys that seal the feed (CHANNELS_ENCRYPTION_KEY)."""
 
 
+def new_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
 @keys.command()
 def generate() -> None:
     """Print a new key, ready for CHANNELS_ENCRYPTION_KEY."""
-    click.echo(base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+    click.echo(new_key())
 
 
 @keys.command("list")
 @click.option("--tenant", type=int, help="Tenant id; the default tenant when left out.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@as_json_option
 def list_keys(tenant: int | None, as_json: bool) -> None:
-    """Print the ids of a tenant's keys, newest first; never the keys."""
-    apply_environment()
-    settings = config.load()
+    """List the ids of a tenant's keys, newest first; never the keys."""
+    settings = _settings()
     tenant_id = tenant if tenant is not None else settings.default_tenant_id
-    ids = list(envelope.tenant_keys(settings.feed.encryption_keys, tenant_id))
-    click.echo(json.dumps(ids) if as_json else "\n".join(ids))
+    ring = KeyRing.from_config(settings)
+    [sealing] = envelope.derived_keys([ring.sealing()], tenant_id)
+    rows = [
+        {"kid": kid, "tenant_id": tenant_id, "use": "seals and opens" if kid == sealing else "opens"}
+        for kid in ring.of_tenant(tenant_id)
+    ]
+    show(rows, as_json=as_json)
+
+
+@keys.command()
+def rotate() -> None:
+    """Put a new key in front. The old ones open what they sealed until `vigil keys remove`."""
+    settings = _settings()
+    path = settings.feed.encryption_keys_file
+    if not path:
+        listed = ",".join([new_key(), *filter(None, settings.feed.encryption_keys.split(","))])
+        click.echo(
+            "The keys are in the environment; set this for every process and restart, the NOC gateway first:"
+        )
+        click.echo(f"CHANNELS_ENCRYPTION_KEY={listed}")
+        return
+    _write(path, [new_key().encode(), *_held(path)])
+    click.echo(f"a new key is in front; it seals from {SETTLE_S:g} s on, and the old ones go on opening")
+
+
+@keys.command()
+@click.argument("kid")
+@click.option("--tenant", type=int, help="Tenant id that KID is of; the default tenant when left out.")
+def remove(kid: str, tenant: int | None) -> None:
+    """Take an old key away: what it sealed can no longer be opened by anybody."""
+    settings = _settings()
+    path = settings.feed.encryption_keys_file
+    if not path:
+        raise Refused(
+            "the keys are in the environment; take the key out of CHANNELS_ENCRYPTION_KEY and restart"
+        )
+    tenant_id = tenant if tenant is not None else settings.default_tenant_id
+    held = _held(path)
+    ids = [envelope.key_id(envelope.tenant_key(base64.urlsafe_b64decode(key), tenant_id)) for key in held]
+    if kid not in ids:
+        raise NotFound(f"no key {kid} of tenant {tenant_id}; `vigil keys list` lists them")
+    if ids.index(kid) == 0:
+        raise Refused(f"{kid} is the key that seals; `vigil keys rotate` first")
+    _write(path, [key for key, its_id in zip(held, ids, strict=True) if its_id != kid])
+    click.echo(f"key {kid} is gone; screens that still hold its frames start from a snapshot")
+
+
+def _settings() -> Config:
+    apply_environment()
+    return config.load()
+
+
+def _held(path: str) -> list[bytes]:
+    text = Path(path).read_text(encoding="ascii").replace("\n", ",")
+    envelope.master_keys(text)  # says what is wrong with the file before anything is written
+    return [part.strip().encode() for part in text.split(",") if part.strip()]
+
+
+def _write(path: str, held: list[bytes]) -> None:
+    write_private(Path(path), "".join(f"{key.decode()}\n" for key in held))

@@ -54,7 +54,7 @@ def query_for(kind: str) -> str:
 def latest(kind: str, source: str | None, tenant: int | None, limit: int, as_json: bool) -> None:
     """Show the newest telemetry, location, sensor, system or alert rows."""
     apply_environment()
-    engine = providers.make_engine(config.load(), name="cli", pool_size=1)
+    engine = providers.make_engine(config.load(), name="cli", pool_size=1, as_owner=True)
     with transaction(engine) as connection:
         values: dict[str, Any] = {"source": source, "tenant": tenant, "limit": limit}
         rows = [dict(row._mapping) for row in connection.execute(text(query_for(kind)), values)]

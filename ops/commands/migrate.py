@@ -31,7 +31,8 @@ def alembic() -> AlembicConfig:
 
 
 def engine() -> Engine:
-    return create_engine(database_url(config.load().database.url))
+    database = config.load().database
+    return create_engine(database_url(database.owner_url or database.url))
 
 
 def revisions(connection: Connection) -> tuple[str | None, str | None]:

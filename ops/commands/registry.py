@@ -1,4 +1,4 @@
-"""`vigil tenant|site|zone|guard|device|user`: the registry."""
+"""`vigil tenant|site|zone|group|contact|user`: the registry."""
 
 from __future__ import annotations
 
@@ -11,17 +11,25 @@ import click
 from gateway.noc.auth import ROLES
 from ops.environment import apply_environment
 from ops.tables import as_json_option, limit_option, show
-from services import config, providers
+from services import config
 from services.directory import passwords, shapes
+from services.directory.people import PeopleStore
+from services.directory.sources import check_contact
 from services.directory.store import DirectoryStore
 from services.errors import Refused
+from services.providers import Database
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def store() -> DirectoryStore:
     apply_environment()
-    return DirectoryStore(providers.make_engine(config.load(), name="cli", pool_size=1))
+    return DirectoryStore(Database(config.load(), name="cli", pool_size=1, as_owner=True))
+
+
+def people() -> PeopleStore:
+    apply_environment()
+    return PeopleStore(Database(config.load(), name="cli", pool_size=1, as_owner=True))
 
 
 def tenant_option(command: F) -> F:
@@ -35,13 +43,13 @@ def site_option(command: F) -> F:
 
 
 def make_group(kind: str, help_text: str, *, switchable: bool = True) -> click.Group:
-    """A group with `list`, and `enable` and `disable` where that means something."""
+    """A command group with `list`, and `enable` and `disable` where that means something."""
 
     @click.group(kind, help=help_text)
-    def group() -> None:
+    def commands() -> None:
         pass
 
-    @group.command("list", help=f"List them ({kind}).")
+    @commands.command("list", help=f"List them ({kind}).")
     @tenant_option
     @limit_option
     @as_json_option
@@ -50,8 +58,8 @@ def make_group(kind: str, help_text: str, *, switchable: bool = True) -> click.G
 
     if switchable:
         for verb, enabled in (("enable", True), ("disable", False)):
-            group.add_command(_switch(kind, verb, enabled))
-    return group
+            commands.add_command(_switch(kind, verb, enabled))
+    return commands
 
 
 def _switch(kind: str, verb: str, enabled: bool) -> click.Command:
@@ -68,8 +76,8 @@ def _switch(kind: str, verb: str, enabled: bool) -> click.Command:
 tenant = make_group("tenant", "Guard companies' client accounts.", switchable=False)
 site = make_group("site", "Guarded places.", switchable=False)
 zone = make_group("zone", "Geofences.")
-guard = make_group("guard", "Guards.")
-device = make_group("device", "Devices, sensors, systems.")
+group = make_group("group", "Groups of guards.", switchable=False)
+contact = make_group("contact", "People to be told of alerts.", switchable=False)
 user = make_group("user", "People who log in.")
 
 
@@ -128,27 +136,64 @@ def _corners(text: str) -> list[list[float]]:
         raise Refused(f"--polygon: {error}; write corners as LON,LAT parted by spaces") from error
 
 
-@guard.command("add")
+@group.command("add")
+@click.argument("name")
+@tenant_option
+def add_group(name: str, tenant_id: int) -> None:
+    """Add a group of guards."""
+    click.echo(f"group {store().add('group', tenant_id=tenant_id, name=name)} added")
+
+
+@group.command("join")
+@click.argument("name")
 @click.argument("guard_id")
-@click.option("--name")
-@site_option
 @tenant_option
-def add_guard(guard_id: str, name: str | None, site_id: int | None, tenant_id: int) -> None:
-    """Add a guard, such as guard-123."""
-    values = {"tenant_id": tenant_id, "site_id": site_id, "name": name or guard_id}
-    click.echo(f"guard {store().add('guard', guard_id=guard_id, **values)} added")
+def join_group(name: str, guard_id: str, tenant_id: int) -> None:
+    """Put a guard into a group."""
+    store().set_member(name, guard_id, tenant_id=tenant_id, member=True)
+    click.echo(f"{guard_id} is in {name}")
 
 
-@device.command("add")
-@click.argument("device_id")
-@click.option("--name")
-@click.option("--family", type=click.Choice(["device", "sensor", "system", "alert"]), default="device")
+@group.command("leave")
+@click.argument("name")
+@click.argument("guard_id")
+@tenant_option
+def leave_group(name: str, guard_id: str, tenant_id: int) -> None:
+    """Take a guard out of a group."""
+    store().set_member(name, guard_id, tenant_id=tenant_id, member=False)
+    click.echo(f"{guard_id} is not in {name}")
+
+
+@contact.command("add")
+@click.argument("name")
+@click.option("--email")
+@click.option("--phone", help="E.164, such as +919876543210.")
+@click.option("--note", default="")
 @site_option
 @tenant_option
-def add_device(device_id: str, name: str | None, family: str, site_id: int | None, tenant_id: int) -> None:
-    """Add a device, sensor, system or alert button."""
-    values = {"tenant_id": tenant_id, "site_id": site_id, "name": name or device_id, "family": family}
-    click.echo(f"device {store().add('device', device_id=device_id, **values)} added")
+def add_contact(
+    name: str, email: str | None, phone: str | None, note: str, site_id: int | None, tenant_id: int
+) -> None:
+    """Add a person to be told of alerts."""
+    check_contact(email=email, phone=phone)
+    values = {
+        "tenant_id": tenant_id,
+        "site_id": site_id,
+        "name": name,
+        "email": email,
+        "phone": phone,
+        "note": note,
+    }
+    click.echo(f"contact {store().add('contact', **values)} added")
+
+
+@contact.command("remove")
+@click.argument("name")
+@tenant_option
+def remove_contact(name: str, tenant_id: int) -> None:
+    """Remove a contact."""
+    store().remove_contact(name, tenant_id=tenant_id)
+    click.echo(f"contact {name} is removed")
 
 
 @user.command("add")
@@ -163,3 +208,24 @@ def add_user(login: str, name: str | None, role: str, password: str | None, tena
     hashed = passwords.hash_password(chosen)
     store().add("user", tenant_id=tenant_id, login=login, name=name or login, role=role, password_hash=hashed)
     click.echo(f"user {login} added" + ("" if password else f"; password {chosen}"))
+
+
+@user.command("password")
+@click.argument("login")
+@click.option("--password", help="Made and printed when left out.")
+@tenant_option
+def set_password(login: str, password: str | None, tenant_id: int) -> None:
+    """Give a person a new password; every session of theirs ends within seconds."""
+    chosen = password or secrets.token_urlsafe(12)
+    people().change(login, tenant_id=tenant_id, password_hash=passwords.hash_password(chosen))
+    click.echo(f"user {login} has a new password" + ("" if password else f": {chosen}"))
+
+
+@user.command("role")
+@click.argument("login")
+@click.argument("role", type=click.Choice(ROLES))
+@tenant_option
+def set_role(login: str, role: str, tenant_id: int) -> None:
+    """Give a person another role; every session of theirs ends within seconds."""
+    people().change(login, tenant_id=tenant_id, role=role)
+    click.echo(f"user {login} is {role}")

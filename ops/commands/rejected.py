@@ -11,23 +11,26 @@ from ops.environment import apply_environment
 from ops.tables import as_json_option, limit_option, show
 from services import config, providers
 from services.providers import transaction
+from services.security import IDENTITY_REASONS
 
 QUERY = text(
     "SELECT received_at, topic, reason, detail, source_id, tenant_id, payload FROM rejected_message"
-    " WHERE CAST(:reason AS text) IS NULL OR reason = :reason ORDER BY received_at DESC LIMIT :limit"
+    " WHERE (CAST(:reasons AS text[]) IS NULL OR reason = ANY(:reasons)) ORDER BY received_at DESC LIMIT :limit"
 )
 
 
 @click.command()
 @click.option("--reason", help="Only this reason.")
+@click.option("--security", is_flag=True, help="Only what is about who speaks: strangers and impostors.")
 @limit_option
 @as_json_option
-def rejected(reason: str | None, limit: int, as_json: bool) -> None:
+def rejected(reason: str | None, security: bool, limit: int, as_json: bool) -> None:
     """Show refused messages, newest first. The JSON holds the payload as base64."""
     apply_environment()
-    engine = providers.make_engine(config.load(), name="cli", pool_size=1)
+    engine = providers.make_engine(config.load(), name="cli", pool_size=1, as_owner=True)
     with transaction(engine) as connection:
-        rows = [dict(row._mapping) for row in connection.execute(QUERY, {"reason": reason, "limit": limit})]
+        reasons = [reason] if reason else sorted(IDENTITY_REASONS) if security else None
+        rows = [dict(row._mapping) for row in connection.execute(QUERY, {"reasons": reasons, "limit": limit})]
     for row in rows:
         payload = bytes(row["payload"])
         row["payload"] = (

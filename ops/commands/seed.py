@@ -7,10 +7,11 @@ import secrets
 import click
 
 from ops.environment import apply_environment, home, write_private
-from services import config, providers
+from services import config
 from services.directory import passwords, shapes
 from services.directory.store import DirectoryStore
 from services.errors import Refused
+from services.providers import Database
 
 SITE = {"lat": 12.9716, "lon": 77.5946}
 RADIUS_M = 500
@@ -23,7 +24,7 @@ def seed() -> None:
     settings = config.load()
     if settings.environment == "production":
         raise Refused("seeding is for development; in production use `vigil tenant add` and `vigil user add`")
-    store = DirectoryStore(providers.make_engine(settings, name="seed", pool_size=1))
+    store = DirectoryStore(Database(settings, name="seed", pool_size=1, as_owner=True))
     tenant_id = settings.default_tenant_id
     if store.list_rows("user", tenant_id=tenant_id, limit=1):
         click.echo("there are people already; nothing to do")

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 import secrets
-import select
-import socket
+import selectors
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
-from gateway.mqtt import wire
 from ops.environment import apply_environment
+from ops.line import Line
 from ops.simulator import Fleet, Odds
 from services import config
 from services.config import Mqtt
-from services.errors import Unavailable
+from services.errors import Refused, Unavailable
 
-WINDOW = 500
-"""Unacknowledged messages at the most."""
-PING_S = 20.0
-TIMEOUT_S = 5.0
 RECONNECT_S = 2.0
 PROGRESS_S = 10.0
 
@@ -49,57 +47,50 @@ class Teller:
             click.echo(f"{datetime.now():%H:%M:%S}  {text}")
 
 
-class Line:
-    """One connection that publishes at QoS 1 within a window. Raises `OSError`."""
+class Lines:
+    """Connections of the fleet: one for each source with its own credential, or one for all without any.
 
-    def __init__(self, mqtt: Mqtt, client_id: str, teller: Teller) -> None:
-        self._prefix = mqtt.topic_prefix
-        self._teller = teller
-        self._sock = socket.create_connection((mqtt.host, mqtt.port), timeout=TIMEOUT_S)
-        self._sock.sendall(wire.connect(client_id, keepalive_s=60))
-        self._reader = wire.Reader()
-        self._next_id = 0
-        self._in_flight = 0
-        self._said_s = time.monotonic()
+    Raises `OSError`, `Unavailable`.
+    """
 
-    def publish(self, topic: str, payload: bytes) -> None:
-        """Send one; waits while the window is full."""
-        self.settle(WINDOW - 1)
-        self._next_id = self._next_id % 65_535 + 1
-        self._sock.sendall(wire.publish(self._prefix + topic, payload, message_id=self._next_id))
-        self._in_flight += 1
-        self._teller.sent += 1
-        self._said_s = time.monotonic()
+    def __init__(self, mqtt: Mqtt, passwords: Mapping[str, str] | None) -> None:
+        self._mqtt = mqtt
+        self._passwords = passwords
+        self._lines: dict[str, Line] = {}
+        self._selector = selectors.DefaultSelector()
 
-    def settle(self, at_most: int) -> None:
-        """Wait until no more than so many messages are unacknowledged."""
-        while self._in_flight > at_most:
-            before = self._in_flight
-            self.listen(wait_s=TIMEOUT_S)
-            if self._in_flight == before:
-                raise TimeoutError(f"nothing acknowledged within {TIMEOUT_S:g} s")
+    def of(self, source_id: str) -> Line:
+        """The connection that this source speaks on."""
+        name = source_id if self._passwords is not None else ""
+        line = self._lines.get(name)
+        if line is None:
+            line = self._lines[name] = self._connect(name)
+            self._selector.register(line, selectors.EVENT_READ)
+        return line
+
+    def _connect(self, name: str) -> Line:
+        if self._passwords is None:
+            return Line(self._mqtt, f"vigil-simulator-{secrets.token_hex(4)}")
+        if name not in self._passwords:
+            raise Refused(f"{name} is not in the file of credentials; `vigil guard|device import` makes one")
+        return Line(self._mqtt, name, username=name, password=self._passwords[name])
 
     def listen(self, *, wait_s: float) -> None:
-        """Take acknowledgements for so long; keep the connection alive."""
-        if time.monotonic() - self._said_s > PING_S:
-            self._sock.sendall(wire.PINGREQ)
-            self._said_s = time.monotonic()
-        if not select.select([self._sock], [], [], max(0.0, wait_s))[0]:
-            return
-        data = self._sock.recv(65_536)
-        if not data:
-            raise ConnectionError("the broker closed the connection")
-        acks = sum(1 for first, _ in self._reader.feed(data) if first & 0xF0 == wire.PUBACK)
-        self._in_flight -= acks
-        self._teller.acknowledged += acks
+        """Take acknowledgements for so long; keep the connections alive."""
+        for line in self._lines.values():
+            line.keep_alive()
+        for key, _ in self._selector.select(max(0.0, wait_s)):
+            key.fileobj.listen()  # type: ignore[union-attr]
+
+    @property
+    def acknowledged(self) -> int:
+        return sum(line.acknowledged for line in self._lines.values())
 
     def close(self) -> None:
         """Wait for what is on its way, and say good-bye."""
-        try:
-            self.settle(0)
-            self._sock.sendall(wire.DISCONNECT)
-        finally:
-            self._sock.close()
+        for line in self._lines.values():
+            line.close()
+        self._selector.close()
 
 
 @click.command()
@@ -114,24 +105,46 @@ class Line:
 @click.option("--fast", is_flag=True, help="As fast as the broker takes it, whatever --rate says.")
 @click.option("--eventful", is_flag=True, help="Ten times as much trouble.")
 @click.option(
+    "--credentials",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="CSV of username and password: each source connects with its own. Without it all speak on one line.",
+)
+@click.option(
+    "--write-sources",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write guards.csv and devices.csv for `vigil guard|device import` into this directory, and end.",
+)
+@click.option(
     "--json-progress", is_flag=True, help="One JSON object a line: `sent`, `acknowledged`, or an `event`."
 )
 def simulate(
-    guards: int, rate: float, seed: int, duration: float, fast: bool, eventful: bool, json_progress: bool
+    guards: int,
+    rate: float,
+    seed: int,
+    duration: float,
+    fast: bool,
+    eventful: bool,
+    credentials: Path | None,
+    write_sources: Path | None,
+    json_progress: bool,
 ) -> None:
     """Run a simulated fleet against the broker. Ctrl-C ends it."""
     apply_environment()
     mqtt = config.load().mqtt
     odds = Odds(*(10 * chance for chance in Odds())) if eventful else Odds()
     fleet = Fleet(guards=guards, chance=random.Random(seed), run=secrets.token_hex(4), odds=odds)  # noqa: S311
+    if write_sources is not None:
+        write_sources_files(fleet, write_sources)
+        return
+    passwords = read_passwords(credentials) if credentials else None
     ends_s = time.monotonic() + duration if duration else float("inf")
     teller = Teller(as_json=json_progress)
     try:
         while time.monotonic() < ends_s:
             try:
-                line = Line(mqtt, f"vigil-simulator-{secrets.token_hex(4)}", teller)
-                run_fleet(fleet, line, teller, rate=None if fast else rate, ends_s=ends_s)
-            except OSError as error:
+                lines = Lines(mqtt, passwords)
+                run_fleet(fleet, lines, teller, rate=None if fast else rate, ends_s=ends_s)
+            except (OSError, Unavailable) as error:
                 click.echo(f"broker {mqtt.host}:{mqtt.port}: {error}; again in {RECONNECT_S:g} s", err=True)
                 if time.monotonic() + RECONNECT_S > ends_s:
                     raise Unavailable(
@@ -143,21 +156,45 @@ def simulate(
     teller.progress()
 
 
-def run_fleet(fleet: Fleet, line: Line, teller: Teller, *, rate: float | None, ends_s: float) -> None:
+def write_sources_files(fleet: Fleet, directory: Path) -> None:
+    """What the fleet consists of, as files to import."""
+    directory.mkdir(parents=True, exist_ok=True)
+    sources = fleet.sources()
+    guards = [(source_id,) for source_id, family in sources if family == "guard"]
+    devices = [(source_id, family) for source_id, family in sources if family != "guard"]
+    files: list[tuple[str, list[str], Sequence[Sequence[str]]]] = [
+        ("guards.csv", ["id"], guards),
+        ("devices.csv", ["id", "family"], devices),
+    ]
+    for name, header, rows in files:
+        with (directory / name).open("w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream).writerows([header, *rows])
+
+
+def read_passwords(path: Path) -> dict[str, str]:
+    """User name to password; of a name that comes twice, the later."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return {row["username"]: row["password"] for row in csv.DictReader(stream)}
+
+
+def run_fleet(fleet: Fleet, lines: Lines, teller: Teller, *, rate: float | None, ends_s: float) -> None:
     """Let the fleet speak until the time is up."""
     started_s = progress_s = time.monotonic()
     begun = teller.sent
     elapsed_s = len(fleet) / rate if rate else 1.0
     while (now_s := time.monotonic()) < ends_s:
         for outgoing in fleet.turn(now=datetime.now(UTC), elapsed_s=elapsed_s):
-            line.publish(outgoing.topic, outgoing.payload)
+            lines.of(outgoing.source_id).publish(outgoing.topic, outgoing.payload)
+            teller.sent += 1
             if outgoing.notable:
                 teller.notable(outgoing.notable)
         due_s = started_s + (teller.sent - begun) / rate if rate else now_s
-        line.listen(wait_s=0.0)
+        lines.listen(wait_s=0.0)
         while (left_s := min(due_s, ends_s) - time.monotonic()) > 0:
-            line.listen(wait_s=left_s)
+            lines.listen(wait_s=left_s)
         if now_s - progress_s > PROGRESS_S:
             progress_s = now_s
+            teller.acknowledged = lines.acknowledged
             teller.progress()
-    line.close()
+    lines.close()
+    teller.acknowledged = lines.acknowledged

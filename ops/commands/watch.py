@@ -16,6 +16,7 @@ from gateway.noc.auth import Tokens
 from ops.environment import apply_environment
 from services import config, envelope
 from services.config import Config
+from services.keyring import KeyRing
 
 RECONNECT_S = (0.5, 1, 2, 5)
 SILENCE_S = 60
@@ -33,7 +34,7 @@ class Feed:
         self._token = token
         self._tenant_id = tenant_id
         self._since = since
-        self._keys = envelope.tenant_keys(settings.feed.encryption_keys, tenant_id)
+        self._ring = KeyRing.from_config(settings) if settings.feed.encryption == "fernet" else None
 
     def frames(self) -> Iterator[dict[str, Any]]:
         """Every frame as {"type", "id"?, "data"? ...}; raises `websocket.WebSocketException`, `OSError`."""
@@ -63,7 +64,8 @@ class Feed:
         if isinstance(frame.get("data"), str):
             # The snapshot bears the id of the last frame that it may contain, which can be none (0).
             after = -1 if frame["type"] == "snapshot" else self._since or 0
-            body = envelope.open_frame(text, keys=self._keys, tenant_id=self._tenant_id, after_id=after)
+            keys = self._ring.of_tenant(self._tenant_id) if self._ring else {}
+            body = envelope.open_frame(text, keys=keys, tenant_id=self._tenant_id, after_id=after)
             frame["data"] = body.data
         if frame.get("id") is not None:
             self._since = frame["id"]

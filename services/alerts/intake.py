@@ -17,6 +17,7 @@ class Whose(msgspec.Struct, frozen=True):
     site_id: int | None
     known: bool
     enabled: bool
+    carried_by: str | None = None
 
 
 class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +34,7 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
     recorded_at: datetime
     received_at: datetime
     by: str
+    carried_by: str | None = None
     lat: float | None = None
     lon: float | None = None
     silent: bool = False
@@ -65,6 +67,7 @@ def of_device(alert: DeviceAlert, whose: Whose) -> Occurrence:
         recorded_at=origin.recorded_at,
         received_at=origin.received_at,
         by=origin.source_id,
+        carried_by=whose.carried_by,
         lat=alert.lat,
         lon=alert.lon,
         silent=alert.silent,

@@ -14,7 +14,7 @@ from services.messages import Alert, AlertStatus, AlertType, Severity, TimelineE
 ALERT_COLUMNS = """
     alert_id, tenant_id, site_id, alert_type, severity, status, source_id, dedup_key, message, occurrences, recorded_at,
     received_at, last_seen_at, ST_Y(location::geometry) AS lat, ST_X(location::geometry) AS lon, silent, drill, flags,
-    acknowledged_by, acknowledged_at, cleared_at, closed_at
+    carried_by,    acknowledged_by, acknowledged_at, cleared_at, closed_at
 """
 
 
@@ -51,6 +51,7 @@ def alert_of(row: Row[Any], lines: Sequence[TimelineEntry]) -> Alert:
         silent=row.silent,
         drill=row.drill,
         flags=tuple(row.flags),
+        carried_by=row.carried_by,
         acknowledged_by=row.acknowledged_by,
         acknowledged_at=row.acknowledged_at,
         cleared_at=row.cleared_at,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from services import admission, metrics, providers
+from services import admission, metrics
 from services.alerts import intake
 from services.alerts.intake import Whose
 from services.alerts.lifecycle import Action, check_note
@@ -17,6 +17,7 @@ from services.config import Config
 from services.errors import InvalidMessage, Unavailable
 from services.feed import FeedWriter
 from services.messages import Alert, AlertEvent, Condition, ConditionsEvent, DeviceAlert, Receipt, Severity
+from services.providers import Database
 from services.registry import Registry
 
 log = structlog.get_logger(__name__)
@@ -28,7 +29,7 @@ class Parts:
     """What the service works with, made once a process."""
 
     def __init__(self, config: Config) -> None:
-        self.store = AlertStore(providers.make_engine(config, name="alerts"))
+        self.store = AlertStore(Database(config, name="alerts"))
         self.registry = Registry.from_config(config)
         self.teller = Teller(self.store, FeedWriter.from_config(config))
         self.default_tenant_id = config.default_tenant_id
@@ -37,7 +38,13 @@ class Parts:
         source = self.registry.lookup_any(source_id)
         if source is None:
             return Whose(self.default_tenant_id, None, known=False, enabled=False)
-        return Whose(source.tenant_id, source.site_id, known=True, enabled=source.enabled)
+        return Whose(
+            source.tenant_id,
+            source.site_id,
+            known=True,
+            enabled=source.enabled,
+            carried_by=source.carried_by,
+        )
 
 
 class AlertsService:
@@ -60,6 +67,7 @@ class AlertsService:
         if change is not None:
             waited = datetime.now(UTC) - event.origin.received_at
             metrics.end_to_end.labels("stored").observe(waited.total_seconds())
+            admission.note_impostors(occurrence.flags)
             self._tell_of_device(event, change)
 
     @event_handler("telemetry", "alert_condition_met", ConditionsEvent, vital=True)

@@ -19,11 +19,12 @@ MERGE = text(
     merged AS (
         INSERT INTO mqtt_device_alert AS a (
             alert_id, tenant_id, site_id, alert_type, severity, status, source_id, dedup_key, message, recorded_at,
-            received_at, last_seen_at, location, silent, drill, clock_suspect, flags, raw_data)
+            received_at, last_seen_at, location, silent, drill, clock_suspect, flags, raw_data,
+            carried_by)
         SELECT CAST(:alert_id AS uuid), :tenant_id, :site_id, :alert_type, :severity, 'NEW', :source_id, :dedup_key,
                :message, :recorded_at, :received_at, :recorded_at,
                ST_SetSRID(ST_MakePoint(CAST(:lon AS float8), CAST(:lat AS float8)), 4326)::geography,
-               :silent, :drill, :clock_suspect, :flags, CAST(:raw AS jsonb)
+               :silent, :drill, :clock_suspect, :flags, CAST(:raw AS jsonb), :carried_by
         FROM seen
         ON CONFLICT (tenant_id, dedup_key) WHERE status IN {OPEN} DO UPDATE SET
             occurrences = a.occurrences + 1,

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DataError
 
 from services.admission import keep_rejected
@@ -32,7 +32,7 @@ from services.alerts.statements import (
 )
 from services.errors import NotFound, Refused
 from services.messages import Alert, AlertStatus, RejectedMessage
-from services.providers import transaction
+from services.providers import Database
 
 MAX_LISTED = 1000
 
@@ -63,8 +63,8 @@ class Round(NamedTuple):
 
 
 class AlertStore:
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def record(self, occurrences: Sequence[Occurrence], *, now: datetime) -> list[Change | None]:
         """Merge occurrences in one transaction, in order.
@@ -78,7 +78,7 @@ class AlertStore:
             return self._record_all([raw_set_aside(occurrence) for occurrence in occurrences], now)
 
     def _record_all(self, occurrences: Sequence[Occurrence], now: datetime) -> list[Change | None]:
-        with transaction(self._engine) as connection:
+        with self._database.across() as connection:
             return [self._record(connection, occurrence, now) for occurrence in occurrences]
 
     def _record(self, connection: Connection, occurrence: Occurrence, now: datetime) -> Change | None:
@@ -95,7 +95,7 @@ class AlertStore:
         self, action: Action, *, tenant_id: int, alert_id: str, by: str, note: str, now: datetime
     ) -> Change:
         """A person's step. Raises `NotFound`, `Conflict`. No entry ids when there was nothing to do."""
-        with transaction(self._engine) as connection:
+        with self._database.of(tenant_id) as connection:
             row = connection.execute(
                 LOCK_ONE, {"alert_id": as_uuid(alert_id), "tenant_id": tenant_id}
             ).one_or_none()
@@ -113,7 +113,7 @@ class AlertStore:
         self, *, tenant_id: int, dedup_key: str, at: datetime, note: str, now: datetime
     ) -> Change | None:
         """The condition is over: small alerts are resolved with it, graver ones wait for a person."""
-        with transaction(self._engine) as connection:
+        with self._database.across() as connection:
             values = {"tenant_id": tenant_id, "dedup_key": dedup_key, "at": at, "now": now}
             row = connection.execute(CLEAR, values).one_or_none()
             if row is None:
@@ -147,7 +147,7 @@ class AlertStore:
         """
         told: list[int] = []
         failure: Exception | None = None
-        with transaction(self._engine) as connection:
+        with self._database.across() as connection:
             for change in self._untold(connection, before=before, alert_id=alert_id, limit=limit):
                 try:
                     tell(change)
@@ -175,13 +175,13 @@ class AlertStore:
             yield Change(alert_of(row, [line_of(line) for line in lines]), ids, is_new, first)
 
     def mark_told(self, entry_ids: Sequence[int]) -> None:
-        with transaction(self._engine) as connection:
+        with self._database.across() as connection:
             connection.execute(TOLD, {"ids": list(entry_ids)})
 
     def get(self, *, tenant_id: int, alert_id: str) -> Alert:
         """One alert with its whole timeline. Raises `NotFound`."""
         values = {"id": as_uuid(alert_id), "tenant_id": tenant_id}
-        with transaction(self._engine) as connection:
+        with self._database.of(tenant_id) as connection:
             row = connection.execute(SELECT_OF_TENANT, values).one_or_none()
             if row is None:
                 raise NotFound(f"no alert {alert_id}")
@@ -198,7 +198,7 @@ class AlertStore:
             f"SELECT {ALERT_COLUMNS} FROM mqtt_device_alert WHERE tenant_id = :tenant_id AND {wanted}"
             " ORDER BY received_at DESC LIMIT :limit"
         )
-        with transaction(self._engine) as connection:
+        with self._database.of(tenant_id) as connection:
             found = connection.execute(query, {"tenant_id": tenant_id, "status": status, "limit": limit})
             return [alert_of(row, []) for row in found]
 
@@ -206,10 +206,10 @@ class AlertStore:
         query = text(
             f"SELECT severity, count(*) FROM mqtt_device_alert WHERE status IN {OPEN} GROUP BY severity"
         )
-        with transaction(self._engine) as connection:
+        with self._database.across() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
     def keep_rejected(self, message: RejectedMessage) -> bool:
         """Keep a refused message; False when it was kept before."""
-        with transaction(self._engine) as connection:
+        with self._database.across() as connection:
             return keep_rejected(connection, [message]) > 0

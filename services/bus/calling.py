@@ -25,7 +25,15 @@ CONTENT_TYPE = "application/vnd.vigil.rpc+msgpack"
 kombu.serialization.register(
     SERIALIZER, msgspec.msgpack.encode, msgspec.msgpack.decode, CONTENT_TYPE, "binary"
 )
-for error_class in (errors.Unavailable, errors.Refused, errors.NotFound, errors.Conflict, errors.Forbidden):
+for error_class in (
+    errors.Unavailable,
+    errors.Refused,
+    errors.NotFound,
+    errors.Conflict,
+    errors.NotAuthenticated,
+    errors.Forbidden,
+    errors.TooMany,
+):
     deserialize_to_instance(error_class)
 
 

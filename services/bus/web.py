@@ -20,12 +20,29 @@ from werkzeug.wrappers import Request, Response
 
 from services import metrics
 from services.config import Config
-from services.errors import Conflict, Forbidden, Misconfigured, NotFound, Refused, Unavailable
+from services.errors import (
+    Conflict,
+    Forbidden,
+    Misconfigured,
+    NotAuthenticated,
+    NotFound,
+    Refused,
+    TooMany,
+    Unavailable,
+)
 
 log = structlog.get_logger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
 
-STATUS_OF = {NotFound: 404, Conflict: 409, Forbidden: 403, Refused: 400, Unavailable: 503}
+STATUS_OF = {
+    NotAuthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    TooMany: 429,
+    Refused: 400,
+    Unavailable: 503,
+}
 SOCKET_TIMEOUT_S = 60
 
 

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from eventlet import tpool
 
-from services import providers
-from services.bus import Resource, RpcProxy, rpc
+from services import security
+from services.bus import Resource, RpcProxy, rpc, timer
 from services.config import Config
 from services.directory import passwords, shapes
+from services.directory.people import PeopleStore, Refreshed, Reused
 from services.directory.store import DirectoryStore
-from services.errors import Forbidden, Unavailable
+from services.errors import NotAuthenticated, Unavailable
 from services.feed import make_sealer
+from services.providers import Database
 
 SNAPSHOT_ALERTS = 1000
+LONGEST_TOKEN = timedelta(days=1)
+"""No token lives longer; what was barred before that need not be told any more."""
 
 
 class Parts:
     """What the service works with, made once a process."""
 
     def __init__(self, config: Config) -> None:
-        self.store = DirectoryStore(providers.make_engine(config, name="directory"))
+        database = Database(config, name="directory")
+        self.store = DirectoryStore(database)
+        self.people = PeopleStore(database)
+        self.session_lifetime = timedelta(seconds=config.noc.session_lifetime_s)
         self.sealer = make_sealer(config)
 
 
@@ -36,16 +45,54 @@ class DirectoryService:
     telemetry = RpcProxy("telemetry")
 
     @rpc
-    def authenticate(self, *, login: str, password: str) -> dict[str, Any]:
-        """The user whose password this is. Raises `Forbidden`, after the same work whether the user exists or not."""
-        user = self.parts.store.user(login)
+    def open_session(self, *, login: str, password: str) -> dict[str, Any]:
+        """A session of the user whose password this is, with its first refresh token.
+
+        Raises `NotAuthenticated`, after the same work whether the user exists or not.
+        """
+        user = self.parts.people.find(login)
         # argon2 takes a tenth of a second of pure computing; in a thread it holds nobody else up.
         if (
             not tpool.execute(passwords.matches, password, user["password_hash"] if user else None)
             or not user
         ):
-            raise Forbidden("user or password is wrong")
-        return {name: user[name] for name in ("user_id", "tenant_id", "role", "name", "login")}
+            raise NotAuthenticated("user or password is wrong")
+        token = secrets.token_urlsafe(32)
+        lifetime = self.parts.session_lifetime
+        return _answer(
+            self.parts.people.open(user, token=token, now=datetime.now(UTC), lifetime=lifetime), token
+        )
+
+    @rpc
+    def refresh_session(self, *, token: str) -> dict[str, Any]:
+        """The session goes on with the next refresh token. A token that comes twice ends its session.
+
+        Raises `NotAuthenticated`.
+        """
+        fresh = secrets.token_urlsafe(32)
+        try:
+            return _answer(self.parts.people.refresh(token, fresh=fresh, now=datetime.now(UTC)), fresh)
+        except Reused as error:
+            security.note("refresh_token_reused", detail=str(error))
+            raise NotAuthenticated(str(error)) from error
+
+    @rpc
+    def close_session(self, *, session_id: str) -> None:
+        """The user logs out: the session's tokens are void everywhere within two seconds."""
+        self.parts.people.close(session_id, now=datetime.now(UTC), why="logged out")
+
+    @rpc
+    def list_barred(self) -> dict[str, Any]:
+        """Whose tokens are void before their time.
+
+        `users`: login to the Unix second before which its tokens are void, null for all of them; `sessions`: ids.
+        """
+        users, sessions = self.parts.people.barred(since=datetime.now(UTC) - LONGEST_TOKEN)
+        return {"users": users, "sessions": sessions}
+
+    @timer(3600)
+    def forget_old_sessions(self) -> None:
+        self.parts.people.forget_old_sessions(now=datetime.now(UTC))
 
     @rpc
     def check(self) -> dict[str, str]:
@@ -77,6 +124,19 @@ class DirectoryService:
         return self.parts.sealer.seal(
             tenant_id, type="snapshot", id=frame_id, data=data, now_s=int(time.time())
         )
+
+    @rpc
+    def list_groups(self, *, tenant_id: int, limit: int = 1000) -> list[dict[str, Any]]:
+        return self.parts.store.list_rows("group", tenant_id=tenant_id, limit=limit)
+
+    @rpc
+    def list_contacts(self, *, tenant_id: int, limit: int = 1000) -> list[dict[str, Any]]:
+        return self.parts.store.list_rows("contact", tenant_id=tenant_id, limit=limit)
+
+    @rpc
+    def list_carriers(self, *, tenant_id: int, device_id: str, limit: int = 100) -> list[dict[str, Any]]:
+        """Which guard carried the device, since when and until when, newest first."""
+        return self.parts.store.carriers(device_id, tenant_id=tenant_id, limit=limit)
 
     @rpc
     def list_sites(self, *, tenant_id: int, limit: int = 1000) -> list[dict[str, Any]]:
@@ -117,3 +177,8 @@ class DirectoryService:
                 "zone", tenant_id=tenant_id, site_id=None, name=name, kind=kind, area=area, radius_m=None
             )
         )
+
+
+def _answer(session: Refreshed, token: str) -> dict[str, Any]:
+    user = {name: session.user[name] for name in ("user_id", "tenant_id", "role", "name", "login")}
+    return {**user, "session_id": session.session_id, "refresh_token": token, "ends_at": session.expires_at}

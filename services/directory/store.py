@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from typing import Any
 
 from shapely import to_wkb
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from services.errors import Conflict, NotFound
-from services.providers import transaction
+from services.providers import Database
 
 LISTS = {
     "tenant": "SELECT tenant_id, name, created_at FROM tenant ORDER BY tenant_id LIMIT :limit",
@@ -18,12 +21,19 @@ LISTS = {
     " ST_X(location::geometry) AS lon FROM site WHERE tenant_id = :tenant_id ORDER BY site_id LIMIT :limit",
     "zone": "SELECT zone_id, tenant_id, site_id, name, kind, version, enabled, radius_m,"
     " ST_AsGeoJSON(area)::jsonb AS area FROM zone WHERE tenant_id = :tenant_id ORDER BY zone_id LIMIT :limit",
-    "guard": "SELECT guard_id, tenant_id, site_id, name, enabled, registered_by FROM guard"
+    "guard": "SELECT guard_id, tenant_id, site_id, name, enabled, registered_by, credential, credential_at FROM guard"
     " WHERE tenant_id = :tenant_id ORDER BY guard_id LIMIT :limit",
-    "device": "SELECT device_id, tenant_id, site_id, name, family, enabled, registered_by FROM device"
-    " WHERE tenant_id = :tenant_id ORDER BY device_id LIMIT :limit",
+    "device": "SELECT device_id, tenant_id, site_id, name, family, enabled, registered_by, credential, credential_at,"
+    " (SELECT guard_id FROM device_carrier c WHERE c.tenant_id = d.tenant_id AND c.device_id = d.device_id"
+    " AND until IS NULL) AS carried_by"
+    " FROM device d WHERE tenant_id = :tenant_id ORDER BY device_id LIMIT :limit",
     "user": "SELECT user_id, tenant_id, login, name, role, enabled FROM app_user"
     " WHERE tenant_id = :tenant_id ORDER BY user_id LIMIT :limit",
+    "group": "SELECT group_id, tenant_id, name, (SELECT array_agg(guard_id ORDER BY guard_id) FROM guard_group_member m"
+    " WHERE m.tenant_id = g.tenant_id AND m.group_id = g.group_id) AS guards"
+    " FROM guard_group g WHERE tenant_id = :tenant_id ORDER BY group_id LIMIT :limit",
+    "contact": "SELECT contact_id, tenant_id, site_id, name, email, phone, note FROM contact"
+    " WHERE tenant_id = :tenant_id ORDER BY contact_id LIMIT :limit",
 }
 INSERTS = {
     "tenant": "INSERT INTO tenant (tenant_id, name) VALUES (:tenant_id, :name) RETURNING tenant_id",
@@ -37,62 +47,150 @@ INSERTS = {
     " VALUES (:device_id, :tenant_id, :site_id, :name, :family) RETURNING device_id",
     "user": "INSERT INTO app_user (tenant_id, login, name, role, password_hash)"
     " VALUES (:tenant_id, :login, :name, :role, :password_hash) RETURNING user_id",
+    "group": "INSERT INTO guard_group (tenant_id, name) VALUES (:tenant_id, :name) RETURNING group_id",
+    "contact": "INSERT INTO contact (tenant_id, site_id, name, email, phone, note)"
+    " VALUES (:tenant_id, :site_id, :name, :email, :phone, :note) RETURNING contact_id",
 }
+# (table, key column, what besides `enabled` a switch changes)
 KEYS = {
-    "zone": ("zone", "name"),
-    "guard": ("guard", "guard_id"),
-    "device": ("device", "device_id"),
-    "user": ("app_user", "login"),
+    "zone": ("zone", "name", ""),
+    "guard": ("guard", "guard_id", ""),
+    "device": ("device", "device_id", ""),
+    "user": ("app_user", "login", ", changed_at = now()"),
 }
+OF_THE_PLATFORM = ("tenant", "user")
+"""What only the owner's rights can change: no service may."""
+CARRIERS = text(
+    "SELECT device_id, guard_id, since, until FROM device_carrier"
+    " WHERE tenant_id = :tenant_id AND device_id = :device_id ORDER BY since DESC LIMIT :limit"
+)
+RELEASE = text(
+    "UPDATE device_carrier SET until = greatest(since, :at)"
+    " WHERE tenant_id = :tenant_id AND device_id = :device_id AND until IS NULL"
+)
+ASSIGN = text(
+    "INSERT INTO device_carrier (tenant_id, device_id, guard_id, since) VALUES (:tenant_id, :device_id, :guard_id, :at)"
+)
 
 
 class DirectoryStore:
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def add(self, what: str, /, **values: Any) -> Any:
-        """Add a tenant, site, zone, guard, device or user; returns its id. Raises `Conflict`, `NotFound`."""
+        """Add a row of `INSERTS`; returns its id. Raises `Conflict`, `NotFound`."""
         area = values.get("area")
         if isinstance(area, BaseGeometry):
             values["area"] = to_wkb(area)
-        try:
-            with transaction(self._engine) as connection:
-                return connection.execute(text(INSERTS[what]), values).scalar_one()
-        except IntegrityError as error:
-            name = type(error.orig).__name__
-            if name == "ForeignKeyViolation":
-                raise NotFound(f"the tenant or site of this {what} does not exist") from error
-            if name == "UniqueViolation":
-                raise Conflict(f"a {what} of that name or id exists already") from error
-            raise
+        with self._telling(what), self._transaction(what, values["tenant_id"]) as connection:
+            return connection.execute(text(INSERTS[what]), values).scalar_one()
 
     def list_rows(self, kind: str, *, tenant_id: int | None, limit: int) -> list[dict[str, Any]]:
-        with transaction(self._engine) as connection:
+        with self._transaction(kind, tenant_id) as connection:
             found = connection.execute(text(LISTS[kind]), {"tenant_id": tenant_id, "limit": limit})
             return [dict(row._mapping) for row in found]
 
     def set_enabled(self, kind: str, key: str, *, tenant_id: int, enabled: bool) -> None:
         """Raises `NotFound`."""
-        table, column = KEYS[kind]
+        table, column, further = KEYS[kind]
         query = text(
-            f"UPDATE {table} SET enabled = :enabled WHERE {column} = :key AND tenant_id = :tenant_id"
+            f"UPDATE {table} SET enabled = :enabled{further} WHERE {column} = :key AND tenant_id = :tenant_id"
         )
-        with transaction(self._engine) as connection:
+        with self._transaction(kind, tenant_id) as connection:
             values = {"enabled": enabled, "key": key, "tenant_id": tenant_id}
             if connection.execute(query, values).rowcount == 0:
                 raise NotFound(f"no {kind} {key!r} in tenant {tenant_id}")
 
-    def user(self, login: str) -> dict[str, Any] | None:
-        """An enabled user with the password's hash, or None."""
+    def source(self, kind: str, key: str, *, tenant_id: int) -> dict[str, Any]:
+        """A guard or device of the tenant. Raises `NotFound`."""
+        table, column, _ = KEYS[kind]
+        family = "'guard' AS family" if kind == "guard" else "family"
         query = text(
-            "SELECT user_id, tenant_id, login, name, role, password_hash FROM app_user"
-            " WHERE login = :login AND enabled"
+            f"SELECT {column} AS source_id, {family}, enabled, credential FROM {table}"
+            f" WHERE {column} = :key AND tenant_id = :tenant_id"
         )
-        with transaction(self._engine) as connection:
-            row = connection.execute(query, {"login": login}).one_or_none()
-            return None if row is None else dict(row._mapping)
+        with self._database.of(tenant_id) as connection:
+            row = connection.execute(query, {"key": key, "tenant_id": tenant_id}).one_or_none()
+        if row is None:
+            raise NotFound(f"no {kind} {key!r} in tenant {tenant_id}")
+        return dict(row._mapping)
+
+    def set_credential(self, kind: str, key: str, *, tenant_id: int, credential: str) -> None:
+        """Remember what kind of credential the broker holds for a source, since now."""
+        table, column, _ = KEYS[kind]
+        query = text(
+            f"UPDATE {table} SET credential = :credential, credential_at = now()"
+            f" WHERE {column} = :key AND tenant_id = :tenant_id"
+        )
+        with self._database.of(tenant_id) as connection:
+            connection.execute(query, {"credential": credential, "key": key, "tenant_id": tenant_id})
+
+    def assign(self, device_id: str, guard_id: str, *, tenant_id: int, at: datetime) -> None:
+        """From now on this guard carries the device, and nobody else. Raises `NotFound`."""
+        values = {"tenant_id": tenant_id, "device_id": device_id, "guard_id": guard_id, "at": at}
+        with (
+            self._telling(f"device {device_id!r} or guard {guard_id!r}"),
+            self._database.of(tenant_id) as connection,
+        ):
+            connection.execute(RELEASE, values)
+            connection.execute(ASSIGN, values)
+
+    def release(self, device_id: str, *, tenant_id: int, at: datetime) -> None:
+        """Nobody carries the device any more. Raises `NotFound` when nobody did."""
+        values = {"tenant_id": tenant_id, "device_id": device_id, "at": at}
+        with self._database.of(tenant_id) as connection:
+            if connection.execute(RELEASE, values).rowcount == 0:
+                raise NotFound(f"nobody carries device {device_id!r} of tenant {tenant_id}")
+
+    def carriers(self, device_id: str, *, tenant_id: int, limit: int) -> list[dict[str, Any]]:
+        """Who carried the device, newest first."""
+        values = {"tenant_id": tenant_id, "device_id": device_id, "limit": limit}
+        with self._database.of(tenant_id) as connection:
+            return [dict(row._mapping) for row in connection.execute(CARRIERS, values)]
+
+    def set_member(self, group: str, guard_id: str, *, tenant_id: int, member: bool) -> None:
+        """Put a guard into a group, or take them out. Raises `NotFound`."""
+        values = {"tenant_id": tenant_id, "name": group, "guard_id": guard_id}
+        with self._telling(f"guard {guard_id!r}"), self._database.of(tenant_id) as connection:
+            query = text("SELECT group_id FROM guard_group WHERE tenant_id = :tenant_id AND name = :name")
+            group_id = connection.execute(query, values).scalar_one_or_none()
+            if group_id is None:
+                raise NotFound(f"no group {group!r} in tenant {tenant_id}")
+            statement = (
+                "INSERT INTO guard_group_member (tenant_id, group_id, guard_id)"
+                " VALUES (:tenant_id, :group_id, :guard_id) ON CONFLICT DO NOTHING"
+                if member
+                else "DELETE FROM guard_group_member"
+                " WHERE tenant_id = :tenant_id AND group_id = :group_id AND guard_id = :guard_id"
+            )
+            connection.execute(text(statement), values | {"group_id": group_id})
+
+    def remove_contact(self, name: str, *, tenant_id: int) -> None:
+        """Raises `NotFound`."""
+        query = text("DELETE FROM contact WHERE tenant_id = :tenant_id AND name = :name")
+        with self._database.of(tenant_id) as connection:
+            if connection.execute(query, {"tenant_id": tenant_id, "name": name}).rowcount == 0:
+                raise NotFound(f"no contact {name!r} in tenant {tenant_id}")
 
     def check(self) -> None:
         """Raises `Unavailable` when the database does not answer."""
-        with transaction(self._engine) as connection:
+        with self._database.people() as connection:
             connection.execute(text("SELECT 1"))
+
+    def _transaction(self, kind: str, tenant_id: int | None) -> AbstractContextManager[Connection]:
+        if tenant_id is None or kind in OF_THE_PLATFORM:
+            return self._database.across()
+        return self._database.of(tenant_id)
+
+    @contextmanager
+    def _telling(self, what: str) -> Iterator[None]:
+        """What the database refuses, in the words of the caller's world."""
+        try:
+            yield
+        except IntegrityError as error:
+            name = type(error.orig).__name__
+            if name == "ForeignKeyViolation":
+                raise NotFound(f"{what}: its tenant has no such thing, or there is no such tenant") from error
+            if name == "UniqueViolation":
+                raise Conflict(f"a {what} of that name or id exists already") from error
+            raise

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from services import admission, metrics, providers
+from services import admission, metrics
 from services.bus import Publisher, Resource, event_handler, rpc, timer
 from services.config import Config
 from services.errors import Unavailable
@@ -16,6 +16,7 @@ from services.location.intake import Intake, Outcome
 from services.location.newest import Newest, position_of
 from services.location.store import LocationStore
 from services.messages import ConditionsEvent, FixBatch, StoredEvent
+from services.providers import Database
 from services.registry import Registry
 
 FLUSH_INTERVAL_S = 0.1
@@ -25,7 +26,7 @@ class Parts:
     """What the service works with, made once a process."""
 
     def __init__(self, config: Config) -> None:
-        self.store = LocationStore(providers.make_engine(config, name="location"))
+        self.store = LocationStore(Database(config, name="location"))
         self.intake = Intake(self.store, Registry.from_config(config))
         self.feed = FeedWriter.from_config(config)
         self.newest = Newest()

@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import shapely
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
 from services import rows
 from services.admission import keep_rejected
 from services.location.zones import Verdict, Zone
 from services.messages import Fix, RejectedMessage
-from services.providers import transaction
+from services.providers import Database
 from services.registry import Source
 
 COLUMNS = {
@@ -84,12 +84,12 @@ class GuardState(NamedTuple):
 
 
 class LocationStore:
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def transaction(self) -> Any:
-        """One transaction; see `services.providers.transaction`."""
-        return transaction(self._engine)
+        """One transaction of the road, for messages of all tenants."""
+        return self._database.across()
 
     def lock_states(self, connection: Connection, guard_ids: Sequence[str]) -> dict[str, GuardState]:
         """The newest state of the known ones, locked until the transaction ends."""
@@ -134,6 +134,6 @@ class LocationStore:
             ]
 
     def list_positions(self, tenant_id: int, *, limit: int) -> list[dict[str, Any]]:
-        with self.transaction() as connection:
+        with self._database.of(tenant_id) as connection:
             found = connection.execute(SELECT_POSITIONS, {"tenant_id": tenant_id, "limit": limit})
             return [dict(row._mapping) for row in found]

@@ -10,12 +10,12 @@ from typing import Any
 
 import structlog
 
-from services import providers
 from services.bus import Publisher, Resource, event_handler, rpc
 from services.config import Config
 from services.messages import AlertEvent, NotificationFinished
 from services.notifications.policy import notices, split_list
 from services.notifications.store import NotificationStore
+from services.providers import Database
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +24,7 @@ class Parts:
     """What the service works with, made once a process."""
 
     def __init__(self, config: Config) -> None:
-        self.store = NotificationStore(providers.make_engine(config, name="notifications"))
+        self.store = NotificationStore(Database(config, name="notifications"))
         self.channels = config.notifications.channels
         emails = split_list(config.notifications.email_recipients)
         phones = split_list(config.notifications.sms_recipients)

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from services.errors import NotFound, Refused
 from services.notifications.policy import Notice
-from services.providers import transaction
+from services.providers import Database
 
 MAX_LISTED = 1000
 RECORD = text(
@@ -24,14 +24,14 @@ RECORD = text(
 
 
 class NotificationStore:
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def record(
         self, *, tenant_id: int, alert_id: str, notices: Sequence[Notice], now: datetime
     ) -> list[Notice]:
         """Keep notices; returns those that were new."""
-        with transaction(self._engine) as connection:
+        with self._database.across() as connection:
             common = {"tenant_id": tenant_id, "alert_id": UUID(alert_id), "now": now}
             return [
                 notice
@@ -53,7 +53,7 @@ class NotificationStore:
             " ORDER BY notification_id DESC LIMIT :limit"
         )
         values = {"tenant_id": tenant_id, "alert_id": wanted, "limit": limit}
-        with transaction(self._engine) as connection:
+        with self._database.of(tenant_id) as connection:
             return [dict(row._mapping) for row in connection.execute(query, values)]
 
 

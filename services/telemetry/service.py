@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from services import admission, metrics, providers
+from services import admission, metrics
 from services.bus import Publisher, Resource, event_handler, rpc, timer
 from services.config import Config
 from services.messages import (
@@ -20,6 +20,7 @@ from services.messages import (
     SensorReadingBatch,
     StoredEvent,
 )
+from services.providers import Database
 from services.registry import Registry
 from services.telemetry import conditions
 from services.telemetry.conditions import Thresholds
@@ -33,7 +34,7 @@ class Parts:
     """What the service works with, made once a process."""
 
     def __init__(self, config: Config) -> None:
-        self.store = TelemetryStore(providers.make_engine(config, name="telemetry"))
+        self.store = TelemetryStore(Database(config, name="telemetry"))
         self.registry = Registry.from_config(config)
         thresholds = msgspec.convert(config.rules, Thresholds, from_attributes=True)
         self.device = Intake(

@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
 from services import rows
 from services.admission import keep_rejected
 from services.messages import DeviceReading, HealthReading, RejectedMessage, SensorReading
-from services.providers import transaction
+from services.providers import Database
 from services.registry import Source
 
 Reading = DeviceReading | SensorReading | HealthReading
@@ -84,12 +84,12 @@ class State(msgspec.Struct, frozen=True):
 
 
 class TelemetryStore:
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def transaction(self) -> Any:
-        """One transaction; see `services.providers.transaction`."""
-        return transaction(self._engine)
+        """One transaction of the road, for messages of all tenants."""
+        return self._database.across()
 
     def insert(
         self, connection: Connection, shape: Shape, admitted: Sequence[tuple[Reading, Source]]
@@ -133,7 +133,7 @@ class TelemetryStore:
             "SELECT source_id, family, recorded_at, received_at, reading, conditions FROM source_state"
             " WHERE tenant_id = :tenant_id ORDER BY source_id LIMIT :limit"
         )
-        with self.transaction() as connection:
+        with self._database.of(tenant_id) as connection:
             found = connection.execute(query, {"tenant_id": tenant_id, "limit": limit})
             return [dict(row._mapping) for row in found]
 

@@ -25,10 +25,10 @@ class Outside:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.env = stack.process_environment()
+        self.env = stack.operator_environment()
         self.run = secrets.token_hex(4)
         self.base = f"127.0.0.1:{self.env['VIGIL_HTTP_PORT']}"
-        self._database = psycopg2.connect(self.env["DATABASE_URL"].replace("+psycopg2", ""))
+        self._database = psycopg2.connect(self.env["VIGIL_OWNER_DATABASE_URL"].replace("+psycopg2", ""))
         self._database.autocommit = True
 
     def publish(self, topic: str, payload: bytes | dict[str, Any]) -> None:

@@ -157,6 +157,6 @@ def test_what_breaks_rfc_6455_is_closed_with_the_code_it_calls_for(
 def test_an_http_error_is_a_problem_document(outside: Outside) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"http://{outside.base}/api/v1/alerts", timeout=10)
-    assert refused.value.code == 403
+    assert refused.value.code == 401
     assert refused.value.headers["Content-Type"] == "application/problem+json"
     assert "session" in json.load(refused.value)["detail"]

@@ -12,6 +12,7 @@ from services.alerts.lifecycle import Action
 from services.alerts.store import AlertStore, Change
 from services.errors import Conflict, NotFound, Refused, Unavailable
 from services.messages import AlertStatus, AlertType, Severity
+from services.providers import Database
 
 NOW = datetime.now(UTC)
 
@@ -35,8 +36,8 @@ def occurrence(**changes: object) -> Occurrence:
 
 
 @pytest.fixture
-def store(engine: Engine) -> AlertStore:
-    return AlertStore(engine)
+def store(database: Database) -> AlertStore:
+    return AlertStore(database)
 
 
 def raised(store: AlertStore, **changes: object) -> Change:

@@ -12,6 +12,7 @@ from gateway.mqtt import payloads, topics
 from services import admission
 from services.errors import InvalidMessage
 from services.messages import RejectedMessage
+from services.providers import Database
 from services.registry import Registry
 from services.telemetry.conditions import Thresholds, of_device
 from services.telemetry.intake import Intake
@@ -22,7 +23,7 @@ RUN = "b1"
 
 
 @pytest.fixture
-def stored(engine: Engine) -> list[Entry]:
+def stored(engine: Engine, database: Database) -> list[Entry]:
     """A ledger of device readings and refused fixes, all of it where it belongs."""
     made = messages.make(count=3000, sources=5, seed=1, run=RUN, now=NOW)
     entries = [entry for entry in made if entry.family == "device" or entry.refused]
@@ -43,8 +44,8 @@ def stored(engine: Engine) -> list[Entry]:
             )
         except InvalidMessage as error:
             refused.append(RejectedMessage(key, entry.topic, entry.payload, error.reason, error.detail, NOW))
-    registry = Registry(engine, registration="open", default_tenant_id=1)
-    intake = Intake(TelemetryStore(engine), registry, DEVICE, lambda r: of_device(r, Thresholds()))
+    registry = Registry(database, registration="open", default_tenant_id=1)
+    intake = Intake(TelemetryStore(database), registry, DEVICE, lambda r: of_device(r, Thresholds()))
     intake.store(readings, now=NOW)
     with engine.begin() as connection:
         admission.keep_rejected(connection, refused)

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 from services.location.intake import Intake as LocationIntake
 from services.location.store import LocationStore
 from services.messages import DeviceReading, Fix, Origin
+from services.providers import Database
 from services.registry import Registry
 from services.telemetry.conditions import Thresholds, of_device
 from services.telemetry.intake import Intake as TelemetryIntake
@@ -30,23 +31,23 @@ def fix(source: str = "guard-1", *, lat: float = LAT, seconds: float = 0, **chan
 
 
 @pytest.fixture
-def registry(engine: Engine) -> Registry:
-    return Registry(engine, registration="open", default_tenant_id=1)
+def registry(database: Database) -> Registry:
+    return Registry(database, registration="open", default_tenant_id=1)
 
 
 @pytest.fixture
-def location(engine: Engine, registry: Registry) -> LocationIntake:
+def location(engine: Engine, database: Database, registry: Registry) -> LocationIntake:
     with engine.begin() as connection:
         connection.execute(
             text("INSERT INTO zone (tenant_id, name, area, radius_m) VALUES (1, 'z', :area, 500)"),
             {"area": f"POINT({LON} {LAT})"},
         )
-    return LocationIntake(LocationStore(engine), registry)
+    return LocationIntake(LocationStore(database), registry)
 
 
 @pytest.fixture
-def telemetry(engine: Engine, registry: Registry) -> TelemetryIntake:
-    return TelemetryIntake(TelemetryStore(engine), registry, DEVICE, lambda r: of_device(r, Thresholds()))
+def telemetry(database: Database, registry: Registry) -> TelemetryIntake:
+    return TelemetryIntake(TelemetryStore(database), registry, DEVICE, lambda r: of_device(r, Thresholds()))
 
 
 def rows(engine: Engine, query: str) -> list[tuple[Any, ...]]:
@@ -109,9 +110,9 @@ def test_a_claim_of_another_tenant_is_refused_and_kept(location: LocationIntake,
     ]
 
 
-def test_when_registration_is_closed_a_stranger_is_refused(engine: Engine) -> None:
-    closed = Registry(engine, registration="closed", default_tenant_id=1)
-    outcome = LocationIntake(LocationStore(engine), closed).store([fix()], now=NOW)
+def test_when_registration_is_closed_a_stranger_is_refused(database: Database) -> None:
+    closed = Registry(database, registration="closed", default_tenant_id=1)
+    outcome = LocationIntake(LocationStore(database), closed).store([fix()], now=NOW)
     assert [message.reason for message in outcome.refused] == ["unknown_source"]
 
 
@@ -135,9 +136,9 @@ def test_rows_lie_in_the_partition_of_their_week(location: LocationIntake, engin
     assert partition == f"mqtt_guard_location_{NOW:%G}w{NOW:%V}"
 
 
-def test_a_change_of_the_registry_is_seen_within_two_seconds(engine: Engine) -> None:
+def test_a_change_of_the_registry_is_seen_within_two_seconds(engine: Engine, database: Database) -> None:
     clock = [0.0]
-    registry = Registry(engine, registration="open", default_tenant_id=1, clock=lambda: clock[0])
+    registry = Registry(database, registration="open", default_tenant_id=1, clock=lambda: clock[0])
     assert registry.lookup(["g"], kind="guard", family="guard")["g"].enabled
     with engine.begin() as connection:
         connection.execute(text("UPDATE guard SET enabled = false"))

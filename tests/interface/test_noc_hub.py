@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.noc.auth import Principal
 from gateway.noc.hub import MAX_MESSAGES, MAX_SOCKETS_A_USER, Hub
 from services.errors import Refused
 
@@ -47,6 +48,24 @@ class Socket:
             self.got.append(frame_id)
 
 
+class Person:
+    """A socket with somebody behind it."""
+
+    def __init__(self, login: str, **changes: Any) -> None:
+        facts: dict[str, Any] = {
+            "tenant_id": 1,
+            "role": "operator",
+            "expires_at": 9,
+            "issued_at": 5.0,
+            **changes,
+        }
+        self.principal = Principal(login, login, **facts)
+        self.ended_with: int | None = None
+
+    def end(self, code: int, reason: str) -> None:  # noqa: ARG002
+        self.ended_with = code
+
+
 @given(st.integers(0, 2**32), st.integers(0, 10), st.integers(1, 4))
 def test_joining_loses_nothing_and_doubles_nothing(seed: int, start: int, sockets: int) -> None:
     chance = random.Random(seed)
@@ -78,13 +97,32 @@ def test_a_tenant_without_sockets_is_no_longer_read() -> None:
 
 def test_a_user_has_so_many_sockets_and_messages_and_no_more() -> None:
     hub = Hub(FakeReader(random.Random(1)))  # type: ignore[arg-type]
-    for _ in range(MAX_SOCKETS_A_USER):
-        hub.open_socket("ann", "operator")
+    sockets = [Person("ann") for _ in range(MAX_SOCKETS_A_USER)]
+    for socket in sockets:
+        hub.open_socket(socket)
     with pytest.raises(Refused, match="ann"):
-        hub.open_socket("ann", "operator")
-    hub.close_socket("ann", "operator")
-    hub.open_socket("ann", "operator")
+        hub.open_socket(Person("ann"))
+    hub.close_socket(sockets[0])
+    hub.open_socket(Person("ann"))
     assert [hub.allow_message("ann", now_s=0.0) for _ in range(MAX_MESSAGES + 1)] == [True] * MAX_MESSAGES + [
         False
     ]
     assert hub.allow_message("ann", now_s=61.0)
+
+
+def test_sockets_of_the_barred_end_and_those_of_others_stay() -> None:
+    hub = Hub(FakeReader(random.Random(1)))  # type: ignore[arg-type]
+    people = {
+        "disabled": Person("dan"),
+        "changed": Person("eve", issued_at=5.0),
+        "logged in again": Person("eve", issued_at=7.0),
+        "logged out": Person("fay", session_id="s1"),
+        "other session": Person("fay", session_id="s2"),
+        "stranger": Person("gus"),
+    }
+    for person in people.values():
+        hub.open_socket(person)
+    hub.bars.update(users={"dan": None, "eve": 6.0}, sessions=["s1"])
+    hub.end_barred()
+    ended = {name for name, person in people.items() if person.ended_with == 4401}
+    assert ended == {"disabled", "changed", "logged out"}

@@ -18,7 +18,7 @@ RATE = 500.0
 
 
 def torture(stack: Stack, names: list[str], *, count: int) -> None:
-    env = stack.settings()
+    env = stack.operator_environment()
     run = f"k{secrets.token_hex(4)}"
     entries = messages.make(count=count, sources=100, seed=7, run=run, now=datetime.now(UTC))
     host, port = env["MQTT_BROKER_ADDRESS"], int(env["MQTT_BROKER_PORT"])
@@ -36,7 +36,7 @@ def torture(stack: Stack, names: list[str], *, count: int) -> None:
     assert killed == [process.name for process in victims]
     assert stack.supervisor.wait_ready(names, timeout_s=60) == []
     assert result.acknowledged == result.published
-    engine = create_engine(database_url(env["DATABASE_URL"]))
+    engine = create_engine(database_url(env["VIGIL_OWNER_DATABASE_URL"]))
     deadline_s = time.monotonic() + 60
     while True:
         balance = checker.check(

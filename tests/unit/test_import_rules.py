@@ -14,6 +14,7 @@ PURE = {
     "gateway/mqtt/payloads.py",
     "gateway/mqtt/batch.py",
     "gateway/mqtt/wire.py",
+    "gateway/mqtt/rights.py",
     "gateway/noc/outbox.py",
     "services/envelope.py",
     "services/location/zones.py",
@@ -23,14 +24,26 @@ PURE = {
     "services/alerts/intake.py",
     "services/notifications/policy.py",
     "services/directory/shapes.py",
+    "services/directory/sources.py",
+    "services/deploy.py",
     "ops/simulator.py",
 }
-PURE_MAY_IMPORT = {"msgspec", "shapely", "cryptography", "services.messages", "services.errors"}
+PURE_MAY_IMPORT = {
+    "msgspec",
+    "shapely",
+    "cryptography",
+    "services.messages",
+    "services.errors",
+    "services.config",
+    "services.envelope",
+}
 IMPURE_STANDARD = {"time", "os", "logging", "socket", "secrets", "uuid", "subprocess", "threading", "pathlib"}
 ONLY_IN = {
     "nameko": ("services/bus/", "ops/run.py", "ops/topology.py", "bench/naive.py"),
     "paho": ("gateway/mqtt/client.py", "bench/naive.py"),
-    "redis": ("services/providers.py", "services/feed.py", "gateway/noc/auth.py"),
+    "redis": ("services/providers.py", "services/feed.py", "gateway/noc/limits.py", "gateway/noc/tickets.py"),
+    "jwt": ("gateway/noc/auth.py",),
+    "argon2": ("services/directory/passwords.py",),
     "wsproto": ("gateway/noc/sockets.py",),
 }
 

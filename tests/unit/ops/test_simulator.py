@@ -10,7 +10,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 def speak(seed: int, turns: int, odds: Odds | None = None) -> list[tuple[str, bytes, str]]:
     fleet = Fleet(guards=10, chance=random.Random(seed), run="r", odds=odds)
-    return [tuple(out) for _ in range(turns) for out in fleet.turn(now=NOW, elapsed_s=5)]
+    return [out[1:] for _ in range(turns) for out in fleet.turn(now=NOW, elapsed_s=5)]
 
 
 def test_the_same_seed_walks_the_same_walks() -> None:
@@ -75,3 +75,14 @@ def test_guards_who_do_not_leave_stay_within_the_site() -> None:
         if topic.startswith("guard/"):
             fix = json.loads(payload)
             assert haversine_m(12.9716, 77.5946, fix["lat"], fix["lon"]) < 500
+
+
+def test_what_speaks_is_what_has_to_be_registered() -> None:
+    fleet = Fleet(guards=10, chance=random.Random(1), run="r", odds=Odds(panic=0.05))
+    families = dict(fleet.sources())
+    assert len(families) == len(fleet)
+    for _ in range(1000):
+        for out in fleet.turn(now=NOW, elapsed_s=5):
+            parsed = topics.parse(out.topic)
+            assert parsed.source_id == out.source_id
+            assert families[out.source_id] == parsed.family or parsed.family == "alert"

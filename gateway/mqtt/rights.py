@@ -1,0 +1,185 @@
+"""What each credential may do at the broker: Mosquitto's dynamic-security plugin and its topic patterns. Pure.
+
+The plugin knows who somebody is (password hash, client id, enabled or not) and what a source must not do; the patterns
+of the ACL file say what a source may do, with its user name as the source in the topic. A role of its own for each
+source would say the same, at ten times the size of a file that the broker writes anew with every change
+(docs/adr/0006).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+from services.messages import AlertType
+
+Command = dict[str, Any]
+Role = dict[str, Any]
+
+ADMIN, GATEWAY, SOURCE, DISABLED = "admin", "gateway", "source", "disabled"
+FAMILY_ROLES = ("guard", "device", "sensor", "system", "alert")
+"""A source has the role of its family; it may not publish under the others'."""
+NUMERIC = "numeric-guard"
+HASH_ITERATIONS = 101
+"""Mosquitto 2.0's own number: what is hashed is 24 random bytes, which no guessing finds."""
+
+_TOPICS = {
+    "guard": "guard/{}/gps",
+    "device": "device/{}/telemetry",
+    "sensor": "sensor/{}/+",
+    "system": "system/health/{}",
+}
+_FIRST, _USUAL, _LAST = 10, 0, -1
+
+
+def acl_file(prefix: str, *, anonymous: bool) -> str:
+    """The ACL file: what every source may do with topics that bear its name.
+
+    `anonymous` lets clients without a credential do anything, for lines typed by hand on a development machine.
+    """
+    types = [word for kind in AlertType for word in (kind.lower(), kind.upper())]
+    write = [topic.format("%u") for topic in _TOPICS.values()]
+    # Only known types before the name: any other word there would itself be read as the source.
+    write += ["alert/+/%u", *(f"alert/%u/{word}" for word in types)]
+    lines = [f"pattern write {prefix}{topic}" for topic in write]
+    lines += [f"pattern read {prefix}{topic}/%u" for topic in ("receipt", "command")]
+    return "\n".join([*(["topic readwrite #"] if anonymous else []), *lines, ""])
+
+
+def roles(prefix: str) -> list[Role]:
+    """All roles; the broker's file holds them beside the clients."""
+    families = [
+        _role(
+            family,
+            *(_deny("publishClientSend", f"{prefix}{other}/#") for other in _TOPICS if other != family),
+        )
+        for family in FAMILY_ROLES
+    ]
+    heard = [f"{prefix}{family}/#" for family in ("device", "guard", "sensor", "alert", "system")]
+    told = [f"{prefix}{topic}/#" for topic in ("receipt", "command")]
+    own = [f"{prefix}{topic}" for topic in ("receipt/+", "command/+")]
+    return [
+        _role(
+            ADMIN,
+            *(
+                _allow(kind, "$CONTROL/dynamic-security/#")
+                for kind in ("publishClientSend", "publishClientReceive")
+            ),
+            _allow("subscribePattern", "$CONTROL/dynamic-security/#"),
+        ),
+        _role(
+            GATEWAY,
+            *(
+                _allow(kind, topic)
+                for kind in ("subscribePattern", "publishClientReceive")
+                for topic in heard
+            ),
+            *(_allow("publishClientSend", topic) for topic in told),
+        ),
+        # What a source hears is held by the ACL file; that it does not even ask for more is held here.
+        _role(
+            SOURCE,
+            *(_deny("subscribeLiteral", topic, _FIRST) for topic in own),
+            *(_allow("subscribePattern", topic) for topic in own),
+            *(_deny("subscribePattern", topic, _LAST) for topic in ("#", "$share/#", "$SYS/#", "$CONTROL/#")),
+        ),
+        _role(
+            DISABLED,
+            *(
+                _deny(kind, topic)
+                for kind in ("publishClientSend", "publishClientReceive", "subscribePattern")
+                for topic in ("#", "$share/#", "$SYS/#", "$CONTROL/#")
+            ),
+        ),
+        *families,
+    ]
+
+
+def broker_file(
+    held: dict[str, Any], *, prefix: str, people: dict[str, tuple[str, str, bytes]]
+) -> dict[str, Any]:
+    """The plugin's file with our roles and our own clients in it; the sources in `held` are kept as they are.
+
+    `people` maps user names to (password, role, 12 random bytes of salt).
+    """
+    sources = [client for client in held.get("clients", []) if client.get("username") not in people]
+    own = [
+        {"username": name, "roles": [{"rolename": role}], **_hashed(password, salt)}
+        for name, (password, role, salt) in people.items()
+    ]
+    others = [role for role in held.get("roles", []) if role["rolename"].startswith(NUMERIC)]
+    nothing = dict.fromkeys(("publishClientSend", "publishClientReceive", "subscribe"), False)
+    return {
+        "defaultACLAccess": {**nothing, "unsubscribe": True},
+        "roles": [*roles(prefix), *others],
+        "clients": [*own, *sources],
+        "groups": held.get("groups", []),
+    }
+
+
+def add(
+    source_id: str, *, family: str, password: str | None, prefix: str, number: str | None = None
+) -> list[Command]:
+    """Commands that let a source in; without a password only by its certificate.
+
+    `number`: this guard also publishes as `guard/<number>/gps`.
+    """
+    client: Command = {
+        "command": "createClient",
+        "username": source_id,
+        "clientid": source_id,
+        "roles": [{"rolename": family}, {"rolename": SOURCE}],
+    }
+    if password is not None:
+        client["password"] = password
+    if number is None:
+        return [client]
+    name = f"{NUMERIC}-{number}"
+    client["roles"].append({"rolename": name})
+    acls = [_allow("publishClientSend", f"{prefix}{_TOPICS['guard'].format(number)}")]
+    return [{"command": "createRole", "rolename": name, "acls": acls}, client]
+
+
+def remove(source_id: str) -> list[Command]:
+    return [{"command": "deleteClient", "username": source_id}]
+
+
+def rotate(source_id: str, password: str) -> list[Command]:
+    """A new password; who is connected with the old one is put off."""
+    return [{"command": "setClientPassword", "username": source_id, "password": password}]
+
+
+def switch(source_id: str, *, enabled: bool) -> list[Command]:
+    """Let a source in again, or put it off at once and keep it off.
+
+    The role holds what the plugin does not look at for somebody who came with a certificate: being disabled.
+    """
+    role = {"username": source_id, "rolename": DISABLED}
+    if enabled:
+        return [{"command": "removeClientRole", **role}, {"command": "enableClient", "username": source_id}]
+    return [
+        {"command": "addClientRole", **role, "priority": 1000},
+        {"command": "disableClient", "username": source_id},
+    ]
+
+
+def _hashed(password: str, salt: bytes) -> dict[str, Any]:
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, HASH_ITERATIONS)
+    return {
+        "password": base64.b64encode(digest).decode(),
+        "salt": base64.b64encode(salt).decode(),
+        "iterations": HASH_ITERATIONS,
+    }
+
+
+def _role(name: str, *acls: dict[str, Any]) -> Role:
+    return {"rolename": name, "acls": list(acls)}
+
+
+def _allow(kind: str, topic: str, priority: int = _USUAL) -> dict[str, Any]:
+    return {"acltype": kind, "topic": topic, "priority": priority, "allow": True}
+
+
+def _deny(kind: str, topic: str, priority: int = _USUAL) -> dict[str, Any]:
+    return {"acltype": kind, "topic": topic, "priority": priority, "allow": False}

@@ -1,0 +1,65 @@
+"""One-use passes to the websocket."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+
+import msgspec
+import redis
+
+from gateway.noc.auth import Principal
+from services import providers, security
+from services.config import Config
+from services.errors import NotAuthenticated, Unavailable
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """What is kept of a ticket: for whom, and for which page."""
+
+    principal: Principal
+    origin: str | None
+
+
+class Tickets:
+    """One-use passes to the websocket, for browsers, which cannot send a header there. Kept as hashes."""
+
+    def __init__(self, client: redis.Redis, *, prefix: str, lifetime_s: int) -> None:
+        self._redis = client
+        self._prefix = prefix
+        self.lifetime_s = lifetime_s
+
+    @classmethod
+    def from_config(cls, config: Config) -> Tickets:
+        client = providers.make_redis(config)
+        return cls(client, prefix=config.redis.key_prefix, lifetime_s=config.noc.ticket_lifetime_s)
+
+    def make(self, principal: Principal, *, origin: str | None) -> str:
+        """A ticket for the page at `origin` only, when one asked. Raises `Unavailable`."""
+        ticket = f"{principal.tenant_id}.{secrets.token_urlsafe(32)}"
+        held = msgspec.json.encode(Ticket(principal, origin))
+        try:
+            self._redis.set(self._key(ticket), held, ex=self.lifetime_s)
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+        return ticket
+
+    def redeem(self, ticket: str, *, origin: str | None) -> Principal:
+        """Raises `NotAuthenticated` for one that is unknown, used, too old or another page's; `Unavailable`."""
+        try:
+            held = self._redis.getdel(self._key(ticket))
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+        if not isinstance(held, bytes):
+            security.note("ticket_refused")
+            raise NotAuthenticated("the ticket is unknown, used or too old")
+        found = msgspec.json.decode(held, type=Ticket)
+        if found.origin is not None and found.origin != origin:
+            security.note("ticket_of_another_page")
+            raise NotAuthenticated("the ticket was made for another page")
+        return found.principal
+
+    def _key(self, ticket: str) -> str:
+        tenant, _, _ = ticket.partition(".")
+        owner = tenant if tenant.isascii() and tenant.isdigit() and len(tenant) < 12 else "0"
+        return f"{self._prefix}:ticket:{owner}:{hashlib.sha256(ticket.encode()).hexdigest()}"

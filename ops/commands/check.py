@@ -1,0 +1,27 @@
+"""`vigil check`: the configuration, without starting anything."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import msgspec
+
+from ops.environment import apply_environment
+from services import config
+from services.deploy import problems
+
+
+@click.command()
+@click.option("--deploy", is_flag=True, help="Judge it as production would.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list of the problems.")
+def check(deploy: bool, as_json: bool) -> None:
+    """Read the configuration and say what is wrong with it. Exit code 0 only when nothing is."""
+    apply_environment()
+    settings = config.load()
+    found = problems(settings) if deploy else []
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+    else:
+        click.echo("\n".join(found) or "the configuration is sound")
+    sys.exit(1 if found else 0)

@@ -1,0 +1,149 @@
+"""How a source comes by its credential: registered in the database, let in at the broker, shown once.
+
+The registry is the truth. When the broker is away half-way, the source is registered without a credential, and saying
+the same again goes on from there.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway.mqtt import rights
+from ops.certificates import Authority
+from ops.mosquitto import Broker
+from services.directory.sources import check_source_id, number_of
+from services.directory.store import DirectoryStore
+from services.errors import Conflict, NotFound
+
+PASSWORD_BYTES = 24
+
+
+class AlreadyThere(Conflict):
+    """The source is registered as it is wanted."""
+
+
+class Wanted(NamedTuple):
+    """A source to be added, as the operator entered it. `family`: guard, device, sensor, system, alert."""
+
+    entered: str
+    family: str
+    name: str = ""
+    site_id: int | None = None
+
+    @property
+    def kind(self) -> str:
+        return "guard" if self.family == "guard" else "device"
+
+
+class Credential(NamedTuple):
+    """What the source itself must be given, once. User name and client id are its id."""
+
+    source_id: str
+    password: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
+
+
+class Provisioner:
+    """Adds, rotates and switches sources of one tenant. Raises `Refused`, `Conflict`, `NotFound`, `Unavailable`.
+
+    Without a broker nothing but the registry is touched.
+    """
+
+    def __init__(self, store: DirectoryStore, broker: Broker | None, *, tenant_id: int, prefix: str) -> None:
+        self._store = store
+        self._broker = broker
+        self._tenant_id = tenant_id
+        self._prefix = prefix
+
+    def register(self, wanted: Wanted) -> str:
+        """Into the registry only; returns the id. One that is there without a credential is taken as it is."""
+        source_id = check_source_id(wanted.entered, family=wanted.family)
+        values = {"tenant_id": self._tenant_id, "site_id": wanted.site_id, "name": wanted.name or source_id}
+        values |= {"guard_id": source_id} if wanted.kind == "guard" else {"device_id": source_id}
+        if wanted.kind == "device":
+            values["family"] = wanted.family
+        try:
+            self._store.add(wanted.kind, **values)
+        except Conflict as error:
+            self._check_unfinished(wanted, source_id, error)
+        return source_id
+
+    def give_passwords(self, batch: Sequence[tuple[Wanted, str]]) -> list[Credential]:
+        """A new password for each registered (wanted, id); who was let in before is let in anew."""
+        credentials = {source_id: self._password(source_id) for _, source_id in batch}
+        self._let_in([(wanted, source_id, credentials[source_id].password) for wanted, source_id in batch])
+        for wanted, source_id in batch:
+            self._remember(wanted.kind, source_id, "password")
+        return [credentials[source_id] for _, source_id in batch]
+
+    def give_certificate(
+        self, wanted: Wanted, source_id: str, *, authority: Authority, out: Path
+    ) -> Credential:
+        """A certificate and key in `out`; the source is let in without a password."""
+        certificate_file, key_file = authority.issue_source(out, source_id)
+        self._let_in([(wanted, source_id, None)])
+        self._remember(wanted.kind, source_id, "certificate")
+        return Credential(source_id, "", str(certificate_file), str(key_file))
+
+    def rotate(self, kind: str, source_id: str) -> Credential:
+        """A new password; the old one is void at once. One that has none yet is given its first."""
+        source = self._store.source(kind, source_id, tenant_id=self._tenant_id)
+        if source["credential"] != "password":
+            [credential] = self.give_passwords([(Wanted(source_id, source["family"]), source_id)])
+            return credential
+        credential = self._password(source_id)
+        self._run(rights.rotate(source_id, credential.password))
+        self._remember(kind, source_id, "password")
+        return credential
+
+    def switch(self, kind: str, source_id: str, *, enabled: bool) -> None:
+        """Registry first: if the broker cannot be told, what the source says is refused all the same."""
+        source = self._store.source(kind, source_id, tenant_id=self._tenant_id)
+        self._store.set_enabled(kind, source_id, tenant_id=self._tenant_id, enabled=enabled)
+        if source["credential"] is not None:
+            self._run(rights.switch(source_id, enabled=enabled), ignore=["already", "not found"])
+
+    def _let_in(self, sources: Sequence[tuple[Wanted, str, str | None]]) -> None:
+        # The first command clears away what an earlier installation may have left at the broker.
+        commands = [
+            command
+            for wanted, source_id, password in sources
+            for command in (
+                *rights.remove(source_id),
+                *rights.add(
+                    source_id,
+                    family=wanted.family,
+                    password=password,
+                    prefix=self._prefix,
+                    number=number_of(wanted.entered),
+                ),
+            )
+        ]
+        self._run(commands, ignore=["Client not found", "Role already exists"])
+
+    def _run(self, commands: Sequence[rights.Command], *, ignore: Sequence[str] = ()) -> None:
+        if self._broker is not None:
+            self._broker.run(commands, ignore=ignore)
+
+    def _remember(self, kind: str, source_id: str, credential: str) -> None:
+        self._store.set_credential(kind, source_id, tenant_id=self._tenant_id, credential=credential)
+
+    def _check_unfinished(self, wanted: Wanted, source_id: str, conflict: Conflict) -> None:
+        """Raises unless the source was registered before and still waits for its credential."""
+        try:
+            source = self._store.source(wanted.kind, source_id, tenant_id=self._tenant_id)
+        except NotFound:
+            raise Conflict(
+                f"{source_id} is registered for another tenant; ids are unique over all"
+            ) from conflict
+        if source["family"] != wanted.family:
+            raise Conflict(f"{source_id} is registered as {source['family']}") from conflict
+        if source["credential"] is not None or self._broker is None:
+            raise AlreadyThere(f"{source_id} is registered already") from conflict
+
+    def _password(self, source_id: str) -> Credential:
+        return Credential(source_id, secrets.token_urlsafe(PASSWORD_BYTES))

@@ -1,0 +1,204 @@
+"""The broker: its configuration, its rights file, and how an administrator speaks with it while it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.mqtt import rights, wire
+from gateway.mqtt.rights import Command
+from ops.certificates import Authority
+from ops.environment import write_private
+from ops.line import connect
+from services.config import Mqtt
+from services.errors import Misconfigured, Unavailable
+
+PLUGIN = "mosquitto_dynamic_security.so"
+PLUGIN_DIRECTORIES = ("/usr/lib", "/usr/local/lib")
+CONTROL = "$CONTROL/dynamic-security/v1"
+RESPONSE = f"{CONTROL}/response"
+WINDOW = 16
+"""Commands on their way: the broker writes its whole file for each, and has other things to do meanwhile."""
+TIMEOUT_S = 15.0
+
+# Mosquitto's own limits drop acknowledged messages without a word; these do not.
+CONFIG = """\
+# Plain, for this machine only.
+listener {mqtt} 127.0.0.1
+
+# TLS, with a name and password.
+listener {mqtts} {tls_host}
+cafile {tls}/ca.pem
+certfile {tls}/server.pem
+keyfile {tls}/server-key.pem
+tls_version tlsv1.2
+
+# TLS, with a client certificate: its subject is the source, and the source its client id.
+listener {mqtts_certificate} {tls_host}
+cafile {tls}/ca.pem
+certfile {tls}/server.pem
+keyfile {tls}/server-key.pem
+tls_version tlsv1.2
+require_certificate true
+use_identity_as_username true
+use_username_as_clientid true
+
+allow_anonymous {anonymous}
+plugin {plugin}
+plugin_opt_config_file {data}/dynamic-security.json
+acl_file {data}/acl
+retain_available false
+
+persistence true
+persistence_location {data}/
+autosave_interval 30
+max_queued_messages 1000000
+max_queued_bytes 1073741824
+max_inflight_messages 20000
+# Larger than the payload limit: what is too large is refused by the gateway, with its reason, and kept.
+max_packet_size 2097152
+sys_interval 10
+connection_messages false
+{user}
+"""
+
+
+def write_configuration(
+    data: Path,
+    *,
+    ports: Mapping[str, int],
+    people: Mapping[str, tuple[str, str]],
+    prefix: str,
+    anonymous: bool,
+    tls_host: str = "127.0.0.1",
+) -> Path:
+    """Write everything that the broker reads into `data`; returns its configuration file.
+
+    Credentials of sources that are there already are kept. `people`: user name to (password, role).
+    """
+    tls = data / "tls"
+    tls.mkdir(parents=True, exist_ok=True)
+    authority = Authority(tls)
+    if not (tls / "server.pem").exists():
+        authority.make()
+        authority.issue_server(tls, hosts=["localhost", "127.0.0.1", socket.gethostname()])
+    (data / "acl").write_text(rights.acl_file(prefix, anonymous=anonymous))
+    file = data / "dynamic-security.json"
+    held = json.loads(file.read_text()) if file.exists() else {}
+    salted = {name: (*person, secrets.token_bytes(12)) for name, person in people.items()}
+    merged = rights.broker_file(held, prefix=prefix, people=salted)
+    write_private(file, json.dumps(merged, indent=1))
+    config = data / "mosquitto.conf"
+    config.write_text(
+        CONFIG.format(
+            **{name: ports[name] for name in ("mqtt", "mqtts", "mqtts_certificate")},
+            tls_host=tls_host,
+            tls=tls,
+            data=data,
+            anonymous=str(anonymous).lower(),
+            plugin=plugin(),
+            user="user root" if os.geteuid() == 0 else "",
+        )
+    )
+    return config
+
+
+def plugin() -> Path:
+    """The dynamic-security plugin's file. Raises `Misconfigured`."""
+    for directory in PLUGIN_DIRECTORIES:
+        for found in sorted(Path(directory).glob(f"**/{PLUGIN}")):
+            return found
+    raise Misconfigured(f"{PLUGIN} is not installed; it comes with Debian's package mosquitto")
+
+
+class Broker:
+    """An administrator's connection to a running broker. Raises `Unavailable`, `Misconfigured`."""
+
+    def __init__(self, mqtt: Mqtt) -> None:
+        if not mqtt.admin_password:
+            raise Misconfigured(
+                "MQTT_ADMIN_PASSWORD is not set, so the broker cannot be told of credentials; "
+                "set it, or say --no-credential"
+            )
+        self._sock = connect(
+            mqtt,
+            f"vigil-admin-{secrets.token_hex(4)}",
+            username=mqtt.admin_username,
+            password=mqtt.admin_password,
+        )
+        self._reader = wire.Reader()
+        self._message_id = 1
+        try:
+            self._sock.sendall(wire.subscribe(RESPONSE))
+            self._subscribed = False
+            while not self._subscribed:
+                list(self._listen())
+        except OSError as error:
+            raise Unavailable(f"the MQTT broker: {error}") from error
+
+    def run(self, commands: Sequence[Command], *, ignore: Iterable[str] = ()) -> None:
+        """Run commands in order. Raises `Unavailable` for the first that the broker refuses with other words."""
+        for command, error in self.run_each(commands):
+            if error and not any(words in error for words in ignore):
+                raise Unavailable(
+                    f"the broker refused {command['command']} {command.get('username', '')}: {error}"
+                )
+
+    def run_each(self, commands: Iterable[Command]) -> Iterator[tuple[Command, str]]:
+        """Run commands in order, some at once; yields each with the broker's error, empty when there is none."""
+        waiting: dict[str, Command] = {}
+        for number, command in enumerate(commands):
+            while len(waiting) >= WINDOW:
+                yield from self._answers(waiting)
+            waiting[str(number)] = command
+            self._send(command, str(number))
+        while waiting:
+            yield from self._answers(waiting)
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def __enter__(self) -> Broker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _send(self, command: Command, correlation: str) -> None:
+        body = msgspec.json.encode({"commands": [{**command, "correlationData": correlation}]})
+        self._message_id = self._message_id % 65_535 + 1
+        try:
+            self._sock.sendall(wire.publish(CONTROL, body, message_id=self._message_id))
+        except OSError as error:
+            raise Unavailable(f"the MQTT broker: {error}") from error
+
+    def _answers(self, waiting: dict[str, Command]) -> Iterator[tuple[Command, str]]:
+        try:
+            for answer in self._listen():
+                command = waiting.pop(answer.get("correlationData", ""), None)
+                if command is not None:
+                    yield command, answer.get("error", "")
+        except OSError as error:
+            raise Unavailable(f"the MQTT broker did not answer to a command: {error}") from error
+
+    def _listen(self) -> Iterator[dict[str, Any]]:
+        data = self._sock.recv(262_144)
+        if not data:
+            raise ConnectionError("the broker closed the connection")
+        for first, body in self._reader.feed(data):
+            if first == wire.SUBACK:
+                if body[-1] & 0x80:
+                    raise Misconfigured("MQTT_ADMIN_USERNAME may not administer the broker")
+                self._subscribed = True
+            if first & 0xF0 == wire.PUBLISH:
+                message = wire.parse_publish(first, body, 0, len(body))
+                if message.qos:
+                    self._sock.sendall(wire.puback([message.message_id]))
+                yield from msgspec.json.decode(message.payload)["responses"]

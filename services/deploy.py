@@ -1,0 +1,125 @@
+"""What production must not start with: one sentence a problem, with the variable and the remedy. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import SplitResult, urlsplit
+
+from services.config import Config
+from services.envelope import master_keys
+from services.errors import Misconfigured
+
+LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
+MIN_SECRET_LENGTH = 32
+MIN_DISTINCT = 10
+"""A random key of 32 bytes has some 30 different ones; one that was typed has few."""
+KNOWN_PASSWORDS = frozenset(
+    {
+        "",
+        "guest",
+        "admin",
+        "password",
+        "vigil",
+        "postgres",
+        "changeme",
+        "change-me",
+        "secret",
+        "rabbitmq",
+        "mosquitto",
+    }
+)
+
+
+def problems(config: Config) -> list[str]:
+    """Everything that keeps this configuration from production; empty when nothing does."""
+    return [
+        *_feed(config),
+        *_tokens(config),
+        *_database(config),
+        *_rabbitmq(config),
+        *_redis(config),
+        *_mqtt(config),
+        *_registration(config),
+    ]
+
+
+def _feed(config: Config) -> Iterator[str]:
+    feed = config.feed
+    if feed.encryption != "fernet":
+        yield f"NOC_FEED_ENCRYPTION is {feed.encryption}: the feed would travel in the clear; leave it out"
+    if feed.encryption_keys_file:
+        return  # read and checked by whoever opens it
+    try:
+        keys = master_keys(feed.encryption_keys)
+    except Misconfigured as error:
+        yield str(error)
+        return
+    if not keys:
+        yield "CHANNELS_ENCRYPTION_KEY is missing; make one with `vigil keys generate`"
+    for position, key in enumerate(keys):
+        if len(set(key)) < MIN_DISTINCT:
+            yield (
+                f"CHANNELS_ENCRYPTION_KEY: key {position + 1} is weak: it was not made at random;"
+                " make one with `vigil keys generate`"
+            )
+
+
+def _tokens(config: Config) -> Iterator[str]:
+    noc = config.noc
+    if not noc.jwt_secret and not noc.jwt_jwks_url:
+        yield "JWT_SECRET is missing; make one with: openssl rand -base64 48 (or set JWT_JWKS_URL)"
+    elif noc.jwt_secret and (
+        len(noc.jwt_secret) < MIN_SECRET_LENGTH or len(set(noc.jwt_secret)) < MIN_DISTINCT
+    ):
+        yield "JWT_SECRET is weak: it needs 32 random characters; make one with: openssl rand -base64 48"
+    if noc.jwt_jwks_url:
+        url = urlsplit(noc.jwt_jwks_url)
+        if url.scheme != "https" and not _is_loopback(url.hostname):
+            yield "JWT_JWKS_URL is not https: whoever stands between could name their own keys"
+        if not noc.jwt_issuer:
+            yield "JWT_ISSUER is missing; with JWT_JWKS_URL it names whose tokens are believed"
+
+
+def _database(config: Config) -> Iterator[str]:
+    url = urlsplit(config.database.url)
+    if _is_weak(url):
+        yield "DATABASE_URL has a default or no password; give the services' login one of its own"
+    if config.database.owner_url and config.database.owner_url == config.database.url:
+        yield (
+            "DATABASE_URL and VIGIL_OWNER_DATABASE_URL are the same: services must not own the tables;"
+            " make a login that is a member of vigil_tenant, vigil_ingest and vigil_login"
+        )
+
+
+def _rabbitmq(config: Config) -> Iterator[str]:
+    if _is_weak(urlsplit(config.amqp.uri)):
+        yield "AMQP_URI has a default or no password; `rabbitmqctl add_user` makes a user of its own"
+
+
+def _redis(config: Config) -> Iterator[str]:
+    url = urlsplit(config.redis.url)
+    if not _is_loopback(url.hostname) and _is_weak(url):
+        yield "REDIS_URL has a default or no password, and Redis is not on this machine; set requirepass"
+
+
+def _mqtt(config: Config) -> Iterator[str]:
+    mqtt = config.mqtt
+    if not mqtt.ca_file and not _is_loopback(mqtt.host):
+        yield f"MQTT to {mqtt.host} is plain, beyond this machine; set MQTT_CA_FILE for TLS"
+    if not mqtt.username or mqtt.password.lower() in KNOWN_PASSWORDS:
+        yield "MQTT_BROKER_USERNAME or MQTT_BROKER_PASSWORD is missing or a default; the broker must know the gateway"
+
+
+def _registration(config: Config) -> Iterator[str]:
+    if config.registration == "open":
+        yield "VIGIL_REGISTRATION is open: any stranger would become a source; set it to closed"
+
+
+def _is_weak(url: SplitResult) -> bool:
+    password = (url.password or "").lower()
+    return password in KNOWN_PASSWORDS or password == (url.username or "").lower()
+
+
+def _is_loopback(host: str | None) -> bool:
+    return bool(LOOPBACK.fullmatch(host or ""))

@@ -1,0 +1,45 @@
+"""Ids of sources as people enter them: what may stand in a topic, and cannot be taken for something else. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from services.errors import Refused
+from services.messages import AlertType
+
+FAMILIES = ("device", "sensor", "system", "alert")
+"""Families of devices; a guard is a family of its own."""
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
+EMAIL = re.compile(r"[^@\s,]+@[^@\s,]+\.[^@\s,]+")
+_ALERT_WORDS = {word.replace("-", "_") for word in AlertType}
+
+
+def check_source_id(text: str, *, family: str) -> str:
+    """The id as it is kept; a guard's number becomes `guard-<number>`. Raises `Refused`.
+
+    A source must not be called as an alert type is: in `alert/<type>/<source>` nobody could tell which is which.
+    """
+    source_id = f"guard-{text}" if family == "guard" and text.isascii() and text.isdigit() else text
+    if not ID.fullmatch(source_id):
+        raise Refused(
+            f"id is {text!r}; it must be 1 to 128 letters, digits and . _ : @ - and begin with a letter or digit"
+        )
+    if source_id.upper().replace("-", "_") in _ALERT_WORDS:
+        raise Refused(f"id is {text!r}, which is a type of alert; call it otherwise, for instance {text}-1")
+    return source_id
+
+
+def number_of(text: str) -> str | None:
+    """The number of a guard who was entered as one: then the phone may publish to `guard/<number>/gps` as well."""
+    return text if text.isascii() and text.isdigit() else None
+
+
+def check_contact(*, email: str | None, phone: str | None) -> None:
+    """Raises `Refused` naming the field."""
+    if not email and not phone:
+        raise Refused("a contact needs an e-mail address or a phone number")
+    if email and not EMAIL.fullmatch(email):
+        raise Refused(f"email is {email!r}; write it as name@example.com")
+    if phone and not PHONE.fullmatch(phone):
+        raise Refused(f"phone is {phone!r}; write it in E.164, + and digits, such as +919876543210")

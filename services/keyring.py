@@ -1,0 +1,82 @@
+"""The feed's master keys: from the environment, or from a file that may change while everything runs.
+
+A rotation puts a new key in front. Whoever opens frames must know it before anybody seals with it, and processes look
+at the file at different moments: so a file that has just changed goes on sealing with the key after the newest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from services import envelope
+from services.config import Config
+from services.errors import Misconfigured
+
+log = structlog.get_logger(__name__)
+
+CHECK_S = 1.0
+SETTLE_S = 5.0
+"""So old a file must be before its newest key seals; several times `CHECK_S`."""
+
+
+class KeyRing:
+    """`file`, when given, is the truth, and looked at once a second. Raises `Misconfigured` when there is no key."""
+
+    def __init__(self, keys: str, *, file: str = "", clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._file = Path(file) if file else None
+        self._keys: list[bytes] = []
+        self._changed_s = self._looked_s = float("-inf")
+        if self._file is None:
+            self._keys = envelope.master_keys(keys)
+        else:
+            self._look()
+        if not self._keys:
+            raise Misconfigured("CHANNELS_ENCRYPTION_KEY is not set; make a key with `vigil keys generate`")
+
+    @classmethod
+    def from_config(cls, config: Config) -> KeyRing:
+        return cls(config.feed.encryption_keys, file=config.feed.encryption_keys_file)
+
+    def all(self) -> Sequence[bytes]:
+        """Every key that may open a frame, newest first."""
+        self._look_again()
+        return self._keys
+
+    def sealing(self) -> bytes:
+        """The key that seals now."""
+        self._look_again()
+        fresh = self._clock() - self._changed_s < SETTLE_S
+        return self._keys[1] if fresh and len(self._keys) > 1 else self._keys[0]
+
+    def of_tenant(self, tenant_id: int) -> dict[str, str]:
+        """A tenant's feed keys by kid, newest first: what a reader is given."""
+        return envelope.derived_keys(self.all(), tenant_id)
+
+    def _look_again(self) -> None:
+        if self._file is not None and self._clock() - self._looked_s >= CHECK_S:
+            try:
+                self._look()
+            except Misconfigured as error:
+                # What worked goes on working; the operator's slip is told.
+                log.warning("feed_keys_unreadable", error=str(error))
+
+    def _look(self) -> None:
+        assert self._file is not None
+        self._looked_s = self._clock()
+        try:
+            changed_s = self._file.stat().st_mtime
+            if changed_s == self._changed_s:
+                return
+            keys = envelope.master_keys(self._file.read_text(encoding="ascii").replace("\n", ","))
+        except (OSError, UnicodeDecodeError) as error:
+            raise Misconfigured(
+                f"CHANNELS_ENCRYPTION_KEY_FILE {self._file} cannot be read: {error}"
+            ) from error
+        if not keys:
+            raise Misconfigured(f"{self._file} holds no key; make one with `vigil keys generate`")
+        self._keys, self._changed_s = keys, changed_s

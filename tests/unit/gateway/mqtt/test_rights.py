@@ -1,0 +1,72 @@
+"""What a credential may do, as the broker will read it; that the broker does so is shown on a real one."""
+
+import json
+
+import pytest
+
+from gateway.mqtt import rights, topics
+from services.messages import AlertType
+
+
+def write_patterns() -> list[str]:
+    lines = rights.acl_file("", anonymous=False).splitlines()
+    return [line.removeprefix("pattern write ") for line in lines if line.startswith("pattern write ")]
+
+
+@pytest.mark.parametrize("source", ["guard-1", "789", "sos-1", "device", "x.y:z@w_v"])
+@pytest.mark.parametrize("filling", ["panic", "guard-2", "sos", "789", "UNKNOWN"])
+def test_whatever_a_source_may_publish_is_read_as_its_own(source: str, filling: str) -> None:
+    for pattern in write_patterns():
+        topic = pattern.replace("%u", source).replace("+", filling)
+        try:
+            parsed = topics.parse(topic)
+        except topics.InvalidMessage:
+            continue  # the gateway refuses the shape, with its reason
+        assert parsed.source_id == topics.guard_id(source) or parsed.source_id == source, topic
+
+
+def test_nobody_without_a_name_is_let_in_unless_the_machine_is_for_development() -> None:
+    assert "topic" not in rights.acl_file("", anonymous=False).replace("pattern", "")
+    assert rights.acl_file("", anonymous=True).startswith("topic readwrite #\n")
+    assert all("%u" in line for line in rights.acl_file("p/", anonymous=False).splitlines())
+    assert f"pattern write p/alert/%u/{AlertType.PANIC.lower()}" in rights.acl_file("p/", anonymous=False)
+
+
+def test_the_file_of_the_broker_keeps_its_sources_and_renews_what_is_ours() -> None:
+    held = {
+        "clients": [
+            {"username": "guard-1", "password": "kept"},
+            {"username": "vigil-admin", "password": "old"},
+        ],
+        "roles": [{"rolename": "numeric-guard-1", "acls": []}, {"rolename": "guard", "acls": ["old"]}],
+    }
+    made = rights.broker_file(held, prefix="", people={"vigil-admin": ("new", "admin", b"s" * 12)})
+    names = [client["username"] for client in made["clients"]]
+    assert names == ["vigil-admin", "guard-1"]
+    assert "new" not in json.dumps(made)
+    assert made["clients"][1]["password"] == "kept"
+    roles = [role["rolename"] for role in made["roles"]]
+    assert len(roles) == len(set(roles))
+    assert "numeric-guard-1" in roles
+    assert not any(
+        made["defaultACLAccess"][kind] for kind in ("publishClientSend", "publishClientReceive", "subscribe")
+    )
+
+
+def test_a_credential_is_bound_to_its_client_id_and_family() -> None:
+    [client] = rights.add("d-1", family="sensor", password="p", prefix="")
+    assert client["clientid"] == client["username"] == "d-1"
+    assert {"rolename": "sensor"} in client["roles"]
+    role, client = rights.add("guard-7", family="guard", password=None, prefix="p/", number="7")
+    assert role["acls"][0]["topic"] == "p/guard/7/gps"
+    assert "password" not in client
+
+
+def test_a_disabled_source_is_put_off_and_its_rights_are_taken_too() -> None:
+    commands = [command["command"] for command in rights.switch("d", enabled=False)]
+    assert commands == ["addClientRole", "disableClient"]
+    assert [c["command"] for c in rights.switch("d", enabled=True)] == ["removeClientRole", "enableClient"]
+    assert [c["command"] for c in rights.rotate("d", "x") + rights.remove("d")] == [
+        "setClientPassword",
+        "deleteClient",
+    ]

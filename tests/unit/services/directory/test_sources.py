@@ -1,0 +1,43 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.directory import sources
+from services.errors import Refused
+from services.messages import AlertType
+
+
+def test_a_guard_s_number_becomes_an_id_and_ids_are_kept() -> None:
+    assert sources.check_source_id("789", family="guard") == "guard-789"
+    assert sources.check_source_id("789", family="device") == "789"
+    assert sources.check_source_id("cam_1.north:2@x", family="sensor") == "cam_1.north:2@x"
+    assert (sources.number_of("789"), sources.number_of("guard-789")) == ("789", None)
+
+
+@pytest.mark.parametrize("word", [*AlertType, "panic", "Panic", "low-battery", "geofence_violation"])
+def test_an_alert_s_name_is_no_id(word: str) -> None:
+    with pytest.raises(Refused, match="type of alert"):
+        sources.check_source_id(word, family="device")
+
+
+@given(st.text(max_size=140))
+def test_no_id_can_break_out_of_its_topic(text: str) -> None:
+    try:
+        kept = sources.check_source_id(text, family="device")
+    except Refused as error:
+        assert repr(text) in str(error)
+        return
+    assert not set("/+#$% \0") & set(kept)
+    assert kept.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("email", "phone", "field"),
+    [(None, None, "e-mail"), ("a@b", None, "email"), ("a b@c.de", None, "email"), (None, "0987", "phone")],
+)
+def test_a_contact_that_cannot_be_reached_is_refused(
+    email: str | None, phone: str | None, field: str
+) -> None:
+    with pytest.raises(Refused, match=field):
+        sources.check_contact(email=email, phone=phone)
+    sources.check_contact(email="ann@example.com", phone="+919876543210")
