@@ -21,6 +21,8 @@ ADMIN, GATEWAY, SOURCE, DISABLED = "admin", "gateway", "source", "disabled"
 FAMILY_ROLES = ("guard", "device", "sensor", "system", "alert")
 """A source has the role of its family; it may not publish under the others'."""
 NUMERIC = "numeric-guard"
+EVERYTHING = ("#", "$share/#", "$SYS/#", "$CONTROL/#")
+"""Topics that begin with $ are not within #."""
 HASH_ITERATIONS = 101
 """Mosquitto 2.0's own number: what is hashed is 24 random bytes, which no guessing finds."""
 
@@ -59,6 +61,8 @@ def roles(prefix: str) -> list[Role]:
     heard = [f"{prefix}{family}/#" for family in ("device", "guard", "sensor", "alert", "system")]
     told = [f"{prefix}{topic}/#" for topic in ("receipt", "command")]
     own = [f"{prefix}{topic}" for topic in ("receipt/+", "command/+")]
+    # The ACL file grants every subscription (and then holds what is delivered): each role ends with a refusal.
+    no_more = [_deny("subscribePattern", topic, _LAST) for topic in EVERYTHING]
     return [
         _role(
             ADMIN,
@@ -67,6 +71,7 @@ def roles(prefix: str) -> list[Role]:
                 for kind in ("publishClientSend", "publishClientReceive")
             ),
             _allow("subscribePattern", "$CONTROL/dynamic-security/#"),
+            *no_more,
         ),
         _role(
             GATEWAY,
@@ -76,20 +81,21 @@ def roles(prefix: str) -> list[Role]:
                 for topic in heard
             ),
             *(_allow("publishClientSend", topic) for topic in told),
+            *no_more,
         ),
         # What a source hears is held by the ACL file; that it does not even ask for more is held here.
         _role(
             SOURCE,
             *(_deny("subscribeLiteral", topic, _FIRST) for topic in own),
             *(_allow("subscribePattern", topic) for topic in own),
-            *(_deny("subscribePattern", topic, _LAST) for topic in ("#", "$share/#", "$SYS/#", "$CONTROL/#")),
+            *no_more,
         ),
         _role(
             DISABLED,
             *(
                 _deny(kind, topic)
                 for kind in ("publishClientSend", "publishClientReceive", "subscribePattern")
-                for topic in ("#", "$share/#", "$SYS/#", "$CONTROL/#")
+                for topic in EVERYTHING
             ),
         ),
         *families,

@@ -12,6 +12,7 @@ FAMILIES = ("device", "sensor", "system", "alert")
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
 EMAIL = re.compile(r"[^@\s,]+@[^@\s,]+\.[^@\s,]+")
+RESERVED = "vigil-"
 _ALERT_WORDS = {word.replace("-", "_") for word in AlertType}
 
 
@@ -25,6 +26,8 @@ def check_source_id(text: str, *, family: str) -> str:
         raise Refused(
             f"id is {text!r}; it must be 1 to 128 letters, digits and . _ : @ - and begin with a letter or digit"
         )
+    if source_id.lower().startswith(RESERVED):
+        raise Refused(f"id is {text!r}; names that begin with {RESERVED} are Vigil's own at the broker")
     if source_id.upper().replace("-", "_") in _ALERT_WORDS:
         raise Refused(f"id is {text!r}, which is a type of alert; call it otherwise, for instance {text}-1")
     return source_id

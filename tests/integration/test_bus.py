@@ -27,9 +27,8 @@ class Note(msgspec.Struct):
 @pytest.fixture
 def quick(config: Config) -> Config:
     """The ladder with rungs that a test can climb."""
-    return msgspec.structs.replace(
-        config, amqp=msgspec.structs.replace(config.amqp, retry_delays_s=[1, 1, 2])
-    )
+    amqp = msgspec.structs.replace(config.amqp, retry_delays_s=[1, 1, 2], rpc_timeout_s=1.0)
+    return msgspec.structs.replace(config, amqp=amqp)
 
 
 @pytest.fixture
@@ -81,7 +80,7 @@ def speaker(source: str) -> type:
 
         @rpc
         def sleep(self) -> None:
-            eventlet.sleep(60)
+            eventlet.sleep(3)
 
     return Speaker
 

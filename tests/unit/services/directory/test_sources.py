@@ -20,6 +20,12 @@ def test_an_alert_s_name_is_no_id(word: str) -> None:
         sources.check_source_id(word, family="device")
 
 
+@pytest.mark.parametrize("name", ["vigil-gateway", "vigil-admin", "Vigil-x"])
+def test_nobody_is_called_as_vigil_itself_is(name: str) -> None:
+    with pytest.raises(Refused, match="Vigil's own"):
+        sources.check_source_id(name, family="device")
+
+
 @given(st.text(max_size=140))
 def test_no_id_can_break_out_of_its_topic(text: str) -> None:
     try:

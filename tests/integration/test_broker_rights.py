@@ -1,0 +1,364 @@
+"""The broker as production runs it: who gets in, and what arrives of what they try.
+
+A denied publisher is told Success (MQTT 3.1.1 has no other answer), so what counts is what arrives.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.mqtt import rights
+from ops import mosquitto, ports, servers
+from ops.certificates import Authority
+from ops.mosquitto import Broker
+from services import config
+from services.config import Mqtt
+from services.errors import Misconfigured, Unavailable
+from tests.mqtt import Client, Refused
+
+SOURCES = {
+    **{f"guard-{n}": "guard" for n in range(1, 7)},
+    **{f"device-{n}": "device" for n in range(1, 6)},
+    **{f"sensor-{n}": "sensor" for n in range(1, 5)},
+    **{f"system-{n}": "system" for n in range(1, 4)},
+    **{f"button-{n}": "alert" for n in range(1, 3)},
+}
+NUMERIC = {"guard-1": "1", "guard-2": "2"}
+"""Guards that were entered as a number."""
+KNOWN_TYPES = ("panic", "sos", "PANIC", "low_battery")
+WILDCARDS = (
+    "#",
+    "+",
+    "+/+",
+    "+/{}",
+    "receipt/#",
+    "receipt/+",
+    "command/#",
+    "command/+",
+    "guard/#",
+    "device/#",
+    "alert/#",
+    "alert/+/{}",
+    "guard/{}/gps",
+    "$SYS/#",
+    "$SYS/broker/clients/connected",
+    "$share/group/#",
+    "$share/group/receipt/{}",
+    "$CONTROL/#",
+    "$CONTROL/dynamic-security/v1/response",
+)
+
+
+class RealBroker:
+    """One Mosquitto with production's configuration, and its administrator."""
+
+    def __init__(self, home: Path) -> None:
+        self.ports = {
+            name: port for name, port in ports.choose({}, prefer=False).items() if name.startswith("mqtt")
+        }
+        people = {"vigil-gateway": ("gateway-pw", rights.GATEWAY), "vigil-admin": ("admin-pw", rights.ADMIN)}
+        file = mosquitto.write_configuration(
+            home, ports=self.ports, people=people, prefix="", anonymous=False
+        )
+        self.tls = home / "tls"
+        self._process = subprocess.Popen(
+            [servers.binary("mosquitto"), "-c", str(file)], stderr=subprocess.DEVNULL
+        )
+        deadline_s = time.monotonic() + 10
+        while not servers.answers(self.ports["mqtt"]):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        given = config.load(environ={}).mqtt
+        self.mqtt: Mqtt = msgspec.structs.replace(given, port=self.ports["mqtt"], admin_password="admin-pw")
+        self.admin = Broker(self.mqtt)
+
+    def add(self, source: str, family: str, *, password: str | None = "", number: str | None = None) -> None:
+        given = f"pw-{source}" if password == "" else password
+        self.admin.run(rights.add(source, family=family, password=given, prefix="", number=number))
+
+    def client(self, source: str, **changes: str) -> Client:
+        facts = {"client_id": source, "username": source, "password": f"pw-{source}", **changes}
+        return Client(self.ports["mqtt"], facts.pop("client_id"), **facts)  # type: ignore[arg-type]
+
+    def gateway(self) -> Client:
+        return Client(self.ports["mqtt"], "vigil-gateway-x", username="vigil-gateway", password="gateway-pw")
+
+    def auditor(self) -> Client:
+        """Hears everything."""
+        allow = [
+            {"acltype": kind, "topic": "#", "allow": True}
+            for kind in ("subscribePattern", "publishClientReceive")
+        ]
+        role = {"command": "createRole", "rolename": "auditor", "acls": allow}
+        roles = [{"rolename": "auditor"}]
+        client = {"command": "createClient", "username": "auditor", "password": "pw-auditor", "roles": roles}
+        self.admin.run([role, client], ignore=["already exists"])
+        auditor = self.client("auditor")
+        assert auditor.subscribe("#")
+        return auditor
+
+    def stop(self) -> None:
+        self.admin.close()
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealBroker]:
+    made = RealBroker(tmp_path_factory.mktemp("broker"))
+    for source, family in SOURCES.items():
+        made.add(source, family, number=NUMERIC.get(source))
+    yield made
+    made.stop()
+
+
+def topics_about(target: str) -> list[str]:
+    """Every shape of topic that names a source, right and wrong."""
+    return [
+        f"device/{target}/telemetry",
+        f"device/{target}/other",
+        f"guard/{target}/gps",
+        f"guard/{target}/gps/more",
+        f"guard/{NUMERIC.get(target, target)}/gps",
+        *(f"sensor/{target}/{kind}" for kind in ("status", "reading", "alarm")),
+        *(f"alert/{kind}/{target}" for kind in ("panic", "nonsense")),
+        *(f"alert/{target}/{kind}" for kind in (*KNOWN_TYPES, "nonsense")),
+        f"system/health/{target}",
+        f"receipt/{target}",
+        f"command/{target}",
+        f"{target}",
+        f"$SYS/{target}",
+        f"$CONTROL/dynamic-security/{target}",
+    ]
+
+
+def may_publish(source: str, topic: str) -> bool:
+    """The contract, said another way than the broker's files say it."""
+    family, parts = SOURCES[source], topic.split("/")
+    if parts[0] == "alert" and len(parts) == 3:
+        return parts[2] == source or (parts[1] == source and parts[2] in KNOWN_TYPES)
+    own = {
+        "guard": {f"guard/{source}/gps", f"guard/{NUMERIC.get(source, source)}/gps"},
+        "device": {f"device/{source}/telemetry"},
+        "sensor": {f"sensor/{source}/{kind}" for kind in ("status", "reading", "alarm")},
+        "system": {f"system/health/{source}"},
+        "alert": set[str](),
+    }
+    return topic in own[family]
+
+
+def test_each_source_publishes_its_own_topics_and_no_other(broker: RealBroker) -> None:
+    auditor = broker.auditor()
+    topics = [topic for target in SOURCES for topic in topics_about(target)]
+    tried = 0
+    for source in SOURCES:
+        client = broker.client(source)
+        for topic in topics:
+            client.publish(topic, f"{source} {topic}".encode())
+        client.settle(len(topics))  # Success, whatever became of it
+        tried += len(topics)
+        client.close()
+    last = broker.client("guard-1")
+    last.publish("guard/guard-1/gps", b"the end")
+    auditor.until(lambda: any(payload == b"the end" for _, payload, _ in auditor.heard))
+    arrived = [payload.decode() for _, payload, _ in auditor.heard if payload != b"the end"]
+    expected = [f"{source} {topic}" for source in SOURCES for topic in topics if may_publish(source, topic)]
+    assert sorted(arrived) == sorted(expected)
+    assert tried == 20 * len(topics) > 7000
+    assert len(expected) > 100
+
+
+def test_each_source_hears_its_own_receipts_and_commands_and_nothing_else(broker: RealBroker) -> None:
+    clients = {source: broker.client(source) for source in SOURCES}
+    granted_wildcards = []
+    for source, client in clients.items():
+        for topic in ("receipt", "command"):
+            assert client.subscribe(f"{topic}/{source}")
+        for target in SOURCES:
+            for topic in ("receipt", "command"):
+                client.subscribe(f"{topic}/{target}")
+        granted_wildcards += [
+            (source, wildcard) for wildcard in WILDCARDS if client.subscribe(wildcard.format("guard-1"))
+        ]
+    assert granted_wildcards == []
+    gateway = broker.gateway()
+    for target in SOURCES:
+        for topic in ("receipt", "command"):
+            gateway.publish(f"{topic}/{target}", f"for {target}".encode())
+    clients["guard-1"].publish("guard/guard-1/gps", b"a fix")
+    for target in SOURCES:
+        gateway.publish(f"receipt/{target}", b"the end")
+    for source, client in clients.items():
+        client.until(lambda client=client: any(payload == b"the end" for _, payload, _ in client.heard))
+        heard = {(topic, payload) for topic, payload, _ in client.heard if payload != b"the end"}
+        assert heard == {(f"{topic}/{source}", f"for {source}".encode()) for topic in ("receipt", "command")}
+
+
+def test_nothing_is_retained(broker: RealBroker) -> None:
+    for source, family in SOURCES.items():
+        client = broker.client(source)
+        own = next(topic for topic in topics_about(source) if may_publish(source, topic))
+        client.publish(own, b"kept for ever", retain=True)
+        client.until(lambda client=client: client.closed_s is not None or client.acknowledged)
+        client.close()
+        assert family
+    late = broker.auditor()
+    late.until(lambda: late.alive)
+    late.listen(wait_s=0.2)
+    assert not any(payload == b"kept for ever" for _, payload, _ in late.heard)
+
+
+def test_only_the_gateway_hears_the_field_and_only_the_administrator_changes_rights(
+    broker: RealBroker,
+) -> None:
+    gateway = broker.gateway()
+    for family in ("device", "guard", "sensor", "alert", "system"):
+        assert gateway.subscribe(f"{family}/#")
+    for forbidden in ("#", "receipt/#", "command/#", "$SYS/#", "$CONTROL/#"):
+        assert not gateway.subscribe(forbidden)
+    auditor = broker.auditor()
+    for topic in ("guard/guard-1/gps", "alert/panic/guard-1", "$CONTROL/dynamic-security/v1"):
+        gateway.publish(topic, b'{"commands":[{"command":"deleteClient","username":"guard-1"}]}')
+    gateway.publish("receipt/guard-1", b"the end")
+    auditor.until(lambda: any(payload == b"the end" for _, payload, _ in auditor.heard))
+    assert [topic for topic, *_ in auditor.heard] == ["receipt/guard-1"]
+    assert broker.client("guard-1").alive
+    with pytest.raises(Misconfigured):
+        Broker(
+            msgspec.structs.replace(broker.mqtt, admin_username="vigil-gateway", admin_password="gateway-pw")
+        )
+
+
+def test_who_tries_to_take_a_connection_over_does_not_get_in_and_the_honest_one_stays(
+    broker: RealBroker,
+) -> None:
+    honest = broker.client("guard-3")
+    assert honest.subscribe("receipt/guard-3")
+    attempts: list[dict[str, str]] = [
+        {"username": "guard-4", "password": "pw-guard-4", "client_id": "guard-3"},
+        {"username": "guard-3", "password": "guessed"},
+        {"username": "guard-3", "password": ""},
+        {"username": "", "password": "", "client_id": "guard-3"},
+        {"username": "nobody", "password": "pw", "client_id": "guard-3"},
+        {"username": "guard-3", "password": "pw-guard-3", "client_id": "another"},
+        {"username": "guard-3", "password": "pw-guard-3", "client_id": ""},
+        {"username": "GUARD-3", "password": "pw-guard-3"},
+    ]
+    for attempt in attempts:
+        with pytest.raises(Refused):
+            broker.client("guard-3", **attempt)
+        assert honest.alive
+    broker.gateway().publish("receipt/guard-3", b"still here")
+    honest.until(lambda: honest.heard)
+
+
+def test_without_a_credential_nobody_gets_in_by_any_door(broker: RealBroker) -> None:
+    for port in broker.ports.values():
+        ca_file = None if port == broker.ports["mqtt"] else broker.tls / "ca.pem"
+        with pytest.raises((Refused, OSError)):
+            Client(port, "stranger", ca_file=ca_file)
+
+
+def test_a_password_works_over_tls_and_plain_clients_are_not_understood_there(broker: RealBroker) -> None:
+    port = broker.ports["mqtts"]
+    client = Client(port, "guard-5", username="guard-5", password="pw-guard-5", ca_file=broker.tls / "ca.pem")
+    assert client.subscribe("receipt/guard-5")
+    with pytest.raises((Refused, OSError)):
+        Client(port, "guard-5", username="guard-5", password="pw-guard-5")
+
+
+def test_a_certificate_is_a_credential_and_its_subject_is_the_source(
+    broker: RealBroker, tmp_path: Path
+) -> None:
+    authority = Authority(broker.tls)
+    broker.add("cam-1", "sensor", password=None)
+    broker.add("cam-2", "sensor", password=None)
+    files = {name: authority.issue_source(tmp_path, name) for name in ("cam-1", "cam-2")}
+    port, ca_file = broker.ports["mqtts_certificate"], broker.tls / "ca.pem"
+
+    def connect(name: str, *, client_id: str = "", username: str = "") -> Client:
+        return Client(port, client_id or name, username=username, ca_file=ca_file, certificate=files[name])
+
+    honest, auditor = connect("cam-1"), broker.auditor()
+    thief = connect("cam-2", client_id="cam-1", username="cam-1")  # it is cam-2, whatever it says
+    assert honest.alive
+    for client in (honest, thief):
+        for topic in (
+            "sensor/cam-1/alarm",
+            "sensor/cam-2/alarm",
+            "device/cam-1/telemetry",
+            "sensor/sensor-1/alarm",
+        ):
+            client.publish(topic, b"honest" if client is honest else b"thief")
+        client.settle(4)
+    honest.publish("sensor/cam-1/status", b"the end")
+    auditor.until(lambda: any(payload == b"the end" for _, payload, _ in auditor.heard))
+    assert [(topic, payload) for topic, payload, _ in auditor.heard][:-1] == [
+        ("sensor/cam-1/alarm", b"honest"),
+        ("sensor/cam-2/alarm", b"thief"),
+    ]
+    with pytest.raises(Refused):  # without a password it gets in by its certificate only
+        broker.client("cam-1", password="")
+
+    other = Authority(tmp_path / "other")
+    other.make()
+    files["cam-1"] = other.issue_source(tmp_path / "forged", "cam-1")
+    with pytest.raises((Refused, OSError)):
+        connect("cam-1")
+
+
+@pytest.mark.parametrize("by", ["password", "certificate"])
+def test_a_source_that_is_disabled_is_off_at_once_and_says_nothing_more(
+    broker: RealBroker, tmp_path: Path, by: str
+) -> None:
+    name = f"lost-{by}"
+    broker.add(name, "device", password="" if by == "password" else None)
+    files = Authority(broker.tls).issue_source(tmp_path, name) if by == "certificate" else None
+
+    def connect() -> Client:
+        if files is None:
+            return broker.client(name)
+        port = broker.ports["mqtts_certificate"]
+        return Client(port, name, ca_file=broker.tls / "ca.pem", certificate=files)
+
+    client, auditor = connect(), broker.auditor()
+    asked_s = time.monotonic()
+    broker.admin.run(rights.switch(name, enabled=False))
+    client.until(lambda: client.closed_s is not None)
+    assert client.closed_s is not None
+    assert client.closed_s - asked_s < 2.0
+    try:
+        again = connect()
+        again.publish(f"device/{name}/telemetry", b"I am back")
+        again.settle(1)
+        assert not again.subscribe(f"receipt/{name}")
+    except Refused:
+        assert by == "password"
+    broker.admin.run(rights.switch(name, enabled=True))
+    back = connect()
+    back.publish(f"device/{name}/telemetry", b"the end")
+    auditor.until(lambda: auditor.heard)
+    assert [payload for _, payload, _ in auditor.heard] == [b"the end"]
+
+
+def test_a_new_password_voids_the_old_one_at_once(broker: RealBroker) -> None:
+    client = broker.client("guard-6")
+    broker.admin.run(rights.rotate("guard-6", "fresh"))
+    client.until(lambda: client.closed_s is not None)
+    with pytest.raises(Refused):
+        broker.client("guard-6")
+    assert broker.client("guard-6", password="fresh").alive
+    broker.admin.run(rights.rotate("guard-6", "pw-guard-6"))
+
+
+def test_the_broker_says_what_it_refuses(broker: RealBroker) -> None:
+    with pytest.raises(Unavailable, match="deleteClient nobody"):
+        broker.admin.run(rights.remove("nobody"))
+    with pytest.raises(Unavailable, match="user or password|not authorised"):
+        Broker(msgspec.structs.replace(broker.mqtt, admin_password="wrong"))
