@@ -59,7 +59,7 @@ CREATE TABLE device_carrier (
     FOREIGN KEY (tenant_id, device_id) REFERENCES device (tenant_id, device_id) ON DELETE CASCADE,
     FOREIGN KEY (tenant_id, guard_id) REFERENCES guard (tenant_id, guard_id) ON DELETE CASCADE
 );
-CREATE UNIQUE INDEX device_carrier_now ON device_carrier (device_id) WHERE until IS NULL;
+CREATE UNIQUE INDEX device_carrier_now ON device_carrier (tenant_id, device_id) WHERE until IS NULL;
 CREATE INDEX device_carrier_history ON device_carrier (tenant_id, device_id, since DESC);
 COMMENT ON TABLE device_carrier IS 'which guard carries which device, since when and until when';
 

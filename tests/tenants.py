@@ -1,0 +1,132 @@
+"""Rows of a tenant in every table that has one, each with a word in it that is that tenant's alone."""
+
+from __future__ import annotations
+
+import os
+from uuid import uuid4
+
+from sqlalchemy import Connection, text
+
+FIELD = {
+    "mqtt_device_telemetry": ("device_id", "", ""),
+    "mqtt_guard_location": (
+        "guard_id",
+        ", location, lat, lon, mock, in_geofence, geofence_violation",
+        ", 'POINT(77 12)', 12, 77, false, true, false",
+    ),
+    "mqtt_sensor_reading": ("sensor_id", ", kind, type", ", 'reading', 'SMOKE'"),
+    "mqtt_system_health": ("system_id", "", ""),
+}
+
+
+def word_of(tenant_id: int) -> str:
+    """Stands in every row of the tenant, and in no other's."""
+    return f"only-{tenant_id}-sees"
+
+
+def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
+    """One row in every tenant table; returns the ids by name. Needs the owner's rights."""
+    word = word_of(tenant_id)
+    guard, device, alert, session = f"guard-{word}", f"device-{word}", str(uuid4()), str(uuid4())
+    values = {"t": tenant_id, "w": word, "guard": guard, "device": device, "alert": alert, "session": session}
+
+    def run(statement: str, **further: object) -> object:
+        result = connection.execute(text(statement), {**values, **further})
+        return result.scalar_one() if result.returns_rows else None
+
+    run("INSERT INTO tenant (tenant_id, name) VALUES (:t, :w)")
+    site = run("INSERT INTO site (tenant_id, name) VALUES (:t, :w) RETURNING site_id")
+    zone = run(
+        "INSERT INTO zone (tenant_id, site_id, name, area, radius_m) VALUES (:t, :site, :w, 'POINT(77 12)', 50)"
+        " RETURNING zone_id",
+        site=site,
+    )
+    run("INSERT INTO guard (guard_id, tenant_id, site_id, name) VALUES (:guard, :t, :site, :w)", site=site)
+    run("INSERT INTO device (device_id, tenant_id, name, family) VALUES (:device, :t, :w, 'device')")
+    user = run(
+        "INSERT INTO app_user (tenant_id, login, name, role, password_hash)"
+        " VALUES (:t, :w, :w, 'operator', :w) RETURNING user_id"
+    )
+    group = run("INSERT INTO guard_group (tenant_id, name) VALUES (:t, :w) RETURNING group_id")
+    run("INSERT INTO guard_group_member (tenant_id, group_id, guard_id) VALUES (:t, :g, :guard)", g=group)
+    contact = run("INSERT INTO contact (tenant_id, name, email) VALUES (:t, :w, :w) RETURNING contact_id")
+    run(
+        "INSERT INTO device_carrier (tenant_id, device_id, guard_id, since) VALUES (:t, :device, :guard, now())"
+    )
+    run(
+        "INSERT INTO user_session (session_id, tenant_id, user_id, expires_at, revoked_why)"
+        " VALUES (CAST(:session AS uuid), :t, :user, now() + interval '1 day', :w)",
+        user=user,
+    )
+    run(
+        "INSERT INTO refresh_token (token_hash, tenant_id, session_id)"
+        " VALUES (convert_to(:w, 'UTF8'), :t, CAST(:session AS uuid))"
+    )
+    for table, (source, columns, literals) in FIELD.items():
+        run(
+            f"INSERT INTO {table} (tenant_id, {source}, message_key, recorded_at, received_at, clock_suspect, quality,"
+            f" raw_data{columns}) VALUES (:t, :w, CAST(:key AS uuid), now(), now(), false, '{{}}', '{{}}'{literals})",
+            key=str(uuid4()),
+        )
+    run(
+        "INSERT INTO guard_state (guard_id, tenant_id, recorded_at, received_at, location, lat, lon, in_geofence,"
+        " geofence_violation) VALUES (:guard, :t, now(), now(), 'POINT(77 12)', 12, 77, true, false)"
+    )
+    run(
+        "INSERT INTO source_state (source_id, tenant_id, family, recorded_at, received_at, reading)"
+        " VALUES (:device, :t, 'device', now(), now(), '{}')"
+    )
+    run(
+        "INSERT INTO mqtt_device_alert (alert_id, tenant_id, alert_type, severity, status, source_id, dedup_key,"
+        " message, recorded_at, received_at, last_seen_at) VALUES (CAST(:alert AS uuid), :t, 'PANIC', 'CRITICAL', 'NEW', :guard,"
+        " :w, :w, now(), now(), now())"
+    )
+    run(
+        "INSERT INTO alert_occurrence (message_key, alert_id, tenant_id, msg_id, recorded_at, received_at)"
+        " VALUES (CAST(:key AS uuid), CAST(:alert AS uuid), :t, :w, now(), now())",
+        key=str(uuid4()),
+    )
+    run(
+        "INSERT INTO alert_timeline (alert_id, tenant_id, at, action, status, by, announced_at)"
+        " VALUES (CAST(:alert AS uuid), :t, now(), 'raised', 'NEW', :w, now())"
+    )
+    run(
+        "INSERT INTO notification (tenant_id, alert_id, channel, recipient, state, body, created_at)"
+        " VALUES (:t, CAST(:alert AS uuid), 'email', :w, 'recorded', :w, now())"
+    )
+    run(
+        "INSERT INTO rejected_message (message_key, topic, payload, reason, received_at, tenant_id)"
+        " VALUES (CAST(:key AS uuid), :w, :payload, 'broken_json', now(), :t)",
+        key=str(uuid4()),
+        payload=os.urandom(8),
+    )
+    ids = {"site_id": site, "zone_id": zone, "user_id": user, "group_id": group, "contact_id": contact}
+    return {"guard_id": guard, "device_id": device, "alert_id": alert, "session_id": session} | {
+        name: str(value) for name, value in ids.items()
+    }
+
+
+TENANT_TABLES = text(
+    "SELECT c.table_name FROM information_schema.columns c JOIN pg_class p ON p.relname = c.table_name"
+    " WHERE c.table_schema = current_schema() AND c.column_name = 'tenant_id' AND NOT p.relispartition"
+    " AND p.relnamespace = current_schema()::regnamespace ORDER BY 1"
+)
+
+
+def tenant_tables(connection: Connection) -> list[str]:
+    """Every table that has a tenant, whatever the migrations say of it."""
+    return list(connection.execute(TENANT_TABLES).scalars())
+
+
+def fingerprint(connection: Connection, tenant_id: int) -> dict[str, str]:
+    """A digest of all rows of a tenant, table by table: what a foreign hand would change."""
+    return {
+        table: connection.execute(
+            text(
+                f"SELECT coalesce(md5(string_agg(r::text, '|' ORDER BY r::text)), '') FROM {table} r"
+                " WHERE tenant_id = :tenant"
+            ),
+            {"tenant": tenant_id},
+        ).scalar_one()
+        for table in tenant_tables(connection)
+    }
