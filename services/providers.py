@@ -18,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from services.config import Config
 from services.errors import Misconfigured, Unavailable
+from services.paging import check_tenant
 
 
 def database_url(url: str) -> str:
@@ -58,9 +59,10 @@ class Database:
 
     @contextmanager
     def of(self, tenant_id: int) -> Iterator[Connection]:
-        """One transaction that sees and changes this tenant's rows only."""
+        """One transaction that sees and changes this tenant's rows only. Raises `Refused` when none is named."""
+        named = check_tenant(tenant_id)
         with transaction(self._engines["vigil_tenant"]) as connection:
-            connection.execute(SET_TENANT, {"tenant_id": str(int(tenant_id))})
+            connection.execute(SET_TENANT, {"tenant_id": str(named)})
             yield connection
 
     @contextmanager

@@ -33,6 +33,15 @@ for variable in (*GIVEN.values(), "VIGIL_HTTP_PORT", "CHANNELS_ENCRYPTION_KEY", 
     os.environ.pop(variable, None)  # tests run on servers of their own, whatever the shell points to
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--probes",
+        type=int,
+        default=21_000,
+        help="How many random probes try to cross from one tenant to another.",
+    )
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Stack]:
     """The four real servers, on free ports, and nothing of Vigil yet.

@@ -78,7 +78,8 @@ def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
     )
     run(
         "INSERT INTO mqtt_device_alert (alert_id, tenant_id, alert_type, severity, status, source_id, dedup_key,"
-        " message, recorded_at, received_at, last_seen_at) VALUES (CAST(:alert AS uuid), :t, 'PANIC', 'CRITICAL', 'NEW', :guard,"
+        " message, recorded_at, received_at, last_seen_at)"
+        " VALUES (CAST(:alert AS uuid), :t, 'PANIC', 'CRITICAL', 'NEW', :guard,"
         " :w, :w, now(), now(), now())"
     )
     run(

@@ -32,6 +32,7 @@ from services.alerts.statements import (
 )
 from services.errors import NotFound, Refused
 from services.messages import Alert, AlertStatus, RejectedMessage
+from services.paging import check_limit
 from services.providers import Database
 
 MAX_LISTED = 1000
@@ -192,8 +193,7 @@ class AlertStore:
         wanted = {"open": f"status IN {OPEN}", "all": "true"}.get(status, "status = :status")
         if status not in ("open", "all", *AlertStatus):
             raise Refused(f"status is open, all, or one of {', '.join(AlertStatus)}, not {status!r}")
-        if not 1 <= limit <= MAX_LISTED:
-            raise Refused(f"limit must be a number from 1 to {MAX_LISTED}")
+        check_limit(limit, most=MAX_LISTED)
         query = text(
             f"SELECT {ALERT_COLUMNS} FROM mqtt_device_alert WHERE tenant_id = :tenant_id AND {wanted}"
             " ORDER BY received_at DESC LIMIT :limit"

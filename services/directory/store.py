@@ -13,8 +13,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from services.errors import Conflict, NotFound
+from services.paging import check_limit
 from services.providers import Database
 
+MAX_LISTED = 100_000
 LISTS = {
     "tenant": "SELECT tenant_id, name, created_at FROM tenant ORDER BY tenant_id LIMIT :limit",
     "site": "SELECT site_id, tenant_id, name, time_zone, ST_Y(location::geometry) AS lat,"
@@ -86,6 +88,7 @@ class DirectoryStore:
             return connection.execute(text(INSERTS[what]), values).scalar_one()
 
     def list_rows(self, kind: str, *, tenant_id: int | None, limit: int) -> list[dict[str, Any]]:
+        check_limit(limit, most=MAX_LISTED)
         with self._transaction(kind, tenant_id) as connection:
             found = connection.execute(text(LISTS[kind]), {"tenant_id": tenant_id, "limit": limit})
             return [dict(row._mapping) for row in found]
@@ -144,7 +147,11 @@ class DirectoryStore:
 
     def carriers(self, device_id: str, *, tenant_id: int, limit: int) -> list[dict[str, Any]]:
         """Who carried the device, newest first."""
-        values = {"tenant_id": tenant_id, "device_id": device_id, "limit": limit}
+        values = {
+            "tenant_id": tenant_id,
+            "device_id": device_id,
+            "limit": check_limit(limit, most=MAX_LISTED),
+        }
         with self._database.of(tenant_id) as connection:
             return [dict(row._mapping) for row in connection.execute(CARRIERS, values)]
 

@@ -13,6 +13,7 @@ from services import rows
 from services.admission import keep_rejected
 from services.location.zones import Verdict, Zone
 from services.messages import Fix, RejectedMessage
+from services.paging import check_limit
 from services.providers import Database
 from services.registry import Source
 
@@ -78,6 +79,9 @@ class Judged(NamedTuple):
     verdict: Verdict
 
 
+MAX_LISTED = 100_000
+
+
 class GuardState(NamedTuple):
     recorded_at: datetime
     violation: bool
@@ -134,6 +138,7 @@ class LocationStore:
             ]
 
     def list_positions(self, tenant_id: int, *, limit: int) -> list[dict[str, Any]]:
+        check_limit(limit, most=MAX_LISTED)
         with self._database.of(tenant_id) as connection:
             found = connection.execute(SELECT_POSITIONS, {"tenant_id": tenant_id, "limit": limit})
             return [dict(row._mapping) for row in found]

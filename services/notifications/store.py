@@ -9,8 +9,9 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from services.errors import NotFound, Refused
+from services.errors import NotFound
 from services.notifications.policy import Notice
+from services.paging import check_limit
 from services.providers import Database
 
 MAX_LISTED = 1000
@@ -44,8 +45,7 @@ class NotificationStore:
 
     def list_notifications(self, *, tenant_id: int, alert_id: str | None, limit: int) -> list[dict[str, Any]]:
         """Newest first. Raises `NotFound` for what is no alert id, `Refused` for a limit out of range."""
-        if not 1 <= limit <= MAX_LISTED:
-            raise Refused(f"limit must be a number from 1 to {MAX_LISTED}")
+        check_limit(limit, most=MAX_LISTED)
         wanted = None if alert_id is None else as_uuid(alert_id)
         query = text(
             "SELECT notification_id, alert_id, channel, recipient, state, body, created_at FROM notification"

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from services import rows
 from services.admission import keep_rejected
 from services.messages import DeviceReading, HealthReading, RejectedMessage, SensorReading
+from services.paging import check_limit
 from services.providers import Database
 from services.registry import Source
 
@@ -70,6 +71,9 @@ PUT_STATES = text(
     WHERE s.recorded_at <= excluded.recorded_at
     """
 )
+
+
+MAX_LISTED = 100_000
 
 
 class State(msgspec.Struct, frozen=True):
@@ -133,6 +137,7 @@ class TelemetryStore:
             "SELECT source_id, family, recorded_at, received_at, reading, conditions FROM source_state"
             " WHERE tenant_id = :tenant_id ORDER BY source_id LIMIT :limit"
         )
+        check_limit(limit, most=MAX_LISTED)
         with self._database.of(tenant_id) as connection:
             found = connection.execute(query, {"tenant_id": tenant_id, "limit": limit})
             return [dict(row._mapping) for row in found]

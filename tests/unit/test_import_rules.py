@@ -26,6 +26,7 @@ PURE = {
     "services/directory/shapes.py",
     "services/directory/sources.py",
     "services/deploy.py",
+    "services/paging.py",
     "ops/simulator.py",
 }
 PURE_MAY_IMPORT = {
