@@ -2,19 +2,45 @@
 import { Opener } from "/console/feed.js";
 
 const RECONNECT_MS = [500, 1000, 2000, 5000];
+const REFRESH_SHARE = 0.8;
 const OPEN = new Set(["NEW", "ACKNOWLEDGED", "IN_PROGRESS"]);
 const RANK = { CRITICAL: 0, HIGH: 1, MEDIUM: 2, LOW: 3 };
 const byId = (id) => document.getElementById(id);
 
-const desk = { session: null, opener: null, socket: null, since: null, failures: 0, heardAt: 0, alerts: new Map(), guards: new Map() };
+const desk = { session: null, refreshing: null, opener: null, socket: null, since: null, failures: 0, heardAt: 0, alerts: new Map(), guards: new Map() };
 
-async function post(path, body) {
+async function call(method, path, body) {
   const headers = { "Content-Type": "application/json" };
   if (desk.session) headers.Authorization = `Bearer ${desk.session.token}`;
-  const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body ?? {}) });
+  const answer = await fetch(path, { method, headers, body: method === "GET" ? undefined : JSON.stringify(body ?? {}) });
   const result = await answer.json();
   if (!answer.ok) throw Object.assign(new Error(result.detail ?? answer.statusText), { status: answer.status });
   return result;
+}
+
+const post = (path, body) => call("POST", path, body);
+
+// A token lasts minutes, a session a shift: each refresh token is good once and brings the next.
+async function refresh() {
+  clearTimeout(desk.refreshing);
+  desk.session = await post("/api/v1/session/refresh", { refresh_token: desk.session.refresh_token });
+  refreshInTime();
+}
+
+function refreshInTime() {
+  desk.refreshing = setTimeout(() => refresh().catch((error) => expire(error)), desk.session.expires_in * REFRESH_SHARE * 1000);
+}
+
+function expire(error) {
+  if (error.status !== 401) {
+    desk.refreshing = setTimeout(() => refresh().catch(expire), RECONNECT_MS.at(-1));
+    return;
+  }
+  clearTimeout(desk.refreshing);
+  desk.session = null;
+  desk.socket?.close();
+  byId("login").hidden = false;
+  byId("login-error").textContent = "The session has ended. Log in again to go on where you were.";
 }
 
 byId("login").addEventListener("submit", async (event) => {
@@ -23,7 +49,8 @@ byId("login").addEventListener("submit", async (event) => {
   try {
     desk.session = null;
     desk.session = await post("/api/v1/session", { user: byId("user").value, password: byId("password").value });
-    desk.opener = new Opener(desk.session.feed_keys, desk.session.tenant_id);
+    desk.opener = new Opener(desk.session.feed_keys, desk.session.tenant_id, fetchKeys);
+    refreshInTime();
     byId("password").value = "";
     byId("login").hidden = true;
     byId("desk").hidden = false;
@@ -32,6 +59,10 @@ byId("login").addEventListener("submit", async (event) => {
     byId("login-error").textContent = error.message;
   }
 });
+
+async function fetchKeys() {
+  return (await call("GET", "/api/v1/feed-keys")).feed_keys;
+}
 
 async function connect() {
   try {
@@ -47,7 +78,7 @@ async function connect() {
     });
     socket.addEventListener("close", (event) => lost(event.code));
   } catch (error) {
-    lost(error.status === 403 ? 4401 : 1006);
+    lost(error.status === 401 ? 4401 : 1006);
   }
 }
 
@@ -59,10 +90,9 @@ function refuse(socket, error) {
 
 function lost(code) {
   desk.socket = null;
+  if (desk.session === null) return;
   if (code === 4401) {
-    desk.session = null;
-    byId("login").hidden = false;
-    byId("login-error").textContent = "The session has ended. Log in again to go on where you were.";
+    refresh().then(connect, expire);
     return;
   }
   const wait = RECONNECT_MS[Math.min(desk.failures, RECONNECT_MS.length - 1)];

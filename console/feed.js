@@ -6,9 +6,15 @@ const bytesOf = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replace
 export class Opener {
   #keys = new Map();
 
-  constructor(feedKeys, tenantId) {
+  // `fetchKeys` gives the keys of the moment: after a rotation there is one that was not there at the log-in.
+  constructor(feedKeys, tenantId, fetchKeys) {
     this.tenantId = tenantId;
-    this.ready = Promise.all(Object.entries(feedKeys).map(([kid, text]) => this.#import(kid, bytesOf(text))));
+    this.fetchKeys = fetchKeys;
+    this.ready = this.#importAll(feedKeys);
+  }
+
+  #importAll(feedKeys) {
+    return Promise.all(Object.entries(feedKeys).map(([kid, text]) => this.#import(kid, bytesOf(text))));
   }
 
   async #import(kid, key) {
@@ -21,6 +27,7 @@ export class Opener {
   async open(frame, afterId) {
     if (typeof frame.data !== "string") return frame.data;
     await this.ready;
+    if (!this.#keys.has(frame.kid)) await this.#importAll(await this.fetchKeys());
     const key = this.#keys.get(frame.kid);
     if (!key) throw new Error(`no key ${frame.kid}`);
     const token = bytesOf(frame.data);

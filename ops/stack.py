@@ -53,12 +53,7 @@ class Stack:
 
     def start_servers(self) -> None:
         """Start the servers that were not given and prepare the database. Raises `StackFailed`."""
-        # PostgreSQL's own user must be able to get through to its directory.
-        self.home.chmod(0o711)
-        self._secrets = environment.keep_secrets(self.home)
-        if self._own_keys() and not (self.home / FEED_KEYS).exists():
-            environment.write_private(self.home / FEED_KEYS, self._secrets["CHANNELS_ENCRYPTION_KEY"] + "\n")
-        self._ports = ports.remembered(self.home / "ports.json", prefer=self._prefer)
+        self.prepare()
         with self._step("servers"):
             started = self._server_processes()
             self.supervisor.add(*started)
@@ -71,6 +66,15 @@ class Stack:
                 )
         environment.write_env(self.home / "stack.env", self.settings())
         environment.write_env(self.home / "operator.env", self.operator_settings())
+
+    def prepare(self) -> None:
+        """Choose the ports, make the secrets: what a home keeps."""
+        # PostgreSQL's own user must be able to get through to its directory.
+        self.home.chmod(0o711)
+        self._secrets = environment.keep_secrets(self.home)
+        if self._own_keys() and not (self.home / FEED_KEYS).exists():
+            environment.write_private(self.home / FEED_KEYS, self._secrets["CHANNELS_ENCRYPTION_KEY"] + "\n")
+        self._ports = ports.remembered(self.home / "ports.json", prefer=self._prefer)
 
     def start_services(self, *, timeout_s: float = 60.0) -> None:
         """Migrate, declare, seed, start Vigil's processes. Raises `StackFailed`."""
@@ -185,10 +189,11 @@ class Stack:
         if self._own("redis"):
             started.append(servers.redis(self.home, self._ports, base))
         if self._own("mqtt"):
-            started.append(servers.mosquitto(self.home, self._ports, base, self._mosquitto_configuration()))
+            started.append(servers.mosquitto(self.home, self._ports, base, self.mosquitto_configuration()))
         return started
 
-    def _mosquitto_configuration(self) -> Path:
+    def mosquitto_configuration(self) -> Path:
+        """Write what the broker reads; returns its configuration file."""
         settings = self.settings()
         return mosquitto.write_configuration(
             self.home / "mosquitto",

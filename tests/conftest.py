@@ -42,6 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What looks at the traces of all other tests comes last."""
+    items.sort(key=lambda item: "test_no_secret_in_a_log" in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Stack]:
     """The four real servers, on free ports, and nothing of Vigil yet.
@@ -133,6 +138,16 @@ def database(config: Config, engine: Engine) -> Iterator[Database]:  # noqa: ARG
     made = Database(config, name="test", pool_size=8)
     yield made
     made.close()
+
+
+canaries: set[str] = set()
+"""Secrets that went through Vigil in this session, to be looked for in its logs."""
+
+
+def canary(secret: str) -> str:
+    """The secret, remembered."""
+    canaries.add(secret)
+    return secret
 
 
 def run_vigil(environment: dict[str, str], *arguments: str, check: bool = True) -> str:

@@ -7,17 +7,22 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg2
 import pytest
+import redis
 import websocket
 
 from gateway.mqtt import wire
 from gateway.noc.auth import Tokens
 from ops.stack import Stack
 from services import envelope
+from services.keyring import KeyRing
+from tests.conftest import canary, run_vigil
 
 
 class Outside:
@@ -27,6 +32,7 @@ class Outside:
         self.stack = stack
         self.env = stack.operator_environment()
         self.run = secrets.token_hex(4)
+        self.ring = KeyRing("", file=self.env["CHANNELS_ENCRYPTION_KEY_FILE"])
         self.base = f"127.0.0.1:{self.env['VIGIL_HTTP_PORT']}"
         self._database = psycopg2.connect(self.env["VIGIL_OWNER_DATABASE_URL"].replace("+psycopg2", ""))
         self._database.autocommit = True
@@ -48,6 +54,9 @@ class Outside:
         ]
         subprocess.run(command, input=body, check=True, timeout=20, capture_output=True)
 
+    def redis(self) -> redis.Redis:
+        return redis.Redis.from_url(self.env["REDIS_URL"])
+
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._database.cursor() as cursor:
             cursor.execute(query, values)
@@ -63,7 +72,30 @@ class Outside:
 
     def token(self, **claims: Any) -> str:
         options = {"name": "tester", "tenant_id": 1, "role": "operator", "lifetime_s": 600, **claims}
-        return Tokens(self.env["JWT_SECRET"]).make(**options)
+        return canary(Tokens(self.env["JWT_SECRET"]).make(**options))
+
+    def request(
+        self, method: str, path: str, body: object = None, *, token: str = "", **headers: str
+    ) -> tuple[int, Any]:
+        """(status, decoded answer) of an HTTP request."""
+        request = urllib.request.Request(f"http://{self.base}{path}", method=method, headers=headers)
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
+        if body is not None:
+            request.data = json.dumps(body).encode()
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                text = answer.read()
+                return answer.status, json.loads(text) if text else None
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def person(self, role: str = "operator", tenant_id: int = 1) -> tuple[str, str]:
+        """(login, password) of somebody new."""
+        login, password = f"{secrets.token_hex(4)}@test", canary(secrets.token_urlsafe(12))
+        options = ["--role", role, "--tenant", str(tenant_id), "--password", password]
+        run_vigil(self.env, "user", "add", login, *options)
+        return login, password
 
     def screen(self, *, since: int | None = None, **claims: Any) -> "Screen":
         return Screen(self, since=since, token=self.token(**claims))
@@ -79,8 +111,10 @@ class Screen:
             header=[f"Authorization: Bearer {token}"],
             timeout=60,
         )
-        self._keys = envelope.tenant_keys(outside.env["CHANNELS_ENCRYPTION_KEY"], 1)
+        self._ring = outside.ring
+        self.kids: set[str] = set()
         self._frames: queue.Queue[tuple[float, dict[str, Any]]] = queue.Queue()
+        self._all: list[dict[str, Any]] = []
         self.last_id = -1
         self.closed_with: int | None = None
         threading.Thread(target=self._listen, daemon=True).start()
@@ -102,6 +136,10 @@ class Screen:
                 return came_s, frame
         raise AssertionError(f"no {kind} frame came")
 
+    def seen(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """All frames so far, of one type or of any."""
+        return [frame for frame in self._all if kind in (None, frame["type"])]
+
     def close(self) -> None:
         self._socket.close()
 
@@ -118,8 +156,11 @@ class Screen:
             frame = json.loads(data)
             if isinstance(frame.get("data"), str):
                 after = -1 if frame["type"] == "snapshot" else self.last_id
-                frame["data"] = envelope.open_frame(data, keys=self._keys, tenant_id=1, after_id=after).data
+                keys = self._ring.of_tenant(1)
+                frame["data"] = envelope.open_frame(data, keys=keys, tenant_id=1, after_id=after).data
+                self.kids.add(frame["kid"])
                 self.last_id = frame["id"]
+            self._all.append(frame)
             self._frames.put((came_s, frame))
 
 

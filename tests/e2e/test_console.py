@@ -1,19 +1,28 @@
 """The console in a real Chromium, against the real stack."""
 
 import os
+import secrets
 import shutil
 import subprocess
 from pathlib import Path
 
-from tests.e2e.conftest import Outside
+from tests.conftest import run_vigil
+from tests.e2e.conftest import Outside, Screen
 
 BROWSER = Path(__file__).parent / "browser"
+
+
+def _new_key_seals(outside: Outside, screen: Screen, kid: str) -> bool:
+    """Raises an alert and looks at the key of its frame."""
+    outside.publish(f"alert/sos/guard-{secrets.token_hex(4)}", {"severity": "critical"})
+    screen.wait("critical_alert")
+    return kid in screen.kids
 
 
 def test_log_in_see_a_panic_acknowledge_it_and_go_on_after_the_gateway_restarts(
     outside: Outside, tmp_path: Path
 ) -> None:
-    user, password = (line.split()[1] for line in (outside.stack.home / "login.txt").read_text().splitlines())
+    user, password = outside.person()
     source = f"guard-{outside.run}"
     environment = {
         **os.environ,
@@ -55,7 +64,7 @@ def test_log_in_see_a_panic_acknowledge_it_and_go_on_after_the_gateway_restarts(
         [(status, by)] = outside.rows(
             "SELECT status, acknowledged_by FROM mqtt_device_alert WHERE source_id = %s", source
         )
-        assert (status, by) == ("ACKNOWLEDGED", "Demo operator")
+        assert (status, by) == ("ACKNOWLEDGED", user)
 
         supervisor = outside.stack.supervisor
         gateway = next(process for process in supervisor.processes if process.name == "noc_gateway")
@@ -66,5 +75,17 @@ def test_log_in_see_a_panic_acknowledge_it_and_go_on_after_the_gateway_restarts(
         assert supervisor.wait_ready(["noc_gateway"], timeout_s=30) == []
         order("restarted")
         expect("resumed")
+
+        run_vigil(outside.env, "keys", "rotate")
+        newest = next(iter(outside.ring.of_tenant(1)))
+        screen = outside.screen()
+        outside.until(lambda: _new_key_seals(outside, screen, newest))
+        outside.publish(f"alert/panic/{source}-3", {"severity": "critical", "message": "under a new key"})
+        order("rotated")
+        expect("opened")
+
+        run_vigil(outside.env, "user", "disable", user)
+        order("disabled")
+        expect("logged out")
     assert page.returncode == 0
     assert (tmp_path / "console.png").stat().st_size > 1000

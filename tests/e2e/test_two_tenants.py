@@ -61,9 +61,7 @@ class Two:
         self.outside = outside
         self.owner = owner
         self.ours, self.theirs = ids[OURS], ids[THEIRS]
-        self.keys = {
-            t: envelope.tenant_keys(outside.env["CHANNELS_ENCRYPTION_KEY"], t) for t in (OURS, THEIRS)
-        }
+        self.keys = {tenant: outside.ring.of_tenant(tenant) for tenant in (OURS, THEIRS)}
         self.markers = [word_of(THEIRS), *self.keys[THEIRS], *self.keys[THEIRS].values()]
         self.probes = probes
         self.tried: dict[str, int] = dict.fromkeys(SHARES, 0)

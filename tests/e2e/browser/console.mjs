@@ -47,7 +47,15 @@ try {
   await page.locator("tr.CRITICAL", { hasText: `${process.env.VIGIL_SOURCE}-2` }).waitFor();
   await page.getByText("live, last heard").waitFor();
   say("resumed");
-  const real = errors.filter((text) => !text.includes("WebSocket") && !text.includes("ERR_CONNECTION_REFUSED"));
+
+  await ordered("rotated");
+  await page.locator("tr.CRITICAL", { hasText: `${process.env.VIGIL_SOURCE}-3` }).waitFor();
+  say("opened");
+
+  await ordered("disabled");
+  await page.getByText("The session has ended").waitFor();
+  say("logged out");
+  const real = errors.filter((text) => !text.includes("WebSocket") && !text.includes("ERR_CONNECTION_REFUSED") && !text.includes("401"));
   if (real.length) throw new Error(`the page said: ${real.join("; ")}`);
 } finally {
   await browser.close();

@@ -1,0 +1,199 @@
+"""Sources on the whole stack: given credentials by the operator's commands, heard, put off, carried."""
+
+import csv
+import json
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import canary, run_vigil
+from tests.e2e.conftest import Outside
+from tests.mqtt import Client, Refused
+
+
+def add(outside: Outside, kind: str, name: str, *options: str) -> dict[str, str]:
+    added = json.loads(run_vigil(outside.env, kind, "add", name, "--json", *options))
+    if "password" in added:
+        canary(added["password"])
+    return dict(added)
+
+
+def connect(outside: Outside, credential: dict[str, str], *, port: str = "mqtts") -> Client:
+    address = outside.stack.addresses()[port]
+    return Client(
+        int(address.rpartition(":")[2]),
+        credential["client_id"],
+        username=credential["username"],
+        password=credential.get("password", ""),
+        ca_file=outside.stack.home / "mosquitto" / "tls" / "ca.pem",
+        certificate=(Path(credential["certificate_file"]), Path(credential["key_file"]))
+        if "certificate_file" in credential
+        else None,
+    )
+
+
+def stored(outside: Outside, msg_id: str) -> list[tuple[object, ...]]:
+    return outside.rows("SELECT guard_id FROM mqtt_guard_location WHERE msg_id = %s", msg_id)
+
+
+def test_a_guard_is_added_heard_over_tls_and_off_within_two_seconds_of_being_disabled(
+    outside: Outside,
+) -> None:
+    number = str(int(outside.run, 16))
+    credential = add(outside, "guard", number)
+    name = f"guard-{number}"
+    assert credential["username"] == name
+    phone = connect(outside, credential)
+    assert phone.subscribe(f"receipt/{name}")
+    for n, topic in enumerate((f"guard/{name}/gps", f"guard/{number}/gps")):
+        phone.publish(
+            topic, json.dumps({"lat": 12.97, "lon": 77.59, "msg_id": f"{outside.run}-{n}"}).encode()
+        )
+        outside.until(lambda n=n: stored(outside, f"{outside.run}-{n}") == [(name,)])
+    phone.until(lambda: len(phone.heard) == 2)
+
+    run_vigil(outside.env, "guard", "disable", name)
+    disabled_s = time.monotonic()
+    phone.until(lambda: phone.closed_s is not None)
+    assert phone.closed_s is not None
+    assert phone.closed_s - disabled_s < 2.0
+    with pytest.raises(Refused):
+        connect(outside, credential)
+    # By any other way it is refused as well: the registry knows.
+    outside.until(lambda: _is_refused(outside, name, "source_disabled"), timeout_s=5)
+    panic = f"alert/panic/{name}"
+    outside.publish(panic, {"msg_id": f"{outside.run}-panic"})
+    query = "SELECT flags FROM mqtt_device_alert WHERE source_id = %s AND alert_type = 'PANIC'"
+    [(flags,)] = outside.until(lambda: outside.rows(query, name))
+    assert flags == ["source_disabled"]
+
+    run_vigil(outside.env, "guard", "enable", name)
+    assert connect(outside, credential).alive
+    fresh = json.loads(run_vigil(outside.env, "guard", "rotate", name, "--json"))
+    assert canary(fresh["password"]) != credential["password"]
+    with pytest.raises(Refused):
+        connect(outside, credential)
+    assert connect(outside, fresh).alive
+
+
+def _is_refused(outside: Outside, name: str, reason: str) -> bool:
+    outside.publish(f"guard/{name}/gps", {"lat": 12.97, "lon": 77.59})
+    refused = json.loads(run_vigil(outside.env, "rejected", "--security", "--json"))
+    return any(row["source_id"] == name and row["reason"] == reason for row in refused)
+
+
+def test_a_certificate_is_an_alternative(outside: Outside, tmp_path: Path) -> None:
+    name = f"cam-{outside.run}"
+    options = ["--family", "sensor", "--certificate", "--out", str(tmp_path)]
+    credential = add(outside, "device", name, *options)
+    assert "password" not in credential
+    assert stat.S_IMODE(Path(credential["key_file"]).stat().st_mode) == 0o600
+    camera = connect(outside, credential, port="mqtts_certificate")
+    camera.publish(f"sensor/{name}/reading", json.dumps({"type": "MOTION", "msg_id": outside.run}).encode())
+    query = "SELECT 1 FROM mqtt_sensor_reading WHERE sensor_id = %s"
+    outside.until(lambda: outside.rows(query, name))
+    run_vigil(outside.env, "device", "disable", name)
+    camera.until(lambda: camera.closed_s is not None, timeout_s=2)
+
+
+def test_a_button_s_alert_names_the_guard_who_carries_it(outside: Outside) -> None:
+    button, first, second = (f"{word}-{outside.run}" for word in ("button", "guard-a", "guard-b"))
+    add(outside, "device", button, "--family", "alert")
+    for guard in (first, second):
+        run_vigil(outside.env, "guard", "add", guard, "--no-credential")
+    for guard in (first, second):
+        run_vigil(outside.env, "device", "assign", button, guard)
+    history = json.loads(run_vigil(outside.env, "device", "carriers", button, "--json"))
+    assert [(row["guard_id"], row["until"] is None) for row in history] == [(second, True), (first, False)]
+    query = "SELECT carried_by FROM mqtt_device_alert WHERE source_id = %s"
+
+    def presses() -> bool:
+        outside.publish(f"alert/panic/{button}", {})
+        return (second,) in outside.rows(query, button)
+
+    outside.until(presses)
+    run_vigil(outside.env, "device", "release", button)
+    assert "nobody carries" in run_vigil(outside.env, "device", "release", button, check=False)
+
+
+def test_a_file_is_imported_line_by_line_and_said_again_it_goes_on(outside: Outside, tmp_path: Path) -> None:
+    file, refused = tmp_path / "devices.csv", tmp_path / "refused.csv"
+    lines = [
+        "id,name,family,site",
+        *(f"imp-{outside.run}-{n},Camera {n},sensor,Bengaluru HQ" for n in range(60)),
+        "bad/id,x,sensor,",
+        f"imp-{outside.run}-x,x,toaster,",
+        f"imp-{outside.run}-y,x,sensor,Nowhere",
+        f"imp-{outside.run}-0,again,device,",
+        "panic,x,alert,",
+        f"imp-{outside.run}-z,x,sensor,,,",
+    ]
+    file.write_text("\n".join(lines) + "\n")
+    said = run_vigil(outside.env, "device", "import", str(file), "--refused", str(refused), check=False)
+    assert "60 added, 6 refused" in said
+    for number, reason in (
+        (62, "bad/id"),
+        (63, "toaster"),
+        (64, "Nowhere"),
+        (65, "registered as sensor"),
+        (66, "type of alert"),
+        (67, "fields"),
+    ):
+        assert any(line.startswith(f"line {number}: ") and reason in line for line in said.splitlines()), said
+    assert len(refused.read_text().splitlines()) == 6
+    passwords = file.with_name("devices-credentials.csv")
+    assert stat.S_IMODE(passwords.stat().st_mode) == 0o600
+    with passwords.open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 60
+    sensor = connect(outside, {**rows[7], "password": canary(rows[7]["password"])})
+    name = rows[7]["username"]
+    sensor.publish(f"sensor/{name}/reading", b'{"type":"DOOR","state":"OPEN"}')
+    outside.until(lambda: outside.rows("SELECT 1 FROM mqtt_sensor_reading WHERE sensor_id = %s", name))
+
+    again = run_vigil(outside.env, "device", "import", str(file), check=False)
+    assert "0 added, 60 were there already, 6 refused" in again
+    assert sensor.alive
+
+    file.write_text("name,id,colour\nx,y,z\n")
+    assert "colour" in run_vigil(outside.env, "device", "import", str(file), check=False)
+
+
+def test_a_change_of_the_registry_is_effective_everywhere_within_two_seconds(outside: Outside) -> None:
+    """By the open door of the development stack, where only the registry stands in the way."""
+    name = f"device-{outside.run}"
+    run_vigil(outside.env, "device", "add", name, "--no-credential")
+    run_vigil(outside.env, "device", "disable", name, "--no-credential")
+    disabled_s = time.monotonic()
+    query = "SELECT count(*) FROM mqtt_device_telemetry WHERE device_id = %s"
+    last = outside.rows(query, name)
+    while time.monotonic() - disabled_s < 2.0:
+        outside.publish(f"device/{name}/telemetry", {"battery": 50})
+        last = outside.rows(query, name)
+    for _ in range(5):
+        outside.publish(f"device/{name}/telemetry", {"battery": 50})
+    refused = "SELECT count(*) FROM rejected_message WHERE source_id = %s AND reason = 'source_disabled'"
+    outside.until(lambda: outside.rows(refused, name)[0][0] >= 5)
+    [(stored_then,)], [(stored_now,)] = last, outside.rows(query, name)
+    # What was on its way when the two seconds ended may still be stored; nothing that was sent after them is.
+    assert stored_now - stored_then <= 5
+
+
+def test_groups_and_contacts_are_kept(outside: Outside) -> None:
+    guard, group = f"guard-{outside.run}", f"night {outside.run}"
+    run_vigil(outside.env, "guard", "add", guard, "--no-credential")
+    run_vigil(outside.env, "group", "add", group)
+    run_vigil(outside.env, "group", "join", group, guard)
+    groups = json.loads(run_vigil(outside.env, "group", "list", "--limit", "1000", "--json"))
+    assert [row["guards"] for row in groups if row["name"] == group] == [[guard]]
+    run_vigil(outside.env, "group", "leave", group, guard)
+    assert "no such thing" in run_vigil(outside.env, "group", "join", group, "nobody", check=False)
+    name = f"Ann {outside.run}"
+    assert "E.164" in run_vigil(outside.env, "contact", "add", name, "--phone", "123", check=False)
+    run_vigil(outside.env, "contact", "add", name, "--phone", "+919876543210", "--email", "ann@example.com")
+    contacts = json.loads(run_vigil(outside.env, "contact", "list", "--limit", "1000", "--json"))
+    assert [row["phone"] for row in contacts if row["name"] == name] == ["+919876543210"]
+    run_vigil(outside.env, "contact", "remove", name)
+    assert "no contact" in run_vigil(outside.env, "contact", "remove", name, check=False)

@@ -1,0 +1,77 @@
+"""`VIGIL_ENV=production` starts only with what production needs, and says all that is missing at once."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops.environment import PROJECT
+from ops.processes import PROCESSES
+from ops.stack import Stack
+from tests.conftest import run_vigil
+
+WEAK = {
+    "VIGIL_ENV": "production",
+    "VIGIL_REGISTRATION": "open",
+    "CHANNELS_ENCRYPTION_KEY": "",
+    "CHANNELS_ENCRYPTION_KEY_FILE": "",
+    "NOC_FEED_ENCRYPTION": "off",
+    "JWT_SECRET": "changeme",
+    "MQTT_BROKER_ADDRESS": "192.0.2.1",
+    "MQTT_CA_FILE": "",
+    "AMQP_URI": "amqp://guest:guest@127.0.0.1:1//",
+}
+METRICS = "PROMETHEUS_MULTIPROC_DIR"
+"""Only a running stack has that directory."""
+NAMED = (
+    "VIGIL_REGISTRATION",
+    "CHANNELS_ENCRYPTION_KEY",
+    "NOC_FEED_ENCRYPTION",
+    "JWT_SECRET",
+    "MQTT_CA_FILE",
+    "AMQP_URI",
+)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_no_process_starts_and_each_problem_is_said(environment: dict[str, str], process: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.run", process],
+        env={name: value for name, value in {**environment, **WEAK}.items() if name != METRICS},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if line.startswith("  ")]
+    for name in NAMED:
+        assert sum(name in line for line in lines) == 1, done.stderr
+
+
+def test_the_check_says_the_same_without_starting_anything(environment: dict[str, str]) -> None:
+    found = json.loads(
+        run_vigil({**environment, **WEAK}, "check", "--deploy", "--json", check=False).splitlines()[0]
+    )
+    assert all(any(name in problem for problem in found) for name in NAMED)
+    sound = {**environment, "VIGIL_ENV": "production", "VIGIL_REGISTRATION": "closed"}
+    assert "sound" in run_vigil(sound, "check", "--deploy")
+
+
+def test_a_production_stack_lets_nobody_in_without_a_credential(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, line in (("development", "allow_anonymous true"), ("production", "allow_anonymous false")):
+        monkeypatch.setenv("VIGIL_ENV", kind)
+        stack = Stack(tmp_path / kind, say=print, prefer_usual_ports=False)
+        stack.prepare()
+        assert line in stack.mosquitto_configuration().read_text()
+        assert ("topic readwrite #" in (tmp_path / kind / "mosquitto" / "acl").read_text()) == (
+            kind == "development"
+        )
+        assert stack.settings().get("VIGIL_REGISTRATION", "closed") == (
+            "open" if kind == "development" else "closed"
+        )
