@@ -54,6 +54,7 @@ class Stack:
     def start_servers(self) -> None:
         """Start the servers that were not given and prepare the database. Raises `StackFailed`."""
         self.prepare()
+        self._check_production()
         with self._step("servers"):
             started = self._server_processes()
             self.supervisor.add(*started)
@@ -78,7 +79,6 @@ class Stack:
 
     def start_services(self, *, timeout_s: float = 60.0) -> None:
         """Migrate, declare, seed, start Vigil's processes. Raises `StackFailed`."""
-        self._check_production()
         metrics = Path(self.settings()["PROMETHEUS_MULTIPROC_DIR"])
         shutil.rmtree(metrics, ignore_errors=True)
         metrics.mkdir(parents=True)

@@ -10,10 +10,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import eventlet
 import msgspec
 import pytest
 
 from gateway.mqtt import rights
+from gateway.mqtt.client import Connection
 from ops import mosquitto, ports, servers
 from ops.certificates import Authority
 from ops.mosquitto import Broker
@@ -355,6 +357,45 @@ def test_a_new_password_voids_the_old_one_at_once(broker: RealBroker) -> None:
         broker.client("guard-6")
     assert broker.client("guard-6", password="fresh").alive
     broker.admin.run(rights.rotate("guard-6", "pw-guard-6"))
+
+
+def test_the_gateway_itself_speaks_tls_and_trusts_only_its_authority(
+    broker: RealBroker, tmp_path: Path
+) -> None:
+    over_tls = msgspec.structs.replace(
+        broker.mqtt,
+        host="localhost",
+        port=broker.ports["mqtts"],
+        ca_file=str(broker.tls / "ca.pem"),
+        username="vigil-gateway",
+        password="gateway-pw",
+    )
+    heard: list[tuple[str, bytes]] = []
+
+    def connection(mqtt: Mqtt) -> Connection:
+        return Connection(
+            mqtt,
+            lane="bulk",
+            filters=["guard/#"],
+            receive_maximum=10,
+            on_message=lambda topic, payload, *_: heard.append((topic, payload)),
+            on_connected=lambda _: None,
+        )
+
+    serving = eventlet.spawn(connection(over_tls).serve)
+    source = broker.client("guard-5")
+    deadline_s = time.monotonic() + 10
+    while not heard:
+        assert time.monotonic() < deadline_s
+        source.publish("guard/guard-5/gps", b"over TLS")
+        eventlet.sleep(0.1)
+    assert heard[0] == ("guard/guard-5/gps", b"over TLS")
+    serving.kill()
+
+    stranger = Authority(tmp_path)
+    stranger.make()
+    with pytest.raises(Unavailable, match="certificate"):
+        connection(msgspec.structs.replace(over_tls, ca_file=str(stranger.certificate_file))).serve()
 
 
 def test_the_broker_says_what_it_refuses(broker: RealBroker) -> None:
