@@ -43,6 +43,7 @@ def all_checks(config: Config, *, state: Mapping[str, Any] | None, home: Path) -
         "redis": lambda: redis(config),
         "postgres": lambda: postgres(config),
         "migrations": migrations,
+        "tenant": lambda: tenant(config),
         "http": lambda: http(config),
         "disk": lambda: disk(home),
         **{
@@ -100,6 +101,20 @@ def migrations() -> str:
     if current != newest:
         raise Unwell(f"the schema is at {current}, the code wants {newest}; run `vigil migrate up`")
     return f"at {current}"
+
+
+def tenant(config: Config) -> str:
+    """A life-safety alarm of a stranger belongs to the default tenant: it has to be there."""
+    query = text("SELECT name FROM tenant WHERE tenant_id = :tenant_id")
+    values = {"tenant_id": config.default_tenant_id}
+    with providers.Database(config, name="health", pool_size=1).across() as connection:
+        name = connection.execute(query, values).scalar_one_or_none()
+    if name is None:
+        raise Unwell(
+            f"tenant {config.default_tenant_id} (default_tenant_id) is missing: a stranger's alarm would belong to"
+            f" nobody; `vigil tenant add {config.default_tenant_id} NAME`"
+        )
+    return f"{config.default_tenant_id} is {name}"
 
 
 def http(config: Config) -> str:

@@ -183,6 +183,7 @@ class Supervisor:
         self.processes: list[Process] = []
         self._state_file = state_file
         self._facts: dict[str, Any] = {}
+        self.interrupted = False
 
     def add(self, *processes: Process) -> None:
         """Take processes under supervision and start them."""
@@ -204,10 +205,15 @@ class Supervisor:
         time.sleep(POLL_S)  # the interval of the poll; what is waited for is a condition
 
     def wait_ready(self, names: Sequence[str], *, timeout_s: float) -> list[Process]:
-        """Poll until these are ready; returns those that are not when the time is up."""
+        """Poll until these are ready; returns those that are not when the time is up.
+
+        Raises `InterruptedError` once `interrupted` is set, which a signal handler may do at any time.
+        """
         deadline_s = time.monotonic() + timeout_s
         wanted = [process for process in self.processes if process.name in names]
         while any(process.state != "ready" for process in wanted) and time.monotonic() < deadline_s:
+            if self.interrupted:
+                raise InterruptedError
             self.poll()
         return [process for process in wanted if process.state != "ready"]
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from services import metrics, security
+from services.claims import objections
 from services.errors import InvalidMessage
 from services.messages import Origin, RejectedMessage
 from services.registry import Source
@@ -28,17 +29,14 @@ INSERT_REJECTED = text(
 
 def admit(origin: Origin, source: Source | None) -> Source:
     """The registered source of a message. Raises `InvalidMessage` when it may not speak, or not for others."""
-    if source is None:
-        raise InvalidMessage(
-            "unknown_source", f"{origin.source_id} is not registered, and registration is closed"
-        )
-    if not source.enabled:
-        raise InvalidMessage("source_disabled", f"{origin.source_id} is disabled")
-    claimed = origin.claimed_tenant_id
-    if claimed is not None and str(claimed) != str(source.tenant_id):
-        raise InvalidMessage(
-            "identity_mismatch", f"{origin.source_id} claims client {claimed!r}, which it does not belong to"
-        )
+    found = objections(
+        origin,
+        known=source is not None,
+        enabled=source is not None and source.enabled,
+        tenant_id=source.tenant_id if source is not None else None,
+    )
+    if source is None or found:
+        raise found[0]
     return source
 
 

@@ -47,45 +47,24 @@ def run_stack(
 
     `add_to` may add processes once the services are ready; what it returns is said below the welcome.
     """
-    stopping: list[int] = []
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda number, _frame: stopping.append(number))
     stack = Stack(home(), say=click.echo)
+    supervisor = stack.supervisor
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda _number, _frame: setattr(supervisor, "interrupted", True))
     try:
-        with interruptible(stack, stopping):
-            stack.start_servers()
-            stack.supervisor.tell(addresses=stack.addresses())
-            if not only_servers:
-                stack.start_services(timeout_s=timeout_s)
-            added = add_to(stack)
-            click.echo(welcome(stack) + added)
-            ready()
-        while not stopping:
-            stack.supervisor.poll()
+        stack.start_servers()
+        supervisor.tell(addresses=stack.addresses())
+        if not only_servers:
+            stack.start_services(timeout_s=timeout_s)
+        added = add_to(stack)
+        click.echo(welcome(stack) + added)
+        ready()
+        while not supervisor.interrupted:
+            supervisor.poll()
     except InterruptedError:
         click.echo("stopped while starting")
     finally:
         stack.stop()
-
-
-class interruptible:  # noqa: N801 - used as a statement
-    """Within the block, a stop signal ends the waiting for readiness at the next poll."""
-
-    def __init__(self, stack: Stack, stopping: list[int]) -> None:
-        self._supervisor = stack.supervisor
-        self._stopping = stopping
-        self._poll = stack.supervisor.poll
-
-    def __enter__(self) -> None:
-        def poll() -> None:
-            if self._stopping:
-                raise InterruptedError
-            self._poll()
-
-        self._supervisor.poll = poll  # type: ignore[method-assign]
-
-    def __exit__(self, *_: object) -> None:
-        self._supervisor.poll = self._poll  # type: ignore[method-assign]
 
 
 def welcome(stack: Stack) -> str:

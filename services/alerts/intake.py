@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from services.errors import InvalidMessage
+from services.claims import objections
 from services.messages import DEFAULT_SEVERITY, LIFE_SAFETY, AlertType, Condition, DeviceAlert, Severity
 
 
@@ -51,10 +51,10 @@ def of_device(alert: DeviceAlert, whose: Whose) -> Occurrence:
     """A device's alert. Life-safety alerts are flagged and kept; others raise `InvalidMessage`."""
     origin = alert.origin
     flags = list(alert.flags)
-    for reason, detail in _objections(alert, whose):
+    for objection in objections(origin, known=whose.known, enabled=whose.enabled, tenant_id=whose.tenant_id):
         if alert.alert_type not in LIFE_SAFETY and alert.alert_type is not AlertType.UNREADABLE_ALERT:
-            raise InvalidMessage(reason, detail)
-        flags.append(reason)
+            raise objection
+        flags.append(objection.reason)
     return Occurrence(
         key=origin.key if alert.unreadable is None else origin.key[::-1],
         tenant_id=whose.tenant_id,
@@ -107,17 +107,3 @@ def raw_set_aside(occurrence: Occurrence) -> Occurrence:
         return occurrence
     flags = tuple(dict.fromkeys((*occurrence.flags, "raw_unstorable")))
     return msgspec.structs.replace(occurrence, raw=None, unreadable=occurrence.raw.encode(), flags=flags)
-
-
-def _objections(alert: DeviceAlert, whose: Whose) -> list[tuple[str, str]]:
-    """Why this source might not be believed: (reason, detail) each."""
-    origin = alert.origin
-    if not whose.known:
-        return [("unknown_source", f"{origin.source_id} is not registered, and registration is closed")]
-    objections = []
-    if not whose.enabled:
-        objections.append(("source_disabled", f"{origin.source_id} is disabled"))
-    claimed = origin.claimed_tenant_id
-    if claimed is not None and str(claimed) != str(whose.tenant_id):
-        objections.append(("identity_mismatch", f"{origin.source_id} claims client {claimed!r}"))
-    return objections

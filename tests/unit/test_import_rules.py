@@ -25,6 +25,7 @@ PURE = {
     "services/notifications/policy.py",
     "services/directory/shapes.py",
     "services/directory/sources.py",
+    "services/claims.py",
     "services/deploy.py",
     "services/paging.py",
     "ops/simulator.py",
@@ -37,6 +38,7 @@ PURE_MAY_IMPORT = {
     "services.errors",
     "services.config",
     "services.envelope",
+    "services.claims",
 }
 IMPURE_STANDARD = {"time", "os", "logging", "socket", "secrets", "uuid", "subprocess", "threading", "pathlib"}
 ONLY_IN = {

@@ -1,0 +1,26 @@
+"""What speaks against believing a message: the registry knows who sends, the payload only claims. Pure."""
+
+from __future__ import annotations
+
+from services.errors import InvalidMessage
+from services.messages import Origin
+
+
+def objections(origin: Origin, *, known: bool, enabled: bool, tenant_id: int | None) -> list[InvalidMessage]:
+    """Why this source may not say this, in order of weight; none for an honest message.
+
+    `tenant_id` is the registry's.
+    """
+    source_id = origin.source_id
+    if not known:
+        return [
+            InvalidMessage("unknown_source", f"{source_id} is not registered, and registration is closed")
+        ]
+    found = []
+    if not enabled:
+        found.append(InvalidMessage("source_disabled", f"{source_id} is disabled"))
+    claimed = origin.claimed_tenant_id
+    if claimed is not None and str(claimed) != str(tenant_id):
+        detail = f"{source_id} claims client {claimed!r}, which it does not belong to"
+        found.append(InvalidMessage("identity_mismatch", detail))
+    return found
