@@ -27,8 +27,18 @@ def test_nobody_gets_in_without_a_good_token_or_from_a_strange_page(outside: Out
     good = f"Authorization: Bearer {outside.token()}"
     assert refused_with(outside) == 401
     assert refused_with(outside, "Authorization: Bearer nonsense") == 401
-    assert refused_with(outside, good, "Origin: https://evil.example") == 403
-    assert refused_with(outside, good, "Origin: null") == 403
+    host, port = outside.base.split(":")
+    for origin in (
+        "https://evil.example",
+        "null",
+        f"http://sub.{outside.base}",
+        f"http://{host}:{int(port) + 1}",
+        f"http://{host}",
+        f"https://{outside.base}",
+        f"HTTP://{outside.base}",
+        f"http://{outside.base}.evil.example",
+    ):
+        assert refused_with(outside, good, f"Origin: {origin}") == 403
     assert refused_with(outside, protocols=["vigil.noc.v1", "ticket.unknown"]) == 401
 
 
