@@ -104,10 +104,50 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     usage_raise_above: float
 
 
+class Storm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    alerts: int
+    window_s: float
+    quiet_s: float
+
+
+class Alerts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    policy: dict[str, Any]
+    storm: Storm
+    shelve_max_s: float
+
+
+class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    count: int
+    window_s: float
+
+
 class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     email_recipients: str
     sms_recipients: str
-    channels: dict[str, list[str]]
+    push_recipients: str
+    url_recipients: str
+    public_url: str
+    smtp_url: str
+    twilio_account_sid: str
+    twilio_auth_token: str
+    twilio_phone_number: str
+    twilio_api_url: str
+    fcm_credentials_file: str
+    fcm_server_key: str
+    fcm_api_url: str
+    webhook_secret: str
+    webhook_private: bool
+    call_deadline_s: float
+    calls_at_once: int
+    first_retry_s: float
+    longest_retry_s: float
+    attempts: int
+    failover_after: int
+    circuit_failures: int
+    circuit_reset_s: float
+    rate_limit: RateLimit
+    digest_at: str
+    link_lifetime_s: int
 
 
 class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,6 +170,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: dict[str, int]
     connections: dict[str, int]
     rules: Rules
+    alerts: Alerts
     notifications: Notifications
     logging: Logging
 

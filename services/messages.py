@@ -200,7 +200,7 @@ class ConditionsEvent(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, array_like=True, frozen=True):
-    """What a source is told of its own message, on `receipt/<source_id>`."""
+    """What a source is told of its own message, on `receipt/<source_id>`. `silent`: it must not make a sound of it."""
 
     source_id: str
     msg_id: str | None
@@ -208,6 +208,7 @@ class Receipt(msgspec.Struct, array_like=True, frozen=True):
     at: datetime
     alert_id: str | None = None
     by: str | None = None
+    silent: bool = False
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
@@ -230,7 +231,12 @@ class TimelineEntry(msgspec.Struct, frozen=True):
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """An alert as the NOC sees it. `timeline` holds the rows that the telling is about."""
+    """An alert as the NOC sees it. `timeline` holds the rows that the telling is about.
+
+    `assigned_to` is who shall go, `group_id` the storm it belongs to, `shelved_until` the end of a shelving. The
+    response clock: `received_at`, `shown_at` (first screen), `notified_at` (first notification accepted), `accepted_at`
+    (first human), `closed_at`.
+    """
 
     id: str
     tenant_id: int
@@ -256,6 +262,13 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     cleared_at: datetime | None = None
     closed_at: datetime | None = None
     timeline: tuple[TimelineEntry, ...] = ()
+    assigned_to: str | None = None
+    shelved_until: datetime | None = None
+    false_alarm_reason: str | None = None
+    group_id: str | None = None
+    shown_at: datetime | None = None
+    notified_at: datetime | None = None
+    accepted_at: datetime | None = None
 
 
 class AlertEvent(msgspec.Struct, frozen=True):
@@ -265,8 +278,35 @@ class AlertEvent(msgspec.Struct, frozen=True):
     receipts: list[Receipt] = []
 
 
+class Target(msgspec.Struct, frozen=True):
+    """Somebody to be told: their name, language, and address by channel (email, sms, push, url)."""
+
+    name: str
+    addresses: dict[str, str]
+    language: str = "en"
+
+
+class NotificationRequest(msgspec.Struct, frozen=True):
+    """Body of `notification_requested`: one step of one round of an alert's escalation.
+
+    The same request may come again; (alert, round, step) says that it is the same. `place` is the site's name, and
+    `time_zone` the site's.
+    """
+
+    alert: Alert
+    round: int
+    step: int
+    channels: list[str]
+    targets: list[Target]
+    place: str = ""
+    time_zone: str = "UTC"
+
+
 class NotificationFinished(msgspec.Struct, frozen=True):
-    """Body of `notification_finished`."""
+    """Body of `notification_finished`: what became of one notification, each state once or more.
+
+    `reference` is ours, `provider_ref` the provider's; `name` is the recipient's name, `error` says why it failed.
+    """
 
     tenant_id: int
     alert_id: str
@@ -274,3 +314,9 @@ class NotificationFinished(msgspec.Struct, frozen=True):
     recipient: str
     state: str
     at: datetime
+    reference: str = ""
+    name: str = ""
+    provider: str = ""
+    provider_ref: str = ""
+    error: str = ""
+    possible_duplicate: bool = False

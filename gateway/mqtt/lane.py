@@ -296,4 +296,6 @@ def _receipt_payload(receipt: Receipt) -> bytes:
         body["alert_id"] = receipt.alert_id
     if receipt.by is not None:
         body["by"] = receipt.by
+    if receipt.silent:
+        body["silent"] = True
     return msgspec.json.encode(body)

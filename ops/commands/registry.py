@@ -14,10 +14,10 @@ from ops.tables import as_json_option, limit_option, show
 from services import config
 from services.directory import passwords, shapes
 from services.directory.people import PeopleStore
-from services.directory.sources import check_contact
 from services.directory.store import DirectoryStore
 from services.errors import Refused
 from services.providers import Database
+from services.recipients import check_contact
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -168,20 +168,34 @@ def leave_group(name: str, guard_id: str, tenant_id: int) -> None:
 @click.argument("name")
 @click.option("--email")
 @click.option("--phone", help="E.164, such as +919876543210.")
+@click.option("--push-token", help="Registration token of Firebase Cloud Messaging, or /topics/NAME.")
+@click.option("--url", help="A webhook (https://...), or what apprise knows (slack://..., ntfy://...).")
+@click.option("--language", default="en", show_default=True, help="Of the messages: en, hi or a tenant's own.")
 @click.option("--note", default="")
 @site_option
 @tenant_option
 def add_contact(
-    name: str, email: str | None, phone: str | None, note: str, site_id: int | None, tenant_id: int
+    name: str,
+    email: str | None,
+    phone: str | None,
+    push_token: str | None,
+    url: str | None,
+    language: str,
+    note: str,
+    site_id: int | None,
+    tenant_id: int,
 ) -> None:
     """Add a person to be told of alerts."""
-    check_contact(email=email, phone=phone)
+    check_contact(email=email, phone=phone, push_token=push_token, url=url)
     values = {
         "tenant_id": tenant_id,
         "site_id": site_id,
         "name": name,
         "email": email,
         "phone": phone,
+        "push_token": push_token,
+        "url": url,
+        "language": language,
         "note": note,
     }
     click.echo(f"contact {store().add('contact', **values)} added")

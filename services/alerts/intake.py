@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
+from uuid import UUID
 
 import msgspec
 
 from services.claims import objections
-from services.messages import DEFAULT_SEVERITY, LIFE_SAFETY, AlertType, Condition, DeviceAlert, Severity
+from services.messages import (
+    DEFAULT_SEVERITY,
+    LIFE_SAFETY,
+    AlertType,
+    Condition,
+    DeviceAlert,
+    NotificationFinished,
+    Severity,
+)
 
 
 class Whose(msgspec.Struct, frozen=True):
@@ -107,3 +117,31 @@ def raw_set_aside(occurrence: Occurrence) -> Occurrence:
         return occurrence
     flags = tuple(dict.fromkeys((*occurrence.flags, "raw_unstorable")))
     return msgspec.structs.replace(occurrence, raw=None, unreadable=occurrence.raw.encode(), flags=flags)
+
+
+class NotificationLine(msgspec.Struct, frozen=True):
+    """A notification's row on the timeline; `key` is the same each time that the same is told."""
+
+    key: UUID
+    reached: bool
+    note: str
+
+
+def of_notification(event: NotificationFinished) -> NotificationLine | None:
+    """What goes on record of a notification; None for states that are no news."""
+    name = f"{event.name} ({event.recipient})" if event.name not in ("", event.recipient) else event.recipient
+    again = ", possibly a second time" if event.possible_duplicate else ""
+    match event.state:
+        case "accepted":
+            note = f"{event.channel} to {name}: accepted by {event.provider}{again}"
+        case "delivered":
+            note = f"{event.channel} to {name}: delivered"
+        case "failed":
+            note = f"{event.channel} to {name}: failed: {event.error}"
+        case "unknown":
+            note = f"{event.channel} to {name}: nobody knows whether it arrived: {event.error}"
+        case _:
+            return None
+    named = f"notification\0{event.reference}\0{event.state}".encode()
+    key = UUID(bytes=hashlib.blake2b(named, digest_size=16).digest())
+    return NotificationLine(key, event.state in ("accepted", "delivered"), note[:2000])

@@ -2,27 +2,37 @@
 
     NEW -> ACKNOWLEDGED -> IN_PROGRESS -> RESOLVED or FALSE_ALARM
 
-Steps may be skipped forwards (a false alarm is often seen at once), never taken back.
+People skip steps forwards (a false alarm is often seen at once) and never take one back. Vigil itself takes one back:
+an acknowledgement without progress expires, and the alert is NEW again.
 """
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
 
 from services.errors import Conflict, Refused
-from services.messages import AlertStatus
+from services.messages import LIFE_SAFETY, AlertStatus, AlertType
 
 MAX_NOTE_LENGTH = 2000
+MAX_NAME_LENGTH = 200
 OPEN = (AlertStatus.NEW, AlertStatus.ACKNOWLEDGED, AlertStatus.IN_PROGRESS)
+FALSE_ALARM_REASONS = ("accident", "test", "equipment", "animal", "weather", "malice", "other")
 
 
 class Action(StrEnum):
+    """What a person does; the value is the timeline's word for it."""
+
     ACKNOWLEDGE = "acknowledged"
     START = "started"
     RESOLVE = "resolved"
     FALSE_ALARM = "false_alarm"
+    ASSIGN = "assigned"
+    NOTE = "noted"
+    SHELVE = "shelved"
+    UNSHELVE = "unshelved"
 
 
 _TARGET = {
@@ -50,10 +60,14 @@ def step(action: Action, *, status: AlertStatus, by: str, acknowledged_by: str |
     """Judge an action on an alert. Raises `Conflict` saying who has the alert or how it ended.
 
     Acknowledging twice is harmless for the one who has the alert, and refused to anybody else: two people
-    who both believe that it is theirs are worse than one who is told.
+    who both believe that it is theirs are worse than one who is told. A closed alert takes notes and nothing else.
     """
+    if action is Action.NOTE:
+        return Step(status, changes=True)
     if status not in OPEN:
         raise Conflict(f"the alert is closed ({status}); a closed alert does not change")
+    if action not in _TARGET:
+        return Step(status, changes=True)
     if status in _FROM[action]:
         return Step(_TARGET[action], changes=True)
     if action is Action.ACKNOWLEDGE and acknowledged_by != by:
@@ -61,8 +75,58 @@ def step(action: Action, *, status: AlertStatus, by: str, acknowledged_by: str |
     return Step(status, changes=False)
 
 
-def check_note(note: str) -> str:
+def expire(status: AlertStatus) -> AlertStatus:
+    """The status after an acknowledgement ran out without progress: Vigil's own step, not a person's."""
+    return AlertStatus.NEW if status is AlertStatus.ACKNOWLEDGED else status
+
+
+def check_note(note: str, *, required: bool = False) -> str:
     """A note that can be kept. Raises `Refused`."""
-    if len(note) > MAX_NOTE_LENGTH or "\0" in note:
+    if not isinstance(note, str) or len(note) > MAX_NOTE_LENGTH or "\0" in note:
         raise Refused(f"a note has at most {MAX_NOTE_LENGTH} characters, and no NUL among them")
+    if required and not note.strip():
+        raise Refused("note is required: say what there is to say")
     return note
+
+
+def check_name(name: str, *, what: str) -> str:
+    """A person's name. Raises `Refused` that names `what`."""
+    if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME_LENGTH or "\0" in name:
+        raise Refused(f"{what} must be a name of at most {MAX_NAME_LENGTH} characters")
+    return name.strip()
+
+
+def check_reason(reason: str) -> str:
+    """Why it was a false alarm. Raises `Refused` naming the words that there are."""
+    if reason not in FALSE_ALARM_REASONS:
+        raise Refused(f"reason must be one of {', '.join(FALSE_ALARM_REASONS)}, not {str(reason)[:50]!r}")
+    return reason
+
+
+def as_time(moment: object, *, what: str) -> datetime:
+    """An aware time, from a datetime or RFC 3339 text. Raises `Refused` that names `what`."""
+    try:
+        time = moment if isinstance(moment, datetime) else datetime.fromisoformat(str(moment))
+    except ValueError as error:
+        raise Refused(f"{what} is {str(moment)[:50]!r}; write it as 2026-01-31T18:00:00+05:30") from error
+    if time.tzinfo is None:
+        raise Refused(f"{what} needs an offset, such as 2026-01-31T18:00:00+05:30")
+    return time
+
+
+def check_shelving(
+    alert_type: AlertType, *, reason: str, until: datetime, now: datetime, longest_s: float
+) -> str:
+    """A shelving has a reason and an end (ANSI/ISA-18.2), and is never of a life-safety alert. Raises `Refused`.
+
+    `until` is aware; returns the note for the timeline.
+    """
+    if alert_type in LIFE_SAFETY:
+        raise Refused(f"a {alert_type} alert cannot be shelved: somebody must go")
+    if not reason.strip():
+        raise Refused("reason is required: say why the alert is shelved")
+    if until <= now:
+        raise Refused("until has passed already; name a time to come")
+    if until > now + timedelta(seconds=longest_s):
+        raise Refused(f"until is too far off: an alert is shelved for at most {longest_s / 3600:g} hours")
+    return check_note(f"until {until:%Y-%m-%d %H:%M:%S %z}: {reason.strip()}")

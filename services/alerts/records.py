@@ -14,7 +14,8 @@ from services.messages import Alert, AlertStatus, AlertType, Severity, TimelineE
 ALERT_COLUMNS = """
     alert_id, tenant_id, site_id, alert_type, severity, status, source_id, dedup_key, message, occurrences, recorded_at,
     received_at, last_seen_at, ST_Y(location::geometry) AS lat, ST_X(location::geometry) AS lon, silent, drill, flags,
-    carried_by,    acknowledged_by, acknowledged_at, cleared_at, closed_at
+    carried_by, acknowledged_by, acknowledged_at, cleared_at, closed_at, assigned_to, shelved_until,
+    false_alarm_reason, group_id, shown_at, notified_at, accepted_at
 """
 
 
@@ -57,4 +58,11 @@ def alert_of(row: Row[Any], lines: Sequence[TimelineEntry]) -> Alert:
         cleared_at=row.cleared_at,
         closed_at=row.closed_at,
         timeline=tuple(lines),
+        assigned_to=row.assigned_to,
+        shelved_until=row.shelved_until,
+        false_alarm_reason=row.false_alarm_reason,
+        group_id=None if row.group_id is None else str(row.group_id),
+        shown_at=row.shown_at,
+        notified_at=row.notified_at,
+        accepted_at=row.accepted_at,
     )

@@ -3,35 +3,57 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 
 from services import admission, metrics
-from services.alerts import intake
+from services.alerts import intake, lifecycle
+from services.alerts.follow import Follower, Guidance
 from services.alerts.intake import Whose
-from services.alerts.lifecycle import Action, check_note
-from services.alerts.store import AlertStore, Change
+from services.alerts.lifecycle import Action
+from services.alerts.numbers import NumberStore, Report
+from services.alerts.plans import PlanStore
+from services.alerts.store import AlertStore, Change, Deed
+from services.alerts.storm import Storms
 from services.alerts.telling import Teller, receipts_of, together
 from services.bus import Publisher, Resource, event_handler, rpc, timer
 from services.config import Config
 from services.errors import InvalidMessage, Unavailable
 from services.feed import FeedWriter
-from services.messages import Alert, AlertEvent, Condition, ConditionsEvent, DeviceAlert, Receipt, Severity
+from services.messages import (
+    Alert,
+    AlertEvent,
+    Condition,
+    ConditionsEvent,
+    DeviceAlert,
+    NotificationFinished,
+    Receipt,
+    Severity,
+)
 from services.providers import Database
 from services.registry import Registry
 
 log = structlog.get_logger(__name__)
 
 UNTOLD_AFTER = timedelta(seconds=2)
+FOLLOW_INTERVAL_S = 0.5
+SHOWN_WITHIN = timedelta(hours=1)
 
 
 class Parts:
     """What the service works with, made once a process."""
 
     def __init__(self, config: Config) -> None:
-        self.store = AlertStore(Database(config, name="alerts"))
+        database = Database(config, name="alerts")
+        guidance = Guidance.from_config(config)
+        self.store = AlertStore(database, ladder=guidance.ladder, storms=Storms(config.alerts.storm))
+        self.plans = PlanStore(database, guidance)
+        self.numbers = NumberStore(database)
+        self.follower = Follower(self.store, guidance)
         self.registry = Registry.from_config(config)
         self.teller = Teller(self.store, FeedWriter.from_config(config))
+        self.shelve_max_s = config.alerts.shelve_max_s
         self.default_tenant_id = config.default_tenant_id
 
     def whose(self, source_id: str) -> Whose:
@@ -99,22 +121,148 @@ class AlertsService:
     @rpc
     def acknowledge_alert(self, *, tenant_id: int, alert_id: str, by: str, note: str = "") -> Alert:
         """A named human has it."""
-        return self._act(Action.ACKNOWLEDGE, tenant_id=tenant_id, alert_id=alert_id, by=by, note=note)
+        return self._act(Deed(Action.ACKNOWLEDGE, by, note), tenant_id, alert_id)
 
     @rpc
     def start_alert(self, *, tenant_id: int, alert_id: str, by: str, note: str = "") -> Alert:
         """Somebody is on the way."""
-        return self._act(Action.START, tenant_id=tenant_id, alert_id=alert_id, by=by, note=note)
+        return self._act(Deed(Action.START, by, note), tenant_id, alert_id)
 
     @rpc
     def resolve_alert(self, *, tenant_id: int, alert_id: str, by: str, note: str = "") -> Alert:
         """It is over."""
-        return self._act(Action.RESOLVE, tenant_id=tenant_id, alert_id=alert_id, by=by, note=note)
+        return self._act(Deed(Action.RESOLVE, by, note), tenant_id, alert_id)
 
     @rpc
-    def mark_false_alarm(self, *, tenant_id: int, alert_id: str, by: str, note: str = "") -> Alert:
-        """It never was one."""
-        return self._act(Action.FALSE_ALARM, tenant_id=tenant_id, alert_id=alert_id, by=by, note=note)
+    def mark_false_alarm(
+        self, *, tenant_id: int, alert_id: str, by: str, note: str = "", reason: str = "other"
+    ) -> Alert:
+        """It never was one; `reason` is one of `lifecycle.FALSE_ALARM_REASONS`."""
+        deed = Deed(Action.FALSE_ALARM, by, note, reason=lifecycle.check_reason(reason))
+        return self._act(deed, tenant_id, alert_id)
+
+    @rpc
+    def assign_alert(self, *, tenant_id: int, alert_id: str, by: str, to: str, note: str = "") -> Alert:
+        """`to` shall go. Who is told goes on until somebody acknowledges."""
+        name = lifecycle.check_name(to, what="to")
+        deed = Deed(Action.ASSIGN, by, f"to {name}" + (f": {note}" if note else ""), to=name)
+        return self._act(deed, tenant_id, alert_id)
+
+    @rpc
+    def add_note(self, *, tenant_id: int, alert_id: str, by: str, note: str) -> Alert:
+        """Something to keep on the alert's record; a closed alert takes notes too."""
+        return self._act(
+            Deed(Action.NOTE, by, lifecycle.check_note(note, required=True)), tenant_id, alert_id
+        )
+
+    @rpc
+    def shelve_alert(
+        self, *, tenant_id: int, alert_id: str, by: str, reason: str, until: datetime | str
+    ) -> Alert:
+        """Nobody is told of it until `until`. Never of a life-safety alert."""
+        alert = self.parts.store.get(tenant_id=tenant_id, alert_id=alert_id)
+        end = lifecycle.as_time(until, what="until")
+        note = lifecycle.check_shelving(
+            alert.alert_type,
+            reason=reason,
+            until=end,
+            now=datetime.now(UTC),
+            longest_s=self.parts.shelve_max_s,
+        )
+        return self._act(Deed(Action.SHELVE, by, note, until=end), tenant_id, alert_id)
+
+    @rpc
+    def unshelve_alert(self, *, tenant_id: int, alert_id: str, by: str, note: str = "") -> Alert:
+        """Off the shelf before its time."""
+        return self._act(Deed(Action.UNSHELVE, by, note), tenant_id, alert_id)
+
+    @rpc
+    def acknowledge_group(self, *, tenant_id: int, group_id: str, by: str, note: str = "") -> list[str]:
+        """Every open member of a storm that nobody has; returns their ids."""
+        ids = self.parts.store.new_members(tenant_id=tenant_id, group_id=group_id)
+        return [self._act(Deed(Action.ACKNOWLEDGE, by, note), tenant_id, alert_id).id for alert_id in ids]
+
+    @rpc
+    def mark_shown(self, *, tenant_id: int, frames: dict[int, datetime | str]) -> list[int]:
+        """Frames that a screen has; returns those that belong to no alert (yet)."""
+        times = {int(frame): lifecycle.as_time(at, what="at") for frame, at in frames.items()}
+        since = datetime.now(UTC) - SHOWN_WITHIN
+        return self.parts.store.mark_shown(tenant_id=tenant_id, frames=times, since=since)
+
+    @rpc
+    def note_presence(self, *, tenant_id: int, names: list[str]) -> None:
+        """These operators have a screen open in this minute."""
+        self.parts.numbers.note_presence(tenant_id=tenant_id, names=names, now=datetime.now(UTC))
+
+    @rpc
+    def get_report(self, *, tenant_id: int, since: datetime | str, until: datetime | str) -> Report:
+        """How alerts were answered and notifications delivered between two times; drills apart."""
+        return self.parts.numbers.report(
+            tenant_id=tenant_id,
+            since=lifecycle.as_time(since, what="since"),
+            until=lifecycle.as_time(until, what="until"),
+        )
+
+    @rpc
+    def get_policy(self, *, tenant_id: int, site_id: int | None = None) -> dict[str, Any]:
+        """The policy that a site or a tenant has of its own; empty when it has none."""
+        return self.parts.plans.get_policy(tenant_id=tenant_id, site_id=site_id)
+
+    @rpc
+    def set_policy(
+        self, *, tenant_id: int, by: str, policy: dict[str, Any], site_id: int | None = None
+    ) -> None:
+        """Replace the own policy of a site or a tenant; an empty one removes it."""
+        self.parts.plans.set_policy(tenant_id=tenant_id, site_id=site_id, policy=policy, by=by)
+
+    @rpc
+    def preview_escalation(
+        self,
+        *,
+        tenant_id: int,
+        alert_type: str = "PANIC",
+        severity: str | None = None,
+        site_id: int | None = None,
+        at: datetime | str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Who would be told, step by step, of such an alert raised now (or at `at`)."""
+        return self.parts.plans.preview(
+            tenant_id=tenant_id,
+            alert_type=alert_type,
+            severity=severity,
+            site_id=site_id,
+            at=datetime.now(UTC) if at is None else lifecycle.as_time(at, what="at"),
+        )
+
+    @rpc
+    def list_rotas(self, *, tenant_id: int) -> list[dict[str, Any]]:
+        """The tenant's rotas, each with who is on call now."""
+        return self.parts.plans.list_rotas(tenant_id=tenant_id, at=datetime.now(UTC))
+
+    @rpc
+    def set_rota(self, *, tenant_id: int, name: str, rota: dict[str, Any]) -> None:
+        """Add or replace a rota; its members must be contacts."""
+        self.parts.plans.set_rota(tenant_id=tenant_id, name=name, document=rota)
+
+    @rpc
+    def remove_rota(self, *, tenant_id: int, name: str) -> None:
+        self.parts.plans.remove_rota(tenant_id=tenant_id, name=name)
+
+    @event_handler("notifications", "notification_finished", NotificationFinished, vital=True)
+    def record_notification(self, event: NotificationFinished) -> None:
+        """What became of a notification goes on the alert's record, and the guard hears that somebody was told."""
+        line = intake.of_notification(event)
+        if line is None:
+            return
+        change = self.parts.store.note_notification(
+            key=line.key, alert_id=event.alert_id, reached=line.reached, note=line.note, now=datetime.now(UTC)
+        )
+        if change is not None:
+            self._tell_of_step(change)
+
+    @timer(FOLLOW_INTERVAL_S)
+    def follow_due(self) -> None:
+        self.parts.follower.follow_due(self.events, now=datetime.now(UTC), tell=self._tell_of_step)
 
     @timer(1.0)
     def tell_untold(self) -> None:
@@ -129,9 +277,10 @@ class AlertsService:
     def _tell_of_device(self, event: DeviceAlert, change: Change) -> None:
         """The source is told `stored` even of what was stored before: it may not have heard the first time."""
         now, origin, alert = datetime.now(UTC), event.origin, change.alert
-        receipt = Receipt(origin.source_id, origin.msg_id, "stored", now, alert.id)
+        receipt = Receipt(origin.source_id, origin.msg_id, "stored", now, alert.id, silent=alert.silent)
         if change.entry_ids:
             self.parts.teller.tell([change], self.events, receipts={alert.id: [receipt]})
+            self._follow_now([change])
             return
         try:
             self.parts.teller.tell_untold(self.events, before=now, alert_id=alert.id)
@@ -144,8 +293,9 @@ class AlertsService:
         now = datetime.now(UTC)
         ordered = sorted(conditions, key=lambda condition: (condition.tenant_id, condition.dedup_key))
         occurrences = [intake.of_condition(condition, now=now) for condition in ordered]
-        changes = self.parts.store.record(occurrences, now=now)
-        self.parts.teller.tell(together(changes), self.events, receipts={})
+        changes = together(self.parts.store.record(occurrences, now=now))
+        self.parts.teller.tell(changes, self.events, receipts={})
+        self._follow_now(changes)
 
     def _clear(self, conditions: list[Condition]) -> None:
         for condition in conditions:
@@ -159,17 +309,21 @@ class AlertsService:
             if change is not None:
                 self._tell_of_step(change)
 
-    def _act(self, action: Action, *, tenant_id: int, alert_id: str, by: str, note: str) -> Alert:
-        change = self.parts.store.act(
-            action,
-            tenant_id=tenant_id,
-            alert_id=alert_id,
-            by=by,
-            note=check_note(note),
-            now=datetime.now(UTC),
-        )
+    def _act(self, deed: Deed, tenant_id: int, alert_id: str) -> Alert:
+        lifecycle.check_note(deed.note)
+        change = self.parts.store.act(deed, tenant_id=tenant_id, alert_id=alert_id, now=datetime.now(UTC))
         self._tell_of_step(change)
         return change.alert
+
+    def _follow_now(self, changes: list[Change]) -> None:
+        """People are told at once, after the control room. What fails is followed by the timer, half a second later."""
+        for change in changes:
+            try:
+                self.parts.follower.follow(
+                    change.alert.id, self.events, now=datetime.now(UTC), tell=self._tell_of_step
+                )
+            except Unavailable as error:
+                log.warning("alert_not_followed", alert_id=change.alert.id, error=str(error))
 
     def _tell_of_step(self, change: Change) -> None:
         self.parts.teller.tell([change], self.events, receipts={change.alert.id: receipts_of(change)})

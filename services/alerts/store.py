@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
+import msgspec
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DataError
 
 from services.admission import keep_rejected
+from services.alerts import statements as sql
+from services.alerts import timing
+from services.alerts.escalation import Ladder
 from services.alerts.intake import Occurrence, raw_set_aside
 from services.alerts.lifecycle import OPEN as OPEN_STATUSES
 from services.alerts.lifecycle import Action, step
 from services.alerts.records import ALERT_COLUMNS, alert_of, as_uuid, line_of
-from services.alerts.statements import (
-    ADD_LINE,
-    CLEAR,
-    FIND_BY_KEY,
-    FIRST_MESSAGE,
-    LOCK_ONE,
-    MERGE,
-    OPEN,
-    SELECT_LINES,
-    SELECT_OF_TENANT,
-    SELECT_ONE,
-    SET_STATUS,
-    TOLD,
-    UNTOLD,
-)
+from services.alerts.storm import Storms
+from services.alerts.timing import Timer, Verdict
 from services.errors import NotFound, Refused
 from services.messages import Alert, AlertStatus, RejectedMessage
 from services.paging import check_limit
 from services.providers import Database
 
 MAX_LISTED = 1000
+
+FindsLadder = Callable[[Connection, Alert], Ladder]
+Decides = Callable[[Connection, Alert, Timer], Verdict]
 
 
 class DeviceMessage(NamedTuple):
@@ -63,9 +57,38 @@ class Round(NamedTuple):
     failure: Exception | None
 
 
+class Deed(NamedTuple):
+    """What a person does to an alert, and with what: whom they assign, until when they shelve, why it was false."""
+
+    action: Action
+    by: str
+    note: str = ""
+    to: str | None = None
+    until: datetime | None = None
+    reason: str | None = None
+
+
+def timer_of(connection: Connection, alert: Alert) -> Timer | None:
+    row = connection.execute(sql.TIMER_OF, {"alert_id": alert.id}).one_or_none()
+    return None if row is None else Timer(row.kind, row.round, row.step, row.due_at)
+
+
+def put_timer(connection: Connection, alert: Alert, timer: Timer | None) -> None:
+    """Set what happens next to an alert whose row the caller holds; None: nothing."""
+    if timer is None:
+        connection.execute(sql.END_TIMER, {"alert_id": alert.id})
+        return
+    values = {"alert_id": alert.id, "tenant_id": alert.tenant_id, **timer._asdict()}
+    connection.execute(sql.SET_TIMER, values)
+
+
 class AlertStore:
-    def __init__(self, database: Database) -> None:
+    """`ladder` says how an alert is followed, from its row's tenant and site: see `Follower`."""
+
+    def __init__(self, database: Database, *, ladder: FindsLadder, storms: Storms) -> None:
         self._database = database
+        self._ladder = ladder
+        self._storms = storms
 
     def record(self, occurrences: Sequence[Occurrence], *, now: datetime) -> list[Change | None]:
         """Merge occurrences in one transaction, in order.
@@ -80,35 +103,71 @@ class AlertStore:
 
     def _record_all(self, occurrences: Sequence[Occurrence], now: datetime) -> list[Change | None]:
         with self._database.across() as connection:
-            return [self._record(connection, occurrence, now) for occurrence in occurrences]
+            changes = [self._record(connection, occurrence, now) for occurrence in occurrences]
+            # After the last merge: who waits for a site must not hold up whoever waits for an alert.
+            return [self._gathered(connection, change, now) for change in changes]
 
     def _record(self, connection: Connection, occurrence: Occurrence, now: datetime) -> Change | None:
         key = str(UUID(bytes=occurrence.key))
         values = {name: getattr(occurrence, name) for name in occurrence.__struct_fields__}
         values |= {"key": key, "alert_id": uuid4(), "now": now, "flags": list(occurrence.flags)}
-        row = connection.execute(MERGE, values).one_or_none()
+        row = connection.execute(sql.MERGE, values).one_or_none()
         if row is not None:
             return Change(alert_of(row, [line_of(row)]), (row.entry_id,), row.is_new)
-        known = connection.execute(FIND_BY_KEY, {"key": key}).one_or_none()
+        known = connection.execute(sql.FIND_BY_KEY, {"key": key}).one_or_none()
         return None if known is None else Change(alert_of(known, []), (), False)
 
-    def act(
-        self, action: Action, *, tenant_id: int, alert_id: str, by: str, note: str, now: datetime
-    ) -> Change:
-        """A person's step. Raises `NotFound`, `Conflict`. No entry ids when there was nothing to do."""
+    def _gathered(self, connection: Connection, change: Change | None, now: datetime) -> Change | None:
+        """The change, with the row about the storm that its new alert belongs to."""
+        if change is None or not change.is_new:
+            return change
+        joined = self._storms.join(connection, change.alert, now=now)
+        if joined is None:
+            return change
+        more = self._with_line(
+            connection, joined.row, action="grouped", by="vigil", note=joined.note, now=now
+        )
+        lines = change.alert.timeline + more.alert.timeline
+        alert = msgspec.structs.replace(more.alert, timeline=lines)
+        return Change(alert, change.entry_ids + more.entry_ids, True)
+
+    def act(self, deed: Deed, *, tenant_id: int, alert_id: str, now: datetime) -> Change:
+        """A person's step. Raises `NotFound`, `Conflict`, `Refused`. No entry ids when there was nothing to do."""
         with self._database.of(tenant_id) as connection:
-            row = connection.execute(
-                LOCK_ONE, {"alert_id": as_uuid(alert_id), "tenant_id": tenant_id}
-            ).one_or_none()
+            values = {"alert_id": as_uuid(alert_id), "tenant_id": tenant_id}
+            row = connection.execute(sql.LOCK_ONE, values).one_or_none()
             if row is None:
                 raise NotFound(f"no alert {alert_id}")
-            taken = step(action, status=AlertStatus(row.status), by=by, acknowledged_by=row.acknowledged_by)
+            taken = step(
+                deed.action, status=AlertStatus(row.status), by=deed.by, acknowledged_by=row.acknowledged_by
+            )
             if not taken.changes:
                 return Change(alert_of(row, []), (), False)
-            closed = taken.status in (AlertStatus.RESOLVED, AlertStatus.FALSE_ALARM)
-            values = {"status": taken.status, "by": by, "now": now, "closed": closed, "human": True}
-            changed = connection.execute(SET_STATUS, {**values, "alert_id": row.alert_id}).one()
-            return self._with_line(connection, changed, action=action, by=by, note=note, now=now)
+            changed = self._change(connection, row, deed, taken.status, now)
+            alert = alert_of(changed, [])
+            before = timer_of(connection, alert)
+            put_timer(
+                connection,
+                alert,
+                timing.after(deed.action, alert, before, self._ladder(connection, alert), now=now),
+            )
+            return self._with_line(
+                connection, changed, action=deed.action, by=deed.by, note=deed.note, now=now
+            )
+
+    def _change(
+        self, connection: Connection, row: Row[Any], deed: Deed, status: AlertStatus, now: datetime
+    ) -> Row[Any]:
+        match deed.action:
+            case Action.NOTE:
+                return row
+            case Action.ASSIGN:
+                return connection.execute(sql.ASSIGN, {"to": deed.to, "alert_id": row.alert_id}).one()
+            case Action.SHELVE | Action.UNSHELVE:
+                return connection.execute(sql.SHELVE, {"until": deed.until, "alert_id": row.alert_id}).one()
+        values = {"status": status, "by": deed.by, "now": now, "closed": status not in OPEN_STATUSES}
+        values |= {"reason": deed.reason, "alert_id": row.alert_id}
+        return connection.execute(sql.SET_STATUS, values).one()
 
     def clear(
         self, *, tenant_id: int, dedup_key: str, at: datetime, note: str, now: datetime
@@ -116,27 +175,87 @@ class AlertStore:
         """The condition is over: small alerts are resolved with it, graver ones wait for a person."""
         with self._database.across() as connection:
             values = {"tenant_id": tenant_id, "dedup_key": dedup_key, "at": at, "now": now}
-            row = connection.execute(CLEAR, values).one_or_none()
+            row = connection.execute(sql.CLEAR, values).one_or_none()
             if row is None:
                 return None
-            by = "rule" if AlertStatus(row.status) in OPEN_STATUSES else "vigil"
+            if AlertStatus(row.status) in OPEN_STATUSES:
+                by = "rule"
+            else:
+                by = "vigil"
+                put_timer(connection, alert_of(row, []), None)
             return self._with_line(connection, row, action="cleared", by=by, note=note, now=now)
 
     def _with_line(
         self, connection: Connection, row: Row[Any], *, action: str, by: str, note: str, now: datetime
     ) -> Change:
         values = {"alert_id": row.alert_id, "tenant_id": row.tenant_id, "at": now, "action": action}
-        line = connection.execute(ADD_LINE, {**values, "status": row.status, "by": by, "note": note}).one()
+        line = connection.execute(
+            sql.ADD_LINE, {**values, "status": row.status, "by": by, "note": note}
+        ).one()
         first = self._first_message(connection, row.alert_id)
         return Change(alert_of(row, [line_of(line)]), (line.entry_id,), False, first)
 
     def _first_message(self, connection: Connection, alert_id: UUID) -> DeviceMessage | None:
-        row = connection.execute(FIRST_MESSAGE, {"alert_id": alert_id}).one_or_none()
+        row = connection.execute(sql.FIRST_MESSAGE, {"alert_id": alert_id}).one_or_none()
         return None if row is None else DeviceMessage(row.msg_id)
+
+    def due(self, *, now: datetime, limit: int = 50) -> list[str]:
+        """Ids of the alerts whose timers have run out, the longest overdue first."""
+        with self._database.across() as connection:
+            return [str(row[0]) for row in connection.execute(sql.DUE, {"now": now, "limit": limit})]
+
+    def follow(self, alert_id: str, decide: Decides, *, now: datetime) -> Change | None:
+        """Do what an alert's timer says, once whatever the number of workers. None when another one does, or did.
+
+        What `decide` raises leaves everything as it was.
+        """
+        with self._database.across() as connection:
+            row = connection.execute(sql.LOCK_DUE, {"alert_id": alert_id, "now": now}).one_or_none()
+            if row is None:
+                return None
+            alert = alert_of(row, [])
+            verdict = decide(connection, alert, Timer(row.kind, row.round, row.step, row.due_at))
+            put_timer(connection, alert, verdict.timer)
+            if verdict.action is None:
+                return None
+            if verdict.action == "re_raised":
+                row = connection.execute(
+                    sql.EXPIRE, {"status": verdict.status, "alert_id": row.alert_id}
+                ).one()
+            elif verdict.action == Action.UNSHELVE:
+                row = connection.execute(sql.SHELVE, {"until": None, "alert_id": row.alert_id}).one()
+            return self._with_line(
+                connection, row, action=verdict.action, by="vigil", note=verdict.note, now=now
+            )
+
+    def note_notification(
+        self, *, key: UUID, alert_id: str, reached: bool, note: str, now: datetime
+    ) -> Change | None:
+        """Put on record what became of a notification; None when it stands there already, or the alert is gone."""
+        with self._database.across() as connection:
+            if not connection.execute(sql.SEE, {"key": str(key), "now": now}).rowcount:
+                return None
+            values = {"reached": reached, "now": now, "alert_id": as_uuid(alert_id)}
+            row = connection.execute(sql.NOTIFIED, values).one_or_none()
+            if row is None:
+                return None
+            action = "notified" if reached else "not_notified"
+            return self._with_line(connection, row, action=action, by="vigil", note=note, now=now)
+
+    def mark_shown(self, *, tenant_id: int, frames: Mapping[int, datetime], since: datetime) -> list[int]:
+        """Keep when frames were first written to a screen; returns those that are no alert's (yet)."""
+        with self._database.of(tenant_id) as connection:
+            return [
+                frame_id
+                for frame_id, at in frames.items()
+                if not connection.execute(
+                    sql.SHOWN, {"tenant_id": tenant_id, "frame_id": frame_id, "at": at, "since": since}
+                ).rowcount
+            ]
 
     def tell_untold(
         self,
-        tell: Callable[[Change], None],
+        tell: Callable[[Change], int | None],
         *,
         before: datetime,
         alert_id: str | None = None,
@@ -144,20 +263,25 @@ class AlertStore:
     ) -> Round:
         """Hand rows that nobody heard of to `tell`, alert by alert; each is told by one process only.
 
-        What `tell` raises leaves the rows of that alert untold, and of no other.
+        It returns the frame by which a new alert was shown. What `tell` raises leaves the rows of that alert untold,
+        and of no other.
         """
         told: list[int] = []
+        frames: dict[str, int] = {}
         failure: Exception | None = None
         with self._database.across() as connection:
             for change in self._untold(connection, before=before, alert_id=alert_id, limit=limit):
                 try:
-                    tell(change)
+                    frame_id = tell(change)
                 except Exception as error:
                     failure = failure or error
                 else:
                     told += change.entry_ids
+                    if frame_id is not None:
+                        frames[change.alert.id] = frame_id
             if told:
-                connection.execute(TOLD, {"ids": told})
+                connection.execute(sql.TOLD, {"ids": told})
+                self._frame(connection, frames)
         return Round(tuple(told), failure)
 
     def _untold(
@@ -166,31 +290,37 @@ class AlertStore:
         """Each alert is read only when its turn has come: an old state must not be shown after a newer one."""
         values = {"before": before, "alert_id": alert_id, "limit": limit}
         by_alert: dict[UUID, list[Row[Any]]] = {}
-        for line in connection.execute(UNTOLD, values):
+        for line in connection.execute(sql.UNTOLD, values):
             by_alert.setdefault(line.alert_id, []).append(line)
         for its_id, lines in by_alert.items():
-            row = connection.execute(SELECT_ONE, {"alert_id": its_id}).one()
+            row = connection.execute(sql.SELECT_ONE, {"alert_id": its_id}).one()
             ids = tuple(line.entry_id for line in lines)
             is_new = any(line.action == "raised" for line in lines)
             first = self._first_message(connection, its_id)
             yield Change(alert_of(row, [line_of(line) for line in lines]), ids, is_new, first)
 
-    def mark_told(self, entry_ids: Sequence[int]) -> None:
+    def mark_told(self, entry_ids: Sequence[int], frames: Mapping[str, int]) -> None:
+        """These rows were told, and these alerts (by id) shown in these frames."""
         with self._database.across() as connection:
-            connection.execute(TOLD, {"ids": list(entry_ids)})
+            connection.execute(sql.TOLD, {"ids": list(entry_ids)})
+            self._frame(connection, frames)
+
+    def _frame(self, connection: Connection, frames: Mapping[str, int]) -> None:
+        for alert_id, frame_id in frames.items():
+            connection.execute(sql.FRAMED, {"alert_id": alert_id, "frame_id": frame_id})
 
     def get(self, *, tenant_id: int, alert_id: str) -> Alert:
         """One alert with its whole timeline. Raises `NotFound`."""
         values = {"id": as_uuid(alert_id), "tenant_id": tenant_id}
         with self._database.of(tenant_id) as connection:
-            row = connection.execute(SELECT_OF_TENANT, values).one_or_none()
+            row = connection.execute(sql.SELECT_OF_TENANT, values).one_or_none()
             if row is None:
                 raise NotFound(f"no alert {alert_id}")
-            return alert_of(row, [line_of(line) for line in connection.execute(SELECT_LINES, values)])
+            return alert_of(row, [line_of(line) for line in connection.execute(sql.SELECT_LINES, values)])
 
     def list_alerts(self, *, tenant_id: int, status: str, limit: int) -> list[Alert]:
         """Newest first. `status`: open, all, or one status. Raises `Refused` for any other word."""
-        wanted = {"open": f"status IN {OPEN}", "all": "true"}.get(status, "status = :status")
+        wanted = {"open": f"status IN {sql.OPEN}", "all": "true"}.get(status, "status = :status")
         if status not in ("open", "all", *AlertStatus):
             raise Refused(f"status is open, all, or one of {', '.join(AlertStatus)}, not {status!r}")
         check_limit(limit, most=MAX_LISTED)
@@ -202,9 +332,18 @@ class AlertStore:
             found = connection.execute(query, {"tenant_id": tenant_id, "status": status, "limit": limit})
             return [alert_of(row, []) for row in found]
 
+    def new_members(self, *, tenant_id: int, group_id: str) -> list[str]:
+        """Ids of a storm's alerts that nobody has yet. Raises `NotFound`."""
+        with self._database.of(tenant_id) as connection:
+            values = {"tenant_id": tenant_id, "group_id": as_uuid(group_id)}
+            members = connection.execute(sql.MEMBERS, values).all()
+        if not members:
+            raise NotFound(f"no group {group_id}")
+        return [str(row.alert_id) for row in members if row.status == AlertStatus.NEW]
+
     def count_open(self) -> dict[str, int]:
         query = text(
-            f"SELECT severity, count(*) FROM mqtt_device_alert WHERE status IN {OPEN} GROUP BY severity"
+            f"SELECT severity, count(*) FROM mqtt_device_alert WHERE status IN {sql.OPEN} GROUP BY severity"
         )
         with self._database.across() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}

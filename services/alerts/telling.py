@@ -25,6 +25,8 @@ TOLD_TO_SOURCE = {
     "resolved": "resolved",
     "false_alarm": "resolved",
 }
+NEVER_OF_SILENT = ("acknowledged", "notified", "resolved")
+"""A silent alert's source hears that it is stored and then nothing more: whoever threatens the guard hears it too."""
 
 
 class Feed(Protocol):
@@ -67,9 +69,9 @@ def receipts_of(change: Change) -> list[Receipt]:
         return []
     told = [(line, _told_to_source(line, alert)) for line in alert.timeline]
     return [
-        Receipt(alert.source_id, first.msg_id, status, line.at, alert.id, _who(line))
+        Receipt(alert.source_id, first.msg_id, status, line.at, alert.id, _who(line), alert.silent)
         for line, status in told
-        if status is not None
+        if status is not None and not (alert.silent and status in NEVER_OF_SILENT)
     ]
 
 
@@ -79,11 +81,13 @@ def _told_to_source(line: TimelineEntry, alert: Alert) -> str | None:
     if line.action == "started":
         # Who starts on an alert that nobody had acknowledged has acknowledged it.
         return "acknowledged" if alert.acknowledged_at == line.at else None
+    if line.action == "notified":
+        return "notified" if alert.notified_at == line.at else None  # the first is enough
     return TOLD_TO_SOURCE.get(line.action)
 
 
 def _who(line: TimelineEntry) -> str | None:
-    return None if line.action == "raised" else line.by
+    return None if line.action in ("raised", "notified") else line.by
 
 
 class Teller:
@@ -98,22 +102,27 @@ class Teller:
         self._feed = feed
         self._shown: set[int] = set()
         self._published: set[int] = set()
+        self._frames: dict[str, int] = {}
 
     def tell(self, changes: Sequence[Change], events: Events, *, receipts: dict[str, list[Receipt]]) -> None:
         """Tell changes that were just committed; `receipts` by alert id. What fails is left to the sweeper."""
         told: list[int] = []
+        frames: dict[str, int] = {}
         shut: dict[str, Unavailable] = {}
         for change in changes:
             if not change.entry_ids:
                 continue
+            its_receipts = receipts.get(change.alert.id, [])
             try:
-                self._tell_one(change, events, receipts=receipts.get(change.alert.id, []), shut=shut)
+                frame_id = self._tell_one(change, events, receipts=its_receipts, shut=shut)
             except Unavailable as error:
                 log.warning("alert_untold", alert_id=change.alert.id, error=str(error))
             else:
                 told += change.entry_ids
+                if frame_id is not None:
+                    frames[change.alert.id] = frame_id
         if told:
-            self._mark(told)
+            self._mark(told, frames)
 
     def tell_untold(self, events: Events, *, before: datetime, alert_id: str | None = None) -> None:
         """Tell what is older than `before` and still untold, of one alert or of all.
@@ -133,11 +142,14 @@ class Teller:
             # Nothing is left to tell: what another process told in our place can be forgotten as well.
             self._shown.clear()
             self._published.clear()
+            self._frames.clear()
 
     def _tell_one(
         self, change: Change, events: Events, *, receipts: list[Receipt], shut: dict[str, Unavailable]
-    ) -> None:
+    ) -> int | None:
         """Feed first; RabbitMQ is tried even when Redis is away. Raises `Unavailable` when either was.
+
+        Returns the frame that showed a new alert.
 
         `shut` holds the ways that failed in this round: each may cost seconds, and is not tried twice.
         """
@@ -158,16 +170,22 @@ class Teller:
             heard.update(ids)
             return True
 
-        shown = done("feed", self._shown, lambda: self._feed.publish(alert.tenant_id, frame, alert))
+        def show() -> None:
+            frame_id = self._feed.publish(alert.tenant_id, frame, alert)
+            if change.is_new:
+                self._frames[alert.id] = frame_id
+
+        shown = done("feed", self._shown, show)
         published = done(
             "events", self._published, lambda: events.publish(event, AlertEvent(alert, receipts))
         )
         if not shown or not published:
             raise shut["events" if shown else "feed"]
+        return self._frames.pop(alert.id, None)
 
-    def _mark(self, ids: Sequence[int]) -> None:
+    def _mark(self, ids: Sequence[int], frames: dict[str, int]) -> None:
         try:
-            self._store.mark_told(ids)
+            self._store.mark_told(ids, frames)
         except Unavailable as error:
             # Everybody has heard; the sweeper will find both ways taken, and only mark it.
             log.warning("alert_told_unmarked", entry_ids=list(ids), error=str(error))

@@ -10,8 +10,6 @@ from services.messages import AlertType
 FAMILIES = ("device", "sensor", "system", "alert")
 """Families of devices; a guard is a family of its own."""
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
-PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
-EMAIL = re.compile(r"[^@\s,]+@[^@\s,]+\.[^@\s,]+")
 RESERVED = "vigil-"
 _ALERT_WORDS = {word.replace("-", "_") for word in AlertType}
 
@@ -36,13 +34,3 @@ def check_source_id(text: str, *, family: str) -> str:
 def number_of(text: str) -> str | None:
     """The number of a guard who was entered as one: then the phone may publish to `guard/<number>/gps` as well."""
     return text if text.isascii() and text.isdigit() else None
-
-
-def check_contact(*, email: str | None, phone: str | None) -> None:
-    """Raises `Refused` naming the field."""
-    if not email and not phone:
-        raise Refused("a contact needs an e-mail address or a phone number")
-    if email and not EMAIL.fullmatch(email):
-        raise Refused(f"email is {email!r}; write it as name@example.com")
-    if phone and not PHONE.fullmatch(phone):
-        raise Refused(f"phone is {phone!r}; write it in E.164, + and digits, such as +919876543210")

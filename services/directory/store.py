@@ -34,7 +34,7 @@ LISTS = {
     "group": "SELECT group_id, tenant_id, name, (SELECT array_agg(guard_id ORDER BY guard_id) FROM guard_group_member m"
     " WHERE m.tenant_id = g.tenant_id AND m.group_id = g.group_id) AS guards"
     " FROM guard_group g WHERE tenant_id = :tenant_id ORDER BY group_id LIMIT :limit",
-    "contact": "SELECT contact_id, tenant_id, site_id, name, email, phone, note FROM contact"
+    "contact": "SELECT contact_id, tenant_id, site_id, name, email, phone, push_token, url, language, note FROM contact"
     " WHERE tenant_id = :tenant_id ORDER BY contact_id LIMIT :limit",
 }
 INSERTS = {
@@ -50,8 +50,8 @@ INSERTS = {
     "user": "INSERT INTO app_user (tenant_id, login, name, role, password_hash)"
     " VALUES (:tenant_id, :login, :name, :role, :password_hash) RETURNING user_id",
     "group": "INSERT INTO guard_group (tenant_id, name) VALUES (:tenant_id, :name) RETURNING group_id",
-    "contact": "INSERT INTO contact (tenant_id, site_id, name, email, phone, note)"
-    " VALUES (:tenant_id, :site_id, :name, :email, :phone, :note) RETURNING contact_id",
+    "contact": "INSERT INTO contact (tenant_id, site_id, name, email, phone, push_token, url, language, note)"
+    " VALUES (:tenant_id, :site_id, :name, :email, :phone, :push_token, :url, :language, :note) RETURNING contact_id",
 }
 # (table, key column, what besides `enabled` a switch changes)
 KEYS = {

@@ -9,7 +9,10 @@ from sqlalchemy import Engine, text
 
 from services.alerts.intake import Occurrence
 from services.alerts.lifecycle import Action
-from services.alerts.store import AlertStore, Change
+from services.alerts.follow import Guidance
+from services.alerts.store import AlertStore, Change, Deed
+from services.alerts.storm import Storms
+from services.config import Config
 from services.errors import Conflict, NotFound, Refused, Unavailable
 from services.messages import AlertStatus, AlertType, Severity
 from services.providers import Database
@@ -36,8 +39,10 @@ def occurrence(**changes: object) -> Occurrence:
 
 
 @pytest.fixture
-def store(database: Database) -> AlertStore:
-    return AlertStore(database)
+def store(database: Database, config: Config) -> AlertStore:
+    return AlertStore(
+        database, ladder=Guidance.from_config(config).ladder, storms=Storms(config.alerts.storm)
+    )
 
 
 def raised(store: AlertStore, **changes: object) -> Change:
@@ -86,16 +91,16 @@ def test_fifty_repeats_from_two_workers_are_one_open_alert(store: AlertStore, en
 
 def test_after_it_is_closed_the_next_one_is_a_new_alert(store: AlertStore) -> None:
     first = raised(store)
-    done = store.act(Action.RESOLVE, tenant_id=1, alert_id=first.alert.id, by="ann", note="fine", now=NOW)
+    done = store.act(Deed(Action.RESOLVE, "ann", "fine"), tenant_id=1, alert_id=first.alert.id, now=NOW)
     assert (done.alert.status, done.alert.acknowledged_by) == (AlertStatus.RESOLVED, "ann")
     assert raised(store).alert.id != first.alert.id
 
 
 def test_of_two_people_who_acknowledge_one_is_told_who_has_it(store: AlertStore) -> None:
     first = raised(store)
-    store.act(Action.ACKNOWLEDGE, tenant_id=1, alert_id=first.alert.id, by="ann", note="", now=NOW)
+    store.act(Deed(Action.ACKNOWLEDGE, "ann", ""), tenant_id=1, alert_id=first.alert.id, now=NOW)
     with pytest.raises(Conflict, match="ann"):
-        store.act(Action.ACKNOWLEDGE, tenant_id=1, alert_id=first.alert.id, by="bob", note="", now=NOW)
+        store.act(Deed(Action.ACKNOWLEDGE, "bob", ""), tenant_id=1, alert_id=first.alert.id, now=NOW)
 
 
 @pytest.mark.parametrize("alert_id", ["nonsense", "00000000-0000-0000-0000-000000000000"])
@@ -105,7 +110,7 @@ def test_an_alert_that_is_not_there_and_one_of_another_tenant_are_not_found(
     with pytest.raises(NotFound):
         store.get(tenant_id=1, alert_id=alert_id)
     with pytest.raises(NotFound):
-        store.act(Action.START, tenant_id=2, alert_id=raised(store).alert.id, by="eve", note="", now=NOW)
+        store.act(Deed(Action.START, "eve", ""), tenant_id=2, alert_id=raised(store).alert.id, now=NOW)
 
 
 def test_what_is_over_resolves_a_small_alert_and_marks_a_grave_one(store: AlertStore) -> None:
@@ -141,7 +146,7 @@ def test_a_step_knows_the_message_that_its_source_is_to_be_told_of(store: AlertS
     raised(store, msg_id="m2")
     found = raised(store, dedup_key="rule", topic=None, by="rule")
     steps = [
-        store.act(Action.ACKNOWLEDGE, tenant_id=1, alert_id=alert_id, by="ann", note="", now=NOW)
+        store.act(Deed(Action.ACKNOWLEDGE, "ann", ""), tenant_id=1, alert_id=alert_id, now=NOW)
         for alert_id in (panic.alert.id, found.alert.id)
     ]
     assert [step.first and step.first.msg_id for step in steps] == ["m1", None]
@@ -150,7 +155,7 @@ def test_a_step_knows_the_message_that_its_source_is_to_be_told_of(store: AlertS
 def test_a_list_is_open_all_or_of_one_status_and_of_one_tenant(store: AlertStore) -> None:
     kept = raised(store, dedup_key="a")
     ended = raised(store, dedup_key="b")
-    store.act(Action.FALSE_ALARM, tenant_id=1, alert_id=ended.alert.id, by="ann", note="", now=NOW)
+    store.act(Deed(Action.FALSE_ALARM, "ann", ""), tenant_id=1, alert_id=ended.alert.id, now=NOW)
 
     def listed(status: str, *, tenant_id: int = 1) -> set[str]:
         return {alert.id for alert in store.list_alerts(tenant_id=tenant_id, status=status, limit=10)}

@@ -56,15 +56,17 @@ class FakeStore:
         self.untold: list[Change] = []
         self.swept: list[Any] = []
         self.mark_fails = False
+        self.frames: dict[str, int] = {}
 
     def record(self, occurrences: Any, *, now: datetime) -> list[Any]:  # noqa: ARG002
         self.recorded += occurrences
         return self.changes
 
-    def mark_told(self, ids: Any) -> None:
+    def mark_told(self, ids: Any, frames: Any) -> None:
         if self.mark_fails:
             raise Unavailable("PostgreSQL is away")
         self.told += ids
+        self.frames.update(frames)
 
     def keep_rejected(self, message: Any) -> bool:
         self.refused.append(message)
@@ -108,11 +110,19 @@ class FakeWire:
         return 1
 
 
+followed: list[str] = []
+"""Alerts that the service asked to be followed at once, in all tests."""
+
+
 def service(store: FakeStore, wire: FakeWire, source: Source | None) -> AlertsService:
     made = AlertsService()
     registry = SimpleNamespace(lookup_any=lambda _: source)
     parts = SimpleNamespace(
-        store=store, registry=registry, teller=Teller(store, wire.feed), default_tenant_id=1
+        store=store,
+        registry=registry,
+        teller=Teller(store, wire.feed),
+        default_tenant_id=1,
+        follower=SimpleNamespace(follow=lambda alert_id, _events, **_: followed.append(alert_id)),
     )  # type: ignore[arg-type]
     from services.alerts.service import Parts
 
@@ -135,6 +145,8 @@ def test_the_control_room_hears_first_then_everybody_and_then_it_is_marked() -> 
     [receipt] = wire.heard[1][1].receipts
     assert (receipt.msg_id, receipt.status, receipt.alert_id) == ("m1", "stored", change.alert.id)
     assert store.told == [7]
+    assert store.frames == {change.alert.id: 1}, "the frame that showed it is kept"
+    assert followed[-1] == change.alert.id
 
 
 @pytest.mark.parametrize(

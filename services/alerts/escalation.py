@@ -1,0 +1,192 @@
+"""Who is told of an alert, by which channels, after how long, until what. Pure.
+
+A policy holds a ladder for each severity, or for an alert type, which goes before. A site's policy stands before its
+tenant's, that before the one of config.yaml; each needs to hold only what it wants otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from services.alerts import rota as rotas
+from services.alerts.rota import Rota
+from services.errors import Misconfigured, Refused
+from services.messages import AlertStatus, AlertType, Severity, Target
+
+Channel = Literal["sms", "email", "push", "url", "digest"]
+Until = Literal["acknowledged", "in_progress", "closed"]
+MAX_STEPS = 20
+MAX_WAIT_S = 7 * 86_400
+MIN_REPEAT_S = 10
+
+_ENDED_BY: dict[Until, frozenset[AlertStatus]] = {
+    "acknowledged": frozenset(set(AlertStatus) - {AlertStatus.NEW}),
+    "in_progress": frozenset(set(AlertStatus) - {AlertStatus.NEW, AlertStatus.ACKNOWLEDGED}),
+    "closed": frozenset({AlertStatus.RESOLVED, AlertStatus.FALSE_ALARM}),
+}
+
+
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One rung: `who` by `channels`, `after_s` since the round began.
+
+    `who`: contacts, fallback, rota:NAME, contact:NAME.
+    """
+
+    after_s: float
+    channels: list[Channel]
+    who: list[str]
+
+
+class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Steps in time; the last comes again each `repeat_s` (0: once) until the alert's status is `until` or beyond.
+
+    An acknowledgement that sees no progress within `expires_s` (0: never) is void, and a new round begins.
+    """
+
+    steps: list[Step]
+    repeat_s: float = 0
+    expires_s: float = 0
+    until: Until = "acknowledged"
+
+    def ended_by(self, status: AlertStatus) -> bool:
+        return status in _ENDED_BY[self.until]
+
+
+Policy = Mapping[str, Ladder]
+"""Ladders by alert type or severity."""
+
+
+class Contact(msgspec.Struct, frozen=True):
+    """A person that alerts are told to; `site_id` None: of the whole tenant."""
+
+    name: str
+    site_id: int | None
+    addresses: dict[str, str]
+    language: str = "en"
+
+
+class Book(msgspec.Struct, frozen=True):
+    """Everybody whom a tenant's policies can name."""
+
+    contacts: Sequence[Contact]
+    rotas: Mapping[str, Rota]
+    fallback: Sequence[Contact] = ()
+
+
+def parse(document: Any) -> dict[str, Ladder]:
+    """A policy from plain data. Raises `Refused` naming the place, the fault and the remedy."""
+    try:
+        policy = msgspec.convert(document, dict[str, Ladder], strict=False)
+    except msgspec.ValidationError as error:
+        raise Refused(f"policy: {error}") from error
+    for key, ladder in policy.items():
+        if key not in Severity.__members__ and key not in AlertType.__members__:
+            words = ", ".join([*Severity, *AlertType])
+            raise Refused(f"policy: {key!r} is neither a severity nor an alert type; there are {words}")
+        _check(key, ladder)
+    return policy
+
+
+def default_policy(document: Any) -> dict[str, Ladder]:
+    """The policy of config.yaml: it must have an answer for every severity. Raises `Misconfigured`."""
+    try:
+        policy = parse(document)
+    except Refused as error:
+        raise Misconfigured(f"config.yaml: alerts.{error}") from error
+    missing = [severity for severity in Severity if severity not in policy]
+    if missing:
+        raise Misconfigured(f"config.yaml: alerts.policy has no ladder for {', '.join(missing)}")
+    return policy
+
+
+def _check(key: str, ladder: Ladder) -> None:
+    if not 1 <= len(ladder.steps) <= MAX_STEPS:
+        raise Refused(f"policy: {key} needs 1 to {MAX_STEPS} steps")
+    before_s = -1.0
+    for number, step in enumerate(ladder.steps, 1):
+        where = f"policy: {key}, step {number}"
+        if not before_s < step.after_s <= MAX_WAIT_S or step.after_s < 0:
+            raise Refused(f"{where}: after_s must grow from step to step, from 0 to {MAX_WAIT_S}")
+        if not step.channels or not step.who:
+            raise Refused(f"{where}: name at least one of channels and one of who")
+        for word in step.who:
+            kind, _, name = word.partition(":")
+            named = kind in ("rota", "contact") and bool(name.strip())
+            if not named and word not in ("contacts", "fallback"):
+                raise Refused(f"{where}: who is contacts, fallback, rota:NAME or contact:NAME, not {word!r}")
+        before_s = step.after_s
+    if ladder.repeat_s != 0 and not MIN_REPEAT_S <= ladder.repeat_s <= MAX_WAIT_S:
+        raise Refused(f"policy: {key}: repeat_s must be 0 (never) or from {MIN_REPEAT_S} to {MAX_WAIT_S}")
+    if not 0 <= ladder.expires_s <= MAX_WAIT_S:
+        raise Refused(f"policy: {key}: expires_s must be from 0 (never) to {MAX_WAIT_S}")
+
+
+def ladder_of(policies: Sequence[Policy], *, alert_type: AlertType, severity: Severity) -> Ladder:
+    """The first ladder for this alert; `policies` from the nearest (site) to the default, which has one for all."""
+    for policy in policies:
+        for key in (alert_type.value, severity.value):
+            if key in policy:
+                return policy[key]
+    raise Misconfigured(
+        f"no policy says who is told of a {severity} alert; mend alerts.policy in config.yaml"
+    )
+
+
+def next_step(ladder: Ladder, step: int) -> tuple[int, float] | None:
+    """(number, wait in seconds) of what follows on step `step` (from 0); None when nothing does."""
+    if step + 1 < len(ladder.steps):
+        return step + 1, ladder.steps[step + 1].after_s - ladder.steps[step].after_s
+    return (step + 1, ladder.repeat_s) if ladder.repeat_s else None
+
+
+def step_at(ladder: Ladder, step: int) -> Step:
+    """Step `step` (from 0), where numbers beyond the last mean the last again."""
+    return ladder.steps[min(step, len(ladder.steps) - 1)]
+
+
+def targets(step: Step, book: Book, *, site_id: int | None, at: datetime) -> list[Target]:
+    """Who is told in this step at this time, each once. When nobody is found, the fallback."""
+    found: dict[str, Contact] = {}
+    for word in step.who:
+        for contact in _named(word, book, site_id=site_id, at=at):
+            found.setdefault(contact.name, contact)
+    if not found:
+        found = {contact.name: contact for contact in book.fallback}
+    return [Target(c.name, c.addresses, c.language) for c in found.values()]
+
+
+def _named(word: str, book: Book, *, site_id: int | None, at: datetime) -> Sequence[Contact]:
+    kind, _, name = word.partition(":")
+    if kind == "fallback":
+        return book.fallback
+    if kind == "contacts":
+        of_site = [contact for contact in book.contacts if contact.site_id == site_id is not None]
+        of_tenant = [contact for contact in book.contacts if contact.site_id is None]
+        return of_site or of_tenant or book.fallback
+    if kind == "rota":
+        if name not in book.rotas:
+            return ()
+        name = rotas.on_call(book.rotas[name], at)
+    return [contact for contact in book.contacts if contact.name == name]
+
+
+def fallback_contacts(recipients: Mapping[str, Sequence[str]]) -> list[Contact]:
+    """The ALERT_..._RECIPIENTS as contacts, each address a contact of its own, by channel."""
+    return [
+        Contact(address, None, {channel: address})
+        for channel, addresses in recipients.items()
+        for address in addresses
+    ]
+
+
+def told_note(step: int, told: Sequence[Target], channels: Sequence[str]) -> str:
+    """The timeline's line about a step."""
+    if not told:
+        remedy = "add a contact (`vigil contact add`) or set ALERT_EMAIL_RECIPIENTS"
+        return f"step {step + 1}: there is nobody to tell; {remedy}"
+    names = ", ".join(target.name for target in told[:10]) + (", ..." if len(told) > 10 else "")
+    return f"step {step + 1}: {', '.join(channels)} to {names}"

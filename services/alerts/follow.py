@@ -1,0 +1,142 @@
+"""Following an alert until a named human has it: each timer that runs out is judged, done and put on record once.
+
+The request to tell people leaves before the step is committed: after a crash in between it leaves again, under the
+same (alert, round, step), by which the notifications service knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+import structlog
+from sqlalchemy import Connection
+
+from services.alerts import escalation, timing
+from services.alerts import statements as sql
+from services.alerts.escalation import Book, Contact, Ladder, Policy, Step
+from services.alerts.rota import Rota
+from services.alerts.store import AlertStore, Change
+from services.alerts.timing import Timer, Verdict
+from services.config import Config
+from services.messages import Alert, NotificationRequest, Target
+from services.recipients import fallback
+
+log = structlog.get_logger(__name__)
+
+CHANNEL_COLUMNS = {"email": "email", "sms": "phone", "push": "push_token", "url": "url"}
+
+
+class Events(Protocol):
+    def publish(self, event_type: str, body: msgspec.Struct) -> None: ...
+
+
+class Guidance:
+    """What the database and config.yaml say about telling people. Each answer is as the database is now."""
+
+    def __init__(self, default: Policy, fallback_contacts: list[Contact], *, default_tenant_id: int) -> None:
+        self._default = default
+        self._fallback = fallback_contacts
+        self._default_tenant_id = default_tenant_id
+
+    @classmethod
+    def from_config(cls, config: Config) -> Guidance:
+        recipients, _ = fallback(config.notifications)
+        return cls(
+            escalation.default_policy(config.alerts.policy),
+            escalation.fallback_contacts(recipients),
+            default_tenant_id=config.default_tenant_id,
+        )
+
+    def ladder(self, connection: Connection, alert: Alert) -> Ladder:
+        """How this alert is followed."""
+        values = {"tenant_id": alert.tenant_id, "site_id": alert.site_id}
+        own = [escalation.parse(row.policy) for row in connection.execute(sql.POLICIES, values)]
+        return escalation.ladder_of(
+            [*own, self._default], alert_type=alert.alert_type, severity=alert.severity
+        )
+
+    def book(self, connection: Connection, tenant_id: int) -> Book:
+        """Whom the tenant's policies can name; the ALERT_..._RECIPIENTS are the default tenant's."""
+        values = {"tenant_id": tenant_id}
+        contacts = [
+            Contact(
+                row.name,
+                row.site_id,
+                {
+                    channel: getattr(row, column)
+                    for channel, column in CHANNEL_COLUMNS.items()
+                    if getattr(row, column)
+                },
+                row.language,
+            )
+            for row in connection.execute(sql.CONTACTS, values)
+        ]
+        rotas = {row.name: msgspec.convert(row.rota, Rota) for row in connection.execute(sql.ROTAS, values)}
+        return Book(contacts, rotas, self._fallback if tenant_id == self._default_tenant_id else ())
+
+    def targets(self, connection: Connection, alert: Alert, step: Step, *, at: datetime) -> list[Target]:
+        """Who is told in a step at a time."""
+        book = self.book(connection, alert.tenant_id)
+        return escalation.targets(step, book, site_id=alert.site_id, at=at)
+
+    def site(self, connection: Connection, alert: Alert) -> tuple[str, str]:
+        """(name, time zone) of the alert's site; empty and UTC without one."""
+        values = {"tenant_id": alert.tenant_id, "site_id": alert.site_id}
+        row = connection.execute(sql.SITE, values).one_or_none()
+        return ("", "UTC") if row is None else (row.name, row.time_zone)
+
+
+class Follower:
+    """Runs timers. Several workers may: each alert is followed by one at a time."""
+
+    def __init__(self, store: AlertStore, guidance: Guidance) -> None:
+        self._store = store
+        self._guidance = guidance
+
+    def follow_due(self, events: Events, *, now: datetime, tell: Callable[[Change], None]) -> None:
+        """Every timer that has run out. Raises the first error, after the others were followed."""
+        failure: Exception | None = None
+        for alert_id in self._store.due(now=now):
+            try:
+                self.follow(alert_id, events, now=now, tell=tell)
+            except Exception as error:
+                log.warning("alert_not_followed", alert_id=alert_id, error=str(error))
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def follow(self, alert_id: str, events: Events, *, now: datetime, tell: Callable[[Change], None]) -> None:
+        """One alert, when its timer has run out. Raises `Unavailable`; then nothing was done."""
+
+        def decide(connection: Connection, alert: Alert, timer: Timer) -> Verdict:
+            if timer.kind == "unshelve":
+                return timing.off_the_shelf(timer, now=now)
+            if timer.kind == "progress":
+                return timing.expired(alert, timer, now=now)
+            return self._tell_people(connection, alert, timer, events, now=now)
+
+        change = self._store.follow(alert_id, decide, now=now)
+        if change is not None:
+            tell(change)
+
+    def _tell_people(
+        self, connection: Connection, alert: Alert, timer: Timer, events: Events, *, now: datetime
+    ) -> Verdict:
+        ladder = self._guidance.ladder(connection, alert)
+        if ladder.ended_by(alert.status):
+            return Verdict(None)
+        step = escalation.step_at(ladder, timer.step)
+        targets = self._guidance.targets(connection, alert, step, at=now)
+        if targets:
+            place, time_zone = self._guidance.site(connection, alert)
+            request = NotificationRequest(
+                alert, timer.round, timer.step, list(step.channels), targets, place, time_zone
+            )
+            events.publish("notification_requested", request)
+        else:
+            log.error("nobody_to_tell", alert_id=alert.id, tenant_id=alert.tenant_id, step=timer.step)
+        note = escalation.told_note(timer.step, targets, step.channels)
+        return timing.told(timer, ladder, note=note, now=now)
