@@ -36,6 +36,10 @@ COMMANDS = {
     "group": "ops.commands.registry:group",
     "contact": "ops.commands.registry:contact",
     "user": "ops.commands.registry:user",
+    "policy": "ops.commands.plans:policy",
+    "rota": "ops.commands.plans:rota",
+    "notification": "ops.commands.plans:notification",
+    "report": "ops.commands.plans:report",
 }
 
 

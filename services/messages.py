@@ -290,7 +290,7 @@ class NotificationRequest(msgspec.Struct, frozen=True):
     """Body of `notification_requested`: one step of one round of an alert's escalation.
 
     The same request may come again; (alert, round, step) says that it is the same. `place` is the site's name, and
-    `time_zone` the site's.
+    `time_zone` the site's. Nobody needs to be told any more once the alert is `until` (acknowledged, in_progress, closed).
     """
 
     alert: Alert
@@ -300,6 +300,7 @@ class NotificationRequest(msgspec.Struct, frozen=True):
     targets: list[Target]
     place: str = ""
     time_zone: str = "UTC"
+    until: str = "acknowledged"
 
 
 class NotificationFinished(msgspec.Struct, frozen=True):

@@ -84,6 +84,21 @@ alerts_open = Gauge("vigil_alerts_open", "Open alerts.", ["severity"], multiproc
 alert_notification_sent = Counter(
     "vigil_alert_notification_sent_total", "Notifications accepted.", ["channel", "severity"]
 )
+alert_notification_failed = Counter(
+    "vigil_alert_notification_failed_total", "Attempts to notify that failed.", ["channel", "error_type"]
+)
+external_service_circuit_open = Gauge(
+    "vigil_external_service_circuit_open",
+    "1 while a provider is left alone because it failed again and again.",
+    ["service"],
+    multiprocess_mode="livemax",
+)
+external_service_call = Histogram(
+    "vigil_external_service_call_seconds",
+    "How long a provider took to answer.",
+    ["service"],
+    buckets=LATENCY_S,
+)
 hub_lag = Gauge(
     "vigil_hub_lag_seconds",
     "How late eventlet's hub woke a sleeper: native calls block everybody for so long.",

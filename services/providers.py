@@ -77,6 +77,16 @@ class Database:
         with transaction(self._engines["vigil_login"]) as connection:
             yield connection
 
+    def session(self) -> Connection:
+        """A connection of the road that stays out of transactions, for a lock that its holder's death must free.
+
+        The caller keeps it from the pool, and closes it. Raises `Unavailable`.
+        """
+        try:
+            return self._engines["vigil_ingest"].connect().execution_options(isolation_level="AUTOCOMMIT")
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            raise Unavailable(f"PostgreSQL: {reason_of(error)}") from error
+
     def close(self) -> None:
         for engine in self._engines.values():
             engine.dispose()

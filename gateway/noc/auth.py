@@ -39,9 +39,13 @@ class Principal(msgspec.Struct, frozen=True):
     issued_at: float
     session_id: str = ""
 
+    @property
+    def may_handle_alerts(self) -> bool:
+        return self.role != "viewer"
+
     def must_handle_alerts(self) -> None:
         """Raises `Forbidden` for a viewer."""
-        if self.role == "viewer":
+        if not self.may_handle_alerts:
             raise Forbidden("a viewer may look, not act; ask for the operator role")
 
     def must_see(self, tenant_id: int) -> None:

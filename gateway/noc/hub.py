@@ -7,6 +7,7 @@ from collections import Counter, deque
 from typing import Protocol
 
 from gateway.noc.auth import Bars, Principal
+from gateway.noc.shown import Shown
 from services import metrics
 from services.config import Config
 from services.errors import NotAuthenticated, Refused
@@ -49,6 +50,7 @@ class Hub:
         self._sockets_of: Counter[str] = Counter()
         self._messages_of: dict[str, deque[float]] = {}
         self.bars = Bars()
+        self.shown = Shown()
         self._sessions: set[Session] = set()
 
     @classmethod
@@ -111,6 +113,14 @@ class Hub:
             del self._sockets_of[user]
             self._messages_of.pop(user, None)
         metrics.websocket_connections.labels(role).dec()
+
+    def present(self) -> dict[int, list[str]]:
+        """By tenant, the names of those who have a screen open and may handle alerts."""
+        names: dict[int, set[str]] = {}
+        for session in self._sessions:
+            if session.principal.may_handle_alerts:
+                names.setdefault(session.principal.tenant_id, set()).add(session.principal.name)
+        return {tenant_id: sorted(them) for tenant_id, them in names.items()}
 
     def end_barred(self) -> None:
         """Ask the sockets to end whose users may no longer be here."""

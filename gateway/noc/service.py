@@ -15,6 +15,7 @@ from werkzeug.security import safe_join
 from werkzeug.wrappers import Request, Response
 
 from gateway.noc import requests
+from gateway.noc.answers import Answers
 from gateway.noc.auth import Principal, Tokens
 from gateway.noc.hub import Hub
 from gateway.noc.limits import LoginLimit
@@ -36,6 +37,19 @@ SECURITY_HEADERS = {
 }
 NO_SOCKETS_PAUSE_S = 0.1
 BARS_INTERVAL_S = 1.0
+SHOWN_INTERVAL_S = 1.0
+PRESENCE_INTERVAL_S = 30.0
+VERBS = {
+    "acknowledge": ("acknowledge_alert", ()),
+    "start": ("start_alert", ()),
+    "resolve": ("resolve_alert", ()),
+    "false-alarm": ("mark_false_alarm", ("reason",)),
+    "assign": ("assign_alert", ("to",)),
+    "note": ("add_note", ()),
+    "shelve": ("shelve_alert", ("reason", "until")),
+    "unshelve": ("unshelve_alert", ()),
+}
+"""What may be done to an alert over HTTP: the method of the alerts service, and its own fields in the body."""
 ACTIONS = {
     "acknowledge_alert": "acknowledge_alert",
     "start_alert": "start_alert",
@@ -59,7 +73,7 @@ class Parts:
         ]
 
 
-class NocGateway:
+class NocGateway(Answers):
     name = "noc_gateway"
 
     parts = Resource(Parts)
@@ -80,6 +94,20 @@ class NocGateway:
         barred = self.directory.list_barred()
         self.parts.hub.bars.update(users=barred["users"], sessions=barred["sessions"])
         self.parts.hub.end_barred()
+
+    @timer(SHOWN_INTERVAL_S)
+    def tell_what_was_shown(self) -> None:
+        """The response clock begins when an alert stands on a screen."""
+        shown = self.parts.hub.shown
+        for tenant_id, frames in shown.take().items():
+            unknown = self.alerts.mark_shown(tenant_id=tenant_id, frames=frames)
+            shown.settle(tenant_id, frames, unknown=unknown)
+
+    @timer(PRESENCE_INTERVAL_S)
+    def tell_who_is_here(self) -> None:
+        """Alarms are counted by the hour and operator."""
+        for tenant_id, names in self.parts.hub.present().items():
+            self.alerts.note_presence(tenant_id=tenant_id, names=names)
 
     @upgrade("/ws/noc/dashboard/")
     def dashboard(self, request: Request, sock: Any) -> Response | None:
@@ -157,12 +185,44 @@ class NocGateway:
     def get_alert(self, request: Request, alert_id: str) -> Response:
         return _json(self.alerts.get_alert(tenant_id=self._principal(request).tenant_id, alert_id=alert_id))
 
-    @http("POST", "/api/v1/alerts/<alert_id>/<any(acknowledge,start,resolve,'false-alarm'):verb>")
+    @http("POST", "/api/v1/alerts/<alert_id>/<verb>")
     def act_on_alert(self, request: Request, alert_id: str, verb: str) -> Response:
+        """`note` in the body goes on the record; see `VERBS` for the fields of each verb."""
+        if verb not in VERBS:
+            raise NotFound(f"{verb[:50]!r} cannot be done to an alert; there are {', '.join(VERBS)}")
+        method, fields = VERBS[verb]
         body = _body(request) if request.content_length else {}
-        method = "mark_false_alarm" if verb == "false-alarm" else f"{verb}_alert"
-        note = str(body.get("note", ""))
-        return _json(self._call(method, self._principal(request), alert_id=alert_id, note=note))
+        further = {name: _text(body, name) for name in fields if name in body or name != "reason"}
+        if verb != "shelve":
+            further["note"] = str(body.get("note", ""))
+        return _json(self._call(method, self._principal(request), alert_id=alert_id, **further))
+
+    @http("POST", "/api/v1/alert-groups/<group_id>/acknowledge")
+    def acknowledge_group(self, request: Request, group_id: str) -> Response:
+        """Every member of a storm that nobody has."""
+        principal = self._principal(request)
+        principal.must_handle_alerts()
+        ids = self.alerts.acknowledge_group(
+            tenant_id=principal.tenant_id, group_id=group_id, by=principal.name
+        )
+        return _json({"alert_ids": ids})
+
+    @http("GET", "/api/v1/notifications")
+    def list_notifications(self, request: Request) -> Response:
+        """Who was told and how it went; `alert_id` narrows it to one alert."""
+        return _json(
+            self.notifications.list_notifications(
+                tenant_id=self._principal(request).tenant_id,
+                alert_id=request.args.get("alert_id"),
+                limit=_limit(request.args.get("limit", "100")),
+            )
+        )
+
+    @http("GET", "/api/v1/report")
+    def get_report(self, request: Request) -> Response:
+        """How alerts were answered between `since` and `until` (RFC 3339)."""
+        times = {name: request.args.get(name, "") for name in ("since", "until")}
+        return _json(self.alerts.get_report(tenant_id=self._principal(request).tenant_id, **times))
 
     @http("GET", "/healthz")
     def healthz(self, request: Request) -> Response:  # noqa: ARG002
@@ -192,13 +252,16 @@ class NocGateway:
         return _console_file(name)
 
     def _act(self, principal: Principal, frame: ClientFrame) -> dict[str, Any]:
-        alert = self._call(ACTIONS[frame.type], principal, alert_id=frame.alert_id, note=frame.note)
+        further = {"reason": frame.reason} if frame.type == "false_alarm" and frame.reason else {}
+        alert = self._call(
+            ACTIONS[frame.type], principal, alert_id=frame.alert_id, note=frame.note, **further
+        )
         return {"alert_id": alert["id"], "status": alert["status"]}
 
-    def _call(self, method: str, principal: Principal, *, alert_id: str, note: str) -> Any:
+    def _call(self, method: str, principal: Principal, *, alert_id: str, **further: str) -> Any:
         principal.must_handle_alerts()
         act: Callable[..., Any] = getattr(self.alerts, method)
-        return act(tenant_id=principal.tenant_id, alert_id=alert_id, by=principal.name, note=note)
+        return act(tenant_id=principal.tenant_id, alert_id=alert_id, by=principal.name, **further)
 
     def _principal(self, request: Request) -> Principal:
         token = requests.bearer(request)

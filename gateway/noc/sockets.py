@@ -57,6 +57,7 @@ class ClientFrame(msgspec.Struct):
     type: str
     alert_id: str = ""
     note: str = ""
+    reason: str | None = None
     since: int | None = None
     client_id: int | None = None
     ref: Any = None
@@ -328,6 +329,9 @@ class Session:
             written_s = time.time()
             for kind, frame_id in types:
                 if frame_id is not None:
+                    if self.principal.may_handle_alerts:
+                        at = datetime.fromtimestamp(written_s, UTC)
+                        self._hub.shown.note(self.tenant_id, kind, frame_id, at=at)
                     metrics.websocket_delivery.labels(kind).observe(max(0.0, written_s - frame_id / 1e6))
 
     def _wake_reader(self) -> None:

@@ -133,7 +133,7 @@ class Follower:
         if targets:
             place, time_zone = self._guidance.site(connection, alert)
             request = NotificationRequest(
-                alert, timer.round, timer.step, list(step.channels), targets, place, time_zone
+                alert, timer.round, timer.step, list(step.channels), targets, place, time_zone, ladder.until
             )
             events.publish("notification_requested", request)
         else:

@@ -1,60 +1,131 @@
-"""The notifications service. It decides and records what is to be sent; it has no channels to send by yet.
-
-A row in state `recorded` says that nothing was sent, so nothing is counted as sent either.
-"""
+"""The notifications service: tells people by real channels, and keeps what became of each telling."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 import structlog
 
-from services.bus import Publisher, Resource, event_handler, rpc
+from services import metrics
+from services.bus import Publisher, Resource, RpcProxy, event_handler, loop, rpc, timer
 from services.config import Config
-from services.messages import AlertEvent, NotificationFinished
-from services.notifications.policy import notices, split_list
+from services.errors import Forbidden, NotFound, Refused
+from services.keyring import KeyRing
+from services.messages import AlertEvent, NotificationFinished, NotificationRequest
+from services.notifications import links, settings
+from services.notifications.channels import twilio
+from services.notifications.delivery import Delivery
+from services.notifications.holder import Holder
+from services.notifications.plan import ENDED_BY
+from services.notifications.senders import make_providers
 from services.notifications.store import NotificationStore
+from services.notifications.templates import Templates
+from services.notifications.writing import Writer
 from services.providers import Database
 
 log = structlog.get_logger(__name__)
+
+REPLY_WITHIN = timedelta(days=1)
+TEMPLATES_AGE_S = 5.0
 
 
 class Parts:
     """What the service works with, made once a process."""
 
     def __init__(self, config: Config) -> None:
-        self.store = NotificationStore(Database(config, name="notifications"))
-        self.channels = config.notifications.channels
-        emails = split_list(config.notifications.email_recipients)
-        phones = split_list(config.notifications.sms_recipients)
-        self.recipients = {"email": emails, "sms": phones, "digest": emails, "push": ["noc"]}
+        for problem in settings.problems(config.notifications):
+            log.error("notification_setting", problem=problem)
+        database = Database(config, name="notifications")
+        self.store = NotificationStore(database)
+        self.holder = Holder(database)
+        self.keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
+        self.public_url = config.notifications.public_url.rstrip("/")
+        self.twilio_auth_token = config.notifications.twilio_auth_token
+        self.providers = make_providers(config.notifications)
+        self.writer = Writer(
+            self._templates,
+            self.keys,
+            public_url=self.public_url,
+            link_lifetime_s=config.notifications.link_lifetime_s,
+            digest_at=settings.digest_time(config.notifications),
+        )
+        self.delivery = Delivery(self.store, self.holder, self.writer, self.providers, config.notifications)
+        self._known: dict[int, tuple[float, Templates]] = {}
+
+    def _templates(self, tenant_id: int) -> Templates:
+        """The tenant's templates as they were at most a few seconds ago."""
+        read_at_s, templates = self._known.get(tenant_id, (float("-inf"), Templates({})))
+        if time.monotonic() - read_at_s > TEMPLATES_AGE_S:
+            templates = compiled(tuple(sorted(self.store.templates(tenant_id).items())))
+            self._known[tenant_id] = time.monotonic(), templates
+        return templates
+
+    def close(self) -> None:
+        self.holder.close()
+
+
+@lru_cache(maxsize=1000)
+def compiled(overrides: tuple[tuple[tuple[str, str, str], str], ...]) -> Templates:
+    return Templates(dict(overrides))
 
 
 class NotificationsService:
     name = "notifications"
 
-    events = Publisher(optional=["notification_finished"])
+    events = Publisher()
+    alerts = RpcProxy("alerts")
     parts = Resource(Parts)
 
-    @event_handler("alerts", "alert_raised", AlertEvent, vital=True)
-    def record_notifications(self, event: AlertEvent) -> None:
-        alert = event.alert
+    @event_handler("alerts", "notification_requested", NotificationRequest, vital=True)
+    def write_notifications(self, event: NotificationRequest) -> None:
         now = datetime.now(UTC)
-        wanted = notices(alert, channels=self.parts.channels, recipients=self.parts.recipients)
-        new = self.parts.store.record(tenant_id=alert.tenant_id, alert_id=alert.id, notices=wanted, now=now)
-        log.info("notifications_recorded", alert_id=alert.id, severity=alert.severity, new=len(new), sent=0)
-        self.events.publish_all(
-            [
-                (
-                    "notification_finished",
-                    NotificationFinished(
-                        alert.tenant_id, alert.id, notice.channel, notice.recipient, "recorded", now
-                    ),
-                )
-                for notice in wanted
-            ]
-        )
+        rows = self.parts.writer.rows(event, now=now)
+        new = self.parts.store.record(rows, ended=ENDED_BY[event.until], now=now)
+        log.info("notifications_written", alert_id=event.alert.id, step=event.step, round=event.round, new=new)
+        self.parts.delivery.wake()
+
+    @event_handler("alerts", "alert_updated", AlertEvent, vital=True)
+    def withdraw_notifications(self, event: AlertEvent) -> None:
+        """Who was not told yet of an alert that somebody has, need not be told."""
+        alert = event.alert
+        over = [until for until, statuses in ENDED_BY.items() if alert.status in statuses]
+        if over:
+            error = f"{alert.acknowledged_by or 'nobody'} has the alert ({alert.status})"
+            self.parts.store.withdraw(alert.id, until=over, error=error, now=datetime.now(UTC))
+
+    @loop
+    def deliver_sms(self) -> None:
+        self.parts.delivery.run("sms")
+
+    @loop
+    def deliver_email(self) -> None:
+        self.parts.delivery.run("email")
+
+    @loop
+    def deliver_push(self) -> None:
+        self.parts.delivery.run("push")
+
+    @loop
+    def deliver_to_urls(self) -> None:
+        self.parts.delivery.run("url")
+
+    @loop
+    def deliver_digests(self) -> None:
+        self.parts.delivery.run("digest")
+
+    @loop
+    def tell_finished(self) -> None:
+        """The alerts service hears of every notification that came to an end, however this process fared."""
+        self.parts.delivery.tell_finished(self._publish)
+
+    @timer(1.0)
+    def recover_attempts(self) -> None:
+        self.parts.holder.keep()
+        self.parts.delivery.recover()
 
     @rpc
     def list_notifications(
@@ -62,3 +133,89 @@ class NotificationsService:
     ) -> list[dict[str, Any]]:
         """What was recorded for a tenant or for one alert, newest first. Raises `NotFound`, `Refused`."""
         return self.parts.store.list_notifications(tenant_id=tenant_id, alert_id=alert_id, limit=limit)
+
+    @rpc
+    def describe_link(self, *, token: str) -> dict[str, Any]:
+        """What a link is about. Raises `Refused` for one that is not ours, `NotFound`."""
+        row = self.parts.store.find(self._reference(token))
+        return {
+            "subject": row.subject or row.body,
+            "body": row.body,
+            "name": row.name,
+            "used": row.link_used_at is not None,
+        }
+
+    @rpc
+    def use_link(self, *, token: str) -> dict[str, Any]:
+        """The reader of a message takes its alert; a link works once. Raises `Refused`, `Conflict`, `NotFound`."""
+        reference = self._reference(token)
+        row = self.parts.store.find(reference)
+        if row.link_used_at is not None:
+            raise Refused("this link was used already; log in to the control room to see who has the alert")
+        self._acknowledge(reference, how=f"by the link in {row.channel}")
+        self.parts.store.use_link(reference, now=datetime.now(UTC))
+        return {"name": row.name, "subject": row.subject or row.body}
+
+    @rpc
+    def take_provider_report(
+        self, *, path: str, params: dict[str, str], signature: str, reference: str
+    ) -> None:
+        """Twilio says what became of an SMS. Raises `Forbidden` unless Twilio signed it."""
+        self._check_signature(path, params, signature)
+        said = twilio.status_of(params)
+        if said is None:
+            return
+        state, error = said
+        sid = params.get("MessageSid")
+        row = self.parts.store.report(
+            _uuid(reference), state=state, error=error, provider_ref=sid, now=datetime.now(UTC)
+        )
+        if row is None:
+            return
+        if state == "failed":
+            metrics.alert_notification_failed.labels(row.channel, "undelivered").inc()
+            self.parts.delivery.fail_over(row)
+        self.parts.delivery.wake_teller()
+
+    @rpc
+    def take_reply(self, *, path: str, params: dict[str, str], signature: str) -> str:
+        """An SMS came: its code takes an alert. Returns what the sender is answered. Raises `Forbidden`."""
+        self._check_signature(path, params, signature)
+        reply = twilio.reply_of(params)
+        code = next((word for word in reply.text.upper().split() if len(word) == 4), "")
+        since = datetime.now(UTC) - REPLY_WITHIN
+        reference = self.parts.store.by_reply(phone=reply.from_number, code=code, since=since)
+        if reference is None:
+            return "Vigil does not know which alert you mean. Reply with the 4 letters at the end of its message."
+        try:
+            self._acknowledge(reference, how="by SMS")
+        except Refused as error:
+            return f"Not taken: {error}"[:150]
+        return "You have it. Thank you. The control room knows."
+
+    def _acknowledge(self, reference: UUID, *, how: str) -> None:
+        row = self.parts.store.find(reference)
+        self.alerts.acknowledge_alert(
+            tenant_id=row.tenant_id, alert_id=str(row.alert_id), by=row.name or row.recipient, note=how
+        )
+
+    def _reference(self, token: str) -> UUID:
+        if self.parts.keys is None:
+            raise NotFound("this installation makes no links")
+        return links.read_token(self.parts.keys.all(), token, now_s=time.time())
+
+    def _check_signature(self, path: str, params: dict[str, str], signature: str) -> None:
+        """The URL is the one that Twilio was given, whatever a proxy made of it."""
+        token = self.parts.twilio_auth_token
+        if not token or not twilio.is_signed(f"{self.parts.public_url}{path}", params, signature, token):
+            raise Forbidden("this was not signed by our provider")
+
+    def _publish(self, finished: list[NotificationFinished]) -> None:
+        self.events.publish_all([("notification_finished", event) for event in finished])
+
+
+def _uuid(text_form: str) -> UUID:
+    try:
+        return UUID(text_form)
+    except ValueError as error:
+        raise NotFound("no such message") from error

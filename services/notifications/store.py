@@ -1,60 +1,382 @@
-"""SQL of notifications: a row before any call, one for each alert, channel and recipient."""
+"""SQL of notifications: a row before any call, one for each alert, round, step, channel and recipient."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
-from uuid import UUID
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
 
-from sqlalchemy import text
+import msgspec
+from sqlalchemy import Connection, Row, text
 
 from services.errors import NotFound
-from services.notifications.policy import Notice
+from services.messages import NotificationFinished
+from services.notifications.holder import HELD
+from services.notifications.outcome import FINAL, Next
 from services.paging import check_limit
 from services.providers import Database
 
 MAX_LISTED = 1000
+
+
+class Notification(msgspec.Struct, frozen=True, kw_only=True):
+    """A row as the delivery works with it. `attempts` counts the one under way; `words` are the templates'."""
+
+    notification_id: int
+    tenant_id: int
+    alert_id: UUID
+    round: int
+    step: int
+    channel: str
+    recipient: str
+    name: str
+    language: str
+    severity: str
+    alert_type: str
+    drill: bool
+    life_safety: bool
+    subject: str
+    body: str
+    html: str
+    words: dict[str, Any]
+    until: str
+    template_id: str
+    code: str
+    failover: list[tuple[str, str]]
+    reference: UUID
+    provider: str | None
+    attempts: int
+    attempt_started_at: datetime | None
+    possible_duplicate: bool
+    created_at: datetime
+
+
+COLUMNS = ", ".join(f"n.{name}" for name in Notification.__struct_fields__)
+
+
+class NewNotification(NamedTuple):
+    """What is written for one notice; see `Notification`."""
+
+    alert_id: UUID
+    tenant_id: int
+    round: int
+    step: int
+    channel: str
+    recipient: str
+    name: str
+    language: str
+    severity: str
+    alert_type: str
+    drill: bool
+    life_safety: bool
+    subject: str
+    body: str
+    html: str
+    words: str
+    until: str
+    template_id: str
+    code: str
+    failover: str
+    next_attempt_at: datetime
+    reference: UUID
+
+
+# Nobody is told of an alert that somebody took while the request was on its way.
 RECORD = text(
+    f"""
+    INSERT INTO notification ({", ".join(NewNotification._fields)}, state, created_at)
+    SELECT {", ".join(f"CAST(:{name} AS jsonb)" if name in ("words", "failover") else f":{name}" for name in NewNotification._fields)},
+           'pending', :now
+    WHERE EXISTS (SELECT 1 FROM mqtt_device_alert WHERE alert_id = :alert_id AND NOT status = ANY(:ended))
+    ON CONFLICT (alert_id, round, step, channel, recipient) DO NOTHING
     """
-    INSERT INTO notification (tenant_id, alert_id, channel, recipient, state, body, created_at)
-    VALUES (:tenant_id, :alert_id, :channel, :recipient, 'recorded', :body, :now)
-    ON CONFLICT (alert_id, channel, recipient) DO NOTHING
+)
+# The rate limit counts what the recipient was or is just being sent; the order within it is that of the due times.
+TAKE = text(
+    f"""
+    WITH due AS (
+        SELECT notification_id, recipient, life_safety, next_attempt_at,
+               row_number() OVER (PARTITION BY recipient, life_safety ORDER BY next_attempt_at, notification_id) AS place
+        FROM notification WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now
+    ),
+    allowed AS (
+        SELECT notification_id FROM due
+        WHERE life_safety OR :channel = 'digest' OR place <= :most - (
+            SELECT count(*) FROM notification sent WHERE sent.channel = :channel AND sent.recipient = due.recipient
+            AND (sent.accepted_at > :since OR sent.state = 'attempting'))
+        ORDER BY life_safety DESC, next_attempt_at LIMIT :limit
+    ),
+    mine AS (
+        SELECT notification_id FROM notification WHERE notification_id IN (SELECT notification_id FROM allowed)
+        AND state = 'pending' FOR UPDATE SKIP LOCKED
+    )
+    UPDATE notification n SET state = 'attempting', holder = :holder, attempts = attempts + 1,
+        attempt_started_at = :now, provider = NULL
+    FROM mine WHERE n.notification_id = mine.notification_id RETURNING {COLUMNS}
+    """
+)
+BEGIN = text(
+    """
+    WITH row AS (
+        UPDATE notification SET provider = :provider, attempt_started_at = :now
+        WHERE notification_id = :id AND holder = :holder AND state = 'attempting'
+        RETURNING notification_id, tenant_id, attempts, possible_duplicate
+    )
+    INSERT INTO notification_attempt (notification_id, tenant_id, number, provider, started_at, possible_duplicate)
+    SELECT notification_id, tenant_id, attempts, :provider, :now, possible_duplicate FROM row
+    """
+)
+FINISH = text(
+    """
+    UPDATE notification SET state = :state, next_attempt_at = :at, error = :error, holder = NULL,
+        possible_duplicate = :possible_duplicate, provider_ref = coalesce(:provider_ref, provider_ref),
+        accepted_at = CASE WHEN :state = 'accepted' THEN CAST(:now AS timestamptz) ELSE accepted_at END,
+        finished_at = CASE WHEN :state = ANY(:final) THEN CAST(:now AS timestamptz) END,
+        attempts = attempts - :unmade,
+        failover = CASE WHEN :failed_over THEN '[]'::jsonb ELSE failover END
+    WHERE notification_id = :id AND state = 'attempting'
+    """
+)
+END_ATTEMPT = text(
+    """
+    UPDATE notification_attempt SET ended_at = :now, outcome = :outcome, error = :error
+    WHERE notification_id = :id AND number = :number AND ended_at IS NULL
+    """
+)
+ADOPT = text(
+    f"""
+    WITH orphan AS (
+        SELECT notification_id FROM notification n
+        WHERE state = 'attempting' AND NOT EXISTS ({HELD}) LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    UPDATE notification n SET holder = :holder FROM orphan
+    WHERE n.notification_id = orphan.notification_id RETURNING {COLUMNS}
+    """
+)
+HEARD = text(
+    "SELECT EXISTS (SELECT 1 FROM notification WHERE alert_id = :alert_id AND state IN ('accepted', 'delivered'))"
+)
+WITHDRAW = text(
+    """
+    UPDATE notification SET state = 'withdrawn', error = :error, finished_at = :now
+    WHERE alert_id = :alert_id AND state = 'pending' AND until = ANY(:until)
+    """
+)
+UNTOLD = text(
+    """
+    SELECT notification_id, tenant_id, alert_id, channel, recipient, state, coalesce(finished_at, now()) AS at, reference,
+           name, coalesce(provider, '') AS provider, coalesce(provider_ref, '') AS provider_ref, error,
+           possible_duplicate
+    FROM notification WHERE told_state IS DISTINCT FROM state AND state = ANY(:final)
+    ORDER BY notification_id LIMIT :limit FOR UPDATE SKIP LOCKED
+    """
+)
+TOLD = text("UPDATE notification SET told_state = state WHERE notification_id = ANY(:ids)")
+# A report can come before our own record of the call that it is about.
+REPORTED = text(
+    f"""
+    UPDATE notification n SET state = :state, error = :error, finished_at = :now, holder = NULL,
+        accepted_at = coalesce(accepted_at, :now), provider_ref = coalesce(provider_ref, :provider_ref),
+        failover = CASE WHEN :state = 'failed' THEN '[]'::jsonb ELSE failover END
+    FROM (SELECT notification_id, failover FROM notification WHERE reference = :reference FOR UPDATE) AS old
+    WHERE n.notification_id = old.notification_id AND n.state <> :state AND n.state <> 'delivered'
+    RETURNING {COLUMNS.replace("n.failover", "old.failover")}
+    """
+)
+BY_REFERENCE = text(
+    "SELECT n.tenant_id, n.alert_id, n.name, n.recipient, n.channel, n.subject, n.body, n.link_used_at, n.words"
+    " FROM notification n WHERE n.reference = :reference"
+)
+USE_LINK = text(
+    "UPDATE notification SET link_used_at = :now WHERE reference = :reference AND link_used_at IS NULL"
+)
+BY_CODE = text(
+    """
+    SELECT reference FROM notification
+    WHERE channel = 'sms' AND recipient = :phone AND code = :code AND code <> '' AND created_at > :since
+    ORDER BY created_at DESC LIMIT 1
+    """
+)
+LATEST_TO = text(
+    """
+    SELECT DISTINCT ON (alert_id) reference, alert_id FROM notification
+    WHERE channel = 'sms' AND recipient = :phone AND code <> '' AND created_at > :since
+    ORDER BY alert_id, created_at DESC
+    """
+)
+TEMPLATES = text(
+    "SELECT channel, language, part, source FROM message_template WHERE tenant_id = :tenant_id ORDER BY 1, 2, 3"
+)
+COUNTS = text("SELECT channel, count(*) FROM notification WHERE state IN ('pending', 'attempting') GROUP BY channel")
+LIST = text(
+    """
+    SELECT notification_id, alert_id, round, step + 1 AS step, channel, recipient, name, state, provider, provider_ref,
+           attempts, possible_duplicate, error, body, created_at, accepted_at, finished_at, next_attempt_at
+    FROM notification
+    WHERE tenant_id = :tenant_id AND (CAST(:alert_id AS uuid) IS NULL OR alert_id = CAST(:alert_id AS uuid))
+    ORDER BY notification_id DESC LIMIT :limit
     """
 )
 
 
 class NotificationStore:
+    """Each method is one transaction. Raises `Unavailable`."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def record(
-        self, *, tenant_id: int, alert_id: str, notices: Sequence[Notice], now: datetime
-    ) -> list[Notice]:
-        """Keep notices; returns those that were new."""
+    def record(self, rows: Sequence[NewNotification], *, ended: Sequence[str], now: datetime) -> int:
+        """Keep notices of an alert that is in none of the statuses `ended`; returns how many were new."""
         with self._database.across() as connection:
-            common = {"tenant_id": tenant_id, "alert_id": UUID(alert_id), "now": now}
-            return [
-                notice
-                for notice in notices
-                if connection.execute(
-                    RECORD,
-                    common | {"channel": notice.channel, "recipient": notice.recipient, "body": notice.body},
-                ).rowcount
-            ]
+            return _record(connection, rows, ended=ended, now=now)
+
+    def templates(self, tenant_id: int) -> dict[tuple[str, str, str], str]:
+        """The tenant's own templates by (channel, language, part)."""
+        with self._database.across() as connection:
+            found = connection.execute(TEMPLATES, {"tenant_id": tenant_id})
+            return {(row.channel, row.language, row.part): row.source for row in found}
+
+    def take(
+        self, channel: str, *, holder: int, now: datetime, limit: int, most: int, since: datetime
+    ) -> list[Notification]:
+        """Due notifications of a channel, now attempted by this holder: at most `most` a recipient since `since`."""
+        values = {"channel": channel, "holder": holder, "now": now, "limit": limit, "most": most, "since": since}
+        with self._database.across() as connection:
+            return [_notification(row) for row in connection.execute(TAKE, values)]
+
+    def adopt(self, *, holder: int, limit: int) -> list[Notification]:
+        """Attempts that a crash left, now this holder's."""
+        with self._database.across() as connection:
+            found = connection.execute(ADOPT, {"holder": holder, "limit": limit})
+            return [_notification(row) for row in found]
+
+    def begin(self, row: Notification, *, provider: str, holder: int, now: datetime) -> bool:
+        """Write down that this provider is called now; False when the row is no longer this holder's."""
+        values = {"id": row.notification_id, "provider": provider, "holder": holder, "now": now}
+        with self._database.across() as connection:
+            return connection.execute(BEGIN, values).rowcount > 0
+
+    def finish(
+        self,
+        row: Notification,
+        following: Next,
+        *,
+        outcome: str,
+        now: datetime,
+        provider_ref: str | None = None,
+        made: bool = True,
+        failover: Sequence[NewNotification] = (),
+        ended: Sequence[str] = (),
+    ) -> None:
+        """Keep what an attempt came to, and what its recipient is told by instead."""
+        values = {
+            "id": row.notification_id,
+            "state": following.state,
+            "at": following.at,
+            "error": following.error[:1000],
+            "possible_duplicate": following.possible_duplicate,
+            "provider_ref": provider_ref,
+            "now": now,
+            "final": list(FINAL),
+            "unmade": 0 if made else 1,
+            "failed_over": following.failover,
+        }
+        attempt = {"id": row.notification_id, "number": row.attempts, "now": now}
+        with self._database.across() as connection:
+            connection.execute(FINISH, values)
+            connection.execute(END_ATTEMPT, {**attempt, "outcome": outcome, "error": following.error[:1000]})
+            _record(connection, failover, ended=ended, now=now)
+
+    def is_heard(self, alert_id: UUID) -> bool:
+        """Whether some notification of the alert was accepted."""
+        with self._database.across() as connection:
+            return bool(connection.execute(HEARD, {"alert_id": alert_id}).scalar_one())
+
+    def withdraw(self, alert_id: str, *, until: Sequence[str], error: str, now: datetime) -> int:
+        """What is still to be sent is not sent any more; returns how many that were."""
+        values = {"alert_id": as_uuid(alert_id), "until": list(until), "error": error, "now": now}
+        with self._database.across() as connection:
+            return connection.execute(WITHDRAW, values).rowcount
+
+    def tell_untold(self, tell: Any, *, limit: int = 200) -> int:
+        """Hand finished notifications that nobody heard of to `tell`, as one list; returns how many. What it raises
+        leaves them untold."""
+        with self._database.across() as connection:
+            rows = connection.execute(UNTOLD, {"final": list(FINAL), "limit": limit}).all()
+            if rows:
+                tell([_finished(row) for row in rows])
+                connection.execute(TOLD, {"ids": [row.notification_id for row in rows]})
+            return len(rows)
+
+    def report(
+        self, reference: UUID, *, state: str, error: str, provider_ref: str | None, now: datetime
+    ) -> Notification | None:
+        """What a provider reported afterwards; None when it changes nothing, else the row, with the failover it had."""
+        values = {"reference": reference, "state": state, "error": error, "provider_ref": provider_ref}
+        with self._database.across() as connection:
+            row = connection.execute(REPORTED, {**values, "now": now}).one_or_none()
+            return None if row is None else _notification(row)
+
+    def find(self, reference: UUID) -> Row[Any]:
+        """Raises `NotFound`."""
+        with self._database.across() as connection:
+            row = connection.execute(BY_REFERENCE, {"reference": reference}).one_or_none()
+        if row is None:
+            raise NotFound("this message is no longer on record")
+        return row
+
+    def use_link(self, reference: UUID, *, now: datetime) -> bool:
+        """False when it was used before."""
+        with self._database.across() as connection:
+            return connection.execute(USE_LINK, {"reference": reference, "now": now}).rowcount > 0
+
+    def by_reply(self, *, phone: str, code: str, since: datetime) -> UUID | None:
+        """The notification that an SMS reply is about: by its code, or the only alert this phone was told of."""
+        values = {"phone": phone, "code": code, "since": since}
+        with self._database.across() as connection:
+            found = connection.execute(BY_CODE, values).scalar_one_or_none()
+            if found is not None or code:
+                return found
+            candidates = connection.execute(LATEST_TO, values).all()
+        return candidates[0].reference if len(candidates) == 1 else None
+
+    def count_waiting(self) -> dict[str, int]:
+        with self._database.across() as connection:
+            return {row[0]: row[1] for row in connection.execute(COUNTS)}
 
     def list_notifications(self, *, tenant_id: int, alert_id: str | None, limit: int) -> list[dict[str, Any]]:
         """Newest first. Raises `NotFound` for what is no alert id, `Refused` for a limit out of range."""
         check_limit(limit, most=MAX_LISTED)
         wanted = None if alert_id is None else as_uuid(alert_id)
-        query = text(
-            "SELECT notification_id, alert_id, channel, recipient, state, body, created_at FROM notification"
-            " WHERE tenant_id = :tenant_id AND (CAST(:alert_id AS uuid) IS NULL OR alert_id = CAST(:alert_id AS uuid))"
-            " ORDER BY notification_id DESC LIMIT :limit"
-        )
         values = {"tenant_id": tenant_id, "alert_id": wanted, "limit": limit}
         with self._database.of(tenant_id) as connection:
-            return [dict(row._mapping) for row in connection.execute(query, values)]
+            return [dict(row._mapping) for row in connection.execute(LIST, values)]
+
+
+def _record(
+    connection: Connection, rows: Sequence[NewNotification], *, ended: Sequence[str], now: datetime
+) -> int:
+    return sum(
+        connection.execute(RECORD, {**row._asdict(), "ended": list(ended), "now": now}).rowcount for row in rows
+    )
+
+
+def _notification(row: Row[Any]) -> Notification:
+    return msgspec.convert(dict(row._mapping), Notification)
+
+
+def _finished(row: Row[Any]) -> NotificationFinished:
+    values: Mapping[str, Any] = {
+        name: value for name, value in row._mapping.items() if name in NotificationFinished.__struct_fields__
+    }
+    return NotificationFinished(
+        **{**values, "alert_id": str(row.alert_id), "reference": str(row.reference)}
+    )
+
+
+def new_reference() -> UUID:
+    return uuid4()
 
 
 def as_uuid(text_form: str) -> UUID:

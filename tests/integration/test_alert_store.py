@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
+from services.alerts.follow import Guidance
 from services.alerts.intake import Occurrence
 from services.alerts.lifecycle import Action
-from services.alerts.follow import Guidance
 from services.alerts.store import AlertStore, Change, Deed
 from services.alerts.storm import Storms
 from services.config import Config

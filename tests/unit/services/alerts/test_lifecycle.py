@@ -1,10 +1,25 @@
 import itertools
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.alerts.lifecycle import MAX_NOTE_LENGTH, OPEN, Action, check_note, step
+from services.alerts.lifecycle import (
+    FALSE_ALARM_REASONS,
+    MAX_NOTE_LENGTH,
+    OPEN,
+    Action,
+    as_time,
+    check_name,
+    check_note,
+    check_reason,
+    check_shelving,
+    expire,
+    step,
+)
 from services.errors import Conflict, Refused
-from services.messages import AlertStatus
+from services.messages import LIFE_SAFETY, AlertStatus, AlertType
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_the_usual_way_through() -> None:
@@ -27,11 +42,12 @@ def test_acknowledging_twice_is_harmless_for_the_same_person_and_refused_to_anot
         step(Action.ACKNOWLEDGE, status=AlertStatus.ACKNOWLEDGED, by="bob", acknowledged_by="ann")
 
 
-@pytest.mark.parametrize("action", list(Action))
+@pytest.mark.parametrize("action", sorted(set(Action) - {Action.NOTE}))
 @pytest.mark.parametrize("closed", [AlertStatus.RESOLVED, AlertStatus.FALSE_ALARM])
-def test_a_closed_alert_does_not_change(action: Action, closed: AlertStatus) -> None:
+def test_a_closed_alert_takes_notes_and_nothing_else(action: Action, closed: AlertStatus) -> None:
     with pytest.raises(Conflict, match="closed"):
         step(action, status=closed, by="ann", acknowledged_by="ann")
+    assert step(Action.NOTE, status=closed, by="ann", acknowledged_by="ann").changes
 
 
 def test_no_step_ever_goes_back() -> None:
@@ -46,3 +62,43 @@ def test_a_note_has_a_length_and_no_nul() -> None:
     for note in ("n" * (MAX_NOTE_LENGTH + 1), "a\0"):
         with pytest.raises(Refused):
             check_note(note)
+
+
+def test_vigil_itself_takes_back_an_acknowledgement_and_nothing_else() -> None:
+    assert expire(AlertStatus.ACKNOWLEDGED) is AlertStatus.NEW
+    assert all(expire(status) is status for status in AlertStatus if status is not AlertStatus.ACKNOWLEDGED)
+
+
+def shelve(
+    kind: AlertType = AlertType.LOW_BATTERY, *, reason: str = "battery ordered", hours: float = 2
+) -> str:
+    until = NOW + timedelta(hours=hours)
+    return check_shelving(kind, reason=reason, until=until, now=NOW, longest_s=12 * 3600)
+
+
+def test_a_shelving_has_a_reason_and_an_end() -> None:
+    assert shelve() == "until 2026-01-01 02:00:00 +0000: battery ordered"
+    for fault, said in (({"reason": " "}, "reason"), ({"hours": 0}, "passed"), ({"hours": 13}, "12 hours")):
+        with pytest.raises(Refused, match=said):
+            shelve(**fault)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", sorted(LIFE_SAFETY))
+def test_a_life_safety_alert_is_never_shelved(kind: AlertType) -> None:
+    with pytest.raises(Refused, match="somebody must go"):
+        shelve(kind)
+
+
+def test_words_of_people_are_checked_at_the_door() -> None:
+    assert all(check_reason(reason) == reason for reason in FALSE_ALARM_REASONS)
+    with pytest.raises(Refused, match="reason must be one of accident"):
+        check_reason("boredom")
+    assert check_name(" Asha ", what="to") == "Asha"
+    with pytest.raises(Refused, match="^to must be a name"):
+        check_name("", what="to")
+    with pytest.raises(Refused, match="note is required"):
+        check_note(" ", required=True)
+    assert as_time("2026-01-01T00:00:00Z", what="at") == NOW
+    for wrong in ("2026-01-01T00:00:00", "soon", None):
+        with pytest.raises(Refused, match="^at "):
+            as_time(wrong, what="at")

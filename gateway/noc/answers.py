@@ -1,0 +1,96 @@
+"""What comes back from messages: people who take an alert by its link, providers that report, replies by SMS.
+
+A link is only looked at by GET: mail scanners and previews open links, and must not take an alert.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from werkzeug.wrappers import Request, Response
+
+from services.bus import RpcProxy, http
+from services.errors import Refused, Unavailable
+
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self';"
+    " frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+MAX_FORM_BYTES = 65_536
+
+
+class Answers:
+    """Routes of the NOC gateway that need no log-in: a signature stands for it."""
+
+    notifications = RpcProxy("notifications")
+
+    @http("GET", "/a/<token>")
+    def show_link(self, request: Request, token: str) -> Response:  # noqa: ARG002
+        """The alert, and a button that takes it."""
+        try:
+            about = self.notifications.describe_link(token=token)
+        except Refused as error:
+            return _page("This link does not work", f"<p>{escape(str(error))}</p>", status=410)
+        text = f"<p class='subject'>{escape(about['subject'])}</p><pre>{escape(about['body'])}</pre>"
+        if about["used"]:
+            return _page("Taken already", f"{text}<p>This link was used already.</p>")
+        button = f"<form method='post'><button>{escape(about['name'] or 'I')}: I take this alert</button></form>"
+        return _page("Alert", text + button)
+
+    @http("POST", "/a/<token>")
+    def use_link(self, request: Request, token: str) -> Response:  # noqa: ARG002
+        """Takes the alert in the name of whom the message was sent to."""
+        try:
+            taken = self.notifications.use_link(token=token)
+        except Unavailable as error:
+            # What must never be: somebody who believes that they have it.
+            return _page("NOT taken", f"<p>{escape(str(error))}</p><p>Try again, or call the control room.</p>", status=503)
+        except Refused as error:
+            return _page("Not taken", f"<p>{escape(str(error))}</p>", status=409)
+        return _page("You have it", f"<p>{escape(taken['subject'])}</p><p>The control room knows that you go.</p>")
+
+    @http("POST", "/api/v1/providers/twilio/status/<reference>")
+    def take_twilio_status(self, request: Request, reference: str) -> Response:
+        """What became of an SMS."""
+        self.notifications.take_provider_report(
+            path=_path(request), params=_form(request), signature=_signature(request), reference=reference
+        )
+        return Response(status=204)
+
+    @http("POST", "/api/v1/providers/twilio/inbound")
+    def take_twilio_reply(self, request: Request) -> Response:
+        """An SMS from somebody who was told of an alert; answered by TwiML."""
+        answer = self.notifications.take_reply(
+            path=_path(request), params=_form(request), signature=_signature(request)
+        )
+        body = f'<?xml version="1.0" encoding="UTF-8"?><Response><Message>{escape(answer)}</Message></Response>'
+        return Response(body, content_type="application/xml")
+
+
+def _form(request: Request) -> dict[str, str]:
+    request.max_content_length = MAX_FORM_BYTES
+    form: dict[str, Any] = request.form.to_dict()
+    return form
+
+
+def _path(request: Request) -> str:
+    """With its query, as the provider was given it."""
+    return request.full_path.rstrip("?")
+
+
+def _signature(request: Request) -> str:
+    return request.headers.get("X-Twilio-Signature", "")[:200]
+
+
+def _page(title: str, body: str, *, status: int = 200) -> Response:
+    html = (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>Vigil: {escape(title)}</title><link rel='stylesheet' href='/console/answer.css'></head>"
+        f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>"
+    )
+    return Response(html, status=status, content_type="text/html; charset=utf-8", headers=PAGE_HEADERS)

@@ -1,0 +1,343 @@
+"""Delivery: rows that are due become calls to providers, each written down before and after.
+
+Each channel has a loop and a few green threads of its own: a provider that hangs holds up its own channel's calls, up
+to a deadline, and nobody else's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import TypeVar
+
+import eventlet
+import structlog
+from eventlet.greenpool import GreenPool
+from tenacity import RetryCallState
+from tenacity.wait import wait_exponential_jitter
+
+from services import metrics
+from services.config import Notifications
+from services.errors import Unavailable
+from services.messages import NotificationFinished
+from services.notifications import outcome
+from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed
+from services.notifications.circuit import Guarded
+from services.notifications.holder import Holder
+from services.notifications.outcome import Next, Rules, Tried
+from services.notifications.plan import ENDED_BY
+from services.notifications.store import Notification, NotificationStore
+from services.notifications.writing import Writer
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+CHANNELS = ("sms", "email", "push", "url", "digest")
+POLL_S = 0.5
+TELL_POLL_S = 2.0
+AWAY_PAUSE_S = 1.0
+DIGEST_AT_ONCE = 500
+MISSING = {
+    "sms": "no SMS provider: set TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_PHONE_NUMBER",
+    "email": "no mail server: set SMTP_URL",
+    "digest": "no mail server: set SMTP_URL",
+    "push": "no push provider: set FCM_CREDENTIALS_FILE",
+    "url": "no provider for URLs",
+}
+
+
+class Delivery:
+    """One a process. `providers` by channel, the preferred first."""
+
+    def __init__(
+        self,
+        store: NotificationStore,
+        holder: Holder,
+        writer: Writer,
+        providers: Mapping[str, Sequence[Guarded]],
+        config: Notifications,
+    ) -> None:
+        self._store = store
+        self._holder = holder
+        self._writer = writer
+        self._providers = providers
+        self._config = config
+        self._rules = Rules(config.attempts, config.failover_after)
+        self._wait = wait_exponential_jitter(
+            initial=config.first_retry_s, max=config.longest_retry_s, jitter=config.first_retry_s
+        )
+        self._due = {channel: threading.Event() for channel in CHANNELS}
+        self._ended = threading.Event()
+
+    def wake(self) -> None:
+        """Something may be due."""
+        for event in self._due.values():
+            event.set()
+
+    def run(self, channel: str) -> None:
+        """Deliver a channel's notifications until stopped; a call that is under way is finished first."""
+        pool = GreenPool(self._config.calls_at_once)
+        try:
+            while True:
+                self._due[channel].clear()
+                if not self._round(channel, pool):
+                    self._due[channel].wait(POLL_S)
+        finally:
+            pool.waitall()
+
+    def wake_teller(self) -> None:
+        """Some notification came to an end."""
+        self._ended.set()
+
+    def tell_finished(self, publish: Callable[[list[NotificationFinished]], None]) -> None:
+        """Publish what came to an end, until stopped; what cannot be published now is published later."""
+        while True:
+            self._ended.clear()
+            try:
+                told = self._store.tell_untold(publish)
+            except Unavailable as error:
+                log.warning("notifications_untold", error=str(error))
+                eventlet.sleep(AWAY_PAUSE_S)
+                continue
+            if not told:
+                self._ended.wait(TELL_POLL_S)
+
+    def recover(self) -> int:
+        """Take over the attempts that a crash left; returns how many."""
+        rows = self._store.adopt(holder=self._holder.number(), limit=100)
+        for row in rows:
+            eventlet.spawn_n(self._guard, self._resolve, [row])
+        return len(rows)
+
+    def _round(self, channel: str, pool: GreenPool) -> bool:
+        """Take what is due and there is room for; False when that was nothing."""
+        with pool.sem:
+            room = pool.free() + 1
+        now = datetime.now(UTC)
+        limits = self._config.rate_limit
+        try:
+            rows = self._store.take(
+                channel,
+                holder=self._holder.number(),
+                now=now,
+                limit=room if channel != "digest" else DIGEST_AT_ONCE,
+                most=limits.count,
+                since=now - timedelta(seconds=limits.window_s),
+            )
+        except Unavailable as error:
+            log.warning("notifications_wait", channel=channel, error=str(error))
+            eventlet.sleep(AWAY_PAUSE_S)
+            return True
+        if channel == "digest":
+            self._send_digests(rows, pool)
+        else:
+            for row in rows:
+                pool.spawn_n(self._guard, self._deliver, [row])
+        return bool(rows)
+
+    def _guard(self, work: Callable[[list[Notification]], None], rows: list[Notification]) -> None:
+        """A fault of ours must not leave rows that nobody will ever look at again."""
+        try:
+            work(rows)
+        except Exception as error:
+            log.exception("notification_failed", notification_ids=[row.notification_id for row in rows])
+            for row in rows:
+                following = outcome.perhaps_sent(
+                    self._tried(row),
+                    f"Vigil failed: {error!r}",
+                    pause_s=self._pause_s(row),
+                    rules=self._rules,
+                    now=datetime.now(UTC),
+                )
+                self._finish(row, following, "failed")
+
+    def _kept(self, write: Callable[[], T]) -> T:
+        """Write what must not be forgotten, when need be as soon as the database is back."""
+        while True:
+            try:
+                return write()
+            except Unavailable as error:
+                log.warning("notification_unrecorded", error=str(error))
+                eventlet.sleep(AWAY_PAUSE_S)
+
+    def _deliver(self, rows: list[Notification]) -> None:
+        [row] = rows
+        provider = self._choose(row)
+        if provider is None or not self._begin(row, provider):
+            return
+        outgoing = self._writer.outgoing(row)
+        try:
+            accepted = provider.send(outgoing)
+        except SendFailed as error:
+            self._failed(row, provider, outgoing, error)
+        else:
+            self._accepted(row, provider.name, accepted)
+
+    def _begin(self, row: Notification, provider: Guarded) -> bool:
+        return self._kept(
+            lambda: self._store.begin(
+                row, provider=provider.name, holder=self._holder.number(), now=datetime.now(UTC)
+            )
+        )
+
+    def _choose(self, row: Notification) -> Guarded | None:
+        """The first provider that may be called; None when there is none, and the row waits or has failed."""
+        now = datetime.now(UTC)
+        channel = "email" if row.channel == "digest" else row.channel
+        providers = [p for p in self._providers.get(channel, ()) if p.takes(row.recipient)]
+        tried = self._tried(row)
+        if not providers:
+            self._finish(row, outcome.refused(tried, MISSING[row.channel], now=now), "no_provider", made=False)
+            return None
+        for provider in providers[(row.attempts - 1) % len(providers) :] + providers:
+            if provider.allows():
+                return provider
+        reason = f"{providers[0].name} is failing; it is tried again soon"
+        following = outcome.no_provider(tried, reason, put_off_s=self._config.first_retry_s, now=now)
+        self._finish(row, following, "circuit_open", made=False)
+        return None
+
+    def _failed(self, row: Notification, provider: Guarded, outgoing: Outgoing, error: SendFailed) -> None:
+        metrics.alert_notification_failed.labels(row.channel, error.kind).inc()
+        log.warning(
+            "notification_attempt_failed",
+            notification_id=row.notification_id,
+            provider=provider.name,
+            kind=error.kind,
+            error=str(error),
+        )
+        now = datetime.now(UTC)
+        if error.permanent:
+            self._finish(row, outcome.refused(self._tried(row), str(error), now=now), error.kind)
+        elif error.maybe_sent:
+            self._ask(row, provider, outgoing, str(error), error.kind)
+        else:
+            pause_s = max(self._pause_s(row), error.retry_after_s or 0.0)
+            following = outcome.not_sent(
+                self._tried(row), str(error), pause_s=pause_s, rules=self._rules, now=now
+            )
+            self._finish(row, following, error.kind)
+
+    def _resolve(self, rows: list[Notification]) -> None:
+        """An attempt whose process died: did it go out?"""
+        [row] = rows
+        provider = next(
+            (p for providers in self._providers.values() for p in providers if p.name == row.provider), None
+        )
+        log.warning("notification_recovered", notification_id=row.notification_id, provider=row.provider)
+        if provider is None:
+            # No provider was chosen when it died, so nothing went out; or it is configured no longer.
+            decide = outcome.not_sent if row.provider is None else outcome.perhaps_sent
+            following = decide(
+                self._tried(row), "the process died", pause_s=0, rules=self._rules, now=datetime.now(UTC)
+            )
+            self._finish(row, following, "crashed")
+            return
+        self._ask(row, provider, self._writer.outgoing(row), "the process died during the call", "crashed")
+
+    def _ask(
+        self, row: Notification, provider: Guarded, outgoing: Outgoing, reason: str, kind: str
+    ) -> None:
+        """Ask the provider by our reference whether it has the message; when it cannot say, decide without it."""
+        since = row.attempt_started_at or row.created_at
+        try:
+            accepted = provider.find(outgoing, since=since)
+        except CannotTell as error:
+            following = outcome.perhaps_sent(
+                self._tried(row, ask=True),
+                f"{reason}; {error}",
+                pause_s=0 if row.life_safety and row.attempts <= 1 else self._pause_s(row),
+                rules=self._rules,
+                now=datetime.now(UTC),
+            )
+            self._finish(row, following, kind)
+            return
+        if accepted is not None:
+            self._accepted(row, provider.name, accepted)
+            return
+        following = outcome.not_sent(
+            self._tried(row), reason, pause_s=self._pause_s(row), rules=self._rules, now=datetime.now(UTC)
+        )
+        self._finish(row, following, kind)
+
+    def _accepted(self, row: Notification, provider: str, accepted: Accepted) -> None:
+        now = datetime.now(UTC)
+        following = Next("accepted", now, "", row.possible_duplicate)
+        self._kept(
+            lambda: self._store.finish(
+                row, following, outcome="accepted", now=now, provider_ref=accepted.provider_ref
+            )
+        )
+        metrics.alert_notification_sent.labels(row.channel, row.severity).inc()
+        log.info(
+            "notification_accepted",
+            notification_id=row.notification_id,
+            alert_id=str(row.alert_id),
+            channel=row.channel,
+            provider=provider,
+            attempts=row.attempts,
+        )
+        self.wake_teller()
+
+    def _finish(self, row: Notification, following: Next, kind: str, *, made: bool = True) -> None:
+        failover = self._writer.failover(row) if following.failover else []
+        self._kept(
+            lambda: self._store.finish(
+                row,
+                following,
+                outcome=kind,
+                now=datetime.now(UTC),
+                made=made,
+                failover=failover,
+                ended=ENDED_BY[row.until],
+            )
+        )
+        if failover:
+            self.wake()
+        if following.state in outcome.FINAL:
+            self.wake_teller()
+
+    def fail_over(self, row: Notification) -> None:
+        """A provider reported that what it had accepted did not arrive."""
+        self._store.record(
+            self._writer.failover(row), ended=ENDED_BY[row.until], now=datetime.now(UTC)
+        )
+        self.wake()
+
+    def _tried(self, row: Notification, *, ask: bool = False) -> Tried:
+        heard = ask and self._kept(lambda: self._store.is_heard(row.alert_id))
+        return Tried(row.life_safety, row.attempts, row.possible_duplicate, bool(row.failover), heard)
+
+    def _pause_s(self, row: Notification) -> float:
+        state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
+        state.attempt_number = row.attempts
+        return self._wait(state)
+
+    def _send_digests(self, rows: Sequence[Notification], pool: GreenPool) -> None:
+        """One e-mail for each recipient of a tenant, about all that waited for it."""
+        def whose(row: Notification) -> tuple[int, str]:
+            return row.tenant_id, row.recipient
+
+        for _, group in groupby(sorted(rows, key=whose), key=whose):
+            pool.spawn_n(self._guard, self._deliver_digest, list(group))
+
+    def _deliver_digest(self, rows: list[Notification]) -> None:
+        first = rows[0]
+        provider = self._choose(first)
+        if provider is None:
+            for row in rows[1:]:
+                self._choose(row)
+            return
+        for row in rows:
+            self._begin(row, provider)
+        outgoing = self._writer.digest(rows)
+        try:
+            accepted = provider.send(outgoing)
+        except SendFailed as error:
+            for row in rows:
+                self._failed(row, provider, outgoing, error)
+        else:
+            for row in rows:
+                self._accepted(row, provider.name, accepted)

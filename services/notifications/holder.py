@@ -1,0 +1,75 @@
+"""Which process holds which attempts: an advisory lock of PostgreSQL, which is free as soon as its process is dead.
+
+A row that says `attempting` under a lock that nobody holds was left by a crash. No lease has to run out first: the
+server sees the connection of a killed process end at once.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from typing import Any
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from services.errors import Unavailable
+from services.providers import Database, reason_of
+
+log = structlog.get_logger(__name__)
+
+LOCK_CLASS = 0x7669676C
+"""'vigl': the first half of the lock's two numbers; the second is the holder's."""
+HELD = f"""
+    SELECT 1 FROM pg_locks l WHERE l.locktype = 'advisory' AND l.classid = {LOCK_CLASS} AND l.objsubid = 2
+    AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND l.objid::bigint = n.holder
+"""
+"""SQL: whether the holder of row `n` lives."""
+TAKE = text(f"SELECT pg_try_advisory_lock({LOCK_CLASS}, :holder)")
+STILL = text("SELECT 1")
+
+
+class Holder:
+    """This process's number, as long as its connection lives; another one after the connection was lost."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: Any = None
+        self._number = 0
+        self._looking = threading.Lock()  # a connection is no place for two green threads
+
+    def number(self) -> int:
+        """The number to hold attempts under. Raises `Unavailable`."""
+        if self._connection is None:
+            self.keep()
+        return self._number
+
+    def keep(self) -> None:
+        """Look that the lock is still held, and take another one when it is not. Raises `Unavailable`."""
+        with self._looking:
+            try:
+                if self._connection is not None:
+                    self._connection.execute(STILL)
+                    return
+            except DBAPIError as error:
+                log.warning("holder_lost", holder=self._number, error=reason_of(error))
+                self.close()
+            self._take()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+
+    def _take(self) -> None:
+        connection = self._database.session()
+        try:
+            number = secrets.randbelow(2**31 - 1) + 1
+            if not connection.execute(TAKE, {"holder": number}).scalar_one():
+                raise Unavailable("another process holds this number; the next try takes another one")
+        except DBAPIError as error:
+            raise Unavailable(f"PostgreSQL: {reason_of(error)}") from error
+        self._connection, self._number = connection, number

@@ -1,0 +1,52 @@
+"""Links by which a message's reader takes the alert: they name the notification, end, and cannot be made up. Pure.
+
+    token = base64url(16 bytes reference | 4 bytes Unix time of the end | 16 bytes of HMAC-SHA256 over the rest)
+
+Keys: HKDF-SHA256 (RFC 5869) of each master key of the feed, newest first, so that a rotation leaves older links good.
+That a link works once is kept with its notification.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import struct
+from collections.abc import Sequence
+from uuid import UUID
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from services.errors import Refused
+
+MAC_BYTES = 16
+
+
+def make_token(master: bytes, reference: UUID, *, ends_at_s: int) -> str:
+    """A token good until `ends_at_s` (Unix seconds)."""
+    body = reference.bytes + struct.pack(">I", ends_at_s)
+    return base64.urlsafe_b64encode(body + _mac(master, body)).decode().rstrip("=")
+
+
+def read_token(masters: Sequence[bytes], token: str, *, now_s: float) -> UUID:
+    """The reference that a token names. Raises `Refused` for one that is not ours or has ended."""
+    try:
+        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    except (binascii.Error, ValueError) as error:
+        raise Refused("this link is not complete; open it from the message again") from error
+    body, mac = raw[:-MAC_BYTES], raw[-MAC_BYTES:]
+    if len(raw) != 20 + MAC_BYTES or not any(
+        hmac.compare_digest(mac, _mac(master, body)) for master in masters
+    ):
+        raise Refused("this link is not complete; open it from the message again")
+    [ends_at_s] = struct.unpack(">I", body[16:])
+    if now_s > ends_at_s:
+        raise Refused("this link has ended; log in to the control room instead")
+    return UUID(bytes=body[:16])
+
+
+def _mac(master: bytes, body: bytes) -> bytes:
+    key = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"vigil acknowledgement link").derive(master)
+    return hmac.digest(key, body, hashlib.sha256)[:MAC_BYTES]

@@ -1,0 +1,83 @@
+"""Makes the providers that the configuration names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from services.config import Notifications
+from services.errors import Misconfigured
+from services.notifications.channels import Channel
+from services.notifications.channels.anywhere import AnywhereChannel
+from services.notifications.channels.fcm import FcmChannel
+from services.notifications.channels.smtp import SmtpChannel
+from services.notifications.channels.twilio import TwilioChannel
+from services.notifications.channels.webhook import WebhookChannel
+from services.notifications.circuit import Guarded
+from services.recipients import is_phone, split_list
+
+log = structlog.get_logger(__name__)
+
+
+def is_webhook(recipient: str) -> bool:
+    return recipient.startswith(("https://", "http://"))
+
+
+def make_providers(config: Notifications) -> dict[str, list[Guarded]]:
+    """By channel, the preferred first. One that cannot be made is told in the log, and stops no other."""
+    providers: dict[str, list[Guarded]] = {"email": [], "sms": [], "push": [], "url": []}
+
+    def add(
+        channel: str, make: Callable[[], Channel], takes: Callable[[str], bool] = lambda _: True
+    ) -> None:
+        try:
+            made = make()
+        except Misconfigured as error:
+            log.error("notification_setting", problem=str(error))
+            return
+        guarded = Guarded(
+            made, failures=config.circuit_failures, reset_s=config.circuit_reset_s, takes=takes
+        )
+        providers[channel].append(guarded)
+
+    for number, url in enumerate(split_list(config.smtp_url), 1):
+        add("email", lambda url=url, number=number: _smtp(config, url, number))  # type: ignore[misc]
+    if config.twilio_account_sid and config.twilio_auth_token and is_phone(config.twilio_phone_number):
+        add("sms", lambda: _twilio(config))
+    if config.fcm_credentials_file:
+        add("push", lambda: _fcm(config))
+    if config.webhook_secret:
+        add("url", lambda: _webhook(config), is_webhook)
+    add("url", lambda: AnywhereChannel(deadline_s=config.call_deadline_s), lambda url: not is_webhook(url))
+    return providers
+
+
+def _smtp(config: Notifications, url: str, number: int) -> Channel:
+    name = "smtp" if number == 1 else f"smtp-{number}"
+    return SmtpChannel(url, name=name, deadline_s=config.call_deadline_s)
+
+
+def _twilio(config: Notifications) -> Channel:
+    return TwilioChannel(
+        account_sid=config.twilio_account_sid,
+        auth_token=config.twilio_auth_token,
+        from_number=config.twilio_phone_number,
+        base_url=config.twilio_api_url,
+        public_url=config.public_url,
+        deadline_s=config.call_deadline_s,
+    )
+
+
+def _fcm(config: Notifications) -> Channel:
+    return FcmChannel(
+        credentials_file=config.fcm_credentials_file,
+        base_url=config.fcm_api_url,
+        deadline_s=config.call_deadline_s,
+    )
+
+
+def _webhook(config: Notifications) -> Channel:
+    return WebhookChannel(
+        secret=config.webhook_secret, allow_private=config.webhook_private, deadline_s=config.call_deadline_s
+    )

@@ -1,0 +1,51 @@
+"""What is wrong with the settings of notifications: one sentence each, and nothing else stops for it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import time
+
+from services.config import Notifications
+from services.errors import Misconfigured
+from services.recipients import fallback, is_phone
+
+TWILIO = ("twilio_account_sid", "twilio_auth_token", "twilio_phone_number")
+
+
+def problems(config: Notifications) -> list[str]:
+    """Each names the variable, what is wrong, and the remedy."""
+    return [*_firebase(config), *_twilio(config), *_public_url(config), *fallback(config)[1]]
+
+
+def digest_time(config: Notifications) -> time:
+    """Raises `Misconfigured`."""
+    try:
+        return time.fromisoformat(config.digest_at)
+    except ValueError as error:
+        raise Misconfigured(
+            f"config.yaml: notifications.digest_at is {config.digest_at!r}; write it as 07:00"
+        ) from error
+
+
+def _firebase(config: Notifications) -> Iterator[str]:
+    if config.fcm_server_key:
+        yield (
+            "FCM_SERVER_KEY is set, but Google withdrew the API that took such keys in 2024: no push goes out by it;"
+            " make a service account in the Firebase console, set FCM_CREDENTIALS_FILE to its JSON file, and remove"
+            " FCM_SERVER_KEY"
+        )
+
+
+def _twilio(config: Notifications) -> Iterator[str]:
+    missing = [name.upper() for name in TWILIO if not getattr(config, name)]
+    if 0 < len(missing) < len(TWILIO):
+        yield f"{' and '.join(missing)} missing: no SMS goes out until all three of Twilio's settings are there"
+    number = config.twilio_phone_number
+    if number and not is_phone(number):
+        yield f"TWILIO_PHONE_NUMBER: {number!r} is not in E.164 form; write it as +15017122661; no SMS goes out"
+
+
+def _public_url(config: Notifications) -> Iterator[str]:
+    url = config.public_url
+    if url and not url.startswith(("https://", "http://")):
+        yield f"VIGIL_PUBLIC_URL: {url!r} is not a URL; write it as https://noc.example.com"

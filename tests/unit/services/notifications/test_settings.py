@@ -1,0 +1,52 @@
+"""Settings that cannot work are told in one sentence each, with the remedy."""
+
+import pytest
+
+from services import config
+from services.errors import Misconfigured
+from services.notifications.settings import digest_time, problems
+
+RIGHT = {
+    "TWILIO_ACCOUNT_SID": "AC1",
+    "TWILIO_AUTH_TOKEN": "t",
+    "TWILIO_PHONE_NUMBER": "+15017122661",
+    "VIGIL_PUBLIC_URL": "https://noc.example.com",
+    "ALERT_SMS_RECIPIENTS": "+919876543210",
+}
+
+
+def said(**changes: str) -> list[str]:
+    return problems(config.load(environ={**RIGHT, **changes}).notifications)
+
+
+def test_what_is_right_is_not_talked_about() -> None:
+    assert said() == []
+    assert problems(config.load(environ={}).notifications) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"FCM_SERVER_KEY": "AAAA"}, ["FCM_SERVER_KEY", "2024", "FCM_CREDENTIALS_FILE"]),
+        ({"ALERT_SMS_RECIPIENTS": "98765"}, ["ALERT_SMS_RECIPIENTS", "E.164", "+919876543210"]),
+        ({"TWILIO_PHONE_NUMBER": "5017122661"}, ["TWILIO_PHONE_NUMBER", "E.164"]),
+        ({"TWILIO_AUTH_TOKEN": ""}, ["TWILIO_AUTH_TOKEN missing"]),
+        ({"VIGIL_PUBLIC_URL": "noc.example.com"}, ["VIGIL_PUBLIC_URL", "https://"]),
+    ],
+)
+def test_each_fault_is_one_sentence(changes: dict[str, str], words: list[str]) -> None:
+    [problem] = said(**changes)
+    assert all(word in problem for word in words)
+
+
+def test_a_secret_is_not_repeated() -> None:
+    assert "AAAA-secret" not in str(said(FCM_SERVER_KEY="AAAA-secret"))
+
+
+def test_the_time_of_the_digest_is_a_time() -> None:
+    assert digest_time(config.load(environ={}).notifications).hour == 7
+    text = config.load(environ={}).notifications
+    import msgspec
+
+    with pytest.raises(Misconfigured, match="digest_at"):
+        digest_time(msgspec.structs.replace(text, digest_at="seven"))
