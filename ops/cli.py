@@ -65,6 +65,8 @@ def group() -> None:
 
 def main() -> None:
     """Entry point: errors of ours are one line that says what to do."""
+    # A command is no process of the service: its numbers are nobody's, and the directory may not be there yet.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     try:
         group(prog_name="vigil")
     except VigilError as error:

@@ -157,11 +157,12 @@ SHOWN = text(
 
 # Timers: whoever changes one holds its alert's row.
 DUE = text("SELECT alert_id FROM alert_timer WHERE due_at <= :now ORDER BY due_at LIMIT :limit")
+# Both rows are locked: of a row that is only read, a worker could see the state before another one's commit.
 LOCK_DUE = text(
     f"""
     SELECT {ALERT_COLUMNS}, t.kind, t.round, t.step, t.due_at
     FROM mqtt_device_alert a JOIN alert_timer t USING (tenant_id, alert_id)
-    WHERE alert_id = CAST(:alert_id AS uuid) AND t.due_at <= :now FOR UPDATE OF a SKIP LOCKED
+    WHERE alert_id = CAST(:alert_id AS uuid) AND t.due_at <= :now FOR UPDATE OF a, t SKIP LOCKED
     """
 )
 TIMER_OF = text("SELECT kind, round, step, due_at FROM alert_timer WHERE alert_id = :alert_id")
