@@ -1,0 +1,151 @@
+"""E-mail by SMTP (RFC 5321), over TLS.
+
+    smtp://user:password@host:587?from=vigil@example.com      STARTTLS, required
+    smtps://user:password@host:465?from=...                   TLS from the start
+    options: ca=/path/ca.pem (a private authority), tls=off (for servers on this machine only)
+"""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import formatdate
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import eventlet
+
+from services.errors import Misconfigured
+from services.notifications.channels import CONNECT_TIMEOUT_S, Accepted, CannotTell, Outgoing, SendFailed
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+HELP = "write it as smtp://user:password@host:587?from=vigil@example.com"
+
+
+class SmtpChannel:
+    """One mail server; each message has a connection of its own. Raises `Misconfigured` for a URL that cannot work."""
+
+    def __init__(self, url: str, *, name: str = "smtp", deadline_s: float = 15.0) -> None:
+        self.name = name
+        self._deadline_s = deadline_s
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise Misconfigured(f"SMTP_URL is not a URL ({error}); {HELP}") from error
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+            raise Misconfigured(f"SMTP_URL is not a URL of a mail server; {HELP}")
+        options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        self._implicit_tls = parts.scheme == "smtps"
+        self._host, self._port = parts.hostname, port or (465 if self._implicit_tls else 587)
+        self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
+        self._from = _address(options.get("from") or self._user)
+        self._tls = options.get("tls", "on") != "off"
+        if not self._tls and self._host not in LOOPBACK:
+            raise Misconfigured("SMTP_URL: tls=off is for servers on this machine only; leave it out")
+        try:
+            self._context = ssl.create_default_context(cafile=options.get("ca"))
+        except OSError as error:
+            raise Misconfigured(f"SMTP_URL: ca={options.get('ca')} cannot be read: {error}") from error
+
+    def send(self, outgoing: Outgoing) -> Accepted:
+        """Raises `SendFailed`. Once the text is on its way, a lost answer means that it may have been taken."""
+        message = self._message(outgoing)
+        handed_over: list[bool] = []
+        try:
+            with eventlet.Timeout(self._deadline_s, TimeoutError(f"no end within {self._deadline_s:g} s")):
+                self._transmit(message, outgoing.recipient, handed_over)
+        except smtplib.SMTPRecipientsRefused as error:
+            [(code, said)] = error.recipients.values()
+            raise _refused(code, said) from error
+        except smtplib.SMTPResponseException as error:
+            raise _refused(error.smtp_code, error.smtp_error, maybe_sent=_is_rubbish(error)) from error
+        except (OSError, smtplib.SMTPException, TimeoutError, ValueError) as error:
+            kind = "timeout" if isinstance(error, TimeoutError) else "dropped" if handed_over else "unreachable"
+            raise SendFailed(f"mail server: {error}", kind=kind, maybe_sent=bool(handed_over)) from error
+        return Accepted(provider_ref=str(message["Message-ID"]))
+
+    def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:  # noqa: ARG002
+        raise CannotTell("a mail server cannot be asked what it has taken")
+
+    def _transmit(self, message: EmailMessage, recipient: str, handed_over: list[bool]) -> None:
+        timeout_s = min(CONNECT_TIMEOUT_S, self._deadline_s)
+        server = (
+            smtplib.SMTP_SSL(self._host, self._port, timeout=timeout_s, context=self._context)
+            if self._implicit_tls
+            else smtplib.SMTP(self._host, self._port, timeout=timeout_s)
+        )
+        try:
+            server.ehlo_or_helo_if_needed()
+            if self._tls and not self._implicit_tls:
+                server.starttls(context=self._context)
+                server.ehlo()
+            if self._user and self._password:
+                server.login(self._user, self._password)
+            if server.sock is not None:
+                server.sock.settimeout(self._deadline_s)
+            self._hand_over(server, message, recipient, handed_over)
+        finally:
+            server.close()
+
+    def _hand_over(
+        self, server: smtplib.SMTP, message: EmailMessage, recipient: str, handed_over: list[bool]
+    ) -> None:
+        code, said = server.mail(self._from.addr_spec)
+        if code != 250:
+            raise smtplib.SMTPResponseException(code, said)
+        code, said = server.rcpt(recipient)
+        if code not in (250, 251):
+            raise smtplib.SMTPRecipientsRefused({recipient: (code, said)})
+        handed_over.append(True)
+        code, said = server.data(message.as_bytes())
+        if code != 250:
+            raise smtplib.SMTPResponseException(code, said)
+        # It is taken. A server that answers no QUIT changes nothing about that.
+
+    def _message(self, outgoing: Outgoing) -> EmailMessage:
+        message = EmailMessage()
+        message["From"] = self._from
+        message["To"] = _address(outgoing.recipient)
+        message["Subject"] = " ".join(outgoing.subject.split())
+        message["Date"] = formatdate()
+        message["Message-ID"] = f"<{outgoing.reference}@{self._from.domain}>"
+        message["X-Vigil-Reference"] = outgoing.reference
+        message["Auto-Submitted"] = "auto-generated"
+        if outgoing.possible_duplicate:
+            message["X-Vigil-Possible-Duplicate"] = "yes"
+        if outgoing.urgent:
+            message["Importance"] = "high"
+            message["X-Priority"] = "1"
+        message.set_content(outgoing.text)
+        if outgoing.html:
+            message.add_alternative(outgoing.html, subtype="html")
+        return message
+
+
+def _address(text: str) -> Address:
+    try:
+        address = Address(addr_spec=text)
+    except (ValueError, IndexError) as error:
+        raise Misconfigured(f"SMTP_URL: {text!r} is no e-mail address; {HELP}") from error
+    if not address.domain:
+        raise Misconfigured(f"SMTP_URL: {text!r} is no e-mail address; {HELP}")
+    return address
+
+
+def _refused(code: int, said: bytes | str, *, maybe_sent: bool = False) -> SendFailed:
+    text = said.decode(errors="replace") if isinstance(said, bytes) else said
+    kind = "bad_answer" if maybe_sent else "invalid_recipient" if code in (550, 551, 553) else "refused"
+    if code in (530, 534, 535):
+        kind = "not_authorized"
+    permanent = 500 <= code < 600 and kind == "invalid_recipient"
+    return SendFailed(
+        f"mail server: {code} {text[:200]}", kind=kind, permanent=permanent, maybe_sent=maybe_sent
+    )
+
+
+def _is_rubbish(error: smtplib.SMTPResponseException) -> bool:
+    """smtplib says -1 for an answer that is none."""
+    return error.smtp_code < 200

@@ -1,0 +1,185 @@
+"""SMS by Twilio's REST API (Programmable Messaging, Messages resource of 2010-04-01), and what Twilio tells us back.
+
+Twilio keeps no reference of ours. What it took is found among the messages to that number by the text, which has a
+code of its own; and its status callback goes to a URL that has our reference.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+
+import msgspec
+import requests
+
+from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed, web
+
+API = "https://api.twilio.com"
+INVALID_RECIPIENT = frozenset({21211, 21214, 21217, 21408, 21421, 21610, 21612, 21614})
+"""Error codes of Twilio by which this number can never get this message from us."""
+CLOCKS_APART = timedelta(seconds=5)
+PAGES = 5
+PAGE_SIZE = 100
+STATES = {"delivered": "delivered", "read": "delivered", "undelivered": "failed", "failed": "failed", "canceled": "failed"}
+
+
+class Message(msgspec.Struct):
+    """What we read of a message resource."""
+
+    sid: str
+    body: str = ""
+    date_created: str | None = None
+    status: str = ""
+
+
+class Page(msgspec.Struct):
+    messages: list[Message]
+    next_page_uri: str | None = None
+
+
+class Fault(msgspec.Struct):
+    code: int = 0
+    message: str = ""
+
+
+class Reply(NamedTuple):
+    """An SMS that came to our number."""
+
+    from_number: str
+    text: str
+
+
+class TwilioChannel:
+    """One account and sending number. `public_url` empty: no delivery reports are asked for."""
+
+    name = "twilio"
+
+    def __init__(
+        self,
+        *,
+        account_sid: str,
+        auth_token: str,
+        from_number: str,
+        base_url: str = API,
+        public_url: str = "",
+        deadline_s: float = 15.0,
+    ) -> None:
+        self._messages = f"{base_url.rstrip('/')}/2010-04-01/Accounts/{account_sid}/Messages.json"
+        self._base_url = base_url.rstrip("/")
+        self._from = from_number
+        self._public_url = public_url.rstrip("/")
+        self._deadline_s = deadline_s
+        self._auth = (account_sid, auth_token)
+
+    def send(self, outgoing: Outgoing) -> Accepted:
+        form = {"To": outgoing.recipient, "From": self._from, "Body": body_of(outgoing)}
+        if self._public_url:
+            form["StatusCallback"] = f"{self._public_url}/api/v1/providers/twilio/status/{outgoing.reference}"
+        if outgoing.template_id:
+            form["TemplateId"] = outgoing.template_id
+        answer = self._call("POST", self._messages, data=form)
+        if not 200 <= answer.status < 300:
+            fault = _decode(answer.body, Fault) or Fault()
+            web.check(
+                answer,
+                provider=self.name,
+                permanent=fault.code in INVALID_RECIPIENT,
+                said=f"{fault.code} {fault.message}",
+            )
+        taken = _decode(answer.body, Message)
+        if taken is None or not taken.sid:
+            raise SendFailed("twilio's answer cannot be read", kind="bad_answer", maybe_sent=True)
+        return Accepted(provider_ref=taken.sid)
+
+    def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:
+        since = since.astimezone(UTC) - CLOCKS_APART
+        query = {"To": outgoing.recipient, "DateSent>": f"{since - timedelta(days=1):%Y-%m-%d}", "PageSize": PAGE_SIZE}
+        url: str | None = self._messages
+        for page_number in range(PAGES):
+            if url is None:
+                return None
+            page = self._page(url, query if page_number == 0 else None)
+            for message in page.messages:
+                if message.body == body_of(outgoing) and _created(message) >= since:
+                    return Accepted(provider_ref=message.sid)
+            url = f"{self._base_url}{page.next_page_uri}" if page.next_page_uri else None
+        if url is None:
+            return None
+        raise CannotTell(f"twilio has more than {PAGES * PAGE_SIZE} messages to this number")
+
+    def _page(self, url: str, query: Mapping[str, Any] | None) -> Page:
+        try:
+            answer = self._call("GET", url, params=query)
+        except SendFailed as error:
+            raise CannotTell(str(error)) from error
+        page = _decode(answer.body, Page) if answer.status == 200 else None
+        if page is None:
+            raise CannotTell(f"twilio answered {answer.status} when asked what it has")
+        return page
+
+    def _call(self, method: str, url: str, **options: Any) -> web.Answer:
+        # A session a call: a connection that the provider closed meanwhile must not look like a lost answer.
+        with requests.Session() as session:
+            session.trust_env = False
+            return web.call(
+                session,
+                method,
+                url,
+                provider=self.name,
+                deadline_s=self._deadline_s,
+                auth=self._auth,
+                **options,
+            )
+
+
+def body_of(outgoing: Outgoing) -> str:
+    """The text as it goes out; a possible duplicate says so in two letters, as far as 160 characters allow."""
+    mark = "2x? "
+    if not outgoing.possible_duplicate:
+        return outgoing.text
+    return mark + outgoing.text if len(outgoing.text) + len(mark) <= 160 else mark + outgoing.text[len(mark) :]
+
+
+def signature(url: str, params: Mapping[str, str], auth_token: str) -> str:
+    """What Twilio signs a request with: HMAC-SHA1 over the URL and the sorted parameters (Twilio, "Webhooks security")."""
+    signed = url + "".join(f"{name}{params[name]}" for name in sorted(params))
+    digest = hmac.digest(auth_token.encode(), signed.encode(), hashlib.sha1)
+    return base64.b64encode(digest).decode()
+
+
+def is_signed(url: str, params: Mapping[str, str], given: str, auth_token: str) -> bool:
+    return hmac.compare_digest(signature(url, params, auth_token).encode(), given.encode())
+
+
+def status_of(params: Mapping[str, str]) -> tuple[str, str] | None:
+    """(our state, what went wrong) of a status callback; None for a status that is no news."""
+    status = params.get("MessageStatus") or params.get("SmsStatus") or ""
+    state = STATES.get(status.lower())
+    if state is None:
+        return None
+    code = params.get("ErrorCode", "")
+    error = f"twilio: {status}" + (f", error {code}" if code else "")
+    return state, error if state == "failed" else ""
+
+
+def reply_of(params: Mapping[str, str]) -> Reply:
+    return Reply(params.get("From", ""), params.get("Body", ""))
+
+
+def _decode(body: bytes, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError:
+        return None
+
+
+def _created(message: Message) -> datetime:
+    try:
+        return parsedate_to_datetime(message.date_created or "")
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
