@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from services.config import Config
 from services.location.intake import Intake as LocationIntake
 from services.location.store import LocationStore
 from services.messages import DeviceReading, Fix, Origin
 from services.providers import Database
 from services.registry import Registry
-from services.telemetry.conditions import Thresholds, of_device
 from services.telemetry.intake import Intake as TelemetryIntake
+from services.telemetry.rulebook import RuleBook
+from services.telemetry.rules import parse_rules
 from services.telemetry.store import DEVICE, TelemetryStore
 
 NOW = datetime.now(UTC)
@@ -46,8 +48,9 @@ def location(engine: Engine, database: Database, registry: Registry) -> Location
 
 
 @pytest.fixture
-def telemetry(database: Database, registry: Registry) -> TelemetryIntake:
-    return TelemetryIntake(TelemetryStore(database), registry, DEVICE, lambda r: of_device(r, Thresholds()))
+def telemetry(config: Config, database: Database, registry: Registry) -> TelemetryIntake:
+    book = RuleBook(parse_rules(config.rules), registry, lambda _: ())
+    return TelemetryIntake(TelemetryStore(database), registry, DEVICE, book)
 
 
 def rows(engine: Engine, query: str) -> list[tuple[Any, ...]]:

@@ -19,7 +19,7 @@ PURE = {
     "services/envelope.py",
     "services/location/zones.py",
     "services/location/newest.py",
-    "services/telemetry/conditions.py",
+    "services/telemetry/rules.py",
     "services/alerts/lifecycle.py",
     "services/alerts/intake.py",
     "services/notifications/policy.py",

@@ -2,19 +2,27 @@ from datetime import UTC, datetime
 
 import pytest
 
+from ops.environment import PROJECT
+from services import config
 from services.messages import AlertType, DeviceReading, HealthReading, Origin, SensorReading
-from services.telemetry.conditions import Thresholds, of_device, of_sensor, of_system
+from services.telemetry.rules import Finding, Ruleset, parse_rules
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 ORIGIN = Origin("s", b"0" * 16, None, "t", AT, AT, False, (), None, "{}")
-LIMITS = Thresholds()
+SHIPPED = parse_rules(config.load(PROJECT / "config.yaml", environ={}).rules)
+RULES = Ruleset(SHIPPED)
+
+
+def told(reading: DeviceReading | SensorReading | HealthReading, rules: Ruleset = RULES) -> list[Finding]:
+    """Findings that say something: between the thresholds is neither here nor there."""
+    return [finding for finding in rules.findings(reading) if finding.stage != "between"]
 
 
 @pytest.mark.parametrize(
     ("battery", "met"), [(0, [True]), (19.9, [True]), (20, []), (24.9, []), (25, [False]), (None, [])]
 )
 def test_low_battery_is_raised_below_20_and_cleared_from_25(battery: float | None, met: list[bool]) -> None:
-    found = list(of_device(DeviceReading(ORIGIN, battery, None, None, None), LIMITS))
+    found = told(DeviceReading(ORIGIN, battery, None, None, None))
     assert [finding.met for finding in found] == met
     assert all(finding.alert_type is AlertType.LOW_BATTERY for finding in found)
 
@@ -36,19 +44,17 @@ def test_low_battery_is_raised_below_20_and_cleared_from_25(battery: float | Non
 def test_sensors_raise_and_clear(
     kind: str, value: float | None, state: str | None, alert: AlertType, met: bool
 ) -> None:
-    [finding] = of_sensor(SensorReading(ORIGIN, "reading", kind, value, state), LIMITS)
+    [finding] = told(SensorReading(ORIGIN, "reading", kind, value, state))
     assert (finding.alert_type, finding.met) == (alert, met)
 
 
 def test_a_door_and_a_sensor_without_news_call_for_nothing() -> None:
-    assert list(of_sensor(SensorReading(ORIGIN, "reading", "DOOR", None, "OPEN"), LIMITS)) == []
-    assert list(of_sensor(SensorReading(ORIGIN, "reading", "SMOKE", None, None), LIMITS)) == []
-    assert list(of_sensor(SensorReading(ORIGIN, "reading", "INTRUSION", None, "OPEN"), LIMITS)) == []
+    assert told(SensorReading(ORIGIN, "reading", "DOOR", None, "OPEN")) == []
+    assert told(SensorReading(ORIGIN, "reading", "SMOKE", None, None)) == []
+    assert told(SensorReading(ORIGIN, "reading", "INTRUSION", None, "OPEN")) == []
 
 
 def test_each_usage_above_90_is_a_trouble_of_its_own() -> None:
-    found = {
-        finding.name: finding for finding in of_system(HealthReading(ORIGIN, 91, 90, None, None), LIMITS)
-    }
+    found = {finding.name: finding for finding in told(HealthReading(ORIGIN, 91, 90, None, None))}
     assert {name: finding.met for name, finding in found.items()} == {"cpu": True, "memory": False}
     assert found["cpu"].dedup_key("s") != found["memory"].dedup_key("s")
