@@ -36,6 +36,7 @@ COMMANDS = {
     "group": "ops.commands.registry:group",
     "contact": "ops.commands.registry:contact",
     "user": "ops.commands.registry:user",
+    "rules": "ops.commands.rules:rules",
 }
 
 

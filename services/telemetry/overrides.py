@@ -43,15 +43,7 @@ class OverrideStore:
         """Each rule as config.yaml has it, followed by the tenant's overrides of it."""
         with self._database.of(tenant_id) as connection:
             overrides = _select(connection, tenant_id)
-        listed: list[dict[str, Any]] = []
-        for rule in self._rules:
-            listed.append(_row(rule.name, "config.yaml", as_tree(rule)))
-            listed += [
-                _row(rule.name, "override", o.change, site_id=o.site_id, source_type=o.source_type)
-                for o in overrides
-                if o.rule == rule.name
-            ]
-        return listed
+        return listed(self._rules, overrides)
 
     def put(self, wanted: Override, *, tenant_id: int) -> None:
         """Keep an override in the place of an earlier one. Raises `Refused`, `NotFound`."""
@@ -118,18 +110,25 @@ def _select(connection: Connection, tenant_id: int) -> list[Override]:
     return [Override(**row._mapping) for row in found]
 
 
-def _row(
-    rule: str,
-    where: str,
-    settings: dict[str, Any],
-    *,
-    site_id: int | None = None,
-    source_type: str | None = None,
-) -> dict[str, Any]:
+def listed(rules: Sequence[Rule], overrides: Sequence[Override]) -> list[dict[str, Any]]:
+    """Each rule as config.yaml has it, followed by the overrides of it."""
+    found: list[dict[str, Any]] = []
+    for rule in rules:
+        settings = {name: value for name, value in as_tree(rule).items() if name != "name"}
+        found.append(_row(rule.name, "config.yaml", settings))
+        found += [
+            _row(rule.name, "override", override.change, override)
+            for override in overrides
+            if override.rule == rule.name
+        ]
+    return found
+
+
+def _row(rule: str, where: str, settings: dict[str, Any], place: Override | None = None) -> dict[str, Any]:
     return {
         "rule": rule,
         "from": where,
-        "site_id": site_id,
-        "source_type": source_type,
-        "settings": {name: value for name, value in settings.items() if name != "name"},
+        "site_id": place.site_id if place else None,
+        "source_type": place.source_type if place else None,
+        "settings": settings,
     }

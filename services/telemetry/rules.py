@@ -241,6 +241,8 @@ def check_override(rules: Sequence[Rule], override: Override) -> None:
         raise Misconfigured(f"there is no rule {override.rule!r}; there are {_listed(r.name for r in rules)}")
     if not override.change:
         _refuse(rule.name, "change", f"is empty; these can be changed: {', '.join(CHANGEABLE)}")
+    if any(isinstance(value, float) and not math.isfinite(value) for value in override.change.values()):
+        _refuse(rule.name, "change", "holds a number that is none")
     types = {rule.source} | (set() if rule.source != "sensor" else {rule.type} if rule.type else SENSOR_TYPES)
     if override.source_type is not None and override.source_type not in types:
         _refuse(rule.name, "source_type", f"{override.source_type!r} is not for this rule: {_listed(types)}")
