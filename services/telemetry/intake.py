@@ -112,12 +112,13 @@ class Intake:
         """
         history = History()
         known_at, standing = before if before is not None else (None, Standing())
-        for reading, source in items:
+        source = items[0][1]
+        ruleset = rulesets[source.tenant_id, source.site_id]
+        standing.forget_all_but(ruleset.names)
+        for reading, _ in items:
             origin = reading.origin
             if known_at is not None and origin.recorded_at < known_at:
                 continue
-            ruleset = rulesets[source.tenant_id, source.site_id]
-            standing.forget_all_but(ruleset.names)
             for finding in ruleset.findings(reading):
                 told = standing.take(finding, origin.recorded_at)
                 if told == "met":

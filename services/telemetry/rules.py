@@ -80,7 +80,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def parse(cls, tree: object) -> Rule:
         """A checked rule. Raises `Misconfigured` that names the rule, the setting and the remedy."""
         if not isinstance(tree, Mapping) or not isinstance(name := tree.get("name"), str):
-            raise Misconfigured(f"rules: each one is a mapping with a name, not {str(tree)[:80]!r}")
+            raise Misconfigured(f"rules: each is a mapping with a name, not {str(tree)[:80]!r}")
         if not NAME.match(name):
             _refuse(name, "name", "is made of small letters, digits and _, at most 40, a letter first")
         _check_words(name, tree)
@@ -224,13 +224,16 @@ def as_tree(rule: Rule) -> dict[str, Any]:
 def parse_rules(trees: object) -> tuple[Rule, ...]:
     """The rules of config.yaml. Raises `Misconfigured`."""
     if not isinstance(trees, Sequence) or isinstance(trees, str):
-        raise Misconfigured("rules: must be a list")
-    rules = tuple(Rule.parse(tree) for tree in trees)
-    seen: set[str] = set()
-    for rule in rules:
-        if rule.name in seen:
-            _refuse(rule.name, "name", "is given twice: alerts are told apart by it, so choose another")
-        seen.add(rule.name)
+        raise Misconfigured("config.yaml: rules must be a list")
+    try:
+        rules = tuple(Rule.parse(tree) for tree in trees)
+        seen: set[str] = set()
+        for rule in rules:
+            if rule.name in seen:
+                _refuse(rule.name, "name", "is given twice: alerts are told apart by it, so choose another")
+            seen.add(rule.name)
+    except Misconfigured as error:
+        raise Misconfigured(f"config.yaml: {error}") from error
     return rules
 
 
@@ -308,22 +311,20 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     @property
     def message(self) -> str:
         """A sentence for people; made only when it is told."""
-        rule = self.rule
-        value = "unknown" if self.value is None else f"{self.value:g}"
+        rule, value = self.rule, self.value
+        shown = "unknown" if value is None else f"{value:g}"
         if self.stage == "met" and rule.message is not None:
-            shown = {"value": value, "state": self.state or "unknown"}
-            return PLACEHOLDER.sub(lambda match: shown[match[1]], rule.message)
-        title = rule.name[0].upper() + rule.name[1:].replace("_", " ")
-        measure = f"{value} {KINDS[rule.source].numbers[rule.field]}".rstrip() if rule.field else ""
+            return rule.message.replace("{value}", shown).replace("{state}", self.state or "unknown")
+        title = rule.name.replace("_", " ").capitalize()
         if self.stage == "off":
             return f"{title}: the rule is switched off"
+        unit = KINDS[rule.source].numbers[rule.field] if rule.field else ""
+        measure = f"{shown} {unit}" if unit else shown
         if self.stage != "met":
-            return f"{title} back at {measure}" if self.value is not None and rule.field else f"{title} over"
-        if self.state in rule.states:
-            return f"{title}: {self.state}" + (
-                f", {rule.field} {measure}" if self.value is not None and measure else ""
-            )
-        return f"{title} at {measure}"
+            return f"{title} over" if value is None else f"{title} back at {measure}"
+        if self.state not in rule.states:
+            return f"{title} at {measure}"
+        return f"{title}: {self.state}" if value is None else f"{title}: {self.state}, {rule.field} {measure}"
 
 
 class _Check(NamedTuple):

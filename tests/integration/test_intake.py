@@ -86,6 +86,18 @@ def test_verdicts_are_stored_and_a_violation_is_told_and_ended(
     assert (len(outcome.met), len(outcome.cleared), outcome.violations_begun) == (2, 1, 1)
 
 
+def test_a_violation_says_at_which_site_its_guard_is(location: LocationIntake, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO site (tenant_id, name) VALUES (1, 'dock')"))
+        connection.execute(
+            text(
+                "INSERT INTO guard (guard_id, tenant_id, site_id, name) SELECT 'g', 1, site_id, 'G' FROM site"
+            )
+        )
+    [condition] = location.store([fix("g", lat=13.5)], now=NOW).met
+    assert rows(engine, "SELECT site_id FROM site") == [(condition.site_id,)]
+
+
 def test_a_late_fix_repairs_history_and_neither_alarms_nor_moves_the_marker(
     location: LocationIntake, engine: Engine
 ) -> None:
