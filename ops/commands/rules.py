@@ -192,6 +192,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
         "severity": settings.get("severity"),
         "hold_s": settings.get("hold_s"),
         "enabled": settings.get("enabled"),
+        "fault": row["fault"],
     }
 
 

@@ -94,7 +94,7 @@ class OverrideStore:
         """
         broken = faults_of(self._rules, _select(connection, tenant_id), rule)
         if new := sorted(broken - faults_of(self._rules, before, rule)):
-            raise Refused(new[0])
+            raise Refused(f"{new[0].problem} (for {new[0].place})")
 
 
 def _read(given: Override) -> Override:
@@ -111,24 +111,32 @@ def _select(connection: Connection, tenant_id: int) -> list[Override]:
 
 
 def listed(rules: Sequence[Rule], overrides: Sequence[Override]) -> list[dict[str, Any]]:
-    """Each rule as config.yaml has it, followed by the overrides of it."""
+    """Each rule as config.yaml has it, followed by the overrides of it. One with a `fault` is left out somewhere."""
     found: list[dict[str, Any]] = []
     for rule in rules:
         settings = {name: value for name, value in as_tree(rule).items() if name != "name"}
         found.append(_row(rule.name, "config.yaml", settings))
+        faults = dict(faults_of(rules, overrides, rule.name))
         found += [
-            _row(rule.name, "override", override.change, override)
+            _row(rule.name, "override", override.change, override, faults.get(override.place()))
             for override in overrides
             if override.rule == rule.name
         ]
     return found
 
 
-def _row(rule: str, where: str, settings: dict[str, Any], place: Override | None = None) -> dict[str, Any]:
+def _row(
+    rule: str,
+    where: str,
+    settings: dict[str, Any],
+    place: Override | None = None,
+    fault: str | None = None,
+) -> dict[str, Any]:
     return {
         "rule": rule,
         "from": where,
         "site_id": place.site_id if place else None,
         "source_type": place.source_type if place else None,
         "settings": settings,
+        "fault": fault,
     }

@@ -215,6 +215,13 @@ class Override(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class Fault(NamedTuple):
+    """An override that cannot be put in: where it is, and what is wrong."""
+
+    place: str
+    problem: str
+
+
 def as_tree(rule: Rule) -> dict[str, Any]:
     """A rule as config.yaml would have it."""
     tree: dict[str, Any] = msgspec.to_builtins(rule)
@@ -252,7 +259,7 @@ def check_override(rules: Sequence[Rule], override: Override) -> None:
     rule.changed({name: value for name, value in override.change.items() if name not in CHANGEABLE})
 
 
-def faults_of(rules: Sequence[Rule], overrides: Sequence[Override], name: str) -> set[str]:
+def faults_of(rules: Sequence[Rule], overrides: Sequence[Override], name: str) -> set[Fault]:
     """What is wrong with the overrides of one rule, at any place where they come together."""
     mine = [override for override in overrides if override.rule == name]
     sites = {None, *(override.site_id for override in mine)}
@@ -269,18 +276,18 @@ def faults_of(rules: Sequence[Rule], overrides: Sequence[Override], name: str) -
 
 def in_force(
     rule: Rule, overrides: Iterable[Override], *, site_id: int | None, sensor_type: str | None = None
-) -> tuple[Rule, list[str]]:
+) -> tuple[Rule, list[Fault]]:
     """The rule as it is for sources of this site and type, and what is wrong with overrides that had to be left out.
 
     An override was sound when it came in; config.yaml may have changed under it since.
     """
-    faults: list[str] = []
+    faults: list[Fault] = []
     applying = [override for override in overrides if override.applies(rule, site_id, sensor_type)]
     for override in sorted(applying, key=Override.rank):
         try:
             rule = rule.changed(override.change)
         except Misconfigured as error:
-            faults.append(f"{error} (override of {override.place()})")
+            faults.append(Fault(override.place(), str(error)))
     return rule, faults
 
 
@@ -360,7 +367,7 @@ class Ruleset:
         self, rules: Sequence[Rule], overrides: Sequence[Override] = (), *, site_id: int | None = None
     ) -> None:
         self.names = frozenset(rule.name for rule in rules)
-        self.faults: list[str] = []
+        self.faults: list[Fault] = []
 
         def checks(source: str, sensor_type: str | None = None) -> tuple[_Check, ...]:
             mine = [rule for rule in rules if rule.source == source and rule.type in (None, sensor_type)]

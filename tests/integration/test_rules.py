@@ -187,6 +187,7 @@ def test_an_override_that_config_yaml_broke_is_left_out_and_can_be_mended(
             {"site": site},
         )
     assert len(road.send((0, 10))[0]) == 1
+    assert [row["fault"] is not None for row in road.overrides.list_rules(1)[:3]] == [False, True, True]
     road.overrides.put(Override(rule="battery", change={"clear_from": 30}), tenant_id=1)
     road.overrides.remove("battery", tenant_id=1, site_id=site, source_type=None)
 

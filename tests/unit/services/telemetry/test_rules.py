@@ -350,8 +350,8 @@ def test_overrides_are_judged_where_they_come_together_and_a_broken_one_is_left_
     close = Override(rule="battery", change={"raise_below": 50}, site_id=7)
     assert faults_of([rule()], [wide, close], "battery") == set()
     [fault] = faults_of([rule()], [close], "battery")
-    assert "clear_from" in fault
-    assert "site 7" in fault
+    assert "clear_from" in fault.problem
+    assert fault.place == "site 7"
     rules = Ruleset([rule()], [close], site_id=7)
     assert rules.faults == [fault]
     assert not told(device(30), rules)[0].met
