@@ -13,7 +13,7 @@ from gateway.mqtt.payloads import Limits, Message, decode
 from gateway.mqtt.topics import Family, Topic, parse
 from services.errors import InvalidMessage
 from services.messages import DEFAULT_SEVERITY, AlertType, DeviceAlert, Fix
-from services.telemetry.rules import Finding, Reading, Ruleset, Standing
+from services.telemetry.findings import Finding, Reading, Ruleset, Standing
 
 RulesOf = Callable[[str], Ruleset]
 """The rules in force for a source, by its id."""

@@ -22,8 +22,9 @@ from services.config import Config
 from services.directory.store import MAX_LISTED, DirectoryStore
 from services.errors import Refused
 from services.providers import Database
+from services.telemetry.findings import Ruleset
 from services.telemetry.overrides import OverrideStore, listed
-from services.telemetry.rules import CHANGEABLE, Override, Rule, Ruleset, parse_rules
+from services.telemetry.rules import CHANGEABLE, Override, Rule, parse_rules
 
 overridden = click.option("--tenant", "tenant_id", type=int, help="With this tenant's overrides (database).")
 json_object = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")

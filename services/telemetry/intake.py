@@ -12,8 +12,8 @@ from services import admission, rows
 from services.errors import InvalidMessage
 from services.messages import Condition, Receipt, RejectedMessage
 from services.registry import Registry, Source
+from services.telemetry.findings import Finding, Reading, Ruleset, Standing
 from services.telemetry.rulebook import RuleBook
-from services.telemetry.rules import Finding, Reading, Ruleset, Standing
 from services.telemetry.store import Known, Shape, State, TelemetryStore
 
 Place = tuple[int, int | None]

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from services.registry import Registry
-from services.telemetry.rules import Override, Rule, Ruleset
+from services.telemetry.findings import Ruleset
+from services.telemetry.rules import Override, Rule
 
 log = structlog.get_logger(__name__)
 

@@ -21,10 +21,11 @@ from services.messages import (
 )
 from services.providers import Database
 from services.registry import Registry
+from services.telemetry.findings import Reading
 from services.telemetry.intake import Intake, Outcome
 from services.telemetry.overrides import OverrideStore
 from services.telemetry.rulebook import RuleBook
-from services.telemetry.rules import Override, Reading, parse_rules
+from services.telemetry.rules import Override, parse_rules
 from services.telemetry.store import DEVICE, SENSOR, SYSTEM, TelemetryStore
 
 PARTITIONS_AHEAD_WEEKS = 4

@@ -15,7 +15,7 @@ from services.messages import RejectedMessage
 from services.paging import check_limit
 from services.providers import Database
 from services.registry import Source
-from services.telemetry.rules import Reading, Standing
+from services.telemetry.findings import Reading, Standing
 
 
 class Shape(msgspec.Struct, frozen=True):

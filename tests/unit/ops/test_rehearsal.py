@@ -9,7 +9,8 @@ from gateway.mqtt.payloads import Limits
 from ops.environment import PROJECT
 from ops.rehearsal import Line, Rehearsal
 from services import config
-from services.telemetry.rules import Ruleset, parse_rules
+from services.telemetry.findings import Ruleset
+from services.telemetry.rules import parse_rules
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 RULES = Ruleset(parse_rules(config.load(PROJECT / "config.yaml", environ={}).rules))
