@@ -40,6 +40,7 @@ COMMANDS = {
     "rota": "ops.commands.plans:rota",
     "notification": "ops.commands.plans:notification",
     "report": "ops.commands.plans:report",
+    "rules": "ops.commands.rules:rules",
 }
 
 

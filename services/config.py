@@ -97,13 +97,6 @@ class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ticket_lifetime_s: int
 
 
-class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    low_battery_raise_below: float
-    low_battery_clear_from: float
-    smoke_raise_above: float
-    usage_raise_above: float
-
-
 class Storm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alerts: int
     window_s: float
@@ -169,7 +162,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     noc: Noc
     workers: dict[str, int]
     connections: dict[str, int]
-    rules: Rules
+    rules: list[dict[str, Any]]
     alerts: Alerts
     notifications: Notifications
     logging: Logging

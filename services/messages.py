@@ -65,6 +65,23 @@ DEFAULT_SEVERITY: dict[AlertType, Severity] = {
 }
 
 
+CONNECTIVITY = frozenset({"ONLINE", "OFFLINE", "POOR"})
+SENSOR_TYPES = frozenset(
+    [
+        "MOTION",
+        "DOOR",
+        "SMOKE",
+        "TEMPERATURE",
+        "HUMIDITY",
+        "WATER_LEAK",
+        "INTRUSION",
+        "GLASS_BREAK",
+        "UNKNOWN",
+    ]
+)
+SENSOR_STATES = frozenset({"OPEN", "CLOSED", "DETECTED", "CLEAR", "ALARM", "NORMAL"})
+
+
 class Origin(msgspec.Struct, array_like=True, frozen=True):
     """What every message from the field carries, whatever it says.
 
@@ -191,6 +208,7 @@ class Condition(msgspec.Struct, frozen=True):
     lat: float | None = None
     lon: float | None = None
     detail: dict[str, Any] = {}
+    site_id: int | None = None
 
 
 class ConditionsEvent(msgspec.Struct, frozen=True):

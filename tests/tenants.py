@@ -51,6 +51,11 @@ def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
     run("INSERT INTO guard_group_member (tenant_id, group_id, guard_id) VALUES (:t, :g, :guard)", g=group)
     contact = run("INSERT INTO contact (tenant_id, name, email) VALUES (:t, :w, :w) RETURNING contact_id")
     run(
+        "INSERT INTO rule_override (tenant_id, site_id, rule, change)"
+        " VALUES (:t, :site, 'battery', jsonb_build_object('message', CAST(:w AS text)))",
+        site=site,
+    )
+    run(
         "INSERT INTO device_carrier (tenant_id, device_id, guard_id, since) VALUES (:t, :device, :guard, now())"
     )
     run(

@@ -19,7 +19,10 @@ from msgspec import Meta
 from gateway.mqtt.topics import Family, Topic, alert_type, guard_id
 from services.errors import InvalidMessage
 from services.messages import (
+    CONNECTIVITY,
     LIFE_SAFETY,
+    SENSOR_STATES,
+    SENSOR_TYPES,
     AlertType,
     DeviceAlert,
     DeviceReading,
@@ -33,22 +36,7 @@ from services.messages import (
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Message = Fix | DeviceReading | SensorReading | HealthReading | DeviceAlert
 
-CONNECTIVITY = frozenset({"ONLINE", "OFFLINE", "POOR"})
 POSITION_SOURCES = frozenset({"gps", "network", "ble", "nfc", "manual"})
-SENSOR_TYPES = frozenset(
-    [
-        "MOTION",
-        "DOOR",
-        "SMOKE",
-        "TEMPERATURE",
-        "HUMIDITY",
-        "WATER_LEAK",
-        "INTRUSION",
-        "GLASS_BREAK",
-        "UNKNOWN",
-    ]
-)
-SENSOR_STATES = frozenset({"OPEN", "CLOSED", "DETECTED", "CLEAR", "ALARM", "NORMAL"})
 MAX_ALERT_TEXT = 2000
 
 

@@ -10,6 +10,7 @@ import msgspec
 from ops.environment import apply_environment
 from services import config
 from services.deploy import problems
+from services.telemetry.rules import parse_rules
 
 
 @click.command()
@@ -19,6 +20,7 @@ def check(deploy: bool, as_json: bool) -> None:
     """Read the configuration and say what is wrong with it. Exit code 0 only when nothing is."""
     apply_environment()
     settings = config.load()
+    parse_rules(settings.rules)
     found = problems(settings) if deploy else []
     if as_json:
         click.echo(msgspec.json.encode(found))

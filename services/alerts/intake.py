@@ -96,7 +96,7 @@ def of_condition(condition: Condition, *, now: datetime) -> Occurrence:
     return Occurrence(
         key=condition.key,
         tenant_id=condition.tenant_id,
-        site_id=None,
+        site_id=condition.site_id,
         alert_type=condition.alert_type,
         severity=condition.severity or DEFAULT_SEVERITY[condition.alert_type],
         source_id=condition.source_id,

@@ -140,4 +140,5 @@ def _condition(item: Judged, message: str) -> Condition:
         lat=item.fix.lat,
         lon=item.fix.lon,
         detail={"accuracy_m": item.fix.accuracy},
+        site_id=item.source.site_id,
     )

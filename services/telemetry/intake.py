@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -13,12 +12,12 @@ from services import admission, rows
 from services.errors import InvalidMessage
 from services.messages import Condition, Receipt, RejectedMessage
 from services.registry import Registry, Source
-from services.telemetry.conditions import Finding
-from services.telemetry.store import Reading, Shape, State, TelemetryStore
+from services.telemetry.findings import Finding, Reading, Ruleset, Standing
+from services.telemetry.rulebook import RuleBook
+from services.telemetry.store import Known, Shape, State, TelemetryStore
 
-Findings = Callable[[Any], Iterator[Finding]]
-Known = tuple[datetime, set[str]]
-"""recorded_at and conditions of a source's newest state."""
+Place = tuple[int, int | None]
+"""Tenant and site: what decides which rules are in force."""
 
 
 class Outcome:
@@ -45,11 +44,11 @@ class History:
 class Intake:
     """Stores batches of one kind of reading."""
 
-    def __init__(self, store: TelemetryStore, registry: Registry, shape: Shape, findings: Findings) -> None:
+    def __init__(self, store: TelemetryStore, registry: Registry, shape: Shape, rules: RuleBook) -> None:
         self._store = store
         self._registry = registry
         self._shape = shape
-        self._findings = findings
+        self._rules = rules
 
     def store(self, readings: Sequence[Reading], *, now: datetime) -> Outcome:
         """Commit a batch. Raises `Unavailable`; a batch done twice comes to the same."""
@@ -58,22 +57,31 @@ class Intake:
         admitted, refused = admission.sort_out(readings, sources)
         outcome = Outcome()
         outcome.refused = refused
+        # Before the transaction: what has to be read for it must not wait for a second connection while one is held.
+        places = {(source.tenant_id, source.site_id) for _, source in admitted}
+        rulesets = {place: self._rules.of(*place) for place in places}
 
         def refuse(item: tuple[Reading, Source], error: InvalidMessage) -> None:
             outcome.refused.append(admission.rejected(item[0].origin, error, tenant_id=item[1].tenant_id))
 
-        rows.store_or_isolate(admitted, lambda part: self._commit(part, outcome, now), refuse)
+        rows.store_or_isolate(admitted, lambda part: self._commit(part, rulesets, outcome, now), refuse)
         if outcome.refused:
             self._store.keep_rejected(outcome.refused)
         return outcome
 
-    def _commit(self, admitted: Sequence[tuple[Reading, Source]], outcome: Outcome, now: datetime) -> None:
+    def _commit(
+        self,
+        admitted: Sequence[tuple[Reading, Source]],
+        rulesets: Mapping[Place, Ruleset],
+        outcome: Outcome,
+        now: datetime,
+    ) -> None:
         by_source = _by_source(admitted)
         with self._store.transaction() as connection:
             before = self._store.lock_states(connection, list(by_source))
             inserted = self._store.insert(connection, self._shape, admitted)
             histories = [
-                self._follow(items, before.get(source_id), repeated=inserted.repeated)
+                self._follow(items, before.get(source_id), rulesets, repeated=inserted.repeated)
                 for source_id, items in by_source.items()
             ]
             self._store.put_states(connection, self._shape, [h.state for h in histories if h.state])
@@ -89,7 +97,12 @@ class Intake:
         ]
 
     def _follow(
-        self, items: Sequence[tuple[Reading, Source]], before: Known | None, *, repeated: frozenset[bytes]
+        self,
+        items: Sequence[tuple[Reading, Source]],
+        before: Known | None,
+        rulesets: Mapping[Place, Ruleset],
+        *,
+        repeated: frozenset[bytes],
     ) -> History:
         """Go through one source's readings in device time, from its state before the batch.
 
@@ -98,21 +111,24 @@ class Intake:
         telling: its ending is told again; whoever hears them twice does nothing twice.
         """
         history = History()
-        known_at, conditions = before if before is not None else (None, set())
-        for reading, source in items:
-            if known_at is not None and reading.origin.recorded_at < known_at:
+        known_at, standing = before if before is not None else (None, Standing())
+        source = items[0][1]
+        ruleset = rulesets[source.tenant_id, source.site_id]
+        standing.forget_all_but(ruleset.names)
+        for reading, _ in items:
+            origin = reading.origin
+            if known_at is not None and origin.recorded_at < known_at:
                 continue
-            for finding in self._findings(reading):
-                if finding.met:
-                    conditions.add(finding.name)
+            for finding in ruleset.findings(reading):
+                told = standing.take(finding, origin.recorded_at)
+                if told == "met":
                     history.met.append(_condition(finding, reading, source))
-                elif finding.name in conditions or reading.origin.key in repeated:
-                    conditions.discard(finding.name)
+                elif told == "cleared" or (finding.stage == "over" and origin.key in repeated):
                     history.cleared.append(_condition(finding, reading, source))
-            history.state = self._state(reading, source, conditions)
+            history.state = self._state(reading, source, standing)
         return history
 
-    def _state(self, reading: Reading, source: Source, conditions: set[str]) -> State:
+    def _state(self, reading: Reading, source: Source, standing: Standing) -> State:
         origin = reading.origin
         shown = {name: getattr(reading, name) for name in self._shape.columns}
         return State(
@@ -121,7 +137,8 @@ class Intake:
             origin.recorded_at,
             origin.received_at,
             shown,
-            tuple(sorted(conditions)),
+            tuple(sorted(standing.conditions)),
+            dict(standing.pending),
         )
 
 
@@ -146,5 +163,7 @@ def _condition(finding: Finding, reading: Reading, source: Source) -> Condition:
         # One reading may show several conditions, each of which is an occurrence of its own.
         key=hashlib.blake2b(origin.key + dedup_key.encode(), digest_size=16).digest(),
         message=finding.message,
+        severity=finding.rule.severity,
         detail=detail,
+        site_id=source.site_id,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,10 +21,12 @@ from services.messages import (
 )
 from services.providers import Database
 from services.registry import Registry
-from services.telemetry import conditions
-from services.telemetry.conditions import Thresholds
+from services.telemetry.findings import Reading
 from services.telemetry.intake import Intake, Outcome
-from services.telemetry.store import DEVICE, SENSOR, SYSTEM, Reading, TelemetryStore
+from services.telemetry.overrides import OverrideStore
+from services.telemetry.rulebook import RuleBook
+from services.telemetry.rules import Override, parse_rules
+from services.telemetry.store import DEVICE, SENSOR, SYSTEM, TelemetryStore
 
 PARTITIONS_AHEAD_WEEKS = 4
 
@@ -34,17 +35,15 @@ class Parts:
     """What the service works with, made once a process."""
 
     def __init__(self, config: Config) -> None:
-        self.store = TelemetryStore(Database(config, name="telemetry"))
+        # First: a rule that cannot work ends the start before anything is opened.
+        rules = parse_rules(config.rules)
+        database = Database(config, name="telemetry")
+        self.store = TelemetryStore(database)
+        self.overrides = OverrideStore(database, rules)
         self.registry = Registry.from_config(config)
-        thresholds = msgspec.convert(config.rules, Thresholds, from_attributes=True)
-        self.device = Intake(
-            self.store, self.registry, DEVICE, partial(conditions.of_device, thresholds=thresholds)
-        )
-        self.sensor = Intake(
-            self.store, self.registry, SENSOR, partial(conditions.of_sensor, thresholds=thresholds)
-        )
-        self.system = Intake(
-            self.store, self.registry, SYSTEM, partial(conditions.of_system, thresholds=thresholds)
+        book = RuleBook(rules, self.registry, self.overrides.of_tenant)
+        self.device, self.sensor, self.system = (
+            Intake(self.store, self.registry, shape, book) for shape in (DEVICE, SENSOR, SYSTEM)
         )
 
 
@@ -74,6 +73,35 @@ class TelemetryService:
     def list_device_states(self, *, tenant_id: int, limit: int = 10_000) -> list[dict[str, Any]]:
         """The newest reading of each device, sensor and system, and the conditions that it shows."""
         return self.parts.store.list_states(tenant_id, limit=limit)
+
+    @rpc
+    def list_rules(self, *, tenant_id: int) -> list[dict[str, Any]]:
+        """The rules of config.yaml, each followed by the tenant's overrides of it."""
+        return self.parts.overrides.list_rules(tenant_id)
+
+    @rpc
+    def set_rule(
+        self,
+        *,
+        tenant_id: int,
+        rule: str,
+        change: dict[str, Any],
+        site_id: int | None = None,
+        source_type: str | None = None,
+    ) -> None:
+        """Change a rule for a tenant, or for one of its sites or types of source; effective within two seconds.
+
+        `change` takes the place of what was set there before. Raises `Refused` that says what is wrong, `NotFound`.
+        """
+        wanted = Override(rule=rule, change=change, site_id=site_id, source_type=source_type)
+        self.parts.overrides.put(wanted, tenant_id=tenant_id)
+
+    @rpc
+    def remove_rule_override(
+        self, *, tenant_id: int, rule: str, site_id: int | None = None, source_type: str | None = None
+    ) -> None:
+        """Take back what `set_rule` set at this place. Raises `NotFound`, `Refused`."""
+        self.parts.overrides.remove(rule, tenant_id=tenant_id, site_id=site_id, source_type=source_type)
 
     @timer(3600)
     def make_partitions(self) -> None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, text
 
 from services import rows
 from services.admission import keep_rejected
-from services.messages import DeviceReading, HealthReading, RejectedMessage, SensorReading
+from services.messages import RejectedMessage
 from services.paging import check_limit
 from services.providers import Database
 from services.registry import Source
-
-Reading = DeviceReading | SensorReading | HealthReading
+from services.telemetry.findings import Reading, Standing
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -53,21 +52,23 @@ SYSTEM = Shape(
 _statements = {shape.table: shape.statement() for shape in (DEVICE, SENSOR, SYSTEM)}
 
 LOCK_STATES = text(
-    "SELECT source_id, recorded_at, conditions FROM source_state"
+    "SELECT source_id, recorded_at, conditions, pending FROM source_state"
     " WHERE source_id = ANY(:ids) ORDER BY source_id FOR UPDATE"
 )
 # A late reading changes history, never the newest state.
 PUT_STATES = text(
     """
-    INSERT INTO source_state AS s (source_id, tenant_id, family, recorded_at, received_at, reading, conditions)
-    SELECT source_id, tenant_id, :family, recorded_at, received_at, reading::jsonb, string_to_array(conditions, ',')
+    INSERT INTO source_state AS s (source_id, tenant_id, family, recorded_at, received_at, reading, conditions, pending)
+    SELECT source_id, tenant_id, :family, recorded_at, received_at, reading::jsonb, string_to_array(conditions, ','),
+           pending::jsonb
     FROM unnest(CAST(:source_id AS text[]), CAST(:tenant_id AS int[]), CAST(:recorded_at AS timestamptz[]),
-                CAST(:received_at AS timestamptz[]), CAST(:reading AS text[]), CAST(:conditions AS text[]))
-         AS t (source_id, tenant_id, recorded_at, received_at, reading, conditions)
+                CAST(:received_at AS timestamptz[]), CAST(:reading AS text[]), CAST(:conditions AS text[]),
+                CAST(:pending AS text[]))
+         AS t (source_id, tenant_id, recorded_at, received_at, reading, conditions, pending)
     ORDER BY source_id
     ON CONFLICT (source_id) DO UPDATE SET tenant_id = excluded.tenant_id, family = excluded.family,
         recorded_at = excluded.recorded_at, received_at = excluded.received_at, reading = excluded.reading,
-        conditions = excluded.conditions
+        conditions = excluded.conditions, pending = excluded.pending
     WHERE s.recorded_at <= excluded.recorded_at
     """
 )
@@ -85,6 +86,14 @@ class State(msgspec.Struct, frozen=True):
     received_at: datetime
     reading: dict[str, Any]
     conditions: tuple[str, ...]
+    pending: dict[str, datetime]
+
+
+class Known(NamedTuple):
+    """Device time of a source's newest state, and what it came to."""
+
+    recorded_at: datetime
+    standing: Standing
 
 
 class TelemetryStore:
@@ -107,12 +116,13 @@ class TelemetryStore:
             values[column] = [getattr(reading, column) for reading, _ in admitted]
         return rows.insert(connection, _statements[shape.table], shape.columns, values)
 
-    def lock_states(
-        self, connection: Connection, source_ids: Sequence[str]
-    ) -> dict[str, tuple[datetime, set[str]]]:
-        """(recorded_at, conditions) of the known ones, locked until the transaction ends."""
+    def lock_states(self, connection: Connection, source_ids: Sequence[str]) -> dict[str, Known]:
+        """The newest state of the known ones, locked until the transaction ends."""
         found = connection.execute(LOCK_STATES, {"ids": sorted(source_ids)})
-        return {row.source_id: (row.recorded_at, set(row.conditions)) for row in found}
+        return {
+            row.source_id: Known(row.recorded_at, Standing(row.conditions, _times(row.pending)))
+            for row in found
+        }
 
     def put_states(self, connection: Connection, shape: Shape, states: Sequence[State]) -> None:
         if not states:
@@ -124,6 +134,9 @@ class TelemetryStore:
             "received_at": [state.received_at for state in states],
             "reading": [msgspec.json.encode(state.reading).decode() for state in states],
             "conditions": [",".join(state.conditions) for state in states],
+            "pending": [
+                msgspec.json.encode(state.pending).decode() if state.pending else None for state in states
+            ],
         }
         connection.execute(PUT_STATES, {"family": shape.family, **rows.arrays({}, values)})
 
@@ -146,3 +159,7 @@ class TelemetryStore:
         with self.transaction() as connection:
             made = connection.execute(text("SELECT vigil_make_partitions(:weeks)"), {"weeks": weeks_ahead})
             return int(made.scalar_one())
+
+
+def _times(pending: dict[str, str] | None) -> dict[str, datetime]:
+    return msgspec.convert(pending or {}, dict[str, datetime])

@@ -14,8 +14,8 @@ from services.errors import InvalidMessage
 from services.messages import RejectedMessage
 from services.providers import Database
 from services.registry import Registry
-from services.telemetry.conditions import Thresholds, of_device
 from services.telemetry.intake import Intake
+from services.telemetry.rulebook import RuleBook
 from services.telemetry.store import DEVICE, TelemetryStore
 
 NOW = datetime.now(UTC)
@@ -45,7 +45,7 @@ def stored(engine: Engine, database: Database) -> list[Entry]:
         except InvalidMessage as error:
             refused.append(RejectedMessage(key, entry.topic, entry.payload, error.reason, error.detail, NOW))
     registry = Registry(database, registration="open", default_tenant_id=1)
-    intake = Intake(TelemetryStore(database), registry, DEVICE, lambda r: of_device(r, Thresholds()))
+    intake = Intake(TelemetryStore(database), registry, DEVICE, RuleBook((), registry, lambda _: ()))
     intake.store(readings, now=NOW)
     with engine.begin() as connection:
         admission.keep_rejected(connection, refused)

@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from services.config import Config
 from services.location.intake import Intake as LocationIntake
 from services.location.store import LocationStore
 from services.messages import DeviceReading, Fix, Origin
 from services.providers import Database
 from services.registry import Registry
-from services.telemetry.conditions import Thresholds, of_device
 from services.telemetry.intake import Intake as TelemetryIntake
+from services.telemetry.rulebook import RuleBook
+from services.telemetry.rules import parse_rules
 from services.telemetry.store import DEVICE, TelemetryStore
 
 NOW = datetime.now(UTC)
@@ -46,8 +48,9 @@ def location(engine: Engine, database: Database, registry: Registry) -> Location
 
 
 @pytest.fixture
-def telemetry(database: Database, registry: Registry) -> TelemetryIntake:
-    return TelemetryIntake(TelemetryStore(database), registry, DEVICE, lambda r: of_device(r, Thresholds()))
+def telemetry(config: Config, database: Database, registry: Registry) -> TelemetryIntake:
+    book = RuleBook(parse_rules(config.rules), registry, lambda _: ())
+    return TelemetryIntake(TelemetryStore(database), registry, DEVICE, book)
 
 
 def rows(engine: Engine, query: str) -> list[tuple[Any, ...]]:
@@ -81,6 +84,18 @@ def test_verdicts_are_stored_and_a_violation_is_told_and_ended(
         (True, False),
     ]
     assert (len(outcome.met), len(outcome.cleared), outcome.violations_begun) == (2, 1, 1)
+
+
+def test_a_violation_says_at_which_site_its_guard_is(location: LocationIntake, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO site (tenant_id, name) VALUES (1, 'dock')"))
+        connection.execute(
+            text(
+                "INSERT INTO guard (guard_id, tenant_id, site_id, name) SELECT 'g', 1, site_id, 'G' FROM site"
+            )
+        )
+    [condition] = location.store([fix("g", lat=13.5)], now=NOW).met
+    assert rows(engine, "SELECT site_id FROM site") == [(condition.site_id,)]
 
 
 def test_a_late_fix_repairs_history_and_neither_alarms_nor_moves_the_marker(

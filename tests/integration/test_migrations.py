@@ -8,7 +8,7 @@ from tests.conftest import run_vigil
 def test_status_and_history_tell_where_the_schema_is(environment: dict[str, str]) -> None:
     assert "database 0005, newest 0005" in run_vigil(environment, "migrate", "status")
     assert "0001" in run_vigil(environment, "migrate", "history")
-    assert "0002" in run_vigil(environment, "migrate", "history")
+    assert "0003" in run_vigil(environment, "migrate", "history")
 
 
 def test_going_down_refuses_while_rows_are_there_and_says_to_back_up(

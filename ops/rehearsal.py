@@ -1,0 +1,124 @@
+"""Sample messages through the gateway's decoder and the rules, as the services would take them. Pure: time comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from gateway.mqtt.payloads import Limits, Message, decode
+from gateway.mqtt.topics import Family, Topic, parse
+from services.errors import InvalidMessage
+from services.messages import DEFAULT_SEVERITY, AlertType, DeviceAlert, Fix
+from services.telemetry.findings import Finding, Reading, Ruleset, Standing
+
+RulesOf = Callable[[str], Ruleset]
+"""The rules in force for a source, by its id."""
+
+
+class Sample(msgspec.Struct, forbid_unknown_fields=True):
+    """One line of a file. A payload that is a JSON string is sent as its text: so can broken ones be tried."""
+
+    topic: str
+    payload: msgspec.Raw
+    at: Annotated[datetime, Meta(tz=True)] | None = None
+
+    def octets(self) -> bytes:
+        raw = bytes(self.payload)
+        return msgspec.json.decode(raw, type=str).encode() if raw.startswith(b'"') else raw
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """What one rule came to: `told` is met (and `raises` the first time), held, cleared, or nothing."""
+
+    rule: str
+    stage: str
+    told: str | None
+    raises: bool
+    alert_type: str
+    severity: str
+    message: str
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one line. `outcome`: judged, late (says nothing about now), not_for_rules, refused."""
+
+    line: int
+    outcome: str
+    source_id: str | None = None
+    reason: str | None = None
+    detail: str = ""
+    quality: tuple[str, ...] = ()
+    rules: tuple[Judged, ...] = ()
+
+
+class Rehearsal:
+    """Takes line after line, each like a message that comes alone; remembers each source as the services do."""
+
+    def __init__(self, rules_of: RulesOf, *, limits: Limits, now: datetime) -> None:
+        self._rules_of = rules_of
+        self._limits = limits
+        self._now = now
+        self._known: dict[str, tuple[datetime, Standing]] = {}
+        self._count = 0
+
+    def run(self, lines: Iterable[bytes]) -> Iterator[Line]:
+        """Blank lines are passed over, and counted."""
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield self._take(number, line)
+
+    def _take(self, number: int, line: bytes) -> Line:
+        topic: Topic | None = None
+        try:
+            sample = msgspec.json.decode(line, type=Sample)
+            topic = parse(sample.topic)
+            message = self._decode(sample, topic)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return Line(line=number, outcome="refused", reason="not_a_sample", detail=str(error))
+        except InvalidMessage as error:
+            detail = error.detail
+            if topic and topic.family is Family.ALERT and error.reason != "identity_mismatch":
+                detail += f" (raises {AlertType.UNREADABLE_ALERT} in its place)"
+            return Line(line=number, outcome="refused", reason=error.reason, detail=detail)
+        origin = message.origin
+        told: dict[str, Any] = {"line": number, "source_id": origin.source_id, "quality": origin.quality}
+        if isinstance(message, Fix):
+            return Line(outcome="not_for_rules", detail="positions are judged by zones", **told)
+        if isinstance(message, DeviceAlert):
+            return Line(outcome="not_for_rules", detail=f"raises {message.alert_type} by itself", **told)
+        known_at, standing = self._known.get(origin.source_id, (origin.recorded_at, Standing()))
+        if origin.recorded_at < known_at:
+            return Line(outcome="late", detail="older than what is known of the source", **told)
+        self._known[origin.source_id] = origin.recorded_at, standing
+        return Line(outcome="judged", rules=tuple(self._judge(message, standing)), **told)
+
+    def _decode(self, sample: Sample, topic: Topic) -> Message:
+        return decode(
+            sample.topic,
+            topic,
+            sample.octets(),
+            received_at=sample.at or self._now,
+            limits=self._limits,
+            fresh_key=self._fresh_key,
+        )
+
+    def _judge(self, reading: Reading, standing: Standing) -> Iterator[Judged]:
+        for finding in self._rules_of(reading.origin.source_id).findings(reading):
+            raised = finding.name in standing.conditions
+            told = standing.take(finding, reading.origin.recorded_at)
+            yield _judged(finding, told, raises=told == "met" and not raised)
+
+    def _fresh_key(self) -> bytes:
+        self._count += 1
+        return self._count.to_bytes(16, "big")
+
+
+def _judged(finding: Finding, told: str | None, *, raises: bool) -> Judged:
+    severity = finding.rule.severity or DEFAULT_SEVERITY[finding.alert_type]
+    return Judged(
+        finding.name, finding.stage, told, raises, finding.alert_type.value, severity.value, finding.message
+    )

@@ -1,0 +1,183 @@
+"""What readings say about a source: conditions that call for an alert, or no longer do. Pure.
+
+Rules are compiled once into a `Ruleset`, which only compares. What a source showed before is its `Standing`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from services.messages import SENSOR_TYPES, AlertType, DeviceReading, HealthReading, SensorReading
+from services.telemetry.rules import KINDS, Fault, Override, Rule, in_force
+
+Reading = DeviceReading | SensorReading | HealthReading
+Stage = Literal["met", "between", "over", "off"]
+Told = Literal["met", "held", "cleared"]
+
+
+class Finding(msgspec.Struct, frozen=True, gc=False):
+    """What one rule makes of one reading. `between`: not met, and not over either. `off`: the rule is disabled."""
+
+    rule: Rule
+    stage: Stage
+    value: float | None
+    state: str | None
+
+    @property
+    def met(self) -> bool:
+        return self.stage == "met"
+
+    @property
+    def alert_type(self) -> AlertType:
+        return self.rule.alert
+
+    @property
+    def name(self) -> str:
+        return self.rule.name
+
+    def dedup_key(self, source_id: str) -> str:
+        """Two findings with one key are about the same trouble."""
+        return f"{self.rule.alert}:{source_id}:{self.rule.name}"
+
+    @property
+    def message(self) -> str:
+        """A sentence for people; made only when it is told."""
+        rule, value = self.rule, self.value
+        shown = "unknown" if value is None else f"{value:g}"
+        if self.stage == "met" and rule.message is not None:
+            return rule.message.replace("{value}", shown).replace("{state}", self.state or "unknown")
+        title = rule.name.replace("_", " ").capitalize()
+        if self.stage == "off":
+            return f"{title}: the rule is switched off"
+        unit = KINDS[rule.source].numbers[rule.field] if rule.field else ""
+        measure = f"{shown} {unit}" if unit else shown
+        if self.stage != "met":
+            return f"{title} over" if value is None else f"{title} back at {measure}"
+        if self.state not in rule.states:
+            return f"{title} at {measure}"
+        return f"{title}: {self.state}" if value is None else f"{title}: {self.state}, {rule.field} {measure}"
+
+
+class _Check(NamedTuple):
+    """A rule as it is compared: what is not given never raises, and never stands in the way of clearing."""
+
+    rule: Rule
+    enabled: bool
+    field: str
+    state_field: str
+    limits: tuple[float, float, float, float]
+    states: frozenset[str]
+    clear_states: frozenset[str]
+
+
+def _compile(rule: Rule) -> _Check:
+    below = -math.inf if rule.raise_below is None else rule.raise_below
+    above = math.inf if rule.raise_above is None else rule.raise_above
+    return _Check(
+        rule,
+        rule.enabled,
+        rule.field or "",
+        KINDS[rule.source].state_field if rule.states else "",
+        (below, above, *rule.clear_band()),
+        frozenset(rule.states),
+        frozenset(rule.clear_states),
+    )
+
+
+class Ruleset:
+    """The rules in force for the sources of one tenant and site. `faults` names overrides that had to be left out."""
+
+    def __init__(
+        self, rules: Sequence[Rule], overrides: Sequence[Override] = (), *, site_id: int | None = None
+    ) -> None:
+        self.names = frozenset(rule.name for rule in rules)
+        self.faults: list[Fault] = []
+
+        def checks(source: str, sensor_type: str | None = None) -> tuple[_Check, ...]:
+            mine = [rule for rule in rules if rule.source == source and rule.type in (None, sensor_type)]
+            found = [in_force(rule, overrides, site_id=site_id, sensor_type=sensor_type) for rule in mine]
+            self.faults += [fault for _, faults in found for fault in faults if fault not in self.faults]
+            return tuple(_compile(rule) for rule, _ in found)
+
+        self._of_class: dict[type, tuple[_Check, ...]] = {
+            DeviceReading: checks("device"),
+            HealthReading: checks("system"),
+        }
+        self._of_type = {sensor_type: checks("sensor", sensor_type) for sensor_type in SENSOR_TYPES}
+
+    def findings(self, reading: Reading) -> list[Finding]:
+        """What each rule says of a reading; a rule whose value and state are unknown says nothing.
+
+        A known value decides whether a condition is over, its state only when there is no value: a reading in the
+        band between the thresholds changes nothing.
+        """
+        if type(reading) is SensorReading:
+            checks = self._of_type.get(reading.type, ())
+        else:
+            checks = self._of_class[type(reading)]
+        found = []
+        stage: Stage
+        for rule, enabled, field, state_field, limits, states, clear_states in checks:
+            value = getattr(reading, field) if field else None
+            state = getattr(reading, state_field) if state_field else None
+            if value is None and state is None and enabled:
+                continue
+            if not enabled:
+                stage = "off"
+            elif state in states:
+                stage = "met"
+            elif value is not None:
+                below, above, clear_from, clear_at_most = limits
+                if value < below or value > above:
+                    stage = "met"
+                else:
+                    stage = "over" if clear_from <= value <= clear_at_most else "between"
+            else:
+                stage = "over" if state in clear_states else "between"
+            found.append(Finding(rule, stage, value, state))
+        return found
+
+
+class Standing:
+    """What is known of a source between its readings: which conditions are raised, and since when those that must
+    hold have been met without being raised.
+
+    It is a function of the source's readings in device-time order, however they came in batches. Time passes only by
+    readings: a source that falls silent while a condition holds is not raised by it (that it is silent is told
+    by other means); its next reading decides.
+    """
+
+    __slots__ = ("conditions", "pending")
+
+    def __init__(self, conditions: Iterable[str] = (), pending: Mapping[str, datetime] | None = None) -> None:
+        self.conditions = set(conditions)
+        self.pending = dict(pending or {})
+
+    def forget_all_but(self, names: frozenset[str]) -> None:
+        """Rules that are gone from config.yaml leave nothing behind."""
+        if self.conditions or self.pending:
+            self.conditions &= names
+            self.pending = {name: since for name, since in self.pending.items() if name in names}
+
+    def take(self, finding: Finding, at: datetime) -> Told | None:
+        """Put in a finding of device time `at`, and say what is to be told of it, if anything."""
+        rule = finding.rule
+        if finding.stage == "met":
+            if rule.hold_s and rule.name not in self.conditions:
+                since = self.pending.setdefault(rule.name, at)
+                if (at - since).total_seconds() < rule.hold_s:
+                    return "held"
+            self.pending.pop(rule.name, None)
+            self.conditions.add(rule.name)
+            return "met"
+        if self.pending:
+            self.pending.pop(rule.name, None)
+        if finding.stage != "between" and rule.name in self.conditions:
+            self.conditions.discard(rule.name)
+            return "cleared"
+        return None
