@@ -22,6 +22,7 @@ PURE = {
     "services/telemetry/conditions.py",
     "services/alerts/lifecycle.py",
     "services/alerts/intake.py",
+    "services/alerts/chain.py",
     "services/notifications/policy.py",
     "services/directory/shapes.py",
     "services/directory/sources.py",
