@@ -170,6 +170,7 @@ def upgrade() -> None:
     schema = op.get_bind().execute(text("SELECT current_schema()")).scalar_one()
     op.execute(CANONICAL)
     op.execute("REVOKE ALL ON FUNCTION vigil_timeline_canonical FROM PUBLIC")
+    op.execute("GRANT EXECUTE ON FUNCTION vigil_timeline_canonical TO vigil_tenant")
     op.execute(TABLES)
     op.execute(EXISTING)
     op.execute(

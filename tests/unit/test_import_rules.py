@@ -23,6 +23,8 @@ PURE = {
     "services/alerts/lifecycle.py",
     "services/alerts/intake.py",
     "services/alerts/chain.py",
+    "services/alerts/evidence.py",
+    "services/alerts/evidence_page.py",
     "services/notifications/policy.py",
     "services/directory/shapes.py",
     "services/directory/sources.py",
