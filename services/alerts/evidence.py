@@ -203,14 +203,17 @@ def parse(data: bytes) -> Pack:
     return pack
 
 
-def check(pack: Pack, *, expected: str | None, whose: str = "the expected key") -> list[Check]:
-    """Everything that can be checked of a pack by itself; `expected` is the fingerprint that its key should have."""
+def check(pack: Pack, *, expected: str | None = None, own: str | None = None) -> list[Check]:
+    """Everything that can be checked of a pack by itself.
+
+    `expected` is the fingerprint that its key must have; without one, `own` is of the key that we would have used.
+    """
     checks = [
         *_check_sections(pack),
         _guarded("signature", _check_signature, pack),
         _guarded("timeline", _check_timeline, pack),
         _guarded("chain", _check_chain, pack),
-        _guarded("key", lambda given: _check_key(given, expected, whose), pack),
+        _guarded("key", lambda given: _check_key(given, expected, own), pack),
     ]
     if pack.get("format") != FORMAT:
         checks.insert(0, Check("format", State.FAILED, f"it is not {FORMAT}"))
@@ -315,13 +318,21 @@ def link_of_row(row: Row) -> Link:
         content=Content(
             tenant_id=row["tenant_id"],
             alert_id=row["alert_id"],
-            at=datetime.fromisoformat(row["at"]),
+            at=_moment(row["at"]),
             action=row["action"],
             status=row["status"],
             by=row["by"],
             note=row["note"],
         ),
     )
+
+
+def _moment(written: str) -> datetime:
+    """A time in the one form that a link seals. Raises `ValueError` for the same moment in other words."""
+    at = datetime.fromisoformat(written)
+    if at.tzinfo is None or time_text(at) != written:
+        raise ValueError(f"{written!r} is not written as it was sealed")
+    return at
 
 
 def _blind(row: Row) -> Link:
@@ -334,14 +345,16 @@ def _blind(row: Row) -> Link:
     )
 
 
-def _check_key(pack: Pack, expected: str | None, whose: str) -> Check:
-    """A forger can sign as well, with another key: whose key it is decides."""
+def _check_key(pack: Pack, expected: str | None, own: str | None) -> Check:
+    """A forger can sign as well, with another key: whose key it is decides. Another company's is no forgery."""
     found = fingerprint(base64.b64decode(pack["signature"]["public_key"], validate=True))
-    if expected is None:
-        return Check("key", State.UNKNOWN, f"compare {found} with the fingerprint that the company published")
-    if plain_fingerprint(expected) != found:
-        return Check("key", State.FAILED, f"{found} is not {whose}")
-    return Check("key", State.OK, f"{found} is {whose}")
+    if expected is not None:
+        same = plain_fingerprint(expected) == found
+        words = "the expected key" if same else f"not the expected key {plain_fingerprint(expected)}"
+        return Check("key", State.OK if same else State.FAILED, f"{found} is {words}")
+    if own == found:
+        return Check("key", State.OK, f"{found} is the key of this installation")
+    return Check("key", State.UNKNOWN, f"compare {found} with the fingerprint that the company published")
 
 
 def plain_fingerprint(text: str) -> str:

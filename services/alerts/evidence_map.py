@@ -243,7 +243,7 @@ def _scale(view: View) -> Iterator[Html]:
     metres = nice_metres(WIDTH / 4 / view.pixels_a_metre)
     length, y = metres * view.pixels_a_metre, HEIGHT - 22
     yield tag("path", d=f"M20,{y - 6:g}V{y:g}H{20 + length:.1f}V{y - 6:g}", cls="scale")
-    yield tag("text", f"{metres:g} m", x="24", y=f"{y - 8:g}", cls="scale word")
+    yield tag("text", f"{metres:,.0f} m", x="24", y=f"{y - 8:g}", cls="scale word")
 
 
 def _north() -> Iterator[Html]:

@@ -26,7 +26,7 @@ def escaped(text: object) -> Html:
     return Html(html.escape(shown, quote=True))
 
 
-def tag(name: str, *inside: object, **attributes: object) -> Html:
+def tag(name: str, /, *inside: object, **attributes: object) -> Html:
     """An element. `cls` is the class; names and attribute names are ours, never a sender's."""
     named = ((("class" if key == "cls" else key), value) for key, value in attributes.items())
     opening = "".join(f' {key}="{escaped(value)}"' for key, value in named if value is not None)

@@ -25,6 +25,8 @@ PURE = {
     "services/alerts/chain.py",
     "services/alerts/evidence.py",
     "services/alerts/evidence_page.py",
+    "services/alerts/evidence_map.py",
+    "services/alerts/markup.py",
     "services/notifications/policy.py",
     "services/directory/shapes.py",
     "services/directory/sources.py",
