@@ -71,6 +71,7 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     occurrences: Sequence[Row]
     timeline: Sequence[Row]
     links: Sequence[Row]
+    links_cut: bool
     head: Head | None
     notifications: Sequence[Row]
     guard: Row | None
@@ -108,7 +109,6 @@ def build(gathered: Gathered, *, made_by: str, now: datetime) -> Pack:
     links = [_with_hashes(row) for row in gathered.links]
     places = [row["seq"] for row in (*timeline, *links) if row["seq"] is not None]
     head = gathered.head
-    last = max(places, default=0)
     pack: Pack = {
         "format": FORMAT,
         "made_at": time_text(now),
@@ -120,9 +120,9 @@ def build(gathered: Gathered, *, made_by: str, now: datetime) -> Pack:
         "timeline": timeline,
         "chain": {
             "first_seq": min(places, default=0),
-            "last_seq": last,
+            "last_seq": max(places, default=0),
             "head": None if head is None else {"seq": head.seq, "hash": head.hash.hex()},
-            "reaches_head": head is not None and last == head.seq,
+            "cut_short": gathered.links_cut,
             "links": links,
         },
         "notifications": gathered.notifications,
@@ -293,8 +293,8 @@ def _check_chain(pack: Pack) -> Check:
     own = [link_of_row(row) for row in pack["timeline"]]
     links = sorted([*own, *map(_blind, noted["links"])], key=lambda link: link.seq)
     head = None if noted["head"] is None else Head(noted["head"]["seq"], bytes.fromhex(noted["head"]["hash"]))
-    reaches = noted["reaches_head"]
-    faults = chain.verify(links, tenant_id=pack["alert"]["tenant_id"], head=head if reaches else None)
+    cut = noted["cut_short"] is True
+    faults = chain.verify(links, tenant_id=pack["alert"]["tenant_id"], head=None if cut else head)
     if not links or links[0] is not min(own, key=lambda link: link.seq, default=None):
         return Check("chain", State.FAILED, "it does not begin with this alert's first row")
     if head is None:
@@ -305,7 +305,7 @@ def _check_chain(pack: Pack) -> Check:
     erased = sum(link.erased for link in links)
     words = f"seq {links[0].seq} to {links[-1].seq}, every link holds"
     words += f"; {erased} of them of alerts that were erased" if erased else ""
-    words += "" if reaches else f"; the head was at seq {head.seq}, further than a pack reaches"
+    words += f"; the head was at seq {head.seq}, further than a pack reaches" if cut else ""
     return Check("chain", State.OK, words)
 
 

@@ -91,7 +91,7 @@ CHAIN = text(
     ) kept
     UNION ALL
     SELECT * FROM (
-        SELECT seq, prev_hash, hash, NULL, NULL, NULL, NULL, NULL, NULL, NULL, digest
+        SELECT seq, prev_hash, hash, tenant_id, NULL::uuid, NULL::timestamptz, NULL, NULL, NULL, NULL, digest
         FROM timeline_erased WHERE tenant_id = :tenant_id AND seq > :after ORDER BY seq LIMIT :limit
     ) erased
     ORDER BY seq LIMIT :limit
@@ -130,7 +130,7 @@ def gather(
     timeline = _rows(connection, TIMELINE, ids)
     say(f"alert: {len(occurrences)} occurrences, {len(timeline)} timeline rows")
     first_seq = min((row["seq"] for row in timeline if row["seq"] is not None), default=None)
-    links = _other_links(connection, ids, timeline, first_seq)
+    links, cut = _other_links(connection, ids, timeline, first_seq)
     say(f"chain: {len(links)} links of other alerts")
     notifications = _rows(connection, NOTIFICATIONS, ids)
     say(f"notifications: {len(notifications)}")
@@ -149,6 +149,7 @@ def gather(
         occurrences=occurrences,
         timeline=timeline,
         links=links,
+        links_cut=cut,
         head=head_of(connection, tenant_id),
         notifications=notifications,
         guard=guard,
@@ -217,17 +218,17 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 def _other_links(
     connection: Connection, ids: dict[str, Any], timeline: list[dict[str, Any]], first_seq: int | None
-) -> list[dict[str, Any]]:
-    """Links of other alerts after this one's first row: to the head, or past its last row as far as a pack goes."""
+) -> tuple[list[dict[str, Any]], bool]:
+    """Links of other alerts after this one's first row, to the head; whether a pack's bound cut them short of it.
+
+    The bound never cuts off a row of this alert.
+    """
     if first_seq is None:
-        return []
-    links = _rows(connection, OTHER_LINKS, {**ids, "first_seq": first_seq, "limit": MAX_LINKS})
+        return [], False
     last_own = max(row["seq"] for row in timeline if row["seq"] is not None)
-    if len(links) == MAX_LINKS and links[-1]["seq"] < last_own:
-        limit = last_own - first_seq
-        links = _rows(connection, OTHER_LINKS, {**ids, "first_seq": first_seq, "limit": limit})
-        return [link for link in links if link["seq"] < last_own]
-    return links
+    limit = max(MAX_LINKS, last_own - first_seq)
+    links = _rows(connection, OTHER_LINKS, {**ids, "first_seq": first_seq, "limit": limit + 1})
+    return links[:limit], len(links) > limit
 
 
 def _fixes(

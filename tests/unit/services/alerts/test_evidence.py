@@ -169,6 +169,7 @@ def gathered(**changes: Any) -> Gathered:
         ],
         "timeline": rows,
         "links": others,
+        "links_cut": False,
         "head": head,
         "notifications": [
             {
@@ -291,7 +292,8 @@ def test_a_row_that_the_record_does_not_account_for_fails() -> None:
     rows, others, head = timeline()
     assert "missing" in failed(pack(timeline=rows[:1] + rows[2:]))["chain"]
     assert "missing" in failed(pack(links=others[1:]))["chain"]
-    assert "further than a pack reaches" in chain_said(pack(head=Head(9, head.hash)))
+    assert "missing" in failed(pack(head=Head(9, head.hash)))["chain"]
+    assert "further than a pack reaches" in chain_said(pack(head=Head(9, head.hash), links_cut=True))
     assert "no head" in failed(pack(head=None))["chain"]
     unplaced = {**rows[2], "seq": None, "prev_hash": None, "hash": None}
     assert "no place" in failed(pack(timeline=[*rows[:2], unplaced]))["timeline"]
