@@ -368,7 +368,7 @@ def test_rows_from_before_the_chain_are_chained_by_the_migration_in_their_order(
         monkeypatch.setenv(name, value)
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO tenant (tenant_id, name) VALUES (2, 'b')"))
-    command.downgrade(migrate.alembic(), "-1")
+    command.downgrade(migrate.alembic(), "0004-1")
     with engine.begin() as connection:
         alerts = {tenant: new_alert(connection, tenant) for tenant in (1, 2)}
         for number, tenant in enumerate((2, 1, 2, 2, 1)):
