@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -142,17 +142,31 @@ def export(alert_id: str, tenant_id: int | None, out: Path, made_by: str | None)
     "--key", help="Fingerprint that the company published; this installation's own key if left out."
 )
 @click.option("--tenant", "tenant_id", type=int, help="Instead of a file: this tenant's whole record.")
+@click.option(
+    "--against",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --tenant: an evidence file that left the house earlier; the record must still be that of the file.",
+)
 @as_json_option
-def verify(file: Path | None, key: str | None, tenant_id: int | None, as_json: bool) -> None:
+def verify(
+    file: Path | None, key: str | None, tenant_id: int | None, against: tuple[Path, ...], as_json: bool
+) -> None:
     """Check an evidence FILE, without any server; or with --tenant the whole record in the database.
+
+    A record that was written anew from end to end holds by itself: only what left the house earlier shows it.
 
     Exit code 0: everything holds. 1: something does not. 3: nothing is wrong, but it is not known whose key signed,
     or what another version of Vigil would make of the page.
     """
     if (file is None) == (tenant_id is None):
         raise Refused("give either a FILE or --tenant N")
+    if file and against:
+        raise Refused(
+            "--against goes with --tenant N: a file is held against the record, not against another file"
+        )
     say: Callable[[str], None] = (lambda _: None) if as_json else (lambda line: click.echo(line, err=True))
-    checks = check_file(file, key=key) if file else check_tenant(tenant_id or 0, say=say)
+    checks = check_file(file, key=key) if file else check_tenant(tenant_id or 0, against=against, say=say)
     states = {check.state for check in checks}
     if as_json:
         result = {"ok": states == {State.OK}, "subject": str(file or f"tenant {tenant_id}"), "checks": checks}
@@ -196,31 +210,46 @@ def check_file(file: Path, *, key: str | None) -> list[Check]:
     return [*checks, _check_page(page, pack, file.name, data)] if page.exists() else checks
 
 
-def check_tenant(tenant_id: int, *, say: Callable[[str], None]) -> list[Check]:
-    """The tenant's whole chain and its head, as the database has them."""
+def check_tenant(tenant_id: int, *, against: Sequence[Path], say: Callable[[str], None]) -> list[Check]:
+    """The tenant's whole chain and its head, as the database has them, held against packs from earlier."""
     settings = _settings()
     verifier, faults = Verifier(tenant_id=tenant_id), list[Fault]()
+    anchors = {
+        path: evidence.anchors(evidence.parse(path.read_bytes()), tenant_id=tenant_id) for path in against
+    }
+    wanted = {seq for places in anchors.values() for seq in places}
+    found: dict[int, str] = {}
     with _database(settings).of(tenant_id, snapshot=True) as connection:
         for batch in links_of(connection, tenant_id):
             for link in batch:
                 faults += verifier.step(link)
+            found |= {link.seq: link.hash.hex() for link in batch if link.seq in wanted}
             say(f"checked to seq {batch[-1].seq}: {len(faults)} faults")
         head = head_of(connection, tenant_id)
         without_place = unchained(connection, tenant_id)
-    at_end = verifier.end(head)
     checks = [Check("link", State.FAILED, str(fault)) for fault in faults[:SHOWN_FAULTS]]
     if len(faults) > SHOWN_FAULTS:
         checks.append(Check("links", State.FAILED, f"and {len(faults) - SHOWN_FAULTS} faults more"))
     if not faults:
         checks.append(Check("links", State.OK, _span(verifier)))
-    checks += [Check("head", State.FAILED, str(fault)) for fault in at_end] or [
+    checks += [Check("head", State.FAILED, str(fault)) for fault in verifier.end(head)] or [
         Check(
             "head", State.OK, f"seq {head.seq}, hash {head.hash.hex()}" if head else "nothing on record yet"
         )
     ]
     if without_place:
         checks.append(Check("rows", State.FAILED, f"{without_place} rows were written past the chain"))
-    return checks
+    return checks + [_anchored(path, places, found) for path, places in anchors.items()]
+
+
+def _anchored(path: Path, places: dict[int, str], found: dict[int, str]) -> Check:
+    """Whether the record still has what it had when the pack was made."""
+    lost = [seq for seq, its_hash in sorted(places.items()) if found.get(seq) != its_hash]
+    if lost:
+        return Check(
+            "against", State.FAILED, f"seq {lost[0]} is not what {path.name} holds: written anew since"
+        )
+    return Check("against", State.OK, f"the record is still that of {path.name}, to seq {max(places)}")
 
 
 def _span(verifier: Verifier) -> str:
@@ -240,7 +269,15 @@ def _check_page(page: Path, pack: Pack, json_name: str, data: bytes) -> Check:
                 "page", State.FAILED, f"{page.name} was not made by this version; read the JSON instead"
             )
         same = there == _page_of(pack, json_name, data)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+    except (
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         return Check("page", State.FAILED, f"{page.name}: {type(error).__name__}: {error}")
     if not same:
         return Check("page", State.FAILED, f"{page.name} is not what is made of {json_name}")

@@ -220,6 +220,17 @@ def check(pack: Pack, *, expected: str | None = None, own: str | None = None) ->
     return checks
 
 
+def anchors(pack: Pack, *, tenant_id: int) -> dict[int, str]:
+    """Hashes by seq that the tenant's record must have for as long as it is the one of this pack. Raises `Refused`."""
+    failed = [check for check in check(pack) if check.state is State.FAILED]
+    if failed:
+        raise Refused(f"the evidence file itself fails: {failed[0].name}: {failed[0].detail}")
+    if pack["tenant"]["tenant_id"] != tenant_id:
+        raise Refused(f"the evidence file is of tenant {pack['tenant']['tenant_id']}, not {tenant_id}")
+    rows = [*pack["timeline"], pack["chain"]["head"]]
+    return {row["seq"]: row["hash"] for row in rows}
+
+
 def _with_hashes(row: Row) -> dict[str, Any]:
     """Hashes are hexadecimal, so that they look like what other tools print."""
     hashes = ("prev_hash", "hash", "digest")
@@ -245,7 +256,7 @@ def _guarded(name: str, of: Callable[[Pack], Check], pack: Pack) -> Check:
     """A pack from a stranger may hold anything; what cannot be read has failed."""
     try:
         return of(pack)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         return Check(name, State.FAILED, f"it cannot be read: {type(error).__name__}: {error}")
 
 

@@ -179,8 +179,8 @@ def _line(view: View, stops: Sequence[Stop]) -> Iterator[Html]:
 
 
 def _arrow_head() -> Html:
-    shape = tag("path", d="M0,0L8,4L0,8Z", cls="head")
-    marker = {"markerWidth": "8", "markerHeight": "8", "refX": "6", "refY": "4", "orient": "auto"}
+    shape = tag("path", d="M0,0L14,6L0,12Z", cls="head")
+    marker = {"markerWidth": "14", "markerHeight": "12", "refX": "7", "refY": "6", "orient": "auto"}
     return tag("defs", tag("marker", shape, id="arrow", **marker))
 
 

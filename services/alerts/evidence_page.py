@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -19,7 +20,8 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #111; background: #fff; max
 h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 table { border-collapse: collapse; width: 100%; } caption { text-align: left; color: #444; padding: .2rem 0; }
 th, td { text-align: left; vertical-align: top; border: 1px solid #bbb; padding: .3rem .5rem; }
-th { background: #eee; } pre { white-space: pre-wrap; margin: 0; font-size: .8rem; } code { font-size: .8rem; }
+th { background: #eee; white-space: nowrap; } td { min-width: 3rem; }
+pre { white-space: pre-wrap; margin: 0; font-size: .8rem; } code { font-size: .8rem; }
 dl { display: grid; grid-template-columns: 9rem 1fr; gap: .3rem 1rem; margin: 1rem 0; }
 dt { font-weight: 600; } dd { margin: 0; } small, .none { color: #444; }
 .drill { background: #fff3bf; border: 3px solid #8a6d00; padding: .6rem 1rem; font-weight: 700; margin: 1rem 0; }
@@ -259,6 +261,10 @@ def _notifications(rows: Sequence[Row], clock: Clock) -> Html:
         for row in rows
     ]
     return _table(("Time", "By", "To", "How it went", "What was said", "Further"), cells)
+
+
+def _plainly(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _occurrences(rows: Sequence[Row], clock: Clock) -> Html:

@@ -37,6 +37,21 @@ FIX = text(
 )
 
 
+REWRITE = """
+DO $$
+DECLARE line record; prev bytea := (SELECT prev_hash FROM alert_timeline WHERE seq = 6);
+BEGIN
+    FOR line IN SELECT * FROM alert_timeline WHERE seq >= 6 ORDER BY seq LOOP
+        UPDATE alert_timeline SET prev_hash = prev, hash = sha256(prev || sha256(vigil_timeline_canonical(
+            line.seq, line.tenant_id, line.alert_id, line.at, line.action, line.status, line."by", line.note)))
+        WHERE entry_id = line.entry_id RETURNING hash INTO prev;
+    END LOOP;
+    UPDATE timeline_head SET hash = prev;
+END $$
+"""
+"""What somebody does who has the owner's password, and knows how the chain is made."""
+
+
 def raise_alert(store: AlertStore, **changes: object) -> str:
     base = {
         "key": uuid4().bytes,
@@ -276,6 +291,23 @@ def test_the_whole_record_of_a_tenant_is_checked_in_the_database(
     assert "seq 5: missing" in said
     assert "1 rows were written past the chain" in said
     assert "checked to seq 7" in said
+
+
+def test_a_record_that_was_written_anew_from_end_to_end_fails_against_a_pack_from_before(
+    environment: dict[str, str], engine: Engine, alert_id: str, tmp_path: Path
+) -> None:
+    run_vigil(environment, "alert", "export", alert_id, "--out", str(tmp_path))
+    written, _ = files(tmp_path)
+    assert verify(environment, "--tenant", "1", "--against", str(written))["ok"]
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE alert_timeline DISABLE TRIGGER USER"))
+        connection.execute(text("UPDATE alert_timeline SET by = 'Bob' WHERE seq = 6"))
+        connection.execute(text(REWRITE))
+        connection.execute(text("ALTER TABLE alert_timeline ENABLE TRIGGER USER"))
+    assert verify(environment, "--tenant", "1")["ok"]
+    result = verify(environment, "--tenant", "1", "--against", str(written))
+    assert failed(result) == {"against"}
+    assert "seq 6" in result["checks"][-1]["detail"]
 
 
 def test_a_chain_is_read_in_batches_without_losing_a_link(engine: Engine, database: Database) -> None:

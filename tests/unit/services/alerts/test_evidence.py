@@ -303,6 +303,16 @@ def test_a_row_that_the_record_does_not_account_for_fails() -> None:
     )
 
 
+def test_a_pack_holds_the_record_to_what_it_was() -> None:
+    found = evidence.anchors(pack(), tenant_id=1)
+    assert sorted(found) == [3, 4, 6, 7]
+    assert found[7] == pack()["chain"]["head"]["hash"]
+    with pytest.raises(Refused, match="of tenant 1"):
+        evidence.anchors(pack(), tenant_id=2)
+    with pytest.raises(Refused, match="itself fails"):
+        evidence.anchors({**pack(), "made_by": "Eve"}, tenant_id=1)
+
+
 def test_the_key_is_the_expected_one_our_own_or_unknown() -> None:
     def key(**options: str) -> State:
         return evidence.check(pack(), **options)[-1].state
