@@ -21,6 +21,7 @@ COMMANDS = {
     "migrate": "ops.commands.migrate:migrate",
     "topology": "ops.commands.topology:topology",
     "seed": "ops.commands.seed:seed",
+    "alert": "ops.commands.alert:alert",
     "simulate": "ops.commands.simulate:simulate",
     "watch": "ops.commands.watch:watch",
     "latest": "ops.commands.latest:latest",

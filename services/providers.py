@@ -35,6 +35,7 @@ def database_url(url: str) -> str:
 Role = Literal["vigil_tenant", "vigil_ingest", "vigil_login"]
 DATABASE_ROLES: tuple[Role, ...] = get_args(Role)
 """Who Vigil is to PostgreSQL: one tenant; the road of field messages for all tenants; the log-in of people."""
+AS_ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 SET_TENANT = text("SELECT set_config('vigil.tenant_id', :tenant_id, true)")
 
 
@@ -58,10 +59,15 @@ class Database:
             }
 
     @contextmanager
-    def of(self, tenant_id: int) -> Iterator[Connection]:
-        """One transaction that sees and changes this tenant's rows only. Raises `Refused` when none is named."""
+    def of(self, tenant_id: int, *, snapshot: bool = False) -> Iterator[Connection]:
+        """One transaction that sees and changes this tenant's rows only. Raises `Refused` when none is named.
+
+        With `snapshot` it only reads, and sees all through what was there at its beginning.
+        """
         named = check_tenant(tenant_id)
         with transaction(self._engines["vigil_tenant"]) as connection:
+            if snapshot:
+                connection.execute(AS_ONE_SNAPSHOT)
             connection.execute(SET_TENANT, {"tenant_id": str(named)})
             yield connection
 

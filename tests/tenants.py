@@ -96,6 +96,14 @@ def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
         "INSERT INTO alert_timeline (alert_id, tenant_id, at, action, status, by, announced_at)"
         " VALUES (CAST(:alert AS uuid), :t, now(), 'raised', 'NEW', :w, now())"
     )
+    # The chain is written at commit; here at once, because its hash is this tenant's word in `timeline_head`.
+    run("SET CONSTRAINTS ALL IMMEDIATE")
+    run("SET CONSTRAINTS ALL DEFERRED")
+    line_hash = run("SELECT encode(hash, 'hex') FROM timeline_head WHERE tenant_id = :t")
+    run(
+        "INSERT INTO timeline_erased (tenant_id, seq, prev_hash, hash, digest)"
+        " VALUES (:t, 0, '', '', convert_to(:w, 'UTF8'))"
+    )
     run(
         "INSERT INTO notification (tenant_id, alert_id, channel, recipient, state, body, created_at)"
         " VALUES (:t, CAST(:alert AS uuid), 'email', :w, 'recorded', :w, now())"
@@ -107,6 +115,7 @@ def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
         payload=os.urandom(8),
     )
     ids = {"site_id": site, "zone_id": zone, "user_id": user, "group_id": group, "contact_id": contact}
+    ids["line_hash"] = line_hash
     return {"guard_id": guard, "device_id": device, "alert_id": alert, "session_id": session} | {
         name: str(value) for name, value in ids.items()
     }

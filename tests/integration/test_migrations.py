@@ -27,8 +27,7 @@ def test_going_down_refuses_while_rows_are_there_and_says_to_back_up(
 
 
 def test_an_empty_schema_goes_down_without_asking(environment: dict[str, str]) -> None:
-    for below in ("0002", "0001"):
-        assert below in run_vigil(environment, "migrate", "down")
+    assert "0001" in run_vigil(environment, "migrate", "down", "--to", "0001")
     assert "base" in run_vigil(environment, "migrate", "down")
     run_vigil(environment, "migrate", "up")
 

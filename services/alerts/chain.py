@@ -1,0 +1,169 @@
+"""The chain of timeline rows: each seals the one before it, so that any later change shows. Pure.
+
+    hash = sha256(prev_hash || sha256(canonical)), the first prev_hash is 32 zero bytes
+
+The database writes it (migration 0004); this file checks it. A link whose content is not shown is followed by its
+digest alone. A chain proves nothing about rows before its first link, nor after its last one without the head.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import sha256
+
+import msgspec
+
+GENESIS = bytes(32)
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What a link seals: the row of the timeline without its place."""
+
+    tenant_id: int
+    alert_id: str
+    at: datetime
+    action: str
+    status: str
+    by: str
+    note: str
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """One place of the chain: with its `content`, or with the `digest` of a content that is not shown."""
+
+    seq: int
+    prev_hash: bytes
+    hash: bytes
+    content: Content | None = None
+    digest: bytes | None = None
+    erased: bool = False
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The last link, as it was noted beside the chain."""
+
+    seq: int
+    hash: bytes
+
+
+class Wrong(StrEnum):
+    ALTERED = "altered"
+    MISSING = "missing"
+    REORDERED = "reordered"
+    FOREIGN = "foreign tenant"
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """What is wrong, at which place, in words for a person."""
+
+    seq: int
+    wrong: Wrong
+    detail: str
+
+    def __str__(self) -> str:
+        return f"seq {self.seq}: {self.wrong}: {self.detail}"
+
+
+def time_text(at: datetime) -> str:
+    """UTC with microseconds, always 27 characters: the same moment is the same text."""
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def canonical(seq: int, content: Content) -> bytes:
+    """The bytes that a link seals, the same as `vigil_timeline_canonical` gives in the database."""
+    fields = [
+        seq,
+        content.tenant_id,
+        content.alert_id,
+        time_text(content.at),
+        content.action,
+        content.status,
+        content.by,
+        content.note,
+    ]
+    # A half of a surrogate pair cannot come from the database; from a forged file it must not end the check.
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def digest_of(link: Link) -> bytes:
+    """The digest of the content, of the one that is shown when there is one."""
+    if link.content is not None:
+        return sha256(canonical(link.seq, link.content)).digest()
+    return link.digest or b""
+
+
+def linked(prev_hash: bytes, digest: bytes) -> bytes:
+    return sha256(prev_hash + digest).digest()
+
+
+class Verifier:
+    """Follows a chain link by link, so that one of any length can be checked. Each `step` gives that link's faults."""
+
+    def __init__(self, *, tenant_id: int) -> None:
+        self._tenant_id = tenant_id
+        self.first: Link | None = None
+        self.last: Link | None = None
+        self.count = 0
+        self.erased = 0
+
+    def step(self, link: Link) -> list[Fault]:
+        faults = [*self._place(link), *self._seal(link)]
+        self.first = self.first or link
+        if self.last is None or link.seq > self.last.seq:
+            self.last = link
+        self.count += 1
+        self.erased += link.erased
+        return faults
+
+    def end(self, head: Head | None) -> list[Fault]:
+        """Whether the chain ends where the head says; a tenant that never had an alert has neither."""
+        if head is None:
+            return [] if self.last is None else [Fault(self.last.seq, Wrong.MISSING, "the head is not there")]
+        if self.last is None:
+            return [] if head.seq == 0 else [_missing(1, head.seq)]
+        if self.last.seq < head.seq:
+            return [_missing(self.last.seq + 1, head.seq)]
+        if self.last.seq > head.seq:
+            return [Fault(self.last.seq, Wrong.ALTERED, f"the head is at seq {head.seq} only")]
+        if self.last.hash != head.hash:
+            return [Fault(head.seq, Wrong.ALTERED, "the head has another hash than the last link")]
+        return []
+
+    def _place(self, link: Link) -> Iterator[Fault]:
+        """Where the link stands, and whether it seals the one before it."""
+        last = self.last
+        if last is None:
+            if link.seq < 1:
+                yield Fault(link.seq, Wrong.REORDERED, "a chain begins at seq 1")
+            elif link.seq == 1 and link.prev_hash != GENESIS:
+                yield Fault(1, Wrong.ALTERED, "the first link does not begin with zeros")
+        elif link.seq <= last.seq:
+            yield Fault(link.seq, Wrong.REORDERED, f"it stands after seq {last.seq}")
+        elif link.seq > last.seq + 1:
+            yield _missing(last.seq + 1, link.seq - 1)
+        elif link.prev_hash != last.hash:
+            yield Fault(link.seq, Wrong.ALTERED, f"it does not seal seq {last.seq} as that is")
+
+    def _seal(self, link: Link) -> Iterator[Fault]:
+        content = link.content
+        if content is not None and content.tenant_id != self._tenant_id:
+            yield Fault(
+                link.seq, Wrong.FOREIGN, f"it is of tenant {content.tenant_id}, not {self._tenant_id}"
+            )
+        if linked(link.prev_hash, digest_of(link)) != link.hash:
+            yield Fault(link.seq, Wrong.ALTERED, "its content is not what its hash seals")
+
+
+def verify(links: Iterable[Link], *, tenant_id: int, head: Head | None = None) -> list[Fault]:
+    """All faults of a chain, in order; none when nothing was changed. Without a head the end is not checked."""
+    verifier = Verifier(tenant_id=tenant_id)
+    faults = [fault for link in links for fault in verifier.step(link)]
+    return faults + (verifier.end(head) if head is not None else [])
+
+
+def _missing(first: int, last: int) -> Fault:
+    which = f"seq {first}" if first == last else f"seq {first} to {last}"
+    return Fault(first, Wrong.MISSING, f"{which} not there, and no erasure of an alert accounts for it")

@@ -1,0 +1,39 @@
+"""HTML that cannot be broken into: everything that is not markup already is escaped. Pure."""
+
+from __future__ import annotations
+
+import html
+import re
+
+VOID = frozenset({"meta", "br", "hr", "circle", "rect", "polyline"})
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+"""Characters that are not seen, and of which some turn round the text beside them: shown as their numbers."""
+
+
+class Html(str):
+    """Text that is markup."""
+
+    __slots__ = ()
+
+
+def escaped(text: object) -> Html:
+    """Anything as text of a page."""
+    if isinstance(text, Html):
+        return text
+    shown = UNSEEN.sub(lambda match: f"[U+{ord(match[0]):04X}]", str(text))
+    return Html(html.escape(shown, quote=True))
+
+
+def tag(name: str, /, *inside: object, **attributes: object) -> Html:
+    """An element. `cls` is the class; names and attribute names are ours, never a sender's."""
+    named = ((("class" if key == "cls" else key), value) for key, value in attributes.items())
+    opening = "".join(f' {key}="{escaped(value)}"' for key, value in named if value is not None)
+    if name in VOID and not inside:
+        return Html(f"<{name}{opening}{'/' if name not in ('meta', 'br', 'hr') else ''}>")
+    return Html(f"<{name}{opening}>{''.join(map(escaped, inside))}</{name}>")
+
+
+def joined(parts: list[Html]) -> Html:
+    return Html("".join(parts))
