@@ -308,7 +308,8 @@ class NotificationRequest(msgspec.Struct, frozen=True):
     """Body of `notification_requested`: one step of one round of an alert's escalation.
 
     The same request may come again; (alert, round, step) says that it is the same. `place` is the site's name, and
-    `time_zone` the site's. Nobody needs to be told any more once the alert is `until` (acknowledged, in_progress, closed).
+    `time_zone` the site's. Nobody needs to be told any more once the alert is `until` (acknowledged, in_progress,
+    closed).
     """
 
     alert: Alert

@@ -291,7 +291,7 @@ class Lane:
 
 
 def _receipt_payload(receipt: Receipt) -> bytes:
-    body = {"msg_id": receipt.msg_id, "status": receipt.status, "at": receipt.at}
+    body: dict[str, Any] = {"msg_id": receipt.msg_id, "status": receipt.status, "at": receipt.at}
     if receipt.alert_id is not None:
         body["alert_id"] = receipt.alert_id
     if receipt.by is not None:

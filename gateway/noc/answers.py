@@ -38,7 +38,9 @@ class Answers:
         text = f"<p class='subject'>{escape(about['subject'])}</p><pre>{escape(about['body'])}</pre>"
         if about["used"]:
             return _page("Taken already", f"{text}<p>This link was used already.</p>")
-        button = f"<form method='post'><button>{escape(about['name'] or 'I')}: I take this alert</button></form>"
+        button = (
+            f"<form method='post'><button>{escape(about['name'] or 'I')}: I take this alert</button></form>"
+        )
         return _page("Alert", text + button)
 
     @http("POST", "/a/<token>")
@@ -48,10 +50,16 @@ class Answers:
             taken = self.notifications.use_link(token=token)
         except Unavailable as error:
             # What must never be: somebody who believes that they have it.
-            return _page("NOT taken", f"<p>{escape(str(error))}</p><p>Try again, or call the control room.</p>", status=503)
+            return _page(
+                "NOT taken",
+                f"<p>{escape(str(error))}</p><p>Try again, or call the control room.</p>",
+                status=503,
+            )
         except Refused as error:
             return _page("Not taken", f"<p>{escape(str(error))}</p>", status=409)
-        return _page("You have it", f"<p>{escape(taken['subject'])}</p><p>The control room knows that you go.</p>")
+        return _page(
+            "You have it", f"<p>{escape(taken['subject'])}</p><p>The control room knows that you go.</p>"
+        )
 
     @http("POST", "/api/v1/providers/twilio/status/<reference>")
     def take_twilio_status(self, request: Request, reference: str) -> Response:
@@ -67,7 +75,9 @@ class Answers:
         answer = self.notifications.take_reply(
             path=_path(request), params=_form(request), signature=_signature(request)
         )
-        body = f'<?xml version="1.0" encoding="UTF-8"?><Response><Message>{escape(answer)}</Message></Response>'
+        body = (
+            f'<?xml version="1.0" encoding="UTF-8"?><Response><Message>{escape(answer)}</Message></Response>'
+        )
         return Response(body, content_type="application/xml")
 
 

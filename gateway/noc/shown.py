@@ -1,4 +1,4 @@
-"""When an alert first stood on a screen: noted as its frame is written, told to the alerts service a moment later. Pure.
+"""When an alert first stood on a screen: noted as its frame is written, told to the alerts service soon after. Pure.
 
 The service may commit the number of a frame after the frame was written: what it does not know yet is told again.
 """

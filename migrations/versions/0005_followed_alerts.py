@@ -23,7 +23,7 @@ ALTER TABLE mqtt_device_alert
 COMMENT ON COLUMN mqtt_device_alert.frame_id IS 'the frame of the feed that first showed it';
 COMMENT ON COLUMN mqtt_device_alert.shown_at IS 'when that frame was first written to a screen';
 COMMENT ON COLUMN mqtt_device_alert.notified_at IS 'when a provider first accepted a notification of it';
-COMMENT ON COLUMN mqtt_device_alert.accepted_at IS 'when a human first took it; stays when that acknowledgement expires';
+COMMENT ON COLUMN mqtt_device_alert.accepted_at IS 'when a human first took it, even if that acknowledgement expired';
 UPDATE mqtt_device_alert SET accepted_at = acknowledged_at;
 CREATE INDEX mqtt_device_alert_frame ON mqtt_device_alert (tenant_id, frame_id) WHERE shown_at IS NULL;
 CREATE INDEX mqtt_device_alert_storm ON mqtt_device_alert (tenant_id, site_id, received_at) WHERE site_id IS NOT NULL;
@@ -54,7 +54,7 @@ CREATE TABLE alert_group (
 );
 CREATE INDEX alert_group_site ON alert_group (tenant_id, site_id, last_at DESC);
 COMMENT ON TABLE alert_group IS 'a storm: many alerts of one site within a window';
-COMMENT ON COLUMN alert_group.severity IS 'the gravest that somebody was told of; graver members are told of on their own';
+COMMENT ON COLUMN alert_group.severity IS 'the gravest that somebody was told of; graver members are told of at once';
 ALTER TABLE mqtt_device_alert ADD CONSTRAINT mqtt_device_alert_group_id_fkey
     FOREIGN KEY (tenant_id, group_id) REFERENCES alert_group (tenant_id, group_id);
 
@@ -142,8 +142,8 @@ ALTER TABLE notification
         (state IN ('pending', 'attempting', 'accepted', 'delivered', 'failed', 'unknown', 'withdrawn'));
 UPDATE notification SET told_state = state;
 COMMENT ON COLUMN notification.reference IS 'ours, the same for each attempt: what a provider is asked by';
-COMMENT ON COLUMN notification.holder IS 'the advisory lock of the process that attempts it: a free lock means that it died';
-COMMENT ON COLUMN notification.failover IS 'channels and addresses of the same person, to go on with when this one fails';
+COMMENT ON COLUMN notification.holder IS 'the advisory lock of the process that attempts it; free: it died';
+COMMENT ON COLUMN notification.failover IS 'channels and addresses of the same person, for when this one fails';
 COMMENT ON COLUMN notification.told_state IS 'the state that the alerts service has heard of';
 CREATE INDEX notification_due ON notification (channel, next_attempt_at) WHERE state = 'pending';
 CREATE INDEX notification_attempting ON notification (holder) WHERE state = 'attempting';
@@ -211,7 +211,8 @@ ALTER TABLE notification
     DROP CONSTRAINT notification_once, DROP CONSTRAINT notification_of_tenant, DROP CONSTRAINT notification_state,
     DROP COLUMN round, DROP COLUMN step, DROP COLUMN reference, DROP COLUMN name, DROP COLUMN language,
     DROP COLUMN severity, DROP COLUMN alert_type, DROP COLUMN drill, DROP COLUMN life_safety, DROP COLUMN subject,
-    DROP COLUMN html, DROP COLUMN words, DROP COLUMN until, DROP COLUMN template_id, DROP COLUMN code, DROP COLUMN failover,
+    DROP COLUMN html, DROP COLUMN words, DROP COLUMN until, DROP COLUMN template_id, DROP COLUMN code,
+    DROP COLUMN failover,
     DROP COLUMN provider, DROP COLUMN provider_ref, DROP COLUMN attempts, DROP COLUMN next_attempt_at,
     DROP COLUMN holder, DROP COLUMN attempt_started_at, DROP COLUMN possible_duplicate, DROP COLUMN error,
     DROP COLUMN accepted_at, DROP COLUMN finished_at, DROP COLUMN told_state, DROP COLUMN link_used_at,

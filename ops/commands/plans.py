@@ -68,7 +68,7 @@ def show_policy(site_id: int | None, tenant_id: int) -> None:
 @site_option
 @tenant_option
 def set_policy(file: Path, by: str, site_id: int | None, tenant_id: int) -> None:
-    """Give a tenant, or one of its sites, a policy of its own: a file as alerts.policy in config.yaml; {} removes it."""
+    """Give a tenant, or one of its sites, its own policy: a file like alerts.policy in config.yaml; {} removes it."""
     plans().set_policy(tenant_id=tenant_id, site_id=site_id, policy=read_document(file), by=by)
     click.echo(f"policy of {'site ' + str(site_id) if site_id else 'tenant ' + str(tenant_id)} is set")
 

@@ -104,6 +104,6 @@ class _Watch(pybreaker.CircuitBreakerListener):
         metrics.external_service_circuit_open.labels(cb.name).set(1 if is_open else 0)
         if is_open:
             self._guarded.opened()
-        log.warning("provider_circuit", provider=cb.name, state=new_state.name, was=getattr(old_state, "name", None))
-
-
+        log.warning(
+            "provider_circuit", provider=cb.name, state=new_state.name, was=getattr(old_state, "name", None)
+        )

@@ -189,7 +189,9 @@ class Delivery:
         providers = [p for p in self._providers.get(channel, ()) if p.takes(row.recipient)]
         tried = self._tried(row)
         if not providers:
-            self._finish(row, outcome.refused(tried, MISSING[row.channel], now=now), "no_provider", made=False)
+            self._finish(
+                row, outcome.refused(tried, MISSING[row.channel], now=now), "no_provider", made=False
+            )
             return None
         for provider in providers[(row.attempts - 1) % len(providers) :] + providers:
             if provider.allows():
@@ -237,9 +239,7 @@ class Delivery:
             return
         self._ask(row, provider, self._writer.outgoing(row), "the process died during the call", "crashed")
 
-    def _ask(
-        self, row: Notification, provider: Guarded, outgoing: Outgoing, reason: str, kind: str
-    ) -> None:
+    def _ask(self, row: Notification, provider: Guarded, outgoing: Outgoing, reason: str, kind: str) -> None:
         """Ask the provider by our reference whether it has the message; when it cannot say, decide without it."""
         since = row.attempt_started_at or row.created_at
         try:
@@ -301,9 +301,7 @@ class Delivery:
 
     def fail_over(self, row: Notification) -> None:
         """A provider reported that what it had accepted did not arrive."""
-        self._store.record(
-            self._writer.failover(row), ended=ENDED_BY[row.until], now=datetime.now(UTC)
-        )
+        self._store.record(self._writer.failover(row), ended=ENDED_BY[row.until], now=datetime.now(UTC))
         self.wake()
 
     def _tried(self, row: Notification, *, ask: bool = False) -> Tried:
@@ -317,6 +315,7 @@ class Delivery:
 
     def _send_digests(self, rows: Sequence[Notification], pool: GreenPool) -> None:
         """One e-mail for each recipient of a tenant, about all that waited for it."""
+
         def whose(row: Notification) -> tuple[int, str]:
             return row.tenant_id, row.recipient
 

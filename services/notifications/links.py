@@ -48,5 +48,7 @@ def read_token(masters: Sequence[bytes], token: str, *, now_s: float) -> UUID:
 
 
 def _mac(master: bytes, body: bytes) -> bytes:
-    key = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"vigil acknowledgement link").derive(master)
+    key = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"vigil acknowledgement link").derive(
+        master
+    )
     return hmac.digest(key, body, hashlib.sha256)[:MAC_BYTES]

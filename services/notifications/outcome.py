@@ -29,8 +29,8 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 class Tried(msgspec.Struct, frozen=True):
-    """A notification as an attempt found it: `attempts` counts this one too, `heard` says that its alert has another
-    notification that was accepted."""
+    """A notification as an attempt found it: `attempts` counts this one too, `heard` says that another notification of
+    its alert was accepted."""
 
     life_safety: bool
     attempts: int
@@ -40,7 +40,7 @@ class Tried(msgspec.Struct, frozen=True):
 
 
 class Next(msgspec.Struct, frozen=True):
-    """The next state; `pending` from `at` on; `failover` says that the recipient is told by the next channel as well."""
+    """The next state, `pending` from `at` on; `failover`: the recipient is told by the next channel as well."""
 
     state: State
     at: datetime

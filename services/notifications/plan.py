@@ -30,7 +30,7 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 def notices(request: NotificationRequest) -> list[Notice]:
-    """The notices of a request, each (channel, recipient) once. Who has none of the wanted channels is told by another."""
+    """The notices of a request, each (channel, recipient) once. Who has none of those channels is told by another."""
     found: dict[tuple[str, str], Notice] = {}
     for target in request.targets:
         ways = _ways(target, request.channels)

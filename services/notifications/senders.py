@@ -28,17 +28,13 @@ def make_providers(config: Notifications) -> dict[str, list[Guarded]]:
     """By channel, the preferred first. One that cannot be made is told in the log, and stops no other."""
     providers: dict[str, list[Guarded]] = {"email": [], "sms": [], "push": [], "url": []}
 
-    def add(
-        channel: str, make: Callable[[], Channel], takes: Callable[[str], bool] = lambda _: True
-    ) -> None:
+    def add(channel: str, make: Callable[[], Channel], takes: Callable[[str], bool] = lambda _: True) -> None:
         try:
             made = make()
         except Misconfigured as error:
-            log.error("notification_setting", problem=str(error))
+            log.error("notification_setting", problem=str(error))  # noqa: TRY400 - the operator's fault, not a bug
             return
-        guarded = Guarded(
-            made, failures=config.circuit_failures, reset_s=config.circuit_reset_s, takes=takes
-        )
+        guarded = Guarded(made, failures=config.circuit_failures, reset_s=config.circuit_reset_s, takes=takes)
         providers[channel].append(guarded)
 
     for number, url in enumerate(split_list(config.smtp_url), 1):
@@ -49,7 +45,7 @@ def make_providers(config: Notifications) -> dict[str, list[Guarded]]:
         add("push", lambda: _fcm(config))
     if config.webhook_secret:
         add("url", lambda: _webhook(config), is_webhook)
-    add("url", lambda: AnywhereChannel(deadline_s=config.call_deadline_s), lambda url: not is_webhook(url))
+    add("url", lambda: _anywhere(config), lambda url: not is_webhook(url))
     return providers
 
 
@@ -81,3 +77,7 @@ def _webhook(config: Notifications) -> Channel:
     return WebhookChannel(
         secret=config.webhook_secret, allow_private=config.webhook_private, deadline_s=config.call_deadline_s
     )
+
+
+def _anywhere(config: Notifications) -> Channel:
+    return AnywhereChannel(allow_private=config.webhook_private, deadline_s=config.call_deadline_s)

@@ -85,7 +85,9 @@ class NotificationsService:
         now = datetime.now(UTC)
         rows = self.parts.writer.rows(event, now=now)
         new = self.parts.store.record(rows, ended=ENDED_BY[event.until], now=now)
-        log.info("notifications_written", alert_id=event.alert.id, step=event.step, round=event.round, new=new)
+        log.info(
+            "notifications_written", alert_id=event.alert.id, step=event.step, round=event.round, new=new
+        )
         self.parts.delivery.wake()
 
     @event_handler("alerts", "alert_updated", AlertEvent, vital=True)

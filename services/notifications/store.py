@@ -82,12 +82,15 @@ class NewNotification(NamedTuple):
     reference: UUID
 
 
+_VALUES = [
+    f"CAST(:{name} AS jsonb)" if name in ("words", "failover") else f":{name}"
+    for name in NewNotification._fields
+]
 # Nobody is told of an alert that somebody took while the request was on its way.
 RECORD = text(
     f"""
     INSERT INTO notification ({", ".join(NewNotification._fields)}, state, created_at)
-    SELECT {", ".join(f"CAST(:{name} AS jsonb)" if name in ("words", "failover") else f":{name}" for name in NewNotification._fields)},
-           'pending', :now
+    SELECT {", ".join(_VALUES)}, 'pending', :now
     WHERE EXISTS (SELECT 1 FROM mqtt_device_alert WHERE alert_id = :alert_id AND NOT status = ANY(:ended))
     ON CONFLICT (alert_id, round, step, channel, recipient) DO NOTHING
     """
@@ -97,7 +100,8 @@ TAKE = text(
     f"""
     WITH due AS (
         SELECT notification_id, recipient, life_safety, next_attempt_at,
-               row_number() OVER (PARTITION BY recipient, life_safety ORDER BY next_attempt_at, notification_id) AS place
+               row_number() OVER (PARTITION BY recipient, life_safety ORDER BY next_attempt_at, notification_id)
+                   AS place
         FROM notification WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now
     ),
     allowed AS (
@@ -165,8 +169,8 @@ WITHDRAW = text(
 )
 UNTOLD = text(
     """
-    SELECT notification_id, tenant_id, alert_id, channel, recipient, state, coalesce(finished_at, now()) AS at, reference,
-           name, coalesce(provider, '') AS provider, coalesce(provider_ref, '') AS provider_ref, error,
+    SELECT notification_id, tenant_id, alert_id, channel, recipient, state, coalesce(finished_at, now()) AS at,
+           reference, name, coalesce(provider, '') AS provider, coalesce(provider_ref, '') AS provider_ref, error,
            possible_duplicate
     FROM notification WHERE told_state IS DISTINCT FROM state AND state = ANY(:final)
     ORDER BY notification_id LIMIT :limit FOR UPDATE SKIP LOCKED
@@ -208,7 +212,9 @@ LATEST_TO = text(
 TEMPLATES = text(
     "SELECT channel, language, part, source FROM message_template WHERE tenant_id = :tenant_id ORDER BY 1, 2, 3"
 )
-COUNTS = text("SELECT channel, count(*) FROM notification WHERE state IN ('pending', 'attempting') GROUP BY channel")
+COUNTS = text(
+    "SELECT channel, count(*) FROM notification WHERE state IN ('pending', 'attempting') GROUP BY channel"
+)
 LIST = text(
     """
     SELECT notification_id, alert_id, round, step + 1 AS step, channel, recipient, name, state, provider, provider_ref,
@@ -241,7 +247,14 @@ class NotificationStore:
         self, channel: str, *, holder: int, now: datetime, limit: int, most: int, since: datetime
     ) -> list[Notification]:
         """Due notifications of a channel, now attempted by this holder: at most `most` a recipient since `since`."""
-        values = {"channel": channel, "holder": holder, "now": now, "limit": limit, "most": most, "since": since}
+        values = {
+            "channel": channel,
+            "holder": holder,
+            "now": now,
+            "limit": limit,
+            "most": most,
+            "since": since,
+        }
         with self._database.across() as connection:
             return [_notification(row) for row in connection.execute(TAKE, values)]
 
@@ -358,7 +371,8 @@ def _record(
     connection: Connection, rows: Sequence[NewNotification], *, ended: Sequence[str], now: datetime
 ) -> int:
     return sum(
-        connection.execute(RECORD, {**row._asdict(), "ended": list(ended), "now": now}).rowcount for row in rows
+        connection.execute(RECORD, {**row._asdict(), "ended": list(ended), "now": now}).rowcount
+        for row in rows
     )
 
 
@@ -370,9 +384,7 @@ def _finished(row: Row[Any]) -> NotificationFinished:
     values: Mapping[str, Any] = {
         name: value for name, value in row._mapping.items() if name in NotificationFinished.__struct_fields__
     }
-    return NotificationFinished(
-        **{**values, "alert_id": str(row.alert_id), "reference": str(row.reference)}
-    )
+    return NotificationFinished(**{**values, "alert_id": str(row.alert_id), "reference": str(row.reference)})
 
 
 def new_reference() -> UUID:

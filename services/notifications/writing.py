@@ -64,7 +64,11 @@ class Writer:
     def outgoing(self, row: Notification) -> Outgoing:
         """What the provider is given; an attempt after one that perhaps went out says so."""
         data = {"alert_id": str(row.alert_id), "alert_type": row.alert_type, "severity": row.severity}
-        data |= {"link": row.words.get("link", ""), "site": row.words.get("site", ""), "drill": str(row.drill).lower()}
+        data |= {
+            "link": row.words.get("link", ""),
+            "site": row.words.get("site", ""),
+            "drill": str(row.drill).lower(),
+        }
         again = row.possible_duplicate
         if again:
             data["possible_duplicate"] = "true"
@@ -124,7 +128,9 @@ class Writer:
         )
         templates = self._templates(tenant_id)
         # A digest is made of the lines that an SMS would have been.
-        written = templates.render("sms" if notice.channel == "digest" else notice.channel, notice.language, words)
+        written = templates.render(
+            "sms" if notice.channel == "digest" else notice.channel, notice.language, words
+        )
         return NewNotification(
             tenant_id=tenant_id,
             channel=notice.channel,
@@ -157,7 +163,11 @@ _COPIED = ("alert_id", "round", "step", "severity", "alert_type", "drill", "life
 def words_of(request: NotificationRequest) -> Words:
     """What templates may say of an alert; its time is that of the place."""
     alert = request.alert
-    place = f"{alert.lat:.5f},{alert.lon:.5f}" if alert.lat is not None and alert.lon is not None else request.place
+    place = (
+        f"{alert.lat:.5f},{alert.lon:.5f}"
+        if alert.lat is not None and alert.lon is not None
+        else request.place
+    )
     return Words(
         severity=alert.severity,
         alert_type=alert.alert_type,

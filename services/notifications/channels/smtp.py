@@ -1,8 +1,8 @@
 """E-mail by SMTP (RFC 5321), over TLS.
 
-    smtp://user:password@host:587?from=vigil@example.com      STARTTLS, required
-    smtps://user:password@host:465?from=...                   TLS from the start
-    options: ca=/path/ca.pem (a private authority), tls=off (for servers on this machine only)
+smtp://user:password@host:587?from=vigil@example.com      STARTTLS, required
+smtps://user:password@host:465?from=...                   TLS from the start
+options: ca=/path/ca.pem (a private authority), tls=off (for servers on this machine only)
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class SmtpChannel:
         except smtplib.SMTPResponseException as error:
             raise _refused(error.smtp_code, error.smtp_error, maybe_sent=_is_rubbish(error)) from error
         except (OSError, smtplib.SMTPException, TimeoutError, ValueError) as error:
-            kind = "timeout" if isinstance(error, TimeoutError) else "dropped" if handed_over else "unreachable"
+            kind = (
+                "timeout" if isinstance(error, TimeoutError) else "dropped" if handed_over else "unreachable"
+            )
             raise SendFailed(f"mail server: {error}", kind=kind, maybe_sent=bool(handed_over)) from error
         return Accepted(provider_ref=str(message["Message-ID"]))
 
@@ -144,6 +146,15 @@ def _refused(code: int, said: bytes | str, *, maybe_sent: bool = False) -> SendF
     return SendFailed(
         f"mail server: {code} {text[:200]}", kind=kind, permanent=permanent, maybe_sent=maybe_sent
     )
+
+
+def _ran_out(error: BaseException | None) -> bool:
+    """Whether time ran out; smtplib makes a lost connection of it."""
+    while error is not None:
+        if isinstance(error, TimeoutError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _is_rubbish(error: smtplib.SMTPResponseException) -> bool:

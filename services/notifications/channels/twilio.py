@@ -25,7 +25,13 @@ INVALID_RECIPIENT = frozenset({21211, 21214, 21217, 21408, 21421, 21610, 21612, 
 CLOCKS_APART = timedelta(seconds=5)
 PAGES = 5
 PAGE_SIZE = 100
-STATES = {"delivered": "delivered", "read": "delivered", "undelivered": "failed", "failed": "failed", "canceled": "failed"}
+STATES = {
+    "delivered": "delivered",
+    "read": "delivered",
+    "undelivered": "failed",
+    "failed": "failed",
+    "canceled": "failed",
+}
 
 
 class Message(msgspec.Struct):
@@ -98,7 +104,11 @@ class TwilioChannel:
 
     def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:
         since = since.astimezone(UTC) - CLOCKS_APART
-        query = {"To": outgoing.recipient, "DateSent>": f"{since - timedelta(days=1):%Y-%m-%d}", "PageSize": PAGE_SIZE}
+        query = {
+            "To": outgoing.recipient,
+            "DateSent>": f"{since - timedelta(days=1):%Y-%m-%d}",
+            "PageSize": PAGE_SIZE,
+        }
         url: str | None = self._messages
         for page_number in range(PAGES):
             if url is None:
@@ -142,11 +152,13 @@ def body_of(outgoing: Outgoing) -> str:
     mark = "2x? "
     if not outgoing.possible_duplicate:
         return outgoing.text
-    return mark + outgoing.text if len(outgoing.text) + len(mark) <= 160 else mark + outgoing.text[len(mark) :]
+    return (
+        mark + outgoing.text if len(outgoing.text) + len(mark) <= 160 else mark + outgoing.text[len(mark) :]
+    )
 
 
 def signature(url: str, params: Mapping[str, str], auth_token: str) -> str:
-    """What Twilio signs a request with: HMAC-SHA1 over the URL and the sorted parameters (Twilio, "Webhooks security")."""
+    """What Twilio signs a request with: HMAC-SHA1 over URL and sorted parameters (Twilio, "Webhooks security")."""
     signed = url + "".join(f"{name}{params[name]}" for name in sorted(params))
     digest = hmac.digest(auth_token.encode(), signed.encode(), hashlib.sha1)
     return base64.b64encode(digest).decode()

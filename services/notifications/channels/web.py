@@ -1,4 +1,4 @@
-"""HTTP calls to providers: with a deadline that dripping bytes cannot stretch, and honest about what may have arrived."""
+"""HTTP calls to providers: a deadline that dripping bytes cannot stretch, and honest about what may have arrived."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ def call(
     connect_s = min(CONNECT_TIMEOUT_S, deadline_s)
     options = {"timeout": (connect_s, deadline_s), "allow_redirects": False, "stream": True, **options}
     try:
-        with eventlet.Timeout(deadline_s, TimeoutError(f"no answer within {deadline_s:g} s")):
-            with session.request(method, url, **options) as response:
-                body = response.raw.read(MAX_ANSWER_BYTES, decode_content=True)
-                return Answer(response.status_code, response.headers, body)
+        with (
+            eventlet.Timeout(deadline_s, TimeoutError(f"no answer within {deadline_s:g} s")),
+            session.request(method, url, **options) as response,
+        ):
+            body = response.raw.read(MAX_ANSWER_BYTES, decode_content=True)
+            return Answer(response.status_code, response.headers, body)
     except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError) as error:
         raise SendFailed(f"{provider}: {_short(error)}", kind="unreachable") from error
     except (TimeoutError, requests.exceptions.Timeout) as error:

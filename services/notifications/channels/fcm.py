@@ -1,0 +1,120 @@
+"""Push by Firebase Cloud Messaging, HTTP v1. FCM cannot be asked what it has."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import eventlet
+import google.auth.exceptions
+import google.auth.transport.requests
+import msgspec
+import requests
+from google.oauth2 import service_account
+
+from services.errors import Misconfigured
+from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed, web
+
+API = "https://fcm.googleapis.com"
+SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
+INVALID_RECIPIENT = ("UNREGISTERED", "INVALID_ARGUMENT", "SENDER_ID_MISMATCH")
+"""FCM's error codes by which this token will never do again."""
+MAX_BODY = 1000
+
+
+class Message(msgspec.Struct):
+    name: str
+
+
+class FcmChannel:
+    """One Firebase project. Raises `Misconfigured` for a file that is no service account's."""
+
+    name = "fcm"
+
+    def __init__(self, *, credentials_file: str, base_url: str = API, deadline_s: float = 15.0) -> None:
+        account = _account(credentials_file)
+        self._credentials = service_account.Credentials.from_service_account_info(account, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+        self._url = f"{base_url.rstrip('/')}/v1/projects/{account['project_id']}/messages:send"
+        self._deadline_s = deadline_s
+        self._refreshing = Lock()
+
+    def send(self, outgoing: Outgoing) -> Accepted:
+        headers = {"Authorization": f"Bearer {self._token()}"}
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = web.call(
+                session,
+                "POST",
+                self._url,
+                provider=self.name,
+                deadline_s=self._deadline_s,
+                headers=headers,
+                json={"message": message_of(outgoing)},
+            )
+        if answer.status != 200:
+            code, said = _fault(answer.body)
+            web.check(answer, provider=self.name, permanent=code in INVALID_RECIPIENT, said=said)
+        try:
+            return Accepted(provider_ref=msgspec.json.decode(answer.body, type=Message).name)
+        except msgspec.DecodeError as error:
+            raise SendFailed("fcm's answer cannot be read", kind="bad_answer", maybe_sent=True) from error
+
+    def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:  # noqa: ARG002
+        raise CannotTell("FCM cannot be asked what it has taken")
+
+    def _token(self) -> str:
+        """The access token, got anew when it is about to end. Raises `SendFailed`: nothing was sent."""
+        try:
+            with (
+                self._refreshing,
+                eventlet.Timeout(self._deadline_s, TimeoutError("Google gave no token in time")),
+            ):
+                if not self._credentials.valid:
+                    session = requests.Session()
+                    session.trust_env = False
+                    self._credentials.refresh(google.auth.transport.requests.Request(session))
+                return str(self._credentials.token)
+        except (google.auth.exceptions.GoogleAuthError, requests.RequestException, OSError) as error:
+            kind = "timeout" if isinstance(error, TimeoutError) else "not_authorized"
+            raise SendFailed(f"fcm: no access token: {str(error)[:200]}", kind=kind) from error
+
+
+def message_of(outgoing: Outgoing) -> dict[str, Any]:
+    """The `message` of FCM's API. `data` values are all text, as it wants them."""
+    topic = outgoing.recipient.removeprefix("/topics/")
+    to = {"token": outgoing.recipient} if topic == outgoing.recipient else {"topic": topic}
+    priority, apns = ("high", "10") if outgoing.urgent else ("normal", "5")
+    collapse = outgoing.reference
+    return {
+        **to,
+        "notification": {"title": outgoing.subject[:200], "body": outgoing.text[:MAX_BODY]},
+        "data": {**{k: str(v) for k, v in outgoing.data.items()}, "reference": outgoing.reference},
+        # The same reference replaces its earlier copy on the phone: a possible duplicate is seen once.
+        "android": {"priority": priority, "notification": {"tag": collapse}},
+        "apns": {"headers": {"apns-priority": apns, "apns-collapse-id": collapse}},
+    }
+
+
+def _fault(body: bytes) -> tuple[str, str]:
+    """(FCM's error code, what it said)."""
+    try:
+        error = json.loads(body)["error"]
+        details = [detail.get("errorCode", "") for detail in error.get("details", [])]
+        return next(filter(None, details), error.get("status", "")), str(error.get("message", ""))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "", ""
+
+
+def _account(path: str) -> dict[str, Any]:
+    remedy = "download a service account's key in the Firebase console (Project settings, Service accounts)"
+    try:
+        account = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Misconfigured(f"FCM_CREDENTIALS_FILE {path} cannot be read ({error}); {remedy}") from error
+    needed = ("project_id", "client_email", "private_key", "token_uri")
+    if not isinstance(account, dict) or any(not account.get(name) for name in needed):
+        raise Misconfigured(f"FCM_CREDENTIALS_FILE {path} is not a service account's key; {remedy}")
+    return account

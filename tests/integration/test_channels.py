@@ -1,0 +1,385 @@
+"""Every channel against a provider in a process of its own, in each of its moods."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from services.errors import Misconfigured
+from services.notifications.channels import (
+    Accepted,
+    CannotTell,
+    Channel,
+    Outgoing,
+    SendFailed,
+    twilio,
+    webhook,
+)
+from services.notifications.channels.anywhere import AnywhereChannel
+from services.notifications.channels.fcm import FcmChannel
+from services.notifications.channels.smtp import SmtpChannel
+from services.notifications.channels.twilio import TwilioChannel
+from services.notifications.channels.webhook import WebhookChannel
+from tests.providers import Provider
+from tests.providers.server import ACCOUNT, TOKEN
+
+DEADLINE_S = 1.0
+RECIPIENTS = {
+    "smtp": "asha@example.com",
+    "twilio": "+919876543210",
+    "fcm": "token-of-a-phone",
+    "webhook": "/hook",
+}
+SECRET = "webhook-secret-of-the-tests"
+
+
+@pytest.fixture(scope="module")
+def providers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Provider]]:
+    directory = tmp_path_factory.mktemp("providers")
+    started = {kind: Provider(kind, directory=directory) for kind in RECIPIENTS}
+    yield started
+    for provider in started.values():
+        provider.stop()
+
+
+@pytest.fixture(autouse=True)
+def calm(providers: dict[str, Provider]) -> None:
+    for provider in providers.values():
+        provider.behave("accept")
+        provider.forget()
+
+
+def channel_to(provider: Provider, deadline_s: float = DEADLINE_S) -> Channel:
+    match provider.kind:
+        case "smtp":
+            return SmtpChannel(
+                f"{provider.url}?from=vigil@example.com&ca={provider.ca_file}", deadline_s=deadline_s
+            )
+        case "twilio":
+            return TwilioChannel(
+                account_sid=ACCOUNT,
+                auth_token=TOKEN,
+                from_number="+15017122661",
+                base_url=provider.url,
+                public_url="https://noc.example.com/",
+                deadline_s=deadline_s,
+            )
+        case "fcm":
+            file = provider.credentials_file
+            return FcmChannel(credentials_file=file, base_url=provider.url, deadline_s=deadline_s)
+    return WebhookChannel(secret=SECRET, allow_private=True, deadline_s=deadline_s)
+
+
+def message_to(provider: Provider, **changes: Any) -> Outgoing:
+    recipient = RECIPIENTS[provider.kind]
+    base = {
+        "reference": uuid4().hex,
+        "recipient": f"{provider.url}{recipient}" if provider.kind == "webhook" else recipient,
+        "subject": "CRITICAL PANIC guard-1",
+        "text": f"CRITICAL PANIC guard-1 <script> Reply {uuid4().hex[:4]}",
+        "html": "<p>CRITICAL</p>" if provider.kind == "smtp" else "",
+        "data": {"alert_id": "a"},
+        "urgent": True,
+    }
+    return Outgoing(**{**base, **changes})
+
+
+@pytest.mark.parametrize("kind", list(RECIPIENTS))
+def test_a_provider_takes_a_message_as_it_was_written(providers: dict[str, Provider], kind: str) -> None:
+    provider = providers[kind]
+    outgoing = message_to(provider)
+    accepted = channel_to(provider).send(outgoing)
+    [taken] = provider.accepted()
+    assert taken["reference"] == outgoing.reference
+    assert taken["body"].strip() == outgoing.text
+    assert not taken["possible_duplicate"]
+    assert accepted.provider_ref.endswith(taken["id"]) or outgoing.reference in accepted.provider_ref
+    assert taken["to"] == RECIPIENTS[kind]
+
+
+# (kind of failure, permanent, maybe_sent) for each mood; what a provider surely did not take is not "maybe".
+MOODS: dict[str, dict[str, tuple[str, bool, bool]]] = {
+    "429": {
+        "smtp": ("refused", False, False),
+        "twilio": ("rate_limited", False, False),
+        "fcm": ("rate_limited", False, False),
+        "webhook": ("rate_limited", False, False),
+    },
+    "500": {
+        "smtp": ("refused", False, False),
+        "twilio": ("server_error", False, False),
+        "fcm": ("server_error", False, False),
+        "webhook": ("server_error", False, False),
+    },
+    "hang": dict.fromkeys(RECIPIENTS, ("timeout", False, True)),
+    "drop": dict.fromkeys(RECIPIENTS, ("dropped", False, True)),
+    "malformed": {
+        "smtp": ("bad_answer", False, True),
+        "twilio": ("bad_answer", False, True),
+        "fcm": ("bad_answer", False, True),
+    },
+    "refuse": {
+        "smtp": ("invalid_recipient", True, False),
+        "twilio": ("invalid_recipient", True, False),
+        "fcm": ("invalid_recipient", True, False),
+        "webhook": ("invalid_recipient", True, False),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("mood", "kind", "expected"),
+    [(mood, kind, expected) for mood, kinds in MOODS.items() for kind, expected in kinds.items()],
+)
+def test_a_failure_says_what_it_was_and_whether_the_message_may_have_gone_out(
+    providers: dict[str, Provider], mood: str, kind: str, expected: tuple[str, bool, bool]
+) -> None:
+    provider = providers[kind]
+    provider.behave(mood)
+    with pytest.raises(SendFailed) as failure:
+        channel_to(provider).send(message_to(provider))
+    error = failure.value
+    assert (error.kind, error.permanent, error.maybe_sent) == expected, str(error)
+    if mood in ("drop", "malformed"):
+        assert len(provider.accepted()) == 1, "it was taken, and only the answer lost"
+    if mood == "429" and kind != "smtp":
+        assert error.retry_after_s == 2
+    assert TOKEN not in str(error)
+    assert SECRET not in str(error)
+
+
+@pytest.mark.parametrize("kind", list(RECIPIENTS))
+def test_nobody_there_is_a_failure_before_anything_was_sent(
+    kind: str, providers: dict[str, Provider], tmp_path: Path
+) -> None:
+    gone = Provider(kind, directory=tmp_path)
+    gone.stop()
+    with pytest.raises(SendFailed) as failure:
+        channel_to(gone).send(message_to(gone))
+    assert not failure.value.maybe_sent
+    assert providers[kind].accepted() == []
+
+
+def test_an_answer_that_drips_cannot_hold_anybody_beyond_the_deadline(tmp_path: Path) -> None:
+    import socket
+    import threading
+    import time
+
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        peer, _ = listener.accept()
+        peer.recv(65_536)
+        peer.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 100000\r\n\r\n")
+        try:
+            while True:
+                peer.sendall(b" ")
+                time.sleep(0.1)
+        except OSError:
+            peer.close()
+
+    threading.Thread(target=drip, daemon=True).start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    channel = TwilioChannel(account_sid="a", auth_token="t", from_number="+1", base_url=url, deadline_s=0.5)
+    started_s = time.monotonic()
+    with pytest.raises(SendFailed) as failure:
+        channel.send(Outgoing(reference="r", recipient="+1", subject="", text="x"))
+    assert failure.value.maybe_sent
+    assert time.monotonic() - started_s < 1.5
+    assert tmp_path.exists()
+
+
+def test_twilio_is_asked_for_what_it_took_by_text_and_time(providers: dict[str, Provider]) -> None:
+    provider = providers["twilio"]
+    channel = channel_to(provider)
+    outgoing = message_to(provider)
+    started = datetime.now(UTC)
+    assert channel.find(outgoing, since=started) is None
+    for _ in range(3):
+        channel.send(message_to(provider))
+    provider.behave("drop", times=1)
+    with pytest.raises(SendFailed):
+        channel.send(outgoing)
+    for _ in range(3):
+        channel.send(message_to(provider))
+    taken = next(kept for kept in provider.accepted() if kept["reference"] == outgoing.reference)
+    assert channel.find(outgoing, since=started) == Accepted(provider_ref=taken["id"]), "on a later page"
+    assert channel.find(outgoing, since=started + timedelta(minutes=1)) is None, (
+        "that was another, earlier one"
+    )
+    provider.behave("500")
+    with pytest.raises(CannotTell):
+        channel.find(outgoing, since=started)
+
+
+@pytest.mark.parametrize("kind", ["smtp", "fcm", "webhook"])
+def test_others_cannot_be_asked(providers: dict[str, Provider], kind: str) -> None:
+    provider = providers[kind]
+    with pytest.raises(CannotTell):
+        channel_to(provider).find(message_to(provider), since=datetime.now(UTC))
+
+
+@pytest.mark.parametrize("kind", list(RECIPIENTS))
+def test_a_possible_duplicate_says_so(providers: dict[str, Provider], kind: str) -> None:
+    provider = providers[kind]
+    data = {"possible_duplicate": "true"}
+    channel_to(provider).send(message_to(provider, possible_duplicate=True, data=data))
+    [taken] = provider.accepted()
+    assert taken["possible_duplicate"]
+
+
+def test_mail_goes_over_tls_and_no_header_can_be_smuggled_in(providers: dict[str, Provider]) -> None:
+    provider = providers["smtp"]
+    hostile = "help\r\nBcc: eve@example.com\r\n\r\nbody"
+    channel_to(provider).send(message_to(provider, subject=hostile))
+    [taken] = provider.accepted()
+    assert taken["tls"]
+    assert "Bcc" not in taken["headers"]
+    assert taken["subject"] == "help Bcc: eve@example.com body"
+    assert taken["headers"]["Auto-Submitted"] == "auto-generated"
+    assert taken["html"].strip() == "<p>CRITICAL</p>"
+    untrusted = SmtpChannel(f"{provider.url}?from=vigil@example.com", deadline_s=DEADLINE_S)
+    with pytest.raises(SendFailed) as failure:
+        untrusted.send(message_to(provider))
+    assert not failure.value.maybe_sent, "a certificate of nobody's ends it before a word"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://host", "smtp://", "smtp://host:x", "smtp://host", "smtp://host?from=nobody",
+     "smtp://mail.example.com?from=a@b.c&tls=off", "smtp://host?from=a@b.c&ca=/nowhere"],
+)  # fmt: skip
+def test_a_mail_url_that_cannot_work_is_named_at_start(url: str) -> None:
+    with pytest.raises(Misconfigured, match="SMTP_URL"):
+        SmtpChannel(url)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"type": "authorized_user"}'])
+def test_a_file_that_is_no_service_account_is_named_at_start(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "account.json"
+    file.write_text(content)
+    for path in (file, tmp_path / "missing.json"):
+        with pytest.raises(Misconfigured, match="FCM_CREDENTIALS_FILE"):
+            FcmChannel(credentials_file=str(path))
+
+
+def test_twilios_signature_is_that_of_its_documentation() -> None:
+    """The example of Twilio's "Webhooks security" page."""
+    params = {
+        "CallSid": "CA1234567890ABCDE",
+        "Caller": "+14158675309",
+        "Digits": "1234",
+        "From": "+14158675309",
+        "To": "+18005551212",
+    }
+    url = "https://mycompany.com/myapp.php?foo=1&bar=2"
+    assert twilio.signature(url, params, "12345") == "RSOYDt4T1cUTdK1PDd93/VVr8B8="
+    assert twilio.is_signed(url, params, "RSOYDt4T1cUTdK1PDd93/VVr8B8=", "12345")
+    assert not twilio.is_signed(url, {**params, "Digits": "1235"}, "RSOYDt4T1cUTdK1PDd93/VVr8B8=", "12345")
+    assert not twilio.is_signed(url, params, "é", "12345")
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [("delivered", "delivered"), ("undelivered", "failed"), ("failed", "failed"), ("sent", None), ("", None)],
+)
+def test_a_status_of_twilios_is_a_state_of_ours(status: str, state: str | None) -> None:
+    said = twilio.status_of({"MessageStatus": status, "ErrorCode": "30003"})
+    assert (said[0] if said else None) == state
+    assert said is None or ("30003" in said[1]) == (state == "failed")
+
+
+def test_a_webhook_is_signed_over_time_and_body(providers: dict[str, Provider]) -> None:
+    provider = providers["webhook"]
+    outgoing = message_to(provider)
+    WebhookChannel(secret=SECRET, allow_private=True, clock=lambda: 1234.5).send(outgoing)
+    [taken] = provider.accepted()
+    expected = webhook.signature(SECRET.encode(), 1234, taken["raw"].encode())
+    assert taken["signature"] == f"t=1234,v1={expected}"
+    assert taken["data"]["alert_id"] == "a"
+
+
+def strict(resolver: Callable[[str, int], list[str]] = webhook.resolve) -> WebhookChannel:
+    return WebhookChannel(secret=SECRET, resolver=resolver, deadline_s=DEADLINE_S)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://127.0.0.1/", "https://localhost/", "https://[::1]/", "https://2130706433/", "https://0x7f.1/",
+     "https://169.254.169.254/latest/meta-data", "http://93.184.216.34/", "ftp://example.com/", "https:///x",
+     "https://10.0.0.1:8443/", "https://[::ffff:10.0.0.1]/", "https://example.com:99999/"],
+)  # fmt: skip
+def test_a_webhook_goes_nowhere_but_out(url: str) -> None:
+    with pytest.raises(SendFailed) as failure:
+        strict().send(Outgoing(reference="r", recipient=url, subject="", text=""))
+    assert failure.value.kind in ("forbidden_address", "invalid_recipient", "unreachable")
+    assert not failure.value.maybe_sent
+
+
+def test_a_public_name_with_a_private_address_is_refused_whichever_it_is() -> None:
+    for addresses in (["10.0.0.1"], ["93.184.216.34", "127.0.0.1"], ["fd00::1"]):
+        with pytest.raises(SendFailed, match="not public") as failure:
+            strict(lambda _host, _port, found=addresses: found).send(  # type: ignore[misc]
+                Outgoing(reference="r", recipient="https://hook.example.com/", subject="", text="")
+            )
+        assert failure.value.kind == "forbidden_address"
+
+
+def test_the_address_that_was_checked_is_the_one_that_is_called(providers: dict[str, Provider]) -> None:
+    """A second look-up could lead elsewhere (DNS rebinding)."""
+    provider = providers["webhook"]
+    looked_up: list[str] = []
+
+    def once(host: str, _port: int) -> list[str]:
+        looked_up.append(host)
+        return ["127.0.0.1"]
+
+    channel = WebhookChannel(secret=SECRET, allow_private=True, resolver=once)
+    channel.send(message_to(provider, recipient=f"http://hook.invalid:{provider.port}/hook"))
+    assert looked_up == ["hook.invalid"]
+    [taken] = provider.accepted()
+    assert taken["host"] == f"hook.invalid:{provider.port}"
+
+
+def test_a_webhook_follows_no_redirect(providers: dict[str, Provider]) -> None:
+    provider = providers["webhook"]
+    with pytest.raises(SendFailed, match="redirects"):
+        channel_to(provider).send(message_to(provider, recipient=f"{provider.url}/redirect"))
+    assert provider.accepted() == []
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("dbus://", "forbidden_address"),
+        ("syslog://", "forbidden_address"),
+        ("json://127.0.0.1/", "forbidden_address"),
+        ("slack://", "invalid_recipient"),
+        ("ntfy://127.0.0.1/topic", "forbidden_address"),
+        ("ntfys://[::1]/topic", "forbidden_address"),
+    ],
+)
+def test_apprise_is_offered_for_services_and_not_for_this_machine(url: str, kind: str) -> None:
+    with pytest.raises(SendFailed) as failure:
+        AnywhereChannel(deadline_s=DEADLINE_S).send(
+            Outgoing(reference="r", recipient=url, subject="s", text="t")
+        )
+    assert (failure.value.kind, failure.value.permanent) == (kind, True)
+
+
+def test_apprise_hands_a_message_to_a_real_server(providers: dict[str, Provider]) -> None:
+    """ntfy's protocol is a POST of JSON; what our webhook provider makes of it is a refusal, and that is a no."""
+    provider = providers["webhook"]
+    provider.behave("refuse")
+    channel = AnywhereChannel(allow_private=True, deadline_s=5)
+    with pytest.raises(SendFailed) as failure:
+        channel.send(
+            Outgoing(
+                reference="r", recipient=f"ntfy://127.0.0.1:{provider.port}/topic", subject="s", text="t"
+            )
+        )
+    assert failure.value.maybe_sent, "apprise does not say why"
+    assert provider.requests_seen() > 0

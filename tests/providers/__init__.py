@@ -1,0 +1,68 @@
+"""Providers for tests: servers in processes of their own, that behave as they are told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class Provider:
+    """`kind` is twilio, fcm, smtp or webhook. `url` is where it takes messages."""
+
+    def __init__(self, kind: str, *, directory: Path) -> None:
+        self.kind = kind
+        directory.mkdir(parents=True, exist_ok=True)
+        self._log = (directory / f"{kind}.log").open("a")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.providers.server", kind, str(directory)],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            cwd=PROJECT,
+        )
+        assert self._process.stdout is not None
+        said = json.loads(self._process.stdout.readline())
+        self.port: int = said["port"]
+        self._control = f"http://127.0.0.1:{said['control']}"
+        self.credentials_file: str = said.get("credentials_file", "")
+        self.ca_file: str = said.get("ca_file", "")
+        self.url = f"smtp://127.0.0.1:{self.port}" if kind == "smtp" else f"http://127.0.0.1:{self.port}"
+
+    def behave(self, mode: str, *, times: int | None = None) -> None:
+        """accept, 429, 500, hang (60 s), drop (take it, then drop the answer), malformed (take it, then answer
+        rubbish), refuse (for good); after `times` messages it accepts again."""
+        self._ask("/behave", {"mode": mode, "times": times})
+
+    def accepted(self) -> list[dict[str, Any]]:
+        """What it took, in order: id, to, reference, body, possible_duplicate, at (Unix time) and more by kind."""
+        return list(self._ask("/accepted"))
+
+    def requests_seen(self) -> int:
+        """How often somebody tried to hand over a message."""
+        return int(self._ask("/seen"))
+
+    def forget(self) -> None:
+        """What it took so far is forgotten."""
+        self._ask("/forget", {})
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+    def __enter__(self) -> Provider:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(self._control + path, data=data, timeout=10) as answer:
+            return json.loads(answer.read())
