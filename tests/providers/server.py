@@ -215,7 +215,7 @@ class Fcm(Quiet):
             form["assertion"],
             self.public_key,
             algorithms=["RS256"],
-            audience=f"http://{self.headers['Host']}/token",
+            audience="https://oauth2.googleapis.com/token",
         )
         assert claims["iss"] == self.email
         token = secrets.token_hex(16)

@@ -78,7 +78,8 @@ class FcmChannel:
                     self._credentials.refresh(google.auth.transport.requests.Request(session))
                 return str(self._credentials.token)
         except (google.auth.exceptions.GoogleAuthError, requests.RequestException, OSError) as error:
-            kind = "timeout" if isinstance(error, TimeoutError) else "not_authorized"
+            refused = isinstance(error, google.auth.exceptions.RefreshError)
+            kind = "timeout" if isinstance(error, TimeoutError) else "not_authorized" if refused else "unreachable"
             raise SendFailed(f"fcm: no access token: {str(error)[:200]}", kind=kind) from error
 
 

@@ -63,9 +63,7 @@ class SmtpChannel:
         except smtplib.SMTPResponseException as error:
             raise _refused(error.smtp_code, error.smtp_error, maybe_sent=_is_rubbish(error)) from error
         except (OSError, smtplib.SMTPException, TimeoutError, ValueError) as error:
-            kind = (
-                "timeout" if isinstance(error, TimeoutError) else "dropped" if handed_over else "unreachable"
-            )
+            kind = "timeout" if _ran_out(error) else "dropped" if handed_over else "unreachable"
             raise SendFailed(f"mail server: {error}", kind=kind, maybe_sent=bool(handed_over)) from error
         return Accepted(provider_ref=str(message["Message-ID"]))
 
