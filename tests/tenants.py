@@ -104,10 +104,35 @@ def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
         "INSERT INTO timeline_erased (tenant_id, seq, prev_hash, hash, digest)"
         " VALUES (:t, 0, '', '', convert_to(:w, 'UTF8'))"
     )
-    run(
+    notification = run(
         "INSERT INTO notification (tenant_id, alert_id, channel, recipient, state, body, created_at)"
-        " VALUES (:t, CAST(:alert AS uuid), 'email', :w, 'recorded', :w, now())"
+        " VALUES (:t, CAST(:alert AS uuid), 'email', :w, 'accepted', :w, now()) RETURNING notification_id"
     )
+    run(
+        "INSERT INTO notification_attempt (notification_id, tenant_id, number, provider, started_at)"
+        " VALUES (:n, :t, 1, :w, now())",
+        n=notification,
+    )
+    run(
+        "INSERT INTO alert_timer (alert_id, tenant_id, kind, due_at)"
+        " VALUES (CAST(:alert AS uuid), :t, 'escalate', 'infinity')"
+    )
+    run(
+        "INSERT INTO alert_group (group_id, tenant_id, site_id, opened_at, last_at, severity)"
+        " VALUES (CAST(:key AS uuid), :t, :site, now(), now(), :w)",
+        key=str(uuid4()),
+        site=site,
+    )
+    run(
+        "INSERT INTO escalation_policy (tenant_id, site_id, policy, changed_by) VALUES (:t, :site, '{}', :w)",
+        site=site,
+    )
+    run("INSERT INTO rota (tenant_id, name, rota) VALUES (:t, :w, '{}')")
+    run(
+        "INSERT INTO message_template (tenant_id, channel, language, part, source)"
+        " VALUES (:t, 'sms', 'en', 'text', :w)"
+    )
+    run("INSERT INTO operator_presence (tenant_id, minute, name) VALUES (:t, now(), :w)")
     run(
         "INSERT INTO rejected_message (message_key, topic, payload, reason, received_at, tenant_id)"
         " VALUES (CAST(:key AS uuid), :w, :payload, 'broken_json', now(), :t)",
