@@ -59,7 +59,9 @@ def policy() -> None:
 @tenant_option
 def show_policy(site_id: int | None, tenant_id: int) -> None:
     """The own policy of a site or a tenant, as YAML; empty when that of config.yaml holds."""
-    click.echo(yaml.safe_dump(plans().get_policy(tenant_id=tenant_id, site_id=site_id), sort_keys=False), nl=False)
+    click.echo(
+        yaml.safe_dump(plans().get_policy(tenant_id=tenant_id, site_id=site_id), sort_keys=False), nl=False
+    )
 
 
 @policy.command("set")
@@ -187,7 +189,9 @@ def report(since: str | None, until: str | None, tenant_id: int, as_json: bool) 
     hours = f"{found.operator_hours:g} operator-hours by {found.operators} operators"
     load = found.alarms_per_operator_hour
     click.echo(f"Tenant {tenant_id}, {start:%Y-%m-%d %H:%M %Z} to {end:%Y-%m-%d %H:%M %Z}")
-    click.echo(f"{hours}; {'no operator was there' if load is None else f'{load:g} alarms per operator-hour'}")
+    click.echo(
+        f"{hours}; {'no operator was there' if load is None else f'{load:g} alarms per operator-hour'}"
+    )
     for title, rows in (
         ("Alerts", found.alerts),
         ("Notifications", found.delivery),

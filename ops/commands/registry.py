@@ -170,7 +170,9 @@ def leave_group(name: str, guard_id: str, tenant_id: int) -> None:
 @click.option("--phone", help="E.164, such as +919876543210.")
 @click.option("--push-token", help="Registration token of Firebase Cloud Messaging, or /topics/NAME.")
 @click.option("--url", help="A webhook (https://...), or what apprise knows (slack://..., ntfy://...).")
-@click.option("--language", default="en", show_default=True, help="Of the messages: en, hi or a tenant's own.")
+@click.option(
+    "--language", default="en", show_default=True, help="Of the messages: en, hi or a tenant's own."
+)
 @click.option("--note", default="")
 @site_option
 @tenant_option

@@ -79,7 +79,13 @@ class FcmChannel:
                 return str(self._credentials.token)
         except (google.auth.exceptions.GoogleAuthError, requests.RequestException, OSError) as error:
             refused = isinstance(error, google.auth.exceptions.RefreshError)
-            kind = "timeout" if isinstance(error, TimeoutError) else "not_authorized" if refused else "unreachable"
+            kind = (
+                "timeout"
+                if isinstance(error, TimeoutError)
+                else "not_authorized"
+                if refused
+                else "unreachable"
+            )
             raise SendFailed(f"fcm: no access token: {str(error)[:200]}", kind=kind) from error
 
 
