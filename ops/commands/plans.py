@@ -134,7 +134,7 @@ def list_rotas(tenant_id: int, as_json: bool) -> None:
         rows = [
             {
                 "name": row["name"],
-                "on call": row["on_call"],
+                "on call": row["on_call"] or row["problem"],
                 "members": ", ".join(row["rota"]["members"]),
                 "time zone": row["rota"]["time_zone"],
             }

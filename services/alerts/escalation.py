@@ -149,13 +149,17 @@ def step_at(ladder: Ladder, step: int) -> Step:
 
 
 def targets(step: Step, book: Book, *, site_id: int | None, at: datetime) -> list[Target]:
-    """Who is told in this step at this time, each once. When nobody is found, the fallback."""
+    """Who is told in this step at this time, each once.
+
+    When that is nobody: the contacts, else the fallback, else the contacts of other sites; somebody must know.
+    """
     found: dict[str, Contact] = {}
     for word in step.who:
         for contact in _named(word, book, site_id=site_id, at=at):
             found.setdefault(contact.name, contact)
     if not found:
-        found = {contact.name: contact for contact in book.fallback}
+        instead = _named("contacts", book, site_id=site_id, at=at) or book.contacts
+        found = {contact.name: contact for contact in instead}
     return [Target(c.name, c.addresses, c.language) for c in found.values()]
 
 

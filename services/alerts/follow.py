@@ -8,23 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import structlog
 from sqlalchemy import Connection
 
 from services.alerts import escalation, timing
+from services.alerts import rota as rotas
 from services.alerts import statements as sql
 from services.alerts.escalation import Book, Contact, Ladder, Policy, Step
-from services.alerts.rota import Rota
 from services.alerts.store import AlertStore, Change
 from services.alerts.timing import Timer, Verdict
 from services.config import Config
+from services.errors import Refused
 from services.messages import Alert, NotificationRequest, Target
 from services.recipients import fallback
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 CHANNEL_COLUMNS = {"email": "email", "sms": "phone", "push": "push_token", "url": "url"}
 
@@ -53,9 +55,12 @@ class Guidance:
     def ladder(self, connection: Connection, alert: Alert) -> Ladder:
         """How this alert is followed."""
         values = {"tenant_id": alert.tenant_id, "site_id": alert.site_id}
-        own = [escalation.parse(row.policy) for row in connection.execute(sql.POLICIES, values)]
+        rows = connection.execute(sql.POLICIES, values)
+        own = [
+            _readable(escalation.parse, row.policy, what="policy", tenant_id=alert.tenant_id) for row in rows
+        ]
         return escalation.ladder_of(
-            [*own, self._default], alert_type=alert.alert_type, severity=alert.severity
+            [*filter(None, own), self._default], alert_type=alert.alert_type, severity=alert.severity
         )
 
     def book(self, connection: Connection, tenant_id: int) -> Book:
@@ -74,8 +79,12 @@ class Guidance:
             )
             for row in connection.execute(sql.CONTACTS, values)
         ]
-        rotas = {row.name: msgspec.convert(row.rota, Rota) for row in connection.execute(sql.ROTAS, values)}
-        return Book(contacts, rotas, self._fallback if tenant_id == self._default_tenant_id else ())
+        read = {
+            row.name: _readable(rotas.parse, row.rota, what=f"rota {row.name!r}", tenant_id=tenant_id)
+            for row in connection.execute(sql.ROTAS, values)
+        }
+        sound = {name: rota for name, rota in read.items() if rota is not None}
+        return Book(contacts, sound, self._fallback if tenant_id == self._default_tenant_id else ())
 
     def targets(self, connection: Connection, alert: Alert, step: Step, *, at: datetime) -> list[Target]:
         """Who is told in a step at a time."""
@@ -87,6 +96,15 @@ class Guidance:
         values = {"tenant_id": alert.tenant_id, "site_id": alert.site_id}
         row = connection.execute(sql.SITE, values).one_or_none()
         return ("", "UTC") if row is None else (row.name, row.time_zone)
+
+
+def _readable(parse: Callable[[Any], T], document: Any, *, what: str, tenant_id: int) -> T | None:
+    """A stored plan, or None for one that cannot be read: it must not keep an alarm from those whom others name."""
+    try:
+        return parse(document)
+    except Refused as error:
+        log.warning("plan_unreadable", plan=what, tenant_id=tenant_id, problem=str(error))
+        return None
 
 
 class Follower:

@@ -112,7 +112,7 @@ class PlanStore:
         with self._database.of(tenant_id) as connection:
             rows = connection.execute(sql.ROTAS, {"tenant_id": tenant_id}).all()
         return [
-            {"name": row.name, "on_call": rotas.on_call(rotas.parse(row.rota), at), "rota": row.rota}
+            {"name": row.name, **_on_call(row.rota, at), "rota": row.rota}
             for row in sorted(rows, key=lambda row: row.name)
         ]
 
@@ -133,6 +133,14 @@ class PlanStore:
         with self._database.of(tenant_id) as connection:
             if not connection.execute(DROP_ROTA, {"tenant_id": tenant_id, "name": name}).rowcount:
                 raise NotFound(f"no rota {name!r} in tenant {tenant_id}")
+
+
+def _on_call(document: Any, at: datetime) -> dict[str, str]:
+    """Who is on call; of a rota that cannot be read, nobody and why."""
+    try:
+        return {"on_call": rotas.on_call(rotas.parse(document), at)}
+    except Refused as error:
+        return {"on_call": "", "problem": str(error)}
 
 
 def _imagined(

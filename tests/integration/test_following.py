@@ -191,6 +191,23 @@ def test_with_nobody_to_tell_the_record_says_so(desk: Desk, engine: Engine) -> N
     assert desk.wire.requests == []
 
 
+def test_a_plan_that_cannot_be_read_keeps_nobody_from_being_told(desk: Desk, engine: Engine) -> None:
+    """However it came into the database; who is on call by another is told, and the list shows what is wrong."""
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO rota (tenant_id, name, rota) VALUES (1, 'night', '{}')"))
+        policy = '{"CRITICAL": {"steps": []}}'
+        connection.execute(
+            text("INSERT INTO escalation_policy (tenant_id, policy, changed_by) VALUES (1, :policy, 'x')"),
+            {"policy": policy},
+        )
+    desk.raise_alert()
+    desk.follow(0)
+    [request] = desk.wire.requests
+    assert [target.name for target in request.targets]
+    [row] = desk.plans.list_rotas(tenant_id=1, at=T0)
+    assert "members" in row["problem"]
+
+
 def test_an_alert_that_grows_graver_is_told_anew_and_a_calmer_repeat_is_not(desk: Desk) -> None:
     desk.raise_alert(severity=Severity.MEDIUM)
     desk.follow(0)

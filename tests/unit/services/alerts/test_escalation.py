@@ -143,9 +143,13 @@ def test_a_rota_gives_who_is_on_call_then_and_names_are_told_once() -> None:
     assert told("contact:Asha", "rota:night", "fallback") == ["Asha", "noc@x"]
 
 
-def test_when_a_name_is_gone_the_fallback_is_told() -> None:
-    assert told("rota:gone") == ["noc@x"]
-    assert told("contact:gone") == ["noc@x"]
+def test_when_a_name_is_gone_somebody_else_is_told() -> None:
+    assert told("rota:gone") == ["Asha"]
+    assert told("contact:gone", site_id=7) == ["Ravi"]
+    assert told("contact:gone", book=Book([RAVI], {}, [NOC])) == ["noc@x"]
+    assert told("contact:gone", book=Book([RAVI], {})) == ["Ravi"], (
+        "the guard of another site is better than nobody"
+    )
 
 
 def test_a_target_has_its_addresses_and_language() -> None:
