@@ -18,7 +18,7 @@ from typing import Any  # noqa: E402
 import psycopg2  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings as hypothesis_settings  # noqa: E402
-from sqlalchemy import Engine  # noqa: E402
+from sqlalchemy import Engine, text  # noqa: E402
 
 from ops.environment import PROJECT  # noqa: E402
 from ops.stack import GIVEN, Stack  # noqa: E402
@@ -26,6 +26,8 @@ from services import config as configuration  # noqa: E402
 from services import providers  # noqa: E402
 from services.config import Config  # noqa: E402
 from services.providers import Database  # noqa: E402
+from tests.desk import Desk  # noqa: E402
+from tests.providers import Provider  # noqa: E402
 
 hypothesis_settings.register_profile("vigil", deadline=None, database=None)
 hypothesis_settings.load_profile("vigil")
@@ -60,6 +62,25 @@ def servers() -> Iterator[Stack]:
             yield stack
         finally:
             stack.stop()
+
+
+@pytest.fixture(scope="session")
+def providers_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Provider]]:
+    """A mail server, and what plays Twilio, FCM and somebody's webhook."""
+    directory = tmp_path_factory.mktemp("providers")
+    started = {kind: Provider(kind, directory=directory) for kind in ("smtp", "twilio", "fcm", "webhook")}
+    yield started
+    for provider in started.values():
+        provider.stop()
+
+
+@pytest.fixture
+def outer(providers_of_tests: dict[str, Provider]) -> dict[str, Provider]:
+    """The providers by kind, accepting, and with nothing taken yet."""
+    for provider in providers_of_tests.values():
+        provider.behave("accept")
+        provider.forget()
+    return providers_of_tests
 
 
 @pytest.fixture(scope="session")
@@ -138,6 +159,20 @@ def database(config: Config, engine: Engine) -> Iterator[Database]:  # noqa: ARG
     made = Database(config, name="test", pool_size=8)
     yield made
     made.close()
+
+
+@pytest.fixture
+def desk(database: Database, config: Config, engine: Engine) -> Desk:
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO contact (tenant_id, name, phone, email) VALUES (1, 'Asha', '+919876543210', 'a@x.org')"
+            )
+        )
+        connection.execute(
+            text("INSERT INTO site (tenant_id, name, time_zone) VALUES (1, 'Dock', 'Asia/Kolkata')")
+        )
+    return Desk(database, config)
 
 
 canaries: set[str] = set()

@@ -66,7 +66,7 @@ class Delivery:
         self._config = config
         self._rules = Rules(config.attempts, config.failover_after)
         self._wait = wait_exponential_jitter(
-            initial=config.first_retry_s, max=config.longest_retry_s, jitter=config.first_retry_s
+            multiplier=config.first_retry_s, max=config.longest_retry_s, jitter=config.first_retry_s
         )
         self._due = {channel: threading.Event() for channel in CHANNELS}
         self._ended = threading.Event()

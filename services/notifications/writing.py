@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from services.keyring import KeyRing
-from services.messages import LIFE_SAFETY, NotificationRequest
+from services.messages import NotificationRequest
 from services.notifications import links, plan
 from services.notifications.channels import Outgoing
 from services.notifications.plan import Notice
@@ -112,7 +112,7 @@ class Writer:
             severity=alert.severity,
             alert_type=alert.alert_type,
             drill=alert.drill,
-            life_safety=alert.alert_type in LIFE_SAFETY,
+            life_safety=alert.alert_type in plan.NEVER_HELD_BACK,
             until=request.until,
         )
 

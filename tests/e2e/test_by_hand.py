@@ -63,8 +63,9 @@ def test_a_panic_is_on_the_screen_in_under_200_ms_and_acknowledged_from_another(
 
     second.send(type="acknowledge_alert", alert_id=alert["id"], note="on my way", ref="r1")
     assert second.wait("ack")[1]["ref"] == "r1"
-    _, updated = first.wait("alert_updated", lambda f: f["data"]["id"] == alert["id"])
-    assert updated["data"]["status"] == "ACKNOWLEDGED"
+    _, updated = first.wait(
+        "alert_updated", lambda f: f["data"]["id"] == alert["id"] and f["data"]["status"] == "ACKNOWLEDGED"
+    )
     assert updated["data"]["acknowledged_by"] == "second desk"
     assert updated["data"]["timeline"][0]["note"] == "on my way"
     first.send(type="acknowledge_alert", alert_id=alert["id"], ref="r2")

@@ -1,6 +1,6 @@
 """Every channel against a provider in a process of its own, in each of its moods."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from services.notifications.channels.fcm import FcmChannel
 from services.notifications.channels.smtp import SmtpChannel
 from services.notifications.channels.twilio import TwilioChannel
 from services.notifications.channels.webhook import WebhookChannel
-from tests.providers import Provider
+from tests.providers import WEBHOOK_SECRET, Provider
 from tests.providers.server import ACCOUNT, TOKEN
 
 DEADLINE_S = 1.0
@@ -33,23 +33,6 @@ RECIPIENTS = {
     "fcm": "token-of-a-phone",
     "webhook": "/hook",
 }
-SECRET = "webhook-secret-of-the-tests"
-
-
-@pytest.fixture(scope="module")
-def providers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Provider]]:
-    directory = tmp_path_factory.mktemp("providers")
-    started = {kind: Provider(kind, directory=directory) for kind in RECIPIENTS}
-    yield started
-    for provider in started.values():
-        provider.stop()
-
-
-@pytest.fixture(autouse=True)
-def calm(providers: dict[str, Provider]) -> None:
-    for provider in providers.values():
-        provider.behave("accept")
-        provider.forget()
 
 
 def channel_to(provider: Provider, deadline_s: float = DEADLINE_S) -> Channel:
@@ -70,7 +53,7 @@ def channel_to(provider: Provider, deadline_s: float = DEADLINE_S) -> Channel:
         case "fcm":
             file = provider.credentials_file
             return FcmChannel(credentials_file=file, base_url=provider.url, deadline_s=deadline_s)
-    return WebhookChannel(secret=SECRET, allow_private=True, deadline_s=deadline_s)
+    return WebhookChannel(secret=WEBHOOK_SECRET, allow_private=True, deadline_s=deadline_s)
 
 
 def message_to(provider: Provider, **changes: Any) -> Outgoing:
@@ -88,8 +71,8 @@ def message_to(provider: Provider, **changes: Any) -> Outgoing:
 
 
 @pytest.mark.parametrize("kind", list(RECIPIENTS))
-def test_a_provider_takes_a_message_as_it_was_written(providers: dict[str, Provider], kind: str) -> None:
-    provider = providers[kind]
+def test_a_provider_takes_a_message_as_it_was_written(outer: dict[str, Provider], kind: str) -> None:
+    provider = outer[kind]
     outgoing = message_to(provider)
     accepted = channel_to(provider).send(outgoing)
     [taken] = provider.accepted()
@@ -135,9 +118,9 @@ MOODS: dict[str, dict[str, tuple[str, bool, bool]]] = {
     [(mood, kind, expected) for mood, kinds in MOODS.items() for kind, expected in kinds.items()],
 )
 def test_a_failure_says_what_it_was_and_whether_the_message_may_have_gone_out(
-    providers: dict[str, Provider], mood: str, kind: str, expected: tuple[str, bool, bool]
+    outer: dict[str, Provider], mood: str, kind: str, expected: tuple[str, bool, bool]
 ) -> None:
-    provider = providers[kind]
+    provider = outer[kind]
     provider.behave(mood)
     with pytest.raises(SendFailed) as failure:
         channel_to(provider).send(message_to(provider))
@@ -148,19 +131,19 @@ def test_a_failure_says_what_it_was_and_whether_the_message_may_have_gone_out(
     if mood == "429" and kind != "smtp":
         assert error.retry_after_s == 2
     assert TOKEN not in str(error)
-    assert SECRET not in str(error)
+    assert WEBHOOK_SECRET not in str(error)
 
 
 @pytest.mark.parametrize("kind", list(RECIPIENTS))
 def test_nobody_there_is_a_failure_before_anything_was_sent(
-    kind: str, providers: dict[str, Provider], tmp_path: Path
+    kind: str, outer: dict[str, Provider], tmp_path: Path
 ) -> None:
     gone = Provider(kind, directory=tmp_path)
     gone.stop()
     with pytest.raises(SendFailed) as failure:
         channel_to(gone).send(message_to(gone))
     assert not failure.value.maybe_sent
-    assert providers[kind].accepted() == []
+    assert outer[kind].accepted() == []
 
 
 def test_an_answer_that_drips_cannot_hold_anybody_beyond_the_deadline(tmp_path: Path) -> None:
@@ -192,8 +175,8 @@ def test_an_answer_that_drips_cannot_hold_anybody_beyond_the_deadline(tmp_path: 
     assert tmp_path.exists()
 
 
-def test_twilio_is_asked_for_what_it_took_by_text_and_time(providers: dict[str, Provider]) -> None:
-    provider = providers["twilio"]
+def test_twilio_is_asked_for_what_it_took_by_text_and_time(outer: dict[str, Provider]) -> None:
+    provider = outer["twilio"]
     channel = channel_to(provider)
     outgoing = message_to(provider)
     started = datetime.now(UTC)
@@ -216,23 +199,32 @@ def test_twilio_is_asked_for_what_it_took_by_text_and_time(providers: dict[str, 
 
 
 @pytest.mark.parametrize("kind", ["smtp", "fcm", "webhook"])
-def test_others_cannot_be_asked(providers: dict[str, Provider], kind: str) -> None:
-    provider = providers[kind]
+def test_others_cannot_be_asked(outer: dict[str, Provider], kind: str) -> None:
+    provider = outer[kind]
     with pytest.raises(CannotTell):
         channel_to(provider).find(message_to(provider), since=datetime.now(UTC))
 
 
 @pytest.mark.parametrize("kind", list(RECIPIENTS))
-def test_a_possible_duplicate_says_so(providers: dict[str, Provider], kind: str) -> None:
-    provider = providers[kind]
+def test_a_possible_duplicate_says_so(outer: dict[str, Provider], kind: str) -> None:
+    provider = outer[kind]
     data = {"possible_duplicate": "true"}
     channel_to(provider).send(message_to(provider, possible_duplicate=True, data=data))
     [taken] = provider.accepted()
     assert taken["possible_duplicate"]
 
 
-def test_mail_goes_over_tls_and_no_header_can_be_smuggled_in(providers: dict[str, Provider]) -> None:
-    provider = providers["smtp"]
+def test_a_long_mail_is_cut_into_the_lines_that_servers_take(outer: dict[str, Provider]) -> None:
+    """RFC 5321, 4.5.3.1.6: 1000 octets, and they end in CR LF."""
+    outgoing = message_to(outer["smtp"], html=f"<p>{'x' * 3000}</p>", text="y " * 3000)
+    channel_to(outer["smtp"]).send(outgoing)
+    [taken] = outer["smtp"].accepted()
+    assert "x" * 3000 in taken["html"]
+    assert taken["body"].split() == ["y"] * 3000
+
+
+def test_mail_goes_over_tls_and_no_header_can_be_smuggled_in(outer: dict[str, Provider]) -> None:
+    provider = outer["smtp"]
     hostile = "help\r\nBcc: eve@example.com\r\n\r\nbody"
     channel_to(provider).send(message_to(provider, subject=hostile))
     [taken] = provider.accepted()
@@ -292,18 +284,18 @@ def test_a_status_of_twilios_is_a_state_of_ours(status: str, state: str | None) 
     assert said is None or ("30003" in said[1]) == (state == "failed")
 
 
-def test_a_webhook_is_signed_over_time_and_body(providers: dict[str, Provider]) -> None:
-    provider = providers["webhook"]
+def test_a_webhook_is_signed_over_time_and_body(outer: dict[str, Provider]) -> None:
+    provider = outer["webhook"]
     outgoing = message_to(provider)
-    WebhookChannel(secret=SECRET, allow_private=True, clock=lambda: 1234.5).send(outgoing)
+    WebhookChannel(secret=WEBHOOK_SECRET, allow_private=True, clock=lambda: 1234.5).send(outgoing)
     [taken] = provider.accepted()
-    expected = webhook.signature(SECRET.encode(), 1234, taken["raw"].encode())
+    expected = webhook.signature(WEBHOOK_SECRET.encode(), 1234, taken["raw"].encode())
     assert taken["signature"] == f"t=1234,v1={expected}"
     assert taken["data"]["alert_id"] == "a"
 
 
 def strict(resolver: Callable[[str, int], list[str]] = webhook.resolve) -> WebhookChannel:
-    return WebhookChannel(secret=SECRET, resolver=resolver, deadline_s=DEADLINE_S)
+    return WebhookChannel(secret=WEBHOOK_SECRET, resolver=resolver, deadline_s=DEADLINE_S)
 
 
 @pytest.mark.parametrize(
@@ -328,24 +320,24 @@ def test_a_public_name_with_a_private_address_is_refused_whichever_it_is() -> No
         assert failure.value.kind == "forbidden_address"
 
 
-def test_the_address_that_was_checked_is_the_one_that_is_called(providers: dict[str, Provider]) -> None:
+def test_the_address_that_was_checked_is_the_one_that_is_called(outer: dict[str, Provider]) -> None:
     """A second look-up could lead elsewhere (DNS rebinding)."""
-    provider = providers["webhook"]
+    provider = outer["webhook"]
     looked_up: list[str] = []
 
     def once(host: str, _port: int) -> list[str]:
         looked_up.append(host)
         return ["127.0.0.1"]
 
-    channel = WebhookChannel(secret=SECRET, allow_private=True, resolver=once)
+    channel = WebhookChannel(secret=WEBHOOK_SECRET, allow_private=True, resolver=once)
     channel.send(message_to(provider, recipient=f"http://hook.invalid:{provider.port}/hook"))
     assert looked_up == ["hook.invalid"]
     [taken] = provider.accepted()
     assert taken["host"] == f"hook.invalid:{provider.port}"
 
 
-def test_a_webhook_follows_no_redirect(providers: dict[str, Provider]) -> None:
-    provider = providers["webhook"]
+def test_a_webhook_follows_no_redirect(outer: dict[str, Provider]) -> None:
+    provider = outer["webhook"]
     with pytest.raises(SendFailed, match="redirects"):
         channel_to(provider).send(message_to(provider, recipient=f"{provider.url}/redirect"))
     assert provider.accepted() == []
@@ -370,9 +362,9 @@ def test_apprise_is_offered_for_services_and_not_for_this_machine(url: str, kind
     assert (failure.value.kind, failure.value.permanent) == (kind, True)
 
 
-def test_apprise_hands_a_message_to_a_real_server(providers: dict[str, Provider]) -> None:
+def test_apprise_hands_a_message_to_a_real_server(outer: dict[str, Provider]) -> None:
     """ntfy's protocol is a POST of JSON; what our webhook provider makes of it is a refusal, and that is a no."""
-    provider = providers["webhook"]
+    provider = outer["webhook"]
     provider.behave("refuse")
     channel = AnywhereChannel(allow_private=True, deadline_s=5)
     with pytest.raises(SendFailed) as failure:

@@ -18,11 +18,12 @@ from services.alerts.evidence import State
 from services.alerts.evidence_key import signing_key
 from services.alerts.intake import Occurrence
 from services.alerts.lifecycle import Action
-from services.alerts.store import AlertStore
+from services.alerts.store import AlertStore, Deed
 from services.errors import Misconfigured, NotFound
 from services.messages import AlertType, Severity
 from services.providers import Database
 from tests.conftest import run_vigil
+from tests.desk import Desk
 from tests.integration.test_timeline_chain import add, new_alert
 
 NOW = datetime.now(UTC)
@@ -76,16 +77,11 @@ def raise_alert(store: AlertStore, **changes: object) -> str:
 
 
 @pytest.fixture
-def alert_id(engine: Engine, database: Database) -> str:
+def alert_id(engine: Engine, desk: Desk) -> str:
     """A panic with everything around it, among other alerts and another tenant's."""
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO tenant (tenant_id, name) VALUES (2, 'Others')"))
-        connection.execute(
-            text(
-                "INSERT INTO site (tenant_id, name, time_zone, location)"
-                " VALUES (1, 'Dock', 'Asia/Kolkata', 'POINT(77.5946 12.9716)')"
-            )
-        )
+        connection.execute(text("UPDATE site SET location = 'POINT(77.5946 12.9716)'"))
         connection.execute(
             text(
                 "INSERT INTO zone (tenant_id, site_id, name, area, radius_m)"
@@ -100,20 +96,15 @@ def alert_id(engine: Engine, database: Database) -> str:
         track = {"since": NOW - timedelta(minutes=20), "step": "10 seconds", "count": 120}
         connection.execute(FIX, {**track, "tenant": 1, "guard": "guard-1"})
         connection.execute(FIX, {**track, "tenant": 2, "guard": "guard-1"})
-    store = AlertStore(database)
+    store = desk.store
     raise_alert(store, dedup_key="before")
     alert = raise_alert(store)
     raise_alert(store, raw=None, unreadable=b"\xff<script>", flags=("unreadable",))
     other = raise_alert(store, dedup_key="between", message="of another alert")
-    store.act(Action.ACKNOWLEDGE, tenant_id=1, alert_id=other, by="bob", note="a private note", now=NOW)
-    store.act(
-        Action.RESOLVE,
-        tenant_id=1,
-        alert_id=alert,
-        by="Ann",
-        note='all "well"\n</td><script>x</script>',
-        now=datetime.now(UTC),
-    )
+    taken = Deed(Action.ACKNOWLEDGE, "bob", note="a private note")
+    store.act(taken, tenant_id=1, alert_id=other, now=NOW)
+    done = Deed(Action.RESOLVE, "Ann", note='all "well"\n</td><script>x</script>')
+    store.act(done, tenant_id=1, alert_id=alert, now=datetime.now(UTC))
     raise_alert(store, dedup_key="after")
     with engine.begin() as connection:
         connection.execute(
@@ -122,7 +113,7 @@ def alert_id(engine: Engine, database: Database) -> str:
         connection.execute(
             text(
                 "INSERT INTO notification (tenant_id, alert_id, channel, recipient, state, body, created_at)"
-                " VALUES (1, CAST(:a AS uuid), 'sms', '+4912345', 'recorded', 'PANIC', now())"
+                " VALUES (1, CAST(:a AS uuid), 'sms', '+4912345', 'accepted', 'PANIC', now())"
             ),
             {"a": alert},
         )
@@ -171,12 +162,10 @@ def test_another_tenant_s_alert_and_none_are_not_found(database: Database, alert
 
 
 def test_the_track_is_of_who_carried_the_source_and_thinned_evenly(
-    database: Database, engine: Engine, alert_id: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, engine: Engine, desk: Desk, alert_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert alert_id
-    button = raise_alert(
-        AlertStore(database), source_id="button-1", carried_by="guard-1", dedup_key="b", site_id=None
-    )
+    button = raise_alert(desk.store, source_id="button-1", carried_by="guard-1", dedup_key="b", site_id=None)
     monkeypatch.setattr(evidence_store, "MAX_FIXES", 20)
     track = exported(database, button)["track"]
     times = [datetime.fromisoformat(fix["recorded_at"]) for fix in track["fixes"]]
@@ -196,10 +185,10 @@ def test_the_track_is_of_who_carried_the_source_and_thinned_evenly(
 
 
 def test_a_long_chain_is_cut_past_the_last_row_of_the_alert_and_says_so(
-    database: Database, alert_id: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, desk: Desk, alert_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evidence_store, "MAX_LINKS", 1)
-    store = AlertStore(database)
+    store = desk.store
     for number in range(6):
         raise_alert(store, dedup_key=str(number))
     pack = exported(database, alert_id)

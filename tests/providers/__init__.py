@@ -6,10 +6,31 @@ import json
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.providers.server import ACCOUNT, TOKEN
+
 PROJECT = Path(__file__).resolve().parents[2]
+
+
+WEBHOOK_SECRET = "webhook-secret-of-the-tests"
+
+
+def settings_for(providers: Mapping[str, Provider]) -> dict[str, str]:
+    """The environment of an installation that sends by these."""
+    return {
+        "SMTP_URL": f"{providers['smtp'].url}?from=vigil@example.com&ca={providers['smtp'].ca_file}",
+        "TWILIO_ACCOUNT_SID": ACCOUNT,
+        "TWILIO_AUTH_TOKEN": TOKEN,
+        "TWILIO_PHONE_NUMBER": "+15017122661",
+        "TWILIO_API_URL": providers["twilio"].url,
+        "FCM_CREDENTIALS_FILE": providers["fcm"].credentials_file,
+        "FCM_API_URL": providers["fcm"].url,
+        "VIGIL_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "VIGIL_WEBHOOK_PRIVATE": "true",
+    }
 
 
 class Provider:

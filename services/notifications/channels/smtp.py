@@ -7,6 +7,7 @@ options: ca=/path/ca.pem (a private authority), tls=off (for servers on this mac
 
 from __future__ import annotations
 
+import email.policy
 import smtplib
 import ssl
 from datetime import datetime
@@ -100,7 +101,7 @@ class SmtpChannel:
         if code not in (250, 251):
             raise smtplib.SMTPRecipientsRefused({recipient: (code, said)})
         handed_over.append(True)
-        code, said = server.data(message.as_bytes())
+        code, said = server.data(message.as_bytes(policy=email.policy.SMTP))
         if code != 250:
             raise smtplib.SMTPResponseException(code, said)
         # It is taken. A server that answers no QUIT changes nothing about that.

@@ -1,0 +1,85 @@
+"""The alerts service without its shell, for tests that choose the time themselves."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from services.alerts.follow import Follower, Guidance
+from services.alerts.intake import Occurrence
+from services.alerts.lifecycle import Action
+from services.alerts.numbers import NumberStore
+from services.alerts.plans import PlanStore
+from services.alerts.store import AlertStore, Change, Deed
+from services.alerts.storm import Storms
+from services.config import Config
+from services.errors import Unavailable
+from services.messages import AlertType, NotificationRequest, Severity
+from services.providers import Database
+
+T0 = datetime.now(UTC).replace(microsecond=0)
+
+
+def after(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+class Wire:
+    """Takes what is published; may be away, or die after it has taken it."""
+
+    def __init__(self) -> None:
+        self.requests: list[NotificationRequest] = []
+        self.away = False
+        self.dies_after = False
+
+    def publish(self, event_type: str, body: Any) -> None:
+        assert event_type == "notification_requested"
+        if self.away:
+            raise Unavailable("RabbitMQ is away")
+        self.requests.append(body)
+        if self.dies_after:
+            raise SystemExit("killed between the confirm and the commit")
+
+    def steps(self) -> list[tuple[int, int]]:
+        return [(request.round, request.step) for request in self.requests]
+
+
+class Desk:
+    """The alerts service without its shell, at whatever time the test says."""
+
+    def __init__(self, database: Database, config: Config) -> None:
+        guidance = Guidance.from_config(config)
+        self.store = AlertStore(database, ladder=guidance.ladder, storms=Storms(config.alerts.storm))
+        self.follower = Follower(self.store, guidance)
+        self.plans = PlanStore(database, guidance)
+        self.numbers = NumberStore(database)
+        self.wire = Wire()
+        self.told: list[Change] = []
+
+    def raise_alert(self, *, at: datetime = T0, **changes: Any) -> Change:
+        base: dict[str, Any] = {
+            "key": os.urandom(16),
+            "tenant_id": 1,
+            "site_id": None,
+            "alert_type": AlertType.PANIC,
+            "severity": Severity.CRITICAL,
+            "source_id": "guard-1",
+            "dedup_key": "PANIC:guard-1",
+            "message": "help",
+            "recorded_at": at,
+            "received_at": at,
+            "by": "guard-1",
+            "topic": "alert/panic/guard-1",
+        }
+        [change] = self.store.record([Occurrence(**{**base, **changes})], now=at)
+        assert change is not None
+        return change
+
+    def follow(self, seconds: float) -> None:
+        self.follower.follow_due(self.wire, now=after(seconds), tell=self.told.append)
+
+    def act(self, alert_id: str, action: Action, *, at: float = 0, **further: Any) -> Change:
+        deed = Deed(action, further.pop("by", "ann"), **further)
+        return self.store.act(deed, tenant_id=1, alert_id=alert_id, now=after(at))
+
+    def actions(self, alert_id: str) -> list[str]:
+        return [line.action for line in self.store.get(tenant_id=1, alert_id=alert_id).timeline]

@@ -1,0 +1,425 @@
+"""From a request to tell people to what the providers took: on a real PostgreSQL, with providers in every mood."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import eventlet
+import msgspec
+import pytest
+from greenlet import GreenletExit
+from sqlalchemy import Engine, text
+
+from services import config as configuration
+from services.alerts.lifecycle import Action
+from services.messages import AlertType, NotificationFinished, NotificationRequest, Severity, Target
+from services.notifications.delivery import CHANNELS
+from services.notifications.plan import ENDED_BY
+from services.notifications.service import Parts
+from tests.desk import Desk
+from tests.providers import Provider, settings_for
+
+ADDRESSES = {"sms": "+919876543210", "email": "asha@example.com", "push": "token-of-ashas-phone"}
+ASHA = Target("Asha", ADDRESSES)
+QUICK = {
+    "public_url": "https://noc.example.com",
+    "call_deadline_s": 0.5,
+    "first_retry_s": 0.05,
+    "longest_retry_s": 0.2,
+    "circuit_reset_s": 1.0,
+}
+
+
+class Office:
+    """The notifications service without its shell, with short pauses."""
+
+    def __init__(self, desk: Desk, engine: Engine, environment: dict[str, str], **changes: Any) -> None:
+        config = configuration.load(environ=environment)
+        notifications = msgspec.structs.replace(config.notifications, **{**QUICK, **changes})
+        self.parts = Parts(msgspec.structs.replace(config, notifications=notifications))
+        self.engine = engine
+        self.desk = desk
+        self.told: list[NotificationFinished] = []
+        self._threads = [eventlet.spawn(self.parts.delivery.run, channel) for channel in CHANNELS]
+        self._threads.append(eventlet.spawn(self.parts.delivery.tell_finished, self.told.extend))
+
+    def request(
+        self,
+        *channels: str,
+        targets: tuple[Target, ...] = (ASHA,),
+        until: str = "acknowledged",
+        step: int = 0,
+        **changes: Any,
+    ) -> NotificationRequest:
+        """Ask for people to be told of a new alert; returns what was asked."""
+        alert = self.desk.raise_alert(**changes).alert
+        request = NotificationRequest(
+            alert, 1, step, list(channels), list(targets), "Dock", "Asia/Kolkata", until
+        )
+        self.take(request)
+        return request
+
+    def take(self, request: NotificationRequest) -> int:
+        now = datetime.now(UTC)
+        rows = self.parts.writer.rows(request, now=now)
+        new = self.parts.store.record(rows, ended=ENDED_BY[request.until], now=now)
+        self.parts.delivery.wake()
+        return new
+
+    def rows(self, alert_id: str | None = None) -> list[dict[str, Any]]:
+        """The notifications, oldest first."""
+        return self.parts.store.list_notifications(tenant_id=1, alert_id=alert_id, limit=1000)[::-1]
+
+    def until(self, condition: Callable[[], Any], timeout_s: float = 15) -> Any:
+        deadline_s = time.monotonic() + timeout_s
+        while not (found := condition()):
+            assert time.monotonic() < deadline_s, self.rows()
+            eventlet.sleep(0.02)
+        return found
+
+    def until_states(self, *states: str, timeout_s: float = 15) -> list[dict[str, Any]]:
+        """The rows, once they have come to these states, in order."""
+
+        def came() -> list[dict[str, Any]] | None:
+            rows = self.rows()
+            return rows if [row["state"] for row in rows] == list(states) else None
+
+        return self.until(came, timeout_s)
+
+    def attempts(self) -> list[tuple[str, str]]:
+        """(provider, outcome) of each attempt in order."""
+        with self.engine.connect() as connection:
+            query = "SELECT provider, outcome FROM notification_attempt ORDER BY started_at, number"
+            return [tuple(row) for row in connection.execute(text(query))]
+
+    def close(self) -> None:
+        for thread in self._threads:
+            thread.kill()
+        for thread in self._threads:
+            with suppress(GreenletExit):
+                thread.wait()
+        self.parts.close()
+
+
+def said(message: dict[str, Any]) -> str:
+    """All that its reader sees at first."""
+    return f"{message.get('subject', '')} {message['body']} {message.get('data', {}).get('subject', '')}"
+
+
+@pytest.fixture
+def open_office(
+    desk: Desk, engine: Engine, environment: dict[str, str], outer: dict[str, Provider]
+) -> Callable[..., Any]:
+    """Opens an office; `changes` are of the settings of notifications."""
+
+    @contextmanager
+    def opened(**changes: Any) -> Iterator[Office]:
+        made = Office(desk, engine, {**environment, **settings_for(outer)}, **changes)
+        try:
+            yield made
+        finally:
+            made.close()
+
+    return opened
+
+
+@pytest.fixture
+def office(open_office: Callable[..., Any]) -> Iterator[Office]:
+    with open_office() as made:
+        yield made
+
+
+def test_everybody_is_told_once_by_each_channel(office: Office, outer: dict[str, Provider]) -> None:
+    hook = Target("Desk", {"url": f"{outer['webhook'].url}/hook"})
+    request = office.request("sms", "email", "push", "url", targets=(ASHA, hook), lat=12.97161, lon=77.59456)
+    rows = office.until_states("accepted", "accepted", "accepted", "accepted")
+    assert office.take(request) == 0, "the same step of the same round is the same telling"
+    assert {(row["channel"], row["name"]) for row in rows} == {
+        ("sms", "Asha"),
+        ("email", "Asha"),
+        ("push", "Asha"),
+        ("url", "Desk"),
+    }
+    [sms], [mail], [push], [hooked] = (
+        outer[kind].accepted() for kind in ("twilio", "smtp", "fcm", "webhook")
+    )
+    local = request.alert.recorded_at.astimezone(ZoneInfo("Asia/Kolkata")).strftime("%H:%M IST")
+    for message in (sms, mail, push, hooked):
+        assert "guard-1" in said(message)
+        assert "12.97161,77.59456" in message["body"]
+        assert local in message["body"]
+    assert len(sms["body"]) <= 160
+    for message in (mail, push):
+        assert "https://noc.example.com/a/" in message["body"] + str(message.get("data"))
+    assert push["priority"] == "high"
+    office.until(lambda: len(office.told) == 4)
+    assert {event.state for event in office.told} == {"accepted"}
+
+
+@pytest.mark.parametrize(("mood", "outcome"), [("429", "rate_limited"), ("500", "server_error")])
+def test_a_provider_that_refuses_for_now_is_asked_again(
+    office: Office, outer: dict[str, Provider], mood: str, outcome: str
+) -> None:
+    outer["twilio"].behave(mood, times=1)
+    office.request("sms")
+    office.until_states("accepted")
+    assert [said for _, said in office.attempts()] == [outcome, "accepted"]
+    assert len(outer["twilio"].accepted()) == 1
+
+
+def test_after_two_failures_the_next_channel_is_tried_as_well_and_the_first_goes_on(
+    office: Office, outer: dict[str, Provider]
+) -> None:
+    outer["twilio"].behave("500", times=3)
+    office.request("sms")
+    rows = office.until_states("accepted", "accepted")
+    assert [row["channel"] for row in rows] == ["sms", "email"]
+    assert len(outer["smtp"].accepted()) == 1
+    assert len(outer["twilio"].accepted()) == 1
+
+
+def test_a_number_that_cannot_be_is_told_otherwise_at_once(
+    office: Office, outer: dict[str, Provider]
+) -> None:
+    outer["twilio"].behave("refuse")
+    office.request("sms")
+    rows = office.until_states("failed", "accepted")
+    assert "To" in rows[0]["error"]
+    assert rows[1]["channel"] == "email"
+    assert [said for _, said in office.attempts()] == ["invalid_recipient", "accepted"]
+
+
+def test_with_nobody_to_send_an_sms_by_the_person_is_told_otherwise(open_office: Callable[..., Any]) -> None:
+    with open_office(twilio_account_sid="") as office:
+        office.request("sms")
+        rows = office.until_states("failed", "accepted")
+        assert "TWILIO_ACCOUNT_SID" in rows[0]["error"]
+        assert rows[0]["attempts"] == 0
+
+
+@pytest.mark.parametrize("mood", ["drop", "malformed"])
+def test_an_answer_that_was_lost_is_asked_for_and_nothing_goes_out_twice(
+    office: Office, outer: dict[str, Provider], mood: str
+) -> None:
+    outer["twilio"].behave(mood, times=1)
+    office.request("sms")
+    [row] = office.until_states("accepted")
+    [taken] = outer["twilio"].accepted()
+    assert row["provider_ref"] == taken["id"]
+    assert not row["possible_duplicate"]
+
+
+@pytest.mark.parametrize("kind", ["smtp", "fcm"])
+def test_where_nobody_can_be_asked_a_life_is_worth_a_second_message_that_says_so(
+    office: Office, outer: dict[str, Provider], kind: str
+) -> None:
+    outer[kind].behave("drop", times=1)
+    office.request({"smtp": "email", "fcm": "push"}[kind])
+    [row] = office.until_states("accepted")
+    first, second = outer[kind].accepted()
+    assert (first["possible_duplicate"], second["possible_duplicate"]) == (False, True)
+    assert first["reference"] == second["reference"]
+    assert row["possible_duplicate"]
+
+
+def test_what_is_no_matter_of_life_is_left_unknown_once_somebody_was_told(
+    office: Office, outer: dict[str, Provider]
+) -> None:
+    outer["smtp"].behave("drop", times=1)
+    battery = {"alert_type": AlertType.LOW_BATTERY, "severity": Severity.MEDIUM, "dedup_key": "b"}
+    request = office.request("sms", targets=(Target("Ravi", {"sms": "+919876500000"}),), **battery)
+    office.until_states("accepted")
+    office.take(
+        msgspec.structs.replace(
+            request, step=1, channels=["email"], targets=[Target("Asha", {"email": "a@x.org"})]
+        )
+    )
+    office.until_states("accepted", "unknown")
+    assert len(outer["smtp"].accepted()) == 1
+
+
+def test_when_nobody_was_told_yet_even_that_is_sent_again(office: Office, outer: dict[str, Provider]) -> None:
+    outer["smtp"].behave("drop", times=1)
+    office.request(
+        "email",
+        alert_type=AlertType.LOW_BATTERY,
+        severity=Severity.MEDIUM,
+        targets=(Target("A", {"email": "a@x.org"}),),
+    )
+    office.until_states("accepted")
+    assert [taken["possible_duplicate"] for taken in outer["smtp"].accepted()] == [False, True]
+
+
+def test_a_hanging_provider_holds_up_nobody_else_and_is_left_alone(
+    open_office: Callable[..., Any], outer: dict[str, Provider]
+) -> None:
+    outer["twilio"].behave("hang")
+    with open_office(circuit_failures=3, circuit_reset_s=60) as office:
+        started_s = time.monotonic()
+        office.request("sms", "email")
+        office.until(lambda: len(outer["smtp"].accepted()) == 1)
+        assert time.monotonic() - started_s < 0.45, "the mail did not wait for Twilio's deadline"
+        office.until(lambda: [said for _, said in office.attempts()].count("timeout") == 3)
+        seen = outer["twilio"].requests_seen()
+        for number in range(5):
+            office.request("sms", dedup_key=f"later-{number}")
+        office.until(lambda: len(outer["smtp"].accepted()) == 6, timeout_s=5)
+        assert outer["twilio"].requests_seen() == seen, (
+            "the circuit is open; the others went by e-mail at once"
+        )
+        waiting = [row for row in office.rows() if row["channel"] == "sms"]
+        assert {row["state"] for row in waiting} == {"pending"}
+
+
+def test_a_provider_that_comes_back_is_tried_and_used(office: Office, outer: dict[str, Provider]) -> None:
+    outer["twilio"].behave("500", times=5)
+    office.request("sms", targets=(Target("Ravi", {"sms": "+919876500000"}),))
+    office.until_states("accepted")
+    assert [said for _, said in office.attempts()] == ["server_error"] * 5 + ["accepted"]
+
+
+def test_a_life_safety_message_is_tried_until_it_is_out_and_another_is_given_up(
+    open_office: Callable[..., Any], outer: dict[str, Provider]
+) -> None:
+    outer["twilio"].behave("500", times=9)
+    phone = (Target("Ravi", {"sms": "+919876500000"}),)
+    with open_office(attempts=3, circuit_failures=100) as office:
+        office.request(
+            "sms", targets=phone, alert_type=AlertType.LOW_BATTERY, severity=Severity.MEDIUM, dedup_key="b"
+        )
+        [battery] = office.until_states("failed")
+        assert battery["attempts"] == 3
+        office.request("sms", targets=phone)
+        [_, panic] = office.until_states("failed", "accepted")
+        assert panic["attempts"] == 7
+
+
+def test_a_flood_to_one_person_is_held_back_but_never_a_matter_of_life(
+    open_office: Callable[..., Any], outer: dict[str, Provider]
+) -> None:
+    limit = configuration.RateLimit(count=3, window_s=600)
+    with open_office(rate_limit=limit) as office:
+        for number in range(8):
+            office.request(
+                "email", alert_type=AlertType.LOW_BATTERY, severity=Severity.MEDIUM, dedup_key=f"b{number}"
+            )
+        office.until(lambda: len(outer["smtp"].accepted()) == 3)
+        office.request("email", dedup_key="p1")
+        office.request("email", dedup_key="p2", alert_type=AlertType.FIRE)
+        states = ["accepted"] * 3 + ["pending"] * 5 + ["accepted"] * 2
+        office.until_states(*states)
+        assert len(outer["smtp"].accepted()) == 5
+        with office.engine.begin() as connection:
+            connection.execute(
+                text("UPDATE notification SET accepted_at = accepted_at - interval '11 minutes'")
+            )
+        office.until(lambda: len(outer["smtp"].accepted()) == 8)
+
+
+def test_low_alerts_come_in_one_mail_a_day(office: Office, outer: dict[str, Provider]) -> None:
+    low = {"alert_type": AlertType.LOW_BATTERY, "severity": Severity.LOW}
+    for number in range(3):
+        office.request("digest", dedup_key=f"b{number}", message=f"battery {number}", **low)
+    rows = office.rows()
+    assert {row["state"] for row in rows} == {"pending"}
+    assert {row["next_attempt_at"].strftime("%H:%M") for row in rows} == {"07:00"}
+    with office.engine.begin() as connection:
+        connection.execute(text("UPDATE notification SET next_attempt_at = now()"))
+    office.until_states("accepted", "accepted", "accepted")
+    [mail] = outer["smtp"].accepted()
+    assert "3 alerts of low severity" in mail["subject"]
+    assert all(f"battery {number}" in mail["body"] for number in range(3))
+
+
+def test_once_somebody_has_the_alert_nobody_else_is_told(
+    open_office: Callable[..., Any], outer: dict[str, Provider]
+) -> None:
+    outer["twilio"].behave("500")
+    with open_office(first_retry_s=30, longest_retry_s=60) as office:
+        request = office.request("sms", targets=(Target("Ravi", {"sms": "+919876500000"}),))
+        office.until(lambda: office.rows()[0]["error"])
+        withdrawn = office.parts.store.withdraw(
+            request.alert.id, until=["acknowledged"], error="ann has the alert", now=datetime.now(UTC)
+        )
+        assert withdrawn == 1
+        office.until(lambda: [event.state for event in office.told] == ["withdrawn"])
+        office.desk.act(request.alert.id, Action.ACKNOWLEDGE)
+        assert office.take(msgspec.structs.replace(request, step=1)) == 0, (
+            "a request that comes late tells nobody"
+        )
+
+
+def test_an_attempt_whose_process_died_is_asked_for_or_made_again(
+    office: Office, outer: dict[str, Provider], engine: Engine
+) -> None:
+    """Before, within and after the call, as a dead process leaves its rows."""
+    phone, mail = {"sms": "+919876500000"}, {"email": "a@x.org"}
+    never, sent, unasked = (
+        office.request(channel, targets=(Target("Ravi", address),), dedup_key=f"k{number}").alert.id
+        for number, (channel, address) in enumerate([("sms", phone), ("sms", phone), ("email", mail)])
+    )
+    office.until_states("accepted", "accepted", "accepted")
+    taken = len(outer["twilio"].accepted())
+    gone = (
+        "UPDATE notification SET state = 'attempting', holder = 1, provider = %s, provider_ref = NULL"
+        " WHERE alert_id = %s"
+    )
+    with engine.begin() as connection:
+        connection.exec_driver_sql(gone, (None, never))
+        connection.exec_driver_sql(gone, ("twilio", sent))
+        connection.exec_driver_sql(gone, ("smtp", unasked))
+        connection.exec_driver_sql("UPDATE notification SET attempt_started_at = now() - interval '2 s'")
+    assert office.parts.delivery.recover() == 3
+    rows = office.until_states("accepted", "accepted", "accepted")
+    assert [row["possible_duplicate"] for row in rows] == [False, False, True]
+    assert len(outer["twilio"].accepted()) == taken + 1, (
+        "what no provider was called for goes out; what was is found"
+    )
+    assert [message["possible_duplicate"] for message in outer["smtp"].accepted()] == [False, True]
+
+
+def test_a_row_of_somebody_who_lives_is_left_to_him(
+    open_office: Callable[..., Any], outer: dict[str, Provider]
+) -> None:
+    outer["twilio"].behave("hang")
+    with open_office(call_deadline_s=3.0) as first, open_office() as second:
+        first.request("sms", targets=(Target("Ravi", {"sms": "+919876500000"}),))
+        first.until(first.attempts)
+        second.parts.holder.keep()
+        assert second.parts.delivery.recover() == 0
+
+
+def test_a_drill_and_a_hostile_text_are_what_they_are_everywhere(
+    office: Office, outer: dict[str, Provider]
+) -> None:
+    hook = Target("Desk", {"url": f"{outer['webhook'].url}/hook"})
+    office.request(
+        "sms", "email", "push", "url", targets=(ASHA, hook), message="<script>alert(1)</script>", drill=True
+    )
+    office.until_states("accepted", "accepted", "accepted", "accepted")
+    for kind in ("twilio", "smtp", "fcm", "webhook"):
+        [message] = outer[kind].accepted()
+        assert "DRILL" in said(message)
+        if kind != "twilio":  # an SMS may have no room for it
+            assert "<script>" in message["body"], "text is text"
+    [mail] = outer["smtp"].accepted()
+    assert "DRILL" in mail["subject"]
+    assert "<script" not in mail["html"]
+    assert "&lt;script&gt;" in mail["html"]
+
+
+def test_two_processes_send_each_message_once(
+    open_office: Callable[..., Any], outer: dict[str, Provider]
+) -> None:
+    with open_office() as first, open_office() as second:
+        for number in range(40):
+            first.request("email", dedup_key=f"k{number}", targets=(Target("Ravi", {"email": "r@x.org"}),))
+            second.parts.delivery.wake()
+        first.until(lambda: {row["state"] for row in first.rows()} == {"accepted"})
+    references = [message["reference"] for message in outer["smtp"].accepted()]
+    assert len(references) == len(set(references)) == 40
