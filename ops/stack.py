@@ -39,13 +39,20 @@ class StackFailed(VigilError):  # noqa: N818
 
 
 class Stack:
-    """One stack in one home. `say` is told each step and how long it took."""
+    """One stack in one home. `say` is told each step and how long it took; `given` is the operator's environment."""
 
-    def __init__(self, home: Path, *, say: Say, prefer_usual_ports: bool = True) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        say: Say,
+        prefer_usual_ports: bool = True,
+        given: Mapping[str, str] | None = None,
+    ) -> None:
         self.home = home.resolve()
         self._say = say
         self._prefer = prefer_usual_ports
-        self._given = dict(os.environ)
+        self._given = dict(os.environ if given is None else given)
         self._ports: dict[str, int] = {}
         self._secrets: dict[str, str] = {}
         self.home.mkdir(parents=True, exist_ok=True)
@@ -127,6 +134,8 @@ class Stack:
         # Only a development stack takes strangers in; unsaid, registration is closed.
         if (self._given.get("VIGIL_ENV") or "development") == "development":
             made["VIGIL_REGISTRATION"] = "open"
+            # And only there is the console's own address one that the readers of messages can reach.
+            made["VIGIL_PUBLIC_URL"] = f"http://{loopback}:{port['http']}"
         return {name: self._given.get(name) or value for name, value in made.items()}
 
     def operator_settings(self) -> dict[str, str]:

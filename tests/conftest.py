@@ -27,7 +27,7 @@ from services import providers  # noqa: E402
 from services.config import Config  # noqa: E402
 from services.providers import Database  # noqa: E402
 from tests.desk import Desk  # noqa: E402
-from tests.providers import Provider  # noqa: E402
+from tests.providers import Provider, settings_for  # noqa: E402
 
 hypothesis_settings.register_profile("vigil", deadline=None, database=None)
 hypothesis_settings.load_profile("vigil")
@@ -50,21 +50,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def servers() -> Iterator[Stack]:
-    """The four real servers, on free ports, and nothing of Vigil yet.
-
-    Not under pytest's own directory: that is closed to PostgreSQL's user, and closed again by each further session.
-    """
-    with tempfile.TemporaryDirectory(prefix="vigil-test-") as directory:
-        stack = Stack(Path(directory), say=print, prefer_usual_ports=False)
-        try:
-            stack.start_servers()
-            yield stack
-        finally:
-            stack.stop()
-
-
-@pytest.fixture(scope="session")
 def providers_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Provider]]:
     """A mail server, and what plays Twilio, FCM and somebody's webhook."""
     directory = tmp_path_factory.mktemp("providers")
@@ -72,6 +57,22 @@ def providers_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
     yield started
     for provider in started.values():
         provider.stop()
+
+
+@pytest.fixture(scope="session")
+def servers(providers_of_tests: dict[str, Provider]) -> Iterator[Stack]:
+    """The four real servers, on free ports, and nothing of Vigil yet; it will send by the tests' providers.
+
+    Not under pytest's own directory: that is closed to PostgreSQL's user, and closed again by each further session.
+    """
+    with tempfile.TemporaryDirectory(prefix="vigil-test-") as directory:
+        given = {**os.environ, **settings_for(providers_of_tests)}
+        stack = Stack(Path(directory), say=print, prefer_usual_ports=False, given=given)
+        try:
+            stack.start_servers()
+            yield stack
+        finally:
+            stack.stop()
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ CHANNELS = ("sms", "email", "push", "url", "digest")
 POLL_S = 0.5
 TELL_POLL_S = 2.0
 AWAY_PAUSE_S = 1.0
+STOP_WAIT_S = 4.0
 DIGEST_AT_ONCE = 500
 MISSING = {
     "sms": "no SMS provider: set TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_PHONE_NUMBER",
@@ -77,7 +78,10 @@ class Delivery:
             event.set()
 
     def run(self, channel: str) -> None:
-        """Deliver a channel's notifications until stopped; a call that is under way is finished first."""
+        """Deliver a channel's notifications until stopped.
+
+        A call that is under way then is given a moment; what came of a longer one is asked for by the next process.
+        """
         pool = GreenPool(self._config.calls_at_once)
         try:
             while True:
@@ -85,7 +89,8 @@ class Delivery:
                 if not self._round(channel, pool):
                     self._due[channel].wait(POLL_S)
         finally:
-            pool.waitall()
+            with eventlet.Timeout(STOP_WAIT_S, False):
+                pool.waitall()
 
     def wake_teller(self) -> None:
         """Some notification came to an end."""

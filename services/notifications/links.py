@@ -22,6 +22,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from services.errors import Refused
 
 MAC_BYTES = 16
+CODE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+"""Without those that are taken for one another on a small screen."""
+CODE_LENGTH = 4
 
 
 def make_token(master: bytes, reference: UUID, *, ends_at_s: int) -> str:

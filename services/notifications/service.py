@@ -184,11 +184,11 @@ class NotificationsService:
         """An SMS came: its code takes an alert. Returns what the sender is answered. Raises `Forbidden`."""
         self._check_signature(path, params, signature)
         reply = twilio.reply_of(params)
-        code = next((word for word in reply.text.upper().split() if len(word) == 4), "")
+        words = [word.strip(".,;:!?\"'()") for word in reply.text.upper().split()]
         since = datetime.now(UTC) - REPLY_WITHIN
-        reference = self.parts.store.by_reply(phone=reply.from_number, code=code, since=since)
+        reference = self.parts.store.by_reply(phone=reply.from_number, words=words, since=since)
         if reference is None:
-            return "Vigil does not know which alert you mean. Reply with the 4 letters at the end of its message."
+            return "Vigil does not know which alert you mean. Reply with the 4 letters that its message asks for."
         try:
             self._acknowledge(reference, how="by SMS")
         except Refused as error:

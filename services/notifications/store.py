@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, text
 
 from services.errors import NotFound
 from services.messages import NotificationFinished
+from services.notifications import links
 from services.notifications.holder import HELD
 from services.notifications.outcome import FINAL, Next
 from services.paging import check_limit
@@ -181,8 +182,8 @@ TOLD = text("UPDATE notification SET told_state = state WHERE notification_id = 
 REPORTED = text(
     f"""
     UPDATE notification n SET state = :state, error = :error, finished_at = :now, holder = NULL,
-        accepted_at = coalesce(accepted_at, :now), provider_ref = coalesce(provider_ref, :provider_ref),
-        failover = CASE WHEN :state = 'failed' THEN '[]'::jsonb ELSE failover END
+        accepted_at = coalesce(n.accepted_at, :now), provider_ref = coalesce(n.provider_ref, :provider_ref),
+        failover = CASE WHEN :state = 'failed' THEN '[]'::jsonb ELSE n.failover END
     FROM (SELECT notification_id, failover FROM notification WHERE reference = :reference FOR UPDATE) AS old
     WHERE n.notification_id = old.notification_id AND n.state <> :state AND n.state <> 'delivered'
     RETURNING {COLUMNS.replace("n.failover", "old.failover")}
@@ -198,7 +199,7 @@ USE_LINK = text(
 BY_CODE = text(
     """
     SELECT reference FROM notification
-    WHERE channel = 'sms' AND recipient = :phone AND code = :code AND code <> '' AND created_at > :since
+    WHERE channel = 'sms' AND recipient = :phone AND code = ANY(:words) AND code <> '' AND created_at > :since
     ORDER BY created_at DESC LIMIT 1
     """
 )
@@ -344,12 +345,13 @@ class NotificationStore:
         with self._database.across() as connection:
             return connection.execute(USE_LINK, {"reference": reference, "now": now}).rowcount > 0
 
-    def by_reply(self, *, phone: str, code: str, since: datetime) -> UUID | None:
-        """The notification that an SMS reply is about: by its code, or the only alert this phone was told of."""
-        values = {"phone": phone, "code": code, "since": since}
+    def by_reply(self, *, phone: str, words: Sequence[str], since: datetime) -> UUID | None:
+        """The notification that an SMS reply is about: by the code among its words, else the only alert that this phone
+        was told of; but a code alone that nobody was sent is no answer to anything."""
         with self._database.across() as connection:
-            found = connection.execute(BY_CODE, values).scalar_one_or_none()
-            if found is not None or code:
+            values = {"phone": phone, "words": list(words), "since": since}
+            found: UUID | None = connection.execute(BY_CODE, values).scalar_one_or_none()
+            if found is not None or [len(word) for word in words] == [links.CODE_LENGTH]:
                 return found
             candidates = connection.execute(LATEST_TO, values).all()
         return candidates[0].reference if len(candidates) == 1 else None

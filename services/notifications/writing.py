@@ -18,9 +18,6 @@ from services.notifications.plan import Notice
 from services.notifications.store import NewNotification, Notification
 from services.notifications.templates import Templates, Words
 
-CODE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
-"""Without those that are taken for one another on a small screen."""
-CODE_LENGTH = 4
 URGENT = ("CRITICAL", "HIGH")
 DUPLICATE_WORD = "(possibly a second time)"
 
@@ -120,7 +117,7 @@ class Writer:
         self, notice: Notice, words: Words, *, tenant_id: int, now: datetime, **values: object
     ) -> NewNotification:
         reference = uuid4()
-        code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
+        code = "".join(secrets.choice(links.CODE_LETTERS) for _ in range(links.CODE_LENGTH))
         words = msgspec.structs.replace(
             words,
             link=self._link(reference, now) if notice.channel in ("email", "push", "url") else "",

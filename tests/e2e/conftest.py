@@ -97,14 +97,15 @@ class Outside:
         run_vigil(self.env, "user", "add", login, *options)
         return login, password
 
-    def screen(self, *, since: int | None = None, **claims: Any) -> "Screen":
-        return Screen(self, since=since, token=self.token(**claims))
+    def screen(self, *, since: int | None = None, tenant_id: int = 1, **claims: Any) -> "Screen":
+        token = self.token(tenant_id=tenant_id, **claims)
+        return Screen(self, since=since, token=token, tenant_id=tenant_id)
 
 
 class Screen:
     """A websocket whose frames are opened and checked as they come."""
 
-    def __init__(self, outside: Outside, *, since: int | None, token: str) -> None:
+    def __init__(self, outside: Outside, *, since: int | None, token: str, tenant_id: int) -> None:
         query = f"?since={since}" if since is not None else ""
         self._socket = websocket.create_connection(
             f"ws://{outside.base}/ws/noc/dashboard/{query}",
@@ -112,6 +113,7 @@ class Screen:
             timeout=60,
         )
         self._ring = outside.ring
+        self._tenant_id = tenant_id
         self.kids: set[str] = set()
         self._frames: queue.Queue[tuple[float, dict[str, Any]]] = queue.Queue()
         self._all: list[dict[str, Any]] = []
@@ -156,8 +158,10 @@ class Screen:
             frame = json.loads(data)
             if isinstance(frame.get("data"), str):
                 after = -1 if frame["type"] == "snapshot" else self.last_id
-                keys = self._ring.of_tenant(1)
-                frame["data"] = envelope.open_frame(data, keys=keys, tenant_id=1, after_id=after).data
+                keys = self._ring.of_tenant(self._tenant_id)
+                frame["data"] = envelope.open_frame(
+                    data, keys=keys, tenant_id=self._tenant_id, after_id=after
+                ).data
                 self.kids.add(frame["kid"])
                 self.last_id = frame["id"]
             self._all.append(frame)

@@ -22,7 +22,7 @@ from services.notifications.delivery import CHANNELS
 from services.notifications.plan import ENDED_BY
 from services.notifications.service import Parts
 from tests.desk import Desk
-from tests.providers import Provider, settings_for
+from tests.providers import Provider
 
 ADDRESSES = {"sms": "+919876543210", "email": "asha@example.com", "push": "token-of-ashas-phone"}
 ASHA = Target("Asha", ADDRESSES)
@@ -113,13 +113,16 @@ def said(message: dict[str, Any]) -> str:
 
 @pytest.fixture
 def open_office(
-    desk: Desk, engine: Engine, environment: dict[str, str], outer: dict[str, Provider]
+    desk: Desk,
+    engine: Engine,
+    environment: dict[str, str],
+    outer: dict[str, Provider],  # noqa: ARG001 - they take what the office sends
 ) -> Callable[..., Any]:
     """Opens an office; `changes` are of the settings of notifications."""
 
     @contextmanager
     def opened(**changes: Any) -> Iterator[Office]:
-        made = Office(desk, engine, {**environment, **settings_for(outer)}, **changes)
+        made = Office(desk, engine, environment, **changes)
         try:
             yield made
         finally:
