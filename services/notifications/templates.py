@@ -183,8 +183,8 @@ class Templates:
             "severity": fixed.get(words.severity, words.severity),
             "alert_type": fixed.get(words.alert_type, words.alert_type).replace("_", " "),
         }
-        clean = {name: clean(value) for name, value in msgspec.structs.asdict(words).items()}
-        return template.render(**clean, w=named)
+        cleaned = {name: clean(value) for name, value in msgspec.structs.asdict(words).items()}
+        return template.render(**cleaned, w=named)
 
 
 def compile_template(source: str, *, html: bool) -> jinja2.Template:
