@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from functools import partial
 
+import msgspec
+
 from services.notifications.wording import FIXED, Words, clean, fixed_words
 
 GSM_BASIC = frozenset(
@@ -79,7 +81,9 @@ def fit_sms(write: Callable[[str], str], words: Words, language: str) -> str:
             if written is not None:
                 return written
     # Beyond all that devices, sites and clocks are called.
-    return plain(_must(words, FIXED["en"], terse=False, most=40))[: GSM7 - len(MARK)].strip()
+    names = {name: plain(str(clean(getattr(words, name)))) for name in ("source", "site", "place", "time")}
+    must = _must(msgspec.structs.replace(words, **names), FIXED["en"], terse=False, most=40)
+    return plain(must)[: GSM7 - len(MARK)].strip()
 
 
 def _shorten(write: Callable[[str], str], message: str) -> str | None:

@@ -126,7 +126,7 @@ class Templates:
             if found_for is not None:
                 try:
                     parts[part] = self._write(channel, language, part, source, words)
-                    fault = None if parts[part] or part == "html" else "it makes no text"
+                    fault = None if parts[part] or part == "html" else ": it makes no text"
                 except Exception as error:  # whatever there is in a tenant's template, the alarm is told
                     fault = _problem(error)
                 if fault:
