@@ -13,7 +13,7 @@ from functools import partial
 
 import msgspec
 
-from services.notifications.wording import FIXED, Words, clean, fixed_words
+from services.notifications.wording import FIXED, JOINERS, Words, clean, fixed_words
 
 GSM_BASIC = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
@@ -64,8 +64,17 @@ def fits(text: str) -> bool:
 
 def plain(text: str) -> str:
     """The nearest letters that every phone has; others become question marks."""
-    nearest = unicodedata.normalize("NFKD", text.translate(TWINS)).encode("ascii", "replace").decode()
-    return "".join(letter for letter in nearest if gsm7_length(letter) == 1)
+    return "".join(map(_nearest, text.translate(TWINS)))
+
+
+def _nearest(letter: str) -> str:
+    if letter in GSM_BASIC:
+        return letter
+    return "".join(
+        part if part in GSM_BASIC else "?"
+        for part in unicodedata.normalize("NFKD", letter)
+        if not unicodedata.combining(part) and part not in JOINERS
+    )
 
 
 def fit_sms(write: Callable[[str], str], words: Words, language: str) -> str:

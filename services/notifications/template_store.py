@@ -57,7 +57,7 @@ class TemplateStore:
         """The built-in one holds again. Raises `NotFound`."""
         missing = NotFound(f"tenant {tenant_id} has no template {channel} {language} {part} of its own")
         values = {"channel": channel, "language": language, "part": part}
-        if any(not isinstance(value, str) or "\0" in value for value in values.values()):
+        if not all(isinstance(value, str) and value.isprintable() for value in values.values()):
             raise missing
         with self._database.of(tenant_id) as connection:
             if connection.execute(REMOVE, {"tenant_id": tenant_id, **values}).rowcount == 0:
