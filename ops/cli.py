@@ -41,6 +41,7 @@ COMMANDS = {
     "rota": "ops.commands.plans:rota",
     "notification": "ops.commands.plans:notification",
     "report": "ops.commands.plans:report",
+    "template": "ops.commands.template:template",
     "rules": "ops.commands.rules:rules",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
+from zoneinfo import available_timezones
 
 import click
 
@@ -97,6 +98,8 @@ def add_tenant(tenant_id: int, name: str) -> None:
 @tenant_option
 def add_site(name: str, lat: float | None, lon: float | None, time_zone: str, tenant_id: int) -> None:
     """Add a site."""
+    if time_zone not in available_timezones():
+        raise Refused(f"--time-zone: there is no {time_zone!r}; write it as Asia/Kolkata or UTC")
     added = store().add("site", tenant_id=tenant_id, name=name, lat=lat, lon=lon, time_zone=time_zone)
     click.echo(f"site {added} added")
 

@@ -24,15 +24,21 @@ def is_webhook(recipient: str) -> bool:
     return recipient.startswith(("https://", "http://"))
 
 
-def make_providers(config: Notifications) -> dict[str, list[Guarded]]:
-    """By channel, the preferred first. One that cannot be made is told in the log, and stops no other."""
+def to_log(problem: str) -> None:
+    log.error("notification_setting", problem=problem)
+
+
+def make_providers(
+    config: Notifications, *, report: Callable[[str], None] = to_log
+) -> dict[str, list[Guarded]]:
+    """By channel, the preferred first. One that cannot be made is reported, and stops no other."""
     providers: dict[str, list[Guarded]] = {"email": [], "sms": [], "push": [], "url": []}
 
     def add(channel: str, make: Callable[[], Channel], takes: Callable[[str], bool] = lambda _: True) -> None:
         try:
             made = make()
         except Misconfigured as error:
-            log.error("notification_setting", problem=str(error))  # noqa: TRY400 - the operator's fault, not a bug
+            report(str(error))
             return
         guarded = Guarded(made, failures=config.circuit_failures, reset_s=config.circuit_reset_s, takes=takes)
         providers[channel].append(guarded)

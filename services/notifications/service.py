@@ -23,6 +23,7 @@ from services.notifications.holder import Holder
 from services.notifications.plan import ENDED_BY
 from services.notifications.senders import make_providers
 from services.notifications.store import NotificationStore
+from services.notifications.template_store import TemplateStore
 from services.notifications.templates import Templates
 from services.notifications.writing import Writer
 from services.providers import Database
@@ -41,6 +42,7 @@ class Parts:
             log.error("notification_setting", problem=problem)
         database = Database(config, name="notifications")
         self.store = NotificationStore(database)
+        self.templates = TemplateStore(database)
         self.holder = Holder(database)
         self.keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
         self.public_url = config.notifications.public_url.rstrip("/")
@@ -60,7 +62,7 @@ class Parts:
         """The tenant's templates as they were at most a few seconds ago."""
         read_at_s, templates = self._known.get(tenant_id, (float("-inf"), Templates({})))
         if time.monotonic() - read_at_s > TEMPLATES_AGE_S:
-            templates = compiled(tuple(sorted(self.store.templates(tenant_id).items())))
+            templates = compiled(tuple(sorted(self.templates.of_tenant(tenant_id).items())))
             self._known[tenant_id] = time.monotonic(), templates
         return templates
 
@@ -135,6 +137,25 @@ class NotificationsService:
     ) -> list[dict[str, Any]]:
         """What was recorded for a tenant or for one alert, newest first. Raises `NotFound`, `Refused`."""
         return self.parts.store.list_notifications(tenant_id=tenant_id, alert_id=alert_id, limit=limit)
+
+    @rpc
+    def list_templates(self, *, tenant_id: int) -> list[dict[str, Any]]:
+        """The tenant's own templates; one with a `fault` is passed over when messages are written."""
+        return self.parts.templates.list_templates(tenant_id=tenant_id)
+
+    @rpc
+    def set_template(self, *, tenant_id: int, channel: str, language: str, part: str, source: str) -> None:
+        """Replace a template of the tenant; in force within seconds. Raises `Refused` with line and fault."""
+        self.parts.templates.set_template(
+            tenant_id=tenant_id, channel=channel, language=language, part=part, source=source
+        )
+
+    @rpc
+    def remove_template(self, *, tenant_id: int, channel: str, language: str, part: str) -> None:
+        """The built-in template holds again. Raises `NotFound`."""
+        self.parts.templates.remove_template(
+            tenant_id=tenant_id, channel=channel, language=language, part=part
+        )
 
     @rpc
     def describe_link(self, *, token: str) -> dict[str, Any]:

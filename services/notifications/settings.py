@@ -14,7 +14,13 @@ TWILIO = ("twilio_account_sid", "twilio_auth_token", "twilio_phone_number")
 
 def problems(config: Notifications) -> list[str]:
     """Each names the variable, what is wrong, and the remedy."""
-    return [*_firebase(config), *_twilio(config), *_public_url(config), *fallback(config)[1]]
+    return [
+        *_firebase(config),
+        *_twilio(config),
+        *_public_url(config),
+        *_digest(config),
+        *fallback(config)[1],
+    ]
 
 
 def digest_time(config: Notifications) -> time:
@@ -25,6 +31,13 @@ def digest_time(config: Notifications) -> time:
         raise Misconfigured(
             f"config.yaml: notifications.digest_at is {config.digest_at!r}; write it as 07:00"
         ) from error
+
+
+def _digest(config: Notifications) -> Iterator[str]:
+    try:
+        digest_time(config)
+    except Misconfigured as error:
+        yield str(error)
 
 
 def _firebase(config: Notifications) -> Iterator[str]:

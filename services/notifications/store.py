@@ -210,9 +210,6 @@ LATEST_TO = text(
     ORDER BY alert_id, created_at DESC
     """
 )
-TEMPLATES = text(
-    "SELECT channel, language, part, source FROM message_template WHERE tenant_id = :tenant_id ORDER BY 1, 2, 3"
-)
 COUNTS = text(
     "SELECT channel, count(*) FROM notification WHERE state IN ('pending', 'attempting') GROUP BY channel"
 )
@@ -237,12 +234,6 @@ class NotificationStore:
         """Keep notices of an alert that is in none of the statuses `ended`; returns how many were new."""
         with self._database.across() as connection:
             return _record(connection, rows, ended=ended, now=now)
-
-    def templates(self, tenant_id: int) -> dict[tuple[str, str, str], str]:
-        """The tenant's own templates by (channel, language, part)."""
-        with self._database.across() as connection:
-            found = connection.execute(TEMPLATES, {"tenant_id": tenant_id})
-            return {(row.channel, row.language, row.part): row.source for row in found}
 
     def take(
         self, channel: str, *, holder: int, now: datetime, limit: int, most: int, since: datetime

@@ -1,33 +1,29 @@
 """What messages say: Jinja2 templates in a sandbox, by channel and language; a tenant may have its own. Pure.
 
-An SMS is held to one segment: 160 characters of GSM 03.38, or 70 of UCS-2 when the text has others. What must be in it
-(drill, severity, type, source, place, time, code) is written first, and the free text is what gives way.
+A template of a tenant's that fails gives way to the built-in one, and the message says why: an alarm is told.
+A drill is marked as one whatever the template says.
 """
 
 from __future__ import annotations
 
+import re
+import traceback
 import unicodedata
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import jinja2
 import msgspec
-from jinja2 import nodes
+from jinja2 import filters, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from services.errors import Refused
+from services.notifications.sms import GSM7, MARK, UCS2, fit_sms, fits, size
+from services.notifications.wording import FIXED, SAMPLES, WORDS, Words, clean, fixed_words
 
-GSM_BASIC = frozenset(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
-    "abcdefghijklmnopqrstuvwxyzäöñüà"
-)
-GSM_EXTENDED = frozenset("^{}\\[~]|€\f")
-SMS_GSM7 = 160
-SMS_UCS2 = 70
 MAX_SOURCE = 4_000
-MAX_OUTPUT = {"subject": 200, "text": 4_000, "html": 40_000, "template_id": 100}
-MAX_FIELD = {"source": 40, "site": 40, "place": 40, "time": 20}
-"""Of what must be in an SMS, so that it always fits; a longer one loses its middle."""
+MAX_OUTPUT = {"subject": 200, "text": 4_000, "html": 40_000}
+MAX_FILTERED = 40_000
+"""Characters that a filter may make."""
 FILTERS = (
     "join",
     "upper",
@@ -42,58 +38,35 @@ FILTERS = (
     "last",
     "e",
 )
+TESTS = ("defined", "undefined", "none", "in", "eq", "ne", "lt", "le", "gt", "ge")
 ALLOWED = (
-    nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.CondExpr, nodes.Name, nodes.NSRef, nodes.Const,
+    nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.CondExpr, nodes.Name, nodes.Const,
     nodes.Getattr, nodes.Filter, nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Test, nodes.Concat,
     nodes.Keyword,
 )  # fmt: skip
-CHANNELS = ("email", "sms", "push", "url")
-PARTS = ("subject", "text", "html", "template_id")
+PARTS = {
+    "email": ("subject", "text", "html"),
+    "sms": ("text", "template_id"),
+    "push": ("subject", "text"),
+    "url": ("subject", "text"),
+}
+"""By channel. `template_id` is what the operator's regulator registered the text as (DLT in India)."""
+MARKED = {("sms", "text"), ("email", "subject"), ("email", "text"), ("email", "html"), ("push", "subject"),
+          ("url", "subject")}  # fmt: skip
+"""What says of a drill that it is one."""
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
+TEMPLATE_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
-class Words(msgspec.Struct, frozen=True, kw_only=True):
-    """What a template may use. `place` is a position or a site's name, `time` that of the place."""
+class Rendered(msgspec.Struct, frozen=True, kw_only=True):
+    """A message. `faults`: the tenant's templates that gave way to built-in ones, and why, a sentence each."""
 
-    severity: str
-    alert_type: str
-    source: str
-    carried_by: str = ""
-    site: str = ""
-    place: str = ""
-    time: str = ""
-    message: str = ""
-    occurrences: int = 1
-    drill: bool = False
-    silent: bool = False
-    flags: tuple[str, ...] = ()
-    link: str = ""
-    code: str = ""
-
-
-class Rendered(msgspec.Struct, frozen=True):
     subject: str
     text: str
     html: str = ""
+    template_id: str = ""
+    faults: tuple[str, ...] = ()
 
-
-FIXED: dict[str, dict[str, str]] = {
-    "en": {
-        "drill": "DRILL", "at": "at", "source": "Source", "carried_by": "Carried by", "place": "Place", "time": "Time",
-        "message": "Message", "take": "Take this alert", "reply": "Reply",
-        "silent": "Silent: do not call the guard back.",
-        "flags": "Doubts", "occurrences": "Times",
-    },
-    "hi": {
-        "drill": "अभ्यास", "at": "पर", "source": "स्रोत", "carried_by": "धारक", "place": "स्थान", "time": "समय",
-        "message": "संदेश", "take": "यह अलर्ट लें", "reply": "उत्तर दें", "silent": "मौन: गार्ड को वापस कॉल न करें।",
-        "flags": "संदेह", "occurrences": "बार",
-        "CRITICAL": "गंभीर", "HIGH": "उच्च", "MEDIUM": "मध्यम", "LOW": "निम्न",
-        "PANIC": "संकट", "SOS": "SOS", "DURESS": "दबाव", "MEDICAL": "चिकित्सा", "FIRE": "आग", "INTRUSION": "घुसपैठ",
-        "GEOFENCE_VIOLATION": "क्षेत्र उल्लंघन", "EQUIPMENT_FAILURE": "उपकरण खराबी", "LOW_BATTERY": "बैटरी कम",
-        "OFFLINE": "संपर्क नहीं", "UNREADABLE_ALERT": "अपठनीय अलर्ट", "UNKNOWN": "अज्ञात",
-    },
-}  # fmt: skip
-"""Fixed words by language; a word that a language lacks stands as it is."""
 
 HEAD = "{% if drill %}{{ w.drill }} {% endif %}{{ w.severity }} {{ w.alert_type }}"
 BUILT_IN: dict[tuple[str, str], str] = {
@@ -134,31 +107,69 @@ BUILT_IN: dict[tuple[str, str], str] = {
 
 
 class Templates:
-    """The built-in templates, and a tenant's own by (channel, language, part) before them."""
+    """The built-in templates, and before them a tenant's own, by (channel, language, part).
+
+    For `hi-IN` stands what there is for `hi`; for a language of which Vigil has no words, what the tenant has for `en`.
+    """
 
     def __init__(self, overrides: Mapping[tuple[str, str, str], str]) -> None:
         self._overrides = dict(overrides)
         self._compiled: dict[tuple[bool, str], jinja2.Template] = {}
 
     def render(self, channel: str, language: str, words: Words) -> Rendered:
-        """The message of a channel. A tenant's template that fails gives way to the built-in one: an alarm is told."""
-        parts = {}
+        """The message of a channel, whatever the tenant's templates are like."""
+        parts: dict[str, str] = {}
+        faults: list[str] = []
         for part in ("subject", "text", "html"):
-            own = self._overrides.get((channel, language, part))
-            built_in = BUILT_IN.get((channel, part), "")
-            try:
-                text = self._fill(own if own is not None else built_in, words, language, html=part == "html")
-            except jinja2.TemplateError:
-                text = self._fill(built_in, words, language, html=part == "html")
-            parts[part] = text[: MAX_OUTPUT[part]]
-        subject = " ".join(parts["subject"].split())
-        if channel == "sms":
-            return Rendered("", fit_sms(parts["text"], words, language))
-        return Rendered(subject, parts["text"].strip(), parts["html"].strip())
+            source, found_for = self.source(channel, language, part)
+            fault = None
+            if found_for is not None:
+                try:
+                    parts[part] = self._write(channel, language, part, source, words)
+                    fault = None if parts[part] or part == "html" else ": it makes no text"
+                except Exception as error:  # whatever there is in a tenant's template, the alarm is told
+                    fault = _problem(error)
+                if fault:
+                    faults.append(f"template {channel} {found_for} {part}{fault}; the built-in one is used")
+            if found_for is None or fault:
+                built_in = BUILT_IN.get((channel, part), "")
+                parts[part] = self._write(channel, language, part, built_in, words)
+        return Rendered(
+            subject=parts["subject"],
+            text=parts["text"],
+            html=parts["html"],
+            template_id="" if faults else self._template_id(channel, language),
+            faults=tuple(faults),
+        )
 
-    def template_id(self, channel: str, language: str) -> str:
-        """What the tenant registered this text as; empty when it did not."""
-        return self._overrides.get((channel, language, "template_id"), "").strip()
+    def source(self, channel: str, language: str, part: str) -> tuple[str, str | None]:
+        """The template in force, and for which language the tenant gave it; None: it is the built-in one."""
+        base = language.partition("-")[0]
+        for candidate in (language, base, *(() if base in FIXED else ("en",))):
+            own = self._overrides.get((channel, candidate, part))
+            if own is not None:
+                return own, candidate
+        return BUILT_IN.get((channel, part), ""), None
+
+    def _template_id(self, channel: str, language: str) -> str:
+        """An id is good for the text that was registered under it."""
+        _, text_is_for = self.source(channel, language, "text")
+        return self.source(channel, text_is_for or language, "template_id")[0].strip()
+
+    def _write(self, channel: str, language: str, part: str, source: str, words: Words) -> str:
+        """One part, marked and no longer than its channel takes."""
+        html = part == "html"
+
+        def fill(message: str) -> str:
+            said = msgspec.structs.replace(words, message=message)
+            text = self._fill(source, said, language, html=html).strip()
+            if channel == "sms" or part == "subject":
+                text = " ".join(text.split())
+            return _marked(text, words, language, html=html) if (channel, part) in MARKED and text else text
+
+        if channel == "sms" and part == "text":
+            return fit_sms(fill, words, language) if fill(words.message) else ""
+        return fill(words.message)[: MAX_OUTPUT[part]]
 
     def _fill(self, source: str, words: Words, language: str, *, html: bool) -> str:
         if not source:
@@ -166,125 +177,156 @@ class Templates:
         template = self._compiled.get((html, source))
         if template is None:
             template = self._compiled[html, source] = compile_template(source, html=html)
-        fixed = {**FIXED["en"], **FIXED.get(language, {})}
-        known = {name: fixed.get(name, name) for name in (words.severity, words.alert_type)}
-        clean = {name: _clean(value) for name, value in msgspec.structs.asdict(words).items()}
+        fixed = {**FIXED["en"], **fixed_words(language)}
         named = {
             **fixed,
-            "severity": known[words.severity],
-            "alert_type": known[words.alert_type].replace("_", " "),
+            "severity": fixed.get(words.severity, words.severity),
+            "alert_type": fixed.get(words.alert_type, words.alert_type).replace("_", " "),
         }
-        return template.render(**clean, w=named)
+        cleaned = {name: clean(value) for name, value in msgspec.structs.asdict(words).items()}
+        return template.render(**cleaned, w=named)
 
 
 def compile_template(source: str, *, html: bool) -> jinja2.Template:
     """A template of the few things that a message needs. Raises `jinja2.TemplateError`.
 
-    What can run long or grow large (loops, macros, calls, multiplication, formats) is not among them.
+    What can run long or grow large (loops, macros, calls, multiplication, formats) is not among them, and filters stop
+    at 40,000 characters.
     """
+    if len(source) > MAX_SOURCE:
+        raise jinja2.TemplateSyntaxError(f"{len(source)} characters; the limit is {MAX_SOURCE}", 1)
     made = ImmutableSandboxedEnvironment(autoescape=html, undefined=jinja2.StrictUndefined)
     made.globals.clear()
-    made.filters = {name: made.filters[name] for name in FILTERS}
-    for node in made.parse(source).find_all(nodes.Node):
-        if not isinstance(node, ALLOWED):
-            raise jinja2.TemplateSyntaxError(
-                f"{type(node).__name__} is not offered in a template", node.lineno
-            )
-    return made.from_string(source)
-
-
-def check_template(*, channel: str, part: str, source: str) -> None:
-    """Raises `Refused` naming what is wrong with a tenant's template."""
-    where = f"template {channel} {part}"
-    if channel not in CHANNELS or part not in PARTS:
-        raise Refused(f"{where}: channels are {', '.join(CHANNELS)}, parts {', '.join(PARTS)}")
-    if len(source) > MAX_SOURCE:
-        raise Refused(f"{where}: {len(source)} characters; the limit is {MAX_SOURCE}")
-    if part == "template_id":
-        return
-    words = Words(severity="HIGH", alert_type="FIRE", source="sensor-1")
+    made.filters = {name: made.filters[name] for name in FILTERS} | {"join": _join, "replace": _replace}
+    made.tests = {name: made.tests[name] for name in TESTS}
     try:
-        filled = Templates({})._fill(source, words, "en", html=part == "html")
-    except jinja2.TemplateError as error:
-        names = ", ".join(Words.__struct_fields__)
-        raise Refused(f"{where}: {error}; a template may use {names}, and w.<word>") from error
-    if len(filled) > MAX_OUTPUT[part]:
-        raise Refused(f"{where}: it makes {len(filled)} characters; the limit is {MAX_OUTPUT[part]}")
+        for node in made.parse(source).find_all(nodes.Node):
+            if problem := _objection(node):
+                raise jinja2.TemplateSyntaxError(problem, node.lineno)
+        return made.from_string(source)
+    except (RecursionError, MemoryError, SyntaxError, ValueError, OverflowError) as error:
+        # What Python's own compiler makes of a thousand brackets.
+        raise jinja2.TemplateSyntaxError(
+            "it is too deeply nested, or its numbers are too large", 1
+        ) from error
 
 
-def gsm7_length(text: str) -> int | None:
-    """How many septets a text takes in GSM 03.38; None when it has characters beyond."""
-    length = 0
-    for letter in text:
-        if letter in GSM_BASIC:
-            length += 1
-        elif letter in GSM_EXTENDED:
-            length += 2
-        else:
-            return None
-    return length
+def check_template(*, channel: str, language: str, part: str, source: str) -> None:
+    """Raises `Refused` naming line and fault of a tenant's template, which is tried with several alerts."""
+    parts = PARTS.get(channel) if isinstance(channel, str) else None
+    if parts is None:
+        raise Refused(f"template: there is no channel {channel!r}; channels are {', '.join(PARTS)}")
+    if part not in parts:
+        raise Refused(f"template {channel}: there is no part {part!r}; its parts are {', '.join(parts)}")
+    if not isinstance(language, str) or not LANGUAGE.fullmatch(language):
+        raise Refused(f"template {channel}: {language!r} is not a language; write it as en, hi or pt-BR")
+    where = f"template {channel} {language} {part}"
+    if not isinstance(source, str) or not source.strip():
+        raise Refused(f"{where} is empty; `vigil template remove` takes a template back")
+    if any(unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\r\t" for letter in source):
+        raise Refused(f"{where} has control characters; it must be text")
+    if part == "template_id":
+        if not TEMPLATE_ID.fullmatch(source.strip()):
+            raise Refused(f"{where}: it must be the id alone: letters, digits, - and _, 100 at the most")
+        return
+    try:
+        _try_out(channel, language, part, source)
+    except Exception as error:
+        raise Refused(f"{where}{_problem(error)}") from error
 
 
-def fits(text: str) -> bool:
-    """Whether a text is one SMS."""
-    septets = gsm7_length(text)
-    return septets <= SMS_GSM7 if septets is not None else len(text.encode("utf-16-be")) // 2 <= SMS_UCS2
+def fault_of(*, channel: str, language: str, part: str, source: str) -> str | None:
+    """What is wrong with a template that is kept; None: nothing."""
+    try:
+        check_template(channel=channel, language=language, part=part, source=source)
+    except Refused as error:
+        return str(error)
+    return None
 
 
-def fit_sms(text: str, words: Words, language: str) -> str:
-    """The text as one SMS; when it is too long, what must be in it and as much of the message as there is room for."""
-    line = " ".join(text.split())
-    if fits(line):
-        return line
-    for fixed in (FIXED.get(language, {}), {}):
-        must = _must(words, fixed)
-        message = " ".join(str(_clean(words.message)).split())
-        for letters in (message, _ascii(message)):
-            whole = f"{must} {letters}".strip()
-            # What fits grows with each letter left out.
-            low, high = len(must), len(whole)
-            if not fits(must):
-                continue
-            while low < high:
-                middle = (low + high + 1) // 2
-                low, high = (middle, high) if fits(whole[:middle]) else (low, middle - 1)
-            return whole[:low].strip()
-    # Names that no phone's alphabet has: their plain letters, each short enough for all to fit.
-    return _ascii(_must(words, {}))[:SMS_GSM7].strip()
+def _marked(text: str, words: Words, language: str, *, html: bool) -> str:
+    """The text, saying of a drill that it is one."""
+    word = {**FIXED["en"], **fixed_words(language)}["drill"]
+    if not words.drill or word in text:
+        return text
+    return f"<p><b>{word}</b></p>{text}" if html else f"{word} {text}"
 
 
-def _must(words: Words, fixed: Mapping[str, str]) -> str:
-    """Drill, severity, type, source, place, time and code; long names lose their middles."""
-    english = FIXED["en"]
-    parts = [
-        fixed.get("drill", english["drill"]) if words.drill else "",
-        fixed.get(words.severity, words.severity),
-        fixed.get(words.alert_type, words.alert_type).replace("_", " "),
-        _short(words.source, MAX_FIELD["source"]),
-        _short(words.place or words.site, MAX_FIELD["place"]),
-        _short(words.time, MAX_FIELD["time"]),
-        f"{fixed.get('reply', english['reply'])} {words.code}" if words.code else "",
+def _try_out(channel: str, language: str, part: str, source: str) -> None:
+    """Raises whatever is wrong."""
+    template = compile_template(source, html=part == "html")
+    if channel == "sms":
+        used = {node.name for node in template.environment.parse(source).find_all(nodes.Name)}
+        if missing := [name for name in ("source", "time") if name not in used]:
+            raise Refused(f"it must use {' and '.join(missing)}: an SMS is all that some people see")
+        if not used & {"place", "site"}:
+            raise Refused("it must use place or site: an SMS is all that some people see")
+    templates = Templates({})
+    for words in SAMPLES:
+        text = templates._fill(source, words, language, html=part == "html")
+        if not text.strip() and part != "html":
+            raise Refused(f"it makes no text of a {words.severity} alert")
+        if channel == "sms":
+            bare = templates._fill(source, msgspec.structs.replace(words, message=""), language, html=False)
+            line = " ".join(bare.split())
+            if not fits(line):
+                taken, alphabet = size(line)
+                limit = (GSM7 if alphabet == "GSM-7" else UCS2) - len(MARK)
+                raise Refused(f"{taken} characters of {alphabet} before any message; the limit is {limit}")
+        elif len(text) > MAX_OUTPUT[part]:
+            raise Refused(f"it makes {len(text)} characters; the limit is {MAX_OUTPUT[part]}")
+
+
+def _objection(node: nodes.Node) -> str | None:
+    """Why a template must not have this; None when it may."""
+    if not isinstance(node, ALLOWED):
+        return f"{type(node).__name__} is not offered in a template"
+    match node:
+        case nodes.Name(name=name) if name != "w" and name not in Words.__struct_fields__:
+            return (
+                f"there is no {name!r}; a template may use {', '.join(Words.__struct_fields__)}, and w.<word>"
+            )
+        case nodes.Getattr(attr=attr) if not isinstance(node.node, nodes.Name) or node.node.name != "w":
+            return f".{attr}: only w has something after a dot"
+        case nodes.Getattr(attr=attr) if attr not in WORDS:
+            return f"there is no w.{attr}; there are {', '.join(sorted(WORDS))}"
+        case nodes.Filter(name=name) if name not in FILTERS:
+            return f"there is no filter {name!r}; there are {', '.join(FILTERS)}"
+        case nodes.Test(name=name) if name not in TESTS:
+            return f"there is no test {name!r}; there are {', '.join(TESTS)}"
+    return None
+
+
+def _problem(error: Exception) -> str:
+    """`, line 2: what is wrong`."""
+    line = error.lineno if isinstance(error, jinja2.TemplateSyntaxError) else _line_of(error)
+    said = error.message if isinstance(error, jinja2.TemplateError) else str(error)
+    return f"{f', line {line}' if line else ''}: {said or type(error).__name__}"
+
+
+def _line_of(error: Exception) -> int | None:
+    """Where in the template it happened, as Jinja2 wrote it into the traceback."""
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"
     ]
-    return " ".join(part for part in parts if part)
+    return lines[-1] if lines else None
 
 
-def _short(text: str, most: int) -> str:
-    clean = " ".join(str(_clean(text)).split())
-    return clean if len(clean) <= most else f"{clean[: most // 2 - 1]}..{clean[-(most // 2 - 1) :]}"
+@jinja2.pass_eval_context
+def _join(context: nodes.EvalContext, values: Iterable[object], between: str = "") -> str:
+    parts = list(values)
+    _check_size(sum(len(str(part)) for part in parts) + len(parts) * len(str(between)))
+    return filters.sync_do_join(context, parts, between)
 
 
-def _ascii(text: str) -> str:
-    """The nearest letters that every phone has; others become question marks."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "replace").decode()
-    return "".join(letter for letter in plain if gsm7_length(letter) == 1)
+@jinja2.pass_eval_context
+def _replace(context: nodes.EvalContext, text: str, old: str, new: str) -> str:
+    _check_size(len(str(text)) + str(text).count(str(old)) * len(str(new)))
+    return filters.do_replace(context, text, old, new)
 
 
-def _clean(value: Any) -> Any:
-    """Text without control characters, but for line ends; a device chose it."""
-    if isinstance(value, tuple):
-        return tuple(map(_clean, value))
-    if not isinstance(value, str):
-        return value
-    return "".join(
-        letter if letter == "\n" or unicodedata.category(letter)[0] != "C" else " " for letter in value
-    )
+def _check_size(characters: int) -> None:
+    if characters > MAX_FILTERED:
+        raise jinja2.TemplateRuntimeError(
+            f"a filter makes {characters} characters; the limit is {MAX_FILTERED}"
+        )

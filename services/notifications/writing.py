@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from uuid import UUID, uuid4
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
+import structlog
 
 from services.keyring import KeyRing
 from services.messages import NotificationRequest
@@ -16,7 +17,10 @@ from services.notifications import links, plan
 from services.notifications.channels import Outgoing
 from services.notifications.plan import Notice
 from services.notifications.store import NewNotification, Notification
-from services.notifications.templates import Templates, Words
+from services.notifications.templates import Templates
+from services.notifications.wording import Words
+
+log = structlog.get_logger(__name__)
 
 URGENT = ("CRITICAL", "HIGH")
 DUPLICATE_WORD = "(possibly a second time)"
@@ -72,7 +76,7 @@ class Writer:
         return Outgoing(
             reference=row.reference.hex,
             recipient=row.recipient,
-            subject=f"{row.subject} {DUPLICATE_WORD}" if again else row.subject,
+            subject=_marked(row.subject, again),
             text=row.body,
             html=row.html,
             data=data,
@@ -84,14 +88,15 @@ class Writer:
     def digest(self, rows: Sequence[Notification]) -> Outgoing:
         """One e-mail about several alerts."""
         first = rows[0]
+        again = any(row.possible_duplicate for row in rows)
         lines = [row.body for row in sorted(rows, key=lambda row: row.created_at)]
         count = f"{len(rows)} alerts" if len(rows) != 1 else "1 alert"
         return Outgoing(
             reference=first.reference.hex,
             recipient=first.recipient,
-            subject=f"Vigil: {count} of low severity",
+            subject=_marked(f"Vigil: {count} of low severity", again),
             text="\n".join([f"{count} of low severity since the last digest:", "", *lines]),
-            possible_duplicate=any(row.possible_duplicate for row in rows),
+            possible_duplicate=again,
         )
 
     def _row(
@@ -123,11 +128,11 @@ class Writer:
             link=self._link(reference, now) if notice.channel in ("email", "push", "url") else "",
             code=code if notice.channel == "sms" and self._public_url else "",
         )
-        templates = self._templates(tenant_id)
         # A digest is made of the lines that an SMS would have been.
-        written = templates.render(
-            "sms" if notice.channel == "digest" else notice.channel, notice.language, words
-        )
+        channel = "sms" if notice.channel == "digest" else notice.channel
+        written = self._templates(tenant_id).render(channel, notice.language, words)
+        for fault in written.faults:
+            log.error("template_failed", tenant_id=tenant_id, problem=fault)
         return NewNotification(
             tenant_id=tenant_id,
             channel=notice.channel,
@@ -138,7 +143,7 @@ class Writer:
             body=written.text,
             html=written.html,
             words=msgspec.json.encode(words).decode(),
-            template_id=templates.template_id(notice.channel, notice.language),
+            template_id=written.template_id if notice.channel == "sms" else "",
             code=words.code,
             failover=msgspec.json.encode(notice.failover).decode(),
             next_attempt_at=plan.next_digest(now, self._digest_at) if notice.channel == "digest" else now,
@@ -172,10 +177,22 @@ def words_of(request: NotificationRequest) -> Words:
         carried_by=alert.carried_by or "",
         site=request.place,
         place=place,
-        time=alert.recorded_at.astimezone(ZoneInfo(request.time_zone)).strftime("%d %b %H:%M %Z"),
+        time=alert.recorded_at.astimezone(_zone(request.time_zone)).strftime("%d %b %H:%M %Z"),
         message=alert.message,
         occurrences=alert.occurrences,
         drill=alert.drill,
         silent=alert.silent,
         flags=alert.flags,
     )
+
+
+def _zone(name: str) -> tzinfo:
+    """A site's time zone; UTC when there is none of that name, because an alarm is told all the same."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
+
+
+def _marked(subject: str, again: bool) -> str:
+    return f"{subject} {DUPLICATE_WORD}" if again else subject

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""What IANA gives out; the rest is of one network (fec0::/10), of one machine, or of nobody."""
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
 SIXTOFOUR = ipaddress.ip_network("2002::/16")
@@ -20,7 +22,7 @@ def is_public(address: str) -> bool:
         inner = _inside(ip)
         if inner is not None:
             return _is_global(inner)
-        if ip in NAT64_LOCAL or ip in TEREDO:
+        if ip not in GLOBAL_UNICAST or ip in NAT64_LOCAL or ip in TEREDO:
             return False
     return _is_global(ip)
 

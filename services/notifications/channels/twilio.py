@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 import requests
 
+from services.notifications import sms
 from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed, web
 
 API = "https://api.twilio.com"
@@ -148,13 +149,8 @@ class TwilioChannel:
 
 
 def body_of(outgoing: Outgoing) -> str:
-    """The text as it goes out; a possible duplicate says so in two letters, as far as 160 characters allow."""
-    mark = "2x? "
-    if not outgoing.possible_duplicate:
-        return outgoing.text
-    return (
-        mark + outgoing.text if len(outgoing.text) + len(mark) <= 160 else mark + outgoing.text[len(mark) :]
-    )
+    """The text as it goes out; a possible duplicate says so, and each text leaves room for that."""
+    return sms.MARK + outgoing.text if outgoing.possible_duplicate else outgoing.text
 
 
 def signature(url: str, params: Mapping[str, str], auth_token: str) -> str:

@@ -35,15 +35,3 @@ def test_no_id_can_break_out_of_its_topic(text: str) -> None:
         return
     assert not set("/+#$% \0") & set(kept)
     assert kept.isprintable()
-
-
-@pytest.mark.parametrize(
-    ("email", "phone", "field"),
-    [(None, None, "e-mail"), ("a@b", None, "email"), ("a b@c.de", None, "email"), (None, "0987", "phone")],
-)
-def test_a_contact_that_cannot_be_reached_is_refused(
-    email: str | None, phone: str | None, field: str
-) -> None:
-    with pytest.raises(Refused, match=field):
-        sources.check_contact(email=email, phone=phone)
-    sources.check_contact(email="ann@example.com", phone="+919876543210")

@@ -1,5 +1,6 @@
 """Settings that cannot work are told in one sentence each, with the remedy."""
 
+import msgspec
 import pytest
 
 from services import config
@@ -32,6 +33,10 @@ def test_what_is_right_is_not_talked_about() -> None:
         ({"TWILIO_PHONE_NUMBER": "5017122661"}, ["TWILIO_PHONE_NUMBER", "E.164"]),
         ({"TWILIO_AUTH_TOKEN": ""}, ["TWILIO_AUTH_TOKEN missing"]),
         ({"VIGIL_PUBLIC_URL": "noc.example.com"}, ["VIGIL_PUBLIC_URL", "https://"]),
+        (
+            {"ALERT_EMAIL_RECIPIENTS": "noc@example.com, noc"},
+            ["ALERT_EMAIL_RECIPIENTS", "'noc'", "e-mail address"],
+        ),
     ],
 )
 def test_each_fault_is_one_sentence(changes: dict[str, str], words: list[str]) -> None:
@@ -45,8 +50,8 @@ def test_a_secret_is_not_repeated() -> None:
 
 def test_the_time_of_the_digest_is_a_time() -> None:
     assert digest_time(config.load(environ={}).notifications).hour == 7
-    text = config.load(environ={}).notifications
-    import msgspec
-
+    wrong = msgspec.structs.replace(config.load(environ={}).notifications, digest_at="seven")
     with pytest.raises(Misconfigured, match="digest_at"):
-        digest_time(msgspec.structs.replace(text, digest_at="seven"))
+        digest_time(wrong)
+    [problem] = problems(wrong)
+    assert "digest_at is 'seven'; write it as 07:00" in problem

@@ -1,0 +1,111 @@
+"""`vigil template`: what messages say, as a tenant wants it said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, BinaryIO, TypeVar
+
+import click
+import msgspec
+
+from ops.commands.plans import database
+from ops.commands.registry import tenant_option
+from ops.tables import as_json_option, show
+from services.errors import Refused
+from services.notifications import sms
+from services.notifications.template_store import TemplateStore
+from services.notifications.templates import MAX_SOURCE, PARTS, Templates, check_template
+from services.notifications.wording import SAMPLE
+
+F = TypeVar("F", bound=Callable[..., Any])
+json_object = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+
+
+def store() -> TemplateStore:
+    return TemplateStore(database()[1])
+
+
+def place_arguments(command: F) -> F:
+    """CHANNEL LANGUAGE PART."""
+    for argument in (click.argument("part"), click.argument("language"), click.argument("channel")):
+        command = argument(command)
+    return command
+
+
+@click.group()
+def template() -> None:
+    """What messages say: by channel (sms, email, push, url), language and part (subject, text, html, template_id)."""
+
+
+@template.command("list")
+@tenant_option
+@as_json_option
+def list_templates(tenant_id: int, as_json: bool) -> None:
+    """The tenant's own templates; one with a fault is passed over when messages are written."""
+    rows = store().list_templates(tenant_id=tenant_id)
+    show(rows, as_json=as_json)
+
+
+@template.command("show")
+@click.argument("channel", type=click.Choice(list(PARTS)))
+@click.argument("language")
+@tenant_option
+@json_object
+def show_templates(channel: str, language: str, tenant_id: int, as_json: bool) -> None:
+    """The templates of a channel that are in force for a language, and a sample alert written with them."""
+    templates = Templates(store().of_tenant(tenant_id))
+    parts = []
+    for part in PARTS[channel]:
+        source, own = templates.source(channel, language, part)
+        parts.append({"part": part, "from": _origin(own, source), "source": source})
+    written = templates.render(channel, language, SAMPLE)
+    sample = {name: value for name, value in msgspec.structs.asdict(written).items() if value}
+    taken, alphabet = sms.size(written.text)
+    told: dict[str, Any] = {"channel": channel, "language": language, "parts": parts, "sample": sample}
+    if channel == "sms":
+        told["sms"] = {"length": taken, "alphabet": alphabet, "segments": sms.segments(written.text)}
+    if as_json:
+        click.echo(msgspec.json.encode(told).decode())
+        return
+    for row in parts:
+        click.echo(f"# {row['part']}: {row['from']}\n{row['source']}\n")
+    click.echo("# a sample")
+    for name, value in sample.items():
+        click.echo("\n".join(value) if name == "faults" else f"{name}: {value}")
+    if channel == "sms":
+        size = sms.UCS2 if alphabet == "UCS-2" else sms.GSM7
+        count = told["sms"]["segments"]
+        click.echo(f"{taken} of {size} characters ({alphabet}), {count} segment{'s' if count > 1 else ''}")
+
+
+@template.command("set")
+@place_arguments
+@click.argument("file", type=click.File("rb"), default="-")
+@tenant_option
+def set_template(channel: str, language: str, part: str, file: BinaryIO, tenant_id: int) -> None:
+    """Give a tenant its own text, from FILE or standard input; in force within seconds.
+
+    It is tried with sample alerts first: one that fails is refused, with line and reason.
+    """
+    try:
+        source = file.read(4 * MAX_SOURCE + 1).decode()
+    except (UnicodeDecodeError, OSError) as error:
+        raise Refused(f"template {channel} {language} {part}: it is not text in UTF-8: {error}") from error
+    check_template(channel=channel, language=language, part=part, source=source)
+    store().set_template(tenant_id=tenant_id, channel=channel, language=language, part=part, source=source)
+    click.echo(f"template {channel} {language} {part} of tenant {tenant_id} is set")
+
+
+@template.command("remove")
+@place_arguments
+@tenant_option
+def remove_template(channel: str, language: str, part: str, tenant_id: int) -> None:
+    """Take a template back; the built-in one holds again."""
+    store().remove_template(tenant_id=tenant_id, channel=channel, language=language, part=part)
+    click.echo(f"template {channel} {language} {part} of tenant {tenant_id} is removed")
+
+
+def _origin(own: str | None, source: str) -> str:
+    if own is not None:
+        return f"the tenant's, for {own}"
+    return "built in" if source else "none"

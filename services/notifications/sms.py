@@ -1,0 +1,142 @@
+"""One SMS: 160 letters of GSM 03.38, or 70 UTF-16 units when a text has others. Pure.
+
+Its free text is what gives way. When that is not enough, drill, severity, type, source, place, time and code are
+written without the template; when the names are in an alphabet of 70 units, severity and code give way to them. Room is
+kept for the mark of a possible duplicate.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import msgspec
+
+from services.notifications.wording import FIXED, JOINERS, Words, clean, fixed_words
+
+GSM_BASIC = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
+    "abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+GSM_EXTENDED = frozenset("^{}\\[~]|€\f")
+GSM7, GSM7_OF_SEVERAL = 160, 153
+UCS2, UCS2_OF_SEVERAL = 70, 67
+MARK = "2x? "
+"""Before a text that may have gone out already."""
+TWINS = str.maketrans("‘’‚“”„–—‑…•", "'''\"\"\"---.*")
+"""Letters of word processors, and what every phone has in their place."""
+MAX_TIME = 20
+FORMS = ((False, 40), (False, 20), (True, 20), (True, 12), (True, 6))
+"""Of what must be in an SMS: (without severity and code, length of names), from the best to the shortest."""
+
+
+def gsm7_length(text: str) -> int | None:
+    """How many septets a text takes in GSM 03.38; None when it has characters beyond."""
+    length = 0
+    for letter in text:
+        if letter in GSM_BASIC:
+            length += 1
+        elif letter in GSM_EXTENDED:
+            length += 2
+        else:
+            return None
+    return length
+
+
+def size(text: str) -> tuple[int, str]:
+    """(how much a text takes, of what): GSM-7 or UCS-2."""
+    septets = gsm7_length(text)
+    return (septets, "GSM-7") if septets is not None else (len(text.encode("utf-16-be")) // 2, "UCS-2")
+
+
+def segments(text: str) -> int:
+    """As how many SMS a text is sent, and paid for."""
+    taken, alphabet = size(text)
+    one, each = (GSM7, GSM7_OF_SEVERAL) if alphabet == "GSM-7" else (UCS2, UCS2_OF_SEVERAL)
+    return 1 if taken <= one else -(-taken // each)
+
+
+def fits(text: str) -> bool:
+    """Whether a text is one SMS, also with the mark before it."""
+    return segments(MARK + text) == 1
+
+
+def plain(text: str) -> str:
+    """The nearest letters that every phone has; others become question marks."""
+    return "".join(map(_nearest, text.translate(TWINS)))
+
+
+def _nearest(letter: str) -> str:
+    if letter in GSM_BASIC:
+        return letter
+    return "".join(
+        part if part in GSM_BASIC else "?"
+        for part in unicodedata.normalize("NFKD", letter)
+        if not unicodedata.combining(part) and part not in JOINERS
+    )
+
+
+def fit_sms(write: Callable[[str], str], words: Words, language: str) -> str:
+    """One SMS. `write` makes its text with the message that it is given, as much of it as there is room for."""
+    message = " ".join(str(clean(words.message)).split())
+    written = _shorten(write, message)
+    if written is not None:
+        return written
+    for terse, most in FORMS:
+        for fixed in (fixed_words(language), FIXED["en"]):
+            must = _must(words, fixed, terse=terse, most=most)
+            written = _shorten(partial(_after, must), message)
+            if written is not None:
+                return written
+    # Beyond all that devices, sites and clocks are called.
+    names = {name: plain(str(clean(getattr(words, name)))) for name in ("source", "site", "place", "time")}
+    must = _must(msgspec.structs.replace(words, **names), FIXED["en"], terse=False, most=40)
+    return plain(must)[: GSM7 - len(MARK)].strip()
+
+
+def _shorten(write: Callable[[str], str], message: str) -> str | None:
+    """The text with as much of the message as fits, in plain letters when more can be read so; None: none fits."""
+    best: tuple[int, str] | None = None
+    for letters in (message, plain(message)):
+        low, high = -1, len(letters) + 1
+        written = ""
+        # The whole first; then what fits grows with each letter left out.
+        middle = len(letters)
+        while high - low > 1:
+            text = write(letters[:middle].strip())
+            if fits(text):
+                low, written = middle, text
+            else:
+                high = middle
+            middle = (low + high) // 2
+        readable = sum(map(str.isalnum, letters[: max(low, 0)]))
+        if low >= 0 and (best is None or readable > best[0]):
+            best = readable, written
+        if low == len(letters):
+            break
+    return best[1] if best else None
+
+
+def _after(must: str, message: str) -> str:
+    return f"{must} {message}".strip()
+
+
+def _must(words: Words, fixed: Mapping[str, str], *, terse: bool, most: int) -> str:
+    """Drill, severity, type, source, place, time and code; long names lose their middles."""
+    named = {**FIXED["en"], **fixed}
+    parts = [
+        named["drill"] if words.drill else "",
+        "" if terse else named.get(words.severity, words.severity),
+        named.get(words.alert_type, words.alert_type).replace("_", " "),
+        _short(words.source, most),
+        _short(words.place or words.site, most),
+        _short(words.time, MAX_TIME),
+        f"{named['reply']} {words.code}" if words.code and not terse else "",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _short(text: str, most: int) -> str:
+    kept = " ".join(str(clean(text)).split())
+    return kept if len(kept) <= most else f"{kept[: most // 2 - 1]}..{kept[-(most // 2 - 1) :]}"

@@ -1,0 +1,93 @@
+"""The words of messages: what is said of an alert, and what the languages have for it. Pure."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+JOINERS = "\u200c\u200d"
+"""Without width, and part of words in the scripts of India."""
+
+
+class Words(msgspec.Struct, frozen=True, kw_only=True):
+    """What a template may use. `place` is a position or a site's name, `time` that of the place."""
+
+    severity: str
+    alert_type: str
+    source: str
+    carried_by: str = ""
+    site: str = ""
+    place: str = ""
+    time: str = ""
+    message: str = ""
+    occurrences: int = 1
+    drill: bool = False
+    silent: bool = False
+    flags: tuple[str, ...] = ()
+    link: str = ""
+    code: str = ""
+
+
+FIXED: dict[str, dict[str, str]] = {
+    "en": {
+        "drill": "DRILL", "at": "at", "source": "Source", "carried_by": "Carried by", "place": "Place", "time": "Time",
+        "message": "Message", "take": "Take this alert", "reply": "Reply",
+        "silent": "Silent: do not call the guard back.",
+        "flags": "Doubts", "occurrences": "Times",
+    },
+    "hi": {
+        "drill": "अभ्यास", "at": "पर", "source": "स्रोत", "carried_by": "धारक", "place": "स्थान", "time": "समय",
+        "message": "संदेश", "take": "यह अलर्ट लें", "reply": "उत्तर दें", "silent": "मौन: गार्ड को वापस कॉल न करें।",
+        "flags": "संदेह", "occurrences": "बार",
+        "CRITICAL": "गंभीर", "HIGH": "उच्च", "MEDIUM": "मध्यम", "LOW": "निम्न",
+        "PANIC": "संकट", "SOS": "SOS", "DURESS": "दबाव", "MEDICAL": "चिकित्सा", "FIRE": "आग", "INTRUSION": "घुसपैठ",
+        "GEOFENCE_VIOLATION": "क्षेत्र उल्लंघन", "EQUIPMENT_FAILURE": "उपकरण खराबी", "LOW_BATTERY": "बैटरी कम",
+        "OFFLINE": "संपर्क नहीं", "UNREADABLE_ALERT": "अपठनीय अलर्ट", "UNKNOWN": "अज्ञात",
+    },
+}  # fmt: skip
+"""Fixed words by language; a word that a language lacks stands as it is."""
+
+WORDS = frozenset(FIXED["en"]) | {"severity", "alert_type"}
+"""What a template's `w.` offers."""
+SAMPLE = Words(
+    severity="CRITICAL",
+    alert_type="PANIC",
+    source="guard-123",
+    carried_by="Asha Rao",
+    site="Bengaluru HQ",
+    place="12.97160,77.59460",
+    time="31 Jan 18:05 IST",
+    message="Two men at the <north> gate & one at the back; the guard does not answer the radio",
+    occurrences=2,
+    silent=True,
+    flags=("clock",),
+    link="https://noc.example.com/a/sample",
+    code="K7RM",
+)
+"""What people are shown a template with."""
+SAMPLES = (
+    SAMPLE,
+    msgspec.structs.replace(SAMPLE, drill=True),
+    Words(severity="LOW", alert_type="OFFLINE", source="sensor-1", time="31 Jan 18:05 UTC"),
+)
+"""What a template has to do with before it is taken."""
+
+
+def fixed_words(language: str) -> Mapping[str, str]:
+    """Those of `hi` for `hi-IN`; none for a language that Vigil does not know."""
+    return FIXED.get(language) or FIXED.get(language.partition("-")[0], {})
+
+
+def clean(value: Any) -> Any:
+    """Text without control characters, but for line ends and what joins letters; a device chose it."""
+    if isinstance(value, tuple):
+        return tuple(map(clean, value))
+    if not isinstance(value, str):
+        return value
+    return "".join(
+        letter if letter == "\n" or letter in JOINERS or unicodedata.category(letter)[0] != "C" else " "
+        for letter in value
+    )
