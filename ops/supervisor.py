@@ -134,8 +134,9 @@ class Process:
             self._child.send_signal(self._stop_signal)
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
-        """Send a signal, for tests and for emergencies."""
+        """Send a signal, for tests and for emergencies; what dies of it is no failure that a pause would mend."""
         if self._child is not None:
+            self._failures = 0
             self._child.send_signal(signum)
 
     def last_lines(self, count: int = 20) -> str:

@@ -42,6 +42,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=21_000,
         help="How many random probes try to cross from one tenant to another.",
     )
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=20,
+        help="How often a process is killed at a random point of its work.",
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -260,7 +260,7 @@ class AlertsService:
         if change is not None:
             self._tell_of_step(change)
 
-    @timer(FOLLOW_INTERVAL_S)
+    @timer(FOLLOW_INTERVAL_S, eager=True)  # after a restart, what ran out meanwhile comes first
     def follow_due(self) -> None:
         self.parts.follower.follow_due(self.events, now=datetime.now(UTC), tell=self._tell_of_step)
 

@@ -103,9 +103,9 @@ class Loop(Entrypoint):
         return cast("BaseException | None", ended.wait())
 
 
-def timer(interval_s: float) -> Callable[[F], F]:
-    """Call the method every `interval_s` seconds; never twice at once."""
-    decorator: Callable[[F], F] = MeasuredTimer.decorator(interval=interval_s)
+def timer(interval_s: float, *, eager: bool = False) -> Callable[[F], F]:
+    """Call the method every `interval_s` seconds, and with `eager` once at the start; never twice at once."""
+    decorator: Callable[[F], F] = MeasuredTimer.decorator(interval=interval_s, eager=eager)
     return decorator
 
 

@@ -62,6 +62,10 @@ class Outside:
             cursor.execute(query, values)
             return cursor.fetchall()
 
+    def execute(self, statement: str, *values: Any) -> None:
+        with self._database.cursor() as cursor:
+            cursor.execute(statement, values)
+
     def until(self, condition: Callable[[], Any], timeout_s: float = 15.0) -> Any:
         """The condition's first true value."""
         deadline_s = time.monotonic() + timeout_s

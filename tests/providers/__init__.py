@@ -56,8 +56,8 @@ class Provider:
         self.url = f"smtp://127.0.0.1:{self.port}" if kind == "smtp" else f"http://127.0.0.1:{self.port}"
 
     def behave(self, mode: str, *, times: int | None = None) -> None:
-        """accept, 429, 500, hang (60 s), drop (take it, then drop the answer), malformed (take it, then answer
-        rubbish), refuse (for good); after `times` messages it accepts again."""
+        """accept, slow (take it in the middle of 0.3 s), 429, 500, hang (60 s), drop (take it, then drop the answer),
+        malformed (take it, then answer rubbish), refuse (for good); after `times` messages it accepts again."""
         self._ask("/behave", {"mode": mode, "times": times})
 
     def accepted(self) -> list[dict[str, Any]]:

@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 HANG_S = 60.0
+SLOW_S = 0.15
 ACCOUNT, TOKEN = "AC" + "0" * 32, "twilio-token-of-the-tests"
-MODES = ("accept", "429", "500", "hang", "drop", "malformed", "refuse")
+MODES = ("accept", "slow", "429", "500", "hang", "drop", "malformed", "refuse")
 
 
 class Book:
@@ -93,6 +94,11 @@ class Quiet(BaseHTTPRequestHandler):
         match mode:
             case "accept":
                 self.answer(self.success, take())
+            case "slow":
+                time.sleep(SLOW_S)
+                kept = take()
+                time.sleep(SLOW_S)
+                self.answer(self.success, kept)
             case "429":
                 self.answer(429, {"code": 20429, "message": "too many"}, Retry_After="2")
             case "500":
@@ -265,6 +271,8 @@ class Mail:
     async def handle_DATA(self, server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
         if envelope.mode == "hang":
             await asyncio.sleep(HANG_S)
+        if envelope.mode == "slow":
+            await asyncio.sleep(SLOW_S)
         if envelope.mode == "500":
             return "451 4.3.0 the disk is full"
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
@@ -279,6 +287,8 @@ class Mail:
             headers={name: str(value) for name, value in message.items()},
             tls=server.transport.get_extra_info("ssl_object") is not None,
         )
+        if envelope.mode == "slow":
+            await asyncio.sleep(SLOW_S)
         if envelope.mode == "drop":
             server.transport.abort()
         if envelope.mode == "malformed":

@@ -1,0 +1,76 @@
+"""A guard company's customer as tests need one: guards, somebody to tell, and what the providers took."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import run_vigil
+from tests.e2e.conftest import Outside
+from tests.providers import Provider
+
+ADDRESSES = {"phone": "+919876543210", "email": "asha@example.com", "push-token": "token-of-ashas-phone"}
+TELL_AT_ONCE = {
+    "CRITICAL": {
+        "steps": [{"after_s": 0, "channels": ["sms", "email", "push"], "who": ["contact:Asha"]}],
+        "repeat_s": 600,
+    }
+}
+
+
+class House:
+    """A tenant of its own, with its guards and one person who is told."""
+
+    def __init__(
+        self, outside: Outside, directory: Path, outer: dict[str, Provider], *, more_guards: int = 0
+    ) -> None:
+        self.outside = outside
+        self.outer = outer
+        self.tenant_id = int(outside.run, 16) % 1_000_000 + 1000
+        self.guard = f"guard-{outside.run}"
+        self._vigil("tenant", "add", str(self.tenant_id), f"House {outside.run}")
+        self._vigil("guard", "add", self.guard, "--name", "Ravi", "--no-credential", *self._mine())
+        self.more = [f"{self.guard}-{number}" for number in range(more_guards)]
+        outside.execute(
+            "INSERT INTO guard (guard_id, tenant_id, name) SELECT unnest(%s::text[]), %s, 'one of many'",
+            self.more,
+            self.tenant_id,
+        )
+        options = [word for name, value in ADDRESSES.items() for word in (f"--{name}", value)]
+        self._vigil("contact", "add", "Asha", *options, *self._mine())
+        self.set_policy(TELL_AT_ONCE, directory)
+
+    def set_policy(self, policy: dict[str, Any], directory: Path) -> None:
+        file = directory / "policy.yaml"
+        file.write_text(json.dumps(policy))
+        self._vigil("policy", "set", str(file), *self._mine())
+
+    def press(self, topic: str = "panic", **payload: Any) -> None:
+        self.outside.publish(f"alert/{topic}/{self.guard}", {"message": "help", **payload})
+
+    def alerts(self) -> list[tuple[Any, ...]]:
+        """(id, status, acknowledged_by) of the guard's alerts, the oldest first."""
+        query = (
+            "SELECT alert_id::text, status, acknowledged_by FROM mqtt_device_alert WHERE source_id = %s"
+            " ORDER BY received_at"
+        )
+        return self.outside.rows(query, self.guard)
+
+    def notifications(self) -> list[tuple[Any, ...]]:
+        """(channel, state, reference as hex) in the order in which they were written."""
+        query = (
+            "SELECT channel, state, replace(reference::text, '-', '') FROM notification"
+            " JOIN mqtt_device_alert USING (alert_id) WHERE source_id = %s ORDER BY notification_id"
+        )
+        return self.outside.rows(query, self.guard)
+
+    def message(self, kind: str, number: int = 0) -> dict[str, Any]:
+        """What a provider took."""
+        return self.outside.until(lambda: self.outer[kind].accepted()[number:])[0]
+
+    def _mine(self) -> list[str]:
+        return ["--tenant", str(self.tenant_id)]
+
+    def _vigil(self, *arguments: str) -> None:
+        run_vigil(self.outside.env, *arguments)
