@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
-from uuid import UUID
+from typing import Any, TypeVar
 
 import psycopg2.errors
 from sqlalchemy import Connection, TextClause, text
@@ -18,13 +17,6 @@ from services.errors import InvalidMessage
 from services.messages import Origin
 
 T = TypeVar("T")
-
-
-class Inserted(NamedTuple):
-    """How many messages were new, and the keys of those that had been stored before."""
-
-    stored: int
-    repeated: frozenset[bytes]
 
 
 COMMON = {
@@ -62,6 +54,7 @@ def _quoted(value: str | None) -> str:
 _ELEMENTS: dict[str, Callable[[Any], str]] = {
     "text": _quoted,
     "uuid": bytes.hex,
+    "bytea": lambda value: f'"\\\\x{value.hex()}"',
     "timestamptz": datetime.isoformat,
     "bool": lambda value: "t" if value else "f",
     "int": _number,
@@ -75,8 +68,7 @@ def insert_statement(
 ) -> TextClause:
     """The statement for one field table; `columns` maps its own columns to array types.
 
-    `computed` maps further columns to SQL expressions of the others. Its result is one row: how many were new, and
-    the keys of those that were not.
+    `computed` maps further columns to SQL expressions of the others. Its result is how many were new.
     """
     types = {name.format(source=source_column): kind for name, kind in COMMON.items()} | dict(columns)
     arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in types.items())
@@ -93,9 +85,7 @@ def insert_statement(
         stored AS (
             INSERT INTO {table} ({targets}) SELECT {values} FROM input JOIN fresh USING (message_key) RETURNING 1
         )
-        SELECT (SELECT count(*) FROM stored) AS stored,
-               (SELECT array_agg(message_key::text) FROM input
-                WHERE NOT EXISTS (SELECT 1 FROM fresh WHERE fresh.message_key = input.message_key)) AS repeated
+        SELECT count(*) FROM stored
         """  # noqa: S608 - names from our own code, never from a message
     )
 
@@ -122,10 +112,9 @@ def insert(
     statement: TextClause,
     types: Mapping[str, str],
     values: Mapping[str, Sequence[Any]],
-) -> Inserted:
+) -> int:
     """Run an `insert_statement`. `types` are those of its own columns."""
-    row = connection.execute(statement, arrays(types, values)).one()
-    return Inserted(row.stored, frozenset(UUID(key).bytes for key in row.repeated or ()))
+    return int(connection.execute(statement, arrays(types, values)).scalar_one())
 
 
 def arrays(types: Mapping[str, str], values: Mapping[str, Sequence[Any]]) -> dict[str, str]:

@@ -67,6 +67,10 @@ def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
         "INSERT INTO refresh_token (token_hash, tenant_id, session_id)"
         " VALUES (convert_to(:w, 'UTF8'), :t, CAST(:session AS uuid))"
     )
+    run(
+        "INSERT INTO owed_event (tenant_id, service, event, sources, body)"
+        " VALUES (:t, 'telemetry', 'alert_condition_met', ARRAY[:device], convert_to(:w, 'UTF8'))"
+    )
     for table, (source, columns, literals) in FIELD.items():
         run(
             f"INSERT INTO {table} (tenant_id, {source}, message_key, recorded_at, received_at, clock_suspect, quality,"

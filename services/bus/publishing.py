@@ -202,8 +202,8 @@ class Events:
         """One event. Raises `Unavailable` unless it is safe in every queue that wants it."""
         self.publish_all([(event_type, body)])
 
-    def publish_all(self, events: Sequence[tuple[str, msgspec.Struct]]) -> None:
-        """Several events in one pipeline, confirmed together. Raises `Unavailable`."""
+    def publish_all(self, events: Sequence[tuple[str, msgspec.Struct | msgspec.Raw]]) -> None:
+        """Several events in one pipeline, confirmed together; `Raw` is encoded already. Raises `Unavailable`."""
         headers = {HEADER_TRACE: uuid.uuid4().hex, **self._headers, "x-vigil-at": time.time()}
         self._outlet.send(
             [

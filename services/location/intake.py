@@ -11,21 +11,42 @@ from services.errors import InvalidMessage
 from services.location.store import GuardState, Judged, LocationStore
 from services.location.zones import ZoneIndex
 from services.messages import AlertType, Condition, Fix, Receipt, RejectedMessage
+from services.owed import Debt
 from services.registry import Registry, Source
 
 
-class Outcome:
+class Conclusions:
+    """What fixes call for."""
+
+    def __init__(self) -> None:
+        self.met: list[Condition] = []
+        self.cleared: list[Condition] = []
+        self.violations_begun = 0
+
+    def draw(self, items: Sequence[Judged], before: GuardState | None) -> None:
+        """From one guard's fixes: violations are told each time, their ends only when there was something to end."""
+        violating = before is not None and before.violation
+        for item in items:
+            if item.verdict.violation:
+                self.met.append(_condition(item, "outside the zones that apply"))
+                self.violations_begun += not violating
+                violating = True
+            elif item.verdict.in_geofence and violating:
+                self.cleared.append(_condition(item, "back in a zone"))
+                violating = False
+
+
+class Outcome(Conclusions):
     """What one batch came to. Filled in by `Intake.store`."""
 
     def __init__(self) -> None:
+        super().__init__()
+        self.debt = Debt()
         self.receipts: list[Receipt] = []
-        self.met: list[Condition] = []
-        self.cleared: list[Condition] = []
         self.refused: list[RejectedMessage] = []
         self.newest: list[Judged] = []
         self.stored = 0
         self.admitted = 0
-        self.violations_begun = 0
 
 
 class ZoneBook:
@@ -56,7 +77,7 @@ class Intake:
         self._zones = ZoneBook(store, registry)
 
     def store(self, fixes: Sequence[Fix], *, now: datetime) -> Outcome:
-        """Commit a batch. Raises `Unavailable`; a batch done twice comes to the same."""
+        """Commit a batch with what it owes. Raises `Unavailable`; a batch done twice is stored once."""
         sources = self._registry.lookup({fix.origin.source_id for fix in fixes}, kind="guard", family="guard")
         admitted, refused = admission.sort_out(fixes, sources)
         judged = [self._judge(fix, source) for fix, source in admitted]
@@ -81,36 +102,27 @@ class Intake:
         by_guard = _by_guard(judged)
         with self._store.transaction() as connection:
             before = self._store.lock_states(connection, list(by_guard))
-            inserted = self._store.insert(connection, judged)
+            stored = self._store.insert(connection, judged)
             live = {guard_id: _live(items, before.get(guard_id)) for guard_id, items in by_guard.items()}
             newest = [items[-1] for items in live.values() if items]
             self._store.put_states(connection, newest)
+            drawn = Conclusions()
+            for guard_id, items in live.items():
+                drawn.draw(items, before.get(guard_id))
+            debt = self._store.owed.owe(connection, drawn.met, drawn.cleared)
         # Only now: a batch that is tried again in parts must not be counted twice.
-        for guard_id, items in live.items():
-            self._conclude(items, before.get(guard_id), outcome, inserted.repeated)
+        outcome.met += drawn.met
+        outcome.cleared += drawn.cleared
+        outcome.violations_begun += drawn.violations_begun
+        outcome.debt.add(debt)
         outcome.newest += newest
-        outcome.stored += inserted.stored
+        outcome.stored += stored
         outcome.admitted += len(judged)
         outcome.receipts += [
             Receipt(item.fix.origin.source_id, item.fix.origin.msg_id, "stored", now)
             for item in judged
             if item.fix.origin.msg_id is not None
         ]
-
-    def _conclude(
-        self, items: Sequence[Judged], before: GuardState | None, outcome: Outcome, repeated: frozenset[bytes]
-    ) -> None:
-        """Violations are told each time, their ends only when there was something to end (or, when the batch
-        came before, perhaps untold: whoever hears it twice does nothing twice)."""
-        violating = before is not None and before.violation
-        for item in items:
-            if item.verdict.violation:
-                outcome.met.append(_condition(item, "outside the zones that apply"))
-                outcome.violations_begun += not violating
-                violating = True
-            elif item.verdict.in_geofence and (violating or item.fix.origin.key in repeated):
-                outcome.cleared.append(_condition(item, "back in a zone"))
-                violating = False
 
 
 def _by_guard(judged: Sequence[Judged]) -> dict[str, list[Judged]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from services import admission, metrics
 from services.bus import Publisher, Resource, event_handler, rpc, timer
 from services.config import Config
@@ -15,7 +13,8 @@ from services.feed import FeedWriter
 from services.location.intake import Intake, Outcome
 from services.location.newest import Newest, position_of
 from services.location.store import LocationStore
-from services.messages import ConditionsEvent, FixBatch, StoredEvent
+from services.messages import FixBatch, StoredEvent
+from services.owed import Event, condition_events
 from services.providers import Database
 from services.registry import Registry
 
@@ -71,12 +70,12 @@ class LocationService:
                 parts.newest.put_back(tenant_id, positions)
                 raise
 
+    @timer(1.0)
+    def tell_owed(self) -> None:
+        self.parts.store.owed.tell_overdue(self.events.publish_all)
+
     def _tell(self, outcome: Outcome) -> None:
-        events: list[tuple[str, msgspec.Struct]] = []
-        if outcome.met:
-            events.append(("alert_condition_met", ConditionsEvent(outcome.met)))
-        if outcome.cleared:
-            events.append(("alert_condition_cleared", ConditionsEvent(outcome.cleared)))
+        events: list[Event] = [*outcome.debt.earlier, *condition_events(outcome.met, outcome.cleared)]
         if outcome.receipts:
             stored = StoredEvent(
                 receipts=outcome.receipts,
@@ -86,3 +85,4 @@ class LocationService:
             )
             events.append(("positions_stored", stored))
         self.events.publish_all(events)
+        self.parts.store.owed.forget(outcome.debt)

@@ -13,6 +13,7 @@ from services import rows
 from services.admission import keep_rejected
 from services.location.zones import Verdict, Zone
 from services.messages import Fix, RejectedMessage
+from services.owed import OwedEvents
 from services.paging import check_limit
 from services.providers import Database
 from services.registry import Source
@@ -90,6 +91,7 @@ class GuardState(NamedTuple):
 class LocationStore:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.owed = OwedEvents(database, "location")
 
     def transaction(self) -> Any:
         """One transaction of the road, for messages of all tenants."""
@@ -100,8 +102,8 @@ class LocationStore:
         found = connection.execute(LOCK_STATES, {"ids": sorted(guard_ids)})
         return {row.guard_id: GuardState(row.recorded_at, row.geofence_violation) for row in found}
 
-    def insert(self, connection: Connection, judged: Sequence[Judged]) -> rows.Inserted:
-        """Store fixes, each message once."""
+    def insert(self, connection: Connection, judged: Sequence[Judged]) -> int:
+        """Store fixes, each message once; returns how many were new."""
         values = rows.common_values(
             "guard_id", [item.fix.origin for item in judged], [item.source.tenant_id for item in judged]
         )

@@ -11,6 +11,7 @@ import msgspec
 from services import admission, rows
 from services.errors import InvalidMessage
 from services.messages import Condition, Receipt, RejectedMessage
+from services.owed import Debt
 from services.registry import Registry, Source
 from services.telemetry.findings import Finding, Reading, Ruleset, Standing
 from services.telemetry.rulebook import RuleBook
@@ -27,6 +28,7 @@ class Outcome:
         self.receipts: list[Receipt] = []
         self.met: list[Condition] = []
         self.cleared: list[Condition] = []
+        self.debt = Debt()
         self.refused: list[RejectedMessage] = []
         self.stored = 0
         self.admitted = 0
@@ -51,7 +53,7 @@ class Intake:
         self._rules = rules
 
     def store(self, readings: Sequence[Reading], *, now: datetime) -> Outcome:
-        """Commit a batch. Raises `Unavailable`; a batch done twice comes to the same."""
+        """Commit a batch with what it owes. Raises `Unavailable`; a batch done twice is stored once."""
         ids = {reading.origin.source_id for reading in readings}
         sources = self._registry.lookup(ids, kind="device", family=self._shape.family)
         admitted, refused = admission.sort_out(readings, sources)
@@ -79,17 +81,20 @@ class Intake:
         by_source = _by_source(admitted)
         with self._store.transaction() as connection:
             before = self._store.lock_states(connection, list(by_source))
-            inserted = self._store.insert(connection, self._shape, admitted)
+            stored = self._store.insert(connection, self._shape, admitted)
             histories = [
-                self._follow(items, before.get(source_id), rulesets, repeated=inserted.repeated)
-                for source_id, items in by_source.items()
+                self._follow(items, before.get(source_id), rulesets) for source_id, items in by_source.items()
             ]
             self._store.put_states(connection, self._shape, [h.state for h in histories if h.state])
+            met = [condition for history in histories for condition in history.met]
+            cleared = [condition for history in histories for condition in history.cleared]
+            debt = self._store.owed.owe(connection, met, cleared)
         # Only now: a batch that is tried again in parts must not be counted twice.
-        outcome.stored += inserted.stored
+        outcome.stored += stored
         outcome.admitted += len(admitted)
-        outcome.met += [condition for history in histories for condition in history.met]
-        outcome.cleared += [condition for history in histories for condition in history.cleared]
+        outcome.met += met
+        outcome.cleared += cleared
+        outcome.debt.add(debt)
         outcome.receipts += [
             Receipt(reading.origin.source_id, reading.origin.msg_id, "stored", now)
             for reading, _ in admitted
@@ -101,14 +106,11 @@ class Intake:
         items: Sequence[tuple[Reading, Source]],
         before: Known | None,
         rulesets: Mapping[Place, Ruleset],
-        *,
-        repeated: frozenset[bytes],
     ) -> History:
         """Go through one source's readings in device time, from its state before the batch.
 
         Conditions met are told each time, endings only when there was something to end. A late reading says
-        nothing about now. A message that comes again may have ended a condition the first time, and we died before
-        telling: its ending is told again; whoever hears them twice does nothing twice.
+        nothing about now.
         """
         history = History()
         known_at, standing = before if before is not None else (None, Standing())
@@ -123,7 +125,7 @@ class Intake:
                 told = standing.take(finding, origin.recorded_at)
                 if told == "met":
                     history.met.append(_condition(finding, reading, source))
-                elif told == "cleared" or (finding.stage == "over" and origin.key in repeated):
+                elif told == "cleared":
                     history.cleared.append(_condition(finding, reading, source))
             history.state = self._state(reading, source, standing)
         return history

@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from services import admission, metrics
 from services.bus import Publisher, Resource, event_handler, rpc, timer
 from services.config import Config
 from services.messages import (
-    ConditionsEvent,
     DeviceReadingBatch,
     HealthReadingBatch,
     RejectedBatch,
     SensorReadingBatch,
     StoredEvent,
 )
+from services.owed import Event, condition_events
 from services.providers import Database
 from services.registry import Registry
 from services.telemetry.findings import Reading
@@ -107,6 +105,10 @@ class TelemetryService:
     def make_partitions(self) -> None:
         self.parts.store.make_partitions(PARTITIONS_AHEAD_WEEKS)
 
+    @timer(1.0)
+    def tell_owed(self) -> None:
+        self.parts.store.owed.tell_overdue(self.events.publish_all)
+
     def _process(self, intake: Intake, readings: Sequence[Reading]) -> None:
         now = datetime.now(UTC)
         outcome = intake.store(readings, now=now)
@@ -122,11 +124,8 @@ class TelemetryService:
             duplicates=outcome.admitted - outcome.stored,
             rejected=len(outcome.refused),
         )
-        events: list[tuple[str, msgspec.Struct]] = []
-        if outcome.met:
-            events.append(("alert_condition_met", ConditionsEvent(outcome.met)))
-        if outcome.cleared:
-            events.append(("alert_condition_cleared", ConditionsEvent(outcome.cleared)))
+        events: list[Event] = [*outcome.debt.earlier, *condition_events(outcome.met, outcome.cleared)]
         if outcome.receipts:
             events.append(("telemetry_stored", stored))
         self.events.publish_all(events)
+        self.parts.store.owed.forget(outcome.debt)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from services import rows
 from services.admission import keep_rejected
 from services.messages import RejectedMessage
+from services.owed import OwedEvents
 from services.paging import check_limit
 from services.providers import Database
 from services.registry import Source
@@ -99,15 +100,14 @@ class Known(NamedTuple):
 class TelemetryStore:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.owed = OwedEvents(database, "telemetry")
 
     def transaction(self) -> Any:
         """One transaction of the road, for messages of all tenants."""
         return self._database.across()
 
-    def insert(
-        self, connection: Connection, shape: Shape, admitted: Sequence[tuple[Reading, Source]]
-    ) -> rows.Inserted:
-        """Store readings, each message once."""
+    def insert(self, connection: Connection, shape: Shape, admitted: Sequence[tuple[Reading, Source]]) -> int:
+        """Store readings, each message once; returns how many were new."""
         origins = [reading.origin for reading, _ in admitted]
         values = rows.common_values(
             shape.source_column, origins, [source.tenant_id for _, source in admitted]

@@ -1,0 +1,157 @@
+"""What a domain owes the alerts service: rows of the commit that made it so, gone when RabbitMQ has the events.
+
+A batch that meets or ends conditions puts its events into its own transaction, tells them after the commit, and takes
+the rows away. Whoever dies between leaves rows, which a timer of any process tells.
+
+What is owed of one source is told in the order of its commits: a batch tells first what earlier ones still owe of its
+sources. Something may be told twice by that; whoever hears it twice does nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+import structlog
+from sqlalchemy import Connection, text
+
+from services import rows
+from services.errors import Unavailable
+from services.messages import Condition, ConditionsEvent
+from services.providers import Database
+
+log = structlog.get_logger(__name__)
+
+Event = tuple[str, msgspec.Struct | msgspec.Raw]
+Service = Literal["telemetry", "location"]
+
+OVERDUE_S = 5.0
+TYPES = {"tenant_id": "int", "event": "text", "about": "text", "body": "bytea"}
+# The outer query does not see the new rows: it finds what was owed before.
+OWE = text(
+    """
+    WITH own AS (
+        INSERT INTO owed_event (tenant_id, service, event, sources, body)
+        SELECT tenant_id, :service, event, ARRAY(SELECT json_array_elements_text(about)), body
+        FROM unnest(CAST(:tenant_id AS int[]), CAST(:event AS text[]), CAST(:about AS json[]),
+                    CAST(:body AS bytea[])) AS t (tenant_id, event, about, body)
+        RETURNING id
+    )
+    SELECT id, NULL AS event, NULL AS body FROM own
+    UNION ALL
+    SELECT id, event, body FROM owed_event WHERE service = :service AND sources && CAST(:sources AS text[])
+    """
+)
+# One process at a time, or two would tell one source's events out of order.
+TURN = text("SELECT pg_try_advisory_xact_lock(hashtextextended('vigil owed ' || :service, 0))")
+OVERDUE = text(
+    """
+    SELECT id, event, body FROM owed_event
+    WHERE service = :service AND owed_at < now() - make_interval(secs => :older_than_s)
+    ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+    """
+)
+# Whoever holds one of the rows is telling it or has told it, and deletes it himself.
+TOLD = text(
+    """
+    WITH free AS (SELECT id FROM owed_event WHERE id = ANY(:ids) FOR UPDATE SKIP LOCKED)
+    DELETE FROM owed_event o USING free WHERE o.id = free.id
+    """
+)
+
+
+def condition_events(met: list[Condition], cleared: list[Condition]) -> list[tuple[str, ConditionsEvent]]:
+    """The events that tell of conditions; none when there are none."""
+    both = (("alert_condition_met", met), ("alert_condition_cleared", cleared))
+    return [(event, ConditionsEvent(conditions)) for event, conditions in both if conditions]
+
+
+class Debt:
+    """The rows of a batch, and those before it that are about the same sources."""
+
+    def __init__(self, own: Iterable[int] = (), earlier: Mapping[int, Event] | None = None) -> None:
+        self._own = set(own)
+        self._earlier = dict(earlier or {})
+
+    def add(self, part: Debt) -> None:
+        """Put in what a further part of the batch came to; it may have found the parts before it."""
+        self._earlier |= {number: event for number, event in part._earlier.items() if number not in self._own}
+        self._own |= part._own
+
+    @property
+    def ids(self) -> list[int]:
+        return sorted(self._own | self._earlier.keys())
+
+    @property
+    def earlier(self) -> list[Event]:
+        """What has to be told before the batch's own events, in order."""
+        return [event for _, event in sorted(self._earlier.items())]
+
+
+class OwedEvents:
+    """What one service owes."""
+
+    def __init__(self, database: Database, service: Service) -> None:
+        self._database = database
+        self._service = service
+
+    def owe(self, connection: Connection, met: Sequence[Condition], cleared: Sequence[Condition]) -> Debt:
+        """Put the conditions down in the caller's transaction, once it has locked their sources' states.
+
+        Without conditions nothing is asked of the database.
+        """
+        sources = sorted({condition.source_id for condition in (*met, *cleared)})
+        if not sources:
+            return Debt()
+        values: dict[str, list[object]] = {name: [] for name in TYPES}
+        for tenant_id in sorted({condition.tenant_id for condition in (*met, *cleared)}):
+            mine = [[c for c in conditions if c.tenant_id == tenant_id] for conditions in (met, cleared)]
+            for event, body in condition_events(*mine):
+                about = sorted({condition.source_id for condition in body.conditions})
+                values["tenant_id"].append(tenant_id)
+                values["event"].append(event)
+                values["about"].append(msgspec.json.encode(about).decode())
+                values["body"].append(msgspec.msgpack.encode(body))
+        found = connection.execute(
+            OWE,
+            {
+                "service": self._service,
+                "sources": rows.array("text", sources),
+                **rows.arrays(TYPES, values),
+            },
+        ).all()
+        return Debt(
+            (row.id for row in found if row.event is None),
+            {row.id: (row.event, msgspec.Raw(bytes(row.body))) for row in found if row.event is not None},
+        )
+
+    def forget(self, debt: Debt) -> None:
+        """All of it was told. What cannot be deleted now is told once more by the timer."""
+        if not debt.ids:
+            return
+        try:
+            with self._database.across() as connection:
+                connection.execute(TOLD, {"ids": debt.ids})
+        except Unavailable as error:
+            log.warning("owed_events_kept", service=self._service, count=len(debt.ids), error=str(error))
+
+    def tell_overdue(
+        self,
+        publish: Callable[[Sequence[Event]], None],
+        *,
+        older_than_s: float = OVERDUE_S,
+        limit: int = 100,
+    ) -> int:
+        """Hand what is owed for so long to `publish`, in order; returns how much. What it raises leaves all owed."""
+        with self._database.across() as connection:
+            if not connection.execute(TURN, {"service": self._service}).scalar_one():
+                return 0
+            values = {"service": self._service, "older_than_s": older_than_s, "limit": limit}
+            found = connection.execute(OVERDUE, values).all()
+            if not found:
+                return 0
+            publish([(row.event, msgspec.Raw(bytes(row.body))) for row in found])
+            connection.execute(TOLD, {"ids": [row.id for row in found]})
+        log.warning("owed_events_told", service=self._service, count=len(found))
+        return len(found)
