@@ -20,7 +20,8 @@ def split_list(comma_list: str) -> list[str]:
 
 
 def is_email(text: str) -> bool:
-    return EMAIL.fullmatch(text) is not None and text.isprintable()
+    """ASCII only: few mail servers take others (SMTPUTF8, RFC 6531), and an alarm must arrive."""
+    return EMAIL.fullmatch(text) is not None and text.isprintable() and text.isascii()
 
 
 def is_phone(text: str) -> bool:

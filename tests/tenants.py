@@ -68,8 +68,8 @@ def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
         " VALUES (convert_to(:w, 'UTF8'), :t, CAST(:session AS uuid))"
     )
     run(
-        "INSERT INTO owed_event (tenant_id, service, event, sources, body)"
-        " VALUES (:t, 'telemetry', 'alert_condition_met', ARRAY[:device], convert_to(:w, 'UTF8'))"
+        "INSERT INTO owed_event (tenant_id, service, event, sources, body, owed_at)"
+        " VALUES (:t, 'telemetry', 'alert_condition_met', ARRAY[:device], convert_to(:w, 'UTF8'), 'infinity')"
     )
     for table, (source, columns, literals) in FIELD.items():
         run(

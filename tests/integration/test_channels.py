@@ -214,6 +214,19 @@ def test_a_possible_duplicate_says_so(outer: dict[str, Provider], kind: str) -> 
     assert taken["possible_duplicate"]
 
 
+@pytest.mark.parametrize(
+    "address", ["nobody", "a@b@c", "a@[", "", "a b@c.de", "é@x.org", "a@x.org\nBcc: e@x.org"]
+)
+def test_what_is_no_address_is_refused_for_good_before_anybody_is_called(
+    outer: dict[str, Provider], address: str
+) -> None:
+    before = outer["smtp"].requests_seen()
+    with pytest.raises(SendFailed, match="no e-mail address") as failure:
+        channel_to(outer["smtp"]).send(message_to(outer["smtp"], recipient=address))
+    assert (failure.value.kind, failure.value.permanent) == ("invalid_recipient", True)
+    assert outer["smtp"].requests_seen() == before
+
+
 def test_a_long_mail_is_cut_into_the_lines_that_servers_take(outer: dict[str, Provider]) -> None:
     """RFC 5321, 4.5.3.1.6: 1000 octets, and they end in CR LF."""
     outgoing = message_to(outer["smtp"], html=f"<p>{'x' * 3000}</p>", text="y " * 3000)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import email.policy
 import smtplib
 import ssl
+from contextlib import suppress
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -20,6 +21,7 @@ import eventlet
 
 from services.errors import Misconfigured
 from services.notifications.channels import CONNECT_TIMEOUT_S, Accepted, CannotTell, Outgoing, SendFailed
+from services.recipients import is_email
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HELP = "write it as smtp://user:password@host:587?from=vigil@example.com"
@@ -42,7 +44,10 @@ class SmtpChannel:
         self._implicit_tls = parts.scheme == "smtps"
         self._host, self._port = parts.hostname, port or (465 if self._implicit_tls else 587)
         self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
-        self._from = _address(options.get("from") or self._user)
+        try:
+            self._from = _address(options.get("from") or self._user)
+        except ValueError as error:
+            raise Misconfigured(f"SMTP_URL: {error}; {HELP}") from error
         self._tls = options.get("tls", "on") != "off"
         if not self._tls and self._host not in LOOPBACK:
             raise Misconfigured("SMTP_URL: tls=off is for servers on this machine only; leave it out")
@@ -53,7 +58,10 @@ class SmtpChannel:
 
     def send(self, outgoing: Outgoing) -> Accepted:
         """Raises `SendFailed`. Once the text is on its way, a lost answer means that it may have been taken."""
-        message = self._message(outgoing)
+        try:
+            message = self._message(outgoing)
+        except ValueError as error:
+            raise SendFailed(str(error), kind="invalid_recipient", permanent=True) from error
         handed_over: list[bool] = []
         try:
             with eventlet.Timeout(self._deadline_s, TimeoutError(f"no end within {self._deadline_s:g} s")):
@@ -127,13 +135,11 @@ class SmtpChannel:
 
 
 def _address(text: str) -> Address:
-    try:
-        address = Address(addr_spec=text)
-    except (ValueError, IndexError) as error:
-        raise Misconfigured(f"SMTP_URL: {text!r} is no e-mail address; {HELP}") from error
-    if not address.domain:
-        raise Misconfigured(f"SMTP_URL: {text!r} is no e-mail address; {HELP}")
-    return address
+    """Raises `ValueError`. What Python's parser makes of a wrong address is any of a dozen exceptions."""
+    if is_email(text):
+        with suppress(Exception):
+            return Address(addr_spec=text)
+    raise ValueError(f"{text!r} is no e-mail address")
 
 
 def _refused(code: int, said: bytes | str, *, maybe_sent: bool = False) -> SendFailed:
