@@ -50,7 +50,10 @@ REGISTER = {
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A registered guard or device: whose it is, whether it may speak, and which guard carries it."""
+    """A registered guard or device: whose it is, whether it may speak, and which guard carries it.
+
+    `newcomer`: nobody had registered it, and open registration took it in with this very look-up.
+    """
 
     source_id: str
     tenant_id: int
@@ -58,6 +61,7 @@ class Source(msgspec.Struct, frozen=True):
     kind: Kind
     enabled: bool
     carried_by: str | None = None
+    newcomer: bool = False
 
 
 class Registry:
@@ -132,7 +136,8 @@ class Registry:
         if not self._open:
             return None
         kind = "guard" if source_id.startswith("guard-") else "device"
-        return self._learn([source_id], kind=kind, family="alert", register=True).get(source_id)
+        found = self._learn([source_id], kind=kind, family="alert", register=True).get(source_id)
+        return found and msgspec.structs.replace(found, newcomer=True)
 
     def _learn(self, ids: list[str], *, kind: Kind, family: str, register: bool) -> dict[str, Source]:
         version = self._version

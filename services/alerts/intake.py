@@ -21,13 +21,17 @@ from services.messages import (
 
 
 class Whose(msgspec.Struct, frozen=True):
-    """What the registry says of a source; `tenant_id` is the default tenant's when it is `known` to nobody."""
+    """What the registry says of a source; `tenant_id` is the default tenant's when it is `known` to nobody.
+
+    A `newcomer` was known to nobody until this alert: it is let in like one of ours, but its alert says so.
+    """
 
     tenant_id: int
     site_id: int | None
     known: bool
     enabled: bool
     carried_by: str | None = None
+    newcomer: bool = False
 
 
 class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +69,8 @@ def of_device(alert: DeviceAlert, whose: Whose) -> Occurrence:
         if alert.alert_type not in LIFE_SAFETY and alert.alert_type is not AlertType.UNREADABLE_ALERT:
             raise objection
         flags.append(objection.reason)
+    if whose.newcomer:
+        flags.append("unknown_source")
     return Occurrence(
         key=origin.key if alert.unreadable is None else origin.key[::-1],
         tenant_id=whose.tenant_id,

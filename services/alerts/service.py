@@ -66,6 +66,7 @@ class Parts:
             known=True,
             enabled=source.enabled,
             carried_by=source.carried_by,
+            newcomer=source.newcomer,
         )
 
 

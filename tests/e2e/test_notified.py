@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import run_vigil
+from tests.conftest import canary, run_vigil
 from tests.e2e.conftest import Device, Outside
 from tests.house import ADDRESSES, House
 from tests.providers import Provider
@@ -187,3 +187,37 @@ def test_with_every_provider_hanging_the_screen_shows_the_panic_in_under_200_ms(
     house.outside.until(
         lambda: {row[0] for row in house.outside.rows(query, house.guard)} == ids, timeout_s=90
     )
+
+
+def test_a_wrong_setting_is_one_clear_line_at_the_start_and_stops_nothing_else(house: House) -> None:
+    stack = house.outside.stack
+    [process] = [process for process in stack.supervisor.processes if process.name == "notifications"]
+    right = dict(process._environment)
+    log = stack.home / "log" / "notifications.log"
+
+    def restart() -> None:
+        process.kill()
+        house.outside.until(lambda: stack.supervisor.poll() or process.state != "ready")
+        assert stack.supervisor.wait_ready(["notifications"], timeout_s=30) == []
+
+    before = log.stat().st_size
+    process._environment |= {
+        "FCM_SERVER_KEY": canary("AAAA-a-key-of-2019"),
+        "ALERT_SMS_RECIPIENTS": "09876543210, +919876543210",
+    }
+    try:
+        restart()
+        said = [json.loads(line) for line in log.read_bytes()[before:].splitlines() if line.startswith(b"{")]
+        problems = [line["problem"] for line in said if line["event"] == "notification_setting"]
+        assert len(problems) == 2
+        for words, problem in zip(
+            (("FCM_SERVER_KEY", "FCM_CREDENTIALS_FILE"), ("'09876543210'", "E.164")), problems, strict=True
+        ):
+            assert all(word in problem for word in words), problem
+        house.press()
+        for kind in ("smtp", "twilio", "fcm"):
+            house.message(kind)
+    finally:
+        process._environment.clear()
+        process._environment.update(right)
+        restart()

@@ -32,6 +32,12 @@ def test_a_panic_is_flagged_where_another_alert_is_refused(
     assert refused.value.reason == flag
 
 
+def test_who_was_unknown_until_now_is_let_in_and_the_alert_says_so() -> None:
+    newcomer = Whose(1, None, known=True, enabled=True, newcomer=True)
+    for kind in (AlertType.PANIC, AlertType.INTRUSION):
+        assert of_device(alert(kind), newcomer).flags == ("unknown_source",)
+
+
 def test_a_drill_is_never_merged_with_the_real_thing() -> None:
     real, drill = of_device(alert(AlertType.PANIC), OURS), of_device(alert(AlertType.PANIC, drill=True), OURS)
     assert real.dedup_key != drill.dedup_key
