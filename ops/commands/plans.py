@@ -147,7 +147,7 @@ def list_rotas(tenant_id: int, as_json: bool) -> None:
 @click.argument("name")
 @tenant_option
 def remove_rota(name: str, tenant_id: int) -> None:
-    """Remove a rota; policies that name it tell their fallback from now on."""
+    """Remove a rota; policies that name it tell the contacts from now on."""
     plans().remove_rota(tenant_id=tenant_id, name=name)
     click.echo(f"rota {name} is removed")
 
