@@ -52,10 +52,11 @@ setup_python() {
     step "Python environment in .venv" install_python
 }
 
+# The lock holds everything, so pip resolves nothing (a fresh release of what an extra names would end the installation).
 # Chained: bash forgets `set -e` in a function whose outcome is asked for, and a failure would pass for done.
 install_python() {
     { .venv/bin/python -c 'import pip' || python3 -m venv --clear .venv; } &&
-        .venv/bin/python -m pip install -q --require-hashes -r requirements-dev.lock &&
+        .venv/bin/python -m pip install -q --require-hashes --no-deps -r requirements-dev.lock &&
         .venv/bin/python -m pip install -q --no-deps --no-build-isolation -e . &&
         python_stamp >.venv/.stamp
 }
