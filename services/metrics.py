@@ -105,3 +105,75 @@ hub_lag = Gauge(
     ["service"],
     multiprocess_mode="livemax",
 )
+
+# What only the watchdog process measures: it watches from outside of the services.
+
+dependency_up = Gauge(
+    "vigil_dependency_up",
+    "1 while a server that Vigil leans on answers: postgres, amqp, redis, mqtt.",
+    ["dependency"],
+    multiprocess_mode="livemostrecent",
+)
+watchdog_last_success = Gauge(
+    "vigil_watchdog_last_success_timestamp_seconds",
+    "When a test message last came from MQTT to a socket of the control room, by lane.",
+    ["lane"],
+    multiprocess_mode="mostrecent",
+)
+watchdog_round_trip = Histogram(
+    "vigil_watchdog_round_trip_seconds",
+    "From the publishing of a test message to its frame on a socket of the control room.",
+    ["lane"],
+    buckets=LATENCY_S,
+)
+watchdog_failure = Counter(
+    "vigil_watchdog_failure_total",
+    "Test messages that did not arrive, by lane and by the last place where they were seen.",
+    ["lane", "stage"],
+)
+mqtt_broker_dropped = Gauge(
+    "vigil_mqtt_broker_dropped_messages",
+    "Messages that the broker dropped since its start, as it says itself ($SYS).",
+    multiprocess_mode="livemostrecent",
+)
+mqtt_broker_clients = Gauge(
+    "vigil_mqtt_broker_connected_clients",
+    "Clients connected to the broker, as it says itself ($SYS).",
+    multiprocess_mode="livemostrecent",
+)
+database_size = Gauge(
+    "vigil_database_size_bytes", "Size of Vigil's database on disk.", multiprocess_mode="livemostrecent"
+)
+partition_default_rows = Gauge(
+    "vigil_partition_default_rows",
+    "Rows that no partition wanted; counted up to 10,000.",
+    ["table"],
+    multiprocess_mode="livemostrecent",
+)
+partition_horizon = Gauge(
+    "vigil_partition_horizon_timestamp_seconds",
+    "Until when partitions are made ahead.",
+    ["table"],
+    multiprocess_mode="livemostrecent",
+)
+disk_free = Gauge(
+    "vigil_disk_free_ratio",
+    "Free share, 0 to 1, of the file system that holds Vigil's home.",
+    multiprocess_mode="livemostrecent",
+)
+certificate_expiry = Gauge(
+    "vigil_certificate_expiry_timestamp_seconds",
+    "When a certificate that Vigil's parts show each other runs out.",
+    ["certificate"],
+    multiprocess_mode="livemostrecent",
+)
+clock_offset = Gauge(
+    "vigil_clock_offset_seconds",
+    "This machine's clock less PostgreSQL's.",
+    multiprocess_mode="livemostrecent",
+)
+backup_last_success = Gauge(
+    "vigil_backup_last_success_timestamp_seconds",
+    "When the newest verified backup was made; 0: never.",
+    multiprocess_mode="livemostrecent",
+)
