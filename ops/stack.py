@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from prometheus_client.multiprocess import mark_process_dead
-
 from gateway.mqtt import rights
 from ops import environment, mosquitto, ports, servers
 from ops.environment import PROJECT
@@ -216,7 +214,6 @@ class Stack:
         )
 
     def _service(self, name: str) -> Process:
-        metrics = self.settings()["PROMETHEUS_MULTIPROC_DIR"]
         return Process(
             name,
             [sys.executable, "-m", "ops.run", name],
@@ -226,7 +223,6 @@ class Stack:
                 for name, value in self.process_environment().items()
                 if name not in self.operator_settings()
             },
-            on_exit=lambda pid: mark_process_dead(pid, metrics),  # type: ignore[no-untyped-call]
         )
 
     def _preparations(self) -> Iterator[tuple[str, list[str]]]:

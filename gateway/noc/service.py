@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import eventlet
 import msgspec
-import prometheus_client
-from prometheus_client.multiprocess import MultiProcessCollector
 from werkzeug.security import safe_join
 from werkzeug.wrappers import Request, Response
 
@@ -21,6 +18,7 @@ from gateway.noc.hub import Hub
 from gateway.noc.limits import LoginLimit
 from gateway.noc.sockets import ClientFrame, Session
 from gateway.noc.tickets import Tickets
+from services import exposition
 from services.bus import Resource, RpcProxy, http, loop, timer, upgrade
 from services.config import Config
 from services.errors import NotAuthenticated, NotFound, Refused, VigilError
@@ -239,9 +237,7 @@ class NocGateway(Answers):
     @http("GET", "/metrics/export/")
     def export_metrics(self, request: Request) -> Response:
         requests.check_peer(request.remote_addr or "", networks=self.parts.config.noc.metrics_allowed_ips)
-        return Response(
-            prometheus_client.generate_latest(_metrics_registry()), content_type="text/plain; version=0.0.4"
-        )
+        return Response(exposition.exposition(), content_type="text/plain; version=0.0.4")
 
     @http("GET", "/")
     def console_start(self, request: Request) -> Response:  # noqa: ARG002
@@ -312,15 +308,6 @@ class NocGateway(Answers):
                 detail[name] = str(error)
         ready = all(state == "ok" for state in detail.values())
         return _json({"ready": ready, "checks": detail}, status=200 if ready else 503)
-
-
-def _metrics_registry() -> prometheus_client.CollectorRegistry:
-    """All processes of the host when they share a directory, else this one."""
-    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        return prometheus_client.REGISTRY
-    registry = prometheus_client.CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return registry
 
 
 def _json(data: Any, *, status: int = 200) -> Response:
