@@ -88,6 +88,11 @@ def _shown_by_broker(config: Config) -> datetime:
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC)
 
 
+def backup_directory(config: Config, home: Path) -> Path:  # noqa: ARG001
+    """Where backups are."""
+    return home / "backups"
+
+
 def last_backup(directory: Path) -> datetime | None:
     """When the newest backup was made that was also restored for proof; None: never."""
     path = directory / LAST_SUCCESS

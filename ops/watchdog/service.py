@@ -59,6 +59,8 @@ class WatchdogService:
 
     @loop
     def read_broker_figures(self) -> None:
+        # The broker tells a figure when it changes, and keeps none for who comes later.
+        _show_figure(broker.DROPPED, "0")
         broker.listen(self.parts.config, _show_figure)
 
     @timer(SERVERS_INTERVAL_S, eager=True)
@@ -151,5 +153,5 @@ def _certificates(parts: Parts) -> None:
 
 
 def _backup(parts: Parts) -> None:
-    made = vitals.last_backup(parts.home / "backups")
+    made = vitals.last_backup(vitals.backup_directory(parts.config, parts.home))
     metrics.backup_last_success.labels("verified").set(made.timestamp() if made else 0.0)
