@@ -23,7 +23,7 @@ from nameko.containers import ServiceContainer  # noqa: E402
 
 from ops.environment import apply_environment  # noqa: E402
 from ops.processes import PROCESSES, service_class  # noqa: E402
-from services import config, exposition, logs, metrics  # noqa: E402
+from services import config, exposition, logs, metrics, tracing  # noqa: E402
 from services.bus.calling import SERIALIZER  # noqa: E402
 from services.config import Config  # noqa: E402
 from services.deploy import problems  # noqa: E402
@@ -42,6 +42,16 @@ def nameko_config(settings: Config, service: str) -> dict[str, Any]:
         "max_workers": settings.workers.get(service, 4),
         "vigil": settings,
     }
+
+
+class TracedContainer(ServiceContainer):
+    """Every worker knows which trace it belongs to, and which task it is: its log lines say so."""
+
+    def _worker_setup(self, worker_ctx: Any) -> None:
+        trace_id = worker_ctx.data.get("trace_id")
+        if trace_id:
+            tracing.begin(trace_id, task=worker_ctx.entrypoint.method_name)
+        super()._worker_setup(worker_ctx)
 
 
 def notify(message: str) -> None:
@@ -77,7 +87,7 @@ def host(process: str) -> None:
             "production does not start with this:\n" + "\n".join(f"  {line}" for line in found)
         )
     cls = service_class(process)
-    container = ServiceContainer(cls, nameko_config(settings, cls.name))
+    container = TracedContainer(cls, nameko_config(settings, cls.name))
     stopping: list[int] = []
 
     def stop(signum: int, _frame: Any) -> None:

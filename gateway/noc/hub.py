@@ -7,12 +7,17 @@ import uuid
 from collections import Counter, deque
 from typing import Protocol
 
+import msgspec
+import structlog
+
 from gateway.noc.auth import Bars, Principal
-from gateway.noc.shown import Shown
+from gateway.noc.shown import SHOWING, Shown
 from services import metrics
 from services.config import Config
 from services.errors import NotAuthenticated, Refused
 from services.feed import FeedReader
+
+log = structlog.get_logger(__name__)
 
 BLOCK_MS = 250
 """How long one read waits: so soon a tenant with its first socket is heard."""
@@ -43,6 +48,15 @@ class Session(Protocol):
 
     def end(self, code: int, reason: str) -> None:
         """Ask for the end; never blocks."""
+
+
+class _Traced(msgspec.Struct):
+    trace: str | None = None
+
+
+def trace_of(frame: bytes) -> str | None:
+    """The trace on the outside of a frame."""
+    return msgspec.json.decode(frame, type=_Traced).trace
 
 
 class Hub:
@@ -81,6 +95,13 @@ class Hub:
             if tenant_id not in self._cursor:
                 continue  # its last socket left while we read
             self._cursor[tenant_id] = frame_id
+            if kind in SHOWING:
+                log.info(
+                    "alert_to_screens",
+                    frame_id=frame_id,
+                    trace_id=trace_of(frame),
+                    screens=len(self._listeners[tenant_id]),
+                )
             for listener in tuple(self._listeners[tenant_id]):
                 listener.offer(frame_id, kind, frame)
 
