@@ -16,6 +16,6 @@ def test_alarms_wait_in_the_queues_of_alerts_conditions_and_requests() -> None:
 def test_a_queue_is_overfull_by_the_measure_of_its_lane() -> None:
     assert overfull({ALERT: 50, BULK: 1000, "vigil.dead": 9999}, alert=50, bulk=1000) == []
     assert overfull({BULK: 1001, ALERT: 51}, alert=50, bulk=1000) == [
-        f"{BULK} holds 1001",
         f"{ALERT} holds 51",
+        f"{BULK} holds 1001",
     ]
