@@ -212,7 +212,7 @@ def postgres(
         (make or _initdb)(data, user)
     # A supervisor that was killed leaves it; we know by our ports that nobody is there any more.
     (data / "postmaster.pid").unlink(missing_ok=True)
-    settings = POSTGRES | more | {"port": str(ports[name])}
+    settings = POSTGRES | dict(more) | {"port": str(ports[name])}
     options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
     return Process(
         name,
