@@ -26,7 +26,7 @@ from nameko.containers import ServiceContainer  # noqa: E402
 from ops.environment import apply_environment  # noqa: E402
 from ops.processes import PROCESSES, service_class  # noqa: E402
 from services import config, logs, metrics  # noqa: E402
-from services.addresses import amqp_shuffled  # noqa: E402
+from services.addresses import amqp_nodes, amqp_shuffled  # noqa: E402
 from services.bus.calling import SERIALIZER  # noqa: E402
 from services.config import Config  # noqa: E402
 from services.deploy import problems  # noqa: E402
@@ -38,7 +38,7 @@ SAMPLE_S = 1.0
 def nameko_config(settings: Config, service: str) -> dict[str, Any]:
     """What Nameko itself wants to know; everything else reads `config["vigil"]`."""
     return {
-        "AMQP_URI": settings.amqp.uri,
+        "AMQP_URI": ";".join(amqp_nodes(settings.amqp.uri)),
         "serializer": SERIALIZER,
         "ACCEPT": [SERIALIZER],
         "HEARTBEAT": settings.amqp.heartbeat_s,

@@ -34,7 +34,15 @@ class Sentinels(NamedTuple):
 
 def amqp_nodes(uri: str) -> list[str]:
     """Each node's own URI, in the order given."""
-    return [node.strip() for node in uri.split(";") if node.strip()]
+    return [one for part in uri.split(";") if part.strip() for one in _each_host(part.strip())]
+
+
+def _each_host(uri: str) -> list[str]:
+    split = urlsplit(uri)
+    login, at, where = split.netloc.rpartition("@")
+    if "," not in where:
+        return [uri]
+    return [split._replace(netloc=f"{login}{at}{host}").geturl() for host in where.split(",")]
 
 
 def amqp_shuffled(uri: str, shuffle: Callable[[list[str]], None]) -> str:
@@ -51,7 +59,7 @@ def without_passwords(uri: str) -> str:
 
 def hosts_of(uri: str) -> str:
     """host:port of each server that a setting names, with commas between."""
-    return ",".join(_hosts_of_one(node) for node in amqp_nodes(uri))
+    return ",".join(_hosts_of_one(part) for part in uri.split(";"))
 
 
 def _hosts_of_one(uri: str) -> str:

@@ -1,4 +1,4 @@
-"""Several real servers of a kind on loopback, for tests to kill: RabbitMQ's nodes, PostgreSQL's pair, Redis's sentinels."""
+"""Several real servers of a kind on loopback, for tests to kill."""
 
 from __future__ import annotations
 
@@ -104,10 +104,8 @@ class RabbitNodes(Cluster):
 
     @property
     def uri(self) -> str:
-        return ";".join(
-            f"amqp://vigil:{self.password}@127.0.0.1:{self.ports[name]}/{servers.VHOST}"
-            for name in ("amqp", "amqp_2", "amqp_3")
-        )
+        hosts = ",".join(f"127.0.0.1:{self.ports[name]}" for name in ("amqp", "amqp_2", "amqp_3"))
+        return f"amqp://vigil:{self.password}@{hosts}/{servers.VHOST}"
 
     def start(self) -> None:
         cookie = self.home / "rabbitmq" / ".erlang.cookie"

@@ -56,7 +56,7 @@ def connect(uri: str) -> Connection:
     A node that is frozen costs its share of the time, so that the next one is asked while there is some left.
     """
     nodes = amqp_nodes(uri)
-    connection = Connection(uri, connect_timeout=CONNECT_TIMEOUT_S / len(nodes))
+    connection = Connection(";".join(nodes), connect_timeout=CONNECT_TIMEOUT_S / len(nodes))
     try:
         connection.ensure_connection(
             max_retries=len(nodes), interval_start=0, interval_max=0, timeout=2 * CONNECT_TIMEOUT_S

@@ -114,14 +114,14 @@ class Readiness:
         self._addresses = [value for name, value in stack.addresses().items() if name.startswith("http")]
         assert len(self._addresses) == 2
         self.seen: list[tuple[float, str, bool]] = []
-        self._asking = [eventlet.spawn(self._ask, address) for address in self._addresses]
+        self._asking = [eventlet.spawn(self._ask_on, address) for address in self._addresses]
 
     def stop(self) -> None:
         for asking in self._asking:
             asking.kill()
 
     def since(self, when_s: float) -> float | None:
-        """How long after a moment all gateways had said that they are ready; None: not yet."""
+        """How long after a moment each gateway had been asked and said that it is ready; None: not yet."""
         first = [
             min(
                 (at for at, who, ready in self.seen if who == address and ready and at > when_s), default=None
@@ -130,17 +130,19 @@ class Readiness:
         ]
         return None if None in first else max(at for at in first if at is not None) - when_s
 
-    def _ask(self, address: str) -> None:
+    def _ask_on(self, address: str) -> None:
         while True:
-            asked_s = time.monotonic()
-            try:
-                with urllib.request.urlopen(f"http://{address}/readyz", timeout=15) as answer:
-                    ready = bool(json.load(answer)["ready"])
-            except (urllib.error.URLError, OSError):
-                ready = False
-            # Asked, not answered: an answer that was on its way at the kill says nothing.
-            self.seen.append((asked_s, address, ready))
-            eventlet.sleep(0.25)
+            eventlet.spawn(self._ask, address, time.monotonic())
+            eventlet.sleep(0.5)
+
+    def _ask(self, address: str, asked_s: float) -> None:
+        try:
+            with urllib.request.urlopen(f"http://{address}/readyz", timeout=15) as answer:
+                ready = bool(json.load(answer)["ready"])
+        except (urllib.error.URLError, OSError):
+            ready = False
+        # Asked, not answered: an answer that was on its way at the kill says nothing.
+        self.seen.append((asked_s, address, ready))
 
 
 def kill_leaders(nodes: RabbitNodes, ready: Readiness, told: list[tuple[str, float, float]]) -> Story:
@@ -182,7 +184,7 @@ def test_nodes_of_rabbitmq_die_under_load(home: Path) -> None:
             lasting = [name for name in kinds if not name.startswith("rpc.reply-")]
             assert {kinds[name] for name in lasting} == {"quorum"}, kinds
             ready, told = Readiness(stack), []
-            run = Run(stack, count=30_000)
+            run = Run(stack, count=60_000)
             balance = run.go(kill_leaders(nodes, ready, told))
             ready.stop()
             for victim, killed_s, back_s in told:

@@ -21,6 +21,12 @@ def test_nodes_are_shuffled_and_none_is_lost() -> None:
     assert addresses.amqp_shuffled("amqp://one//", lambda nodes: nodes.reverse()) == "amqp://one//"
 
 
+def test_nodes_may_be_hosts_of_one_uri_or_uris_of_their_own() -> None:
+    assert addresses.amqp_nodes("amqp://v:s3cret@a:1,b:2,c:3/x") == addresses.amqp_nodes(THREE)
+    for one in ("amqp://guest:guest@127.0.0.1:5672//", "amqp://v:p@a/%2Fx?heartbeat=5", "memory://"):
+        assert addresses.amqp_nodes(one) == [one]
+
+
 def test_no_password_of_any_node_is_shown() -> None:
     assert "s3cret" not in addresses.without_passwords(THREE)
     assert addresses.without_passwords("amqp://v:p@a/x;amqp://v:p@b/x") == "amqp://v:**@a/x;amqp://v:**@b/x"
@@ -65,6 +71,8 @@ def test_one_database_host_is_left_as_it_is() -> None:
         ("postgresql://u:p@a:1,b:2/vigil", "a:1,b:2"),
         ("postgresql+psycopg2://u:p@/vigil?host=a:1&host=b:2", "a:1,b:2"),
         ("postgresql://u:p@/vigil?host=a,b&port=1,2", "a:1,b:2"),
+        (THREE, "a:1,b:2,c:3"),
+        ("amqp://v:p@a:1,b:2/x", "a:1,b:2"),
         ("redis+sentinel://:p@a:1,b:2/mymaster/0", "a:1,b:2"),
         ("redis://127.0.0.1:6/0", "127.0.0.1:6"),
     ],
