@@ -26,6 +26,10 @@ class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca_file: str
     topic_prefix: str
     client_id: str
+    instance: str
+    shared_group: str
+    shared_session_expiry_s: int
+    leaving: bool
     keepalive_s: int
     session_expiry_s: int
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import SplitResult, urlsplit
 
+from services.addresses import amqp_nodes, hosts_of
 from services.config import Config
 from services.envelope import master_keys
 from services.errors import Misconfigured
@@ -93,13 +94,14 @@ def _database(config: Config) -> Iterator[str]:
 
 
 def _rabbitmq(config: Config) -> Iterator[str]:
-    if _is_weak(urlsplit(config.amqp.uri)):
+    if any(_is_weak(urlsplit(node)) for node in amqp_nodes(config.amqp.uri)):
         yield "AMQP_URI has a default or no password; `rabbitmqctl add_user` makes a user of its own"
 
 
 def _redis(config: Config) -> Iterator[str]:
     url = urlsplit(config.redis.url)
-    if not _is_loopback(url.hostname) and _is_weak(url):
+    hosts = [urlsplit(f"//{address}").hostname for address in hosts_of(config.redis.url).split(",")]
+    if not all(_is_loopback(host) for host in hosts) and _is_weak(url):
         yield "REDIS_URL has a default or no password, and Redis is not on this machine; set requirepass"
 
 

@@ -82,6 +82,8 @@ def roles(prefix: str) -> list[Role]:
                 for kind in ("subscribePattern", "publishClientReceive")
                 for topic in heard
             ),
+            # Several gateways share what one would hear; whatever the group is called, it is no more than that.
+            *(_allow("subscribePattern", f"$share/+/{topic}") for topic in heard),
             *(_allow("publishClientSend", topic) for topic in told),
             *no_more,
         ),

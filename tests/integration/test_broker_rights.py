@@ -228,6 +228,10 @@ def test_only_the_gateway_hears_the_field_and_only_the_administrator_changes_rig
         assert gateway.subscribe(f"{family}/#")
     for forbidden in ("#", "receipt/#", "command/#", "$SYS/#", "$CONTROL/#"):
         assert not gateway.subscribe(forbidden)
+    for family in ("device", "guard", "sensor", "alert", "system"):
+        assert gateway.subscribe(f"$share/vigil/{family}/#"), "gateways may share what one may hear"
+    for forbidden in ("$share/vigil/#", "$share/vigil/receipt/#", "$share/vigil/$SYS/#"):
+        assert not gateway.subscribe(forbidden)
     auditor = broker.auditor()
     for topic in ("guard/guard-1/gps", "alert/panic/guard-1", "$CONTROL/dynamic-security/v1"):
         gateway.publish(topic, b'{"commands":[{"command":"deleteClient","username":"guard-1"}]}')

@@ -68,3 +68,8 @@ def test_alert_types_are_known_in_any_case_and_spelling() -> None:
 def test_only_families_become_metric_labels() -> None:
     assert topics.family_of("guard/1/gps") == "guard"
     assert topics.family_of("secret-name/1/gps") == "other"
+
+
+def test_a_group_shares_what_one_gateway_would_hear() -> None:
+    assert topics.shared("vigil", "site-a/guard/#") == "$share/vigil/site-a/guard/#"
+    assert topics.shared("", "guard/#") == "guard/#"
