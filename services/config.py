@@ -22,6 +22,7 @@ SECRETS = frozenset(
         "REDIS_URL",
         "DATABASE_URL",
         "VIGIL_OWNER_DATABASE_URL",
+        "VIGIL_SUPERUSER_DATABASE_URL",
         "SMTP_URL",
         "TWILIO_AUTH_TOKEN",
         "ALERT_URL_RECIPIENTS",

@@ -18,6 +18,8 @@ Command = dict[str, Any]
 Role = dict[str, Any]
 
 ADMIN, GATEWAY, SOURCE, DISABLED = "admin", "gateway", "source", "disabled"
+HEALTH, ALIVE_TOPIC = "health", "$SYS/broker/uptime"
+"""Whoever looks whether the broker is well hears this topic, and can do nothing else."""
 FAMILY_ROLES = ("guard", "device", "sensor", "system", "alert")
 """A source has the role of its family; it may not publish under the others'."""
 NUMERIC = "numeric-guard"
@@ -97,6 +99,12 @@ def roles(prefix: str) -> list[Role]:
                 for kind in ("publishClientSend", "publishClientReceive", "subscribePattern")
                 for topic in EVERYTHING
             ),
+        ),
+        _role(
+            HEALTH,
+            *(_allow(kind, ALIVE_TOPIC) for kind in ("subscribeLiteral", "publishClientReceive")),
+            *(_deny("publishClientSend", topic) for topic in EVERYTHING),
+            *no_more,
         ),
         *families,
     ]
