@@ -34,17 +34,17 @@ def write(
 ) -> list[str]:
     """Make what is missing; returns the names of what was made. `owners`: name to (user id, group id)."""
     directory.mkdir(parents=True, exist_ok=True)
-    directory.chmod(0o711)
+    directory.chmod(0o700)
     made = []
     for name, make in _makers(directory, addresses).items():
         file = directory / name
         if not file.exists():
             write_private(file, make() + "\n")
             made.append(name)
+        # Whoever put one there by hand may have left it open to all.
+        file.chmod(0o600 if owners is None else 0o440)
         if owners is not None:
-            user, group = owners.get(name, owners[""])
-            file.chmod(0o440)
-            os.chown(file, user, group)
+            os.chown(file, *owners.get(name, owners[""]))
     return made
 
 
