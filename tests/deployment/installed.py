@@ -80,6 +80,8 @@ class Installation:
         command += ["--root", str(self.root), "--mqtt-host", "mqtt.example.com"]
         command += ["--public-url", "https://noc.example.com", *numbers, *borrowed, *more]
         environment = {"PATH": os.environ["PATH"], "PYTHON": interpreter(), "HOME": str(self.root)}
+        # How this machine's pip reaches its index.
+        environment |= {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
         return self._run(command, environment)
 
     def admin(self, *arguments: str) -> str:
