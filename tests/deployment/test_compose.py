@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from importlib import resources
 from typing import Any
@@ -208,6 +209,17 @@ def test_secret_files_are_the_ones_that_the_command_makes(tmp_path: Any) -> None
     )
     for host in (address.partition(":")[0] for address in addresses):
         assert host in SERVICES
+
+
+def test_each_secret_file_is_given_to_who_reads_it_and_closed_to_others(tmp_path: Any) -> None:
+    me = (os.getuid(), os.getgid())
+    other = (4711, 4712) if os.geteuid() == 0 else me
+    write(tmp_path, Addresses("a:1", "b:2", "c:3"), owners={"": me, "redis_auth": other})
+    for name, owner in (("jwt_secret", me), ("redis_auth", other)):
+        status = (tmp_path / name).stat()
+        assert (status.st_uid, status.st_gid) == owner
+        assert status.st_mode & 0o777 == 0o440
+    assert tmp_path.stat().st_mode & 0o077 == 0
 
 
 def test_the_secret_files_are_ones_that_production_starts_with(tmp_path: Any) -> None:
