@@ -23,6 +23,7 @@ import msgspec  # noqa: E402
 import structlog  # noqa: E402
 from nameko.containers import ServiceContainer  # noqa: E402
 
+from ops import alive  # noqa: E402
 from ops.environment import apply_environment  # noqa: E402
 from ops.processes import PROCESSES, service_class  # noqa: E402
 from services import config, exposition, logs, metrics, tracing  # noqa: E402
@@ -67,8 +68,11 @@ def notify(message: str) -> None:
         sock.sendall(message.encode())
 
 
-def sample(container: ServiceContainer) -> None:
-    """Measure what only the process itself can see: busy workers, and how late the hub wakes a sleeper."""
+def sample(container: ServiceContainer, process: str) -> None:
+    """Measure what only the process itself can see: busy workers, and how late the hub wakes a sleeper.
+
+    Whoever supervises hears that the hub turns, and a hub that hangs falls silent.
+    """
     name = container.service_name
     metrics.worker_capacity.labels(name).set(container.max_workers)
     active, lag = metrics.worker_active.labels(name), metrics.hub_lag.labels(name)
@@ -77,6 +81,8 @@ def sample(container: ServiceContainer) -> None:
         eventlet.sleep(SAMPLE_S)
         lag.set(max(0.0, time.monotonic() - slept_from - SAMPLE_S))
         active.set(container._worker_pool.running())
+        notify("WATCHDOG=1")
+        alive.tell(process)
 
 
 def host(process: str) -> None:
@@ -105,9 +111,10 @@ def host(process: str) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     container.start()
-    eventlet.spawn_n(sample, container)
+    eventlet.spawn_n(sample, container, process)
     log.info("ready", process=process)
     notify("READY=1")
+    alive.tell(process)
     container.wait()
     log.info("stopped", process=process)
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from ops import database
 from ops.supervisor import Process
 from services.errors import Misconfigured
-from services.providers import DATABASE_ROLES
 
 PACKAGES = "mosquitto rabbitmq-server redis-server postgresql-15 postgresql-15-postgis-3"
 DATABASE = "vigil"
@@ -231,23 +231,19 @@ def _initdb(data: Path, user: str | None) -> None:
 
 
 def prepare_database(port: int, *, owner_password: str, service_password: str) -> None:
-    """The owner, the services' login, the roles, database and PostGIS, where they are not yet there."""
-    url = f"postgresql://postgres@127.0.0.1:{port}/"
+    """The owner, the services' login, the roles, database and PostGIS, where they are not yet there.
+
+    PostGIS is in the template as well: whatever the owner makes of it, scratch databases and tests', has it.
+    """
+    address = f"127.0.0.1:{port}"
+    superuser = f"postgresql://postgres@{address}"
     psql = [str(postgres_bin() / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-At"]
-    roles = "".join(
-        f"DO $$ BEGIN {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
-        for role in (
-            f"CREATE ROLE {OWNER} LOGIN CREATEDB PASSWORD '{owner_password}'",
-            f"CREATE ROLE {SERVICE} LOGIN PASSWORD '{service_password}'",
-            *(f"CREATE ROLE {role} NOLOGIN" for role in DATABASE_ROLES),
-        )
+    run([*psql, f"{superuser}/template1", "-c", "CREATE EXTENSION IF NOT EXISTS postgis"])
+    database.prepare(
+        f"{superuser}/postgres",
+        owner_url=f"postgresql://{OWNER}:{owner_password}@{address}/{DATABASE}",
+        service_url=f"postgresql://{SERVICE}:{service_password}@{address}/{DATABASE}",
     )
-    grant = f"GRANT {', '.join(DATABASE_ROLES)} TO {OWNER}, {SERVICE}"
-    run([*psql, f"{url}template1", "-c", roles, "-c", grant])
-    exists = run([*psql, f"{url}template1", "-c", f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"])
-    if exists.strip() != "1":
-        run([*psql, f"{url}template1", "-c", "CREATE EXTENSION IF NOT EXISTS postgis"])
-        run([*psql, f"{url}template1", "-c", f"CREATE DATABASE {DATABASE} OWNER {OWNER}"])
 
 
 def _postgres_answers(port: int) -> bool:
