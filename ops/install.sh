@@ -156,7 +156,7 @@ END
         echo "VIGIL_EVIDENCE_KEY_FILE=$etc/evidence-key.pem"
         local name
         for name in channels_encryption_key jwt_secret database_url amqp_uri redis_url mqtt_broker_password \
-            mqtt_admin_password vigil_webhook_secret smtp_url twilio_auth_token alert_url_recipients \
+            mqtt_admin_password mqtt_watchdog_password vigil_webhook_secret smtp_url twilio_auth_token alert_url_recipients \
             vigil_owner_database_url vigil_superuser_database_url; do
             echo "${name^^}_FILE=$secrets/$name"
         done
@@ -219,7 +219,7 @@ start_units() {
         systemctl restart vigil-broker.service vigil-migrate.service && systemctl restart 'vigil@*' && systemctl start vigil.target vigil-backup.timer
 }
 
-make_tenant() { "$admin" tenant list --json | grep -q '"tenant_id"' || "$admin" tenant add 1 "First tenant"; }
+make_tenant() { "$admin" tenant list --json | grep -qE '"tenant_id": ?[1-9]' || "$admin" tenant add 1 "First tenant"; }
 
 smoke_test() { "$admin" health; }
 

@@ -60,6 +60,7 @@ def _makers(directory: Path, addresses: Addresses) -> dict[str, Callable[[], str
         "jwt_secret": lambda: secrets.token_urlsafe(48),
         "vigil_webhook_secret": lambda: secrets.token_urlsafe(32),
         "mqtt_broker_password": lambda: secrets.token_urlsafe(24),
+        "mqtt_watchdog_password": lambda: secrets.token_urlsafe(24),
         "mqtt_admin_password": lambda: secrets.token_urlsafe(24),
         "postgres_password": lambda: secrets.token_hex(24),
         "vigil_superuser_database_url": lambda: (

@@ -18,6 +18,7 @@ SECRETS = frozenset(
         "JWT_SECRET",
         "MQTT_BROKER_PASSWORD",
         "MQTT_ADMIN_PASSWORD",
+        "MQTT_WATCHDOG_PASSWORD",
         "AMQP_URI",
         "REDIS_URL",
         "DATABASE_URL",

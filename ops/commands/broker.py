@@ -12,7 +12,7 @@ from gateway.mqtt import rights
 from ops import mosquitto
 from ops.environment import apply_environment, write_private
 from services import config
-from services.config import Mqtt
+from services.config import Config
 from services.errors import Misconfigured
 
 HEALTH_USER = "vigil-health"
@@ -67,7 +67,7 @@ def write(
     """Write mosquitto.conf, rights, certificates and our own users into DIRECTORY.
 
     Said again it keeps sources, keys and certificates that are still good, and takes over changed passwords
-    (MQTT_BROKER_PASSWORD, MQTT_ADMIN_PASSWORD); the broker must be started again after that.
+    (MQTT_BROKER_PASSWORD, MQTT_ADMIN_PASSWORD, MQTT_WATCHDOG_PASSWORD); the broker must be started again after that.
     """
     apply_environment()
     settings = config.load()
@@ -75,7 +75,7 @@ def write(
     file = mosquitto.write_configuration(
         directory,
         ports={"mqtt": port, "mqtts": tls_port, "mqtts_certificate": certificate_port},
-        people={**_people(settings.mqtt), HEALTH_USER: (_health_password(directory), rights.HEALTH)},
+        people={**_people(settings), HEALTH_USER: (_health_password(directory), rights.HEALTH)},
         prefix=settings.mqtt.topic_prefix,
         anonymous=False,
         tls_host=listen,
@@ -89,8 +89,10 @@ def write(
     click.echo(f"wrote {file}")
 
 
-def _people(mqtt: Mqtt) -> dict[str, tuple[str, str]]:
+def _people(settings: Config) -> dict[str, tuple[str, str]]:
+    mqtt, watchdog = settings.mqtt, settings.watchdog
     people = {
+        watchdog.mqtt_username: (watchdog.mqtt_password, rights.WATCHDOG),
         mqtt.username: (mqtt.password, rights.GATEWAY),
         mqtt.admin_username: (mqtt.admin_password, rights.ADMIN),
     }
@@ -98,10 +100,11 @@ def _people(mqtt: Mqtt) -> dict[str, tuple[str, str]]:
         ("MQTT_BROKER_USERNAME", mqtt.username),
         ("MQTT_BROKER_PASSWORD", mqtt.password),
         ("MQTT_ADMIN_PASSWORD", mqtt.admin_password),
+        ("MQTT_WATCHDOG_PASSWORD", watchdog.mqtt_password),
     ):
         if not value:
             raise Misconfigured(
-                f"{variable} is not set; the broker must know the gateway and its administrator"
+                f"{variable} is not set; the broker must know the gateway, its administrator and the watchdog"
             )
     return people
 
