@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import NullPool
 
 from services.config import Config
 from services.errors import Misconfigured, Unavailable
@@ -129,6 +130,23 @@ def make_engine(
             "application_name": f"vigil-{name}",
             "connect_timeout": config.database.connect_timeout_s,
             "options": limits,
+            "keepalives": 1,
+            "keepalives_idle": 15,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
+    )
+
+
+def make_operator_engine(url: str, *, name: str, connect_timeout_s: int = 5) -> Engine:
+    """For an operator's long work: no limit on a statement or on an idle transaction, no connection kept for later."""
+    return create_engine(
+        database_url(url),
+        poolclass=NullPool,
+        connect_args={
+            "application_name": f"vigil-{name}",
+            "connect_timeout": connect_timeout_s,
+            "options": "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c timezone=UTC",
             "keepalives": 1,
             "keepalives_idle": 15,
             "keepalives_interval": 5,
