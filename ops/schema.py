@@ -74,7 +74,7 @@ def up(engine: Engine) -> list[Outcome]:
     if not records:
         _up_step_by_step(engine)
         return []
-    with _locked(engine) as connection:
+    with alone(engine) as connection:
         outcomes = [outcome for record in records for outcome in _up_past(connection, record)]
         upgrade_within(connection, "head")
         return outcomes
@@ -82,7 +82,7 @@ def up(engine: Engine) -> list[Outcome]:
 
 def down(engine: Engine, to: str, *, destroy_data: bool = False) -> Record | None:
     """To an older revision; returns what was kept. Raises `Refused`, and `Unavailable` when tables are in use."""
-    with _locked(engine) as connection:
+    with alone(engine) as connection:
         if not destroy_data:
             return keeping.go_down(
                 connection, lambda within: command.downgrade(alembic(within), to), revision=revision_of
@@ -96,7 +96,7 @@ def down(engine: Engine, to: str, *, destroy_data: bool = False) -> Record | Non
 def _up_step_by_step(engine: Engine) -> None:
     """Each migration in a transaction of its own: nobody waits for all of them."""
     while True:
-        with _locked(engine) as connection:
+        with alone(engine) as connection:
             to_come = pending(revision_of(connection))
             if not to_come:
                 return
@@ -119,7 +119,7 @@ def _up_past(connection: Connection, record: Record) -> list[Outcome]:
 
 
 @contextmanager
-def _locked(engine: Engine) -> Iterator[Connection]:
+def alone(engine: Engine) -> Iterator[Connection]:
     """One transaction that changes the schema, alone. Does not wait for ever for tables that others use."""
     try:
         with engine.begin() as connection:

@@ -143,6 +143,11 @@ class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     link_lifetime_s: int
 
 
+class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    directory: str
+    keep: int
+
+
 class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -165,6 +170,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: list[dict[str, Any]]
     alerts: Alerts
     notifications: Notifications
+    backup: Backup
     logging: Logging
 
 

@@ -46,7 +46,9 @@ def program_for(url: URL, name: str) -> Path:
 
 def check_database(url: URL, manifest: Manifest, *, say: Say) -> None:
     """The database against the manifest, before anything has written to it. Raises `Refused`."""
-    with transaction(make_operator_engine(url.render_as_string(hide_password=False), name="backup")) as connection:
+    with transaction(
+        make_operator_engine(url.render_as_string(hide_password=False), name="backup")
+    ) as connection:
         found = postgres.facts(connection, say=say)
         wrong = disagreements(manifest.facts, found)
         wrong += _chain_faults(connection, manifest, say=say)
@@ -62,6 +64,8 @@ def _chain_faults(connection: Connection, manifest: Manifest, *, say: Say) -> It
         for batch in links_of(connection, head.tenant_id):
             for link in batch:
                 yield from (f"tenant {head.tenant_id}: {fault}" for fault in verifier.step(link))
-        yield from (f"tenant {head.tenant_id}: {f}" for f in verifier.end(head_of(connection, head.tenant_id)))
+        yield from (
+            f"tenant {head.tenant_id}: {f}" for f in verifier.end(head_of(connection, head.tenant_id))
+        )
         if past := unchained(connection, head.tenant_id):
             yield f"tenant {head.tenant_id}: {past} rows of the timeline were written past the chain"

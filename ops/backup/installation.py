@@ -66,7 +66,9 @@ def copy_definitions(home: Path, broker: Path | None, to: Path, *, secrets: set[
         write(to / name, data)
         names.add(name)
     if "broker/dynamic-security.json" not in names:
-        notes.append("no broker's definitions: dynamic-security.json was not found; --broker-dir names its directory")
+        notes.append(
+            "no broker's definitions: dynamic-security.json was not found; --broker-dir names its directory"
+        )
     return notes
 
 
@@ -107,7 +109,9 @@ def _named_files(config: Config) -> Iterator[Path]:
     authority = os.environ.get("VIGIL_CA_DIRECTORY", "")
     if authority:
         yield Path(authority, "ca-key.pem")
-    yield from map(Path, filter(None, [config.feed.encryption_keys_file, config.notifications.fcm_credentials_file]))
+    yield from map(
+        Path, filter(None, [config.feed.encryption_keys_file, config.notifications.fcm_credentials_file])
+    )
     for name, value in environment():
         if name.endswith("_FILE") and name != "MQTT_CA_FILE":
             yield Path(value)

@@ -116,7 +116,9 @@ def differences(files: Sequence[File], there: Mapping[str, File]) -> list[str]:
         if actual is None:
             found.append(f"{file.name} is missing")
         elif actual.sha256 != file.sha256:
-            found.append(f"{file.name} is not what was written: {actual.size_bytes} of {file.size_bytes} bytes, other SHA-256")
+            found.append(
+                f"{file.name} is not what was written: {actual.size_bytes} of {file.size_bytes} bytes, other SHA-256"
+            )
     return found
 
 

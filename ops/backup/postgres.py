@@ -58,8 +58,8 @@ def owner_url(url: str) -> URL:
     """The owner's address. Raises `Misconfigured` when it is not set."""
     if not url:
         raise Misconfigured(
-            "VIGIL_OWNER_DATABASE_URL is not set: a backup is taken, and put back, by the owner of the tables; set it to "
-            "that login's address, or run `vigil up` first"
+            "VIGIL_OWNER_DATABASE_URL is not set: a backup is taken, and put back, by the owner of the tables; "
+            "set it to that login's address, or run `vigil up` first"
         )
     return make_url(database_url(url))
 
@@ -96,7 +96,7 @@ def facts(connection: Connection, *, say: Say = lambda _: None) -> Facts:
 
 
 def program(name: str, connection: Connection) -> Path:
-    """pg_dump or pg_restore as the server needs it: of its version, else the oldest newer one. Raises `Misconfigured`."""
+    """pg_dump or pg_restore of the server's version, else the oldest newer one. Raises `Misconfigured`."""
     wanted = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one()) // 10_000
     found = dict(sorted(_installed(name)))
     fitting = [version for version in found if version >= wanted]
@@ -114,7 +114,9 @@ def _installed(name: str) -> Iterator[tuple[int, Path]]:
     # What a distribution puts in the path may be a wrapper; a version's own directory is preferred.
     for path in [*in_path, *listed]:
         if path.exists():
-            said = subprocess.run([path, "--version"], check=False, capture_output=True, text=True, timeout=30)
+            said = subprocess.run(
+                [path, "--version"], check=False, capture_output=True, text=True, timeout=30
+            )
             if match := VERSION.search(said.stdout):
                 yield int(match[1]), path
 
@@ -134,7 +136,9 @@ def dump(program: Path, url: URL, to: Path, *, within: str, options: Sequence[st
 
 def restore(program: Path, file: Path, url: URL, *, options: Sequence[str] = (), say: Say) -> None:
     """Into an empty database; everything will be its owner's. `say` is told how far it is."""
-    with transaction(make_operator_engine(url.render_as_string(hide_password=False), name="restore")) as connection:
+    with transaction(
+        make_operator_engine(url.render_as_string(hide_password=False), name="restore")
+    ) as connection:
         _ensure_postgis(connection)
     with tempfile.TemporaryDirectory(prefix="vigil-restore-") as directory:
         listed = Path(directory) / "contents"
@@ -151,9 +155,7 @@ def restore(program: Path, file: Path, url: URL, *, options: Sequence[str] = (),
 
 def _contents(program: Path, file: Path) -> str:
     """The dump's contents without what a new database has already, and its owner may not make again."""
-    done = subprocess.run(
-        [program, "--list", file], check=False, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run([program, "--list", file], check=False, capture_output=True, text=True, timeout=300)
     if done.returncode != 0:
         raise Refused(f"{file} cannot be read as a dump: {done.stderr.strip()}")
     return "".join(f"{line}\n" for line in done.stdout.splitlines() if not NOT_OURS.match(line))
@@ -240,7 +242,12 @@ def _run(
     """Runs to its end, however long a large database takes; ends the program when we are interrupted."""
     said: list[str] = []
     process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     reader = threading.Thread(target=said.extend, args=(process.stderr,), daemon=True)

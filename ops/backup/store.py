@@ -1,7 +1,7 @@
 """The directory of backups: one directory a backup, which is there whole or not at all.
 
-It is made under a name with `.partial`, every file is synced, and only then has its name. Who makes one holds the lock of
-the directory: what is partial while the lock is free was left by a crash, and is removed.
+It is made under a name with `.partial`, every file is synced, and only then has its name. Who makes one holds the lock
+of the directory: what is partial while the lock is free was left by a crash, and is removed.
 """
 
 from __future__ import annotations

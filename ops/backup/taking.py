@@ -1,14 +1,11 @@
-"""Taking a backup: the dump and its manifest of one snapshot, the broker's definitions, the configuration; keys apart."""
+"""Taking a backup: dump and manifest of one snapshot, the broker's definitions, the configuration; keys apart."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,17 +14,16 @@ import msgspec
 from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 
+from ops import queues
 from ops.backup import checking, installation, postgres
 from ops.backup.manifest import DUMP, MANIFEST, VERIFIED, Facts, Manifest, encoded, name_of
 from ops.backup.postgres import Say
 from ops.backup.store import Store, files_of, write
-from ops.environment import PROJECT
 from services.config import Config
-from services.errors import Misconfigured
+from services.errors import Misconfigured, Unavailable
 from services.providers import make_operator_engine, transaction
 
 KEYS_SUFFIX = "-keys"
-QUEUES_TIMEOUT_S = 60.0
 AS_ONE_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 
@@ -45,8 +41,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
     name: str
-    directory: Path
-    keys: Path
+    directory: str
+    keys: str
     size_bytes: int
     rows: int
     verified: bool
@@ -65,15 +61,17 @@ def take(config: Config, wanted: Wanted, *, say: Say) -> Taken:
         _take(config, wanted, url, name, at, say=say)
         manifest = checking.check_files(kept.directory / name)
         if wanted.verify:
-            verify(kept, manifest, wanted.verify_url or str(url.render_as_string(hide_password=False)), say=say)
+            verify(
+                kept, manifest, wanted.verify_url or str(url.render_as_string(hide_password=False)), say=say
+            )
         # Only now: an old backup that can be restored is worth more than a new one that cannot.
         removed = kept.prune(keep=wanted.keep)
         for old in removed:
             shutil.rmtree(keys.directory / old, ignore_errors=True)
     return Taken(
         name=name,
-        directory=kept.directory / name,
-        keys=keys.directory / name,
+        directory=str(kept.directory / name),
+        keys=str(keys.directory / name),
         size_bytes=sum(file.size_bytes for file in manifest.files),
         rows=sum(manifest.facts.tables.values()),
         verified=wanted.verify,
@@ -144,16 +142,12 @@ def _snapshot(url: URL) -> Iterator[Connection]:
 def _queues(directory: Path, *, say: Say) -> list[str]:
     """How the queues stand, for the record: what waits in them is in no backup."""
     say("queues")
-    command = [sys.executable, "-m", "ops.cli", "topology", "--check", "--json"]
     try:
-        done = subprocess.run(
-            command, check=False, capture_output=True, text=True, cwd=PROJECT, timeout=QUEUES_TIMEOUT_S
-        )
-        rows = json.loads(done.stdout)
-    except (subprocess.TimeoutExpired, ValueError):
-        return ["RabbitMQ did not answer: how many messages wait in its queues is not known, and none is in the backup"]
-    write(directory / "queues.json", msgspec.json.format(msgspec.json.encode(rows), indent=1))
-    waiting = sum(row["messages"] or 0 for row in rows)
+        found = queues.look()
+    except Unavailable as error:
+        return [f"how many messages wait in RabbitMQ is not known ({error}), and none is in the backup"]
+    write(directory / "queues.json", msgspec.json.format(msgspec.json.encode(found), indent=1))
+    waiting = sum(queue.messages or 0 for queue in found)
     return [f"{waiting} messages wait in RabbitMQ's queues, and are not in the backup"] if waiting else []
 
 
@@ -161,4 +155,6 @@ def _check_apart(wanted: Wanted) -> None:
     """Keys beside the data that they open would be no keys. Raises `Misconfigured`."""
     data, keys = wanted.directory.resolve(), wanted.keys.resolve()
     if keys == data or data in keys.parents or keys in data.parents:
-        raise Misconfigured(f"--keys-to {keys} and the backups' directory {data} are one in the other; keys go elsewhere")
+        raise Misconfigured(
+            f"--keys-to {keys} and the backups' directory {data} are one in the other; keys go elsewhere"
+        )
