@@ -13,10 +13,12 @@ import msgspec
 from sqlalchemy import Connection, text
 
 from ops.rollback import catalog
-from ops.rollback.loss import Loss, Schema, losses, quoted
+from ops.rollback.loss import Loss, Schema, digest, losses, quoted
 from services.errors import Refused
 
 KEPT = "vigil_kept"
+DIGEST = "vigil_digest"
+"""In a copy: of the columns that stay, so that a row that the older version changed is known."""
 Move = Callable[[Connection], None]
 """Changes the schema, within the transaction of the connection."""
 
@@ -102,7 +104,7 @@ def go_down(
         return None
     for loss in record.losses:
         if loss.merged:
-            _copy(connection, record.copy_after(loss), loss.table, [*loss.key, *loss.merged])
+            _copy(connection, record.copy_after(loss), loss, [*loss.key, *loss.merged])
     arrived = revision(connection)
     connection.execute(
         text(f"UPDATE {KEPT}.record SET to_revision = :to WHERE record_id = :id"),
@@ -165,15 +167,17 @@ def _keep(connection: Connection, found: Sequence[Loss], before: Schema, *, from
         sequences=sequences,
         rows={},
     )
-    rows = {loss.table: _copy(connection, record.copy(loss), loss.table, loss.held) for loss in found}
+    rows = {loss.table: _copy(connection, record.copy(loss), loss, loss.held) for loss in found}
     connection.execute(COUNTED, {"rows": msgspec.json.encode(rows).decode(), "record_id": record.record_id})
     return msgspec.structs.replace(record, rows=rows)
 
 
-def _copy(connection: Connection, copy: str, table: str, columns: Sequence[str]) -> int:
+def _copy(connection: Connection, copy: str, loss: Loss, columns: Sequence[str]) -> int:
     """Returns the number of rows."""
     listed = ", ".join(map(quoted, columns))
-    made = connection.exec_driver_sql(f"CREATE TABLE {copy} AS SELECT {listed} FROM {quoted(table)}")
+    if loss.common:
+        listed += f", {digest(loss.common)} AS {DIGEST}"
+    made = connection.exec_driver_sql(f"CREATE TABLE {copy} AS SELECT {listed} FROM {quoted(loss.table)}")
     connection.exec_driver_sql(f"ANALYZE {copy}")
     return int(made.rowcount)
 

@@ -43,8 +43,8 @@ Schema = Mapping[str, Table]
 class Loss(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of one table.
 
-    `gone`: the whole table vanishes. `lost`: columns that vanish or change their type. `merged`: columns that stay, of
-    a table whose rows the downgrade itself changes or deletes. `held`: the columns of the copy.
+    `gone`: the whole table vanishes. `lost`: columns that vanish or change their type. The others stay: as `merged`
+    where the downgrade itself changes or deletes rows, else as `common`. `held`: the columns of the copy.
     """
 
     table: str
@@ -52,6 +52,7 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
     gone: bool = False
     lost: list[str] = []
     merged: list[str] = []
+    common: list[str] = []
     held: list[str] = []
 
     def __str__(self) -> str:
@@ -93,10 +94,11 @@ def _loss(name: str, before: Schema, after: Schema, touched: bool) -> Loss | Non
             f"the rows of {name} would lose {', '.join(lost) or 'values'}, and no key that stays tells them apart: "
             "they cannot be kept and put back; restore a backup of the older version instead, or say --destroy-data"
         )
-    merged = [c for c in stored if c not in lost and c not in table.key] if touched else []
+    stay = [c for c in stored if c not in lost and c not in table.key]
     whole = touched or name in WITH_CONTENT
     held = stored if whole else [c for c in stored if c in {*table.key, *lost, *_named(name, before)}]
-    return Loss(table=name, key=list(table.key), lost=lost, merged=merged, held=held)
+    merged, common = (stay, []) if touched else ([], stay)
+    return Loss(table=name, key=list(table.key), lost=lost, merged=merged, common=common, held=held)
 
 
 def _named(name: str, schema: Schema) -> Iterator[str]:
@@ -110,6 +112,12 @@ def _named(name: str, schema: Schema) -> Iterator[str]:
 def equal(left: str, right: str, columns: Sequence[str]) -> str:
     """SQL: the same row by these columns."""
     return " AND ".join(f"{left}.{quoted(c)} = {right}.{quoted(c)}" for c in columns)
+
+
+def digest(columns: Sequence[str]) -> str:
+    """SQL: by which a row is known to be unchanged. As text: not every type has an equality (json)."""
+    values = ", ".join(f"{quoted(column)}::text" for column in columns)
+    return f"md5(ROW({values})::text)::uuid"
 
 
 def quoted(name: str) -> str:

@@ -13,8 +13,8 @@ import msgspec
 from sqlalchemy import Connection, text
 
 from ops.rollback import catalog, timeline
-from ops.rollback.keeping import KEPT, Record
-from ops.rollback.loss import Loss, Schema, Table, equal, quoted
+from ops.rollback.keeping import DIGEST, KEPT, Record
+from ops.rollback.loss import Loss, Schema, Table, digest, equal, quoted
 
 RETURNED = text(
     f"UPDATE {KEPT}.record SET returned_at = now(), outcome = CAST(:outcome AS jsonb) WHERE record_id = :record_id"
@@ -34,9 +34,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def remember(connection: Connection, record: Record) -> None:
-    """Before the upgrade: what the older version has made of the rows that the downgrade changed."""
-    for loss in _merged(record):
-        columns = ", ".join(map(quoted, [*loss.key, *loss.merged]))
+    """Before the upgrade: what the older version has made of the rows, for the migrations may write to them too."""
+    for loss in _remembered(record):
+        columns = ", ".join(map(quoted, [*loss.key, *loss.merged, *loss.common]))
+        if loss.common:
+            columns += f", {digest(loss.common)} AS {DIGEST}"
         connection.exec_driver_sql(
             f"CREATE TEMP TABLE {_theirs(loss)} ON COMMIT DROP AS SELECT {columns} FROM {quoted(loss.table)}"
         )
@@ -57,8 +59,9 @@ def put_back(connection: Connection, record: Record) -> list[Outcome]:
     connection.exec_driver_sql(REGISTRY_CHANGED)
     for loss in record.losses:
         connection.exec_driver_sql(f"DROP TABLE {record.copy(loss)}")
-    for loss in _merged(record):
-        connection.exec_driver_sql(f"DROP TABLE {record.copy_after(loss)}, {_theirs(loss)}")
+    for loss in _remembered(record):
+        after = [record.copy_after(loss)] if loss.merged else []
+        connection.exec_driver_sql(f"DROP TABLE {', '.join([_theirs(loss), *after])}")
     outcome = msgspec.json.encode(outcomes).decode()
     connection.execute(RETURNED, {"outcome": outcome, "record_id": record.record_id})
     return outcomes
@@ -110,6 +113,12 @@ def _update_columns(record: Record, loss: Loss) -> str:
     """Lost columns as they were; of the others what the older version did not change."""
     assignments = [f"{quoted(c)} = k.{quoted(c)}" for c in loss.lost]
     joined = ""
+    if loss.common:
+        assignments += [
+            f"{quoted(c)} = CASE WHEN o.{DIGEST} = k.{DIGEST} THEN o.{quoted(c)} ELSE t.{quoted(c)} END"
+            for c in loss.common
+        ]
+        joined = f" LEFT JOIN {_theirs(loss)} o ON {equal('o', 'k', loss.key)}"
     if loss.merged:
         # As text: not every type has an equality (json).
         assignments += [
@@ -185,8 +194,8 @@ def _heads(record: Record) -> str | None:
     return copies.get(timeline.HEADS)
 
 
-def _merged(record: Record) -> list[Loss]:
-    return [loss for loss in record.losses if loss.merged]
+def _remembered(record: Record) -> list[Loss]:
+    return [loss for loss in record.losses if loss.merged or loss.common]
 
 
 def _theirs(loss: Loss) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from ops.rollback.loss import Column, Reference, Table, equal, in_order, losses, quoted
+from ops.rollback.loss import Column, Reference, Table, digest, equal, in_order, losses, quoted
 from services.errors import Refused
 
 ID = Column("integer", required=True)
@@ -28,6 +28,7 @@ def test_a_column_that_vanishes_is_kept_with_the_key_and_what_others_refer_to() 
     before = {"a": table(tenant=ID, x=TEXT, y=TEXT), "child": child}
     [loss] = losses(before, {"a": table(tenant=ID, y=TEXT), "child": child}, [])
     assert (loss.lost, loss.held, loss.merged, loss.gone) == (["x"], ["id", "tenant", "x"], [], False)
+    assert loss.common == ["tenant", "y"]
     assert str(loss) == "columns x of a"
 
 
@@ -39,7 +40,7 @@ def test_a_column_that_changes_its_type_is_lost_as_it_was() -> None:
 def test_of_a_table_that_the_downgrade_writes_to_every_value_is_kept() -> None:
     schema = {"a": table(x=TEXT, y=TEXT)}
     [loss] = losses(schema, {"a": table(y=TEXT)}, ["a"])
-    assert (loss.lost, loss.merged, loss.held) == (["x"], ["y"], ["id", "x", "y"])
+    assert (loss.lost, loss.merged, loss.common, loss.held) == (["x"], ["y"], [], ["id", "x", "y"])
     [loss] = losses(schema, schema, ["a"])
     assert (loss.lost, loss.merged) == ([], ["x", "y"])
     assert str(loss) == "rows that the older schema has no place for of a"
@@ -64,4 +65,5 @@ def test_parents_come_before_those_who_refer_to_them_and_oneself_is_no_parent() 
 
 def test_names_in_sql_are_quoted() -> None:
     assert quoted('by"x') == '"by""x"'
+    assert digest(["a", "by"]) == 'md5(ROW("a"::text, "by"::text)::text)::uuid'
     assert equal("l", "r", ["a", "by"]) == 'l."a" = r."a" AND l."by" = r."by"'
