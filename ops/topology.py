@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 import amqp
+import eventlet
 from kombu import Queue
 from nameko.extensions import ENTRYPOINT_EXTENSIONS_ATTR
 
@@ -16,6 +17,8 @@ from services.bus.publishing import BROKEN, connect
 from services.bus.topology import event_queue, shared_queues
 from services.config import Config
 from services.errors import Unavailable
+
+STANDING_TIMEOUT_S = 60.0
 
 
 def all_queues(config: Config) -> list[Queue]:
@@ -33,12 +36,16 @@ def all_queues(config: Config) -> list[Queue]:
 
 def standing(config: Config) -> list[Standing]:
     """How RabbitMQ's queues stand; nothing is declared. Raises `Unavailable`."""
+    late = Unavailable(f"RabbitMQ did not tell of its queues within {STANDING_TIMEOUT_S:g} s")
+    deadline = eventlet.Timeout(STANDING_TIMEOUT_S, late)
     try:
         with connect(config.amqp) as connection:
             connection.ensure_connection(max_retries=1, timeout=5)
             return [_standing(connection, queue) for queue in all_queues(config)]
     except BROKEN as error:
         raise Unavailable(f"RabbitMQ: {error or type(error).__name__}") from error
+    finally:
+        deadline.cancel()
 
 
 def _standing(connection: Any, queue: Queue) -> Standing:

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, make_url
 
 from ops import schema
 from ops.stack import Stack
-from tests.conftest import admin_cursor, run_vigil
+from tests.conftest import run_vigil
 from tests.filling import fill, rows_of
 from tests.integration.test_backup import databases_of
 
@@ -33,7 +33,11 @@ def schema_and_rows(environment: dict[str, str], engine: Engine) -> tuple[str, d
         command, check=True, capture_output=True, text=True, timeout=60, env={"PGPASSWORD": str(url.password)}
     )
     with engine.connect() as connection:
-        return done.stdout, rows_of(connection)
+        # pg_dump puts a random word against injection into each output.
+        said = [
+            line for line in done.stdout.splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))
+        ]
+        return "\n".join(said), rows_of(connection)
 
 
 @pytest.fixture
@@ -88,9 +92,7 @@ def test_an_upgrade_wants_a_fresh_verified_backup_and_the_way_back_keeps_the_dat
         assert rows_of(connection) == upgraded
 
 
-def test_a_queue_that_is_missing_or_other_is_named(older: dict[str, str], servers: Stack) -> None:
-    with admin_cursor(servers) as cursor:
-        cursor.execute("SELECT 1")
+def test_a_queue_that_is_missing_or_other_is_named(older: dict[str, str]) -> None:
     run_vigil(older, "topology")
     before = json.loads(run_vigil(older, "topology", "--check", "--json"))
     assert {queue["state"] for queue in before} == {"there"}
