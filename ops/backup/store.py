@@ -133,7 +133,9 @@ def digest(path: Path) -> str:
 
 def write(path: Path, data: bytes) -> None:
     """Whole or not at all, for the owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Path.mkdir gives its mode to the last directory only.
+    for parent in reversed([parent for parent in path.parents if not parent.exists()]):
+        parent.mkdir(mode=0o700, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:

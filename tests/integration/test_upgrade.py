@@ -64,7 +64,7 @@ def test_a_dry_run_says_everything_and_touches_nothing(
     assert any("CREATE TABLE owed_event" in statement for statement in step["sql"])
     assert step["locks"]["tenant"] == "ShareRowExclusiveLock", "a foreign key to tenant holds its writers"
     assert step["seconds"] > 0
-    assert plan["kept"] == ["2 rows: table owed_event"]
+    assert "2 rows: table owed_event" in plan["kept"]
     assert plan["tried_with_data"] is bool(options)
     assert "no verified backup" in plan["backup"]
     assert schema_and_rows(older, engine) == before
