@@ -174,6 +174,11 @@ class Watchdog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mqtt_password: str
 
 
+class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    directory: str
+    keep: int
+
+
 class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -197,6 +202,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alerts: Alerts
     notifications: Notifications
     watchdog: Watchdog
+    backup: Backup
     logging: Logging
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import NullPool
 
 from services.addresses import Sentinels, database_of_many, sentinels
 from services.config import Config
@@ -158,6 +159,23 @@ def _drop_what_cannot_write(context: ExceptionContext) -> None:
     """A pool would keep a connection to a former primary for ever: it answers, and refuses every write."""
     if getattr(context.original_exception, "pgcode", None) in NO_LONGER_THE_PRIMARY:
         context.is_disconnect = True
+
+
+def make_operator_engine(url: str, *, name: str, connect_timeout_s: int = 5) -> Engine:
+    """For an operator's long work: no limit on a statement or on an idle transaction, no connection kept for later."""
+    return create_engine(
+        database_url(url),
+        poolclass=NullPool,
+        connect_args={
+            "application_name": f"vigil-{name}",
+            "connect_timeout": connect_timeout_s,
+            "options": "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c timezone=UTC",
+            "keepalives": 1,
+            "keepalives_idle": 15,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
+    )
 
 
 @contextmanager

@@ -50,6 +50,8 @@ PURE = {
     "services/paging.py",
     "ops/simulator.py",
     "ops/rehearsal.py",
+    "ops/backup/manifest.py",
+    "ops/rollback/loss.py",
     "bench/messages.py",
 }
 PURE_MAY_IMPORT = {
