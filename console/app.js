@@ -106,6 +106,7 @@ async function take(frame) {
   if (frame.type === "connected" && !frame.resumed) desk.since = null;
   if (frame.data === undefined) {
     if (frame.type === "error") byId("desk-error").textContent = frame.message;
+    if (frame.type === "heartbeat") byId("blind").hidden = !frame.blind;
     return;
   }
   const after = frame.type === "snapshot" ? -1 : desk.since ?? 0;
@@ -122,6 +123,7 @@ async function take(frame) {
         desk.guards.set(position.guard_id, position);
     }
   } else if (data.alert_type) {
+    data.trace = frame.trace ?? ""; // by which the logs tell the alert's way
     if (OPEN.has(data.status)) desk.alerts.set(data.id, data);
     else desk.alerts.delete(data.id);
   }
@@ -141,6 +143,7 @@ function row(alert) {
   const line = document.createElement("tr");
   line.className = alert.severity;
   line.dataset.id = alert.id;
+  line.dataset.trace = alert.trace ?? "";
   const who = alert.acknowledged_by ? `${alert.status} by ${alert.acknowledged_by}` : alert.status;
   const age = `${Math.max(0, Math.round((Date.now() - Date.parse(alert.received_at)) / 1000))} s`;
   for (const text of [alert.severity, alert.alert_type, alert.source_id, alert.message, age, alert.occurrences, who]) {

@@ -25,7 +25,7 @@ from nameko.containers import ServiceContainer  # noqa: E402
 
 from ops.environment import apply_environment  # noqa: E402
 from ops.processes import PROCESSES, service_class  # noqa: E402
-from services import config, logs, metrics  # noqa: E402
+from services import config, exposition, logs, metrics, tracing  # noqa: E402
 from services.addresses import amqp_nodes, amqp_shuffled  # noqa: E402
 from services.bus.calling import SERIALIZER  # noqa: E402
 from services.config import Config  # noqa: E402
@@ -45,6 +45,16 @@ def nameko_config(settings: Config, service: str) -> dict[str, Any]:
         "max_workers": settings.workers.get(service, 4),
         "vigil": settings,
     }
+
+
+class TracedContainer(ServiceContainer):
+    """Every worker knows which trace it belongs to, and which task it is: its log lines say so."""
+
+    def _worker_setup(self, worker_ctx: Any) -> None:
+        trace_id = worker_ctx.data.get("trace_id")
+        if trace_id:
+            tracing.begin(trace_id, task=worker_ctx.entrypoint.method_name)
+        super()._worker_setup(worker_ctx)
 
 
 def notify(message: str) -> None:
@@ -73,6 +83,7 @@ def host(process: str) -> None:
     """Run one process until it is told to stop. Raises what made the service end."""
     log = structlog.get_logger("ops.run")
     settings = config.load()
+    exposition.claim(process)
     logs.configure(settings.logging.level, service=process)
     if settings.environment == "production" and (found := problems(settings)):
         raise Misconfigured(
@@ -82,7 +93,7 @@ def host(process: str) -> None:
     uri = amqp_shuffled(settings.amqp.uri, random.shuffle)
     settings = msgspec.structs.replace(settings, amqp=msgspec.structs.replace(settings.amqp, uri=uri))
     cls = service_class(process)
-    container = ServiceContainer(cls, nameko_config(settings, cls.name))
+    container = TracedContainer(cls, nameko_config(settings, cls.name))
     stopping: list[int] = []
 
     def stop(signum: int, _frame: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import redis
 
-from services import providers
+from services import providers, tracing
 from services.config import Config
 from services.envelope import PlainSealer, Sealer
 from services.errors import Unavailable
@@ -22,7 +22,16 @@ ATTEMPTS = 50
 
 
 class Seals(Protocol):
-    def seal(self, tenant_id: int, *, type: str, id: int, data: Any, now_s: int) -> bytes: ...  # noqa: A002
+    def seal(
+        self,
+        tenant_id: int,
+        *,
+        type: str,  # noqa: A002
+        id: int,  # noqa: A002
+        data: Any,
+        now_s: int,
+        trace: str | None = None,
+    ) -> bytes: ...
 
 
 def stream_key(prefix: str, tenant_id: int) -> str:
@@ -71,7 +80,7 @@ class FeedWriter:
         """Append one frame; returns its id. Raises `Unavailable` when Redis does not take it."""
         key = stream_key(self._prefix, tenant_id)
         for _ in range(ATTEMPTS):
-            frame_id, frame = self._seal(tenant_id, type, data)
+            frame_id, frame = self._seal(tenant_id, type, data, trace=tracing.current())
             try:
                 self._redis.xadd(
                     key,
@@ -118,11 +127,19 @@ class FeedWriter:
         """A frame that goes to one socket only (a snapshot): sealed, not appended."""
         return self._seal(tenant_id, type, data)[1]
 
-    def _seal(self, tenant_id: int, type: str, data: Any) -> tuple[int, bytes]:  # noqa: A002
+    def _seal(
+        self,
+        tenant_id: int,
+        type: str,  # noqa: A002
+        data: Any,
+        *,
+        trace: str | None = None,
+    ) -> tuple[int, bytes]:
         now = self._clock()
         frame_id = max(int(now * 1_000_000), self._last_id.get(tenant_id, 0) + 1)
         self._last_id[tenant_id] = frame_id
-        return frame_id, self._sealer.seal(tenant_id, type=type, id=frame_id, data=data, now_s=int(now))
+        sealed = self._sealer.seal(tenant_id, type=type, id=frame_id, data=data, now_s=int(now), trace=trace)
+        return frame_id, sealed
 
     def _catch_up(self, key: str, tenant_id: int) -> None:
         """Another writer is ahead, perhaps by a clock that runs fast: go on from its id."""

@@ -23,6 +23,7 @@ from kombu.exceptions import OperationalError
 from nameko.extensions import DependencyProvider, SharedExtension
 from nameko.messaging import HeaderEncoder
 
+from services import tracing
 from services.addresses import amqp_nodes, hosts_of
 from services.bus.topology import EVENT_CONTENT_TYPE, HEADER_TRACE, declare, event_exchange, shared_queues
 from services.config import Amqp, Config
@@ -217,7 +218,8 @@ class Events:
 
     def publish_all(self, events: Sequence[tuple[str, msgspec.Struct | msgspec.Raw]]) -> None:
         """Several events in one pipeline, confirmed together; `Raw` is encoded already. Raises `Unavailable`."""
-        headers = {HEADER_TRACE: uuid.uuid4().hex, **self._headers, "x-vigil-at": time.time()}
+        trace_id = tracing.current() or uuid.uuid4().hex
+        headers = {**self._headers, HEADER_TRACE: trace_id, "x-vigil-at": time.time()}
         self._outlet.send(
             [
                 Letter(
