@@ -32,7 +32,7 @@ from tests.clusters import PostgresPair, RabbitNodes, RedisWithSentinels, vigil_
 from tests.e2e.conftest import Outside
 
 RATE = 300.0
-TWO_OF_EACH = dict.fromkeys(PROCESSES, 2)
+TWO_OF_EACH = dict.fromkeys([process for process in PROCESSES if process != "watchdog"], 2)
 SHARED = {"VIGIL_MQTT_SHARED_GROUP": "vigil"}
 Story = Iterator[None]
 

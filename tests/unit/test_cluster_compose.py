@@ -12,8 +12,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 BASE, CLUSTER = PROJECT / "docker-compose.yml", PROJECT / "docker-compose.cluster.yml"
 FIRST_OF = re.compile(r"-\d+$")
 SERVERS = {"mosquitto", "rabbitmq", "redis", "postgres", "migrate"}
+REPLICATED = {"directory", "telemetry", "location", "alerts", "notifications"}
 PROCESSES = {
-    *("directory", "telemetry", "location", "alerts", "notifications"),
+    *REPLICATED,
     *("mqtt-gateway-alert", "mqtt-gateway-bulk", "noc-gateway", "watchdog"),
 }
 
@@ -57,9 +58,11 @@ def test_every_service_is_one_of_the_file_below_or_extends_one() -> None:
             assert needed in {*below, *services}, f"{name} depends on {needed}"
 
 
-def test_there_are_two_of_each_process_with_a_name_of_their_own() -> None:
+def test_there_are_two_of_each_process_and_what_keeps_something_by_its_name_has_one() -> None:
     services = read(CLUSTER)["services"]
-    for process in PROCESSES - {"watchdog"}:
+    for process in REPLICATED:
+        assert services[process]["deploy"]["replicas"] == 2
+    for process in PROCESSES - REPLICATED - {"watchdog"}:
         second = services[f"{process}-2"]
         assert second["extends"]["service"] == process
         assert second["environment"]["VIGIL_INSTANCE"] == "2"
