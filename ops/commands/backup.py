@@ -15,6 +15,7 @@ import click
 import msgspec
 import psycopg2.extensions
 
+from ops import vitals
 from ops.backup import checking, taking
 from ops.backup.manifest import VERIFIED, Manifest
 from ops.backup.postgres import Say, owner_url
@@ -121,7 +122,7 @@ def verify_backup(backup_directory: Path, verify_url: str, files_only: bool, as_
 
 def backups(settings: config.Config) -> Path:
     """Where this installation's backups are."""
-    return Path(settings.backup.directory) if settings.backup.directory else home() / "backups"
+    return vitals.backup_directory(settings, home())
 
 
 @contextmanager

@@ -22,7 +22,9 @@ from services.config import SECRETS
 TEXT = (PROJECT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {name for name, service in SERVICES.items() if service["image"].startswith("vigil:")}
+OURS = {
+    name for name, service in SERVICES.items() if service["image"].startswith(("vigil:", "vigil-operator:"))
+}
 ONCE = {name for name in OURS if SERVICES[name].get("restart") == "no"}
 INTERPOLATED = re.compile(r"(?<!\$)\$\{([A-Z0-9_]+)(?::?[-?][^}]*)?\}")
 EXACT_TAG = re.compile(r"[a-z0-9./-]+:v?\d+(\.\d+)+[a-z0-9.-]*")
@@ -107,7 +109,7 @@ def test_every_image_is_pinned(name: str) -> None:
 
 def test_our_image_has_the_version_of_the_package() -> None:
     [version] = re.findall(r"^version = (\S+)$", (PROJECT / "setup.cfg").read_text(), re.MULTILINE)
-    assert {SERVICES[name]["image"] for name in OURS} == {f"vigil:{version}"}
+    assert {SERVICES[name]["image"] for name in OURS} == {f"vigil:{version}", f"vigil-operator:{version}"}
     assert f'image.version="{version}"' in (PROJECT / "Dockerfile").read_text()
 
 
@@ -190,7 +192,15 @@ def test_no_secret_is_in_an_environment_and_every_secret_file_is_handed_over(nam
 def test_only_operators_services_are_given_the_owners_and_the_administrators_passwords() -> None:
     for secret in ("vigil_owner_database_url", "mqtt_admin_password"):
         given = {name for name in SERVICES if secret in list_of(name, "secrets")}
-        assert given == {"broker-files", "prepare-database", "migrate", "topology", "vigil", "fleet-sources"}
+        assert given == {
+            "broker-files",
+            "prepare-database",
+            "migrate",
+            "watchdog-sources",
+            "topology",
+            "vigil",
+            "fleet-sources",
+        }
     superuser = {name for name in SERVICES if "vigil_superuser_database_url" in list_of(name, "secrets")}
     assert superuser == {"prepare-database"}
 
@@ -264,7 +274,7 @@ def test_what_a_configuration_names_is_mounted_where_it_says() -> None:
 def test_the_authoritys_key_and_the_brokers_rights_stay_where_they_are_needed() -> None:
     who = {v: {n for n in SERVICES if v in [m[0] for m in mounts(n)]} for v in COMPOSE["volumes"]}
     assert who["authority"] == {"broker-files", "vigil"}
-    assert who["broker"] == {"broker-files", "mosquitto"}
+    assert who["broker"] == {"broker-files", "mosquitto", "vigil"}  # the last to back it up
     writers = {n for n in SERVICES for source, _, writes in mounts(n) if source == "trust" and writes}
     assert writers == {"broker-files"}
 

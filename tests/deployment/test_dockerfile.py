@@ -20,7 +20,8 @@ from tests.deployment.dockerfile import Image, Stage, ignored, is_sent, parse
 
 TEXT = (PROJECT / "Dockerfile").read_text()
 STAGES = parse(TEXT)
-RUNTIME: Stage = STAGES[-1]
+RUNTIME: Stage = next(stage for stage in STAGES if stage.name == "runtime")
+OPERATOR: Stage = next(stage for stage in STAGES if stage.name == "operator")
 READY_S = 40.0
 ABOUT_SERVERS = (
     "DATABASE_URL",
@@ -39,10 +40,11 @@ def words(stage: Stage, word: str) -> list[str]:
 
 
 def test_every_base_is_an_exact_version() -> None:
-    assert len(STAGES) == 2
-    for stage in STAGES:
+    assert [stage.name for stage in STAGES] == ["builder", "runtime", "operator"]
+    assert OPERATOR.image == "runtime"
+    for stage in STAGES[:2]:
         assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", stage.image), stage.image
-    assert len({stage.image for stage in STAGES}) == 1, "wheels of one Python do not fit another"
+    assert len({stage.image for stage in STAGES[:2]}) == 1, "wheels of one Python do not fit another"
 
 
 def test_it_runs_as_an_ordinary_user_with_a_number() -> None:
@@ -59,7 +61,20 @@ def test_nothing_comes_from_anywhere_but_the_lock_and_the_tree() -> None:
     assert len(installs) == 3
     for rest in installs:
         assert "--require-hashes" in rest or "--no-index" in rest, rest
-    assert not any(tool in TEXT for tool in ("curl ", "wget ", "apt-get", "sudo "))
+    assert not any(tool in TEXT for tool in ("curl ", "wget ", "sudo "))
+    assert "apt-get" not in " ".join(step.rest for stage in STAGES[:2] for step in stage.steps)
+
+
+def test_the_operator_s_image_has_the_client_programs_of_the_compose_file_s_server() -> None:
+    server = re.search(r"postgis/postgis:(\d+)-", (PROJECT / "docker-compose.yml").read_text())
+    assert server is not None
+    [installs] = words(OPERATOR, "RUN")
+    assert f"postgresql-client-{server[1]} " in installs
+    script = re.search(r"/usr/share/postgresql-common/\S+", installs)
+    assert script is not None
+    if Path("/usr/share/postgresql-common").exists():  # Debian's package is here: it must have the script
+        assert Path(script[0]).exists()
+    assert words(OPERATOR, "USER")[-1] == "10001:10001"
 
 
 def test_it_ends_on_a_signal_and_tells_how_it_is() -> None:
