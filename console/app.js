@@ -106,6 +106,7 @@ async function take(frame) {
   if (frame.type === "connected" && !frame.resumed) desk.since = null;
   if (frame.data === undefined) {
     if (frame.type === "error") byId("desk-error").textContent = frame.message;
+    if (frame.type === "heartbeat") byId("blind").hidden = !frame.blind;
     return;
   }
   const after = frame.type === "snapshot" ? -1 : desk.since ?? 0;

@@ -17,6 +17,7 @@ COMMANDS = {
     "logs": "ops.commands.stack:logs",
     "demo": "ops.commands.demo:demo",
     "health": "ops.commands.health:health",
+    "watchdog": "ops.commands.watchdog:watchdog",
     "check": "ops.commands.check:check",
     "migrate": "ops.commands.migrate:migrate",
     "topology": "ops.commands.topology:topology",

@@ -61,6 +61,7 @@ def keep_secrets(directory: Path) -> dict[str, str]:
         "VIGIL_DB_PASSWORD": lambda: secrets.token_hex(16),
         "VIGIL_DB_SERVICE_PASSWORD": lambda: secrets.token_hex(16),
         "MQTT_BROKER_PASSWORD": lambda: secrets.token_urlsafe(24),
+        "MQTT_WATCHDOG_PASSWORD": lambda: secrets.token_urlsafe(24),
         "MQTT_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(24),
         "VIGIL_AMQP_PASSWORD": lambda: secrets.token_hex(16),
     }

@@ -1,57 +1,89 @@
-"""Is everything well: every check is run, each ends within seconds, each says what to do."""
+"""Is everything well: every check is run, each ends within seconds, each says what was found and where to read on."""
 
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import eventlet
 import msgspec
 from sqlalchemy import text
 
-from gateway.mqtt import wire
-from ops import dead_letters, line
+from ops import queues, vitals
 from ops.commands import migrate
+from ops.dependencies import DEPENDENCIES
+from ops.watchdog.probe import LaneName, Probe
 from services import providers
+from services.bus.topology import DEAD_QUEUE
 from services.config import Config
 from services.errors import VigilError
 from services.providers import transaction
 
 TIMEOUT_S = 3.0
+CHECKS_AT_ONCE = 8
 MIN_FREE_SHARE = 0.1
+MAX_CLOCK_OFFSET_S = 2.0
+CERTIFICATE_NOTICE = timedelta(days=14)
+PARTITION_NOTICE = timedelta(days=7)
+MAX_BACKUP_AGE = timedelta(days=2)
+MAX_WAITING_ALERTS, MAX_WAITING = 50, 1000
+RUNBOOK = "docs/runbook.md#"
+PAGES = {
+    **dict.fromkeys(DEPENDENCIES, "vigildependencydown"),
+    "migrations": "vigilmigrationspending",
+    "tenant": "vigilmigrationspending",
+    "http": "vigildown",
+    "disk": "vigildiskfull",
+    "clock": "vigilclockoff",
+    "certificate": "vigilcertificateexpiring",
+    "dead-letters": "vigildeadletters",
+    "queues": "vigilqueuebacklog",
+    "partitions": "vigilpartitionsmissing",
+    "backup": "vigilbackupold",
+    "message-path-alert": "vigilblind",
+    "message-path-bulk": "vigilblind",
+}
+"""Which page of the runbook a check that failed leads to; a process's is `vigilprocessmissing`."""
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One component: whether it is well, and in words what was found."""
+    """One component: whether it is well, in words what was found, and the runbook's page about it."""
 
     name: str
     ok: bool
     detail: str
+    runbook: str
 
 
 def all_checks(config: Config, *, state: Mapping[str, Any] | None, home: Path) -> list[Check]:
-    """Run every check; none keeps another from being run."""
+    """Run every check, some at once; none keeps another from being run. For a process that eventlet has patched."""
     checks: dict[str, Callable[[], str]] = {
-        "mqtt": lambda: mqtt(config),
-        "amqp": lambda: amqp(config),
-        "redis": lambda: redis(config),
-        "postgres": lambda: postgres(config),
+        **{name: partial(answers, config) for name, answers in DEPENDENCIES.items()},
         "migrations": migrations,
         "tenant": lambda: tenant(config),
         "http": lambda: http(config),
         "disk": lambda: disk(home),
+        "clock": lambda: with_database(config, clock),
+        "certificate": lambda: certificate(config, home),
+        "dead-letters": lambda: dead_letters(config),
+        "queues": lambda: waiting(config),
+        "partitions": lambda: with_database(config, partitions),
+        "backup": lambda: backup(config, home),
+        "message-path-alert": lambda: message_path(config, "alert"),
+        "message-path-bulk": lambda: message_path(config, "bulk"),
         **{
             f"process {process['name']}": partial(running, process)
             for process in (state or {}).get("processes", [])
         },
     }
-    return [_run(name, check) for name, check in checks.items()]
+    pool = eventlet.GreenPool(CHECKS_AT_ONCE)
+    return list(pool.starmap(_run, checks.items()))
 
 
 class Unwell(VigilError):  # noqa: N818
@@ -59,40 +91,20 @@ class Unwell(VigilError):  # noqa: N818
 
 
 def _run(name: str, check: Callable[[], str]) -> Check:
+    page = RUNBOOK + PAGES.get(name, "vigilprocessmissing")
     try:
-        return Check(name, True, check())
+        return Check(name, True, check(), page)
     except Exception as error:
         # Whatever went wrong, it is the finding: the other checks are run all the same.
-        return Check(name, False, str(error) or type(error).__name__)
+        return Check(name, False, str(error) or type(error).__name__, page)
 
 
-def mqtt(config: Config) -> str:
-    mqtt = config.mqtt
-    name = f"vigil-health-{secrets.token_hex(4)}"
-    with line.connect(mqtt, name, username=mqtt.username, password=mqtt.password) as sock:
-        sock.sendall(wire.DISCONNECT)
-        return "answers, over TLS" if mqtt.ca_file else "answers"
-
-
-def amqp(config: Config) -> str:
-    count = len(dead_letters.look(config.amqp.uri))
-    if count:
-        raise Unwell(
-            f"{count} dead letters; `vigil dlq list` shows them, `vigil dlq retry --all` sends them again"
-        )
-    return "answers, no dead letters"
-
-
-def redis(config: Config) -> str:
-    client = providers.make_redis(config)
-    client.ping()
-    persistent: Any = client.config_get("appendonly")
-    return "answers" + ("" if persistent.get("appendonly") == "yes" else ", but keeps nothing over a crash")
-
-
-def postgres(config: Config) -> str:
-    with providers.Database(config, name="health", pool_size=1).across() as connection:
-        return str(connection.execute(text("SELECT 'answers, ' || postgis_lib_version()")).scalar_one())
+def with_database(config: Config, check: Callable[[providers.Database], str]) -> str:
+    database = providers.Database(config, name="health", pool_size=1)
+    try:
+        return check(database)
+    finally:
+        database.close()
 
 
 def migrations() -> str:
@@ -107,9 +119,13 @@ def tenant(config: Config) -> str:
     """A life-safety alarm of a stranger belongs to the default tenant: it has to be there."""
     query = text("SELECT name FROM tenant WHERE tenant_id = :tenant_id")
     values = {"tenant_id": config.default_tenant_id}
-    with providers.Database(config, name="health", pool_size=1).across() as connection:
-        name = connection.execute(query, values).scalar_one_or_none()
-    if name is None:
+
+    def ask(database: providers.Database) -> str:
+        with database.across() as connection:
+            return connection.execute(query, values).scalar_one_or_none() or ""
+
+    name = with_database(config, ask)
+    if not name:
         raise Unwell(
             f"tenant {config.default_tenant_id} (default_tenant_id) is missing: a stranger's alarm would belong to"
             f" nobody; `vigil tenant add {config.default_tenant_id} NAME`"
@@ -128,12 +144,81 @@ def http(config: Config) -> str:
 
 
 def disk(home: Path) -> str:
-    path = home if home.exists() else Path("/")
-    usage = shutil.disk_usage(path)
-    share = usage.free / usage.total
+    share = vitals.free_share(home)
     if share < MIN_FREE_SHARE:
-        raise Unwell(f"only {share:.0%} of the disk is free")
+        raise Unwell(f"only {share:.0%} of the disk that holds {home} is free")
     return f"{share:.0%} free"
+
+
+def clock(database: providers.Database) -> str:
+    offset_s = vitals.clock_offset_s(database)
+    if abs(offset_s) > MAX_CLOCK_OFFSET_S:
+        raise Unwell(f"this machine's clock is {offset_s:+.1f} s off PostgreSQL's; see that both run NTP")
+    return f"{offset_s * 1000:+.0f} ms off PostgreSQL's"
+
+
+def certificate(config: Config, home: Path) -> str:
+    found = sorted(vitals.certificates(config, home), key=lambda item: item[1])
+    if not found:
+        return "none in use"
+    name, end = found[0]
+    left = end - datetime.now(UTC)
+    if left < CERTIFICATE_NOTICE:
+        raise Unwell(f"{name} runs out on {end:%Y-%m-%d}, in {left.days} days; renew it")
+    return f"{name} is the first to run out, in {left.days} days"
+
+
+def dead_letters(config: Config) -> str:
+    count = queues.depths(config, [DEAD_QUEUE]).get(DEAD_QUEUE, 0)
+    if count:
+        raise Unwell(
+            f"{count} dead letters; `vigil dlq list` shows them, `vigil dlq retry --all` sends them again"
+        )
+    return "none"
+
+
+def waiting(config: Config) -> str:
+    names = queues.names(config)
+    found = queues.depths(config, names)
+    missing = sorted(set(names) - set(found))
+    if missing:
+        raise Unwell(f"{len(missing)} queues are not there, {missing[0]} among them; run `vigil topology`")
+    overfull = queues.overfull(found, alert=MAX_WAITING_ALERTS, bulk=MAX_WAITING)
+    if overfull:
+        raise Unwell("; ".join(overfull))
+    return f"{sum(found.values())} messages wait in {len(found)} queues"
+
+
+def partitions(database: providers.Database) -> str:
+    found = vitals.partitions(database)
+    strays = [f"{part.table} ({part.default_rows})" for part in found if part.default_rows]
+    if strays:
+        raise Unwell(
+            f"rows in the default partition of {', '.join(strays)}; `vigil retention run` moves them"
+        )
+    soon = datetime.now(UTC) + PARTITION_NOTICE
+    late = [part.table for part in found if part.horizon is None or part.horizon < soon]
+    if late:
+        raise Unwell(
+            f"no partitions for the next week of {', '.join(late)}; `vigil retention run` makes them"
+        )
+    return f"{len(found)} tables, made ahead"
+
+
+def backup(config: Config, home: Path) -> str:
+    made = vitals.last_backup(vitals.backup_directory(config, home))
+    if made is None:
+        if config.environment == "production":
+            raise Unwell("there is no verified backup; run `vigil backup`")
+        return "none yet, and none is wanted in development"
+    age = datetime.now(UTC) - made
+    if age > MAX_BACKUP_AGE and config.environment == "production":
+        raise Unwell(f"the newest verified backup is {age.days} days old; run `vigil backup`")
+    return f"verified, of {made:%Y-%m-%d %H:%M} UTC"
+
+
+def message_path(config: Config, lane: LaneName) -> str:
+    return f"a test message came from MQTT to a socket in {Probe(config).run(lane) * 1000:.0f} ms"
 
 
 def running(process: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from nameko.containers import ServiceContainer  # noqa: E402
 
 from ops.environment import apply_environment  # noqa: E402
 from ops.processes import PROCESSES, service_class  # noqa: E402
-from services import config, logs, metrics  # noqa: E402
+from services import config, exposition, logs, metrics  # noqa: E402
 from services.bus.calling import SERIALIZER  # noqa: E402
 from services.config import Config  # noqa: E402
 from services.deploy import problems  # noqa: E402
@@ -70,6 +70,7 @@ def host(process: str) -> None:
     """Run one process until it is told to stop. Raises what made the service end."""
     log = structlog.get_logger("ops.run")
     settings = config.load()
+    exposition.claim(process)
     logs.configure(settings.logging.level, service=process)
     if settings.environment == "production" and (found := problems(settings)):
         raise Misconfigured(

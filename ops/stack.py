@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from prometheus_client.multiprocess import mark_process_dead
-
 from gateway.mqtt import rights
 from ops import environment, mosquitto, ports, servers
 from ops.environment import PROJECT
@@ -30,7 +28,7 @@ GIVEN = {"postgres": "DATABASE_URL", "amqp": "AMQP_URI", "redis": "REDIS_URL", "
 SERVICES = tuple(PROCESSES)
 SERVERS_TIMEOUT_S = 90.0
 FEED_KEYS = "feed.keys"
-GATEWAY_USER, ADMIN_USER = "vigil-gateway", "vigil-admin"
+GATEWAY_USER, ADMIN_USER, WATCHDOG_USER = "vigil-gateway", "vigil-admin", "vigil-watchdog"
 Say = Callable[[str], None]
 
 
@@ -125,6 +123,8 @@ class Stack:
             "MQTT_BROKER_PORT": str(port["mqtt"] if self._own("mqtt") else 1883),
             "MQTT_BROKER_USERNAME": GATEWAY_USER if self._own("mqtt") else "",
             "MQTT_BROKER_PASSWORD": self._secrets["MQTT_BROKER_PASSWORD"] if self._own("mqtt") else "",
+            "MQTT_WATCHDOG_USERNAME": WATCHDOG_USER,
+            "MQTT_WATCHDOG_PASSWORD": self._secrets["MQTT_WATCHDOG_PASSWORD"] if self._own("mqtt") else "",
             "VIGIL_HTTP_PORT": str(port["http"]),
             "CHANNELS_ENCRYPTION_KEY": self._feed_keys(),
             "CHANNELS_ENCRYPTION_KEY_FILE": str(self.home / FEED_KEYS) if self._own_keys() else "",
@@ -209,6 +209,7 @@ class Stack:
             ports=self._ports,
             people={
                 GATEWAY_USER: (self._secrets["MQTT_BROKER_PASSWORD"], rights.GATEWAY),
+                WATCHDOG_USER: (self._secrets["MQTT_WATCHDOG_PASSWORD"], rights.WATCHDOG),
                 ADMIN_USER: (self._secrets["MQTT_ADMIN_PASSWORD"], rights.ADMIN),
             },
             prefix=self._given.get("VIGIL_TOPIC_PREFIX", ""),
@@ -216,7 +217,6 @@ class Stack:
         )
 
     def _service(self, name: str) -> Process:
-        metrics = self.settings()["PROMETHEUS_MULTIPROC_DIR"]
         return Process(
             name,
             [sys.executable, "-m", "ops.run", name],
@@ -226,7 +226,6 @@ class Stack:
                 for name, value in self.process_environment().items()
                 if name not in self.operator_settings()
             },
-            on_exit=lambda pid: mark_process_dead(pid, metrics),  # type: ignore[no-untyped-call]
         )
 
     def _preparations(self) -> Iterator[tuple[str, list[str]]]:
@@ -234,6 +233,7 @@ class Stack:
         yield "queues", ["topology"]
         if self.settings()["VIGIL_ENV"] == "development":
             yield "seed", ["seed"]
+        yield "watchdog", ["watchdog", "prepare"]
 
     def run(self, title: str, *arguments: str) -> None:
         """Run a `vigil` command as an operator would. Raises `StackFailed` with what it said."""

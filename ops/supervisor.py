@@ -61,7 +61,6 @@ class Process:
         stop_signal: int = signal.SIGTERM,
         grace_s: float = GRACE_S,
         user: str | None = None,
-        on_exit: Callable[[int], None] | None = None,
     ) -> None:
         self.name = name
         self.state = "stopped"
@@ -73,7 +72,6 @@ class Process:
         self._stop_signal = stop_signal
         self._grace_s = grace_s
         self._user = user
-        self._on_exit = on_exit
         self._child: subprocess.Popen[bytes] | None = None
         self._notify: socket.socket | None = None
         self._failures = 0
@@ -112,7 +110,7 @@ class Process:
         """Notice exits, readiness and due restarts; True when something changed."""
         before = (self.state, self.pid)
         if self._child is not None and self._child.poll() is not None:
-            self._ended(self._child)
+            self._ended()
         elif self.state == "starting" and self._is_ready():
             self.state = "ready"
         elif self.state == "ready" and time.monotonic() - self._started_s > HEALTHY_AFTER_S:
@@ -145,9 +143,7 @@ class Process:
             return ""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-count:])
 
-    def _ended(self, child: subprocess.Popen[bytes]) -> None:
-        if self._on_exit is not None:
-            self._on_exit(child.pid)
+    def _ended(self) -> None:
         self._child = None
         if self.state == "stopping":
             self.state = "stopped"

@@ -143,6 +143,14 @@ class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     link_lifetime_s: int
 
 
+class Watchdog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    tenant_id: int
+    interval_s: float
+    deadline_s: float
+    mqtt_username: str
+    mqtt_password: str
+
+
 class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -165,6 +173,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: list[dict[str, Any]]
     alerts: Alerts
     notifications: Notifications
+    watchdog: Watchdog
     logging: Logging
 
 

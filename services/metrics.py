@@ -1,12 +1,17 @@
 """Every metric of Vigil, declared once with its meaning beside it.
 
 No device, guard, person or tenant name in a label. All processes of a host write to the files of
-`PROMETHEUS_MULTIPROC_DIR`; `/metrics/export/` adds them up.
+`PROMETHEUS_MULTIPROC_DIR` (`services/exposition.py`); `/metrics/export/` adds them up. A gauge that one process alone
+measures has a label: without one, every other process would write a zero for it.
 """
 
 from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
+
+from services import exposition
+
+exposition.write_as_this_process()
 
 LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -134,15 +139,20 @@ watchdog_failure = Counter(
 mqtt_broker_dropped = Gauge(
     "vigil_mqtt_broker_dropped_messages",
     "Messages that the broker dropped since its start, as it says itself ($SYS).",
+    ["broker"],
     multiprocess_mode="livemostrecent",
 )
 mqtt_broker_clients = Gauge(
     "vigil_mqtt_broker_connected_clients",
     "Clients connected to the broker, as it says itself ($SYS).",
+    ["broker"],
     multiprocess_mode="livemostrecent",
 )
 database_size = Gauge(
-    "vigil_database_size_bytes", "Size of Vigil's database on disk.", multiprocess_mode="livemostrecent"
+    "vigil_database_size_bytes",
+    "Size of Vigil's database on disk.",
+    ["database"],
+    multiprocess_mode="livemostrecent",
 )
 partition_default_rows = Gauge(
     "vigil_partition_default_rows",
@@ -159,6 +169,7 @@ partition_horizon = Gauge(
 disk_free = Gauge(
     "vigil_disk_free_ratio",
     "Free share, 0 to 1, of the file system that holds Vigil's home.",
+    ["volume"],
     multiprocess_mode="livemostrecent",
 )
 certificate_expiry = Gauge(
@@ -170,10 +181,12 @@ certificate_expiry = Gauge(
 clock_offset = Gauge(
     "vigil_clock_offset_seconds",
     "This machine's clock less PostgreSQL's.",
+    ["against"],
     multiprocess_mode="livemostrecent",
 )
 backup_last_success = Gauge(
     "vigil_backup_last_success_timestamp_seconds",
     "When the newest verified backup was made; 0: never.",
+    ["kind"],
     multiprocess_mode="livemostrecent",
 )

@@ -17,7 +17,9 @@ from services.messages import AlertType
 Command = dict[str, Any]
 Role = dict[str, Any]
 
-ADMIN, GATEWAY, SOURCE, DISABLED = "admin", "gateway", "source", "disabled"
+ADMIN, GATEWAY, WATCHDOG, SOURCE, DISABLED = "admin", "gateway", "watchdog", "source", "disabled"
+TEST_TOPICS = ("alert/unknown/vigil-watchdog", "guard/guard-vigil-watchdog/gps")
+"""What the watchdog publishes, by which it sees whether the road is whole: of the alert and of the bulk lane."""
 FAMILY_ROLES = ("guard", "device", "sensor", "system", "alert")
 """A source has the role of its family; it may not publish under the others'."""
 NUMERIC = "numeric-guard"
@@ -81,6 +83,12 @@ def roles(prefix: str) -> list[Role]:
                 for topic in heard
             ),
             *(_allow("publishClientSend", topic) for topic in told),
+            *no_more,
+        ),
+        _role(
+            WATCHDOG,
+            *(_allow("publishClientSend", f"{prefix}{topic}") for topic in TEST_TOPICS),
+            *(_allow(kind, "$SYS/broker/#") for kind in ("subscribePattern", "publishClientReceive")),
             *no_more,
         ),
         # What a source hears is held by the ACL file; that it does not even ask for more is held here.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import Counter, deque
 from typing import Protocol
@@ -18,6 +19,8 @@ BLOCK_MS = 250
 CATCH_UP_FRAMES = 500
 MAX_SOCKETS_A_USER = 20
 MAX_MESSAGES = 100
+MISSED_TESTS = 2.5
+"""So many intervals without a test message are too many: one may be late, two are not."""
 MESSAGES_WINDOW_S = 60.0
 NOT_AUTHENTICATED = 4401
 """Close code of the contract."""
@@ -43,8 +46,12 @@ class Session(Protocol):
 
 
 class Hub:
-    def __init__(self, reader: FeedReader) -> None:
+    """`blind_after_s`: with no test message of the watchdog for so long, the control room may be seeing nothing."""
+
+    def __init__(self, reader: FeedReader, *, blind_after_s: float = 150.0, started_s: float = 0.0) -> None:
         self.reader = reader
+        self.road_seen_s = started_s
+        self._blind_after_s = blind_after_s
         self._listeners: dict[int, set[Listener]] = {}
         self._cursor: dict[int, int] = {}
         self._sockets_of: Counter[str] = Counter()
@@ -55,7 +62,18 @@ class Hub:
 
     @classmethod
     def from_config(cls, config: Config) -> Hub:
-        return cls(FeedReader.from_config(config))
+        return cls(
+            FeedReader.from_config(config),
+            blind_after_s=MISSED_TESTS * config.watchdog.interval_s,
+            started_s=time.time(),
+        )
+
+    def look_at_road(self, test_tenant_id: int) -> None:
+        """When a test message last came through; ids of frames are microseconds. Raises `Unavailable`."""
+        self.road_seen_s = max(self.road_seen_s, self.reader.last_id(test_tenant_id) / 1e6)
+
+    def is_blind(self, *, now_s: float) -> bool:
+        return now_s - self.road_seen_s > self._blind_after_s
 
     def pump(self) -> None:
         """Read once and hand out. Raises `Unavailable`."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import eventlet
 import msgspec
-import prometheus_client
-from prometheus_client.multiprocess import MultiProcessCollector
 from werkzeug.security import safe_join
 from werkzeug.wrappers import Request, Response
 
@@ -21,6 +18,7 @@ from gateway.noc.hub import Hub
 from gateway.noc.limits import LoginLimit
 from gateway.noc.sockets import ClientFrame, Session
 from gateway.noc.tickets import Tickets
+from services import exposition
 from services.bus import Resource, RpcProxy, http, loop, timer, upgrade
 from services.config import Config
 from services.errors import NotAuthenticated, NotFound, Refused, VigilError
@@ -38,6 +36,7 @@ SECURITY_HEADERS = {
 NO_SOCKETS_PAUSE_S = 0.1
 BARS_INTERVAL_S = 1.0
 SHOWN_INTERVAL_S = 1.0
+ROAD_INTERVAL_S = 5.0
 PRESENCE_INTERVAL_S = 30.0
 VERBS = {
     "acknowledge": ("acknowledge_alert", ()),
@@ -79,6 +78,8 @@ class NocGateway(Answers):
     parts = Resource(Parts)
     alerts = RpcProxy("alerts")
     directory = RpcProxy("directory")
+    telemetry = RpcProxy("telemetry")
+    location = RpcProxy("location")
 
     @loop
     def pump_feed(self) -> None:
@@ -94,6 +95,11 @@ class NocGateway(Answers):
         barred = self.directory.list_barred()
         self.parts.hub.bars.update(users=barred["users"], sessions=barred["sessions"])
         self.parts.hub.end_barred()
+
+    @timer(ROAD_INTERVAL_S, eager=True)
+    def look_at_road(self) -> None:
+        """Whether the watchdog's test messages come through: an empty screen must not pass for a quiet night."""
+        self.parts.hub.look_at_road(self.parts.config.watchdog.tenant_id)
 
     @timer(SHOWN_INTERVAL_S)
     def tell_what_was_shown(self) -> None:
@@ -239,9 +245,7 @@ class NocGateway(Answers):
     @http("GET", "/metrics/export/")
     def export_metrics(self, request: Request) -> Response:
         requests.check_peer(request.remote_addr or "", networks=self.parts.config.noc.metrics_allowed_ips)
-        return Response(
-            prometheus_client.generate_latest(_metrics_registry()), content_type="text/plain; version=0.0.4"
-        )
+        return Response(exposition.exposition(), content_type="text/plain; version=0.0.4")
 
     @http("GET", "/")
     def console_start(self, request: Request) -> Response:  # noqa: ARG002
@@ -297,30 +301,32 @@ class NocGateway(Answers):
         return self.parts.keys.of_tenant(tenant_id) if self.parts.keys is not None else {}
 
     def _readiness(self) -> Response:
-        """Each dependency by name; every one is asked even when another fails."""
-        checks: dict[str, Callable[[], Any]] = {
+        """Each part by name, all asked at once: one that hangs must not hide that another is gone."""
+        pool = eventlet.GreenPool()
+        checks = self._ready_checks()
+        states = list(pool.imap(_state, checks.values()))
+        detail = dict(zip(checks, states, strict=True))
+        ready = all(state == "ok" for state in states)
+        return _json({"ready": ready, "checks": detail}, status=200 if ready else 503)
+
+    def _ready_checks(self) -> dict[str, Callable[[], Any]]:
+        """A screen needs all of these. Whether test messages come is the watchdog's to say, not asked here."""
+        return {
             "redis": self.parts.hub.reader.ping,
             "directory": self.directory.check,
             "alerts": lambda: self.alerts.list_alerts(tenant_id=0, limit=1),
+            "telemetry": lambda: self.telemetry.list_device_states(tenant_id=0, limit=1),
+            "location": lambda: self.location.list_positions(tenant_id=0, limit=1),
+            "notifications": lambda: self.notifications.list_notifications(tenant_id=0, limit=1),
         }
-        detail: dict[str, str] = {}
-        for name, check in checks.items():
-            try:
-                check()
-                detail[name] = "ok"
-            except VigilError as error:
-                detail[name] = str(error)
-        ready = all(state == "ok" for state in detail.values())
-        return _json({"ready": ready, "checks": detail}, status=200 if ready else 503)
 
 
-def _metrics_registry() -> prometheus_client.CollectorRegistry:
-    """All processes of the host when they share a directory, else this one."""
-    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        return prometheus_client.REGISTRY
-    registry = prometheus_client.CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return registry
+def _state(check: Callable[[], Any]) -> str:
+    try:
+        check()
+    except VigilError as error:
+        return str(error)
+    return "ok"
 
 
 def _json(data: Any, *, status: int = 200) -> Response:

@@ -285,7 +285,8 @@ class Session:
         self._put(Entry(frame["type"], None, text_frame(msgspec.json.encode(frame))))
 
     def _heartbeat(self) -> None:
-        self._control(type="heartbeat", server_time=datetime.now(UTC))
+        now = datetime.now(UTC)
+        self._control(type="heartbeat", server_time=now, blind=self._hub.is_blind(now_s=now.timestamp()))
 
     def _put(self, entry: Entry) -> bool:
         taken = self._outbox.put(entry)

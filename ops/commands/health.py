@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import sys
+# The classes of the services are looked at for their queues, and they need their world as it is when they run.
+import eventlet
 
-import click
-import msgspec
+eventlet.monkey_patch()
 
-from ops.commands.stack import read_state
-from ops.environment import apply_environment, home
-from ops.health import all_checks
-from services import config
+import sys  # noqa: E402
+
+import click  # noqa: E402
+import msgspec  # noqa: E402
+
+from ops.commands.stack import read_state  # noqa: E402
+from ops.environment import apply_environment, home  # noqa: E402
+from ops.health import all_checks  # noqa: E402
+from services import config  # noqa: E402
 
 
 @click.command()
@@ -24,4 +29,6 @@ def health(as_json: bool) -> None:
     else:
         for check in checks:
             click.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.name:<28} {check.detail}")
+            if not check.ok:
+                click.echo(f"{'':<33} -> {check.runbook}")
     sys.exit(0 if all(check.ok for check in checks) else 1)

@@ -23,12 +23,16 @@ KINDS = {
     "sensor": ("mqtt_sensor_reading", "sensor_id", "kind, type, value, state"),
     "system": ("mqtt_system_health", "system_id", "cpu, memory, disk, uptime"),
 }
-ALERTS = """
+# Without a tenant: of all, but not the watchdog's own messages, which would hide what anybody looks for.
+OF_TENANT = (
+    "CASE WHEN CAST(:tenant AS int) IS NULL THEN tenant_id <> :test_tenant ELSE tenant_id = :tenant END"
+)
+ALERTS = f"""
     SELECT alert_id, tenant_id, alert_type, severity, status, source_id, message, occurrences, recorded_at, received_at,
            last_seen_at, ST_Y(location::geometry) AS lat, ST_X(location::geometry) AS lon, flags, acknowledged_by
     FROM mqtt_device_alert
     WHERE (CAST(:source AS text) IS NULL OR source_id = :source)
-      AND (CAST(:tenant AS int) IS NULL OR tenant_id = :tenant)
+      AND {OF_TENANT}
     ORDER BY last_seen_at DESC LIMIT :limit
 """
 
@@ -41,7 +45,7 @@ def query_for(kind: str) -> str:
     return (
         f"SELECT {source}, tenant_id, {columns}, {COMMON}, raw_data FROM {table}"
         f" WHERE (CAST(:source AS text) IS NULL OR {source} = :source)"
-        " AND (CAST(:tenant AS int) IS NULL OR tenant_id = :tenant) ORDER BY received_at DESC LIMIT :limit"
+        f" AND {OF_TENANT} ORDER BY received_at DESC LIMIT :limit"
     )
 
 
@@ -54,8 +58,10 @@ def query_for(kind: str) -> str:
 def latest(kind: str, source: str | None, tenant: int | None, limit: int, as_json: bool) -> None:
     """Show the newest telemetry, location, sensor, system or alert rows."""
     apply_environment()
-    engine = providers.make_engine(config.load(), name="cli", pool_size=1, as_owner=True)
+    settings = config.load()
+    engine = providers.make_engine(settings, name="cli", pool_size=1, as_owner=True)
     with transaction(engine) as connection:
         values: dict[str, Any] = {"source": source, "tenant": tenant, "limit": limit}
+        values["test_tenant"] = settings.watchdog.tenant_id
         rows = [dict(row._mapping) for row in connection.execute(text(query_for(kind)), values)]
     show(rows, as_json=as_json, hide=("raw_data",))

@@ -37,7 +37,8 @@ def seed() -> None:
 
 def plant(store: DirectoryStore, tenant_id: int) -> None:
     """The tenant with its site and zone, as far as a seed that was cut short had not got."""
-    if store.list_rows("tenant", tenant_id=None, limit=1) == []:
+    tenants = store.list_rows("tenant", tenant_id=None, limit=100_000)
+    if tenant_id not in {tenant["tenant_id"] for tenant in tenants}:
         store.add("tenant", tenant_id=tenant_id, name="Demo Guarding")
     sites = store.list_rows("site", tenant_id=tenant_id, limit=1)
     site_id = (

@@ -12,64 +12,12 @@ import websocket
 from rich.console import Console
 from rich.text import Text
 
-from gateway.noc.auth import Tokens
 from ops.environment import apply_environment
-from services import config, envelope
-from services.config import Config
-from services.keyring import KeyRing
+from ops.feed_client import Feed, dashboard_url
+from services import config
 
 RECONNECT_S = (0.5, 1, 2, 5)
-SILENCE_S = 60
 COLOURS = {"CRITICAL": "bold red", "HIGH": "red", "MEDIUM": "yellow", "LOW": "cyan"}
-
-
-class Feed:
-    """Frames of one tenant, opened and checked; resumes by itself where it left off."""
-
-    def __init__(
-        self, settings: Config, *, url: str, token: str | None, tenant_id: int, since: int | None
-    ) -> None:
-        self._settings = settings
-        self._url = url
-        self._token = token
-        self._tenant_id = tenant_id
-        self._since = since
-        self._ring = KeyRing.from_config(settings) if settings.feed.encryption == "fernet" else None
-
-    def frames(self) -> Iterator[dict[str, Any]]:
-        """Every frame as {"type", "id"?, "data"? ...}; raises `websocket.WebSocketException`, `OSError`."""
-        query = f"?since={self._since}" if self._since is not None else ""
-        connection = websocket.create_connection(
-            self._url + query, header=[f"Authorization: Bearer {self._fresh_token()}"], timeout=SILENCE_S
-        )
-        try:
-            while True:
-                text = connection.recv()
-                if not text:
-                    raise websocket.WebSocketConnectionClosedException("the gateway closed the connection")
-                yield self._open(text)
-        finally:
-            connection.close()
-
-    def _fresh_token(self) -> str:
-        if self._token:
-            return self._token
-        tokens = Tokens(self._settings.noc.jwt_secret)
-        return tokens.make(name="vigil-watch", tenant_id=self._tenant_id, role="operator", lifetime_s=3600)
-
-    def _open(self, text: str) -> dict[str, Any]:
-        frame: dict[str, Any] = json.loads(text)
-        if frame["type"] == "connected" and not frame["resumed"]:
-            self._since = None
-        if isinstance(frame.get("data"), str):
-            # The snapshot bears the id of the last frame that it may contain, which can be none (0).
-            after = -1 if frame["type"] == "snapshot" else self._since or 0
-            keys = self._ring.of_tenant(self._tenant_id) if self._ring else {}
-            body = envelope.open_frame(text, keys=keys, tenant_id=self._tenant_id, after_id=after)
-            frame["data"] = body.data
-        if frame.get("id") is not None:
-            self._since = frame["id"]
-        return frame
 
 
 @click.command()
@@ -92,7 +40,7 @@ def watch(
     """Show the live feed. Reconnects and resumes; Ctrl-C ends it."""
     apply_environment()
     settings = config.load()
-    address = url or f"ws://{settings.noc.host}:{settings.noc.port}/ws/noc/dashboard/"
+    address = url or dashboard_url(settings)
     tenant_id = tenant if tenant is not None else settings.default_tenant_id
     feed = Feed(settings, url=address, token=token, tenant_id=tenant_id, since=since)
     console = Console(highlight=False)

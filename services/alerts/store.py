@@ -341,12 +341,14 @@ class AlertStore:
             raise NotFound(f"no group {group_id}")
         return [str(row.alert_id) for row in members if row.status == AlertStatus.NEW]
 
-    def count_open(self) -> dict[str, int]:
+    def count_open(self, *, besides: int) -> dict[str, int]:
+        """Open alerts by severity, those of the tenant `besides` left out."""
         query = text(
-            f"SELECT severity, count(*) FROM mqtt_device_alert WHERE status IN {sql.OPEN} GROUP BY severity"
+            f"SELECT severity, count(*) FROM mqtt_device_alert WHERE status IN {sql.OPEN}"
+            " AND tenant_id <> :besides GROUP BY severity"
         )
         with self._database.across() as connection:
-            return {row[0]: row[1] for row in connection.execute(query)}
+            return {row[0]: row[1] for row in connection.execute(query, {"besides": besides})}
 
     def keep_rejected(self, message: RejectedMessage) -> bool:
         """Keep a refused message; False when it was kept before."""

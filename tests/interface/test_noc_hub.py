@@ -126,3 +126,27 @@ def test_sockets_of_the_barred_end_and_those_of_others_stay() -> None:
     hub.end_barred()
     ended = {name for name, person in people.items() if person.ended_with == 4401}
     assert ended == {"disabled", "changed", "logged out"}
+
+
+class Last:
+    """A feed of which only the newest id is asked."""
+
+    def __init__(self) -> None:
+        self.ids: dict[int, int] = {}
+
+    def last_id(self, tenant_id: int) -> int:
+        return self.ids.get(tenant_id, 0)
+
+
+def test_the_control_room_is_blind_when_no_test_message_came_for_too_long() -> None:
+    reader: Any = Last()
+    hub = Hub(reader, blind_after_s=150, started_s=1000)
+    assert not hub.is_blind(now_s=1150)  # a gateway that has just started has waited for none yet
+    assert hub.is_blind(now_s=1151)
+    reader.ids[7] = 1_100_000_000
+    hub.look_at_road(7)
+    assert not hub.is_blind(now_s=1250)
+    reader.ids.clear()  # Redis has lost everything: what was seen was seen
+    hub.look_at_road(7)
+    assert not hub.is_blind(now_s=1250)
+    assert hub.is_blind(now_s=1251)

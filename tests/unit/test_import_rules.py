@@ -74,7 +74,13 @@ PURE_SENTENCE = re.compile(r"(?<=[.?!] )Pure[.:]")
 ONLY_IN = {
     "nameko": ("services/bus/", "ops/run.py", "ops/topology.py", "bench/naive.py"),
     "paho": ("gateway/mqtt/client.py", "bench/naive.py"),
-    "redis": ("services/providers.py", "services/feed.py", "gateway/noc/limits.py", "gateway/noc/tickets.py"),
+    "redis": (
+        "services/providers.py",
+        "services/feed.py",
+        "gateway/noc/limits.py",
+        "gateway/noc/tickets.py",
+        "ops/dependencies.py",
+    ),
     "jwt": ("gateway/noc/auth.py",),
     "argon2": ("services/directory/passwords.py",),
     "wsproto": ("gateway/noc/sockets.py",),

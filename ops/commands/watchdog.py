@@ -1,0 +1,50 @@
+"""`vigil watchdog`: the test messages that show whether an alarm would arrive."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from ops.environment import apply_environment
+from ops.tables import as_json_option
+from ops.watchdog import sources
+from ops.watchdog.probe import ROADS, LaneName, Lost, Probe
+from services import config
+
+
+@click.group()
+def watchdog() -> None:
+    """Test messages from MQTT to a screen."""
+    apply_environment()
+
+
+@watchdog.command()
+def prepare() -> None:
+    """Register who the watchdog speaks as. Harmless when that is done."""
+    settings = config.load()
+    sources.prepare(settings)
+    click.echo(f"test messages belong to tenant {settings.watchdog.tenant_id}")
+
+
+@watchdog.command()
+@click.option("--lane", "lanes", type=click.Choice(list(ROADS)), multiple=True, help="Only by this lane.")
+@as_json_option
+def test(lanes: tuple[LaneName, ...], as_json: bool) -> None:
+    """Send a test message by each lane; exit code 1 when one is lost, with the place where it was last seen."""
+    probe = Probe(config.load())
+    found = []
+    for lane in lanes or tuple(ROADS):
+        try:
+            found.append(
+                {"lane": lane, "seconds": round(probe.run(lane), 4), "lost": None, "detail": "arrived"}
+            )
+        except Lost as error:
+            found.append({"lane": lane, "seconds": None, "lost": error.stage, "detail": str(error)})
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        for line in found:
+            click.echo(f"{line['lane']:<6} {'FAIL' if line['lost'] else 'ok  '} {line['detail']}")
+    sys.exit(1 if any(line["lost"] for line in found) else 0)

@@ -1,0 +1,64 @@
+"""The four servers that Vigil leans on: does each answer, as Vigil itself would ask it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import redis as redis_library
+from amqp.exceptions import AMQPError
+from sqlalchemy import text
+
+from gateway.mqtt import wire
+from ops import line
+from services import providers
+from services.bus.publishing import connect
+from services.config import Config
+from services.errors import Unavailable
+
+
+def mqtt(config: Config) -> str:
+    settings = config.mqtt
+    name = f"vigil-health-{secrets.token_hex(4)}"
+    with line.connect(settings, name, username=settings.username, password=settings.password) as sock:
+        sock.sendall(wire.DISCONNECT)
+    return "answers, over TLS" if settings.ca_file else "answers"
+
+
+def amqp(config: Config) -> str:
+    try:
+        with connect(config.amqp) as connection, connection.channel():
+            return "answers"
+    except (AMQPError, OSError) as error:
+        raise Unavailable(f"RabbitMQ: {error}") from error
+
+
+def redis(config: Config) -> str:
+    client = providers.make_redis(config)
+    try:
+        client.ping()
+        persistent: Any = client.config_get("appendonly")
+    except redis_library.RedisError as error:
+        raise Unavailable(f"Redis: {error}") from error
+    finally:
+        client.close()
+    return "answers" + ("" if persistent.get("appendonly") == "yes" else ", but keeps nothing over a crash")
+
+
+def postgres(config: Config) -> str:
+    database = providers.Database(config, name="health", pool_size=1)
+    try:
+        with database.across() as connection:
+            return str(connection.execute(text("SELECT 'answers, ' || postgis_lib_version()")).scalar_one())
+    finally:
+        database.close()
+
+
+DEPENDENCIES: dict[str, Callable[[Config], str]] = {
+    "mqtt": mqtt,
+    "amqp": amqp,
+    "redis": redis,
+    "postgres": postgres,
+}
+"""By name: says in words how it answers. Raises `Unavailable`."""

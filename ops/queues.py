@@ -1,0 +1,62 @@
+"""How many messages wait in each queue, asked over AMQP: no management plugin has to be there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from amqp.exceptions import AMQPError, NotFound
+from kombu import Connection
+
+from ops.topology import all_queues
+from services.bus.publishing import connect
+from services.bus.topology import DEAD_QUEUE
+from services.config import Config
+from services.errors import Unavailable
+
+ALERT_LANE = (
+    "device_alert_received",
+    "alert_condition_met",
+    "alert_condition_cleared",
+    "notification_requested",
+)
+"""Words in the names of queues in which an alarm waits."""
+
+
+def names(config: Config) -> list[str]:
+    """Every queue that Vigil has."""
+    return [queue.name for queue in all_queues(config)]
+
+
+def depths(config: Config, wanted: Iterable[str]) -> dict[str, int]:
+    """Messages by queue, those left out that are not there (yet). Raises `Unavailable`."""
+    found: dict[str, int] = {}
+    try:
+        with connect(config.amqp) as connection:
+            for name in wanted:
+                depth = _depth(connection, name)
+                if depth is not None:
+                    found[name] = depth
+    except (AMQPError, OSError) as error:
+        raise Unavailable(f"RabbitMQ: {error}") from error
+    return found
+
+
+def _depth(connection: Connection, name: str) -> int | None:
+    try:
+        with connection.channel() as channel:
+            return int(channel.queue_declare(name, passive=True).message_count)
+    except NotFound:  # closes the channel, not the connection
+        return None
+
+
+def is_alert_lane(queue: str) -> bool:
+    return any(word in queue for word in ALERT_LANE)
+
+
+def overfull(found: Mapping[str, int], *, alert: int, bulk: int) -> list[str]:
+    """Queues that hold more than they may, with their depths; the dead letters are judged elsewhere."""
+    return [
+        f"{name} holds {depth}"
+        for name, depth in sorted(found.items())
+        if name != DEAD_QUEUE and depth > (alert if is_alert_lane(name) else bulk)
+    ]

@@ -1,0 +1,41 @@
+"""The broker's own figures ($SYS), as far as an operator must see them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from gateway.mqtt import wire
+from ops.line import connect
+from services.config import Config
+from services.errors import Unavailable
+
+PREFIX = "$SYS/broker/"
+FILTER = PREFIX + "#"
+DROPPED = PREFIX + "publish/messages/dropped"
+CLIENTS = PREFIX + "clients/connected"
+SILENCE_S = 45.0
+"""The broker publishes its figures every 10 s (sys_interval)."""
+
+
+def listen(config: Config, on_figure: Callable[[str, str], None]) -> None:
+    """Call `on_figure(topic, text)` for every figure, until the connection breaks: `Unavailable`."""
+    settings = config.watchdog
+    name = f"vigil-watchdog-sys-{secrets.token_hex(4)}"
+    user = settings.mqtt_username if settings.mqtt_password else ""
+    with connect(config.mqtt, name, username=user, password=settings.mqtt_password) as sock:
+        sock.settimeout(SILENCE_S)
+        reader = wire.Reader()
+        try:
+            sock.sendall(wire.subscribe(FILTER, qos=0))
+            while data := sock.recv(65_536):
+                for first, body in reader.feed(data):
+                    if first == wire.SUBACK and body[-1] & 0x80:
+                        raise Unavailable(f"the MQTT broker does not let {user or 'us'} read {FILTER}")
+                    if first & 0xF0 == wire.PUBLISH:
+                        message = wire.parse_publish(first, body, 0, len(body))
+                        on_figure(message.topic.decode(), message.payload.decode("utf-8", "replace"))
+                sock.sendall(wire.PINGREQ)
+        except OSError as error:
+            raise Unavailable(f"the MQTT broker: {error}") from error
+    raise Unavailable("the MQTT broker closed the connection")

@@ -1,0 +1,205 @@
+"""A test message from MQTT to a socket of the control room: how long it took, or where it was last seen."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+import websocket
+from sqlalchemy import text
+
+from ops.feed_client import Feed, dashboard_url
+from ops.line import Line
+from ops.watchdog.sources import ALERT_TOPIC, DEVICE, GUARD, POSITION_TOPIC
+from services.config import Config
+from services.errors import Unavailable, VigilError
+from services.feed import FeedReader
+from services.providers import Database
+
+LaneName = Literal["alert", "bulk"]
+Stage = Literal["device", "broker", "postgres", "redis"]
+"""The last place where a lost test message was seen; `device`: the broker did not take it."""
+PAUSE_S = 0.2
+LEAST_WAIT_S = 0.05
+BEYOND: dict[Stage, str] = {
+    "device": "the MQTT broker did not take it; look at mosquitto",
+    "broker": "it got to the MQTT broker, not to PostgreSQL; look at mqtt_gateway-{lane}, RabbitMQ, {service}",
+    "postgres": "it got to PostgreSQL, not to the feed; look at {service}, Redis",
+    "redis": "it got to the feed, not to a screen; look at noc_gateway, directory",
+}
+
+
+class Road(NamedTuple):
+    """A lane's test message: where it is published, what it says, where it is stored, how its frame is known."""
+
+    topic: str
+    service: str
+    stored: str
+    payload: Callable[[str, str], dict[str, Any]]
+    frames: frozenset[str]
+    is_shown: Callable[[dict[str, Any], datetime], bool]
+
+
+class Lost(VigilError):  # noqa: N818
+    """A test message did not arrive in time; `stage` is the last place where it was seen."""
+
+    def __init__(self, lane: LaneName, stage: Stage, detail: str = "") -> None:
+        self.stage = stage
+        found = BEYOND[stage].format(lane=lane, service=ROADS[lane].service)
+        super().__init__(
+            f"the test message of the {lane} lane did not arrive: {found}" + (f" ({detail})" * bool(detail))
+        )
+
+
+def _alert_shown(frame: dict[str, Any], at: datetime) -> bool:
+    data = frame["data"]
+    return data["source_id"] == DEVICE and datetime.fromisoformat(data["last_seen_at"]) >= at
+
+
+def _position_shown(frame: dict[str, Any], at: datetime) -> bool:
+    return any(
+        position["guard_id"] == GUARD and datetime.fromisoformat(position["recorded_at"]) >= at
+        for position in frame["data"]
+    )
+
+
+ROADS: dict[LaneName, Road] = {
+    "alert": Road(
+        ALERT_TOPIC,
+        "alerts",
+        "SELECT 1 FROM alert_occurrence WHERE tenant_id = :tenant_id AND msg_id = :msg_id AND received_at > :since",
+        lambda msg_id, at: {
+            "msg_id": msg_id,
+            "timestamp": at,
+            "severity": "LOW",
+            "drill": True,
+            "message": "test message of the watchdog",
+        },
+        frozenset({"alert_created", "alert_updated"}),
+        _alert_shown,
+    ),
+    "bulk": Road(
+        POSITION_TOPIC,
+        "location",
+        "SELECT 1 FROM guard_state WHERE tenant_id = :tenant_id AND recorded_at >= :since",
+        lambda msg_id, at: {"msg_id": msg_id, "timestamp": at, "lat": 0.0, "lon": 0.0, "accuracy": 1.0},
+        frozenset({"positions"}),
+        _position_shown,
+    ),
+}
+
+
+class Probe:
+    """Sends test messages. One at a time for each lane; several lanes, and several probes, may run at once."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._settings = config.watchdog
+
+    def run(self, lane: LaneName) -> float:
+        """Seconds from the publishing to the frame on a socket. Raises `Lost`."""
+        until_s = time.monotonic() + self._settings.deadline_s
+        frames, no_socket = self._listen(until_s)
+        try:
+            return self._send_and_await(lane, frames, no_socket, until_s)
+        finally:
+            frames.close()
+
+    def _listen(self, until_s: float) -> tuple[Frames, str]:
+        """A socket that has had its snapshot, or the reason why there is none: a lost message may be lost before."""
+        enough_s = until_s - self._settings.deadline_s / 2  # the rest is for the message itself
+        while True:
+            frames = Frames(self._config, silence_s=until_s - time.monotonic())
+            try:
+                frames.until(lambda frame: frame["type"] == "snapshot", enough_s)
+            except (websocket.WebSocketException, OSError, VigilError) as error:
+                frames.close()
+                if time.monotonic() > enough_s:
+                    return frames, str(error) or type(error).__name__
+                time.sleep(PAUSE_S)  # nothing tells when a gateway that refuses will take sockets again
+            else:
+                return frames, ""
+
+    def _send_and_await(self, lane: LaneName, frames: Frames, no_socket: str, until_s: float) -> float:
+        road, msg_id = ROADS[lane], secrets.token_hex(8)
+        at, started_s = datetime.now(UTC), time.monotonic()
+        try:
+            self._publish(road, msg_id, at)
+        except (Unavailable, OSError) as error:
+            raise Lost(lane, "device", str(error)) from error
+        if no_socket:
+            stage = self._last_seen(lane, road, msg_id, at, until_s)
+            raise Lost(lane, stage, f"no socket: {no_socket}")
+        try:
+            frames.until(lambda frame: frame["type"] in road.frames and road.is_shown(frame, at), until_s)
+        except (websocket.WebSocketException, OSError, VigilError) as error:
+            raise Lost(lane, self._last_seen(lane, road, msg_id, at, until_s), str(error)) from error
+        return time.monotonic() - started_s
+
+    def _publish(self, road: Road, msg_id: str, at: datetime) -> None:
+        settings = self._settings
+        line = Line(
+            self._config.mqtt,
+            f"vigil-watchdog-{msg_id}",
+            username=settings.mqtt_username if settings.mqtt_password else "",
+            password=settings.mqtt_password,
+        )
+        try:
+            line.publish(road.topic, json.dumps(road.payload(msg_id, at.isoformat())).encode())
+        finally:
+            line.close()
+
+    def _last_seen(self, lane: LaneName, road: Road, msg_id: str, at: datetime, until_s: float) -> Stage:
+        """Looked for along the road, from the end; what may still be under way is given the time that is left."""
+        tenant_id, since_id = self._settings.tenant_id, int(at.timestamp() * 1e6)
+        feed = FeedReader.from_config(self._config)
+        values = {"tenant_id": tenant_id, "msg_id": msg_id, "since": at}
+        database = Database(self._config, name="watchdog-probe", pool_size=1)
+        try:
+            while True:
+                if any(kind in road.frames for _, _, kind, _ in feed.read({tenant_id: since_id})):
+                    return "redis"
+                with database.across() as connection:
+                    stored = connection.execute(text(road.stored), values).first() is not None
+                if time.monotonic() >= until_s:
+                    return "postgres" if stored else "broker"
+                time.sleep(PAUSE_S)
+        except Unavailable as error:
+            raise Lost(lane, "broker", str(error)) from error
+        finally:
+            database.close()
+
+
+class Frames:
+    """Frames of the test tenant's feed, one after the other."""
+
+    def __init__(self, config: Config, *, silence_s: float) -> None:
+        tenant_id = config.watchdog.tenant_id
+        feed = Feed(
+            config,
+            url=dashboard_url(config),
+            token=None,
+            tenant_id=tenant_id,
+            since=None,
+            name="vigil-watchdog",
+            role="viewer",
+        )
+        self._frames: Iterator[dict[str, Any]] = feed.frames(silence_s=max(silence_s, LEAST_WAIT_S))
+
+    def until(self, wanted: Callable[[dict[str, Any]], bool], until_s: float) -> None:
+        """Read until a frame is wanted. Raises what the feed raises, and `TimeoutError` when time is over."""
+        for frame in self._frames:
+            if wanted(frame):
+                return
+            if time.monotonic() >= until_s:
+                raise TimeoutError("no such frame came")
+        raise TimeoutError("the feed ended")
+
+    def close(self) -> None:
+        close = getattr(self._frames, "close", None)
+        if close is not None:
+            close()

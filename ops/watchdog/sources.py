@@ -1,0 +1,46 @@
+"""Who the watchdog speaks as: a tenant, a device and a guard of its own, so that no test message reaches anybody."""
+
+from __future__ import annotations
+
+import json
+
+from sqlalchemy import text
+
+from gateway.mqtt.rights import TEST_TOPICS
+from services import providers
+from services.config import Config
+from services.providers import transaction
+
+ALERT_TOPIC, POSITION_TOPIC = TEST_TOPICS
+DEVICE = ALERT_TOPIC.rsplit("/", 1)[1]
+GUARD = POSITION_TOPIC.split("/")[1]
+
+# Nobody is told of a test alert: the first step would come after it was closed.
+POLICY = {"UNKNOWN": {"steps": [{"after_s": 7 * 86_400, "channels": ["email"], "who": ["contacts"]}]}}
+STATEMENTS = (
+    "INSERT INTO tenant (tenant_id, name) VALUES (:tenant_id, 'Vigil: test messages') ON CONFLICT DO NOTHING",
+    "INSERT INTO device (device_id, tenant_id, name, family, registered_by)"
+    " VALUES (:device, :tenant_id, 'Vigil: watchdog', 'alert', 'watchdog') ON CONFLICT DO NOTHING",
+    "INSERT INTO guard (guard_id, tenant_id, name, registered_by)"
+    " VALUES (:guard, :tenant_id, 'Vigil: watchdog', 'watchdog') ON CONFLICT DO NOTHING",
+    "INSERT INTO escalation_policy (tenant_id, site_id, policy, changed_by)"
+    " VALUES (:tenant_id, NULL, CAST(:policy AS jsonb), 'watchdog')"
+    " ON CONFLICT (tenant_id, site_id) DO UPDATE SET policy = excluded.policy",
+)
+
+
+def prepare(config: Config) -> None:
+    """Register them, as the tables' owner. Harmless when they are there. Raises `Unavailable`."""
+    values = {
+        "tenant_id": config.watchdog.tenant_id,
+        "device": DEVICE,
+        "guard": GUARD,
+        "policy": json.dumps(POLICY),
+    }
+    engine = providers.make_engine(config, name="watchdog-prepare", pool_size=1, as_owner=True)
+    try:
+        with transaction(engine) as connection:
+            for statement in STATEMENTS:
+                connection.execute(text(statement), values)
+    finally:
+        engine.dispose()

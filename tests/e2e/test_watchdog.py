@@ -1,0 +1,94 @@
+"""The watchdog: test messages come through, a break in the road is named by its place, and the control room is told."""
+
+import json
+import os
+import signal
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ops.health import RUNBOOK
+from tests.conftest import run_vigil
+from tests.e2e.conftest import Outside
+
+
+@contextmanager
+def frozen(outside: Outside, name: str) -> Iterator[None]:
+    """A process that is there and does nothing: what no supervisor notices."""
+    [process] = [process for process in outside.stack.supervisor.processes if process.name == name]
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+
+
+def lane_test(outside: Outside, lane: str) -> dict[str, object]:
+    [found] = json.loads(run_vigil(outside.env, "watchdog", "test", "--lane", lane, "--json", check=False))
+    return dict(found)
+
+
+def exposition(outside: Outside) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://{outside.base}/metrics/export/", timeout=20) as answer:
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, value in (li.rsplit(" ", 1) for li in lines if li[0] != "#")}
+
+
+WANTED = (
+    'vigil_watchdog_last_success_timestamp_seconds{lane="alert"}',
+    'vigil_watchdog_last_success_timestamp_seconds{lane="bulk"}',
+    'vigil_mqtt_broker_connected_clients{broker="mqtt"}',  # the broker says so every ten seconds
+    'vigil_database_size_bytes{database="vigil"}',
+    'vigil_queue_depth{queue="vigil.dead"}',
+)
+
+
+def test_messages_of_both_lanes_come_through_and_are_shown_to_prometheus(outside: Outside) -> None:
+    outside.until(lambda: set(WANTED) <= set(exposition(outside)), timeout_s=40)
+    shown = exposition(outside)
+    servers = ("mqtt", "amqp", "redis", "postgres")
+    assert {shown[f'vigil_dependency_up{{dependency="{name}"}}'] for name in servers} == {1.0}
+    assert shown['vigil_mqtt_broker_connected_clients{broker="mqtt"}'] >= 3
+    assert shown['vigil_mqtt_broker_dropped_messages{broker="mqtt"}'] == 0
+    assert shown['vigil_database_size_bytes{database="vigil"}'] > 1e6
+
+
+def test_nobody_is_told_of_a_test_message_and_no_other_tenant_sees_it(outside: Outside) -> None:
+    screen = outside.screen()
+    screen.wait("snapshot")
+    assert lane_test(outside, "alert")["lost"] is None
+    assert lane_test(outside, "bulk")["lost"] is None
+    assert not [f for f in screen.seen() if "vigil-watchdog" in json.dumps(f.get("data"), default=str)]
+    assert outside.rows("SELECT count(*) FROM notification WHERE tenant_id = 0") == [(0,)]
+    assert outside.rows(
+        "SELECT count(*) FROM mqtt_device_alert WHERE tenant_id = 0 AND closed_at IS NULL"
+    ) == [(1,)]
+    assert "vigil-watchdog" not in run_vigil(outside.env, "latest", "alert", "--json", "--limit", "1000")
+    screen.close()
+
+
+def test_a_frozen_location_service_is_found_behind_the_broker(outside: Outside) -> None:
+    with frozen(outside, "location"):
+        checks = json.loads(run_vigil(outside.env, "health", "--json", check=False))
+    path = next(check for check in checks if check["name"] == "message-path-bulk")
+    assert not path["ok"]
+    assert "not to PostgreSQL; look at mqtt_gateway-bulk, RabbitMQ, location" in path["detail"]
+    assert path["runbook"] == f"{RUNBOOK}vigilblind"
+    outside.until(lambda: lane_test(outside, "bulk")["lost"] is None)
+
+
+def test_a_frozen_gateway_of_screens_is_found_behind_the_feed(outside: Outside) -> None:
+    with frozen(outside, "noc_gateway"):
+        found = lane_test(outside, "alert")
+    assert found["lost"] == "redis"
+    assert "look at noc_gateway" in str(found["detail"])
+    outside.until(lambda: lane_test(outside, "alert")["lost"] is None)
+
+
+def test_heartbeats_say_that_the_control_room_is_not_blind(outside: Outside) -> None:
+    screen = outside.screen()
+    screen.wait("snapshot")
+    screen.send(type="heartbeat")
+    assert screen.wait("heartbeat")[1]["blind"] is False
+    screen.close()
