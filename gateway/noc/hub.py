@@ -59,6 +59,7 @@ class Hub:
         self.bars = Bars()
         self.shown = Shown()
         self._sessions: set[Session] = set()
+        metrics.websocket_broadcast_failure.labels("noc", "outbox_full")  # the first one must be an increase
 
     @classmethod
     def from_config(cls, config: Config) -> Hub:

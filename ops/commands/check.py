@@ -7,6 +7,7 @@ import sys
 import click
 import msgspec
 
+from gateway.noc import peers
 from ops.environment import apply_environment
 from services import config
 from services import deploy as production
@@ -28,6 +29,7 @@ def check(deploy: bool, as_json: bool) -> None:
     parse_rules(settings.rules)
     found = notifications.problems(settings.notifications)
     make_providers(settings.notifications, report=found.append)
+    found += peers.problems(settings.noc)
     if deploy:
         found += production.problems(settings)
     if as_json:
