@@ -21,7 +21,7 @@ from tenacity.wait import wait_exponential_jitter
 from services import metrics
 from services.config import Notifications
 from services.errors import Unavailable
-from services.messages import NotificationFinished
+from services.messages import NotificationFinished, Severity
 from services.notifications import outcome
 from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed
 from services.notifications.circuit import Guarded
