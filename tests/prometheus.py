@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,9 +21,10 @@ import yaml
 
 from ops import ports
 from ops.environment import PROJECT
+from ops.supervisor import Process, Supervisor
 
 FILES = PROJECT / "prometheus"
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 POLL_S = 0.2
 DURATION = re.compile(r"(?<![\w.])(?P<count>\d+)(?P<unit>[smhd])\b")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -88,20 +90,23 @@ def running(
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
     ]
-    with (directory / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    server = Prometheus(port, poll=poll)
+    process = Process(
+        "prometheus",
+        command,
+        log=directory / "prometheus.log",
+        environment=os.environ,
+        probe=server.is_ready,
+        grace_s=15.0,
+    )
+    supervisor = Supervisor(directory / "state.json")
     try:
-        server = Prometheus(port, poll=poll)
-        ready = server.await_true(server.is_ready, timeout_s=START_TIMEOUT_S)
-        assert ready, (directory / "prometheus.log").read_text()
+        supervisor.add(process)
+        late = supervisor.wait_ready(["prometheus"], timeout_s=START_TIMEOUT_S)
+        assert not late, process.last_lines()
         yield server
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(timeout=15)
+        supervisor.stop()
 
 
 def write_configuration(directory: Path, *, target: str, faster: int, scrape_s: int | None) -> Path:

@@ -46,6 +46,7 @@ def watched(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         stack.supervisor.processes.remove(fleet)
 
 
+@pytest.mark.timeout(400)  # the first to ask for the stack waits for it
 def test_every_panel_has_data_and_every_rule_is_judged(watched: Prometheus) -> None:
     empty = dict(promql.panel_queries(rate_interval=RATE_INTERVAL))
 
