@@ -77,6 +77,7 @@ setup_servers() {
 
 setup_browser() {
     command -v chromium >/dev/null || step "chromium from Debian's packages" apt_install chromium
+    command -v systemd-analyze >/dev/null || step "systemd-analyze from Debian's packages" apt_install systemd
     command -v node >/dev/null || step "node from Debian's packages" apt_install nodejs npm
     local dir=tests/e2e/browser
     [ -f $dir/package-lock.json ] || return 0

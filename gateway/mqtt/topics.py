@@ -51,6 +51,11 @@ def parse(topic: str) -> Topic:
     raise InvalidMessage("topic_shape", f"no family has a topic of the shape {topic[:200]!r}")
 
 
+def shared(group: str, topic_filter: str) -> str:
+    """The filter under which the members of a group hear each message once between them; no group: the filter."""
+    return f"$share/{group}/{topic_filter}" if group else topic_filter
+
+
 def family_of(topic: str) -> str:
     """The first word when it is a family, else `other`: safe as a metric's label."""
     first = topic.split("/", 1)[0]

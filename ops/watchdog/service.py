@@ -83,7 +83,9 @@ class WatchdogService:
         for measure in (_disk, _clock, _size, _partitions, _certificates, _backup):
             try:
                 measure(parts)
-            except (VigilError, OSError, ValueError) as error:
+            except (
+                Exception
+            ) as error:  # also a query that the database does not know: the next can be measured
                 log.warning("not_measured", what=measure.__name__.strip("_"), error=str(error))
 
     @timer(CLOSING_INTERVAL_S)

@@ -19,6 +19,7 @@ PURE = {
     "gateway/noc/outbox.py",
     "gateway/noc/shown.py",
     "gateway/noc/peers.py",
+    "services/addresses.py",
     "services/envelope.py",
     "services/location/zones.py",
     "services/location/newest.py",
@@ -50,12 +51,15 @@ PURE = {
     "services/paging.py",
     "ops/simulator.py",
     "ops/rehearsal.py",
+    "ops/backup/manifest.py",
+    "ops/rollback/loss.py",
     "bench/messages.py",
 }
 PURE_MAY_IMPORT = {
     "msgspec",
     "shapely",
     "cryptography",
+    "services.addresses",
     "services.messages",
     "services.errors",
     "services.config",

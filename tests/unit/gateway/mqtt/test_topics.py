@@ -75,3 +75,8 @@ def test_test_messages_of_the_watchdog_are_counted_apart() -> None:
         assert topics.metric_prefix(topic) == "watchdog"
     assert topics.metric_prefix("guard/guard-789/gps") == "guard"
     assert topics.metric_prefix("nonsense/x") == "other"
+
+
+def test_a_group_shares_what_one_gateway_would_hear() -> None:
+    assert topics.shared("vigil", "site-a/guard/#") == "$share/vigil/site-a/guard/#"
+    assert topics.shared("", "guard/#") == "guard/#"
