@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from ops.environment import PROJECT
+from ops.processes import PROCESSES
 from tests import promql
 from tests.promql import OF_PROMETHEUS, OF_THE_SCRAPE
 
@@ -125,6 +126,12 @@ def test_every_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not()
                 (fires if one["exp_alerts"] else silent).add(one["alertname"])
     assert fires == set(ALERTS)
     assert silent == set(ALERTS) - {"VigilAlive"}
+
+
+def test_every_process_there_should_be_is_looked_for() -> None:
+    [rule] = [rule for rule in RULES if rule.get("record") == "service:vigil_process_present:max"]
+    looked_for = re.findall(r'vector\(0\), "service", "([\w-]+)"', rule["expr"])
+    assert sorted(looked_for) == sorted(PROCESSES)
 
 
 def test_recorded_names_have_level_metric_and_operation() -> None:
