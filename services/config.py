@@ -109,6 +109,7 @@ class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outbox_max_frames: int
     allowed_origins: str
     metrics_allowed_ips: str
+    trusted_proxies: str
     jwt_secret: str
     jwt_jwks_url: str
     jwt_issuer: str

@@ -303,13 +303,13 @@ class Lane:
         oldest: dict[str, datetime] = {}
         counts: Counter[tuple[str, int]] = Counter()
         for delivery in batch.deliveries:
-            family = topics.family_of(delivery.topic)
-            counts[family, delivery.qos] += 1
-            oldest.setdefault(family, delivery.received_at)
-        for (family, qos), count in counts.items():
-            metrics.mqtt_message_processed.labels(family, str(qos)).inc(count)
-        for family, received_at in oldest.items():
-            metrics.mqtt_processing_duration.labels(family).observe((now - received_at).total_seconds())
+            prefix = topics.metric_prefix(delivery.topic)
+            counts[prefix, delivery.qos] += 1
+            oldest.setdefault(prefix, delivery.received_at)
+        for (prefix, qos), count in counts.items():
+            metrics.mqtt_message_processed.labels(prefix, str(qos)).inc(count)
+        for prefix, received_at in oldest.items():
+            metrics.mqtt_processing_duration.labels(prefix).observe((now - received_at).total_seconds())
 
 
 def _receipt_payload(receipt: Receipt) -> bytes:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from gateway.mqtt.rights import TEST_TOPICS
 from services.errors import InvalidMessage
 from services.messages import AlertType
 
@@ -59,6 +60,11 @@ def family_of(topic: str) -> str:
     """The first word when it is a family, else `other`: safe as a metric's label."""
     first = topic.split("/", 1)[0]
     return first if first in Family.__members__.values() else "other"
+
+
+def metric_prefix(topic: str) -> str:
+    """`family_of`, but `watchdog` for its test messages: they are no sign of life from the field."""
+    return "watchdog" if topic in TEST_TOPICS else family_of(topic)
 
 
 def guard_id(text: str) -> str:

@@ -76,6 +76,7 @@ class Hub:
         self.bars = Bars()
         self.shown = Shown()
         self._sessions: set[Session] = set()
+        metrics.websocket_broadcast_failure.labels("noc", "outbox_full")  # the first one must be an increase
         self._server = ""
         self._looked_s = float("-inf")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from gateway.noc import peers
 from ops.environment import apply_environment
 from services import config
 from services import deploy as production
@@ -38,6 +39,7 @@ def check(deploy: bool, as_json: bool) -> None:
     parse_rules(settings.rules)
     found = notifications.problems(settings.notifications)
     make_providers(settings.notifications, report=found.append)
+    found += peers.problems(settings.noc)
     if deploy:
         found += production.problems(settings)
         found += production.shortcomings(settings, os.environ, _modes(os.environ))

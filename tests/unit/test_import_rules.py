@@ -18,6 +18,7 @@ PURE = {
     "gateway/mqtt/rights.py",
     "gateway/noc/outbox.py",
     "gateway/noc/shown.py",
+    "gateway/noc/peers.py",
     "services/addresses.py",
     "services/envelope.py",
     "services/location/zones.py",

@@ -18,6 +18,8 @@ WRONG = {
     "VIGIL_PUBLIC_URL": "noc.example.com",
     "SMTP_URL": "mail.example.com",
     "FCM_CREDENTIALS_FILE": "/nowhere/account.json",
+    "PROMETHEUS_ALLOWED_IPS": "127.0.0.1/32, monitoring",
+    "VIGIL_TRUSTED_PROXIES": "10.0.0.0/64",
 }
 NAMED = set(WRONG) - {"TWILIO_ACCOUNT_SID"} | {"TWILIO_AUTH_TOKEN"}
 """Each is in one problem. Of Twilio's settings, one is missing."""
