@@ -148,6 +148,7 @@ MQTT_BROKER_PORT=$mqtt_port
 MQTT_BROKER_USERNAME=vigil-gateway
 PROMETHEUS_ALLOWED_IPS=127.0.0.1/32,::1/128
 VIGIL_BACKUP_DIR=$root/var/backups/vigil
+VIGIL_WATCHED_CERTIFICATES=$etc/mqtt-ca.pem,127.0.0.1:$mqtts_port
 VIGIL_LOG_LEVEL=INFO
 END
     {
@@ -221,6 +222,8 @@ start_units() {
 
 make_tenant() { "$admin" tenant list --json | grep -qE '"tenant_id": ?[1-9]' || "$admin" tenant add 1 "First tenant"; }
 
+first_backup() { "$admin" backup --broker-dir "$broker"; }
+
 smoke_test() { "$admin" health; }
 
 tell_what_lacks() { "$admin" check --deploy || echo "install: mend these in $etc/vigil.env and $secrets, then: systemctl restart 'vigil@*'"; }
@@ -246,6 +249,7 @@ step "units in $units" write_units
 if [ $systemd = yes ]; then
     step "start: vigil-broker, vigil-migrate, vigil.target" start_units
     step "first tenant" make_tenant
+    step "first backup, restored for proof" first_backup
     step "smoke test: vigil-admin health" smoke_test
     step "what production lacks: vigil-admin check --deploy" tell_what_lacks
 fi

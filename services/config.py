@@ -171,6 +171,7 @@ class Watchdog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tenant_id: int
     interval_s: float
     deadline_s: float
+    certificates: str
     mqtt_username: str
     mqtt_password: str
 

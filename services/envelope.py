@@ -26,13 +26,15 @@ _encoder = msgspec.json.Encoder()
 class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
     """A feed frame as it travels: `data` is a Fernet token, or a plain object when encryption is off.
 
-    `trace` is for logs only: whoever changes it has changed nothing that a reader believes.
+    `trace` is for logs and `arrived` (when its message came to the gateway, Unix seconds) for numbers only: whoever
+    changes them has changed nothing that a reader believes.
     """
 
     type: str
     id: int | None = None
     kid: str | None = None
     trace: str | None = None
+    arrived: float | None = None
     data: Any = None
 
 
@@ -100,6 +102,7 @@ class Sealer:
         data: Any,
         now_s: int,
         trace: str | None = None,
+        arrived: float | None = None,
     ) -> bytes:
         """The frame as JSON bytes, ready for the socket."""
         master = self._master()
@@ -110,7 +113,9 @@ class Sealer:
         kid, fernet = known
         body = _encoder.encode(SealedBody(type=type, id=id, tenant_id=tenant_id, data=data))
         token = fernet.encrypt_at_time(body, now_s)
-        return _encoder.encode(Frame(type=type, id=id, kid=kid, trace=trace, data=token.decode("ascii")))
+        return _encoder.encode(
+            Frame(type=type, id=id, kid=kid, trace=trace, arrived=arrived, data=token.decode("ascii"))
+        )
 
 
 class PlainSealer:
@@ -125,8 +130,9 @@ class PlainSealer:
         data: Any,
         now_s: int,  # noqa: ARG002
         trace: str | None = None,
+        arrived: float | None = None,
     ) -> bytes:
-        return _encoder.encode(Frame(type=type, id=id, trace=trace, data=data))
+        return _encoder.encode(Frame(type=type, id=id, trace=trace, arrived=arrived, data=data))
 
 
 def open_frame(raw: bytes | str, *, keys: Mapping[str, str], tenant_id: int, after_id: int = 0) -> SealedBody:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
 import redis
@@ -31,6 +32,7 @@ class Seals(Protocol):
         data: Any,
         now_s: int,
         trace: str | None = None,
+        arrived: float | None = None,
     ) -> bytes: ...
 
 
@@ -76,11 +78,27 @@ class FeedWriter:
             max_frames=config.feed.max_frames,
         )
 
-    def publish(self, tenant_id: int, type: str, data: Any) -> int:  # noqa: A002
-        """Append one frame; returns its id. Raises `Unavailable` when Redis does not take it."""
+    def publish(
+        self,
+        tenant_id: int,
+        type: str,  # noqa: A002
+        data: Any,
+        *,
+        arrived: datetime | None = None,
+    ) -> int:
+        """Append one frame; returns its id. Raises `Unavailable` when Redis does not take it.
+
+        `arrived`: when the message behind it came to the gateway.
+        """
         key = stream_key(self._prefix, tenant_id)
         for _ in range(ATTEMPTS):
-            frame_id, frame = self._seal(tenant_id, type, data, trace=tracing.current())
+            frame_id, frame = self._seal(
+                tenant_id,
+                type,
+                data,
+                trace=tracing.current(),
+                arrived=arrived.timestamp() if arrived else None,
+            )
             try:
                 self._redis.xadd(
                     key,
@@ -134,11 +152,14 @@ class FeedWriter:
         data: Any,
         *,
         trace: str | None = None,
+        arrived: float | None = None,
     ) -> tuple[int, bytes]:
         now = self._clock()
         frame_id = max(int(now * 1_000_000), self._last_id.get(tenant_id, 0) + 1)
         self._last_id[tenant_id] = frame_id
-        sealed = self._sealer.seal(tenant_id, type=type, id=frame_id, data=data, now_s=int(now), trace=trace)
+        sealed = self._sealer.seal(
+            tenant_id, type=type, id=frame_id, data=data, now_s=int(now), trace=trace, arrived=arrived
+        )
         return frame_id, sealed
 
     def _catch_up(self, key: str, tenant_id: int) -> None:

@@ -25,6 +25,8 @@ BLOCK_MS = 250
 """How long one read waits: so soon a tenant with its first socket is heard."""
 CATCH_UP_FRAMES = 500
 MAX_SOCKETS_A_USER = 20
+ARRIVALS = 1000
+"""Of so many frames it is known when their messages came to the gateway (Unix seconds): those on their way out."""
 MAX_MESSAGES = 100
 MISSED_TESTS = 2.5
 """So many intervals without a test message are too many: one may be late, two are not."""
@@ -53,13 +55,11 @@ class Session(Protocol):
         """Ask for the end; never blocks."""
 
 
-class _Traced(msgspec.Struct):
+class Outside(msgspec.Struct):
+    """What stands on the outside of a frame, for logs and numbers."""
+
     trace: str | None = None
-
-
-def trace_of(frame: bytes) -> str | None:
-    """The trace on the outside of a frame."""
-    return msgspec.json.decode(frame, type=_Traced).trace
+    arrived: float | None = None
 
 
 class Hub:
@@ -75,6 +75,7 @@ class Hub:
         self._messages_of: dict[str, deque[float]] = {}
         self.bars = Bars()
         self.shown = Shown()
+        self.arrivals: dict[int, float] = {}
         self._sessions: set[Session] = set()
         metrics.websocket_broadcast_failure.labels("noc", "outbox_full")  # the first one must be an increase
         self._server = ""
@@ -102,15 +103,19 @@ class Hub:
             if tenant_id not in self._cursor:
                 continue  # its last socket left while we read
             self._cursor[tenant_id] = frame_id
-            if kind in SHOWING:
-                log.info(
-                    "alert_to_screens",
-                    frame_id=frame_id,
-                    trace_id=trace_of(frame),
-                    screens=len(self._listeners[tenant_id]),
-                )
+            if kind in SHOWING or kind == "positions":
+                self._note(tenant_id, frame_id, kind, msgspec.json.decode(frame, type=Outside))
             for listener in tuple(self._listeners[tenant_id]):
                 listener.offer(frame_id, kind, frame)
+
+    def _note(self, tenant_id: int, frame_id: int, kind: str, outside: Outside) -> None:
+        if outside.arrived is not None:
+            self.arrivals[frame_id] = outside.arrived
+            if len(self.arrivals) > ARRIVALS:
+                del self.arrivals[next(iter(self.arrivals))]
+        if kind in SHOWING:
+            screens = len(self._listeners[tenant_id])
+            log.info("alert_to_screens", frame_id=frame_id, trace_id=outside.trace, screens=screens)
 
     def _look_for_another_server(self) -> None:
         """After a failover of Redis the newest frames may be missing, and nobody can say which: all begin anew.

@@ -89,6 +89,11 @@ class Installation:
         command = [str(self.root / "usr/local/sbin/vigil-admin"), *arguments]
         return self._run(command, {"PATH": "/usr/bin:/bin"})
 
+    def back_up(self) -> None:
+        """As `ops/install.sh` does before its smoke test, and the nightly unit after it."""
+        [command] = self._service("vigil-backup.service", "").commands
+        self._run(command, {"PATH": "/usr/bin:/bin"})
+
     def start(self) -> None:
         """The units of vigil.target, in their order: broker, migrations, processes."""
         self._start("vigil-broker", "vigil-broker.service", probe=True)

@@ -63,6 +63,7 @@ def test_an_installation_with_the_locks_own_packages_passes_its_smoke_tests(
         installation.start()
         installation.admin("tenant", "add", "1", "Guards")
         assert installation.alerts_of(installation.panic(), within_s=20)
+        installation.back_up()
         assert "FAIL" not in installation.admin("health")
         for process in installation.supervisor.processes:
             process.kill()
