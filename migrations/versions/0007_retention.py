@@ -1,7 +1,8 @@
-"""Partitions that are made ahead and dropped when nobody needs them.
+"""Partitions that are made ahead; what is too old, dropped; shifts of guards; erasures of persons.
 
 Services own no table. What they need done to partitions they have done by functions with the owner's rights, which
-take no name that they have not checked and no age that the policies forbid. Each call is one short transaction:
+take no name that they have not checked, and no age but what `retention_policy` says or what is above a floor: a service
+that was taken over can erase nothing that is younger. Each call is one short transaction:
 `lock_timeout` bounds how long messages queue behind it, and one advisory lock lets two instances take turns.
 """
 
@@ -143,7 +144,203 @@ BEGIN
 END $$;
 """
 
+TABLES = """
+CREATE TABLE retention_policy (
+    tenant_id  integer NOT NULL REFERENCES tenant ON DELETE CASCADE,
+    class      text NOT NULL CHECK (class <> 'seen'),  -- identities of messages have no tenant
+    days       integer NOT NULL CHECK (days BETWEEN 1 AND 36500),
+    changed_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, class)
+);
+COMMENT ON TABLE retention_policy IS 'where a tenant differs from config.yaml in how long what is kept';
+
+CREATE TABLE retention_run (
+    started_at  timestamptz PRIMARY KEY,
+    finished_at timestamptz NOT NULL,
+    removed     jsonb NOT NULL
+);
+COMMENT ON TABLE retention_run IS 'each run that came to its end, and what it removed by class';
+
+CREATE TABLE guard_shift (
+    shift_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant_id integer NOT NULL REFERENCES tenant,
+    guard_id  text NOT NULL,
+    starts_at timestamptz NOT NULL,
+    ends_at   timestamptz NOT NULL,
+    CHECK (ends_at > starts_at AND ends_at <= starts_at + interval '48 hours'),
+    FOREIGN KEY (tenant_id, guard_id) REFERENCES guard (tenant_id, guard_id) ON DELETE CASCADE,
+    CONSTRAINT guard_shift_no_overlap
+        EXCLUDE USING gist (tenant_id WITH =, guard_id WITH =, tstzrange(starts_at, ends_at) WITH &&)
+);
+COMMENT ON TABLE guard_shift IS 'when a guard is on duty; tenants may want positions of no other time';
+CREATE INDEX guard_shift_guard ON guard_shift (tenant_id, guard_id, ends_at);
+CREATE TRIGGER guard_shift_changed AFTER INSERT OR UPDATE OR DELETE ON guard_shift
+    FOR EACH STATEMENT EXECUTE FUNCTION vigil_registry_changed();
+
+CREATE TABLE erasure (
+    erasure_id uuid PRIMARY KEY,
+    tenant_id  integer NOT NULL REFERENCES tenant,
+    kind       text NOT NULL CHECK (kind IN ('guard', 'contact', 'user')),
+    pseudonym  text NOT NULL,
+    erased_at  timestamptz NOT NULL DEFAULT now(),
+    counts     jsonb NOT NULL
+);
+COMMENT ON TABLE erasure IS 'that somebody was erased, when, and how many rows of which tables; nothing of the person';
+"""
+
+GRANTS = {
+    "vigil_tenant": {
+        "retention_policy": "SELECT",
+        "guard_shift": "SELECT, INSERT, UPDATE, DELETE",
+        "erasure": "SELECT",
+    },
+    "vigil_ingest": {"retention_policy": "SELECT", "guard_shift": "SELECT"},
+}
+NEW_TABLES = ("erasure", "guard_shift", "retention_policy")
+
+RETENTION = """
+CREATE FUNCTION vigil_retention_classes() RETURNS TABLE (
+    class text, policy text, table_name text, aged_by text, condition text, floor_days integer
+) LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+-- What is kept how long: by which policy, by which time of a row, and of which rows of the table (`r`) it is true.
+-- No default of the configuration goes below the floor; identities of messages outlive what devices may still send.
+    VALUES
+        ('telemetry', 'telemetry', 'mqtt_device_telemetry', 'recorded_at', 'true', 1),
+        ('positions', 'positions', 'mqtt_guard_location', 'recorded_at', 'true', 1),
+        ('readings', 'readings', 'mqtt_sensor_reading', 'recorded_at', 'true', 1),
+        ('health', 'health', 'mqtt_system_health', 'recorded_at', 'true', 1),
+        ('rejected', 'rejected', 'rejected_message', 'received_at', 'true', 1),
+        ('alerts', 'alerts', 'mqtt_device_alert', 'closed_at', $c$r.status IN ('RESOLVED', 'FALSE_ALARM')$c$, 30),
+        ('storms', 'alerts', 'alert_group', 'last_at', $c$NOT EXISTS (SELECT FROM mqtt_device_alert a
+            WHERE a.tenant_id = r.tenant_id AND a.group_id = r.group_id)$c$, 30),
+        ('presence', 'presence', 'operator_presence', 'minute', 'true', 1),
+        ('shifts', 'positions', 'guard_shift', 'ends_at', $c$r.ends_at < now() - interval '10 days'$c$, 10),
+        ('sessions', 'sessions', 'user_session', 'expires_at', 'true', 1),
+        ('seen', 'seen', 'message_seen', 'received_at', 'true', 8)
+$$;
+
+CREATE FUNCTION vigil_retention_days(of_class text, default_days integer, OUT usual integer, OUT shortest integer,
+                                     OUT longest integer)
+LANGUAGE plpgsql STABLE {owners} AS $$
+-- Days for tenants without a policy of their own, and the fewest and the most that anybody has.
+BEGIN
+    SELECT greatest(default_days, c.floor_days) INTO usual FROM vigil_retention_classes() c WHERE c.class = of_class;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no class % of retention', of_class USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT least(usual, min(p.days)), greatest(usual, max(p.days)) INTO shortest, longest
+    FROM retention_policy p JOIN vigil_retention_classes() c ON c.policy = p.class WHERE c.class = of_class;
+END $$;
+
+CREATE FUNCTION vigil_retention_work(of_class text, default_days integer) RETURNS TABLE (
+    relation text, whole boolean, blocks bigint, bytes bigint
+) LANGUAGE plpgsql STABLE {owners} AS $$
+-- What may hold rows that are too old: partitions that nobody needs any more (`whole`), and tables to go through. Of
+-- partitions that somebody still needs, those only in which some tenant has a row that is too old: tenants are looked
+-- up by leaps in the index, so that what one tenant keeps for years is not read each night.
+DECLARE
+    days record := vigil_retention_days(of_class, default_days);
+    class record;
+    part record;
+    found_one boolean;
+    partitioned boolean := false;
+    this_monday timestamptz := date_trunc('week', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC';
+BEGIN
+    SELECT * INTO class FROM vigil_retention_classes() c WHERE c.class = of_class;
+    FOR part IN SELECT p.* FROM vigil_partitions() p WHERE p.table_name = class.table_name LOOP
+        partitioned := true;
+        relation := part.relation;
+        whole := coalesce(part.upper_at <= now() - make_interval(days => days.longest)
+                          AND part.upper_at <= this_monday - interval '14 days', false);
+        IF NOT whole THEN
+            CONTINUE WHEN part.lower_at >= now() - make_interval(days => days.shortest);
+            EXECUTE format(
+                'WITH RECURSIVE tenants AS (
+                    SELECT min(tenant_id) AS tenant_id FROM %1$I
+                    UNION ALL
+                    SELECT (SELECT min(r.tenant_id) FROM %1$I r WHERE r.tenant_id > t.tenant_id) FROM tenants t
+                    WHERE t.tenant_id IS NOT NULL)
+                 SELECT EXISTS (
+                    SELECT FROM tenants t LEFT JOIN retention_policy p ON p.tenant_id = t.tenant_id AND p.class = $1
+                    WHERE EXISTS (SELECT FROM %1$I r WHERE r.tenant_id = t.tenant_id
+                                  AND r.%2$I < now() - make_interval(days => coalesce(p.days, $2))))',
+                relation, class.aged_by) INTO found_one USING class.policy, days.usual;
+            CONTINUE WHEN NOT found_one;
+        END IF;
+        bytes := pg_total_relation_size(quote_ident(relation));
+        blocks := pg_relation_size(quote_ident(relation)) / current_setting('block_size')::integer;
+        RETURN NEXT;
+    END LOOP;
+    IF NOT partitioned THEN
+        relation := class.table_name;
+        whole := false;
+        bytes := pg_total_relation_size(quote_ident(relation));
+        blocks := pg_relation_size(quote_ident(relation)) / current_setting('block_size')::integer;
+        RETURN NEXT;
+    END IF;
+END $$;
+
+CREATE FUNCTION vigil_retire_rows(
+    of_class text, relation text, default_days integer, first_block bigint, blocks integer, dry_run boolean
+) RETURNS bigint LANGUAGE plpgsql {owners} AS $$
+-- Deletes (with dry_run: counts) what is too old in some blocks of a table. By blocks, not by a LIMIT: a table is gone
+-- through once, whatever was deleted before, and every call is short.
+DECLARE
+    days record := vigil_retention_days(of_class, default_days);
+    class record;
+    latest timestamptz := now() - make_interval(days => days.usual);
+    own_limit text := '';
+    gone bigint;
+BEGIN
+    SELECT * INTO class FROM vigil_retention_classes() c WHERE c.class = of_class;
+    IF relation <> class.table_name AND NOT EXISTS (
+        SELECT FROM vigil_partitions() p
+        WHERE p.table_name = class.table_name AND p.relation = vigil_retire_rows.relation)
+    THEN
+        RAISE EXCEPTION '% holds nothing of class %', relation, of_class USING ERRCODE = 'wrong_object_type';
+    END IF;
+    IF EXISTS (SELECT FROM retention_policy p WHERE p.class = class.policy) THEN
+        own_limit := format('AND r.%I < coalesce((SELECT now() - make_interval(days => p.days) FROM retention_policy p
+                             WHERE p.tenant_id = r.tenant_id AND p.class = $4), $5)', class.aged_by);
+        latest := now() - make_interval(days => days.shortest);
+    END IF;
+    EXECUTE format('%s ONLY %I r WHERE r.ctid >= $1 AND r.ctid < $2 AND r.%I < $3 AND (%s) %s',
+                   CASE WHEN dry_run THEN 'SELECT FROM' ELSE 'DELETE FROM' END,
+                   relation, class.aged_by, class.condition, own_limit)
+        USING format('(%s,0)', first_block)::tid, format('(%s,0)', first_block + blocks)::tid, latest,
+              class.policy, now() - make_interval(days => days.usual);
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    RETURN gone;
+END $$;
+
+CREATE FUNCTION vigil_drop_partition(of_class text, relation text, default_days integer) RETURNS boolean
+LANGUAGE plpgsql {owners} AS $$
+-- Drops a partition that nobody's policy needs; false when it is not there any more.
+DECLARE
+    days record := vigil_retention_days(of_class, default_days);
+    ends_at timestamptz;
+BEGIN
+    {lock}
+    SELECT p.upper_at INTO ends_at FROM vigil_partitions() p JOIN vigil_retention_classes() c USING (table_name)
+    WHERE c.class = of_class AND p.relation = vigil_drop_partition.relation;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF ends_at IS NULL OR ends_at > now() - make_interval(days => days.longest)
+       OR ends_at > date_trunc('week', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - interval '14 days' THEN
+        RAISE EXCEPTION '% is still needed', relation USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    EXECUTE format('DROP TABLE %I', relation);
+    RETURN true;
+END $$;
+"""
+
 FUNCTIONS = (
+    "vigil_drop_partition(text, text, integer)",
+    "vigil_retire_rows(text, text, integer, bigint, integer, boolean)",
+    "vigil_retention_work(text, integer)",
+    "vigil_retention_days(text, integer)",
+    "vigil_retention_classes()",
     "vigil_make_partition(text, date)",
     "vigil_partitions_wanted(integer)",
     "vigil_partition_report()",
@@ -193,7 +390,18 @@ END $$;
 
 def upgrade() -> None:
     schema = op.get_bind().execute(text("SELECT current_schema()")).scalar_one()
-    _run(PARTITIONS.replace("{owners}", OWNERS).replace("{lock}", LOCK).replace("{schema}", schema))
+    op.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
+    _run(TABLES)
+    for script in (PARTITIONS, RETENTION):
+        _run(script.replace("{owners}", OWNERS).replace("{lock}", LOCK).replace("{schema}", schema))
+    for table in NEW_TABLES:
+        op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    op.execute("GRANT SELECT, INSERT ON retention_run TO vigil_ingest")
+    for role, tables in GRANTS.items():
+        mine = "tenant_id = vigil_tenant_id()" if role == "vigil_tenant" else "true"
+        for table, rights in tables.items():
+            op.execute(f"GRANT {rights} ON {table} TO {role}")
+            op.execute(f"CREATE POLICY {role} ON {table} TO {role} USING ({mine}) WITH CHECK ({mine})")
     _run(CHILDREN.replace("{verb}", "ENABLE"))
     for function in FUNCTIONS:
         op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
@@ -207,6 +415,9 @@ def downgrade() -> None:
     _run(OLD_MAKE.replace("{schema}", schema))
     for function in FUNCTIONS:
         op.execute(f"DROP FUNCTION {function}")
+    # The extension btree_gist stays, as PostGIS does: perhaps it was there before.
+    for table in (*NEW_TABLES, "retention_run"):
+        op.execute(f"DROP TABLE {table}")
 
 
 def _run(script: str) -> None:

@@ -21,6 +21,8 @@ PURE = {
     "services/envelope.py",
     "services/location/zones.py",
     "services/location/newest.py",
+    "services/location/shifts.py",
+    "services/retention/schedule.py",
     "services/telemetry/rules.py",
     "services/telemetry/findings.py",
     "services/alerts/lifecycle.py",
