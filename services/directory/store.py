@@ -223,7 +223,7 @@ class DirectoryStore:
             if name == "ExclusionViolation":
                 raise Conflict(f"a {what} of that guard overlaps it") from error
             if name == "CheckViolation" and what == "shift":
-                raise Refused("a shift ends after it starts, and within two days") from error
+                raise Refused("a shift ends after it starts, and within 48 hours") from error
             if name == "UniqueViolation":
                 raise Conflict(f"a {what} of that name or id exists already") from error
             raise

@@ -52,6 +52,7 @@ PURE = {
     "ops/simulator.py",
     "ops/rehearsal.py",
     "bench/messages.py",
+    "bench/growth.py",
 }
 PURE_MAY_IMPORT = {
     "msgspec",
