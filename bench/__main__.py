@@ -74,7 +74,7 @@ def measure(stack: Stack, chosen: argparse.Namespace) -> dict[str, Any]:
         print("latency at 200 messages/s", flush=True)
         figures["latency"] = rounds.latency(seconds=chosen.latency_seconds)
         print(f"(a) Vigil, {chosen.messages} messages", flush=True)
-        vigil, balance = rounds.vigil(chosen.messages)
+        vigil, balance, figures["growth"] = rounds.vigil(chosen.messages)
         ingest["vigil_per_s"], elsewhere["vigil"] = round(vigil.per_s, 1), vigil.elsewhere
         figures["cpu_s_per_1000"] = vigil.cpu_s_per_1000
         figures["ledger"] = {**counts(balance), "balances": balance.holds}

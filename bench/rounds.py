@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import psycopg2
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
-from bench import checker, latency, load, messages
+from bench import checker, growth, latency, load, messages
 from bench.checker import Balance
 from bench.cpu import Meter
 from gateway.noc.auth import Tokens
@@ -31,6 +31,11 @@ WARM_UP = 20_000
 NAIVE_WARM_UP = 500
 COUNT_EVERY_S = 0.1
 NAIVE_QUIET_S = 15.0
+# A partitioned table is the sum of its partitions; any other is one of itself.
+SIZE = """
+SELECT (SELECT count(*) FROM {table}), sum(pg_total_relation_size(relid))::bigint
+FROM pg_partition_tree('{table}')
+"""
 NAIVE_COUNT = "SELECT " + " + ".join(
     f"(SELECT count(*) FROM {table})" for table in ("telemetry", "location", "sensor", "system", "alert")
 )
@@ -73,10 +78,23 @@ class Rounds:
             rate=LATENCY_RATE,
         )
 
-    def vigil(self, count: int) -> tuple[Round, Balance]:
-        """A small run first, so that caches and sources are as in daily work."""
+    def vigil(self, count: int) -> tuple[Round, Balance, dict[str, Any]]:
+        """A small run first, so that caches and sources are as in daily work. Last: what the database grew by."""
         self._vigil_once(WARM_UP)
-        return self._vigil_once(count)
+        before = self._sizes()
+        measured, balance = self._vigil_once(count)
+        return measured, balance, growth.of_run(before, self._sizes())
+
+    def _sizes(self) -> dict[str, growth.Size]:
+        engine = create_engine(database_url(self._env["VIGIL_OWNER_DATABASE_URL"]))
+        try:
+            with engine.connect() as connection:
+                return {
+                    table: growth.Size(*connection.execute(text(SIZE.format(table=table))).one())
+                    for table in growth.TABLES
+                }
+        finally:
+            engine.dispose()
 
     def _vigil_once(self, count: int) -> tuple[Round, Balance]:
         run, entries = self._ledger(count)

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
@@ -167,6 +167,20 @@ class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     link_lifetime_s: int
 
 
+class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    telemetry_days: Annotated[int, msgspec.Meta(ge=1)]
+    positions_days: Annotated[int, msgspec.Meta(ge=1)]
+    readings_days: Annotated[int, msgspec.Meta(ge=1)]
+    health_days: Annotated[int, msgspec.Meta(ge=1)]
+    rejected_days: Annotated[int, msgspec.Meta(ge=1)]
+    alerts_days: Annotated[int, msgspec.Meta(ge=30)]
+    presence_days: Annotated[int, msgspec.Meta(ge=1)]
+    sessions_days: Annotated[int, msgspec.Meta(ge=1)]
+    run_hour: Annotated[int, msgspec.Meta(ge=0, le=23)]
+    weeks_ahead: Annotated[int, msgspec.Meta(ge=2, le=50)]
+    shift_tolerance_s: Annotated[float, msgspec.Meta(ge=0, le=7200)]
+
+
 class Watchdog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tenant_id: int
     interval_s: float
@@ -203,6 +217,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: list[dict[str, Any]]
     alerts: Alerts
     notifications: Notifications
+    retention: Retention
     watchdog: Watchdog
     backup: Backup
     logging: Logging

@@ -130,6 +130,13 @@ class FeedWriter:
         except redis.RedisError as error:
             raise Unavailable(f"Redis: {error}") from error
 
+    def forget_hot(self, tenant_id: int, name: str, item: str) -> bool:
+        """Take one thing out of the newest state; whether it was there. Raises `Unavailable`."""
+        try:
+            return bool(self._redis.hdel(f"{self._prefix}:hot:{tenant_id}:{name}", item))
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+
     def may_send(self, tenant_id: int, type: str, *, interval_s: float) -> bool:  # noqa: A002
         """True for one caller in each interval, over all processes: how positions are held to 4 a second."""
         try:

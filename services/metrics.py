@@ -25,6 +25,10 @@ mqtt_message_rejected = Counter(
     "Messages refused, by reason; all are kept.",
     ["topic_prefix", "reason"],
 )
+position_off_shift = Counter(
+    "vigil_position_off_shift_total",
+    "Positions that were not stored, because their tenant wants none outside of shifts.",
+)
 security_event = Counter(
     "vigil_security_events_total",
     "What should not happen: a source that speaks for another, a wrong password, a token used twice.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -26,11 +27,16 @@ CHECK_INTERVAL_S = 1.0
 SELECT_VERSION = text("SELECT version FROM registry_version")
 SELECT = {
     "guard": text(
-        "SELECT guard_id AS source_id, tenant_id, site_id, enabled, CAST(NULL AS text) AS carried_by FROM guard"
-        " WHERE guard_id = ANY(:ids)"
+        "SELECT g.guard_id AS source_id, g.tenant_id, g.site_id, g.enabled, CAST(NULL AS text) AS carried_by,"
+        " s.starts, s.ends FROM guard g JOIN tenant t USING (tenant_id) LEFT JOIN LATERAL ("
+        "SELECT coalesce(array_agg(starts_at ORDER BY starts_at), '{}') AS starts,"
+        " coalesce(array_agg(ends_at ORDER BY starts_at), '{}') AS ends FROM guard_shift"
+        " WHERE tenant_id = g.tenant_id AND guard_id = g.guard_id AND ends_at > now() - interval '10 days'"
+        ") s ON t.settings @> '{\"positions_only_on_shift\": true}' WHERE g.guard_id = ANY(:ids)"
     ),
     "device": text(
-        "SELECT device_id AS source_id, tenant_id, site_id, enabled, c.guard_id AS carried_by FROM device"
+        "SELECT device_id AS source_id, tenant_id, site_id, enabled, c.guard_id AS carried_by,"
+        " NULL AS starts, NULL AS ends FROM device"
         " LEFT JOIN (SELECT * FROM device_carrier WHERE until IS NULL) c USING (tenant_id, device_id)"
         " WHERE device_id = ANY(:ids)"
     ),
@@ -52,6 +58,7 @@ REGISTER = {
 class Source(msgspec.Struct, frozen=True):
     """A registered guard or device: whose it is, whether it may speak, and which guard carries it.
 
+    `shifts`: of a guard whose tenant wants positions during shifts only; None: of every other.
     `newcomer`: nobody had registered it, and open registration took it in with this very look-up.
     """
 
@@ -61,6 +68,7 @@ class Source(msgspec.Struct, frozen=True):
     kind: Kind
     enabled: bool
     carried_by: str | None = None
+    shifts: tuple[tuple[datetime, datetime], ...] | None = None
     newcomer: bool = False
 
 
@@ -156,7 +164,13 @@ class Registry:
         found = connection.execute(SELECT[kind], {"ids": list(ids)})
         return {
             row.source_id: Source(
-                row.source_id, row.tenant_id, row.site_id, kind, row.enabled, row.carried_by
+                row.source_id,
+                row.tenant_id,
+                row.site_id,
+                kind,
+                row.enabled,
+                row.carried_by,
+                None if row.starts is None else tuple(zip(row.starts, row.ends, strict=True)),
             )
             for row in found
         }

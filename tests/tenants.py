@@ -137,6 +137,16 @@ def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
         " VALUES (:t, 'sms', 'en', 'text', :w)"
     )
     run("INSERT INTO operator_presence (tenant_id, minute, name) VALUES (:t, now(), :w)")
+    run("INSERT INTO retention_policy (tenant_id, class, days) VALUES (:t, :w, 7)")
+    run(
+        "INSERT INTO guard_shift (tenant_id, guard_id, starts_at, ends_at)"
+        " VALUES (:t, :guard, now(), now() + interval '8 hours')"
+    )
+    run(
+        "INSERT INTO erasure (erasure_id, tenant_id, kind, pseudonym, counts)"
+        " VALUES (CAST(:key AS uuid), :t, 'guard', :w, '{}')",
+        key=str(uuid4()),
+    )
     run(
         "INSERT INTO rejected_message (message_key, topic, payload, reason, received_at, tenant_id)"
         " VALUES (CAST(:key AS uuid), :w, :payload, 'broken_json', now(), :t)",

@@ -90,6 +90,19 @@ def add_tenant(tenant_id: int, name: str) -> None:
     click.echo(f"tenant {store().add('tenant', tenant_id=tenant_id, name=name)} added")
 
 
+@tenant.command("set")
+@click.argument("tenant_id", type=click.IntRange(min=1))
+@click.argument("setting", type=click.Choice(["positions_only_on_shift"]))
+@click.argument("value", type=click.Choice(["on", "off"]))
+def set_tenant(tenant_id: int, setting: str, value: str) -> None:
+    """Change a setting of a tenant; in force within two seconds.
+
+    positions_only_on_shift: positions of guards are stored during their shifts only (`vigil shift add`).
+    """
+    store().set_tenant(setting, value == "on", tenant_id=tenant_id)
+    click.echo(f"tenant {tenant_id}: {setting} is {value}")
+
+
 @site.command("add")
 @click.argument("name")
 @click.option("--lat", type=float)

@@ -10,6 +10,7 @@ from gateway.mqtt.rights import TEST_TOPICS
 from services import providers
 from services.config import Config
 from services.providers import transaction
+from services.retention.schedule import TENANT_CLASSES
 
 ALERT_TOPIC, POSITION_TOPIC = TEST_TOPICS
 DEVICE = ALERT_TOPIC.rsplit("/", 1)[1]
@@ -17,6 +18,8 @@ GUARD = POSITION_TOPIC.split("/")[1]
 
 # Nobody is told of a test alert: the first step would come after it was closed.
 POLICY = {"UNKNOWN": {"steps": [{"after_s": 7 * 86_400, "channels": ["email"], "who": ["contacts"]}]}}
+KEPT_DAYS = 2
+"""Test messages prove nothing once the next ones have come."""
 STATEMENTS = (
     "INSERT INTO tenant (tenant_id, name) VALUES (:tenant_id, 'Vigil: test messages') ON CONFLICT DO NOTHING",
     "INSERT INTO device (device_id, tenant_id, name, family, registered_by)"
@@ -26,6 +29,8 @@ STATEMENTS = (
     "INSERT INTO escalation_policy (tenant_id, site_id, policy, changed_by)"
     " VALUES (:tenant_id, NULL, CAST(:policy AS jsonb), 'watchdog')"
     " ON CONFLICT (tenant_id, site_id) DO UPDATE SET policy = excluded.policy",
+    "INSERT INTO retention_policy (tenant_id, class, days) SELECT :tenant_id, unnest(CAST(:classes AS text[])), :days"
+    " ON CONFLICT (tenant_id, class) DO UPDATE SET days = excluded.days",
 )
 
 
@@ -36,6 +41,8 @@ def prepare(config: Config) -> None:
         "device": DEVICE,
         "guard": GUARD,
         "policy": json.dumps(POLICY),
+        "classes": list(TENANT_CLASSES),
+        "days": KEPT_DAYS,
     }
     engine = providers.make_engine(config, name="watchdog-prepare", pool_size=1, as_owner=True)
     try:

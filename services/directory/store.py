@@ -12,13 +12,13 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from services.errors import Conflict, NotFound
+from services.errors import Conflict, NotFound, Refused
 from services.paging import check_limit
 from services.providers import Database
 
 MAX_LISTED = 100_000
 LISTS = {
-    "tenant": "SELECT tenant_id, name, created_at FROM tenant ORDER BY tenant_id LIMIT :limit",
+    "tenant": "SELECT tenant_id, name, settings, created_at FROM tenant ORDER BY tenant_id LIMIT :limit",
     "site": "SELECT site_id, tenant_id, name, time_zone, ST_Y(location::geometry) AS lat,"
     " ST_X(location::geometry) AS lon FROM site WHERE tenant_id = :tenant_id ORDER BY site_id LIMIT :limit",
     "zone": "SELECT zone_id, tenant_id, site_id, name, kind, version, enabled, radius_m,"
@@ -34,6 +34,8 @@ LISTS = {
     "group": "SELECT group_id, tenant_id, name, (SELECT array_agg(guard_id ORDER BY guard_id) FROM guard_group_member m"
     " WHERE m.tenant_id = g.tenant_id AND m.group_id = g.group_id) AS guards"
     " FROM guard_group g WHERE tenant_id = :tenant_id ORDER BY group_id LIMIT :limit",
+    "shift": "SELECT shift_id, tenant_id, guard_id, starts_at, ends_at FROM guard_shift WHERE tenant_id = :tenant_id"
+    " ORDER BY starts_at DESC, guard_id LIMIT :limit",
     "contact": "SELECT contact_id, tenant_id, site_id, name, email, phone, push_token, url, language, note FROM contact"
     " WHERE tenant_id = :tenant_id ORDER BY contact_id LIMIT :limit",
 }
@@ -50,6 +52,8 @@ INSERTS = {
     "user": "INSERT INTO app_user (tenant_id, login, name, role, password_hash)"
     " VALUES (:tenant_id, :login, :name, :role, :password_hash) RETURNING user_id",
     "group": "INSERT INTO guard_group (tenant_id, name) VALUES (:tenant_id, :name) RETURNING group_id",
+    "shift": "INSERT INTO guard_shift (tenant_id, guard_id, starts_at, ends_at)"
+    " VALUES (:tenant_id, :guard_id, :starts_at, :ends_at) RETURNING shift_id",
     "contact": "INSERT INTO contact (tenant_id, site_id, name, email, phone, push_token, url, language, note)"
     " VALUES (:tenant_id, :site_id, :name, :email, :phone, :push_token, :url, :language, :note) RETURNING contact_id",
 }
@@ -179,6 +183,24 @@ class DirectoryStore:
             if connection.execute(query, {"tenant_id": tenant_id, "name": name}).rowcount == 0:
                 raise NotFound(f"no contact {name!r} in tenant {tenant_id}")
 
+    def remove_shift(self, shift_id: int, *, tenant_id: int) -> None:
+        """Raises `NotFound`."""
+        query = text("DELETE FROM guard_shift WHERE tenant_id = :tenant_id AND shift_id = :shift_id")
+        with self._database.of(tenant_id) as connection:
+            if connection.execute(query, {"tenant_id": tenant_id, "shift_id": shift_id}).rowcount == 0:
+                raise NotFound(f"no shift {shift_id} in tenant {tenant_id}")
+
+    def set_tenant(self, setting: str, value: bool, *, tenant_id: int) -> None:
+        """Of the platform: needs the owner's rights. Raises `NotFound`."""
+        query = text(
+            "UPDATE tenant SET settings = settings || jsonb_build_object(CAST(:setting AS text), CAST(:value AS bool))"
+            " WHERE tenant_id = :tenant_id"
+        )
+        with self._database.across() as connection:
+            values = {"tenant_id": tenant_id, "setting": setting, "value": value}
+            if connection.execute(query, values).rowcount == 0:
+                raise NotFound(f"no tenant {tenant_id}")
+
     def check(self) -> None:
         """Raises `Unavailable` when the database does not answer."""
         with self._database.people() as connection:
@@ -198,6 +220,10 @@ class DirectoryStore:
             name = type(error.orig).__name__
             if name == "ForeignKeyViolation":
                 raise NotFound(f"{what}: its tenant has no such thing, or there is no such tenant") from error
+            if name == "ExclusionViolation":
+                raise Conflict(f"a {what} of that guard overlaps it") from error
+            if name == "CheckViolation" and what == "shift":
+                raise Refused("a shift ends after it starts, and within 48 hours") from error
             if name == "UniqueViolation":
                 raise Conflict(f"a {what} of that name or id exists already") from error
             raise

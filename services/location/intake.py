@@ -8,6 +8,7 @@ from datetime import datetime
 
 from services import admission, rows
 from services.errors import InvalidMessage
+from services.location import shifts
 from services.location.store import GuardState, Judged, LocationStore
 from services.location.zones import ZoneIndex
 from services.messages import AlertType, Condition, Fix, Receipt, RejectedMessage
@@ -45,6 +46,7 @@ class Outcome(Conclusions):
         self.receipts: list[Receipt] = []
         self.refused: list[RejectedMessage] = []
         self.newest: list[Judged] = []
+        self.off_shift = 0
         self.stored = 0
         self.admitted = 0
 
@@ -71,18 +73,23 @@ class ZoneBook:
 
 
 class Intake:
-    def __init__(self, store: LocationStore, registry: Registry) -> None:
+    def __init__(
+        self, store: LocationStore, registry: Registry, *, shift_tolerance_s: float = shifts.TOLERANCE_S
+    ) -> None:
         self._store = store
         self._registry = registry
+        self._shift_tolerance_s = shift_tolerance_s
         self._zones = ZoneBook(store, registry)
 
     def store(self, fixes: Sequence[Fix], *, now: datetime) -> Outcome:
         """Commit a batch with what it owes. Raises `Unavailable`; a batch done twice is stored once."""
         sources = self._registry.lookup({fix.origin.source_id for fix in fixes}, kind="guard", family="guard")
         admitted, refused = admission.sort_out(fixes, sources)
-        judged = [self._judge(fix, source) for fix, source in admitted]
         outcome = Outcome()
         outcome.refused = refused
+        if any(source.shifts is not None for source in sources.values()):
+            admitted = self._on_shift(admitted, outcome, now)
+        judged = [self._judge(fix, source) for fix, source in admitted]
 
         def refuse(item: Judged, error: InvalidMessage) -> None:
             outcome.refused.append(
@@ -93,6 +100,21 @@ class Intake:
         if outcome.refused:
             self._store.keep_rejected(outcome.refused)
         return outcome
+
+    def _on_shift(
+        self, admitted: Sequence[tuple[Fix, Source]], outcome: Outcome, now: datetime
+    ) -> list[tuple[Fix, Source]]:
+        """Those that may be kept. Of the others nothing stays but a count, and a receipt that says so."""
+        kept = []
+        for fix, source in admitted:
+            origin = fix.origin
+            if shifts.on_shift(origin.recorded_at, source.shifts, tolerance_s=self._shift_tolerance_s):
+                kept.append((fix, source))
+                continue
+            outcome.off_shift += 1
+            if origin.msg_id is not None:
+                outcome.receipts.append(Receipt(origin.source_id, origin.msg_id, "off_shift", now))
+        return kept
 
     def _judge(self, fix: Fix, source: Source) -> Judged:
         index = self._zones.of(source.tenant_id)

@@ -26,7 +26,11 @@ class Parts:
 
     def __init__(self, config: Config) -> None:
         self.store = LocationStore(Database(config, name="location"))
-        self.intake = Intake(self.store, Registry.from_config(config))
+        self.intake = Intake(
+            self.store,
+            Registry.from_config(config),
+            shift_tolerance_s=config.retention.shift_tolerance_s,
+        )
         self.feed = FeedWriter.from_config(config)
         self.newest = Newest()
         self.positions_interval_s = config.feed.positions_interval_s
@@ -43,6 +47,7 @@ class LocationService:
         outcome = self.parts.intake.store(event.fixes, now=datetime.now(UTC))
         admission.count_rejected(outcome.refused)
         metrics.mqtt_geofence_violation.inc(outcome.violations_begun)
+        metrics.position_off_shift.inc(outcome.off_shift)
         for fix, source, verdict in outcome.newest:
             position = position_of(fix, in_geofence=verdict.in_geofence, violation=verdict.violation)
             self.parts.newest.put(source.tenant_id, position)

@@ -19,6 +19,7 @@ from services.messages import (
 from services.owed import Event, condition_events
 from services.providers import Database
 from services.registry import Registry
+from services.retention.keeper import Keeper
 from services.telemetry.findings import Reading
 from services.telemetry.intake import Intake, Outcome
 from services.telemetry.overrides import OverrideStore
@@ -26,7 +27,9 @@ from services.telemetry.rulebook import RuleBook
 from services.telemetry.rules import Override, parse_rules
 from services.telemetry.store import DEVICE, SENSOR, SYSTEM, TelemetryStore
 
-PARTITIONS_AHEAD_WEEKS = 4
+RETENTION_INTERVAL_S = 10.0
+RETENTION_BUDGET_S = 4.0
+"""The day's run takes no more than this of each interval: messages come first."""
 
 
 class Parts:
@@ -37,6 +40,7 @@ class Parts:
         rules = parse_rules(config.rules)
         database = Database(config, name="telemetry")
         self.store = TelemetryStore(database)
+        self.keeper = Keeper(Database(config, name="retention", pool_size=2), config)
         self.overrides = OverrideStore(database, rules)
         self.registry = Registry.from_config(config)
         book = RuleBook(rules, self.registry, self.overrides.of_tenant)
@@ -101,9 +105,13 @@ class TelemetryService:
         """Take back what `set_rule` set at this place. Raises `NotFound`, `Refused`."""
         self.parts.overrides.remove(rule, tenant_id=tenant_id, site_id=site_id, source_type=source_type)
 
-    @timer(3600)
+    @timer(3600, eager=True)
     def make_partitions(self) -> None:
-        self.parts.store.make_partitions(PARTITIONS_AHEAD_WEEKS)
+        self.parts.keeper.make_partitions()
+
+    @timer(RETENTION_INTERVAL_S)
+    def keep_retention(self) -> None:
+        self.parts.keeper.work(now=datetime.now(UTC), budget_s=RETENTION_BUDGET_S)
 
     @timer(1.0)
     def tell_owed(self) -> None:

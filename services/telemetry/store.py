@@ -155,11 +155,6 @@ class TelemetryStore:
             found = connection.execute(query, {"tenant_id": tenant_id, "limit": limit})
             return [dict(row._mapping) for row in found]
 
-    def make_partitions(self, weeks_ahead: int) -> int:
-        with self.transaction() as connection:
-            made = connection.execute(text("SELECT vigil_make_partitions(:weeks)"), {"weeks": weeks_ahead})
-            return int(made.scalar_one())
-
 
 def _times(pending: dict[str, str] | None) -> dict[str, datetime]:
     return msgspec.convert(pending or {}, dict[str, datetime])

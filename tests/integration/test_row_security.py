@@ -117,6 +117,13 @@ def test_without_a_tenant_nothing_is_seen_at_all(config: Config, ids: dict[int, 
         "SELECT * FROM owed_event",
         "SELECT * FROM mqtt_guard_location_default",
         "SELECT vigil_make_partitions(1)",
+        "SELECT * FROM vigil_partition_report()",
+        "SELECT vigil_retire_rows('alerts', 'mqtt_device_alert', 1, 0, 100, false)",
+        "SELECT vigil_drop_partition('positions', 'mqtt_guard_location_default', 1)",
+        "DELETE FROM retention_policy",
+        "DELETE FROM erasure",
+        "INSERT INTO guard_shift (tenant_id, guard_id, starts_at, ends_at)"
+        " SELECT 22, guard_id, now() + interval '1 day', now() + interval '25 hours' FROM guard",
         "CREATE TABLE mine (a int)",
     ],
 )

@@ -23,6 +23,8 @@ PURE = {
     "services/envelope.py",
     "services/location/zones.py",
     "services/location/newest.py",
+    "services/location/shifts.py",
+    "services/retention/schedule.py",
     "services/telemetry/rules.py",
     "services/telemetry/findings.py",
     "services/alerts/lifecycle.py",
@@ -54,6 +56,7 @@ PURE = {
     "ops/backup/manifest.py",
     "ops/rollback/loss.py",
     "bench/messages.py",
+    "bench/growth.py",
 }
 PURE_MAY_IMPORT = {
     "msgspec",

@@ -1,0 +1,64 @@
+"""`vigil erase`: a person's data, on request."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import click
+import msgspec
+
+from gateway.mqtt import rights
+from ops import erasure
+from ops.commands.registry import tenant_option
+from ops.environment import apply_environment
+from ops.mosquitto import Broker
+from services import config
+from services.config import Config
+from services.feed import FeedWriter
+from services.providers import Database
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(get_args(erasure.Kind)))
+@click.argument("name")
+@tenant_option
+@click.option("--dry-run", is_flag=True, help="Change nothing; say what would be.")
+@click.option("--force", is_flag=True, help="Although alerts are open, or messages on their way.")
+@click.option(
+    "--with-alerts",
+    is_flag=True,
+    help="Erase closed alerts of others whole when their sealed timelines name the person.",
+)
+def erase(
+    kind: erasure.Kind, name: str, tenant_id: int, dry_run: bool, force: bool, with_alerts: bool
+) -> None:
+    """Erase a guard, contact or user by NAME or id; docs/privacy.md says what becomes of what.
+
+    Prints one JSON list: rows by table and what became of them. `kept` are timeline rows that name the person.
+    """
+    apply_environment()
+    settings = config.load()
+    database = Database(settings, name="cli", pool_size=1, as_owner=True)
+    person = erasure.find(database, kind, name, tenant_id=tenant_id)
+    # First a rehearsal: what is refused must be refused before the broker and Redis are told.
+    counts = erasure.erase(database, person, dry_run=True, force=force, with_alerts=with_alerts)
+    if not dry_run:
+        if kind == "guard":
+            _forget_outside(settings, person)
+        counts = erasure.erase(database, person, force=force, with_alerts=with_alerts, say=_say)
+    click.echo(msgspec.json.encode([count._asdict() for count in counts]))
+
+
+def _say(what: str) -> None:
+    click.echo(what, err=True)
+
+
+def _forget_outside(settings: Config, person: erasure.Person) -> None:
+    """The guard's access to the broker, and the newest position in Redis. Raises `Unavailable`."""
+    if person.credential:
+        broker = Broker(settings.mqtt)
+        try:
+            broker.run(rights.remove(person.key), ignore=["Client not found"])
+        finally:
+            broker.close()
+    FeedWriter.from_config(settings).forget_hot(person.tenant_id, "positions", person.key)

@@ -1,0 +1,293 @@
+"""Erasure of a person: what of a guard, contact or user is deleted, and what is replaced by a pseudonym.
+
+One transaction with the owner's rights: all of it or nothing, and a dry run is the same, rolled back. `docs/privacy.md`
+says table by table what becomes of what.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+from uuid import uuid4
+
+from sqlalchemy import Connection, text
+
+from services.errors import NotFound, Refused
+from services.providers import Database
+
+Kind = Literal["guard", "contact", "user"]
+OPEN = "('NEW', 'ACKNOWLEDGED', 'IN_PROGRESS')"
+
+FIND = {
+    "guard": "SELECT guard_id AS key, guard_id, name, credential FROM guard"
+    " WHERE tenant_id = :tenant AND (guard_id = :name OR name = :name)",
+    "contact": "SELECT contact_id::text AS key, name, email, phone, push_token, url FROM contact"
+    " WHERE tenant_id = :tenant AND name = :name",
+    "user": "SELECT user_id::text AS key, login, name FROM app_user"
+    " WHERE tenant_id = :tenant AND (login = :name OR name = :name)",
+}
+# Names of places and of the company are no person's, and templates are written by nobody in particular.
+NOT_SWEPT = (
+    "tenant",
+    "site",
+    "zone",
+    "guard_group",
+    "message_template",
+    "alert_timeline",
+    "timeline_erased",
+    "timeline_head",
+    "retention_policy",
+    "erasure",
+)
+# Ids of other sources: keys that rows hang on.
+NOT_REPLACED = ("device_id", "sensor_id", "system_id", "guard_id")
+COLUMNS = text(
+    """
+    SELECT c.table_name, c.column_name,
+           CASE WHEN c.data_type = 'ARRAY' THEN ltrim(c.udt_name, '_') || '[]' ELSE c.udt_name END AS type
+    FROM information_schema.columns c JOIN pg_class p ON p.relname = c.table_name
+    WHERE c.table_schema = current_schema() AND p.relnamespace = current_schema()::regnamespace
+      AND p.relkind IN ('r', 'p') AND NOT p.relispartition AND c.udt_name IN ('text', '_text', 'json', 'jsonb')
+      AND EXISTS (SELECT FROM information_schema.columns t WHERE t.table_schema = c.table_schema
+                  AND t.table_name = c.table_name AND t.column_name = 'tenant_id')
+      AND NOT c.table_name = ANY(:tables) AND NOT c.column_name = ANY(:columns)
+    ORDER BY 1, 2
+    """
+)
+
+
+class Count(NamedTuple):
+    """What became of how many rows of a table: deleted, replaced (by the pseudonym), blanked, or kept."""
+
+    table: str
+    what: str
+    rows: int
+
+
+class Person(NamedTuple):
+    kind: Kind
+    tenant_id: int
+    key: str
+    words: tuple[str, ...]
+    """By which the person can be known: id, name, addresses."""
+    credential: bool = False
+
+
+class Erasure:
+    """Erases one person within a connection's transaction; `say` is told each step."""
+
+    def __init__(
+        self, connection: Connection, person: Person, pseudonym: str, say: Callable[[str], None]
+    ) -> None:
+        self._connection = connection
+        self._person = person
+        self._say = say
+        self._values = {
+            "tenant": person.tenant_id,
+            "key": person.key,
+            "p": pseudonym,
+            "words": list(person.words),
+            "pattern": pattern_of(person.words),
+        }
+        self.counts: list[Count] = []
+
+    def run(self, *, force: bool, with_alerts: bool) -> None:
+        """Raises `Refused` when something about the person is still going on."""
+        if not force:
+            self._check_nothing_open()
+        getattr(self, f"_{self._person.kind}")()
+        self._timeline(with_alerts=with_alerts)
+        self._refused_messages()
+        for table, column, kind in self._run_query(
+            COLUMNS, tables=list(NOT_SWEPT), columns=list(NOT_REPLACED)
+        ):
+            self._sweep(table, column, kind)
+        self._note()
+
+    def _check_nothing_open(self) -> None:
+        if self._person.kind == "guard":
+            query = (
+                "SELECT count(*) FROM mqtt_device_alert WHERE tenant_id = :tenant"
+                f" AND (source_id = :key OR carried_by = :key) AND status IN {OPEN}"
+            )
+            what = "open alerts"
+        else:
+            query = (
+                "SELECT count(*) FROM notification WHERE tenant_id = :tenant AND state IN ('pending', 'attempting')"
+                " AND (recipient = ANY(:words) OR name = ANY(:words))"
+            )
+            what = "notifications on their way"
+        count = self._connection.execute(text(query), self._values).scalar_one()
+        if count:
+            raise Refused(f"there are {count} {what} of this person; end them first, or say --force")
+        query = "SELECT count(*) FROM owed_event WHERE tenant_id = :tenant AND :key = ANY(sources)"
+        if self._connection.execute(text(query), self._values).scalar_one():
+            raise Refused("what was found about this person is being told; try again in a few seconds")
+
+    def _guard(self) -> None:
+        self._do("mqtt_device_alert", "deleted", "(source_id = :key OR carried_by = :key)")
+        for table in ("mqtt_guard_location", "guard_state", "guard_shift", "guard_group_member"):
+            self._do(table, "deleted", "guard_id = :key")
+        # The row goes on under the pseudonym: who carried which device stays countable.
+        self._execute(
+            "INSERT INTO guard (guard_id, tenant_id, name, enabled, registered_by)"
+            " VALUES (:p, :tenant, :p, false, 'erasure')"
+        )
+        self._do(
+            "device_carrier", "replaced", "guard_id = :key", "guard_id = :p, until = coalesce(until, now())"
+        )
+        self._execute("DELETE FROM guard WHERE tenant_id = :tenant AND guard_id = :key")
+        self.counts.append(Count("guard", "replaced", 1))
+
+    def _contact(self) -> None:
+        self._do("contact", "deleted", "contact_id = CAST(:key AS integer)")
+        self._blank_notifications()
+
+    def _user(self) -> None:
+        self._do("user_session", "deleted", "user_id = CAST(:key AS integer)")
+        self._do("operator_presence", "deleted", "name = ANY(:words)")
+        self._do(
+            "app_user",
+            "replaced",
+            "user_id = CAST(:key AS integer)",
+            "login = :p, name = :p, password_hash = '', enabled = false, changed_at = now()",
+        )
+        self._blank_notifications()
+
+    def _blank_notifications(self) -> None:
+        self._do(
+            "notification",
+            "blanked",
+            "(recipient = ANY(:words) OR name = ANY(:words))",
+            "recipient = :p, name = :p, subject = '', body = '', html = '', words = '{}', failover = '[]', error = '',"
+            " provider_ref = NULL, code = '',"
+            " state = CASE WHEN state IN ('pending', 'attempting') THEN 'withdrawn' ELSE state END",
+        )
+
+    def _timeline(self, *, with_alerts: bool) -> None:
+        """Timeline rows are sealed: they stay as they are, or their alerts go whole and leave digests."""
+        named = "(t.by ~* :pattern OR t.note ~* :pattern)"
+        if with_alerts:
+            self._do(
+                "mqtt_device_alert",
+                "deleted",
+                f"status NOT IN {OPEN} AND alert_id IN"
+                f" (SELECT t.alert_id FROM alert_timeline t WHERE t.tenant_id = :tenant AND {named})",
+            )
+        query = f"SELECT count(*) FROM alert_timeline t WHERE t.tenant_id = :tenant AND {named}"
+        kept = self._connection.execute(text(query), self._values).scalar_one()
+        if kept:
+            self.counts.append(Count("alert_timeline", "kept", kept))
+
+    def _refused_messages(self) -> None:
+        """Bytes that nobody could read are not mended: what names the person goes."""
+        self._say("rejected_message")
+        found = self._execute(
+            "DELETE FROM rejected_message WHERE (tenant_id = :tenant OR tenant_id IS NULL) AND ("
+            " source_id = ANY(:words) OR topic ~* :pattern OR detail ~* :pattern OR EXISTS ("
+            " SELECT FROM unnest(:words) w WHERE position(convert_to(w, 'UTF8') IN payload) > 0))"
+        )
+        self._count("rejected_message", "deleted", found)
+        found = self._execute(
+            "UPDATE alert_occurrence SET unreadable = NULL WHERE tenant_id = :tenant AND EXISTS ("
+            " SELECT FROM unnest(:words) w WHERE position(convert_to(w, 'UTF8') IN unreadable) > 0)"
+        )
+        self._count("alert_occurrence", "blanked", found)
+
+    def _sweep(self, table: str, column: str, kind: str) -> None:
+        """Whatever text of the tenant names the person names the pseudonym from now on."""
+        self._say(f"{table}.{column}")
+        name = f'"{column}"'
+        found = self._execute(
+            f"UPDATE {table} SET {name} = CAST(regexp_replace(CAST({name} AS text), :pattern, :p, 'gi') AS {kind})"
+            f" WHERE tenant_id = :tenant AND CAST({name} AS text) ~* :pattern"
+        )
+        self._count(table, "replaced", found)
+
+    def _note(self) -> None:
+        told = [count._asdict() for count in self.counts]
+        query = (
+            "INSERT INTO erasure (erasure_id, tenant_id, kind, pseudonym, counts)"
+            " VALUES (:id, :tenant, :kind, :p, CAST(:counts AS jsonb))"
+        )
+        further = {"id": uuid4(), "kind": self._person.kind, "counts": json.dumps(told)}
+        self._connection.execute(text(query), {**self._values, **further})
+
+    def _do(self, table: str, what: str, where: str, change: str = "") -> None:
+        self._say(table)
+        verb = f"UPDATE {table} SET {change}" if change else f"DELETE FROM {table}"
+        self._count(table, what, self._execute(f"{verb} WHERE tenant_id = :tenant AND {where}"))
+
+    def _execute(self, statement: str) -> int:
+        return self._connection.execute(text(statement), self._values).rowcount
+
+    def _run_query(self, query: Any, **values: object) -> list[Any]:
+        return list(self._connection.execute(query, values))
+
+    def _count(self, table: str, what: str, rows: int) -> None:
+        if rows:
+            self.counts.append(Count(table, what, rows))
+
+
+def find(database: Database, kind: Kind, name: str, *, tenant_id: int) -> Person:
+    """Raises `NotFound`, `Refused` when several bear the name."""
+    with database.across() as connection:
+        rows = [
+            dict(row)
+            for row in connection.execute(text(FIND[kind]), {"tenant": tenant_id, "name": name}).mappings()
+        ]
+    if not rows:
+        raise NotFound(f"no {kind} {name!r} in tenant {tenant_id}")
+    if len(rows) > 1:
+        raise Refused(f"{len(rows)} bear the name {name!r}; give the id: {', '.join(r['key'] for r in rows)}")
+    [row] = rows
+    key, credential = row.pop("key"), bool(row.pop("credential", None))
+    words = tuple(
+        sorted({str(value) for value in row.values() if value}, key=lambda word: (-len(word), word))
+    )
+    return Person(kind, tenant_id, key, words, credential)
+
+
+def erase(
+    database: Database,
+    person: Person,
+    *,
+    dry_run: bool = False,
+    force: bool = False,
+    with_alerts: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Count]:
+    """Erase the person; returns what became of which rows. Raises `Refused`, `Unavailable`."""
+    with database.across() as connection:
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        with connection.begin_nested() as all_of_it:
+            erasure = Erasure(connection, person, f"erased-{secrets.token_hex(4)}", say)
+            erasure.run(force=force, with_alerts=with_alerts)
+            if dry_run:
+                all_of_it.rollback()
+    return _added_up(erasure.counts)
+
+
+def pattern_of(words: tuple[str, ...]) -> str:
+    """A regular expression of PostgreSQL for the words as they are and as JSON may write them; not as parts of others:
+    guard-12 is not in guard-123.
+    """
+    forms = {
+        form
+        for word in words
+        for form in (word, json.dumps(word)[1:-1], json.dumps(word, ensure_ascii=False)[1:-1])
+    }
+    escaped = [
+        re.sub(r"([^\w])", r"\\\1", form) for form in sorted(forms, key=lambda form: (-len(form), form))
+    ]
+    return f"(?<![[:alnum:]_-])({'|'.join(escaped)})(?![[:alnum:]_-])"
+
+
+def _added_up(counts: list[Count]) -> list[Count]:
+    sums: dict[tuple[str, str], int] = {}
+    for count in counts:
+        sums[count.table, count.what] = sums.get((count.table, count.what), 0) + count.rows
+    return [Count(table, what, rows) for (table, what), rows in sums.items()]

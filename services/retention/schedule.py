@@ -1,0 +1,53 @@
+"""How long what is kept unless a tenant says otherwise, and when a run is due. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from services.config import Config
+from services.errors import Refused
+
+TENANT_CLASSES = (
+    "telemetry",
+    "positions",
+    "readings",
+    "health",
+    "rejected",
+    "alerts",
+    "presence",
+    "sessions",
+)
+"""Of these a tenant may have a policy of its own."""
+MAX_DAYS = 36_500
+RESTED = timedelta(hours=20)
+MISSED = timedelta(hours=30)
+
+
+def usual_days(config: Config) -> dict[str, int]:
+    """Days by class, as `vigil_retention_classes` of migration 0007 names them, in the order in which they are gone
+    through: alerts before the storms that they were part of.
+    """
+    own: Mapping[str, int] = {name: getattr(config.retention, f"{name}_days") for name in TENANT_CLASSES}
+    return {
+        **own,
+        "storms": own["alerts"],
+        "shifts": own["positions"],
+        "seen": config.database.dedup_window_days,
+    }
+
+
+def due(*, now: datetime, last_finished: datetime | None, run_hour: int) -> bool:
+    """Once a day, in its hour; at any hour when a day was missed. A run that was broken off did not finish."""
+    if last_finished is None:
+        return now.hour == run_hour
+    rested = now - last_finished
+    return rested > MISSED or (rested > RESTED and now.hour == run_hour)
+
+
+def check_policy(of_class: str, days: int) -> None:
+    """Raises `Refused` when no tenant can have that."""
+    if of_class not in TENANT_CLASSES:
+        raise Refused(f"there is no class {of_class!r}; choose from {', '.join(TENANT_CLASSES)}")
+    if not 1 <= days <= MAX_DAYS:
+        raise Refused(f"days must be a number from 1 to {MAX_DAYS}")
