@@ -78,7 +78,9 @@ def test_nothing_is_awaited_that_is_there() -> None:
 
 
 def test_lines_of_shell_are_taken_apart() -> None:
-    [*words] = runbook.simple_commands('curl -H "A: $(vigil token | tail -1)" http://h/ | grep x && vigil down')
+    [*words] = runbook.simple_commands(
+        'curl -H "A: $(vigil token | tail -1)" http://h/ | grep x && vigil down'
+    )
     assert [command[0] for command in words] == ["vigil", "tail", "curl", "grep", "vigil"]
     assert [*runbook.simple_commands("vigil alert show <alert id>")] == [
         ["vigil", "alert", "show", "PLACEHOLDER"]
