@@ -77,8 +77,8 @@ class Shell:
 
     def _here(self, line: str) -> str:
         """The ports of this stack in place of the usual ones."""
-        line = line.replace("127.0.0.1:8000", f"127.0.0.1:{self.env['VIGIL_HTTP_PORT']}")
-        return line.replace("mosquitto_pub ", f"mosquitto_pub -p {self.env['MQTT_BROKER_PORT']} ")
+        line = line.replace("127.0.0.1:8000", f"127.0.0.1:{self.env.get('VIGIL_HTTP_PORT', 8000)}")
+        return line.replace("mosquitto_pub ", f"mosquitto_pub -p {self.env.get('MQTT_BROKER_PORT', 1883)} ")
 
 
 def ended_well(line: str, code: int, said: str, complaint: str) -> bool:
