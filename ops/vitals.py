@@ -88,9 +88,9 @@ def _shown_by_broker(config: Config) -> datetime:
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC)
 
 
-def backup_directory(config: Config, home: Path) -> Path:  # noqa: ARG001
+def backup_directory(config: Config, home: Path) -> Path:
     """Where backups are."""
-    return home / "backups"
+    return Path(config.backup.directory) if config.backup.directory else home / "backups"
 
 
 def last_backup(directory: Path) -> datetime | None:

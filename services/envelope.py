@@ -141,6 +141,8 @@ def open_frame(raw: bytes | str, *, keys: Mapping[str, str], tenant_id: int, aft
     key = keys.get(frame.kid or "")
     if key is None or not isinstance(frame.data, str):
         raise InvalidMessage("frame_unknown_key", f"no key {frame.kid!r}")
+    if not _is_canonical(frame.data):
+        raise InvalidMessage("frame_not_authentic", f"frame {frame.id} of type {frame.type}")
     try:
         body = msgspec.json.decode(Fernet(key).decrypt(frame.data.encode()), type=SealedBody)
     except (InvalidToken, msgspec.DecodeError) as error:
@@ -150,3 +152,11 @@ def open_frame(raw: bytes | str, *, keys: Mapping[str, str], tenant_id: int, aft
     if body.id <= after_id:
         raise InvalidMessage("frame_replayed", f"id {body.id} after {after_id}")
     return body
+
+
+def _is_canonical(token: str) -> bool:
+    """Whether it is the one way to write these bytes: base64 has spare bits that no signature covers."""
+    try:
+        return base64.urlsafe_b64encode(base64.urlsafe_b64decode(token)).decode("ascii") == token
+    except (binascii.Error, ValueError):
+        return False

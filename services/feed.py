@@ -151,9 +151,10 @@ class FeedWriter:
 class FeedReader:
     """Reads ciphertext only: what the NOC gateway holds."""
 
-    def __init__(self, client: redis.Redis, *, prefix: str) -> None:
+    def __init__(self, client: redis.Redis, *, prefix: str, clock: Callable[[], float] = time.time) -> None:
         self._redis = client
         self._prefix = prefix
+        self._clock = clock
 
     @classmethod
     def from_config(cls, config: Config) -> FeedReader:
@@ -184,8 +185,44 @@ class FeedReader:
             raise Unavailable(f"Redis: {error}") from error
         return id_of(last[0][0]) if last else 0
 
+    def server(self) -> str:
+        """Which Redis answers: another one after a failover, and after a restart. Raises `Unavailable`."""
+        try:
+            found: Any = self._redis.info("server")
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+        return str(found["run_id"])
+
+    def begin(self, server: str) -> None:
+        """From now on the feed is this server's: the one before may have had frames that this one never got.
+
+        Raises `Unavailable`.
+        """
+        try:
+            self._redis.set(self._begun_key(server), self._now_id())
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+
+    def begun(self) -> int:
+        """From which id on nothing is missing from what this server has. Raises `Unavailable`."""
+        key = self._begun_key(self.server())
+        try:
+            self._redis.set(key, self._now_id(), nx=True)
+            held: Any = self._redis.get(key)
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+        return int(held or self._now_id())
+
+    def _begun_key(self, server: str) -> str:
+        return f"{self._prefix}:feed-begun:{server}"
+
+    def _now_id(self) -> int:
+        return int(self._clock() * 1_000_000)
+
     def holds(self, tenant_id: int, frame_id: int) -> bool:
         """Whether a client that last saw `frame_id` can go on from there without a gap."""
+        if frame_id < self.begun():
+            return False
         at = f"{frame_id}-0"
         try:
             return bool(self._redis.xrange(stream_key(self._prefix, tenant_id), min=at, max=at, count=1))

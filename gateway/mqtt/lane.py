@@ -24,8 +24,8 @@ from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
 from gateway.mqtt.client import Connection, Link, Outgoing
 from gateway.mqtt.topics import FILTERS, Family
 from services import metrics, security, tracing
-from services.config import Config
-from services.errors import InvalidMessage, Unavailable
+from services.config import Config, Mqtt
+from services.errors import InvalidMessage, Misconfigured, Unavailable
 from services.messages import (
     DeviceAlert,
     DeviceReading,
@@ -69,10 +69,20 @@ class FreshKeys:
         return self._process + next(self._count).to_bytes(8, "big")
 
 
+def check_instance(mqtt: Mqtt) -> None:
+    """Raises `Misconfigured` when two gateways of a group would be one to the broker."""
+    if mqtt.shared_group and not mqtt.instance:
+        raise Misconfigured(
+            "VIGIL_MQTT_SHARED_GROUP is set, and VIGIL_INSTANCE is not: give each gateway of the group a name"
+            " of its own, which it keeps over restarts"
+        )
+
+
 class Lane:
     """`name` is `alert` (each message alone and at once) or `bulk` (in batches)."""
 
     def __init__(self, config: Config, name: str) -> None:
+        check_instance(config.mqtt)
         gateway = config.gateway
         alone = name == "alert"
         self.name = name
@@ -293,13 +303,13 @@ class Lane:
         oldest: dict[str, datetime] = {}
         counts: Counter[tuple[str, int]] = Counter()
         for delivery in batch.deliveries:
-            family = topics.family_of(delivery.topic)
-            counts[family, delivery.qos] += 1
-            oldest.setdefault(family, delivery.received_at)
-        for (family, qos), count in counts.items():
-            metrics.mqtt_message_processed.labels(family, str(qos)).inc(count)
-        for family, received_at in oldest.items():
-            metrics.mqtt_processing_duration.labels(family).observe((now - received_at).total_seconds())
+            prefix = topics.metric_prefix(delivery.topic)
+            counts[prefix, delivery.qos] += 1
+            oldest.setdefault(prefix, delivery.received_at)
+        for (prefix, qos), count in counts.items():
+            metrics.mqtt_message_processed.labels(prefix, str(qos)).inc(count)
+        for prefix, received_at in oldest.items():
+            metrics.mqtt_processing_duration.labels(prefix).observe((now - received_at).total_seconds())
 
 
 def _receipt_payload(receipt: Receipt) -> bytes:

@@ -19,6 +19,8 @@ from services.feed import FeedReader
 
 log = structlog.get_logger(__name__)
 
+LOOK_INTERVAL_S = 1.0
+"""How often it is asked which Redis answers."""
 BLOCK_MS = 250
 """How long one read waits: so soon a tenant with its first socket is heard."""
 CATCH_UP_FRAMES = 500
@@ -28,7 +30,8 @@ MISSED_TESTS = 2.5
 """So many intervals without a test message are too many: one may be late, two are not."""
 MESSAGES_WINDOW_S = 60.0
 NOT_AUTHENTICATED = 4401
-"""Close code of the contract."""
+RESUME = 4408
+"""Close codes of the contract."""
 
 
 class Listener(Protocol):
@@ -73,6 +76,9 @@ class Hub:
         self.bars = Bars()
         self.shown = Shown()
         self._sessions: set[Session] = set()
+        metrics.websocket_broadcast_failure.labels("noc", "outbox_full")  # the first one must be an increase
+        self._server = ""
+        self._looked_s = float("-inf")
 
     @classmethod
     def from_config(cls, config: Config) -> Hub:
@@ -91,6 +97,7 @@ class Hub:
 
     def pump(self) -> None:
         """Read once and hand out. Raises `Unavailable`."""
+        self._look_for_another_server()
         for tenant_id, frame_id, kind, frame in self.reader.read(self._cursor, block_ms=BLOCK_MS):
             if tenant_id not in self._cursor:
                 continue  # its last socket left while we read
@@ -104,6 +111,27 @@ class Hub:
                 )
             for listener in tuple(self._listeners[tenant_id]):
                 listener.offer(frame_id, kind, frame)
+
+    def _look_for_another_server(self) -> None:
+        """After a failover of Redis the newest frames may be missing, and nobody can say which: all begin anew.
+
+        The sockets are closed first: what they were sent until now is older than the new beginning, so that whoever
+        comes back gets a snapshot.
+        """
+        if time.monotonic() - self._looked_s < LOOK_INTERVAL_S:
+            return
+        server = self.reader.server()
+        self._looked_s = time.monotonic()
+        if self._server and server != self._server:
+            log.warning("feed_server_changed", sockets=len(self._sessions))
+            for session in tuple(self._sessions):
+                session.end(RESUME, "the feed moved to another server; connect again")
+            self._listeners.clear()
+            self._cursor.clear()
+            self.reader.begin(server)
+        elif not self._server:
+            self.reader.begun()
+        self._server = server
 
     @property
     def idle(self) -> bool:

@@ -12,8 +12,6 @@ from tests import runbook
 from tests.runbook import FILE, KINDS, PARTS, PROJECT, Page
 
 RULES = PROJECT / "prometheus" / "rules"
-AWAITED = {"scaling.md"}
-"""Files that are linked to before they are there. Empty once they are: a test says so."""
 PAGES_OF_ALERTS = [
     page for page in runbook.pages() if page.title in runbook.alert_names() | runbook.OF_HEALTH_ALONE
 ]
@@ -69,12 +67,7 @@ def test_every_link_leads_somewhere() -> None:
         for target in targets
         if not (target[1:] in anchors if target[0] == "#" else (FILE.parent / target).exists())
     ]
-    assert set(dead) <= AWAITED
-
-
-def test_nothing_is_awaited_that_is_there() -> None:
-    there = {name for name in AWAITED if (FILE.parent / name).exists()}
-    assert there == set(), "take them out of AWAITED"
+    assert dead == []
 
 
 def test_lines_of_shell_are_taken_apart() -> None:
