@@ -13,6 +13,7 @@ from services.errors import VigilError
 COMMANDS = {
     "up": "ops.commands.stack:up",
     "down": "ops.commands.stack:down",
+    "restart": "ops.commands.stack:restart",
     "status": "ops.commands.stack:status",
     "logs": "ops.commands.stack:logs",
     "demo": "ops.commands.demo:demo",
