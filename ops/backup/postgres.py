@@ -24,6 +24,8 @@ from services.errors import Misconfigured, Refused, Unavailable
 from services.providers import database_url, make_operator_engine, reason_of, transaction
 
 Say = Callable[[str], None]
+EXTENSIONS = ("postgis", "btree_gist")
+"""What the tables lean on, and a dump of our schemas does not hold."""
 DIRECTORIES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
 VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 PROGRESS_S = 1.0
@@ -139,7 +141,8 @@ def restore(program: Path, file: Path, url: URL, *, options: Sequence[str] = (),
     with transaction(
         make_operator_engine(url.render_as_string(hide_password=False), name="restore")
     ) as connection:
-        _ensure_postgis(connection)
+        for extension in EXTENSIONS:
+            _ensure(connection, extension)
     with tempfile.TemporaryDirectory(prefix="vigil-restore-") as directory:
         listed = Path(directory) / "contents"
         listed.write_text(_contents(program, file), encoding="utf-8")
@@ -161,13 +164,13 @@ def _contents(program: Path, file: Path) -> str:
     return "".join(f"{line}\n" for line in done.stdout.splitlines() if not NOT_OURS.match(line))
 
 
-def _ensure_postgis(connection: Connection) -> None:
+def _ensure(connection: Connection, extension: str) -> None:
     try:
-        connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS postgis")
+        connection.exec_driver_sql(f"CREATE EXTENSION IF NOT EXISTS {extension}")
     except DBAPIError as error:
         raise Misconfigured(
-            f"database {connection.engine.url.database} has no PostGIS, and its owner may not add it "
-            f"({reason_of(error)}); as a superuser: CREATE EXTENSION postgis, there or in template1"
+            f"database {connection.engine.url.database} has no {extension}, and its owner may not add it "
+            f"({reason_of(error)}); as a superuser: CREATE EXTENSION {extension}, there or in template1"
         ) from error
 
 
