@@ -19,6 +19,7 @@ from gateway.mqtt.client import Connection
 from ops import mosquitto, ports, servers
 from ops.certificates import Authority
 from ops.mosquitto import Broker
+from ops.watchdog.broker import CLIENTS, listen
 from services import config
 from services.config import Mqtt
 from services.errors import Misconfigured, Unavailable
@@ -428,3 +429,22 @@ def test_the_broker_says_what_it_refuses(broker: RealBroker) -> None:
         broker.admin.run(rights.remove("nobody"))
     with pytest.raises(Unavailable, match="user or password|not authorised"):
         Broker(msgspec.structs.replace(broker.mqtt, admin_password="wrong"))
+
+
+def test_reading_the_broker_s_figures_is_a_quiet_connection(broker: RealBroker) -> None:
+    settings = config.load(environ={})
+    watchdog = msgspec.structs.replace(settings.watchdog, mqtt_password="watchdog-pw")
+    settings = msgspec.structs.replace(settings, mqtt=broker.mqtt, watchdog=watchdog)
+    sent: list[str] = []
+    listening = eventlet.spawn(listen, settings, lambda topic, _: sent.append(topic))
+    auditor = broker.client("vigil-watchdog", password="watchdog-pw", client_id="w-2")
+    assert auditor.subscribe("$SYS/broker/messages/received")
+    counts: list[int] = []
+    auditor.until(lambda: auditor.heard, timeout_s=15)
+    counts.append(int(auditor.heard[-1][1]))
+    seen = len(auditor.heard)
+    auditor.until(lambda: len(auditor.heard) > seen, timeout_s=15)
+    counts.append(int(auditor.heard[-1][1]))
+    listening.kill()
+    assert CLIENTS in sent
+    assert counts[1] - counts[0] < 100, "packets in the ten seconds between two figures"
