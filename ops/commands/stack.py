@@ -16,7 +16,7 @@ import click
 from ops.environment import home
 from ops.processes import PROCESSES
 from ops.stack import Stack
-from ops.supervisor import started_at
+from ops.supervisor import GRACE_S, started_at
 from services.errors import VigilError
 
 DOWN_TIMEOUT_S = 90.0
@@ -130,7 +130,7 @@ def down() -> None:
 
 @click.command()
 @click.argument("name")
-@click.option("--kill", is_flag=True, help="With SIGKILL, for one that hangs and does not end by itself.")
+@click.option("--kill", is_flag=True, help="With SIGKILL at once; else after the grace that one has to end.")
 def restart(name: str, kill: bool) -> None:
     """Start one of Vigil's processes anew, by the supervisor of `vigil up`; returns when it is ready."""
     before = _process(name)
@@ -138,13 +138,16 @@ def restart(name: str, kill: bool) -> None:
         raise VigilError(f"{name} is a server, and Vigil's processes lean on it: `vigil down`, `vigil up`")
     if before["pid"] is None:
         raise VigilError(f"{name} is {before['state']}; `vigil logs {name}` says why")
-    os.kill(before["pid"], signal.SIGKILL if kill else signal.SIGTERM)
-    deadline_s = time.monotonic() + RESTART_TIMEOUT_S
-    while (now := _process(name))["pid"] in (None, before["pid"]) or now["state"] != "ready":
-        if time.monotonic() > deadline_s:
+    pid, started_s = before["pid"], time.monotonic()
+    os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
+    insisted = kill
+    while (now := _process(name))["pid"] in (None, pid) or now["state"] != "ready":
+        if not insisted and now["pid"] == pid and time.monotonic() - started_s > GRACE_S:
+            os.kill(pid, signal.SIGKILL)
+            insisted = True
+        if time.monotonic() - started_s > RESTART_TIMEOUT_S:
             raise VigilError(
-                f"{name} is {now['state']} after {RESTART_TIMEOUT_S:g} s; `vigil logs {name}` says why, "
-                f"and `vigil restart --kill {name}` ends one that hangs"
+                f"{name} is {now['state']} after {RESTART_TIMEOUT_S:g} s; `vigil logs {name}` says why"
             )
         time.sleep(POLL_S)  # a file can only be looked at again
     click.echo(f"{name} is ready, pid {now['pid']}")
