@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 IDENTITIES = "message_seen"
 ALERTS = "alert_occurrence"
-# A table, and what else grows with each of its rows. Most alerts of the bench repeat one that is open, and they are few:
-# their figure is coarse, and of no weight in the sum.
+# A table, and what else grows with each of its rows. The few alerts of the bench mostly repeat one that is open: their
+# figure is coarse, and of no weight in the sum.
 GROUPS = {
     "mqtt_guard_location": ("mqtt_guard_location",),
     "mqtt_device_telemetry": ("mqtt_device_telemetry",),
