@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 IDENTITIES = "message_seen"
 ALERTS = "alert_occurrence"
-# A table, and what else grows with each of its rows.
+# A table, and what else grows with each of its rows. The few alerts of the bench mostly repeat one that is open: their
+# figure is coarse, and of no weight in the sum.
 GROUPS = {
     "mqtt_guard_location": ("mqtt_guard_location",),
     "mqtt_device_telemetry": ("mqtt_device_telemetry",),

@@ -31,9 +31,10 @@ WARM_UP = 20_000
 NAIVE_WARM_UP = 500
 COUNT_EVERY_S = 0.1
 NAIVE_QUIET_S = 15.0
-# A partitioned table is the sum of its partitions; any other is one of itself.
+# A partitioned table is the sum of its partitions; of any other there is no tree.
 SIZE = """
-SELECT (SELECT count(*) FROM {table}), sum(pg_total_relation_size(relid))::bigint
+SELECT (SELECT count(*) FROM {table}),
+       coalesce(sum(pg_total_relation_size(relid))::bigint, pg_total_relation_size('{table}'))
 FROM pg_partition_tree('{table}')
 """
 NAIVE_COUNT = "SELECT " + " + ".join(

@@ -15,4 +15,5 @@ def on_shift(recorded_at: datetime, shifts: Sequence[Shift] | None, *, tolerance
     if shifts is None:
         return True
     tolerance = timedelta(seconds=tolerance_s)
-    return any(start - tolerance <= recorded_at < end + tolerance for start, end in shifts)
+    latest, earliest = recorded_at + tolerance, recorded_at - tolerance
+    return any(start <= latest and earliest < end for start, end in shifts)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from services.directory.store import DirectoryStore
+from services.errors import Conflict, NotFound, Refused
 from services.location.intake import Intake
 from services.location.store import LocationStore
 from services.providers import Database
@@ -39,12 +41,8 @@ def ask_for_it(environment: dict[str, str]) -> None:
     run_vigil(environment, "tenant", "set", "1", "positions_only_on_shift", "on")
 
 
-def add(
-    environment: dict[str, str], guard: str, start: timedelta, end: timedelta, *, check: bool = True
-) -> str:
-    return run_vigil(
-        environment, "shift", "add", guard, (NOW + start).isoformat(), (NOW + end).isoformat(), check=check
-    )
+def add(environment: dict[str, str], guard: str, start: timedelta, end: timedelta) -> None:
+    run_vigil(environment, "shift", "add", guard, (NOW + start).isoformat(), (NOW + end).isoformat())
 
 
 def rows(engine: Engine, query: str) -> list[tuple[Any, ...]]:
@@ -106,17 +104,23 @@ def test_the_wish_and_shifts_are_known_within_two_seconds_and_taken_back(
 
 
 def test_shifts_do_not_overlap_and_are_listed_imported_and_removed(
-    environment: dict[str, str], intake: Intake, tmp_path: Path
+    environment: dict[str, str], database: Database, intake: Intake, tmp_path: Path
 ) -> None:
     assert intake
-    add(environment, "guard-1", timedelta(hours=1), timedelta(hours=9))
-    assert "overlaps" in add(environment, "guard-1", timedelta(hours=8), timedelta(hours=10), check=False)
-    add(environment, "guard-1", timedelta(hours=9), timedelta(hours=10))
-    assert "no such thing" in add(environment, "guard-2", timedelta(hours=1), timedelta(hours=2), check=False)
-    assert "48 hours" in add(environment, "guard-1", timedelta(days=5), timedelta(days=8), check=False)
-    assert "time zone" in run_vigil(
-        environment, "shift", "add", "guard-1", "2026-03-01T22:00", "2026-03-02T06:00", check=False
-    )
+    directory = DirectoryStore(database)
+
+    def put(guard: str, start: timedelta, end: timedelta) -> None:
+        values = {"guard_id": guard, "starts_at": NOW + start, "ends_at": NOW + end}
+        directory.add("shift", tenant_id=1, **values)
+
+    put("guard-1", timedelta(hours=1), timedelta(hours=9))
+    with pytest.raises(Conflict, match="overlaps"):
+        put("guard-1", timedelta(hours=8), timedelta(hours=10))
+    put("guard-1", timedelta(hours=9), timedelta(hours=10))
+    with pytest.raises(NotFound):
+        put("guard-2", timedelta(hours=1), timedelta(hours=2))
+    with pytest.raises(Refused, match="48 hours"):
+        put("guard-1", timedelta(days=5), timedelta(days=8))
     file = tmp_path / "shifts.csv"
     file.write_text(
         "guard,starts_at,ends_at\n1,2026-03-01T22:00+05:30,2026-03-02T06:00+05:30\n1,tomorrow,never\n"
@@ -131,5 +135,6 @@ def test_shifts_do_not_overlap_and_are_listed_imported_and_removed(
     oldest = listed[-1]
     assert datetime.fromisoformat(oldest["starts_at"]) == datetime(2026, 3, 1, 16, 30, tzinfo=UTC)
     run_vigil(environment, "shift", "remove", str(oldest["shift_id"]))
-    assert len(json.loads(run_vigil(environment, "shift", "list", "--json"))) == 2
-    assert "no shift" in run_vigil(environment, "shift", "remove", str(oldest["shift_id"]), check=False)
+    assert len(directory.list_rows("shift", tenant_id=1, limit=10)) == 2
+    with pytest.raises(NotFound, match="no shift"):
+        directory.remove_shift(oldest["shift_id"], tenant_id=1)
