@@ -37,7 +37,10 @@ def alert_id(desk: Desk, engine: Engine, keeper: Keeper) -> str:
     desk.act(alert.id, Action.RESOLVE, at=1)
     with engine.begin() as connection:
         connection.execute(
-            text("UPDATE mqtt_device_alert SET recorded_at = :at, received_at = :at, + interval '1 hour'"),
+            text(
+                "UPDATE mqtt_device_alert SET recorded_at = :at, received_at = :at,"
+                " closed_at = CAST(:at AS timestamptz) + interval '1 hour'"
+            ),
             {"at": LONG_AGO},
         )
         connection.execute(
