@@ -96,6 +96,7 @@ class Erasure:
 
     def run(self, *, force: bool, with_alerts: bool) -> None:
         """Raises `Refused` when something about the person is still going on."""
+        self._check_nothing_held()
         if not force:
             self._check_nothing_open()
         getattr(self, f"_{self._person.kind}")()
@@ -106,6 +107,18 @@ class Erasure:
         ):
             self._sweep(table, column, kind)
         self._note()
+
+    def _check_nothing_held(self) -> None:
+        """Evidence is not for us to erase, whoever asks: the claim it is kept for goes first."""
+        query = (
+            "SELECT count(*) FROM alert_hold h JOIN mqtt_device_alert a USING (tenant_id, alert_id)"
+            " WHERE h.tenant_id = :tenant AND (a.source_id = :key OR a.carried_by = :key)"
+        )
+        count = self._connection.execute(text(query), self._values).scalar_one()
+        if self._person.kind == "guard" and count:
+            raise Refused(
+                f"{count} alerts of this person are on hold as evidence; `vigil alert release ID` lets go of one"
+            )
 
     def _check_nothing_open(self) -> None:
         if self._person.kind == "guard":
@@ -123,6 +136,15 @@ class Erasure:
         count = self._connection.execute(text(query), self._values).scalar_one()
         if count:
             raise Refused(f"there are {count} {what} of this person; end them first, or say --force")
+        on_shift = (
+            "SELECT count(*) FROM guard_shift WHERE tenant_id = :tenant AND guard_id = :key"
+            " AND now() >= starts_at AND now() < ends_at"
+        )
+        if (
+            self._person.kind == "guard"
+            and self._connection.execute(text(on_shift), self._values).scalar_one()
+        ):
+            raise Refused(f"{self._person.key} is on shift; wait for its end, or say --force")
         query = "SELECT count(*) FROM owed_event WHERE tenant_id = :tenant AND :key = ANY(sources)"
         if self._connection.execute(text(query), self._values).scalar_one():
             raise Refused("what was found about this person is being told; try again in a few seconds")
@@ -174,7 +196,7 @@ class Erasure:
             self._do(
                 "mqtt_device_alert",
                 "deleted",
-                f"status NOT IN {OPEN} AND alert_id IN"
+                f"status NOT IN {OPEN} AND alert_id NOT IN (SELECT alert_id FROM alert_hold) AND alert_id IN"
                 f" (SELECT t.alert_id FROM alert_timeline t WHERE t.tenant_id = :tenant AND {named})",
             )
         query = f"SELECT count(*) FROM alert_timeline t WHERE t.tenant_id = :tenant AND {named}"

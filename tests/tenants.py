@@ -153,6 +153,17 @@ def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
         key=str(uuid4()),
         payload=os.urandom(8),
     )
+    run(
+        "INSERT INTO alert_hold (alert_id, tenant_id, reason, placed_by)"
+        " VALUES (CAST(:alert AS uuid), :t, :w, :w)"
+    )
+    run(
+        "INSERT INTO alert_track (tenant_id, alert_id, message_key, guard_id, recorded_at, received_at, clock_suspect,"
+        " lat, lon, mock, in_geofence, geofence_violation)"
+        " VALUES (:t, CAST(:alert AS uuid), CAST(:key AS uuid), :guard,"
+        " now(), now(), false, 12, 77, false, true, false)",
+        key=str(uuid4()),
+    )
     ids = {"site_id": site, "zone_id": zone, "user_id": user, "group_id": group, "contact_id": contact}
     ids["line_hash"] = line_hash
     return {"guard_id": guard, "device_id": device, "alert_id": alert, "session_id": session} | {

@@ -177,6 +177,33 @@ CREATE INDEX guard_shift_guard ON guard_shift (tenant_id, guard_id, ends_at);
 CREATE TRIGGER guard_shift_changed AFTER INSERT OR UPDATE OR DELETE ON guard_shift
     FOR EACH STATEMENT EXECUTE FUNCTION vigil_registry_changed();
 
+CREATE TABLE alert_hold (
+    alert_id  uuid PRIMARY KEY,
+    tenant_id integer NOT NULL,
+    reason    text NOT NULL,
+    placed_by text NOT NULL,
+    placed_at timestamptz NOT NULL DEFAULT now(),
+    FOREIGN KEY (tenant_id, alert_id) REFERENCES mqtt_device_alert (tenant_id, alert_id)
+);
+COMMENT ON TABLE alert_hold IS 'alerts that are evidence somewhere: the foreign key refuses their deletion';
+
+CREATE TABLE alert_track (
+    tenant_id          integer NOT NULL,
+    alert_id           uuid NOT NULL,
+    message_key        uuid NOT NULL,
+    guard_id           text NOT NULL,
+    recorded_at        timestamptz NOT NULL,
+    received_at        timestamptz NOT NULL,
+    clock_suspect      boolean NOT NULL,
+    lat double precision NOT NULL, lon double precision NOT NULL,
+    accuracy real, speed real, heading real, source text, mock boolean NOT NULL,
+    in_geofence        boolean NOT NULL,
+    geofence_violation boolean NOT NULL,
+    PRIMARY KEY (alert_id, message_key),
+    FOREIGN KEY (tenant_id, alert_id) REFERENCES mqtt_device_alert (tenant_id, alert_id) ON DELETE CASCADE
+);
+COMMENT ON TABLE alert_track IS 'positions around an alert that retention has taken out of mqtt_guard_location';
+
 CREATE TABLE erasure (
     erasure_id uuid PRIMARY KEY,
     tenant_id  integer NOT NULL REFERENCES tenant,
@@ -193,10 +220,12 @@ GRANTS = {
         "retention_policy": "SELECT",
         "guard_shift": "SELECT, INSERT, UPDATE, DELETE",
         "erasure": "SELECT",
+        "alert_hold": "SELECT",
+        "alert_track": "SELECT",
     },
     "vigil_ingest": {"retention_policy": "SELECT", "guard_shift": "SELECT"},
 }
-NEW_TABLES = ("erasure", "guard_shift", "retention_policy")
+NEW_TABLES = ("alert_hold", "alert_track", "erasure", "guard_shift", "retention_policy")
 
 RETENTION = """
 CREATE FUNCTION vigil_retention_classes() RETURNS TABLE (
@@ -210,7 +239,8 @@ CREATE FUNCTION vigil_retention_classes() RETURNS TABLE (
         ('readings', 'readings', 'mqtt_sensor_reading', 'recorded_at', 'true', 1),
         ('health', 'health', 'mqtt_system_health', 'recorded_at', 'true', 1),
         ('rejected', 'rejected', 'rejected_message', 'received_at', 'true', 1),
-        ('alerts', 'alerts', 'mqtt_device_alert', 'closed_at', $c$r.status IN ('RESOLVED', 'FALSE_ALARM')$c$, 30),
+        ('alerts', 'alerts', 'mqtt_device_alert', 'closed_at', $c$r.status IN ('RESOLVED', 'FALSE_ALARM')
+            AND NOT EXISTS (SELECT FROM alert_hold h WHERE h.alert_id = r.alert_id)$c$, 30),
         ('storms', 'alerts', 'alert_group', 'last_at', $c$NOT EXISTS (SELECT FROM mqtt_device_alert a
             WHERE a.tenant_id = r.tenant_id AND a.group_id = r.group_id)$c$, 30),
         ('presence', 'presence', 'operator_presence', 'minute', 'true', 1),
@@ -280,6 +310,30 @@ BEGIN
     END IF;
 END $$;
 
+CREATE FUNCTION vigil_track_span(alert mqtt_device_alert) RETURNS tstzrange LANGUAGE sql STABLE PARALLEL SAFE AS $$
+-- The window of an evidence pack (services/alerts/evidence.py): 15 minutes around the alert, 24 hours at the most.
+    SELECT tstzrange(least(alert.recorded_at, alert.received_at) - interval '15 minutes',
+                     least(coalesce(alert.closed_at, 'infinity') + interval '15 minutes',
+                           least(alert.recorded_at, alert.received_at) + interval '1425 minutes'), '[]')
+$$;
+
+CREATE FUNCTION vigil_put_by_tracks(relation text, first_block bigint, end_block bigint, before timestamptz)
+RETURNS void LANGUAGE plpgsql {owners} AS $$
+-- Positions around alerts, before they go: they stay as long as their alert. Alerts lead, by the index on positions.
+BEGIN
+    EXECUTE format(
+        'INSERT INTO alert_track
+         SELECT a.tenant_id, a.alert_id, f.message_key, f.guard_id, f.recorded_at, f.received_at, f.clock_suspect,
+                f.lat, f.lon, f.accuracy, f.speed, f.heading, f.source, f.mock, f.in_geofence, f.geofence_violation
+         FROM (SELECT DISTINCT a.tenant_id, a.alert_id, vigil_track_span(a) AS span, g.guard_id
+               FROM mqtt_device_alert a, unnest(ARRAY[a.carried_by, a.source_id]) g (guard_id)
+               WHERE g.guard_id IS NOT NULL AND lower(vigil_track_span(a)) < $3) a
+         JOIN ONLY %I f ON f.tenant_id = a.tenant_id AND f.guard_id = a.guard_id
+              AND f.recorded_at BETWEEN lower(a.span) AND upper(a.span)
+         WHERE f.recorded_at < $3 AND f.ctid >= $1 AND f.ctid < $2 ON CONFLICT DO NOTHING', relation)
+        USING format('(%s,0)', first_block)::tid, format('(%s,0)', end_block)::tid, before;
+END $$;
+
 CREATE FUNCTION vigil_retire_rows(
     of_class text, relation text, default_days integer, first_block bigint, blocks integer, dry_run boolean
 ) RETURNS bigint LANGUAGE plpgsql {owners} AS $$
@@ -303,6 +357,9 @@ BEGIN
         own_limit := format('AND r.%I < coalesce((SELECT now() - make_interval(days => p.days) FROM retention_policy p
                              WHERE p.tenant_id = r.tenant_id AND p.class = $4), $5)', class.aged_by);
         latest := now() - make_interval(days => days.shortest);
+    END IF;
+    IF class.table_name = 'mqtt_guard_location' AND NOT dry_run THEN
+        PERFORM vigil_put_by_tracks(relation, first_block, first_block + blocks, latest);
     END IF;
     EXECUTE format('%s ONLY %I r WHERE r.ctid >= $1 AND r.ctid < $2 AND r.%I < $3 AND (%s) %s',
                    CASE WHEN dry_run THEN 'SELECT FROM' ELSE 'DELETE FROM' END,
@@ -330,6 +387,9 @@ BEGIN
        OR ends_at > date_trunc('week', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - interval '14 days' THEN
         RAISE EXCEPTION '% is still needed', relation USING ERRCODE = 'insufficient_privilege';
     END IF;
+    IF of_class = 'positions' THEN
+        PERFORM vigil_put_by_tracks(relation, 0, 4294967295, ends_at);
+    END IF;
     EXECUTE format('DROP TABLE %I', relation);
     RETURN true;
 END $$;
@@ -338,6 +398,8 @@ END $$;
 FUNCTIONS = (
     "vigil_drop_partition(text, text, integer)",
     "vigil_retire_rows(text, text, integer, bigint, integer, boolean)",
+    "vigil_put_by_tracks(text, bigint, bigint, timestamptz)",
+    "vigil_track_span(mqtt_device_alert)",
     "vigil_retention_work(text, integer)",
     "vigil_retention_days(text, integer)",
     "vigil_retention_classes()",
@@ -346,6 +408,11 @@ FUNCTIONS = (
     "vigil_partition_report()",
     "vigil_partitions()",
 )
+OF_THE_OWNER = (
+    "vigil_put_by_tracks(text, bigint, bigint, timestamptz)",
+    "vigil_track_span(mqtt_device_alert)",
+)
+"""Called by the others only."""
 
 # As migrations 0001 and 0002 had it.
 OLD_MAKE = """
@@ -405,7 +472,8 @@ def upgrade() -> None:
     _run(CHILDREN.replace("{verb}", "ENABLE"))
     for function in FUNCTIONS:
         op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
-        op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO vigil_ingest")
+        if function not in OF_THE_OWNER:
+            op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO vigil_ingest")
     op.execute("SELECT vigil_make_partitions(4)")
 
 

@@ -128,12 +128,46 @@ def export(alert_id: str, tenant_id: int | None, out: Path, made_by: str | None)
     _replace(names[1], _page_of(pack, names[0].name, data))
     for name in names:
         click.echo(f"wrote {name} ({name.stat().st_size:,} bytes)")
+    evidence_store.hold(
+        _database(settings),
+        tenant_id=_tenant(settings, tenant_id),
+        alert_id=alert_id,
+        reason="exported as evidence",
+        by=made_by or getpass.getuser(),
+    )
     click.echo(f"sha256 {hashlib.sha256(data).hexdigest()}")
     click.echo(f"key {pack['signature']['fingerprint']}")
     if failed:
         raise Refused(
             "the record itself does not hold: " + "; ".join(f"{c.name}: {c.detail}" for c in failed)
         )
+
+
+@alert.command()
+@click.argument("alert_id")
+@tenant_option
+@click.option("--reason", required=True, help="Why, for the record: a case number, an insurer's request.")
+def hold(alert_id: str, tenant_id: int | None, reason: str) -> None:
+    """Keep an alert, its record and its track, whatever retention says."""
+    settings = _settings()
+    evidence_store.hold(
+        _database(settings),
+        tenant_id=_tenant(settings, tenant_id),
+        alert_id=alert_id,
+        reason=reason,
+        by=getpass.getuser(),
+    )
+    click.echo(f"alert {alert_id} is on hold")
+
+
+@alert.command()
+@click.argument("alert_id")
+@tenant_option
+def release(alert_id: str, tenant_id: int | None) -> None:
+    """Let an alert go again when its time has come."""
+    settings = _settings()
+    evidence_store.release(_database(settings), tenant_id=_tenant(settings, tenant_id), alert_id=alert_id)
+    click.echo(f"alert {alert_id} is not on hold")
 
 
 @alert.command()

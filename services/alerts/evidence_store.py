@@ -76,8 +76,19 @@ FIXES = text(
         SELECT recorded_at, received_at, clock_suspect, lat, lon, accuracy, speed, heading, source, mock, in_geofence,
                geofence_violation, message_key, row_number() OVER (ORDER BY recorded_at, message_key) AS place,
                count(*) OVER () AS total
-        FROM mqtt_guard_location
-        WHERE tenant_id = :tenant_id AND guard_id = :guard_id AND recorded_at BETWEEN :since AND :until
+        FROM (
+            SELECT recorded_at, received_at, clock_suspect, lat, lon, accuracy, speed, heading, source, mock,
+                   in_geofence, geofence_violation, message_key
+            FROM mqtt_guard_location
+            WHERE tenant_id = :tenant_id AND guard_id = :guard_id AND recorded_at BETWEEN :since AND :until
+            UNION
+            -- What retention takes out of there, it puts by for the alert; for a while a fix may be in both.
+            SELECT recorded_at, received_at, clock_suspect, lat, lon, accuracy, speed, heading, source, mock,
+                   in_geofence, geofence_violation, message_key
+            FROM alert_track
+            WHERE tenant_id = :tenant_id AND alert_id = :alert_id AND guard_id = :guard_id
+                  AND recorded_at BETWEEN :since AND :until
+        ) both_of_them
     ) f
     WHERE total <= :most OR place = total OR (place - 1) % ceil(total::numeric / (:most - 1))::bigint = 0
     ORDER BY place
@@ -98,6 +109,15 @@ CHAIN = text(
     """
 )
 UNCHAINED = text("SELECT count(*) FROM alert_timeline WHERE tenant_id = :tenant_id AND seq IS NULL")
+HOLD = text(
+    """
+    INSERT INTO alert_hold (tenant_id, alert_id, reason, placed_by)
+    SELECT tenant_id, alert_id, :reason, :by FROM mqtt_device_alert
+    WHERE tenant_id = :tenant_id AND alert_id = :alert_id
+    ON CONFLICT (alert_id) DO UPDATE SET reason = excluded.reason
+    """
+)
+RELEASE = text("DELETE FROM alert_hold WHERE tenant_id = :tenant_id AND alert_id = :alert_id")
 BATCH = 5_000
 
 
@@ -138,7 +158,7 @@ def gather(
     guard = next(iter(_rows(connection, GUARD, {**ids, "guard_ids": guard_ids})), None)
     site_id = alert["site_id"] or (guard["site_id"] if guard else None)
     window = evidence.window_of(alert, now=now)
-    fixes = _fixes(connection, tenant_id, guard, window)
+    fixes = _fixes(connection, ids, guard, window)
     in_window = fixes[0].get("total", 0) if fixes else 0
     say(f"track: {len(fixes)} of {in_window} positions")
     return Gathered(
@@ -232,9 +252,25 @@ def _other_links(
 
 
 def _fixes(
-    connection: Connection, tenant_id: int, guard: dict[str, Any] | None, window: Window
+    connection: Connection, ids: dict[str, Any], guard: dict[str, Any] | None, window: Window
 ) -> list[dict[str, Any]]:
     if guard is None:
         return []
     values = {"guard_id": guard["guard_id"], "since": window.since, "until": window.until, "most": MAX_FIXES}
-    return _rows(connection, FIXES, {"tenant_id": tenant_id, **values})
+    return _rows(connection, FIXES, {**ids, **values})
+
+
+def hold(database: Database, *, tenant_id: int, alert_id: str, reason: str, by: str) -> None:
+    """Keep an alert whatever retention says. For the owner. Raises `NotFound`."""
+    values = {"tenant_id": tenant_id, "alert_id": as_uuid(alert_id), "reason": reason, "by": by}
+    with database.of(tenant_id) as connection:
+        if connection.execute(HOLD, values).rowcount == 0:
+            raise NotFound(f"no alert {alert_id} of tenant {tenant_id}")
+
+
+def release(database: Database, *, tenant_id: int, alert_id: str) -> None:
+    """It goes again when its time has come. For the owner. Raises `NotFound`."""
+    values = {"tenant_id": tenant_id, "alert_id": as_uuid(alert_id)}
+    with database.of(tenant_id) as connection:
+        if connection.execute(RELEASE, values).rowcount == 0:
+            raise NotFound(f"alert {alert_id} of tenant {tenant_id} is not on hold")

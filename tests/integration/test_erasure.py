@@ -127,6 +127,16 @@ def test_a_guard_is_erased_everywhere_and_the_chain_still_holds(
             text("UPDATE mqtt_device_alert SET status = 'RESOLVED' WHERE alert_id = CAST(:id AS uuid)"),
             {"id": still_open},
         )
+    assert "guard-77 is on shift" in run_vigil(
+        environment, "erase", "guard", "guard-77", "--tenant", str(OURS), check=False
+    )
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE guard_shift SET starts_at = now() - interval '2 hours', ends_at = now() - interval '1 hour'"
+                " WHERE guard_id = 'guard-77'"
+            )
+        )
     told = json.loads(run_vigil(environment, "erase", "guard", "Zubaida Q. O'Neil", "--tenant", str(OURS)))
     assert told == dry
     assert {"table": "mqtt_device_alert", "what": "deleted", "rows": 2} in told
