@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ops.cli import COMMANDS
 from ops.processes import PROCESSES
 from ops.stack import Stack
 
@@ -13,8 +12,6 @@ SERVERS = {"mosquitto": "mqtt", "rabbitmq": "amqp", "redis": "redis", "postgres"
 """A server's process, and the dependency that is down without it."""
 PARTS = (*PROCESSES, *SERVERS)
 BACK_S = 120.0
-NOT_YET_WELL = set() if "retention" in COMMANDS else {"partitions"}
-"""Checks of `vigil health` that ask for a migration which is not there yet; empty with `vigil retention`."""
 
 
 @contextmanager
