@@ -4,7 +4,7 @@ VIGIL := .venv/bin/vigil
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers browser demo up down test check bench torture clean
+.PHONY: help setup servers browser monitoring demo up down test check bench torture clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' Makefile | sed -E 's/:.*##/\t/'
@@ -27,7 +27,10 @@ up: servers      ## everything running, ready for use
 down:            ## stop what `make up` started
 	@$(VIGIL) down
 
-test: browser    ## all tests but the long ones
+monitoring: browser ## browser, and what the tests of dashboards and alerts need
+	@bash ops/setup.sh monitoring
+
+test: monitoring ## all tests but the long ones
 	@$(PYTHON) -m pytest tests -m "not long"
 
 check: setup     ## format, lint, types, fast tests
@@ -39,7 +42,7 @@ check: setup     ## format, lint, types, fast tests
 bench: servers   ## the ledger benchmark: Vigil, a naive pipeline, the floor
 	@$(PYTHON) -m bench
 
-torture: browser ## the long tests
+torture: monitoring ## the long tests
 	@$(PYTHON) -m pytest tests/torture
 
 clean: down      ## remove the environment and the local stack with its data

@@ -116,8 +116,14 @@ async function take(frame) {
     desk.alerts = new Map(data.alerts.map((alert) => [alert.id, alert]));
     desk.guards = new Map(data.positions.map((position) => [position.guard_id, position]));
   } else if (frame.type === "positions") {
-    for (const position of data) desk.guards.set(position.guard_id, position);
+    // Of several location processes one may come late with what it has: no marker moves back.
+    for (const position of data) {
+      const shown = desk.guards.get(position.guard_id);
+      if (!shown || Date.parse(shown.recorded_at) <= Date.parse(position.recorded_at))
+        desk.guards.set(position.guard_id, position);
+    }
   } else if (data.alert_type) {
+    data.trace = frame.trace ?? ""; // by which the logs tell the alert's way
     if (OPEN.has(data.status)) desk.alerts.set(data.id, data);
     else desk.alerts.delete(data.id);
   }
@@ -137,6 +143,7 @@ function row(alert) {
   const line = document.createElement("tr");
   line.className = alert.severity;
   line.dataset.id = alert.id;
+  line.dataset.trace = alert.trace ?? "";
   const who = alert.acknowledged_by ? `${alert.status} by ${alert.acknowledged_by}` : alert.status;
   const age = `${Math.max(0, Math.round((Date.now() - Date.parse(alert.received_at)) / 1000))} s`;
   for (const text of [alert.severity, alert.alert_type, alert.source_id, alert.message, age, alert.occurrences, who]) {

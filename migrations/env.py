@@ -15,6 +15,17 @@ ADVISORY_LOCK = 0x5649_4749
 
 
 def run() -> None:
+    """Within the transaction of the caller's connection, when there is one (`ops.schema`)."""
+    given = context.config.attributes.get("connection")
+    if given is None:
+        connect_and_run()
+        return
+    context.configure(connection=given)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def connect_and_run() -> None:
     database = load().database
     engine = create_engine(
         database_url(database.owner_url or database.url), connect_args={"application_name": "vigil-migrate"}

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -20,6 +21,7 @@ from ops.environment import write_private
 from services.errors import Misconfigured
 
 AUTHORITY_DAYS, SERVER_DAYS, SOURCE_DAYS = 3650, 825, 365
+RENEW_BEFORE = timedelta(days=30)
 CLOCK_SKEW = timedelta(minutes=5)
 
 
@@ -43,6 +45,21 @@ class Authority:
         self.certificate_file.write_bytes(
             builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
         )
+
+    def keep_server(self, directory: Path, *, hosts: Sequence[str]) -> bool:
+        """Issue the server's certificate unless there is one for these hosts with a month to go; tells whether."""
+        try:
+            held = x509.load_pem_x509_certificate((directory / "server.pem").read_bytes())
+            names = held.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            held.verify_directly_issued_by(self._load()[0])
+        except (OSError, ValueError, x509.ExtensionNotFound, InvalidSignature):
+            pass
+        else:
+            left = held.not_valid_after_utc - datetime.now(UTC)
+            if left > RENEW_BEFORE and {str(name.value) for name in names} >= set(hosts):
+                return False
+        self.issue_server(directory, hosts=hosts)
+        return True
 
     def issue_server(self, directory: Path, *, hosts: Sequence[str]) -> None:
         """`server.pem` and `server-key.pem` for these names and addresses."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 from amqp.exceptions import AMQPError, NotFound
-from kombu import Connection
 
+from services.bus.publishing import connect
 from services.bus.topology import DEAD_QUEUE, HEADER_HISTORY, HEADER_QUEUE, HEADER_REASON
 from services.errors import Unavailable
 
@@ -74,7 +74,7 @@ def letter_of(message: Any) -> DeadLetter:
 def _fetched(uri: str, limit: int) -> Iterator[tuple[Any, list[Any]]]:
     """Up to `limit` messages, unacknowledged: closing the channel puts back what was not settled."""
     try:
-        with Connection(uri, connect_timeout=5) as connection, connection.channel() as channel:
+        with connect(uri) as connection, connection.channel() as channel:
             messages: list[Any] = []
             while len(messages) < limit and (raw := channel.basic_get(DEAD_QUEUE)) is not None:
                 messages.append(channel.message_to_python(raw))

@@ -28,7 +28,7 @@ def mqtt(config: Config) -> str:
 
 def amqp(config: Config) -> str:
     try:
-        with connect(config.amqp) as connection, connection.channel():
+        with connect(config.amqp.uri) as connection, connection.channel():
             return "answers"
     except (AMQPError, OSError) as error:
         raise Unavailable(f"RabbitMQ: {error}") from error

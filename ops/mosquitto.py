@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -78,23 +79,25 @@ def write_configuration(
     prefix: str,
     anonymous: bool,
     tls_host: str = "127.0.0.1",
+    hosts: Sequence[str] = (),
+    authority: Path | None = None,
+    plugin_file: str = "",
 ) -> Path:
     """Write everything that the broker reads into `data`; returns its configuration file.
 
-    Credentials of sources that are there already are kept. `people`: user name to (password, role).
+    Credentials of sources that are there already are kept. `people`: user name to (password, role). `hosts`: the
+    names that clients reach the broker by; `authority`: where the certificate authority is kept, apart from the
+    broker; `plugin_file`: for a broker on another machine, the path there.
     """
     tls = data / "tls"
     tls.mkdir(parents=True, exist_ok=True)
-    authority = Authority(tls)
-    if not (tls / "server.pem").exists():
-        authority.make()
-        authority.issue_server(tls, hosts=["localhost", "127.0.0.1", socket.gethostname()])
+    issuer = Authority(authority or tls)
+    issuer.make()
+    if authority:
+        (tls / "ca.pem").write_bytes(issuer.certificate_file.read_bytes())
+    issuer.keep_server(tls, hosts=hosts or ["localhost", "127.0.0.1", socket.gethostname()])
     (data / "acl").write_text(rights.acl_file(prefix, anonymous=anonymous))
-    file = data / "dynamic-security.json"
-    held = json.loads(file.read_text()) if file.exists() else {}
-    salted = {name: (*person, secrets.token_bytes(12)) for name, person in people.items()}
-    merged = rights.broker_file(held, prefix=prefix, people=salted)
-    write_private(file, json.dumps(merged, indent=1))
+    _write_rights(data / "dynamic-security.json", people, prefix=prefix)
     config = data / "mosquitto.conf"
     config.write_text(
         CONFIG.format(
@@ -103,11 +106,26 @@ def write_configuration(
             tls=tls,
             data=data,
             anonymous=str(anonymous).lower(),
-            plugin=plugin(),
-            user="user root" if os.geteuid() == 0 else "",
+            plugin=plugin_file or plugin(),
+            # A broker that root starts without further words becomes the user mosquitto, who may not read this.
+            user="user root" if os.geteuid() == 0 and not plugin_file else "",
         )
     )
     return config
+
+
+def _write_rights(file: Path, people: Mapping[str, tuple[str, str]], *, prefix: str) -> None:
+    """Left alone when it says the same already: a running broker writes it too."""
+    held = json.loads(file.read_text()) if file.exists() else {}
+    salts = {
+        client["username"]: base64.b64decode(client["salt"])
+        for client in held.get("clients", [])
+        if "salt" in client
+    }
+    salted = {name: (*person, salts.get(name) or secrets.token_bytes(12)) for name, person in people.items()}
+    merged = rights.broker_file(held, prefix=prefix, people=salted)
+    if merged != held:
+        write_private(file, json.dumps(merged, indent=1))
 
 
 def plugin() -> Path:

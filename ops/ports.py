@@ -43,10 +43,10 @@ def choose(kept: Mapping[str, int], names: Iterable[str] = NAMES, *, prefer: boo
     return chosen
 
 
-def remembered(path: Path, *, prefer: bool = True) -> dict[str, int]:
-    """Choose ports for a home, and remember them for the next start."""
+def remembered(path: Path, *, prefer: bool = True, more: Iterable[str] = ()) -> dict[str, int]:
+    """Choose ports for a home, of `more` than the usual names, and remember them for the next start."""
     kept = json.loads(path.read_text()) if path.exists() else {}
-    chosen = choose(kept, prefer=prefer)
+    chosen = choose(kept, [*NAMES, *more], prefer=prefer)
     path.write_text(json.dumps(chosen))
     return chosen
 

@@ -31,7 +31,7 @@ def depths(config: Config, wanted: Iterable[str]) -> dict[str, int]:
     """Messages by queue, those left out that are not there (yet). Raises `Unavailable`."""
     found: dict[str, int] = {}
     try:
-        with connect(config.amqp) as connection:
+        with connect(config.amqp.uri) as connection:
             for name in wanted:
                 depth = _depth(connection, name)
                 if depth is not None:

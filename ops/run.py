@@ -12,18 +12,22 @@ import eventlet
 eventlet.monkey_patch()
 
 import os  # noqa: E402
+import random  # noqa: E402
 import signal  # noqa: E402
 import socket  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 from typing import Any  # noqa: E402
 
+import msgspec  # noqa: E402
 import structlog  # noqa: E402
 from nameko.containers import ServiceContainer  # noqa: E402
 
+from ops import alive  # noqa: E402
 from ops.environment import apply_environment  # noqa: E402
 from ops.processes import PROCESSES, service_class  # noqa: E402
-from services import config, exposition, logs, metrics  # noqa: E402
+from services import config, exposition, logs, metrics, tracing  # noqa: E402
+from services.addresses import amqp_nodes, amqp_shuffled  # noqa: E402
 from services.bus.calling import SERIALIZER  # noqa: E402
 from services.config import Config  # noqa: E402
 from services.deploy import problems  # noqa: E402
@@ -35,13 +39,23 @@ SAMPLE_S = 1.0
 def nameko_config(settings: Config, service: str) -> dict[str, Any]:
     """What Nameko itself wants to know; everything else reads `config["vigil"]`."""
     return {
-        "AMQP_URI": settings.amqp.uri,
+        "AMQP_URI": ";".join(amqp_nodes(settings.amqp.uri)),
         "serializer": SERIALIZER,
         "ACCEPT": [SERIALIZER],
         "HEARTBEAT": settings.amqp.heartbeat_s,
         "max_workers": settings.workers.get(service, 4),
         "vigil": settings,
     }
+
+
+class TracedContainer(ServiceContainer):
+    """Every worker knows which trace it belongs to, and which task it is: its log lines say so."""
+
+    def _worker_setup(self, worker_ctx: Any) -> None:
+        trace_id = worker_ctx.data.get("trace_id")
+        if trace_id:
+            tracing.begin(trace_id, task=worker_ctx.entrypoint.method_name)
+        super()._worker_setup(worker_ctx)
 
 
 def notify(message: str) -> None:
@@ -54,8 +68,11 @@ def notify(message: str) -> None:
         sock.sendall(message.encode())
 
 
-def sample(container: ServiceContainer) -> None:
-    """Measure what only the process itself can see: busy workers, and how late the hub wakes a sleeper."""
+def sample(container: ServiceContainer, process: str) -> None:
+    """Measure what only the process itself can see: busy workers, and how late the hub wakes a sleeper.
+
+    Whoever supervises hears that the hub turns, and a hub that hangs falls silent.
+    """
     name = container.service_name
     metrics.worker_capacity.labels(name).set(container.max_workers)
     active, lag = metrics.worker_active.labels(name), metrics.hub_lag.labels(name)
@@ -64,6 +81,8 @@ def sample(container: ServiceContainer) -> None:
         eventlet.sleep(SAMPLE_S)
         lag.set(max(0.0, time.monotonic() - slept_from - SAMPLE_S))
         active.set(container._worker_pool.running())
+        notify("WATCHDOG=1")
+        alive.tell(process)
 
 
 def host(process: str) -> None:
@@ -76,8 +95,11 @@ def host(process: str) -> None:
         raise Misconfigured(
             "production does not start with this:\n" + "\n".join(f"  {line}" for line in found)
         )
+    # Each process begins with another node of a cluster: they would else all sit on the first one.
+    uri = amqp_shuffled(settings.amqp.uri, random.shuffle)
+    settings = msgspec.structs.replace(settings, amqp=msgspec.structs.replace(settings.amqp, uri=uri))
     cls = service_class(process)
-    container = ServiceContainer(cls, nameko_config(settings, cls.name))
+    container = TracedContainer(cls, nameko_config(settings, cls.name))
     stopping: list[int] = []
 
     def stop(signum: int, _frame: Any) -> None:
@@ -89,9 +111,10 @@ def host(process: str) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     container.start()
-    eventlet.spawn_n(sample, container)
+    eventlet.spawn_n(sample, container, process)
     log.info("ready", process=process)
     notify("READY=1")
+    alive.tell(process)
     container.wait()
     log.info("stopped", process=process)
 

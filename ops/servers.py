@@ -7,12 +7,13 @@ import pwd
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
+from ops import database
 from ops.supervisor import Process
 from services.errors import Misconfigured
-from services.providers import DATABASE_ROLES
 
 PACKAGES = "mosquitto rabbitmq-server redis-server postgresql-15 postgresql-15-postgis-3"
 DATABASE = "vigil"
@@ -23,6 +24,7 @@ REDIS = """\
 bind 127.0.0.1
 port {port}
 dir {data}
+{more}
 appendonly yes
 appendfsync everysec
 save ""
@@ -102,16 +104,25 @@ def mosquitto(home: Path, ports: Mapping[str, int], environment: Mapping[str, st
     )
 
 
-def redis(home: Path, ports: Mapping[str, int], environment: Mapping[str, str]) -> Process:
-    data = _directory(home / "redis")
+def redis(
+    home: Path,
+    ports: Mapping[str, int],
+    environment: Mapping[str, str],
+    *,
+    name: str = "redis",
+    more: str = "",
+) -> Process:
+    """`more`: lines for its configuration (that it is a replica, and of whom)."""
+    data = _directory(home / name)
     config = data / "redis.conf"
-    config.write_text(REDIS.format(port=ports["redis"], data=data))
+    if not config.exists() or not more:  # sentinels write into it who is the master now
+        config.write_text(REDIS.format(port=ports[name], data=data, more=more))
     return Process(
-        "redis",
+        name,
         [binary("redis-server"), str(config)],
-        log=home / "log" / "redis.log",
+        log=home / "log" / f"{name}.log",
         environment=environment,
-        probe=lambda: answers(ports["redis"]),
+        probe=lambda: answers(ports[name]),
     )
 
 
@@ -126,90 +137,113 @@ def epmd(home: Path, ports: Mapping[str, int], environment: Mapping[str, str]) -
     )
 
 
-def rabbitmq(
-    home: Path, ports: Mapping[str, int], environment: Mapping[str, str], *, password: str
-) -> Process:
-    data = _directory(home / "rabbitmq")
-    (data / "rabbitmq.conf").write_text(RABBITMQ.format(port=ports["amqp"], password=password, vhost=VHOST))
-    (data / "enabled_plugins").write_text("[].\n")
+def rabbitmq_node(ports: Mapping[str, int], number: int = 1) -> str:
+    """The Erlang name of a node."""
+    return f"vigil{ports[_numbered('amqp_dist', number)]}@localhost"
+
+
+def rabbitmq_settings(
+    home: Path, ports: Mapping[str, int], environment: Mapping[str, str], *, number: int = 1
+) -> dict[str, str]:
+    """The environment of a node, and of the tools that administer it."""
+    data = home / _numbered("rabbitmq", number)
     loopback = "-kernel inet_dist_use_interface {127,0,0,1}"
-    settings = {
-        "HOME": str(data),
-        "RABBITMQ_NODENAME": f"vigil{ports['amqp_dist']}@localhost",
+    return {
+        **environment,
+        # Where the cookie is: nodes of one cluster share it.
+        "HOME": str(home / "rabbitmq"),
+        "RABBITMQ_NODENAME": rabbitmq_node(ports, number),
         "RABBITMQ_CONFIG_FILE": str(data / "rabbitmq.conf"),
         "RABBITMQ_MNESIA_BASE": str(data / "mnesia"),
         "RABBITMQ_LOG_BASE": str(home / "log"),
         "RABBITMQ_PID_FILE": str(data / "pid"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(data / "enabled_plugins"),
-        "RABBITMQ_DIST_PORT": str(ports["amqp_dist"]),
+        "RABBITMQ_DIST_PORT": str(ports[_numbered("amqp_dist", number)]),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{loopback} +sbwt none +sbwtdcpu none +sbwtdio none",
         "ERL_EPMD_PORT": str(ports["epmd"]),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
     }
+
+
+def rabbitmq(
+    home: Path,
+    ports: Mapping[str, int],
+    environment: Mapping[str, str],
+    *,
+    password: str,
+    number: int = 1,
+    more: str = "",
+) -> Process:
+    """`number` and `more` (lines for its configuration) are for further nodes of a cluster."""
+    name, port = _numbered("rabbitmq", number), ports[_numbered("amqp", number)]
+    data = _directory(home / name)
+    (data / "rabbitmq.conf").write_text(RABBITMQ.format(port=port, password=password, vhost=VHOST) + more)
+    (data / "enabled_plugins").write_text("[].\n")
     return Process(
-        "rabbitmq",
+        name,
         [str(rabbitmq_sbin() / "rabbitmq-server")],
-        log=home / "log" / "rabbitmq.log",
-        environment={**environment, **settings},
-        probe=lambda: answers(ports["amqp"]),
+        log=home / "log" / f"{name}.log",
+        environment=rabbitmq_settings(home, ports, environment, number=number),
+        probe=lambda: answers(port),
         grace_s=30,
     )
 
 
-def postgres(home: Path, ports: Mapping[str, int], environment: Mapping[str, str]) -> Process:
-    """PostgreSQL refuses to run as root; then it runs as the user that Debian's package made."""
+def postgres(
+    home: Path,
+    ports: Mapping[str, int],
+    environment: Mapping[str, str],
+    *,
+    name: str = "postgres",
+    more: Mapping[str, str] = MappingProxyType({}),
+    make: Callable[[Path, str | None], None] | None = None,
+) -> Process:
+    """PostgreSQL refuses to run as root; then it runs as the user that Debian's package made.
+
+    `make(data, user)` fills the directory of one that is not there yet (a replica's); `more` are further settings.
+    """
     user = "postgres" if os.geteuid() == 0 else None
-    data = _directory(home / "postgres")
+    data = _directory(home / name)
     if user:
         _check_reachable(data, user)
         shutil.chown(data, user, user)
     data.chmod(0o700)
     if not (data / "PG_VERSION").exists():
-        command = [
-            str(postgres_bin() / "initdb"),
-            "-D",
-            str(data),
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-        ]
-        _run([*command, "--locale=C.UTF-8", "--no-sync"], user=user)
+        (make or _initdb)(data, user)
     # A supervisor that was killed leaves it; we know by our ports that nobody is there any more.
     (data / "postmaster.pid").unlink(missing_ok=True)
-    settings = POSTGRES | {"port": str(ports["postgres"])}
-    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    settings = POSTGRES | dict(more) | {"port": str(ports[name])}
+    options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
     return Process(
-        "postgres",
+        name,
         [str(postgres_bin() / "postgres"), "-D", str(data), *options],
-        log=home / "log" / "postgres.log",
+        log=home / "log" / f"{name}.log",
         environment=environment,
-        probe=lambda: _postgres_answers(ports["postgres"]),
+        probe=lambda: _postgres_answers(ports[name]),
         stop_signal=2,  # SIGINT: fast shutdown, without waiting for clients to go
         user=user,
     )
 
 
+def _initdb(data: Path, user: str | None) -> None:
+    command = [str(postgres_bin() / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+    run([*command, "--locale=C.UTF-8", "--no-sync"], user=user)
+
+
 def prepare_database(port: int, *, owner_password: str, service_password: str) -> None:
-    """The owner, the services' login, the roles, database and PostGIS, where they are not yet there."""
-    url = f"postgresql://postgres@127.0.0.1:{port}/"
+    """The owner, the services' login, the roles, database and PostGIS, where they are not yet there.
+
+    PostGIS is in the template as well: whatever the owner makes of it, scratch databases and tests', has it.
+    """
+    address = f"127.0.0.1:{port}"
+    superuser = f"postgresql://postgres@{address}"
     psql = [str(postgres_bin() / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-At"]
-    roles = "".join(
-        f"DO $$ BEGIN {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
-        for role in (
-            f"CREATE ROLE {OWNER} LOGIN CREATEDB PASSWORD '{owner_password}'",
-            f"CREATE ROLE {SERVICE} LOGIN PASSWORD '{service_password}'",
-            *(f"CREATE ROLE {role} NOLOGIN" for role in DATABASE_ROLES),
-        )
+    run([*psql, f"{superuser}/template1", "-c", "CREATE EXTENSION IF NOT EXISTS postgis"])
+    database.prepare(
+        f"{superuser}/postgres",
+        owner_url=f"postgresql://{OWNER}:{owner_password}@{address}/{DATABASE}",
+        service_url=f"postgresql://{SERVICE}:{service_password}@{address}/{DATABASE}",
     )
-    grant = f"GRANT {', '.join(DATABASE_ROLES)} TO {OWNER}, {SERVICE}"
-    _run([*psql, f"{url}template1", "-c", roles, "-c", grant])
-    exists = _run([*psql, f"{url}template1", "-c", f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"])
-    if exists.strip() != "1":
-        _run([*psql, f"{url}template1", "-c", "CREATE EXTENSION IF NOT EXISTS postgis"])
-        _run([*psql, f"{url}template1", "-c", f"CREATE DATABASE {DATABASE} OWNER {OWNER}"])
 
 
 def _postgres_answers(port: int) -> bool:
@@ -217,12 +251,18 @@ def _postgres_answers(port: int) -> bool:
     return subprocess.run(ready, check=False, timeout=10).returncode == 0
 
 
+def _numbered(name: str, number: int) -> str:
+    """The first of several has the plain name."""
+    return name if number == 1 else f"{name}_{number}"
+
+
 def _directory(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def _run(command: list[str], *, user: str | None = None) -> str:
+def run(command: list[str], *, user: str | None = None) -> str:
+    """Run a server's own tool; returns what it says. Raises `Misconfigured`."""
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, user=user, group=user, cwd="/", timeout=120
     )

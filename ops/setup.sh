@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what a step needs: python, servers, browser. What is there already is passed over in no time.
+# Sets up what a step needs: python, servers, browser, monitoring. What is there already is passed over in no time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -77,10 +77,18 @@ setup_servers() {
 
 setup_browser() {
     command -v chromium >/dev/null || step "chromium from Debian's packages" apt_install chromium
+    command -v systemd-analyze >/dev/null || step "systemd-analyze from Debian's packages" apt_install systemd
     command -v node >/dev/null || step "node from Debian's packages" apt_install nodejs npm
     local dir=tests/e2e/browser
     [ -f $dir/package-lock.json ] || return 0
     cmp -s $dir/package-lock.json $dir/node_modules/.stamp || step "browser test packages" install_npm $dir
+}
+
+setup_monitoring() { # programs for tests and for those who watch Vigil; Debian's services of that name stay stopped
+    local missing=()
+    command -v prometheus >/dev/null && command -v promtool >/dev/null || missing+=(prometheus)
+    command -v amtool >/dev/null || missing+=(prometheus-alertmanager)
+    [ ${#missing[@]} = 0 ] || step "monitoring from Debian's packages: ${missing[*]}" apt_install "${missing[@]}"
 }
 
 install_npm() {
@@ -92,5 +100,6 @@ case "${1:-}" in
     python) setup_python ;;
     servers) setup_servers ;;
     browser) setup_browser ;;
-    *) die "usage: ops/setup.sh python|servers|browser" ;;
+    monitoring) setup_monitoring ;;
+    *) die "usage: ops/setup.sh python|servers|browser|monitoring" ;;
 esac

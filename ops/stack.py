@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from gateway.mqtt import rights
 from ops import environment, mosquitto, ports, servers
@@ -20,6 +21,7 @@ from ops.environment import PROJECT
 from ops.processes import PROCESSES
 from ops.supervisor import Process, Supervisor
 from services import config
+from services.addresses import hosts_of
 from services.deploy import problems
 from services.errors import VigilError
 
@@ -37,7 +39,10 @@ class StackFailed(VigilError):  # noqa: N818
 
 
 class Stack:
-    """One stack in one home. `say` is told each step and how long it took; `given` is the operator's environment."""
+    """One stack in one home. `say` is told each step and how long it took; `given` is the operator's environment.
+
+    `instances`: of which processes there are several; the second of `telemetry` is `telemetry@2`.
+    """
 
     def __init__(
         self,
@@ -46,11 +51,15 @@ class Stack:
         say: Say,
         prefer_usual_ports: bool = True,
         given: Mapping[str, str] | None = None,
+        instances: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.home = home.resolve()
         self._say = say
         self._prefer = prefer_usual_ports
         self._given = dict(os.environ if given is None else given)
+        self.services = [
+            _numbered(name, n) for name in SERVICES for n in range(1, instances.get(name, 1) + 1)
+        ]
         self._ports: dict[str, int] = {}
         self._secrets: dict[str, str] = {}
         self.home.mkdir(parents=True, exist_ok=True)
@@ -80,7 +89,8 @@ class Stack:
         self._secrets = environment.keep_secrets(self.home)
         if self._own_keys() and not (self.home / FEED_KEYS).exists():
             environment.write_private(self.home / FEED_KEYS, self._secrets["CHANNELS_ENCRYPTION_KEY"] + "\n")
-        self._ports = ports.remembered(self.home / "ports.json", prefer=self._prefer)
+        further = [name.replace("noc_gateway", "http") for name in self.services if "noc_gateway@" in name]
+        self._ports = ports.remembered(self.home / "ports.json", prefer=self._prefer, more=further)
 
     def start_services(self, *, timeout_s: float = 60.0) -> None:
         """Migrate, declare, seed, start Vigil's processes. Raises `StackFailed`."""
@@ -90,8 +100,8 @@ class Stack:
         for title, arguments in self._preparations():
             self.run(title, *arguments)
         with self._step("services"):
-            self.supervisor.add(*(self._service(name) for name in SERVICES))
-            self._await(SERVICES, timeout_s=timeout_s)
+            self.supervisor.add(*(self._service(name) for name in self.services))
+            self._await(self.services, timeout_s=timeout_s)
         self.supervisor.tell(up=True)
 
     def _check_production(self) -> None:
@@ -104,7 +114,7 @@ class Stack:
         """Services first: they put away what they have in hand while the servers still run."""
         self.supervisor.tell(up=False)
         names = [process.name for process in self.supervisor.processes]
-        self.supervisor.stop(only=[name for name in names if name in SERVICES or name == "simulator"])
+        self.supervisor.stop(only=[name for name in names if name in self.services or name == "simulator"])
         self.supervisor.stop(only=[name for name in names if name != "epmd"])
         self.supervisor.stop()
         for name in ("stack.env", "operator.env", "state.json"):
@@ -156,13 +166,14 @@ class Stack:
         """host:port of every part, for people and programs."""
         settings = self.settings()
         found = {
+            **{name: f"127.0.0.1:{port}" for name, port in self._ports.items() if name.startswith("http@")},
             "mqtt": f"{settings['MQTT_BROKER_ADDRESS']}:{settings['MQTT_BROKER_PORT']}",
             "http": f"127.0.0.1:{settings['VIGIL_HTTP_PORT']}",
         }
         if self._own("mqtt"):
             found |= {name: f"127.0.0.1:{self._ports[name]}" for name in ("mqtts", "mqtts_certificate")}
         for name, variable in (("amqp", "AMQP_URI"), ("redis", "REDIS_URL"), ("postgres", "DATABASE_URL")):
-            found[name] = settings[variable].rpartition("@")[2].split("//")[-1].split("/")[0]
+            found[name] = hosts_of(settings[variable])
         return found
 
     def _own(self, name: str) -> bool:
@@ -217,14 +228,18 @@ class Stack:
         )
 
     def _service(self, name: str) -> Process:
+        process, _, instance = name.partition("@")
+        own = {"VIGIL_INSTANCE": instance or "1"} if self._given.get("VIGIL_MQTT_SHARED_GROUP") else {}
+        if process == "noc_gateway" and instance:
+            own["VIGIL_HTTP_PORT"] = str(self._ports[f"http@{instance}"])
         return Process(
             name,
-            [sys.executable, "-m", "ops.run", name],
+            [sys.executable, "-m", "ops.run", process],
             log=self.home / "log" / f"{name}.log",
             environment={
-                name: value
-                for name, value in self.process_environment().items()
-                if name not in self.operator_settings()
+                key: value
+                for key, value in {**self.process_environment(), **own}.items()
+                if key not in self.operator_settings()
             },
         )
 
@@ -263,6 +278,11 @@ class Stack:
         started_s = time.monotonic()
         yield
         self._say(f"{title:<12} ready in {time.monotonic() - started_s:.1f} s")
+
+
+def _numbered(name: str, number: int) -> str:
+    """The first of several has the plain name."""
+    return name if number == 1 else f"{name}@{number}"
 
 
 @contextmanager

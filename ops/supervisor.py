@@ -223,6 +223,13 @@ class Supervisor:
             self.poll()
         self.write_state()
 
+    def start(self, *, only: Sequence[str]) -> None:
+        """Start those named that were stopped; until then they stay down, whatever happens."""
+        for process in self.processes:
+            if process.name in only and process.state == "stopped":
+                process.start()
+        self.write_state()
+
     def write_state(self) -> None:
         state = {
             "supervisor": {"pid": os.getpid(), "started_at": started_at(os.getpid())},

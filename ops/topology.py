@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
+import amqp
+import eventlet
 from kombu import Queue
 from nameko.extensions import ENTRYPOINT_EXTENSIONS_ATTR
 
 from ops.processes import PROCESSES, service_class
+from ops.queue_check import Queue as Standing
 from services.bus.consuming import EventHandler
+from services.bus.publishing import BROKEN, connect
 from services.bus.topology import event_queue, shared_queues
 from services.config import Config
+from services.errors import Unavailable
+
+STANDING_TIMEOUT_S = 60.0
 
 
 def all_queues(config: Config) -> list[Queue]:
@@ -24,3 +32,32 @@ def all_queues(config: Config) -> list[Queue]:
                     source, event = entrypoint.source_service, entrypoint.event_type
                     queues.append(event_queue(source, event, cls.name, name, amqp=config.amqp))
     return queues
+
+
+def standing(config: Config) -> list[Standing]:
+    """How RabbitMQ's queues stand; nothing is declared. Raises `Unavailable`."""
+    late = Unavailable(f"RabbitMQ did not tell of its queues within {STANDING_TIMEOUT_S:g} s")
+    deadline = eventlet.Timeout(STANDING_TIMEOUT_S, late)
+    try:
+        with connect(config.amqp.uri) as connection:
+            return [_standing(connection, queue) for queue in all_queues(config)]
+    except BROKEN as error:
+        raise Unavailable(f"RabbitMQ: {error or type(error).__name__}") from error
+    finally:
+        deadline.cancel()
+
+
+def _standing(connection: Any, queue: Queue) -> Standing:
+    # A refusal closes its channel: each question has one of its own.
+    try:
+        with connection.channel() as channel:
+            messages = queue(channel).queue_declare(passive=True).message_count
+    except amqp.exceptions.NotFound:
+        return Standing(queue.name, "missing")
+    try:
+        with connection.channel() as channel:
+            # It is there: declared again it stays as it is, and what differs is said.
+            queue(channel).queue_declare()
+    except amqp.exceptions.PreconditionFailed as error:
+        return Standing(queue.name, "differs", messages, str(error.reply_text))
+    return Standing(queue.name, "there", messages)

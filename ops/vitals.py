@@ -25,6 +25,7 @@ CLOCK = text("SELECT extract(epoch FROM clock_timestamp())")
 SIZE = text("SELECT pg_database_size(current_database())")
 PARTITIONS = text("SELECT table_name, default_rows, horizon FROM vigil_partition_report()")
 LAST_SUCCESS = "last-success"
+TIMEOUT_S = 5.0
 
 
 class Partitions(NamedTuple):
@@ -69,11 +70,26 @@ def certificates(config: Config, home: Path) -> Iterator[tuple[str, datetime]]:
     }
     if config.mqtt.ca_file:
         files["mqtt-ca"] = Path(config.mqtt.ca_file)
+    for word in filter(None, (word.strip() for word in config.watchdog.certificates.split(","))):
+        host, colon, port = word.rpartition(":")
+        if colon and port.isdigit():
+            yield word, _shown_at(host, int(port))
+        else:
+            files[word] = Path(word)
     for name, path in files.items():
         for certificate in x509.load_pem_x509_certificates(path.read_bytes()):
             yield name, certificate.not_valid_after_utc
     if config.mqtt.ca_file:
         yield "mqtt-broker", _shown_by_broker(config)
+
+
+def _shown_at(host: str, port: int) -> datetime:
+    """The end of what is shown there, whoever signed it."""
+    try:
+        pem = ssl.get_server_certificate((host, port), timeout=TIMEOUT_S)
+    except OSError as error:
+        raise Unavailable(f"no certificate is shown at {host}:{port}: {error}") from error
+    return x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
 
 
 def _shown_by_broker(config: Config) -> datetime:
@@ -88,9 +104,9 @@ def _shown_by_broker(config: Config) -> datetime:
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC)
 
 
-def backup_directory(config: Config, home: Path) -> Path:  # noqa: ARG001
+def backup_directory(config: Config, home: Path) -> Path:
     """Where backups are."""
-    return home / "backups"
+    return Path(config.backup.directory) if config.backup.directory else home / "backups"
 
 
 def last_backup(directory: Path) -> datetime | None:

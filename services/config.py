@@ -13,6 +13,25 @@ import yaml
 
 from services.errors import Misconfigured
 
+SECRETS = frozenset(
+    {
+        "JWT_SECRET",
+        "MQTT_BROKER_PASSWORD",
+        "MQTT_ADMIN_PASSWORD",
+        "MQTT_WATCHDOG_PASSWORD",
+        "AMQP_URI",
+        "REDIS_URL",
+        "DATABASE_URL",
+        "VIGIL_OWNER_DATABASE_URL",
+        "VIGIL_SUPERUSER_DATABASE_URL",
+        "SMTP_URL",
+        "TWILIO_AUTH_TOKEN",
+        "ALERT_URL_RECIPIENTS",
+        "VIGIL_WEBHOOK_SECRET",
+    }
+)
+"""Each may be a file instead, named by NAME_FILE. (CHANNELS_ENCRYPTION_KEY_FILE is a setting of its own: it is
+watched while everything runs.)"""
 VARIABLE = re.compile(r"\$\{(?P<name>[A-Z][A-Z0-9_]*)(?::(?P<default>[^}]*))?\}")
 
 
@@ -26,6 +45,10 @@ class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca_file: str
     topic_prefix: str
     client_id: str
+    instance: str
+    shared_group: str
+    shared_session_expiry_s: int
+    leaving: bool
     keepalive_s: int
     session_expiry_s: int
 
@@ -86,6 +109,7 @@ class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outbox_max_frames: int
     allowed_origins: str
     metrics_allowed_ips: str
+    trusted_proxies: str
     jwt_secret: str
     jwt_jwks_url: str
     jwt_issuer: str
@@ -161,8 +185,14 @@ class Watchdog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tenant_id: int
     interval_s: float
     deadline_s: float
+    certificates: str
     mqtt_username: str
     mqtt_password: str
+
+
+class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    directory: str
+    keep: int
 
 
 class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -189,6 +219,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notifications: Notifications
     retention: Retention
     watchdog: Watchdog
+    backup: Backup
     logging: Logging
 
 
@@ -206,7 +237,8 @@ def substitute(node: Any, environ: Mapping[str, str]) -> Any:
         return node
 
     def value_of(match: re.Match[str]) -> str:
-        value = environ.get(match["name"], match["default"])
+        value = value_or_file(match["name"], environ)
+        value = match["default"] if value is None else value
         if value is None:
             raise Misconfigured(
                 f"config.yaml wants the environment variable {match['name']}, which is not set"
@@ -214,6 +246,25 @@ def substitute(node: Any, environ: Mapping[str, str]) -> Any:
         return value
 
     return VARIABLE.sub(value_of, node)
+
+
+def value_or_file(name: str, environ: Mapping[str, str]) -> str | None:
+    """A variable's value; a secret's may be the content of the file that NAME_FILE names. Raises `Misconfigured`.
+
+    An empty variable is one that is not set: environment files list every name.
+    """
+    file = environ.get(f"{name}_FILE") if name in SECRETS else None
+    if not file:
+        return environ.get(name)
+    if environ.get(name):
+        raise Misconfigured(f"{name} and {name}_FILE are both set; leave one of them out")
+    try:
+        return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(
+            f"{name} is to come from {name}_FILE, and {file} cannot be read: {error};"
+            f" give the file to the user that runs Vigil, or set {name}"
+        ) from error
 
 
 def parse(text: str, environ: Mapping[str, str]) -> Config:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import SplitResult, urlsplit
 
+from services.addresses import amqp_nodes, hosts_of
 from services.config import Config
 from services.envelope import master_keys
 from services.errors import Misconfigured
@@ -14,6 +16,8 @@ LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 MIN_SECRET_LENGTH = 32
 MIN_DISTINCT = 10
 """A random key of 32 bytes has some 30 different ones; one that was typed has few."""
+WIDEST_NETWORK = 65_536
+ENCRYPTED = re.compile(r"\bsslmode=(require|verify-ca|verify-full)\b")
 KNOWN_PASSWORDS = frozenset(
     {
         "",
@@ -42,6 +46,73 @@ def problems(config: Config) -> list[str]:
         *_mqtt(config),
         *_registration(config),
     ]
+
+
+def shortcomings(config: Config, environ: Mapping[str, str], modes: Mapping[str, int]) -> list[str]:
+    """What an installation should have besides; it starts without. `modes`: secret files and their permissions."""
+    return [
+        *_outside(config),
+        *_networks(config),
+        *_transport(config),
+        *_told(config),
+        *_kept(environ),
+        *_files(modes),
+    ]
+
+
+def _outside(config: Config) -> Iterator[str]:
+    url = config.notifications.public_url
+    if not url:
+        yield "VIGIL_PUBLIC_URL is missing: messages have no link that acknowledges; set https://..."
+    elif urlsplit(url).scheme != "https":
+        yield f"VIGIL_PUBLIC_URL is {url}: links, passwords and tokens would travel in the clear; put TLS before it"
+    for origin in filter(None, (part.strip() for part in config.noc.allowed_origins.split(","))):
+        if urlsplit(origin).scheme != "https":
+            yield f"VIGIL_ALLOWED_ORIGINS has {origin}: name https origins only"
+    if config.notifications.webhook_private:
+        yield "VIGIL_WEBHOOK_PRIVATE is true: tenants' webhooks reach this network; leave it out unless that is wanted"
+
+
+def _networks(config: Config) -> Iterator[str]:
+    for network in filter(None, (part.strip() for part in config.noc.metrics_allowed_ips.split(","))):
+        try:
+            parsed = ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            yield f"PROMETHEUS_ALLOWED_IPS has {network}, which is no network; for example 10.0.0.5/32"
+            continue
+        if parsed.num_addresses > WIDEST_NETWORK and not parsed.is_private:
+            yield f"PROMETHEUS_ALLOWED_IPS has {network}: strangers could read the metrics; name Prometheus alone"
+
+
+def _transport(config: Config) -> Iterator[str]:
+    """Container names (without a dot) are taken for a network within one host; anything else is a wire."""
+    database = urlsplit(config.database.url)
+    if _is_elsewhere(database.hostname) and not ENCRYPTED.search(database.query):
+        yield f"DATABASE_URL goes to {database.hostname} without TLS; add ?sslmode=verify-full (or require)"
+    for variable, url in (("AMQP_URI", config.amqp.uri), ("REDIS_URL", config.redis.url)):
+        parsed = urlsplit(url)
+        if _is_elsewhere(parsed.hostname) and parsed.scheme not in ("amqps", "rediss"):
+            yield f"{variable} goes to {parsed.hostname} without TLS; use {parsed.scheme}s://"
+
+
+def _told(config: Config) -> Iterator[str]:
+    told = config.notifications
+    if not (told.smtp_url or told.twilio_account_sid or told.fcm_credentials_file):
+        yield "SMTP_URL, TWILIO_... and FCM_CREDENTIALS_FILE are all missing: nobody is told outside the control room"
+
+
+def _kept(environ: Mapping[str, str]) -> Iterator[str]:
+    if not environ.get("VIGIL_BACKUP_DIR"):
+        yield "VIGIL_BACKUP_DIR is missing: nothing is backed up; name a directory on another disk"
+    grafana = environ.get("GF_SECURITY_ADMIN_PASSWORD")
+    if grafana is not None and grafana.lower() in KNOWN_PASSWORDS:
+        yield "GF_SECURITY_ADMIN_PASSWORD is a default; make one with: openssl rand -base64 24"
+
+
+def _files(modes: Mapping[str, int]) -> Iterator[str]:
+    for file, mode in modes.items():
+        if mode & 0o006:
+            yield f"{file} may be read or written by every user of the machine; chmod 0600 (or 0640) {file}"
 
 
 def _feed(config: Config) -> Iterator[str]:
@@ -93,13 +164,14 @@ def _database(config: Config) -> Iterator[str]:
 
 
 def _rabbitmq(config: Config) -> Iterator[str]:
-    if _is_weak(urlsplit(config.amqp.uri)):
+    if any(_is_weak(urlsplit(node)) for node in amqp_nodes(config.amqp.uri)):
         yield "AMQP_URI has a default or no password; `rabbitmqctl add_user` makes a user of its own"
 
 
 def _redis(config: Config) -> Iterator[str]:
     url = urlsplit(config.redis.url)
-    if not _is_loopback(url.hostname) and _is_weak(url):
+    hosts = [urlsplit(f"//{address}").hostname for address in hosts_of(config.redis.url).split(",")]
+    if not all(_is_loopback(host) for host in hosts) and _is_weak(url):
         yield "REDIS_URL has a default or no password, and Redis is not on this machine; set requirepass"
 
 
@@ -119,6 +191,10 @@ def _registration(config: Config) -> Iterator[str]:
 def _is_weak(url: SplitResult) -> bool:
     password = (url.password or "").lower()
     return password in KNOWN_PASSWORDS or password == (url.username or "").lower()
+
+
+def _is_elsewhere(host: str | None) -> bool:
+    return "." in (host or "") and not _is_loopback(host)
 
 
 def _is_loopback(host: str | None) -> bool:

@@ -24,11 +24,17 @@ _encoder = msgspec.json.Encoder()
 
 
 class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A feed frame as it travels: `data` is a Fernet token, or a plain object when encryption is off."""
+    """A feed frame as it travels: `data` is a Fernet token, or a plain object when encryption is off.
+
+    `trace` is for logs and `arrived` (when its message came to the gateway, Unix seconds) for numbers only: whoever
+    changes them has changed nothing that a reader believes.
+    """
 
     type: str
     id: int | None = None
     kid: str | None = None
+    trace: str | None = None
+    arrived: float | None = None
     data: Any = None
 
 
@@ -87,7 +93,17 @@ class Sealer:
         self._master = master
         self._of_tenant: dict[tuple[bytes, int], tuple[str, Fernet]] = {}
 
-    def seal(self, tenant_id: int, *, type: str, id: int, data: Any, now_s: int) -> bytes:  # noqa: A002
+    def seal(
+        self,
+        tenant_id: int,
+        *,
+        type: str,  # noqa: A002
+        id: int,  # noqa: A002
+        data: Any,
+        now_s: int,
+        trace: str | None = None,
+        arrived: float | None = None,
+    ) -> bytes:
         """The frame as JSON bytes, ready for the socket."""
         master = self._master()
         known = self._of_tenant.get((master, tenant_id))
@@ -97,14 +113,26 @@ class Sealer:
         kid, fernet = known
         body = _encoder.encode(SealedBody(type=type, id=id, tenant_id=tenant_id, data=data))
         token = fernet.encrypt_at_time(body, now_s)
-        return _encoder.encode(Frame(type=type, id=id, kid=kid, data=token.decode("ascii")))
+        return _encoder.encode(
+            Frame(type=type, id=id, kid=kid, trace=trace, arrived=arrived, data=token.decode("ascii"))
+        )
 
 
 class PlainSealer:
     """`NOC_FEED_ENCRYPTION=off`, for development only: the same frames with `data` in the clear."""
 
-    def seal(self, tenant_id: int, *, type: str, id: int, data: Any, now_s: int) -> bytes:  # noqa: A002, ARG002
-        return _encoder.encode(Frame(type=type, id=id, data=data))
+    def seal(
+        self,
+        tenant_id: int,  # noqa: ARG002
+        *,
+        type: str,  # noqa: A002
+        id: int,  # noqa: A002
+        data: Any,
+        now_s: int,  # noqa: ARG002
+        trace: str | None = None,
+        arrived: float | None = None,
+    ) -> bytes:
+        return _encoder.encode(Frame(type=type, id=id, trace=trace, arrived=arrived, data=data))
 
 
 def open_frame(raw: bytes | str, *, keys: Mapping[str, str], tenant_id: int, after_id: int = 0) -> SealedBody:
@@ -119,6 +147,8 @@ def open_frame(raw: bytes | str, *, keys: Mapping[str, str], tenant_id: int, aft
     key = keys.get(frame.kid or "")
     if key is None or not isinstance(frame.data, str):
         raise InvalidMessage("frame_unknown_key", f"no key {frame.kid!r}")
+    if not _is_canonical(frame.data):
+        raise InvalidMessage("frame_not_authentic", f"frame {frame.id} of type {frame.type}")
     try:
         body = msgspec.json.decode(Fernet(key).decrypt(frame.data.encode()), type=SealedBody)
     except (InvalidToken, msgspec.DecodeError) as error:
@@ -128,3 +158,11 @@ def open_frame(raw: bytes | str, *, keys: Mapping[str, str], tenant_id: int, aft
     if body.id <= after_id:
         raise InvalidMessage("frame_replayed", f"id {body.id} after {after_id}")
     return body
+
+
+def _is_canonical(token: str) -> bool:
+    """Whether it is the one way to write these bytes: base64 has spare bits that no signature covers."""
+    try:
+        return base64.urlsafe_b64encode(base64.urlsafe_b64decode(token)).decode("ascii") == token
+    except (binascii.Error, ValueError):
+        return False

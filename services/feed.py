@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
 import redis
 
-from services import providers
+from services import providers, tracing
 from services.config import Config
 from services.envelope import PlainSealer, Sealer
 from services.errors import Unavailable
@@ -22,7 +23,17 @@ ATTEMPTS = 50
 
 
 class Seals(Protocol):
-    def seal(self, tenant_id: int, *, type: str, id: int, data: Any, now_s: int) -> bytes: ...  # noqa: A002
+    def seal(
+        self,
+        tenant_id: int,
+        *,
+        type: str,  # noqa: A002
+        id: int,  # noqa: A002
+        data: Any,
+        now_s: int,
+        trace: str | None = None,
+        arrived: float | None = None,
+    ) -> bytes: ...
 
 
 def stream_key(prefix: str, tenant_id: int) -> str:
@@ -67,11 +78,27 @@ class FeedWriter:
             max_frames=config.feed.max_frames,
         )
 
-    def publish(self, tenant_id: int, type: str, data: Any) -> int:  # noqa: A002
-        """Append one frame; returns its id. Raises `Unavailable` when Redis does not take it."""
+    def publish(
+        self,
+        tenant_id: int,
+        type: str,  # noqa: A002
+        data: Any,
+        *,
+        arrived: datetime | None = None,
+    ) -> int:
+        """Append one frame; returns its id. Raises `Unavailable` when Redis does not take it.
+
+        `arrived`: when the message behind it came to the gateway.
+        """
         key = stream_key(self._prefix, tenant_id)
         for _ in range(ATTEMPTS):
-            frame_id, frame = self._seal(tenant_id, type, data)
+            frame_id, frame = self._seal(
+                tenant_id,
+                type,
+                data,
+                trace=tracing.current(),
+                arrived=arrived.timestamp() if arrived else None,
+            )
             try:
                 self._redis.xadd(
                     key,
@@ -125,11 +152,22 @@ class FeedWriter:
         """A frame that goes to one socket only (a snapshot): sealed, not appended."""
         return self._seal(tenant_id, type, data)[1]
 
-    def _seal(self, tenant_id: int, type: str, data: Any) -> tuple[int, bytes]:  # noqa: A002
+    def _seal(
+        self,
+        tenant_id: int,
+        type: str,  # noqa: A002
+        data: Any,
+        *,
+        trace: str | None = None,
+        arrived: float | None = None,
+    ) -> tuple[int, bytes]:
         now = self._clock()
         frame_id = max(int(now * 1_000_000), self._last_id.get(tenant_id, 0) + 1)
         self._last_id[tenant_id] = frame_id
-        return frame_id, self._sealer.seal(tenant_id, type=type, id=frame_id, data=data, now_s=int(now))
+        sealed = self._sealer.seal(
+            tenant_id, type=type, id=frame_id, data=data, now_s=int(now), trace=trace, arrived=arrived
+        )
+        return frame_id, sealed
 
     def _catch_up(self, key: str, tenant_id: int) -> None:
         """Another writer is ahead, perhaps by a clock that runs fast: go on from its id."""
@@ -141,9 +179,10 @@ class FeedWriter:
 class FeedReader:
     """Reads ciphertext only: what the NOC gateway holds."""
 
-    def __init__(self, client: redis.Redis, *, prefix: str) -> None:
+    def __init__(self, client: redis.Redis, *, prefix: str, clock: Callable[[], float] = time.time) -> None:
         self._redis = client
         self._prefix = prefix
+        self._clock = clock
 
     @classmethod
     def from_config(cls, config: Config) -> FeedReader:
@@ -174,8 +213,44 @@ class FeedReader:
             raise Unavailable(f"Redis: {error}") from error
         return id_of(last[0][0]) if last else 0
 
+    def server(self) -> str:
+        """Which Redis answers: another one after a failover, and after a restart. Raises `Unavailable`."""
+        try:
+            found: Any = self._redis.info("server")
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+        return str(found["run_id"])
+
+    def begin(self, server: str) -> None:
+        """From now on the feed is this server's: the one before may have had frames that this one never got.
+
+        Raises `Unavailable`.
+        """
+        try:
+            self._redis.set(self._begun_key(server), self._now_id())
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+
+    def begun(self) -> int:
+        """From which id on nothing is missing from what this server has. Raises `Unavailable`."""
+        key = self._begun_key(self.server())
+        try:
+            self._redis.set(key, self._now_id(), nx=True)
+            held: Any = self._redis.get(key)
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+        return int(held or self._now_id())
+
+    def _begun_key(self, server: str) -> str:
+        return f"{self._prefix}:feed-begun:{server}"
+
+    def _now_id(self) -> int:
+        return int(self._clock() * 1_000_000)
+
     def holds(self, tenant_id: int, frame_id: int) -> bool:
         """Whether a client that last saw `frame_id` can go on from there without a gap."""
+        if frame_id < self.begun():
+            return False
         at = f"{frame_id}-0"
         try:
             return bool(self._redis.xrange(stream_key(self._prefix, tenant_id), min=at, max=at, count=1))

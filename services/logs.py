@@ -21,6 +21,7 @@ def configure(level: str, *, service: str) -> None:
 
     shared: list[structlog.types.Processor] = [
         name_service,
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import redis
-from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.engine import make_url
+from redis.sentinel import Sentinel
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import NullPool
 
+from services.addresses import Sentinels, database_of_many, sentinels
 from services.config import Config
 from services.errors import Misconfigured, Unavailable
 from services.paging import check_tenant
 
 
 def database_url(url: str) -> str:
-    """Accept `postgresql://` too, and name the driver that Vigil is tested with."""
+    """Accept `postgresql://` and several hosts too, and name the driver that Vigil is tested with."""
     try:
-        parsed = make_url(url)
+        parsed = make_url(database_of_many(url))
     except Exception as error:
         raise Misconfigured(f"DATABASE_URL is not a database URL: {error}") from error
     if parsed.get_backend_name() != "postgresql":
@@ -36,7 +39,18 @@ Role = Literal["vigil_tenant", "vigil_ingest", "vigil_login"]
 DATABASE_ROLES: tuple[Role, ...] = get_args(Role)
 """Who Vigil is to PostgreSQL: one tenant; the road of field messages for all tenants; the log-in of people."""
 AS_ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+NO_LONGER_THE_PRIMARY = frozenset({"25006", "57P01", "57P02", "57P03"})
+"""SQLSTATEs of a server that stops, starts, or has become a replica: the primary is elsewhere, or soon will be."""
 SET_TENANT = text("SELECT set_config('vigil.tenant_id', :tenant_id, true)")
+
+
+REDIS_LIMITS: dict[str, Any] = {
+    "socket_connect_timeout": 3,
+    "socket_timeout": 10,
+    "socket_keepalive": True,
+    "health_check_interval": 15,
+    "decode_responses": False,
+}
 
 
 class Database:
@@ -118,7 +132,7 @@ def make_engine(
         "-c idle_in_transaction_session_timeout=60000 -c timezone=UTC -c jit=off"
         + (f" -c role={role}" if role else "")
     )
-    return create_engine(
+    engine = create_engine(
         database_url(url),
         pool_size=size,
         max_overflow=0,
@@ -129,6 +143,33 @@ def make_engine(
             "application_name": f"vigil-{name}",
             "connect_timeout": config.database.connect_timeout_s,
             "options": limits,
+            "keepalives": 1,
+            "keepalives_idle": 15,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            # A host that vanished in the middle of a question; the keepalives above are for idle connections.
+            "tcp_user_timeout": 15_000,
+        },
+    )
+    event.listen(engine, "handle_error", _drop_what_cannot_write)
+    return engine
+
+
+def _drop_what_cannot_write(context: ExceptionContext) -> None:
+    """A pool would keep a connection to a former primary for ever: it answers, and refuses every write."""
+    if getattr(context.original_exception, "pgcode", None) in NO_LONGER_THE_PRIMARY:
+        context.is_disconnect = True
+
+
+def make_operator_engine(url: str, *, name: str, connect_timeout_s: int = 5) -> Engine:
+    """For an operator's long work: no limit on a statement or on an idle transaction, no connection kept for later."""
+    return create_engine(
+        database_url(url),
+        poolclass=NullPool,
+        connect_args={
+            "application_name": f"vigil-{name}",
+            "connect_timeout": connect_timeout_s,
+            "options": "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c timezone=UTC",
             "keepalives": 1,
             "keepalives_idle": 15,
             "keepalives_interval": 5,
@@ -161,11 +202,21 @@ def reason_of(error: Exception) -> str:
 
 def make_redis(config: Config) -> redis.Redis:
     """A Redis client whose every wait ends. Errors are redis.RedisError; callers say what that means."""
-    return redis.Redis.from_url(
-        config.redis.url,
-        socket_connect_timeout=3,
-        socket_timeout=10,
-        socket_keepalive=True,
-        health_check_interval=15,
-        decode_responses=False,
+    several = sentinels(config.redis.url)
+    if several is not None:
+        return _master_of(several)
+    return redis.Redis.from_url(config.redis.url, **REDIS_LIMITS)
+
+
+def _master_of(several: Sentinels) -> redis.Redis:
+    """Whoever is the master when a connection is made; the sentinels are asked each time."""
+    asked = {"socket_connect_timeout": 1, "socket_timeout": 1, "password": several.sentinel_password}
+    manager = Sentinel(several.hosts, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
+    client: redis.Redis = manager.master_for(  # type: ignore[no-untyped-call]
+        several.master,
+        db=several.database,
+        username=several.username,
+        password=several.password,
+        **REDIS_LIMITS,
     )
+    return client

@@ -22,7 +22,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from gateway.mqtt import wire
+from gateway.mqtt import topics, wire
 from services.config import Mqtt
 from services.errors import Unavailable
 
@@ -35,8 +35,16 @@ SUBSCRIBE_TIMEOUT_S = 10.0
 MAX_PACKETS_A_TURN = 200
 MAX_PACKET_ID = 65_535
 
+NOT_SUBSCRIBED = 17
+"""MQTT 5, reason code of an UNSUBACK: there was no such subscription, so there is nothing to leave."""
+
 OnMessage = Callable[[str, bytes, int, int], None]
 """Called with topic, payload, QoS and message id. Must not block and must not raise."""
+
+
+def client_id(config: Mqtt, name: str) -> str:
+    """The name under which the broker keeps a link's session; two links of one name would put each other off."""
+    return "-".join(part for part in (config.client_id, name, config.instance) if part)
 
 
 class BufferedSocket:
@@ -156,7 +164,7 @@ class Link:
     def _make_client(self) -> BufferedPaho:
         client = BufferedPaho(
             paho.CallbackAPIVersion.VERSION2,
-            client_id=f"{self._config.client_id}-{self._name}",
+            client_id=client_id(self._config, self._name),
             protocol=self._protocol,
             manual_ack=True,
         )
@@ -185,6 +193,7 @@ class Link:
         answers: dict[str, Any] = {}
         client.on_connect = lambda *args: answers.__setitem__("connect", args[3])
         client.on_subscribe = lambda *args: answers.__setitem__("subscribe", args[3])
+        client.on_unsubscribe = lambda *args: answers.__setitem__("unsubscribe", args[3])
         client.connect(self._config.host, self._config.port, keepalive=self._config.keepalive_s, **options)
         code = self._await(client, answers, "connect")
         if code.is_failure:
@@ -238,7 +247,8 @@ class Connection(Link):
         on_connected: Callable[[int], None],
     ) -> None:
         super().__init__(config, name=lane, protocol=paho.MQTTv5)
-        self._subscriptions = [(config.topic_prefix + name, SubscribeOptions(qos=1)) for name in filters]
+        self._filters = [topics.shared(config.shared_group, config.topic_prefix + name) for name in filters]
+        self._expiry_s = config.shared_session_expiry_s if config.shared_group else config.session_expiry_s
         self._receive_maximum = receive_maximum
         self._on_message = on_message
         self._on_connected = on_connected
@@ -254,18 +264,32 @@ class Connection(Link):
 
     def _connect(self, client: BufferedPaho) -> None:
         properties = Properties(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = self._config.session_expiry_s
+        properties.SessionExpiryInterval = self._expiry_s
         properties.ReceiveMaximum = self._receive_maximum
         self.generation += 1
         self._on_connected(self.generation)
         answers = self._open(client, clean_start=False, properties=properties)
         # A session that was kept delivers at once, before the answer to the subscription.
         self._client = client
-        client.subscribe(self._subscriptions)
+        if self._config.leaving:
+            self._leave(client, answers)
+        else:
+            self._join(client, answers)
+        log.info("mqtt_connected", lane=self._name, generation=self.generation, leaving=self._config.leaving)
+
+    def _join(self, client: BufferedPaho, answers: dict[str, Any]) -> None:
+        client.subscribe([(name, SubscribeOptions(qos=1)) for name in self._filters])
         refused = [str(code) for code in self._await(client, answers, "subscribe") if code.is_failure]
         if refused:
             raise Unavailable(f"the MQTT broker refused a subscription: {refused[0]}")
-        log.info("mqtt_connected", lane=self._name, generation=self.generation)
+
+    def _leave(self, client: BufferedPaho, answers: dict[str, Any]) -> None:
+        """Take nothing new; what the broker holds for this session already is delivered all the same."""
+        client.unsubscribe(self._filters)
+        codes = self._await(client, answers, "unsubscribe")
+        refused = [str(code) for code in codes if code.is_failure and code.value != NOT_SUBSCRIBED]
+        if refused:
+            raise Unavailable(f"the MQTT broker refused to end a subscription: {refused[0]}")
 
     def _on_packet(self, first: int, buffer: bytes, start: int, end: int) -> bool:
         if first & 0xF0 != wire.PUBLISH:

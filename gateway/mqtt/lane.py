@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -22,9 +23,9 @@ from gateway.mqtt import payloads, topics
 from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
 from gateway.mqtt.client import Connection, Link, Outgoing
 from gateway.mqtt.topics import FILTERS, Family
-from services import metrics, security
-from services.config import Config
-from services.errors import InvalidMessage, Unavailable
+from services import metrics, security, tracing
+from services.config import Config, Mqtt
+from services.errors import InvalidMessage, Misconfigured, Unavailable
 from services.messages import (
     DeviceAlert,
     DeviceReading,
@@ -68,10 +69,20 @@ class FreshKeys:
         return self._process + next(self._count).to_bytes(8, "big")
 
 
+def check_instance(mqtt: Mqtt) -> None:
+    """Raises `Misconfigured` when two gateways of a group would be one to the broker."""
+    if mqtt.shared_group and not mqtt.instance:
+        raise Misconfigured(
+            "VIGIL_MQTT_SHARED_GROUP is set, and VIGIL_INSTANCE is not: give each gateway of the group a name"
+            " of its own, which it keeps over restarts"
+        )
+
+
 class Lane:
     """`name` is `alert` (each message alone and at once) or `bulk` (in batches)."""
 
     def __init__(self, config: Config, name: str) -> None:
+        check_instance(config.mqtt)
         gateway = config.gateway
         alone = name == "alert"
         self.name = name
@@ -177,6 +188,7 @@ class Lane:
     def _send(
         self, batch: Batch, events: Sequence[tuple[str, msgspec.Struct]], publish_all: PublishAll
     ) -> None:
+        self._trace(batch, events)
         for attempt in itertools.count():
             try:
                 publish_all(events)
@@ -189,6 +201,16 @@ class Lane:
                 self._connected.set(1)
                 self._count(batch)
                 return
+
+    def _trace(self, batch: Batch, events: Sequence[tuple[str, msgspec.Struct]]) -> None:
+        """An alert goes alone, and is its own trace; one that is delivered again has the same."""
+        for _, event in events:
+            if isinstance(event, DeviceAlert):
+                tracing.begin(event.origin.key.hex())
+                log.info("alert_taken", source_id=event.origin.source_id, alert_type=event.alert_type)
+                return
+        tracing.begin(uuid.uuid4().hex)
+        log.debug("batch_taken", lane=self.name, messages=len(batch.deliveries))
 
     def _acknowledge(self, batch: Batch) -> None:
         for done in self._order.confirmed(batch):
@@ -281,13 +303,13 @@ class Lane:
         oldest: dict[str, datetime] = {}
         counts: Counter[tuple[str, int]] = Counter()
         for delivery in batch.deliveries:
-            family = topics.family_of(delivery.topic)
-            counts[family, delivery.qos] += 1
-            oldest.setdefault(family, delivery.received_at)
-        for (family, qos), count in counts.items():
-            metrics.mqtt_message_processed.labels(family, str(qos)).inc(count)
-        for family, received_at in oldest.items():
-            metrics.mqtt_processing_duration.labels(family).observe((now - received_at).total_seconds())
+            prefix = topics.metric_prefix(delivery.topic)
+            counts[prefix, delivery.qos] += 1
+            oldest.setdefault(prefix, delivery.received_at)
+        for (prefix, qos), count in counts.items():
+            metrics.mqtt_message_processed.labels(prefix, str(qos)).inc(count)
+        for prefix, received_at in oldest.items():
+            metrics.mqtt_processing_duration.labels(prefix).observe((now - received_at).total_seconds())
 
 
 def _receipt_payload(receipt: Receipt) -> bytes:

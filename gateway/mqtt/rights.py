@@ -20,6 +20,8 @@ Role = dict[str, Any]
 ADMIN, GATEWAY, WATCHDOG, SOURCE, DISABLED = "admin", "gateway", "watchdog", "source", "disabled"
 TEST_TOPICS = ("alert/unknown/vigil-watchdog", "guard/guard-vigil-watchdog/gps")
 """What the watchdog publishes, by which it sees whether the road is whole: of the alert and of the bulk lane."""
+HEALTH, ALIVE_TOPIC = "health", "$SYS/broker/uptime"
+"""Whoever looks whether the broker is well hears this topic, and can do nothing else."""
 FAMILY_ROLES = ("guard", "device", "sensor", "system", "alert")
 """A source has the role of its family; it may not publish under the others'."""
 NUMERIC = "numeric-guard"
@@ -82,6 +84,8 @@ def roles(prefix: str) -> list[Role]:
                 for kind in ("subscribePattern", "publishClientReceive")
                 for topic in heard
             ),
+            # Several gateways share what one would hear; whatever the group is called, it is no more than that.
+            *(_allow("subscribePattern", f"$share/+/{topic}") for topic in heard),
             *(_allow("publishClientSend", topic) for topic in told),
             *no_more,
         ),
@@ -105,6 +109,12 @@ def roles(prefix: str) -> list[Role]:
                 for kind in ("publishClientSend", "publishClientReceive", "subscribePattern")
                 for topic in EVERYTHING
             ),
+        ),
+        _role(
+            HEALTH,
+            *(_allow(kind, ALIVE_TOPIC) for kind in ("subscribeLiteral", "publishClientReceive")),
+            *(_deny("publishClientSend", topic) for topic in EVERYTHING),
+            *no_more,
         ),
         *families,
     ]

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from gateway.mqtt.rights import TEST_TOPICS
 from services.errors import InvalidMessage
 from services.messages import AlertType
 
@@ -50,10 +51,20 @@ def parse(topic: str) -> Topic:
     raise InvalidMessage("topic_shape", f"no family has a topic of the shape {topic[:200]!r}")
 
 
+def shared(group: str, topic_filter: str) -> str:
+    """The filter under which the members of a group hear each message once between them; no group: the filter."""
+    return f"$share/{group}/{topic_filter}" if group else topic_filter
+
+
 def family_of(topic: str) -> str:
     """The first word when it is a family, else `other`: safe as a metric's label."""
     first = topic.split("/", 1)[0]
     return first if first in Family.__members__.values() else "other"
+
+
+def metric_prefix(topic: str) -> str:
+    """`family_of`, but `watchdog` for its test messages: they are no sign of life from the field."""
+    return "watchdog" if topic in TEST_TOPICS else family_of(topic)
 
 
 def guard_id(text: str) -> str:

@@ -7,23 +7,33 @@ import uuid
 from collections import Counter, deque
 from typing import Protocol
 
+import msgspec
+import structlog
+
 from gateway.noc.auth import Bars, Principal
-from gateway.noc.shown import Shown
+from gateway.noc.shown import SHOWING, Shown
 from services import metrics
 from services.config import Config
 from services.errors import NotAuthenticated, Refused
 from services.feed import FeedReader
 
+log = structlog.get_logger(__name__)
+
+LOOK_INTERVAL_S = 1.0
+"""How often it is asked which Redis answers."""
 BLOCK_MS = 250
 """How long one read waits: so soon a tenant with its first socket is heard."""
 CATCH_UP_FRAMES = 500
 MAX_SOCKETS_A_USER = 20
+ARRIVALS = 1000
+"""Of so many frames it is known when their messages came to the gateway (Unix seconds): those on their way out."""
 MAX_MESSAGES = 100
 MISSED_TESTS = 2.5
 """So many intervals without a test message are too many: one may be late, two are not."""
 MESSAGES_WINDOW_S = 60.0
 NOT_AUTHENTICATED = 4401
-"""Close code of the contract."""
+RESUME = 4408
+"""Close codes of the contract."""
 
 
 class Listener(Protocol):
@@ -45,6 +55,13 @@ class Session(Protocol):
         """Ask for the end; never blocks."""
 
 
+class Outside(msgspec.Struct):
+    """What stands on the outside of a frame, for logs and numbers."""
+
+    trace: str | None = None
+    arrived: float | None = None
+
+
 class Hub:
     """`blind_after_s`: with no test message of the watchdog for so long, the control room may be seeing nothing."""
 
@@ -58,7 +75,11 @@ class Hub:
         self._messages_of: dict[str, deque[float]] = {}
         self.bars = Bars()
         self.shown = Shown()
+        self.arrivals: dict[int, float] = {}
         self._sessions: set[Session] = set()
+        metrics.websocket_broadcast_failure.labels("noc", "outbox_full")  # the first one must be an increase
+        self._server = ""
+        self._looked_s = float("-inf")
 
     @classmethod
     def from_config(cls, config: Config) -> Hub:
@@ -77,12 +98,45 @@ class Hub:
 
     def pump(self) -> None:
         """Read once and hand out. Raises `Unavailable`."""
+        self._look_for_another_server()
         for tenant_id, frame_id, kind, frame in self.reader.read(self._cursor, block_ms=BLOCK_MS):
             if tenant_id not in self._cursor:
                 continue  # its last socket left while we read
             self._cursor[tenant_id] = frame_id
+            if kind in SHOWING or kind == "positions":
+                self._note(tenant_id, frame_id, kind, msgspec.json.decode(frame, type=Outside))
             for listener in tuple(self._listeners[tenant_id]):
                 listener.offer(frame_id, kind, frame)
+
+    def _note(self, tenant_id: int, frame_id: int, kind: str, outside: Outside) -> None:
+        if outside.arrived is not None:
+            self.arrivals[frame_id] = outside.arrived
+            if len(self.arrivals) > ARRIVALS:
+                del self.arrivals[next(iter(self.arrivals))]
+        if kind in SHOWING:
+            screens = len(self._listeners[tenant_id])
+            log.info("alert_to_screens", frame_id=frame_id, trace_id=outside.trace, screens=screens)
+
+    def _look_for_another_server(self) -> None:
+        """After a failover of Redis the newest frames may be missing, and nobody can say which: all begin anew.
+
+        The sockets are closed first: what they were sent until now is older than the new beginning, so that whoever
+        comes back gets a snapshot.
+        """
+        if time.monotonic() - self._looked_s < LOOK_INTERVAL_S:
+            return
+        server = self.reader.server()
+        self._looked_s = time.monotonic()
+        if self._server and server != self._server:
+            log.warning("feed_server_changed", sockets=len(self._sessions))
+            for session in tuple(self._sessions):
+                session.end(RESUME, "the feed moved to another server; connect again")
+            self._listeners.clear()
+            self._cursor.clear()
+            self.reader.begin(server)
+        elif not self._server:
+            self.reader.begun()
+        self._server = server
 
     @property
     def idle(self) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 
 from werkzeug.wrappers import Request
 
+from gateway.noc.peers import Networks, client_of
 from services import security
 from services.errors import Forbidden
 
@@ -35,10 +35,6 @@ def check_origin(request: Request, *, allowed: Sequence[str]) -> None:
         raise Forbidden(f"origin {origin[:100]!r} is not allowed; see VIGIL_ALLOWED_ORIGINS")
 
 
-def check_peer(peer: str, *, networks: str) -> None:
-    """Raises `Forbidden` unless the socket's peer is in one of the comma-listed networks."""
-    address = ipaddress.ip_address(peer)
-    for network in (part.strip() for part in networks.split(",") if part.strip()):
-        if address in ipaddress.ip_network(network, strict=False):
-            return
-    raise Forbidden(f"{peer} is not in PROMETHEUS_ALLOWED_IPS")
+def client_address(request: Request, *, trusted: Networks) -> str:
+    """The address that the request counts for; see `client_of`. Raises `Forbidden`."""
+    return client_of(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""), trusted=trusted)

@@ -8,14 +8,17 @@ from typing import Any
 
 import eventlet
 import msgspec
+import structlog
 from werkzeug.security import safe_join
 from werkzeug.wrappers import Request, Response
 
-from gateway.noc import requests
+from gateway.noc import peers, requests
 from gateway.noc.answers import Answers
 from gateway.noc.auth import Principal, Tokens
 from gateway.noc.hub import Hub
 from gateway.noc.limits import LoginLimit
+from gateway.noc.peers import Networks
+from gateway.noc.recent import Recent
 from gateway.noc.sockets import ClientFrame, Session
 from gateway.noc.tickets import Tickets
 from services import exposition
@@ -23,6 +26,8 @@ from services.bus import Resource, RpcProxy, http, loop, timer, upgrade
 from services.config import Config
 from services.errors import NotAuthenticated, NotFound, Refused, VigilError
 from services.keyring import KeyRing
+
+log = structlog.get_logger(__name__)
 
 CONSOLE = Path(__file__).resolve().parent.parent.parent / "console"
 CONTENT_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -37,6 +42,8 @@ NO_SOCKETS_PAUSE_S = 0.1
 BARS_INTERVAL_S = 1.0
 SHOWN_INTERVAL_S = 1.0
 ROAD_INTERVAL_S = 5.0
+EXPOSITION_AGE_S = 1.0
+"""Reading the files of all processes takes tens of milliseconds in which no screen is served."""
 PRESENCE_INTERVAL_S = 30.0
 VERBS = {
     "acknowledge": ("acknowledge_alert", ()),
@@ -70,6 +77,13 @@ class Parts:
         self.allowed_origins = [
             part.strip() for part in config.noc.allowed_origins.split(",") if part.strip()
         ]
+        self.trusted_proxies = Networks(config.noc.trusted_proxies)
+        self.metrics_readers = Networks(config.noc.metrics_allowed_ips)
+        for problem in peers.problems(config.noc):
+            log.warning(
+                "not_a_network", problem=problem
+            )  # the control room matters more than who reads metrics
+        self.exposition = Recent(exposition.exposition, max_age_s=EXPOSITION_AGE_S)
 
 
 class NocGateway(Answers):
@@ -140,7 +154,8 @@ class NocGateway(Answers):
         """User and password for a token (15 min), a refresh token (a shift) and the tenant's feed keys."""
         body = _body(request)
         login, password = _text(body, "user"), _text(body, "password")
-        limit, peer = self.parts.login_limit, request.remote_addr or ""
+        limit = self.parts.login_limit
+        peer = requests.client_address(request, trusted=self.parts.trusted_proxies)
         limit.check(login, peer)
         try:
             session = self.directory.open_session(login=login, password=password)
@@ -244,8 +259,10 @@ class NocGateway(Answers):
 
     @http("GET", "/metrics/export/")
     def export_metrics(self, request: Request) -> Response:
-        requests.check_peer(request.remote_addr or "", networks=self.parts.config.noc.metrics_allowed_ips)
-        return Response(exposition.exposition(), content_type="text/plain; version=0.0.4")
+        """Every process of the host, to those who may read it."""
+        client = requests.client_address(request, trusted=self.parts.trusted_proxies)
+        peers.check_allowed(client, allowed=self.parts.metrics_readers)
+        return Response(self.parts.exposition.get(), content_type="text/plain; version=0.0.4")
 
     @http("GET", "/")
     def console_start(self, request: Request) -> Response:  # noqa: ARG002

@@ -334,6 +334,9 @@ class Session:
                         at = datetime.fromtimestamp(written_s, UTC)
                         self._hub.shown.note(self.tenant_id, kind, frame_id, at=at)
                     metrics.websocket_delivery.labels(kind).observe(max(0.0, written_s - frame_id / 1e6))
+                    arrived_s = self._hub.arrivals.get(frame_id)
+                    if arrived_s is not None:
+                        metrics.end_to_end.labels("noc").observe(max(0.0, written_s - arrived_s))
 
     def _wake_reader(self) -> None:
         try:

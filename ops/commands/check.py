@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 import click
 import msgspec
 
+from gateway.noc import peers
 from ops.environment import apply_environment
 from services import config
 from services import deploy as production
@@ -14,9 +19,15 @@ from services.notifications import settings as notifications
 from services.notifications.senders import make_providers
 from services.telemetry.rules import parse_rules
 
+KEY_FILES = ("CHANNELS_ENCRYPTION_KEY_FILE", "FCM_CREDENTIALS_FILE", "VIGIL_EVIDENCE_KEY_FILE")
+
 
 @click.command()
-@click.option("--deploy", is_flag=True, help="Judge it as production would.")
+@click.option(
+    "--deploy",
+    is_flag=True,
+    help="Judge it for production: what it refuses, and what it should have besides.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list of the problems.")
 def check(deploy: bool, as_json: bool) -> None:
     """Read the configuration and say what is wrong with it. Exit code 0 only when nothing is.
@@ -28,10 +39,19 @@ def check(deploy: bool, as_json: bool) -> None:
     parse_rules(settings.rules)
     found = notifications.problems(settings.notifications)
     make_providers(settings.notifications, report=found.append)
+    found += peers.problems(settings.noc)
     if deploy:
         found += production.problems(settings)
+        found += production.shortcomings(settings, os.environ, _modes(os.environ))
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:
         click.echo("\n".join(found) or "the configuration is sound")
     sys.exit(1 if found else 0)
+
+
+def _modes(environ: Mapping[str, str]) -> dict[str, int]:
+    """The secret files that the environment names, as far as they are there, and their permissions."""
+    names = [*sorted(f"{name}_FILE" for name in config.SECRETS), *KEY_FILES]
+    files = [Path(environ[name]) for name in names if environ.get(name)]
+    return {str(file): stat.S_IMODE(file.stat().st_mode) for file in files if file.exists()}

@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import click
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, text
 
-from ops.environment import PROJECT, apply_environment
-from services import config
-from services.errors import Refused
-from services.providers import database_url, transaction
+from ops import schema
+from ops.environment import apply_environment
+from ops.rollback.keeping import KEPT, Record, filled_tables
+from ops.rollback.returning import Outcome
+from ops.schema import alembic, engine, revisions
+from services.providers import transaction
 
-OWN_TABLES = text(
-    "SELECT c.relname FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')"
-    " AND NOT c.relispartition AND c.relname NOT IN ('alembic_version', 'spatial_ref_sys', 'registry_version')"
-    " ORDER BY 1"
-)
-
-
-def alembic() -> AlembicConfig:
-    """Alembic's configuration, wherever the command is run from."""
-    found = AlembicConfig(str(PROJECT / "setup.cfg"))
-    found.set_main_option("script_location", str(PROJECT / "migrations"))
-    return found
-
-
-def engine() -> Engine:
-    database = config.load().database
-    return create_engine(database_url(database.owner_url or database.url))
-
-
-def revisions(connection: Connection) -> tuple[str | None, str | None]:
-    """(revision of the database, newest revision there is)."""
-    current = MigrationContext.configure(connection).get_current_revision()
-    return current, ScriptDirectory.from_config(alembic()).get_current_head()
-
-
-def filled_tables(connection: Connection) -> list[str]:
-    """Tables that hold at least one row."""
-    names = [row[0] for row in connection.execute(OWN_TABLES)]
-    return [name for name in names if connection.execute(text(f'SELECT 1 FROM "{name}" LIMIT 1')).first()]
+__all__ = ["alembic", "engine", "filled_tables", "revisions"]
 
 
 @click.group()
@@ -55,10 +26,11 @@ def migrate() -> None:
 
 @migrate.command()
 def up() -> None:
-    """Bring the schema to the newest revision."""
+    """Bring the schema to the newest revision, and put back what rollbacks kept."""
     started_s = time.monotonic()
-    command.upgrade(alembic(), "head")
-    with transaction(engine()) as connection:
+    owner = engine()
+    say_returned(schema.up(owner))
+    with transaction(owner) as connection:
         click.echo(f"schema is at {revisions(connection)[0]} ({time.monotonic() - started_s:.1f} s)")
 
 
@@ -66,19 +38,43 @@ def up() -> None:
 @click.option(
     "--to", default="-1", show_default=True, help="Revision to go down to, `base` for an empty database."
 )
-@click.option("--destroy-data", is_flag=True, help="Drop tables although they hold rows.")
+@click.option("--destroy-data", is_flag=True, help="Throw away what the older schema has no place for.")
 def down(to: str, destroy_data: bool) -> None:
-    """Take the schema back. Refuses while tables hold rows: they are evidence."""
-    with transaction(engine()) as connection:
-        filled = filled_tables(connection)
-    if filled and not destroy_data:
-        raise Refused(
-            f"going down would destroy the rows of {', '.join(filled)}. Back them up first (`pg_dump`), "
-            "then say `vigil migrate down --destroy-data`"
-        )
-    command.downgrade(alembic(), to)
-    with transaction(engine()) as connection:
+    """Take the schema back. What the older one has no place for is kept, and `vigil migrate up` puts it back.
+
+    Down to `base` is refused while tables hold rows: they are evidence.
+    """
+    owner = engine()
+    say_kept(schema.down(owner, to, destroy_data=destroy_data))
+    with transaction(owner) as connection:
         click.echo(f"schema is at {revisions(connection)[0] or 'base'}")
+
+
+def say_kept(record: Record | None) -> None:
+    """What a rollback has put aside."""
+    if record is None:
+        return
+    for loss in record.losses:
+        if rows := record.rows[loss.table]:
+            click.echo(f"kept {rows} rows: {loss}")
+    click.echo(f"kept in the schema {KEPT}; `vigil migrate up` puts it back")
+
+
+def say_returned(outcomes: Sequence[Outcome]) -> None:
+    """What was put back, and what could not be."""
+    for outcome in outcomes:
+        if outcome.kept:
+            click.echo(
+                f"put back {outcome.kept - outcome.orphans - outcome.in_the_way} rows: {outcome.table}"
+            )
+        if outcome.orphans:
+            click.echo(
+                f"  {outcome.orphans} rows belonged to what was deleted in between, and are gone with it"
+            )
+        if outcome.in_the_way:
+            click.echo(
+                f"  {outcome.in_the_way} rows have their place taken by newer ones; they are in {outcome.left_in}"
+            )
 
 
 @migrate.command()

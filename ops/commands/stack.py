@@ -1,4 +1,4 @@
-"""`vigil up|down|status|logs`: the local stack."""
+"""`vigil up|down|restart|status|logs`: the local stack."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from typing import Any
 import click
 
 from ops.environment import home
+from ops.processes import PROCESSES
 from ops.stack import Stack
 from ops.supervisor import started_at
 from services.errors import VigilError
 
 DOWN_TIMEOUT_S = 90.0
+RESTART_TIMEOUT_S = 60.0
 POLL_S = 0.1
 
 
@@ -124,6 +126,36 @@ def down() -> None:
             raise VigilError(f"the supervisor (pid {pid}) does not end; look at `vigil logs supervisor`")
     clear_leftovers()
     click.echo("Vigil is down.")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--kill", is_flag=True, help="With SIGKILL, for one that hangs and does not end by itself.")
+def restart(name: str, kill: bool) -> None:
+    """Start one of Vigil's processes anew, by the supervisor of `vigil up`; returns when it is ready."""
+    before = _process(name)
+    if name not in PROCESSES:
+        raise VigilError(f"{name} is a server, and Vigil's processes lean on it: `vigil down`, `vigil up`")
+    if before["pid"] is None:
+        raise VigilError(f"{name} is {before['state']}; `vigil logs {name}` says why")
+    os.kill(before["pid"], signal.SIGKILL if kill else signal.SIGTERM)
+    deadline_s = time.monotonic() + RESTART_TIMEOUT_S
+    while (now := _process(name))["pid"] in (None, before["pid"]) or now["state"] != "ready":
+        if time.monotonic() > deadline_s:
+            raise VigilError(
+                f"{name} is {now['state']} after {RESTART_TIMEOUT_S:g} s; `vigil logs {name}` says why, "
+                f"and `vigil restart --kill {name}` ends one that hangs"
+            )
+        time.sleep(POLL_S)  # a file can only be looked at again
+    click.echo(f"{name} is ready, pid {now['pid']}")
+
+
+def _process(name: str) -> dict[str, Any]:
+    found = {process["name"]: process for process in (read_state() or {"processes": []})["processes"]}
+    if name not in found:
+        raise VigilError(f"no process {name!r} of `vigil up` runs here; `vigil status` lists them")
+    process: dict[str, Any] = found[name]
+    return process
 
 
 @click.command()

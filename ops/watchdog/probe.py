@@ -40,6 +40,7 @@ class Road(NamedTuple):
     service: str
     stored: str
     payload: Callable[[str, str], dict[str, Any]]
+    frames: frozenset[str]
     is_shown: Callable[[dict[str, Any], datetime], bool]
 
 
@@ -78,14 +79,16 @@ ROADS: dict[LaneName, Road] = {
             "drill": True,
             "message": "test message of the watchdog",
         },
-        lambda frame, at: frame["type"] in ("alert_created", "alert_updated") and _alert_shown(frame, at),
+        frozenset({"alert_created", "alert_updated"}),
+        _alert_shown,
     ),
     "bulk": Road(
         POSITION_TOPIC,
         "location",
         "SELECT 1 FROM guard_state WHERE tenant_id = :tenant_id AND recorded_at >= :since",
         lambda msg_id, at: {"msg_id": msg_id, "timestamp": at, "lat": 0.0, "lon": 0.0, "accuracy": 1.0},
-        lambda frame, at: frame["type"] == "positions" and _position_shown(frame, at),
+        frozenset({"positions"}),
+        _position_shown,
     ),
 }
 
@@ -132,7 +135,7 @@ class Probe:
             stage = self._last_seen(lane, road, msg_id, at, until_s)
             raise Lost(lane, stage, f"no socket: {no_socket}")
         try:
-            frames.until(lambda frame: road.is_shown(frame, at), until_s)
+            frames.until(lambda frame: frame["type"] in road.frames and road.is_shown(frame, at), until_s)
         except (websocket.WebSocketException, OSError, VigilError) as error:
             raise Lost(lane, self._last_seen(lane, road, msg_id, at, until_s), str(error)) from error
         return time.monotonic() - started_s
@@ -152,12 +155,13 @@ class Probe:
 
     def _last_seen(self, lane: LaneName, road: Road, msg_id: str, at: datetime, until_s: float) -> Stage:
         """Looked for along the road, from the end; what may still be under way is given the time that is left."""
-        since_id = int(at.timestamp() * 1e6)
-        values = {"tenant_id": self._settings.tenant_id, "msg_id": msg_id, "since": at}
+        tenant_id, since_id = self._settings.tenant_id, int(at.timestamp() * 1e6)
+        feed = FeedReader.from_config(self._config)
+        values = {"tenant_id": tenant_id, "msg_id": msg_id, "since": at}
         database = Database(self._config, name="watchdog-probe", pool_size=1)
         try:
             while True:
-                if FeedReader.from_config(self._config).last_id(self._settings.tenant_id) > since_id:
+                if any(kind in road.frames for _, _, kind, _ in feed.read({tenant_id: since_id})):
                     return "redis"
                 with database.across() as connection:
                     stored = connection.execute(text(road.stored), values).first() is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 import eventlet
 import structlog
@@ -12,7 +13,7 @@ from ops import queues, vitals
 from ops.dependencies import DEPENDENCIES
 from ops.environment import home
 from ops.watchdog import broker
-from ops.watchdog.probe import LaneName, Lost, Probe
+from ops.watchdog.probe import LaneName, Lost, Probe, Stage
 from services import metrics
 from services.bus import Resource, RpcProxy, loop, timer
 from services.config import Config
@@ -82,7 +83,9 @@ class WatchdogService:
         for measure in (_disk, _clock, _size, _partitions, _certificates, _backup):
             try:
                 measure(parts)
-            except (VigilError, OSError, ValueError) as error:
+            except (
+                Exception
+            ) as error:  # also a query that the database does not know: the next can be measured
                 log.warning("not_measured", what=measure.__name__.strip("_"), error=str(error))
 
     @timer(CLOSING_INTERVAL_S)
@@ -95,6 +98,7 @@ class WatchdogService:
 
     def _test_for_ever(self, lane: LaneName) -> None:
         interval_s = self.parts.config.watchdog.interval_s
+        _show_lane(lane)
         while True:
             started_s = time.monotonic()
             self._test(lane)
@@ -120,6 +124,14 @@ class WatchdogService:
             log.warning("server_does_not_answer", server=name, error=str(error))
         finally:
             metrics.dependency_up.labels(name).set(answers)
+
+
+def _show_lane(lane: LaneName) -> None:
+    """A lane is in the metrics before its first test message: an alarm for what never came needs a series."""
+    metrics.watchdog_last_success.labels(lane)
+    metrics.watchdog_round_trip.labels(lane)
+    for stage in get_args(Stage):
+        metrics.watchdog_failure.labels(lane, stage)
 
 
 def _show_figure(topic: str, value: str) -> None:

@@ -91,6 +91,12 @@ class AlertsService:
         if change is not None:
             waited = datetime.now(UTC) - event.origin.received_at
             metrics.end_to_end.labels("stored").observe(waited.total_seconds())
+            log.info(
+                "alert_stored",
+                alert_id=change.alert.id,
+                source_id=occurrence.source_id,
+                rows=len(change.entry_ids),
+            )
             admission.note_impostors(occurrence.flags)
             self._tell_of_device(event, change)
 

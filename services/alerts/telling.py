@@ -30,7 +30,14 @@ NEVER_OF_SILENT = ("acknowledged", "notified", "resolved")
 
 
 class Feed(Protocol):
-    def publish(self, tenant_id: int, type: str, data: object) -> int: ...  # noqa: A002
+    def publish(
+        self,
+        tenant_id: int,
+        type: str,  # noqa: A002
+        data: object,
+        *,
+        arrived: datetime | None = None,
+    ) -> int: ...
 
 
 class Events(Protocol):
@@ -171,7 +178,9 @@ class Teller:
             return True
 
         def show() -> None:
-            frame_id = self._feed.publish(alert.tenant_id, frame, alert)
+            frame_id = self._feed.publish(
+                alert.tenant_id, frame, alert, arrived=alert.received_at if change.is_new else None
+            )
             if change.is_new:
                 self._frames[alert.id] = frame_id
 

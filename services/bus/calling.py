@@ -1,19 +1,30 @@
-"""RPC between services: Nameko's, with a deadline, our serializer and our errors."""
+"""RPC between services: Nameko's, with a deadline, our serializer and our errors.
+
+Requests wait in a replicated queue, so that a service is reached whichever node of RabbitMQ dies. Answers come to a
+queue that lives and dies with its caller's connection: a classic queue that outlives it would be bound to a node,
+and could not be declared again while that node is away.
+"""
 
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import eventlet
 import kombu.serialization
 import msgspec
+from kombu import Queue
 from nameko.exceptions import RemoteError, RpcTimeout, UnknownService, deserialize_to_instance
 from nameko.extensions import DependencyProvider
-from nameko.rpc import ReplyListener, Rpc, ServiceProxy
+from nameko.rpc import ReplyListener as NamekoReplyListener
+from nameko.rpc import Rpc, ServiceProxy, get_rpc_exchange
+from nameko.rpc import RpcConsumer as NamekoRpcConsumer
 
 from services import errors, metrics
+from services.bus.consuming import NodesConsumer
+from services.bus.topology import rpc_queue
 from services.config import Config
 from services.errors import Refused, Unavailable, VigilError
 
@@ -37,8 +48,61 @@ for error_class in (
     deserialize_to_instance(error_class)
 
 
+class RpcQueueConsumer(NodesConsumer):
+    """The connection for RPC, asked and asking; with each new one, answers come to a new queue."""
+
+    def get_consumers(self, consumer_cls: Any, channel: Any) -> Any:
+        for provider in self._providers:
+            if isinstance(provider, ReplyListener):
+                provider.renew()
+        return super().get_consumers(consumer_cls, channel)
+
+
+class RpcConsumer(NamekoRpcConsumer):
+    """What is asked of this service."""
+
+    queue: Queue | None
+    queue_consumer = RpcQueueConsumer()
+
+    def setup(self) -> None:
+        if self.queue is None:
+            exchange = get_rpc_exchange(self.container.config)
+            self.queue = rpc_queue(self.container.service_name, exchange)
+            self.queue_consumer.register_provider(self)
+
+
+class ReplyListener(NamekoReplyListener):
+    """The answers to this process."""
+
+    _reply_events: dict[str, Any]
+    queue_consumer = RpcQueueConsumer()
+
+    def setup(self) -> None:
+        self._name_queue()
+        self.queue_consumer.register_provider(self)
+
+    def renew(self) -> None:
+        """The connection is a new one. What was asked before is answered to a queue that is no more."""
+        waiting, self._reply_events = self._reply_events, {}
+        for event in waiting.values():
+            event.send_exception(Unavailable("the connection to RabbitMQ broke before the answer came"))
+        self._name_queue()
+
+    def _name_queue(self) -> None:
+        self.routing_key = str(uuid.uuid4())
+        self.queue = Queue(
+            f"rpc.reply-{self.container.service_name}-{self.routing_key}",
+            exchange=get_rpc_exchange(self.container.config),
+            routing_key=self.routing_key,
+            durable=False,
+            exclusive=True,
+        )
+
+
 class MeasuredRpc(Rpc):
     """Counts its calls; what the caller did wrong is no failure of ours."""
+
+    rpc_consumer = RpcConsumer()
 
     def handle_message(self, body: Any, message: Any) -> None:
         message.started = time.perf_counter()

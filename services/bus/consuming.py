@@ -24,6 +24,7 @@ from nameko.exceptions import ContainerBeingKilled
 from nameko.messaging import QueueConsumer
 
 from services import metrics
+from services.addresses import hosts_of
 from services.bus.publishing import Letter, SharedOutlet
 from services.bus.topology import (
     DEAD_EXCHANGE,
@@ -47,7 +48,14 @@ REQUEUE_PAUSE_S = 1.0
 kombu.serialization.register("vigil-event", lambda body: body, bytes, EVENT_CONTENT_TYPE, "binary")
 
 
-class EventQueueConsumer(QueueConsumer):
+class NodesConsumer(QueueConsumer):
+    """Nameko's consumer, for a list of nodes: what it says of them in the log holds no password."""
+
+    def on_connection_error(self, exc: Exception, interval: float) -> None:
+        log.warning("amqp_disconnected", nodes=hosts_of(self.amqp_uri), error=str(exc), again_in_s=interval)
+
+
+class EventQueueConsumer(NodesConsumer):
     """A connection for events alone, apart from the one for RPC: neither waits for the other's prefetch."""
 
     @property

@@ -19,9 +19,12 @@ import msgspec
 import structlog
 from eventlet.queue import LifoQueue
 from kombu import Connection
+from kombu.exceptions import OperationalError
 from nameko.extensions import DependencyProvider, SharedExtension
 from nameko.messaging import HeaderEncoder
 
+from services import tracing
+from services.addresses import amqp_nodes, hosts_of
 from services.bus.topology import EVENT_CONTENT_TYPE, HEADER_TRACE, declare, event_exchange, shared_queues
 from services.config import Amqp, Config
 from services.errors import Unavailable
@@ -29,6 +32,7 @@ from services.errors import Unavailable
 log = structlog.get_logger(__name__)
 
 LINKS = 4
+CONNECT_TIMEOUT_S = 5.0
 PERSISTENT = 2
 BROKEN = (amqp.exceptions.AMQPError, OSError, ConnectionError)
 
@@ -47,17 +51,27 @@ class Letter(NamedTuple):
     message_id: str = ""
 
 
-def connect(config: Amqp, *, heartbeat_s: int = 0) -> Connection:
-    """A kombu connection that gives up connecting after five seconds."""
-    return Connection(config.uri, connect_timeout=5, heartbeat=heartbeat_s)
+def connect(uri: str) -> Connection:
+    """A kombu connection to the first node that answers. Raises one of `BROKEN` when none does.
+
+    A node that is frozen costs its share of the time, so that the next one is asked while there is some left.
+    """
+    nodes = amqp_nodes(uri)
+    connection = Connection(";".join(nodes), connect_timeout=CONNECT_TIMEOUT_S / len(nodes))
+    try:
+        connection.ensure_connection(
+            max_retries=len(nodes), interval_start=0, interval_max=0, timeout=2 * CONNECT_TIMEOUT_S
+        )
+    except OperationalError as error:  # kombu's own, which is none of the errors that a connection dies of
+        raise ConnectionError(f"no node of {hosts_of(uri)} answers: {error}") from error
+    return connection
 
 
 class Link:
     """One connection and confirming channel; used by one green thread at a time."""
 
     def __init__(self, config: Amqp) -> None:
-        self._connection = connect(config)
-        self._connection.ensure_connection(max_retries=1, timeout=5)
+        self._connection = connect(config.uri)
         self._channel = self._connection.channel()
         self._channel.confirm_select()
         self._waiting: set[int] = set()
@@ -143,7 +157,7 @@ class Outlet:
     def declare(self, queues: Sequence[Any]) -> None:
         """Declare queues. Raises `Unavailable`."""
         try:
-            with connect(self._config) as connection:
+            with connect(self._config.uri) as connection:
                 declare(connection, queues)
         except BROKEN as error:
             raise Unavailable(f"RabbitMQ: {error}") from error
@@ -183,7 +197,7 @@ class SharedOutlet(SharedExtension):
 
     def _declare(self, config: Amqp) -> None:
         self.outlet.declare(shared_queues(config))
-        with connect(config) as connection, connection.channel() as channel:
+        with connect(config.uri) as connection, connection.channel() as channel:
             event_exchange(self.container.service_name)(channel).declare()
 
 
@@ -204,7 +218,8 @@ class Events:
 
     def publish_all(self, events: Sequence[tuple[str, msgspec.Struct | msgspec.Raw]]) -> None:
         """Several events in one pipeline, confirmed together; `Raw` is encoded already. Raises `Unavailable`."""
-        headers = {HEADER_TRACE: uuid.uuid4().hex, **self._headers, "x-vigil-at": time.time()}
+        trace_id = tracing.current() or uuid.uuid4().hex
+        headers = {**self._headers, HEADER_TRACE: trace_id, "x-vigil-at": time.time()}
         self._outlet.send(
             [
                 Letter(

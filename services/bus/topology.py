@@ -2,6 +2,7 @@
 
     <service>.events (topic) --event type--> evt-<service>-<event>--<consumer>.<handler>   (quorum)
     vigil.delay.<n>s (fanout) -> vigil.delay.<n>s (quorum, TTL n) --expired--> back to the handler's queue
+    nameko-rpc (topic) --<service>.*--> rpc.<service> (quorum)
     vigil.dead (fanout) -> vigil.dead (quorum): given up on, kept until somebody decides
 
 A queue's arguments are fixed once it exists; changing them here needs a new queue name or a migration.
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from amqp.exceptions import NotFound, PreconditionFailed
 from kombu import Connection, Exchange, Queue
 
 from services.config import Amqp
@@ -81,6 +83,32 @@ def dead_queue() -> Queue:
         durable=True,
         queue_arguments={"x-queue-type": "quorum", "x-delivery-limit": DEAD_DELIVERY_LIMIT},
     )
+
+
+def rpc_queue(service: str, exchange: Exchange) -> Queue:
+    """What is asked of a service. Replicated: a classic queue cannot be reached while its node is away."""
+    return Queue(
+        f"rpc.{service}",
+        exchange=exchange,
+        routing_key=f"{service}.*",
+        durable=True,
+        queue_arguments={"x-queue-type": "quorum"},
+    )
+
+
+def retire_rpc_queue(connection: Connection, service: str) -> None:
+    """Before requests had a replicated queue, they waited in `rpc-<service>`: nobody reads there any more.
+
+    One that an older process still reads from gets no more, and is deleted by the next call.
+    """
+    name = f"rpc-{service}"
+    try:
+        with connection.channel() as channel:
+            channel.queue_declare(name, passive=True)
+            channel.queue_unbind(name, exchange="nameko-rpc", routing_key=f"{service}.*")
+            channel.queue_delete(name, if_unused=True)
+    except (NotFound, PreconditionFailed):
+        return
 
 
 def shared_queues(amqp: Amqp) -> list[Queue]:

@@ -119,6 +119,10 @@ class Http(HttpRequestHandler):
         started = time.perf_counter()
         response: Response = super().handle_request(request)
         metrics.task_duration.labels(self.method_name).observe(time.perf_counter() - started)
+        if (
+            response.status_code != 500
+        ):  # what the caller did wrong is no failure of ours; 500 is counted below
+            metrics.task_success.labels(self.method_name).inc()
         return response
 
     def response_from_exception(self, exc: Exception) -> Response:

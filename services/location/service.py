@@ -69,7 +69,8 @@ class LocationService:
                 continue
             positions = parts.newest.take(tenant_id)
             try:
-                parts.feed.publish(tenant_id, "positions", positions)
+                oldest = min(position.received_at for position in positions)
+                parts.feed.publish(tenant_id, "positions", positions, arrived=oldest)
                 parts.feed.put_hot(tenant_id, "positions", {p.guard_id: p for p in positions})
             except Unavailable:
                 parts.newest.put_back(tenant_id, positions)

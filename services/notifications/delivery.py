@@ -21,7 +21,7 @@ from tenacity.wait import wait_exponential_jitter
 from services import metrics
 from services.config import Notifications
 from services.errors import Unavailable
-from services.messages import NotificationFinished
+from services.messages import NotificationFinished, Severity
 from services.notifications import outcome
 from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed
 from services.notifications.circuit import Guarded
@@ -83,6 +83,8 @@ class Delivery:
         A call that is under way then is given a moment; what came of a longer one is asked for by the next process.
         """
         pool = GreenPool(self._config.calls_at_once)
+        for severity in Severity:  # so that the first one is an increase, and no new series
+            metrics.alert_notification_sent.labels(channel, severity)
         try:
             while True:
                 self._due[channel].clear()

@@ -64,7 +64,11 @@ class RealBroker:
         self.ports = {
             name: port for name, port in ports.choose({}, prefer=False).items() if name.startswith("mqtt")
         }
-        people = {"vigil-gateway": ("gateway-pw", rights.GATEWAY), "vigil-admin": ("admin-pw", rights.ADMIN)}
+        people = {
+            "vigil-gateway": ("gateway-pw", rights.GATEWAY),
+            "vigil-admin": ("admin-pw", rights.ADMIN),
+            "vigil-watchdog": ("watchdog-pw", rights.WATCHDOG),
+        }
         file = mosquitto.write_configuration(
             home, ports=self.ports, people=people, prefix="", anonymous=False
         )
@@ -224,6 +228,10 @@ def test_only_the_gateway_hears_the_field_and_only_the_administrator_changes_rig
         assert gateway.subscribe(f"{family}/#")
     for forbidden in ("#", "receipt/#", "command/#", "$SYS/#", "$CONTROL/#"):
         assert not gateway.subscribe(forbidden)
+    for family in ("device", "guard", "sensor", "alert", "system"):
+        assert gateway.subscribe(f"$share/vigil/{family}/#"), "gateways may share what one may hear"
+    for forbidden in ("$share/vigil/#", "$share/vigil/receipt/#", "$share/vigil/$SYS/#"):
+        assert not gateway.subscribe(forbidden)
     auditor = broker.auditor()
     for topic in ("guard/guard-1/gps", "alert/panic/guard-1", "$CONTROL/dynamic-security/v1"):
         gateway.publish(topic, b'{"commands":[{"command":"deleteClient","username":"guard-1"}]}')
@@ -235,6 +243,23 @@ def test_only_the_gateway_hears_the_field_and_only_the_administrator_changes_rig
         Broker(
             msgspec.structs.replace(broker.mqtt, admin_username="vigil-gateway", admin_password="gateway-pw")
         )
+
+
+def test_the_watchdog_publishes_its_test_messages_and_reads_figures_of_the_broker_and_no_more(
+    broker: RealBroker,
+) -> None:
+    watchdog, auditor = (
+        broker.client("vigil-watchdog", password="watchdog-pw", client_id="w-1"),
+        broker.auditor(),
+    )
+    assert watchdog.subscribe("$SYS/broker/#")
+    for forbidden in ("#", "$SYS/#", "guard/#", "alert/#", "receipt/#", "$CONTROL/#", "$share/g/guard/#"):
+        assert not watchdog.subscribe(forbidden)
+    others = ["guard/guard-1/gps", "alert/panic/guard-1", "alert/unknown/guard-1", "device/d/telemetry"]
+    for topic in (*others, "receipt/guard-1", "$CONTROL/dynamic-security/v1", *rights.TEST_TOPICS):
+        watchdog.publish(topic, b"{}")
+    auditor.until(lambda: rights.TEST_TOPICS[-1] in [topic for topic, *_ in auditor.heard])
+    assert [topic for topic, *_ in auditor.heard] == list(rights.TEST_TOPICS)
 
 
 def test_who_tries_to_take_a_connection_over_does_not_get_in_and_the_honest_one_stays(

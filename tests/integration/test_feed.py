@@ -46,8 +46,9 @@ def test_a_writer_whose_clock_is_behind_catches_up(config: Config) -> None:
 
 def test_a_reader_knows_what_is_held_and_what_is_not(config: Config) -> None:
     frames = writer(config)
-    first = frames.publish(1, "t", 1)
     reader = FeedReader.from_config(config)
+    reader.begin(reader.server())
+    first = frames.publish(1, "t", 1)
     assert reader.holds(1, first)
     assert not reader.holds(1, first - 1)
     assert not reader.holds(2, first)
@@ -57,6 +58,16 @@ def test_a_reader_knows_what_is_held_and_what_is_not(config: Config) -> None:
     providers.make_redis(config).delete(stream_key(config.redis.key_prefix, 1))
     assert not reader.holds(1, first)
     assert reader.feed_id(1, fresh="b") == feed_id == "a"
+
+
+def test_nobody_goes_on_from_a_frame_of_the_time_before_another_server_took_over(config: Config) -> None:
+    frames, reader = writer(config), FeedReader.from_config(config)
+    reader.begin(reader.server())
+    before = frames.publish(1, "t", 1)
+    assert reader.holds(1, before)
+    reader.begin(reader.server())
+    assert not reader.holds(1, before), "frames between this one and the next may have been lost"
+    assert reader.holds(1, frames.publish(1, "t", 2))
 
 
 def test_one_process_in_each_interval_may_send(config: Config) -> None:

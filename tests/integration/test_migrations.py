@@ -11,10 +11,10 @@ def test_status_and_history_tell_where_the_schema_is(environment: dict[str, str]
     assert "0003" in run_vigil(environment, "migrate", "history")
 
 
-def test_going_down_refuses_while_rows_are_there_and_says_to_back_up(
+def test_going_down_to_nothing_refuses_while_rows_are_there_and_says_to_back_up(
     environment: dict[str, str], engine: Engine
 ) -> None:
-    said = run_vigil(environment, "migrate", "down", check=False)
+    said = run_vigil(environment, "migrate", "down", "--to", "base", check=False)
     assert "tenant" in said
     assert "Back them up first" in said
     with engine.connect() as connection:

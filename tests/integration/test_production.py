@@ -57,7 +57,15 @@ def test_the_check_says_the_same_without_starting_anything(environment: dict[str
         run_vigil({**environment, **WEAK}, "check", "--deploy", "--json", check=False).splitlines()[0]
     )
     assert all(any(name in problem for problem in found) for name in NAMED)
-    sound = {**environment, "VIGIL_ENV": "production", "VIGIL_REGISTRATION": "closed"}
+    sound = {
+        **environment,
+        "VIGIL_ENV": "production",
+        "VIGIL_REGISTRATION": "closed",
+        "VIGIL_PUBLIC_URL": "https://noc.example.com",
+        "VIGIL_WEBHOOK_PRIVATE": "false",
+        "VIGIL_BACKUP_DIR": "/var/backups/vigil",
+        "FCM_CREDENTIALS_FILE": "",  # the tests' own, for all to read
+    }
     assert "sound" in run_vigil(sound, "check", "--deploy")
 
 

@@ -101,3 +101,14 @@ def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     from ops.commands.stack import gone
 
     assert gone(child, start, timeout_s=10)
+
+
+def test_what_was_stopped_stays_down_until_it_is_started(supervisor: Supervisor, tmp_path: Path) -> None:
+    child = process(tmp_path, f"{READY}\nimport time\ntime.sleep(600)")
+    supervisor.add(child)
+    assert supervisor.wait_ready(["p"], timeout_s=10) == []
+    supervisor.stop(only=["p"])
+    assert supervisor.wait_ready(["p"], timeout_s=0.5) == [child]
+    assert child.restarts == 0
+    supervisor.start(only=["p"])
+    assert supervisor.wait_ready(["p"], timeout_s=10) == []

@@ -20,6 +20,17 @@ class FakeReader:
         self.meanwhile: Any = lambda: None
         self._chance = chance
         self._nested = False
+        self.run_id = "first"
+        self.beginnings: list[str] = []
+
+    def server(self) -> str:
+        return self.run_id
+
+    def begin(self, server: str) -> None:
+        self.beginnings.append(server)
+
+    def begun(self) -> int:
+        return 0
 
     def read(self, after: dict[int, int], *, block_ms: int | None = None, count: int = 500) -> Any:  # noqa: ARG002
         found = [
@@ -150,3 +161,18 @@ def test_the_control_room_is_blind_when_no_test_message_came_for_too_long() -> N
     hub.look_at_road(7)
     assert not hub.is_blind(now_s=1250)
     assert hub.is_blind(now_s=1251)
+
+
+def test_after_a_failover_of_redis_every_socket_ends_and_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.noc.hub.LOOK_INTERVAL_S", 0.0)
+    reader = FakeReader(random.Random(1))
+    hub, person = Hub(reader), Person("ann")  # type: ignore[arg-type]
+    hub.open_socket(person)
+    hub.join(Socket(0))
+    hub.pump()
+    assert (person.ended_with, reader.beginnings, hub.idle) == (None, [], False)
+    reader.run_id = "second"
+    hub.pump()
+    assert (person.ended_with, reader.beginnings, hub.idle) == (4408, ["second"], True)
+    hub.pump()
+    assert reader.beginnings == ["second"]

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from ops.environment import PROJECT
@@ -47,3 +49,31 @@ def test_every_variable_of_the_configuration_is_in_the_example() -> None:
         if f"\n{m['name']}=" not in f"\n{example}"
     ]
     assert missing == []
+
+
+def test_a_secret_comes_from_a_file_without_its_last_line_break(tmp_path: Path) -> None:
+    file = tmp_path / "database_url"
+    file.write_text("postgresql://a:b@db/vigil\n")
+    environ = {"DATABASE_URL_FILE": str(file), "DATABASE_URL": ""}  # an empty variable is one that is not set
+    assert config.parse(TEXT, environ).database.url == "postgresql://a:b@db/vigil"
+
+
+def test_a_secret_that_is_said_twice_or_cannot_be_read_names_both_variables(tmp_path: Path) -> None:
+    file = tmp_path / "jwt"
+    file.write_text("x")
+    for environ in (
+        {"JWT_SECRET_FILE": str(file), "JWT_SECRET": "y"},
+        {"JWT_SECRET_FILE": str(tmp_path / "nowhere")},
+        {"JWT_SECRET_FILE": str(tmp_path)},
+    ):
+        with pytest.raises(Misconfigured, match=r"JWT_SECRET .*JWT_SECRET_FILE"):
+            config.parse(TEXT, environ)
+
+
+def test_only_secrets_come_from_files() -> None:
+    """MQTT_CA_FILE and others are settings of their own."""
+    assert config.parse(TEXT, {"MQTT_BROKER_ADDRESS_FILE": "/nowhere"}).mqtt.host == "127.0.0.1"
+    names = {match["name"] for match in config.VARIABLE.finditer(TEXT)}
+    of_commands = {"VIGIL_SUPERUSER_DATABASE_URL"}
+    assert names >= config.SECRETS - of_commands
+    assert not {f"{name}_FILE" for name in config.SECRETS} & names

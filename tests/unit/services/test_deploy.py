@@ -6,7 +6,7 @@ import os
 import pytest
 
 from services import config
-from services.deploy import problems
+from services.deploy import problems, shortcomings
 
 SOUND = {
     "VIGIL_ENV": "production",
@@ -66,3 +66,57 @@ def test_each_problem_is_named_with_its_variable(variable: str, value: str) -> N
 
 def test_all_problems_are_said_at_once() -> None:
     assert len(problems(config.load(environ={"VIGIL_ENV": "production", "VIGIL_REGISTRATION": "open"}))) >= 6
+
+
+COMPLETE = {
+    **SOUND,
+    "VIGIL_PUBLIC_URL": "https://noc.example.com",
+    "SMTP_URL": "smtp://a:b@mail.example.com:587",
+    "VIGIL_BACKUP_DIR": "/var/backups/vigil",
+}
+
+
+def lacking(modes: dict[str, int] | None = None, **changes: str) -> list[str]:
+    environ = {**COMPLETE, **changes}
+    return shortcomings(config.load(environ=environ), environ, modes or {"/run/secrets/jwt_secret": 0o440})
+
+
+def test_a_complete_installation_lacks_nothing() -> None:
+    assert lacking() == []
+    assert lacking(DATABASE_URL="postgresql://a:b@db.example.com/vigil?sslmode=verify-full") == []
+    assert lacking(AMQP_URI="amqps://a:b@mq.example.com/vigil", REDIS_URL="rediss://:b@r.example.com/0") == []
+    assert lacking(DATABASE_URL="postgresql://a:b@127.0.0.1/vigil", PROMETHEUS_ALLOWED_IPS="10.0.0.0/8") == []
+    assert lacking(SMTP_URL="", TWILIO_ACCOUNT_SID="AC1", GF_SECURITY_ADMIN_PASSWORD="k2Jd92ksKd") == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("VIGIL_PUBLIC_URL", ""),
+        ("VIGIL_PUBLIC_URL", "http://noc.example.com"),
+        ("VIGIL_ALLOWED_ORIGINS", "https://a.example.com, http://b.example.com"),
+        ("VIGIL_ALLOWED_ORIGINS", "*"),
+        ("VIGIL_WEBHOOK_PRIVATE", "true"),
+        ("PROMETHEUS_ALLOWED_IPS", "127.0.0.1/32,0.0.0.0/0"),
+        ("PROMETHEUS_ALLOWED_IPS", "::/0"),
+        ("PROMETHEUS_ALLOWED_IPS", "prometheus"),
+        ("DATABASE_URL", "postgresql://a:b@db.example.com/vigil"),
+        ("DATABASE_URL", "postgresql://a:b@10.0.0.5/vigil?sslmode=prefer"),
+        ("AMQP_URI", "amqp://a:b@mq.example.com/vigil"),
+        ("REDIS_URL", "redis://:b@10.0.0.6/0"),
+        ("SMTP_URL", ""),
+        ("VIGIL_BACKUP_DIR", ""),
+        ("GF_SECURITY_ADMIN_PASSWORD", "admin"),
+    ],
+)
+def test_each_shortcoming_is_named_with_its_variable(variable: str, value: str) -> None:
+    [said] = lacking(**{variable: value})
+    assert variable in said
+    assert "b@" not in said, "a password is shown"
+
+
+def test_a_secret_file_that_all_may_read_is_named() -> None:
+    for mode in (0o644, 0o604, 0o602, 0o666):
+        [said] = lacking({"/run/secrets/jwt_secret": mode, "/run/secrets/amqp_uri": 0o400})
+        assert said.startswith("/run/secrets/jwt_secret")
+    assert lacking({"/x": 0o600, "/y": 0o640}) == []

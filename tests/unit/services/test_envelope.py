@@ -35,6 +35,17 @@ def test_any_flipped_bit_is_refused(position: int, bit: int) -> None:
         envelope.open_frame(bytes(frame), keys=envelope.tenant_keys(NEW, 1), tenant_id=1)
 
 
+def test_spare_bits_of_base64_are_no_place_for_changes() -> None:
+    frame = seal(data={"x": 1})
+    last = frame.rindex(b"=") - 1
+    while frame[last : last + 1] == b"=":
+        last -= 1
+    for bit in range(8):
+        changed = frame[:last] + bytes([frame[last] ^ 1 << bit]) + frame[last + 1 :]
+        with pytest.raises(InvalidMessage):
+            envelope.open_frame(changed, keys=envelope.tenant_keys(NEW, 1), tenant_id=1)
+
+
 def json_or_none(raw: bytes) -> object:
     try:
         return json.loads(raw)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.mqtt import topics
+from gateway.mqtt import rights, topics
 from gateway.mqtt.topics import Family, Topic
 from services.errors import InvalidMessage
 from services.messages import AlertType
@@ -68,3 +68,15 @@ def test_alert_types_are_known_in_any_case_and_spelling() -> None:
 def test_only_families_become_metric_labels() -> None:
     assert topics.family_of("guard/1/gps") == "guard"
     assert topics.family_of("secret-name/1/gps") == "other"
+
+
+def test_test_messages_of_the_watchdog_are_counted_apart() -> None:
+    for topic in rights.TEST_TOPICS:
+        assert topics.metric_prefix(topic) == "watchdog"
+    assert topics.metric_prefix("guard/guard-789/gps") == "guard"
+    assert topics.metric_prefix("nonsense/x") == "other"
+
+
+def test_a_group_shares_what_one_gateway_would_hear() -> None:
+    assert topics.shared("vigil", "site-a/guard/#") == "$share/vigil/site-a/guard/#"
+    assert topics.shared("", "guard/#") == "guard/#"

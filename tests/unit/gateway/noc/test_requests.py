@@ -3,6 +3,7 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
 from gateway.noc import requests
+from gateway.noc.peers import Networks
 from services.errors import Forbidden
 
 
@@ -40,11 +41,11 @@ def test_our_own_page_an_allowed_one_and_a_program_are_let_in() -> None:
     requests.check_origin(request(), allowed=[])
 
 
-def test_metrics_are_for_the_listed_networks_only() -> None:
-    requests.check_peer("127.0.0.1", networks="127.0.0.1/32, 10.0.0.0/8")
-    requests.check_peer("10.1.2.3", networks="127.0.0.1/32, 10.0.0.0/8")
-    with pytest.raises(Forbidden):
-        requests.check_peer("192.168.1.1", networks="127.0.0.1/32, 10.0.0.0/8")
+def test_the_address_is_the_peers_or_whom_a_trusted_proxy_names() -> None:
+    headers = {"X-Forwarded-For": "10.9.9.9, 203.0.113.9"}
+    proxied = Request({**EnvironBuilder(headers=headers).get_environ(), "REMOTE_ADDR": "10.0.0.1"})
+    assert requests.client_address(proxied, trusted=Networks("10.0.0.1")) == "203.0.113.9"
+    assert requests.client_address(proxied, trusted=Networks("")) == "10.0.0.1"
 
 
 def test_the_token_and_the_ticket_are_found_where_they_may_be() -> None:

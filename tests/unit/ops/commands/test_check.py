@@ -18,6 +18,8 @@ WRONG = {
     "VIGIL_PUBLIC_URL": "noc.example.com",
     "SMTP_URL": "mail.example.com",
     "FCM_CREDENTIALS_FILE": "/nowhere/account.json",
+    "PROMETHEUS_ALLOWED_IPS": "127.0.0.1/32, monitoring",
+    "VIGIL_TRUSTED_PROXIES": "10.0.0.0/64",
 }
 NAMED = set(WRONG) - {"TWILIO_ACCOUNT_SID"} | {"TWILIO_AUTH_TOKEN"}
 """Each is in one problem. Of Twilio's settings, one is missing."""
@@ -63,3 +65,13 @@ def test_production_wants_more_and_hears_of_both(monkeypatch: pytest.MonkeyPatch
     assert code == 1
     assert any(problem.startswith("ALERT_SMS_RECIPIENTS") for problem in found)
     assert any(problem.startswith("JWT_SECRET") for problem in found)
+
+
+def test_a_secret_file_is_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "jwt_secret"
+    file.write_text("x" * 40)
+    monkeypatch.setenv("JWT_SECRET_FILE", str(file))
+    file.chmod(0o644)
+    assert any(problem.startswith(str(file)) for problem in json.loads(run("--deploy", "--json")[1]))
+    file.chmod(0o600)
+    assert not any(problem.startswith(str(file)) for problem in json.loads(run("--deploy", "--json")[1]))

@@ -1,0 +1,71 @@
+"""Whose request it is, by address: the socket's peer, or whom a trusted proxy speaks for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from services.config import Noc
+from services.errors import Forbidden
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+class Networks:
+    """A comma list of networks, such as `10.0.0.0/8, ::1`. What is not one lets nobody in, and is in `bad`."""
+
+    def __init__(self, text: str) -> None:
+        self.bad: list[str] = []
+        self._networks: list[Network] = []
+        for part in (part.strip() for part in text.split(",") if part.strip()):
+            try:
+                self._networks.append(ip_network(part, strict=False))
+            except ValueError:
+                self.bad.append(part)
+
+    def __contains__(self, address: Address) -> bool:
+        return any(address in network for network in self._networks)
+
+
+def client_of(peer: str, forwarded_for: str, *, trusted: Networks) -> str:
+    """The address that the request counts for.
+
+    Only a trusted proxy is believed about whom it speaks for, and only its own entry, the last; so on to the left for
+    as long as that is a trusted proxy too. What stands further left anybody could have written. Raises `Forbidden`
+    when a trusted proxy's entry is no address.
+    """
+    client = _address(peer)
+    entries = [entry.strip() for entry in forwarded_for.split(",") if entry.strip()]
+    while client is not None and client in trusted and entries:
+        client = _address(entry := entries.pop())
+        if client is None:
+            raise Forbidden(
+                f"X-Forwarded-For says {entry[:60]!r}, which is no address; look at the proxy {peer}"
+            )
+    return str(client) if client is not None else peer
+
+
+def check_allowed(client: str, *, allowed: Networks) -> None:
+    """Raises `Forbidden` unless the client may read metrics."""
+    address = _address(client)
+    if address is None or address not in allowed:
+        raise Forbidden(f"{client} is not in PROMETHEUS_ALLOWED_IPS")
+
+
+def problems(noc: Noc) -> Iterator[str]:
+    """What is no network in the lists of addresses, one sentence each."""
+    lists = {"PROMETHEUS_ALLOWED_IPS": noc.metrics_allowed_ips, "VIGIL_TRUSTED_PROXIES": noc.trusted_proxies}
+    for variable, text in lists.items():
+        for part in Networks(text).bad:
+            yield f"{variable}: {part!r} is no network; write them like 10.0.0.0/8, 192.168.1.5, fd00::/8"
+
+
+def _address(text: str) -> Address | None:
+    """An IPv4 address that came over an IPv6 socket is that IPv4 address."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address

@@ -1,0 +1,40 @@
+"""`vigil secrets`: the secret files of an installation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ops import secret_files
+from ops.secret_files import Addresses
+
+# User and group in the containers of docker-compose.yml; Vigil's group reads what it shares with a server.
+VIGIL, SERVER, GRAFANA = 10001, 999, 472
+OF_SERVERS = ("postgres_password", "rabbitmq_conf", "redis_auth")
+
+
+@click.group()
+def secrets() -> None:
+    """Passwords, keys and addresses with passwords in them, each in a file of its own."""
+
+
+@secrets.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--postgres", default="127.0.0.1:5432", show_default=True, help="host:port of PostgreSQL.")
+@click.option("--amqp", default="127.0.0.1:5672", show_default=True, help="host:port of RabbitMQ.")
+@click.option("--redis", default="127.0.0.1:6379", show_default=True, help="host:port of Redis.")
+@click.option(
+    "--for-containers", is_flag=True, help="Give each file to the user that reads it in its container."
+)
+def write(directory: Path, postgres: str, amqp: str, redis: str, for_containers: bool) -> None:
+    """Make the secret files that DIRECTORY lacks. What is there is kept."""
+    owners = None
+    if for_containers:
+        owners = {
+            "": (VIGIL, VIGIL),
+            **dict.fromkeys(OF_SERVERS, (SERVER, VIGIL)),
+            "grafana_admin_password": (GRAFANA, VIGIL),
+        }
+    made = secret_files.write(directory, Addresses(postgres, amqp, redis), owners=owners)
+    click.echo("made " + ", ".join(made) if made else "all secrets are there")

@@ -1,0 +1,137 @@
+"""The schema's revisions: where the database is, and the ways up and down.
+
+Both ways are one transaction when there is data to keep or to put back: PostgreSQL's DDL is transactional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from ops.environment import PROJECT
+from ops.rollback import keeping, returning
+from ops.rollback.keeping import Record
+from ops.rollback.returning import Outcome
+from services import config
+from services.errors import Refused, Unavailable
+from services.providers import make_operator_engine, reason_of, transaction
+
+LOCK = text("SELECT pg_advisory_xact_lock(:key)")
+ADVISORY_LOCK = 0x5649_4749
+"""The same as in migrations/env.py: one change of the schema at a time."""
+LOCK_TIMEOUT_S = 30
+LOCK_NOT_AVAILABLE = "55P03"
+
+
+def alembic(connection: Connection | None = None) -> AlembicConfig:
+    """Alembic's configuration, wherever the command is run from; it works within the connection's transaction."""
+    found = AlembicConfig(str(PROJECT / "setup.cfg"))
+    found.set_main_option("script_location", str(PROJECT / "migrations"))
+    found.attributes["connection"] = connection
+    return found
+
+
+def engine(url: str | None = None) -> Engine:
+    """As the owner of the tables; of the configured database when no URL is given."""
+    database = config.load().database
+    return make_operator_engine(url or database.owner_url or database.url, name="migrate")
+
+
+def revision_of(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def newest() -> str:
+    return str(ScriptDirectory.from_config(alembic()).get_current_head())
+
+
+def revisions(connection: Connection) -> tuple[str | None, str | None]:
+    """(revision of the database, newest revision there is)."""
+    return revision_of(connection), newest()
+
+
+def pending(current: str | None, *, to: str = "head") -> list[tuple[str, str]]:
+    """(revision, what it is) that are still to come, the first first."""
+    scripts = ScriptDirectory.from_config(alembic()).iterate_revisions(to, current or "base")
+    return [(s.revision, (s.doc or "").splitlines()[0]) for s in scripts if s.revision != current][::-1]
+
+
+def upgrade_within(connection: Connection, to: str) -> None:
+    command.upgrade(alembic(connection), to)
+
+
+def up(engine: Engine) -> list[Outcome]:
+    """To the newest revision; puts back what rollbacks kept. Raises `Unavailable` when tables are in use."""
+    with transaction(engine) as connection:
+        records = keeping.waiting(connection)
+    if not records:
+        _up_step_by_step(engine)
+        return []
+    with alone(engine) as connection:
+        outcomes = [outcome for record in records for outcome in _up_past(connection, record)]
+        upgrade_within(connection, "head")
+        return outcomes
+
+
+def down(engine: Engine, to: str, *, destroy_data: bool = False) -> Record | None:
+    """To an older revision; returns what was kept. Raises `Refused`, and `Unavailable` when tables are in use."""
+    with alone(engine) as connection:
+        if not destroy_data:
+            return keeping.go_down(
+                connection, lambda within: command.downgrade(alembic(within), to), revision=revision_of
+            )
+        command.downgrade(alembic(connection), to)
+        if revision_of(connection) is None:
+            connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {keeping.KEPT} CASCADE")
+    return None
+
+
+def _up_step_by_step(engine: Engine) -> None:
+    """Each migration in a transaction of its own: nobody waits for all of them."""
+    while True:
+        with alone(engine) as connection:
+            to_come = pending(revision_of(connection))
+            if not to_come:
+                return
+            upgrade_within(connection, to_come[0][0])
+
+
+def _up_past(connection: Connection, record: Record) -> list[Outcome]:
+    """Up to the revision that a rollback started from, and what it kept put back."""
+    older = {revision for revision, _ in pending(None, to=record.from_revision)}
+    current = revision_of(connection)
+    if current is not None and current not in older:
+        raise Refused(
+            f"what the rollback from {record.from_revision} kept belongs before {current}, where the schema is "
+            f"already: it was not brought up by `vigil migrate up`. Go down to {record.from_revision} and up again, "
+            "or drop the schema vigil_kept"
+        )
+    returning.remember(connection, record)
+    upgrade_within(connection, record.from_revision)
+    return returning.put_back(connection, record)
+
+
+@contextmanager
+def alone(engine: Engine) -> Iterator[Connection]:
+    """One transaction that changes the schema, alone. Does not wait for ever for tables that others use."""
+    try:
+        with engine.begin() as connection:
+            connection.execute(LOCK, {"key": ADVISORY_LOCK})
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
+            yield connection
+    except DBAPIError as error:
+        if getattr(error.orig, "pgcode", "") == LOCK_NOT_AVAILABLE:
+            raise Unavailable(
+                f"a table was in use for {LOCK_TIMEOUT_S} s and nothing was changed; stop Vigil's services, or find "
+                "who holds it: SELECT pid, application_name FROM pg_stat_activity"
+            ) from error
+        if isinstance(error, OperationalError):
+            raise Unavailable(f"PostgreSQL: {reason_of(error)}") from error
+        raise

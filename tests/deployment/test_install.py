@@ -1,0 +1,93 @@
+"""What a newcomer does on a bare Debian, as far as this machine can replay it: script, units, smoke tests."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.environment import PROJECT
+from ops.processes import PROCESSES
+from ops.stack import Stack
+from tests.deployment.installed import Installation
+
+SCRIPT = PROJECT / "ops" / "install.sh"
+NEEDED = ("--mqtt-host", "mqtt.example.com", "--public-url", "https://noc.example.com")
+
+
+def script(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", str(SCRIPT), *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_dry_run_tells_every_step_and_does_nothing(tmp_path: Path) -> None:
+    done = script("--dry-run", "--no-systemd", "--root", str(tmp_path), *NEEDED)
+    assert done.returncode == 0
+    assert not list(tmp_path.iterdir())
+    whole = script("--dry-run", *NEEDED)
+    for words in (
+        "packages: ",
+        "user vigil",
+        "PostgreSQL",
+        "RabbitMQ",
+        "Redis",
+        "secrets in",
+        "units in",
+        "smoke test",
+    ):
+        assert words in whole.stdout
+    assert "packages: " not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "--mqtt-host is missing"),
+        (NEEDED[:2], "--public-url is missing"),
+        ((*NEEDED, "--root", "/tmp/x"), "--root is for --no-systemd"),
+        ((*NEEDED, "--wat"), "--wat is not known"),
+        ((*NEEDED, "--root"), "--root needs a value"),
+    ],
+)
+def test_a_wrong_call_is_told_what_is_wrong(arguments: tuple[str, ...], words: str) -> None:
+    done = script(*arguments)
+    assert done.returncode == 1
+    assert words in done.stderr
+
+
+@pytest.fixture
+def installation(servers: Stack) -> Iterator[Installation]:
+    """Not under pytest's own directory, which is closed to ordinary users."""
+    with tempfile.TemporaryDirectory(prefix="vigil-install-") as directory:
+        Path(directory).chmod(0o755)
+        made = Installation(Path(directory), servers, borrow=True)
+        made.prepare()
+        try:
+            yield made
+        finally:
+            made.stop()
+
+
+def test_an_installation_runs_in_production_and_a_panic_reaches_the_control_room(
+    installation: Installation,
+) -> None:
+    installation.install()
+    secrets = {file.name: file.read_bytes() for file in (installation.etc / "secrets").iterdir()}
+    assert all(file.stat().st_mode & 0o077 == 0 for file in (installation.etc / "secrets").iterdir())
+    installation.start()
+    installation.admin("tenant", "add", "1", "Guards")
+    [alert] = installation.alerts_of(installation.panic(), within_s=20)
+    assert alert["alert_type"] == "PANIC"
+    installation.back_up()
+    assert "FAIL" not in installation.admin("health")
+    assert {process.name: process.restarts for process in installation.supervisor.processes} == dict.fromkeys(
+        ("vigil-broker", *PROCESSES), 0
+    )
+    # Said again, on the running installation: nothing is lost.
+    assert "all secrets are there" in installation.install()
+    assert {file.name: file.read_bytes() for file in (installation.etc / "secrets").iterdir()} == secrets
+    assert "FAIL" not in installation.admin("health")

@@ -1,0 +1,101 @@
+"""The units, judged by systemd's own tools."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ops.environment import PROJECT
+from ops.processes import PROCESSES
+from ops.secret_files import Addresses, write
+from tests.deployment.units import Unit
+
+UNITS = PROJECT / "ops" / "systemd"
+SERVICES = sorted(path.name for path in UNITS.glob("*.service"))
+EXPOSURE = {
+    "vigil@.service": 1.5,
+    "vigil-migrate.service": 1.5,
+    "vigil-broker.service": 1.5,
+    "vigil-backup.service": 2.5,
+}
+"""At most so much, of 10 (systemd-analyze security)."""
+OWNERS = {"vigil_owner_database_url", "mqtt_admin_password", "vigil_superuser_database_url"}
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture(scope="module")
+def placed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The units with programs that exist, as after an installation."""
+    directory = tmp_path_factory.mktemp("units")
+    for path in UNITS.iterdir():
+        text = re.sub(r"^(ExecStart=)\S+", r"\1/bin/true", path.read_text(), flags=re.MULTILINE)
+        (directory / path.name).write_text(text)
+    return directory
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in UNITS.iterdir()))
+def test_systemd_understands_every_line(placed: Path, name: str) -> None:
+    done = run("systemd-analyze", "verify", "--man=no", str(placed / name))
+    assert done.returncode == 0, done.stderr
+    assert name.partition(".")[0].rstrip("@") not in done.stderr
+
+
+def test_a_wrong_line_would_be_found(tmp_path: Path) -> None:
+    (tmp_path / "wrong.service").write_text("[Service]\nExecStart=/bin/true\nProtectSistem=strict\n")
+    assert (
+        "ProtectSistem"
+        in run("systemd-analyze", "verify", "--man=no", str(tmp_path / "wrong.service")).stderr
+    )
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_little_is_exposed(name: str) -> None:
+    done = run("systemd-analyze", "security", "--offline=true", "--no-pager", str(UNITS / name))
+    [level] = re.findall(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
+    assert float(level) <= EXPOSURE[name], done.stdout
+
+
+def test_the_target_wants_every_process() -> None:
+    wanted = set(" ".join(Unit(UNITS / "vigil.target").all("Wants")).split())
+    processes = {f"vigil@{name}.service" for name in (*PROCESSES, "watchdog")}
+    assert wanted == {"vigil-broker.service", "vigil-migrate.service", *processes}
+    script = (PROJECT / "ops" / "install.sh").read_text()
+    [listed] = re.findall(r'"vigil@"\{([^}]*)\}', script)
+    assert set(listed.split(",")) == {*PROCESSES, "watchdog"}
+
+
+def test_processes_are_watched_and_come_back() -> None:
+    unit = Unit(UNITS / "vigil@.service")
+    assert unit.one("Type") == "notify"
+    assert unit.one("Restart") == "always"
+    assert int(unit.one("WatchdogSec")) >= 30
+    assert unit.one("StartLimitIntervalSec") == "0"
+    assert unit.one("ExecStart").endswith("-m ops.run %i")
+
+
+@pytest.mark.parametrize("name", ["vigil@.service", "vigil-migrate.service"])
+def test_secrets_are_files_that_the_installation_makes(name: str, tmp_path: Path) -> None:
+    made = write(tmp_path, Addresses("a:1", "b:2", "c:3"))
+    unit = Unit(UNITS / name)
+    loaded = dict(line.split(":", 1) for line in unit.all("LoadCredential"))
+    assert set(loaded) <= set(made)
+    assert all(path == f"/etc/vigil/secrets/{key}" for key, path in loaded.items())
+    named = {line.partition("=")[0]: line.partition("=")[2] for line in unit.all("Environment")}
+    for key in loaded:
+        assert named[f"{key.upper()}_FILE"] == f"%d/{key}"
+    assert (OWNERS & set(loaded) == set()) == (name == "vigil@.service")
+
+
+def test_the_timer_starts_what_there_is() -> None:
+    timer = UNITS / "vigil-backup.timer"
+    assert (UNITS / f"{timer.stem}.service").exists()
+    done = run("systemd-analyze", "calendar", Unit(timer).one("OnCalendar"))
+    assert done.returncode == 0
+    assert json.dumps("02:30:00")[1:-1] in done.stdout

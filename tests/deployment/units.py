@@ -1,0 +1,66 @@
+"""Reads systemd's units, and gives what a service manager would start: command, environment, credentials."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from ops.environment import read_env
+
+
+class Service(NamedTuple):
+    """What one unit runs, as its file says."""
+
+    commands: list[list[str]]
+    environment: dict[str, str]
+    directory: str
+    kind: str
+
+
+class Unit:
+    """One unit file; settings may come several times, as in systemd."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings: list[tuple[str, str]] = []
+        for line in path.read_text().splitlines():
+            if line and line[0] not in "#[":
+                name, _, value = line.partition("=")
+                self.settings.append((name, value))
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self.settings if key == name]
+
+    def one(self, name: str) -> str:
+        [value] = self.all(name)
+        return value
+
+    def service(self, *, instance: str, credentials: Path, owner: int) -> Service:
+        """With %i and %d put in; credentials are copied as systemd does, for one user to read."""
+        shutil.rmtree(credentials, ignore_errors=True)
+        credentials.mkdir(parents=True)
+        for line in self.all("LoadCredential"):
+            name, _, source = line.partition(":")
+            copy = credentials / name
+            shutil.copy(source, copy)
+            copy.chmod(0o400)
+            if os.geteuid() == 0:
+                os.chown(copy, owner, owner)
+
+        def put_in(text: str) -> str:
+            return text.replace("%i", instance).replace("%d", str(credentials))
+
+        environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"}
+        for file in self.all("EnvironmentFile"):
+            assert Path(file).exists(), f"{self.path.name} reads {file}"
+            environment |= read_env(Path(file))
+        environment |= dict(put_in(word).split("=", 1) for word in self.all("Environment"))
+        return Service(
+            [shlex.split(put_in(line)) for line in self.all("ExecStart")],
+            environment,
+            (self.all("WorkingDirectory") or ["/"])[0],
+            self.one("Type"),
+        )

@@ -1,0 +1,192 @@
+"""What may stand in the runbook's blocks: each kind of command is judged by what would carry it out."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import click
+import yaml
+from prometheus_client.metrics import MetricWrapperBase as Collector
+
+from ops import cli
+from ops.processes import PROCESSES
+from services import metrics
+from tests.runbook import PROJECT, Block, simple_commands
+
+AWAITED = {"retention", "erase"}
+"""Subcommands of `vigil` that the runbook names before they are there. Empty once they are: a test says so."""
+SHELL = {"curl", "grep", "mosquitto_pub", "df", "tail", "date"}
+UNITS_OF_DEBIAN = {
+    "rabbitmq-server",
+    "redis-server",
+    "postgresql",
+    "prometheus",
+    "prometheus-alertmanager",
+    "systemd-timesyncd",
+}
+VERBS_OF_SYSTEMCTL = {
+    "start",
+    "stop",
+    "restart",
+    "status",
+    "enable",
+    "kill",
+    "list-dependencies",
+    "list-timers",
+}
+VERBS_OF_COMPOSE = {"up", "ps", "logs", "restart", "stop", "start", "kill", "run", "build"}
+OPTIONS_OF_COMPOSE = {"--detach", "--wait", "--rm", "--force-recreate", "--tail", "50"}
+PROFILES = {"monitoring", "simulator"}
+INSTALLER = PROJECT / "ops" / "install.sh"
+UNITS = PROJECT / "ops" / "systemd"
+COMPOSE = PROJECT / "docker-compose.yml"
+
+
+class Wrong(AssertionError):  # noqa: N818
+    """A command that cannot be carried out as it stands."""
+
+
+def judge(block: Block, line: str) -> bool:
+    """Raises `Wrong`; False when a command in it is awaited."""
+    judges = {"sh systemd": _systemd, "sh compose": _compose}
+    judged = judges.get(block.kind, _local)
+    there = [judged(words) for words in simple_commands(line)]  # each of them, whatever the others are
+    return all(there)
+
+
+def vigil(arguments: list[str]) -> bool:
+    """Taken apart by click itself, as if it were run: subcommands, options, arguments and their types."""
+    if arguments[0] in AWAITED and arguments[0] not in cli.COMMANDS:
+        return False
+    command: click.Command = cli.group
+    context = click.Context(command, info_name="vigil")
+    rest = list(arguments)
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        found = command.get_command(context, rest[0])
+        if found is None:
+            raise Wrong(f"vigil {' '.join(arguments)}: there is no {rest[0]}")
+        command, context = found, click.Context(found, info_name=rest.pop(0), parent=context)
+    if rest == ["--help"]:
+        return True
+    try:
+        with command.make_context(context.info_name, rest, parent=context.parent):
+            return True
+    except click.BadParameter as error:
+        if not isinstance(error.param and error.param.type, click.Path):  # the file may be on another machine
+            raise Wrong(f"vigil {' '.join(arguments)}: {error.format_message()}") from error
+        return True
+    except (click.UsageError, click.exceptions.Exit) as error:
+        raise Wrong(f"vigil {' '.join(arguments)}: {error}") from error
+
+
+def _local(words: list[str]) -> bool:
+    program, *arguments = words
+    if program == "vigil":
+        return vigil(arguments)
+    if program not in SHELL:
+        raise Wrong(f"{program} is not for the local stack")
+    if program == "grep" and not is_metric(arguments[-1]):
+        raise Wrong(f"no metric is called {arguments[-1]}")
+    if program == "curl" and not any("127.0.0.1:8000/" in word for word in arguments):
+        raise Wrong(f"curl of something else: {arguments}")
+    return True
+
+
+def is_metric(name: str) -> bool:
+    """Whether services/metrics.py declares it; a counter's and a histogram's series bear endings."""
+    declared = {found.describe()[0].name for found in vars(metrics).values() if isinstance(found, Collector)}
+    return any(name == stem + end for stem in declared for end in ("", "_total", "_count", "_sum"))
+
+
+def _systemd(words: list[str]) -> bool:
+    program, *arguments = words
+    plain = [word for word in arguments if not word.startswith("-")]
+    if program == "vigil-admin":
+        return vigil(arguments)
+    if program == "systemctl":
+        verb, *names = plain
+        if verb not in VERBS_OF_SYSTEMCTL:
+            raise Wrong(f"systemctl has no {verb} here")
+        _check_units(names)
+    elif program == "journalctl":
+        if "-u" in arguments:
+            _check_units([arguments[arguments.index("-u") + 1]])
+        elif arguments != ["--vacuum-size=500M"]:
+            raise Wrong(f"journalctl {arguments}")
+    elif program == "ops/install.sh":
+        if INSTALLER.exists():
+            done = subprocess.run(
+                ["bash", str(INSTALLER), *arguments, "--dry-run"],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=30,
+            )
+            if done.returncode != 0:
+                raise Wrong(f"{program} {arguments}: {done.stderr}")
+        return INSTALLER.exists()
+    elif words not in (["timedatectl", "status"], ["timedatectl", "set-ntp", "true"]):
+        raise Wrong(f"{words} is not for systemd")
+    return UNITS.exists() or "vigil" not in " ".join(words)
+
+
+def _check_units(names: list[str]) -> None:
+    for name in names:
+        template, at, instance = name.partition("@")
+        if name in UNITS_OF_DEBIAN:
+            continue
+        if at and (template != "vigil" or instance not in {*PROCESSES, "*"}):
+            raise Wrong(f"no process is called {name}")
+        file = f"{template}@.service" if at else name if "." in name else f"{name}.service"
+        if not name.startswith("vigil") or (UNITS.exists() and not (UNITS / file).exists()):
+            raise Wrong(f"there is no unit {file}")
+
+
+def _compose(words: list[str]) -> bool:
+    if words == ["docker", "image", "prune", "--force"]:
+        return True
+    if words[:2] != ["docker", "compose"]:
+        raise Wrong(f"{words} is not for Compose")
+    rest = words[2:]
+    if rest[0] == "--profile":
+        if rest[1] not in PROFILES:
+            raise Wrong(f"there is no profile {rest[1]}")
+        rest = rest[2:]
+    verb, *arguments = rest
+    if verb not in VERBS_OF_COMPOSE:
+        raise Wrong(f"docker compose has no {verb} here")
+    options = [word for word in arguments if word in OPTIONS_OF_COMPOSE]
+    names = [word for word in arguments if word not in options]
+    if verb == "run" and options != ["--rm"]:
+        raise Wrong(f"{words}: it would leave a container behind")
+    asked = names[1:] if verb == "run" else []
+    names = names[:1] if verb == "run" else names
+    unknown = set(names) - _services() if COMPOSE.exists() else set()
+    if unknown:
+        raise Wrong(f"docker-compose.yml has no {unknown}")
+    if names == ["vigil"] and asked:
+        return vigil(asked) and COMPOSE.exists()
+    return COMPOSE.exists()
+
+
+def _services() -> set[str]:
+    return set(yaml.safe_load(COMPOSE.read_text())["services"])
+
+
+def filled(line: str, values: dict[str, str]) -> str:
+    """The line with its placeholders filled in. Raises `Wrong` for one that the table does not have."""
+    for name in re.findall(r"<[a-z ]+>", line):
+        if name not in values:
+            raise Wrong(f"{line}: nobody says what {name} is")
+        line = line.replace(name, values[name])
+    return line
+
+
+def make_shim(directory: Path, python: str) -> Path:
+    """A `vigil` for the PATH that runs this tree."""
+    file = directory / "vigil"
+    file.write_text(f'#!/bin/sh\ncd "{PROJECT}" && exec "{python}" -m ops.cli "$@"\n')
+    file.chmod(0o755)
+    return file
