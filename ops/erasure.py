@@ -16,6 +16,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, text
 
 from services.errors import NotFound, Refused
+from services.messages import LIFE_SAFETY
 from services.providers import Database
 
 Kind = Literal["guard", "contact", "user"]
@@ -97,6 +98,7 @@ class Erasure:
     def run(self, *, force: bool, with_alerts: bool) -> None:
         """Raises `Refused` when something about the person is still going on."""
         self._check_nothing_held()
+        self._check_no_emergency()
         if not force:
             self._check_nothing_open()
         getattr(self, f"_{self._person.kind}")()
@@ -118,6 +120,19 @@ class Erasure:
         if self._person.kind == "guard" and count:
             raise Refused(
                 f"{count} alerts of this person are on hold as evidence; `vigil alert release ID` lets go of one"
+            )
+
+    def _check_no_emergency(self) -> None:
+        """Somebody may be in danger: no --force makes such an alert go away."""
+        query = (
+            "SELECT count(*) FROM mqtt_device_alert WHERE tenant_id = :tenant"
+            f" AND (source_id = :key OR carried_by = :key) AND status IN {OPEN} AND alert_type = ANY(:grave)"
+        )
+        values = {**self._values, "grave": sorted(LIFE_SAFETY)}
+        count = self._connection.execute(text(query), values).scalar_one()
+        if self._person.kind == "guard" and count:
+            raise Refused(
+                f"this person has {count} open life-safety alerts; resolve them first, --force does not"
             )
 
     def _check_nothing_open(self) -> None:

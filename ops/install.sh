@@ -67,7 +67,7 @@ opt=$root/opt/vigil etc=$root/etc/vigil state=$root/var/lib/vigil broker=$root/v
 authority=$root/etc/vigil/authority units=$root/etc/systemd/system secrets=$root/etc/vigil/secrets
 admin=$root/usr/local/sbin/vigil-admin
 PACKAGES=(python3 python3-venv postgresql-15 postgresql-15-postgis-3 rabbitmq-server redis-server mosquitto mosquitto-clients)
-TREE=(services gateway ops migrations console config.yaml setup.cfg pyproject.toml requirements.lock README.md)
+TREE=(services gateway ops migrations console docs config.yaml setup.cfg pyproject.toml requirements.lock README.md)
 
 step() { # step TITLE COMMAND...: say it, do it unless this is a dry run
     local title=$1 started=$SECONDS

@@ -118,6 +118,15 @@ def test_a_guard_is_erased_everywhere_and_the_chain_still_holds(
 
     refused = run_vigil(environment, "erase", "guard", "guard-77", "--tenant", str(OURS), check=False)
     assert "1 open alerts" in refused
+    change_type = text("UPDATE mqtt_device_alert SET alert_type = :type WHERE alert_id = CAST(:id AS uuid)")
+    with engine.begin() as connection:
+        connection.execute(change_type, {"type": "SOS", "id": still_open})
+    forced = run_vigil(
+        environment, "erase", "guard", "guard-77", "--tenant", str(OURS), "--force", check=False
+    )
+    assert "1 open life-safety alerts" in forced
+    with engine.begin() as connection:
+        connection.execute(change_type, {"type": "INTRUSION", "id": still_open})
     dry = json.loads(
         run_vigil(environment, "erase", "guard", "guard-77", "--tenant", str(OURS), "--dry-run", "--force")
     )
