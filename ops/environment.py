@@ -39,16 +39,19 @@ def write_env(path: Path, values: Mapping[str, str]) -> None:
     write_private(path, "".join(f"{key}={value}\n" for key, value in values.items()))
 
 
-def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step, readable by its owner only."""
+def write_private(path: Path, content: str | bytes) -> None:
+    """Replace a file in one step, whole or not at all, readable by its owner only."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    fresh.replace(path)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def keep_secrets(directory: Path) -> dict[str, str]:

@@ -26,6 +26,7 @@ from ops.backup.manifest import (
     read,
     to_prune,
 )
+from ops.environment import write_private
 from services.errors import Conflict, Misconfigured, NotFound
 
 NOT_OF_THE_BACKUP = {MANIFEST, VERIFIED}
@@ -136,16 +137,7 @@ def write(path: Path, data: bytes) -> None:
     # Path.mkdir gives its mode to the last directory only.
     for parent in reversed([parent for parent in path.parents if not parent.exists()]):
         parent.mkdir(mode=0o700, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    write_private(path, data)
 
 
 def sync(path: Path) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 
-from ops.environment import apply_environment, home
+from ops.environment import apply_environment, home, write_private
 from ops.tables import as_json_option, limit_option, show
 from services import config
 from services.alerts import evidence, evidence_page, evidence_store
@@ -124,8 +124,8 @@ def export(alert_id: str, tenant_id: int | None, out: Path, made_by: str | None)
     stem = out / f"evidence-{pack['alert']['alert_id']}"
     data = evidence.file_bytes(pack)
     names = stem.with_suffix(".json"), stem.with_suffix(".html")
-    _replace(names[0], data)
-    _replace(names[1], _page_of(pack, names[0].name, data))
+    write_private(names[0], data)
+    write_private(names[1], _page_of(pack, names[0].name, data))
     for name in names:
         click.echo(f"wrote {name} ({name.stat().st_size:,} bytes)")
     evidence_store.hold(
@@ -321,21 +321,6 @@ def _check_page(page: Path, pack: Pack, json_name: str, data: bytes) -> Check:
 def _page_of(pack: Pack, json_name: str, data: bytes) -> bytes:
     digest = hashlib.sha256(data).hexdigest()
     return evidence_page.page(pack, json_name=json_name, json_sha256=digest).encode()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Whole or not at all; readable by its owner only, for it holds people's names and ways."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _settings() -> config.Config:
