@@ -19,7 +19,7 @@ from services.providers import DATABASE_ROLES
 from tests.conftest import admin_cursor, run_vigil
 from tests.mqtt import Client, Refused
 
-GATEWAY, ADMIN = "Hs82jsk2Kd-gateway", "Hs82jsk2Kd-admin"
+GATEWAY, ADMIN, WATCHDOG = (f"Hs82jsk2Kd-{who}" for who in ("gateway", "admin", "watchdog"))
 
 
 @pytest.fixture
@@ -111,6 +111,7 @@ class WrittenBroker:
             "MQTT_BROKER_USERNAME": "vigil-gateway",
             "MQTT_BROKER_PASSWORD": GATEWAY,
             "MQTT_ADMIN_PASSWORD": ADMIN,
+            "MQTT_WATCHDOG_PASSWORD": WATCHDOG,
         }
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -209,4 +210,5 @@ def test_said_again_it_keeps_sources_keys_and_certificates_and_takes_new_passwor
 
 def test_a_broker_without_passwords_is_not_written(broker: WrittenBroker) -> None:
     assert "MQTT_ADMIN_PASSWORD is not set" in broker.write(check=False, MQTT_ADMIN_PASSWORD="")
+    assert "MQTT_WATCHDOG_PASSWORD is not set" in broker.write(check=False, MQTT_WATCHDOG_PASSWORD="")
     assert not broker.directory.exists()
