@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import eventlet
 import msgspec
 import pytest
 from kombu import Connection as Amqp
+from kombu import Queue
 from sqlalchemy import text
 
 from gateway.mqtt.client import Connection
@@ -70,13 +72,13 @@ def test_of_several_nodes_of_rabbitmq_one_that_answers_takes_the_message(config:
     several = f"{login}@127.0.0.1:{DEAD_PORT},127.0.0.1:{DEAD_PORT + 1},{address}"
     amqp = msgspec.structs.replace(config.amqp, uri=several)
     outlet = Outlet(amqp, links=1)
-    outlet.declare([topology.dead_queue()])
-    outlet.send([Letter("", topology.DEAD_QUEUE, b"x", {}, message_id="of-several")])
+    own = f"test-{secrets.token_hex(6)}"  # what other tests left among the dead is theirs
+    outlet.declare([Queue(own, durable=True, queue_arguments={"x-queue-type": "quorum"})])
+    outlet.send([Letter("", own, b"x", {}, message_id="of-several")])
     outlet.close()
     with Amqp(config.amqp.uri) as connection, connection.channel() as channel:
-        found = channel.basic_get(topology.DEAD_QUEUE)
-        assert found.properties["message_id"] == "of-several"
-        channel.basic_ack(found.delivery_tag)
+        assert channel.basic_get(own).properties["message_id"] == "of-several"
+        channel.queue_delete(own)
 
 
 def test_when_no_node_of_rabbitmq_answers_that_is_unavailable_and_no_password_is_told(config: Config) -> None:
