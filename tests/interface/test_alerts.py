@@ -99,7 +99,7 @@ class FakeWire:
         self.heard: list[tuple[str, Any]] = []
         self.tried: list[str] = []
         self.away = away
-        self.feed = SimpleNamespace(publish=lambda _tenant, kind, data: self._hear("feed", kind, data))
+        self.feed = SimpleNamespace(publish=lambda _tenant, kind, data, **_: self._hear("feed", kind, data))
         self.events = SimpleNamespace(publish=lambda kind, body: self._hear("events", kind, body))
 
     def _hear(self, where: str, kind: str, data: Any) -> int:
