@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import websocket
@@ -43,7 +43,7 @@ class Feed:
         self._name, self._role = name, role
         self._ring = KeyRing.from_config(settings) if settings.feed.encryption == "fernet" else None
 
-    def frames(self, *, silence_s: float = SILENCE_S) -> Iterator[dict[str, Any]]:
+    def frames(self, *, silence_s: float = SILENCE_S) -> Generator[dict[str, Any], None, None]:
         """Every frame as {"type", "id"?, "data"? ...}; raises `websocket.WebSocketException`, `OSError`.
 
         A gateway that says nothing for `silence_s` is taken for gone.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from amqp.exceptions import AMQPError, NotFound
-from kombu import Connection
 
 from ops.topology import all_queues
 from services.bus.publishing import connect
@@ -32,21 +31,15 @@ def depths(config: Config, wanted: Iterable[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     try:
         with connect(config.amqp.uri) as connection:
+            channel = connection.channel()
             for name in wanted:
-                depth = _depth(connection, name)
-                if depth is not None:
-                    found[name] = depth
+                try:
+                    found[name] = int(channel.queue_declare(name, passive=True).message_count)
+                except NotFound:  # closes the channel, not the connection
+                    channel = connection.channel()
     except (AMQPError, OSError) as error:
         raise Unavailable(f"RabbitMQ: {error}") from error
     return found
-
-
-def _depth(connection: Connection, name: str) -> int | None:
-    try:
-        with connection.channel() as channel:
-            return int(channel.queue_declare(name, passive=True).message_count)
-    except NotFound:  # closes the channel, not the connection
-        return None
 
 
 def is_alert_lane(queue: str) -> bool:

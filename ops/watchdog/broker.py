@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from gateway.mqtt import wire
 from ops.line import PING_S, connect
+from ops.watchdog.sources import login
 from services.config import Config
 from services.errors import Unavailable
 
@@ -21,10 +22,9 @@ SILENCE_S = 45.0
 
 def listen(config: Config, on_figure: Callable[[str, str], None]) -> None:
     """Call `on_figure(topic, text)` for every figure, until the connection breaks: `Unavailable`."""
-    settings = config.watchdog
     name = f"vigil-watchdog-sys-{secrets.token_hex(4)}"
-    user = settings.mqtt_username if settings.mqtt_password else ""
-    with connect(config.mqtt, name, username=user, password=settings.mqtt_password) as sock:
+    known_as = login(config)
+    with connect(config.mqtt, name, username=known_as["username"], password=known_as["password"]) as sock:
         sock.settimeout(SILENCE_S)
         reader, pinged_s = wire.Reader(), time.monotonic()
         try:
@@ -32,7 +32,9 @@ def listen(config: Config, on_figure: Callable[[str, str], None]) -> None:
             while data := sock.recv(65_536):
                 for first, body in reader.feed(data):
                     if first == wire.SUBACK and body[-1] & 0x80:
-                        raise Unavailable(f"the MQTT broker does not let {user or 'us'} read {FILTER}")
+                        raise Unavailable(
+                            f"the MQTT broker does not let {known_as['username'] or 'us'} read {FILTER}"
+                        )
                     if first & 0xF0 == wire.PUBLISH:
                         message = wire.parse_publish(first, body, 0, len(body))
                         on_figure(message.topic.decode(), message.payload.decode("utf-8", "replace"))

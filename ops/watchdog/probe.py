@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from ops.feed_client import Feed, dashboard_url
 from ops.line import Line
-from ops.watchdog.sources import ALERT_TOPIC, DEVICE, GUARD, POSITION_TOPIC
+from ops.watchdog.sources import ALERT_TOPIC, DEVICE, GUARD, POSITION_TOPIC, login
 from services.config import Config
 from services.errors import Unavailable, VigilError
 from services.feed import FeedReader
@@ -141,13 +141,7 @@ class Probe:
         return time.monotonic() - started_s
 
     def _publish(self, road: Road, msg_id: str, at: datetime) -> None:
-        settings = self._settings
-        line = Line(
-            self._config.mqtt,
-            f"vigil-watchdog-{msg_id}",
-            username=settings.mqtt_username if settings.mqtt_password else "",
-            password=settings.mqtt_password,
-        )
+        line = Line(self._config.mqtt, f"vigil-watchdog-{msg_id}", **login(self._config))
         try:
             line.publish(road.topic, json.dumps(road.payload(msg_id, at.isoformat())).encode())
         finally:
@@ -188,7 +182,7 @@ class Frames:
             name="vigil-watchdog",
             role="viewer",
         )
-        self._frames: Iterator[dict[str, Any]] = feed.frames(silence_s=max(silence_s, LEAST_WAIT_S))
+        self._frames = feed.frames(silence_s=max(silence_s, LEAST_WAIT_S))
 
     def until(self, wanted: Callable[[dict[str, Any]], bool], until_s: float) -> None:
         """Read until a frame is wanted. Raises what the feed raises, and `TimeoutError` when time is over."""
@@ -200,6 +194,4 @@ class Frames:
         raise TimeoutError("the feed ended")
 
     def close(self) -> None:
-        close = getattr(self._frames, "close", None)
-        if close is not None:
-            close()
+        self._frames.close()

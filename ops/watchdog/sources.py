@@ -34,6 +34,15 @@ STATEMENTS = (
 )
 
 
+def login(config: Config) -> dict[str, str]:
+    """Name and password at the broker; without a password it says no name either (a broker that lets anybody in)."""
+    watchdog = config.watchdog
+    return {
+        "username": watchdog.mqtt_username if watchdog.mqtt_password else "",
+        "password": watchdog.mqtt_password,
+    }
+
+
 def prepare(config: Config) -> None:
     """Register them, as the tables' owner. Harmless when they are there. Raises `Unavailable`."""
     values = {
