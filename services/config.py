@@ -66,6 +66,7 @@ class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batches_in_flight: int
     receive_maximum_bulk: int
     receive_maximum_alert: int
+    owntracks: bool
 
 
 class Amqp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,6 +132,31 @@ class Alerts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: dict[str, Any]
     storm: Storm
     shelve_max_s: float
+
+
+Above0 = Annotated[float, msgspec.Meta(gt=0)]
+AtLeast0 = Annotated[float, msgspec.Meta(ge=0)]
+AtLeast1 = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Location(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    accuracy_default_m: Above0
+    accuracy_floor_m: Above0
+    scatter_fixes: Annotated[int, msgspec.Meta(ge=4, le=64)]
+    scatter_window_s: Above0
+    max_speed_mps: Above0
+    relocate_fixes: AtLeast1
+    relocate_s: AtLeast0
+    confirm_fixes: AtLeast1
+    confirm_s: Above0
+    margin_radii: AtLeast0
+    margin_cap_radii: Above0
+    repeat_interval_s: Above0
+    settle_s: Above0
+    silence_limit_s: AtLeast0
+    device_silence_limit_s: AtLeast0
+    sensor_silence_limit_s: AtLeast0
+    system_silence_limit_s: AtLeast0
 
 
 class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -216,6 +242,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connections: dict[str, int]
     rules: list[dict[str, Any]]
     alerts: Alerts
+    location: Location
     notifications: Notifications
     retention: Retention
     watchdog: Watchdog

@@ -142,6 +142,25 @@ def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
         "INSERT INTO guard_shift (tenant_id, guard_id, starts_at, ends_at)"
         " VALUES (:t, :guard, now(), now() + interval '8 hours')"
     )
+    key = str(uuid4())
+    run(
+        "INSERT INTO zone_transition (transition_id, tenant_id, guard_id, kind, zone_id, zone_version, at,"
+        " confirmed_at, evidence) VALUES (CAST(:key AS uuid), :t, :guard, 'entered', :zone, 1, now(), now(), '{}')",
+        key=key,
+        zone=zone,
+    )
+    run(
+        "INSERT INTO track_checkpoint (tenant_id, guard_id, recorded_at, message_key, belief)"
+        " VALUES (:t, :guard, now(), CAST(:key AS uuid), '')",
+        key=key,
+    )
+    run(
+        "INSERT INTO implausible_fix (message_key, tenant_id, guard_id, recorded_at, reason, detail)"
+        " VALUES (CAST(:key AS uuid), :t, :guard, now(), 'mock', '{}')",
+        key=key,
+    )
+    run("INSERT INTO guard_silence (guard_id, tenant_id, since) VALUES (:guard, :t, now())")
+    run("INSERT INTO condition_clear (tenant_id, dedup_key, cleared_at, note) VALUES (:t, :w, now(), :w)")
     run(
         "INSERT INTO erasure (erasure_id, tenant_id, kind, pseudonym, counts)"
         " VALUES (CAST(:key AS uuid), :t, 'guard', :w, '{}')",

@@ -25,7 +25,7 @@ MISSED = timedelta(hours=30)
 
 
 def usual_days(config: Config) -> dict[str, int]:
-    """Days by class, as `vigil_retention_classes` of migration 0007 names them, in the order in which they are gone
+    """Days by class, as `vigil_retention_classes` (migration 0008) names them, in the order in which they are gone
     through: alerts before the storms that they were part of.
     """
     own: Mapping[str, int] = {name: getattr(config.retention, f"{name}_days") for name in TENANT_CLASSES}
@@ -33,6 +33,10 @@ def usual_days(config: Config) -> dict[str, int]:
         **own,
         "storms": own["alerts"],
         "shifts": own["positions"],
+        "transitions": own["positions"],
+        "implausible": own["positions"],
+        "checkpoints": config.database.dedup_window_days,
+        "clears": config.database.dedup_window_days,
         "seen": config.database.dedup_window_days,
     }
 

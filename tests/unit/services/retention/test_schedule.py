@@ -15,10 +15,11 @@ AT_TWO = datetime(2026, 3, 2, 2, 10, tzinfo=UTC)
 
 def test_each_class_has_its_days_and_what_hangs_on_another_follows_it() -> None:
     days = usual_days(config.parse(TEXT, {}))
-    assert set(days) == {*TENANT_CLASSES, "storms", "shifts", "seen"}
+    follow = {"storms", "shifts", "transitions", "implausible", "checkpoints", "clears", "seen"}
+    assert set(days) == {*TENANT_CLASSES, *follow}
     assert days["storms"] == days["alerts"] == 1095
-    assert days["shifts"] == days["positions"]
-    assert days["seen"] == 30
+    assert days["shifts"] == days["transitions"] == days["implausible"] == days["positions"]
+    assert days["seen"] == days["checkpoints"] == days["clears"] == 30
     assert list(days).index("alerts") < list(days).index("storms")
 
 
