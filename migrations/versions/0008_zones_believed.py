@@ -32,8 +32,8 @@ ALTER TABLE zone
     ADD CONSTRAINT zone_group_id_fkey FOREIGN KEY (tenant_id, group_id) REFERENCES guard_group (tenant_id, group_id),
     ADD CONSTRAINT zone_guard_id_fkey FOREIGN KEY (tenant_id, guard_id) REFERENCES guard (tenant_id, guard_id);
 UPDATE zone SET in_force_from = created_at;
-COMMENT ON COLUMN zone.area IS 'one or several polygons, or the centre of a circle of radius_m; an edge goes the short way
-round, over the antimeridian too';
+COMMENT ON COLUMN zone.area IS 'one or several polygons, or the centre of a circle of radius_m; an edge goes the
+short way round, over the antimeridian too';
 COMMENT ON COLUMN zone.group_id IS 'applies to this group and to guard_id; to all without either';
 COMMENT ON COLUMN zone.schedule IS 'when it holds, in the time zone of its site; null: always (services/schedules.py)';
 COMMENT ON COLUMN zone.confirmation IS 'where it differs from config.yaml in what confirms an entry or an exit';
