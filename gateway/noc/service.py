@@ -14,6 +14,8 @@ from werkzeug.wrappers import Request, Response
 
 from gateway.noc import peers, requests
 from gateway.noc.answers import Answers
+from gateway.noc.api.idempotency import Idempotency
+from gateway.noc.api.routes import Api
 from gateway.noc.auth import Principal, Tokens
 from gateway.noc.hub import Hub
 from gateway.noc.limits import LoginLimit
@@ -45,17 +47,6 @@ ROAD_INTERVAL_S = 5.0
 EXPOSITION_AGE_S = 1.0
 """Reading the files of all processes takes tens of milliseconds in which no screen is served."""
 PRESENCE_INTERVAL_S = 30.0
-VERBS = {
-    "acknowledge": ("acknowledge_alert", ()),
-    "start": ("start_alert", ()),
-    "resolve": ("resolve_alert", ()),
-    "false-alarm": ("mark_false_alarm", ("reason",)),
-    "assign": ("assign_alert", ("to",)),
-    "note": ("add_note", ()),
-    "shelve": ("shelve_alert", ("reason", "until")),
-    "unshelve": ("unshelve_alert", ()),
-}
-"""What may be done to an alert over HTTP: the method of the alerts service, and its own fields in the body."""
 ACTIONS = {
     "acknowledge_alert": "acknowledge_alert",
     "start_alert": "start_alert",
@@ -83,6 +74,7 @@ class Parts:
             log.warning(
                 "not_a_network", problem=problem
             )  # the control room matters more than who reads metrics
+        self.api = Api(Idempotency.from_config(config))
         self.exposition = Recent(exposition.exposition, max_age_s=EXPOSITION_AGE_S)
 
 
@@ -195,55 +187,14 @@ class NocGateway(Answers):
         ticket = self.parts.tickets.make(self._principal(request), origin=request.headers.get("Origin"))
         return _json({"ticket": ticket, "expires_in": self.parts.tickets.lifetime_s})
 
-    @http("GET", "/api/v1/alerts")
-    def list_alerts(self, request: Request) -> Response:
-        tenant_id = self._principal(request).tenant_id
-        status = request.args.get("status", "open")
-        limit = _limit(request.args.get("limit", "100"))
-        return _json(self.alerts.list_alerts(tenant_id=tenant_id, status=status, limit=limit))
+    @http("GET", "/api/v1/openapi.json")
+    def describe_api(self, request: Request) -> Response:  # noqa: ARG002
+        return Response(self.parts.api.described, content_type="application/json")
 
-    @http("GET", "/api/v1/alerts/<alert_id>")
-    def get_alert(self, request: Request, alert_id: str) -> Response:
-        return _json(self.alerts.get_alert(tenant_id=self._principal(request).tenant_id, alert_id=alert_id))
-
-    @http("POST", "/api/v1/alerts/<alert_id>/<verb>")
-    def act_on_alert(self, request: Request, alert_id: str, verb: str) -> Response:
-        """`note` in the body goes on the record; see `VERBS` for the fields of each verb."""
-        if verb not in VERBS:
-            raise NotFound(f"{verb[:50]!r} cannot be done to an alert; there are {', '.join(VERBS)}")
-        method, fields = VERBS[verb]
-        body = _body(request) if request.content_length else {}
-        further = {name: _text(body, name) for name in fields if name in body or name != "reason"}
-        if verb != "shelve":
-            further["note"] = str(body.get("note", ""))
-        return _json(self._call(method, self._principal(request), alert_id=alert_id, **further))
-
-    @http("POST", "/api/v1/alert-groups/<group_id>/acknowledge")
-    def acknowledge_group(self, request: Request, group_id: str) -> Response:
-        """Every member of a storm that nobody has."""
-        principal = self._principal(request)
-        principal.must_handle_alerts()
-        ids = self.alerts.acknowledge_group(
-            tenant_id=principal.tenant_id, group_id=group_id, by=principal.name
-        )
-        return _json({"alert_ids": ids})
-
-    @http("GET", "/api/v1/notifications")
-    def list_notifications(self, request: Request) -> Response:
-        """Who was told and how it went; `alert_id` narrows it to one alert."""
-        return _json(
-            self.notifications.list_notifications(
-                tenant_id=self._principal(request).tenant_id,
-                alert_id=request.args.get("alert_id"),
-                limit=_limit(request.args.get("limit", "100")),
-            )
-        )
-
-    @http("GET", "/api/v1/report")
-    def get_report(self, request: Request) -> Response:
-        """How alerts were answered between `since` and `until` (RFC 3339)."""
-        times = {name: request.args.get(name, "") for name in ("since", "until")}
-        return _json(self.alerts.get_report(tenant_id=self._principal(request).tenant_id, **times))
+    @http("GET,POST,PUT,PATCH,DELETE", "/api/v1/<path:path>")
+    def serve_api(self, request: Request, path: str) -> Response:
+        """What `gateway/noc/api/table.py` lists."""
+        return self.parts.api.serve(request, path, self._principal(request), self._ask)
 
     @http("GET", "/healthz")
     def healthz(self, request: Request) -> Response:  # noqa: ARG002
@@ -271,6 +222,10 @@ class NocGateway(Answers):
     @http("GET", "/console/<path:name>")
     def console_file(self, request: Request, name: str) -> Response:  # noqa: ARG002
         return _console_file(name)
+
+    def _ask(self, service: str, rpc: str, arguments: dict[str, Any]) -> Any:
+        asked: Callable[..., Any] = getattr(getattr(self, service), rpc)
+        return asked(**arguments)
 
     def _act(self, principal: Principal, frame: ClientFrame) -> dict[str, Any]:
         further = {"reason": frame.reason} if frame.type == "false_alarm" and frame.reason else {}
@@ -366,12 +321,6 @@ def _text(body: dict[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
         raise Refused(f"{name} is required and must be text, without NUL")
     return value
-
-
-def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1000):
-        raise Refused("limit must be a number from 1 to 1000")
-    return int(text)
 
 
 def _console_file(name: str) -> Response:

@@ -117,9 +117,27 @@ class AlertsService:
         self._clear(event.conditions)
 
     @rpc
-    def list_alerts(self, *, tenant_id: int, status: str = "open", limit: int = 100) -> list[Alert]:
-        """Newest first; `status` is open, all, or one status."""
-        return self.parts.store.list_alerts(tenant_id=tenant_id, status=status, limit=limit)
+    def list_alerts(
+        self,
+        *,
+        tenant_id: int,
+        status: str = "open",
+        limit: int = 100,
+        severity: str | None = None,
+        source_id: str | None = None,
+        site_id: int | None = None,
+        after: list[Any] | None = None,
+    ) -> list[Alert]:
+        """Newest first, from the place `after` on; `status` is open, all, or one status."""
+        return self.parts.store.list_alerts(
+            tenant_id=tenant_id,
+            status=status,
+            limit=limit,
+            severity=severity,
+            source_id=source_id,
+            site_id=site_id,
+            after=after,
+        )
 
     @rpc
     def get_alert(self, *, tenant_id: int, alert_id: str) -> Alert:

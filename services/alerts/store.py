@@ -23,10 +23,11 @@ from services.alerts.storm import Storms
 from services.alerts.timing import Timer, Verdict
 from services.errors import NotFound, Refused
 from services.messages import Alert, AlertStatus, RejectedMessage
-from services.paging import check_limit
+from services.paging import Order, beyond, check_limit
 from services.providers import Database
 
 MAX_LISTED = 1000
+NEWEST_FIRST = Order((("received_at", "timestamptz"), ("alert_id", "uuid")), descending=True)
 
 FindsLadder = Callable[[Connection, Alert], Ladder]
 Decides = Callable[[Connection, Alert, Timer], Verdict]
@@ -318,18 +319,32 @@ class AlertStore:
                 raise NotFound(f"no alert {alert_id}")
             return alert_of(row, [line_of(line) for line in connection.execute(sql.SELECT_LINES, values)])
 
-    def list_alerts(self, *, tenant_id: int, status: str, limit: int) -> list[Alert]:
+    def list_alerts(
+        self,
+        *,
+        tenant_id: int,
+        status: str,
+        limit: int,
+        severity: str | None = None,
+        source_id: str | None = None,
+        site_id: int | None = None,
+        after: Sequence[Any] | None = None,
+    ) -> list[Alert]:
         """Newest first. `status`: open, all, or one status. Raises `Refused` for any other word."""
         wanted = {"open": f"status IN {sql.OPEN}", "all": "true"}.get(status, "status = :status")
         if status not in ("open", "all", *AlertStatus):
             raise Refused(f"status is open, all, or one of {', '.join(AlertStatus)}, not {status!r}")
-        check_limit(limit, most=MAX_LISTED)
+        narrow = {"severity": severity, "source_id": source_id, "site_id": site_id}
+        given = {name: value for name, value in narrow.items() if value is not None}
+        further, place = beyond(NEWEST_FIRST, after)
+        conditions = " AND ".join([wanted, *(f"{name} = :{name}" for name in given), further])
         query = text(
-            f"SELECT {ALERT_COLUMNS} FROM mqtt_device_alert WHERE tenant_id = :tenant_id AND {wanted}"
-            " ORDER BY received_at DESC LIMIT :limit"
+            f"SELECT {ALERT_COLUMNS} FROM mqtt_device_alert WHERE tenant_id = :tenant_id AND {conditions}"
+            f" {NEWEST_FIRST.clause} LIMIT :limit"
         )
+        values = {"tenant_id": tenant_id, "status": status, "limit": check_limit(limit, most=MAX_LISTED)}
         with self._database.of(tenant_id) as connection:
-            found = connection.execute(query, {"tenant_id": tenant_id, "status": status, "limit": limit})
+            found = connection.execute(query, {**values, **given, **place})
             return [alert_of(row, []) for row in found]
 
     def new_members(self, *, tenant_id: int, group_id: str) -> list[str]:

@@ -13,9 +13,9 @@ import structlog
 from eventlet import wsgi
 from eventlet.event import Event
 from nameko.web.handlers import HttpRequestHandler
-from nameko.web.server import HttpOnlyProtocol, WebServer
+from nameko.web.server import HttpOnlyProtocol, WebServer, WsgiApp
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import Rule
+from werkzeug.routing import RequestRedirect, Rule
 from werkzeug.wrappers import Request, Response
 
 from services import metrics
@@ -64,6 +64,22 @@ def problem(error: BaseException, *, status: int | None = None) -> Response:
     )
 
 
+class Routes(WsgiApp):
+    """What no route takes is refused as everything else is: by a problem, not by a page."""
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        # Shallow: nobody reads the body before a route that takes the socket over has had its say.
+        request = Request(environ, shallow=True)
+        try:
+            provider, places = self.url_map.bind_to_environ(environ).match()
+        except RequestRedirect as elsewhere:
+            return elsewhere(environ, start_response)
+        except HTTPException as error:
+            return problem(error)(environ, start_response)
+        request.path_values = places  # type: ignore[attr-defined] # Nameko's own: where its routes look for them
+        return provider.handle_request(request)(environ, start_response)
+
+
 class SoleWebServer(WebServer):
     """Binds its port alone: two servers that share one would each get half of the requests."""
 
@@ -96,6 +112,9 @@ class SoleWebServer(WebServer):
             log_output=False,
             socket_timeout=SOCKET_TIMEOUT_S,
         )
+
+    def get_wsgi_app(self) -> Any:
+        return Routes(self)
 
     def process_request(self, sock: Any, address: Any) -> None:
         # A client that goes away in the middle is no reason to end the process.

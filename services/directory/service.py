@@ -15,6 +15,7 @@ from services.bus import Resource, RpcProxy, rpc, timer
 from services.config import Config
 from services.directory import passwords, shapes
 from services.directory.people import PeopleStore, Refreshed, Reused
+from services.directory.register import Register
 from services.directory.store import DirectoryStore
 from services.errors import NotAuthenticated, Unavailable
 from services.feed import make_sealer
@@ -36,7 +37,7 @@ class Parts:
         self.sealer = make_sealer(config)
 
 
-class DirectoryService:
+class DirectoryService(Register):
     name = "directory"
 
     parts = Resource(Parts)
@@ -126,33 +127,8 @@ class DirectoryService:
         )
 
     @rpc
-    def list_groups(self, *, tenant_id: int, limit: int = 1000) -> list[dict[str, Any]]:
-        return self.parts.store.list_rows("group", tenant_id=tenant_id, limit=limit)
-
-    @rpc
-    def list_contacts(self, *, tenant_id: int, limit: int = 1000) -> list[dict[str, Any]]:
-        return self.parts.store.list_rows("contact", tenant_id=tenant_id, limit=limit)
-
-    @rpc
-    def list_carriers(self, *, tenant_id: int, device_id: str, limit: int = 100) -> list[dict[str, Any]]:
-        """Which guard carried the device, since when and until when, newest first."""
-        return self.parts.store.carriers(device_id, tenant_id=tenant_id, limit=limit)
-
-    @rpc
-    def list_sites(self, *, tenant_id: int, limit: int = 1000) -> list[dict[str, Any]]:
-        return self.parts.store.list_rows("site", tenant_id=tenant_id, limit=limit)
-
-    @rpc
     def list_zones(self, *, tenant_id: int, limit: int = 1000) -> list[dict[str, Any]]:
         return self.parts.store.list_rows("zone", tenant_id=tenant_id, limit=limit)
-
-    @rpc
-    def list_guards(self, *, tenant_id: int, limit: int = 1000) -> list[dict[str, Any]]:
-        return self.parts.store.list_rows("guard", tenant_id=tenant_id, limit=limit)
-
-    @rpc
-    def list_devices(self, *, tenant_id: int, limit: int = 1000) -> list[dict[str, Any]]:
-        return self.parts.store.list_rows("device", tenant_id=tenant_id, limit=limit)
 
     @rpc
     def add_circle_zone(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any
@@ -13,31 +13,41 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from services.errors import Conflict, NotFound, Refused
-from services.paging import check_limit
+from services.paging import Order, beyond, check_limit
 from services.providers import Database
 
 MAX_LISTED = 100_000
 LISTS = {
-    "tenant": "SELECT tenant_id, name, settings, created_at FROM tenant ORDER BY tenant_id LIMIT :limit",
+    "tenant": "SELECT tenant_id, name, settings, created_at FROM tenant",
     "site": "SELECT site_id, tenant_id, name, time_zone, ST_Y(location::geometry) AS lat,"
-    " ST_X(location::geometry) AS lon FROM site WHERE tenant_id = :tenant_id ORDER BY site_id LIMIT :limit",
+    " ST_X(location::geometry) AS lon FROM site WHERE tenant_id = :tenant_id",
     "zone": "SELECT zone_id, tenant_id, site_id, name, kind, version, enabled, radius_m,"
-    " ST_AsGeoJSON(area)::jsonb AS area FROM zone WHERE tenant_id = :tenant_id ORDER BY zone_id LIMIT :limit",
+    " ST_AsGeoJSON(area)::jsonb AS area FROM zone WHERE tenant_id = :tenant_id",
     "guard": "SELECT guard_id, tenant_id, site_id, name, enabled, registered_by, credential, credential_at FROM guard"
-    " WHERE tenant_id = :tenant_id ORDER BY guard_id LIMIT :limit",
+    " WHERE tenant_id = :tenant_id",
     "device": "SELECT device_id, tenant_id, site_id, name, family, enabled, registered_by, credential, credential_at,"
     " (SELECT guard_id FROM device_carrier c WHERE c.tenant_id = d.tenant_id AND c.device_id = d.device_id"
     " AND until IS NULL) AS carried_by"
-    " FROM device d WHERE tenant_id = :tenant_id ORDER BY device_id LIMIT :limit",
+    " FROM device d WHERE tenant_id = :tenant_id",
     "user": "SELECT user_id, tenant_id, login, name, role, enabled FROM app_user"
-    " WHERE tenant_id = :tenant_id ORDER BY user_id LIMIT :limit",
+    " WHERE tenant_id = :tenant_id",
     "group": "SELECT group_id, tenant_id, name, (SELECT array_agg(guard_id ORDER BY guard_id) FROM guard_group_member m"
     " WHERE m.tenant_id = g.tenant_id AND m.group_id = g.group_id) AS guards"
-    " FROM guard_group g WHERE tenant_id = :tenant_id ORDER BY group_id LIMIT :limit",
-    "shift": "SELECT shift_id, tenant_id, guard_id, starts_at, ends_at FROM guard_shift WHERE tenant_id = :tenant_id"
-    " ORDER BY starts_at DESC, guard_id LIMIT :limit",
+    " FROM guard_group g WHERE tenant_id = :tenant_id",
+    "shift": "SELECT shift_id, tenant_id, guard_id, starts_at, ends_at FROM guard_shift WHERE tenant_id = :tenant_id",
     "contact": "SELECT contact_id, tenant_id, site_id, name, email, phone, push_token, url, language, note FROM contact"
-    " WHERE tenant_id = :tenant_id ORDER BY contact_id LIMIT :limit",
+    " WHERE tenant_id = :tenant_id",
+}
+ORDERS = {
+    "tenant": Order((("tenant_id", "bigint"),)),
+    "site": Order((("site_id", "bigint"),)),
+    "zone": Order((("zone_id", "bigint"),)),
+    "guard": Order((("guard_id", "text"),)),
+    "device": Order((("device_id", "text"),)),
+    "user": Order((("user_id", "bigint"),)),
+    "group": Order((("group_id", "bigint"),)),
+    "shift": Order((("shift_id", "bigint"),), descending=True),
+    "contact": Order((("contact_id", "bigint"),)),
 }
 INSERTS = {
     "tenant": "INSERT INTO tenant (tenant_id, name) VALUES (:tenant_id, :name) RETURNING tenant_id",
@@ -91,10 +101,16 @@ class DirectoryStore:
         with self._telling(what), self._transaction(what, values["tenant_id"]) as connection:
             return connection.execute(text(INSERTS[what]), values).scalar_one()
 
-    def list_rows(self, kind: str, *, tenant_id: int | None, limit: int) -> list[dict[str, Any]]:
+    def list_rows(
+        self, kind: str, *, tenant_id: int | None, limit: int, after: Sequence[Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """In the order of `ORDERS`, from the place `after` on. Raises `Refused`."""
         check_limit(limit, most=MAX_LISTED)
+        order = ORDERS[kind]
+        further, place = beyond(order, after)
+        query = text(f"SELECT * FROM ({LISTS[kind]}) listed WHERE {further} {order.clause} LIMIT :limit")
         with self._transaction(kind, tenant_id) as connection:
-            found = connection.execute(text(LISTS[kind]), {"tenant_id": tenant_id, "limit": limit})
+            found = connection.execute(query, {"tenant_id": tenant_id, "limit": limit, **place})
             return [dict(row._mapping) for row in found]
 
     def set_enabled(self, kind: str, key: str, *, tenant_id: int, enabled: bool) -> None:
@@ -107,6 +123,17 @@ class DirectoryStore:
             values = {"enabled": enabled, "key": key, "tenant_id": tenant_id}
             if connection.execute(query, values).rowcount == 0:
                 raise NotFound(f"no {kind} {key!r} in tenant {tenant_id}")
+
+    def list_users(self, *, tenant_id: int, limit: int, after: Sequence[Any] | None) -> list[dict[str, Any]]:
+        """The tenant's people, with the rights of the tenant."""
+        check_limit(limit, most=MAX_LISTED)
+        further, place = beyond(ORDERS["user"], after)
+        query = text(
+            f"SELECT * FROM ({LISTS['user']}) listed WHERE {further} {ORDERS['user'].clause} LIMIT :limit"
+        )
+        with self._database.of(tenant_id) as connection:
+            found = connection.execute(query, {"tenant_id": tenant_id, "limit": limit, **place})
+            return [dict(row._mapping) for row in found]
 
     def source(self, kind: str, key: str, *, tenant_id: int) -> dict[str, Any]:
         """A guard or device of the tenant. Raises `NotFound`."""

@@ -56,9 +56,11 @@ class LocationService:
         metrics.end_to_end.labels("stored").observe((datetime.now(UTC) - oldest).total_seconds())
 
     @rpc
-    def list_positions(self, *, tenant_id: int, limit: int = 20_000) -> list[dict[str, Any]]:
+    def list_positions(
+        self, *, tenant_id: int, limit: int = 20_000, after: list[Any] | None = None
+    ) -> list[dict[str, Any]]:
         """The newest position of each guard."""
-        return self.parts.store.list_positions(tenant_id, limit=limit)
+        return self.parts.store.list_positions(tenant_id, limit=limit, after=after)
 
     @timer(FLUSH_INTERVAL_S)
     def show_positions(self) -> None:

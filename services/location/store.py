@@ -14,7 +14,7 @@ from services.admission import keep_rejected
 from services.location.zones import Verdict, Zone
 from services.messages import Fix, RejectedMessage
 from services.owed import OwedEvents
-from services.paging import check_limit
+from services.paging import Order, beyond, check_limit
 from services.providers import Database
 from services.registry import Source
 
@@ -67,9 +67,11 @@ SELECT_ZONES = text(
 SELECT_POSITIONS = text(
     """
     SELECT guard_id, lat, lon, accuracy, speed, heading, recorded_at, received_at, in_geofence, geofence_violation
-    FROM guard_state WHERE tenant_id = :tenant_id ORDER BY guard_id LIMIT :limit
+    FROM guard_state WHERE tenant_id = :tenant_id AND (CAST(:after_0 AS text) IS NULL OR guard_id > :after_0)
+    ORDER BY guard_id LIMIT :limit
     """
 )
+BY_GUARD = Order((("guard_id", "text"),))
 
 
 class Judged(NamedTuple):
@@ -139,8 +141,11 @@ class LocationStore:
                 Zone(row.zone_id, row.kind, shapely.from_wkb(bytes(row.area)), row.radius_m) for row in found
             ]
 
-    def list_positions(self, tenant_id: int, *, limit: int) -> list[dict[str, Any]]:
+    def list_positions(self, tenant_id: int, *, limit: int, after: object = None) -> list[dict[str, Any]]:
+        """Raises `Refused`."""
         check_limit(limit, most=MAX_LISTED)
+        _, place = beyond(BY_GUARD, after)
+        values = {"tenant_id": tenant_id, "limit": limit, "after_0": place.get("after_0")}
         with self._database.of(tenant_id) as connection:
-            found = connection.execute(SELECT_POSITIONS, {"tenant_id": tenant_id, "limit": limit})
+            found = connection.execute(SELECT_POSITIONS, values)
             return [dict(row._mapping) for row in found]

@@ -133,10 +133,17 @@ class NotificationsService:
 
     @rpc
     def list_notifications(
-        self, *, tenant_id: int, alert_id: str | None = None, limit: int = 100
+        self,
+        *,
+        tenant_id: int,
+        alert_id: str | None = None,
+        limit: int = 100,
+        after: list[Any] | None = None,
     ) -> list[dict[str, Any]]:
         """What was recorded for a tenant or for one alert, newest first. Raises `NotFound`, `Refused`."""
-        return self.parts.store.list_notifications(tenant_id=tenant_id, alert_id=alert_id, limit=limit)
+        return self.parts.store.list_notifications(
+            tenant_id=tenant_id, alert_id=alert_id, limit=limit, after=after
+        )
 
     @rpc
     def list_templates(self, *, tenant_id: int) -> list[dict[str, Any]]:

@@ -15,10 +15,11 @@ from services.messages import NotificationFinished
 from services.notifications import links
 from services.notifications.holder import HELD
 from services.notifications.outcome import FINAL, Next
-from services.paging import check_limit
+from services.paging import Order, beyond, check_limit
 from services.providers import Database
 
 MAX_LISTED = 1000
+NEWEST_FIRST = Order((("notification_id", "bigint"),), descending=True)
 
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,6 +220,7 @@ LIST = text(
            attempts, possible_duplicate, error, body, created_at, accepted_at, finished_at, next_attempt_at
     FROM notification
     WHERE tenant_id = :tenant_id AND (CAST(:alert_id AS uuid) IS NULL OR alert_id = CAST(:alert_id AS uuid))
+      AND (CAST(:before AS bigint) IS NULL OR notification_id < :before)
     ORDER BY notification_id DESC LIMIT :limit
     """
 )
@@ -351,11 +353,14 @@ class NotificationStore:
         with self._database.across() as connection:
             return {row[0]: row[1] for row in connection.execute(COUNTS)}
 
-    def list_notifications(self, *, tenant_id: int, alert_id: str | None, limit: int) -> list[dict[str, Any]]:
-        """Newest first. Raises `NotFound` for what is no alert id, `Refused` for a limit out of range."""
+    def list_notifications(
+        self, *, tenant_id: int, alert_id: str | None, limit: int, after: Sequence[Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Newest first, from the place `after` on. Raises `NotFound` for what is no alert id, `Refused`."""
         check_limit(limit, most=MAX_LISTED)
         wanted = None if alert_id is None else as_uuid(alert_id)
-        values = {"tenant_id": tenant_id, "alert_id": wanted, "limit": limit}
+        _, place = beyond(NEWEST_FIRST, after)
+        values = {"tenant_id": tenant_id, "alert_id": wanted, "limit": limit, "before": place.get("after_0")}
         with self._database.of(tenant_id) as connection:
             return [dict(row._mapping) for row in connection.execute(LIST, values)]
 

@@ -21,6 +21,7 @@ from services.providers import Database
 from services.registry import Registry
 from services.retention.keeper import Keeper
 from services.telemetry.findings import Reading
+from services.telemetry.history import HistoryStore
 from services.telemetry.intake import Intake, Outcome
 from services.telemetry.overrides import OverrideStore
 from services.telemetry.rulebook import RuleBook
@@ -40,6 +41,7 @@ class Parts:
         rules = parse_rules(config.rules)
         database = Database(config, name="telemetry")
         self.store = TelemetryStore(database)
+        self.history = HistoryStore(database)
         self.keeper = Keeper(Database(config, name="retention", pool_size=2), config)
         self.overrides = OverrideStore(database, rules)
         self.registry = Registry.from_config(config)
@@ -72,9 +74,27 @@ class TelemetryService:
         self.parts.store.keep_rejected(event.messages)
 
     @rpc
-    def list_device_states(self, *, tenant_id: int, limit: int = 10_000) -> list[dict[str, Any]]:
+    def list_device_states(
+        self, *, tenant_id: int, limit: int = 10_000, after: list[Any] | None = None
+    ) -> list[dict[str, Any]]:
         """The newest reading of each device, sensor and system, and the conditions that it shows."""
-        return self.parts.store.list_states(tenant_id, limit=limit)
+        return self.parts.store.list_states(tenant_id, limit=limit, after=after)
+
+    @rpc
+    def list_readings(
+        self, *, tenant_id: int, source_id: str, since: datetime, until: datetime, limit: int = 1000
+    ) -> list[dict[str, Any]]:
+        """What a device, sensor or system measured between two times, newest first."""
+        return self.parts.history.readings(
+            source_id, tenant_id=tenant_id, since=since, until=until, limit=limit
+        )
+
+    @rpc
+    def list_rejected(
+        self, *, tenant_id: int, reason: str | None = None, limit: int = 100, after: list[Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Messages of the tenant's sources that were refused, newest first, with their bytes."""
+        return self.parts.history.rejected(tenant_id=tenant_id, reason=reason, limit=limit, after=after)
 
     @rpc
     def list_rules(self, *, tenant_id: int) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from services import rows
 from services.admission import keep_rejected
 from services.messages import RejectedMessage
 from services.owed import OwedEvents
-from services.paging import check_limit
+from services.paging import Order, beyond, check_limit
 from services.providers import Database
 from services.registry import Source
 from services.telemetry.findings import Reading, Standing
@@ -76,6 +76,7 @@ PUT_STATES = text(
 
 
 MAX_LISTED = 100_000
+BY_SOURCE = Order((("source_id", "text"),))
 
 
 class State(msgspec.Struct, frozen=True):
@@ -144,15 +145,16 @@ class TelemetryStore:
         with self.transaction() as connection:
             return keep_rejected(connection, messages)
 
-    def list_states(self, tenant_id: int, *, limit: int) -> list[dict[str, Any]]:
-        """The newest state of each device, sensor and system of a tenant."""
+    def list_states(self, tenant_id: int, *, limit: int, after: object = None) -> list[dict[str, Any]]:
+        """The newest state of each device, sensor and system of a tenant, from the place `after` on."""
+        further, place = beyond(BY_SOURCE, after)
         query = text(
             "SELECT source_id, family, recorded_at, received_at, reading, conditions FROM source_state"
-            " WHERE tenant_id = :tenant_id ORDER BY source_id LIMIT :limit"
+            f" WHERE tenant_id = :tenant_id AND {further} {BY_SOURCE.clause} LIMIT :limit"
         )
         check_limit(limit, most=MAX_LISTED)
         with self._database.of(tenant_id) as connection:
-            found = connection.execute(query, {"tenant_id": tenant_id, "limit": limit})
+            found = connection.execute(query, {"tenant_id": tenant_id, "limit": limit, **place})
             return [dict(row._mapping) for row in found]
 
 

@@ -19,6 +19,11 @@ PURE = {
     "gateway/noc/outbox.py",
     "gateway/noc/shown.py",
     "gateway/noc/peers.py",
+    "gateway/noc/api/operations.py",
+    "gateway/noc/api/openapi.py",
+    "gateway/noc/api/pages.py",
+    "gateway/noc/api/shapes.py",
+    "gateway/noc/api/table.py",
     "services/addresses.py",
     "services/envelope.py",
     "services/location/zones.py",
@@ -73,6 +78,8 @@ PURE_MAY_IMPORT = {
     "gateway.mqtt.payloads",
     "gateway.mqtt.topics",
     "services.telemetry.findings",
+    "gateway.noc.api.operations",
+    "gateway.noc.api.shapes",
 }
 IMPURE_STANDARD = {"time", "os", "logging", "socket", "secrets", "uuid", "subprocess", "threading", "pathlib"}
 IMPURE_LIBRARIES = {"requests", "eventlet", "sqlalchemy", "structlog", "redis", "kombu", "nameko"}
@@ -87,6 +94,7 @@ ONLY_IN = {
         "services/feed.py",
         "gateway/noc/limits.py",
         "gateway/noc/tickets.py",
+        "gateway/noc/api/idempotency.py",
         "ops/dependencies.py",
     ),
     "jwt": ("gateway/noc/auth.py",),

@@ -1,0 +1,121 @@
+"""What an operation of the API is, and how a request becomes the arguments of an RPC. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from services.errors import Refused
+
+Role = Literal["viewer", "operator", "supervisor", "admin"]
+RANKS: Mapping[str, int] = {"viewer": 0, "operator": 1, "supervisor": 2, "admin": 3, "platform": 4}
+PLACE = re.compile(r"\{(\w+)\}")
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No parameters, or no body."""
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One method of one path, served by an RPC of a domain service that gets `tenant_id` of the caller's token.
+
+    `path` is under /api/v1, `{name}` in it an argument. `query` and `body` are the types of the rest; a list with a
+    `cursor` (the answer's fields that say where it goes on) takes `limit` and `cursor` besides. `signed`: the RPC gets
+    the caller's name as `by`.
+    """
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    path: str
+    service: str
+    rpc: str
+    summary: str
+    tag: str
+    answer: Any = None
+    role: Role = "viewer"
+    query: type[msgspec.Struct] = Nothing
+    body: type[msgspec.Struct] = Nothing
+    body_optional: bool = False
+    cursor: tuple[str, ...] = ()
+    limited: bool = False
+    signed: bool = False
+    status: int = 200
+    types: Mapping[str, type] = {}
+
+    @property
+    def id(self) -> str:
+        return self.rpc
+
+    @property
+    def places(self) -> list[str]:
+        """The names in the path."""
+        return PLACE.findall(self.path)
+
+    @property
+    def template(self) -> str:
+        """The path as werkzeug's rules have it."""
+        return PLACE.sub(r"<\1>", self.path)
+
+
+def arguments(
+    operation: Operation, *, places: Mapping[str, str], query: Mapping[str, str], body: bytes
+) -> dict[str, Any]:
+    """The RPC's arguments besides tenant, caller and page. Raises `Refused` naming the field."""
+    found: dict[str, Any] = {
+        name: _convert(name, places[name], operation.types.get(name, str)) for name in operation.places
+    }
+    found |= _fields(_from_text(query, operation.query))
+    if operation.body is not Nothing:
+        if not body and not operation.body_optional:
+            raise Refused("the request needs a body: a JSON object")
+        try:
+            found |= _fields(msgspec.json.decode(body or b"{}", type=operation.body))
+        except msgspec.ValidationError as error:
+            raise Refused(f"body: {error}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Refused(f"the body is not JSON: {error}") from error
+    _check_values(found)
+    return found
+
+
+def _from_text(query: Mapping[str, str], wanted: type[msgspec.Struct]) -> msgspec.Struct:
+    try:
+        return msgspec.convert(dict(query), wanted, strict=False)
+    except msgspec.ValidationError as error:
+        raise Refused(f"query: {error}") from error
+
+
+def _convert(name: str, text: str, wanted: type) -> Any:
+    try:
+        return msgspec.convert(text, wanted, strict=False)
+    except msgspec.ValidationError as error:
+        raise Refused(f"{name}: {error}") from error
+
+
+def _fields(values: msgspec.Struct) -> dict[str, Any]:
+    """Those that were given; an RPC has defaults of its own."""
+    return {
+        name: value
+        for name in values.__struct_fields__
+        if (value := getattr(values, name)) is not msgspec.UNSET
+    }
+
+
+def _check_values(node: Any) -> None:
+    """PostgreSQL holds no NUL in a text, and no message to a service a number beyond 64 bits."""
+    if isinstance(node, int) and not -(2**63) <= node < 2**64:
+        raise Refused("a whole number must fit into 64 bits")
+    if isinstance(node, str):
+        if "\0" in node:
+            raise Refused("text must not hold NUL")
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            _check_values(key)
+            _check_values(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            _check_values(value)

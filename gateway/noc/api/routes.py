@@ -1,0 +1,132 @@
+"""Serves the table: from a request to an RPC and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import msgspec
+from werkzeug.exceptions import NotFound as NoSuchRoute
+from werkzeug.routing import Map, RequestRedirect, Rule
+from werkzeug.wrappers import Request, Response
+
+from gateway.noc.api import openapi, pages
+from gateway.noc.api.idempotency import Answer, Idempotency, digest_of
+from gateway.noc.api.operations import DEFAULT_LIMIT, MAX_LIMIT, RANKS, Operation, arguments
+from gateway.noc.api.table import OPERATIONS
+from gateway.noc.auth import Principal
+from services.errors import Forbidden, NotFound, Refused
+
+MAX_BODY_BYTES = 4_194_304
+PREFIX = "/api/v1"
+VERSION = "1"
+BY_ID = {operation.id: operation for operation in OPERATIONS}
+PAGING = ("limit", "cursor")
+
+
+Ask = Callable[[str, str, dict[str, Any]], Any]
+"""Asks a service: its name, the RPC, the arguments."""
+
+
+class Api:
+    def __init__(self, idempotency: Idempotency) -> None:
+        self._idempotency = idempotency
+        self._map = Map(
+            [Rule(o.template, methods=[o.method], endpoint=o.id) for o in OPERATIONS], strict_slashes=True
+        )
+
+    def serve(self, request: Request, path: str, principal: Principal, ask: Ask) -> Response:
+        """Raises what the service raises, `Refused`, `Forbidden`, `NotFound`."""
+        operation, places = self._match(request.method, f"/{path}")
+        if RANKS[principal.role] < RANKS[operation.role]:
+            raise Forbidden(f"this needs the role {operation.role}, and yours is {principal.role}")
+        request.max_content_length = MAX_BODY_BYTES
+        body = request.get_data()
+        key = request.headers.get("Idempotency-Key")
+        called = Called(request, operation, places, principal, body)
+        if key is None or operation.method != "POST":
+            return _answer(called, ask)
+
+        digest = digest_of(request.method, request.full_path, body)
+
+        def do() -> Answer:
+            response = _answer(called, ask)
+            return Answer(digest, response.status_code, response.get_data())
+
+        kept = self._idempotency.once(key, principal, digest, do)
+        return Response(kept.body, status=kept.status, content_type=kept.content_type)
+
+    @cached_property
+    def described(self) -> bytes:
+        """The OpenAPI document."""
+        return msgspec.json.encode(openapi.document(OPERATIONS, version=VERSION))
+
+    def _match(self, method: str, path: str) -> tuple[Operation, dict[str, str]]:
+        try:
+            name, places = self._map.bind("vigil").match(path, method=method)
+        except (NoSuchRoute, RequestRedirect) as error:
+            raise NotFound(
+                f"there is no {PREFIX}{path[:100]}; {PREFIX}/openapi.json lists what there is"
+            ) from error
+        return BY_ID[name], dict(places)
+
+
+class Called(NamedTuple):
+    """A request whose operation is found and allowed."""
+
+    request: Request
+    operation: Operation
+    places: dict[str, str]
+    principal: Principal
+    body: bytes
+
+
+def _answer(called: Called, ask: Ask) -> Response:
+    operation, principal = called.operation, called.principal
+    query = _query(called.request)
+    paging = {name: query.pop(name) for name in PAGING if name in query and _pages(operation, name)}
+    given = arguments(operation, places=called.places, query=query, body=called.body)
+    given |= {"tenant_id": principal.tenant_id} | ({"by": principal.name} if operation.signed else {})
+    limit = _limit(paging.get("limit"))
+    if operation.cursor or operation.limited:
+        given["limit"] = limit
+    if "cursor" in paging:
+        given["after"] = pages.place_of(paging["cursor"], operation.cursor)
+    answer = ask(operation.service, operation.rpc, given)
+    if operation.status == 204:
+        return Response(status=204)
+    if operation.status == 201:
+        answer = {"id": answer}
+    response = _json(msgspec.convert(answer, operation.answer), status=operation.status)
+    if operation.cursor and len(answer) == limit:
+        cursor = pages.cursor_of(answer[-1], operation.cursor)
+        parameters = {**query, "limit": str(limit)}
+        response.headers["Link"] = pages.link_to(called.request.path, parameters, cursor)
+    return response
+
+
+def _pages(operation: Operation, name: str) -> bool:
+    return bool(operation.cursor) or (operation.limited and name == "limit")
+
+
+def _query(request: Request) -> dict[str, str]:
+    """Raises `Refused` for a name that comes twice: whoever takes the one may mean the other."""
+    found: dict[str, str] = {}
+    for name, values in request.args.lists():
+        if len(values) > 1:
+            raise Refused(f"query: {name[:50]!r} comes {len(values)} times; give it once")
+        found[name] = values[0]
+    return found
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_LIMIT
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_LIMIT):
+        raise Refused(f"limit must be a number from 1 to {MAX_LIMIT}")
+    return int(text)
+
+
+def _json(data: Any, *, status: int) -> Response:
+    return Response(msgspec.json.encode(data), status=status, content_type="application/json")

@@ -1,0 +1,302 @@
+"""What goes in and comes out of the API, besides what services say to each other anyway. Pure.
+
+Times are RFC 3339 with an offset; ids of alerts are UUIDs, those of guards and devices their MQTT names.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+Word = Annotated[str, Meta(min_length=1, max_length=200)]
+Note = Annotated[str, Meta(max_length=2000)]
+Id = Annotated[int, Meta(ge=1, le=2_147_483_647)]
+Lat = Annotated[float, Meta(ge=-90, le=90)]
+Lon = Annotated[float, Meta(ge=-180, le=180)]
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class In(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What comes in: a field that nobody knows is a mistake of the caller's, and is named."""
+
+
+class AlertQuery(In, frozen=True):
+    status: (
+        Literal["open", "all", "NEW", "ACKNOWLEDGED", "IN_PROGRESS", "RESOLVED", "FALSE_ALARM"] | UnsetType
+    ) = UNSET
+    severity: Literal["CRITICAL", "HIGH", "MEDIUM", "LOW"] | UnsetType = UNSET
+    source_id: Word | UnsetType = UNSET
+    site_id: Id | UnsetType = UNSET
+
+
+class Noted(In, frozen=True):
+    note: Note | UnsetType = UNSET
+
+
+class FalseAlarm(In, frozen=True):
+    note: Note | UnsetType = UNSET
+    reason: Word | UnsetType = UNSET
+
+
+class Assigned(In, frozen=True):
+    to: Word
+    note: Note | UnsetType = UNSET
+
+
+class NoteOnly(In, frozen=True):
+    note: Annotated[str, Meta(min_length=1, max_length=2000)]
+
+
+class Shelving(In, frozen=True):
+    reason: Word
+    until: Moment
+
+
+class Between(In, frozen=True):
+    since: Moment
+    until: Moment
+
+
+class NotificationQuery(In, frozen=True):
+    alert_id: Word | UnsetType = UNSET
+
+
+class Notification(msgspec.Struct, frozen=True):
+    notification_id: int
+    alert_id: str
+    round: int
+    step: int
+    channel: str
+    recipient: str
+    name: str
+    state: str
+    provider: str | None
+    provider_ref: str | None
+    attempts: int
+    possible_duplicate: bool
+    error: str | None
+    body: str
+    created_at: datetime
+    accepted_at: datetime | None
+    finished_at: datetime | None
+    next_attempt_at: datetime | None
+
+
+class OfSite(In, frozen=True):
+    site_id: Id | UnsetType = UNSET
+
+
+class Policy(In, frozen=True):
+    policy: dict[str, Any]
+    site_id: Id | UnsetType = UNSET
+
+
+class PreviewQuery(In, frozen=True):
+    alert_type: Word | UnsetType = UNSET
+    severity: Literal["CRITICAL", "HIGH", "MEDIUM", "LOW"] | UnsetType = UNSET
+    site_id: Id | UnsetType = UNSET
+    at: Moment | UnsetType = UNSET
+
+
+class Rota(In, frozen=True):
+    rota: dict[str, Any]
+
+
+class Site(msgspec.Struct, frozen=True):
+    site_id: int
+    tenant_id: int
+    name: str
+    time_zone: str
+    lat: float | None
+    lon: float | None
+
+
+class NewSite(In, frozen=True):
+    name: Word
+    time_zone: Word = "UTC"
+    lat: Lat | None = None
+    lon: Lon | None = None
+
+
+class Guard(msgspec.Struct, frozen=True):
+    guard_id: str
+    tenant_id: int
+    site_id: int | None
+    name: str
+    enabled: bool
+    registered_by: str
+    credential: str | None
+    credential_at: datetime | None
+
+
+class NewGuard(In, frozen=True):
+    guard_id: Word
+    name: Word | UnsetType = UNSET
+    site_id: Id | None = None
+
+
+class Device(msgspec.Struct, frozen=True):
+    device_id: str
+    tenant_id: int
+    site_id: int | None
+    name: str
+    family: str
+    enabled: bool
+    registered_by: str
+    credential: str | None
+    credential_at: datetime | None
+    carried_by: str | None
+
+
+class NewDevice(In, frozen=True):
+    device_id: Word
+    family: Literal["device", "sensor", "system", "alert"]
+    name: Word | UnsetType = UNSET
+    site_id: Id | None = None
+
+
+class Enabled(In, frozen=True):
+    enabled: bool
+
+
+class Carrier(msgspec.Struct, frozen=True):
+    device_id: str
+    guard_id: str
+    since: datetime
+    until: datetime | None
+
+
+class Carried(In, frozen=True):
+    guard_id: Word
+
+
+class GuardGroup(msgspec.Struct, frozen=True):
+    group_id: int
+    tenant_id: int
+    name: str
+    guards: list[str] | None
+
+
+class Named(In, frozen=True):
+    name: Word
+
+
+class Contact(msgspec.Struct, frozen=True):
+    contact_id: int
+    tenant_id: int
+    site_id: int | None
+    name: str
+    email: str | None
+    phone: str | None
+    push_token: str | None
+    url: str | None
+    language: str
+    note: str
+
+
+class NewContact(In, frozen=True):
+    name: Word
+    email: Word | None = None
+    phone: Word | None = None
+    push_token: Word | None = None
+    url: Word | None = None
+    language: Word = "en"
+    note: Note = ""
+    site_id: Id | None = None
+
+
+class Shift(msgspec.Struct, frozen=True):
+    shift_id: int
+    tenant_id: int
+    guard_id: str
+    starts_at: datetime
+    ends_at: datetime
+
+
+class NewShift(In, frozen=True):
+    guard_id: Word
+    starts_at: Moment
+    ends_at: Moment
+
+
+class User(msgspec.Struct, frozen=True):
+    user_id: int
+    tenant_id: int
+    login: str
+    name: str
+    role: str
+    enabled: bool
+
+
+class Added(msgspec.Struct, frozen=True):
+    """What was added goes by this from now on."""
+
+    id: int | str
+
+
+class SourceState(msgspec.Struct, frozen=True):
+    source_id: str
+    family: str
+    recorded_at: datetime
+    received_at: datetime
+    reading: dict[str, Any]
+    conditions: list[str]
+
+
+class Position(msgspec.Struct, frozen=True):
+    guard_id: str
+    lat: float
+    lon: float
+    accuracy: float | None
+    speed: float | None
+    heading: float | None
+    recorded_at: datetime
+    received_at: datetime
+    in_geofence: bool
+    geofence_violation: bool
+
+
+class Reading(msgspec.Struct, frozen=True):
+    recorded_at: datetime
+    received_at: datetime
+    clock_suspect: bool
+    values: dict[str, Any]
+
+
+class HistoryQuery(In, frozen=True):
+    since: Moment
+    until: Moment
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """`payload` as it came, base64."""
+
+    message_key: str
+    topic: str
+    payload: bytes
+    reason: str
+    detail: str
+    received_at: datetime
+    source_id: str | None
+
+
+class RejectedQuery(In, frozen=True):
+    reason: Word | UnsetType = UNSET
+
+
+class RuleChange(In, frozen=True):
+    change: dict[str, Any]
+    site_id: Id | UnsetType = UNSET
+    source_type: Word | UnsetType = UNSET
+
+
+class RulePlace(In, frozen=True):
+    site_id: Id | UnsetType = UNSET
+    source_type: Word | UnsetType = UNSET
+
+
+class Template(In, frozen=True):
+    source: Annotated[str, Meta(max_length=20_000)]

@@ -1,0 +1,394 @@
+"""The operations of the API, one after the other. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gateway.noc.api import shapes
+from gateway.noc.api.operations import Nothing, Operation
+from gateway.noc.api.shapes import Id
+from services.messages import Alert
+
+
+class Report(msgspec.Struct, frozen=True):
+    """How alerts were answered and notifications delivered; rows by severity and by channel, drills apart."""
+
+    tenant_id: int
+    since: shapes.Moment
+    until: shapes.Moment
+    alerts: list[dict[str, Any]]
+    delivery: list[dict[str, Any]]
+    drills: dict[str, list[dict[str, Any]]]
+    operators: int
+    operator_hours: float
+    alarms_per_operator_hour: float | None
+
+
+def _act(
+    word: str, rpc: str, summary: str, body: type[msgspec.Struct], *, optional: bool = True
+) -> Operation:
+    return Operation(
+        method="POST",
+        path=f"/alerts/{{alert_id}}/{word}",
+        service="alerts",
+        rpc=rpc,
+        summary=summary,
+        tag="alerts",
+        answer=Alert,
+        role="operator",
+        body=body,
+        body_optional=optional,
+        signed=True,
+    )
+
+
+ALERTS = (
+    Operation(
+        method="GET",
+        path="/alerts",
+        service="alerts",
+        rpc="list_alerts",
+        summary="Alerts, newest first; open ones unless `status` says otherwise",
+        tag="alerts",
+        answer=list[Alert],
+        query=shapes.AlertQuery,
+        cursor=("received_at", "id"),
+    ),
+    Operation(
+        method="GET",
+        path="/alerts/{alert_id}",
+        service="alerts",
+        rpc="get_alert",
+        summary="One alert with its whole timeline",
+        tag="alerts",
+        answer=Alert,
+    ),
+    _act("acknowledge", "acknowledge_alert", "A named human has it", shapes.Noted),
+    _act("start", "start_alert", "Somebody is on the way", shapes.Noted),
+    _act("resolve", "resolve_alert", "It is over", shapes.Noted),
+    _act("false-alarm", "mark_false_alarm", "It never was one", shapes.FalseAlarm),
+    _act("assign", "assign_alert", "`to` shall go", shapes.Assigned, optional=False),
+    _act("note", "add_note", "Something to keep on the record", shapes.NoteOnly, optional=False),
+    _act("shelve", "shelve_alert", "Nobody is told of it until `until`", shapes.Shelving, optional=False),
+    _act("unshelve", "unshelve_alert", "Off the shelf before its time", shapes.Noted),
+    Operation(
+        method="POST",
+        path="/alert-groups/{group_id}/acknowledge",
+        service="alerts",
+        rpc="acknowledge_group",
+        summary="Every member of a storm that nobody has",
+        tag="alerts",
+        answer=list[str],
+        role="operator",
+        body=shapes.Noted,
+        body_optional=True,
+        signed=True,
+    ),
+    Operation(
+        method="GET",
+        path="/report",
+        service="alerts",
+        rpc="get_report",
+        summary="How alerts were answered between two times",
+        tag="reports",
+        answer=Report,
+        query=shapes.Between,
+    ),
+)
+PLANS = (
+    Operation(
+        method="GET",
+        path="/policy",
+        service="alerts",
+        rpc="get_policy",
+        summary="The escalation policy of a site, or of the tenant; empty when it has none of its own",
+        tag="policies",
+        answer=dict[str, Any],
+        query=shapes.OfSite,
+    ),
+    Operation(
+        method="PUT",
+        path="/policy",
+        service="alerts",
+        rpc="set_policy",
+        summary="Replace it; an empty one removes it",
+        tag="policies",
+        role="supervisor",
+        body=shapes.Policy,
+        signed=True,
+        status=204,
+    ),
+    Operation(
+        method="GET",
+        path="/policy/preview",
+        service="alerts",
+        rpc="preview_escalation",
+        summary="Who would be told, step by step",
+        tag="policies",
+        answer=list[dict[str, Any]],
+        query=shapes.PreviewQuery,
+    ),
+    Operation(
+        method="GET",
+        path="/rotas",
+        service="alerts",
+        rpc="list_rotas",
+        summary="Rotas, each with who is on call now",
+        tag="policies",
+        answer=list[dict[str, Any]],
+    ),
+    Operation(
+        method="PUT",
+        path="/rotas/{name}",
+        service="alerts",
+        rpc="set_rota",
+        summary="Add or replace a rota",
+        tag="policies",
+        role="supervisor",
+        body=shapes.Rota,
+        status=204,
+    ),
+    Operation(
+        method="DELETE",
+        path="/rotas/{name}",
+        service="alerts",
+        rpc="remove_rota",
+        summary="Remove a rota",
+        tag="policies",
+        role="supervisor",
+        status=204,
+    ),
+)
+NOTIFICATIONS = (
+    Operation(
+        method="GET",
+        path="/notifications",
+        service="notifications",
+        rpc="list_notifications",
+        summary="Who was told and how it went, newest first",
+        tag="notifications",
+        answer=list[shapes.Notification],
+        query=shapes.NotificationQuery,
+        cursor=("notification_id",),
+    ),
+    Operation(
+        method="GET",
+        path="/templates",
+        service="notifications",
+        rpc="list_templates",
+        summary="The tenant's own templates of messages",
+        tag="notifications",
+        answer=list[dict[str, Any]],
+    ),
+    Operation(
+        method="PUT",
+        path="/templates/{channel}/{language}/{part}",
+        service="notifications",
+        rpc="set_template",
+        summary="Replace a template",
+        tag="notifications",
+        role="supervisor",
+        body=shapes.Template,
+        status=204,
+    ),
+    Operation(
+        method="DELETE",
+        path="/templates/{channel}/{language}/{part}",
+        service="notifications",
+        rpc="remove_template",
+        summary="The built-in template holds again",
+        tag="notifications",
+        role="supervisor",
+        status=204,
+    ),
+)
+
+
+def _list(path: str, rpc: str, summary: str, answer: Any, key: str, *, role: Any = "viewer") -> Operation:
+    return Operation(
+        method="GET",
+        path=path,
+        service="directory",
+        rpc=rpc,
+        summary=summary,
+        tag=path.strip("/"),
+        answer=list[answer],
+        role=role,
+        cursor=(key,),
+    )
+
+
+def _add(
+    path: str, rpc: str, summary: str, body: type[msgspec.Struct], *, role: Any = "supervisor"
+) -> Operation:
+    return Operation(
+        method="POST",
+        path=path,
+        service="directory",
+        rpc=rpc,
+        summary=summary,
+        tag=path.strip("/"),
+        answer=shapes.Added,
+        role=role,
+        body=body,
+        status=201,
+    )
+
+
+def _change(
+    method: Any,
+    path: str,
+    rpc: str,
+    summary: str,
+    *,
+    body: type[msgspec.Struct] = Nothing,
+    role: Any = "supervisor",
+    types: dict[str, type] | None = None,
+) -> Operation:
+    return Operation(
+        method=method,
+        path=path,
+        service="directory",
+        rpc=rpc,
+        summary=summary,
+        tag=path.strip("/").partition("/")[0],
+        role=role,
+        status=204,
+        types=types or {},
+        body=body,
+    )
+
+
+DIRECTORY = (
+    _list("/sites", "list_sites", "Guarded places", shapes.Site, "site_id"),
+    _add("/sites", "add_site", "Add a site", shapes.NewSite),
+    _list("/guards", "list_guards", "Guards", shapes.Guard, "guard_id"),
+    _add(
+        "/guards", "add_guard", "Register a guard; the credential comes from `vigil guard`", shapes.NewGuard
+    ),
+    _change("PATCH", "/guards/{guard_id}", "switch_guard", "Enable or disable a guard", body=shapes.Enabled),
+    _list("/devices", "list_devices", "Devices, sensors, systems", shapes.Device, "device_id"),
+    _add(
+        "/devices",
+        "add_device",
+        "Register a device; the credential comes from `vigil device`",
+        shapes.NewDevice,
+        role="admin",
+    ),
+    _change(
+        "PATCH",
+        "/devices/{device_id}",
+        "switch_device",
+        "Enable or disable a device",
+        body=shapes.Enabled,
+        role="admin",
+    ),
+    Operation(
+        method="GET",
+        path="/devices/{device_id}/carriers",
+        service="directory",
+        rpc="list_carriers",
+        summary="Which guard carried the device, newest first",
+        tag="devices",
+        answer=list[shapes.Carrier],
+        limited=True,
+    ),
+    _change(
+        "PUT",
+        "/devices/{device_id}/carrier",
+        "assign_device",
+        "From now on this guard carries it",
+        body=shapes.Carried,
+    ),
+    _change("DELETE", "/devices/{device_id}/carrier", "release_device", "Nobody carries it any more"),
+    _list("/groups", "list_groups", "Groups of guards", shapes.GuardGroup, "group_id"),
+    _add("/groups", "add_group", "Add a group", shapes.Named),
+    _change("PUT", "/groups/{name}/guards/{guard_id}", "join_group", "Put a guard into a group"),
+    _change("DELETE", "/groups/{name}/guards/{guard_id}", "leave_group", "Take a guard out of a group"),
+    _list("/contacts", "list_contacts", "People to be told", shapes.Contact, "contact_id"),
+    _add("/contacts", "add_contact", "Add a person to be told", shapes.NewContact),
+    _change("DELETE", "/contacts/{name}", "remove_contact", "Remove a contact"),
+    _list("/shifts", "list_shifts", "When guards are on duty, newest first", shapes.Shift, "shift_id"),
+    _add("/shifts", "add_shift", "Add a shift", shapes.NewShift),
+    _change("DELETE", "/shifts/{shift_id}", "remove_shift", "Remove a shift", types={"shift_id": Id}),
+    _list("/users", "list_users", "People who log in", shapes.User, "user_id", role="supervisor"),
+)
+FIELD = (
+    Operation(
+        method="GET",
+        path="/positions",
+        service="location",
+        rpc="list_positions",
+        summary="The newest position of each guard",
+        tag="positions",
+        answer=list[shapes.Position],
+        cursor=("guard_id",),
+    ),
+    Operation(
+        method="GET",
+        path="/device-states",
+        service="telemetry",
+        rpc="list_device_states",
+        summary="The newest reading of each device, sensor and system, and the conditions it shows",
+        tag="devices",
+        answer=list[shapes.SourceState],
+        cursor=("source_id",),
+    ),
+    Operation(
+        method="GET",
+        path="/devices/{source_id}/readings",
+        service="telemetry",
+        rpc="list_readings",
+        summary="Readings of a device, sensor or system between two times, newest first",
+        tag="devices",
+        answer=list[shapes.Reading],
+        query=shapes.HistoryQuery,
+        limited=True,
+    ),
+    Operation(
+        method="GET",
+        path="/rejected-messages",
+        service="telemetry",
+        rpc="list_rejected",
+        summary="Messages that were refused, newest first",
+        tag="rejected-messages",
+        answer=list[shapes.Rejected],
+        role="supervisor",
+        query=shapes.RejectedQuery,
+        cursor=("received_at", "message_key"),
+    ),
+    Operation(
+        method="GET",
+        path="/rules",
+        service="telemetry",
+        rpc="list_rules",
+        summary="Rules that raise alerts, each followed by the tenant's overrides",
+        tag="rules",
+        answer=list[dict[str, Any]],
+    ),
+    Operation(
+        method="PUT",
+        path="/rules/{rule}",
+        service="telemetry",
+        rpc="set_rule",
+        summary="Change a rule for the tenant, a site or a type of source",
+        tag="rules",
+        role="supervisor",
+        body=shapes.RuleChange,
+        status=204,
+    ),
+    Operation(
+        method="DELETE",
+        path="/rules/{rule}",
+        service="telemetry",
+        rpc="remove_rule_override",
+        summary="Take such a change back",
+        tag="rules",
+        role="supervisor",
+        query=shapes.RulePlace,
+        status=204,
+    ),
+)
+OPERATIONS: tuple[Operation, ...] = (*ALERTS, *PLANS, *NOTIFICATIONS, *DIRECTORY, *FIELD)

@@ -1,0 +1,180 @@
+"""Who and what belongs to a tenant, over RPC: lists, and what may be added or changed without the platform.
+
+A source's credential is not made here: the broker holds it, and `vigil guard|device` gives it out.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, cast
+from zoneinfo import available_timezones
+
+from services.bus import rpc
+from services.directory.sources import check_source_id
+from services.directory.store import DirectoryStore
+from services.errors import Refused
+from services.recipients import check_contact
+
+Rows = list[dict[str, Any]]
+Place = list[Any]
+"""Of the last row of the page before."""
+
+
+class Register:
+    """The part of the directory service that keeps the register; `parts.store` is a `DirectoryStore`."""
+
+    parts: Any
+
+    @rpc
+    def list_sites(self, *, tenant_id: int, limit: int = 1000, after: Place | None = None) -> Rows:
+        return self._store.list_rows("site", tenant_id=tenant_id, limit=limit, after=after)
+
+    @rpc
+    def add_site(
+        self,
+        *,
+        tenant_id: int,
+        name: str,
+        time_zone: str = "UTC",
+        lat: float | None = None,
+        lon: float | None = None,
+    ) -> int:
+        """Returns its id. Raises `Refused`, `Conflict`."""
+        if time_zone not in available_timezones():
+            raise Refused(f"time_zone: there is no {time_zone[:50]!r}; write it as Asia/Kolkata or UTC")
+        if (lat is None) != (lon is None):
+            raise Refused("lat and lon: give both or neither")
+        return self._add("site", tenant_id=tenant_id, name=name, time_zone=time_zone, lat=lat, lon=lon)
+
+    @rpc
+    def list_guards(self, *, tenant_id: int, limit: int = 1000, after: Place | None = None) -> Rows:
+        return self._store.list_rows("guard", tenant_id=tenant_id, limit=limit, after=after)
+
+    @rpc
+    def add_guard(self, *, tenant_id: int, guard_id: str, name: str = "", site_id: int | None = None) -> str:
+        """Returns the id as it is spoken (`guard-7`). Raises `Refused`, `Conflict`, `NotFound`."""
+        checked = check_source_id(guard_id, family="guard")
+        return str(
+            self._add("guard", tenant_id=tenant_id, guard_id=checked, name=name or checked, site_id=site_id)
+        )
+
+    @rpc
+    def switch_guard(self, *, tenant_id: int, guard_id: str, enabled: bool) -> None:
+        """Known everywhere within two seconds. Raises `NotFound`."""
+        self._store.set_enabled("guard", guard_id, tenant_id=tenant_id, enabled=enabled)
+
+    @rpc
+    def list_devices(self, *, tenant_id: int, limit: int = 1000, after: Place | None = None) -> Rows:
+        return self._store.list_rows("device", tenant_id=tenant_id, limit=limit, after=after)
+
+    @rpc
+    def add_device(
+        self, *, tenant_id: int, device_id: str, family: str, name: str = "", site_id: int | None = None
+    ) -> str:
+        """`family`: device, sensor, system or alert. Raises `Refused`, `Conflict`, `NotFound`."""
+        checked = check_source_id(device_id, family=family)
+        return str(
+            self._add(
+                "device",
+                tenant_id=tenant_id,
+                device_id=checked,
+                name=name or checked,
+                family=family,
+                site_id=site_id,
+            )
+        )
+
+    @rpc
+    def switch_device(self, *, tenant_id: int, device_id: str, enabled: bool) -> None:
+        """Known everywhere within two seconds. Raises `NotFound`."""
+        self._store.set_enabled("device", device_id, tenant_id=tenant_id, enabled=enabled)
+
+    @rpc
+    def list_carriers(self, *, tenant_id: int, device_id: str, limit: int = 100) -> Rows:
+        """Which guard carried the device, since when and until when, newest first."""
+        return self._store.carriers(device_id, tenant_id=tenant_id, limit=limit)
+
+    @rpc
+    def assign_device(self, *, tenant_id: int, device_id: str, guard_id: str) -> None:
+        """From now on this guard carries the device, and nobody else. Raises `NotFound`."""
+        self._store.assign(device_id, guard_id, tenant_id=tenant_id, at=datetime.now(UTC))
+
+    @rpc
+    def release_device(self, *, tenant_id: int, device_id: str) -> None:
+        """Nobody carries it any more. Raises `NotFound`."""
+        self._store.release(device_id, tenant_id=tenant_id, at=datetime.now(UTC))
+
+    @rpc
+    def list_groups(self, *, tenant_id: int, limit: int = 1000, after: Place | None = None) -> Rows:
+        return self._store.list_rows("group", tenant_id=tenant_id, limit=limit, after=after)
+
+    @rpc
+    def add_group(self, *, tenant_id: int, name: str) -> int:
+        """Returns its id. Raises `Conflict`."""
+        return self._add("group", tenant_id=tenant_id, name=name)
+
+    @rpc
+    def join_group(self, *, tenant_id: int, name: str, guard_id: str) -> None:
+        """Raises `NotFound`."""
+        self._store.set_member(name, guard_id, tenant_id=tenant_id, member=True)
+
+    @rpc
+    def leave_group(self, *, tenant_id: int, name: str, guard_id: str) -> None:
+        """Raises `NotFound`."""
+        self._store.set_member(name, guard_id, tenant_id=tenant_id, member=False)
+
+    @rpc
+    def list_contacts(self, *, tenant_id: int, limit: int = 1000, after: Place | None = None) -> Rows:
+        return self._store.list_rows("contact", tenant_id=tenant_id, limit=limit, after=after)
+
+    @rpc
+    def add_contact(
+        self,
+        *,
+        tenant_id: int,
+        name: str,
+        email: str | None = None,
+        phone: str | None = None,
+        push_token: str | None = None,
+        url: str | None = None,
+        language: str = "en",
+        note: str = "",
+        site_id: int | None = None,
+    ) -> int:
+        """A person to be told of alerts. Raises `Refused` naming the address that is wrong, `Conflict`."""
+        check_contact(email=email, phone=phone, push_token=push_token, url=url)
+        addresses = {"email": email, "phone": phone, "push_token": push_token, "url": url}
+        further = {"language": language, "note": note, "site_id": site_id}
+        return self._add("contact", tenant_id=tenant_id, name=name, **addresses, **further)
+
+    @rpc
+    def remove_contact(self, *, tenant_id: int, name: str) -> None:
+        """Raises `NotFound`."""
+        self._store.remove_contact(name, tenant_id=tenant_id)
+
+    @rpc
+    def list_shifts(self, *, tenant_id: int, limit: int = 1000, after: Place | None = None) -> Rows:
+        return self._store.list_rows("shift", tenant_id=tenant_id, limit=limit, after=after)
+
+    @rpc
+    def add_shift(self, *, tenant_id: int, guard_id: str, starts_at: datetime, ends_at: datetime) -> int:
+        """At most 48 hours, and no two of a guard overlap. Raises `Refused`, `Conflict`, `NotFound`."""
+        checked = check_source_id(guard_id, family="guard")
+        return self._add("shift", tenant_id=tenant_id, guard_id=checked, starts_at=starts_at, ends_at=ends_at)
+
+    @rpc
+    def remove_shift(self, *, tenant_id: int, shift_id: int) -> None:
+        """Positions that were stored during it stay. Raises `NotFound`."""
+        self._store.remove_shift(shift_id, tenant_id=tenant_id)
+
+    @rpc
+    def list_users(self, *, tenant_id: int, limit: int = 1000, after: Place | None = None) -> Rows:
+        """People who log in; nothing of their passwords."""
+        return self._store.list_users(tenant_id=tenant_id, limit=limit, after=after)
+
+    def _add(self, what: str, /, **values: Any) -> int:
+        return cast(int, self._store.add(what, **values))
+
+    @property
+    def _store(self) -> DirectoryStore:
+        return cast(DirectoryStore, self.parts.store)

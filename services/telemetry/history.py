@@ -1,0 +1,70 @@
+"""SQL of what was stored: readings between two times, and messages that were refused."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+
+from services.errors import NotFound, Refused
+from services.paging import Order, beyond, check_limit
+from services.providers import Database
+
+MAX_LISTED = 10_000
+FAMILY = text("SELECT family FROM source_state WHERE tenant_id = :tenant_id AND source_id = :source_id")
+TABLES = {
+    "device": ("mqtt_device_telemetry", "device_id", ("battery", "signal", "temperature", "connectivity")),
+    "sensor": ("mqtt_sensor_reading", "sensor_id", ("kind", "type", "value", "state")),
+    "system": ("mqtt_system_health", "system_id", ("cpu", "memory", "disk", "uptime")),
+}
+"""The table of each family, its source's column, and what it measures."""
+NEWEST_FIRST = Order((("received_at", "timestamptz"), ("message_key", "uuid")), descending=True)
+
+
+class HistoryStore:
+    """Each method is one transaction of one tenant. Raises `Refused`, `NotFound`, `Unavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def readings(
+        self, source_id: str, *, tenant_id: int, since: datetime, until: datetime, limit: int
+    ) -> list[dict[str, Any]]:
+        """Newest first, by device time: since <= recorded_at < until."""
+        check_limit(limit, most=MAX_LISTED)
+        if not since < until:
+            raise Refused("until must be after since")
+        values = {"tenant_id": tenant_id, "source_id": source_id, "since": since, "until": until}
+        with self._database.of(tenant_id) as connection:
+            family = connection.execute(FAMILY, values).scalar_one_or_none()
+            if family not in TABLES:
+                raise NotFound(f"no device, sensor or system {source_id!r} of tenant {tenant_id} has spoken")
+            query = _readings_of(family)
+            return [dict(row._mapping) for row in connection.execute(query, {**values, "limit": limit})]
+
+    def rejected(
+        self, *, tenant_id: int, reason: str | None, limit: int, after: object = None
+    ) -> list[dict[str, Any]]:
+        """Newest first, from the place `after` on. Messages that belong to no tenant are the platform's to see."""
+        check_limit(limit, most=MAX_LISTED)
+        further, place = beyond(NEWEST_FIRST, after)
+        query = text(
+            "SELECT message_key::text, topic, payload, reason, detail, received_at, source_id FROM rejected_message"
+            " WHERE tenant_id = :tenant_id AND (CAST(:reason AS text) IS NULL OR reason = :reason)"
+            f" AND {further} {NEWEST_FIRST.clause} LIMIT :limit"
+        )
+        values = {"tenant_id": tenant_id, "reason": reason, "limit": limit, **place}
+        with self._database.of(tenant_id) as connection:
+            found = [dict(row._mapping) for row in connection.execute(query, values)]
+        return [{**row, "payload": bytes(row["payload"])} for row in found]
+
+
+def _readings_of(family: str) -> Any:
+    table, column, measured = TABLES[family]
+    pairs = ", ".join(f"'{name}', {name}" for name in measured)
+    return text(
+        f"SELECT recorded_at, received_at, clock_suspect, json_build_object({pairs}) AS values FROM {table}"
+        f" WHERE tenant_id = :tenant_id AND {column} = :source_id AND recorded_at >= :since AND recorded_at < :until"
+        " ORDER BY recorded_at DESC LIMIT :limit"
+    )
