@@ -46,7 +46,7 @@ ORDERS = {
     "device": Order((("device_id", "text"),)),
     "user": Order((("user_id", "bigint"),)),
     "group": Order((("group_id", "bigint"),)),
-    "shift": Order((("shift_id", "bigint"),), descending=True),
+    "shift": Order((("starts_at", "timestamptz"), ("shift_id", "bigint")), descending=True),
     "contact": Order((("contact_id", "bigint"),)),
 }
 INSERTS = {

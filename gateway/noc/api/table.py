@@ -206,7 +206,7 @@ NOTIFICATIONS = (
 )
 
 
-def _list(path: str, rpc: str, summary: str, answer: Any, key: str, *, role: Any = "viewer") -> Operation:
+def _list(path: str, rpc: str, summary: str, answer: Any, *key: str, role: Any = "viewer") -> Operation:
     return Operation(
         method="GET",
         path=path,
@@ -216,7 +216,7 @@ def _list(path: str, rpc: str, summary: str, answer: Any, key: str, *, role: Any
         tag=path.strip("/"),
         answer=list[answer],
         role=role,
-        cursor=(key,),
+        cursor=key,
     )
 
 
@@ -310,7 +310,14 @@ DIRECTORY = (
     _list("/contacts", "list_contacts", "People to be told", shapes.Contact, "contact_id"),
     _add("/contacts", "add_contact", "Add a person to be told", shapes.NewContact),
     _change("DELETE", "/contacts/{name}", "remove_contact", "Remove a contact"),
-    _list("/shifts", "list_shifts", "When guards are on duty, newest first", shapes.Shift, "shift_id"),
+    _list(
+        "/shifts",
+        "list_shifts",
+        "When guards are on duty, newest first",
+        shapes.Shift,
+        "starts_at",
+        "shift_id",
+    ),
     _add("/shifts", "add_shift", "Add a shift", shapes.NewShift),
     _change("DELETE", "/shifts/{shift_id}", "remove_shift", "Remove a shift", types={"shift_id": Id}),
     _list("/users", "list_users", "People who log in", shapes.User, "user_id", role="supervisor"),
