@@ -4,7 +4,7 @@ VIGIL := .venv/bin/vigil
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers browser monitoring demo up down test check bench torture clean
+.PHONY: help setup servers console browser monitoring demo up down test check bench torture clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' Makefile | sed -E 's/:.*##/\t/'
@@ -15,13 +15,16 @@ setup:           ## the Python environment
 servers: setup   ## setup, and the servers from Debian's packages
 	@bash ops/setup.sh servers
 
-browser: servers ## servers, and what the browser tests need
+console: servers ## servers, and the console's map library
+	@bash ops/setup.sh console
+
+browser: console ## console, and what the browser tests need
 	@bash ops/setup.sh browser
 
-demo: servers    ## everything running, with a simulated fleet; Ctrl-C stops it
+demo: console    ## everything running, with a simulated fleet; Ctrl-C stops it
 	@exec $(VIGIL) demo
 
-up: servers      ## everything running, ready for use
+up: console      ## everything running, ready for use
 	@$(VIGIL) up --detach
 
 down:            ## stop what `make up` started
@@ -39,11 +42,11 @@ check: setup     ## format, lint, types, fast tests
 	@.venv/bin/mypy
 	@$(PYTHON) -m pytest tests/unit tests/interface -q
 
-bench: servers   ## the ledger benchmark: Vigil, a naive pipeline, the floor
+bench: servers   ## zones, then the ledger benchmark: Vigil, a naive pipeline, the floor
 	@$(PYTHON) -m bench
 
 torture: monitoring ## the long tests
 	@$(PYTHON) -m pytest tests/torture
 
 clean: down      ## remove the environment and the local stack with its data
-	@rm -rf .venv .vigil tests/e2e/browser/node_modules
+	@rm -rf .venv .vigil console/vendor tests/e2e/browser/node_modules

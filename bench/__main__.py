@@ -1,4 +1,4 @@
-"""`python -m bench`: Vigil, the naive pipeline and the floor, in one run on one machine.
+"""`python -m bench`: zones, sockets, then Vigil, the naive pipeline and the floor, in one run on one machine.
 
 Prints what it measures and writes it to `.vigil/bench.json`. Exit code 1 when the ledger does not balance.
 """
@@ -14,11 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench import noise, zones
 from bench.rounds import Rounds, counts
+from bench.sockets import Sockets
 from ops.environment import home
 from ops.processes import PROCESSES
 from ops.stack import GIVEN, Stack
 
+PIPELINES = ["vigil", "naive", "floor"]
 DISTURBED = 0.1
 """From this share of the machine on, somebody else's work makes a figure doubtful."""
 
@@ -35,7 +38,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--latency-seconds", type=float, default=10.0)
     parser.add_argument("--quick", action="store_true", help="a tenth of everything: does it work at all")
-    parser.add_argument("--only", choices=["vigil", "naive", "floor"])
+    parser.add_argument("--only", choices=["zones", "sockets", *PIPELINES])
     chosen = parser.parse_args()
     if chosen.quick:
         chosen.messages, chosen.naive_messages, chosen.latency_seconds = 6_000, 600, 3.0
@@ -44,6 +47,18 @@ def options() -> argparse.Namespace:
 
 def main() -> int:
     chosen = options()
+    figures: dict[str, Any] = {"at": datetime.now(UTC).isoformat()}
+    if chosen.only in (None, "zones"):
+        print("zones: false exits, detection delay, cost of a verdict", flush=True)
+        figures["zones"] = noise.measure(days=2 if chosen.quick else noise.DAYS) | zones.measure()
+    if chosen.only != "zones":
+        figures |= pipelines(chosen)
+    report(figures)
+    return 0 if figures.get("ledger", {}).get("balances", True) else 1
+
+
+def pipelines(chosen: argparse.Namespace) -> dict[str, Any]:
+    """The rounds against servers of their own."""
     for variable in GIVEN.values():
         os.environ.pop(variable, None)  # never into servers that somebody works with
     with tempfile.TemporaryDirectory(prefix="vigil-bench-") as directory:
@@ -51,25 +66,21 @@ def main() -> int:
         try:
             stack.start_servers()
             stack.start_services()
-            figures = measure(stack, chosen)
+            return measure(stack, chosen)
         finally:
             stack.stop()
-    report(figures)
-    return 0 if figures.get("ledger", {}).get("balances", True) else 1
 
 
 def measure(stack: Stack, chosen: argparse.Namespace) -> dict[str, Any]:
     """All rounds that were asked for."""
     rounds = Rounds(stack, sources=chosen.sources, seed=chosen.seed, say=say)
-    wanted = [chosen.only] if chosen.only else ["vigil", "naive", "floor"]
+    wanted = [chosen.only] if chosen.only else PIPELINES
     ingest: dict[str, float] = {}
     elsewhere: dict[str, float] = {}
-    figures: dict[str, Any] = {
-        "at": datetime.now(UTC).isoformat(),
-        "messages": chosen.messages,
-        "ingest": ingest,
-        "elsewhere": elsewhere,
-    }
+    figures: dict[str, Any] = {"messages": chosen.messages, "ingest": ingest, "elsewhere": elsewhere}
+    if chosen.only in (None, "sockets"):
+        print("sockets: many, and some that stop reading", flush=True)
+        figures["sockets"] = Sockets(stack, say=say).measure(quick=chosen.quick)
     if "vigil" in wanted:
         print("latency at 200 messages/s", flush=True)
         figures["latency"] = rounds.latency(seconds=chosen.latency_seconds)
@@ -99,7 +110,7 @@ def report(figures: dict[str, Any]) -> None:
             print(group)
             for name, value in values.items():
                 print(f"  {name:<28} {value}")
-    disturbed = [name for name, share in figures["elsewhere"].items() if share > DISTURBED]
+    disturbed = [name for name, share in figures.get("elsewhere", {}).items() if share > DISTURBED]
     if disturbed:
         print(f"The machine was busy elsewhere during {', '.join(disturbed)}: those figures are too low.")
     path = home() / "bench.json"

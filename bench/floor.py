@@ -1,4 +1,4 @@
-"""The floor: one process, raw MQTT, the same validation, zone test and unnest insert, no bus.
+"""The floor: one process, raw MQTT, the same validation, judge (of each fix by itself) and unnest insert, no bus.
 
 `python -m bench.floor EXPECTED`: takes that many messages, then prints one JSON line: how many, the time of the last
 commit on the monotonic clock, which all processes of a machine share, and the CPU seconds it took. Nothing that has to
@@ -19,14 +19,16 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gateway.mqtt import payloads, topics, wire
-from services import config
+from services import config, rows
 from services.admission import keep_rejected
 from services.errors import InvalidMessage
-from services.location.store import Judged, LocationStore
-from services.location.zones import ZoneIndex
+from services.location.intake import track_fix_of
+from services.location.store import Arrived, LocationStore
+from services.location.track import Guarded
+from services.location.zonebook import ZoneBook
 from services.messages import DeviceReading, Fix, HealthReading, RejectedMessage, SensorReading
 from services.providers import Database
-from services.registry import Source
+from services.registry import Registry, Source
 from services.telemetry.store import DEVICE, SENSOR, SYSTEM, TelemetryStore
 
 SHAPES = {DeviceReading: DEVICE, SensorReading: SENSOR, HealthReading: SYSTEM}
@@ -41,7 +43,8 @@ class Floor:
         self._database = Database(settings, name="floor", pool_size=1)
         self._location = LocationStore(self._database)
         self._telemetry = TelemetryStore(self._database)
-        self._zones = ZoneIndex(self._location.zones(1))
+        zones = ZoneBook(self._database, Registry.from_config(settings), settings.location)
+        self._judge = zones.judge_of(SOURCE.tenant_id)
         self._limits = payloads.Limits()
         self._count = itertools.count(1)
         self._batch = settings.gateway.batch_max_messages
@@ -101,14 +104,13 @@ class Floor:
 
     def _insert(self, connection: Connection, by_kind: dict[type, list[Any]]) -> None:
         fixes = {fix.origin.key: fix for fix in by_kind.get(Fix, [])}.values()
-        if fixes:
-            judged = [
-                Judged(
-                    fix, SOURCE, self._zones.verdict(lat=fix.lat, lon=fix.lon, accuracy_m=fix.accuracy or 0)
-                )
-                for fix in fixes
-            ]
-            self._location.insert(connection, judged)
+        seen = rows.see(connection, [fix.origin for fix in fixes])
+        arrived = [Arrived(fix, SOURCE, track_fix_of(fix)) for fix in fixes if fix.origin.key in seen]
+        found = self._judge.judge_many(
+            [(Guarded(item.fix.origin.source_id), None, [item.track]) for item in arrived]
+        )
+        verdicts = {step.fix.key: (step.in_geofence, step.violation) for _, [step] in found}
+        self._location.insert(connection, arrived, verdicts)
         for kind, shape in SHAPES.items():
             readings = {reading.origin.key: reading for reading in by_kind.get(kind, [])}.values()
             if readings:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import random
-from datetime import datetime
+from collections import Counter
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 LAT, LON = 12.9716, 77.5946
+METRES_A_DEGREE = 111_195.0
+WALK_MPS = 1.4
+BEAT_M = 200.0
+"""Guards walk up and down so far east and west of the middle, each on a line of their own; a fix each second."""
 WEIGHTS = {"guard": 60.0, "device": 25.0, "sensor": 10.0, "system": 4.8, "alert": 0.2}
 """In per cent. One alert in 500 messages is still far more than any guard company has."""
 REFUSED_SHARE = 0.005
@@ -29,30 +35,39 @@ def make(*, count: int, sources: int, seed: int, run: str, now: datetime) -> lis
     """`count` distinct messages from `sources` sources; the same seed makes the same ones."""
     chance = random.Random(seed)  # noqa: S311 - a benchmark wants repeatable chance
     families = chance.choices(list(WEIGHTS), list(WEIGHTS.values()), k=count)
-    return [
-        _entry(family, number, sources, chance, run, now.isoformat())
-        for number, family in enumerate(families)
-    ]
+    chosen = [(family, chance.randrange(sources)) for family in families]
+    left = Counter(source for family, source in chosen if family == "guard")
+    entries = []
+    for number, (family, source) in enumerate(chosen):
+        at = now
+        if family == "guard":
+            left[source] -= 1
+            at -= timedelta(seconds=left[source])
+        entries.append(_entry(family, f"{run}-{number}", source, chance, at))
+    return entries
 
 
-def _entry(family: str, number: int, sources: int, chance: random.Random, run: str, timestamp: str) -> Entry:
-    msg_id = f"{run}-{number}"
-    source = chance.randrange(sources)
-    topic, fields = _MAKERS[family](source, chance)
-    refused = family == "guard" and chance.random() < REFUSED_SHARE
+def _entry(family: str, msg_id: str, source: int, chance: random.Random, at: datetime) -> Entry:
+    guards = family == "guard"
+    topic, fields = _guard(source, chance, at) if guards else _MAKERS[family](source, chance)
+    refused = guards and chance.random() < REFUSED_SHARE
     if refused:
         del fields["lat"]
     copies = 2 if chance.random() < TWICE_SHARE else 1
-    payload = json.dumps({**fields, "timestamp": timestamp, "msg_id": msg_id}, separators=(",", ":")).encode()
-    return Entry(family, topic, payload, msg_id, refused, copies)
+    timed = {**fields, "timestamp": at.isoformat(), "msg_id": msg_id}
+    return Entry(family, topic, json.dumps(timed, separators=(",", ":")).encode(), msg_id, refused, copies)
 
 
-def _guard(source: int, chance: random.Random) -> tuple[str, dict[str, Any]]:
+def _guard(source: int, chance: random.Random, at: datetime) -> tuple[str, dict[str, Any]]:
+    accuracy = chance.uniform(3, 15)
+    walked = (at.timestamp() * WALK_MPS + source * 37.0) % (4 * BEAT_M)
+    east_m = abs(walked - 2 * BEAT_M) - BEAT_M + chance.gauss(0, accuracy / 3)
+    north_m = (source % 41 - 20) * 10.0 + chance.gauss(0, accuracy / 3)
     fields = {
-        "lat": round(LAT + chance.uniform(-0.002, 0.002), 7),
-        "lon": round(LON + chance.uniform(-0.002, 0.002), 7),
-        "accuracy": round(chance.uniform(3, 15), 1),
-        "speed": 1.4,
+        "lat": round(LAT + north_m / METRES_A_DEGREE, 7),
+        "lon": round(LON + east_m / METRES_A_DEGREE / math.cos(math.radians(LAT)), 7),
+        "accuracy": round(accuracy, 1),
+        "speed": WALK_MPS,
         "heading": chance.randrange(360),
         "guard_id": source + 1000,
         "client_id": 1,
@@ -84,4 +99,4 @@ def _alert(source: int, chance: random.Random) -> tuple[str, dict[str, Any]]:  #
     return f"alert/panic/guard-{source + 1000}", {"severity": "critical", "message": "bench"}
 
 
-_MAKERS = {"guard": _guard, "device": _device, "sensor": _sensor, "system": _system, "alert": _alert}
+_MAKERS = {"device": _device, "sensor": _sensor, "system": _system, "alert": _alert}

@@ -20,10 +20,10 @@ from bench import checker, growth, latency, load, messages
 from bench.checker import Balance
 from bench.cpu import Meter
 from gateway.noc.auth import Tokens
-from ops import dead_letters
 from ops.environment import PROJECT
 from ops.stack import Stack
 from services import envelope
+from services.bus import dead_letters
 from services.providers import database_url
 
 LATENCY_RATE = 200.0

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
@@ -35,6 +36,7 @@ NOT_SWEPT = (
     "tenant",
     "site",
     "zone",
+    "zone_version",
     "guard_group",
     "message_template",
     "alert_timeline",
@@ -42,6 +44,16 @@ NOT_SWEPT = (
     "timeline_head",
     "retention_policy",
     "erasure",
+)
+OF_A_GUARD = (
+    "mqtt_guard_location",
+    "guard_state",
+    "guard_shift",
+    "guard_group_member",
+    "zone_transition",
+    "track_checkpoint",
+    "implausible_fix",
+    "guard_silence",
 )
 # Ids of other sources: keys that rows hang on.
 NOT_REPLACED = ("device_id", "sensor_id", "system_id", "guard_id")
@@ -101,6 +113,11 @@ class Erasure:
         self._check_no_emergency()
         if not force:
             self._check_nothing_open()
+        with self._zones_as_they_are():
+            self._erase(with_alerts=with_alerts)
+        self._note()
+
+    def _erase(self, *, with_alerts: bool) -> None:
         getattr(self, f"_{self._person.kind}")()
         self._timeline(with_alerts=with_alerts)
         self._refused_messages()
@@ -108,7 +125,25 @@ class Erasure:
             COLUMNS, tables=list(NOT_SWEPT), columns=list(NOT_REPLACED)
         ):
             self._sweep(table, column, kind)
-        self._note()
+        for table in ("zone", "zone_version"):
+            self._sweep(table, "changed_by", "text")
+
+    @contextmanager
+    def _zones_as_they_are(self) -> Iterator[None]:
+        """That somebody has a pseudonym now is no new version of a zone: the trigger that numbers them rests.
+
+        Others change zones again when this transaction ends. It comes before anything else, as they take their locks.
+        """
+        concerned = (
+            "SELECT count(*) FROM zone WHERE tenant_id = :tenant"
+            " AND (guard_id = :key OR changed_by ~* :pattern)"
+        )
+        if not self._connection.execute(text(concerned), self._values).scalar_one():
+            yield
+            return
+        self._execute("ALTER TABLE zone DISABLE TRIGGER zone_numbered")
+        yield
+        self._execute("ALTER TABLE zone ENABLE TRIGGER zone_numbered")
 
     def _check_nothing_held(self) -> None:
         """Evidence is not for us to erase, whoever asks: the claim it is kept for goes first."""
@@ -166,7 +201,7 @@ class Erasure:
 
     def _guard(self) -> None:
         self._do("mqtt_device_alert", "deleted", "(source_id = :key OR carried_by = :key)")
-        for table in ("mqtt_guard_location", "guard_state", "guard_shift", "guard_group_member"):
+        for table in OF_A_GUARD:
             self._do(table, "deleted", "guard_id = :key")
         # The row goes on under the pseudonym: who carried which device stays countable.
         self._execute(
@@ -176,6 +211,9 @@ class Erasure:
         self._do(
             "device_carrier", "replaced", "guard_id = :key", "guard_id = :p, until = coalesce(until, now())"
         )
+        # A zone of theirs alone must not become one of everybody.
+        for table in ("zone", "zone_version"):
+            self._do(table, "replaced", "guard_id = :key", "guard_id = :p")
         self._execute("DELETE FROM guard WHERE tenant_id = :tenant AND guard_id = :key")
         self.counts.append(Count("guard", "replaced", 1))
 

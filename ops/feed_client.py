@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
+from functools import partial
 from typing import Any
 
 import websocket
 
 from gateway.noc.auth import Tokens
-from services import envelope
 from services.config import Config
+from services.errors import InvalidMessage
 from services.keyring import KeyRing
+from services.watching import Watcher
 
 SILENCE_S = 60.0
 
@@ -39,16 +40,19 @@ class Feed:
         self._url = url
         self._token = token
         self._tenant_id = tenant_id
-        self._since = since
         self._name, self._role = name, role
-        self._ring = KeyRing.from_config(settings) if settings.feed.encryption == "fernet" else None
+        ring = KeyRing.from_config(settings) if settings.feed.encryption == "fernet" else None
+        self._keys = partial(ring.of_tenant, tenant_id) if ring else None
+        self._watcher = Watcher(tenant_id, keys=self._keys, since=since)
 
     def frames(self, *, silence_s: float = SILENCE_S) -> Generator[dict[str, Any], None, None]:
         """Every frame as {"type", "id"?, "data"? ...}; raises `websocket.WebSocketException`, `OSError`.
 
-        A gateway that says nothing for `silence_s` is taken for gone.
+        A gateway that says nothing for `silence_s` is taken for gone. A frame that is not to be believed raises
+        `InvalidMessage`; the next call begins anew, from a snapshot.
         """
-        query = f"?since={self._since}" if self._since is not None else ""
+        since = self._watcher.since
+        query = f"?since={since}" if since is not None else ""
         connection = websocket.create_connection(
             self._url + query, header=[f"Authorization: Bearer {self._fresh_token()}"], timeout=silence_s
         )
@@ -68,15 +72,8 @@ class Feed:
         return tokens.make(name=self._name, tenant_id=self._tenant_id, role=self._role, lifetime_s=3600)
 
     def _open(self, text: str) -> dict[str, Any]:
-        frame: dict[str, Any] = json.loads(text)
-        if frame["type"] == "connected" and not frame["resumed"]:
-            self._since = None
-        if isinstance(frame.get("data"), str):
-            # The snapshot bears the id of the last frame that it may contain, which can be none (0).
-            after = -1 if frame["type"] == "snapshot" else self._since or 0
-            keys = self._ring.of_tenant(self._tenant_id) if self._ring else {}
-            body = envelope.open_frame(text, keys=keys, tenant_id=self._tenant_id, after_id=after)
-            frame["data"] = body.data
-        if frame.get("id") is not None:
-            self._since = frame["id"]
-        return frame
+        try:
+            return self._watcher.take(text)
+        except InvalidMessage:
+            self._watcher = Watcher(self._tenant_id, keys=self._keys)
+            raise

@@ -76,6 +76,8 @@ class Rehearsal:
         try:
             sample = msgspec.json.decode(line, type=Sample)
             topic = parse(sample.topic)
+            if topic.family is Family.OWNTRACKS:
+                return Line(line=number, outcome="not_for_rules", detail="positions are judged by zones")
             message = self._decode(sample, topic)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return Line(line=number, outcome="refused", reason="not_a_sample", detail=str(error))

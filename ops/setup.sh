@@ -84,6 +84,12 @@ setup_browser() {
     cmp -s $dir/package-lock.json $dir/node_modules/.stamp || step "browser test packages" install_npm $dir
 }
 
+setup_console() { # without it the console has no map, and says so
+    cmp -s console/package-lock.json console/vendor/.stamp && return
+    command -v npm >/dev/null || step "node from Debian's packages" apt_install nodejs npm
+    step "the console's libraries" sh console/vendor.sh
+}
+
 setup_monitoring() { # programs for tests and for those who watch Vigil; Debian's services of that name stay stopped
     local missing=()
     command -v prometheus >/dev/null && command -v promtool >/dev/null || missing+=(prometheus)
@@ -99,7 +105,8 @@ install_npm() {
 case "${1:-}" in
     python) setup_python ;;
     servers) setup_servers ;;
+    console) setup_console ;;
     browser) setup_browser ;;
     monitoring) setup_monitoring ;;
-    *) die "usage: ops/setup.sh python|servers|browser|monitoring" ;;
+    *) die "usage: ops/setup.sh python|servers|console|browser|monitoring" ;;
 esac

@@ -30,6 +30,7 @@ GIVEN = {"postgres": "DATABASE_URL", "amqp": "AMQP_URI", "redis": "REDIS_URL", "
 SERVICES = tuple(PROCESSES)
 SERVERS_TIMEOUT_S = 90.0
 FEED_KEYS = "feed.keys"
+EVIDENCE_KEY = "evidence-key.pem"
 GATEWAY_USER, ADMIN_USER, WATCHDOG_USER = "vigil-gateway", "vigil-admin", "vigil-watchdog"
 Say = Callable[[str], None]
 
@@ -138,6 +139,7 @@ class Stack:
             "VIGIL_HTTP_PORT": str(port["http"]),
             "CHANNELS_ENCRYPTION_KEY": self._feed_keys(),
             "CHANNELS_ENCRYPTION_KEY_FILE": str(self.home / FEED_KEYS) if self._own_keys() else "",
+            "VIGIL_EVIDENCE_KEY_FILE": str(self.home / EVIDENCE_KEY),
             "JWT_SECRET": self._secrets["JWT_SECRET"],
             "PROMETHEUS_MULTIPROC_DIR": str(self.home / "metrics"),
         }

@@ -104,10 +104,17 @@ class Feed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str
     port: int
+    handshake_timeout_s: Annotated[float, msgspec.Meta(gt=0)]
     heartbeat_interval_s: float
     idle_timeout_s: float
+    stall_timeout_s: Annotated[float, msgspec.Meta(gt=0)]
     max_frame_bytes: int
     outbox_max_frames: int
+    outbox_max_bytes: int
+    sockets_per_user: Annotated[int, msgspec.Meta(ge=1)]
+    sockets_per_tenant: Annotated[int, msgspec.Meta(ge=1)]
+    client_messages: Annotated[int, msgspec.Meta(ge=1)]
+    client_messages_window_s: Annotated[float, msgspec.Meta(gt=0)]
     allowed_origins: str
     metrics_allowed_ips: str
     trusted_proxies: str
@@ -120,6 +127,7 @@ class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     login_failures: int
     login_window_s: int
     ticket_lifetime_s: int
+    map_style_url: str
 
 
 class Storm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,6 +140,7 @@ class Alerts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: dict[str, Any]
     storm: Storm
     shelve_max_s: float
+    evidence_key_file: str
 
 
 Above0 = Annotated[float, msgspec.Meta(gt=0)]
@@ -145,11 +154,12 @@ class Location(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scatter_fixes: Annotated[int, msgspec.Meta(ge=4, le=64)]
     scatter_window_s: Above0
     max_speed_mps: Above0
+    max_jump_m: Above0
     relocate_fixes: AtLeast1
     relocate_s: AtLeast0
     confirm_fixes: AtLeast1
+    confirm_weight: AtLeast0
     confirm_s: Above0
-    margin_radii: AtLeast0
     margin_cap_radii: Above0
     repeat_interval_s: Above0
     settle_s: Above0

@@ -160,6 +160,11 @@ def open_frame(raw: bytes | str, *, keys: Mapping[str, str], tenant_id: int, aft
     return body
 
 
+def sealed_at_s(token: str) -> int:
+    """When a token that was opened had been sealed, in Unix seconds."""
+    return int.from_bytes(base64.urlsafe_b64decode(token)[1:9], "big")
+
+
 def _is_canonical(token: str) -> bool:
     """Whether it is the one way to write these bytes: base64 has spare bits that no signature covers."""
     try:

@@ -249,8 +249,10 @@ class FeedReader:
 
     def holds(self, tenant_id: int, frame_id: int) -> bool:
         """Whether a client that last saw `frame_id` can go on from there without a gap."""
-        if frame_id < self.begun():
-            return False
+        return frame_id >= self.begun() and self.has(tenant_id, frame_id)
+
+    def has(self, tenant_id: int, frame_id: int) -> bool:
+        """Whether the frame is still there, and so all after it. Raises `Unavailable`."""
         at = f"{frame_id}-0"
         try:
             return bool(self._redis.xrange(stream_key(self._prefix, tenant_id), min=at, max=at, count=1))

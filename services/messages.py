@@ -217,6 +217,29 @@ class ConditionsEvent(msgspec.Struct, frozen=True):
     conditions: list[Condition]
 
 
+class ZoneMove(msgspec.Struct, frozen=True):
+    """A guard's confirmed entry into a zone, or exit from it. `at` is the first fix that showed it, `confirmed_at` the
+    one that was enough; the place is the latter's."""
+
+    tenant_id: int
+    guard_id: str
+    transition_id: str
+    zone_id: int
+    zone_version: int
+    zone_name: str
+    at: datetime
+    confirmed_at: datetime
+    lat: float
+    lon: float
+    site_id: int | None = None
+
+
+class ZoneMovesEvent(msgspec.Struct, frozen=True):
+    """Body of `zone_entered` and `zone_exited`."""
+
+    moves: list[ZoneMove]
+
+
 class Receipt(msgspec.Struct, array_like=True, frozen=True):
     """What a source is told of its own message, on `receipt/<source_id>`. `silent`: it must not make a sound of it."""
 

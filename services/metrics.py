@@ -25,6 +25,11 @@ mqtt_message_rejected = Counter(
     "Messages refused, by reason; all are kept.",
     ["topic_prefix", "reason"],
 )
+mqtt_message_ignored = Counter(
+    "vigil_mqtt_message_ignored_total",
+    "Messages that are right and are nothing that Vigil keeps: what OwnTracks phones say besides positions.",
+    ["topic_prefix"],
+)
 position_off_shift = Counter(
     "vigil_position_off_shift_total",
     "Positions that were not stored, because their tenant wants none outside of shifts.",
@@ -48,6 +53,13 @@ mqtt_connected = Gauge(
 )
 mqtt_geofence_violation = Counter(
     "vigil_mqtt_geofence_violation_total", "Times a guard went from not violating to violating."
+)
+zone_unjudged = Counter(
+    "vigil_zone_unjudged_total",
+    "Times a tenant's fixes could not be judged: a zone that cannot be read. They are tried again, then dead letters.",
+)
+track_repaired = Counter(
+    "vigil_track_repaired_total", "Times a guard's track was judged again, because fixes of it came late."
 )
 task_success = Counter("vigil_task_success_total", "Handler runs that ended well.", ["task_name"])
 task_failure = Counter("vigil_task_failure_total", "Handler runs that raised.", ["task_name", "reason"])

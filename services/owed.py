@@ -1,7 +1,8 @@
-"""What a domain owes the alerts service: rows of the commit that made it so, gone when RabbitMQ has the events.
+"""What a domain owes others: rows of the commit that made it so, gone when RabbitMQ has the events.
 
-A batch that meets or ends conditions puts its events into its own transaction, tells them after the commit, and takes
-the rows away. Whoever dies between leaves rows, which a timer of any process tells.
+A batch that meets or ends conditions, or moves guards over the edges of zones, puts its events into its own
+transaction, tells them after the commit, and takes the rows away. Whoever dies between leaves rows, which a timer of
+any process tells.
 
 What is owed of one source is told in the order of its commits: a batch tells first what earlier ones still owe of its
 sources. Something may be told twice by that; whoever hears it twice does nothing twice.
@@ -10,11 +11,11 @@ sources. Something may be told twice by that; whoever hears it twice does nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from services import rows
 from services.errors import Unavailable
@@ -28,6 +29,9 @@ Service = Literal["telemetry", "location"]
 
 OVERDUE_S = 5.0
 TYPES = {"tenant_id": "int", "event": "text", "about": "text", "body": "bytea"}
+EARLIER = text(
+    "SELECT id, event, body FROM owed_event WHERE service = :service AND sources && CAST(:sources AS text[])"
+)
 # The outer query does not see the new rows: it finds what was owed before.
 OWE = text(
     """
@@ -59,6 +63,26 @@ TOLD = text(
     DELETE FROM owed_event o USING free WHERE o.id = free.id
     """
 )
+
+
+class Owing(NamedTuple):
+    """An event to be owed: of which tenant, and about which sources."""
+
+    tenant_id: int
+    event: str
+    about: Sequence[str]
+    body: msgspec.Struct
+
+
+def owing_conditions(met: Sequence[Condition], cleared: Sequence[Condition]) -> list[Owing]:
+    """The events that tell of conditions, one a tenant and kind."""
+    found = []
+    for tenant_id in sorted({condition.tenant_id for condition in (*met, *cleared)}):
+        mine = [[c for c in conditions if c.tenant_id == tenant_id] for conditions in (met, cleared)]
+        for event, body in condition_events(*mine):
+            about = sorted({condition.source_id for condition in body.conditions})
+            found.append(Owing(tenant_id, event, about, body))
+    return found
 
 
 def condition_events(met: list[Condition], cleared: list[Condition]) -> list[tuple[str, ConditionsEvent]]:
@@ -96,23 +120,20 @@ class OwedEvents:
         self._database = database
         self._service = service
 
-    def owe(self, connection: Connection, met: Sequence[Condition], cleared: Sequence[Condition]) -> Debt:
-        """Put the conditions down in the caller's transaction, once it has locked their sources' states.
+    def owe(self, connection: Connection, owings: Sequence[Owing]) -> Debt:
+        """Put events down in the caller's transaction, once it has locked the states of the sources they are about.
 
-        Without conditions nothing is asked of the database.
+        Without any, nothing is asked of the database.
         """
-        sources = sorted({condition.source_id for condition in (*met, *cleared)})
-        if not sources:
+        if not owings:
             return Debt()
-        values: dict[str, list[object]] = {name: [] for name in TYPES}
-        for tenant_id in sorted({condition.tenant_id for condition in (*met, *cleared)}):
-            mine = [[c for c in conditions if c.tenant_id == tenant_id] for conditions in (met, cleared)]
-            for event, body in condition_events(*mine):
-                about = sorted({condition.source_id for condition in body.conditions})
-                values["tenant_id"].append(tenant_id)
-                values["event"].append(event)
-                values["about"].append(msgspec.json.encode(about).decode())
-                values["body"].append(msgspec.msgpack.encode(body))
+        values: dict[str, list[object]] = {
+            "tenant_id": [owing.tenant_id for owing in owings],
+            "event": [owing.event for owing in owings],
+            "about": [msgspec.json.encode(owing.about).decode() for owing in owings],
+            "body": [msgspec.msgpack.encode(owing.body) for owing in owings],
+        }
+        sources = sorted({source for owing in owings for source in owing.about})
         found = connection.execute(
             OWE,
             {
@@ -121,10 +142,12 @@ class OwedEvents:
                 **rows.arrays(TYPES, values),
             },
         ).all()
-        return Debt(
-            (row.id for row in found if row.event is None),
-            {row.id: (row.event, msgspec.Raw(bytes(row.body))) for row in found if row.event is not None},
-        )
+        return Debt((row.id for row in found if row.event is None), _events(found))
+
+    def earlier(self, connection: Connection, sources: Sequence[str]) -> Debt:
+        """What is owed of these sources already: a batch that comes again tells what its first run could not."""
+        values = {"service": self._service, "sources": rows.array("text", sources)}
+        return Debt((), _events(connection.execute(EARLIER, values).all()))
 
     def forget(self, debt: Debt) -> None:
         """All of it was told. What cannot be deleted now is told once more by the timer."""
@@ -155,3 +178,7 @@ class OwedEvents:
             connection.execute(TOLD, {"ids": [row.id for row in found]})
         log.warning("owed_events_told", service=self._service, count=len(found))
         return len(found)
+
+
+def _events(found: Sequence[Row[Any]]) -> dict[int, Event]:
+    return {row.id: (row.event, msgspec.Raw(bytes(row.body))) for row in found if row.event is not None}

@@ -28,7 +28,9 @@ SELECT_VERSION = text("SELECT version FROM registry_version")
 SELECT = {
     "guard": text(
         "SELECT g.guard_id AS source_id, g.tenant_id, g.site_id, g.enabled, CAST(NULL AS text) AS carried_by,"
-        " s.starts, s.ends FROM guard g JOIN tenant t USING (tenant_id) LEFT JOIN LATERAL ("
+        " s.starts, s.ends, ARRAY(SELECT group_id FROM guard_group_member m WHERE m.tenant_id = g.tenant_id"
+        " AND m.guard_id = g.guard_id) AS groups, t.settings @> '{\"replay\": true}' AS replayed"
+        " FROM guard g JOIN tenant t USING (tenant_id) LEFT JOIN LATERAL ("
         "SELECT coalesce(array_agg(starts_at ORDER BY starts_at), '{}') AS starts,"
         " coalesce(array_agg(ends_at ORDER BY starts_at), '{}') AS ends FROM guard_shift"
         " WHERE tenant_id = g.tenant_id AND guard_id = g.guard_id AND ends_at > now() - interval '10 days'"
@@ -36,7 +38,7 @@ SELECT = {
     ),
     "device": text(
         "SELECT device_id AS source_id, tenant_id, site_id, enabled, c.guard_id AS carried_by,"
-        " NULL AS starts, NULL AS ends FROM device"
+        " NULL AS starts, NULL AS ends, CAST('{}' AS int[]) AS groups, false AS replayed FROM device"
         " LEFT JOIN (SELECT * FROM device_carrier WHERE until IS NULL) c USING (tenant_id, device_id)"
         " WHERE device_id = ANY(:ids)"
     ),
@@ -60,6 +62,7 @@ class Source(msgspec.Struct, frozen=True):
 
     `shifts`: of a guard whose tenant wants positions during shifts only; None: of every other.
     `newcomer`: nobody had registered it, and open registration took it in with this very look-up.
+    `groups`: ids of those that a guard is in. `replayed`: its tenant is there for recordings, which are old by nature.
     """
 
     source_id: str
@@ -70,6 +73,8 @@ class Source(msgspec.Struct, frozen=True):
     carried_by: str | None = None
     shifts: tuple[tuple[datetime, datetime], ...] | None = None
     newcomer: bool = False
+    groups: frozenset[int] = frozenset()
+    replayed: bool = False
 
 
 class Registry:
@@ -171,6 +176,8 @@ class Registry:
                 row.enabled,
                 row.carried_by,
                 None if row.starts is None else tuple(zip(row.starts, row.ends, strict=True)),
+                groups=frozenset(row.groups),
+                replayed=row.replayed,
             )
             for row in found
         }

@@ -56,6 +56,7 @@ _ELEMENTS: dict[str, Callable[[Any], str]] = {
     "uuid": bytes.hex,
     "bytea": lambda value: f'"\\\\x{value.hex()}"',
     "timestamptz": datetime.isoformat,
+    "timestamptz or null": lambda value: "NULL" if value is None else value.isoformat(),
     "bool": lambda value: "t" if value else "f",
     "int": _number,
     "real": _number,
@@ -63,21 +64,53 @@ _ELEMENTS: dict[str, Callable[[Any], str]] = {
 }
 
 
+SEE = text(
+    """
+    INSERT INTO message_seen (message_key, received_at)
+    SELECT * FROM unnest(CAST(:message_key AS uuid[]), CAST(:received_at AS timestamptz[]))
+    ON CONFLICT DO NOTHING RETURNING message_key
+    """
+)
+
+
+def see(connection: Connection, origins: Sequence[Origin]) -> set[bytes]:
+    """The keys of those that were never stored before; whoever asks stores them in this transaction."""
+    values = {
+        "message_key": array("uuid", [origin.key for origin in origins]),
+        "received_at": array("timestamptz", [origin.received_at for origin in origins]),
+    }
+    return {bytes_of(key) for key in connection.execute(SEE, values).scalars()}
+
+
+def bytes_of(key: object) -> bytes:
+    """The 16 bytes of a UUID as the driver hands it out."""
+    return bytes.fromhex(str(key).replace("-", ""))
+
+
 def insert_statement(
-    table: str, source_column: str, columns: Mapping[str, str], *, computed: Mapping[str, str] | None = None
+    table: str,
+    source_column: str,
+    columns: Mapping[str, str],
+    *,
+    computed: Mapping[str, str] | None = None,
+    seen: bool = False,
 ) -> TextClause:
     """The statement for one field table; `columns` maps its own columns to array types.
 
-    `computed` maps further columns to SQL expressions of the others. Its result is how many were new.
+    `computed` maps further columns to SQL expressions of the others. Its result is how many were new; with `seen`, all
+    are: `see` has found them.
     """
     types = {name.format(source=source_column): kind for name, kind in COMMON.items()} | dict(columns)
     arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in types.items())
     computed = computed or {}
     targets = ", ".join([*types, *computed])
     values = ", ".join([*(_CASTS.get(name, name) for name in types), *computed.values()])
+    given = f"SELECT * FROM unnest({arrays}) AS t ({', '.join(types)})"  # noqa: S608 - names from our own code
+    if seen:
+        return text(f"WITH input AS ({given}) INSERT INTO {table} ({targets}) SELECT {values} FROM input")  # noqa: S608
     return text(
         f"""
-        WITH input AS (SELECT * FROM unnest({arrays}) AS t ({", ".join(types)})),
+        WITH input AS ({given}),
         fresh AS (
             INSERT INTO message_seen (message_key, received_at) SELECT message_key, received_at FROM input
             ON CONFLICT DO NOTHING RETURNING message_key

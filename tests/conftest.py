@@ -48,6 +48,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=20,
         help="How often a process is killed at a random point of its work.",
     )
+    parser.addoption(
+        "--tracks",
+        type=int,
+        default=20_000,
+        help="How many random tracks the zones' judge and its oracle have to agree about.",
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,7 +78,7 @@ def servers(providers_of_tests: dict[str, Provider]) -> Iterator[Stack]:
     Not under pytest's own directory: that is closed to PostgreSQL's user, and closed again by each further session.
     """
     with tempfile.TemporaryDirectory(prefix="vigil-test-") as directory:
-        given = {**os.environ, **settings_for(providers_of_tests)}
+        given = {**os.environ, **settings_for(providers_of_tests), "VIGIL_OWNTRACKS": "true"}
         stack = Stack(Path(directory), say=print, prefer_usual_ports=False, given=given)
         try:
             stack.start_servers()

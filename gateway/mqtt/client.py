@@ -234,7 +234,10 @@ class Link:
 
 
 class Connection(Link):
-    """A lane's way in: session kept by the broker, acknowledgements by hand."""
+    """A lane's way in: session kept by the broker, acknowledgements by hand.
+
+    `unwanted`: filters that this session may hold from another configuration, and is to hold no more.
+    """
 
     def __init__(
         self,
@@ -242,12 +245,14 @@ class Connection(Link):
         *,
         lane: str,
         filters: Sequence[str],
+        unwanted: Sequence[str] = (),
         receive_maximum: int,
         on_message: OnMessage,
         on_connected: Callable[[int], None],
     ) -> None:
         super().__init__(config, name=lane, protocol=paho.MQTTv5)
         self._filters = [topics.shared(config.shared_group, config.topic_prefix + name) for name in filters]
+        self._unwanted = [topics.shared(config.shared_group, config.topic_prefix + name) for name in unwanted]
         self._expiry_s = config.shared_session_expiry_s if config.shared_group else config.session_expiry_s
         self._receive_maximum = receive_maximum
         self._on_message = on_message
@@ -272,9 +277,11 @@ class Connection(Link):
         # A session that was kept delivers at once, before the answer to the subscription.
         self._client = client
         if self._config.leaving:
-            self._leave(client, answers)
+            self._leave(client, answers, [*self._filters, *self._unwanted])
         else:
             self._join(client, answers)
+            if self._unwanted:  # the session may hold them from before
+                self._leave(client, answers, self._unwanted)
         log.info("mqtt_connected", lane=self._name, generation=self.generation, leaving=self._config.leaving)
 
     def _join(self, client: BufferedPaho, answers: dict[str, Any]) -> None:
@@ -283,9 +290,9 @@ class Connection(Link):
         if refused:
             raise Unavailable(f"the MQTT broker refused a subscription: {refused[0]}")
 
-    def _leave(self, client: BufferedPaho, answers: dict[str, Any]) -> None:
-        """Take nothing new; what the broker holds for this session already is delivered all the same."""
-        client.unsubscribe(self._filters)
+    def _leave(self, client: BufferedPaho, answers: dict[str, Any], filters: Sequence[str]) -> None:
+        """Take nothing new of these; what the broker holds for this session already is delivered all the same."""
+        client.unsubscribe(list(filters))
         codes = self._await(client, answers, "unsubscribe")
         refused = [str(code) for code in codes if code.is_failure and code.value != NOT_SUBSCRIBED]
         if refused:

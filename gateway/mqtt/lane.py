@@ -19,10 +19,10 @@ import msgspec
 import structlog
 from eventlet.queue import Queue
 
-from gateway.mqtt import payloads, topics
+from gateway.mqtt import owntracks, payloads, topics
 from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
 from gateway.mqtt.client import Connection, Link, Outgoing
-from gateway.mqtt.topics import FILTERS, Family
+from gateway.mqtt.topics import FILTERS, OPTIONAL, Family
 from services import metrics, security, tracing
 from services.config import Config, Mqtt
 from services.errors import InvalidMessage, Misconfigured, Unavailable
@@ -92,6 +92,7 @@ class Lane:
             max_clock_ahead_s=gateway.max_clock_ahead_s,
             max_clock_age_s=gateway.max_clock_age_s,
         )
+        self._owntracks = gateway.owntracks
         self._tick_s = max(gateway.batch_light_age_s / 2, 0.001)
         self._batcher = Batcher(
             max_messages=1 if alone else gateway.batch_max_messages,
@@ -109,7 +110,8 @@ class Lane:
         self.connection = Connection(
             config.mqtt,
             lane=name,
-            filters=FILTERS[name],
+            filters=(*FILTERS[name], *(OPTIONAL[name] if gateway.owntracks else ())),
+            unwanted=() if gateway.owntracks else OPTIONAL[name],
             receive_maximum=gateway.receive_maximum_alert if alone else gateway.receive_maximum_bulk,
             on_message=self._take,
             on_connected=self._connected_again,
@@ -240,6 +242,8 @@ class Lane:
         topic = None
         try:
             topic = topics.parse(delivery.topic)
+            if topic.family is Family.OWNTRACKS:
+                return self._decode_owntracks(delivery, topic)
             return [
                 payloads.decode(
                     delivery.topic,
@@ -256,6 +260,24 @@ class Lane:
             # A bug of ours must neither lose the message nor stop the lane.
             log.exception("decode_failed", topic=delivery.topic)
             return self._refuse(delivery, topic, InvalidMessage("internal_error", repr(error)))
+
+    def _decode_owntracks(self, delivery: Delivery, topic: topics.Topic) -> list[Any]:
+        if not self._owntracks:
+            raise InvalidMessage(
+                "owntracks_off", "OwnTracks phones are not taken here; VIGIL_OWNTRACKS=true lets them in"
+            )
+        fix = owntracks.decode(
+            delivery.topic,
+            topic,
+            delivery.payload,
+            received_at=delivery.received_at,
+            limits=self._limits,
+            fresh_key=self._fresh_key,
+        )
+        if fix is None:
+            metrics.mqtt_message_ignored.labels(Family.OWNTRACKS).inc()
+            return []
+        return [fix]
 
     def _decode_sendable(self, delivery: Delivery) -> list[Any]:
         """As `_decode_one`, and what cannot be sent on is refused."""

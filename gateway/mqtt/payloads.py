@@ -137,7 +137,7 @@ def decode(
     `fresh_key` makes the 16-byte identity of a message that has none of its own. An alert whose content is
     wrong comes back with flags; only an undecodable one is refused (see `unreadable_alert`).
     """
-    text = _text(payload, limits)
+    text = text_of(payload, limits)
     fields, quality = _fields_of(topic.family, payload)
     recorded_at, clock_suspect = _clock(fields.timestamp, quality, received_at, limits)
     origin = Origin(
@@ -171,7 +171,8 @@ def unreadable_alert(
     )
 
 
-def _text(payload: bytes, limits: Limits) -> str:
+def text_of(payload: bytes, limits: Limits) -> str:
+    """The payload as text that can be stored. Raises `InvalidMessage`."""
     if len(payload) > limits.max_payload_bytes:
         raise InvalidMessage("too_large", f"{len(payload)} bytes; the limit is {limits.max_payload_bytes}")
     try:

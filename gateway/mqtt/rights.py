@@ -35,7 +35,10 @@ _TOPICS = {
     "device": "device/{}/telemetry",
     "sensor": "sensor/{}/+",
     "system": "system/health/{}",
+    "owntracks": "owntracks/{}/+",
 }
+_OF_GUARDS = ("guard", "owntracks")
+"""A guard's phone may speak OwnTracks; whether anybody listens, config.yaml says (`gateway.owntracks`)."""
 _FIRST, _USUAL, _LAST = 10, 0, -1
 
 
@@ -58,11 +61,17 @@ def roles(prefix: str) -> list[Role]:
     families = [
         _role(
             family,
-            *(_deny("publishClientSend", f"{prefix}{other}/#") for other in _TOPICS if other != family),
+            *(
+                _deny("publishClientSend", f"{prefix}{other}/#")
+                for other in _TOPICS
+                if not _own(family, other)
+            ),
         )
         for family in FAMILY_ROLES
     ]
-    heard = [f"{prefix}{family}/#" for family in ("device", "guard", "sensor", "alert", "system")]
+    heard = [
+        f"{prefix}{family}/#" for family in ("device", "guard", "sensor", "alert", "system", "owntracks")
+    ]
     told = [f"{prefix}{topic}/#" for topic in ("receipt", "command")]
     own = [f"{prefix}{topic}" for topic in ("receipt/+", "command/+")]
     # The ACL file grants every subscription (and then holds what is delivered): each role ends with a refusal.
@@ -132,11 +141,15 @@ def broker_file(
         {"username": name, "roles": [{"rolename": role}], **_hashed(password, salt)}
         for name, (password, role, salt) in people.items()
     ]
-    others = [role for role in held.get("roles", []) if role["rolename"].startswith(NUMERIC)]
+    numbers = [
+        role["rolename"].removeprefix(f"{NUMERIC}-")
+        for role in held.get("roles", [])
+        if role["rolename"].startswith(NUMERIC)
+    ]
     nothing = dict.fromkeys(("publishClientSend", "publishClientReceive", "subscribe"), False)
     return {
         "defaultACLAccess": {**nothing, "unsubscribe": True},
-        "roles": [*roles(prefix), *others],
+        "roles": [*roles(prefix), *(_numeric(number, prefix) for number in numbers)],
         "clients": [*own, *sources],
         "groups": held.get("groups", []),
     }
@@ -147,7 +160,7 @@ def add(
 ) -> list[Command]:
     """Commands that let a source in; without a password only by its certificate.
 
-    `number`: this guard also publishes as `guard/<number>/gps`.
+    `number`: this guard also publishes as `guard/<number>/gps`, and as `owntracks/<number>/...`.
     """
     client: Command = {
         "command": "createClient",
@@ -159,10 +172,9 @@ def add(
         client["password"] = password
     if number is None:
         return [client]
-    name = f"{NUMERIC}-{number}"
-    client["roles"].append({"rolename": name})
-    acls = [_allow("publishClientSend", f"{prefix}{_TOPICS['guard'].format(number)}")]
-    return [{"command": "createRole", "rolename": name, "acls": acls}, client]
+    role = _numeric(number, prefix)
+    client["roles"].append({"rolename": role["rolename"]})
+    return [{"command": "createRole", **role}, client]
 
 
 def remove(source_id: str) -> list[Command]:
@@ -186,6 +198,16 @@ def switch(source_id: str, *, enabled: bool) -> list[Command]:
         {"command": "addClientRole", **role, "priority": 1000},
         {"command": "disableClient", "username": source_id},
     ]
+
+
+def _own(family: str, topics: str) -> bool:
+    return topics == family or (family == "guard" and topics in _OF_GUARDS)
+
+
+def _numeric(number: str, prefix: str) -> Role:
+    """What a guard that was entered as a number may do besides."""
+    topics = (f"{prefix}{_TOPICS[name].format(number)}" for name in _OF_GUARDS)
+    return _role(f"{NUMERIC}-{number}", *(_allow("publishClientSend", topic) for topic in topics))
 
 
 def _hashed(password: str, salt: bytes) -> dict[str, Any]:

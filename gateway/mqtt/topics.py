@@ -17,6 +17,8 @@ FILTERS = {
     "alert": ("alert/#",),
 }
 """Topic filters of each lane, without the installation's prefix."""
+OPTIONAL = {"bulk": ("owntracks/#",), "alert": ()}
+"""The same, where the configuration asks for them."""
 
 
 class Family(StrEnum):
@@ -25,10 +27,11 @@ class Family(StrEnum):
     SENSOR = "sensor"
     ALERT = "alert"
     SYSTEM = "system"
+    OWNTRACKS = "owntracks"
 
 
 class Topic(msgspec.Struct, frozen=True):
-    """A topic that has the right shape. `detail` is the sensor's last word or the alert's type."""
+    """A topic that has the right shape. `detail` is the sensor's last word, the alert's type, the guard's phone."""
 
     family: Family
     source_id: str
@@ -48,6 +51,8 @@ def parse(topic: str) -> Topic:
             return _alert(_source(first), _source(second))
         case ["system", "health", source]:
             return Topic(Family.SYSTEM, _source(source))
+        case ["owntracks", user, device, *more] if len(more) <= 1:
+            return Topic(Family.OWNTRACKS, guard_id(_source(user)), "/".join([_source(device), *more]))
     raise InvalidMessage("topic_shape", f"no family has a topic of the shape {topic[:200]!r}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import jwt
@@ -174,15 +175,28 @@ class ProviderKeys:
             raise Unavailable(f"the identity provider's keys cannot be had: {error}") from error
 
 
+class RoleChanged(NotAuthenticated):
+    """The user has another role than the token says."""
+
+
 class Bars:
     """Tokens that are void before their time: the user was disabled or changed, or the session ended."""
 
     def __init__(self) -> None:
         self._users: Mapping[str, float | None] = {}
+        self._roles: Mapping[str, str] = {}
         self._sessions: frozenset[str] = frozenset()
 
-    def update(self, *, users: Mapping[str, float | None], sessions: Sequence[str]) -> None:
+    def update(
+        self,
+        *,
+        users: Mapping[str, float | None],
+        sessions: Sequence[str],
+        roles: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`roles`: what the changed users are now."""
         self._users = users
+        self._roles = roles
         self._sessions = frozenset(sessions)
 
     def check(self, principal: Principal) -> None:
@@ -194,4 +208,7 @@ class Bars:
             if not_before is None:
                 raise NotAuthenticated("the user is disabled")
             if principal.issued_at < not_before:
+                role = self._roles.get(principal.login, principal.role)
+                if role != principal.role:
+                    raise RoleChanged(f"the user is {role} now, not {principal.role}; log in again")
                 raise NotAuthenticated("the user's rights have changed; log in again")

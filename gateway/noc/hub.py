@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import Counter, deque
 from typing import Protocol
 
 import msgspec
 import structlog
 
-from gateway.noc.auth import Bars, Principal
+from gateway.noc.auth import Bars, Principal, RoleChanged
+from gateway.noc.framing import text_frame
+from gateway.noc.outbox import Entry
+from gateway.noc.quotas import Quotas
 from gateway.noc.shown import SHOWING, Shown
+from gateway.noc.snapshots import Snapshots
 from services import metrics
 from services.config import Config
-from services.errors import NotAuthenticated, Refused
+from services.errors import NotAuthenticated, Unavailable
 from services.feed import FeedReader
 
 log = structlog.get_logger(__name__)
@@ -23,15 +26,13 @@ LOOK_INTERVAL_S = 1.0
 """How often it is asked which Redis answers."""
 BLOCK_MS = 250
 """How long one read waits: so soon a tenant with its first socket is heard."""
-CATCH_UP_FRAMES = 500
-MAX_SOCKETS_A_USER = 20
+CATCH_UP_FRAMES = 100
 ARRIVALS = 1000
 """Of so many frames it is known when their messages came to the gateway (Unix seconds): those on their way out."""
-MAX_MESSAGES = 100
 MISSED_TESTS = 2.5
 """So many intervals without a test message are too many: one may be late, two are not."""
-MESSAGES_WINDOW_S = 60.0
 NOT_AUTHENTICATED = 4401
+ROLE_CHANGED = 4403
 RESUME = 4408
 """Close codes of the contract."""
 
@@ -42,8 +43,11 @@ class Listener(Protocol):
     tenant_id: int
     last_id: int
 
-    def offer(self, frame_id: int, type: str, frame: bytes) -> None:  # noqa: A002
+    def offer(self, entry: Entry) -> None:
         """Take one frame of the feed; never blocks."""
+
+    def await_room(self) -> None:
+        """Block until it can take more of what it missed."""
 
 
 class Session(Protocol):
@@ -65,14 +69,16 @@ class Outside(msgspec.Struct):
 class Hub:
     """`blind_after_s`: with no test message of the watchdog for so long, the control room may be seeing nothing."""
 
-    def __init__(self, reader: FeedReader, *, blind_after_s: float = 150.0, started_s: float = 0.0) -> None:
+    def __init__(
+        self, reader: FeedReader, quotas: Quotas, *, blind_after_s: float = 150.0, started_s: float = 0.0
+    ) -> None:
         self.reader = reader
+        self.quotas = quotas
+        self.snapshots = Snapshots(reader.last_id)
         self.road_seen_s = started_s
         self._blind_after_s = blind_after_s
         self._listeners: dict[int, set[Listener]] = {}
         self._cursor: dict[int, int] = {}
-        self._sockets_of: Counter[str] = Counter()
-        self._messages_of: dict[str, deque[float]] = {}
         self.bars = Bars()
         self.shown = Shown()
         self.arrivals: dict[int, float] = {}
@@ -85,6 +91,7 @@ class Hub:
     def from_config(cls, config: Config) -> Hub:
         return cls(
             FeedReader.from_config(config),
+            Quotas.from_config(config),
             blind_after_s=MISSED_TESTS * config.watchdog.interval_s,
             started_s=time.time(),
         )
@@ -98,15 +105,24 @@ class Hub:
 
     def pump(self) -> None:
         """Read once and hand out. Raises `Unavailable`."""
-        self._look_for_another_server()
-        for tenant_id, frame_id, kind, frame in self.reader.read(self._cursor, block_ms=BLOCK_MS):
-            if tenant_id not in self._cursor:
-                continue  # its last socket left while we read
-            self._cursor[tenant_id] = frame_id
-            if kind in SHOWING or kind == "positions":
-                self._note(tenant_id, frame_id, kind, msgspec.json.decode(frame, type=Outside))
-            for listener in tuple(self._listeners[tenant_id]):
-                listener.offer(frame_id, kind, frame)
+        frames = list(self.reader.read(self._cursor, block_ms=BLOCK_MS))
+        is_due = time.monotonic() - self._looked_s >= LOOK_INTERVAL_S
+        # Asked after the reading: of what another server told nobody may hear before all begin anew. Whoever did could
+        # go on from there at another gateway, over what was lost before it.
+        if (frames or is_due) and self._is_another_server():
+            return
+        for tenant_id, frame_id, kind, frame in frames:
+            self._hand_out(tenant_id, frame_id, kind, frame)
+
+    def _hand_out(self, tenant_id: int, frame_id: int, kind: str, frame: bytes) -> None:
+        if tenant_id not in self._cursor:
+            return  # its last socket left while we read
+        self._cursor[tenant_id] = frame_id
+        if kind in SHOWING or kind == "positions":
+            self._note(tenant_id, frame_id, kind, msgspec.json.decode(frame, type=Outside))
+        entry = Entry(kind, frame_id, text_frame(frame))  # once, for however many sockets
+        for listener in tuple(self._listeners[tenant_id]):
+            listener.offer(entry)
 
     def _note(self, tenant_id: int, frame_id: int, kind: str, outside: Outside) -> None:
         if outside.arrived is not None:
@@ -117,26 +133,30 @@ class Hub:
             screens = len(self._listeners[tenant_id])
             log.info("alert_to_screens", frame_id=frame_id, trace_id=outside.trace, screens=screens)
 
-    def _look_for_another_server(self) -> None:
+    def _is_another_server(self) -> bool:
         """After a failover of Redis the newest frames may be missing, and nobody can say which: all begin anew.
 
         The sockets are closed first: what they were sent until now is older than the new beginning, so that whoever
         comes back gets a snapshot.
         """
-        if time.monotonic() - self._looked_s < LOOK_INTERVAL_S:
-            return
         server = self.reader.server()
         self._looked_s = time.monotonic()
-        if self._server and server != self._server:
-            log.warning("feed_server_changed", sockets=len(self._sessions))
-            for session in tuple(self._sessions):
-                session.end(RESUME, "the feed moved to another server; connect again")
-            self._listeners.clear()
-            self._cursor.clear()
-            self.reader.begin(server)
-        elif not self._server:
+        was, self._server = self._server, server
+        if not was:
             self.reader.begun()
-        self._server = server
+        elif server != was:
+            self._begin_anew(server)
+            return True
+        return False
+
+    def _begin_anew(self, server: str) -> None:
+        log.warning("feed_server_changed", sockets=len(self._sessions))
+        for session in tuple(self._sessions):
+            session.end(RESUME, "the feed moved to another server; connect again")
+        self._listeners.clear()
+        self._cursor.clear()
+        self.snapshots.forget()
+        self.reader.begin(server)
 
     @property
     def idle(self) -> bool:
@@ -145,14 +165,18 @@ class Hub:
     def join(self, listener: Listener) -> None:
         """Bring a socket from its `last_id` up to the feed, then let it take part. Raises `Unavailable`.
 
+        A socket that reads slower than the feed forgets is told to come again: frames would be missing.
         Nothing may yield between the comparison with the cursor and the joining: then every frame is either
         read here or handed out by the pump, and `last_id` keeps it from being both.
         """
         tenant_id = listener.tenant_id
         while True:
             frames = list(self.reader.read({tenant_id: listener.last_id}, count=CATCH_UP_FRAMES))
+            if frames and listener.last_id and not self.reader.has(tenant_id, listener.last_id):
+                raise Unavailable("the feed no longer holds what this socket still has to get; connect again")
             for _, frame_id, kind, frame in frames:
-                listener.offer(frame_id, kind, frame)
+                listener.await_room()
+                listener.offer(Entry(kind, frame_id, text_frame(frame)))
             if not frames and self._cursor.get(tenant_id, 0) <= listener.last_id:
                 self._cursor.setdefault(tenant_id, listener.last_id)
                 self._listeners.setdefault(tenant_id, set()).add(listener)
@@ -169,22 +193,15 @@ class Hub:
         return self.reader.feed_id(tenant_id, fresh=uuid.uuid4().hex)
 
     def open_socket(self, session: Session) -> None:
-        """Raises `Refused` when the user has too many open."""
-        user, role = session.principal.login, session.principal.role
-        if self._sockets_of[user] >= MAX_SOCKETS_A_USER:
-            raise Refused(f"{user} has {MAX_SOCKETS_A_USER} sockets open; close one")
+        """Raises `TooMany` when the user or the tenant has too many open."""
+        self.quotas.open(session.principal)
         self._sessions.add(session)
-        self._sockets_of[user] += 1
-        metrics.websocket_connections.labels(role).inc()
+        metrics.websocket_connections.labels(session.principal.role).inc()
 
     def close_socket(self, session: Session) -> None:
-        user, role = session.principal.login, session.principal.role
         self._sessions.discard(session)
-        self._sockets_of[user] -= 1
-        if self._sockets_of[user] <= 0:
-            del self._sockets_of[user]
-            self._messages_of.pop(user, None)
-        metrics.websocket_connections.labels(role).dec()
+        self.quotas.close(session.principal)
+        metrics.websocket_connections.labels(session.principal.role).dec()
 
     def present(self) -> dict[int, list[str]]:
         """By tenant, the names of those who have a screen open and may handle alerts."""
@@ -199,19 +216,11 @@ class Hub:
         for session in tuple(self._sessions):
             try:
                 self.bars.check(session.principal)
+            except RoleChanged as error:
+                session.end(ROLE_CHANGED, str(error))
             except NotAuthenticated as error:
                 session.end(NOT_AUTHENTICATED, str(error))
 
-    def allow_message(self, user: str, *, now_s: float) -> bool:
-        """Whether the user may send one more: `MAX_MESSAGES` in `MESSAGES_WINDOW_S` over all sockets."""
-        times = self._messages_of.setdefault(user, deque())
-        while times and now_s - times[0] > MESSAGES_WINDOW_S:
-            times.popleft()
-        if len(times) >= MAX_MESSAGES:
-            return False
-        times.append(now_s)
-        return True
-
     @property
     def open_sockets(self) -> int:
-        return sum(self._sockets_of.values())
+        return len(self._sessions)

@@ -1,16 +1,16 @@
-"""What one socket still has to send: bounded, and never short of an alert. Pure."""
+"""What one socket still has to send: bounded in frames and bytes, and never short of an alert. Pure."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import NamedTuple
 
-SUPERSEDED = frozenset({"positions", "device_status"})
+SUPERSEDED = frozenset({"positions"})
 """Frames that a later one makes old: dropped first when there is no room."""
 
 
 class Entry(NamedTuple):
-    """One frame, framed for the wire already. `id` is None for what is not of the feed."""
+    """One frame, framed for the wire already: all sockets share it. `id` is None for what is not of the feed."""
 
     type: str
     id: int | None
@@ -18,40 +18,60 @@ class Entry(NamedTuple):
 
 
 class Outbox:
-    """First in, first out. When full, the oldest superseded frame goes; without one, the socket must go."""
+    """First in, first out. When full, the oldest superseded frames go; without one, the socket must go.
 
-    def __init__(self, *, max_frames: int) -> None:
-        if max_frames < 1:
-            raise ValueError("an outbox holds at least one frame")
+    An empty outbox takes a frame of any size: a snapshot may be larger than all that may wait.
+    """
+
+    def __init__(self, *, max_frames: int, max_bytes: int) -> None:
+        if max_frames < 1 or max_bytes < 1:
+            raise ValueError("an outbox holds at least one frame of one byte")
         self._max_frames = max_frames
+        self._max_bytes = max_bytes
         self._entries: deque[Entry] = deque()
+        self.size_bytes = 0
         self.dropped = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def is_roomy(self) -> bool:
+        """Whether more than half of it is free: whoever is being caught up waits for that."""
+        return 2 * len(self._entries) < self._max_frames and 2 * self.size_bytes < self._max_bytes
+
     def put(self, entry: Entry) -> bool:
         """False when nothing may be dropped for it: the socket is too slow, and resumes later."""
-        if len(self._entries) >= self._max_frames and not self._make_room(entry):
-            return False
-        if len(self._entries) < self._max_frames:
-            self._entries.append(entry)
+        while not self._fits(entry):
+            if not self._drop_oldest():
+                self.dropped += entry.type in SUPERSEDED
+                return entry.type in SUPERSEDED
+        self._entries.append(entry)
+        self.size_bytes += len(entry.wire)
         return True
 
     def take(self) -> Entry | None:
-        return self._entries.popleft() if self._entries else None
+        if not self._entries:
+            return None
+        entry = self._entries.popleft()
+        self.size_bytes -= len(entry.wire)
+        return entry
 
     def clear(self) -> None:
         self._entries.clear()
+        self.size_bytes = 0
 
-    def _make_room(self, entry: Entry) -> bool:
-        """True when there is room now, or when `entry` itself was the one to drop."""
+    def _fits(self, entry: Entry) -> bool:
+        if not self._entries:
+            return True
+        return len(self._entries) < self._max_frames and self.size_bytes + len(entry.wire) <= self._max_bytes
+
+    def _drop_oldest(self) -> bool:
+        """Whether there was a superseded frame to drop."""
         for index, waiting in enumerate(self._entries):
             if waiting.type in SUPERSEDED:
                 del self._entries[index]
+                self.size_bytes -= len(waiting.wire)
                 self.dropped += 1
                 return True
-        if entry.type in SUPERSEDED:
-            self.dropped += 1
-            return True
         return False

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import eventlet
 import msgspec
 import structlog
-from werkzeug.security import safe_join
 from werkzeug.wrappers import Request, Response
 
 from gateway.noc import peers, requests
@@ -17,29 +15,22 @@ from gateway.noc.answers import Answers
 from gateway.noc.api.idempotency import Idempotency
 from gateway.noc.api.routes import Api
 from gateway.noc.auth import Principal, Tokens
+from gateway.noc.console import Console
 from gateway.noc.hub import Hub
 from gateway.noc.limits import LoginLimit
 from gateway.noc.peers import Networks
+from gateway.noc.quotas import RENEW_INTERVAL_S
 from gateway.noc.recent import Recent
 from gateway.noc.sockets import ClientFrame, Session
 from gateway.noc.tickets import Tickets
 from services import exposition
 from services.bus import Resource, RpcProxy, http, loop, timer, upgrade
 from services.config import Config
-from services.errors import NotAuthenticated, NotFound, Refused, VigilError
+from services.errors import NotAuthenticated, Refused, VigilError
 from services.keyring import KeyRing
 
 log = structlog.get_logger(__name__)
 
-CONSOLE = Path(__file__).resolve().parent.parent.parent / "console"
-CONTENT_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
 NO_SOCKETS_PAUSE_S = 0.1
 BARS_INTERVAL_S = 1.0
 SHOWN_INTERVAL_S = 1.0
@@ -75,7 +66,12 @@ class Parts:
                 "not_a_network", problem=problem
             )  # the control room matters more than who reads metrics
         self.api = Api(Idempotency.from_config(config))
+        self.console = Console(config.noc)
         self.exposition = Recent(exposition.exposition, max_age_s=EXPOSITION_AGE_S)
+
+    def close(self) -> None:
+        """At stop."""
+        self.hub.quotas.withdraw()
 
 
 class NocGateway(Answers):
@@ -99,7 +95,7 @@ class NocGateway(Answers):
     def learn_who_is_barred(self) -> None:
         """A disabled user's sockets close, and their tokens are refused, within seconds."""
         barred = self.directory.list_barred()
-        self.parts.hub.bars.update(users=barred["users"], sessions=barred["sessions"])
+        self.parts.hub.bars.update(**barred)
         self.parts.hub.end_barred()
 
     @timer(ROAD_INTERVAL_S, eager=True)
@@ -114,6 +110,11 @@ class NocGateway(Answers):
         for tenant_id, frames in shown.take().items():
             unknown = self.alerts.mark_shown(tenant_id=tenant_id, frames=frames)
             shown.settle(tenant_id, frames, unknown=unknown)
+
+    @timer(RENEW_INTERVAL_S, eager=True)
+    def tell_how_many_sockets(self) -> None:
+        """Limits hold over all gateways."""
+        self.parts.hub.quotas.renew()
 
     @timer(PRESENCE_INTERVAL_S)
     def tell_who_is_here(self) -> None:
@@ -134,7 +135,7 @@ class NocGateway(Answers):
             config=parts.config,
             hub=parts.hub,
             act=self._act,
-            snapshot=lambda tenant_id, frame_id: self.directory.seal_snapshot(
+            seal=lambda tenant_id, frame_id: self.directory.seal_snapshot(
                 tenant_id=tenant_id, frame_id=frame_id
             ),
         )
@@ -191,6 +192,10 @@ class NocGateway(Answers):
     def describe_api(self, request: Request) -> Response:  # noqa: ARG002
         return Response(self.parts.api.described, content_type="application/json")
 
+    @http("GET", "/api/v1/asyncapi.json")
+    def describe_messages(self, request: Request) -> Response:  # noqa: ARG002
+        return Response(self.parts.api.described_messages, content_type="application/json")
+
     @http("GET,POST,PUT,PATCH,DELETE", "/api/v1/<path:path>")
     def serve_api(self, request: Request, path: str) -> Response:
         """What `gateway/noc/api/table.py` lists."""
@@ -217,11 +222,17 @@ class NocGateway(Answers):
 
     @http("GET", "/")
     def console_start(self, request: Request) -> Response:  # noqa: ARG002
-        return _console_file("index.html")
+        return self.parts.console.file("index.html")
 
     @http("GET", "/console/<path:name>")
     def console_file(self, request: Request, name: str) -> Response:  # noqa: ARG002
-        return _console_file(name)
+        return self.parts.console.file(name)
+
+    @http("GET", "/api/v1/console")
+    def describe_console(self, request: Request) -> Response:
+        """What of the configuration the console goes by."""
+        self._principal(request)
+        return _json({"map_style_url": self.parts.config.noc.map_style_url})
 
     def _ask(self, service: str, rpc: str, arguments: dict[str, Any]) -> Any:
         asked: Callable[..., Any] = getattr(getattr(self, service), rpc)
@@ -321,11 +332,3 @@ def _text(body: dict[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
         raise Refused(f"{name} is required and must be text, without NUL")
     return value
-
-
-def _console_file(name: str) -> Response:
-    path = safe_join(str(CONSOLE), name)
-    if path is None or not Path(path).is_file():
-        raise NotFound(f"no console file {name!r}")
-    content_type = CONTENT_TYPES.get(Path(path).suffix, "application/octet-stream")
-    return Response(Path(path).read_bytes(), content_type=content_type, headers=SECURITY_HEADERS)

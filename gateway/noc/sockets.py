@@ -1,4 +1,4 @@
-"""One NOC socket: RFC 6455 by wsproto, a reader and a writer, and the rules of the contract.
+"""One NOC socket: a reader, a writer, and the rules of the contract.
 
 A stalled peer stalls only its own writer: the pump puts frames into a bounded outbox and goes on.
 """
@@ -6,6 +6,7 @@ A stalled peer stalls only its own writer: the pump puts frames into a bounded o
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,38 +17,31 @@ import msgspec
 import structlog
 from eventlet.event import Event
 from werkzeug.wrappers import Request
-from wsproto import ConnectionType, WSConnection
-from wsproto.events import (
-    AcceptConnection,
-    BytesMessage,
-    CloseConnection,
-    Ping,
-    Pong,
-    TextMessage,
-)
-from wsproto.events import Request as UpgradeRequest
-from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from gateway.noc.auth import Principal
-from gateway.noc.hub import NOT_AUTHENTICATED, Hub
+from gateway.noc.framing import Closed, Framing, Pinged, Said, text_frame
+from gateway.noc.hub import NOT_AUTHENTICATED, RESUME, Hub
 from gateway.noc.outbox import Entry, Outbox
 from gateway.noc.requests import PROTOCOL
+from gateway.noc.snapshots import Seal
 from services import metrics
 from services.config import Config
-from services.errors import Refused, Unavailable, VigilError
+from services.errors import Refused, TooMany, Unavailable, VigilError
 
 log = structlog.get_logger(__name__)
 
 READ_BYTES = 65_536
-WRITE_TIMEOUT_S = 10.0
+WRITE_BYTES = 65_536
+SEND_BUFFER_BYTES = 131_072
+"""The kernel's share of what waits for a socket; its own choice grows to megabytes, and hides that a peer stalls."""
 CLOSE_TIMEOUT_S = 1.0
-WRITE_BYTES = 262_144
+ROOM_INTERVAL_S = 0.02
 
 GOING_AWAY = 1001
-UNSUPPORTED = 1003
-TOO_BIG = 1009
+GONE = 1006
+FAILED = 1011
 TRY_LATER = 1013
-TOO_SLOW = 4408
+TOO_SLOW = RESUME
 TOO_MANY = 4429
 
 
@@ -65,8 +59,6 @@ class ClientFrame(msgspec.Struct):
 
 Act = Callable[[Principal, ClientFrame], dict[str, Any]]
 """Does what an alert frame asks for; returns the top level of the answer. Raises `VigilError`."""
-Snapshot = Callable[[int, int], bytes]
-"""(tenant_id, frame_id) -> the sealed snapshot frame. Raises `Unavailable`."""
 
 
 class Session:
@@ -81,7 +73,7 @@ class Session:
         config: Config,
         hub: Hub,
         act: Act,
-        snapshot: Snapshot,
+        seal: Seal,
     ) -> None:
         self._request = request
         self._sock = sock
@@ -90,14 +82,14 @@ class Session:
         self._encryption = "fernet" if config.feed.encryption == "fernet" else "none"
         self._hub = hub
         self._act = act
-        self._snapshot = snapshot
-        self._ws = WSConnection(ConnectionType.SERVER)
-        self._outbox = Outbox(max_frames=config.noc.outbox_max_frames)
+        self._seal = seal
+        self._framing = Framing(max_message_bytes=config.noc.max_frame_bytes)
+        self._outbox = Outbox(max_frames=config.noc.outbox_max_frames, max_bytes=config.noc.outbox_max_bytes)
         self._wake = Event()
+        self._ended = Event()
         self._end: tuple[int, str] | None = None
+        self._said_close = False
         self._last_heard_s = time.monotonic()
-        self._text: list[str] = []
-        self._text_bytes = 0
         self.tenant_id = principal.tenant_id
         self.last_id = 0
 
@@ -105,67 +97,93 @@ class Session:
         """Shake hands, serve, close."""
         if not self._shake_hands():
             return
+        writer = eventlet.spawn(self._guard, self._write_until_end)
         try:
             self._hub.open_socket(self)
-        except Refused as error:
-            self._close(TOO_MANY, str(error))
+        except TooMany as error:
+            self.end(TOO_MANY, str(error))
+            self._close(writer)
             return
-        writer = eventlet.spawn(self._write_until_end)
+        reader = eventlet.spawn(self._guard, self._serve)
         try:
-            self._start(since=self._asked_since())
-            self._read_until_end()
-        except Unavailable as error:
-            self.end(TRY_LATER, str(error))
+            self._ended.wait()
         finally:
+            self.end(GOING_AWAY, "the gateway stops")
+            reader.kill()
             self._hub.leave(self)
             self._hub.close_socket(self)
-            writer.kill()
-            self._close(*(self._end or (GOING_AWAY, "the gateway stops")))
+            self._close(writer)
 
-    def offer(self, frame_id: int, type: str, frame: bytes) -> None:  # noqa: A002
+    def offer(self, entry: Entry) -> None:
         """Called by the hub for each frame of the feed, in order; never blocks."""
-        if frame_id <= self.last_id or self._end is not None:
+        if entry.id is None or entry.id <= self.last_id or self._end is not None:
             return
-        self.last_id = frame_id
-        if self._put(Entry(type, frame_id, text_frame(frame))):
-            metrics.websocket_broadcast_success.labels("noc", type).inc()
+        self.last_id = entry.id
+        if self._put(entry):
+            metrics.websocket_broadcast_success.labels("noc", entry.type).inc()
         else:
             metrics.websocket_broadcast_failure.labels("noc", "outbox_full").inc()
-            self.end(TOO_SLOW, "too slow; resume to go on")
+
+    def await_room(self) -> None:
+        """Called by the hub while it brings this socket up to the feed: as fast as the peer reads, not faster."""
+        while self._end is None and not self._outbox.is_roomy:
+            eventlet.sleep(ROOM_INTERVAL_S)
 
     def end(self, code: int, reason: str) -> None:
         """Ask for the end; the first reason counts."""
         if self._end is None:
-            self._end = (code, reason[:120])
+            self._end = (code, reason)
+            if code == TOO_SLOW:
+                self._outbox.clear()  # it gets these when it resumes; the close must not wait behind them
             self._notify()
+            self._ended.send(None)
+
+    def _guard(self, part: Callable[[], None]) -> None:
+        """Runs the reader or the writer; a mistake of ours ends the socket, not in silence."""
+        try:
+            part()
+        except Exception:
+            log.exception("socket_failed", user=self.principal.login)
+            self.end(FAILED, "the gateway made a mistake; its log says more")
 
     # -- start and resume
 
     def _shake_hands(self) -> bool:
-        headers = [(name.encode(), value.encode("latin-1")) for name, value in self._request.headers.items()]
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        headers = list(self._request.headers.items())
         try:
-            self._ws.initiate_upgrade_connection(headers, self._request.full_path.encode())
-            offer = next(event for event in self._ws.events() if isinstance(event, UpgradeRequest))
-            protocol = PROTOCOL if PROTOCOL in offer.subprotocols else None
-            answer = self._ws.send(AcceptConnection(subprotocol=protocol))
-        except (RemoteProtocolError, LocalProtocolError, StopIteration) as error:
-            reason = f"not a websocket handshake: {error}"
-            self._sock.sendall(
-                b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\n"
-                + reason.encode()
-            )
+            answer = self._framing.shake_hands(headers, self._request.full_path, protocol=PROTOCOL)
+        except Refused as error:
+            head = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\n"
+            self._sock.sendall(head + str(error).encode())
             return False
         self._sock.sendall(answer)
         return True
 
+    def _serve(self) -> None:
+        self._begin(since=self._asked_since())
+        self._read_until_end()
+
     def _asked_since(self) -> int | None:
         since = self._request.args.get("since", "")
-        return int(since) if since.isascii() and since.isdigit() else None
+        return int(since) if since.isascii() and since.isdigit() and len(since) < 20 else None
 
-    def _start(self, *, since: int | None) -> None:
-        """Tell where the client stands, then bring it up to the feed. Raises `Unavailable`."""
+    def _begin(self, *, since: int | None, **answer: Any) -> None:
+        """Start, or end: a socket that stayed open outside the feed would pass for a quiet night."""
+        try:
+            self._start(since=since, **answer)
+        except Unavailable as error:
+            self.end(TRY_LATER, str(error))
+
+    def _start(self, *, since: int | None, **answer: Any) -> None:
+        """Tell where the client stands, then bring it up to the feed. Raises `Unavailable`.
+
+        `answer`: the `ref` of the frame that asked for it, by which the client knows what came before and what after.
+        """
         resumed = since is not None and self._hub.reader.holds(self.tenant_id, since)
-        self.last_id = since if resumed and since is not None else self._hub.reader.last_id(self.tenant_id)
+        snapshot = None if resumed else self._hub.snapshots.of(self.tenant_id, seal=self._seal)
+        self.last_id = (since if snapshot is None else snapshot.id) or 0
         self._control(
             type="connected",
             tenant_id=self.tenant_id,
@@ -173,33 +191,32 @@ class Session:
             resumed=resumed,
             encryption=self._encryption,
             heartbeat_interval=self._noc.heartbeat_interval_s,
+            **answer,
         )
-        if not resumed:
+        if snapshot is not None:
             # Frames after last_id may be in the snapshot already; they say the same, and then go on from it.
-            self._put(Entry("snapshot", None, text_frame(self._snapshot(self.tenant_id, self.last_id))))
+            self._put(snapshot._replace(id=None))
         self._hub.join(self)
 
-    def _restart(self, *, since: int | None) -> None:
+    def _restart(self, *, since: int | None, ref: Any) -> None:
         self._hub.leave(self)
         self._outbox.clear()
-        self._start(since=since)
+        self._begin(since=since, ref=ref)
 
     # -- reading
 
     def _read_until_end(self) -> None:
-        while self._end is None:
-            wait_s = self._next_deadline_s()
-            if wait_s <= 0:
-                continue
-            self._sock.settimeout(wait_s)
+        while self._end is None and (wait_s := self._next_deadline_s()) > 0:
             try:
-                data = self._sock.recv(READ_BYTES)
+                # Not the socket's own timeout: that would be the writer's as well.
+                with eventlet.Timeout(wait_s, TimeoutError("nothing heard")):
+                    data = self._sock.recv(READ_BYTES)
             except TimeoutError:
                 continue
             except OSError:
                 data = b""
             if not data:
-                self.end(1006, "the peer went away")
+                self.end(GONE, "the peer went away")
                 return
             self._last_heard_s = time.monotonic()
             self._take(data)
@@ -215,37 +232,25 @@ class Session:
         return min(token_s, idle_s)
 
     def _take(self, data: bytes) -> None:
-        self._ws.receive_data(data)
-        for event in self._ws.events():
-            if isinstance(event, TextMessage):
-                self._take_text(event)
-            elif isinstance(event, BytesMessage):
-                self.end(UNSUPPORTED, "frames are JSON text")
-            elif isinstance(event, Ping):
-                self._put(Entry("pong", None, self._ws.send(event.response())))
-            elif isinstance(event, CloseConnection):
-                self.end(event.code if event.code != 1005 else 1000, event.reason or "")
-            elif isinstance(event, Pong):
-                pass  # being heard is all that a pong is for
+        for received in self._framing.receive(data):
+            match received:
+                case Said(text):
+                    self._answer(text)
+                case Pinged(pong):
+                    self._put(Entry("pong", None, pong))
+                case Closed(code, reason):
+                    self.end(code, reason)
             if self._end is not None:
                 return
 
-    def _take_text(self, event: TextMessage) -> None:
-        self._text.append(event.data)
-        self._text_bytes += len(event.data.encode())
-        if self._text_bytes > self._noc.max_frame_bytes:
-            self.end(TOO_BIG, f"a message is at most {self._noc.max_frame_bytes} bytes")
-        elif event.message_finished:
-            text = "".join(self._text)
-            self._text, self._text_bytes = [], 0
-            self._answer(text)
-
-    def _answer(self, text: str) -> None:
-        if not self._hub.allow_message(self.principal.login, now_s=time.monotonic()):
+    def _answer(self, text: str | None) -> None:
+        if not self._hub.quotas.allow_message(self.principal):
             self.end(TOO_MANY, "too many messages; wait a minute")
             return
         ref: Any = None
         try:
+            if text is None:
+                raise Refused("a frame is JSON text, not binary")
             frame = msgspec.json.decode(text, type=ClientFrame)
             ref = frame.ref
             self._obey(frame)
@@ -259,7 +264,7 @@ class Session:
             case "heartbeat":
                 self._heartbeat()
             case "resume":
-                self._restart(since=frame.since)
+                self._restart(since=frame.since, ref=frame.ref)
             case "subscribe_client":
                 self._subscribe(frame)
             case "request_metrics":
@@ -276,7 +281,7 @@ class Session:
             self.principal.must_see(frame.client_id)
             self._hub.leave(self)
             self.tenant_id = frame.client_id
-            self._restart(since=None)
+            self._restart(since=None, ref=frame.ref)
         self._control(type="ack", ref=frame.ref, client_id=self.tenant_id)
 
     # -- writing
@@ -289,7 +294,7 @@ class Session:
         self._control(type="heartbeat", server_time=now, blind=self._hub.is_blind(now_s=now.timestamp()))
 
     def _put(self, entry: Entry) -> bool:
-        taken = self._outbox.put(entry)
+        taken = self._end is None and self._outbox.put(entry)
         if taken:
             self._notify()
         else:
@@ -301,68 +306,82 @@ class Session:
             self._wake.send(None)
 
     def _write_until_end(self) -> None:
+        """What waits, heartbeats, and last the close frame: only here is anything written."""
         next_heartbeat_s = time.monotonic() + self._noc.heartbeat_interval_s
         try:
             while self._end is None:
                 with eventlet.Timeout(max(0.0, next_heartbeat_s - time.monotonic()), False):
                     self._wake.wait()
                 self._wake = Event()
-                if time.monotonic() >= next_heartbeat_s:
+                if self._end is None and time.monotonic() >= next_heartbeat_s:
                     next_heartbeat_s += self._noc.heartbeat_interval_s
                     self._heartbeat()
-                    self._put(Entry("ping", None, self._ws.send(Ping())))
+                    self._put(Entry("ping", None, self._framing.ping()))
                 self._write_outbox()
+            code, reason = self._end
+            if code != GONE:
+                self._send(self._framing.close(code, reason))
+                self._said_close = True
         except OSError as error:
-            # Not the close handshake: its bytes would wait behind those that did not go out.
             self.end(TOO_SLOW, f"cannot be written to: {error}")
-        self._wake_reader()
 
     def _write_outbox(self) -> None:
-        while (entry := self._outbox.take()) is not None and self._end is None:
-            chunk, types = [entry.wire], [(entry.type, entry.id)]
-            size = len(entry.wire)
+        while (entry := self._outbox.take()) is not None:
+            entries, size = [entry], len(entry.wire)
             while size < WRITE_BYTES and (more := self._outbox.take()) is not None:
-                chunk.append(more.wire)
-                types.append((more.type, more.id))
+                entries.append(more)
                 size += len(more.wire)
-            with eventlet.Timeout(WRITE_TIMEOUT_S, TimeoutError("no byte taken in time")):
-                self._sock.sendall(b"".join(chunk))
-            written_s = time.time()
-            for kind, frame_id in types:
-                if frame_id is not None:
-                    if self.principal.may_handle_alerts:
-                        at = datetime.fromtimestamp(written_s, UTC)
-                        self._hub.shown.note(self.tenant_id, kind, frame_id, at=at)
-                    metrics.websocket_delivery.labels(kind).observe(max(0.0, written_s - frame_id / 1e6))
-                    arrived_s = self._hub.arrivals.get(frame_id)
-                    if arrived_s is not None:
-                        metrics.end_to_end.labels("noc").observe(max(0.0, written_s - arrived_s))
+            self._send(b"".join([each.wire for each in entries]))
+            self._note_written(entries, written_s=time.time())
 
-    def _wake_reader(self) -> None:
-        try:
-            self._sock.shutdown(socket.SHUT_RD)
-        except OSError as error:
-            log.debug("socket_gone", error=str(error))
+    def _send(self, data: bytes) -> None:
+        """Raises `OSError` when the peer takes no byte for too long."""
+        left = memoryview(data)
+        while left:
+            with eventlet.Timeout(self._noc.stall_timeout_s, TimeoutError("no byte taken in time")):
+                sent = self._sock.send(left)
+            left = left[sent:]
 
-    def _close(self, code: int, reason: str) -> None:
+    def _note_written(self, entries: list[Entry], *, written_s: float) -> None:
+        for kind, frame_id, _ in entries:
+            if frame_id is None:
+                continue
+            if self.principal.may_handle_alerts:
+                at = datetime.fromtimestamp(written_s, UTC)
+                self._hub.shown.note(self.tenant_id, kind, frame_id, at=at)
+            metrics.websocket_delivery.labels(kind).observe(max(0.0, written_s - frame_id / 1e6))
+            arrived_s = self._hub.arrivals.get(frame_id)
+            if arrived_s is not None:
+                metrics.end_to_end.labels("noc").observe(max(0.0, written_s - arrived_s))
+
+    # -- the end
+
+    def _close(self, writer: Any) -> None:
+        """The close frame behind what waits, the peer's answer, then the connection; all within short times."""
+        code, reason = self._end or (GONE, "")
         metrics.websocket_closed.labels(str(code)).inc()
         log.info("socket_closed", user=self.principal.login, code=code, reason=reason)
         try:
             with eventlet.Timeout(CLOSE_TIMEOUT_S, TimeoutError("the peer does not read")):
-                if code != 1006:
-                    self._sock.sendall(self._ws.send(CloseConnection(code=code, reason=reason)))
-                self._sock.shutdown(socket.SHUT_WR)
-        except (OSError, LocalProtocolError) as error:
+                writer.wait()
+            if self._said_close:
+                self._await_end_of_peer()
+            else:
+                self._drop_what_waits()
+        except OSError as error:
             log.debug("close_not_sent", error=str(error))
+            self._drop_what_waits()
         finally:
+            writer.kill()
             self._sock.close()
 
+    def _await_end_of_peer(self) -> None:
+        """Read to the end: closing over unread bytes would reset the connection and take our close frame along."""
+        self._sock.shutdown(socket.SHUT_WR)
+        with eventlet.Timeout(CLOSE_TIMEOUT_S, False):
+            while self._sock.recv(READ_BYTES):
+                pass
 
-def text_frame(payload: bytes) -> bytes:
-    """A whole unmasked text frame (RFC 6455, 5.2): made once, sent to every socket."""
-    size = len(payload)
-    if size < 126:
-        return b"\x81" + size.to_bytes(1, "big") + payload
-    if size < 65_536:
-        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+    def _drop_what_waits(self) -> None:
+        """What the kernel holds for a peer that does not read is not held any longer."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

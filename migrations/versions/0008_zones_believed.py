@@ -113,10 +113,15 @@ ALTER TABLE guard_state
     ADD COLUMN judged_at timestamptz,
     ADD COLUMN judged_key uuid,
     ADD COLUMN violation_told boolean NOT NULL DEFAULT false,
-    ADD COLUMN repeat_told_at timestamptz;
+    ADD COLUMN repeat_told_at timestamptz,
+    ADD COLUMN speeding_told integer[] NOT NULL DEFAULT '{}',
+    ADD COLUMN settles_at timestamptz;
 COMMENT ON COLUMN guard_state.belief IS 'what is held true after the fix (judged_at, judged_key): MessagePack';
 COMMENT ON COLUMN guard_state.violation_told IS 'the alerts service was told of a violation and not yet of its end';
+COMMENT ON COLUMN guard_state.speeding_told IS 'speed zones of which the alerts service was told, and not of the end';
+COMMENT ON COLUMN guard_state.settles_at IS 'when to tell what the belief says, if it still stands; null: all is told';
 UPDATE guard_state SET violation_told = geofence_violation;
+CREATE INDEX guard_state_settles ON guard_state (settles_at) WHERE settles_at IS NOT NULL;
 
 CREATE TABLE zone_transition (
     transition_id uuid PRIMARY KEY,
@@ -128,6 +133,7 @@ CREATE TABLE zone_transition (
     zone_version  integer,
     at            timestamptz NOT NULL,
     confirmed_at  timestamptz NOT NULL,
+    confirmed_key uuid,
     late          boolean NOT NULL DEFAULT false,
     superseded_at timestamptz,
     evidence      jsonb NOT NULL,
@@ -136,9 +142,11 @@ CREATE TABLE zone_transition (
 COMMENT ON TABLE zone_transition IS 'what guards'' tracks came to, each with its reasons';
 COMMENT ON COLUMN zone_transition.at IS 'device time of the first fix that showed it';
 COMMENT ON COLUMN zone_transition.confirmed_at IS 'device time of the fix that was enough';
+COMMENT ON COLUMN zone_transition.confirmed_key IS 'and which one of that time';
 COMMENT ON COLUMN zone_transition.late IS 'found by fixes that came late';
 COMMENT ON COLUMN zone_transition.superseded_at IS 'when late fixes showed that it was not so; null: it stands';
 CREATE INDEX zone_transition_guard ON zone_transition (tenant_id, guard_id, at DESC);
+CREATE INDEX zone_transition_confirmed ON zone_transition (tenant_id, guard_id, confirmed_at);
 CREATE INDEX zone_transition_zone ON zone_transition (tenant_id, zone_id, at DESC);
 
 CREATE TABLE track_checkpoint (
@@ -171,6 +179,16 @@ CREATE TABLE guard_silence (
     FOREIGN KEY (tenant_id, guard_id) REFERENCES guard (tenant_id, guard_id) ON DELETE CASCADE
 );
 COMMENT ON TABLE guard_silence IS 'guards on shift of whom OFFLINE was told';
+CREATE INDEX guard_shift_now ON guard_shift USING gist (tstzrange(starts_at, ends_at));
+ALTER TABLE source_state ADD COLUMN silent_since timestamptz;
+COMMENT ON COLUMN source_state.silent_since IS 'OFFLINE was told, and nothing was heard since; null: not so';
+
+CREATE TABLE road_heard (
+    service   text PRIMARY KEY,
+    since     timestamptz NOT NULL,
+    marked_at timestamptz NOT NULL
+);
+COMMENT ON TABLE road_heard IS 'since when a service has heard without a pause: silence is counted from there';
 
 CREATE TABLE condition_clear (
     tenant_id  integer NOT NULL,
@@ -196,6 +214,7 @@ GRANTS = {
         "track_checkpoint": "SELECT, INSERT, UPDATE, DELETE",
         "implausible_fix": "SELECT, INSERT, UPDATE, DELETE",
         "guard_silence": "SELECT, INSERT, UPDATE, DELETE",
+        "road_heard": "SELECT, INSERT, UPDATE",
         "condition_clear": "SELECT, INSERT, UPDATE, DELETE",
     },
 }
@@ -203,6 +222,7 @@ NEW_TABLES = (
     "condition_clear",
     "guard_silence",
     "implausible_fix",
+    "road_heard",
     "track_checkpoint",
     "zone_transition",
     "zone_version",
@@ -245,8 +265,10 @@ DROP TRIGGER zone_numbered ON zone;
 DROP FUNCTION vigil_keep_zones_of_site();
 DROP FUNCTION vigil_keep_zone_version();
 DROP FUNCTION vigil_number_zone();
+DROP INDEX guard_shift_now;
+ALTER TABLE source_state DROP COLUMN silent_since;
 ALTER TABLE guard_state DROP COLUMN belief, DROP COLUMN judged_at, DROP COLUMN judged_key,
-    DROP COLUMN violation_told, DROP COLUMN repeat_told_at;
+    DROP COLUMN violation_told, DROP COLUMN repeat_told_at, DROP COLUMN speeding_told, DROP COLUMN settles_at;
 """
 # The older version knows neither several polygons nor a limit of speed; it keeps its one kind of each.
 DOWN_ZONES = """

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 import msgspec
 
-from ops import dead_letters
 from ops.environment import apply_environment
 from ops.tables import as_json_option, limit_option, show
 from services import config
+from services.bus import dead_letters
 from services.errors import NotFound, Refused
 
 

@@ -1,4 +1,4 @@
-"""`vigil tenant|site|zone|group|contact|user`: the registry."""
+"""`vigil tenant|site|group|contact|user`: the registry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.noc.auth import ROLES
 from ops.environment import apply_environment
 from ops.tables import as_json_option, limit_option, show
 from services import config
-from services.directory import passwords, shapes
+from services.directory import passwords
 from services.directory.people import PeopleStore
 from services.directory.store import DirectoryStore
 from services.errors import Refused
@@ -76,7 +76,6 @@ def _switch(kind: str, verb: str, enabled: bool) -> click.Command:
 
 tenant = make_group("tenant", "Guard companies' client accounts.", switchable=False)
 site = make_group("site", "Guarded places.", switchable=False)
-zone = make_group("zone", "Geofences.")
 group = make_group("group", "Groups of guards.", switchable=False)
 contact = make_group("contact", "People to be told of alerts.", switchable=False)
 user = make_group("user", "People who log in.")
@@ -115,41 +114,6 @@ def add_site(name: str, lat: float | None, lon: float | None, time_zone: str, te
         raise Refused(f"--time-zone: there is no {time_zone!r}; write it as Asia/Kolkata or UTC")
     added = store().add("site", tenant_id=tenant_id, name=name, lat=lat, lon=lon, time_zone=time_zone)
     click.echo(f"site {added} added")
-
-
-@zone.command("add")
-@click.argument("name")
-@click.option("--circle", nargs=3, type=float, metavar="LAT LON RADIUS_M", help="A circle.")
-@click.option("--polygon", metavar="LON,LAT ...", help="A polygon: its corners, parted by spaces.")
-@click.option("--kind", type=click.Choice(["required", "forbidden"]), default="required", show_default=True)
-@site_option
-@tenant_option
-def add_zone(
-    name: str,
-    circle: tuple[float, float, float] | None,
-    polygon: str | None,
-    kind: str,
-    site_id: int | None,
-    tenant_id: int,
-) -> None:
-    """Add a zone: give --circle or --polygon."""
-    if (circle is None) == (polygon is None):
-        raise Refused("give either --circle LAT LON RADIUS_M or --polygon 'LON,LAT LON,LAT LON,LAT'")
-    radius_m = circle[2] if circle else None
-    area = (
-        shapes.circle(lat=circle[0], lon=circle[1], radius_m=circle[2])
-        if circle
-        else shapes.polygon(_corners(polygon or ""))
-    )
-    values = {"tenant_id": tenant_id, "site_id": site_id, "name": name, "kind": kind}
-    click.echo(f"zone {store().add('zone', **values, area=area, radius_m=radius_m)} added")
-
-
-def _corners(text: str) -> list[list[float]]:
-    try:
-        return [[float(part) for part in corner.split(",")] for corner in text.split()]
-    except ValueError as error:
-        raise Refused(f"--polygon: {error}; write corners as LON,LAT parted by spaces") from error
 
 
 @group.command("add")

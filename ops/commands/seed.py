@@ -8,8 +8,9 @@ import click
 
 from ops.environment import apply_environment, home, write_private
 from services import config
-from services.directory import passwords, shapes
+from services.directory import passwords
 from services.directory.store import DirectoryStore
+from services.directory.zone_store import ZoneStore
 from services.errors import Refused
 from services.providers import Database
 
@@ -24,18 +25,19 @@ def seed() -> None:
     settings = config.load()
     if settings.environment == "production":
         raise Refused("seeding is for development; in production use `vigil tenant add` and `vigil user add`")
-    store = DirectoryStore(Database(settings, name="seed", pool_size=1, as_owner=True))
+    database = Database(settings, name="seed", pool_size=1, as_owner=True)
+    store = DirectoryStore(database)
     tenant_id = settings.default_tenant_id
     if store.list_rows("user", tenant_id=tenant_id, limit=1):
         click.echo("there are people already; nothing to do")
         return
-    plant(store, tenant_id)
+    plant(store, ZoneStore(database), tenant_id)
     for role in ("admin", "operator"):
         add_person(store, tenant_id, role)
     click.echo("seeded tenant, site, zone and two users")
 
 
-def plant(store: DirectoryStore, tenant_id: int) -> None:
+def plant(store: DirectoryStore, zones: ZoneStore, tenant_id: int) -> None:
     """The tenant with its site and zone, as far as a seed that was cut short had not got."""
     tenants = store.list_rows("tenant", tenant_id=None, limit=100_000)
     if tenant_id not in {tenant["tenant_id"] for tenant in tenants}:
@@ -46,10 +48,10 @@ def plant(store: DirectoryStore, tenant_id: int) -> None:
         if sites
         else store.add("site", tenant_id=tenant_id, name="Bengaluru HQ", time_zone="Asia/Kolkata", **SITE)
     )
-    if not store.list_rows("zone", tenant_id=tenant_id, limit=1):
-        area = shapes.circle(**SITE, radius_m=RADIUS_M)
-        zone = {"name": "HQ perimeter", "kind": "required", "area": area, "radius_m": RADIUS_M}
-        store.add("zone", tenant_id=tenant_id, site_id=site_id, **zone)
+    if not zones.list_zones(tenant_id=tenant_id, limit=1):
+        area = {"type": "Point", "coordinates": [SITE["lon"], SITE["lat"]]}
+        fields = {"name": "HQ perimeter", "site_id": site_id, "area": area, "radius_m": RADIUS_M}
+        zones.add(fields, tenant_id=tenant_id, by="seed")
 
 
 def add_person(store: DirectoryStore, tenant_id: int, role: str) -> None:

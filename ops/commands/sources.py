@@ -18,6 +18,7 @@ import msgspec
 
 from ops import sources_file
 from ops.certificates import Authority
+from ops.commands import guard_places
 from ops.commands.registry import site_option, store, tenant_option
 from ops.credentials import AlreadyThere, Credential, Provisioner, Wanted
 from ops.environment import apply_environment, home
@@ -238,6 +239,8 @@ class Report:
 
 
 guard = make_group("guard", "Guards.")
+for _command in guard_places.COMMANDS:
+    guard.add_command(_command)
 device = make_group("device", "Devices, sensors, systems, alert buttons.")
 
 

@@ -60,6 +60,11 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
     raw: str | None = None
     unreadable: bytes | None = None
 
+    @property
+    def of_rule(self) -> bool:
+        """A rule's finding, which ends when the rule says so; what a device sent came on a topic."""
+        return self.topic is None
+
 
 def of_device(alert: DeviceAlert, whose: Whose) -> Occurrence:
     """A device's alert. Life-safety alerts are flagged and kept; others raise `InvalidMessage`."""

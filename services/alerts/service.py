@@ -9,6 +9,7 @@ import structlog
 
 from services import admission, metrics
 from services.alerts import intake, lifecycle
+from services.alerts.evidence_desk import EvidenceDesk
 from services.alerts.follow import Follower, Guidance
 from services.alerts.intake import Whose
 from services.alerts.lifecycle import Action
@@ -50,6 +51,7 @@ class Parts:
         self.store = AlertStore(database, ladder=guidance.ladder, storms=Storms(config.alerts.storm))
         self.plans = PlanStore(database, guidance)
         self.numbers = NumberStore(database)
+        self.evidence = EvidenceDesk(database, key_file=config.alerts.evidence_key_file)
         self.follower = Follower(self.store, guidance)
         self.registry = Registry.from_config(config)
         self.teller = Teller(self.store, FeedWriter.from_config(config))
@@ -228,6 +230,16 @@ class AlertsService:
             since=lifecycle.as_time(since, what="since"),
             until=lifecycle.as_time(until, what="until"),
         )
+
+    @rpc
+    def export_evidence(self, *, tenant_id: int, alert_id: str, by: str) -> dict[str, Any]:
+        """The signed evidence of an alert as `json`, its `page` to read, and what of the record does not hold.
+
+        Raises `NotFound`, `Unavailable` when this service has no key, `Refused` when it is too large for an answer.
+        """
+        made = self.parts.evidence.export(alert_id, tenant_id=tenant_id, by=by, now=datetime.now(UTC))
+        log.info("evidence_exported", alert_id=alert_id, tenant_id=tenant_id, by=by, sha256=made["sha256"])
+        return made
 
     @rpc
     def get_policy(self, *, tenant_id: int, site_id: int | None = None) -> dict[str, Any]:

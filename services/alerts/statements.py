@@ -130,6 +130,22 @@ CLEAR = text(
     RETURNING {ALERT_COLUMNS}
     """
 )
+# One worker at a time for a condition: whoever hears of its beginning must see an end that another is just told of.
+LOCK_CONDITION = text(
+    "SELECT pg_advisory_xact_lock(hashtextextended('vigil condition ' || :tenant_id || ' ' || :dedup_key, 0))"
+)
+REMEMBER_CLEAR = text(
+    """
+    INSERT INTO condition_clear AS c (tenant_id, dedup_key, cleared_at, note)
+    VALUES (:tenant_id, :dedup_key, :at, :note)
+    ON CONFLICT (tenant_id, dedup_key) DO UPDATE SET cleared_at = excluded.cleared_at, note = excluded.note,
+        heard_at = now() WHERE c.cleared_at < excluded.cleared_at
+    """
+)
+CLEARED_SINCE = text(
+    "SELECT cleared_at, note FROM condition_clear"
+    " WHERE tenant_id = :tenant_id AND dedup_key = :dedup_key AND cleared_at >= :at"
+)
 ADD_LINE = text(
     """
     INSERT INTO alert_timeline (alert_id, tenant_id, at, action, status, by, note)

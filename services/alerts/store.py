@@ -83,6 +83,16 @@ def put_timer(connection: Connection, alert: Alert, timer: Timer | None) -> None
     connection.execute(sql.SET_TIMER, values)
 
 
+def _both(change: Change, more: Change) -> Change:
+    """Two changes of one alert in one transaction, as one."""
+    alert = msgspec.structs.replace(more.alert, timeline=change.alert.timeline + more.alert.timeline)
+    return Change(alert, change.entry_ids + more.entry_ids, change.is_new, change.first)
+
+
+def _lock_condition(connection: Connection, tenant_id: int, dedup_key: str) -> None:
+    connection.execute(sql.LOCK_CONDITION, {"tenant_id": str(tenant_id), "dedup_key": dedup_key})
+
+
 class AlertStore:
     """`ladder` says how an alert is followed, from its row's tenant and site: see `Follower`."""
 
@@ -106,10 +116,16 @@ class AlertStore:
         with self._database.across() as connection:
             changes = [self._record(connection, occurrence, now) for occurrence in occurrences]
             # After the last merge: who waits for a site must not hold up whoever waits for an alert.
-            return [self._gathered(connection, change, now) for change in changes]
+            gathered = [self._gathered(connection, change, now) for change in changes]
+            return [
+                self._over_already(connection, change, occurrence, now)
+                for change, occurrence in zip(gathered, occurrences, strict=True)
+            ]
 
     def _record(self, connection: Connection, occurrence: Occurrence, now: datetime) -> Change | None:
         key = str(UUID(bytes=occurrence.key))
+        if occurrence.of_rule:
+            _lock_condition(connection, occurrence.tenant_id, occurrence.dedup_key)
         values = {name: getattr(occurrence, name) for name in occurrence.__struct_fields__}
         values |= {"key": key, "alert_id": uuid4(), "now": now, "flags": list(occurrence.flags)}
         row = connection.execute(sql.MERGE, values).one_or_none()
@@ -125,12 +141,23 @@ class AlertStore:
         joined = self._storms.join(connection, change.alert, now=now)
         if joined is None:
             return change
-        more = self._with_line(
-            connection, joined.row, action="grouped", by="vigil", note=joined.note, now=now
+        return _both(
+            change,
+            self._with_line(connection, joined.row, action="grouped", by="vigil", note=joined.note, now=now),
         )
-        lines = change.alert.timeline + more.alert.timeline
-        alert = msgspec.structs.replace(more.alert, timeline=lines)
-        return Change(alert, change.entry_ids + more.entry_ids, True)
+
+    def _over_already(
+        self, connection: Connection, change: Change | None, occurrence: Occurrence, now: datetime
+    ) -> Change | None:
+        """The change, and the end of its condition when that was heard of before this beginning of it."""
+        if change is None or not change.entry_ids or not occurrence.of_rule:
+            return change
+        values = {"tenant_id": occurrence.tenant_id, "dedup_key": occurrence.dedup_key}
+        end = connection.execute(sql.CLEARED_SINCE, {**values, "at": occurrence.recorded_at}).one_or_none()
+        if end is None:
+            return change
+        cleared = self._clear(connection, {**values, "at": end.cleared_at, "now": now}, end.note)
+        return change if cleared is None else _both(change, cleared)
 
     def act(self, deed: Deed, *, tenant_id: int, alert_id: str, now: datetime) -> Change:
         """A person's step. Raises `NotFound`, `Conflict`, `Refused`. No entry ids when there was nothing to do."""
@@ -173,18 +200,27 @@ class AlertStore:
     def clear(
         self, *, tenant_id: int, dedup_key: str, at: datetime, note: str, now: datetime
     ) -> Change | None:
-        """The condition is over: small alerts are resolved with it, graver ones wait for a person."""
+        """The condition is over: small alerts are resolved with it, graver ones wait for a person.
+
+        The newest end is remembered for beginnings of before it that are heard of later.
+        """
         with self._database.across() as connection:
-            values = {"tenant_id": tenant_id, "dedup_key": dedup_key, "at": at, "now": now}
-            row = connection.execute(sql.CLEAR, values).one_or_none()
-            if row is None:
-                return None
-            if AlertStatus(row.status) in OPEN_STATUSES:
-                by = "rule"
-            else:
-                by = "vigil"
-                put_timer(connection, alert_of(row, []), None)
-            return self._with_line(connection, row, action="cleared", by=by, note=note, now=now)
+            _lock_condition(connection, tenant_id, dedup_key)
+            values = {"tenant_id": tenant_id, "dedup_key": dedup_key, "at": at}
+            connection.execute(sql.REMEMBER_CLEAR, {**values, "note": note})
+            return self._clear(connection, {**values, "now": now}, note)
+
+    def _clear(self, connection: Connection, values: dict[str, Any], note: str) -> Change | None:
+        """None when no open alert was last seen before that end."""
+        row = connection.execute(sql.CLEAR, values).one_or_none()
+        if row is None:
+            return None
+        if AlertStatus(row.status) in OPEN_STATUSES:
+            by = "rule"
+        else:
+            by = "vigil"
+            put_timer(connection, alert_of(row, []), None)
+        return self._with_line(connection, row, action="cleared", by=by, note=note, now=values["now"])
 
     def _with_line(
         self, connection: Connection, row: Row[Any], *, action: str, by: str, note: str, now: datetime

@@ -3,14 +3,21 @@
 The only package that names Nameko's classes. What a service shell may use:
 
 - `event_handler`, `rpc`, `timer`, `loop`, `http`, `upgrade`: what starts a method
-- `Publisher`, `RpcProxy`, `Resource`: what a method works with
+- `Publisher`, `RpcProxy`, `Resource`, `QueueDepth`: what a method works with
 """
 
 from services.bus.calling import RpcProxy, rpc
 from services.bus.consuming import event_handler
+from services.bus.depth import QueueDepth
 from services.bus.publishing import Publisher
 from services.bus.running import Resource, loop, timer
-from services.bus.topology import DEAD_QUEUE, HEADER_HISTORY, HEADER_QUEUE, HEADER_REASON
+from services.bus.topology import (
+    DEAD_QUEUE,
+    HEADER_HISTORY,
+    HEADER_QUEUE,
+    HEADER_REASON,
+    event_queue_name,
+)
 from services.bus.web import http, upgrade
 
 __all__ = [
@@ -19,9 +26,11 @@ __all__ = [
     "HEADER_QUEUE",
     "HEADER_REASON",
     "Publisher",
+    "QueueDepth",
     "Resource",
     "RpcProxy",
     "event_handler",
+    "event_queue_name",
     "http",
     "loop",
     "rpc",

@@ -80,6 +80,25 @@ class Routes(WsgiApp):
         return provider.handle_request(request)(environ, start_response)
 
 
+class PromptProtocol(HttpOnlyProtocol):
+    """Whoever connects says what they want within `server.head_timeout_s`; who trickles it is put off."""
+
+    def handle_one_request(self) -> None:
+        self._patience = eventlet.Timeout(self.server.head_timeout_s)
+        try:
+            super().handle_one_request()
+        except eventlet.Timeout as late:
+            if late is not self._patience:
+                raise
+            self.close_connection = 1
+        finally:
+            self._patience.cancel()
+
+    def handle_one_response(self) -> None:
+        self._patience.cancel()
+        super().handle_one_response()
+
+
 class SoleWebServer(WebServer):
     """Binds its port alone: two servers that share one would each get half of the requests."""
 
@@ -101,9 +120,9 @@ class SoleWebServer(WebServer):
         self._gt = self.container.spawn_managed_thread(self.run)
 
     def get_wsgi_server(
-        self, sock: Any, wsgi_app: Any, protocol: Any = HttpOnlyProtocol, debug: bool = False
+        self, sock: Any, wsgi_app: Any, protocol: Any = PromptProtocol, debug: bool = False
     ) -> Any:
-        return wsgi.Server(
+        server = wsgi.Server(
             sock,
             sock.getsockname(),
             wsgi_app,
@@ -112,6 +131,8 @@ class SoleWebServer(WebServer):
             log_output=False,
             socket_timeout=SOCKET_TIMEOUT_S,
         )
+        server.head_timeout_s = self._config.noc.handshake_timeout_s
+        return server
 
     def get_wsgi_app(self) -> Any:
         return Routes(self)

@@ -40,7 +40,7 @@ CHANGE = text(
     " changed_at = now() WHERE login = :login AND tenant_id = :tenant_id"
 )
 CHANGED_USERS = text(
-    "SELECT login, enabled, changed_at FROM app_user WHERE NOT enabled OR changed_at > :since"
+    "SELECT login, role, enabled, changed_at FROM app_user WHERE NOT enabled OR changed_at > :since"
 )
 REVOKED_SESSIONS = text("SELECT session_id FROM user_session WHERE revoked_at > :since")
 FORGET = text("DELETE FROM user_session WHERE expires_at < :before")
@@ -110,15 +110,14 @@ class PeopleStore:
             if connection.execute(CHANGE, values).rowcount == 0:
                 raise NotFound(f"no user {login!r} in tenant {tenant_id}")
 
-    def barred(self, *, since: datetime) -> tuple[dict[str, float | None], list[str]]:
-        """(login -> Unix seconds before which its tokens are void, None for all of them; ended sessions)."""
+    def barred(self, *, since: datetime) -> tuple[dict[str, float | None], dict[str, str], list[str]]:
+        """(login -> Unix seconds before which its tokens are void, None for all; login -> role; ended sessions)."""
         with self._database.people() as connection:
-            users = {
-                row.login: row.changed_at.timestamp() if row.enabled else None
-                for row in connection.execute(CHANGED_USERS, {"since": since})
-            }
+            changed = connection.execute(CHANGED_USERS, {"since": since}).all()
+            users = {row.login: row.changed_at.timestamp() if row.enabled else None for row in changed}
+            roles = {row.login: row.role for row in changed}
             sessions = [str(row.session_id) for row in connection.execute(REVOKED_SESSIONS, {"since": since})]
-        return users, sessions
+        return users, roles, sessions
 
     def forget_old_sessions(self, *, now: datetime) -> None:
         with self._database.people() as connection:

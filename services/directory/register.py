@@ -51,6 +51,16 @@ class Register:
         return self._store.list_rows("guard", tenant_id=tenant_id, limit=limit, after=after)
 
     @rpc
+    def get_guard(self, *, tenant_id: int, guard_id: str) -> dict[str, Any]:
+        """Raises `NotFound`."""
+        return self._store.get_row("guard", guard_id, tenant_id=tenant_id)
+
+    @rpc
+    def get_device(self, *, tenant_id: int, device_id: str) -> dict[str, Any]:
+        """Raises `NotFound`."""
+        return self._store.get_row("device", device_id, tenant_id=tenant_id)
+
+    @rpc
     def add_guard(self, *, tenant_id: int, guard_id: str, name: str = "", site_id: int | None = None) -> str:
         """Returns the id as it is spoken (`guard-7`). Raises `Refused`, `Conflict`, `NotFound`."""
         checked = check_source_id(guard_id, family="guard")

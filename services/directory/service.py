@@ -13,10 +13,13 @@ from eventlet import tpool
 from services import security
 from services.bus import Resource, RpcProxy, rpc, timer
 from services.config import Config
-from services.directory import passwords, shapes
+from services.directory import passwords
+from services.directory.dead_letters import DeadLetters, LetterCalls
 from services.directory.people import PeopleStore, Refreshed, Reused
 from services.directory.register import Register
 from services.directory.store import DirectoryStore
+from services.directory.zone_calls import ZoneCalls
+from services.directory.zone_store import ZoneStore
 from services.errors import NotAuthenticated, Unavailable
 from services.feed import make_sealer
 from services.providers import Database
@@ -33,11 +36,13 @@ class Parts:
         database = Database(config, name="directory")
         self.store = DirectoryStore(database)
         self.people = PeopleStore(database)
+        self.zones = ZoneStore(database)
+        self.letters = DeadLetters(config, database)
         self.session_lifetime = timedelta(seconds=config.noc.session_lifetime_s)
         self.sealer = make_sealer(config)
 
 
-class DirectoryService(Register):
+class DirectoryService(Register, ZoneCalls, LetterCalls):
     name = "directory"
 
     parts = Resource(Parts)
@@ -86,10 +91,11 @@ class DirectoryService(Register):
     def list_barred(self) -> dict[str, Any]:
         """Whose tokens are void before their time.
 
-        `users`: login to the Unix second before which its tokens are void, null for all of them; `sessions`: ids.
+        `users`: login to the Unix second before which its tokens are void, null for all of them; `roles`: what they are
+        now; `sessions`: ids.
         """
-        users, sessions = self.parts.people.barred(since=datetime.now(UTC) - LONGEST_TOKEN)
-        return {"users": users, "sessions": sessions}
+        users, roles, sessions = self.parts.people.barred(since=datetime.now(UTC) - LONGEST_TOKEN)
+        return {"users": users, "roles": roles, "sessions": sessions}
 
     @timer(3600)
     def forget_old_sessions(self) -> None:
@@ -124,34 +130,6 @@ class DirectoryService(Register):
         }
         return self.parts.sealer.seal(
             tenant_id, type="snapshot", id=frame_id, data=data, now_s=int(time.time())
-        )
-
-    @rpc
-    def list_zones(self, *, tenant_id: int, limit: int = 1000) -> list[dict[str, Any]]:
-        return self.parts.store.list_rows("zone", tenant_id=tenant_id, limit=limit)
-
-    @rpc
-    def add_circle_zone(
-        self, *, tenant_id: int, name: str, lat: float, lon: float, radius_m: float, kind: str = "required"
-    ) -> int:
-        """Add a circle; returns its id. Raises `Refused` naming the field that is wrong."""
-        area = shapes.circle(lat=lat, lon=lon, radius_m=radius_m)
-        return int(
-            self.parts.store.add(
-                "zone", tenant_id=tenant_id, site_id=None, name=name, kind=kind, area=area, radius_m=radius_m
-            )
-        )
-
-    @rpc
-    def add_polygon_zone(
-        self, *, tenant_id: int, name: str, vertices: list[list[float]], kind: str = "required"
-    ) -> int:
-        """Add a polygon of [longitude, latitude] pairs; returns its id."""
-        area = shapes.polygon(vertices)
-        return int(
-            self.parts.store.add(
-                "zone", tenant_id=tenant_id, site_id=None, name=name, kind=kind, area=area, radius_m=None
-            )
         )
 
 

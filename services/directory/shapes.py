@@ -1,46 +1,225 @@
-"""Zones as people enter them: checked here, with the field and the remedy in the message. Pure."""
+"""Shapes of zones as people enter them: checked here, with the field and the remedy in the message. Pure.
+
+An edge goes the short way round. Halves that were cut at 180 degrees (RFC 7946, 3.1.9) are put together again; what is
+kept has all its corners between -180 and 180, in one order whoever drew it.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from shapely.geometry import Point, Polygon
+import shapely
+from shapely.geometry import MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.validation import explain_validity
 
+from services.directory import crossing, rings
+from services.directory.rings import Corner, shown
 from services.errors import Refused
 
+MIN_RADIUS_M = 1
 MAX_RADIUS_M = 100_000
+MAX_EXTENT_M = 1_000_000
+MIN_AREA_M2 = 1.0
 MAX_VERTICES = 10_000
+DEEPEST = 8
+METRES_A_DEGREE = math.pi * 6_371_008.8 / 180
+WGS_84 = re.compile(r"(?:urn:ogc:def:crs:)?(?:EPSG:{1,2}[\d.]*:?4326|OGC:(?:1\.3)?:?CRS84)", re.IGNORECASE)
+WHERE = re.compile(r"^(?P<what>[^\[]*)\[(?P<lon>\S+) (?P<lat>\S+)\]$")
+CROSSED = ("its edge crosses itself", "draw it without crossings")
+REASONS = {
+    "Self-intersection": CROSSED,
+    "Ring Self-intersection": ("its edge touches itself", "draw it so that no corner is used twice"),
+    "Hole lies outside shell": ("a hole lies outside of it", "draw holes inside"),
+    "Nested holes": ("a hole lies in another", "draw holes beside each other"),
+    "Holes are nested": ("a hole lies in another", "draw holes beside each other"),
+    "Interior is disconnected": ("its holes cut it in pieces", "draw the pieces as parts"),
+}
+OVERLAP = ("two parts overlap or share an edge", "draw them apart, or as one")
+"""What ails several parts that are each sound."""
 
 
-def circle(*, lat: float, lon: float, radius_m: float) -> BaseGeometry:
+class Shape(NamedTuple):
+    """What a zone covers: `area` is a polygon or several, or the centre of a circle of `radius_m`."""
+
+    area: BaseGeometry
+    radius_m: float | None = None
+
+
+class Measures(NamedTuple):
+    """How large a shape is, on the plane that touches at its middle. `depth_m` is that of docs/zones.md."""
+
+    area_m2: float
+    extent_m: float
+    depth_m: float
+    vertices: int
+    parts: int
+
+
+def circle(*, lat: object, lon: object, radius_m: object) -> BaseGeometry:
     """The centre of a circle. Raises `Refused`."""
-    _check_position(lat, lon)
-    if not 1 <= radius_m <= MAX_RADIUS_M:
-        raise Refused(f"radius_m is {radius_m:g}; it must be 1 to {MAX_RADIUS_M} metres")
-    return Point(lon, lat)
+    centre = rings.check_position(lat, lon)
+    radius = rings.number(radius_m, "radius_m")
+    if not MIN_RADIUS_M <= radius <= MAX_RADIUS_M:
+        raise Refused(f"radius_m is {radius:g}; it must be {MIN_RADIUS_M} to {MAX_RADIUS_M} metres")
+    return Point(*centre)
 
 
-def polygon(vertices: Sequence[Sequence[float]]) -> BaseGeometry:
+def polygon(vertices: object) -> BaseGeometry:
     """A polygon from [longitude, latitude] pairs, closed or not. Raises `Refused`."""
-    if not 3 <= len(vertices) <= MAX_VERTICES:
-        raise Refused(f"vertices has {len(vertices)} points; a polygon has 3 to {MAX_VERTICES}")
-    for vertex in vertices:
-        if len(vertex) != 2:
-            raise Refused(f"vertices holds {vertex!r}; each vertex is [longitude, latitude]")
-        _check_position(vertex[1], vertex[0])
-    shape = Polygon(vertices)
-    if not shape.is_valid or shape.area == 0:
+    return polygons([[vertices]], field="vertices")
+
+
+def shape_of(geometry: object, *, radius_m: object = None) -> Shape:
+    """The shape of a GeoJSON geometry; a Point wants `radius_m`, nothing else has it. Raises `Refused`."""
+    if not isinstance(geometry, dict):
+        raise Refused(f"area is {shown(geometry)}; it must be a GeoJSON geometry such as a Polygon")
+    check_crs(geometry)
+    if geometry.get("type") == "Point":
+        position = geometry.get("coordinates")
+        if not isinstance(position, list | tuple) or len(position) not in (2, 3):
+            raise Refused("area.coordinates of a Point must be [longitude, latitude]")
+        if radius_m is None:
+            raise Refused(
+                "radius_m is missing; a Point is the centre of a circle and wants its radius in metres"
+            )
+        area = circle(lat=position[1], lon=position[0], radius_m=radius_m)
+        return Shape(area, rings.number(radius_m, "radius_m"))
+    if radius_m is not None:
+        raise Refused("radius_m is only for a Point, the centre of a circle; leave it out for polygons")
+    return Shape(polygons(_parts(geometry, 0), field="area"))
+
+
+def polygons(parts: Sequence[object], *, field: str) -> BaseGeometry:
+    """One polygon or several, each a list of rings: its edge, and its holes. Raises `Refused`."""
+    if not parts:
+        raise Refused(f"{field} is empty; it must have a polygon of 3 corners at least")
+    count = sum(
+        len(ring)
+        for part in parts
+        if isinstance(part, list | tuple)
+        for ring in part
+        if isinstance(ring, list | tuple)
+    )
+    if count > MAX_VERTICES:
+        raise Refused(f"{field} has {count} corners; a zone has {MAX_VERTICES} at the most: simplify it")
+    names = [field if len(parts) == 1 else f"{field}, part {number}" for number in range(1, len(parts) + 1)]
+    made = [_polygon(part, name) for part, name in zip(parts, names, strict=True)]
+    made = [crossing.turned_near(part, made[0]) for part in made]
+    whole = crossing.put_together(made, field=field)
+    area = crossing.canonical(whole[0] if len(whole) == 1 else MultiPolygon(whole))
+    _check_valid(crossing.unrolled(area), field)
+    _check_size(area, field)
+    return area
+
+
+def measure(shape: Shape) -> Measures:
+    """How large it is."""
+    if shape.radius_m is not None:
+        radius = shape.radius_m
+        return Measures(math.pi * radius**2, 2 * radius, radius, 1, 1)
+    flat = _flat(crossing.unrolled(shape.area))
+    west, south, east, north = flat.bounds
+    return Measures(
+        flat.area,
+        math.hypot(east - west, north - south),
+        2 * flat.area / flat.length,
+        int(shapely.get_num_coordinates(flat)) - int(shapely.get_num_geometries(flat)),
+        int(shapely.get_num_geometries(flat)),
+    )
+
+
+def check_crs(node: object) -> None:
+    """What GeoJSON of before 2016 may say of its coordinates; only WGS 84 is taken. Raises `Refused`."""
+    crs = node.get("crs") if isinstance(node, dict) else None
+    if crs is None:
+        return
+    properties = crs.get("properties") if isinstance(crs, dict) else None
+    name = properties.get("name") if isinstance(properties, dict) else None
+    if not isinstance(name, str) or not WGS_84.fullmatch(name.strip()):
         raise Refused(
-            f"vertices do not make a polygon: {explain_validity(shape)}; draw its edge without crossings"
+            f"crs is {shown(name)}; coordinates must be WGS 84 (EPSG:4326) longitude and latitude: convert them, for"
+            " instance by `ogr2ogr -t_srs EPSG:4326 out.geojson in.geojson`"
         )
-    return shape
 
 
-def _check_position(lat: float, lon: float) -> None:
-    if not (math.isfinite(lat) and -90 <= lat <= 90):
-        raise Refused(f"lat is {lat!r}; it must be -90 to 90 degrees")
-    if not (math.isfinite(lon) and -180 <= lon <= 180):
-        raise Refused(f"lon is {lon!r}; it must be -180 to 180 degrees")
+def _parts(geometry: dict[str, object], depth: int) -> list[object]:
+    """The polygons of a geometry, each a list of rings."""
+    kind, coordinates = geometry.get("type"), geometry.get("coordinates")
+    if kind == "GeometryCollection":
+        members = geometry.get("geometries")
+        if depth >= DEEPEST or not isinstance(members, list | tuple):
+            raise Refused("area.geometries must be a list of polygons, not nested deeply")
+        return [part for member in members for part in _parts(_member(member), depth + 1)]
+    if kind not in ("Polygon", "MultiPolygon"):
+        raise Refused(
+            f"area.type is {shown(kind)}; a zone is a Polygon, a MultiPolygon, or a Point with radius_m"
+        )
+    if not isinstance(coordinates, list | tuple):
+        raise Refused(f"area.coordinates is {shown(coordinates)}; it must be a list of rings")
+    return [coordinates] if kind == "Polygon" else list(coordinates)
+
+
+def _member(member: object) -> dict[str, object]:
+    if not isinstance(member, dict):
+        raise Refused(f"area.geometries holds {shown(member)}; each must be a Polygon or MultiPolygon")
+    check_crs(member)
+    return member
+
+
+def _polygon(part: object, field: str) -> Polygon:
+    """One polygon with its holes, unrolled, sound in itself."""
+    if not isinstance(part, list | tuple) or not part:
+        raise Refused(f"{field} is empty; it must have a ring of 3 corners at least")
+    shell = rings.ring_of(part[0], field=field)
+    holes = [rings.ring_of(ring, field=f"{field}, hole {number}") for number, ring in enumerate(part[1:], 1)]
+    middle = _middle(shell)
+    near = [rings.turned(hole, rings.turn_near(_middle(hole), middle)) for hole in holes]
+    made = Polygon(shell, near)
+    _check_valid(made, field)
+    area_m2 = _flat(made).area
+    if area_m2 < MIN_AREA_M2:
+        raise Refused(f"{field} covers {area_m2:.2g} square metres; it must cover {MIN_AREA_M2:g} at least")
+    return made
+
+
+def _check_valid(made: BaseGeometry, field: str) -> None:
+    if made.convex_hull.area == 0:
+        raise Refused(f"{field} covers nothing: its corners lie on one line; draw an edge round something")
+    if made.is_valid:
+        return
+    found = WHERE.match(said := explain_validity(made))
+    reason = found["what"].strip() if found else said
+    what, remedy = REASONS.get(reason, (reason.lower(), CROSSED[1]))
+    if isinstance(made, MultiPolygon):
+        what, remedy = OVERLAP
+    where = ""
+    if found:
+        [(lon, lat)] = rings.wrapped([(float(found["lon"]), float(found["lat"]))])
+        where = f" near lat {lat:.6f}, lon {lon:.6f}"
+    raise Refused(f"{field} is no sound polygon: {what}{where}; {remedy}")
+
+
+def _check_size(area: BaseGeometry, field: str) -> None:
+    extent_m = measure(Shape(area)).extent_m
+    if extent_m > MAX_EXTENT_M:
+        raise Refused(
+            f"{field} measures {extent_m / 1000:,.0f} km from corner to corner; a zone measures"
+            f" {MAX_EXTENT_M // 1000:,} km at the most: is a corner misplaced? Else make several zones of it"
+        )
+
+
+def _flat(unrolled: BaseGeometry) -> BaseGeometry:
+    """In metres, on the plane that touches at the middle of the extent."""
+    west, south, east, north = unrolled.bounds
+    scale = max(math.cos(math.radians((south + north) / 2)), 1e-9)
+    centre = [(west + east) / 2, (south + north) / 2]
+    return shapely.transform(unrolled, lambda c: (c - centre) * [scale * METRES_A_DEGREE, METRES_A_DEGREE])
+
+
+def _middle(corners: Sequence[Corner]) -> float:
+    lons = [lon for lon, _ in corners]
+    return (min(lons) + max(lons)) / 2

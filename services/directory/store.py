@@ -7,8 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any
 
-from shapely import to_wkb
-from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
@@ -21,8 +19,6 @@ LISTS = {
     "tenant": "SELECT tenant_id, name, settings, created_at FROM tenant",
     "site": "SELECT site_id, tenant_id, name, time_zone, ST_Y(location::geometry) AS lat,"
     " ST_X(location::geometry) AS lon FROM site WHERE tenant_id = :tenant_id",
-    "zone": "SELECT zone_id, tenant_id, site_id, name, kind, version, enabled, radius_m,"
-    " ST_AsGeoJSON(area)::jsonb AS area FROM zone WHERE tenant_id = :tenant_id",
     "guard": "SELECT guard_id, tenant_id, site_id, name, enabled, registered_by, credential, credential_at FROM guard"
     " WHERE tenant_id = :tenant_id",
     "device": "SELECT device_id, tenant_id, site_id, name, family, enabled, registered_by, credential, credential_at,"
@@ -41,7 +37,6 @@ LISTS = {
 ORDERS = {
     "tenant": Order((("tenant_id", "bigint"),)),
     "site": Order((("site_id", "bigint"),)),
-    "zone": Order((("zone_id", "bigint"),)),
     "guard": Order((("guard_id", "text"),)),
     "device": Order((("device_id", "text"),)),
     "user": Order((("user_id", "bigint"),)),
@@ -53,8 +48,6 @@ INSERTS = {
     "tenant": "INSERT INTO tenant (tenant_id, name) VALUES (:tenant_id, :name) RETURNING tenant_id",
     "site": "INSERT INTO site (tenant_id, name, time_zone, location) VALUES (:tenant_id, :name, :time_zone,"
     " ST_SetSRID(ST_MakePoint(CAST(:lon AS float8), CAST(:lat AS float8)), 4326)::geography) RETURNING site_id",
-    "zone": "INSERT INTO zone (tenant_id, site_id, name, kind, area, radius_m) VALUES (:tenant_id, :site_id, :name,"
-    " :kind, ST_GeomFromWKB(:area, 4326)::geography, :radius_m) RETURNING zone_id",
     "guard": "INSERT INTO guard (guard_id, tenant_id, site_id, name) VALUES (:guard_id, :tenant_id, :site_id, :name)"
     " RETURNING guard_id",
     "device": "INSERT INTO device (device_id, tenant_id, site_id, name, family)"
@@ -69,7 +62,6 @@ INSERTS = {
 }
 # (table, key column, what besides `enabled` a switch changes)
 KEYS = {
-    "zone": ("zone", "name", ""),
     "guard": ("guard", "guard_id", ""),
     "device": ("device", "device_id", ""),
     "user": ("app_user", "login", ", changed_at = now()"),
@@ -95,9 +87,6 @@ class DirectoryStore:
 
     def add(self, what: str, /, **values: Any) -> Any:
         """Add a row of `INSERTS`; returns its id. Raises `Conflict`, `NotFound`."""
-        area = values.get("area")
-        if isinstance(area, BaseGeometry):
-            values["area"] = to_wkb(area)
         with self._telling(what), self._transaction(what, values["tenant_id"]) as connection:
             return connection.execute(text(INSERTS[what]), values).scalar_one()
 
@@ -112,6 +101,16 @@ class DirectoryStore:
         with self._transaction(kind, tenant_id) as connection:
             found = connection.execute(query, {"tenant_id": tenant_id, "limit": limit, **place})
             return [dict(row._mapping) for row in found]
+
+    def get_row(self, kind: str, key: str, *, tenant_id: int) -> dict[str, Any]:
+        """One of those that `list_rows` lists. Raises `NotFound`."""
+        _, column, _ = KEYS[kind]
+        query = text(f"SELECT * FROM ({LISTS[kind]}) listed WHERE {column} = :key")
+        with self._transaction(kind, tenant_id) as connection:
+            row = connection.execute(query, {"tenant_id": tenant_id, "key": key}).one_or_none()
+        if row is None:
+            raise NotFound(f"no {kind} {key!r} in tenant {tenant_id}")
+        return dict(row._mapping)
 
     def set_enabled(self, kind: str, key: str, *, tenant_id: int, enabled: bool) -> None:
         """Raises `NotFound`."""

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from services import admission, rows
+from sqlalchemy import Connection
+
+from services import admission, config, rows
 from services.errors import InvalidMessage
-from services.location import shifts
-from services.location.store import GuardState, Judged, LocationStore
-from services.location.zones import ZoneIndex
-from services.messages import AlertType, Condition, Fix, Receipt, RejectedMessage
+from services.location import shifts, silence
+from services.location.judging import Conclusions, Judging
+from services.location.store import Arrived, GuardState, LocationStore
+from services.location.track import TrackFix
+from services.location.zonebook import TenantJudge, Unjudged, ZoneBook
+from services.messages import Fix, Receipt, RejectedMessage
 from services.owed import Debt
 from services.registry import Registry, Source
-
-
-class Conclusions:
-    """What fixes call for."""
-
-    def __init__(self) -> None:
-        self.met: list[Condition] = []
-        self.cleared: list[Condition] = []
-        self.violations_begun = 0
-
-    def draw(self, items: Sequence[Judged], before: GuardState | None) -> None:
-        """From one guard's fixes: violations are told each time, their ends only when there was something to end."""
-        violating = before is not None and before.violation
-        for item in items:
-            if item.verdict.violation:
-                self.met.append(_condition(item, "outside the zones that apply"))
-                self.violations_begun += not violating
-                violating = True
-            elif item.verdict.in_geofence and violating:
-                self.cleared.append(_condition(item, "back in a zone"))
-                violating = False
 
 
 class Outcome(Conclusions):
@@ -45,58 +28,47 @@ class Outcome(Conclusions):
         self.debt = Debt()
         self.receipts: list[Receipt] = []
         self.refused: list[RejectedMessage] = []
-        self.newest: list[Judged] = []
+        self.unjudged: list[Unjudged] = []
         self.off_shift = 0
-        self.stored = 0
         self.admitted = 0
-
-
-class ZoneBook:
-    """Each tenant's zones, indexed; read again when the registry says that something changed."""
-
-    def __init__(self, store: LocationStore, registry: Registry) -> None:
-        self._store = store
-        self._registry = registry
-        self._version: int | None = None
-        self._of_tenant: dict[int, ZoneIndex] = {}
-
-    def of(self, tenant_id: int) -> ZoneIndex:
-        """The tenant's index. Raises `Unavailable`."""
-        version = self._registry.check_version()
-        if version != self._version:
-            self._of_tenant.clear()
-            self._version = version
-        index = self._of_tenant.get(tenant_id)
-        if index is None:
-            index = self._of_tenant[tenant_id] = ZoneIndex(self._store.zones(tenant_id))
-        return index
 
 
 class Intake:
     def __init__(
-        self, store: LocationStore, registry: Registry, *, shift_tolerance_s: float = shifts.TOLERANCE_S
+        self,
+        store: LocationStore,
+        registry: Registry,
+        zones: ZoneBook,
+        settings: config.Location,
+        *,
+        shift_tolerance_s: float = shifts.TOLERANCE_S,
     ) -> None:
         self._store = store
         self._registry = registry
+        self._zones = zones
+        self._settings = settings
         self._shift_tolerance_s = shift_tolerance_s
-        self._zones = ZoneBook(store, registry)
+        self._judging = Judging(store, settings)
 
     def store(self, fixes: Sequence[Fix], *, now: datetime) -> Outcome:
-        """Commit a batch with what it owes. Raises `Unavailable`; a batch done twice is stored once."""
+        """Commit a batch with what it owes. Raises `Unavailable`; a batch done twice is stored once.
+
+        Fixes of tenants whose zones cannot be judged are not stored; why is in `unjudged` of the outcome.
+        """
         sources = self._registry.lookup({fix.origin.source_id for fix in fixes}, kind="guard", family="guard")
         admitted, refused = admission.sort_out(fixes, sources)
         outcome = Outcome()
         outcome.refused = refused
         if any(source.shifts is not None for source in sources.values()):
             admitted = self._on_shift(admitted, outcome, now)
-        judged = [self._judge(fix, source) for fix, source in admitted]
+        arrived = [Arrived(fix, source, track_fix_of(fix)) for fix, source in admitted]
 
-        def refuse(item: Judged, error: InvalidMessage) -> None:
+        def refuse(item: Arrived, error: InvalidMessage) -> None:
             outcome.refused.append(
                 admission.rejected(item.fix.origin, error, tenant_id=item.source.tenant_id)
             )
 
-        rows.store_or_isolate(judged, lambda part: self._commit(part, outcome, now), refuse)
+        rows.store_or_isolate(arrived, lambda part: self._store_judged(part, outcome, now), refuse)
         if outcome.refused:
             self._store.keep_rejected(outcome.refused)
         return outcome
@@ -116,63 +88,87 @@ class Intake:
                 outcome.receipts.append(Receipt(origin.source_id, origin.msg_id, "off_shift", now))
         return kept
 
-    def _judge(self, fix: Fix, source: Source) -> Judged:
-        index = self._zones.of(source.tenant_id)
-        return Judged(fix, source, index.verdict(lat=fix.lat, lon=fix.lon, accuracy_m=fix.accuracy or 0.0))
+    def _store_judged(self, arrived: Sequence[Arrived], outcome: Outcome, now: datetime) -> None:
+        """All that can be judged: one tenant's zone that cannot be read keeps no other tenant's fixes waiting."""
+        while arrived:
+            try:
+                judges = {tenant: self._zones.judge_of(tenant) for tenant in _tenants(arrived)}
+                self._commit(arrived, judges, outcome, now)
+            except Unjudged as error:
+                outcome.unjudged.append(error)
+                arrived = [item for item in arrived if item.source.tenant_id != error.tenant_id]
+            else:
+                return
 
-    def _commit(self, judged: Sequence[Judged], outcome: Outcome, now: datetime) -> None:
-        by_guard = _by_guard(judged)
-        with self._store.transaction() as connection:
-            before = self._store.lock_states(connection, list(by_guard))
-            stored = self._store.insert(connection, judged)
-            live = {guard_id: _live(items, before.get(guard_id)) for guard_id, items in by_guard.items()}
-            newest = [items[-1] for items in live.values() if items]
-            self._store.put_states(connection, newest)
-            drawn = Conclusions()
-            for guard_id, items in live.items():
-                drawn.draw(items, before.get(guard_id))
-            debt = self._store.owed.owe(connection, drawn.met, drawn.cleared)
+    def _commit(
+        self, arrived: Sequence[Arrived], judges: Mapping[int, TenantJudge], outcome: Outcome, now: datetime
+    ) -> None:
+        guard_ids = {item.source.source_id for item in arrived}
+        newcomers: set[str] = set()
+        while True:
+            with self._store.transaction() as connection:
+                states = self._store.lock(connection, guard_ids, newcomers)
+                missing = guard_ids - states.keys() - newcomers
+                if not missing:
+                    drawn, debt = self._write(connection, arrived, states, judges, now)
+                    break
+            newcomers |= missing  # once more from the start: they are locked before all rows
         # Only now: a batch that is tried again in parts must not be counted twice.
-        outcome.met += drawn.met
-        outcome.cleared += drawn.cleared
-        outcome.violations_begun += drawn.violations_begun
+        outcome.add(drawn)
         outcome.debt.add(debt)
-        outcome.newest += newest
-        outcome.stored += stored
-        outcome.admitted += len(judged)
+        outcome.admitted += len(arrived)
         outcome.receipts += [
             Receipt(item.fix.origin.source_id, item.fix.origin.msg_id, "stored", now)
-            for item in judged
+            for item in arrived
             if item.fix.origin.msg_id is not None
         ]
 
+    def _write(
+        self,
+        connection: Connection,
+        arrived: Sequence[Arrived],
+        states: Mapping[str, GuardState],
+        judges: Mapping[int, TenantJudge],
+        now: datetime,
+    ) -> tuple[Conclusions, Debt]:
+        seen = rows.see(connection, [item.fix.origin for item in arrived])
+        new = [item for item in arrived if item.track.key in seen]
+        debt = Debt()
+        if len(new) < len(arrived):
+            debt = self._store.owed.earlier(connection, sorted({item.source.source_id for item in arrived}))
+        if not new:
+            return Conclusions(), debt
+        drawn = self._judging.judge(connection, new, states, judges, now=now)
+        silence.hear(connection, drawn, known=states)
+        debt.add(self._store.owed.owe(connection, drawn.owings))
+        return drawn, debt
 
-def _by_guard(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
-    """Each guard's fixes in device time; guards in order, as their rows are locked."""
-    grouped: dict[str, list[Judged]] = {}
-    for item in sorted(judged, key=lambda item: (item.fix.origin.source_id, item.fix.origin.recorded_at)):
-        grouped.setdefault(item.fix.origin.source_id, []).append(item)
-    return grouped
 
-
-def _live(items: Sequence[Judged], before: GuardState | None) -> list[Judged]:
-    """Without those that are late: they repair history, and say nothing about now."""
-    return [item for item in items if before is None or item.fix.origin.recorded_at >= before.recorded_at]
-
-
-def _condition(item: Judged, message: str) -> Condition:
-    origin = item.fix.origin
-    dedup_key = f"{AlertType.GEOFENCE_VIOLATION}:{origin.source_id}"
-    return Condition(
-        tenant_id=item.source.tenant_id,
-        source_id=origin.source_id,
-        alert_type=AlertType.GEOFENCE_VIOLATION,
-        dedup_key=dedup_key,
-        at=origin.recorded_at,
-        key=hashlib.blake2b(origin.key + dedup_key.encode(), digest_size=16).digest(),
-        message=f"{origin.source_id} is {message}",
-        lat=item.fix.lat,
-        lon=item.fix.lon,
-        detail={"accuracy_m": item.fix.accuracy},
-        site_id=item.source.site_id,
+def track_fix_of(fix: Fix) -> TrackFix:
+    """As the judge wants it, with its numbers as the table keeps them: what is judged again must come to the same."""
+    origin = fix.origin
+    return TrackFix(
+        origin.key,
+        origin.recorded_at,
+        origin.received_at,
+        fix.lat,
+        fix.lon,
+        _as_kept(fix.accuracy),
+        _as_kept(fix.speed),
+        fix.mock,
     )
+
+
+def _as_kept(value: float | None) -> float | None:
+    """The nearest number of four bytes. One that is too great for that stays as it is, and is refused by PostgreSQL."""
+    if value is None:
+        return None
+    try:
+        [kept] = struct.unpack("f", struct.pack("f", value))
+    except OverflowError:
+        return value
+    return float(kept)
+
+
+def _tenants(arrived: Sequence[Arrived]) -> list[int]:
+    return sorted({item.source.tenant_id for item in arrived})

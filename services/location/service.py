@@ -5,42 +5,86 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import eventlet
+
 from services import admission, metrics
-from services.bus import Publisher, Resource, event_handler, rpc, timer
+from services.bus import (
+    Publisher,
+    QueueDepth,
+    Resource,
+    RpcProxy,
+    event_handler,
+    event_queue_name,
+    rpc,
+    timer,
+)
 from services.config import Config
 from services.errors import Unavailable
 from services.feed import FeedWriter
+from services.listening import Listening
+from services.location.hindsight import Hindsight, ZoneTrial, the_last_week
 from services.location.intake import Intake, Outcome
 from services.location.newest import Newest, position_of
+from services.location.queries import TrackQueries
+from services.location.settling import Settling
+from services.location.silence import ROUNDS, SilenceWatch
 from services.location.store import LocationStore
+from services.location.whereabouts import Whereabouts, busy_with
+from services.location.zone_days import ZoneDays
+from services.location.zonebook import ZoneBook
 from services.messages import FixBatch, StoredEvent
-from services.owed import Event, condition_events
+from services.owed import Event
 from services.providers import Database
 from services.registry import Registry
+from services.source_status import Statuses
 
 FLUSH_INTERVAL_S = 0.1
+STATUS_INTERVAL_S = 0.25
+OPEN_ALERTS = 1_000
+"""As many as the alerts service lists; of more, the newest."""
 
 
 class Parts:
     """What the service works with, made once a process."""
 
     def __init__(self, config: Config) -> None:
-        self.store = LocationStore(Database(config, name="location"))
+        database = Database(config, name="location")
+        self.store = LocationStore(database)
+        registry = Registry.from_config(config)
+        self.zones = ZoneBook(database, registry, config.location)
         self.intake = Intake(
             self.store,
-            Registry.from_config(config),
+            registry,
+            self.zones,
+            config.location,
             shift_tolerance_s=config.retention.shift_tolerance_s,
         )
+        self.settling = Settling(self.store, self.zones)
         self.feed = FeedWriter.from_config(config)
         self.newest = Newest()
+        self.statuses = Statuses()
         self.positions_interval_s = config.feed.positions_interval_s
+        self.tracks = TrackQueries(database)
+        self.whereabouts = Whereabouts(database)
+        self.zone_days = ZoneDays(database)
+        self.hindsight = Hindsight(database, config.location)
+        queue = event_queue_name("mqtt_gateway", "guard_gps_received", "location", "process_guard_gps")
+        self.depth = QueueDepth(config.amqp, [queue])
+        self.silence = SilenceWatch(
+            self.store, Listening("location", self.depth), limit_s=config.location.silence_limit_s
+        )
+
+    def close(self) -> None:
+        self.depth.close()
 
 
 class LocationService:
     name = "location"
 
-    events = Publisher()
+    events = Publisher(optional=("zone_entered", "zone_exited"))
     parts = Resource(Parts)
+    alerts = RpcProxy("alerts")
+    directory = RpcProxy("directory")
 
     @event_handler("mqtt_gateway", "guard_gps_received", FixBatch)
     def process_guard_gps(self, event: FixBatch) -> None:
@@ -48,19 +92,22 @@ class LocationService:
         admission.count_rejected(outcome.refused)
         metrics.mqtt_geofence_violation.inc(outcome.violations_begun)
         metrics.position_off_shift.inc(outcome.off_shift)
-        for fix, source, verdict in outcome.newest:
-            position = position_of(fix, in_geofence=verdict.in_geofence, violation=verdict.violation)
+        for fix, source, in_geofence, violation in outcome.newest:
+            position = position_of(fix, in_geofence=in_geofence, violation=violation)
             self.parts.newest.put(source.tenant_id, position)
+        self.parts.statuses.put(outcome.statuses)
         self._tell(outcome)
         oldest = min(fix.origin.received_at for fix in event.fixes)
         metrics.end_to_end.labels("stored").observe((datetime.now(UTC) - oldest).total_seconds())
+        if outcome.unjudged:
+            raise outcome.unjudged[0]
 
     @rpc
     def list_positions(
         self, *, tenant_id: int, limit: int = 20_000, after: list[Any] | None = None
     ) -> list[dict[str, Any]]:
-        """The newest position of each guard."""
-        return self.parts.store.list_positions(tenant_id, limit=limit, after=after)
+        """The newest believable position of each guard; `silent_since` when it is too old and OFFLINE was told."""
+        return self.parts.whereabouts.positions(tenant_id, limit=limit, after=after)
 
     @timer(FLUSH_INTERVAL_S)
     def show_positions(self) -> None:
@@ -82,8 +129,16 @@ class LocationService:
     def tell_owed(self) -> None:
         self.parts.store.owed.tell_overdue(self.events.publish_all)
 
+    @timer(1.0)
+    def tell_settled(self) -> None:
+        """Violations, and ends of them, that stand for a while and that no prompt fix told of."""
+        drawn, debt = self.parts.settling.settle(now=datetime.now(UTC))
+        metrics.mqtt_geofence_violation.inc(drawn.violations_begun)
+        self.events.publish_all(drawn.events)
+        self.parts.store.owed.forget(debt)
+
     def _tell(self, outcome: Outcome) -> None:
-        events: list[Event] = [*outcome.debt.earlier, *condition_events(outcome.met, outcome.cleared)]
+        events: list[Event] = [*outcome.debt.earlier, *outcome.events]
         if outcome.receipts:
             stored = StoredEvent(
                 receipts=outcome.receipts,
@@ -94,3 +149,158 @@ class LocationService:
             events.append(("positions_stored", stored))
         self.events.publish_all(events)
         self.parts.store.owed.forget(outcome.debt)
+
+    @timer(1.0)
+    def watch_silence(self) -> None:
+        """OFFLINE of guards on shift of whom nothing is heard, and its end when that no longer matters."""
+        judge = self.parts.silence.is_open()
+        for _ in range(ROUNDS):
+            watched = self.parts.silence.look(judge=judge)
+            self.parts.statuses.put(watched.statuses)
+            self.events.publish_all(watched.events)
+            self.parts.store.owed.forget(watched.debt)
+            if not watched.full:
+                break
+
+    @timer(STATUS_INTERVAL_S)
+    def show_statuses(self) -> None:
+        self.parts.statuses.show(self.parts.feed)
+
+    @rpc
+    def get_track(
+        self,
+        *,
+        tenant_id: int,
+        guard_id: str,
+        since: datetime | str,
+        until: datetime | str,
+        max_points: int = 500,
+    ) -> dict[str, Any]:
+        """A guard's track between two times, thinned for drawing; `count`: of how many fixes.
+
+        Ends, changes of the verdict, gaps and corners stay; implausible fixes are marked. Raises `Refused`, `NotFound`.
+        """
+        return self.parts.tracks.track(
+            guard_id, tenant_id=tenant_id, since=since, until=until, max_points=max_points
+        )
+
+    @rpc
+    def guards_within(
+        self, *, tenant_id: int, shape: dict[str, Any], limit: int = 1_000
+    ) -> list[dict[str, Any]]:
+        """Guards whose newest position is in a GeoJSON Polygon, MultiPolygon, or Point with `radius_m`."""
+        return self.parts.whereabouts.within(shape, tenant_id=tenant_id, limit=limit)
+
+    @rpc
+    def nearest_guards(
+        self,
+        *,
+        tenant_id: int,
+        lat: float,
+        lon: float,
+        limit: int = 5,
+        max_age_s: float = 600,
+        explain: bool = False,
+    ) -> dict[str, Any]:
+        """The nearest guards who could go: enabled, on shift where shifts are kept, seen lately, not silent, and with
+        no open alert of their own or assigned to them. `explain`: also who is nearer, and why not. Raises `Refused`.
+        """
+        alerts = self.alerts.list_alerts(tenant_id=tenant_id, status="open", limit=OPEN_ALERTS)
+        return self.parts.whereabouts.nearest(
+            lat,
+            lon,
+            tenant_id=tenant_id,
+            busy=busy_with(alerts),
+            limit=limit,
+            max_age_s=max_age_s,
+            explain=explain,
+        )
+
+    @rpc
+    def time_in_zones(
+        self,
+        *,
+        tenant_id: int,
+        guard_id: str | None = None,
+        day: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        limit: int = 1_000,
+    ) -> dict[str, Any]:
+        """Seconds that guards were believed in zones, per local day of the zone's site. Raises `Refused`."""
+        return self.parts.zone_days.time_in_zones(
+            tenant_id=tenant_id, guard_id=guard_id, day=day, since=since, until=until, limit=limit
+        )
+
+    @rpc
+    def list_transitions(
+        self,
+        *,
+        tenant_id: int,
+        guard_id: str | None = None,
+        zone_id: int | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        superseded: bool = False,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> dict[str, Any]:
+        """What tracks came to, newest first: `items`, and `next` to go on with as `cursor`."""
+        return self.parts.tracks.transitions(
+            tenant_id=tenant_id,
+            guard_id=guard_id,
+            zone_id=zone_id,
+            since=since,
+            until=until,
+            superseded=superseded,
+            cursor=cursor,
+            limit=limit,
+        )
+
+    @rpc
+    def get_transition(self, *, tenant_id: int, transition_id: str) -> dict[str, Any]:
+        """One transition with its evidence, and `why` in plain words. Raises `NotFound`."""
+        return self.parts.tracks.transition(transition_id, tenant_id=tenant_id)
+
+    @rpc
+    def list_implausible(
+        self,
+        *,
+        tenant_id: int,
+        guard_id: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> dict[str, Any]:
+        """Fixes that no verdict was built on, newest first, for people to look at: `items` and `next`."""
+        return self.parts.tracks.implausible(
+            tenant_id=tenant_id, guard_id=guard_id, since=since, until=until, cursor=cursor, limit=limit
+        )
+
+    @rpc
+    def try_zones(
+        self,
+        *,
+        tenant_id: int,
+        document: str,
+        format: str | None = None,  # noqa: A002 - its name on the wire
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        guard_id: str | None = None,
+    ) -> ZoneTrial:
+        """What the zones of a GeoJSON or KML text would have made of a period's tracks, held against today's zones.
+
+        The period is the last seven days when it is left out. Nothing is changed and nobody is told. Raises `Refused`
+        (wrong features, more fixes than are judged while the caller waits), `NotFound`.
+        """
+        edits = self.directory.list_zone_edits(tenant_id=tenant_id, document=document, format=format)
+        period = the_last_week(since, until, now=datetime.now(UTC))
+        return self.parts.hindsight.try_zones(
+            edits, tenant_id=tenant_id, since=period[0], until=period[1], guard_id=guard_id, say=give_way
+        )
+
+
+def give_way(*_: object) -> None:
+    """Let other green threads run: fixes keep coming in meanwhile."""
+    eventlet.sleep(0)

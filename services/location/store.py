@@ -1,93 +1,56 @@
-"""SQL of location: fixes, the newest state of each guard, zones."""
+"""Fixes, states of guards, and what is on record of their tracks, in PostgreSQL."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import shapely
-from sqlalchemy import Connection, text
+import msgspec
+from sqlalchemy import Connection
 
 from services import rows
 from services.admission import keep_rejected
-from services.location.zones import Verdict, Zone
+from services.location import statements as sql
+from services.location.conditions import Told
+from services.location.evidence import Evidence
+from services.location.repair import Checkpoint, Position
+from services.location.track import Belief, Step, TrackFix, Transition
 from services.messages import Fix, RejectedMessage
 from services.owed import OwedEvents
-from services.paging import Order, beyond, check_limit
 from services.providers import Database
 from services.registry import Source
 
-COLUMNS = {
-    "lat": "float8",
-    "lon": "float8",
-    "accuracy": "real",
-    "speed": "real",
-    "heading": "real",
-    "source": "text",
-    "mock": "bool",
-    "in_geofence": "bool",
-    "geofence_violation": "bool",
-}
-INSERT_FIXES = rows.insert_statement(
-    "mqtt_guard_location",
-    "guard_id",
-    COLUMNS,
-    computed={"location": "ST_SetSRID(ST_MakePoint(lon, lat), 4326)::geography"},
-)
-LOCK_STATES = text(
-    "SELECT guard_id, recorded_at, geofence_violation FROM guard_state"
-    " WHERE guard_id = ANY(:ids) ORDER BY guard_id FOR UPDATE"
-)
-# A late fix repairs history; it never moves the marker.
-PUT_STATES = text(
-    """
-    INSERT INTO guard_state AS s (guard_id, tenant_id, recorded_at, received_at, location, lat, lon, accuracy, speed,
-                                  heading, in_geofence, geofence_violation)
-    SELECT guard_id, tenant_id, recorded_at, received_at, ST_SetSRID(ST_MakePoint(lon, lat), 4326)::geography,
-           lat, lon, accuracy, speed, heading, in_geofence, geofence_violation
-    FROM unnest(CAST(:guard_id AS text[]), CAST(:tenant_id AS int[]), CAST(:recorded_at AS timestamptz[]),
-                CAST(:received_at AS timestamptz[]), CAST(:lat AS float8[]), CAST(:lon AS float8[]),
-                CAST(:accuracy AS real[]), CAST(:speed AS real[]), CAST(:heading AS real[]),
-                CAST(:in_geofence AS bool[]), CAST(:geofence_violation AS bool[]))
-         AS t (guard_id, tenant_id, recorded_at, received_at, lat, lon, accuracy, speed, heading, in_geofence,
-               geofence_violation)
-    ORDER BY guard_id
-    ON CONFLICT (guard_id) DO UPDATE SET tenant_id = excluded.tenant_id, recorded_at = excluded.recorded_at,
-        received_at = excluded.received_at, location = excluded.location, lat = excluded.lat, lon = excluded.lon,
-        accuracy = excluded.accuracy, speed = excluded.speed, heading = excluded.heading,
-        in_geofence = excluded.in_geofence, geofence_violation = excluded.geofence_violation
-    WHERE s.recorded_at <= excluded.recorded_at
-    """
-)
-SELECT_ZONES = text(
-    "SELECT zone_id, kind, ST_AsBinary(area) AS area, radius_m FROM zone"
-    " WHERE tenant_id = :tenant_id AND enabled ORDER BY zone_id"
-)
-SELECT_POSITIONS = text(
-    """
-    SELECT guard_id, lat, lon, accuracy, speed, heading, recorded_at, received_at, in_geofence, geofence_violation
-    FROM guard_state WHERE tenant_id = :tenant_id AND (CAST(:after_0 AS text) IS NULL OR guard_id > :after_0)
-    ORDER BY guard_id LIMIT :limit
-    """
-)
-BY_GUARD = Order((("guard_id", "text"),))
+MAX_LISTED = 100_000
+_belief_decoder = msgspec.msgpack.Decoder(Belief)
 
 
-class Judged(NamedTuple):
-    """A fix, whose it is, and what the zones say of it."""
+class Arrived(NamedTuple):
+    """A fix, whose it is, and the same as the judge wants it."""
 
     fix: Fix
     source: Source
-    verdict: Verdict
-
-
-MAX_LISTED = 100_000
+    track: TrackFix
 
 
 class GuardState(NamedTuple):
-    recorded_at: datetime
-    violation: bool
+    """What is held true of a guard: `frontier` is the newest fix that was judged."""
+
+    belief: Belief | None = None
+    frontier: Position | None = None
+    told: Told = Told()
+    settles_at: datetime | None = None
+
+
+class GuardOutcome(NamedTuple):
+    """A guard's state after a batch. `marker` is the fix that it is shown at from now on; None: where it was."""
+
+    source: Source
+    belief: Belief
+    told: Told
+    settles_at: datetime | None
+    marker: Arrived | None
 
 
 class LocationStore:
@@ -95,57 +58,148 @@ class LocationStore:
         self._database = database
         self.owed = OwedEvents(database, "location")
 
-    def transaction(self) -> Any:
+    def transaction(self) -> AbstractContextManager[Connection]:
         """One transaction of the road, for messages of all tenants."""
         return self._database.across()
 
-    def lock_states(self, connection: Connection, guard_ids: Sequence[str]) -> dict[str, GuardState]:
-        """The newest state of the known ones, locked until the transaction ends."""
-        found = connection.execute(LOCK_STATES, {"ids": sorted(guard_ids)})
-        return {row.guard_id: GuardState(row.recorded_at, row.geofence_violation) for row in found}
+    def lock(
+        self, connection: Connection, guard_ids: Iterable[str], newcomers: Iterable[str]
+    ) -> dict[str, GuardState]:
+        """The states of those that have one, locked until the transaction ends. `newcomers` seem to have none."""
+        if new := sorted(newcomers):
+            connection.execute(sql.LOCK_NEWCOMERS, {"ids": rows.array("text", new)})
+        found = connection.execute(sql.LOCK_STATES, {"ids": rows.array("text", sorted(guard_ids))})
+        return {row.guard_id: _state_of(row) for row in found}
 
-    def insert(self, connection: Connection, judged: Sequence[Judged]) -> int:
-        """Store fixes, each message once; returns how many were new."""
-        values = rows.common_values(
-            "guard_id", [item.fix.origin for item in judged], [item.source.tenant_id for item in judged]
-        )
-        for column in ("lat", "lon", "accuracy", "speed", "heading", "source", "mock"):
-            values[column] = [getattr(item.fix, column) for item in judged]
-        values["in_geofence"] = [item.verdict.in_geofence for item in judged]
-        values["geofence_violation"] = [item.verdict.violation for item in judged]
-        return rows.insert(connection, INSERT_FIXES, COLUMNS, values)
+    def newest_recorded(
+        self, connection: Connection, first: dict[str, tuple[int, datetime]]
+    ) -> dict[str, Position]:
+        """Where tracks end that go on after a time, of guards without a judged state (by guard: tenant, time)."""
+        if not first:
+            return {}
+        values = {
+            "guard_id": rows.array("text", first),
+            "tenant_id": rows.array("int", [tenant_id for tenant_id, _ in first.values()]),
+            "recorded_at": rows.array("timestamptz", [at for _, at in first.values()]),
+        }
+        found = connection.execute(sql.NEWEST_RECORDED, values)
+        return {row.guard_id: (row.recorded_at, rows.bytes_of(row.message_key)) for row in found}
 
-    def put_states(self, connection: Connection, newest: Sequence[Judged]) -> None:
-        if not newest:
+    def insert(
+        self, connection: Connection, arrived: Sequence[Arrived], verdicts: dict[bytes, tuple[bool, bool]]
+    ) -> None:
+        """Store new fixes, each with its verdict (by key: in_geofence, geofence_violation)."""
+        if not arrived:
+            return
+        origins = [item.fix.origin for item in arrived]
+        values = rows.common_values("guard_id", origins, [item.source.tenant_id for item in arrived])
+        for column in ("lat", "lon", "heading", "source", "mock"):
+            values[column] = [getattr(item.fix, column) for item in arrived]
+        for column in ("accuracy", "speed"):
+            values[column] = [getattr(item.track, column) for item in arrived]
+        values["in_geofence"] = [verdicts[origin.key][0] for origin in origins]
+        values["geofence_violation"] = [verdicts[origin.key][1] for origin in origins]
+        connection.execute(sql.INSERT_FIXES, rows.arrays(sql.COLUMNS, values))
+
+    def put_states(self, connection: Connection, outcomes: Sequence[GuardOutcome]) -> None:
+        moved = [outcome for outcome in outcomes if outcome.marker is not None]
+        if moved:
+            values = _states(moved) | _markers([o.marker for o in moved if o.marker is not None])
+            connection.execute(sql.PUT_STATES, rows.arrays(sql.STATE | sql.MARKER, values))
+        if len(moved) < len(outcomes):
+            values = _states([outcome for outcome in outcomes if outcome.marker is None])
+            connection.execute(sql.KEEP_STATES, rows.arrays(sql.STATE, values))
+
+    def put_checkpoints(
+        self, connection: Connection, checkpoints: Sequence[tuple[Source, Checkpoint]]
+    ) -> None:
+        if not checkpoints:
             return
         values: dict[str, list[Any]] = {
-            "guard_id": [item.fix.origin.source_id for item in newest],
-            "tenant_id": [item.source.tenant_id for item in newest],
-            "recorded_at": [item.fix.origin.recorded_at for item in newest],
-            "received_at": [item.fix.origin.received_at for item in newest],
-            "in_geofence": [item.verdict.in_geofence for item in newest],
-            "geofence_violation": [item.verdict.violation for item in newest],
+            "tenant_id": [source.tenant_id for source, _ in checkpoints],
+            "guard_id": [source.source_id for source, _ in checkpoints],
+            "recorded_at": [checkpoint.position[0] for _, checkpoint in checkpoints],
+            "message_key": [checkpoint.position[1] for _, checkpoint in checkpoints],
+            "belief": [msgspec.msgpack.encode(checkpoint.belief) for _, checkpoint in checkpoints],
         }
-        for column in ("lat", "lon", "accuracy", "speed", "heading"):
-            values[column] = [getattr(item.fix, column) for item in newest]
-        connection.execute(PUT_STATES, rows.arrays(COLUMNS, values))
+        connection.execute(sql.PUT_CHECKPOINTS, rows.arrays(sql.CHECKPOINTS, values))
+
+    def put_transitions(
+        self, connection: Connection, found: Sequence[tuple[Source, Transition, bytes]], *, late: bool
+    ) -> None:
+        """Each with the key of its confirming fix."""
+        if not found:
+            return
+        values: dict[str, list[Any]] = {
+            "transition_id": [transition.id for _, transition, _ in found],
+            "tenant_id": [source.tenant_id for source, _, _ in found],
+            "guard_id": [source.source_id for source, _, _ in found],
+            "confirmed_key": [key for _, _, key in found],
+            "late": [late] * len(found),
+            "evidence": [msgspec.json.encode(transition.evidence).decode() for _, transition, _ in found],
+        }
+        for column in ("kind", "zone_id", "zone_version", "at", "confirmed_at"):
+            values[column] = [getattr(transition, column) for _, transition, _ in found]
+        connection.execute(sql.PUT_TRANSITIONS, rows.arrays(sql.TRANSITIONS, values))
+
+    def put_implausible(self, connection: Connection, found: Sequence[tuple[Source, Step]]) -> None:
+        if not found:
+            return
+        values: dict[str, list[Any]] = {
+            "message_key": [step.fix.key for _, step in found],
+            "tenant_id": [source.tenant_id for source, _ in found],
+            "guard_id": [source.source_id for source, _ in found],
+            "recorded_at": [step.fix.recorded_at for _, step in found],
+            "reason": [step.implausible for _, step in found],
+            "detail": [msgspec.json.encode(step.detail).decode() for _, step in found],
+        }
+        connection.execute(sql.PUT_IMPLAUSIBLE, rows.arrays(sql.IMPLAUSIBLE, values))
 
     def keep_rejected(self, messages: Sequence[RejectedMessage]) -> int:
         with self.transaction() as connection:
             return keep_rejected(connection, messages)
 
-    def zones(self, tenant_id: int) -> list[Zone]:
-        with self.transaction() as connection:
-            found = connection.execute(SELECT_ZONES, {"tenant_id": tenant_id})
-            return [
-                Zone(row.zone_id, row.kind, shapely.from_wkb(bytes(row.area)), row.radius_m) for row in found
-            ]
 
-    def list_positions(self, tenant_id: int, *, limit: int, after: object = None) -> list[dict[str, Any]]:
-        """Raises `Refused`."""
-        check_limit(limit, most=MAX_LISTED)
-        _, place = beyond(BY_GUARD, after)
-        values = {"tenant_id": tenant_id, "limit": limit, "after_0": place.get("after_0")}
-        with self._database.of(tenant_id) as connection:
-            found = connection.execute(SELECT_POSITIONS, values)
-            return [dict(row._mapping) for row in found]
+def belief_of(stored: Any) -> Belief:
+    return _belief_decoder.decode(bytes(stored))
+
+
+def told_of(row: Any) -> Told:
+    return Told(row.violation_told, row.repeat_told_at, frozenset(row.speeding_told))
+
+
+def evidence_of(document: Any) -> Evidence:
+    return msgspec.convert(document, Evidence)
+
+
+def _state_of(row: Any) -> GuardState:
+    belief = None if row.belief is None else belief_of(row.belief)
+    frontier = None if row.judged_at is None else (row.judged_at, rows.bytes_of(row.judged_key))
+    return GuardState(belief, frontier, told_of(row), row.settles_at)
+
+
+def _states(outcomes: Sequence[GuardOutcome]) -> dict[str, list[Any]]:
+    return {
+        "guard_id": [outcome.source.source_id for outcome in outcomes],
+        "tenant_id": [outcome.source.tenant_id for outcome in outcomes],
+        "in_geofence": [outcome.belief.in_geofence for outcome in outcomes],
+        "geofence_violation": [outcome.belief.violation for outcome in outcomes],
+        "belief": [msgspec.msgpack.encode(outcome.belief) for outcome in outcomes],
+        "judged_at": [outcome.belief.last_at for outcome in outcomes],
+        "judged_key": [outcome.belief.last_key for outcome in outcomes],
+        "violation_told": [outcome.told.violation for outcome in outcomes],
+        "repeat_told_at": [outcome.told.repeat_at for outcome in outcomes],
+        "speeding_told": [rows.array("int", sorted(outcome.told.speeding)) for outcome in outcomes],
+        "settles_at": [outcome.settles_at for outcome in outcomes],
+    }
+
+
+def _markers(arrived: Sequence[Arrived]) -> dict[str, list[Any]]:
+    values: dict[str, list[Any]] = {
+        "recorded_at": [item.track.recorded_at for item in arrived],
+        "received_at": [item.track.received_at for item in arrived],
+    }
+    for column in ("lat", "lon", "accuracy", "speed"):
+        values[column] = [getattr(item.track, column) for item in arrived]
+    values["heading"] = [item.fix.heading for item in arrived]
+    return values

@@ -11,8 +11,10 @@ import msgspec
 from services import admission, rows
 from services.errors import InvalidMessage
 from services.messages import Condition, Receipt, RejectedMessage
-from services.owed import Debt
+from services.owed import Debt, owing_conditions
 from services.registry import Registry, Source
+from services.source_status import SourceStatus
+from services.telemetry import silence
 from services.telemetry.findings import Finding, Reading, Ruleset, Standing
 from services.telemetry.rulebook import RuleBook
 from services.telemetry.store import Known, Shape, State, TelemetryStore
@@ -28,6 +30,7 @@ class Outcome:
         self.receipts: list[Receipt] = []
         self.met: list[Condition] = []
         self.cleared: list[Condition] = []
+        self.statuses: list[tuple[int, SourceStatus]] = []
         self.debt = Debt()
         self.refused: list[RejectedMessage] = []
         self.stored = 0
@@ -41,6 +44,8 @@ class History:
         self.state: State | None = None
         self.met: list[Condition] = []
         self.cleared: list[Condition] = []
+        self.silenced: silence.Silenced | None = None
+        self.status: SourceStatus | None = None
 
 
 class Intake:
@@ -88,12 +93,14 @@ class Intake:
             self._store.put_states(connection, self._shape, [h.state for h in histories if h.state])
             met = [condition for history in histories for condition in history.met]
             cleared = [condition for history in histories for condition in history.cleared]
-            debt = self._store.owed.owe(connection, met, cleared)
+            cleared += silence.end(connection, [h.silenced for h in histories if h.silenced])
+            debt = self._store.owed.owe(connection, owing_conditions(met, cleared))
         # Only now: a batch that is tried again in parts must not be counted twice.
         outcome.stored += stored
         outcome.admitted += len(admitted)
         outcome.met += met
         outcome.cleared += cleared
+        outcome.statuses += [(h.state.tenant_id, h.status) for h in histories if h.state and h.status]
         outcome.debt.add(debt)
         outcome.receipts += [
             Receipt(reading.origin.source_id, reading.origin.msg_id, "stored", now)
@@ -113,7 +120,8 @@ class Intake:
         nothing about now.
         """
         history = History()
-        known_at, standing = before if before is not None else (None, Standing())
+        known_at = before.recorded_at if before is not None else None
+        standing = before.standing if before is not None else Standing()
         source = items[0][1]
         ruleset = rulesets[source.tenant_id, source.site_id]
         standing.forget_all_but(ruleset.names)
@@ -128,6 +136,10 @@ class Intake:
                 elif told == "cleared":
                     history.cleared.append(_condition(finding, reading, source))
             history.state = self._state(reading, source, standing)
+        if history.state is not None and (before is None or before.silent_since is not None):
+            history.status = _online(history.state, self._shape.family)
+            if before is not None and before.silent_since is not None:
+                history.silenced = silence.Silenced(source, before.silent_since)
         return history
 
     def _state(self, reading: Reading, source: Source, standing: Standing) -> State:
@@ -142,6 +154,17 @@ class Intake:
             tuple(sorted(standing.conditions)),
             dict(standing.pending),
         )
+
+
+def _online(state: State, family: str) -> SourceStatus:
+    """For the first time, or again."""
+    return SourceStatus(
+        source_id=state.source_id,
+        kind=family,
+        state="online",
+        since=state.received_at,
+        last_at=state.recorded_at,
+    )
 
 
 def _by_source(admitted: Sequence[tuple[Reading, Source]]) -> dict[str, list[tuple[Reading, Source]]]:

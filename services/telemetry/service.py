@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services import admission, metrics
-from services.bus import Publisher, Resource, event_handler, rpc, timer
+from services.bus import Publisher, QueueDepth, Resource, event_handler, event_queue_name, rpc, timer
 from services.config import Config
+from services.feed import FeedWriter
+from services.listening import Listening
 from services.messages import (
     DeviceReadingBatch,
     HealthReadingBatch,
@@ -20,14 +22,23 @@ from services.owed import Event, condition_events
 from services.providers import Database
 from services.registry import Registry
 from services.retention.keeper import Keeper
+from services.source_status import Statuses
 from services.telemetry.findings import Reading
 from services.telemetry.history import HistoryStore
 from services.telemetry.intake import Intake, Outcome
 from services.telemetry.overrides import OverrideStore
 from services.telemetry.rulebook import RuleBook
 from services.telemetry.rules import Override, parse_rules
+from services.telemetry.silence import ROUNDS, SilenceWatch, limits_of
 from services.telemetry.store import DEVICE, SENSOR, SYSTEM, TelemetryStore
 
+QUEUES = (
+    ("device_telemetry_received", "process_device_telemetry"),
+    ("sensor_data_received", "process_sensor_data"),
+    ("system_health_received", "process_system_health"),
+)
+SILENCE_INTERVAL_S = 2.0
+STATUS_INTERVAL_S = 0.25
 RETENTION_INTERVAL_S = 10.0
 RETENTION_BUDGET_S = 4.0
 """The day's run takes no more than this of each interval: messages come first."""
@@ -49,6 +60,15 @@ class Parts:
         self.device, self.sensor, self.system = (
             Intake(self.store, self.registry, shape, book) for shape in (DEVICE, SENSOR, SYSTEM)
         )
+        self.feed = FeedWriter.from_config(config)
+        self.statuses = Statuses()
+        queues = [event_queue_name("mqtt_gateway", event, "telemetry", handler) for event, handler in QUEUES]
+        self.depth = QueueDepth(config.amqp, queues)
+        listening = Listening("telemetry", self.depth)
+        self.silence = SilenceWatch(self.store, listening, limits_of(config.location))
+
+    def close(self) -> None:
+        self.depth.close()
 
 
 class TelemetryService:
@@ -137,10 +157,29 @@ class TelemetryService:
     def tell_owed(self) -> None:
         self.parts.store.owed.tell_overdue(self.events.publish_all)
 
+    @timer(SILENCE_INTERVAL_S)
+    def watch_silence(self) -> None:
+        """OFFLINE of sources of which nothing is heard."""
+        parts = self.parts
+        if not parts.silence.is_open():
+            return
+        for _ in range(ROUNDS):
+            watched = parts.silence.look()
+            parts.statuses.put(watched.statuses)
+            self.events.publish_all(watched.events)
+            parts.store.owed.forget(watched.debt)
+            if not watched.full:
+                break
+
+    @timer(STATUS_INTERVAL_S)
+    def show_statuses(self) -> None:
+        self.parts.statuses.show(self.parts.feed)
+
     def _process(self, intake: Intake, readings: Sequence[Reading]) -> None:
         now = datetime.now(UTC)
         outcome = intake.store(readings, now=now)
         admission.count_rejected(outcome.refused)
+        self.parts.statuses.put(outcome.statuses)
         self._tell(outcome)
         oldest = min(reading.origin.received_at for reading in readings)
         metrics.end_to_end.labels("stored").observe((datetime.now(UTC) - oldest).total_seconds())

@@ -53,7 +53,7 @@ SYSTEM = Shape(
 _statements = {shape.table: shape.statement() for shape in (DEVICE, SENSOR, SYSTEM)}
 
 LOCK_STATES = text(
-    "SELECT source_id, recorded_at, conditions, pending FROM source_state"
+    "SELECT source_id, recorded_at, conditions, pending, silent_since FROM source_state"
     " WHERE source_id = ANY(:ids) ORDER BY source_id FOR UPDATE"
 )
 # A late reading changes history, never the newest state.
@@ -69,7 +69,7 @@ PUT_STATES = text(
     ORDER BY source_id
     ON CONFLICT (source_id) DO UPDATE SET tenant_id = excluded.tenant_id, family = excluded.family,
         recorded_at = excluded.recorded_at, received_at = excluded.received_at, reading = excluded.reading,
-        conditions = excluded.conditions, pending = excluded.pending
+        conditions = excluded.conditions, pending = excluded.pending, silent_since = NULL
     WHERE s.recorded_at <= excluded.recorded_at
     """
 )
@@ -92,10 +92,11 @@ class State(msgspec.Struct, frozen=True):
 
 
 class Known(NamedTuple):
-    """Device time of a source's newest state, and what it came to."""
+    """Device time of a source's newest state, what it came to, and since when the source has been silent."""
 
     recorded_at: datetime
     standing: Standing
+    silent_since: datetime | None = None
 
 
 class TelemetryStore:
@@ -121,7 +122,9 @@ class TelemetryStore:
         """The newest state of the known ones, locked until the transaction ends."""
         found = connection.execute(LOCK_STATES, {"ids": sorted(source_ids)})
         return {
-            row.source_id: Known(row.recorded_at, Standing(row.conditions, _times(row.pending)))
+            row.source_id: Known(
+                row.recorded_at, Standing(row.conditions, _times(row.pending)), row.silent_since
+            )
             for row in found
         }
 
@@ -149,7 +152,7 @@ class TelemetryStore:
         """The newest state of each device, sensor and system of a tenant, from the place `after` on."""
         further, place = beyond(BY_SOURCE, after)
         query = text(
-            "SELECT source_id, family, recorded_at, received_at, reading, conditions FROM source_state"
+            "SELECT source_id, family, recorded_at, received_at, reading, conditions, silent_since FROM source_state"
             f" WHERE tenant_id = :tenant_id AND {further} {BY_SOURCE.clause} LIMIT :limit"
         )
         check_limit(limit, most=MAX_LISTED)

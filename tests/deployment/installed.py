@@ -57,8 +57,8 @@ class Installation:
             shutil.copytree(PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in FILES:
             shutil.copy(PROJECT / name, source / name)
-        _vhost(self._stack, "add_vhost", self.name)
-        _vhost(self._stack, "set_permissions", "-p", self.name, "vigil", ".*", ".*", ".*")
+        vhost(self._stack, "add_vhost", self.name)
+        vhost(self._stack, "set_permissions", "-p", self.name, "vigil", ".*", ".*", ".*")
         kept = self.etc / "secrets"
         kept.mkdir(parents=True)
         for name, value in self._addresses().items():
@@ -113,7 +113,7 @@ class Installation:
         drop += [f"DROP ROLE IF EXISTS {self.name}_{who}" for who in ("owner", "service")]
         for statement in drop:
             subprocess.run([*psql, "-c", statement], check=True, timeout=60)
-        _vhost(self._stack, "delete_vhost", self.name)
+        vhost(self._stack, "delete_vhost", self.name)
 
     def panic(self) -> str:
         """A guard is registered, and presses the button over TLS with its own credential; returns its id."""
@@ -213,7 +213,7 @@ def _rows(answer: Any) -> list[dict[str, Any]]:
     return answer if isinstance(answer, list) else next(v for v in answer.values() if isinstance(v, list))
 
 
-def _vhost(stack: Stack, *arguments: str) -> None:
+def vhost(stack: Stack, *arguments: str) -> None:
     """A virtual host of its own: the session's Vigil must not be given this one's messages."""
     numbers = json.loads((stack.home / "ports.json").read_text())
     environment = {

@@ -10,8 +10,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import psycopg2
 import pytest
 import redis
@@ -21,7 +23,11 @@ from gateway.mqtt import wire
 from gateway.noc.auth import Tokens
 from ops.stack import Stack
 from services import envelope
+from services.bus import DEAD_QUEUE, HEADER_QUEUE, HEADER_REASON, event_queue_name
+from services.bus.publishing import connect
+from services.bus.topology import EVENT_CONTENT_TYPE
 from services.keyring import KeyRing
+from services.messages import Fix, FixBatch, Origin
 from tests.conftest import canary, run_vigil
 
 
@@ -93,6 +99,24 @@ class Outside:
                 return answer.status, json.loads(text) if text else None
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
+
+    def give_up_on_a_fix_of(self, guard: str) -> str:
+        """A dead letter, as the location service leaves one; its id."""
+        now = datetime.now(UTC)
+        origin = Origin(guard, secrets.token_bytes(16), None, "t", now, now, False, (), None, "{}")
+        body = msgspec.msgpack.encode(FixBatch([Fix(origin, 43.0, 17.0, 5.0, None, None, "gps", False)]))
+        queue = event_queue_name("mqtt_gateway", "guard_gps_received", "location", "process_guard_gps")
+        letter_id = secrets.token_hex(6)
+        with connect(self.env["AMQP_URI"]) as connection, connection.channel() as channel:
+            message = channel.prepare_message(
+                body,
+                content_type=EVENT_CONTENT_TYPE,
+                content_encoding="binary",
+                headers={HEADER_QUEUE: queue, HEADER_REASON: "Unavailable"},
+                properties={"message_id": letter_id, "delivery_mode": 2},
+            )
+            channel.basic_publish_confirm(message, exchange="", routing_key=DEAD_QUEUE)
+        return letter_id
 
     def person(self, role: str = "operator", tenant_id: int = 1) -> tuple[str, str]:
         """(login, password) of somebody new."""

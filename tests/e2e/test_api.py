@@ -1,15 +1,24 @@
 """The HTTP API as an integrator meets it: described, paged, safe to repeat, and closed to whoever may not."""
 
 import json
+import secrets
 import subprocess
 import sys
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import msgspec
 import pytest
 
-from tests.e2e.conftest import Outside
+from services.bus import DEAD_QUEUE, HEADER_QUEUE, HEADER_REASON, event_queue_name
+from services.bus.publishing import connect
+from services.bus.topology import EVENT_CONTENT_TYPE
+from services.messages import Fix, FixBatch, Origin
+from tests.conftest import run_vigil
+from tests.e2e.conftest import Device, Outside
 
 SECONDS = 240
 LINK = 'rel="next"'
@@ -172,3 +181,203 @@ def test_readings_and_refused_messages_are_there_to_see(outside: Outside) -> Non
         ]
     )
     assert refused["reason"] == "identity_mismatch"
+
+
+def square(lat: float, lon: float, *, half: float = 0.001) -> dict[str, Any]:
+    corners = [(-half, -half), (half, -half), (half, half), (-half, half), (-half, -half)]
+    return {"type": "Polygon", "coordinates": [[[lon + east, lat + north] for east, north in corners]]}
+
+
+def test_a_zone_is_added_changed_and_disabled_and_stays_on_record(outside: Outside) -> None:
+    token = outside.token(role="supervisor", name="Sam")
+    name = f"zone-{outside.run}"
+    body = {"name": name, "area": square(10, 20), "guard_id": None, "enabled": False}
+    status, made = outside.request("POST", "/api/v1/zones", body, token=token)
+    assert (status, made["version"]) == (201, 1)
+    path = f"/api/v1/zones/{made['zone_id']}"
+    change = {"changes": {"kind": "forbidden"}, "version": 1}
+    assert outside.request("PATCH", path, change, token=token)[1]["changed"] is True
+    status, problem = outside.request("PATCH", path, {**change, "changes": {"name": "other"}}, token=token)
+    assert (status, "version 2" in problem["detail"]) == (409, True)
+    assert outside.request("DELETE", path, token=token) == (204, None)
+    zone = outside.request("GET", path, token=token)[1]
+    assert (zone["name"], zone["kind"], zone["enabled"], zone["changed_by"]) == (
+        name,
+        "forbidden",
+        False,
+        "Sam",
+    )
+    assert [version["kind"] for version in zone["versions"]] == ["forbidden", "required"]
+
+
+def test_zones_are_of_the_tenant_alone(outside: Outside) -> None:
+    mine, theirs = (outside.token(role="supervisor", tenant_id=tenant) for tenant in (1, 0))
+    body = {"name": f"mine-{outside.run}", "area": square(11, 20), "enabled": False}
+    made = outside.request("POST", "/api/v1/zones", body, token=mine)[1]
+    path = f"/api/v1/zones/{made['zone_id']}"
+    assert outside.request("GET", path, token=theirs)[0] == 404
+    assert outside.request("PATCH", path, {"changes": {"enabled": True}}, token=theirs)[0] == 404
+    assert outside.request("DELETE", path, token=theirs)[0] == 404
+    assert outside.request("GET", path, token=mine)[1]["version"] == 1
+
+
+def test_zones_are_listed_page_by_page_and_go_out_and_in_as_a_file(outside: Outside) -> None:
+    token = outside.token(role="supervisor")
+    names = {f"paged-{outside.run}-{n}" for n in range(5)}
+    for name in names:
+        body = {"name": name, "area": square(12, 20), "enabled": False}
+        assert outside.request("POST", "/api/v1/zones", body, token=token)[0] == 201
+    found, path = [], "/api/v1/zones?limit=2"
+    while path:
+        rows, path = page(outside, path, token)
+        found += [row["name"] for row in rows]
+    assert len(found) == len(set(found))
+    assert names <= set(found)
+    status, collection = outside.request("GET", "/api/v1/zones.geojson", token=token)
+    assert status == 200
+    collection["features"] = [f for f in collection["features"] if f["properties"]["name"] in names]
+    asked = {"document": json.dumps(collection), "dry_run": True}
+    outcomes = outside.request("POST", "/api/v1/zones/import", asked, token=token)[1]
+    assert [outcome["outcome"] for outcome in outcomes] == ["unchanged"] * 5
+
+
+def test_where_guards_are_and_were_is_there_to_see(outside: Outside) -> None:
+    token, guard = outside.token(role="viewer"), f"guard-{outside.run}"
+    for step in range(3):
+        outside.publish(f"guard/{guard}/gps", {"lat": 42.5 + step / 10_000, "lon": 17.25, "accuracy": 5})
+    between = "since=2026-01-01T00:00:00Z&until=2100-01-01T00:00:00Z"
+    status, problem = outside.request("GET", f"/api/v1/guards/{guard}/track?{between}", token=token)
+    assert status == 400, "longer than a month"
+    since, until = outside.rows("SELECT now() - interval '1 hour', now() + interval '1 hour'")[0]
+    between = f"since={since:%Y-%m-%dT%H:%M:%SZ}&until={until:%Y-%m-%dT%H:%M:%SZ}"
+    path = f"/api/v1/guards/{guard}/track?{between}"
+    track = outside.until(
+        lambda: (a := outside.request("GET", path, token=token))[0] == 200 and a[1]["count"] == 3 and a[1]
+    )
+    assert [round(point["lat"], 4) for point in track["points"]] == [42.5, 42.5001, 42.5002]
+    shape = {"type": "Point", "coordinates": [17.25, 42.5], "radius_m": 500}
+    inside = outside.request("POST", "/api/v1/positions/within", {"shape": shape}, token=token)[1]
+    assert [position["guard_id"] for position in inside] == [guard]
+    near = outside.request("GET", "/api/v1/positions/nearest?lat=42.5&lon=17.25&explain=true", token=token)[1]
+    assert guard in {g["guard_id"] for g in [*near["guards"], *near["left_out"]]}
+    for path in (f"transitions?guard_id={guard}", f"implausible-fixes?guard_id={guard}"):
+        assert outside.request("GET", f"/api/v1/{path}", token=token) == (200, [])
+    status, spent = outside.request("GET", f"/api/v1/time-in-zones?guard_id={guard}&{between}", token=token)
+    assert (status, spent) == (200, {"days": [], "truncated": False})
+
+
+def test_a_dead_letter_is_seen_by_its_own_tenant_and_sent_again(outside: Outside) -> None:
+    guard, now = f"guard-{outside.run}", datetime.now(UTC)
+    outside.execute("INSERT INTO guard (guard_id, tenant_id, name) VALUES (%s, 1, %s)", guard, guard)
+    origin = Origin(guard, secrets.token_bytes(16), None, "t", now, now, False, (), None, "{}")
+    body = msgspec.msgpack.encode(FixBatch([Fix(origin, 43.0, 17.0, 5.0, None, None, "gps", False)]))
+    queue = event_queue_name("mqtt_gateway", "guard_gps_received", "location", "process_guard_gps")
+    headers = {HEADER_QUEUE: queue, HEADER_REASON: "Unavailable"}
+    with connect(outside.env["AMQP_URI"]) as connection, connection.channel() as channel:
+        message = channel.prepare_message(
+            body,
+            content_type=EVENT_CONTENT_TYPE,
+            content_encoding="binary",
+            headers=headers,
+            properties={"message_id": outside.run, "delivery_mode": 2},
+        )
+        channel.basic_publish_confirm(message, exchange="", routing_key=DEAD_QUEUE)
+    path = f"/api/v1/dead-letters/{outside.run}"
+    mine, theirs = (outside.token(role="admin", tenant_id=tenant) for tenant in (1, 0))
+    assert outside.request("GET", path, token=outside.token(role="supervisor"))[0] == 403
+    assert outside.request("GET", path, token=theirs)[0] == 404
+    assert outside.request("DELETE", path, token=theirs)[0] == 404
+    listed = outside.request("GET", "/api/v1/dead-letters?limit=1000", token=theirs)[1]
+    assert outside.run not in {letter["id"] for letter in listed}
+    for token in (mine, outside.token(role="platform", tenant_id=0)):
+        status, letter = outside.request("GET", path, token=token)
+        assert (status, letter["queue"], letter["sources"]) == (200, queue, [guard])
+    assert outside.request("POST", f"{path}/retry", token=mine) == (204, None)
+    outside.until(lambda: outside.rows("SELECT 1 FROM mqtt_guard_location WHERE guard_id = %s", guard))
+    assert outside.request("GET", path, token=mine)[0] == 404
+
+
+def test_evidence_is_signed_and_verified_by_whoever_has_the_file(outside: Outside, tmp_path: Path) -> None:
+    guard, token = f"guard-{outside.run}", outside.token(role="supervisor", name="Sam")
+    outside.publish(f"alert/panic/{guard}", {"message": "help"})
+    [alert] = outside.until(
+        lambda: outside.request("GET", f"/api/v1/alerts?source_id={guard}", token=token)[1]
+    )
+    path = f"/api/v1/alerts/{alert['id']}/evidence"
+    assert outside.request("POST", path, token=outside.token(role="operator"))[0] == 403
+    assert outside.request("POST", path, token=outside.token(role="supervisor", tenant_id=0))[0] == 404
+    status, made = outside.request("POST", path, token=token)
+    assert (status, made["faults"]) == (200, [])
+    for ending, text in ((".json", made["json"]), (".html", made["page"])):
+        (tmp_path / f"{made['name']}{ending}").write_bytes(text.encode())
+    file = str(tmp_path / f"{made['name']}.json")
+    said = json.loads(run_vigil(outside.env, "alert", "verify", file, "--key", made["fingerprint"], "--json"))
+    assert said["ok"], said
+
+
+def test_a_guard_and_a_device_are_found_by_their_names(outside: Outside) -> None:
+    token, theirs = outside.token(role="admin"), outside.token(role="admin", tenant_id=0)
+    guard, device = f"guard-{outside.run}", f"dev-{outside.run}"
+    assert outside.request("POST", "/api/v1/guards", {"guard_id": guard}, token=token)[0] == 201
+    body = {"device_id": device, "family": "sensor"}
+    assert outside.request("POST", "/api/v1/devices", body, token=token)[0] == 201
+    assert outside.request("GET", f"/api/v1/guards/{guard}", token=token)[1]["guard_id"] == guard
+    assert outside.request("GET", f"/api/v1/devices/{device}", token=token)[1]["family"] == "sensor"
+    for path in (f"/api/v1/guards/{guard}", f"/api/v1/devices/{device}"):
+        assert outside.request("GET", path, token=theirs)[0] == 404
+
+
+def test_frames_and_receipts_are_as_the_asyncapi_document_says(outside: Outside) -> None:
+    with urllib.request.urlopen(f"http://{outside.base}/api/v1/asyncapi.json", timeout=20) as answer:
+        components = json.loads(answer.read())["components"]
+    guard = f"guard-{outside.run}"
+    device, screen = Device(outside, f"receipt/{guard}"), outside.screen()
+    screen.wait("snapshot")
+    outside.publish(f"guard/{guard}/gps", {"lat": 42.0, "lon": 17.0, "accuracy": 5})
+    outside.publish(f"alert/panic/{guard}", {"message": "help", "msg_id": outside.run})
+    outside.until(lambda: any(guard in {p["guard_id"] for p in f["data"]} for f in screen.seen("positions")))
+    [alert] = outside.until(
+        lambda: [f["data"] for f in screen.seen("critical_alert") if f["data"]["source_id"] == guard]
+    )
+    screen.send(type="acknowledge_alert", alert_id=alert["id"], ref=1)
+    screen.send(type="request_metrics", ref="r")
+    for kind in ("heartbeat", "none such"):
+        screen.send(type=kind)
+    wanted = {"alert_updated", "ack", "heartbeat", "metrics", "error"}
+    outside.until(lambda: wanted <= {frame["type"] for frame in screen.seen()})
+    checked = {"receipt": device.hear(1)} | {
+        f"server.{kind}": screen.seen(kind) for kind in {frame["type"] for frame in screen.seen()}
+    }
+    screen.close()
+    assert len(checked) >= 9
+    for message, values in checked.items():
+        schema = {**components["messages"][message]["payload"], "components": components}
+        for value in values:
+            jsonschema.Draft7Validator(schema).validate(value)
+
+
+def test_a_zone_is_tried_on_what_was_and_nothing_is_kept(outside: Outside) -> None:
+    token, guard = outside.token(role="supervisor"), f"guard-{outside.run}"
+    begin = datetime.now(UTC) - timedelta(minutes=10)
+    for step in range(20):
+        at = (begin + timedelta(seconds=10 * step)).isoformat()
+        outside.publish(f"guard/{guard}/gps", {"lat": 44, "lon": 17, "accuracy": 5, "timestamp": at})
+    query = "SELECT count(*) FROM mqtt_guard_location WHERE guard_id = %s"
+    outside.until(lambda: outside.rows(query, guard) == [(20,)])
+    name = f"tried-{outside.run}"
+    feature = {
+        "type": "Feature",
+        "properties": {"name": name, "kind": "forbidden", "guard": guard},
+        "geometry": square(44, 17),
+    }
+    document = json.dumps({"type": "FeatureCollection", "features": [feature]})
+    asked = {"document": document, "guard_id": guard}
+    assert outside.request("POST", "/api/v1/zones/try", asked, token=outside.token())[0] == 403
+    status, trial = outside.request("POST", "/api/v1/zones/try", asked, token=token)
+    assert (status, [zone["outcome"] for zone in trial["zones"]]) == (200, ["new"])
+    [difference] = trial["guards"]
+    assert difference["violations_edited"]["count"] == difference["violations_today"]["count"] + 1
+    assert any(moment["zone"] == name and moment["why"] for moment in difference["gained"])
+    theirs = outside.token(role="supervisor", tenant_id=0)
+    assert outside.request("POST", "/api/v1/zones/try", asked, token=theirs)[0] == 404
+    assert outside.rows("SELECT 1 FROM zone WHERE name = %s", name) == []

@@ -31,17 +31,20 @@ def test_device_telemetry_is_shown_by_vigil_latest(outside: Outside) -> None:
     assert (row["battery"], row["signal"], row["temperature"], row["tenant_id"]) == (85, -65, 25.5, 1)
 
 
-def test_a_fix_is_stored_with_its_verdict_and_one_alert_is_raised_outside(outside: Outside) -> None:
+def test_a_fix_is_stored_with_its_verdict_and_one_alert_is_raised_outside(
+    outside: Outside,
+) -> None:
     number = int(outside.run, 16)
     guard = f"guard-{number}"
-    fix = {"lat": 12.9716, "lon": 77.5946, "accuracy": 10.5, "guard_id": number, "client_id": 1}
+
+    fix = {"lat": 12.9759, "lon": 77.5946, "accuracy": 10.5, "guard_id": number, "client_id": 1}
     outside.publish(f"guard/{guard}/gps", {**fix, "timestamp": now()})
     [row] = outside.until(lambda: of_source(outside, "location", guard))
     assert (row["in_geofence"], row["geofence_violation"]) == (True, False)
     for _ in range(3):
-        outside.publish(f"guard/{guard}/gps", {**fix, "lat": 12.99, "timestamp": now()})
+        outside.publish(f"guard/{guard}/gps", {**fix, "lat": 12.9764, "timestamp": now()})
     query = "SELECT alert_type, occurrences FROM mqtt_device_alert WHERE source_id = %s"
-    outside.until(lambda: outside.rows(query, guard) == [("GEOFENCE_VIOLATION", 3)])
+    outside.until(lambda: outside.rows(query, guard) == [("GEOFENCE_VIOLATION", 1)])
     assert of_source(outside, "location", guard)[0]["geofence_violation"] is True
 
 

@@ -19,8 +19,8 @@ from typing import IO, Any
 import pytest
 from kombu import Connection
 
-from ops import dead_letters
 from ops.stack import Stack
+from services.bus import dead_letters
 from services.bus.topology import DEAD_QUEUE, HEADER_QUEUE, HEADER_REASON
 from tests import runbook
 from tests.conftest import canary, run_vigil

@@ -142,7 +142,7 @@ def test_a_viewer_sees_and_may_not_act_and_nonsense_is_answered(outside: Outside
         (b"\x81\x82\x00\x00\x00\x00\xff\xff", 1007),  # text that is no UTF-8
         (b"\xc1\x80\x00\x00\x00\x00", 1002),  # a reserved bit
         (b"\x81\x02hi", 1002),  # a client frame without mask
-        (b"\x82\x81\x00\x00\x00\x00x", 1003),  # binary
+        (b"\x8a\x00", 1002),  # a pong without mask
         (b"\x81\xfe" + (20_000).to_bytes(2, "big") + b"\x00" * 20_004, 1009),  # too large
     ],
 )

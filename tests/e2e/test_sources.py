@@ -78,6 +78,25 @@ def test_a_guard_is_added_heard_over_tls_and_off_within_two_seconds_of_being_dis
     assert connect(outside, fresh).alive
 
 
+def test_a_guard_s_owntracks_phone_is_heard_under_the_guard_s_credential(outside: Outside) -> None:
+    number = str(int(outside.run, 16))
+    phone = connect(outside, add(outside, "guard", number))
+    said = {"_type": "location", "lat": 12.97, "lon": 77.59, "acc": 6, "vel": 36, "tst": int(time.time())}
+    for n, topic in enumerate((f"owntracks/{number}/pixel", f"owntracks/guard-{number}/pixel")):
+        phone.publish(topic, json.dumps({**said, "_type": "lwt"}).encode())
+        phone.publish(topic, json.dumps({**said, "msg_id": f"{outside.run}-{n}"}).encode())
+        outside.until(lambda n=n: stored(outside, f"{outside.run}-{n}") == [(f"guard-{number}",)])
+    query = "SELECT lat, accuracy, speed, raw_data->>'_type' FROM mqtt_guard_location WHERE guard_id = %s"
+    assert outside.rows(query, f"guard-{number}") == [(12.97, 6.0, 10.0, "location")] * 2
+    phone.publish(topic, b'{"_type":"encrypted","data":"x"}')
+    kept = "SELECT reason FROM rejected_message WHERE topic = %s"
+    assert outside.until(lambda: outside.rows(kept, topic)) == [("owntracks_encrypted",)]
+    phone.publish("owntracks/guard-1/pixel", json.dumps({**said, "msg_id": f"{outside.run}-other"}).encode())
+    phone.publish(topic, json.dumps({**said, "msg_id": f"{outside.run}-last"}).encode())
+    outside.until(lambda: stored(outside, f"{outside.run}-last"))
+    assert stored(outside, f"{outside.run}-other") == [], "nobody speaks for another"
+
+
 def _is_refused(outside: Outside, name: str, reason: str) -> bool:
     outside.publish(f"guard/{name}/gps", {"lat": 12.97, "lon": 77.59})
     refused = json.loads(run_vigil(outside.env, "rejected", "--security", "--json"))

@@ -130,6 +130,95 @@ def test_an_old_all_clear_does_not_end_what_was_seen_after_it(store: AlertStore)
     assert store.clear(tenant_id=1, dedup_key="a", at=NOW - timedelta(seconds=5), note="", now=NOW) is None
 
 
+BEGINNING, END = NOW + timedelta(seconds=5), NOW + timedelta(seconds=9)
+
+
+def finding(key: bytes, *, at: datetime = BEGINNING, severity: Severity = Severity.MEDIUM) -> Occurrence:
+    return occurrence(
+        key=key, dedup_key="c", topic=None, by="rule", severity=severity, recorded_at=at, site_id=None
+    )
+
+
+@pytest.mark.parametrize("severity", [Severity.MEDIUM, Severity.HIGH])
+@pytest.mark.parametrize("order", ["mmcc", "ccmm", "mcmc", "cmcm", "cmmc", "mccm"])
+def test_of_a_beginning_and_its_end_either_may_be_heard_first_and_twice(
+    store: AlertStore, order: str, severity: Severity
+) -> None:
+    key = os.urandom(16)
+    for heard in order:
+        if heard == "m":
+            store.record([finding(key, severity=severity)], now=NOW)
+        else:
+            store.clear(tenant_id=1, dedup_key="c", at=END, note="over", now=NOW)
+    [alert] = store.list_alerts(tenant_id=1, status="all", limit=10)
+    closed = severity is Severity.MEDIUM
+    assert (alert.status, alert.cleared_at, alert.occurrences) == (
+        AlertStatus.RESOLVED if closed else AlertStatus.NEW,
+        END,
+        1,
+    )
+    lines = store.get(tenant_id=1, alert_id=alert.id).timeline
+    assert [(line.action, line.by) for line in lines] == [
+        ("raised", "rule"),
+        ("cleared", "vigil" if closed else "rule"),
+    ]
+    assert store.due(now=NOW + timedelta(days=1)) == ([] if closed else [alert.id])
+
+
+def test_the_end_that_was_heard_first_is_told_with_the_alert(store: AlertStore) -> None:
+    assert store.clear(tenant_id=1, dedup_key="c", at=END, note="it is over", now=NOW) is None
+    [change] = store.record([finding(os.urandom(16))], now=NOW)
+    assert change is not None
+    assert change.is_new
+    assert len(change.entry_ids) == 2
+    assert [(line.action, line.note) for line in change.alert.timeline] == [
+        ("raised", ""),
+        ("cleared", "it is over"),
+    ]
+
+
+def test_what_begins_after_the_newest_end_is_open_whatever_older_ends_come(store: AlertStore) -> None:
+    later = END + timedelta(seconds=1)
+    for at in (END, BEGINNING):
+        store.clear(tenant_id=1, dedup_key="c", at=at, note="over", now=NOW)
+    store.record([finding(os.urandom(16), at=END)], now=NOW)
+    store.record([finding(os.urandom(16), at=later), finding(os.urandom(16), at=BEGINNING)], now=NOW)
+    store.clear(tenant_id=1, dedup_key="c", at=END, note="over", now=NOW)
+    found = store.list_alerts(tenant_id=1, status="all", limit=10)
+    assert sorted((alert.status, alert.cleared_at, alert.occurrences) for alert in found) == [
+        (AlertStatus.NEW, None, 2),
+        (AlertStatus.RESOLVED, END, 1),
+    ]
+
+
+def test_no_end_of_a_condition_clears_what_a_device_sent_later(store: AlertStore) -> None:
+    store.clear(tenant_id=1, dedup_key="c", at=END, note="over", now=NOW)
+    assert (
+        raised(store, dedup_key="c", severity=Severity.MEDIUM, recorded_at=BEGINNING).alert.cleared_at is None
+    )
+
+
+def test_a_beginning_and_its_end_from_two_workers_at_once_leave_nothing_open(store: AlertStore) -> None:
+    """Neither may miss the other: forty times both, each pair about a condition of its own."""
+    keys = [f"c{number}" for number in range(40)]
+
+    def begin() -> None:
+        for key in keys:
+            store.record([occurrence(dedup_key=key, topic=None, severity=Severity.MEDIUM)], now=NOW)
+
+    def end() -> None:
+        for key in keys:
+            store.clear(tenant_id=1, dedup_key=key, at=END, note="over", now=NOW)
+
+    workers = [threading.Thread(target=work) for work in (begin, end)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    found = store.list_alerts(tenant_id=1, status="all", limit=100)
+    assert [alert.status for alert in found] == [AlertStatus.RESOLVED] * 40
+
+
 def test_a_panic_whose_data_the_database_cannot_hold_as_json_is_kept_as_bytes(
     store: AlertStore, engine: Engine
 ) -> None:

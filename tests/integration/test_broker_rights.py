@@ -133,6 +133,9 @@ def topics_about(target: str) -> list[str]:
         f"guard/{target}/gps",
         f"guard/{target}/gps/more",
         f"guard/{NUMERIC.get(target, target)}/gps",
+        f"owntracks/{target}/phone",
+        f"owntracks/{target}/phone/event",
+        f"owntracks/{NUMERIC.get(target, target)}/phone",
         *(f"sensor/{target}/{kind}" for kind in ("status", "reading", "alarm")),
         *(f"alert/{kind}/{target}" for kind in ("panic", "nonsense")),
         *(f"alert/{target}/{kind}" for kind in (*KNOWN_TYPES, "nonsense")),
@@ -151,7 +154,11 @@ def may_publish(source: str, topic: str) -> bool:
     if parts[0] == "alert" and len(parts) == 3:
         return parts[2] == source or (parts[1] == source and parts[2] in KNOWN_TYPES)
     own = {
-        "guard": {f"guard/{source}/gps", f"guard/{NUMERIC.get(source, source)}/gps"},
+        "guard": {
+            topic
+            for name in (source, NUMERIC.get(source, source))
+            for topic in (f"guard/{name}/gps", f"owntracks/{name}/phone")
+        },
         "device": {f"device/{source}/telemetry"},
         "sensor": {f"sensor/{source}/{kind}" for kind in ("status", "reading", "alarm")},
         "system": {f"system/health/{source}"},
@@ -225,11 +232,11 @@ def test_only_the_gateway_hears_the_field_and_only_the_administrator_changes_rig
     broker: RealBroker,
 ) -> None:
     gateway = broker.gateway()
-    for family in ("device", "guard", "sensor", "alert", "system"):
+    for family in ("device", "guard", "sensor", "alert", "system", "owntracks"):
         assert gateway.subscribe(f"{family}/#")
     for forbidden in ("#", "receipt/#", "command/#", "$SYS/#", "$CONTROL/#"):
         assert not gateway.subscribe(forbidden)
-    for family in ("device", "guard", "sensor", "alert", "system"):
+    for family in ("device", "guard", "sensor", "alert", "system", "owntracks"):
         assert gateway.subscribe(f"$share/vigil/{family}/#"), "gateways may share what one may hear"
     for forbidden in ("$share/vigil/#", "$share/vigil/receipt/#", "$share/vigil/$SYS/#"):
         assert not gateway.subscribe(forbidden)
@@ -422,6 +429,53 @@ def test_the_gateway_itself_speaks_tls_and_trusts_only_its_authority(
     stranger.make()
     with pytest.raises(Unavailable, match="certificate"):
         connection(msgspec.structs.replace(over_tls, ca_file=str(stranger.certificate_file))).serve()
+
+
+@pytest.mark.parametrize("group", ["", "vigil"], ids=["alone", "shared"])
+def test_phones_are_heard_from_when_they_are_wanted_and_no_more_when_not(
+    broker: RealBroker, group: str
+) -> None:
+    mqtt = msgspec.structs.replace(
+        broker.mqtt,
+        username="vigil-gateway",
+        password="gateway-pw",
+        client_id=f"phones-{group}",
+        shared_group=group,
+    )
+    heard: list[str] = []
+
+    def serve(*, wanted: bool) -> eventlet.greenthread.GreenThread:
+        connection = Connection(
+            mqtt,
+            lane="bulk",
+            filters=["guard/#", "owntracks/#"] if wanted else ["guard/#"],
+            unwanted=[] if wanted else ["owntracks/#"],
+            receive_maximum=10,
+            on_message=lambda topic, *_: heard.append(topic),
+            on_connected=lambda _: None,
+        )
+        return eventlet.spawn(connection.serve)
+
+    def until_heard(topic: str, publish: str) -> None:
+        """Published again until the gateway has subscribed and hears it."""
+        deadline_s = time.monotonic() + 10
+        while topic not in heard:
+            assert time.monotonic() < deadline_s
+            phone.publish(publish, b"{}")
+            eventlet.sleep(0.1)
+
+    phone, serving = broker.client("guard-5"), serve(wanted=True)
+    until_heard("owntracks/guard-5/phone", "owntracks/guard-5/phone")
+    serving.kill()
+    heard.clear()
+    # The session goes on, and what it held is given up: a guard's own topic, that comes later, is all that is heard.
+    serving = serve(wanted=False)
+    until_heard("guard/guard-5/gps", "guard/guard-5/gps")
+    heard.clear()
+    phone.publish("owntracks/guard-5/phone", b"{}")
+    until_heard("guard/guard-5/gps", "guard/guard-5/gps")
+    assert set(heard) == {"guard/guard-5/gps"}
+    serving.kill()
 
 
 def test_the_broker_says_what_it_refuses(broker: RealBroker) -> None:

@@ -11,9 +11,8 @@ import msgspec
 import pytest
 from nameko.containers import ServiceContainer
 
-from ops import dead_letters
 from ops.run import nameko_config
-from services.bus import Publisher, RpcProxy, event_handler, loop, rpc, timer
+from services.bus import Publisher, RpcProxy, dead_letters, event_handler, loop, rpc, timer
 from services.bus.publishing import Letter, Outlet
 from services.bus.topology import event_queue_name
 from services.config import Config

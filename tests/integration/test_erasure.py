@@ -100,6 +100,19 @@ def test_a_guard_is_erased_everywhere_and_the_chain_still_holds(
             " 'guard-77', 'message_key', gen_random_uuid()))).* FROM mqtt_guard_location l WHERE tenant_id = 11",
             'INSERT INTO guard_state SELECT (jsonb_populate_record(g, \'{"guard_id": "guard-77"}\')).*'
             " FROM guard_state g WHERE tenant_id = 11",
+            "INSERT INTO zone (tenant_id, name, area, radius_m, guard_id, changed_by)"
+            " VALUES (11, 'beat', 'POINT(77 12)', 50, 'guard-77', 'zubaida q. o''neil')",
+            "UPDATE zone SET radius_m = 60 WHERE name = 'beat'",
+            "INSERT INTO zone_transition SELECT (jsonb_populate_record(t, jsonb_build_object('guard_id', 'guard-77',"
+            " 'transition_id', gen_random_uuid()))).* FROM zone_transition t WHERE tenant_id = 11",
+            'INSERT INTO track_checkpoint SELECT (jsonb_populate_record(c, \'{"guard_id": "guard-77"}\')).*'
+            " FROM track_checkpoint c WHERE tenant_id = 11",
+            "INSERT INTO implausible_fix SELECT (jsonb_populate_record(i, jsonb_build_object('guard_id', 'guard-77',"
+            " 'message_key', gen_random_uuid()))).* FROM implausible_fix i WHERE tenant_id = 11",
+            'INSERT INTO guard_silence SELECT (jsonb_populate_record(s, \'{"guard_id": "guard-77"}\')).*'
+            " FROM guard_silence s WHERE tenant_id = 11",
+            "INSERT INTO condition_clear (tenant_id, dedup_key, cleared_at, note)"
+            " VALUES (11, 'GEOFENCE_VIOLATION:guard-77', now(), '')",
             "INSERT INTO rejected_message (message_key, topic, payload, reason, received_at, tenant_id) VALUES"
             " (gen_random_uuid(), 'guard/guard-77/gps', 'x', 'r', now(), NULL),"
             " (gen_random_uuid(), 'guard/guard-777/gps', 'x', 'r', now(), 11),"
@@ -147,8 +160,28 @@ def test_a_guard_is_erased_everywhere_and_the_chain_still_holds(
     assert told == dry
     assert {"table": "mqtt_device_alert", "what": "deleted", "rows": 2} in told
     assert {"table": "rejected_message", "what": "deleted", "rows": 2} in told
+    for table in ("zone_transition", "track_checkpoint", "implausible_fix", "guard_silence"):
+        assert {"table": table, "what": "deleted", "rows": 1} in told
     assert found_in(engine, "O'Neil") == set()
     with engine.connect() as connection:
+        # The zone is nobody's now, not everybody's; and nothing about it changed that would be a version.
+        now, *before_now = connection.execute(
+            text(
+                "SELECT version, guard_id, changed_by FROM zone_version WHERE name = 'beat' ORDER BY version DESC"
+            )
+        ).all()
+        assert [row.version for row in (now, *before_now)] == [2, 1]
+        assert {row.guard_id for row in (now, *before_now)} == {now.guard_id}
+        assert now.guard_id.startswith("erased-")
+        assert now.changed_by == now.guard_id
+        assert (
+            connection.execute(text("SELECT version, guard_id FROM zone WHERE name = 'beat'")).one()
+            == now[:2]
+        )
+        connection.rollback()
+        connection.execute(text("UPDATE zone SET radius_m = 70 WHERE name = 'beat'"))
+        assert connection.execute(text("SELECT version FROM zone WHERE name = 'beat'")).scalar_one() == 3
+        connection.rollback()
         assert list(connection.execute(text("SELECT note FROM contact WHERE tenant_id = 11")).scalars())[
             0
         ].endswith("not guard-777")

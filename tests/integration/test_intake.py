@@ -4,12 +4,14 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import Engine, text
 
 from services.config import Config
 from services.location.intake import Intake as LocationIntake
 from services.location.store import LocationStore
+from services.location.zonebook import ZoneBook
 from services.messages import DeviceReading, Fix, Origin
 from services.providers import Database
 from services.registry import Registry
@@ -38,13 +40,21 @@ def registry(database: Database) -> Registry:
 
 
 @pytest.fixture
-def location(engine: Engine, database: Database, registry: Registry) -> LocationIntake:
+def location(engine: Engine, database: Database, registry: Registry, config: Config) -> LocationIntake:
     with engine.begin() as connection:
         connection.execute(
-            text("INSERT INTO zone (tenant_id, name, area, radius_m) VALUES (1, 'z', :area, 500)"),
+            text(
+                "INSERT INTO zone (tenant_id, name, area, radius_m, in_force_from)"
+                " VALUES (1, 'z', :area, 500, '-infinity')"
+            ),
             {"area": f"POINT({LON} {LAT})"},
         )
-    return LocationIntake(LocationStore(database), registry)
+    return location_intake(database, registry, config)
+
+
+def location_intake(database: Database, registry: Registry, config: Config) -> LocationIntake:
+    zones = ZoneBook(database, registry, config.location)
+    return LocationIntake(LocationStore(database), registry, zones, config.location)
 
 
 @pytest.fixture
@@ -58,35 +68,83 @@ def rows(engine: Engine, query: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in connection.execute(text(query))]
 
 
-def test_the_same_batch_twice_is_stored_once_and_says_the_same(
-    location: LocationIntake, engine: Engine
-) -> None:
-    batch = [fix(lat=LAT), fix(lat=13.5, seconds=1, msg_id="m")]
+OUT_AND_BACK = [
+    LAT + metres / 111_195 for metres in (400, 440, 480, 520, 560, 600, 640, 600, 560, 520, 480, 440, 400)
+]
+"""On foot over the edge at 500 m and back, a place each half minute."""
+OUTSIDE = LAT + 0.01
+"""612 m outside of the zone; half a minute is enough to get there."""
+
+
+def test_the_same_batch_twice_is_stored_and_judged_once(location: LocationIntake, engine: Engine) -> None:
+    batch = [fix(lat=LAT), fix(lat=OUTSIDE, seconds=30), fix(lat=OUTSIDE, seconds=60, msg_id="m")]
     first, again = (location.store([*batch, batch[0]], now=NOW) for _ in range(2))
-    assert (first.stored, first.admitted, again.stored) == (2, 2, 0)
-    assert [c.key for c in first.met] == [c.key for c in again.met]
+    assert (first.stored, first.admitted, again.stored) == (3, 3, 0)
+    assert (len(first.met), again.met, again.moves) == (1, [], {})
+    assert [(event, body) for event, body in again.debt.earlier if event == "alert_condition_met"], (
+        "what the first run owes is told by the second"
+    )
     assert [r.msg_id for r in first.receipts] == [r.msg_id for r in again.receipts] == ["m"]
-    assert rows(engine, "SELECT count(*) FROM mqtt_guard_location") == [(2,)]
+    assert rows(engine, "SELECT count(*) FROM mqtt_guard_location") == [(3,)]
 
 
-def test_verdicts_are_stored_and_a_violation_is_told_and_ended(
+def test_a_violation_is_told_once_it_is_sure_again_while_it_lasts_and_ended(
     location: LocationIntake, engine: Engine
 ) -> None:
-    outcome = location.store(
-        [fix(), fix(lat=13.5, seconds=1), fix(lat=13.5, seconds=2), fix(seconds=3)], now=NOW
-    )
-    assert rows(
-        engine, "SELECT in_geofence, geofence_violation FROM mqtt_guard_location ORDER BY recorded_at"
-    ) == [
-        (True, False),
-        (False, True),
-        (False, True),
-        (True, False),
+    told = [
+        (len(outcome.met), len(outcome.cleared), outcome.violations_begun)
+        for half_minutes, lat in enumerate(OUT_AND_BACK)
+        for outcome in [location.store([fix(lat=lat, seconds=30 * half_minutes)], now=NOW)]
     ]
-    assert (len(outcome.met), len(outcome.cleared), outcome.violations_begun) == (2, 1, 1)
+    quiet, begun, again, over = (0, 0, 0), (1, 0, 1), (1, 0, 0), (0, 1, 0)
+    assert told == [*[quiet] * 4, begun, *[again] * 6, over, quiet]
+    kept = rows(engine, "SELECT geofence_violation FROM mqtt_guard_location ORDER BY recorded_at")
+    assert [violation for (violation,) in kept] == [*[False] * 4, *[True] * 7, *[False] * 2]
+    kinds = rows(engine, "SELECT kind, late FROM zone_transition ORDER BY confirmed_at, kind")
+    assert kinds == [
+        ("entered", False),
+        ("exited", False),
+        ("violation_began", False),
+        ("entered", False),
+        ("violation_ended", False),
+    ]
 
 
-def test_a_violation_says_at_which_site_its_guard_is(location: LocationIntake, engine: Engine) -> None:
+@pytest.mark.parametrize(("replay", "told"), [("false", (0, 0, 0)), ("true", (7, 1, 0))])
+def test_what_is_old_is_told_in_the_tenant_of_replays_alone(
+    location: LocationIntake, engine: Engine, replay: str, told: tuple[int, int, int]
+) -> None:
+    """A shift of yesterday, fix by fix in its order."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE tenant SET settings = '{{\"replay\": {replay}}}'")
+    outcomes = [
+        location.store([fix(lat=lat, seconds=30 * half_minutes - 86_400)], now=NOW)
+        for half_minutes, lat in enumerate(OUT_AND_BACK)
+    ]
+    kinds = rows(engine, "SELECT DISTINCT kind FROM zone_transition ORDER BY 1")
+    assert kinds == [("entered",), ("exited",), ("violation_began",), ("violation_ended",)]
+    assert (
+        sum(len(outcome.met) for outcome in outcomes),
+        sum(len(outcome.cleared) for outcome in outcomes),
+        sum(outcome.violations_begun for outcome in outcomes),
+    ) == told
+
+
+def test_an_excursion_within_one_batch_is_on_record_and_raises_nothing(
+    location: LocationIntake, engine: Engine
+) -> None:
+    batch = [fix(lat=lat, seconds=30 * half_minutes) for half_minutes, lat in enumerate(OUT_AND_BACK)]
+    outcome = location.store(batch, now=NOW)
+    assert (outcome.met, outcome.cleared) == ([], [])
+    kinds = {kind for (kind,) in rows(engine, "SELECT kind FROM zone_transition")}
+    assert kinds == {"entered", "exited", "violation_began", "violation_ended"}
+    assert [event for event, _ in outcome.events] == ["zone_entered", "zone_exited"]
+    assert [len(moves) for moves in outcome.moves.values()] == [2, 1]
+
+
+def test_a_violation_says_at_which_site_its_guard_is_and_of_which_zone(
+    location: LocationIntake, engine: Engine
+) -> None:
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO site (tenant_id, name) VALUES (1, 'dock')"))
         connection.execute(
@@ -94,17 +152,41 @@ def test_a_violation_says_at_which_site_its_guard_is(location: LocationIntake, e
                 "INSERT INTO guard (guard_id, tenant_id, site_id, name) SELECT 'g', 1, site_id, 'G' FROM site"
             )
         )
-    [condition] = location.store([fix("g", lat=13.5)], now=NOW).met
+    [condition] = location.store([fix("g", lat=OUTSIDE), fix("g", lat=OUTSIDE, seconds=1)], now=NOW).met
     assert rows(engine, "SELECT site_id FROM site") == [(condition.site_id,)]
+    # 612 m by a distance that tests/oracle measures apart
+    assert condition.message == "g is outside z by 612 m"
+    [(transition_id,)] = rows(engine, "SELECT transition_id::text FROM zone_transition")
+    assert condition.detail["transition_id"] == transition_id
+    assert condition.dedup_key == "GEOFENCE_VIOLATION:g"
 
 
 def test_a_late_fix_repairs_history_and_neither_alarms_nor_moves_the_marker(
     location: LocationIntake, engine: Engine
 ) -> None:
-    location.store([fix(seconds=10)], now=NOW)
-    outcome = location.store([fix(lat=13.5, seconds=5)], now=NOW)
-    assert (outcome.stored, outcome.met, outcome.newest) == (1, [], [])
+    location.store([fix(seconds=60)], now=NOW)
+    outcome = location.store([fix(lat=OUTSIDE, seconds=5), fix(lat=OUTSIDE, seconds=6)], now=NOW)
+    assert (outcome.stored, outcome.events, outcome.newest) == (2, [], [])
     assert rows(engine, "SELECT lat FROM guard_state") == [(LAT,)]
+    assert rows(engine, "SELECT kind, late FROM zone_transition ORDER BY kind") == [("violation_began", True)]
+    kept = rows(engine, "SELECT geofence_violation FROM mqtt_guard_location ORDER BY recorded_at")
+    assert kept == [(False,), (True,), (True,)], "one fix within is not yet enough to be back"
+
+
+def test_a_fix_that_nobody_believes_is_listed_and_changes_nothing(
+    location: LocationIntake, engine: Engine
+) -> None:
+    location.store([fix()], now=NOW)
+    mock = msgspec.structs.replace(fix(lat=OUTSIDE, seconds=30), mock=True)
+    far = fix(lat=LAT + 1, seconds=31)
+    outcome = location.store([mock, far], now=NOW)
+    assert (outcome.stored, outcome.newest, outcome.events) == (2, [], [])
+    listed = rows(
+        engine, "SELECT reason, (detail->>'distance_m')::float > 100000 FROM implausible_fix ORDER BY 1"
+    )
+    assert listed == [("mock", None), ("teleport", True)]
+    assert rows(engine, "SELECT lat, in_geofence FROM guard_state") == [(LAT, True)]
+    assert rows(engine, "SELECT in_geofence FROM mqtt_guard_location") == [(True,)] * 3
 
 
 def test_a_value_that_json_cannot_hold_costs_its_own_message_only(
@@ -125,9 +207,9 @@ def test_a_claim_of_another_tenant_is_refused_and_kept(location: LocationIntake,
     ]
 
 
-def test_when_registration_is_closed_a_stranger_is_refused(database: Database) -> None:
+def test_when_registration_is_closed_a_stranger_is_refused(database: Database, config: Config) -> None:
     closed = Registry(database, registration="closed", default_tenant_id=1)
-    outcome = LocationIntake(LocationStore(database), closed).store([fix()], now=NOW)
+    outcome = location_intake(database, closed, config).store([fix()], now=NOW)
     assert [message.reason for message in outcome.refused] == ["unknown_source"]
 
 

@@ -122,6 +122,15 @@ def test_without_a_tenant_nothing_is_seen_at_all(config: Config, ids: dict[int, 
         "SELECT vigil_drop_partition('positions', 'mqtt_guard_location_default', 1)",
         "DELETE FROM retention_policy",
         "DELETE FROM erasure",
+        "INSERT INTO zone_version SELECT (jsonb_populate_record(v, '{\"version\": 9}')).* FROM zone_version v",
+        "UPDATE zone_version SET in_force_to = now()",
+        "DELETE FROM zone_version",
+        "DELETE FROM zone",
+        "UPDATE zone SET tenant_id = 22",
+        "UPDATE zone_transition SET superseded_at = now()",
+        "DELETE FROM implausible_fix",
+        "SELECT * FROM track_checkpoint",
+        "SELECT * FROM condition_clear",
         "INSERT INTO guard_shift (tenant_id, guard_id, starts_at, ends_at)"
         " SELECT 22, guard_id, now() + interval '1 day', now() + interval '25 hours' FROM guard",
         "CREATE TABLE mine (a int)",
@@ -161,6 +170,9 @@ def test_what_names_another_tenant_s_rows_changes_nothing(
         "INSERT INTO alert_timeline (alert_id, tenant_id, at, action, status, by)"
         " VALUES (CAST(:alert_id AS uuid), 11, now(), 'x', 'NEW', 'x')",
         "INSERT INTO device_carrier (tenant_id, device_id, guard_id, since) VALUES (11, :device_id, :guard_id, now())",
+        "UPDATE zone SET site_id = CAST(:site_id AS int)",
+        "UPDATE zone SET group_id = CAST(:group_id AS int)",
+        "UPDATE zone SET guard_id = :guard_id",
     ],
 )
 def test_a_row_cannot_refer_to_another_tenant_s(

@@ -19,6 +19,7 @@ from gateway.mqtt.client import Connection
 from gateway.mqtt.lane import check_instance
 from gateway.mqtt.topics import FILTERS
 from gateway.noc.hub import Hub
+from gateway.noc.quotas import Quotas
 from services import providers
 from services.bus import topology
 from services.bus.publishing import Letter, Outlet
@@ -185,7 +186,9 @@ class Watching:
     """A socket with somebody behind it, as the hub sees it."""
 
     def __init__(self) -> None:
-        self.principal: object = msgspec.defstruct("P", [("login", str), ("role", str)])("ann", "viewer")
+        self.principal: object = msgspec.defstruct("P", [("login", str), ("role", str), ("tenant_id", int)])(
+            "ann", "viewer", 1
+        )
         self.ended_with: int | None = None
 
     def end(self, code: int, _reason: str) -> None:
@@ -198,7 +201,7 @@ def test_the_feed_goes_on_when_the_master_of_redis_dies(config: Config, stores: 
         providers.make_redis(changed), PlainSealer(), prefix=changed.redis.key_prefix, max_frames=100
     )
     reader = FeedReader.from_config(changed)
-    hub, watching = Hub(reader), Watching()
+    hub, watching = Hub(reader, Quotas.from_config(changed)), Watching()
     hub.pump()
     hub.open_socket(watching)  # type: ignore[arg-type]
     before = writer.publish(1, "t", "before")

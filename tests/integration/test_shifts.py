@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from services.config import Config
 from services.directory.store import DirectoryStore
 from services.errors import Conflict, NotFound, Refused
 from services.location.intake import Intake
-from services.location.store import LocationStore
 from services.providers import Database
 from services.registry import Registry
 from tests.conftest import run_vigil
-from tests.integration.test_intake import LAT, NOW, fix
+from tests.integration.test_intake import LAT, NOW, fix, location_intake
 
 
 @pytest.fixture
@@ -26,15 +26,16 @@ def registry(database: Database) -> Registry:
 
 
 @pytest.fixture
-def intake(engine: Engine, database: Database, registry: Registry) -> Intake:
+def intake(engine: Engine, database: Database, registry: Registry, config: Config) -> Intake:
     with engine.begin() as connection:
         for statement in (
             "INSERT INTO tenant (tenant_id, name) VALUES (2, 'Two')",
             "INSERT INTO guard (guard_id, tenant_id, name) VALUES ('guard-1', 1, 'one'), ('guard-2', 2, 'two')",
-            f"INSERT INTO zone (tenant_id, name, area, radius_m) VALUES (1, 'z', 'POINT(77.5946 {LAT})', 500)",
+            f"INSERT INTO zone (tenant_id, name, area, radius_m, in_force_from)"
+            f" VALUES (1, 'z', 'POINT(77.5946 {LAT})', 500, '-infinity')",
         ):
             connection.execute(text(statement))
-    return Intake(LocationStore(database), registry)
+    return location_intake(database, registry, config)
 
 
 def ask_for_it(environment: dict[str, str]) -> None:
@@ -60,7 +61,7 @@ def test_a_fix_off_shift_leaves_nothing_and_its_receipt_says_so(
         [
             outside,
             fix(lat=13.5, seconds=-90 * 60, msg_id="on"),
-            fix(lat=LAT, seconds=-56 * 60, msg_id="tolerated"),
+            fix(lat=13.5, seconds=-56 * 60, msg_id="tolerated"),
             fix("guard-2", lat=13.5, msg_id="other tenant"),
         ],
         now=NOW,
@@ -72,7 +73,8 @@ def test_a_fix_off_shift_leaves_nothing_and_its_receipt_says_so(
         "tolerated": "stored",
         "other tenant": "stored",
     }
-    assert [c.at for c in outcome.met] == [NOW - timedelta(minutes=90)]
+    began = rows(engine, "SELECT confirmed_at FROM zone_transition WHERE kind = 'violation_began'")
+    assert began == [(NOW - timedelta(minutes=56),)], "what was judged is what may be kept"
     assert rows(engine, "SELECT guard_id, count(*) FROM mqtt_guard_location GROUP BY 1 ORDER BY 1") == [
         ("guard-1", 2),
         ("guard-2", 1),

@@ -100,3 +100,40 @@ def test_a_batch_of_a_connection_that_is_gone_is_left_to_be_delivered_again(lane
     lane.connection.ack = lambda mids, **_: lane.connection.acked.extend(mids)  # type: ignore[attr-defined,method-assign]
     assert run(lane, sent.extend, until=1) == [7]
     assert len(sent) == 1
+
+
+def phones(monkeypatch: pytest.MonkeyPatch, *, taken: bool) -> Lane:
+    monkeypatch.setattr(lane_module, "RETRY_S", (0.01,))
+    environ = {"VIGIL_OWNTRACKS": str(taken).lower()}
+    made = Lane(config.parse((PROJECT / "config.yaml").read_text(), environ), "bulk")
+    made.connection = FakeConnection()  # type: ignore[assignment]
+    made._batcher.start_generation(1)
+    made._take("owntracks/7/phone", b'{"_type":"location","lat":1,"lon":2,"acc":5,"tst":1}', 1, 1)
+    made._take("owntracks/7/phone", b'{"_type":"lwt","tst":1}', 1, 2)
+    made._take("owntracks/7/phone/event", b"whatever", 1, 3)
+    made._take("owntracks/7/phone", b'{"_type":"encrypted","data":"x"}', 1, 4)
+    batch = made._batcher.due(now_s=float("inf"))
+    assert batch is not None
+    made._hand_over(batch)
+    return made
+
+
+def test_a_phone_s_positions_are_fixes_and_what_else_it_says_is_acknowledged_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[tuple[str, Any]] = []
+    ignored = lane_module.metrics.mqtt_message_ignored.labels("owntracks")
+    before = ignored._value.get()
+    assert run(phones(monkeypatch, taken=True), sent.extend, until=4) == [1, 2, 3, 4]
+    [(_, fixes), (_, refused)] = sent
+    assert [fix.origin.source_id for fix in fixes.fixes] == ["guard-7"]
+    assert [message.reason for message in refused.messages] == ["owntracks_encrypted"]
+    assert ignored._value.get() - before == 2
+
+
+def test_phones_that_are_not_taken_are_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, Any]] = []
+    run(phones(monkeypatch, taken=False), sent.extend, until=4)
+    [(_, refused)] = sent
+    assert {message.reason for message in refused.messages} == {"owntracks_off"}
+    assert "VIGIL_OWNTRACKS" in refused.messages[0].detail

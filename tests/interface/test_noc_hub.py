@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.noc.auth import Principal
-from gateway.noc.hub import MAX_MESSAGES, MAX_SOCKETS_A_USER, Hub
-from services.errors import Refused
+from gateway.noc.hub import Hub
+from gateway.noc.outbox import Entry
+from services.envelope import Sealer
+from services.errors import Unavailable
+from services.feed import FeedReader, FeedWriter, id_of
 
 
 class FakeReader:
@@ -32,6 +35,12 @@ class FakeReader:
     def begun(self) -> int:
         return 0
 
+    def last_id(self, tenant_id: int) -> int:  # noqa: ARG002
+        return len(self.frames)
+
+    def has(self, tenant_id: int, frame_id: int) -> bool:  # noqa: ARG002
+        return frame_id in self.frames
+
     def read(self, after: dict[int, int], *, block_ms: int | None = None, count: int = 500) -> Any:  # noqa: ARG002
         found = [
             (tenant, frame, "t", b"")
@@ -52,11 +61,31 @@ class Socket:
         self.tenant_id = 1
         self.last_id = last_id
         self.got: list[int] = []
+        self.entries: list[Entry] = []
 
-    def offer(self, frame_id: int, type: str, frame: bytes) -> None:  # noqa: A002, ARG002
-        if frame_id > self.last_id:
-            self.last_id = frame_id
-            self.got.append(frame_id)
+    def offer(self, entry: Entry) -> None:
+        assert entry.id is not None
+        if entry.id > self.last_id:
+            self.last_id = entry.id
+            self.got.append(entry.id)
+            self.entries.append(entry)
+
+    def await_room(self) -> None:
+        pass
+
+
+class Unlimited:
+    """Limits that nobody reaches."""
+
+    def open(self, principal: Principal) -> None:
+        pass
+
+    def close(self, principal: Principal) -> None:
+        pass
+
+
+def hub_on(reader: Any, **options: Any) -> Hub:
+    return Hub(reader, Unlimited(), **options)  # type: ignore[arg-type]
 
 
 class Person:
@@ -82,7 +111,7 @@ def test_joining_loses_nothing_and_doubles_nothing(seed: int, start: int, socket
     chance = random.Random(seed)
     reader = FakeReader(chance)
     reader.frames = list(range(1, start + 1))
-    hub = Hub(reader)  # type: ignore[arg-type]
+    hub = hub_on(reader)
     reader.meanwhile = hub.pump
     joined = []
     for _ in range(sockets):
@@ -98,7 +127,7 @@ def test_joining_loses_nothing_and_doubles_nothing(seed: int, start: int, socket
 
 
 def test_a_tenant_without_sockets_is_no_longer_read() -> None:
-    hub = Hub(FakeReader(random.Random(1)))  # type: ignore[arg-type]
+    hub = hub_on(FakeReader(random.Random(1)))
     socket = Socket(0)
     hub.join(socket)
     assert not hub.idle
@@ -106,26 +135,98 @@ def test_a_tenant_without_sockets_is_no_longer_read() -> None:
     assert hub.idle
 
 
-def test_a_user_has_so_many_sockets_and_messages_and_no_more() -> None:
-    hub = Hub(FakeReader(random.Random(1)))  # type: ignore[arg-type]
-    sockets = [Person("ann") for _ in range(MAX_SOCKETS_A_USER)]
+class StillReader(FakeReader):
+    """A feed that grows only when a test says so."""
+
+    def read(self, after: dict[int, int], *, block_ms: int | None = None, count: int = 500) -> Any:  # noqa: ARG002
+        return [
+            (tenant, frame, "t", b"")
+            for tenant, last in after.items()
+            for frame in self.frames
+            if frame > last
+        ]
+
+
+def test_a_frame_is_framed_once_however_many_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    framed: list[bytes] = []
+    monkeypatch.setattr("gateway.noc.hub.text_frame", lambda frame: framed.append(frame) or b"wire")
+    reader = StillReader(random.Random(1))
+    hub, sockets = hub_on(reader), [Socket(0) for _ in range(100)]
     for socket in sockets:
-        hub.open_socket(socket)
-    with pytest.raises(Refused, match="ann"):
-        hub.open_socket(Person("ann"))
-    hub.close_socket(sockets[0])
-    hub.open_socket(Person("ann"))
-    assert [hub.allow_message("ann", now_s=0.0) for _ in range(MAX_MESSAGES + 1)] == [True] * MAX_MESSAGES + [
-        False
-    ]
-    assert hub.allow_message("ann", now_s=61.0)
+        hub.join(socket)
+    reader.frames = list(range(1, 51))
+    hub.pump()
+    assert len(framed) == 50
+    assert all(socket.got == reader.frames for socket in sockets)
+    # Not only equal: the same object waits in every outbox.
+    assert {id(entry) for socket in sockets for entry in socket.entries} == {
+        id(e) for e in sockets[0].entries
+    }
+
+
+class CountingSealer(Sealer):
+    def __init__(self) -> None:
+        super().__init__(lambda: bytes(32))
+        self.sealed: list[int] = []
+
+    def seal(self, tenant_id: int, **frame: Any) -> bytes:
+        self.sealed.append(frame["id"])
+        return super().seal(tenant_id, **frame)
+
+
+class StreamOfOne:
+    """Of Redis, what a writer and a reader of one tenant's feed use; counts what is read."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[bytes, dict[bytes, bytes]]] = []
+        self.reads = 0
+
+    def xadd(self, key: str, fields: dict[str, Any], *, id: str, **_: Any) -> None:  # noqa: A002, ARG002
+        self.entries.append((id.encode(), {b"type": fields["type"].encode(), b"frame": fields["frame"]}))
+
+    def xread(self, streams: dict[str, str], **_: Any) -> Any:
+        self.reads += 1
+        [(key, after)] = streams.items()
+        found = [entry for entry in self.entries if id_of(entry[0]) > int(after.split("-")[0])]
+        return [(key.encode(), found)] if found else []
+
+    def xrange(self, key: str, *, min: str, **_: Any) -> Any:  # noqa: A002, ARG002
+        return [entry for entry in self.entries if entry[0] == min.encode()]
+
+    def info(self, _: str) -> dict[str, str]:
+        return {"run_id": "first"}
+
+    def set(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def get(self, _: str) -> bytes:
+        return b"0"
+
+
+def test_an_event_is_sealed_once_and_read_once_however_many_sockets() -> None:
+    redis: Any = StreamOfOne()
+    sealer = CountingSealer()
+    writer = FeedWriter(redis, sealer, prefix="p", max_frames=1000)
+    hub, sockets = hub_on(FeedReader(redis, prefix="p")), [Socket(0) for _ in range(100)]
+    for socket in sockets:
+        hub.join(socket)
+    redis.reads = 0
+    published = [writer.publish(1, "critical_alert", {"number": number}) for number in range(50)]
+    hub.pump()
+    assert sealer.sealed == published
+    assert redis.reads == 1
+    assert all(socket.got == published for socket in sockets)
+    assert {entry.wire[4:] for entry in sockets[99].entries} == {
+        entry[1][b"frame"] for entry in redis.entries
+    }
 
 
 def test_sockets_of_the_barred_end_and_those_of_others_stay() -> None:
-    hub = Hub(FakeReader(random.Random(1)))  # type: ignore[arg-type]
+    hub = hub_on(FakeReader(random.Random(1)))
     people = {
         "disabled": Person("dan"),
         "changed": Person("eve", issued_at=5.0),
+        "has another role": Person("hal", issued_at=5.0, role="supervisor"),
         "logged in again": Person("eve", issued_at=7.0),
         "logged out": Person("fay", session_id="s1"),
         "other session": Person("fay", session_id="s2"),
@@ -133,8 +234,10 @@ def test_sockets_of_the_barred_end_and_those_of_others_stay() -> None:
     }
     for person in people.values():
         hub.open_socket(person)
-    hub.bars.update(users={"dan": None, "eve": 6.0}, sessions=["s1"])
+    roles = {"dan": "operator", "eve": "operator", "hal": "viewer"}
+    hub.bars.update(users={"dan": None, "eve": 6.0, "hal": 6.0}, sessions=["s1"], roles=roles)
     hub.end_barred()
+    assert people["has another role"].ended_with == 4403
     ended = {name for name, person in people.items() if person.ended_with == 4401}
     assert ended == {"disabled", "changed", "logged out"}
 
@@ -151,7 +254,7 @@ class Last:
 
 def test_the_control_room_is_blind_when_no_test_message_came_for_too_long() -> None:
     reader: Any = Last()
-    hub = Hub(reader, blind_after_s=150, started_s=1000)
+    hub = hub_on(reader, blind_after_s=150, started_s=1000)
     assert not hub.is_blind(now_s=1150)  # a gateway that has just started has waited for none yet
     assert hub.is_blind(now_s=1151)
     reader.ids[7] = 1_100_000_000
@@ -163,10 +266,41 @@ def test_the_control_room_is_blind_when_no_test_message_came_for_too_long() -> N
     assert hub.is_blind(now_s=1251)
 
 
+def test_nothing_of_another_redis_is_heard_before_all_begin_anew() -> None:
+    """Its first frames come after some that were lost; whoever had them could go on from there elsewhere."""
+    reader = StillReader(random.Random(1))
+    hub, person, socket = hub_on(reader), Person("ann"), Socket(0)
+    hub.open_socket(person)
+    hub.join(socket)
+    reader.frames = [1]
+    hub.pump()
+    reader.frames, reader.run_id = [1, 4], "second"
+    hub.pump()
+    assert socket.got == [1]
+    assert (person.ended_with, reader.beginnings) == (4408, ["second"])
+
+
+class ForgetfulReader(StillReader):
+    """Keeps three frames, and has three more whenever it was read."""
+
+    def read(self, after: dict[int, int], **options: Any) -> Any:
+        found = super().read(after, **options)
+        newest = self.frames[-1]
+        self.frames = [newest + 1, newest + 2, newest + 3]
+        return found
+
+
+def test_who_catches_up_slower_than_the_feed_forgets_is_told_to_come_again() -> None:
+    reader = ForgetfulReader(random.Random(1))
+    reader.frames = [1, 2, 3]
+    with pytest.raises(Unavailable, match="connect again"):
+        hub_on(reader).join(Socket(1))
+
+
 def test_after_a_failover_of_redis_every_socket_ends_and_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.noc.hub.LOOK_INTERVAL_S", 0.0)
     reader = FakeReader(random.Random(1))
-    hub, person = Hub(reader), Person("ann")  # type: ignore[arg-type]
+    hub, person = hub_on(reader), Person("ann")
     hub.open_socket(person)
     hub.join(Socket(0))
     hub.pump()

@@ -23,9 +23,9 @@ from sqlalchemy import create_engine
 
 from bench import checker, load, messages
 from bench.checker import Balance
-from ops import dead_letters
 from ops.processes import PROCESSES
 from ops.stack import Stack
+from services.bus import dead_letters
 from services.providers import database_url
 from tests import clusters
 from tests.clusters import PostgresPair, RabbitNodes, RedisWithSentinels, vigil_on

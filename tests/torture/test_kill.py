@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import create_engine
 
 from bench import checker, load, messages
-from ops import dead_letters
 from ops.processes import PROCESSES
 from ops.stack import Stack
+from services.bus import dead_letters
 from services.providers import database_url
 
 RATE = 500.0

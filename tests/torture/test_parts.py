@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from ops import dead_letters
 from ops.environment import PROJECT
 from ops.health import RUNBOOK
 from ops.stack import Stack
+from services.bus import dead_letters
 from tests import runbook
 from tests.parts import PARTS, SERVERS, held_down
 

@@ -114,9 +114,9 @@ def _parameters(
             {"name": name, "in": "query", "required": name in shape.get("required", ()), "schema": schema}
             for name, schema in shape["properties"].items()
         ]
-    if operation.cursor or operation.limited:
+    if operation.paged or operation.limited:
         found.append({"name": "limit", "in": "query", "schema": LIMIT_SCHEMA})
-    if operation.cursor:
+    if operation.paged:
         found.append(
             {
                 "name": "cursor",
@@ -131,8 +131,9 @@ def _parameters(
 def _responses(operation: Operation, schema_of: Mapping[int, Any]) -> dict[str, Any]:
     good: dict[str, Any] = {"description": operation.summary}
     if operation.status != 204:
-        good["content"] = {"application/json": {"schema": schema_of[id(operation.answer)]}}
-    if operation.cursor:
+        shape = {} if operation.answer is None else {"schema": schema_of[id(operation.answer)]}
+        good["content"] = {operation.media or "application/json": shape}
+    if operation.paged:
         good["headers"] = {
             "Link": {"description": "Where the list goes on (RFC 8288)", "schema": {"type": "string"}}
         }

@@ -26,7 +26,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     `path` is under /api/v1, `{name}` in it an argument. `query` and `body` are the types of the rest; a list with a
     `cursor` (the answer's fields that say where it goes on) takes `limit` and `cursor` besides. `signed`: the RPC gets
-    the caller's name as `by`.
+    the caller's name as `by`. `pages`: the RPC pages by itself, with `items`, and `next` to be given back as `cursor`.
+    `fixed`: arguments that are always the same. `media`: the answer is a text of that type, not JSON.
+    `across`: the RPC hears whether the caller is of the platform, and then is about all tenants.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -42,13 +44,23 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     body_optional: bool = False
     cursor: tuple[str, ...] = ()
     limited: bool = False
+    pages: bool = False
     signed: bool = False
     status: int = 200
     types: Mapping[str, type] = {}
+    name: str = ""
+    fixed: Mapping[str, Any] = {}
+    media: str = ""
+    across: bool = False
 
     @property
     def id(self) -> str:
-        return self.rpc
+        return self.name or self.rpc
+
+    @property
+    def paged(self) -> bool:
+        """Whether an answer may say where it goes on."""
+        return bool(self.cursor) or self.pages
 
     @property
     def places(self) -> list[str]:
@@ -79,7 +91,7 @@ def arguments(
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Refused(f"the body is not JSON: {error}") from error
     _check_values(found)
-    return found
+    return found | dict(operation.fixed)
 
 
 def _from_text(query: Mapping[str, str], wanted: type[msgspec.Struct]) -> msgspec.Struct:
@@ -99,7 +111,7 @@ def _convert(name: str, text: str, wanted: type) -> Any:
 def _fields(values: msgspec.Struct) -> dict[str, Any]:
     """Those that were given; an RPC has defaults of its own."""
     return {
-        name: value
+        name: msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value
         for name in values.__struct_fields__
         if (value := getattr(values, name)) is not msgspec.UNSET
     }

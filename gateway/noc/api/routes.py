@@ -11,7 +11,7 @@ from werkzeug.exceptions import NotFound as NoSuchRoute
 from werkzeug.routing import Map, RequestRedirect, Rule
 from werkzeug.wrappers import Request, Response
 
-from gateway.noc.api import openapi, pages
+from gateway.noc.api import asyncapi, openapi, pages
 from gateway.noc.api.idempotency import Answer, Idempotency, digest_of
 from gateway.noc.api.operations import DEFAULT_LIMIT, MAX_LIMIT, RANKS, Operation, arguments
 from gateway.noc.api.table import OPERATIONS
@@ -62,6 +62,11 @@ class Api:
         """The OpenAPI document."""
         return msgspec.json.encode(openapi.document(OPERATIONS, version=VERSION))
 
+    @cached_property
+    def described_messages(self) -> bytes:
+        """The AsyncAPI document."""
+        return msgspec.json.encode(asyncapi.document(version=VERSION))
+
     def _match(self, method: str, path: str) -> tuple[Operation, dict[str, str]]:
         try:
             name, places = self._map.bind("vigil").match(path, method=method)
@@ -88,26 +93,41 @@ def _answer(called: Called, ask: Ask) -> Response:
     paging = {name: query.pop(name) for name in PAGING if name in query and _pages(operation, name)}
     given = arguments(operation, places=called.places, query=query, body=called.body)
     given |= {"tenant_id": principal.tenant_id} | ({"by": principal.name} if operation.signed else {})
+    if operation.across:
+        given["across"] = principal.role == "platform"
     limit = _limit(paging.get("limit"))
-    if operation.cursor or operation.limited:
+    if operation.paged or operation.limited:
         given["limit"] = limit
     if "cursor" in paging:
-        given["after"] = pages.place_of(paging["cursor"], operation.cursor)
+        given |= _place(operation, paging["cursor"])
     answer = ask(operation.service, operation.rpc, given)
     if operation.status == 204:
         return Response(status=204)
-    if operation.status == 201:
+    if operation.media:
+        return Response(answer, content_type=operation.media)
+    if operation.status == 201 and not isinstance(answer, dict):
         answer = {"id": answer}
+    onward: str | None = None
+    if operation.pages:
+        answer, onward = answer["items"], answer["next"]
+    elif operation.cursor and len(answer) == limit:
+        onward = pages.cursor_of(answer[-1], operation.cursor)
     response = _json(msgspec.convert(answer, operation.answer), status=operation.status)
-    if operation.cursor and len(answer) == limit:
-        cursor = pages.cursor_of(answer[-1], operation.cursor)
+    if onward is not None:
         parameters = {**query, "limit": str(limit)}
-        response.headers["Link"] = pages.link_to(called.request.path, parameters, cursor)
+        response.headers["Link"] = pages.link_to(called.request.path, parameters, onward)
     return response
 
 
+def _place(operation: Operation, cursor: str) -> dict[str, Any]:
+    """Where the list goes on, as the RPC takes it."""
+    if operation.pages:
+        return {"cursor": cursor}
+    return {"after": pages.place_of(cursor, operation.cursor)}
+
+
 def _pages(operation: Operation, name: str) -> bool:
-    return bool(operation.cursor) or (operation.limited and name == "limit")
+    return operation.paged or (operation.limited and name == "limit")
 
 
 def _query(request: Request) -> dict[str, str]:

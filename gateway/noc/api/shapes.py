@@ -55,6 +55,18 @@ class Shelving(In, frozen=True):
     until: Moment
 
 
+class Evidence(msgspec.Struct, frozen=True):
+    """`json` and `page` are the files `name`.json and `name`.html, byte for byte in UTF-8; `vigil alert verify` checks
+    them. `faults`: what of the record itself does not hold."""
+
+    name: str
+    json: str
+    page: str
+    sha256: str
+    fingerprint: str
+    faults: list[str]
+
+
 class Between(In, frozen=True):
     since: Moment
     until: Moment
@@ -257,6 +269,7 @@ class Position(msgspec.Struct, frozen=True):
     received_at: datetime
     in_geofence: bool
     geofence_violation: bool
+    silent_since: datetime | None
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -285,6 +298,26 @@ class Rejected(msgspec.Struct, frozen=True):
 
 class RejectedQuery(In, frozen=True):
     reason: Word | UnsetType = UNSET
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A message that was given up on. `queue` says for whom it was, `error` what its last try ended with."""
+
+    id: str
+    queue: str
+    reason: str
+    error: str
+    tries: int
+    last_tried_at: datetime | None
+    bytes: int
+    sources: list[str]
+
+
+class DeadLetterInFull(DeadLetter, frozen=True):
+    """`history` has a row for each try, `at` in Unix seconds; bytes in `body` are base64."""
+
+    history: list[dict[str, Any]]
+    body: Any
 
 
 class RuleChange(In, frozen=True):

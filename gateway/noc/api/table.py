@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.noc.api import shapes
 from gateway.noc.api.operations import Nothing, Operation
+from gateway.noc.api.places import TRACKS, ZONES
 from gateway.noc.api.shapes import Id
 from services.messages import Alert
 
@@ -73,6 +74,17 @@ ALERTS = (
     _act("note", "add_note", "Something to keep on the record", shapes.NoteOnly, optional=False),
     _act("shelve", "shelve_alert", "Nobody is told of it until `until`", shapes.Shelving, optional=False),
     _act("unshelve", "unshelve_alert", "Off the shelf before its time", shapes.Noted),
+    Operation(
+        method="POST",
+        path="/alerts/{alert_id}/evidence",
+        service="alerts",
+        rpc="export_evidence",
+        summary="All that is on record of it, signed, and a page to read; two texts to be kept as files",
+        tag="alerts",
+        answer=shapes.Evidence,
+        role="supervisor",
+        signed=True,
+    ),
     Operation(
         method="POST",
         path="/alert-groups/{group_id}/acknowledge",
@@ -265,6 +277,24 @@ DIRECTORY = (
     _list("/sites", "list_sites", "Guarded places", shapes.Site, "site_id"),
     _add("/sites", "add_site", "Add a site", shapes.NewSite),
     _list("/guards", "list_guards", "Guards", shapes.Guard, "guard_id"),
+    Operation(
+        method="GET",
+        path="/guards/{guard_id}",
+        service="directory",
+        rpc="get_guard",
+        summary="One guard",
+        tag="guards",
+        answer=shapes.Guard,
+    ),
+    Operation(
+        method="GET",
+        path="/devices/{device_id}",
+        service="directory",
+        rpc="get_device",
+        summary="One device, sensor or system",
+        tag="devices",
+        answer=shapes.Device,
+    ),
     _add(
         "/guards", "add_guard", "Register a guard; the credential comes from `vigil guard`", shapes.NewGuard
     ),
@@ -322,17 +352,34 @@ DIRECTORY = (
     _change("DELETE", "/shifts/{shift_id}", "remove_shift", "Remove a shift", types={"shift_id": Id}),
     _list("/users", "list_users", "People who log in", shapes.User, "user_id", role="supervisor"),
 )
-FIELD = (
-    Operation(
-        method="GET",
-        path="/positions",
-        service="location",
-        rpc="list_positions",
-        summary="The newest position of each guard",
-        tag="positions",
-        answer=list[shapes.Position],
-        cursor=("guard_id",),
+LETTERS: tuple[tuple[Any, str, str, str, Any, bool], ...] = (
+    (
+        "GET",
+        "/dead-letters",
+        "list_dead_letters",
+        "Messages between services that were given up on, oldest first; the platform's people see all tenants'",
+        list[shapes.DeadLetter],
+        True,
     ),
+    (
+        "GET",
+        "/dead-letters/{letter_id}",
+        "get_dead_letter",
+        "One with its tries, and what is in it",
+        shapes.DeadLetterInFull,
+        False,
+    ),
+    (
+        "POST",
+        "/dead-letters/{letter_id}/retry",
+        "retry_dead_letter",
+        "Back to the queue that it came from",
+        None,
+        False,
+    ),
+    ("DELETE", "/dead-letters/{letter_id}", "discard_dead_letter", "It goes for good", None, False),
+)
+FIELD = (
     Operation(
         method="GET",
         path="/device-states",
@@ -366,6 +413,23 @@ FIELD = (
         query=shapes.RejectedQuery,
         cursor=("received_at", "message_key"),
     ),
+    *(
+        Operation(
+            method=method,
+            path=path,
+            service="directory",
+            rpc=rpc,
+            summary=summary,
+            tag="dead-letters",
+            answer=answer,
+            role="admin",
+            limited=limited,
+            signed=answer is None,
+            across=True,
+            status=200 if answer is not None else 204,
+        )
+        for method, path, rpc, summary, answer, limited in LETTERS
+    ),
     Operation(
         method="GET",
         path="/rules",
@@ -398,4 +462,12 @@ FIELD = (
         status=204,
     ),
 )
-OPERATIONS: tuple[Operation, ...] = (*ALERTS, *PLANS, *NOTIFICATIONS, *DIRECTORY, *FIELD)
+OPERATIONS: tuple[Operation, ...] = (
+    *ALERTS,
+    *PLANS,
+    *NOTIFICATIONS,
+    *DIRECTORY,
+    *ZONES,
+    *TRACKS,
+    *FIELD,
+)

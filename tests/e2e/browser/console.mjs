@@ -1,35 +1,17 @@
 // Drives the console in a real Chromium. Prints a line at each step; the Python test presses the panic button.
-import { chromium } from "playwright-core";
-import { createInterface } from "node:readline";
+import { launch, logIn, ordered, say, screen } from "./screens.mjs";
 
-const { VIGIL_CONSOLE_URL, VIGIL_LOGIN, VIGIL_PASSWORD, CHROMIUM, SCREENSHOT } = process.env;
-const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-const say = (text) => process.stdout.write(`${text}\n`);
-const ordered = async (word) => {
-  const { value } = await lines.next();
-  if (value !== word) throw new Error(`expected the order ${word}, got ${value}`);
-};
+const { VIGIL_LOGIN, VIGIL_PASSWORD } = process.env;
 
-const browser = await chromium.launch({
-  executablePath: CHROMIUM,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync"],
-});
+const browser = await launch();
 try {
-  const page = await browser.newPage();
-  const errors = [];
-  page.on("pageerror", (error) => errors.push(error.message));
-  page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
-  await page.goto(VIGIL_CONSOLE_URL);
-
+  const page = await screen(browser);
   await page.getByLabel("User").fill(VIGIL_LOGIN);
   await page.getByLabel("Password").fill("wrong");
   await page.getByRole("button", { name: "Log in" }).click();
   await page.getByText("user or password is wrong").waitFor();
-  errors.length = 0; // the browser reports the refused log-in as an error of its own
-  await page.getByLabel("Password").fill(VIGIL_PASSWORD);
-  await page.getByRole("button", { name: "Log in" }).click();
-  await page.getByText("live, last heard").waitFor();
+  page.errors.length = 0; // the browser reports the refused log-in as an error of its own
+  await logIn(page, VIGIL_LOGIN, VIGIL_PASSWORD);
   say("live");
 
   await ordered("panic");
@@ -40,22 +22,37 @@ try {
   say("shown");
   await row.getByRole("button", { name: "Acknowledge" }).click();
   await row.getByText("ACKNOWLEDGED by").waitFor();
-  await page.screenshot({ path: SCREENSHOT });
   say("acknowledged");
 
+  await ordered("killed");
+  await page.getByText("The link is lost").waitFor();
+  say("told");
   await ordered("restarted");
   await page.locator("tr.CRITICAL", { hasText: `${process.env.VIGIL_SOURCE}-2` }).waitFor();
   await page.getByText("live, last heard").waitFor();
+  await page.getByText("The link is lost").waitFor({ state: "hidden" });
   say("resumed");
 
   await ordered("rotated");
   await page.locator("tr.CRITICAL", { hasText: `${process.env.VIGIL_SOURCE}-3` }).waitFor();
   say("opened");
 
+  await page.locator("tr.CRITICAL", { hasText: `${process.env.VIGIL_SOURCE}-3` }).getByRole("link").click();
+  const opened = page.getByRole("heading", { name: `PANIC of ${process.env.VIGIL_SOURCE}-3` });
+  await opened.waitFor();
+  const place = page.url();
   await ordered("disabled");
   await page.getByText("The session has ended").waitFor();
+  if (await opened.isVisible()) throw new Error("who is logged out sees the alert still");
   say("logged out");
-  const real = errors.filter((text) => !text.includes("WebSocket") && !text.includes("ERR_CONNECTION_REFUSED") && !text.includes("401"));
+  await ordered("enabled");
+  await logIn(page, VIGIL_LOGIN, VIGIL_PASSWORD);
+  await opened.waitFor();
+  if (page.url() !== place) throw new Error(`after the log-in the page is ${page.url()}, and was ${place}`);
+  await page.getByRole("link", { name: "Desk" }).click();
+  await page.locator("tr.CRITICAL", { hasText: `${process.env.VIGIL_SOURCE}-4` }).waitFor(); // it came meanwhile
+  say("back");
+  const real = page.errors.filter((text) => !text.includes("WebSocket") && !text.includes("ERR_CONNECTION_REFUSED") && !text.includes("401"));
   if (real.length) throw new Error(`the page said: ${real.join("; ")}`);
 } finally {
   await browser.close();

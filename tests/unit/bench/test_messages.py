@@ -1,10 +1,13 @@
+import itertools
 import json
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from bench import messages
 from gateway.mqtt import payloads, topics
 from services.errors import InvalidMessage
+from services.location.zones import haversine_m
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -32,6 +35,20 @@ def test_all_families_come_by_their_weights_and_some_come_twice() -> None:
     assert shares["alert"] > 0
     assert 50 < sum(entry.copies == 2 for entry in entries) < 200
     assert 20 < sum(entry.refused for entry in entries) < 200
+
+
+def test_a_guard_walks_from_second_to_second_until_now() -> None:
+    tracks: dict[str, list[dict[str, Any]]] = {}
+    for entry in make(4000):
+        if entry.family == "guard" and not entry.refused:
+            tracks.setdefault(entry.topic, []).append(json.loads(entry.payload))
+    assert len(tracks) == 50
+    for track in tracks.values():
+        times = [datetime.fromisoformat(fix["timestamp"]) for fix in track]
+        assert times == sorted(set(times))
+        assert NOW - times[-1] <= timedelta(seconds=2)
+        steps = [haversine_m(a["lat"], a["lon"], b["lat"], b["lon"]) for a, b in itertools.pairwise(track)]
+        assert max(steps) < 45
 
 
 def test_the_gateway_refuses_those_that_the_ledger_says_it_refuses_and_no_others() -> None:

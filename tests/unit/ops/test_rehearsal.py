@@ -45,6 +45,11 @@ def test_what_is_older_than_the_known_says_nothing() -> None:
     assert (late.outcome, late.rules) == ("late", ())
 
 
+def test_positions_of_phones_are_nothing_for_rules() -> None:
+    sample = {"topic": "owntracks/7/phone", "payload": {"_type": "location", "lat": 1, "lon": 2, "tst": 1}}
+    assert rehearse(sample)[0].outcome == "not_for_rules"
+
+
 def test_the_gateway_s_own_decoder_reads_the_lines() -> None:
     smoke = {"topic": "sensor/s/alarm", "payload": {"type": "smoke", "state": "alarm"}}
     worn = {"topic": "system/health/x", "payload": {"cpu": 200}}

@@ -48,6 +48,8 @@ def test_the_file_of_the_broker_keeps_its_sources_and_renews_what_is_ours() -> N
     roles = [role["rolename"] for role in made["roles"]]
     assert len(roles) == len(set(roles))
     assert "numeric-guard-1" in roles
+    renewed = next(role for role in made["roles"] if role["rolename"] == "numeric-guard-1")
+    assert [acl["topic"] for acl in renewed["acls"]] == ["guard/1/gps", "owntracks/1/+"]
     assert not any(
         made["defaultACLAccess"][kind] for kind in ("publishClientSend", "publishClientReceive", "subscribe")
     )
@@ -58,7 +60,7 @@ def test_a_credential_is_bound_to_its_client_id_and_family() -> None:
     assert client["clientid"] == client["username"] == "d-1"
     assert {"rolename": "sensor"} in client["roles"]
     role, client = rights.add("guard-7", family="guard", password=None, prefix="p/", number="7")
-    assert role["acls"][0]["topic"] == "p/guard/7/gps"
+    assert [acl["topic"] for acl in role["acls"]] == ["p/guard/7/gps", "p/owntracks/7/+"]
     assert "password" not in client
 
 
@@ -70,3 +72,10 @@ def test_a_disabled_source_is_put_off_and_its_rights_are_taken_too() -> None:
         "setClientPassword",
         "deleteClient",
     ]
+
+
+@pytest.mark.parametrize("family", rights.FAMILY_ROLES)
+def test_only_guards_have_phones_that_speak_owntracks(family: str) -> None:
+    role = next(role for role in rights.roles("p/") if role["rolename"] == family)
+    denied = {acl["topic"] for acl in role["acls"] if not acl["allow"]}
+    assert ("p/owntracks/#" in denied) is (family != "guard")

@@ -19,6 +19,8 @@ from services.messages import AlertType
         ("alert/panic/guard-789", Topic(Family.ALERT, "guard-789", "panic")),
         ("alert/guard-789/panic", Topic(Family.ALERT, "guard-789", "panic")),
         ("alert/weird/guard-789", Topic(Family.ALERT, "guard-789", "weird")),
+        ("owntracks/7/phone", Topic(Family.OWNTRACKS, "guard-7", "phone")),
+        ("owntracks/guard-7/phone/event", Topic(Family.OWNTRACKS, "guard-7", "phone/event")),
         ("alert/panic/sos", Topic(Family.ALERT, "sos", "panic")),
     ],
 )
@@ -43,6 +45,9 @@ def test_a_topic_of_the_contract_says_family_source_and_detail(text: str, topic:
         "other/x/y",
         "guard/" + "x" * 129 + "/gps",
         "guard/a\tb/gps",
+        "owntracks/7",
+        "owntracks//phone",
+        "owntracks/7/phone/event/more",
     ],
 )
 def test_any_other_shape_is_refused_with_a_reason(text: str) -> None:

@@ -1,10 +1,11 @@
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
-from services.alerts.intake import Whose, of_condition, of_device, raw_set_aside
+from services.alerts.intake import Whose, of_condition, of_device, of_notification, raw_set_aside
 from services.errors import InvalidMessage
-from services.messages import AlertType, Condition, DeviceAlert, Origin, Severity
+from services.messages import AlertType, Condition, DeviceAlert, NotificationFinished, Origin, Severity
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 OURS = Whose(1, 5, known=True, enabled=True)
@@ -55,8 +56,62 @@ def test_a_condition_has_the_severity_of_its_type() -> None:
     assert of_condition(condition, now=AT).severity is Severity.MEDIUM
 
 
+def test_a_condition_is_of_a_rule_and_of_the_site_that_it_names() -> None:
+    condition = Condition(1, "guard-1", AlertType.OFFLINE, "k", AT, b"0" * 16, "Silent", site_id=5)
+    found = of_condition(condition, now=AT)
+    assert (found.of_rule, found.site_id, found.by) == (True, 5, "rule")
+    assert not of_device(alert(AlertType.PANIC), OURS).of_rule
+
+
 def test_raw_data_set_aside_are_the_same_bytes_and_say_so() -> None:
     panic = of_device(alert(AlertType.PANIC), OURS)
     aside = raw_set_aside(panic)
     assert (aside.raw, aside.unreadable, aside.flags) == (None, b"{}", ("raw_unstorable",))
     assert raw_set_aside(aside) == aside
+
+
+@pytest.mark.parametrize(
+    ("state", "reached", "note"),
+    [
+        ("accepted", True, "sms to Asha (+49151): accepted by twilio"),
+        ("delivered", True, "sms to Asha (+49151): delivered"),
+        ("failed", False, "sms to Asha (+49151): failed: no such number"),
+        ("unknown", False, "sms to Asha (+49151): nobody knows whether it arrived: no such number"),
+    ],
+)
+def test_what_became_of_a_notification_is_on_record(state: str, reached: bool, note: str) -> None:
+    line = of_notification(finished(state, name="Asha"))
+    assert line is not None
+    assert (line.reached, line.note) == (reached, note)
+
+
+def test_a_state_that_is_no_news_is_not() -> None:
+    assert of_notification(finished("queued")) is None
+
+
+def test_the_same_news_of_a_notification_has_one_key_and_any_other_has_its_own() -> None:
+    lines = [
+        of_notification(told)
+        for told in (
+            finished("accepted"),
+            finished("accepted", at=AT.replace(year=2027)),
+            finished("delivered"),
+            finished("accepted", reference="n-2"),
+        )
+    ]
+    keys = [line.key for line in lines if line is not None]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
+
+
+def test_who_may_have_been_told_twice_and_who_has_no_name_is_written_so() -> None:
+    line = of_notification(finished("accepted", name="+49151", possible_duplicate=True))
+    assert line is not None
+    assert line.note == "sms to +49151: accepted by twilio, possibly a second time"
+
+
+def finished(state: str, **changes: object) -> NotificationFinished:
+    usual = NotificationFinished(
+        1, "a", "sms", "+49151", state, AT, "n-1", provider="twilio", error="no such number"
+    )
+    return msgspec.structs.replace(usual, **changes)

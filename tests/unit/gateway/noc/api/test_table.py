@@ -29,14 +29,23 @@ def test_the_rpc_is_there_and_takes_what_the_operation_gives(operation: Operatio
     given = {*operation.places, "tenant_id"} | ({"by"} if operation.signed else set())
     for shape in (operation.query, operation.body):
         given |= set(shape.__struct_fields__) if shape is not Nothing else set()
-    given |= {"limit"} if operation.cursor or operation.limited else set()
+    given |= {"limit"} if operation.paged or operation.limited else set()
+    given |= {"cursor"} if operation.pages else set()
+    given |= set(operation.fixed) | ({"across"} if operation.across else set())
     given |= {"after"} if operation.cursor else set()
-    assert given <= set(parameters), operation.id
+    free = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    assert free or given <= set(parameters), operation.id
     needed = {
-        name for name, p in parameters.items() if p.default is inspect.Parameter.empty and name != "self"
+        name
+        for name, p in parameters.items()
+        if p.default is inspect.Parameter.empty
+        and name != "self"
+        and p.kind is not inspect.Parameter.VAR_KEYWORD
     }
     assert needed <= given, operation.id
 
 
 def test_whoever_only_looks_changes_nothing() -> None:
-    assert {operation.method for operation in OPERATIONS if operation.role == "viewer"} == {"GET"}
+    """A shape is too long for a query: that one is asked by POST."""
+    asked = [o for o in OPERATIONS if o.role == "viewer" and o.id != "guards_within"]
+    assert {operation.method for operation in asked} == {"GET"}

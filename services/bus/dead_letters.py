@@ -1,7 +1,8 @@
-"""The dead-letter queue, for operators: looked at without taking anything, sent again, or let go."""
+"""The dead-letter queue: looked at without taking anything, sent again, or let go."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from services.errors import Unavailable
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """One message that was given up on."""
+    """One message that was given up on. `id` is its own, or, of a foreign one without, made from its bytes."""
 
     id: str
     queue: str
@@ -61,12 +62,13 @@ def letter_of(message: Any) -> DeadLetter:
     """RabbitMQ itself buries what crashed its consumer too often; then the queue is in its own header."""
     headers = message.headers or {}
     deaths = headers.get("x-death") or [{}]
+    body = bytes(message.body)
     return DeadLetter(
-        id=message.properties.get("message_id", ""),
+        id=message.properties.get("message_id") or hashlib.blake2b(body, digest_size=16).hexdigest(),
         queue=headers.get(HEADER_QUEUE) or deaths[0].get("queue", ""),
         reason=headers.get(HEADER_REASON) or deaths[0].get("reason", "unknown"),
         history=headers.get(HEADER_HISTORY, []),
-        body=bytes(message.body),
+        body=body,
     )
 
 

@@ -1,0 +1,115 @@
+// What a person can do with an alert: one list for the mouse, the keyboard and both pages.
+import { post } from "/console/api.js";
+import { now } from "/console/clock.js";
+import { make } from "/console/elements.js";
+import { session } from "/console/session.js";
+import { isOpen, isShelved, store } from "/console/store.js";
+
+const REASONS = ["accident", "test", "equipment", "animal", "weather", "malice", "other"];
+const MINUTES = [15, 30, 60, 240, 480];
+const LIFE_SAFETY = new Set(["PANIC", "SOS", "DURESS", "MEDICAL"]);
+const SUGGESTED = 200;
+const mayAct = () => session.role !== "viewer";
+
+const NOTE = { name: "note", label: "Note", kind: "textarea" };
+
+// `path` is the operation's last word; an action without `fields` is done at once.
+export const ACTIONS = [
+  { key: "a", word: "Acknowledge", path: "acknowledge", fits: (alert) => alert.status === "NEW" },
+  { key: "w", word: "On the way", path: "start", fits: (alert) => alert.status === "NEW" || alert.status === "ACKNOWLEDGED" },
+  { key: "s", word: "Assign", path: "assign", fits: isOpen, fields: () => [{ name: "to", label: "Who shall go", suggest: people }, NOTE] },
+  { key: "n", word: "Note", path: "note", fits: () => true, fields: () => [{ ...NOTE, required: true }] },
+  { key: "r", word: "Resolve", path: "resolve", fits: isOpen, fields: () => [NOTE] },
+  {
+    key: "f", word: "False alarm", path: "false-alarm", fits: isOpen,
+    fields: () => [{ name: "reason", label: "Reason", kind: "select", choices: REASONS.map((reason) => [reason, reason.replace("_", " ")]) }, NOTE],
+  },
+  {
+    key: "h", word: "Shelve", path: "shelve", fits: (alert) => isOpen(alert) && !isShelved(alert) && !LIFE_SAFETY.has(alert.alert_type),
+    fields: () => [
+      { name: "until", label: "For", kind: "select", choices: MINUTES.map((minutes) => [minutes, minutes < 60 ? `${minutes} min` : `${minutes / 60} h`]) },
+      { name: "reason", label: "Why", required: true },
+    ],
+  },
+  { key: "u", word: "Unshelve", path: "unshelve", fits: (alert) => isOpen(alert) && isShelved(alert) },
+];
+
+export const actionsFor = (alert) => (mayAct() ? ACTIONS.filter((action) => action.fits(alert)) : []);
+
+const people = () => [session.name, ...[...store.guards.keys()].slice(0, SUGGESTED)];
+
+const nameOf = (alert) => `${alert.alert_type} of ${alert.source_id}`;
+
+export function button(action, alert) {
+  return make("button", {
+    type: "button",
+    "aria-label": `${action.word}: ${nameOf(alert)}`,
+    "data-action": action.path,
+    onclick: ({ currentTarget }) => perform(action, alert, currentTarget),
+  }, action.word);
+}
+
+// What came of it is said aloud and stands on the page; the alert itself changes when the feed says so.
+export async function perform(action, alert, pressed = null) {
+  const body = action.fields ? await askFor(action, alert) : {};
+  if (body === null) return;
+  if (pressed) pressed.disabled = true;
+  try {
+    await post(`/alerts/${encodeURIComponent(alert.id)}/${action.path}`, body);
+    say(`${action.word}: ${nameOf(alert)}: done.`);
+  } catch (error) {
+    say(`${action.word}: ${nameOf(alert)}: not done. ${error.message}`, { failed: true });
+  } finally {
+    if (pressed) pressed.disabled = false;
+  }
+}
+
+export function say(text, { failed = false } = {}) {
+  document.getElementById("said").textContent = failed ? "" : text;
+  document.getElementById("failed").textContent = failed ? text : "";
+}
+
+function askFor(action, alert) {
+  const inputs = action.fields().map((field) => [field, inputOf(field)]);
+  const form = make("form", { method: "dialog" },
+    make("h2", { id: "ask-title" }, `${action.word}: ${nameOf(alert)}`),
+    ...inputs.flatMap(([field, input]) => [make("label", {}, field.label, input), suggestions(field, input)]),
+    make("p", { class: "buttons" },
+      make("button", { type: "submit", class: "primary" }, action.word),
+      make("button", { type: "button", onclick: () => dialog.close() }, "Cancel")));
+  const dialog = make("dialog", { "aria-labelledby": "ask-title" }, form);
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((resolve) => {
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      resolve(bodyOf(inputs));
+      dialog.close();
+    });
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(null);
+    });
+  });
+}
+
+function inputOf(field) {
+  const shared = { name: field.name, required: field.required || field.suggest !== undefined };
+  if (field.kind === "select") return make("select", shared, ...field.choices.map(([value, word]) => make("option", { value }, word)));
+  if (field.kind === "textarea") return make("textarea", { ...shared, rows: 3, maxlength: 2000 });
+  return make("input", { ...shared, maxlength: 200, list: field.suggest ? `suggest-${field.name}` : null, autocomplete: "off" });
+}
+
+function suggestions(field) {
+  if (!field.suggest) return null;
+  return make("datalist", { id: `suggest-${field.name}` }, ...field.suggest().map((value) => make("option", { value })));
+}
+
+function bodyOf(inputs) {
+  const body = {};
+  for (const [field, input] of inputs) {
+    if (field.name === "until") body.until = new Date(now() + Number(input.value) * 60_000).toISOString();
+    else if (input.value.trim()) body[field.name] = input.value.trim();
+  }
+  return body;
+}

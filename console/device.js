@@ -1,0 +1,130 @@
+// Devices as a list, and one of them with its charts of battery and signal.
+import { get } from "/console/api.js";
+import { age, moment } from "/console/clock.js";
+import { Chart } from "/console/charts.js";
+import { make, write } from "/console/elements.js";
+import { live } from "/console/live.js";
+import { inOrder, whoHas } from "/console/queue.js";
+import { store } from "/console/store.js";
+
+const SHOWN = 200;
+const MOST_READINGS = 1000;
+const IN_TABLE = 50;
+const HOURS = [[6, "6 hours"], [24, "24 hours"], [168, "7 days"]];
+const LOOK_AGAIN_MS = 15_000;
+const CHARTS = [["battery", "Battery", "%", [0, 100]], ["signal", "Signal", "dBm", [-120, 0]]];
+
+export function devicesPage() {
+  const body = make("tbody");
+  const rest = make("p", { class: "quiet" });
+  const wanted = make("input", { type: "search", autocomplete: "off" });
+  const heads = ["Device", "Family", "State", "Heard", "Shows", "Reading"].map((name) => make("th", { scope: "col" }, name));
+  const element = make("article", {}, make("h1", { tabindex: "-1" }, "Devices"), make("label", { class: "narrow" }, "Find by name", wanted),
+    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "List of devices" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body), rest));
+  const render = () => {
+    const found = [...store.devices.values()].filter(({ source_id, kind }) => kind !== "guard" && source_id.toLowerCase().includes(wanted.value.trim().toLowerCase()));
+    found.sort((a, b) => (b.conditions?.length ?? 0) - (a.conditions?.length ?? 0) || a.source_id.localeCompare(b.source_id, undefined, { numeric: true }));
+    if (!body.contains(document.activeElement)) body.replaceChildren(...found.slice(0, SHOWN).map(rowOf));
+    write(rest, found.length > SHOWN ? `${found.length - SHOWN} more; type a part of a name.` : found.length === 0 ? "No device." : "");
+  };
+  wanted.addEventListener("input", render);
+  return live("Devices", element, ["devices"], render);
+}
+
+function rowOf(state) {
+  const link = make("a", { href: `#/devices/${encodeURIComponent(state.source_id)}` }, state.source_id);
+  const heard = state.recorded_at ?? state.last_at;
+  const values = [link, state.family ?? state.kind, state.state ?? "-", heard ? `${age(heard)} ago` : "-", (state.conditions ?? []).join(", ") || "-", readingOf(state.reading ?? {})];
+  return make("tr", {}, ...values.map((value) => make("td", {}, value)));
+}
+
+const readingOf = (values) => Object.entries(values).filter(([, value]) => value !== null).map(([name, value]) => `${name} ${value}`).join(", ") || "-";
+
+export function devicePage(id) {
+  const page = new DevicePage(id);
+  return { title: id, element: page.element, shown: () => page.start(), left: () => page.stop() };
+}
+
+class DevicePage {
+  #id;
+  #timer = null;
+  #live;
+
+  constructor(id) {
+    this.#id = id;
+    this.facts = make("dl", { class: "facts" });
+    this.alerts = make("ul");
+    this.none = make("p", { class: "quiet" }, "No open alert.");
+    this.problem = make("p", { role: "alert" });
+    this.count = make("p", { class: "quiet" });
+    this.hours = make("select", { onchange: () => this.#load() }, ...HOURS.map(([value, word]) => make("option", { value, selected: value === 24 }, word)));
+    this.charts = CHARTS.map(([name, title, unit, range]) => [name, new Chart(title, unit, range)]);
+    this.body = make("tbody");
+    const heads = ["Device's time", "Reading", "Clock"].map((name) => make("th", { scope: "col" }, name));
+    this.element = make("article", {}, make("p", {}, make("a", { href: "#/devices" }, "All devices")), make("h1", { tabindex: "-1" }, id), this.problem,
+      make("div", { class: "sides" },
+        make("div", {}, this.facts, make("section", {}, make("h2", {}, "Open alerts"), this.alerts, this.none)),
+        make("section", { "aria-labelledby": "readings-title" }, make("h2", { id: "readings-title" }, "Readings"), make("label", { class: "inline" }, "Of the last ", this.hours), this.count,
+          ...this.charts.map(([, chart]) => chart.element),
+          make("div", { class: "scroll low", tabindex: "0", role: "region", "aria-label": "Newest readings" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), this.body)))));
+    this.#live = live(id, this.element, ["devices", "alerts"], () => this.#render());
+  }
+
+  start() {
+    for (const [, chart] of this.charts) chart.start();
+    this.#live.shown();
+    this.#timer = setInterval(() => this.#load(), LOOK_AGAIN_MS);
+    this.#load();
+  }
+
+  stop() {
+    this.#live.left();
+    clearInterval(this.#timer);
+    for (const [, chart] of this.charts) chart.stop();
+  }
+
+  #render() {
+    const state = store.devices.get(this.#id);
+    this.facts.replaceChildren(...(state ? factsOf(state) : [["State", "never heard"]]).flatMap(([head, value]) => [make("dt", {}, head), make("dd", {}, value)]));
+    const own = inOrder([...store.alerts.values()].filter(({ source_id }) => source_id === this.#id));
+    const shown = own.map((alert) => `${alert.id} ${alert.status}`).join();
+    this.none.hidden = own.length > 0;
+    if (this.alerts.dataset.shown === shown) return;
+    this.alerts.dataset.shown = shown;
+    this.alerts.replaceChildren(...own.map((alert) => make("li", {}, make("a", { href: `#/alerts/${alert.id}` }, `${alert.severity} ${alert.alert_type}`), ` ${whoHas(alert)}`)));
+  }
+
+  async #load() {
+    const until = new Date(Date.now() + 60_000); // what came this moment, by a clock that goes a little fast
+    const since = new Date(until.getTime() - Number(this.hours.value) * 3_600_000);
+    const query = new URLSearchParams({ since: since.toISOString(), until: until.toISOString(), limit: MOST_READINGS });
+    try {
+      this.#show(await get(`/devices/${encodeURIComponent(this.#id)}/readings?${query}`));
+      write(this.problem, "");
+    } catch (error) {
+      write(this.problem, `Readings are not up to date: ${error.message}`);
+    }
+  }
+
+  #show(readings) {
+    write(this.count, readings.length === MOST_READINGS ? `The newest ${MOST_READINGS} readings.` : `${readings.length} reading${readings.length === 1 ? "" : "s"}.`);
+    for (const [name, chart] of this.charts) {
+      const rows = readings.filter(({ values }) => Number.isFinite(values[name])).map((reading) => [Date.parse(reading.recorded_at) / 1000, reading.values[name]]);
+      chart.element.hidden = rows.length === 0;
+      if (rows.length) chart.show(rows.toReversed());
+    }
+    const rows = readings.slice(0, IN_TABLE).map((reading) => [moment(reading.recorded_at), readingOf(reading.values), reading.clock_suspect ? "not believed" : "right"]);
+    this.body.replaceChildren(...rows.map((row) => make("tr", {}, ...row.map((value) => make("td", {}, value)))));
+  }
+}
+
+function factsOf(state) {
+  const heard = state.recorded_at ?? state.last_at;
+  return [
+    ["Family", state.family ?? state.kind ?? "-"],
+    ["State", state.state ?? "-"],
+    ["Device's time", heard ? `${moment(heard)} (${age(heard)} ago)` : "-"],
+    ["Reading", readingOf(state.reading ?? {})],
+    ["Shows", (state.conditions ?? []).join(", ") || "nothing"],
+  ];
+}

@@ -1,0 +1,76 @@
+// One guard: where, what is open, and a day's track to play back, with what it came to.
+import { list } from "/console/api.js";
+import { age, dayOf, moment, today } from "/console/clock.js";
+import { make, write } from "/console/elements.js";
+import { number, zonesOf } from "/console/guards.js";
+import { live } from "/console/live.js";
+import { inOrder, whoHas } from "/console/queue.js";
+import { store } from "/console/store.js";
+import { TrackView } from "/console/track.js";
+import { TransitionList } from "/console/transitions.js";
+
+export function guardPage(id) {
+  const facts = make("dl", { class: "facts" });
+  const alerts = make("ul");
+  const none = make("p", { class: "quiet" }, "No open alert.");
+  const name = make("p", { class: "quiet" });
+  const track = new TrackView(id);
+  const transitions = new TransitionList((at) => track.seek(Date.parse(at)));
+  const day = make("input", { type: "date", value: today(), max: today(), required: true });
+  const element = make("article", {},
+    make("p", {}, make("a", { href: "#/guards" }, "All guards")),
+    make("h1", { tabindex: "-1" }, id), name,
+    make("div", { class: "sides" },
+      make("div", {}, facts, make("section", {}, make("h2", {}, "Open alerts"), alerts, none), transitions.element),
+      make("section", { "aria-labelledby": "track-title" }, make("h2", { id: "track-title" }, "Track"), make("label", { class: "inline" }, "Day ", day), track.element)));
+  const render = () => {
+    const guard = store.guards.get(id);
+    facts.replaceChildren(...(guard ? factsOf(guard) : [["Position", "never heard"]]).flatMap(([head, value]) => [make("dt", {}, head), make("dd", {}, value)]));
+    const own = inOrder([...store.alerts.values()].filter((alert) => alert.source_id === id || alert.carried_by === id));
+    const shown = own.map((alert) => `${alert.id} ${alert.status}`).join();
+    none.hidden = own.length > 0;
+    if (alerts.dataset.shown === shown) return;
+    alerts.dataset.shown = shown;
+    alerts.replaceChildren(...own.map((alert) => make("li", {}, make("a", { href: `#/alerts/${alert.id}` }, `${alert.severity} ${alert.alert_type}`), ` ${whoHas(alert)}`)));
+  };
+  const look = () => {
+    if (!day.value) return;
+    const period = dayOf(day.value);
+    track.show(period);
+    transitions.show(id, period);
+  };
+  day.addEventListener("change", look);
+  const page = live(id, element, ["guards", "alerts"], render);
+  return {
+    ...page,
+    shown() {
+      page.shown();
+      nameOf(id).then((text) => write(name, text), (error) => write(name, `The register does not answer: ${error.message}`));
+      look();
+      track.start();
+      transitions.start();
+    },
+    left() {
+      page.left();
+      track.stop();
+      transitions.stop();
+    },
+  };
+}
+
+async function nameOf(id) {
+  const guard = (await list("/guards")).find(({ guard_id }) => guard_id === id);
+  if (!guard) return "Not in the register.";
+  return `${guard.name || "Without a name"}${guard.enabled ? "" : ", disabled"}`;
+}
+
+function factsOf(guard) {
+  return [
+    ["Position", `${guard.lat.toFixed(5)}, ${guard.lon.toFixed(5)}`],
+    ["Device's time", `${moment(guard.recorded_at)} (${age(guard.recorded_at)} ago)`],
+    ["Accuracy", number(guard.accuracy, "m")],
+    ["Speed", number(guard.speed, "m/s", 1)],
+    ["Heading", number(guard.heading, "degrees")],
+    ["Zones", zonesOf(guard)],
+  ];
+}

@@ -1,0 +1,109 @@
+// What went wrong on the way: messages of devices that were refused, and messages between services that were given up
+// on, which an admin sends again or lets go.
+import { say } from "/console/actions.js";
+import { get, list, post, remove } from "/console/api.js";
+import { moment } from "/console/clock.js";
+import { make, write } from "/console/elements.js";
+import { session } from "/console/session.js";
+
+const MOST = 200;
+const SHOWN_BYTES = 2000;
+const SUPERVISORS = new Set(["supervisor", "admin", "platform"]);
+const ADMINS = new Set(["admin", "platform"]);
+
+export function messagesPage() {
+  const page = new MessagesPage();
+  return { title: "Messages", element: page.element, shown: () => page.start(), left() {} };
+}
+
+class MessagesPage {
+  constructor() {
+    this.rejected = tablePart("Refused messages of devices", ["When", "Topic", "Why", "What it was"]);
+    this.letters = tablePart("Dead letters: given up on between services", ["Last tried", "For", "Why", "Of", "Tries", "Repair"]);
+    this.element = make("article", {}, make("h1", { tabindex: "-1" }, "Messages"), make("p", { class: "buttons" }, make("button", { type: "button", onclick: () => this.#load() }, "Look again")), this.letters.element, this.rejected.element);
+  }
+
+  start() {
+    this.element.querySelector("h1").focus();
+    this.#load();
+  }
+
+  #load() {
+    this.#fill(this.rejected, SUPERVISORS, async () => (await list("/rejected-messages", { most: MOST })).slice(0, MOST).map(rejectedRow), "supervisor");
+    this.#fill(this.letters, ADMINS, async () => (await get(`/dead-letters?limit=${MOST}`)).map((letter) => this.#letterRow(letter)), "admin");
+  }
+
+  async #fill({ body, table, note }, roles, rows, role) {
+    if (!roles.has(session.role)) {
+      table.hidden = true;
+      write(note, `Only for the role ${role}.`);
+      return;
+    }
+    try {
+      body.replaceChildren(...(await rows()));
+      table.hidden = body.rows.length === 0;
+      write(note, body.rows.length === 0 ? "None." : body.rows.length >= MOST ? `The first ${MOST}; \`vigil\` lists more.` : "");
+    } catch (error) {
+      write(note, `Not up to date: ${error.message}`);
+    }
+  }
+
+  #letterRow(letter) {
+    const path = `/dead-letters/${encodeURIComponent(letter.id)}`;
+    const repair = make("div", { class: "buttons" },
+      make("button", { type: "button", "aria-label": `Send again: ${letter.id}`, onclick: (event) => this.#settle(event, () => post(`${path}/retry`), "Sent again") }, "Send again"),
+      make("button", { type: "button", "aria-label": `Let go: ${letter.id}`, onclick: (event) => this.#letGo(event, path) }, "Let go"));
+    const why = letter.error ? `${letter.reason}: ${letter.error}` : letter.reason;
+    return rowOf(moment(letter.last_tried_at), letter.queue, why, letter.sources.join(", ") || "-", letter.tries, repair);
+  }
+
+  async #letGo(event, path) {
+    const pressed = { currentTarget: event.currentTarget };
+    if (await isSure("Let this message go? It goes for good.", "Let go")) this.#settle(pressed, () => remove(path), "Let go");
+  }
+
+  async #settle({ currentTarget }, ask, done) {
+    currentTarget.disabled = true;
+    try {
+      await ask();
+      say(`${done}.`);
+      this.element.querySelector("h1").focus();
+    } catch (error) {
+      say(`Not done. ${error.message}`, { failed: true });
+    }
+    this.#load();
+  }
+}
+
+function isSure(question, word) {
+  const dialog = make("dialog", { "aria-labelledby": "sure-title" },
+    make("h2", { id: "sure-title" }, question),
+    make("p", { class: "buttons" },
+      make("button", { type: "button", class: "primary", onclick: () => dialog.close(word) }, word),
+      make("button", { type: "button", onclick: () => dialog.close() }, "Cancel")));
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === word);
+    });
+  });
+}
+
+const rowOf = (...values) => make("tr", {}, ...values.map((value) => make("td", {}, value)));
+
+function rejectedRow(one) {
+  const bytes = Uint8Array.from(atob(one.payload), (letter) => letter.charCodeAt(0));
+  const text = new TextDecoder().decode(bytes.slice(0, SHOWN_BYTES));
+  const more = bytes.length > SHOWN_BYTES ? ` and ${bytes.length - SHOWN_BYTES} bytes more` : "";
+  return rowOf(moment(one.received_at), one.topic, `${one.reason.replaceAll("_", " ")}${one.detail ? `: ${one.detail}` : ""}`, make("pre", { class: "bytes" }, `${text}${more}`));
+}
+
+function tablePart(title, heads) {
+  const id = `messages-${title.split(" ")[0].toLowerCase()}`;
+  const body = make("tbody");
+  const table = make("table", { "aria-labelledby": id }, make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))), body);
+  const note = make("p", { class: "quiet", role: "status" });
+  return { body, table, note, element: make("section", {}, make("h2", { id }, title), note, table) };
+}

@@ -1,0 +1,67 @@
+// Who could go: the nearest free guards, and who is nearer but left out, and why.
+import { say } from "/console/actions.js";
+import { get, post } from "/console/api.js";
+import { age } from "/console/clock.js";
+import { make, write } from "/console/elements.js";
+import { session } from "/console/session.js";
+
+const metres = (distance_m) => (distance_m < 1000 ? `${Math.round(distance_m)} m` : `${(distance_m / 1000).toFixed(1)} km`);
+const linkTo = (guard) => make("a", { href: `#/guards/${encodeURIComponent(guard.guard_id)}` }, guard.name ? `${guard.guard_id}, ${guard.name}` : guard.guard_id);
+
+export class Nearest {
+  #alert = null;
+  #shown = "";
+
+  constructor() {
+    this.list = make("ol");
+    this.others = make("ul");
+    this.left = make("details", { hidden: true }, make("summary", {}, "Nearer, but left out"), this.others);
+    this.problem = make("p", { class: "quiet" });
+    this.element = make("section", {}, make("h2", {}, "Nearest free guards"), this.list, this.problem, this.left);
+  }
+
+  // `place`: {lat, lon}, null when nobody knows where it is.
+  async show(alert, place) {
+    this.#alert = alert;
+    if (place === null) {
+      write(this.problem, "Nobody knows where it is.");
+      return;
+    }
+    try {
+      this.#draw(await get(`/positions/nearest?${new URLSearchParams({ lat: place.lat, lon: place.lon, explain: true })}`));
+    } catch (error) {
+      write(this.problem, `Not up to date: ${error.message}`);
+    }
+  }
+
+  #draw({ guards, left_out: others }) {
+    write(this.problem, guards.length ? "" : "Nobody is free.");
+    const farthest = guards.at(-1)?.distance_m ?? Infinity;
+    const nearer = (others ?? []).filter(({ distance_m, guard_id }) => distance_m <= farthest && guard_id !== this.#alert.source_id);
+    const shown = JSON.stringify([guards.map(textOf), nearer.map(textOf), this.#alert.assigned_to]);
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    this.list.replaceChildren(...guards.map((guard) => make("li", {}, linkTo(guard), ` ${textOf(guard)} `, this.#assign(guard))));
+    this.others.replaceChildren(...nearer.map((guard) => make("li", {}, linkTo(guard), ` ${textOf(guard)}: ${guard.reasons.join("; ")}`)));
+    this.left.hidden = nearer.length === 0;
+  }
+
+  #assign(guard) {
+    if (session.role === "viewer" || this.#alert.closed_at || this.#alert.assigned_to === guard.guard_id) return null;
+    return make("button", { type: "button", "aria-label": `Assign ${guard.guard_id}`, onclick: (event) => this.#send(guard, event.currentTarget) }, "Assign");
+  }
+
+  async #send(guard, pressed) {
+    pressed.disabled = true;
+    try {
+      await post(`/alerts/${encodeURIComponent(this.#alert.id)}/assign`, { to: guard.guard_id });
+      say(`Assigned to ${guard.guard_id}.`);
+    } catch (error) {
+      say(`Not assigned. ${error.message}`, { failed: true });
+    } finally {
+      pressed.disabled = false;
+    }
+  }
+}
+
+const textOf = (guard) => `${metres(guard.distance_m)}, heard ${age(guard.recorded_at)} ago`;

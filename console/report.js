@@ -1,0 +1,67 @@
+// How alerts were answered and messages delivered, between two days.
+import { get } from "/console/api.js";
+import { ageOf, dayOf, today } from "/console/clock.js";
+import { make, write } from "/console/elements.js";
+
+const WEEK_DAYS = 7;
+const seconds = (value) => (value === null ? "-" : value < 10 ? `${value.toFixed(1)} s` : ageOf(value));
+const whole = (value) => String(value ?? "-");
+
+const ALERTS = [
+  ["severity", "Severity"], ["raised", "Raised"], ["accepted", "Taken by a human"], ["accepted_within_10_s", "Within 10 s"], ["accepted_within_40_s", "Within 40 s"], ["false_alarms", "False alarms"],
+  ["shown_p50_s", "On a screen, half", seconds], ["notified_p50_s", "First message, half", seconds], ["accepted_p50_s", "Human, half", seconds], ["accepted_p95_s", "Human, 95 of 100", seconds], ["resolved_p50_s", "Closed, half", seconds],
+];
+const DELIVERY = [
+  ["channel", "Channel"], ["made", "Made"], ["accepted", "Accepted"], ["delivered", "Delivered"], ["failed", "Failed"], ["unknown", "Unknown"], ["withdrawn", "Withdrawn"], ["under_way", "Under way"], ["possible_duplicates", "Perhaps twice"],
+  ["accepted_p95_s", "Accepted, 95 of 100", seconds],
+];
+
+export function reportPage() {
+  const dates = ["From", "To"].map((word, at) => [word, make("input", { type: "date", required: true, value: at === 0 ? daysAgo(WEEK_DAYS) : today() })]);
+  const [from, to] = dates.map(([, input]) => input);
+  const problem = make("p", { role: "alert" });
+  const found = make("div");
+  const load = async () => {
+    try {
+      const query = new URLSearchParams({ since: dayOf(from.value).since.toISOString(), until: dayOf(to.value).until.toISOString() });
+      found.replaceChildren(...partsOf(await get(`/report?${query}`)));
+      write(problem, "");
+    } catch (error) {
+      write(problem, `There is no report: ${error.message}`);
+    }
+  };
+  const form = make("form", { class: "sum", onsubmit: (event) => { event.preventDefault(); load(); } },
+    ...dates.map(([word, input]) => make("label", {}, word, input)), make("button", { type: "submit", class: "primary" }, "Show"));
+  const element = make("article", {}, make("h1", { tabindex: "-1" }, "Response report"), form, problem, found);
+  return {
+    title: "Report", element, left() {},
+    shown() {
+      element.querySelector("h1").focus();
+      load();
+    },
+  };
+}
+
+function daysAgo(days) {
+  const [year, month, day] = today().split("-").map(Number);
+  const at = new Date(Date.UTC(year, month - 1, day - days));
+  return at.toISOString().slice(0, 10);
+}
+
+function partsOf(report) {
+  const rate = report.alarms_per_operator_hour;
+  const desk = `${report.operators} operator${report.operators === 1 ? "" : "s"}, ${report.operator_hours.toFixed(1)} hours at the desk${rate === null ? "" : `, ${rate.toFixed(1)} alarms an hour of each`}.`;
+  return [
+    make("p", {}, desk),
+    ...section("Alerts", ALERTS, report.alerts), ...section("Messages", DELIVERY, report.delivery),
+    ...(report.drills.alerts.length ? [...section("Drills: alerts", ALERTS, report.drills.alerts), ...section("Drills: messages", DELIVERY, report.drills.delivery)] : []),
+  ];
+}
+
+function section(title, columns, rows) {
+  const id = `report-${title.toLowerCase().replaceAll(/\W+/g, "-")}`;
+  const heads = columns.map(([, word], at) => make("th", { scope: "col", class: at ? "number" : null }, word));
+  const body = rows.map((row) => make("tr", {}, ...columns.map(([name, , show = whole], at) => make(at ? "td" : "th", at ? { class: "number" } : { scope: "row" }, show(row[name])))));
+  const table = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": id }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...body)));
+  return [make("section", {}, make("h2", { id }, title), rows.length ? table : make("p", { class: "quiet" }, "None."))];
+}

@@ -1,0 +1,68 @@
+// What a guard's track came to: entries, exits, violations, each with its reasons in plain words when asked.
+import { get } from "/console/api.js";
+import { moment } from "/console/clock.js";
+import { make, write } from "/console/elements.js";
+
+const MOST = 100;
+const LOOK_AGAIN_MS = 15_000;
+
+export class TransitionList {
+  #wanted = null;
+  #shown = "";
+  #timer = null;
+  #onTime;
+
+  // `onTime` is told the time of the one that is chosen.
+  constructor(onTime) {
+    this.#onTime = onTime;
+    this.list = make("ol", { class: "transitions" });
+    this.none = make("p", { class: "quiet" }, "No entry, exit or violation.");
+    this.why = make("p", { role: "status" });
+    this.element = make("section", {}, make("h2", {}, "Zones"), this.list, this.none, this.why);
+  }
+
+  show(guardId, period) {
+    this.#wanted = new URLSearchParams({ guard_id: guardId, since: period.since.toISOString(), until: period.until.toISOString(), limit: MOST });
+    write(this.why, "");
+    this.#load();
+  }
+
+  start() {
+    this.#timer = setInterval(() => this.#load(), LOOK_AGAIN_MS);
+  }
+
+  stop() {
+    clearInterval(this.#timer);
+  }
+
+  async #load() {
+    const wanted = this.#wanted;
+    try {
+      const found = await get(`/transitions?${wanted}`);
+      if (this.#wanted === wanted) this.#place(found);
+    } catch (error) {
+      write(this.none, `Not up to date: ${error.message}`);
+      this.none.hidden = false;
+    }
+  }
+
+  #place(found) {
+    const shown = found.map(({ transition_id }) => transition_id).join();
+    write(this.none, "No entry, exit or violation.");
+    this.none.hidden = found.length > 0;
+    if (this.#shown === shown) return;
+    this.#shown = shown;
+    this.list.replaceChildren(...found.map((one) => make("li", {},
+      make("button", { type: "button", onclick: () => this.#choose(one) }, moment(one.at)),
+      ` ${one.kind.replaceAll("_", " ")}${one.zone_name ? `: ${one.zone_name}` : ""}${one.late ? " (told late)" : ""}`)));
+  }
+
+  async #choose(one) {
+    this.#onTime(one.at);
+    try {
+      write(this.why, (await get(`/transitions/${encodeURIComponent(one.transition_id)}`)).why);
+    } catch (error) {
+      write(this.why, `The reasons cannot be had: ${error.message}`);
+    }
+  }
+}

@@ -1,0 +1,179 @@
+// The words of a zone: name, kind, whom it is for. What the server refuses stands beside the field that it names.
+import { field, fieldNamed } from "/console/fields.js";
+import { make, write } from "/console/elements.js";
+import { EMPTY, areaOf, cornersFrom, isPlain, textOf, withCircle, withCorners } from "/console/outline.js";
+import { store } from "/console/store.js";
+import { Trial } from "/console/trial.js";
+
+const KINDS = [["required", "required: guards stay inside"], ["forbidden", "forbidden: guards stay out"], ["speed", "speed: a limit holds inside"]];
+const SUGGESTED = 200;
+const NOBODY = "";
+
+const numberOf = (input) => (input.value.trim() === "" ? null : Number(input.value));
+const idOf = (input) => (input.value === NOBODY ? null : Number(input.value));
+
+export class ZoneForm {
+  #zone = null;
+  #places = { sites: [], groups: [] };
+  #drawing;
+  #typing = false;
+
+  // `drawing`: where the outline comes from and goes to. `onSave` gets the zone, null for a new one, and its fields.
+  constructor(drawing, { onSave, onCancel }) {
+    this.#drawing = drawing;
+    this.title = make("h2", { tabindex: "-1", id: "zone-title" });
+    this.fields = this.#makeFields();
+    this.problem = make("p", { role: "alert" });
+    this.save = make("button", { type: "submit", class: "primary" }, "Save");
+    this.trial = new Trial();
+    this.try = make("button", { type: "button", onclick: () => this.#send(this.try, (words, shape) => this.#tryOut(words, shape)) }, "Try it on last week");
+    const suggestions = make("datalist", { id: "zone-guards" });
+    this.element = make("form", { "aria-labelledby": "zone-title", hidden: true, novalidate: true },
+      this.title, ...Object.values(this.fields).map(({ row }) => row), suggestions, this.problem,
+      make("p", { class: "buttons" }, this.save, this.try, make("button", { type: "button", onclick: onCancel }, "Cancel")), this.trial.element);
+    this.element.addEventListener("focusin", () => suggestions.replaceChildren(...[...store.guards.keys()].slice(0, SUGGESTED).map((value) => make("option", { value }))));
+    this.element.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#send(this.save, (words, shape) => onSave(this.#zone, { ...words, ...shape }));
+    });
+    drawing.addEventListener("changed", () => this.#showOutline());
+  }
+
+  #makeFields() {
+    const kind = make("select", { onchange: () => this.#showKind() }, ...KINDS.map(([value, word]) => make("option", { value }, word)));
+    const numbers = { type: "number", step: "any", autocomplete: "off" };
+    return {
+      name: field("Name", make("input", { maxlength: 200, autocomplete: "off" })),
+      kind: field("Kind", kind),
+      speed_limit_mps: field("Limit, m/s", make("input", { ...numbers, min: 0 })),
+      site_id: field("Site", make("select")),
+      guard_id: field("Only for the guard", make("input", { list: "zone-guards", maxlength: 200, autocomplete: "off" }), "Empty: for everybody."),
+      group_id: field("Only for the group", make("select")),
+      enabled: field("In use", make("input", { type: "checkbox" })),
+      radius_m: field("Radius, m", make("input", { ...numbers, min: 0, oninput: () => this.#typeRadius() })),
+      area: field("Corners", make("textarea", { rows: 5, oninput: () => this.#typeCorners() }), "One a line: latitude, longitude. Or draw on the map: drag a corner, pull an edge's middle out, right-click a corner to remove it."),
+    };
+  }
+
+  // `zone`: null for a new one; `sites`, `groups`: rows of the register.
+  show(zone, { sites, groups }) {
+    this.#zone = zone;
+    this.#places = { sites, groups };
+    const { name, kind, speed_limit_mps, site_id, guard_id, group_id, enabled } = zone ?? { name: "", kind: "required", enabled: true };
+    choices(this.fields.site_id.input, "none", sites.map((site) => [site.site_id, site.name]));
+    choices(this.fields.group_id.input, "everybody", groups.map((group) => [group.group_id, group.name]));
+    const values = { name, kind, speed_limit_mps, site_id, guard_id, group_id };
+    for (const [key, value] of Object.entries(values)) this.fields[key].input.value = value ?? "";
+    this.fields.enabled.input.checked = enabled;
+    this.#clear();
+    this.#showKind();
+    write(this.title, zone ? `Zone ${zone.name}, version ${zone.version}` : "A new zone");
+    this.element.hidden = false;
+    this.#showOutline();
+  }
+
+  hide() {
+    this.element.hidden = true;
+  }
+
+  // Where a refusal belongs: beside its field, which gets the keyboard, or under all of them.
+  refuse(detail) {
+    const named = fieldNamed(detail, Object.keys(this.fields));
+    if (named === null || this.fields[named].row.hidden) {
+      write(this.problem, `Not done. ${detail}`);
+      return;
+    }
+    this.fields[named].say(detail);
+    this.fields[named].input.focus();
+  }
+
+  // Both what saves and what tries: with what the form says, when it says enough.
+  async #send(pressed, act) {
+    this.#clear();
+    const shape = areaOf(this.#drawing.outline);
+    const words = this.#words();
+    if (shape === null) this.refuse("area is missing; draw three corners at least, or a circle");
+    else if (words.name === "") this.refuse("name is missing; a zone is known by its name");
+    else {
+      pressed.disabled = true;
+      try {
+        await act(words, shape);
+      } catch (error) {
+        this.refuse(error.message);
+      } finally {
+        pressed.disabled = false;
+      }
+    }
+  }
+
+  // By its name of today, so that it takes that zone's place; sites and groups go by name in a file.
+  #tryOut(words, { area, radius_m }) {
+    const named = (rows, key, id) => rows.find((row) => row[key] === id)?.name ?? null;
+    const { site_id, group_id, guard_id, kind, speed_limit_mps, enabled } = words;
+    const properties = {
+      name: this.#zone?.name ?? words.name, kind, speed_limit_mps, enabled, radius_m, guard: guard_id,
+      site: named(this.#places.sites, "site_id", site_id), group: named(this.#places.groups, "group_id", group_id),
+      ...(this.#zone ? { schedule: this.#zone.schedule, confirmation: this.#zone.confirmation } : {}),
+    };
+    return this.trial.run(properties, area);
+  }
+
+  #words() {
+    const { name, kind, speed_limit_mps, site_id, guard_id, group_id, enabled } = Object.fromEntries(Object.entries(this.fields).map(([key, { input }]) => [key, input]));
+    return {
+      name: name.value.trim(), kind: kind.value, speed_limit_mps: kind.value === "speed" ? numberOf(speed_limit_mps) : null,
+      site_id: idOf(site_id), group_id: idOf(group_id), guard_id: guard_id.value.trim() || null, enabled: enabled.checked,
+    };
+  }
+
+  #clear() {
+    for (const { say } of Object.values(this.fields)) say("");
+    write(this.problem, "");
+    this.trial.clear();
+  }
+
+  #showKind() {
+    this.fields.speed_limit_mps.row.hidden = this.fields.kind.input.value !== "speed";
+  }
+
+  // What is drawn stands in the fields too; what is being typed there is left as it is typed.
+  #showOutline() {
+    const { outline } = this.#drawing;
+    this.fields.radius_m.row.hidden = outline.centre === null;
+    this.fields.area.input.readOnly = !isPlain(outline) || outline.centre !== null;
+    if (this.#typing) return;
+    if (outline.centre) {
+      const [lon, lat] = outline.centre;
+      this.fields.radius_m.input.value = outline.radius_m;
+      this.fields.area.input.value = `${lat.toFixed(6)}, ${lon.toFixed(6)}`;
+    } else this.fields.area.input.value = textOf(outline);
+    this.fields.area.say("");
+  }
+
+  #typeCorners() {
+    this.#type(() => this.#drawing.set(withCorners(cornersFrom(this.fields.area.input.value))), this.fields.area);
+  }
+
+  #typeRadius() {
+    this.#type(() => {
+      const radius_m = numberOf(this.fields.radius_m.input);
+      if (radius_m > 0) this.#drawing.set(withCircle(this.#drawing.outline.centre ?? EMPTY.centre, radius_m));
+    }, this.fields.radius_m);
+  }
+
+  #type(change, { say }) {
+    this.#typing = true;
+    try {
+      change();
+      say("");
+    } catch (error) {
+      say(error.message);
+    } finally {
+      this.#typing = false;
+    }
+  }
+}
+
+function choices(select, none, rows) {
+  select.replaceChildren(make("option", { value: NOBODY }, none), ...rows.map(([value, word]) => make("option", { value }, word)));
+}

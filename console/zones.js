@@ -1,0 +1,144 @@
+// Zones: a list, a map, and a form. A supervisor draws and edits them; the others see them.
+import { say } from "/console/actions.js";
+import { list, patch, post } from "/console/api.js";
+import { Drawing } from "/console/drawing.js";
+import { make, write } from "/console/elements.js";
+import { draftLayers } from "/console/layers.js";
+import { EMPTY, cornersOf, outlineOf } from "/console/outline.js";
+import { PageMap } from "/console/pagemap.js";
+import { session } from "/console/session.js";
+import { ZoneForm } from "/console/zoneform.js";
+
+const EDITORS = new Set(["supervisor", "admin", "platform"]);
+
+export function zonesPage(id = null) {
+  const page = new ZonesPage(id === null ? null : Number(id));
+  return { title: "Zones", element: page.element, shown: () => page.start(), left: () => page.stop() };
+}
+
+class ZonesPage {
+  #zones = [];
+  #places = { sites: [], groups: [] };
+  #wanted;
+  #map = new PageMap({ sources: { zones: {}, sites: {}, draft: {}, handles: {} }, layers: draftLayers });
+  #drawing = new Drawing(this.#map);
+
+  // `wanted`: the zone to begin with, by its id.
+  constructor(wanted) {
+    this.#wanted = wanted;
+    this.mayEdit = EDITORS.has(session.role);
+    this.body = make("tbody");
+    this.problem = make("p", { role: "alert" });
+    this.doing = make("p", { class: "hint", role: "status" });
+    this.form = new ZoneForm(this.#drawing, { onSave: (zone, fields) => this.#save(zone, fields), onCancel: () => this.#close() });
+    this.finish = make("button", { type: "button", onclick: () => this.#drawing.finish() }, "Finish the polygon");
+    const begin = (kind, word) => make("button", { type: "button", onclick: () => this.#begin(kind) }, word);
+    this.tools = make("p", { class: "buttons" }, begin("polygon", "Draw a polygon"), begin("circle", "Draw a circle"), this.finish);
+    this.tools.hidden = !this.mayEdit;
+    const heads = ["Zone", "Kind", "For", "State"].map((name) => make("th", { scope: "col" }, name));
+    this.listed = make("div", { class: "scroll low", tabindex: "0", role: "region", "aria-label": "List of zones" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), this.body));
+    this.element = make("article", {}, make("h1", { tabindex: "-1" }, "Zones"), this.problem,
+      make("div", { class: "sides" }, make("div", {}, this.listed, this.form.element), make("section", { "aria-label": "Map of zones" }, this.tools, this.doing, this.#map.canvas)));
+    this.#drawing.addEventListener("changed", () => this.#tell());
+    this.element.addEventListener("keydown", (event) => this.#press(event));
+    this.#tell();
+  }
+
+  async start() {
+    this.element.querySelector("h1").focus();
+    const [opened] = await Promise.all([this.#map.open(), this.#load()]);
+    if (!opened) return;
+    this.#map.map.doubleClickZoom.disable(); // a double click ends a polygon
+    this.#drawing.listen();
+    await this.#drawPlaces();
+    this.#open(this.#zones.find(({ zone_id }) => zone_id === this.#wanted));
+    if (!this.#drawing.outline.centre && cornersOf(this.#drawing.outline).length === 0) this.#map.fit(this.#zones.flatMap(placesOf));
+  }
+
+  stop() {
+    this.#map.close();
+  }
+
+  async #load() {
+    try {
+      const [zones, sites, groups] = await Promise.all([list("/zones"), list("/sites"), list("/groups")]);
+      this.#zones = zones;
+      this.#places = { sites, groups };
+      this.body.replaceChildren(...zones.map((zone) => this.#row(zone)));
+      write(this.problem, zones.length ? "" : "There is no zone yet.");
+    } catch (error) {
+      write(this.problem, `Zones are not up to date: ${error.message}`);
+    }
+  }
+
+  #row(zone) {
+    const group = this.#places.groups.find(({ group_id }) => group_id === zone.group_id)?.name;
+    const whom = [zone.guard_id, group].filter((name) => name).join(", ") || "everybody";
+    const open = make("button", { type: "button", class: "plain", onclick: () => this.#open(zone) }, zone.name);
+    const kind = zone.kind === "speed" ? `speed, ${zone.speed_limit_mps} m/s` : zone.kind;
+    return make("tr", { "data-zone": zone.zone_id }, ...[open, kind, whom, zone.enabled ? "in use" : "not in use"].map((value) => make("td", {}, value)));
+  }
+
+  async #drawPlaces() {
+    try {
+      await this.#map.drawPlaces();
+    } catch (error) {
+      write(this.problem, `Sites and zones are not drawn: ${error.message}`);
+    }
+  }
+
+  #open(zone) {
+    if (!zone) return;
+    this.#drawing.finish();
+    this.#drawing.set(outlineOf(zone));
+    this.#map.fit(placesOf(zone));
+    if (!this.mayEdit) return;
+    this.form.show(zone, this.#places);
+    this.form.title.focus();
+  }
+
+  #begin(kind) {
+    this.form.show(null, this.#places);
+    this.#drawing.begin(kind);
+    this.#map.map?.getCanvas().focus();
+  }
+
+  #close() {
+    this.#drawing.finish();
+    this.#drawing.set(EMPTY);
+    this.form.hide();
+  }
+
+  // Raises `ApiError`. Whoever changed it meanwhile is not overwritten: the server refuses another version.
+  async #save(zone, fields) {
+    if (zone === null) await post("/zones", fields);
+    else await patch(`/zones/${zone.zone_id}`, { changes: fields, version: zone.version });
+    say(`Zone ${fields.name} is saved. It is in force in two seconds.`);
+    this.#close();
+    await this.#load();
+    await this.#drawPlaces();
+  }
+
+  #tell() {
+    const { drawing, outline } = this.#drawing;
+    const corners = cornersOf(outline).length;
+    this.finish.hidden = drawing !== "polygon";
+    this.finish.disabled = corners < 3;
+    if (drawing === "circle") write(this.doing, "Click where its centre is.");
+    else if (drawing === "polygon") write(this.doing, corners === 0 ? "Click where its first corner is." : `${corners} corner${corners === 1 ? "" : "s"}; click the next, Enter or a double click ends it.`);
+    else write(this.doing, "");
+  }
+
+  #press(event) {
+    if (!this.#drawing.drawing || event.target.closest("input, textarea, select, button")) return;
+    if (event.key === "Enter") this.#drawing.finish();
+    else if (event.key === "Escape") this.#close();
+  }
+}
+
+function placesOf(zone) {
+  const { polygons, centre, radius_m } = outlineOf(zone);
+  if (!centre) return polygons.flat(2);
+  const reach = radius_m / 111_195;
+  return [[centre[0] - reach, centre[1] - reach], [centre[0] + reach, centre[1] + reach]];
+}

@@ -1,0 +1,281 @@
+"""MQTT and the feed as AsyncAPI 3.0, written from the types that messages are checked against. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from gateway.mqtt.payloads import PAYLOADS, POSITION_SOURCES
+from gateway.mqtt.topics import SENSOR_KINDS, Family
+from gateway.noc.api.examples import FRAMES, MESSAGES
+from gateway.noc.frames import CLIENT, CONTROL, FEED
+from services.messages import CONNECTIVITY, SENSOR_STATES, SENSOR_TYPES, AlertType, Severity
+
+REFERENCE = "#/components/schemas/{name}"
+FEED_PATH = "/ws/noc/dashboard/"
+
+
+class ReceiptPayload(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a message: stored, and of an alert also notified, acknowledged (by whom), resolved.
+
+    `silent`: the device must not make a sound of it.
+    """
+
+    msg_id: str | None
+    status: str
+    at: datetime
+    alert_id: str | None = None
+    by: str | None = None
+    silent: bool = False
+
+
+class OwnTracksLocation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the OwnTracks apps post (`_type` location). Other kinds that they post are not kept."""
+
+    type_: Literal["location"] = msgspec.field(name="_type")
+    lat: float
+    lon: float
+    acc: float | None = None
+    vel: float | None = None
+    cog: float | None = None
+    tst: int | None = None
+
+
+class Road(NamedTuple):
+    """A topic of MQTT. `{name}` in the address is a parameter."""
+
+    name: str
+    address: str
+    payload: type
+    summary: str
+    qos: int
+    sent: bool = False
+
+
+ROADS = (
+    Road(
+        "deviceTelemetry", "device/{device_id}/telemetry", PAYLOADS[Family.DEVICE], "How a device is doing", 1
+    ),
+    Road(
+        "guardPosition",
+        "guard/{guard_id}/gps",
+        PAYLOADS[Family.GUARD],
+        "Where a guard is; `789` and `guard-789` are the same guard",
+        1,
+    ),
+    Road("sensorData", "sensor/{sensor_id}/{kind}", PAYLOADS[Family.SENSOR], "What a sensor says", 1),
+    Road(
+        "alert",
+        "alert/{alert_type}/{source_id}",
+        PAYLOADS[Family.ALERT],
+        "An alarm; the two words may stand in either order. A life-safety alert is never refused for its content",
+        1,
+    ),
+    Road("systemHealth", "system/health/{system_id}", PAYLOADS[Family.SYSTEM], "How a computer is doing", 0),
+    Road(
+        "ownTracks",
+        "owntracks/{guard_id}/{phone}",
+        OwnTracksLocation,
+        "Where a guard with an OwnTracks phone is, under the guard's credential; where VIGIL_OWNTRACKS is on",
+        1,
+    ),
+    Road(
+        "receipt",
+        "receipt/{source_id}",
+        ReceiptPayload,
+        "What became of a message: when it had a `msg_id`, and of every alert",
+        1,
+        sent=True,
+    ),
+)
+PARAMETERS: Mapping[str, dict[str, Any]] = {
+    "kind": {"enum": sorted(SENSOR_KINDS)},
+    "alert_type": {"description": f"One of {', '.join(AlertType)}, in any case, with - or _"},
+    "source_id": {"description": "The name that the credential is for"},
+    "guard_id": {"description": "guard-789 or 789"},
+    "device_id": {},
+    "sensor_id": {},
+    "system_id": {},
+    "phone": {"description": "As the app calls it"},
+}
+NOTES: Mapping[str, Mapping[str, str]] = {
+    "DevicePayload": {
+        "battery": "Per cent",
+        "signal": "dBm",
+        "temperature": "Degrees Celsius",
+        "connectivity": f"{', '.join(sorted(CONNECTIVITY))}, in any case",
+    },
+    "GuardPayload": {
+        "accuracy": "Metres",
+        "speed": "Metres a second",
+        "heading": "Degrees from north",
+        "source": ", ".join(sorted(POSITION_SOURCES)),
+        "mock": "The phone says that the position is made up",
+    },
+    "OwnTracksLocation": {
+        "acc": "Metres",
+        "vel": "Kilometres an hour",
+        "cog": "Degrees from north",
+        "tst": "Unix seconds",
+    },
+    "SensorPayload": {
+        "type": f"{', '.join(sorted(SENSOR_TYPES))}, in any case",
+        "state": f"{', '.join(sorted(SENSOR_STATES))}, in any case",
+    },
+    "HealthPayload": {"cpu": "Per cent", "memory": "Per cent", "disk": "Per cent", "uptime": "Seconds"},
+    "AlertPayload": {
+        "severity": f"{', '.join(Severity)}, in any case; by the type when left out",
+        "silent": "Nothing at the source may show or sound that it was sent",
+        "drill": "An exercise; kept apart from real alarms",
+    },
+}
+DESCRIPTION = (
+    "What devices say over MQTT, what control rooms hear over the websocket. Times are RFC 3339; a field that nobody"
+    " knows is kept. `receive` is what Vigil takes, `send` what it sends."
+)
+SEALED = {
+    "description": "A Fernet token under the tenant's feed key, or, with encryption off, the value itself",
+    "type": "string",
+}
+
+
+def document(*, version: str) -> dict[str, Any]:
+    """The whole document, ready to be JSON."""
+    kinds = [
+        *(road.payload for road in ROADS),
+        *FEED.values(),
+        *CONTROL.values(),
+        *CLIENT.values(),
+    ]
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=REFERENCE)
+    _annotate(components)
+    schema_of = dict(zip(map(id, kinds), schemas, strict=True))
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "Vigil", "version": version, "description": DESCRIPTION},
+        "defaultContentType": "application/json",
+        "servers": {
+            "mqtt": {
+                "host": "localhost:1883",
+                "protocol": "mqtt",
+                "protocolVersion": "5.0",
+                "description": "3.1.1 too; in production with TLS. A credential may use its own topics alone.",
+                "security": [{"$ref": "#/components/securitySchemes/source"}],
+            },
+            "noc": {
+                "host": "localhost:8000",
+                "protocol": "ws",
+                "security": [{"$ref": "#/components/securitySchemes/token"}],
+            },
+        },
+        "channels": {**{road.name: _channel(road) for road in ROADS}, "feed": _feed_channel()},
+        "operations": {**dict(map(_operation, ROADS)), **_feed_operations()},
+        "components": {
+            "messages": {road.name: _message(road, schema_of) for road in ROADS} | _feed_messages(schema_of),
+            "schemas": components,
+            "securitySchemes": {
+                "source": {"type": "userPassword", "description": "From `vigil guard|device`"},
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "POST /api/v1/session gives one",
+                },
+            },
+        },
+    }
+
+
+def _annotate(components: Mapping[str, Any]) -> None:
+    for shape, notes in NOTES.items():
+        for field, note in notes.items():
+            components[shape]["properties"][field]["description"] = note
+
+
+def _channel(road: Road) -> dict[str, Any]:
+    names = [word[1:-1] for word in road.address.split("/") if word.startswith("{")]
+    return {
+        "address": road.address,
+        "servers": [{"$ref": "#/servers/mqtt"}],
+        "parameters": {name: PARAMETERS[name] for name in names},
+        "messages": {road.name: {"$ref": f"#/components/messages/{road.name}"}},
+    }
+
+
+def _operation(road: Road) -> tuple[str, dict[str, Any]]:
+    action = "send" if road.sent else "receive"
+    return f"{action}_{road.name}", {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{road.name}"},
+        "summary": road.summary,
+        "bindings": {"mqtt": {"qos": road.qos, "bindingVersion": "0.2.0"}},
+    }
+
+
+def _message(road: Road, schema_of: Mapping[int, Any]) -> dict[str, Any]:
+    return {
+        "name": road.name,
+        "summary": road.summary,
+        "payload": schema_of[id(road.payload)],
+        "examples": [{"payload": MESSAGES[road.name]}],
+    }
+
+
+def _feed_channel() -> dict[str, Any]:
+    return {
+        "address": FEED_PATH,
+        "description": "`?since=<id>` resumes. Browsers offer a ticket as a subprotocol instead of a token.",
+        "servers": [{"$ref": "#/servers/noc"}],
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _feed_names()},
+    }
+
+
+def _feed_names() -> list[str]:
+    served = [f"server.{kind}" for kind in (*CONTROL, *FEED)]
+    return [*served, *(f"client.{kind}" for kind in CLIENT)]
+
+
+def _feed_operations() -> dict[str, Any]:
+    return {
+        f"{action}_feed": {
+            "action": action,
+            "channel": {"$ref": "#/channels/feed"},
+            "messages": [
+                {"$ref": f"#/channels/feed/messages/{name}"}
+                for name in _feed_names()
+                if name.startswith(f"{side}.")
+            ],
+        }
+        for action, side in (("send", "server"), ("receive", "client"))
+    }
+
+
+def _feed_messages(schema_of: Mapping[int, Any]) -> dict[str, Any]:
+    made = {f"server.{kind}": _frame(kind, _sealed(kind, schema_of[id(data)])) for kind, data in FEED.items()}
+    made |= {f"server.{kind}": _frame(kind, schema_of[id(shape)]) for kind, shape in CONTROL.items()}
+    for kind, shape in CLIENT.items():
+        made[f"client.{kind}"] = {"name": kind, "payload": schema_of[id(shape)]}
+        made[f"client.{kind}"]["examples"] = [{"payload": FRAMES[f"client.{kind}"]}]
+    return made
+
+
+def _frame(kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": kind, "payload": payload, "examples": [{"payload": FRAMES[f"server.{kind}"]}]}
+
+
+def _sealed(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A frame of the feed: what is in `data` when it is opened stands beside the token."""
+    return {
+        "type": "object",
+        "required": ["type", "id", "data"],
+        "properties": {
+            "type": {"const": kind},
+            "id": {"type": "integer", "description": "Grows; what `since` asks for"},
+            "kid": {"type": "string", "description": "Names the feed key; absent with encryption off"},
+            "trace": {"type": "string"},
+            "arrived": {"type": "number", "description": "When its message came, Unix seconds"},
+            "data": {"anyOf": [SEALED, data]},
+        },
+    }

@@ -1,0 +1,220 @@
+"""The operations about zones, and about where guards were. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gateway.noc.api import place_shapes, shapes
+from gateway.noc.api.operations import Nothing, Operation
+from gateway.noc.api.shapes import Id
+
+ZONE = {"zone_id": Id}
+
+
+def _zone(
+    method: Any,
+    path: str,
+    rpc: str,
+    summary: str,
+    *,
+    answer: Any = None,
+    body: type[msgspec.Struct] = Nothing,
+    status: int = 200,
+) -> Operation:
+    """Something that changes zones; who did it is kept with the version."""
+    return Operation(
+        method=method,
+        path=path,
+        service="directory",
+        rpc=rpc,
+        summary=summary,
+        tag="zones",
+        answer=answer,
+        role="supervisor",
+        body=body,
+        status=status,
+        signed=True,
+        types=ZONE if "{zone_id}" in path else {},
+    )
+
+
+def _file(format: str, media: str, answer: Any) -> Operation:  # noqa: A002 - its name on the wire
+    return Operation(
+        method="GET",
+        path=f"/zones.{format}",
+        service="directory",
+        rpc="export_zones",
+        name=f"export_zones_{format}",
+        summary=f"All zones as one file, which `POST /zones/import` takes ({media})",
+        tag="zones",
+        answer=answer,
+        fixed={"format": format},
+        media=media,
+    )
+
+
+ZONES = (
+    Operation(
+        method="GET",
+        path="/zones",
+        service="directory",
+        rpc="list_zones",
+        summary="Zones as they are now, disabled ones too",
+        tag="zones",
+        answer=list[place_shapes.Zone],
+        cursor=("zone_id",),
+    ),
+    Operation(
+        method="GET",
+        path="/zones/{zone_id}",
+        service="directory",
+        rpc="get_zone",
+        summary="One zone, with what it was before and who changed it",
+        tag="zones",
+        answer=place_shapes.ZoneWithVersions,
+        types=ZONE,
+    ),
+    _zone(
+        "POST",
+        "/zones",
+        "add_zone",
+        "Add a zone; it is in force two seconds later",
+        answer=place_shapes.ZoneMade,
+        body=place_shapes.NewZone,
+        status=201,
+    ),
+    _zone(
+        "PATCH",
+        "/zones/{zone_id}",
+        "change_zone",
+        "Change some fields; makes a new version, in force two seconds later",
+        answer=place_shapes.ZoneChanged,
+        body=place_shapes.ZoneChange,
+    ),
+    _zone(
+        "DELETE",
+        "/zones/{zone_id}",
+        "disable_zone",
+        "It holds no longer; what it was stays on record, and `enabled` brings it back",
+        status=204,
+    ),
+    Operation(
+        method="POST",
+        path="/zones/check",
+        service="directory",
+        rpc="check_zone",
+        summary="Whether such a zone would be taken, and how large it is; nothing is stored",
+        tag="zones",
+        answer=place_shapes.Measures,
+        role="supervisor",
+        body=place_shapes.NewZone,
+    ),
+    _zone(
+        "POST",
+        "/zones/import",
+        "import_zones",
+        "Zones from a file; says of each feature what became of it",
+        answer=list[place_shapes.Imported],
+        body=place_shapes.ZoneFile,
+    ),
+    Operation(
+        method="POST",
+        path="/zones/try",
+        service="location",
+        rpc="try_zones",
+        summary="What zones from a file would have made of the last week; nothing is stored and nobody is told",
+        tag="zones",
+        answer=place_shapes.ZoneTrial,
+        role="supervisor",
+        body=place_shapes.ZoneFileToTry,
+    ),
+    _file("geojson", "application/geo+json", dict[str, Any]),
+    _file("kml", "application/vnd.google-earth.kml+xml", None),
+)
+
+
+def _look(path: str, rpc: str, summary: str, tag: str, answer: Any, **further: Any) -> Operation:
+    """Something on record of tracks, to be seen by everybody in the control room."""
+    return Operation(
+        **{"method": "GET", **further},
+        path=path,
+        service="location",
+        rpc=rpc,
+        summary=summary,
+        tag=tag,
+        answer=answer,
+    )
+
+
+TRACKS = (
+    _look(
+        "/positions",
+        "list_positions",
+        "The newest position of each guard; `silent_since` of one of whom nothing is heard",
+        "positions",
+        list[shapes.Position],
+        cursor=("guard_id",),
+    ),
+    _look(
+        "/positions/within",
+        "guards_within",
+        "Guards whose newest position is in a shape; by POST, as a shape may be long",
+        "positions",
+        list[shapes.Position],
+        method="POST",
+        body=place_shapes.SearchShape,
+        limited=True,
+    ),
+    _look(
+        "/positions/nearest",
+        "nearest_guards",
+        "The nearest guards who could go: on shift, seen lately, busy with no alert",
+        "positions",
+        place_shapes.Nearest,
+        query=place_shapes.NearestQuery,
+    ),
+    _look(
+        "/guards/{guard_id}/track",
+        "get_track",
+        "A guard's track between two times, thinned for drawing",
+        "tracks",
+        place_shapes.Track,
+        query=place_shapes.TrackQuery,
+    ),
+    _look(
+        "/transitions",
+        "list_transitions",
+        "Entries, exits, violations and speeding that tracks came to, newest first",
+        "tracks",
+        list[place_shapes.Transition],
+        query=place_shapes.TransitionQuery,
+        pages=True,
+    ),
+    _look(
+        "/transitions/{transition_id}",
+        "get_transition",
+        "One of them with its evidence, and why in plain words",
+        "tracks",
+        place_shapes.TransitionWithWhy,
+    ),
+    _look(
+        "/time-in-zones",
+        "time_in_zones",
+        "Seconds of each local day that guards were in zones",
+        "tracks",
+        place_shapes.DaysInZones,
+        query=place_shapes.ZoneTimeQuery,
+        limited=True,
+    ),
+    _look(
+        "/implausible-fixes",
+        "list_implausible",
+        "Fixes that no verdict was built on, newest first, for people to look at",
+        "tracks",
+        list[place_shapes.ImplausibleFix],
+        query=place_shapes.ImplausibleQuery,
+        pages=True,
+    ),
+)

@@ -1,0 +1,116 @@
+"""RFC 6455 from the server's side, without the socket: bytes in, messages out. Pure.
+
+wsproto reads what clients send. Messages are put together here and bounded while they grow, so that nobody makes us
+hold more of one than it may have. Frames of the feed are framed once, by `text_frame`, for all sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Ping,
+    Request,
+    TextMessage,
+)
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+from services.errors import Refused
+
+NORMAL = 1000
+NO_STATUS = 1005
+TOO_BIG = 1009
+MAX_REASON_BYTES = 123
+
+
+class Said(NamedTuple):
+    """A whole message; of a binary one nothing is kept but that it was one."""
+
+    text: str | None
+
+
+class Pinged(NamedTuple):
+    """The pong, framed."""
+
+    pong: bytes
+
+
+class Closed(NamedTuple):
+    """The peer closed, or broke the protocol: the code to answer with, and why. The last that is received."""
+
+    code: int
+    reason: str
+
+
+class Framing:
+    """One connection. No extension is agreed to: nothing is compressed."""
+
+    def __init__(self, *, max_message_bytes: int) -> None:
+        self._ws = WSConnection(ConnectionType.SERVER)
+        self._max_message_bytes = max_message_bytes
+        self._parts: list[str] = []
+        self._size_bytes = 0
+
+    def shake_hands(self, headers: Sequence[tuple[str, str]], target: str, *, protocol: str) -> bytes:
+        """The answer to the opening handshake. Raises `Refused` for what is none."""
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        try:
+            self._ws.initiate_upgrade_connection(raw, target.encode())
+            offer = next(event for event in self._ws.events() if isinstance(event, Request))
+            agreed = protocol if protocol in offer.subprotocols else None
+            return self._ws.send(AcceptConnection(subprotocol=agreed))
+        except (RemoteProtocolError, LocalProtocolError, StopIteration, ValueError) as error:
+            raise Refused(f"not a websocket handshake: {error}") from error
+
+    def receive(self, data: bytes) -> Iterator[Said | Pinged | Closed]:
+        """What the bytes complete. A peer that breaks the protocol is `Closed` at the first byte that does."""
+        self._ws.receive_data(data)
+        for event in self._ws.events():
+            if isinstance(event, TextMessage | BytesMessage):
+                grown = self._grow(event)
+                if grown is None:
+                    continue
+                yield grown
+                if isinstance(grown, Closed):
+                    return
+            elif isinstance(event, Ping):
+                yield Pinged(self._ws.send(event.response()))
+            elif isinstance(event, CloseConnection):
+                yield Closed(NORMAL if event.code == NO_STATUS else int(event.code), event.reason or "")
+                return
+
+    def _grow(self, event: TextMessage | BytesMessage) -> Said | Closed | None:
+        is_text = isinstance(event, TextMessage)
+        self._size_bytes += len(event.data.encode()) if is_text else len(event.data)
+        if self._size_bytes > self._max_message_bytes:
+            return Closed(TOO_BIG, f"a message is at most {self._max_message_bytes} bytes")
+        if is_text:
+            self._parts.append(event.data)
+        if not event.message_finished:
+            return None
+        said = Said("".join(self._parts) if is_text else None)
+        self._parts, self._size_bytes = [], 0
+        return said
+
+    def ping(self) -> bytes:
+        return self._ws.send(Ping())
+
+    def close(self, code: int, reason: str) -> bytes:
+        """The close frame; nothing may be sent after it."""
+        short = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+        return self._ws.send(CloseConnection(code=code, reason=short))
+
+
+def text_frame(payload: bytes) -> bytes:
+    """A whole unmasked text frame (RFC 6455, 5.2): made once, sent to every socket."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81" + size.to_bytes(1, "big") + payload
+    if size < 65_536:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + size.to_bytes(8, "big") + payload

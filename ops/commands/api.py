@@ -1,0 +1,31 @@
+"""`vigil api`: the documents that describe the HTTP API, MQTT and the feed."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from gateway.noc.api import asyncapi, openapi
+from gateway.noc.api.routes import VERSION
+from gateway.noc.api.table import OPERATIONS
+
+
+@click.group()
+def api() -> None:
+    """Documents for integrators; the gateway serves the same at /api/v1/."""
+
+
+@api.command("openapi")
+def write_openapi() -> None:
+    """The HTTP API as OpenAPI 3.1, in JSON."""
+    _write(openapi.document(OPERATIONS, version=VERSION))
+
+
+@api.command("asyncapi")
+def write_asyncapi() -> None:
+    """MQTT and the feed as AsyncAPI 3.0, in JSON."""
+    _write(asyncapi.document(version=VERSION))
+
+
+def _write(document: object) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))

@@ -1,0 +1,1 @@
+"""Recorded shifts in files of others: read into fixes, and their times moved to now."""

@@ -1,0 +1,101 @@
+"""Tracks of GPX 1.0 and 1.1 (https://www.topografix.com/gpx.asp). Pure.
+
+A file may be anybody's: it is read by expat as a stream; a document type, and with it every entity, is refused where
+it begins. A point's time is in UTC, also where it does not say so; `speed` (m/s) and `course` count wherever they
+stand, in 1.1 among the extensions. Dilutions of precision are no metres, and are left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.parsers import expat
+
+from ops.recordings.fixes import RecordedFix, Recording, check_count, fix_of, recording_of, shown
+from services.errors import Refused
+
+DEEPEST = 64
+OF_POINT = {"time": "time", "speed": "speed", "course": "heading", "accuracy": "accuracy"}
+
+
+class Reader:
+    """Hears expat; keeps the points of tracks."""
+
+    def __init__(self, parser: Any) -> None:
+        self.found: list[RecordedFix] = []
+        self.skipped = 0
+        self._parser = parser
+        self._path: list[str] = []
+        self._track = ""
+        self._begun = 0
+        self._point: dict[str, Any] | None = None
+        self._line = 0
+        self._text: list[str] = []
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        name = tag.rpartition(":")[2]
+        if not self._path and name != "gpx":
+            raise Refused(f"the file is XML, but no GPX: its root is {shown(name)}")
+        if len(self._path) >= DEEPEST:
+            raise Refused(f"the file has elements {DEEPEST} deep and more; a GPX of tracks has not")
+        self._path.append(name)
+        self._text = []
+        if name == "trk":
+            self._track, self._begun = "", len(self.found)
+        elif name == "trkpt":
+            self._line = self._parser.CurrentLineNumber
+            self._point = {"lat": attributes.get("lat"), "lon": attributes.get("lon")}
+            check_count(len(self.found) + 1, f"line {self._line}")
+        elif name in ("wpt", "rtept"):
+            self.skipped += 1
+
+    def text(self, data: str) -> None:
+        self._text.append(data)
+
+    def end(self, _tag: str) -> None:
+        name = self._path.pop()
+        text, self._text = "".join(self._text).strip(), []
+        if name == "trkpt" and self._point is not None:
+            self.found.append(fix_of({**self._point, "track": self._track}, f"line {self._line}"))
+            self._point = None
+        elif self._point is not None and name in OF_POINT:
+            self._point[OF_POINT[name]] = _utc(text) if name == "time" else text
+        elif name == "name" and self._path[-1:] == ["trk"]:
+            self._name(text)
+
+    def _name(self, name: str) -> None:
+        """A track's name may stand behind its points."""
+        if len(self.found) > self._begun:
+            raise Refused(
+                f"line {self._parser.CurrentLineNumber}: the track's name stands behind its points; put it before them"
+            )
+        self._track = name
+
+
+def read(document: bytes) -> Recording:
+    """The points of all tracks. Raises `Refused` that names the line and field."""
+    parser = expat.ParserCreate()
+    reader = Reader(parser)
+    parser.buffer_text = True
+    parser.StartElementHandler = reader.start
+    parser.EndElementHandler = reader.end
+    parser.CharacterDataHandler = reader.text
+    parser.StartDoctypeDeclHandler = _refuse_doctype
+    try:
+        parser.Parse(document, True)
+    except expat.ExpatError as error:
+        raise Refused(f"the file is no XML: {error}") from error
+    except (UnicodeError, LookupError, ValueError) as error:
+        raise Refused(f"the file is in an encoding that cannot be read: {error}; save it as UTF-8") from error
+    return recording_of(reader.found, skipped=reader.skipped)
+
+
+def _utc(text: str) -> str:
+    day, _, clock = text.partition("T")
+    return text if not clock or any(mark in clock for mark in "Zz+-") else f"{day}T{clock}Z"
+
+
+def _refuse_doctype(*_: object) -> None:
+    raise Refused(
+        "the file declares a document type (DTD); it may define entities and name other files, so it is not read:"
+        " take the <!DOCTYPE ...> out"
+    )

@@ -1,0 +1,65 @@
+"""Evidence for whoever sits at a desk: the signed pack and its page in one answer."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from eventlet import tpool
+
+from services.alerts import evidence, evidence_page, evidence_store
+from services.alerts.evidence import Gathered, State
+from services.alerts.evidence_key import signing_key
+from services.errors import Misconfigured, Refused, Unavailable
+from services.providers import Database
+
+MAX_BYTES = 16 * 1024 * 1024
+"""What an answer may carry; larger ones are for the command."""
+NO_KEY = (
+    "evidence is signed with the key of VIGIL_EVIDENCE_KEY_FILE, which the alerts service does not have: set it,"
+    " or say `vigil alert export`"
+)
+
+
+class EvidenceDesk:
+    """`key_file` is empty where the key is the operator's alone."""
+
+    def __init__(self, database: Database, *, key_file: str) -> None:
+        self._database = database
+        self._key_file = key_file
+
+    def export(self, alert_id: str, *, tenant_id: int, by: str, now: datetime) -> dict[str, Any]:
+        """Raises `NotFound`, `Unavailable` without a key, `Refused` for one that is too large."""
+        if not self._key_file:
+            raise Unavailable(NO_KEY)
+        with self._database.of(tenant_id, snapshot=True) as connection:
+            gathered = evidence_store.gather(
+                connection, tenant_id=tenant_id, alert_id=alert_id, now=now, say=lambda _: None
+            )
+        # Seconds of pure computing for a long record; in a thread it holds no alarm up.
+        made: dict[str, Any] = tpool.execute(self._made, gathered, by, now)
+        return made
+
+    def _made(self, gathered: Gathered, by: str, now: datetime) -> dict[str, Any]:
+        try:
+            key = signing_key(Path(self._key_file))
+        except (Misconfigured, OSError) as error:
+            raise Unavailable(f"{error}; {NO_KEY}") from error
+        pack = evidence.sign(evidence.build(gathered, made_by=by, now=now), key)
+        data = evidence.file_bytes(pack)
+        if len(data) > MAX_BYTES:
+            raise Refused(
+                f"the evidence has {len(data):,} bytes, more than an answer carries; say `vigil alert export`"
+            )
+        name, digest = f"evidence-{pack['alert']['alert_id']}", hashlib.sha256(data).hexdigest()
+        failed = [check for check in evidence.check(pack) if check.state is State.FAILED]
+        return {
+            "name": name,
+            "json": data.decode(),
+            "page": evidence_page.page(pack, json_name=f"{name}.json", json_sha256=digest),
+            "sha256": digest,
+            "fingerprint": pack["signature"]["fingerprint"],
+            "faults": [f"{check.name}: {check.detail}" for check in failed],
+        }

@@ -1,0 +1,51 @@
+"""How many messages wait in queues of ours, asked again and again over one connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import eventlet
+from amqp.exceptions import NotFound
+from kombu import Connection
+
+from services.bus.publishing import BROKEN, connect
+from services.config import Amqp
+from services.errors import Unavailable
+
+DEADLINE_S = 5.0
+
+
+class QueueDepth:
+    """For one green thread at a time. Messages that a consumer holds are not counted."""
+
+    def __init__(self, config: Amqp, queues: Sequence[str]) -> None:
+        self._uri = config.uri
+        self._queues = list(queues)
+        self._connection: Connection | None = None
+
+    def waiting(self) -> int:
+        """In all queues together; one that is not there yet holds nothing. Raises `Unavailable`."""
+        late = Unavailable(f"RabbitMQ did not say within {DEADLINE_S:g} s how many messages wait")
+        try:
+            with eventlet.Timeout(DEADLINE_S, late):
+                return self._ask()
+        except NotFound:
+            self.close()  # the question closed its channel
+            return 0
+        except BROKEN as error:
+            self.close()
+            raise Unavailable(f"RabbitMQ: {error}") from error
+        except Unavailable:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.collect()  # closes the socket without a word: the other side may be frozen
+
+    def _ask(self) -> int:
+        if self._connection is None:
+            self._connection = connect(self._uri)
+        channel = self._connection.default_channel
+        return sum(int(channel.queue_declare(name, passive=True).message_count) for name in self._queues)

@@ -1,0 +1,184 @@
+"""What other services ask the directory about zones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from services.bus import rpc
+from services.directory import zone_files
+from services.directory.drafts import draft_of
+from services.directory.features import Feature
+from services.directory.shapes import Shape, measure
+from services.directory.zone_edits import check_edits, edits_of
+from services.directory.zone_files import Import
+from services.errors import Refused
+from services.paging import check_tenant
+
+MAX_TEXT = 4 * 1024 * 1024
+MAX_FEATURES = 1000
+"""Of a file that comes in a call; `vigil zone import` takes larger ones."""
+
+
+class ZoneCalls:
+    """The part of the directory's class that is about zones; `area` is a GeoJSON geometry throughout.
+
+    A change makes a new version, in force two seconds later; `by` is recorded with it.
+    """
+
+    parts: Any
+
+    @rpc
+    def add_zone(self, *, tenant_id: int, by: str = "", **fields: Any) -> dict[str, Any]:
+        """Add a zone: `name`, `area`, and what else `drafts.FIELDS` names. Gives zone_id, version, in_force_from.
+
+        Raises `Refused` naming the field that is wrong.
+        """
+        return dict(self.parts.zones.add(fields, tenant_id=tenant_id, by=by))
+
+    @rpc
+    def change_zone(
+        self,
+        *,
+        tenant_id: int,
+        changes: dict[str, Any],
+        name: str | None = None,
+        zone_id: int | None = None,
+        version: int | None = None,
+        by: str = "",
+    ) -> dict[str, Any]:
+        """Change some fields of a zone, by name or id. Gives zone_id, version, in_force_from, and whether anything
+        changed.
+
+        Raises `Conflict` when the zone is not at `version` any more, `NotFound`, `Refused`.
+        """
+        which = name if zone_id is None else zone_id
+        return dict(self.parts.zones.change(which, changes, tenant_id=tenant_id, version=version, by=by))
+
+    @rpc
+    def enable_zone(
+        self, *, tenant_id: int, name: str | None = None, zone_id: int | None = None, by: str = ""
+    ) -> dict[str, Any]:
+        which = name if zone_id is None else zone_id
+        return dict(self.parts.zones.change(which, {"enabled": True}, tenant_id=tenant_id, by=by))
+
+    @rpc
+    def disable_zone(
+        self, *, tenant_id: int, name: str | None = None, zone_id: int | None = None, by: str = ""
+    ) -> dict[str, Any]:
+        which = name if zone_id is None else zone_id
+        return dict(self.parts.zones.change(which, {"enabled": False}, tenant_id=tenant_id, by=by))
+
+    @rpc
+    def check_zone(self, *, tenant_id: int, **fields: Any) -> dict[str, Any]:
+        """Whether `add_zone` would take the fields, as far as they say it themselves; gives what was understood.
+
+        Raises `Refused` naming the field that is wrong.
+        """
+        check_tenant(tenant_id)
+        draft = draft_of(fields)
+        return measure(Shape(draft.area, draft.radius_m))._asdict()
+
+    @rpc
+    def list_zones(
+        self, *, tenant_id: int, limit: int = 1000, after: list[Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """By id, from the place `after` on."""
+        return list(self.parts.zones.list_zones(tenant_id=tenant_id, limit=limit, after=after))
+
+    @rpc
+    def get_zone(
+        self, *, tenant_id: int, name: str | None = None, zone_id: int | None = None, limit: int = 100
+    ) -> dict[str, Any]:
+        """A zone by name or id, with its `versions`, newest first. Raises `NotFound`."""
+        found = self.parts.zones.get(tenant_id=tenant_id, name=name, zone_id=zone_id)
+        versions = self.parts.zones.versions(found["zone_id"], tenant_id=tenant_id, limit=limit)
+        return {**found, "versions": versions}
+
+    @rpc
+    def list_zone_versions(self, *, tenant_id: int, zone_id: int, limit: int = 100) -> list[dict[str, Any]]:
+        """What the zone was and when, newest first; `in_force_to` is null of the one that holds."""
+        return list(self.parts.zones.versions(zone_id, tenant_id=tenant_id, limit=limit))
+
+    @rpc
+    def import_zones(
+        self,
+        *,
+        tenant_id: int,
+        document: str,
+        format: str | None = None,  # noqa: A002 - its name on the wire
+        update: bool = False,
+        all_or_nothing: bool = False,
+        dry_run: bool = False,
+        by: str = "",
+    ) -> list[dict[str, Any]]:
+        """Zones of a GeoJSON or KML text; what became of each feature: index, name, outcome, reason.
+
+        Raises `Refused` when the text is no such file at all.
+        """
+        features = _read(document, format)
+        taken = Import(
+            self.parts.zones, tenant_id=tenant_id, by=by, update=update, whole=all_or_nothing, dry=dry_run
+        )
+        return [msgspec.structs.asdict(outcome) for outcome in taken.run(features)]
+
+    @rpc
+    def list_zone_edits(
+        self,
+        *,
+        tenant_id: int,
+        document: str,
+        format: str | None = None,  # noqa: A002
+    ) -> list[dict[str, Any]]:
+        """What zones a GeoJSON or KML text would make, each with all its fields; nothing is changed.
+
+        Raises `Refused` when a feature is no zone.
+        """
+        edits = edits_of(self.parts.zones, _read(document, format), tenant_id=tenant_id)
+        check_edits(edits)
+        return [msgspec.structs.asdict(edit) for edit in edits]
+
+    @rpc
+    def export_zones(self, *, tenant_id: int, format: str = "geojson") -> str:  # noqa: A002
+        """All zones of the tenant as a GeoJSON or KML text, which `import_zones` takes."""
+        return zone_files.write(self.parts.zones.export(tenant_id=tenant_id), format=format).decode()
+
+    @rpc
+    def add_circle_zone(
+        self,
+        *,
+        tenant_id: int,
+        name: str,
+        lat: float,
+        lon: float,
+        radius_m: float,
+        kind: str = "required",
+        by: str = "",
+    ) -> int:
+        """Add a circle; returns its id. Raises `Refused` naming the field that is wrong."""
+        area = {"type": "Point", "coordinates": [lon, lat]}
+        fields = {"name": name, "kind": kind, "area": area, "radius_m": radius_m}
+        return int(self.parts.zones.add(fields, tenant_id=tenant_id, by=by)["zone_id"])
+
+    @rpc
+    def add_polygon_zone(
+        self, *, tenant_id: int, name: str, vertices: list[list[float]], kind: str = "required", by: str = ""
+    ) -> int:
+        """Add a polygon of [longitude, latitude] pairs; returns its id."""
+        area = {"type": "Polygon", "coordinates": [vertices]}
+        fields = {"name": name, "kind": kind, "area": area}
+        return int(self.parts.zones.add(fields, tenant_id=tenant_id, by=by)["zone_id"])
+
+
+def _read(document: object, format: str | None) -> list[Feature]:  # noqa: A002
+    """The features of a text that is small enough to be dealt with while the caller waits. Raises `Refused`."""
+    if not isinstance(document, str):
+        raise Refused("document must be the text of a GeoJSON or KML file")
+    features = zone_files.read(document, format=format) if len(document) <= MAX_TEXT else None
+    if features is None or len(features) > MAX_FEATURES:
+        raise Refused(
+            f"document has more than {MAX_TEXT:,} characters or {MAX_FEATURES:,} features;"
+            " `vigil zone import` takes larger files"
+        )
+    return features

@@ -1,0 +1,170 @@
+"""Zones into and out of files: each feature of a file becomes a zone, or is named with the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Connection
+
+from services.directory import geojson, kml
+from services.directory.drafts import changed, draft_of
+from services.directory.features import Feature, without_twins
+from services.directory.rings import shown
+from services.directory.zone_store import ZoneStore, drafted
+from services.errors import Conflict, NotFound, Refused
+
+Format = Literal["geojson", "kml"]
+FORMATS: tuple[Format, ...] = ("geojson", "kml")
+BATCH = 100
+"""Zones in one transaction."""
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """What became of a feature: `added`, `changed`, `unchanged`, `refused`, or `left` for another's sake."""
+
+    index: int
+    name: str
+    outcome: str
+    reason: str = ""
+    zone_id: int | None = None
+    version: int | None = None
+    ignored: tuple[str, ...] = ()
+
+
+class Undone(Exception):  # noqa: N818 - not an error: how a transaction is left without a trace
+    """Takes a transaction back."""
+
+
+def read(document: str | bytes, *, format: str | None = None) -> list[Feature]:  # noqa: A002 - its name on the wire
+    """The features of a file, by its beginning when no format is named. Raises `Refused`."""
+    begins = (
+        document[:200].lstrip()
+        if isinstance(document, str)
+        else document[:200].lstrip(b"\xef\xbb\xbf \t\r\n")
+    )
+    guessed = (
+        "kml"
+        if begins[:1] in ("<", b"<") or begins[:2] in ("PK", b"PK", b"\xff\xfe", b"\xfe\xff")
+        else "geojson"
+    )
+    found = kml.read(document) if check_format(format or guessed) == "kml" else geojson.read(document)
+    return without_twins(found)
+
+
+def write(zones: Iterable[Mapping[str, Any]], *, format: str) -> bytes:  # noqa: A002
+    """A file of zones as `ZoneStore.export` gives them. Raises `Refused`."""
+    return kml.write(zones) if check_format(format) == "kml" else geojson.write(zones)
+
+
+def check_format(value: object) -> Format:
+    """Raises `Refused`."""
+    for known in FORMATS:
+        if value == known:
+            return known
+    raise Refused(f"format is {shown(value)}; it must be one of {', '.join(FORMATS)}")
+
+
+class Import:
+    """Brings features into a tenant.
+
+    `update`: zones of the same names are changed; else only those that are the same are let pass. `whole`: all or
+    nothing. `dry`: nothing at all, but what would be.
+    """
+
+    def __init__(
+        self,
+        store: ZoneStore,
+        *,
+        tenant_id: int,
+        by: str,
+        update: bool = False,
+        whole: bool = False,
+        dry: bool = False,
+    ) -> None:
+        self._store = store
+        self._tenant_id = tenant_id
+        self._by = by
+        self._update = update
+        self._whole = whole
+        self._dry = dry
+        self._names = store.names(tenant_id=tenant_id)
+
+    def run(self, features: list[Feature], *, say: Callable[[int], None] = lambda _: None) -> list[Outcome]:
+        """What became of each; `say` hears how many so far."""
+        outcomes: list[Outcome] = []
+        size = max(len(features), 1) if self._whole else BATCH
+        for start in range(0, len(features), size):
+            self._batch(features[start : start + size], outcomes, say)
+        return outcomes
+
+    def _batch(
+        self, features: Iterable[Feature], outcomes: list[Outcome], say: Callable[[int], None]
+    ) -> None:
+        try:
+            with self._store.transaction(self._tenant_id) as connection:
+                for feature in features:
+                    outcomes.append(self._take(connection, feature))
+                    say(len(outcomes))
+                self._undo_if_meant(outcomes)
+        except Undone:
+            if not self._dry:
+                _leave(outcomes)
+
+    def _undo_if_meant(self, outcomes: list[Outcome]) -> None:
+        if self._dry or (self._whole and any(outcome.outcome == "refused" for outcome in outcomes)):
+            raise Undone
+
+    def _take(self, connection: Connection, feature: Feature) -> Outcome:
+        outcome = Outcome(index=feature.index, name=feature.name, outcome="refused", ignored=feature.ignored)
+        if feature.reason:
+            outcome.reason = feature.reason
+            return outcome
+        try:
+            with connection.begin_nested():
+                outcome.outcome, row = self._put(connection, resolved(feature.fields, self._names))
+        except Refused as error:
+            outcome.reason = str(error)
+            return outcome
+        if not self._dry:
+            outcome.zone_id, outcome.version = row["zone_id"], row["version"]
+        return outcome
+
+    def _put(self, connection: Connection, fields: dict[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        row = self._store.find(connection, fields["name"], tenant_id=self._tenant_id)
+        if row is None:
+            draft = draft_of(fields)
+            return "added", self._store.insert(connection, draft, tenant_id=self._tenant_id, by=self._by)
+        old = drafted(row)
+        if not changed(old, fields).differs_from(old):
+            return "unchanged", row._mapping
+        if not self._update:
+            raise Conflict(
+                "a zone of that name is there already, and differs; say --update (`update`) to change it"
+            )
+        return "changed", self._store.update(connection, row, fields, by=self._by)
+
+
+def resolved(fields: Mapping[str, Any], ids: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """A feature's fields with ids in place of names. Raises `NotFound`."""
+    found = {name: value for name, value in fields.items() if name not in ("site", "group", "guard")}
+    for kind, known in ids.items():
+        if kind in fields:
+            name = fields[kind]
+            if name is not None and name not in known:
+                raise NotFound(
+                    f"{kind} is {shown(name)}, which this tenant does not have; `vigil {kind} add` adds one"
+                )
+            found[f"{kind}_id"] = None if name is None else known[name]
+    if "guard" in fields:
+        found["guard_id"] = fields["guard"]
+    return found
+
+
+def _leave(outcomes: list[Outcome]) -> None:
+    """Nothing was imported: the good ones for the sake of the others."""
+    for outcome in outcomes:
+        if outcome.outcome != "refused":
+            outcome.outcome, outcome.zone_id, outcome.version = "left", None, None
+            outcome.reason = "others were refused, and it was to be all or nothing"

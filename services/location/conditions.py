@@ -1,0 +1,290 @@
+"""What the alerts service is told of a guard: violations and their ends, speeding and its end. Pure.
+
+Told is the net effect of a batch: what began and ended within one says nothing about now. What came too late to be told
+at once is told by a timer, if it still stands by then (`Standing`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from services.location.evidence import Evidence
+from services.location.track import Belief, Step, TrackFix, Transition
+from services.messages import AlertType, Condition, ZoneMove
+
+PROMPT_S = 300.0
+"""A fix that came later than this after it was made says nothing about now by itself."""
+JUST_AFTER = timedelta(microseconds=1)
+
+
+class Who(NamedTuple):
+    """`replayed`: what is old is told as if it were of now, if it comes in its order, and counts in no figure."""
+
+    tenant_id: int
+    guard_id: str
+    site_id: int | None
+    replayed: bool = False
+
+
+class Told(NamedTuple):
+    """What the alerts service was told of, and not yet of the end; `repeat_at`: when the violation was told last."""
+
+    violation: bool = False
+    repeat_at: datetime | None = None
+    speeding: frozenset[int] = frozenset()
+
+
+class Place(NamedTuple):
+    """Where and when a condition is said to be met or to be over, by which fix."""
+
+    at: datetime
+    key: bytes
+    lat: float
+    lon: float
+    accuracy: float | None
+
+
+class Standing(NamedTuple):
+    """A transition as it is on record."""
+
+    transition_id: bytes
+    kind: str
+    zone_id: int | None
+    zone_version: int | None
+    evidence: Evidence
+
+
+class Nearest(NamedTuple):
+    """The zone that a guard should be in and is nearest to."""
+
+    zone_id: int
+    zone_version: int
+    name: str
+    distance_m: float
+
+
+FindsNearest = Callable[[float, float, datetime], Nearest | None]
+
+
+class Drawn:
+    """What follows from one guard's fixes. `nearest` finds the zone that the guard should be in, from (lat, lon, time):
+    evidence names one only when its edge was near."""
+
+    def __init__(self, who: Who, told: Told, nearest: FindsNearest) -> None:
+        self.who = who
+        self.told = told
+        self._nearest = nearest
+        self.met: list[Condition] = []
+        self.cleared: list[Condition] = []
+        self.begun = 0
+
+    def after(self, steps: Sequence[Step], belief: Belief, *, repeat_interval_s: float) -> None:
+        """Of fixes that came in their order: only those that were prompt are told of at once."""
+        if not steps or not (self.who.replayed or is_prompt(steps[-1])):
+            return
+        if belief.violation:
+            self._violating(steps, timedelta(seconds=repeat_interval_s))
+        elif self.told.violation and (found := _last(steps, "violation_ended")) is not None:
+            self._clear_violation(_place(found[0].fix))
+        speeding = speeding_of(belief)
+        for zone_id in sorted(speeding - self.told.speeding):
+            if (found := _last(steps, "speeding_began", zone_id)) is not None:
+                self._speeds(_place(found[0].fix), standing_of(found[1]), zone_id)
+        for zone_id in sorted(self.told.speeding - speeding):
+            if (found := _last(steps, "speeding_ended", zone_id)) is not None:
+                self._clear_speeding(_place(found[0].fix), zone_id)
+
+    def settled(self, belief: Belief, place: Place, standing: Sequence[Standing]) -> None:
+        """What stands and was not told; `standing` are the newest beginnings of what there is to tell.
+
+        It is told as of just after the newest fix: an end that was told by that same fix does not end this.
+        """
+        place = place._replace(at=place.at + JUST_AFTER)
+        began = {
+            (found.kind, found.zone_id if found.kind == "speeding_began" else None): found
+            for found in standing
+        }
+        if belief.violation and not self.told.violation:
+            self._begin_violation(place, began.get(("violation_began", None)))
+        elif self.told.violation and not belief.violation:
+            self._clear_violation(place)
+        speeding = speeding_of(belief)
+        for zone_id in sorted(speeding - self.told.speeding):
+            self._speeds(place, began.get(("speeding_began", zone_id)), zone_id)
+        for zone_id in sorted(self.told.speeding - speeding):
+            self._clear_speeding(place, zone_id)
+
+    def _violating(self, steps: Sequence[Step], interval: timedelta) -> None:
+        """Told when it begins, and again each `interval` of device time."""
+        if not self.told.violation:
+            found = _last(steps, "violation_began")
+            if found is None:
+                return
+            step, transition = found
+            self._begin_violation(_place(step.fix), standing_of(transition))
+            steps = steps[steps.index(step) + 1 :]
+        for step in steps:
+            at = step.fix.recorded_at
+            due = self.told.repeat_at is None or at - self.told.repeat_at >= interval
+            if due and step.violation and step.implausible is None:
+                self.told = self.told._replace(repeat_at=at)
+                self.met.append(self._violation(_place(step.fix), "has not come back", {}))
+
+    def _begin_violation(self, place: Place, standing: Standing | None) -> None:
+        self.told = self.told._replace(violation=True, repeat_at=place.at)
+        self.begun += not self.who.replayed
+        nearest = None
+        if standing is None or standing.evidence.zone_kind != "forbidden":
+            nearest = self._nearest(place.lat, place.lon, place.at)
+        self.met.append(self._violation(place, headline(standing, nearest), detail_of(standing, nearest)))
+
+    def _clear_violation(self, place: Place) -> None:
+        self.told = self.told._replace(violation=False, repeat_at=None)
+        self.cleared.append(self._violation(place, "is back where the zones want them", {}))
+
+    def _speeds(self, place: Place, standing: Standing | None, zone_id: int) -> None:
+        self.told = self.told._replace(speeding=self.told.speeding | {zone_id})
+        key = speeding_key(self.who.guard_id, zone_id)
+        self.met.append(self._condition(place, key, headline(standing), detail_of(standing)))
+
+    def _clear_speeding(self, place: Place, zone_id: int) -> None:
+        self.told = self.told._replace(speeding=self.told.speeding - {zone_id})
+        key = speeding_key(self.who.guard_id, zone_id)
+        self.cleared.append(self._condition(place, key, "keeps to the limit, or has left the zone", {}))
+
+    def _violation(self, place: Place, words: str, detail: dict[str, Any]) -> Condition:
+        return self._condition(place, violation_key(self.who.guard_id), words, detail)
+
+    def _condition(self, place: Place, dedup_key: str, words: str, detail: dict[str, Any]) -> Condition:
+        return Condition(
+            tenant_id=self.who.tenant_id,
+            source_id=self.who.guard_id,
+            alert_type=AlertType.GEOFENCE_VIOLATION,
+            dedup_key=dedup_key,
+            at=place.at,
+            key=hashlib.blake2b(
+                f"{place.at.isoformat()}\0{dedup_key}".encode() + place.key, digest_size=16
+            ).digest(),
+            message=f"{self.who.guard_id} {words}",
+            lat=place.lat,
+            lon=place.lon,
+            detail={"accuracy_m": place.accuracy, **detail},
+            site_id=self.who.site_id,
+        )
+
+
+def is_prompt(step: Step) -> bool:
+    return (step.fix.received_at - step.fix.recorded_at).total_seconds() <= PROMPT_S
+
+
+def all_told(told: Told, belief: Belief) -> bool:
+    """Whether nothing is left for the timer."""
+    return told.violation == belief.violation and told.speeding == speeding_of(belief)
+
+
+def speeding_of(belief: Belief) -> frozenset[int]:
+    """The zones in which the guard is believed to be speeding."""
+    return frozenset(zone_id for zone_id, held in belief.zones.items() if held.speeding)
+
+
+def violation_key(guard_id: str) -> str:
+    return f"{AlertType.GEOFENCE_VIOLATION}:{guard_id}"
+
+
+def speeding_key(guard_id: str, zone_id: int) -> str:
+    return f"{AlertType.GEOFENCE_VIOLATION}:{guard_id}:speed:{zone_id}"
+
+
+def headline(standing: Standing | None, nearest: Nearest | None = None) -> str:
+    """What is wrong, in the words that follow the guard's name."""
+    if standing is not None and standing.kind == "speeding_began":
+        return _speeding(standing.evidence)
+    if standing is not None and standing.evidence.zone_kind == "forbidden":
+        return f"is in the forbidden zone {standing.evidence.zone_name}"
+    if nearest is None:
+        return "is outside all zones that they should be in"
+    return f"is outside {nearest.name} by {max(nearest.distance_m, 0.0):.0f} m"
+
+
+def _speeding(evidence: Evidence) -> str:
+    speed_mps, limit_mps = evidence.fixes[-1].speed_mps, evidence.speed_limit_mps
+    drives = "drives too fast" if speed_mps is None else f"drives {speed_mps:.1f} m/s"
+    return f"{drives} in {evidence.zone_name}" + ("" if limit_mps is None else f" (limit {limit_mps:g})")
+
+
+def detail_of(standing: Standing | None, nearest: Nearest | None = None) -> dict[str, Any]:
+    """The same for machines."""
+    detail: dict[str, Any] = {}
+    if standing is not None:
+        last = standing.evidence.fixes[-1]
+        detail |= {
+            "transition_id": transition_name(standing.transition_id),
+            "zone_id": standing.zone_id,
+            "zone_version": standing.zone_version,
+            "zone_name": standing.evidence.zone_name,
+            "distance_m": last.distance_m,
+            "error_radius_m": last.error_radius_m,
+        }
+    if nearest is not None:
+        zone_id, version, name, distance_m = nearest
+        detail |= {
+            "zone_id": zone_id,
+            "zone_version": version,
+            "zone_name": name,
+            "distance_m": round(distance_m, 1),
+        }
+    return detail
+
+
+def standing_of(transition: Transition) -> Standing:
+    return Standing(
+        transition.id, transition.kind, transition.zone_id, transition.zone_version, transition.evidence
+    )
+
+
+def transition_name(identity: bytes) -> str:
+    """As people and programs write it: a UUID."""
+    text = identity.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def moves_of(who: Who, steps: Iterable[Step]) -> dict[str, list[ZoneMove]]:
+    """Entries and exits, by the name of their event."""
+    moves: dict[str, list[ZoneMove]] = {}
+    for step in steps:
+        for transition in step.transitions:
+            if transition.kind in ("entered", "exited"):
+                moves.setdefault(f"zone_{transition.kind}", []).append(_move(who, step, transition))
+    return moves
+
+
+def _move(who: Who, step: Step, transition: Transition) -> ZoneMove:
+    assert transition.zone_id is not None, "whoever enters enters something"
+    return ZoneMove(
+        who.tenant_id,
+        who.guard_id,
+        transition_name(transition.id),
+        transition.zone_id,
+        transition.zone_version or 0,
+        transition.evidence.zone_name,
+        transition.at,
+        transition.confirmed_at,
+        step.fix.lat,
+        step.fix.lon,
+        who.site_id,
+    )
+
+
+def _last(steps: Sequence[Step], kind: str, zone_id: int | None = None) -> tuple[Step, Transition] | None:
+    for step in reversed(steps):
+        for transition in step.transitions:
+            if transition.kind == kind and (zone_id is None or transition.zone_id == zone_id):
+                return step, transition
+    return None
+
+
+def _place(fix: TrackFix) -> Place:
+    return Place(fix.recorded_at, fix.key, fix.lat, fix.lon, fix.accuracy)

@@ -1,0 +1,270 @@
+"""New fixes of one batch judged within its transaction, and all written that they change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from services import config, metrics
+from services.location.conditions import Drawn, Who, all_told, moves_of
+from services.location.record import LateTrack, TrackRecord
+from services.location.repair import Checkpoint, Position, period_of, position_of
+from services.location.store import Arrived, GuardOutcome, GuardState, LocationStore
+from services.location.track import Belief, Guarded, Step, TrackFix
+from services.location.zonebook import TenantJudge
+from services.messages import Condition, Fix, ZoneMove, ZoneMovesEvent
+from services.owed import Event, Owing, condition_events, owing_conditions
+from services.registry import Source
+from services.source_status import SourceStatus
+
+NO_STATE = GuardState()
+
+
+class Shown(NamedTuple):
+    """A fix that its guard is shown at from now on, with its verdict."""
+
+    fix: Fix
+    source: Source
+    in_geofence: bool
+    violation: bool
+
+
+class Conclusions:
+    """What fixes call for."""
+
+    def __init__(self) -> None:
+        self.met: list[Condition] = []
+        self.cleared: list[Condition] = []
+        self.moves: dict[str, list[ZoneMove]] = {}
+        self.newest: list[Shown] = []
+        self.statuses: list[tuple[int, SourceStatus]] = []
+        self.violations_begun = 0
+        self.stored = 0
+
+    def add(self, more: Conclusions) -> None:
+        self.met += more.met
+        self.cleared += more.cleared
+        for event, moves in more.moves.items():
+            self.moves.setdefault(event, []).extend(moves)
+        self.newest += more.newest
+        self.statuses += more.statuses
+        self.violations_begun += more.violations_begun
+        self.stored += more.stored
+
+    def draw(self, drawn: Drawn, moves: Mapping[str, Sequence[ZoneMove]]) -> None:
+        """Put in what one guard's fixes call for."""
+        self.met += drawn.met
+        self.cleared += drawn.cleared
+        self.violations_begun += drawn.begun
+        for event, found in moves.items():
+            self.moves.setdefault(event, []).extend(found)
+
+    @property
+    def events(self) -> list[Event]:
+        """What is told of it."""
+        moves: list[Event] = [(event, ZoneMovesEvent(found)) for event, found in self.moves.items()]
+        return [*moves, *condition_events(self.met, self.cleared)]
+
+    @property
+    def owings(self) -> list[Owing]:
+        """The same, as it is owed: each tenant's apart."""
+        return [*_owing_moves(self.moves), *owing_conditions(self.met, self.cleared)]
+
+
+class Piece(NamedTuple):
+    """A guard's new fixes in a batch: those that come before what was judged already, and those that go on from it."""
+
+    source: Source
+    state: GuardState
+    late: list[TrackFix]
+    on_time: list[TrackFix]
+
+
+class Judged(NamedTuple):
+    """What a piece came to: the steps of its late fixes and of the others, and what is believed after them."""
+
+    piece: Piece
+    late: Sequence[Step]
+    steps: Sequence[Step]
+    belief: Belief
+
+
+class Judging:
+    def __init__(self, store: LocationStore, settings: config.Location) -> None:
+        self._store = store
+        self._settings = settings
+        self._record = TrackRecord(store)
+
+    def judge(
+        self,
+        connection: Connection,
+        new: Sequence[Arrived],
+        states: Mapping[str, GuardState],
+        judges: Mapping[int, TenantJudge],
+        *,
+        now: datetime,
+    ) -> Conclusions:
+        """Fixes that were never stored before. The states of their guards are locked; whoever has none is new."""
+        pieces = self._pieces(connection, new, states)
+        mended = self._judge_late(connection, pieces, judges, {item.track.key for item in new}, now)
+        judged = self._judge_on_time(pieces, mended, judges)
+        drawn = Conclusions()
+        drawn.stored = len(new)
+        self._write(connection, new, judged)
+        arrived = {item.track.key: item for item in new}
+        outcomes = [
+            self._conclude(item, judges[item.piece.source.tenant_id], arrived, drawn, now) for item in judged
+        ]
+        # Without a believable fix there is no place to show: such a guard is new again next time.
+        self._store.put_states(
+            connection,
+            [
+                outcome
+                for item, outcome in zip(judged, outcomes, strict=True)
+                if item.piece.state is not NO_STATE or outcome.marker is not None
+            ],
+        )
+        return drawn
+
+    def _pieces(
+        self, connection: Connection, new: Sequence[Arrived], states: Mapping[str, GuardState]
+    ) -> list[Piece]:
+        """Each guard's fixes in the order of its track; guards in order, as their rows are locked."""
+        grouped: dict[str, list[Arrived]] = {}
+        for item in sorted(new, key=lambda item: (item.source.source_id, *position_of(item.track))):
+            grouped.setdefault(item.source.source_id, []).append(item)
+        unjudged = {
+            guard_id: (items[0].source.tenant_id, items[0].track.recorded_at)
+            for guard_id, items in grouped.items()
+            if states.get(guard_id, NO_STATE).frontier is None
+        }
+        ends = self._store.newest_recorded(connection, unjudged)
+        pieces = []
+        for guard_id, items in grouped.items():
+            state = states.get(guard_id, NO_STATE)
+            frontier = state.frontier or ends.get(guard_id)
+            late = [item.track for item in items if _before(item.track, frontier)]
+            on_time = [item.track for item in items[len(late) :]]
+            pieces.append(Piece(items[0].source, state, late, on_time))
+        return pieces
+
+    def _judge_late(
+        self,
+        connection: Connection,
+        pieces: Sequence[Piece],
+        judges: Mapping[int, TenantJudge],
+        new: set[bytes],
+        now: datetime,
+    ) -> dict[str, tuple[Sequence[Step], Belief | None]]:
+        """Mend what is on record before the frontiers. By guard: the steps of late fixes, and what is believed at the
+        frontier if that is another now."""
+        tracks = [
+            LateTrack(piece.source, judges[piece.source.tenant_id], piece.late)
+            for piece in pieces
+            if piece.late
+        ]
+        if not tracks:
+            return {}
+        mended: dict[str, tuple[Sequence[Step], Belief | None]] = {}
+        for track, mending in self._record.judge_again(connection, tracks):
+            self._record.mend(connection, track.source, mending, new=new, now=now)
+            steps = [step for step in mending.changes.steps if step.fix.key in new]
+            mended[track.source.source_id] = (steps, mending.belief)
+        metrics.track_repaired.inc(len(tracks))
+        return mended
+
+    def _judge_on_time(
+        self,
+        pieces: Sequence[Piece],
+        mended: Mapping[str, tuple[Sequence[Step], Belief | None]],
+        judges: Mapping[int, TenantJudge],
+    ) -> list[Judged]:
+        """All guards of a tenant with one look into the index."""
+        judged = []
+        for tenant_id in sorted({piece.source.tenant_id for piece in pieces}):
+            mine = [piece for piece in pieces if piece.source.tenant_id == tenant_id]
+            late = [mended.get(piece.source.source_id, ((), None)) for piece in mine]
+            found = judges[tenant_id].judge_many(
+                [
+                    (
+                        guarded(piece.source),
+                        belief or piece.state.belief,
+                        piece.on_time,
+                    )
+                    for piece, (_, belief) in zip(mine, late, strict=True)
+                ]
+            )
+            judged += [
+                Judged(piece, steps_late, steps, belief)
+                for piece, (steps_late, _), (belief, steps) in zip(mine, late, found, strict=True)
+            ]
+        return judged
+
+    def _write(self, connection: Connection, new: Sequence[Arrived], judged: Sequence[Judged]) -> None:
+        """The fixes with their verdicts, and what they came to; what late ones changed is written already."""
+        flat = [(item.piece.source, step) for item in judged for step in item.steps]
+        every = [step for item in judged for step in (*item.late, *item.steps)]
+        verdicts = {step.fix.key: (step.in_geofence, step.violation) for step in every}
+        self._store.insert(connection, new, verdicts)
+        self._store.put_implausible(connection, [pair for pair in flat if pair[1].implausible is not None])
+        moved = [(source, found, step.fix.key) for source, step in flat for found in step.transitions]
+        self._store.put_transitions(connection, moved, late=False)
+        due = [item for item in judged if item.steps and _is_due(item.piece.state, item.steps)]
+        self._store.put_checkpoints(
+            connection,
+            [(item.piece.source, Checkpoint(position_of(item.steps[-1].fix), item.belief)) for item in due],
+        )
+
+    def _conclude(
+        self,
+        judged: Judged,
+        judge: TenantJudge,
+        arrived: Mapping[bytes, Arrived],
+        drawn: Conclusions,
+        now: datetime,
+    ) -> GuardOutcome:
+        """What is told of a guard, and where it is shown from now on."""
+        (source, state, _, _), late, steps, belief = judged
+        who = Who(source.tenant_id, source.source_id, source.site_id, source.replayed)
+        mine = Drawn(who, state.told, partial(judge.nearest_required, guarded(source)))
+        mine.after(steps, belief, repeat_interval_s=self._settings.repeat_interval_s)
+        drawn.draw(mine, moves_of(who, steps))
+        settles_at = None
+        if not all_told(mine.told, belief):
+            settles_at = state.settles_at or now + timedelta(seconds=self._settings.settle_s)
+        # A late fix moves no marker, but where there is none it is better than none.
+        last = _last_plausible(steps if state is not NO_STATE else [*late, *steps])
+        if last is None:
+            return GuardOutcome(source, belief, mine.told, settles_at, None)
+        marker = arrived[last.fix.key]
+        drawn.newest.append(Shown(marker.fix, source, last.in_geofence, last.violation))
+        return GuardOutcome(source, belief, mine.told, settles_at, marker)
+
+
+def guarded(source: Source) -> Guarded:
+    return Guarded(source.source_id, source.groups)
+
+
+def _last_plausible(steps: Sequence[Step]) -> Step | None:
+    return next((step for step in reversed(steps) if step.implausible is None), None)
+
+
+def _before(fix: TrackFix, frontier: Position | None) -> bool:
+    return frontier is not None and position_of(fix) < frontier
+
+
+def _is_due(state: GuardState, steps: Sequence[Step]) -> bool:
+    """A checkpoint: the first of a guard, and the first of each period."""
+    return state.frontier is None or period_of(state.frontier[0]) != period_of(steps[-1].fix.recorded_at)
+
+
+def _owing_moves(moves: Mapping[str, Sequence[ZoneMove]]) -> Iterable[Owing]:
+    for event, found in moves.items():
+        for tenant_id in sorted({move.tenant_id for move in found}):
+            mine = [move for move in found if move.tenant_id == tenant_id]
+            about = sorted({move.guard_id for move in mine})
+            yield Owing(tenant_id, event, about, ZoneMovesEvent(mine))

@@ -1,0 +1,125 @@
+"""Which fixes are believed: mock positions, impossible speeds, teleports and those that turn out true. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from services.config import Location
+from services.location.zones import METRES_A_DEGREE, haversine_m
+
+
+class Seen(msgspec.Struct, frozen=True, array_like=True):
+    """What is remembered of a fix; `own_m` is its claimed accuracy, or what stands for it."""
+
+    at_us: int
+    lat: float
+    lon: float
+    own_m: float
+
+
+class Suspects(msgspec.Struct, frozen=True, array_like=True):
+    """Teleports that agree with each other."""
+
+    count: int
+    first_at_us: int
+    last: Seen
+
+
+class Plausibility(NamedTuple):
+    """`reason` is None for a plausible fix; `relocated` for one that came true after teleports."""
+
+    reason: str | None
+    detail: dict[str, float]
+    suspects: Suspects | None
+    relocated: bool = False
+
+
+PLAUSIBLE = Plausibility(None, {}, None)
+SUDDEN_S = 60.0
+
+
+def own_radius_m(accuracy: float | None, settings: Location) -> float:
+    return max(settings.accuracy_default_m if accuracy is None else accuracy, settings.accuracy_floor_m)
+
+
+def least_distance_m(a: Seen, b: Seen) -> float:
+    """How far the two must be apart, allowing for both error radii; negative when they may be one place."""
+    return haversine_m(a.lat, a.lon, b.lat, b.lon) - a.own_m - b.own_m
+
+
+def reachable(a: Seen, b: Seen, *, seconds: float, max_speed_mps: float) -> bool:
+    return least_distance_m(a, b) <= max_speed_mps * max(seconds, 1.0)
+
+
+def too_sudden(before: Seen, trusted: Seen, fix: Seen, *, seconds: float, max_jump_m: float) -> bool:
+    """Whether it is a jump off the way that the two fixes before were on; of what took longer nobody can say."""
+    if seconds > SUDDEN_S:
+        return False
+    way_m = least_distance_m(trusted, fix)
+    if way_m <= max_jump_m:
+        return False
+    pace_s = max((trusted.at_us - before.at_us) / 1_000_000, 1.0)
+    pace_mps = haversine_m(before.lat, before.lon, trusted.lat, trusted.lon) / pace_s
+    return way_m > pace_mps * max(seconds, 1.0) + max_jump_m
+
+
+def assess(
+    fix: Seen,
+    *,
+    speed: float | None,
+    mock: bool,
+    memory: Sequence[Seen],
+    suspects: Suspects | None,
+    settings: Location,
+) -> Plausibility:
+    """One fix against the last plausible ones, `memory`, and the teleports since."""
+    limit = settings.max_speed_mps
+    if mock:
+        return Plausibility("mock", {}, suspects)
+    if speed is not None and speed > limit:
+        return Plausibility("speed", {"speed_mps": speed, "max_speed_mps": limit}, suspects)
+    if not memory or _follows(fix, memory, suspects, settings):
+        return PLAUSIBLE
+    if suspects is not None and reachable(
+        suspects.last, fix, seconds=(fix.at_us - suspects.last.at_us) / 1_000_000, max_speed_mps=limit
+    ):
+        together = Suspects(suspects.count + 1, suspects.first_at_us, fix)
+    else:
+        together = Suspects(1, fix.at_us, fix)
+    seconds = (fix.at_us - together.first_at_us) / 1_000_000
+    if together.count >= settings.relocate_fixes and seconds >= settings.relocate_s:
+        return Plausibility(None, {}, None, relocated=True)
+    return Plausibility("teleport", _jump(memory[-1], fix, limit), together)
+
+
+def _follows(fix: Seen, memory: Sequence[Seen], suspects: Suspects | None, settings: Location) -> bool:
+    """Time that went by with teleports brings nobody anywhere: it is counted from the last of them."""
+    trusted = memory[-1]
+    since_us = trusted.at_us if suspects is None else suspects.last.at_us
+    seconds = (fix.at_us - since_us) / 1_000_000
+    near_m = _at_most_m(trusted, fix) - trusted.own_m - fix.own_m
+    if near_m <= settings.max_speed_mps and near_m <= settings.max_jump_m:
+        return True
+    if not reachable(trusted, fix, seconds=seconds, max_speed_mps=settings.max_speed_mps):
+        return False
+    return len(memory) < 2 or not too_sudden(  # noqa: PLR2004 - two make a pace
+        memory[-2], trusted, fix, seconds=seconds, max_jump_m=settings.max_jump_m
+    )
+
+
+def _at_most_m(a: Seen, b: Seen) -> float:
+    """No distance on the sphere is longer than the way along a meridian and the equator: cheap, for the usual case."""
+    return (abs(a.lat - b.lat) + abs(a.lon - b.lon)) * METRES_A_DEGREE
+
+
+def _jump(trusted: Seen, fix: Seen, limit: float) -> dict[str, float]:
+    return {
+        "distance_m": round(haversine_m(trusted.lat, trusted.lon, fix.lat, fix.lon), 1),
+        "seconds": (fix.at_us - trusted.at_us) / 1_000_000,
+        "max_speed_mps": limit,
+        "from_lat": trusted.lat,
+        "from_lon": trusted.lon,
+    }

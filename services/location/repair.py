@@ -1,0 +1,206 @@
+"""A track judged again because fixes of it came late: what of its record has to change. Pure.
+
+The record is read piece by piece, from the checkpoint before the earliest late fix on. When what is believed at a
+later checkpoint is what was believed there before, nothing after it can differ, and the rest is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import NamedTuple
+
+from services.location.evidence import Evidence
+from services.location.track import Belief, Guarded, Judge, Step, TrackFix, Transition
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CHECKPOINT_INTERVAL_S = 900.0
+Position = tuple[datetime, bytes]
+"""A place in a track: (recorded_at, key)."""
+BEGINNING: Position = (datetime.min.replace(tzinfo=UTC), b"\0" * 16)
+END: Position = (datetime.max.replace(tzinfo=UTC), b"\xff" * 16)
+
+
+class Checkpoint(NamedTuple):
+    """What was believed after the fix of this position."""
+
+    position: Position
+    belief: Belief
+
+
+class Implausible(NamedTuple):
+    reason: str
+    detail: dict[str, float]
+
+
+class Recorded(NamedTuple):
+    """A fix as it is on record; a late one is not yet (`verdict` is None)."""
+
+    fix: TrackFix
+    verdict: tuple[bool, bool] | None = None
+    """in_geofence, geofence_violation."""
+    implausible: Implausible | None = None
+
+    @property
+    def position(self) -> Position:
+        return position_of(self.fix)
+
+
+class RecordedTransition(NamedTuple):
+    id: bytes
+    superseded: bool
+    position: Position
+    """Of the fix that confirmed it."""
+    zone_version: int | None
+    evidence: Evidence
+
+
+class Changes(NamedTuple):
+    """What has to change for the record to say what the track says."""
+
+    steps: list[Step]
+    """Late fixes, and recorded ones whose verdict or plausibility is another now."""
+    transitions: list[tuple[Transition, bytes]]
+    """To be put on record (again), each with the key of its confirming fix."""
+    superseded: list[bytes]
+    """Ids of transitions that do not hold."""
+    checkpoints: list[Checkpoint]
+    """New ones, and those at which something else is believed now."""
+
+
+class Mending:
+    """The record of one guard, judged again: `go_on` with each further piece of it until it returns True.
+
+    `belief` is what is believed at the end; None: what was believed at the end of the record before.
+    """
+
+    def __init__(
+        self, judge: Judge, guard: Guarded, start: Checkpoint | None, late: Sequence[TrackFix]
+    ) -> None:
+        self._judge = judge
+        self._guard = guard
+        self._late = sorted(late, key=position_of)
+        self._at = start.belief if start is not None else None
+        self.last_late = position_of(self._late[-1])
+        self._periods = set() if start is None else {period_of(start.position[0])}
+        self.through = start.position if start is not None else BEGINNING
+        self.changes = Changes([], [], [], [])
+        self.belief: Belief | None = None
+
+    @property
+    def after(self) -> Position:
+        """The record is read from after this; without a checkpoint, from its beginning."""
+        return self.through
+
+    def go_on(
+        self,
+        recorded: Sequence[Recorded],
+        checkpoints: Sequence[Checkpoint],
+        transitions: Sequence[RecordedTransition],
+        *,
+        until: Position = END,
+    ) -> bool:
+        """With all that is on record after `after`, up to and with `until`; True when the rest needs no look."""
+        late = [Recorded(fix) for fix in self._late if self.through < position_of(fix) <= until]
+        piece = sorted([*recorded, *late], key=lambda item: item.position)
+        kept = {checkpoint.position: checkpoint.belief for checkpoint in checkpoints}
+        self._periods |= {period_of(position[0]) for position in kept}
+        made: dict[bytes, tuple[Transition, bytes]] = {}
+        converged = False
+        for stretch in _stretches(piece, kept):
+            self._stretch(stretch, kept, made)
+            converged = self.through > self.last_late and kept.get(self.through) == self._at
+            if converged:
+                break
+        else:
+            self.through = until
+        # Of a piece that was left early, the transitions after that place stand as they are.
+        self._compare(made, [found for found in transitions if not converged or self._passed(found)])
+        if not converged and until == END:
+            self.belief = self._at
+        return converged or until == END
+
+    def _passed(self, transition: RecordedTransition) -> bool:
+        return transition.position <= self.through
+
+    def _stretch(
+        self,
+        stretch: Sequence[Recorded],
+        kept: dict[Position, Belief],
+        made: dict[bytes, tuple[Transition, bytes]],
+    ) -> None:
+        """Judge up to a checkpoint, or up to where there should be one."""
+        self._at, steps = self._judge.judge(self._guard, self._at, [item.fix for item in stretch])
+        for item, step in zip(stretch, steps, strict=True):
+            made |= {transition.id: (transition, step.fix.key) for transition in step.transitions}
+            if item.verdict != (step.in_geofence, step.violation) or item.implausible != implausible_of(step):
+                self.changes.steps.append(step)
+        self.through = stretch[-1].position
+        period = period_of(self.through[0])
+        if kept.get(self.through, self._at) != self._at or period not in self._periods:
+            self._periods.add(period)
+            self.changes.checkpoints.append(Checkpoint(self.through, self._at))
+
+    def _compare(
+        self, made: dict[bytes, tuple[Transition, bytes]], recorded: Iterable[RecordedTransition]
+    ) -> None:
+        known = {found.id: found for found in recorded}
+        for identity, (transition, key) in made.items():
+            found = known.get(identity)
+            if found is None or found.superseded or not _says_the_same(found, transition):
+                self.changes.transitions.append((transition, key))
+        gone = [found.id for found in known.values() if not found.superseded and found.id not in made]
+        self.changes.superseded.extend(gone)
+
+
+def mend(
+    judge: Judge,
+    guard: Guarded,
+    late: Sequence[TrackFix],
+    recorded: Sequence[Recorded],
+    checkpoints: Sequence[Checkpoint],
+    transitions: Sequence[RecordedTransition],
+) -> tuple[Belief | None, Changes]:
+    """All at once: for a record that is at hand as a whole. The belief is None when that at the end stays the same."""
+    first = min(position_of(fix) for fix in late)
+    before = [checkpoint for checkpoint in checkpoints if checkpoint.position < first]
+    start = max(before, key=lambda checkpoint: checkpoint.position, default=None)
+    mending = Mending(judge, guard, start, late)
+    after = mending.after
+    mending.go_on(
+        [item for item in recorded if item.position > after],
+        [checkpoint for checkpoint in checkpoints if checkpoint.position > after],
+        [found for found in transitions if found.position > after],
+    )
+    return mending.belief, mending.changes
+
+
+def position_of(fix: TrackFix) -> Position:
+    return fix.recorded_at, fix.key
+
+
+def implausible_of(step: Step) -> Implausible | None:
+    return None if step.implausible is None else Implausible(step.implausible, step.detail)
+
+
+def _says_the_same(found: RecordedTransition, transition: Transition) -> bool:
+    return (found.zone_version, found.evidence) == (transition.zone_version, transition.evidence)
+
+
+def period_of(at: datetime) -> int:
+    """Checkpoints are made once in each of these."""
+    return int((at - EPOCH).total_seconds() // CHECKPOINT_INTERVAL_S)
+
+
+def _stretches(piece: Sequence[Recorded], kept: dict[Position, Belief]) -> Iterable[list[Recorded]]:
+    """Cut after each checkpoint, and where a period ends."""
+    for _, of_period in groupby(piece, key=lambda item: period_of(item.fix.recorded_at)):
+        stretch: list[Recorded] = []
+        for item in of_period:
+            stretch.append(item)
+            if item.position in kept:
+                yield stretch
+                stretch = []
+        if stretch:
+            yield stretch

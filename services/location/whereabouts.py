@@ -1,0 +1,154 @@
+"""Where guards are now: all of a tenant, those within a shape, and those who could go to a place."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import text
+
+from services.errors import Refused
+from services.location import search_area
+from services.paging import Order, beyond, check_limit
+from services.providers import Database
+
+MAX_LISTED = 100_000
+MAX_NEAREST = 100
+LEFT_OUT = 20
+"""So many who are left out are named, the nearest of them."""
+MAX_AGE_S = 86_400.0
+
+POSITION = """
+    s.guard_id, s.lat, s.lon, s.accuracy, s.speed, s.heading, s.recorded_at, s.received_at, s.in_geofence,
+    s.geofence_violation, q.since AS silent_since
+"""
+POSITIONS = text(
+    f"SELECT {POSITION} FROM guard_state s LEFT JOIN guard_silence q USING (guard_id)"
+    " WHERE s.tenant_id = :tenant_id AND (CAST(:after_0 AS text) IS NULL OR s.guard_id > :after_0)"
+    " ORDER BY s.guard_id LIMIT :limit"
+)
+BY_GUARD = Order((("guard_id", "text"),))
+AREA = "CAST(ST_SetSRID(ST_GeomFromWKB(:area), 4326) AS geography)"
+WITHIN = {
+    False: f"ST_Intersects(s.location, {AREA})",
+    True: f"ST_DWithin(s.location, {AREA}, :radius_m)",
+}
+# There is no index on places (migration 0008 says why): this is one look at each position of the tenant.
+NEAREST = """
+    WITH keeps AS (
+        SELECT EXISTS (SELECT FROM guard_shift WHERE tenant_id = :tenant_id AND ends_at > now() - interval '10 days')
+               AS shifts
+    ),
+    on_shift AS (
+        SELECT DISTINCT guard_id FROM guard_shift
+        WHERE tenant_id = :tenant_id AND tstzrange(starts_at, ends_at) @> now()
+    ),
+    judged AS (
+        SELECT s.guard_id, g.name, s.lat, s.lon, s.accuracy, s.recorded_at, s.in_geofence, s.geofence_violation,
+               s.location <-> h.place AS distance_m,
+               CAST(extract(epoch FROM now() - s.recorded_at) AS float8) AS age_s,
+               NOT g.enabled AS disabled,
+               s.recorded_at < now() - make_interval(secs => :max_age_s) AS old,
+               q.guard_id IS NOT NULL AS silent,
+               keeps.shifts AND d.guard_id IS NULL AS off_shift,
+               s.guard_id = ANY(:busy) OR g.name = ANY(:busy) AS busy
+        FROM guard_state s
+        JOIN guard g ON g.tenant_id = s.tenant_id AND g.guard_id = s.guard_id
+        LEFT JOIN guard_silence q ON q.guard_id = s.guard_id
+        LEFT JOIN on_shift d ON d.guard_id = s.guard_id
+        CROSS JOIN keeps
+        CROSS JOIN (SELECT CAST(ST_SetSRID(ST_MakePoint(:lon, :lat), 4326) AS geography) AS place) h
+        WHERE s.tenant_id = :tenant_id
+    )
+    SELECT * FROM judged WHERE {which} ORDER BY distance_m LIMIT :limit
+"""
+FREE = "NOT (disabled OR old OR silent OR off_shift OR busy)"
+NEAREST_FREE, NEAREST_OTHERS = (text(NEAREST.format(which=which)) for which in (FREE, f"NOT ({FREE})"))
+REASONS = {
+    "disabled": "is disabled",
+    "silent": "is silent",
+    "off_shift": "is not on shift",
+    "busy": "is the source of an open alert, or assigned to one",
+}
+
+
+def busy_with(alerts: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Ids and names of those who have something to do with these open alerts: source, carrier, assigned."""
+    named = (alert.get(name) for alert in alerts for name in ("source_id", "carried_by", "assigned_to"))
+    return {name for name in named if name}
+
+
+class Whereabouts:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def positions(self, tenant_id: int, *, limit: int, after: object = None) -> list[dict[str, Any]]:
+        """The newest believable position of each guard; `silent_since` when OFFLINE was told of one."""
+        check_limit(limit, most=MAX_LISTED)
+        _, place = beyond(BY_GUARD, after)
+        values = {"tenant_id": tenant_id, "limit": limit, "after_0": place.get("after_0")}
+        with self._database.of(tenant_id) as connection:
+            found = connection.execute(POSITIONS, values)
+            return [dict(row) for row in found.mappings()]
+
+    def within(self, shape: object, *, tenant_id: int, limit: int) -> list[dict[str, Any]]:
+        """Guards whose newest position is in a shape. Raises `Refused` that names what is wrong with it."""
+        check_limit(limit, most=MAX_LISTED)
+        area = search_area.parse(shape)
+        query = text(
+            f"SELECT {POSITION} FROM guard_state s LEFT JOIN guard_silence q USING (guard_id)"
+            f" WHERE s.tenant_id = :tenant_id AND {WITHIN[area.radius_m is not None]}"
+            " ORDER BY s.guard_id LIMIT :limit"
+        )
+        values = {"tenant_id": tenant_id, "area": area.wkb, "radius_m": area.radius_m, "limit": limit}
+        with self._database.of(tenant_id) as connection:
+            return [dict(row) for row in connection.execute(query, values).mappings()]
+
+    def nearest(
+        self,
+        lat: object,
+        lon: object,
+        *,
+        tenant_id: int,
+        busy: Collection[str],
+        limit: int,
+        max_age_s: float,
+        explain: bool,
+    ) -> dict[str, Any]:
+        """The nearest free guards; with `explain` also the nearest who are not, and why. Raises `Refused`.
+
+        `busy` holds ids and names of those who have something to do with an open alert.
+        """
+        check_limit(limit, most=MAX_NEAREST)
+        place = search_area.check_place(lat, lon)
+        if (
+            isinstance(max_age_s, bool)
+            or not isinstance(max_age_s, int | float)
+            or not 0 < max_age_s <= MAX_AGE_S
+        ):
+            raise Refused(f"max_age_s must be a number of seconds above 0, at most {MAX_AGE_S:g}")
+        values = {"tenant_id": tenant_id, "lat": place[0], "lon": place[1], "busy": sorted(busy)}
+        values |= {"max_age_s": max_age_s, "limit": limit}
+        with self._database.of(tenant_id) as connection:
+            free = connection.execute(NEAREST_FREE, values).mappings().all()
+            others = (
+                connection.execute(NEAREST_OTHERS, {**values, "limit": LEFT_OUT}).mappings().all()
+                if explain
+                else []
+            )
+        answer: dict[str, Any] = {"guards": [_shown(row) for row in free]}
+        if explain:
+            answer["left_out"] = [{**_shown(row), "reasons": _reasons(row, max_age_s)} for row in others]
+        return answer
+
+
+def _shown(row: Any) -> dict[str, Any]:
+    hidden = {*REASONS, "old"}
+    return {name: value for name, value in row.items() if name not in hidden}
+
+
+def _reasons(row: Any, max_age_s: float) -> list[str]:
+    found = [said for name, said in REASONS.items() if row[name]]
+    if row["old"]:
+        found.append(f"was last seen {row['age_s']:.0f} s ago, more than {max_age_s:g} s")
+    return found

@@ -1,0 +1,79 @@
+"""What a reader of the feed believes, frame by frame; `console/feed.js` is the same in the browser. Pure.
+
+A frame is believed when it was sealed for this tenant, says on the outside what was sealed inside, and comes after what
+was read before. A snapshot may bear any id, so its time is looked at: one that is older than what was read is a replay,
+and so are frames older than the snapshot that they follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from services import envelope
+from services.errors import InvalidMessage
+
+CLEAR = frozenset({"connected", "heartbeat", "error", "ack", "metrics"})
+"""Frames between a socket and its gateway: nothing sealed, no place in the feed."""
+SNAPSHOT = "snapshot"
+CLOCKS_APART_S = 60
+"""Frames are sealed on several hosts."""
+
+
+class Watcher:
+    """`keys` gives the tenant's keys of the moment by kid; None where the feed is not sealed.
+
+    `since` is the place in the feed to resume from, None for none.
+    """
+
+    def __init__(
+        self, tenant_id: int, *, keys: Callable[[], Mapping[str, str]] | None, since: int | None = None
+    ) -> None:
+        self._tenant_id = tenant_id
+        self._keys = keys
+        self.since = since
+        self._newest_s = 0
+        self._floor_s = 0
+        self._wants_snapshot = since is None
+
+    def take(self, text: str | bytes) -> dict[str, Any]:
+        """The frame with its data in the clear. Raises `InvalidMessage`; begin anew from a snapshot then."""
+        try:
+            frame = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidMessage("frame_unreadable", str(error)) from error
+        if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
+            raise InvalidMessage("frame_unreadable", "it is no object with a type")
+        if frame["type"] in CLEAR:
+            return self._take_clear(frame)
+        if self._wants_snapshot and frame["type"] != SNAPSHOT:
+            raise InvalidMessage("frame_replayed", f"a {frame['type'][:50]} frame before the snapshot")
+        after_id = -1 if frame["type"] == SNAPSHOT else self.since or 0
+        if self._keys is not None:
+            body = envelope.open_frame(text, keys=self._keys(), tenant_id=self._tenant_id, after_id=after_id)
+            self._check_time(frame["type"], envelope.sealed_at_s(frame["data"]))
+            frame["data"] = body.data
+        elif type(frame.get("id")) is not int or frame["id"] <= after_id or frame.get("data") is None:
+            raise InvalidMessage("frame_replayed", f"id {frame.get('id')!r} after {after_id}")
+        self.since = frame["id"]
+        self._wants_snapshot = False
+        return frame
+
+    def _take_clear(self, frame: dict[str, Any]) -> dict[str, Any]:
+        if "data" in frame or "id" in frame:
+            raise InvalidMessage("frame_not_authentic", f"a {frame['type']} frame with data of the feed")
+        if frame["type"] == "connected" and not frame.get("resumed"):
+            self._wants_snapshot = True
+        return frame
+
+    def _check_time(self, kind: str, sealed_s: int) -> None:
+        oldest_s = (self._newest_s - CLOCKS_APART_S) if kind == SNAPSHOT else self._floor_s
+        if sealed_s < oldest_s:
+            raise InvalidMessage(
+                "frame_replayed", f"a {kind} frame from {oldest_s - sealed_s} s before its time"
+            )
+        self._newest_s = max(self._newest_s, sealed_s)
+        if kind == SNAPSHOT:
+            self._floor_s = sealed_s - CLOCKS_APART_S

@@ -1,0 +1,43 @@
+"""Whoever loses the link again and again misses nothing and hears nothing twice, whichever gateways are left."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from ops.stack import Stack
+from tests.e2e.conftest import Outside
+from tests.gateways import Gateways, gateways
+from tests.wanderer import Alarms, Wanderer, balance, watcher_of
+
+VISITS = 60
+KILL_EVERY = 20
+
+
+@pytest.fixture(scope="module")
+def two(request: pytest.FixtureRequest) -> Iterator[Gateways]:
+    with gateways(request.getfixturevalue("stack"), count=2) as made:
+        yield made
+
+
+@pytest.fixture
+def alarms(outside: Outside, stack: Stack) -> Iterator[Alarms]:
+    made = Alarms(outside, stack, seed=7)
+    yield made
+    made.stop()
+
+
+def test_a_screen_that_is_cut_off_again_and_again_hears_every_alert_once_and_in_order(
+    outside: Outside, two: Gateways, alarms: Alarms
+) -> None:
+    token = outside.token(tenant_id=alarms.tenant_id)
+    wanderer = Wanderer(two.bases, token, watcher_of(outside, alarms.tenant_id), seed=7)
+    kills = random.Random(7)
+    alarms.start()
+    wanderer.visit_until(lambda: wanderer.runs)
+    for goal in range(KILL_EVERY, VISITS + 1, KILL_EVERY):
+        wanderer.visit_until(lambda goal=goal: wanderer.visits >= goal)
+        two.kill(kills.randrange(2))
+    alarms.stop()
+    balance(outside, alarms, wanderer)
+    assert len(wanderer.runs) == 1, "every gateway takes up where any other left off"

@@ -1,0 +1,165 @@
+"""What a socket is not given: time to dawdle, more than its share, and a feed that it does not read."""
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from services import config as configuration
+from services.feed import FeedWriter
+from tests.e2e.conftest import Outside
+from tests.gateways import Gateways, gateways
+from tests.rfc6455 import PING, TEXT, Peer, client_frame, close_frame
+
+SHORT = {
+    "handshake_timeout_s": 1,
+    "heartbeat_interval_s": 0.5,
+    "idle_timeout_s": 2,
+    "stall_timeout_s": 2,
+    "sockets_per_user": 3,
+    "sockets_per_tenant": 8,
+    "client_messages": 10,
+}
+ALERT = {"id": "a", "alert_type": "PANIC", "severity": "CRITICAL", "message": "x" * 900}
+
+
+@pytest.fixture(scope="module")
+def two(request: pytest.FixtureRequest) -> Iterator[Gateways]:
+    with gateways(request.getfixturevalue("stack"), count=2, **SHORT) as made:
+        yield made
+
+
+def at(outside: Outside, base: str, name: str, **claims: object) -> Peer:
+    return Peer(base, outside.token(name=f"{name}-{outside.run}", **claims))
+
+
+def ended(peer: Peer) -> int | None:
+    """The close code, by whoever answers pings meanwhile."""
+    return peer.closed_with()[0]
+
+
+def test_who_dawdles_over_the_handshake_is_put_off(outside: Outside, two: Gateways) -> None:
+    host, port = two.bases[0].split(":")
+    for trickles in (False, True):
+        sock = socket.create_connection((host, int(port)), timeout=10)
+        started_s = time.monotonic()
+        sock.settimeout(0.1)
+        while time.monotonic() - started_s < 8:
+            try:
+                if trickles:
+                    sock.sendall(b"G")
+                if sock.recv(100) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+        assert 0.8 < time.monotonic() - started_s < 5
+        sock.close()
+    at(outside, two.bases[0], "prompt").wait("snapshot")
+
+
+def test_who_does_not_answer_pings_is_closed_and_who_does_stays(outside: Outside, two: Gateways) -> None:
+    silent, alive = (at(outside, two.bases[0], name, role="viewer") for name in ("silent", "alive"))
+    started_s = time.monotonic()
+    while time.monotonic() - started_s < 3:
+        frame = alive.frame()
+        assert frame is not None
+        if frame.opcode == PING:
+            alive.send(client_frame(10, frame.payload))
+    assert ended(silent) == 4408
+    alive.send(client_frame(PING, b"here"))
+    assert alive.pong() == b"here"
+    alive.close()
+
+
+def closes(outside: Outside, base: str, name: str) -> int | None:
+    """4429 where there is no room for one more, None where there is."""
+    peer = at(outside, base, name)
+    frame = peer.frame()
+    assert frame is not None
+    code = int.from_bytes(frame.payload[:2], "big") if frame.opcode == 8 else None
+    peer.close()
+    return code
+
+
+def test_sockets_are_counted_over_all_gateways_and_those_of_a_dead_one_are_not(
+    outside: Outside, two: Gateways
+) -> None:
+    held = [at(outside, two.bases[n], "ann") for n in (0, 0, 1)]
+    for peer in held:
+        peer.wait("snapshot")
+    assert closes(outside, two.bases[0], "ann") == 4429
+    assert closes(outside, two.bases[1], "ann") == 4429
+    assert closes(outside, two.bases[0], "bob") is None
+    held[0].send(close_frame(1000))
+    assert ended(held[0]) == 1000
+    outside.until(lambda: closes(outside, two.bases[0], "ann") is None)
+    two.kill(0)
+    outside.until(lambda: not two.is_ready(0), timeout_s=30)
+    outside.until(lambda: two.is_ready(0), timeout_s=60)
+    again = [at(outside, two.bases[0], "ann") for _ in range(2)]
+    for peer in again:
+        peer.wait("snapshot")
+    for peer in again + held:
+        peer.close()
+
+
+def test_a_tenant_has_so_many_sockets(outside: Outside, two: Gateways) -> None:
+    outside.until(lambda: closes(outside, two.bases[0], "first") is None)
+    held = [at(outside, two.bases[n % 2], f"user-{n}") for n in range(8)]
+    codes = {closes(outside, base, "one-more") for base in two.bases}
+    assert codes == {4429}
+    for peer in held:
+        peer.close()
+    outside.until(lambda: closes(outside, two.bases[0], "one-more") is None)
+
+
+def test_messages_are_counted_by_user_over_sockets_gateways_and_reconnections(
+    outside: Outside, two: Gateways
+) -> None:
+    def say(peer: Peer, times: int) -> None:
+        for number in range(times):
+            peer.send(client_frame(TEXT, b'{"type": "dance", "ref": %d}' % number))
+            assert peer.wait("error")["ref"] == number
+
+    outside.until(lambda: closes(outside, two.bases[0], "cat") is None)
+    here, there = (at(outside, base, "cat") for base in two.bases)
+    say(here, 6)
+    say(there, 4)
+    for peer in (here, there, at(outside, two.bases[0], "cat")):
+        peer.send(client_frame(TEXT, b"{}"))
+        assert ended(peer) == 4429
+        peer.close()
+    other = at(outside, two.bases[0], "dog")
+    say(other, 10)
+    other.close()
+
+
+def test_who_stops_reading_is_closed_and_costs_the_others_nothing(outside: Outside, two: Gateways) -> None:
+    line = 'vigil_websocket_closed_total{code="4408"}'
+    before = two.metric(1, line)
+    feed = FeedWriter.from_config(configuration.load(environ=outside.env))
+    stalled = [at(outside, two.bases[1], f"stalled-{n}", role="viewer") for n in range(2)]
+    for peer in stalled:
+        peer.wait("snapshot")
+    reading = at(outside, two.bases[1], "reading", role="viewer")
+    reading.wait("snapshot")
+    sent, heard, stalled_s = [], [], None
+    deadline_s = time.monotonic() + 30
+    while two.metric(1, line) < before + 2:
+        assert time.monotonic() < deadline_s, "the stalled ones are still open"
+        for _ in range(200):
+            sent.append(feed.publish(1, "critical_alert", ALERT))
+        while not heard or heard[-1] < sent[-1]:
+            frame = reading.frame()
+            assert frame is not None
+            if frame.opcode == PING:
+                reading.send(client_frame(10, frame.payload))
+            elif frame.opcode == TEXT and frame.json["type"] == "critical_alert":
+                heard.append(frame.json["id"])
+        stalled_s = stalled_s or time.monotonic()
+    assert [frame_id for frame_id in heard if frame_id in set(sent)] == sent
+    assert time.monotonic() - stalled_s < 10
+    reading.close()

@@ -1,0 +1,165 @@
+"""Two location processes at one queue, which die at every point of their work: all comes to what one would say."""
+
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import Engine, text
+
+from services.alerts.service import AlertsService
+from services.alerts.service import Parts as AlertParts
+from services.config import Config
+from services.location.conditions import speeding_key, violation_key
+from services.messages import ConditionsEvent, FixBatch
+from tests.oracle import patrol
+from tests.oracle.broker import Queue, orders_of
+from tests.oracle.installed import as_kept, install, message_of, rows_of
+from tests.oracle.verdicts import Oracle
+from tests.oracle.words import Row, Rules, Zone
+from tests.oracle.worker import Order, Told
+from tests.oracle.worlds import Guard, World, guard, world
+
+TIE_M = 1e-6
+BATCH = 60
+DEATHS = ("within the transaction", "after the commit", "after publishing")
+
+
+class Wire:
+    """The alerts service's own events have no part in this."""
+
+    def publish(self, *_: Any) -> None: ...
+
+    def publish_all(self, *_: Any) -> None: ...
+
+
+class Alerts:
+    """The alerts service, at the other end of the location processes' events."""
+
+    def __init__(self, config: Config) -> None:
+        self._service: Any = AlertsService()
+        self._service.parts = AlertParts(config)
+        self._service.events = Wire()
+
+    def hear(self, told: Told) -> None:
+        if told.event not in ("alert_condition_met", "alert_condition_cleared"):
+            return
+        event = msgspec.msgpack.decode(told.body, type=ConditionsEvent)
+        handler = "open_for_location" if told.event == "alert_condition_met" else "clear_for_location"
+        getattr(self._service, handler)(event)
+
+
+@pytest.fixture
+def rules(config: Config) -> Rules:
+    return Rules(**{name: getattr(config.location, name) for name in Rules.__dataclass_fields__})
+
+
+@pytest.fixture
+def alerts(config: Config) -> Alerts:
+    return Alerts(config)
+
+
+@pytest.fixture
+def seed() -> Iterator[int]:
+    """Said when the test fails."""
+    number = secrets.randbelow(10**9)
+    print(f"seed {number}")
+    return number
+
+
+def strollers(random: Random, place: World, count: int) -> list[Guard]:
+    """Of whom rounding decides nothing."""
+    found: list[Guard] = []
+    while len(found) < count:
+        who = as_kept(guard(random, place, f"guard-{len(found)}", 30))
+        who = replace(who, groups=who.groups - {patrol.GROUP})
+        oracle = Oracle(place.zones, place.rules, who.guard_id, who.groups)
+        oracle.judge(list(who.fixes))
+        if oracle.slack > TIE_M:
+            found.append(who)
+    return found
+
+
+def said(zones: list[Zone], rules: Rules, who: Guard) -> list[Row]:
+    """By the oracle, in what is kept on record."""
+    rows = Oracle(zones, rules, who.guard_id, who.groups).judge(list(who.fixes))
+    return [
+        replace(
+            row,
+            error_radius_m=None,
+            changes=tuple(sorted(row.changes, key=lambda c: (c.kind, c.zone_id or 0, c.at))),
+        )
+        for row in rows
+    ]
+
+
+def test_two_workers_that_die_come_to_what_the_oracle_says(
+    environment: dict[str, str], engine: Engine, rules: Rules, alerts: Alerts, seed: int
+) -> None:
+    random = Random(seed)
+    begins = datetime.now(UTC) - timedelta(hours=1)
+    place = world(random, begins=begins, rules=rules)
+    place = replace(place, zones=patrol.only(place.zones, (1, 2)))
+    walking = strollers(random, place, 12)
+    patrolling = [
+        as_kept(patrol.patrol(random, f"patrol-{nth}", begins, episodes=4 + nth % 2)) for nth in range(8)
+    ]
+    zones = [*place.zones, *patrol.ZONES]
+    with engine.begin() as connection:
+        install(connection, zones, [*walking, *patrolling])
+    batches = [
+        FixBatch([message_of(*item) for item in batch])
+        for batch in patrol.mixed_up(random, [*walking, *patrolling], size=BATCH)
+    ]
+    deaths = dict(zip(random.sample(range(len(batches)), 2 * len(DEATHS)), 2 * DEATHS, strict=True))
+    queue = Queue(environment, count=2, hears=alerts.hear)
+    try:
+        # With the timers' work between them: what only late fixes showed is told while it is so.
+        queue.work_off([order for batch in orders_of(batches, deaths) for order in (batch, Order())])
+        # First what the dead owed, then what only late fixes showed, then what that owes.
+        queue.work_off([Order(), Order()])
+    finally:
+        queue.stop()
+    assert queue.deaths == len(deaths)
+    everybody = {who.guard_id: said(zones, rules, who) for who in (*walking, *patrolling)}
+    assert {guard_id: rows_of(engine, guard_id) for guard_id in everybody} == everybody
+    assert standing(engine) == {guard_id for guard_id, rows in everybody.items() if rows[-1].violation}
+    for who in patrolling:
+        kinds = Counter(change.kind for row in everybody[who.guard_id] for change in row.changes)
+        expected = {
+            violation_key(who.guard_id): (min(kinds["violation_began"], 1), kinds["violation_ended"]),
+            speeding_key(who.guard_id, 103): (min(kinds["speeding_began"], 1), kinds["speeding_ended"]),
+        }
+        assert told(engine, who.guard_id) == {
+            key: counts for key, counts in expected.items() if counts != (0, 0)
+        }
+
+
+def standing(engine: Engine) -> set[str]:
+    """Of whom an alert says that they are in violation now."""
+    with engine.connect() as connection:
+        found = connection.execute(
+            text(
+                "SELECT source_id FROM mqtt_device_alert WHERE cleared_at IS NULL"
+                " AND dedup_key = 'GEOFENCE_VIOLATION:' || source_id"
+            )
+        )
+        return set(found.scalars())
+
+
+def told(engine: Engine, guard_id: str) -> dict[str, tuple[int, int]]:
+    """By condition: how many alerts there are (each stays open until a person closes it), and how many ends."""
+    with engine.connect() as connection:
+        found = connection.execute(
+            text(
+                "SELECT dedup_key, count(DISTINCT alert_id), count(*) FILTER (WHERE action = 'cleared')"
+                " FROM mqtt_device_alert JOIN alert_timeline USING (alert_id) WHERE source_id = :g GROUP BY dedup_key"
+            ),
+            {"g": guard_id},
+        )
+        return {key: (alerts, ends) for key, alerts, ends in found}

@@ -1,0 +1,93 @@
+"""Several location processes at one queue, as RabbitMQ would have it: what was not acknowledged is delivered again."""
+
+from __future__ import annotations
+
+import select
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ops.environment import PROJECT
+from services.messages import FixBatch
+from tests.oracle.worker import Order, Told, receive, send
+
+SILENT_S = 60.0
+Hears = Callable[[Told], None]
+
+
+class Worker:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        command = [sys.executable, "-m", "tests.oracle.worker"]
+        # The directory for counts of processes is the stack's, and this is none of its processes.
+        own = {name: value for name, value in environment.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+        self._child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=own, cwd=Path(PROJECT)
+        )
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._orders, self.told = self._child.stdin, self._child.stdout
+        self.doing: Order | None = None
+
+    def give(self, order: Order) -> None:
+        self.doing = order
+        send(self._orders, order)
+
+    def hear(self) -> Told | None:
+        """What it says next; None when it is dead."""
+        return receive(self.told, Told)
+
+    def stop(self) -> int:
+        self._orders.close()
+        self.told.close()
+        self._child.kill()
+        return self._child.wait(timeout=SILENT_S)
+
+
+class Queue:
+    """`count` workers; whoever is free takes the next order. A dead one's order is delivered again, to anybody."""
+
+    def __init__(self, environment: Mapping[str, str], *, count: int, hears: Hears) -> None:
+        self._environment = environment
+        self._hears = hears
+        self._workers = [Worker(environment) for _ in range(count)]
+        self.deaths = 0
+
+    def work_off(self, orders: list[Order]) -> None:
+        """Until all are acknowledged."""
+        waiting = deque(orders)
+        while waiting or any(worker.doing for worker in self._workers):
+            for worker in self._workers:
+                if waiting and worker.doing is None:
+                    worker.give(waiting.popleft())
+            busy = [worker for worker in self._workers if worker.doing is not None]
+            ready, _, _ = select.select([worker.told for worker in busy], [], [], SILENT_S)
+            assert ready, f"no worker has said anything for {SILENT_S:.0f} s"
+            for worker in [worker for worker in busy if worker.told in ready]:
+                self._hear(worker, waiting)
+
+    def stop(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+
+    def _hear(self, worker: Worker, waiting: deque[Order]) -> None:
+        told = worker.hear()
+        if told is None:
+            assert worker.doing is not None
+            assert worker.doing.dies, (
+                "a worker died that was not told to: look at its words on standard error"
+            )
+            waiting.appendleft(Order(worker.doing.batch))
+            worker.stop()
+            self._workers[self._workers.index(worker)] = Worker(self._environment)
+            self.deaths += 1
+        elif told.done:
+            worker.doing = None
+        else:
+            self._hears(told)
+
+
+def orders_of(batches: list[FixBatch], deaths: Mapping[int, str]) -> list[Order]:
+    """`deaths`: at which batch a worker dies, and where in its work."""
+    return [Order(batch, deaths.get(nth, "")) for nth, batch in enumerate(batches)]

@@ -1,0 +1,77 @@
+"""The production judge, asked in the words of the oracle."""
+
+from dataclasses import asdict
+from functools import lru_cache
+
+import msgspec
+from shapely.geometry import MultiPolygon, Point, Polygon
+from shapely.geometry.base import BaseGeometry
+
+from services import config, schedules
+from services.location import zones
+from services.location.track import Judge, Step, TrackFix
+from tests.oracle.geometry import Shape
+from tests.oracle.words import Change, Fix, Needed, Row, Rules, Zone
+
+
+@lru_cache(maxsize=1)
+def configured() -> config.Location:
+    return config.load(environ={}).location
+
+
+def judge_of(versions: list[Zone], rules: Rules) -> Judge:
+    return Judge(zones.ZoneIndex(zone_of(z) for z in versions), settings_of(rules))
+
+
+def settings_of(rules: Rules) -> config.Location:
+    return msgspec.structs.replace(configured(), **asdict(rules))
+
+
+def zone_of(zone: Zone) -> zones.Zone:
+    return zones.Zone(
+        zone_id=zone.zone_id,
+        version=zone.version,
+        kind=zone.kind,
+        area=area_of(zone.shape),
+        radius_m=zone.shape.radius_m if zone.shape.centre else None,
+        time_zone=zone.time_zone,
+        group_id=zone.group_id,
+        guard_id=zone.guard_id,
+        speed_limit_mps=zone.limit_mps,
+        schedule=None if zone.schedule is None else schedules.parse(zone.schedule),
+        enter=_confirmation(zone.enter),
+        exit=_confirmation(zone.exit),
+        enabled=zone.enabled,
+        in_force_from=zone.holds_from,
+        in_force_to=zone.holds_to,
+    )
+
+
+def area_of(shape: Shape) -> BaseGeometry:
+    if shape.centre is not None:
+        return Point(shape.centre)
+    polygons = [Polygon(rings[0], rings[1:]) for rings in shape.polygons]
+    return polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)
+
+
+def _confirmation(needed: Needed) -> zones.Confirmation:
+    return zones.Confirmation(needed.fixes, needed.seconds, needed.hold_s)
+
+
+def fix_of(fix: Fix) -> TrackFix:
+    return TrackFix(
+        key=fix.key,
+        recorded_at=fix.recorded_at,
+        received_at=fix.received_at,
+        lat=fix.lat,
+        lon=fix.lon,
+        accuracy=fix.accuracy,
+        speed=fix.speed,
+        mock=fix.mock,
+    )
+
+
+def row_of(step: Step) -> Row:
+    changes = tuple(Change(t.kind, t.zone_id, t.zone_version, t.at, t.confirmed_at) for t in step.transitions)
+    radius = step.error_radius_m if step.implausible is None else None
+    return Row(step.implausible, step.in_geofence, step.violation, radius, changes)

@@ -1,0 +1,130 @@
+"""The comparison can fail: each comparison of the judge, turned into its opposite, is noticed."""
+
+import __future__
+
+import ast
+import copy
+import importlib
+import inspect
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.oracle.comparison import Judged, at_once, made
+from tests.oracle.production import judge_of
+from tests.oracle.worlds import World
+
+JUDGING = (
+    "plausibility.assess",
+    "plausibility.reachable",
+    "plausibility.too_sudden",
+    "plausibility._follows",
+    "scatter.scatters_m",
+    "duties.holds",
+    "duties.applies",
+    "beliefs.confirmed",
+    "verdict.Verdict.zone",
+    "verdict.Verdict.within",
+    "verdict.Verdict.violation",
+    "verdict.Verdict._side",
+    "verdict.Verdict._speed",
+)
+WORLDS = 60
+OF_NAMES = {"self._nearest.zone_id == zone_id"}
+"""What decides only which name the evidence carries, and nothing that the oracle has a word for."""
+
+
+class Negation(ast.NodeTransformer):
+    """Of the nth comparison."""
+
+    def __init__(self, nth: int) -> None:
+        self._left = nth
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:  # noqa: N802 - the name that ast calls
+        self.generic_visit(node)
+        self._left -= 1
+        return ast.UnaryOp(ast.Not(), node) if self._left == -1 else node
+
+
+def definition_of(path: str) -> tuple[Any, list[str], ast.FunctionDef]:
+    """The module, the names that lead to the function in it, and its definition."""
+    module_name, *names = path.split(".")
+    module = importlib.import_module(f"services.location.{module_name}")
+    node: Any = ast.parse(inspect.getsource(module))
+    for name in names:
+        node = next(inner for inner in node.body if getattr(inner, "name", None) == name)
+    return module, names, node
+
+
+def comparisons() -> Iterator[Any]:
+    for path in JUDGING:
+        _, _, definition = definition_of(path)
+        # In the order in which the transformer leaves them: the inner ones first.
+        found: list[ast.Compare] = []
+        Collected(found).visit(definition)
+        for nth, node in enumerate(found):
+            if (comparison := ast.unparse(node)) not in OF_NAMES:
+                yield pytest.param(path, nth, id=f"{path}: {comparison}")
+
+
+class Collected(ast.NodeVisitor):
+    def __init__(self, found: list[ast.Compare]) -> None:
+        self._found = found
+
+    def visit_Compare(self, node: ast.Compare) -> None:  # noqa: N802 - the name that ast calls
+        self.generic_visit(node)
+        self._found.append(node)
+
+
+@lru_cache(maxsize=1)
+def worlds() -> list[tuple[World, list[Judged]]]:
+    random = Random(1)
+    return [made(random) for _ in range(WORLDS)]
+
+
+def mutate(monkeypatch: pytest.MonkeyPatch, path: str, nth: int) -> None:
+    """Put the mutant in the place of the function, wherever that was imported to."""
+    module, names, definition = definition_of(path)
+    tree = ast.Module([Negation(nth).visit(copy.deepcopy(definition))], [])
+    code = compile(
+        ast.fix_missing_locations(tree), module.__file__, "exec", flags=__future__.annotations.compiler_flag
+    )
+    namespace = dict(vars(module))
+    exec(code, namespace)
+    *owner, name = names
+    if owner:
+        monkeypatch.setattr(getattr(module, owner[0]), name, namespace[name])
+        return
+    real = getattr(module, name)
+    for other in [m for n, m in sys.modules.items() if n.startswith("services.location")]:
+        if getattr(other, name, None) is real:
+            monkeypatch.setattr(other, name, namespace[name])
+
+
+def noticed() -> bool:
+    for place, guards in worlds():
+        try:
+            if at_once(judge_of(place.zones, place.rules), guards):
+                return True
+        except Exception:
+            # A judge that breaks is noticed as well.
+            return True
+    return False
+
+
+@pytest.mark.parametrize(("path", "nth"), comparisons())
+def test_the_opposite_of_a_comparison_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, path: str, nth: int
+) -> None:
+    mutate(monkeypatch, path, nth)
+    assert noticed()
+
+
+def test_the_judge_as_it_is_differs_in_nothing() -> None:
+    assert not [
+        line for place, guards in worlds() for line in at_once(judge_of(place.zones, place.rules), guards)
+    ]

@@ -1,0 +1,122 @@
+"""A location process whose parent tells it what comes from the queue and when to die: `python -m tests.oracle.worker`.
+
+It hosts the real service; only RabbitMQ is a pair of pipes. Each message is four bytes of length and MessagePack. What
+is published goes up the pipe as it would go to RabbitMQ: what was written is published, whatever happens afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Any
+
+import msgspec
+from sqlalchemy import Connection
+
+from services import config
+from services.location.service import LocationService, Parts
+from services.location.store import GuardOutcome, LocationStore
+from services.messages import FixBatch
+from services.owed import Event
+
+
+class Order(msgspec.Struct):
+    """A batch, or none: then the timers' work. `dies`: within the transaction, after the commit, after publishing."""
+
+    batch: FixBatch | None = None
+    dies: str = ""
+
+
+class Told(msgspec.Struct):
+    """An event that was published; or the end of an order, which is its ack."""
+
+    event: str = ""
+    body: bytes = b""
+    done: bool = False
+
+
+def send(pipe: IO[bytes], message: Any) -> None:
+    body = msgspec.msgpack.encode(message)
+    pipe.write(len(body).to_bytes(4, "big") + body)
+    pipe.flush()
+
+
+def receive(pipe: IO[bytes], kind: Any) -> Any:
+    """The next message; None at the end, even in the middle of one."""
+    length = _read(pipe, 4)
+    body = None if length is None else _read(pipe, int.from_bytes(length, "big"))
+    return None if body is None else msgspec.msgpack.decode(body, type=kind)
+
+
+def _read(pipe: IO[bytes], count: int) -> bytes | None:
+    """A pipe gives what it has; all of it comes in the end, or nothing more."""
+    data = b""
+    while len(data) < count:
+        more = pipe.read(count - len(data))
+        if not more:
+            return None
+        data += more
+    return data
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Wire:
+    """Where the service publishes."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe = pipe
+        self.order = Order()
+
+    def publish_all(self, events: Sequence[Event]) -> None:
+        if self.order.dies == "after the commit":
+            die()
+        for name, body in events:
+            send(self._pipe, Told(name, msgspec.msgpack.encode(body)))
+        if self.order.dies == "after publishing":
+            die()
+
+
+@contextmanager
+def dying_within(dies: bool) -> Iterator[None]:
+    """When the last rows of the transaction are written, and nothing of it is committed."""
+    real = LocationStore.put_states
+
+    def put_and_die(self: LocationStore, connection: Connection, outcomes: Sequence[GuardOutcome]) -> None:
+        real(self, connection, outcomes)
+        die()
+
+    if dies:
+        LocationStore.put_states = put_and_die  # type: ignore[method-assign]
+    yield
+    LocationStore.put_states = real  # type: ignore[method-assign]
+
+
+def main() -> None:
+    settings = config.load()
+    # The timer finds at once what it would find after seconds.
+    location = msgspec.structs.replace(settings.location, settle_s=0.01)
+    service: Any = LocationService()
+    service.parts = Parts(msgspec.structs.replace(settings, location=location))
+    # Whatever else writes to standard output is no message.
+    orders, told = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    service.events = wire = Wire(told)
+    while (order := receive(orders, Order)) is not None:
+        wire.order = order
+        if order.batch is None:
+            service.parts.store.owed.tell_overdue(wire.publish_all, older_than_s=0)
+            service.tell_settled()
+        else:
+            with dying_within(order.dies == "within the transaction"):
+                service.process_guard_gps(order.batch)
+        send(told, Told(done=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""A screen that loses the link at random, while gateways are killed and Redis restarts, full or empty."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from ops.stack import Stack
+from tests.e2e.conftest import Outside
+from tests.gateways import Gateways, gateways
+from tests.parts import held_down
+from tests.wanderer import Alarms, Wanderer, balance, watcher_of
+
+VISITS = 200
+KILL_EVERY = 20
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def two(request: pytest.FixtureRequest) -> Iterator[Gateways]:
+    with gateways(request.getfixturevalue("stack"), count=2) as made:
+        yield made
+
+
+@pytest.fixture
+def outside(stack: Stack) -> Iterator[Outside]:
+    found = Outside(stack)
+    yield found
+    found._database.close()
+
+
+@pytest.fixture
+def alarms(outside: Outside, stack: Stack) -> Iterator[Alarms]:
+    made = Alarms(outside, stack, seed=3)
+    yield made
+    made.stop()
+
+
+def restart_redis(stack: Stack, *, empty: bool) -> None:
+    """With `empty` it comes back without anything, as a failover to a replica that had got nothing."""
+    with held_down(stack, "redis"):
+        if empty:
+            shutil.rmtree(stack.home / "redis" / "appendonlydir")
+
+
+@pytest.mark.parametrize("loss", ["none", "restarts", "restarts empty"])
+def test_a_screen_that_is_cut_off_200_times_hears_every_alert_once_and_in_order(
+    stack: Stack, outside: Outside, two: Gateways, alarms: Alarms, loss: str
+) -> None:
+    """After a restart of Redis by a snapshot, `resumed: false`: what it had last nobody can say."""
+    token = outside.token(tenant_id=alarms.tenant_id)
+    wanderer = Wanderer(two.bases, token, watcher_of(outside, alarms.tenant_id), seed=3)
+    kills = random.Random(3)
+    alarms.start()
+    wanderer.visit_until(lambda: wanderer.runs)
+    restarts = 0
+    for goal in range(KILL_EVERY, VISITS + 1, KILL_EVERY):
+        wanderer.visit_until(lambda goal=goal: wanderer.visits >= goal)
+        if loss != "none" and goal % 60 == 0:
+            restart_redis(stack, empty=loss == "restarts empty")
+            restarts += 1
+        else:
+            two.kill(kills.randrange(2))
+    alarms.stop()
+    balance(outside, alarms, wanderer)
+    assert len(wanderer.runs) > restarts
+    assert loss != "none" or len(wanderer.runs) == 1

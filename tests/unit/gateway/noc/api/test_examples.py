@@ -1,0 +1,18 @@
+"""Examples are of the types that the code has; test_asyncapi.py holds them against their schemas."""
+
+import msgspec
+import pytest
+
+from gateway.noc import frames
+from gateway.noc.api.examples import FRAMES
+
+
+@pytest.mark.parametrize("kind", frames.CLIENT)
+def test_a_clients_frame_is_of_its_type(kind: str) -> None:
+    shape = frames.CLIENT[kind]
+    assert msgspec.convert(FRAMES[f"client.{kind}"], shape, strict=True)
+
+
+@pytest.mark.parametrize("kind", frames.FEED)
+def test_what_is_in_a_frame_of_the_feed_is_of_its_type(kind: str) -> None:
+    assert msgspec.convert(FRAMES[f"server.{kind}"]["data"], frames.FEED[kind], strict=True)

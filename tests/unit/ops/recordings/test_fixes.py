@@ -1,0 +1,88 @@
+"""One position of a recording: what is right is taken, what is wrong is named."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.recordings import fixes
+from ops.recordings.fixes import RecordedFix, fix_of, known_names, recording_of
+from services.errors import Refused
+
+GOOD = {"time": "2026-01-31T18:00:00+05:30", "lat": "12.97", "lon": 77.59}
+
+
+def test_a_position_with_all_fields_and_one_with_few() -> None:
+    more = {
+        "track": " guard-7 ",
+        "accuracy": "6",
+        "speed": "1.5",
+        "heading": "90",
+        "mock": "TRUE",
+    }
+    assert fix_of({**GOOD, **more}, "line 2") == RecordedFix(
+        track="guard-7",
+        at=datetime(2026, 1, 31, 12, 30, tzinfo=UTC),
+        lat=12.97,
+        lon=77.59,
+        accuracy=6.0,
+        speed=1.5,
+        heading=90.0,
+        mock=True,
+    )
+    few = fix_of({**GOOD, "accuracy": " ", "speed": None}, "line 2")
+    assert (few.track, few.accuracy, few.speed, few.mock) == ("", None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("lat", "91", "line 7: lat is '91'; it must be a number, -90 to 90"),
+        ("lon", "east", "line 7: lon is 'east'; it must be a number, -180 to 180"),
+        ("lat", True, "line 7: lat is True"),
+        ("lat", float("nan"), "line 7: lat is nan"),
+        ("lat", [1], "line 7: lat is \\[1\\]"),
+        ("lat", "", "line 7: lat is missing"),
+        ("lat", " ", "line 7: lat is missing"),
+        ("time", None, "line 7: time is missing"),
+        ("time", "noon", "line 7: time is 'noon'; write it as 2026"),
+        ("time", "2026-01-31T18:00:00", "line 7: time is .* without an offset"),
+        ("time", "0001-01-01T00:00:00+14:00", "line 7: time is .* out of all time"),
+        ("accuracy", "-1", "line 7: accuracy is '-1'; it must be a number, 0 or more"),
+        ("speed", "inf", "line 7: speed is 'inf'"),
+        ("heading", 361, "line 7: heading is 361; it must be a number, 0 to 360"),
+        ("mock", "maybe", "line 7: mock is 'maybe'; it must be true or false"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place_field_and_remedy(field: str, value: object, said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        fix_of({**GOOD, field: value}, "line 7")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(fixes.NAMES)),
+        st.one_of(st.none(), st.text(), st.floats(), st.binary(), st.booleans()),
+    )
+)
+def test_no_fields_make_it_raise_anything_but_refused(fields: dict[str, object]) -> None:
+    try:
+        fix_of({**GOOD, **fields}, "line 1")
+    except Refused as error:
+        assert str(error).startswith("line 1: ")
+
+
+def test_names_of_others_are_known_whatever_their_case_and_ours_go_first() -> None:
+    given = [" Latitude ", "LNG", "timestamp", "guard_id", "note", "time"]
+    assert known_names(given) == {"lat": " Latitude ", "lon": "LNG", "time": "time", "track": "guard_id"}
+
+
+def test_fixes_are_put_into_the_order_of_their_times_and_nothing_is_no_recording() -> None:
+    late, early = fix_of(GOOD, ""), fix_of({**GOOD, "time": "2026-01-01T00:00:00Z", "track": "b"}, "")
+    recording = recording_of([late, early], skipped=3)
+    assert (recording.fixes, recording.tracks, recording.skipped) == ([early, late], ["", "b"], 3)
+    with pytest.raises(Refused, match="no positions"):
+        recording_of([])
+    with pytest.raises(Refused, match="more than 1,000,000"):
+        fixes.check_count(1_000_001, "line 9")

@@ -1,0 +1,244 @@
+"""What the alerts service is told of a guard, and in which words."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from services.location.conditions import (
+    Drawn,
+    FindsNearest,
+    Nearest,
+    Place,
+    Standing,
+    Told,
+    Who,
+    all_told,
+    detail_of,
+    headline,
+    is_prompt,
+    moves_of,
+    speeding_key,
+    standing_of,
+    transition_name,
+    violation_key,
+)
+from services.location.track import Belief, Step, TrackFix
+from services.location.zones import Zone
+from services.messages import AlertType, Condition
+from tests.yard import NOON, at, circle, degrees, fix, judged, walk
+
+WHO = Who(7, "guard-1", 5)
+YARD = circle()
+VAULT = circle(zone_id=2, kind="forbidden", name="Vault")
+DRIVE = circle(200.0, zone_id=3, kind="speed", speed_limit_mps=5.0, name="Drive")
+OUT = (60, 80, 100, 120, 140, 160, 180, 200, 220, 240)
+"""Violating from 40 s on."""
+
+
+NOTHING_TOLD = Told()
+
+
+def nearest(_lat: float, lon: float, _at: datetime) -> Nearest | None:
+    return Nearest(1, 4, "Yard", lon / degrees(1.0) - 100.0)
+
+
+def nowhere(_lat: float, _lon: float, _at: datetime) -> Nearest | None:
+    return None
+
+
+def drawn(zones: Sequence[Zone], fixes: Sequence[TrackFix], told: Told = NOTHING_TOLD) -> Drawn:
+    belief, steps = judged(zones, fixes)
+    found = Drawn(WHO, told, nearest)
+    found.after(steps, belief, repeat_interval_s=30.0)
+    return found
+
+
+def spoken(conditions: Sequence[Condition]) -> list[tuple[float, str]]:
+    return [((found.at - NOON).total_seconds(), found.message) for found in conditions]
+
+
+def test_a_violation_is_told_at_the_fix_that_confirms_it_and_again_each_half_minute() -> None:
+    found = drawn([YARD], walk(*OUT))
+    assert spoken(found.met) == [
+        (40, "guard-1 is outside Yard by 40 m"),
+        (70, "guard-1 has not come back"),
+    ]
+    assert (found.begun, found.cleared) == (1, [])
+    assert found.told == Told(violation=True, repeat_at=at(70))
+
+
+def test_a_condition_says_who_where_and_by_which_transition() -> None:
+    fixes = walk(*OUT)
+    [first, _] = drawn([YARD], fixes).met
+    assert (first.tenant_id, first.source_id, first.site_id) == (7, "guard-1", 5)
+    assert (first.alert_type, first.dedup_key) == (AlertType.GEOFENCE_VIOLATION, "GEOFENCE_VIOLATION:guard-1")
+    assert (first.lat, first.lon, len(first.key)) == (fixes[4].lat, fixes[4].lon, 16)
+    began = judged([YARD], fixes)[1][4].transitions[1]
+    assert began.kind == "violation_began"
+    assert first.detail == {
+        "accuracy_m": 8.0,
+        "transition_id": str(UUID(bytes=began.id)),
+        "zone_id": 1,
+        "zone_version": 4,
+        "zone_name": "Yard",
+        "distance_m": 40.0,
+        "error_radius_m": 8.0,
+    }
+
+
+def test_each_condition_has_a_key_of_its_own_and_the_same_every_time() -> None:
+    first, again = drawn([YARD], walk(*OUT)).met, drawn([YARD], walk(*OUT)).met
+    assert [found.key for found in first] == [found.key for found in again]
+    assert first[0].key != first[1].key
+
+
+def test_what_was_told_is_not_told_as_new_but_repeated() -> None:
+    found = drawn([YARD], walk(*OUT), Told(violation=True, repeat_at=at(20)))
+    assert spoken(found.met) == [(50, "guard-1 has not come back"), (80, "guard-1 has not come back")]
+    assert found.begun == 0
+
+
+def test_a_fix_that_is_not_believed_repeats_nothing() -> None:
+    fixes = [*walk(*OUT[:6]), fix(75, 160.0, mock=True)]
+    assert spoken(drawn([YARD], fixes, Told(violation=True, repeat_at=at(45))).met) == []
+
+
+def test_who_is_back_is_told_once_and_only_if_there_was_something_to_end() -> None:
+    back = walk(160, 140, 120, 100, 80)
+    found = drawn([YARD], back, Told(violation=True, repeat_at=at(0)))
+    assert spoken(found.cleared) == [(40, "guard-1 is back where the zones want them")]
+    assert found.cleared[0].dedup_key == violation_key("guard-1")
+    assert (found.met, found.told) == ([], Told())
+    silent = drawn([YARD], back)
+    assert (silent.met, silent.cleared) == ([], [])
+
+
+@pytest.mark.parametrize(("late_s", "told"), [(300.0, 1), (300.1, 0)])
+def test_what_comes_more_than_five_minutes_late_says_nothing_about_now(late_s: float, told: int) -> None:
+    _, steps = judged([YARD], walk(*OUT[:5], late_s=late_s))
+    assert is_prompt(steps[-1]) is bool(told)
+    assert len(drawn([YARD], walk(*OUT[:5], late_s=late_s)).met) == told
+
+
+def test_a_violation_that_began_before_this_batch_untold_is_left_to_the_timer() -> None:
+    before, _ = judged([YARD], walk(*OUT[:5]))
+    belief, steps = judged([YARD], walk(*OUT[5:], start_s=50), before)
+    found = Drawn(WHO, Told(), nearest)
+    found.after(steps, belief, repeat_interval_s=30.0)
+    assert (found.met, found.told) == ([], Told())
+    assert not all_told(found.told, belief)
+
+
+def test_no_fixes_say_nothing() -> None:
+    found = Drawn(WHO, Told(), nearest)
+    found.after([], Belief(violation=True), repeat_interval_s=30.0)
+    assert found.met == []
+
+
+def test_a_forbidden_zone_is_named_and_no_required_one_is_looked_for() -> None:
+    [first] = drawn([VAULT], walk(0, 0)).met
+    assert first.message == "guard-1 is in the forbidden zone Vault"
+    assert (first.detail["zone_name"], first.detail["distance_m"]) == ("Vault", -100.0)
+
+
+def test_speeding_is_a_condition_of_its_zone() -> None:
+    fast, slow = (-150, -50, 50), (52, 54)
+    found = drawn([DRIVE], walk(*fast))
+    assert spoken(found.met) == [(20, "guard-1 drives 8.4 m/s in Drive (limit 5)")]
+    assert found.met[0].dedup_key == "GEOFENCE_VIOLATION:guard-1:speed:3" == speeding_key("guard-1", 3)
+    assert found.told.speeding == {3}
+    over = drawn([DRIVE], walk(*fast, *slow), found.told)
+    assert spoken(over.cleared) == [(40, "guard-1 keeps to the limit, or has left the zone")]
+    assert over.told == Told()
+    # Begun and ended in one batch, it says nothing about now.
+    both = drawn([DRIVE], walk(*fast, *slow))
+    assert (both.met, both.cleared) == ([], [])
+
+
+# The timer
+
+
+PLACE = Place(at(600), b"k" * 16, 0.0, degrees(150.0), 8.0)
+
+
+def settled(
+    belief: Belief,
+    told: Told = NOTHING_TOLD,
+    standing: Sequence[Standing] = (),
+    finds: FindsNearest = nearest,
+) -> Drawn:
+    found = Drawn(WHO, told, finds)
+    found.settled(belief, PLACE, standing)
+    return found
+
+
+def standing(zones: Sequence[Zone], fixes: Sequence[TrackFix], kind: str) -> Standing:
+    return next(
+        standing_of(found)
+        for step in judged(zones, fixes)[1]
+        for found in step.transitions
+        if found.kind == kind
+    )
+
+
+def test_the_timer_tells_what_stands_just_after_the_newest_fix() -> None:
+    began = standing([YARD], walk(*OUT), "violation_began")
+    found = settled(Belief(violation=True), standing=[began])
+    [told] = found.met
+    assert told.message == "guard-1 is outside Yard by 50 m"
+    assert told.at == at(600) + timedelta(microseconds=1)
+    assert told.detail["transition_id"] == transition_name(began.transition_id)
+    assert found.told == Told(violation=True, repeat_at=told.at)
+
+
+def test_the_timer_tells_the_end_of_what_was_told_and_of_nothing_else() -> None:
+    assert [f.message for f in settled(Belief(), Told(violation=True, speeding=frozenset({3}))).cleared] == [
+        "guard-1 is back where the zones want them",
+        "guard-1 keeps to the limit, or has left the zone",
+    ]
+    quiet = settled(Belief())
+    assert (quiet.met, quiet.cleared) == ([], [])
+    known = settled(Belief(violation=True), Told(violation=True, repeat_at=at(0)))
+    assert (known.met, known.cleared) == ([], [])
+
+
+def test_the_timer_tells_of_speeding_that_only_late_fixes_show() -> None:
+    belief, _ = judged([DRIVE], walk(-150, -50, 50))
+    found = settled(belief, standing=[standing([DRIVE], walk(-150, -50, 50), "speeding_began")])
+    assert [condition.message for condition in found.met] == ["guard-1 drives 8.4 m/s in Drive (limit 5)"]
+    assert all_told(found.told, belief)
+
+
+# Words
+
+
+def test_with_no_zone_to_name_the_words_are_general() -> None:
+    assert headline(None) == "is outside all zones that they should be in"
+    assert settled(Belief(violation=True), finds=nowhere).met[0].detail == {"accuracy_m": 8.0}
+    assert headline(None, Nearest(1, 1, "Yard", -3.0)) == "is outside Yard by 0 m"
+
+
+def test_the_nearest_zone_now_goes_before_the_one_that_was_judged_by() -> None:
+    began = standing([YARD], walk(*OUT), "violation_began")
+    detail = detail_of(began, Nearest(9, 2, "Dock", 12.345))
+    assert (detail["zone_id"], detail["zone_version"], detail["zone_name"]) == (9, 2, "Dock")
+    assert (detail["distance_m"], detail["error_radius_m"]) == (12.3, 8.0)
+
+
+def test_a_transition_is_written_as_a_uuid() -> None:
+    identity = bytes(range(16))
+    assert transition_name(identity) == str(UUID(bytes=identity))
+
+
+def test_entries_and_exits_are_events_with_the_version_they_were_judged_by() -> None:
+    steps: list[Step] = judged([circle(version=3)], walk(*OUT))[1]
+    moves = moves_of(WHO, steps)
+    assert sorted(moves) == ["zone_entered", "zone_exited"]
+    [entered], [exited] = moves["zone_entered"], moves["zone_exited"]
+    assert (entered.zone_id, entered.zone_version, entered.zone_name) == (1, 3, "Yard")
+    assert (entered.at, entered.confirmed_at) == (at(0), at(10))
+    assert (exited.tenant_id, exited.guard_id, exited.site_id) == (7, "guard-1", 5)
+    assert (exited.at, exited.confirmed_at, exited.lon) == (at(30), at(40), steps[4].fix.lon)
+    assert exited.transition_id == transition_name(steps[4].transitions[0].id)
