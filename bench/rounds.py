@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import psycopg2
@@ -28,6 +28,8 @@ from services.providers import database_url
 
 LATENCY_RATE = 200.0
 WARM_UP = 20_000
+WARM_UP_AGE = timedelta(hours=1)
+"""Its fixes are that much older: those of the measured run, which reach back for some minutes, would else come late."""
 NAIVE_WARM_UP = 500
 COUNT_EVERY_S = 0.1
 NAIVE_QUIET_S = 15.0
@@ -81,7 +83,7 @@ class Rounds:
 
     def vigil(self, count: int) -> tuple[Round, Balance, dict[str, Any]]:
         """A small run first, so that caches and sources are as in daily work. Last: what the database grew by."""
-        self._vigil_once(WARM_UP)
+        self._vigil_once(WARM_UP, before_now=WARM_UP_AGE)
         before = self._sizes()
         measured, balance = self._vigil_once(count)
         return measured, balance, growth.of_run(before, self._sizes())
@@ -97,8 +99,8 @@ class Rounds:
         finally:
             engine.dispose()
 
-    def _vigil_once(self, count: int) -> tuple[Round, Balance]:
-        run, entries = self._ledger(count)
+    def _vigil_once(self, count: int, *, before_now: timedelta = timedelta()) -> tuple[Round, Balance]:
+        run, entries = self._ledger(count, before_now=before_now)
         receipts = load.Receipts(self._host, self._port, f"bench-receipts-{run}", "")
         meter = Meter(self._pids())
         result = load.run(entries, host=self._host, port=self._port, receipts=receipts, say=self._say)
@@ -179,9 +181,9 @@ class Rounds:
         self._say(f"the floor stored {answer['stored']} of {total}")
         return _round(answer["stored"], answer["last_s"] - result.started_s, used_s, elsewhere)
 
-    def _ledger(self, count: int) -> tuple[str, list[messages.Entry]]:
+    def _ledger(self, count: int, *, before_now: timedelta = timedelta()) -> tuple[str, list[messages.Entry]]:
         run = f"b{secrets.token_hex(4)}"
-        now = datetime.now(UTC)
+        now = datetime.now(UTC) - before_now
         return run, messages.make(count=count, sources=self._sources, seed=self._seed, run=run, now=now)
 
     def _pids(self, **further: int) -> dict[str, int]:

@@ -7,6 +7,7 @@ eventlet.monkey_patch()
 
 import os  # noqa: E402
 import secrets  # noqa: E402
+import signal  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
@@ -21,7 +22,7 @@ from hypothesis import settings as hypothesis_settings  # noqa: E402
 from sqlalchemy import Engine, text  # noqa: E402
 
 from ops.environment import PROJECT  # noqa: E402
-from ops.stack import GIVEN, Stack  # noqa: E402
+from ops.stack import EVIDENCE_KEY, GIVEN, Stack  # noqa: E402
 from services import config as configuration  # noqa: E402
 from services import providers  # noqa: E402
 from services.config import Config  # noqa: E402
@@ -31,6 +32,8 @@ from tests.providers import Provider, settings_for  # noqa: E402
 
 hypothesis_settings.register_profile("vigil", deadline=None, database=None)
 hypothesis_settings.load_profile("vigil")
+# A shell that starts the tests in its background has SIGINT ignored, and so would be all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for variable in (*GIVEN.values(), "VIGIL_HTTP_PORT", "CHANNELS_ENCRYPTION_KEY", "JWT_SECRET"):
     os.environ.pop(variable, None)  # tests run on servers of their own, whatever the shell points to
 
@@ -125,6 +128,7 @@ def environment(servers: Stack, migrated: str) -> Iterator[dict[str, str]]:
         "VIGIL_REDIS_PREFIX": name,
         "VIGIL_TOPIC_PREFIX": f"{name}/",
         "VIGIL_HOME": str(servers.home / name),
+        "VIGIL_EVIDENCE_KEY_FILE": str(servers.home / name / EVIDENCE_KEY),
     }
     with admin_cursor(servers) as cursor:
         cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from uuid import uuid4
 
@@ -145,9 +146,11 @@ def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
     key = str(uuid4())
     run(
         "INSERT INTO zone_transition (transition_id, tenant_id, guard_id, kind, zone_id, zone_version, at,"
-        " confirmed_at, evidence) VALUES (CAST(:key AS uuid), :t, :guard, 'entered', :zone, 1, now(), now(), '{}')",
+        " confirmed_at, evidence)"
+        " VALUES (CAST(:key AS uuid), :t, :guard, 'entered', :zone, 1, now(), now(), CAST(:evidence AS jsonb))",
         key=key,
         zone=zone,
+        evidence=json.dumps({"rule": "schedule", "fixes": [], "count": 0, "zone_name": word}),
     )
     run(
         "INSERT INTO track_checkpoint (tenant_id, guard_id, recorded_at, message_key, belief)"

@@ -17,10 +17,13 @@ from services.bus import DEAD_QUEUE, HEADER_QUEUE, HEADER_REASON, event_queue_na
 from services.bus.publishing import connect
 from services.bus.topology import EVENT_CONTENT_TYPE
 from services.messages import Fix, FixBatch, Origin
+from services.providers import make_operator_engine
 from tests.conftest import run_vigil
 from tests.e2e.conftest import Device, Outside
+from tests.tenants import fill
 
 SECONDS = 240
+TRIED = 4001
 LINK = 'rel="next"'
 # What the document cannot say: which ids there are, which addresses are right, that an id is taken already, that a
 # PUT of a new name is fine. Those are refused with 400, 404 and 409, which the document lists.
@@ -47,7 +50,12 @@ def page(outside: Outside, path: str, token: str) -> tuple[list[dict[str, Any]],
 
 
 def test_every_operation_answers_as_the_document_says(outside: Outside, tmp_path: Path) -> None:
-    token = outside.token(role="admin", tenant_id=1, name="integrator")
+    """In a tenant of its own, with a row of each kind: what it changes and switches off, no other test needs."""
+    owner = make_operator_engine(outside.env["VIGIL_OWNER_DATABASE_URL"], name="test")
+    with owner.begin() as connection:
+        fill(connection, TRIED)
+    owner.dispose()
+    token = outside.token(role="admin", tenant_id=TRIED, name="integrator")
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         "run",
@@ -260,8 +268,10 @@ def test_where_guards_are_and_were_is_there_to_see(outside: Outside) -> None:
     assert [position["guard_id"] for position in inside] == [guard]
     near = outside.request("GET", "/api/v1/positions/nearest?lat=42.5&lon=17.25&explain=true", token=token)[1]
     assert guard in {g["guard_id"] for g in [*near["guards"], *near["left_out"]]}
-    for path in (f"transitions?guard_id={guard}", f"implausible-fixes?guard_id={guard}"):
-        assert outside.request("GET", f"/api/v1/{path}", token=token) == (200, [])
+    # Far from every zone that they must be in.
+    [transition] = outside.request("GET", f"/api/v1/transitions?guard_id={guard}", token=token)[1]
+    assert transition["kind"] == "violation_began"
+    assert outside.request("GET", f"/api/v1/implausible-fixes?guard_id={guard}", token=token) == (200, [])
     status, spent = outside.request("GET", f"/api/v1/time-in-zones?guard_id={guard}&{between}", token=token)
     assert (status, spent) == (200, {"days": [], "truncated": False})
 
@@ -361,14 +371,16 @@ def test_a_zone_is_tried_on_what_was_and_nothing_is_kept(outside: Outside) -> No
     begin = datetime.now(UTC) - timedelta(minutes=10)
     for step in range(20):
         at = (begin + timedelta(seconds=10 * step)).isoformat()
-        outside.publish(f"guard/{guard}/gps", {"lat": 44, "lon": 17, "accuracy": 5, "timestamp": at})
+        outside.publish(
+            f"guard/{guard}/gps", {"lat": 12.9716, "lon": 77.5946, "accuracy": 5, "timestamp": at}
+        )
     query = "SELECT count(*) FROM mqtt_guard_location WHERE guard_id = %s"
     outside.until(lambda: outside.rows(query, guard) == [(20,)])
     name = f"tried-{outside.run}"
     feature = {
         "type": "Feature",
         "properties": {"name": name, "kind": "forbidden", "guard": guard},
-        "geometry": square(44, 17),
+        "geometry": square(12.9716, 77.5946),
     }
     document = json.dumps({"type": "FeatureCollection", "features": [feature]})
     asked = {"document": document, "guard_id": guard}
@@ -379,5 +391,9 @@ def test_a_zone_is_tried_on_what_was_and_nothing_is_kept(outside: Outside) -> No
     assert difference["violations_edited"]["count"] == difference["violations_today"]["count"] + 1
     assert any(moment["zone"] == name and moment["why"] for moment in difference["gained"])
     theirs = outside.token(role="supervisor", tenant_id=0)
+    status, problem = outside.request("POST", "/api/v1/zones/try", asked, token=theirs)
+    assert (status, "no guard of this tenant" in problem["detail"]) == (400, True)
+    del feature["properties"]["guard"]
+    asked["document"] = json.dumps({"type": "FeatureCollection", "features": [feature]})
     assert outside.request("POST", "/api/v1/zones/try", asked, token=theirs)[0] == 404
     assert outside.rows("SELECT 1 FROM zone WHERE name = %s", name) == []

@@ -22,7 +22,7 @@ from ops.backup import checking, postgres, taking
 from ops.backup.manifest import DUMP, Manifest, is_backup
 from ops.backup.store import manifest_of
 from ops.environment import PROJECT, read_env
-from ops.stack import Stack
+from ops.stack import EVIDENCE_KEY, Stack
 from services import config as configuration
 from services.errors import Misconfigured, Refused
 from services.providers import DATABASE_ROLES, Database, make_operator_engine
@@ -86,6 +86,7 @@ def make_installation(environment: dict[str, str], servers: Stack, home: Path) -
     shutil.copytree(servers.home / "mosquitto", home / "mosquitto")
     own = {**environment, "VIGIL_HOME": str(home), "CHANNELS_ENCRYPTION_KEY_FILE": str(home / "feed.keys")}
     own["VIGIL_CA_DIRECTORY"] = str(home / "mosquitto" / "tls")
+    own["VIGIL_EVIDENCE_KEY_FILE"] = str(home / EVIDENCE_KEY)
     own["TWILIO_AUTH_TOKEN"] = f"twilio-{secrets.token_hex(12)}"
     run_vigil(own, "alert", "evidence-key")
     engine = make_operator_engine(own["VIGIL_OWNER_DATABASE_URL"], name="test")

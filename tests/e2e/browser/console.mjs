@@ -49,7 +49,7 @@ try {
   await logIn(page, VIGIL_LOGIN, VIGIL_PASSWORD);
   await opened.waitFor();
   if (page.url() !== place) throw new Error(`after the log-in the page is ${page.url()}, and was ${place}`);
-  await page.getByRole("link", { name: "Desk" }).click();
+  await page.getByRole("link", { name: "Desk", exact: true }).click();
   await page.locator("tr.CRITICAL", { hasText: `${process.env.VIGIL_SOURCE}-4` }).waitFor(); // it came meanwhile
   say("back");
   const real = page.errors.filter((text) => !text.includes("WebSocket") && !text.includes("ERR_CONNECTION_REFUSED") && !text.includes("401"));

@@ -1,5 +1,5 @@
 // A shift at the desk: two operators, a panic, sound, map, keyboard, each page checked for accessibility.
-import { check, find, launch, logIn, ordered, prepare, say, screen, sounds, staysSilent, until } from "./screens.mjs";
+import { check, fallsSilent, find, launch, logIn, ordered, prepare, say, screen, sounds, staysSilent, until } from "./screens.mjs";
 
 const { VIGIL_LOGIN, VIGIL_PASSWORD, VIGIL_SECOND_LOGIN, VIGIL_SECOND_PASSWORD, VIGIL_SOURCE } = process.env;
 const CRITICAL = [0xd1, 0x00, 0x2a];
@@ -37,7 +37,7 @@ try {
   await row.focus();
   await first.keyboard.press("a");
   await second.locator("tr.CRITICAL", { hasText: VIGIL_SOURCE }).getByText(`ACKNOWLEDGED by ${VIGIL_LOGIN}`).waitFor();
-  await Promise.all([staysSilent(first), staysSilent(second)]);
+  await Promise.all([fallsSilent(first), fallsSilent(second)]);
   say("acknowledged");
 
   await ordered("more");
@@ -93,7 +93,8 @@ async function tiles(page) {
   await page.reload();
   await logIn(page, VIGIL_LOGIN, VIGIL_PASSWORD);
   await page.getByRole("link", { name: "CRITICAL PANIC" }).waitFor();
-  await page.getByRole("link", { name: "Desk" }).click();
+  await page.getByRole("link", { name: "Desk", exact: true }).click();
+  await page.getByText(/guards? on the map/).waitFor(); // only then is the canvas that of the desk
   await page.locator(".canvas canvas").waitFor();
   await until("the tiles are drawn", () => find(page, page.locator(".canvas"), [0, 128, 64]));
 }

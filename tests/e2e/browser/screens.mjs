@@ -71,6 +71,12 @@ export async function staysSilent(page) {
   if (loudest > 0) throw new Error(`it sounds still: ${loudest}`);
 }
 
+// A tone that is under way may come to its end, and the analyser remembers the last 43 ms or so.
+export async function fallsSilent(page) {
+  await page.waitForFunction(() => globalThis.loudness() === 0, null, { polling: 50, timeout: 2000 });
+  await staysSilent(page);
+}
+
 export async function logIn(page, user, password) {
   await page.getByLabel("User").fill(user);
   await page.getByLabel("Password").fill(password);

@@ -121,7 +121,7 @@ async function circle(page) {
 }
 
 async function violation(page) {
-  await page.getByRole("link", { name: "Desk" }).click();
+  await page.getByRole("link", { name: "Desk", exact: true }).click();
   const row = page.locator("tr.HIGH", { hasText: VIGIL_SOURCE });
   await row.getByText("GEOFENCE_VIOLATION").waitFor();
   await row.getByRole("link").click();
