@@ -15,6 +15,7 @@ from wsproto.events import (
     BytesMessage,
     CloseConnection,
     Ping,
+    Pong,
     Request,
     TextMessage,
 )
@@ -38,6 +39,10 @@ class Pinged(NamedTuple):
     """The pong, framed."""
 
     pong: bytes
+
+
+class Ponged(NamedTuple):
+    """The peer answered a ping, or says so unasked."""
 
 
 class Closed(NamedTuple):
@@ -67,7 +72,7 @@ class Framing:
         except (RemoteProtocolError, LocalProtocolError, StopIteration, ValueError) as error:
             raise Refused(f"not a websocket handshake: {error}") from error
 
-    def receive(self, data: bytes) -> Iterator[Said | Pinged | Closed]:
+    def receive(self, data: bytes) -> Iterator[Said | Pinged | Ponged | Closed]:
         """What the bytes complete. A peer that breaks the protocol is `Closed` at the first byte that does."""
         self._ws.receive_data(data)
         for event in self._ws.events():
@@ -80,6 +85,8 @@ class Framing:
                     return
             elif isinstance(event, Ping):
                 yield Pinged(self._ws.send(event.response()))
+            elif isinstance(event, Pong):
+                yield Ponged()
             elif isinstance(event, CloseConnection):
                 yield Closed(NORMAL if event.code == NO_STATUS else int(event.code), event.reason or "")
                 return

@@ -5,8 +5,10 @@ A stalled peer stalls only its own writer: the pump puts frames into a bounded o
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import termios
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,9 +21,10 @@ from eventlet.event import Event
 from werkzeug.wrappers import Request
 
 from gateway.noc.auth import Principal
-from gateway.noc.framing import Closed, Framing, Pinged, Said, text_frame
+from gateway.noc.framing import Closed, Framing, Pinged, Ponged, Said, text_frame
 from gateway.noc.hub import NOT_AUTHENTICATED, RESUME, Hub
 from gateway.noc.outbox import Entry, Outbox
+from gateway.noc.proof import LOOK_INTERVAL_S, Proof
 from gateway.noc.requests import PROTOCOL
 from gateway.noc.snapshots import Seal
 from services import metrics
@@ -85,6 +88,7 @@ class Session:
         self._seal = seal
         self._framing = Framing(max_message_bytes=config.noc.max_frame_bytes)
         self._outbox = Outbox(max_frames=config.noc.outbox_max_frames, max_bytes=config.noc.outbox_max_bytes)
+        self._proof = Proof(timeout_s=config.noc.stall_timeout_s)
         self._wake = Event()
         self._ended = Event()
         self._end: tuple[int, str] | None = None
@@ -238,6 +242,8 @@ class Session:
                     self._answer(text)
                 case Pinged(pong):
                     self._put(Entry("pong", None, pong))
+                case Ponged():
+                    self._proof.answered()
                 case Closed(code, reason):
                     self.end(code, reason)
             if self._end is not None:
@@ -310,9 +316,16 @@ class Session:
         next_heartbeat_s = time.monotonic() + self._noc.heartbeat_interval_s
         try:
             while self._end is None:
-                with eventlet.Timeout(max(0.0, next_heartbeat_s - time.monotonic()), False):
+                wait_s = max(0.0, next_heartbeat_s - time.monotonic())
+                with eventlet.Timeout(
+                    min(wait_s, LOOK_INTERVAL_S) if self._proof.is_awaited else wait_s, False
+                ):
                     self._wake.wait()
                 self._wake = Event()
+                if self._proof.is_missing(
+                    waiting_bytes=_unconfirmed_bytes(self._sock), now_s=time.monotonic()
+                ):
+                    self.end(TOO_SLOW, "what was sent is not read; resume to go on")
                 if self._end is None and time.monotonic() >= next_heartbeat_s:
                     next_heartbeat_s += self._noc.heartbeat_interval_s
                     self._heartbeat()
@@ -333,6 +346,10 @@ class Session:
                 size += len(more.wire)
             self._send(b"".join([each.wire for each in entries]))
             self._note_written(entries, written_s=time.time())
+            if self._proof.is_due:
+                ping = self._framing.ping()
+                self._proof.asked(size_bytes=len(ping), now_s=time.monotonic())
+                self._send(ping)
 
     def _send(self, data: bytes) -> None:
         """Raises `OSError` when the peer takes no byte for too long."""
@@ -341,6 +358,7 @@ class Session:
             with eventlet.Timeout(self._noc.stall_timeout_s, TimeoutError("no byte taken in time")):
                 sent = self._sock.send(left)
             left = left[sent:]
+            self._proof.sent(sent)
 
     def _note_written(self, entries: list[Entry], *, written_s: float) -> None:
         for kind, frame_id, _ in entries:
@@ -381,7 +399,15 @@ class Session:
         with eventlet.Timeout(CLOSE_TIMEOUT_S, False):
             while self._sock.recv(READ_BYTES):
                 pass
+        if _unconfirmed_bytes(self._sock):
+            self._drop_what_waits()
 
     def _drop_what_waits(self) -> None:
         """What the kernel holds for a peer that does not read is not held any longer."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def _unconfirmed_bytes(sock: socket.socket) -> int:
+    """Of what was sent, what the peer's kernel has not confirmed (SIOCOUTQ in tcp(7))."""
+    [count] = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
+    return int(count)

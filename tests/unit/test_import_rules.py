@@ -19,6 +19,7 @@ PURE = {
     "gateway/mqtt/rights.py",
     "gateway/noc/framing.py",
     "gateway/noc/outbox.py",
+    "gateway/noc/proof.py",
     "gateway/noc/shown.py",
     "gateway/noc/peers.py",
     "gateway/noc/api/operations.py",
