@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -49,6 +50,9 @@ class Intake:
         self._settings = settings
         self._shift_tolerance_s = shift_tolerance_s
         self._judging = Judging(store, settings)
+        # Batches lock in the order in which they came: one that overtakes another with the same guards makes its fixes
+        # late, and late ones cost many times as much. Of other processes' batches nothing is known; there repair helps.
+        self._turns = threading.Lock()
 
     def store(self, fixes: Sequence[Fix], *, now: datetime) -> Outcome:
         """Commit a batch with what it owes. Raises `Unavailable`; a batch done twice is stored once.
@@ -107,7 +111,8 @@ class Intake:
         newcomers: set[str] = set()
         while True:
             with self._store.transaction() as connection:
-                states = self._store.lock(connection, guard_ids, newcomers)
+                with self._turns:
+                    states = self._store.lock(connection, guard_ids, newcomers)
                 missing = guard_ids - states.keys() - newcomers
                 if not missing:
                     drawn, debt = self._write(connection, arrived, states, judges, now)
