@@ -11,6 +11,7 @@ import eventlet
 
 eventlet.monkey_patch()
 
+import gc  # noqa: E402
 import os  # noqa: E402
 import random  # noqa: E402
 import signal  # noqa: E402
@@ -111,6 +112,9 @@ def host(process: str) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     container.start()
+    # What is there now stays: a full collection would look at all of it again and again.
+    gc.collect()
+    gc.freeze()
     eventlet.spawn_n(sample, container, process)
     log.info("ready", process=process)
     notify("READY=1")

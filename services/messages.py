@@ -5,6 +5,8 @@ by the thousand are arrays on the wire: a field may be added at the end with a d
 
 Units: times are aware UTC `datetime`s; `accuracy` metres, `speed` metres a second, `heading` degrees,
 `battery`, `cpu`, `memory`, `disk` per cent, `signal` dBm, `temperature` degrees Celsius, `uptime` seconds.
+
+`gc=False`: values that come by the thousand and cannot be part of a cycle; the collector need not look at them.
 """
 
 from __future__ import annotations
@@ -82,7 +84,7 @@ SENSOR_TYPES = frozenset(
 SENSOR_STATES = frozenset({"OPEN", "CLOSED", "DETECTED", "CLEAR", "ALARM", "NORMAL"})
 
 
-class Origin(msgspec.Struct, array_like=True, frozen=True):
+class Origin(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What every message from the field carries, whatever it says.
 
     `key` is the 16-byte identity of the message (same bytes = same message, delivered again);
@@ -101,7 +103,7 @@ class Origin(msgspec.Struct, array_like=True, frozen=True):
     raw: str
 
 
-class Fix(msgspec.Struct, array_like=True, frozen=True):
+class Fix(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One position of one guard; `origin.source_id` is the guard's id (`guard-123`)."""
 
     origin: Origin
@@ -114,7 +116,7 @@ class Fix(msgspec.Struct, array_like=True, frozen=True):
     mock: bool
 
 
-class DeviceReading(msgspec.Struct, array_like=True, frozen=True):
+class DeviceReading(msgspec.Struct, array_like=True, frozen=True, gc=False):
     origin: Origin
     battery: float | None
     signal: float | None
@@ -122,7 +124,7 @@ class DeviceReading(msgspec.Struct, array_like=True, frozen=True):
     connectivity: str | None
 
 
-class SensorReading(msgspec.Struct, array_like=True, frozen=True):
+class SensorReading(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """`kind` is the topic's last word (status, reading, alarm); `type` is what the sensor measures."""
 
     origin: Origin
@@ -132,7 +134,7 @@ class SensorReading(msgspec.Struct, array_like=True, frozen=True):
     state: str | None
 
 
-class HealthReading(msgspec.Struct, array_like=True, frozen=True):
+class HealthReading(msgspec.Struct, array_like=True, frozen=True, gc=False):
     origin: Origin
     cpu: float | None
     memory: float | None
@@ -240,7 +242,7 @@ class ZoneMovesEvent(msgspec.Struct, frozen=True):
     moves: list[ZoneMove]
 
 
-class Receipt(msgspec.Struct, array_like=True, frozen=True):
+class Receipt(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What a source is told of its own message, on `receipt/<source_id>`. `silent`: it must not make a sound of it."""
 
     source_id: str

@@ -68,7 +68,7 @@ SEE = text(
     """
     INSERT INTO message_seen (message_key, received_at)
     SELECT * FROM unnest(CAST(:message_key AS uuid[]), CAST(:received_at AS timestamptz[]))
-    ON CONFLICT DO NOTHING RETURNING message_key
+    ON CONFLICT DO NOTHING RETURNING uuid_send(message_key)
     """
 )
 
@@ -79,7 +79,7 @@ def see(connection: Connection, origins: Sequence[Origin]) -> set[bytes]:
         "message_key": array("uuid", [origin.key for origin in origins]),
         "received_at": array("timestamptz", [origin.received_at for origin in origins]),
     }
-    return {bytes_of(key) for key in connection.execute(SEE, values).scalars()}
+    return {bytes(key) for (key,) in connection.execute(SEE, values).all()}
 
 
 def bytes_of(key: object) -> bytes:

@@ -11,7 +11,7 @@ from services.config import Location
 from services.location.zones import METRES_A_DEGREE, haversine_m
 
 
-class Seen(msgspec.Struct, frozen=True, array_like=True):
+class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is remembered of a fix; `own_m` is its claimed accuracy, or what stands for it."""
 
     at_us: int

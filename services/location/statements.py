@@ -32,7 +32,8 @@ LOCK_NEWCOMERS = text(
 )
 LOCK_STATES = text(
     """
-    SELECT guard_id, belief, judged_at, judged_key, violation_told, repeat_told_at, speeding_told, settles_at
+    SELECT guard_id, belief, judged_at, uuid_send(judged_key) AS judged_key, violation_told, repeat_told_at,
+           speeding_told, settles_at
     FROM guard_state WHERE guard_id = ANY(CAST(:ids AS text[])) ORDER BY guard_id FOR UPDATE
     """
 )

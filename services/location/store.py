@@ -69,7 +69,7 @@ class LocationStore:
         if new := sorted(newcomers):
             connection.execute(sql.LOCK_NEWCOMERS, {"ids": rows.array("text", new)})
         found = connection.execute(sql.LOCK_STATES, {"ids": rows.array("text", sorted(guard_ids))})
-        return {row.guard_id: _state_of(row) for row in found}
+        return {row.guard_id: _state_of(row) for row in found.all()}
 
     def newest_recorded(
         self, connection: Connection, first: dict[str, tuple[int, datetime]]
@@ -174,7 +174,7 @@ def evidence_of(document: Any) -> Evidence:
 
 def _state_of(row: Any) -> GuardState:
     belief = None if row.belief is None else belief_of(row.belief)
-    frontier = None if row.judged_at is None else (row.judged_at, rows.bytes_of(row.judged_key))
+    frontier = None if row.judged_at is None else (row.judged_at, bytes(row.judged_key))
     return GuardState(belief, frontier, told_of(row), row.settles_at)
 
 

@@ -27,7 +27,7 @@ Near = Sequence[tuple[Zone, float]]
 __all__ = ["Belief", "Guarded", "Judge", "Step", "TrackFix", "Transition"]
 
 
-class TrackFix(msgspec.Struct, frozen=True):
+class TrackFix(msgspec.Struct, frozen=True, gc=False):
     """One position, with its numbers as the table keeps them: what is judged again must come to the same."""
 
     key: bytes
