@@ -432,6 +432,12 @@ def test_screens_are_told_who_comes_online_and_see_who_is_silent(stack: Stack) -
         seen |= {status["source_id"]: status for status in frame["data"]}
     assert (seen[guard]["state"], seen[guard]["kind"], seen[guard]["lat"]) == ("online", "guard", LAT)
     assert seen[f"d-{outside.run}"]["kind"] == "device"
+    # On shift: else the silence would be over within a second.
+    outside.execute(
+        "INSERT INTO guard_shift (tenant_id, guard_id, starts_at, ends_at)"
+        " VALUES (1, %s, now() - interval '2 hours', now() + interval '1 minute')",
+        guard,
+    )
     outside.execute(
         "INSERT INTO guard_silence (guard_id, tenant_id, since) VALUES (%s, 1, now() - interval '1 hour')",
         guard,
