@@ -114,9 +114,12 @@ class ZonesPage {
     if (zone === null) await post("/zones", fields);
     else await patch(`/zones/${zone.zone_id}`, { changes: fields, version: zone.version });
     say(`Zone ${fields.name} is saved. It is in force in two seconds.`);
-    this.#close();
-    await this.#load();
-    await this.#drawPlaces();
+    try {
+      await this.#load(); // before the form goes: whoever opens the zone from the list again must not get the old version
+      await this.#drawPlaces();
+    } finally {
+      this.#close();
+    }
   }
 
   #tell() {

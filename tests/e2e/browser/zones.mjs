@@ -144,6 +144,7 @@ async function violation(page) {
 async function save(page, name) {
   await page.getByRole("button", { name: "Save" }).click();
   await page.locator("#said").getByText(`Zone ${name} is saved`).waitFor();
+  await page.getByRole("button", { name: "Save" }).waitFor({ state: "hidden" });
   await page.locator("tr", { hasText: name }).waitFor();
 }
 
