@@ -9,11 +9,11 @@ const whole = (value) => String(value ?? "-");
 
 const ALERTS = [
   ["severity", "Severity"], ["raised", "Raised"], ["accepted", "Taken by a human"], ["accepted_within_10_s", "Within 10 s"], ["accepted_within_40_s", "Within 40 s"], ["false_alarms", "False alarms"],
-  ["shown_p50_s", "On a screen, half", seconds], ["notified_p50_s", "First message, half", seconds], ["accepted_p50_s", "Human, half", seconds], ["accepted_p95_s", "Human, 95 of 100", seconds], ["resolved_p50_s", "Closed, half", seconds],
+  ["shown_p50_s", "Median to a screen", seconds], ["notified_p50_s", "Median to first message", seconds], ["accepted_p50_s", "Median to a human", seconds], ["accepted_p95_s", "95% to a human within", seconds], ["resolved_p50_s", "Median to the end", seconds],
 ];
 const DELIVERY = [
   ["channel", "Channel"], ["made", "Made"], ["accepted", "Accepted"], ["delivered", "Delivered"], ["failed", "Failed"], ["unknown", "Unknown"], ["withdrawn", "Withdrawn"], ["under_way", "Under way"], ["possible_duplicates", "Perhaps twice"],
-  ["accepted_p95_s", "Accepted, 95 of 100", seconds],
+  ["accepted_p95_s", "95% accepted within", seconds],
 ];
 
 export function reportPage() {

@@ -14,7 +14,10 @@ from rich.text import Text
 
 from ops.environment import apply_environment
 from ops.feed_client import Feed, dashboard_url
+from ops.feed_filter import FROM_LOWEST, Filter
 from services import config
+from services.errors import InvalidMessage
+from services.messages import Severity
 
 RECONNECT_S = (0.5, 1, 2, 5)
 COLOURS = {"CRITICAL": "bold red", "HIGH": "red", "MEDIUM": "yellow", "LOW": "cyan"}
@@ -26,6 +29,14 @@ COLOURS = {"CRITICAL": "bold red", "HIGH": "red", "MEDIUM": "yellow", "LOW": "cy
 @click.option("--tenant", type=int, help="Tenant id; the default tenant when left out.")
 @click.option("--since", type=int, help="Resume after this frame id.")
 @click.option("--type", "types", multiple=True, help="Show only frames of this type; may be repeated.")
+@click.option(
+    "--source", "sources", multiple=True, help="Show only what is of this guard or device; may be repeated."
+)
+@click.option(
+    "--severity",
+    type=click.Choice(FROM_LOWEST, case_sensitive=False),
+    help="Show only alerts, of this severity and above.",
+)
 @click.option("--count", type=click.IntRange(min=1), help="End after so many shown frames.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def watch(
@@ -34,6 +45,8 @@ def watch(
     tenant: int | None,
     since: int | None,
     types: tuple[str, ...],
+    sources: tuple[str, ...],
+    severity: str | None,
     count: int | None,
     as_json: bool,
 ) -> None:
@@ -44,9 +57,11 @@ def watch(
     tenant_id = tenant if tenant is not None else settings.default_tenant_id
     feed = Feed(settings, url=address, token=token, tenant_id=tenant_id, since=since)
     console = Console(highlight=False)
+    wanted = Filter(frozenset(types), frozenset(sources), Severity(severity.upper()) if severity else None)
     shown = 0
-    for frame in endless(feed):
-        if types and frame["type"] not in types:
+    for received in endless(feed):
+        frame = wanted.narrow(received)
+        if frame is None:
             continue
         if as_json:
             click.echo(json.dumps(frame))
@@ -58,7 +73,7 @@ def watch(
 
 
 def endless(feed: Feed) -> Iterator[dict[str, Any]]:
-    """The feed over all reconnections; says on standard error when the link is lost."""
+    """The feed over all reconnections; says on standard error when the link is lost, or a frame was refused."""
     failures = 0
     while True:
         try:
@@ -69,6 +84,8 @@ def endless(feed: Feed) -> Iterator[dict[str, Any]]:
             if error.status_code in (401, 403):
                 raise click.ClickException(f"the gateway refused us: {error}") from error
             reason = str(error)
+        except InvalidMessage as error:
+            reason = f"a frame is not to be believed: {error}"
         except (websocket.WebSocketException, OSError) as error:
             reason = str(error)
         pause_s = RECONNECT_S[min(failures, len(RECONNECT_S) - 1)]

@@ -88,6 +88,7 @@ PURE = {
     "services/deploy.py",
     "services/paging.py",
     "services/periods.py",
+    "ops/feed_filter.py",
     "ops/simulator.py",
     "ops/rehearsal.py",
     "ops/recordings/fixes.py",
