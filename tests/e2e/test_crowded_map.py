@@ -1,0 +1,66 @@
+"""Ten thousand guards on one screen's map, of whom 500 a second move: in a real Chromium, by the real feed."""
+
+import math
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from services import config as configuration
+from services.feed import FeedWriter
+from tests.e2e.conftest import Outside
+from tests.e2e.test_console import running
+
+GUARDS = 10_000
+A_ROW = 100
+FRAMES_A_SECOND = 4
+"""As the location service sends them."""
+A_FRAME = 125
+SECONDS = 10
+TENANT = 10_000
+"""Of its own: its crowd is on nobody else's map."""
+LONGEST_FRAME_MS = 100
+
+
+def position(number: int, *, moved: float) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    return {
+        "guard_id": f"guard-{number}",
+        "lat": 12.9 + (number % A_ROW) / 500 + moved,
+        "lon": 77.5 + number // A_ROW / 500 + moved,
+        "accuracy": 15.0,
+        "speed": 1.2,
+        "heading": float(number % 360),
+        "recorded_at": now,
+        "received_at": now,
+        "in_geofence": True,
+        "geofence_violation": number % 50 == 0,
+    }
+
+
+def test_ten_thousand_guards_keep_no_frame_waiting(outside: Outside) -> None:
+    outside.execute("INSERT INTO tenant (tenant_id, name) VALUES (%s, 'Crowd')", TENANT)
+    login, password = outside.person("viewer", tenant_id=TENANT)
+    feed = FeedWriter.from_config(configuration.load(environ=outside.env))
+
+    def send(first: int, count: int, *, moved: float = 0.0) -> None:
+        chosen = [position(n % GUARDS, moved=moved) for n in range(first, first + count)]
+        feed.publish(TENANT, "positions", chosen)
+
+    given = {"VIGIL_LOGIN": login, "VIGIL_PASSWORD": password}
+    with running("crowd.mjs", outside, GUARDS=str(GUARDS), SECONDS=str(SECONDS), **given) as page:
+        page.expect("ready")
+        for first in range(0, GUARDS, 500):
+            send(first, 500)
+        page.order("sent")
+        page.expect("filled")
+        page.order("measure")
+        started_s = time.monotonic()
+        for number in range(SECONDS * FRAMES_A_SECOND):
+            time.sleep(max(0.0, started_s + number / FRAMES_A_SECOND - time.monotonic()))
+            send(number * A_FRAME, A_FRAME, moved=math.sin(number) / 1000)
+        figures = page.hear("measured")
+    print(f"\n{figures}")
+    assert figures["guards"] == GUARDS
+    assert figures["moved"] >= 0.9 * SECONDS * FRAMES_A_SECOND * A_FRAME
+    assert figures["p99_ms"] < LONGEST_FRAME_MS
+    assert figures["longest_task_ms"] < LONGEST_FRAME_MS
