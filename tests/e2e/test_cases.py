@@ -150,6 +150,7 @@ def test_two_presses_are_one_alert_and_one_after_the_end_is_a_new_one(
     house.press()
     outside.until(lambda: outside.rows(query, house.guard) == [(2,), (1,)])
     assert [status for _, status, _ in house.alerts()] == ["RESOLVED", "NEW"]
+    house.close()
 
 
 def test_a_panic_is_never_put_on_the_shelf(outside: Outside) -> None:

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,16 @@ import pytest
 
 from tests.conftest import canary, run_vigil
 from tests.e2e.conftest import Device, Outside
-from tests.house import ADDRESSES, House
+from tests.house import House
 from tests.providers import Provider
 from tests.providers.server import TOKEN
 
 
 @pytest.fixture
-def house(outside: Outside, tmp_path: Path, outer: dict[str, Provider]) -> House:
-    return House(outside, tmp_path, outer)
+def house(outside: Outside, tmp_path: Path, outer: dict[str, Provider]) -> Iterator[House]:
+    made = House(outside, tmp_path, outer)
+    yield made
+    made.close()
 
 
 def open_page(url: str, data: bytes | None = None, **headers: str) -> tuple[int, str]:
@@ -59,7 +62,7 @@ def test_a_panic_is_told_by_every_channel_and_taken_by_the_link_in_a_mail(house:
     screen.wait("snapshot")
     house.press(msg_id="p1")
     mail, sms, push = (house.message(kind) for kind in ("smtp", "twilio", "fcm"))
-    assert (sms["to"], mail["to"], push["to"]) == tuple(ADDRESSES.values())
+    assert (sms["to"], mail["to"], push["to"]) == tuple(house.addresses.values())
     _, told = screen.wait("alert_updated", lambda f: f["data"]["notified_at"] is not None)
     assert told["data"]["status"] == "NEW"
 
@@ -92,7 +95,7 @@ def test_an_sms_reply_takes_the_alert_and_only_twilio_may_bring_it(house: House)
     found = re.search(r"Reply ([A-Z2-9]{4})\b", sms["body"])
     assert found, sms["body"]
     inbound = "/api/v1/providers/twilio/inbound"
-    reply = {"From": ADDRESSES["phone"], "Body": f" i will take it {found.group(1).lower()} "}
+    reply = {"From": house.addresses["phone"], "Body": f" i will take it {found.group(1).lower()} "}
     assert from_twilio(house.outside, inbound, token="somebody else's", **reply)[0] == 403
     assert house.alerts()[0][1] == "NEW"
     status, answer = from_twilio(house.outside, inbound, **{**reply, "Body": "AAAA"})

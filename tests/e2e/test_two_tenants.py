@@ -254,6 +254,8 @@ def test_frames_open_for_their_own_tenant_only(two: Two) -> None:
             b"stream": lambda key=key: client.xrange(key),
             b"hash": lambda key=key: client.hgetall(key),
             b"string": lambda key=key: client.get(key),
+            b"list": lambda key=key: client.lrange(key, 0, -1),
+            b"none": lambda: None,  # its time was over meanwhile
         }[kind]()  # type: ignore[index]
         shown = repr(held)
         assert word_of(OURS) not in shown or key.split(b":")[2] == str(OURS).encode(), key

@@ -69,7 +69,7 @@ def test_kills_of_the_notifications_process_lose_nobody(
         return rows if done else None
 
     rows = outside.until(finished, timeout_s=60)
-    taken = [message for kind in ("smtp", "twilio", "fcm") for message in outer[kind].accepted()]
+    taken = [message for kind in ("smtp", "twilio", "fcm") for message in house.taken(kind)]
     told = Counter(message["reference"] for message in taken)
     assert {reference for _, _, reference in rows} == set(told), "each was taken, and nothing else was"
     assert {source for source, _, _ in rows} == set(house.more)
@@ -81,6 +81,7 @@ def test_kills_of_the_notifications_process_lose_nobody(
             "a double that does not say so"
         )
         first.add(message["reference"])
+    house.close()
     print(f"{kills} kills: {len(told)} messages, {doubles} doubles, {flagged} marked as possible doubles")
     assert doubles <= kills
 
@@ -94,7 +95,7 @@ def test_escalation_goes_on_through_kills_of_the_alerts_process(
     chance = random.Random(5)
     for guard in house.more:
         outside.publish(f"alert/panic/{guard}", {})
-    outside.until(lambda: len(outer["twilio"].accepted()) == ALERTS)
+    outside.until(lambda: len(house.taken("twilio")) == ALERTS)
     ends_s = time.monotonic() + STEPS[-1] + 1
     kills = 0
     while time.monotonic() < ends_s:
@@ -107,17 +108,18 @@ def test_escalation_goes_on_through_kills_of_the_alerts_process(
         " JOIN mqtt_device_alert USING (alert_id) WHERE notification.tenant_id = %s"
     )
     count = ALERTS * len(STEPS)
-    outside.until(lambda: len(outer["twilio"].accepted()) >= count, timeout_s=20)
+    outside.until(lambda: len(house.taken("twilio")) >= count, timeout_s=20)
     wanted: dict[str, tuple[int, datetime]] = {
         reference: (step, raised_at) for reference, step, raised_at in outside.rows(query, house.tenant_id)
     }
-    taken = outer["twilio"].accepted()
+    taken = house.taken("twilio")
     assert sorted(message["reference"] for message in taken) == sorted(wanted), "each step of each alert once"
     assert Counter(step for step, _ in wanted.values()) == dict.fromkeys(range(len(STEPS)), ALERTS)
     late_s = [
         message["at"] - wanted[message["reference"]][1].timestamp() - STEPS[wanted[message["reference"]][0]]
         for message in taken
     ]
+    house.close()
     print(f"{kills} kills: {len(taken)} messages, at most {max(late_s):.2f} s late")
     assert max(late_s) <= LATE_S
     assert min(late_s) >= 0
