@@ -15,6 +15,7 @@ A_ROW = 100
 FRAMES_A_SECOND = 4
 """As the location service sends them."""
 A_FRAME = 125
+FIRST_FRAME = 500
 SECONDS = 10
 TENANT = 10_000
 """Of its own: its crowd is on nobody else's map."""
@@ -42,22 +43,23 @@ def test_ten_thousand_guards_keep_no_frame_waiting(outside: Outside) -> None:
     login, password = outside.person("viewer", tenant_id=TENANT)
     feed = FeedWriter.from_config(configuration.load(environ=outside.env))
 
-    def send(first: int, count: int, *, moved: float = 0.0) -> None:
-        chosen = [position(n % GUARDS, moved=moved) for n in range(first, first + count)]
-        feed.publish(TENANT, "positions", chosen)
+    def send(frames: int, *, a_frame: int, a_second: float) -> None:
+        """At an even pace: positions that a screen has no room for give way to newer ones."""
+        started_s = time.monotonic()
+        for number in range(frames):
+            time.sleep(max(0.0, started_s + number / a_second - time.monotonic()))
+            numbers = range(number * a_frame, (number + 1) * a_frame)
+            moved = math.sin(number) / 1000
+            feed.publish(TENANT, "positions", [position(n % GUARDS, moved=moved) for n in numbers])
 
     given = {"VIGIL_LOGIN": login, "VIGIL_PASSWORD": password}
     with running("crowd.mjs", outside, GUARDS=str(GUARDS), SECONDS=str(SECONDS), **given) as page:
         page.expect("ready")
-        for first in range(0, GUARDS, 500):
-            send(first, 500)
+        send(GUARDS // FIRST_FRAME, a_frame=FIRST_FRAME, a_second=FRAMES_A_SECOND)
         page.order("sent")
         page.expect("filled")
         page.order("measure")
-        started_s = time.monotonic()
-        for number in range(SECONDS * FRAMES_A_SECOND):
-            time.sleep(max(0.0, started_s + number / FRAMES_A_SECOND - time.monotonic()))
-            send(number * A_FRAME, A_FRAME, moved=math.sin(number) / 1000)
+        send(SECONDS * FRAMES_A_SECOND, a_frame=A_FRAME, a_second=FRAMES_A_SECOND)
         figures = page.hear("measured")
     print(f"\n{figures}")
     assert figures["guards"] == GUARDS
