@@ -1,20 +1,19 @@
 // A map of a page: the ground, lines of latitude and longitude, and what the page puts on them. Without the map's
 // library, or without WebGL, it says so, and the page goes on without it.
-import { get, list, offers } from "/console/api.js";
+import { list, offers } from "/console/api.js";
 import { make } from "/console/elements.js";
 import { collection, siteFeature, zoneFeature } from "/console/features.js";
 import { graticule } from "/console/graticule.js";
-import { ground } from "/console/layers.js";
+import { groundOf } from "/console/ground.js";
 import { isDark, theme } from "/console/theme.js";
 
 const LIBRARY = "/console/vendor/maplibre-gl/maplibre-gl";
-const AT_ONCE = { duration: 0, delay: 0 }; // colours do not fade: that would draw the map for nothing
 export const CLOSE_ZOOM = 15;
 
 export class PageMap {
   map = null;
   library = null;
-  #url = "";
+  #ground = null;
   #layers;
   #sources;
   #left = false;
@@ -50,14 +49,13 @@ export class PageMap {
   }
 
   async #make() {
-    const { ground: below, url } = await basis();
+    this.#ground = await groundOf(this.library);
     if (this.#left) return;
     const map = new this.library.Map({
-      container: this.canvas, style: below, center: [0, 20], zoom: 1, attributionControl: { compact: true }, fadeDuration: 0, dragRotate: false,
+      container: this.canvas, style: this.#ground.style, center: [0, 20], zoom: 1, attributionControl: this.#ground.lack ? { compact: false, customAttribution: this.#ground.lack } : { compact: true }, fadeDuration: 0, dragRotate: false,
     });
     this.map = map;
     maps.set(this.canvas, map);
-    this.#url = url;
     map.addControl(new this.library.NavigationControl({ showCompass: false }));
     await map.once("load");
     if (this.#left) return;
@@ -75,7 +73,7 @@ export class PageMap {
 
   paint() {
     const dark = isDark();
-    if (!this.#url) this.map.setPaintProperty("ground", "background-color", ground(dark).paint["background-color"]);
+    this.#ground.paint(this.map);
     for (const { id, paint } of this.#layers(dark)) {
       for (const [name, value] of Object.entries(paint)) this.map.setPaintProperty(id, name, value);
     }
@@ -114,15 +112,6 @@ let styled = false;
 function loadStyle() {
   if (!styled) document.head.prepend(make("link", { rel: "stylesheet", href: `${LIBRARY}.css` }));
   styled = true;
-}
-
-// What lies below: nothing but a ground, or the style or tiles that the installation names.
-async function basis() {
-  const { map_style_url: url } = await get("/console");
-  if (!url) return { url: "", ground: { version: 8, transition: AT_ONCE, sources: {}, layers: [ground(isDark())] } };
-  if (!url.includes("{z}")) return { url, ground: url };
-  const sources = { tiles: { type: "raster", tiles: [url], tileSize: 256 } };
-  return { url, ground: { version: 8, transition: AT_ONCE, sources, layers: [{ id: "tiles", type: "raster", source: "tiles" }] } };
 }
 
 const ARROW_PIXELS = 40;

@@ -12,6 +12,8 @@ for file in dist/maplibre-gl.mjs dist/maplibre-gl-worker.mjs dist/maplibre-gl-sh
 done
 mkdir -p vendor/uplot
 cp node_modules/uplot/dist/uPlot.esm.js node_modules/uplot/dist/uPlot.min.css node_modules/uplot/LICENSE vendor/uplot/
+mkdir -p vendor/pmtiles
+cp node_modules/pmtiles/dist/pmtiles.js node_modules/pmtiles/package.json vendor/pmtiles/ # it ships no licence file: BSD-3-Clause
 find node_modules -type f -iname 'licen[cs]e*' | while read -r licence; do
     package=$(dirname "${licence#node_modules/}" | tr / -)
     cp "$licence" "vendor/licences/$package.txt"

@@ -128,6 +128,7 @@ class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     login_window_s: int
     ticket_lifetime_s: int
     map_style_url: str
+    map_pmtiles_file: str
 
 
 class Storm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 from werkzeug.wrappers import Request, Response
 
-from gateway.noc import peers, requests
+from gateway.noc import mapfile, peers, requests
 from gateway.noc.answers import Answers
 from gateway.noc.api.idempotency import Idempotency
 from gateway.noc.api.routes import Api
@@ -18,6 +18,7 @@ from gateway.noc.auth import Principal, Tokens
 from gateway.noc.console import Console
 from gateway.noc.hub import Hub
 from gateway.noc.limits import LoginLimit
+from gateway.noc.mapfile import MapFile
 from gateway.noc.peers import Networks
 from gateway.noc.quotas import RENEW_INTERVAL_S
 from gateway.noc.recent import Recent
@@ -67,6 +68,7 @@ class Parts:
             )  # the control room matters more than who reads metrics
         self.api = Api(Idempotency.from_config(config))
         self.console = Console(config.noc)
+        self.map_file = MapFile(config.noc)
         self.exposition = Recent(exposition.exposition, max_age_s=EXPOSITION_AGE_S)
 
     def close(self) -> None:
@@ -232,7 +234,11 @@ class NocGateway(Answers):
     def describe_console(self, request: Request) -> Response:
         """What of the configuration the console goes by."""
         self._principal(request)
-        return _json({"map_style_url": self.parts.config.noc.map_style_url})
+        return _json({"map_style_url": mapfile.style_url(self.parts.config.noc)})
+
+    @http("GET", mapfile.ROUTE)
+    def map_ground(self, request: Request) -> Response:
+        return self.parts.map_file.part(request)
 
     def _ask(self, service: str, rpc: str, arguments: dict[str, Any]) -> Any:
         asked: Callable[..., Any] = getattr(getattr(self, service), rpc)

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from gateway.noc import peers
+from gateway.noc import mapfile, peers
 from ops.environment import apply_environment
 from services import config
 from services import deploy as production
@@ -40,6 +40,7 @@ def check(deploy: bool, as_json: bool) -> None:
     found = notifications.problems(settings.notifications)
     make_providers(settings.notifications, report=found.append)
     found += peers.problems(settings.noc)
+    found += mapfile.problems(settings.noc)
     if deploy:
         found += production.problems(settings)
         found += production.shortcomings(settings, os.environ, _modes(os.environ))

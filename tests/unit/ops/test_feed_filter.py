@@ -13,7 +13,7 @@ def alert(source: str, severity: str) -> dict[str, Any]:
 
 
 CRITICAL = {"type": "critical_alert", "id": 1, "data": alert("guard-1", "CRITICAL")}
-LOW = {"type": "new_alert", "id": 2, "data": alert("guard-2", "LOW")}
+LOW = {"type": "alert_created", "id": 2, "data": alert("guard-2", "LOW")}
 POSITIONS = {"type": "positions", "id": 3, "data": [{"guard_id": "guard-1"}, {"guard_id": "guard-2"}]}
 CONNECTED = {"type": "connected", "tenant_id": 1}
 HEARTBEAT = {"type": "heartbeat", "blind": False}

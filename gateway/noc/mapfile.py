@@ -1,0 +1,70 @@
+"""The ground of the console's map from a file of this machine: PMTiles, read by ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from werkzeug.wrappers import Request, Response
+
+from services.config import Noc
+from services.errors import NotFound, Refused
+
+ROUTE = "/ground.pmtiles"
+MAGIC = b"PMTiles\x03"
+"""The first bytes of a file of version 3 of the PMTiles specification."""
+MAX_RANGE_BYTES = 4 * 1024 * 1024
+"""One tile, or one directory of tiles; a whole file would keep the screens waiting that this process serves."""
+
+
+def style_url(noc: Noc) -> str:
+    """Where the console finds its ground; empty: it has none. A file goes before an address."""
+    return ROUTE if noc.map_pmtiles_file else noc.map_style_url
+
+
+def problems(noc: Noc) -> Iterator[str]:
+    """What is wrong with the file that is named, one sentence each."""
+    if not noc.map_pmtiles_file:
+        return
+    try:
+        with Path(noc.map_pmtiles_file).open("rb") as file:
+            found = file.read(len(MAGIC))
+    except OSError as error:
+        yield f"VIGIL_MAP_PMTILES_FILE cannot be read: {error}"
+        return
+    if found != MAGIC:
+        yield (
+            f"VIGIL_MAP_PMTILES_FILE: {noc.map_pmtiles_file} is no PMTiles file of version 3;"
+            " `pmtiles convert` makes one of MBTiles"
+        )
+
+
+class MapFile:
+    """Without a file, or while it is away, the map has no ground, and everything else works."""
+
+    def __init__(self, noc: Noc) -> None:
+        self._path = Path(noc.map_pmtiles_file) if noc.map_pmtiles_file else None
+
+    def part(self, request: Request) -> Response:
+        """The range that is asked for (RFC 9110, 14). Raises `NotFound`, `Refused`."""
+        if self._path is None:
+            raise NotFound("this installation has no map file: VIGIL_MAP_PMTILES_FILE names one")
+        try:
+            with self._path.open("rb") as file:
+                size = file.seek(0, 2)
+                asked = request.range.range_for_length(size) if request.range else None
+                if asked is None or asked[1] - asked[0] > MAX_RANGE_BYTES:
+                    raise Refused(f"ask for one range within {size} bytes, of {MAX_RANGE_BYTES} at the most")
+                file.seek(asked[0])
+                content = file.read(asked[1] - asked[0])
+                changed_ns = self._path.stat().st_mtime_ns
+        except OSError as error:
+            raise NotFound(f"the map file cannot be read: {error}") from error
+        headers = {
+            "Content-Range": f"bytes {asked[0]}-{asked[0] + len(content) - 1}/{size}",
+            "Accept-Ranges": "bytes",
+            "ETag": f'"{changed_ns:x}-{size:x}"',
+            "Cache-Control": "no-cache",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return Response(content, status=206, content_type="application/vnd.pmtiles", headers=headers)

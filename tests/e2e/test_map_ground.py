@@ -1,0 +1,27 @@
+"""The console's map on a file of the installation's own, in a real Chromium; without it the rest works."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Outside
+from tests.e2e.test_console import running
+from tests.gateways import gateways
+from tests.pmtiles import MVT, PNG, pmtiles, png, sea
+
+
+def test_the_map_lies_on_a_file_of_images_or_of_vectors(
+    outside: Outside, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    login, password = outside.person("viewer")
+    file = tmp_path / "ground.pmtiles"
+    file.write_bytes(pmtiles(png(0, 128, 64), kind=PNG))
+    with gateways(request.getfixturevalue("stack"), count=1, map_pmtiles_file=str(file)) as one:
+        given = {"VIGIL_CONSOLE_URL": f"http://{one.bases[0]}/", "VIGIL_LOGIN": login, "VIGIL_PASSWORD": password}
+        with running("ground.mjs", outside, **given) as page:
+            page.expect("images")
+            file.write_bytes(pmtiles(sea(), kind=MVT))
+            page.order("vectors")
+            page.expect("vectors")
+            file.unlink()
+            page.order("gone")
