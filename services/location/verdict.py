@@ -109,7 +109,7 @@ class Verdict:
             change = change or Change("schedule", (self._sign(d),))
             self._causes[forbids].append(Cause(change, zone.zone_id, zone.version, zone))
         speeding, speed_gathered = before.speeding, before.speed_gathered
-        if speeding or zone.kind == "speed":
+        if speeding or speed_gathered is not None or zone.kind == "speed":
             there = force and inside and zone.kind == "speed"
             speeding, speed_gathered = (
                 self._speed(zone, d, before) if there else self._no_speed(zone, d, before)

@@ -17,7 +17,11 @@ def test_the_map_lies_on_a_file_of_images_or_of_vectors(
     file = tmp_path / "ground.pmtiles"
     file.write_bytes(pmtiles(png(0, 128, 64), kind=PNG))
     with gateways(request.getfixturevalue("stack"), count=1, map_pmtiles_file=str(file)) as one:
-        given = {"VIGIL_CONSOLE_URL": f"http://{one.bases[0]}/", "VIGIL_LOGIN": login, "VIGIL_PASSWORD": password}
+        given = {
+            "VIGIL_CONSOLE_URL": f"http://{one.bases[0]}/",
+            "VIGIL_LOGIN": login,
+            "VIGIL_PASSWORD": password,
+        }
         with running("ground.mjs", outside, **given) as page:
             page.expect("images")
             file.write_bytes(pmtiles(sea(), kind=MVT))
