@@ -47,6 +47,7 @@ bench: servers   ## zones, then the ledger benchmark: Vigil, a naive pipeline, t
 
 torture: monitoring ## the long tests
 	@$(PYTHON) -m pytest tests/torture
+	@$(PYTHON) -m pytest tests/oracle -m long
 
 clean: down      ## remove the environment and the local stack with its data
 	@rm -rf .venv .vigil console/vendor tests/e2e/browser/node_modules

@@ -11,7 +11,7 @@ FOUND = (290703742,)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The same seeds every time; with the long tests, ten more that nobody knows yet: their names say them on failure."""
+    """The same seeds every time; with the long tests ten more that nobody knows yet, told by their names on failure."""
     if "seed" in metafunc.fixturenames:
         known = range(max(1, -(-metafunc.config.getoption("--tracks") // TRACKS_A_SEED)))
         unknown = [
