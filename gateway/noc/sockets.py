@@ -199,7 +199,8 @@ class Session:
         )
         if snapshot is not None:
             # Frames after last_id may be in the snapshot already; they say the same, and then go on from it.
-            self._put(snapshot._replace(id=None))
+            self._outbox.begin(snapshot._replace(id=None))
+            self._notify()
         self._hub.join(self)
 
     def _restart(self, *, since: int | None, ref: Any) -> None:

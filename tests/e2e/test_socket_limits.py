@@ -170,3 +170,14 @@ def test_who_stops_reading_is_closed_and_costs_the_others_nothing(outside: Outsi
     assert [frame_id for frame_id in heard if frame_id in set(sent)] == sent
     assert time.monotonic() - stalled_s < 10
     reading.close()
+
+
+def test_a_snapshot_may_be_larger_than_all_that_may_wait(
+    outside: Outside, request: pytest.FixtureRequest
+) -> None:
+    with gateways(request.getfixturevalue("stack"), count=1, outbox_max_bytes=64) as one:
+        for number in range(5):
+            peer = at(outside, one.bases[0], f"large-{number}")
+            peer.wait("connected")
+            peer.wait("snapshot")
+            peer.close()

@@ -63,3 +63,13 @@ def test_it_stays_bounded_keeps_order_and_every_alert_that_it_took(size: int, st
     ids = [got.id for got in taken]
     assert ids == sorted(ids, key=lambda number: number or 0)
     assert [got.id for got in taken if got.type not in SUPERSEDED] == alerts_in
+
+
+def test_a_snapshot_of_any_size_follows_what_waits_and_leaves_room_for_alerts() -> None:
+    outbox = Outbox(max_frames=10, max_bytes=5)
+    assert outbox.put(Entry("connected", None, b"xxxx"))
+    outbox.begin(Entry("snapshot", None, b"x" * 100))
+    assert outbox.put(entry(1, "critical_alert"))
+    taken = [outbox.take() for _ in range(3)]
+    assert [got.type for got in taken if got] == ["connected", "snapshot", "critical_alert"]
+    assert outbox.size_bytes == 0
