@@ -9,8 +9,8 @@ const READER = "/console/vendor/pmtiles/pmtiles.js"; // not a module: it makes a
 const AT_ONCE = { duration: 0, delay: 0 }; // colours do not fade: that would draw the map for nothing
 const MVT = 1; // a type of tile in PMTiles
 
-// `{ style, paint, lack }`: what MapLibre starts with; `paint(map)`, which changes its colours with the theme's; and
-// what the map has to say of what is missing, in our own words.
+// `{ style, layers, lack }`: what MapLibre starts with; `layers(dark)`, those whose colours change with the theme's;
+// and what the map has to say of what is missing, in our own words.
 export async function groundOf(library) {
   const { map_style_url: url } = await get("/console");
   if (!url) return plain();
@@ -22,22 +22,16 @@ export async function groundOf(library) {
       return { ...plain(), lack: "The map's file cannot be read." };
     }
   }
-  if (!url.includes("{z}")) return { style: url, paint: () => {} };
+  if (!url.includes("{z}")) return { style: url, layers: none };
   return images({ type: "raster", tiles: [url], tileSize: 256 });
 }
 
 const plain = () => painted({}, (dark) => [ground(dark)]);
 
-function painted(sources, layers) {
-  const paint = (map) => {
-    for (const { id, paint: colours } of layers(isDark())) {
-      for (const [name, value] of Object.entries(colours)) map.setPaintProperty(id, name, value);
-    }
-  };
-  return { style: { version: 8, transition: AT_ONCE, sources, layers: layers(isDark()) }, paint };
-}
-
-const images = (tiles) => ({ style: { version: 8, transition: AT_ONCE, sources: { tiles }, layers: [{ id: "tiles", type: "raster", source: "tiles" }] }, paint: () => {} });
+const none = () => [];
+const styled = (sources, layers) => ({ version: 8, transition: AT_ONCE, sources, layers });
+const painted = (sources, layers) => ({ style: styled(sources, layers(isDark())), layers });
+const images = (tiles) => ({ style: styled({ tiles }, [{ id: "tiles", type: "raster", source: "tiles" }]), layers: none });
 
 async function archived(library, url) {
   const { PMTiles, Protocol } = await reader();

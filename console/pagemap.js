@@ -73,8 +73,7 @@ export class PageMap {
 
   paint() {
     const dark = isDark();
-    this.#ground.paint(this.map);
-    for (const { id, paint } of this.#layers(dark)) {
+    for (const { id, paint } of [...this.#ground.layers(dark), ...this.#layers(dark)]) {
       for (const [name, value] of Object.entries(paint)) this.map.setPaintProperty(id, name, value);
     }
   }

@@ -12,6 +12,7 @@ from xml.parsers import expat
 
 from ops.recordings.fixes import RecordedFix, Recording, check_count, fix_of, recording_of, shown
 from services.errors import Refused
+from services.plain_xml import parse
 
 DEEPEST = 64
 OF_POINT = {"time": "time", "speed": "speed", "course": "heading", "accuracy": "accuracy"}
@@ -75,27 +76,10 @@ def read(document: bytes) -> Recording:
     """The points of all tracks. Raises `Refused` that names the line and field."""
     parser = expat.ParserCreate()
     reader = Reader(parser)
-    parser.buffer_text = True
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
-    parser.CharacterDataHandler = reader.text
-    parser.StartDoctypeDeclHandler = _refuse_doctype
-    try:
-        parser.Parse(document, True)
-    except expat.ExpatError as error:
-        raise Refused(f"the file is no XML: {error}") from error
-    except (UnicodeError, LookupError, ValueError) as error:
-        raise Refused(f"the file is in an encoding that cannot be read: {error}; save it as UTF-8") from error
+    parse(document, reader, parser)
     return recording_of(reader.found, skipped=reader.skipped)
 
 
 def _utc(text: str) -> str:
     day, _, clock = text.partition("T")
     return text if not clock or any(mark in clock for mark in "Zz+-") else f"{day}T{clock}Z"
-
-
-def _refuse_doctype(*_: object) -> None:
-    raise Refused(
-        "the file declares a document type (DTD); it may define entities and name other files, so it is not read:"
-        " take the <!DOCTYPE ...> out"
-    )

@@ -20,6 +20,7 @@ from services.directory import crossing, features
 from services.directory.features import Feature, feature_of
 from services.directory.rings import shown
 from services.errors import Refused
+from services.plain_xml import parse
 
 DEEPEST = 64
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -125,18 +126,8 @@ def read(document: str | bytes) -> list[Feature]:
     features.check_size(document)
     if document[:2] in ("PK", b"PK"):
         raise Refused("the file is a ZIP archive, such as KMZ; unpack it and import the doc.kml in it")
-    reader, parser = Reader(), expat.ParserCreate()
-    parser.buffer_text = True
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
-    parser.CharacterDataHandler = reader.text
-    parser.StartDoctypeDeclHandler = _refuse_doctype
-    try:
-        parser.Parse(document, True)
-    except expat.ExpatError as error:
-        raise Refused(f"the file is no XML: {error}") from error
-    except (UnicodeError, LookupError, ValueError) as error:
-        raise Refused(f"the file is in an encoding that cannot be read: {error}; save it as UTF-8") from error
+    reader = Reader()
+    parse(document, reader, expat.ParserCreate())
     return reader.found
 
 
@@ -145,13 +136,6 @@ def write(zones: Iterable[Mapping[str, Any]]) -> bytes:
     marks = "".join(map(_placemark, zones))
     head = '<?xml version="1.0" encoding="UTF-8"?>\n<kml xmlns="http://www.opengis.net/kml/2.2"><Document>\n'
     return (head + marks + "</Document></kml>\n").encode()
-
-
-def _refuse_doctype(*_: object) -> None:
-    raise Refused(
-        "the file declares a document type (DTD); it may define entities and name other files, so it is not read:"
-        " take the <!DOCTYPE ...> out"
-    )
 
 
 def _position(word: str) -> list[float] | None:

@@ -19,7 +19,8 @@ from services.listening import Listening
 from services.location.judging import Conclusions
 from services.location.store import LocationStore
 from services.messages import AlertType, Condition
-from services.owed import Debt, Event, condition_events, owing_conditions
+from services.owed import owing_conditions
+from services.silences import NOTHING, Watched
 from services.source_status import SourceStatus, State, in_words
 
 AT_ONCE = 500
@@ -104,24 +105,6 @@ class Ended(NamedTuple):
 
     condition: Condition
     status: SourceStatus
-
-
-class Watched(NamedTuple):
-    """What one look came to, committed; `full`: there may be more."""
-
-    met: list[Condition]
-    cleared: list[Condition]
-    statuses: list[tuple[int, SourceStatus]]
-    debt: Debt
-    full: bool
-
-    @property
-    def events(self) -> list[Event]:
-        """What is to be told, after what was owed of these guards before."""
-        return [*self.debt.earlier, *condition_events(self.met, self.cleared)]
-
-
-NOTHING = Watched([], [], [], Debt(), full=False)
 
 
 class SilenceWatch:

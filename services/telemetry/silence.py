@@ -16,8 +16,9 @@ from sqlalchemy import Connection, Row, text
 from services import config, rows
 from services.listening import Listening
 from services.messages import AlertType, Condition
-from services.owed import Debt, Event, condition_events, owing_conditions
+from services.owed import owing_conditions
 from services.registry import Source
+from services.silences import NOTHING, Watched
 from services.source_status import SourceStatus, in_words
 from services.telemetry.store import TelemetryStore
 
@@ -57,24 +58,6 @@ POINTLESS = text(
     """
 )
 NOW = text("SELECT clock_timestamp()")
-
-
-class Watched(NamedTuple):
-    """What one look came to, committed; `full`: there may be more."""
-
-    met: list[Condition]
-    cleared: list[Condition]
-    statuses: list[tuple[int, SourceStatus]]
-    debt: Debt
-    full: bool
-
-    @property
-    def events(self) -> list[Event]:
-        """What is to be told, after what was owed of these sources before."""
-        return [*self.debt.earlier, *condition_events(self.met, self.cleared)]
-
-
-NOTHING = Watched([], [], [], Debt(), full=False)
 
 
 class SilenceWatch:

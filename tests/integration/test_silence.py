@@ -18,12 +18,13 @@ from ops.supervisor import Process, Supervisor
 from services.config import Config
 from services.listening import BACKLOG, BEHIND_MAX_S, PAUSE_S, Listening
 from services.location.intake import Intake, Outcome
-from services.location.silence import SilenceWatch, Watched
+from services.location.silence import SilenceWatch
 from services.location.store import LocationStore
 from services.location.zonebook import ZoneBook
 from services.messages import DeviceReading, Fix
 from services.providers import Database
 from services.registry import Registry
+from services.silences import Watched
 from services.telemetry import silence as of_devices
 from services.telemetry.intake import Intake as TelemetryIntake
 from services.telemetry.rulebook import RuleBook

@@ -1,0 +1,41 @@
+"""XML of a file that may be anybody's, read by expat as a stream. Pure.
+
+A document type, and with it every entity, is refused where it begins; nothing that the file points to is fetched.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+from xml.parsers import expat
+
+from services.errors import Refused
+
+
+class Reader(Protocol):
+    def start(self, tag: str, attributes: dict[str, str], /) -> None: ...
+
+    def end(self, tag: str, /) -> None: ...
+
+    def text(self, data: str, /) -> None: ...
+
+
+def parse(document: str | bytes, reader: Reader, parser: Any) -> None:
+    """`parser` is a new one of expat: whoever reads may ask it for the line. Raises `Refused`."""
+    parser.buffer_text = True
+    parser.StartElementHandler = reader.start
+    parser.EndElementHandler = reader.end
+    parser.CharacterDataHandler = reader.text
+    parser.StartDoctypeDeclHandler = _refuse_doctype
+    try:
+        parser.Parse(document, True)
+    except expat.ExpatError as error:
+        raise Refused(f"the file is no XML: {error}") from error
+    except (UnicodeError, LookupError, ValueError) as error:
+        raise Refused(f"the file is in an encoding that cannot be read: {error}; save it as UTF-8") from error
+
+
+def _refuse_doctype(*_: object) -> None:
+    raise Refused(
+        "the file declares a document type (DTD); it may define entities and name other files, so it is not read:"
+        " take the <!DOCTYPE ...> out"
+    )
