@@ -8,15 +8,19 @@ import importlib
 import inspect
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from random import Random
 from typing import Any
 
 import pytest
 
-from tests.oracle.comparison import Judged, at_once, made
+from tests.oracle.comparison import Judged, at_once, judged, made
+from tests.oracle.geometry import Shape
 from tests.oracle.production import judge_of
-from tests.oracle.worlds import World
+from tests.oracle.words import Fix, Needed, Zone
+from tests.oracle.worlds import DEFAULTS, Guard, World
 
 JUDGING = (
     "plausibility.assess",
@@ -83,7 +87,28 @@ class Collected(ast.NodeVisitor):
 @lru_cache(maxsize=1)
 def worlds() -> list[tuple[World, list[Judged]]]:
     random = Random(1)
-    return [made(random) for _ in range(WORLDS)]
+    return [*(made(random) for _ in range(WORLDS)), a_limit_taken_away_for_half_a_minute()]
+
+
+def a_limit_taken_away_for_half_a_minute() -> tuple[World, list[Judged]]:
+    """One fast fix before and one after are not evidence of speeding: chance comes to it once in 100,000 tracks."""
+    begins = datetime(2026, 5, 4, 12, tzinfo=UTC)
+    gone, back = begins + timedelta(seconds=75), begins + timedelta(seconds=105)
+    needed = Needed(DEFAULTS.confirm_fixes, DEFAULTS.confirm_s)
+    yard = Zone(7, 1, "speed", Shape(centre=(13.0, 52.0), radius_m=500), needed, needed, limit_mps=3.0)
+    zones = [
+        replace(yard, holds_to=gone),
+        replace(yard, version=2, kind="required", limit_mps=None, holds_from=gone, holds_to=back),
+        replace(yard, version=3, holds_from=back),
+    ]
+    fixes = []
+    for nth, speed in enumerate((1.0, 1.0, 9.0, 1.0, 9.0, 1.0)):
+        at = begins + timedelta(seconds=30 * nth)
+        fixes.append(Fix(bytes([nth]) * 16, at, at, 52.0, 13.0, accuracy=5.0, speed=speed))
+    place = World(zones, DEFAULTS, 52.0, 13.0, begins, [])
+    guard = Guard("guard-0", frozenset(), tuple(fixes))
+    rows, _ = judged(place, guard)
+    return place, [(guard, rows, 0)]
 
 
 def mutate(monkeypatch: pytest.MonkeyPatch, path: str, nth: int) -> None:
