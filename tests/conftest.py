@@ -8,8 +8,6 @@ eventlet.monkey_patch()
 import os  # noqa: E402
 import secrets  # noqa: E402
 import signal  # noqa: E402
-import subprocess  # noqa: E402
-import sys  # noqa: E402
 import tempfile  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
@@ -21,13 +19,14 @@ import pytest  # noqa: E402
 from hypothesis import settings as hypothesis_settings  # noqa: E402
 from sqlalchemy import Engine, text  # noqa: E402
 
-from ops.environment import PROJECT  # noqa: E402
 from ops.stack import EVIDENCE_KEY, GIVEN, Stack  # noqa: E402
 from services import config as configuration  # noqa: E402
 from services import providers  # noqa: E402
 from services.config import Config  # noqa: E402
 from services.providers import Database  # noqa: E402
+from tests.commands import run_vigil  # noqa: E402
 from tests.desk import Desk  # noqa: E402
+from tests.outside import Outside  # noqa: E402
 from tests.providers import Provider, settings_for  # noqa: E402
 
 hypothesis_settings.register_profile("vigil", deadline=None, database=None)
@@ -104,6 +103,13 @@ def stack(servers: Stack) -> Stack:
     """All of Vigil, as `vigil up` runs it."""
     servers.start_services()
     return servers
+
+
+@pytest.fixture
+def outside(stack: Stack) -> Iterator[Outside]:
+    """Those who are outside of all of Vigil: devices and control rooms."""
+    with Outside(stack) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -190,24 +196,3 @@ def desk(database: Database, config: Config, engine: Engine) -> Desk:
             text("INSERT INTO site (tenant_id, name, time_zone) VALUES (1, 'Dock', 'Asia/Kolkata')")
         )
     return Desk(database, config)
-
-
-canaries: set[str] = set()
-"""Secrets that went through Vigil in this session, to be looked for in its logs."""
-
-
-def canary(secret: str) -> str:
-    """The secret, remembered."""
-    canaries.add(secret)
-    return secret
-
-
-def run_vigil(environment: dict[str, str], *arguments: str, check: bool = True) -> str:
-    """Run a `vigil` command as an operator does; returns its output."""
-    command = [sys.executable, "-m", "ops.cli", *arguments]
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, env=environment, cwd=Path(PROJECT)
-    )
-    if check and done.returncode != 0:
-        raise AssertionError(f"vigil {' '.join(arguments)}: {done.stdout}{done.stderr}")
-    return done.stdout if check else done.stdout + done.stderr

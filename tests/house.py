@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import run_vigil
-from tests.e2e.conftest import Outside
+from tests.commands import run_vigil
+from tests.outside import Outside
 from tests.providers import Provider
 
 TELL_AT_ONCE = {

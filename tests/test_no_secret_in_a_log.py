@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ops.environment import read_env
 from ops.stack import Stack
-from tests.conftest import canaries
+from tests.canaries import canaries
 
 MIN_LINES = 20
 

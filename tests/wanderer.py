@@ -14,8 +14,8 @@ from ops.stack import Stack
 from services import config as configuration
 from services.feed import id_of, stream_key
 from services.watching import SNAPSHOT, Watcher
-from tests.conftest import run_vigil
-from tests.e2e.conftest import Outside
+from tests.commands import run_vigil
+from tests.outside import Outside
 from tests.rfc6455 import CLOSE, TEXT, Peer, client_frame, close_frame
 
 VISIT_S = 0.3

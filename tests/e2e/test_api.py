@@ -19,8 +19,8 @@ from services.bus.publishing import connect
 from services.bus.topology import EVENT_CONTENT_TYPE
 from services.messages import Fix, FixBatch, Origin
 from services.providers import make_operator_engine
-from tests.conftest import run_vigil
-from tests.e2e.conftest import Device, Outside
+from tests.commands import run_vigil
+from tests.outside import Device, Outside
 from tests.tenants import fill
 
 SECONDS = 240

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.conftest import run_vigil
-from tests.e2e.conftest import Device, Outside
+from tests.commands import run_vigil
+from tests.outside import Device, Outside
 
 
 def now() -> str:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from services.messages import AlertType
-from tests.conftest import run_vigil
-from tests.e2e.conftest import Outside
+from tests.commands import run_vigil
 from tests.house import House
+from tests.outside import Outside
 from tests.providers import Provider
 
 FOUND = (

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import run_vigil
-from tests.e2e.conftest import Outside, Screen
+from tests.commands import run_vigil
+from tests.outside import Outside, Screen
 
 BROWSER = Path(__file__).parent / "browser"
 SCREENSHOTS = os.environ.get("VIGIL_SCREENSHOTS", "")

@@ -7,8 +7,8 @@ from typing import Any
 
 from services import config as configuration
 from services.feed import FeedWriter
-from tests.e2e.conftest import Outside
 from tests.e2e.test_console import running
+from tests.outside import Outside
 
 GUARDS = 10_000
 A_ROW = 100

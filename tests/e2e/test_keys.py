@@ -7,8 +7,8 @@ import pytest
 import redis
 
 from services.feed import stream_key
-from tests.conftest import run_vigil
-from tests.e2e.conftest import Outside
+from tests.commands import run_vigil
+from tests.outside import Outside
 
 
 def test_a_rotation_under_load_loses_no_frame_and_the_old_key_opens_until_it_is_removed(

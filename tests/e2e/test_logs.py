@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.conftest import Outside
+from tests.outside import Outside
 
 NASTY = 'help\x1b[2J\r\n{"event": "forged"}\u2028 \u202e\x07'
 

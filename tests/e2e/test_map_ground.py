@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Outside
 from tests.e2e.test_console import running
 from tests.gateways import gateways
+from tests.outside import Outside
 from tests.pmtiles import MVT, PNG, pmtiles, png, sea
 
 

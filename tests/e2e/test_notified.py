@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import canary, run_vigil
-from tests.e2e.conftest import Device, Outside
+from tests.canaries import canary
+from tests.commands import run_vigil
 from tests.house import House
+from tests.outside import Device, Outside
 from tests.providers import Provider
 from tests.providers.server import TOKEN
 

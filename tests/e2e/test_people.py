@@ -7,8 +7,9 @@ import time
 import pytest
 import websocket
 
-from tests.conftest import canary, run_vigil
-from tests.e2e.conftest import Outside
+from tests.canaries import canary
+from tests.commands import run_vigil
+from tests.outside import Outside
 
 
 def log_in(outside: Outside, login: str, password: str) -> dict[str, str]:

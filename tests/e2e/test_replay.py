@@ -15,8 +15,8 @@ from ops.environment import PROJECT
 from services import config as configuration
 from services.bus.calling import SERIALIZER
 from services.errors import Refused
-from tests.conftest import run_vigil
-from tests.e2e.conftest import Outside
+from tests.commands import run_vigil
+from tests.outside import Outside
 
 LAT, LON = 12.9716, 77.5946
 METRE = 1 / 111_195

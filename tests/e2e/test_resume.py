@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from ops.stack import Stack
-from tests.e2e.conftest import Outside
 from tests.gateways import Gateways, gateways
+from tests.outside import Outside
 from tests.wanderer import Alarms, Wanderer, balance, watcher_of
 
 VISITS = 60

@@ -10,7 +10,7 @@ from itertools import count
 
 import pytest
 
-from tests.e2e.conftest import Outside
+from tests.outside import Outside
 from tests.rfc6455 import BINARY, CLOSE, CONT, PING, PONG, TEXT, Peer, client_frame, close_frame
 
 LIMIT = 16_384

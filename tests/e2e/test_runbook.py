@@ -23,7 +23,8 @@ from ops.stack import Stack
 from services.bus import dead_letters
 from services.bus.topology import DEAD_QUEUE, HEADER_QUEUE, HEADER_REASON
 from tests import runbook
-from tests.conftest import canary, run_vigil
+from tests.canaries import canary
+from tests.commands import run_vigil
 from tests.e2e import runbook_shell
 from tests.e2e.runbook_shell import Wrong, filled, judge
 from tests.runbook import FILE, Block, Page

@@ -8,8 +8,8 @@ import pytest
 
 from services import config as configuration
 from services.feed import FeedWriter
-from tests.e2e.conftest import Outside
 from tests.gateways import Gateways, gateways
+from tests.outside import Outside
 from tests.rfc6455 import PING, TEXT, Peer, client_frame, close_frame
 
 SHORT = {

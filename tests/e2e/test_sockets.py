@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 import websocket
 
-from tests.e2e.conftest import Outside
+from tests.outside import Outside
 
 
 def refused_with(outside: Outside, *headers: str, protocols: list[str] | None = None) -> int:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import canary, run_vigil
-from tests.e2e.conftest import Outside
+from tests.canaries import canary
+from tests.commands import run_vigil
 from tests.mqtt import Client, Refused
+from tests.outside import Outside
 
 
 def add(outside: Outside, kind: str, name: str, *options: str) -> dict[str, str]:

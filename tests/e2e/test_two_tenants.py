@@ -30,9 +30,9 @@ from services import envelope, providers
 from services.bus.calling import SERIALIZER, MeasuredRpc
 from services.errors import InvalidMessage
 from services.feed import stream_key
-from tests.conftest import run_vigil
-from tests.e2e.conftest import Outside
+from tests.commands import run_vigil
 from tests.mqtt import Client
+from tests.outside import Outside
 from tests.tenants import fill, fingerprint, tenant_tables, word_of
 
 OURS, THEIRS = 11, 22
@@ -107,31 +107,31 @@ class Two:
 
 @pytest.fixture(scope="module")
 def two(stack: Any, request: pytest.FixtureRequest) -> Iterator[Two]:
-    outside = Outside(stack)
-    settled = configuration.load(environ=outside.env)
-    owner = providers.make_engine(settled, name="test", as_owner=True)
-    with owner.begin() as connection:
-        ids = {tenant: fill(connection, tenant) for tenant in (OURS, THEIRS)}
-    for tenant in (OURS, THEIRS):
-        guard = ids[tenant]["guard_id"]
-        outside.publish(f"alert/panic/{guard}", {"message": word_of(tenant)})
-        outside.publish(f"guard/{guard}/gps", {"lat": 12.0, "lon": 77.0, "msg_id": word_of(tenant)})
-        query = "SELECT 1 FROM mqtt_guard_location WHERE guard_id = %s"
-        outside.until(lambda guard=guard, query=query: outside.rows(query, guard))
-        query = "SELECT 1 FROM alert_timeline WHERE by = %s AND announced_at IS NOT NULL"
-        outside.until(lambda guard=guard, query=query: outside.rows(query, guard))
-        query = (
-            "SELECT 1 FROM notification JOIN mqtt_device_alert USING (alert_id)"
-            " WHERE source_id = %s AND body <> %s AND told_state = state"
-        )
-        outside.until(
-            lambda guard=guard, query=query, tenant=tenant: outside.rows(query, guard, word_of(tenant))
-        )
-    # Nobody takes these alerts: they would be told of again and again, and theirs must not change by itself.
-    with owner.begin() as connection:
-        connection.exec_driver_sql("UPDATE alert_timer SET due_at = 'infinity'")
-    yield Two(outside, owner, ids, request.config.getoption("--probes"))
-    owner.dispose()
+    with Outside(stack) as outside:
+        settled = configuration.load(environ=outside.env)
+        owner = providers.make_engine(settled, name="test", as_owner=True)
+        with owner.begin() as connection:
+            ids = {tenant: fill(connection, tenant) for tenant in (OURS, THEIRS)}
+        for tenant in (OURS, THEIRS):
+            guard = ids[tenant]["guard_id"]
+            outside.publish(f"alert/panic/{guard}", {"message": word_of(tenant)})
+            outside.publish(f"guard/{guard}/gps", {"lat": 12.0, "lon": 77.0, "msg_id": word_of(tenant)})
+            query = "SELECT 1 FROM mqtt_guard_location WHERE guard_id = %s"
+            outside.until(lambda guard=guard, query=query: outside.rows(query, guard))
+            query = "SELECT 1 FROM alert_timeline WHERE by = %s AND announced_at IS NOT NULL"
+            outside.until(lambda guard=guard, query=query: outside.rows(query, guard))
+            query = (
+                "SELECT 1 FROM notification JOIN mqtt_device_alert USING (alert_id)"
+                " WHERE source_id = %s AND body <> %s AND told_state = state"
+            )
+            outside.until(
+                lambda guard=guard, query=query, tenant=tenant: outside.rows(query, guard, word_of(tenant))
+            )
+        # Nobody takes these alerts: they would be told of again and again, and theirs must not change by itself.
+        with owner.begin() as connection:
+            connection.exec_driver_sql("UPDATE alert_timer SET due_at = 'infinity'")
+        yield Two(outside, owner, ids, request.config.getoption("--probes"))
+        owner.dispose()
 
 
 # -- SQL, as a service has it for our tenant

@@ -26,7 +26,8 @@ from ops.stack import EVIDENCE_KEY, Stack
 from services import config as configuration
 from services.errors import Misconfigured, Refused
 from services.providers import DATABASE_ROLES, Database, make_operator_engine
-from tests.conftest import admin_cursor, databases, run_vigil
+from tests.commands import run_vigil
+from tests.conftest import admin_cursor, databases
 from tests.filling import fill, rows_of
 
 DEADLINE_S = 30.0

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, text
 
 from services.config import Config
 from services.feed import FeedWriter
-from tests.conftest import run_vigil
+from tests.commands import run_vigil
 from tests.tenants import fill, fingerprint, tenant_tables, word_of
 
 OURS, THEIRS = 11, 22

@@ -22,7 +22,7 @@ from services.alerts.store import AlertStore, Deed
 from services.errors import Misconfigured, NotFound
 from services.messages import AlertType, Severity
 from services.providers import Database
-from tests.conftest import run_vigil
+from tests.commands import run_vigil
 from tests.desk import Desk
 from tests.integration.test_timeline_chain import add, new_alert
 

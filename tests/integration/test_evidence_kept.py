@@ -17,7 +17,7 @@ from services.config import Config
 from services.errors import NotFound, Refused
 from services.providers import Database
 from services.retention.keeper import Keeper
-from tests.conftest import run_vigil
+from tests.commands import run_vigil
 from tests.desk import Desk
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=400)

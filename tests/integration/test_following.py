@@ -13,7 +13,7 @@ from services.config import Config
 from services.errors import Conflict, NotFound, Refused, Unavailable
 from services.messages import AlertStatus, AlertType, Severity
 from services.providers import Database
-from tests.conftest import run_vigil
+from tests.commands import run_vigil
 from tests.desk import T0, Desk, after
 
 

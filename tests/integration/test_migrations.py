@@ -2,7 +2,7 @@
 
 from sqlalchemy import Engine, text
 
-from tests.conftest import run_vigil
+from tests.commands import run_vigil
 
 
 def test_status_and_history_tell_where_the_schema_is(environment: dict[str, str]) -> None:

@@ -16,7 +16,8 @@ import pytest
 from ops import ports, servers
 from ops.stack import Stack
 from services.providers import DATABASE_ROLES
-from tests.conftest import admin_cursor, run_vigil
+from tests.commands import run_vigil
+from tests.conftest import admin_cursor
 from tests.mqtt import Client, Refused
 
 GATEWAY, ADMIN, WATCHDOG = (f"Hs82jsk2Kd-{who}" for who in ("gateway", "admin", "watchdog"))

@@ -10,7 +10,7 @@ import pytest
 from ops.environment import PROJECT
 from ops.processes import PROCESSES
 from ops.stack import Stack
-from tests.conftest import run_vigil
+from tests.commands import run_vigil
 
 WEAK = {
     "VIGIL_ENV": "production",

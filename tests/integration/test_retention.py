@@ -18,7 +18,7 @@ from services.config import Config
 from services.errors import Unavailable
 from services.providers import Database
 from services.retention.keeper import Keeper, Step
-from tests.conftest import run_vigil
+from tests.commands import run_vigil
 from tests.tenants import fill
 
 OURS, THEIRS = 11, 22

@@ -12,7 +12,7 @@ from services.alerts.chain import Verifier
 from services.alerts.evidence_store import head_of, links_of, unchained
 from services.errors import Refused, Unavailable
 from services.providers import DATABASE_ROLES
-from tests.conftest import run_vigil
+from tests.commands import run_vigil
 from tests.filling import fill, rows_of
 
 TENANTS = (1001, 1002)

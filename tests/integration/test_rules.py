@@ -22,7 +22,7 @@ from services.telemetry.overrides import OverrideStore
 from services.telemetry.rulebook import RuleBook
 from services.telemetry.rules import Override, parse_rules
 from services.telemetry.store import DEVICE, TelemetryStore
-from tests.conftest import run_vigil
+from tests.commands import run_vigil
 
 NOW = datetime.now(UTC)
 

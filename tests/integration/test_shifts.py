@@ -14,7 +14,7 @@ from services.errors import Conflict, NotFound, Refused
 from services.location.intake import Intake
 from services.providers import Database
 from services.registry import Registry
-from tests.conftest import run_vigil
+from tests.commands import run_vigil
 from tests.integration.test_intake import LAT, NOW, fix, location_intake
 
 

@@ -30,11 +30,11 @@ from services.telemetry.intake import Intake as TelemetryIntake
 from services.telemetry.rulebook import RuleBook
 from services.telemetry.rules import parse_rules
 from services.telemetry.store import DEVICE, TelemetryStore
-from tests.conftest import run_vigil
+from tests.commands import run_vigil
 from tests.deployment.installed import vhost
-from tests.e2e.conftest import Outside
 from tests.integration.test_intake import LAT, LON, origin
 from tests.mqtt import Client
+from tests.outside import Outside
 
 LIMIT_S = 3.0
 
@@ -420,8 +420,7 @@ def test_from_mqtt_to_an_alert_with_the_last_position_within_five_seconds_and_ba
     assert [row.occurrences for row in alerts()] == [1, 1]
 
 
-def test_screens_are_told_who_comes_online_and_see_who_is_silent(stack: Stack) -> None:
-    outside = Outside(stack)
+def test_screens_are_told_who_comes_online_and_see_who_is_silent(outside: Outside) -> None:
     guard = f"guard-{outside.run}"
     screen = outside.screen()
     screen.wait("connected")

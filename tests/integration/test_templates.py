@@ -17,7 +17,7 @@ from services.notifications.template_store import TemplateStore
 from services.notifications.templates import Templates
 from services.notifications.writing import Writer
 from services.providers import Database
-from tests.conftest import run_vigil
+from tests.commands import run_vigil
 
 NOW = datetime.now(UTC)
 OWN = "ACME {{ w.severity }} {{ source }} {{ place }} {{ time }} {{ message }}\n"

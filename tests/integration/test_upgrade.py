@@ -9,7 +9,7 @@ from sqlalchemy import Engine, make_url
 
 from ops import schema
 from ops.stack import Stack
-from tests.conftest import run_vigil
+from tests.commands import run_vigil
 from tests.filling import fill, rows_of
 from tests.integration.test_backup import databases_of
 

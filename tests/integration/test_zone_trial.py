@@ -17,7 +17,7 @@ from services.directory.zone_store import ZoneStore
 from services.errors import NotFound, Refused
 from services.location.hindsight import Hindsight
 from services.providers import Database
-from tests.conftest import run_vigil
+from tests.commands import run_vigil
 
 NOW = datetime.now(UTC)
 BEGAN = NOW - timedelta(days=2)

@@ -17,7 +17,7 @@ from services.directory.zone_files import Import
 from services.directory.zone_store import ZoneStore
 from services.errors import Conflict, NotFound, Refused
 from services.providers import Database
-from tests.conftest import run_vigil
+from tests.commands import run_vigil
 
 CIRCLE = {"type": "Point", "coordinates": [77.0, 12.0]}
 SQUARE = {"type": "Polygon", "coordinates": [[[77, 12], [77.01, 12], [77.01, 12.01], [77, 12.01], [77, 12]]]}

@@ -15,7 +15,8 @@ from ops.backup.manifest import is_backup
 from ops.environment import PROJECT
 from ops.stack import Stack
 from services.providers import make_operator_engine
-from tests.conftest import admin_cursor, run_vigil
+from tests.commands import run_vigil
+from tests.conftest import admin_cursor
 from tests.filling import fill, rows_of
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]

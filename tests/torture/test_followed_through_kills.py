@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,13 @@ from typing import Any
 import pytest
 
 from ops.stack import Stack
-from tests.e2e.conftest import Outside
 from tests.house import House
+from tests.outside import Outside
 from tests.providers import Provider
 
 LATE_S = 2.0
 STEPS = (0, 3, 6, 9)
 ALERTS = 6
-
-
-@pytest.fixture
-def outside(stack: Stack) -> Iterator[Outside]:
-    found = Outside(stack)
-    yield found
-    found._database.close()
 
 
 def restarted(stack: Stack, name: str) -> None:

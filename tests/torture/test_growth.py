@@ -29,7 +29,7 @@ from services.bus import dead_letters
 from services.providers import database_url
 from tests import clusters
 from tests.clusters import PostgresPair, RabbitNodes, RedisWithSentinels, vigil_on
-from tests.e2e.conftest import Outside
+from tests.outside import Outside
 
 RATE = 300.0
 TWO_OF_EACH = dict.fromkeys([process for process in PROCESSES if process != "watchdog"], 2)
@@ -242,8 +242,7 @@ def test_the_primary_of_postgresql_dies_under_load_and_the_replica_is_promoted(h
 def test_the_master_of_redis_dies_and_the_feed_goes_on(home: Path) -> None:
     with RedisWithSentinels(home / "redis") as stores:
         given = {**SHARED, "REDIS_URL": stores.url}
-        with vigil_on(home / "vigil", given, instances=TWO_OF_EACH) as stack:
-            outside = Outside(stack)
+        with vigil_on(home / "vigil", given, instances=TWO_OF_EACH) as stack, Outside(stack) as outside:
             screen = outside.screen()
             screen.wait("snapshot")
             guard = f"guard-{outside.run}"
@@ -274,7 +273,6 @@ def test_the_master_of_redis_dies_and_the_feed_goes_on(home: Path) -> None:
             balance = run.go(iter(()))
             print(balance, "restarts:", run.restarts())
             assert balance.holds, balance
-            outside._database.close()
 
 
 def came_back(outside: Outside, *, since: int) -> Any:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from ops.stack import Stack
-from tests.e2e.conftest import Outside
 from tests.gateways import Gateways, gateways
+from tests.outside import Outside
 from tests.parts import held_down
 from tests.wanderer import Alarms, Wanderer, balance, watcher_of
 
@@ -24,13 +24,6 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 def two(request: pytest.FixtureRequest) -> Iterator[Gateways]:
     with gateways(request.getfixturevalue("stack"), count=2) as made:
         yield made
-
-
-@pytest.fixture
-def outside(stack: Stack) -> Iterator[Outside]:
-    found = Outside(stack)
-    yield found
-    found._database.close()
 
 
 @pytest.fixture

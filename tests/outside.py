@@ -9,13 +9,13 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import psycopg2
-import pytest
 import redis
 import websocket
 
@@ -28,11 +28,15 @@ from services.bus.publishing import connect
 from services.bus.topology import EVENT_CONTENT_TYPE
 from services.keyring import KeyRing
 from services.messages import Fix, FixBatch, Origin
-from tests.conftest import canary, run_vigil
+from tests.canaries import canary
+from tests.commands import run_vigil
 
 
 class Outside:
-    """A development stack as its users see it. Sources have fresh names in every test."""
+    """A development stack as its users see it. Sources have fresh names in every test.
+
+    A context manager: at the end its screens are closed, and a user may have only so many open.
+    """
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -42,6 +46,14 @@ class Outside:
         self.base = f"127.0.0.1:{self.env['VIGIL_HTTP_PORT']}"
         self._database = psycopg2.connect(self.env["VIGIL_OWNER_DATABASE_URL"].replace("+psycopg2", ""))
         self._database.autocommit = True
+        self._open = ExitStack()
+        self._open.callback(self._database.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
 
     def publish(self, topic: str, payload: bytes | dict[str, Any]) -> None:
         """With the stock client, at QoS 1."""
@@ -127,7 +139,9 @@ class Outside:
 
     def screen(self, *, since: int | None = None, tenant_id: int = 1, **claims: Any) -> "Screen":
         token = self.token(tenant_id=tenant_id, **claims)
-        return Screen(self, since=since, token=token, tenant_id=tenant_id)
+        screen = Screen(self, since=since, token=token, tenant_id=tenant_id)
+        self._open.callback(screen.close)
+        return screen
 
 
 class Screen:
@@ -221,10 +235,3 @@ class Device:
                 message = wire.parse_publish(first, body, 0, len(body))
                 self._sock.sendall(wire.puback([message.message_id]))
                 self._heard.append(json.loads(message.payload))
-
-
-@pytest.fixture
-def outside(stack: Stack) -> Iterator[Outside]:
-    found = Outside(stack)
-    yield found
-    found._database.close()

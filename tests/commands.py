@@ -1,0 +1,18 @@
+"""Commands of `vigil`, as an operator gives them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from ops.environment import PROJECT
+
+
+def run_vigil(environment: dict[str, str], *arguments: str, check: bool = True) -> str:
+    """The output of a command; of a failed one too, unless `check`. Raises `AssertionError`."""
+    command = [sys.executable, "-m", "ops.cli", *arguments]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=environment, cwd=Path(PROJECT)
+    )
+    if check and done.returncode != 0:
+        raise AssertionError(f"vigil {' '.join(arguments)}: {done.stdout}{done.stderr}")
+    return done.stdout if check else done.stdout + done.stderr
