@@ -22,7 +22,7 @@ function tell() {
   write(status, statusOf());
   show("banner-lost", session.open && link.lostAt !== null && Date.now() - link.lostAt > PATIENCE_S * 1000, lostText());
   show("banner-blind", session.open && link.live && link.blind);
-  show("banner-missing", session.open && store.missing.length > 0, `The snapshot came without: ${store.missing.join(", ")}. They fill as they report.`);
+  show("banner-missing", session.open && store.missing.length > 0, `The snapshot came without: ${store.missing.join(", ")}. Guards and devices come as they report.`);
 }
 
 function statusOf() {

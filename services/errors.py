@@ -3,6 +3,7 @@
     VigilError
     ├── InvalidMessage        the sender's fault: never retried, kept with its reason
     ├── Unavailable           a dependency's fault: retried, then dead-lettered
+    │   └── Unanswered        it was asked, and nobody knows whether it was done
     ├── Refused               the caller's fault, told to the caller (RPC, HTTP, websocket)
     │   ├── NotFound
     │   ├── Conflict          the thing is not in a state that allows it
@@ -34,6 +35,10 @@ class InvalidMessage(VigilError):  # noqa: N818 - the name says what it is, as i
 
 class Unavailable(VigilError):  # noqa: N818
     """Something that Vigil depends on did not answer; the same step may work later."""
+
+
+class Unanswered(Unavailable):
+    """A service was asked and did not answer in time: it may have done it, or do it yet."""
 
 
 class Refused(VigilError):  # noqa: N818

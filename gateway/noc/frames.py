@@ -36,7 +36,7 @@ class FeedPosition(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Where a screen starts from. `missing` names what could not be had: positions, devices."""
+    """Where a screen starts from. `missing` names what it lacks: positions, devices, alerts that are too many."""
 
     alerts: list[Alert]
     positions: list[Position]

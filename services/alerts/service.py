@@ -142,6 +142,11 @@ class AlertsService:
         )
 
     @rpc
+    def list_gravest(self, *, tenant_id: int, limit: int = 1000) -> list[Alert]:
+        """What is open, by what must not be missed: gravest first, then what nobody has, then the newest."""
+        return self.parts.store.list_gravest(tenant_id=tenant_id, limit=limit)
+
+    @rpc
     def get_alert(self, *, tenant_id: int, alert_id: str) -> Alert:
         """One alert with its whole timeline."""
         return self.parts.store.get(tenant_id=tenant_id, alert_id=alert_id)

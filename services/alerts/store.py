@@ -383,6 +383,16 @@ class AlertStore:
             found = connection.execute(query, {**values, **given, **place})
             return [alert_of(row, []) for row in found]
 
+    def list_gravest(self, *, tenant_id: int, limit: int) -> list[Alert]:
+        """Open alerts: the gravest first, of these the ones that nobody has, of these the newest."""
+        query = text(
+            f"SELECT {ALERT_COLUMNS} FROM mqtt_device_alert WHERE tenant_id = :tenant_id AND status IN {sql.OPEN}"
+            f" ORDER BY {sql.rank('severity')} DESC, status <> 'NEW', received_at DESC, alert_id LIMIT :limit"
+        )
+        values = {"tenant_id": tenant_id, "limit": check_limit(limit, most=MAX_LISTED)}
+        with self._database.of(tenant_id) as connection:
+            return [alert_of(row, []) for row in connection.execute(query, values)]
+
     def new_members(self, *, tenant_id: int, group_id: str) -> list[str]:
         """Ids of a storm's alerts that nobody has yet. Raises `NotFound`."""
         with self._database.of(tenant_id) as connection:

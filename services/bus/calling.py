@@ -26,7 +26,7 @@ from services import errors, metrics
 from services.bus.consuming import NodesConsumer
 from services.bus.topology import rpc_queue
 from services.config import Config
-from services.errors import Refused, Unavailable, VigilError
+from services.errors import Refused, Unanswered, Unavailable, VigilError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,6 +38,7 @@ kombu.serialization.register(
 )
 for error_class in (
     errors.Unavailable,
+    errors.Unanswered,
     errors.Refused,
     errors.NotFound,
     errors.Conflict,
@@ -85,7 +86,7 @@ class ReplyListener(NamekoReplyListener):
         """The connection is a new one. What was asked before is answered to a queue that is no more."""
         waiting, self._reply_events = self._reply_events, {}
         for event in waiting.values():
-            event.send_exception(Unavailable("the connection to RabbitMQ broke before the answer came"))
+            event.send_exception(Unanswered("the connection to RabbitMQ broke before the answer came"))
         self._name_queue()
 
     def _name_queue(self) -> None:
@@ -134,16 +135,16 @@ class Caller:
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         def call(**arguments: Any) -> Any:
-            late = Unavailable(f"{self._service}.{method} did not answer within {self._timeout_s:g} s")
+            late = Unanswered(f"{self._service}.{method} did not answer within {self._timeout_s:g} s")
             try:
                 with eventlet.Timeout(self._timeout_s, late):
                     # Returns at once when it runs. A loop can be quicker than the queue that answers come to.
                     self._replies.queue_consumer.start()
                     return getattr(self._proxy, method)(**arguments)
-            except (UnknownService, RpcTimeout) as error:
+            except UnknownService as error:
                 raise Unavailable(f"nobody serves {self._service!r} now") from error
-            except (OSError, ConnectionError) as error:
-                raise Unavailable(f"RabbitMQ: {error}") from error
+            except (RpcTimeout, OSError) as error:
+                raise Unanswered(f"RabbitMQ: {error}") from error
             except RemoteError as error:
                 raise VigilError(f"{self._service}.{method} failed: {error}") from error
 
@@ -151,7 +152,7 @@ class Caller:
 
 
 class RpcProxy(DependencyProvider):
-    """Injects a `Caller` for one service. Raises what the service raised, or `Unavailable`."""
+    """Injects a `Caller` for one service. Raises what the service raised, `Unavailable`, `Unanswered`."""
 
     replies = ReplyListener()
 

@@ -259,6 +259,27 @@ def test_a_list_is_open_all_or_of_one_status_and_of_one_tenant(store: AlertStore
         store.list_alerts(tenant_id=1, status="all", limit=-1)
 
 
+def test_what_must_not_be_missed_is_listed_first_however_much_came_later(store: AlertStore) -> None:
+    def at(seconds: int, severity: Severity) -> str:
+        now = NOW + timedelta(seconds=seconds)
+        return raised(
+            store, dedup_key=str(seconds), severity=severity, received_at=now, recorded_at=now
+        ).alert.id
+
+    had, old, new = (at(n, Severity.CRITICAL) for n in (0, 1, 2))
+    low, high = at(3, Severity.LOW), at(4, Severity.HIGH)
+    store.act(Deed(Action.ACKNOWLEDGE, "ann", ""), tenant_id=1, alert_id=had, now=NOW)
+    ended = at(5, Severity.CRITICAL)
+    store.act(Deed(Action.FALSE_ALARM, "ann", ""), tenant_id=1, alert_id=ended, now=NOW)
+
+    def gravest(limit: int) -> list[str]:
+        return [alert.id for alert in store.list_gravest(tenant_id=1, limit=limit)]
+
+    assert gravest(10) == [new, old, had, high, low]
+    assert gravest(2) == [new, old]
+    assert store.list_gravest(tenant_id=2, limit=10) == []
+
+
 def test_an_alert_that_cannot_be_told_holds_up_no_other_and_is_told_once_it_can(store: AlertStore) -> None:
     for key in "abc":
         raised(store, dedup_key=key)

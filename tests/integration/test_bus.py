@@ -16,7 +16,7 @@ from services.bus import Publisher, RpcProxy, dead_letters, event_handler, loop,
 from services.bus.publishing import Letter, Outlet
 from services.bus.topology import event_queue_name
 from services.config import Config
-from services.errors import Conflict, InvalidMessage, Unavailable
+from services.errors import Conflict, InvalidMessage, Unanswered, Unavailable
 
 
 class Note(msgspec.Struct):
@@ -212,7 +212,7 @@ def test_rpc_brings_back_our_errors_and_never_waits_for_ever(start: Any, config:
     assert isinstance(seen[0], Conflict)
     assert str(seen[0]) == "it is taken"
     assert "nothing_of_that_name" in str(seen[1])
-    assert isinstance(seen[2], Unavailable)
+    assert isinstance(seen[2], Unanswered)
 
 
 def test_a_service_that_nobody_serves_is_unavailable_at_once(start: Any) -> None:
@@ -226,6 +226,7 @@ def test_a_service_that_nobody_serves_is_unavailable_at_once(start: Any) -> None
 
     start(caller(name(), use))
     wait_until(lambda: len(seen) == 1, timeout_s=5)
+    assert type(seen[0]) is Unavailable  # not asked, so not done
 
 
 def test_a_timer_that_fails_goes_on(start: Any) -> None:

@@ -1,6 +1,7 @@
 """`Idempotency-Key`: a POST that is sent again, because its answer was lost, is answered and not done again.
 
-Answers are kept in Redis for a day, for each person. One that is sent while the first is still at work is told so.
+Answers are kept in Redis for a day, for each person. One that is sent while the first is still at work is told so, and
+so is one whose first may or may not have been done: only the caller can look.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import redis
 from gateway.noc.auth import Principal
 from services import providers
 from services.config import Config
-from services.errors import Conflict, Refused, Unavailable
+from services.errors import Conflict, Refused, Unanswered, Unavailable
 
 KEPT_S = 86_400
 AT_WORK_S = 120
@@ -28,6 +29,8 @@ class Answer(msgspec.Struct, frozen=True):
     status: int = 0
     body: bytes = b""
     content_type: str = "application/json"
+    unknown: bool = False
+    """Nobody answered, and nobody knows whether it was done."""
 
     @property
     def done(self) -> bool:
@@ -46,7 +49,7 @@ class Idempotency:
     def once(self, key: str, principal: Principal, digest: str, do: Callable[[], Answer]) -> Answer:
         """Do it, or say what was answered when it was done. Raises `Conflict`, `Refused`, `Unavailable`.
 
-        What `do` raises is not kept: nothing was done, and it may be tried again.
+        What `do` raises is not kept: nothing was done, and it may be tried again. `Unanswered` is kept.
         """
         if not (key.isascii() and key.isprintable() and 1 <= len(key) <= MAX_KEY_LENGTH):
             raise Refused(f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} printable ASCII characters")
@@ -59,6 +62,9 @@ class Idempotency:
             raise Unavailable(f"Redis: {error}; without it no Idempotency-Key can be kept") from error
         try:
             answer = do()
+        except Unanswered:
+            self._keep(name, Answer(digest, unknown=True))
+            raise
         except BaseException:
             self._forget(name)
             raise
@@ -72,6 +78,11 @@ class Idempotency:
         answer = msgspec.json.decode(held, type=Answer)
         if answer.digest != digest:
             raise Refused("this Idempotency-Key was used for another request; make a new one")
+        if answer.unknown:
+            raise Conflict(
+                "whether the first request with this Idempotency-Key was done is not known, its service did not answer"
+                " in time; look, and send what is missing with a new key"
+            )
         if not answer.done:
             raise Conflict(
                 "the first request with this Idempotency-Key is still at work; wait for its answer"
@@ -79,11 +90,11 @@ class Idempotency:
         return answer
 
     def _keep(self, name: str, answer: Answer) -> None:
-        """It is done, whatever becomes of the note: without it the same key would be refused for two minutes only."""
+        """It may be done, whatever becomes of the note: without it the key would be refused for two minutes only."""
         try:
             self._redis.set(name, msgspec.json.encode(answer), ex=KEPT_S)
         except redis.RedisError as error:
-            raise Unavailable(f"it was done, but Redis could not keep the answer: {error}") from error
+            raise Unavailable(f"it may be done, but Redis could not keep the answer: {error}") from error
 
     def _forget(self, name: str) -> None:
         try:
