@@ -1,16 +1,18 @@
 """What the outside does: publish like a device, watch like a control room."""
 
 import json
+import os
 import queue
 import secrets
+import signal
 import socket
 import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -92,6 +94,17 @@ class Outside:
             time.sleep(0.02)
         return found
 
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """A process that is there and does nothing: what no supervisor notices."""
+        [process] = [process for process in self.stack.supervisor.processes if process.name == name]
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+
     def token(self, **claims: Any) -> str:
         options = {"name": "tester", "tenant_id": 1, "role": "operator", "lifetime_s": 600, **claims}
         return canary(Tokens(self.env["JWT_SECRET"]).make(**options))
@@ -156,6 +169,7 @@ class Screen:
         )
         self._ring = outside.ring
         self._tenant_id = tenant_id
+        self._since = since or 0
         self.kids: set[str] = set()
         self._frames: queue.Queue[tuple[float, dict[str, Any]]] = queue.Queue()
         self._all: list[dict[str, Any]] = []
@@ -164,6 +178,8 @@ class Screen:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def send(self, **frame: Any) -> None:
+        if frame["type"] == "resume":
+            self._since = frame["since"]
         self._socket.send(json.dumps(frame))
 
     def wait(
@@ -198,6 +214,8 @@ class Screen:
                 return
             came_s = time.monotonic()
             frame = json.loads(data)
+            if frame["type"] == "connected" and frame["resumed"]:
+                self.last_id = self._since  # what came after it comes again
             if isinstance(frame.get("data"), str):
                 after = -1 if frame["type"] == "snapshot" else self.last_id
                 keys = self._ring.of_tenant(self._tenant_id)

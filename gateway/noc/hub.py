@@ -43,6 +43,10 @@ class Listener(Protocol):
     tenant_id: int
     last_id: int
 
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody is still there to be brought up to the feed."""
+
     def offer(self, entry: Entry) -> None:
         """Take one frame of the feed; never blocks."""
 
@@ -170,7 +174,7 @@ class Hub:
         read here or handed out by the pump, and `last_id` keeps it from being both.
         """
         tenant_id = listener.tenant_id
-        while True:
+        while listener.is_open:
             frames = list(self.reader.read({tenant_id: listener.last_id}, count=CATCH_UP_FRAMES))
             if frames and listener.last_id and not self.reader.has(tenant_id, listener.last_id):
                 raise Unavailable("the feed no longer holds what this socket still has to get; connect again")

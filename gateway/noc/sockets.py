@@ -1,6 +1,7 @@
-"""One NOC socket: a reader, a writer, and the rules of the contract.
+"""One NOC socket: a reader, a writer, one who does what is asked, and the rules of the contract.
 
-A stalled peer stalls only its own writer: the pump puts frames into a bounded outbox and goes on.
+A stalled peer stalls only its own writer: the pump puts frames into a bounded outbox and goes on. What is asked may
+take long, a service or all that was missed. Meanwhile the reader goes on: who answers pings must be heard.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import eventlet
 import msgspec
 import structlog
 from eventlet.event import Event
+from eventlet.queue import Queue
 from werkzeug.wrappers import Request
 
 from gateway.noc.auth import Principal
 from gateway.noc.framing import Closed, Framing, Pinged, Ponged, Said, text_frame
-from gateway.noc.hub import NOT_AUTHENTICATED, RESUME, Hub
+from gateway.noc.hub import NOT_AUTHENTICATED, RESUME, ROLE_CHANGED, Hub
 from gateway.noc.outbox import Entry, Outbox
 from gateway.noc.proof import LOOK_INTERVAL_S, Proof
 from gateway.noc.requests import PROTOCOL
@@ -38,6 +40,7 @@ WRITE_BYTES = 65_536
 SEND_BUFFER_BYTES = 131_072
 """The kernel's share of what waits for a socket; its own choice grows to megabytes, and hides that a peer stalls."""
 CLOSE_TIMEOUT_S = 1.0
+FINISH_TIMEOUT_S = 10.0
 ROOM_INTERVAL_S = 0.02
 
 GOING_AWAY = 1001
@@ -89,10 +92,12 @@ class Session:
         self._framing = Framing(max_message_bytes=config.noc.max_frame_bytes)
         self._outbox = Outbox(max_frames=config.noc.outbox_max_frames, max_bytes=config.noc.outbox_max_bytes)
         self._proof = Proof(timeout_s=config.noc.stall_timeout_s)
+        self._asked: Queue[Said | Closed] = Queue()  # no longer than a user's messages of a minute
         self._wake = Event()
         self._ended = Event()
         self._end: tuple[int, str] | None = None
         self._said_close = False
+        self._is_leaving = False
         self._last_heard_s = time.monotonic()
         self.tenant_id = principal.tenant_id
         self.last_id = 0
@@ -108,12 +113,15 @@ class Session:
             self.end(TOO_MANY, str(error))
             self._close(writer)
             return
-        reader = eventlet.spawn(self._guard, self._serve)
+        reader = eventlet.spawn(self._guard, self._read_until_end)
+        worker = eventlet.spawn(self._guard, self._serve)
         try:
             self._ended.wait()
+            self._finish(worker)
         finally:
             self.end(GOING_AWAY, "the gateway stops")
             reader.kill()
+            worker.kill()
             self._hub.leave(self)
             self._hub.close_socket(self)
             self._close(writer)
@@ -142,8 +150,12 @@ class Session:
             self._notify()
             self._ended.send(None)
 
+    @property
+    def is_open(self) -> bool:
+        return self._end is None
+
     def _guard(self, part: Callable[[], None]) -> None:
-        """Runs the reader or the writer; a mistake of ours ends the socket, not in silence."""
+        """Runs a part of the session; a mistake of ours ends the socket, not in silence."""
         try:
             part()
         except Exception:
@@ -167,7 +179,16 @@ class Session:
 
     def _serve(self) -> None:
         self._begin(since=self._asked_since())
-        self._read_until_end()
+        while isinstance(asked := self._asked.get(), Said):
+            self._answer(asked.text)
+        self.end(asked.code, asked.reason)
+
+    def _finish(self, worker: Any) -> None:
+        """What was asked before the end is done: who acknowledges and closes the page has acknowledged."""
+        if self._end is not None and self._end[0] not in (NOT_AUTHENTICATED, ROLE_CHANGED):
+            self._asked.put(Closed(*self._end))
+            with eventlet.Timeout(FINISH_TIMEOUT_S, False):
+                worker.wait()
 
     def _asked_since(self) -> int | None:
         since = self._request.args.get("since", "")
@@ -211,7 +232,7 @@ class Session:
     # -- reading
 
     def _read_until_end(self) -> None:
-        while self._end is None and (wait_s := self._next_deadline_s()) > 0:
+        while self._end is None and not self._is_leaving and (wait_s := self._next_deadline_s()) > 0:
             try:
                 # Not the socket's own timeout: that would be the writer's as well.
                 with eventlet.Timeout(wait_s, TimeoutError("nothing heard")):
@@ -221,7 +242,7 @@ class Session:
             except OSError:
                 data = b""
             if not data:
-                self.end(GONE, "the peer went away")
+                self._leave(GONE, "the peer went away")
                 return
             self._last_heard_s = time.monotonic()
             self._take(data)
@@ -239,21 +260,25 @@ class Session:
     def _take(self, data: bytes) -> None:
         for received in self._framing.receive(data):
             match received:
-                case Said(text):
-                    self._answer(text)
+                case Said() if not self._hub.quotas.allow_message(self.principal):
+                    self._leave(TOO_MANY, "too many messages; wait a minute")
+                case Said():
+                    self._asked.put(received)
                 case Pinged(pong):
                     self._put(Entry("pong", None, pong))
                 case Ponged():
                     self._proof.answered()
-                case Closed(code, reason):
-                    self.end(code, reason)
-            if self._end is not None:
+                case Closed():
+                    self._leave(received.code, received.reason)
+            if self._is_leaving:
                 return
 
+    def _leave(self, code: int, reason: str) -> None:
+        """End once what was asked before is answered; nothing more is heard."""
+        self._is_leaving = True
+        self._asked.put(Closed(code, reason))
+
     def _answer(self, text: str | None) -> None:
-        if not self._hub.quotas.allow_message(self.principal):
-            self.end(TOO_MANY, "too many messages; wait a minute")
-            return
         ref: Any = None
         try:
             if text is None:

@@ -1,5 +1,6 @@
 """What a socket is not given: time to dawdle, more than its share, and a feed that it does not read."""
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from services import config as configuration
 from services.feed import FeedWriter
 from tests.gateways import Gateways, gateways
 from tests.outside import Outside
-from tests.rfc6455 import PING, TEXT, Peer, client_frame, close_frame
+from tests.rfc6455 import CLOSE, PING, PONG, TEXT, Peer, client_frame, close_frame
 
 SHORT = {
     "handshake_timeout_s": 1,
@@ -170,6 +171,46 @@ def test_who_stops_reading_is_closed_and_costs_the_others_nothing(outside: Outsi
     assert [frame_id for frame_id in heard if frame_id in set(sent)] == sent
     assert time.monotonic() - stalled_s < 10
     reading.close()
+
+
+def panic(outside: Outside, name: str) -> str:
+    """The id of an alert that nobody has."""
+    source = f"guard-{outside.run}-{name}"
+    outside.publish(f"alert/panic/{source}", {"message": "help"})
+    query = "SELECT alert_id::text FROM mqtt_device_alert WHERE source_id = %s"
+    [[alert_id]] = outside.until(lambda: outside.rows(query, source))
+    return str(alert_id)
+
+
+def acknowledging(alert_id: str) -> bytes:
+    body = {"type": "acknowledge_alert", "alert_id": alert_id, "ref": 1}
+    return client_frame(TEXT, json.dumps(body).encode())
+
+
+def test_who_waits_for_a_service_and_answers_pings_stays(outside: Outside, two: Gateways) -> None:
+    alert_id = panic(outside, "slow")
+    peer = Peer(two.bases[1], outside.token(name=f"waiting-{outside.run}"))
+    peer.wait("snapshot")
+    with outside.frozen("alerts"):
+        peer.send(acknowledging(alert_id))
+        started_s = time.monotonic()
+        while time.monotonic() - started_s < 2 * SHORT["idle_timeout_s"]:
+            frame = peer.frame()
+            assert frame is not None and frame.opcode != CLOSE, frame
+            if frame.opcode == PING:
+                peer.send(client_frame(PONG, frame.payload))
+    assert peer.wait("ack")["status"] == "ACKNOWLEDGED"
+    peer.close()
+
+
+def test_who_acknowledges_and_is_gone_has_acknowledged(outside: Outside, two: Gateways) -> None:
+    for number, last in enumerate((close_frame(1001), b"")):
+        alert_id = panic(outside, f"gone-{number}")
+        peer = Peer(two.bases[1], outside.token(name=f"gone-{outside.run}"))
+        peer.send(acknowledging(alert_id) + last)  # before it was even told that it is connected
+        peer.sock.close()
+        query = "SELECT 1 FROM mqtt_device_alert WHERE alert_id::text = %s AND status = 'ACKNOWLEDGED'"
+        outside.until(lambda alert_id=alert_id, query=query: outside.rows(query, alert_id))
 
 
 def test_a_snapshot_may_be_larger_than_all_that_may_wait(

@@ -1,27 +1,11 @@
 """The watchdog: test messages come through, a break in the road is named by its place, and the control room is told."""
 
 import json
-import os
-import signal
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ops.health import RUNBOOK
 from tests.commands import run_vigil
 from tests.outside import Outside
-
-
-@contextmanager
-def frozen(outside: Outside, name: str) -> Iterator[None]:
-    """A process that is there and does nothing: what no supervisor notices."""
-    [process] = [process for process in outside.stack.supervisor.processes if process.name == name]
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(process.pid, signal.SIGCONT)
 
 
 def lane_test(outside: Outside, lane: str) -> dict[str, object]:
@@ -69,7 +53,7 @@ def test_nobody_is_told_of_a_test_message_and_no_other_tenant_sees_it(outside: O
 
 
 def test_a_frozen_location_service_is_found_behind_the_broker(outside: Outside) -> None:
-    with frozen(outside, "location"):
+    with outside.frozen("location"):
         checks = json.loads(run_vigil(outside.env, "health", "--json", check=False))
     path = next(check for check in checks if check["name"] == "message-path-bulk")
     assert not path["ok"]
@@ -79,7 +63,7 @@ def test_a_frozen_location_service_is_found_behind_the_broker(outside: Outside) 
 
 
 def test_a_frozen_gateway_of_screens_is_found_behind_the_feed(outside: Outside) -> None:
-    with frozen(outside, "noc_gateway"):
+    with outside.frozen("noc_gateway"):
         found = lane_test(outside, "alert")
     assert found["lost"] == "redis"
     assert "look at noc_gateway" in str(found["detail"])

@@ -62,6 +62,7 @@ class Socket:
         self.last_id = last_id
         self.got: list[int] = []
         self.entries: list[Entry] = []
+        self.is_open = True
 
     def offer(self, entry: Entry) -> None:
         assert entry.id is not None
