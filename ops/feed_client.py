@@ -34,13 +34,12 @@ class Feed:
         tenant_id: int,
         since: int | None,
         name: str = "vigil-watch",
-        role: str = "operator",
     ) -> None:
         self._settings = settings
         self._url = url
         self._token = token
         self._tenant_id = tenant_id
-        self._name, self._role = name, role
+        self._name = name
         ring = KeyRing.from_config(settings) if settings.feed.encryption == "fernet" else None
         self._keys = partial(ring.of_tenant, tenant_id) if ring else None
         self._watcher = Watcher(tenant_id, keys=self._keys, since=since)
@@ -69,7 +68,8 @@ class Feed:
         if self._token:
             return self._token
         tokens = Tokens(self._settings.noc.jwt_secret)
-        return tokens.make(name=self._name, tenant_id=self._tenant_id, role=self._role, lifetime_s=3600)
+        # A program sees and does nothing: an operator's screen would stop the clocks that wait for a person to look.
+        return tokens.make(name=self._name, tenant_id=self._tenant_id, role="viewer", lifetime_s=3600)
 
     def _open(self, text: str) -> dict[str, Any]:
         try:

@@ -253,6 +253,8 @@ class FeedReader:
 
     def has(self, tenant_id: int, frame_id: int) -> bool:
         """Whether the frame is still there, and so all after it. Raises `Unavailable`."""
+        if not 0 <= frame_id < 2**63:
+            return False  # no number of ours, and none that Redis takes
         at = f"{frame_id}-0"
         try:
             return bool(self._redis.xrange(stream_key(self._prefix, tenant_id), min=at, max=at, count=1))

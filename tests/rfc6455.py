@@ -49,7 +49,9 @@ class Frame(NamedTuple):
 class Peer:
     """One connection to a gateway at `base` (host:port), past its opening handshake."""
 
-    def __init__(self, base: str, token: str, *, query: str = "", headers: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, base: str, token: str, *, query: str = "", version: str = "13", headers: tuple[str, ...] = ()
+    ) -> None:
         host, port = base.split(":")
         self.sock = socket.create_connection((host, int(port)), timeout=15)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -58,7 +60,7 @@ class Peer:
             f"Host: {base}",
             "Upgrade: websocket",
             "Connection: Upgrade",
-            "Sec-WebSocket-Version: 13",
+            f"Sec-WebSocket-Version: {version}",
             f"Sec-WebSocket-Key: {KEY}",
             f"Authorization: Bearer {token}",
             *headers,

@@ -23,10 +23,15 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from services.errors import Refused
 
+VERSION = "13"
 NORMAL = 1000
 NO_STATUS = 1005
 TOO_BIG = 1009
 MAX_REASON_BYTES = 123
+
+
+class NotThisVersion(Refused):
+    """The client speaks another version of the protocol; it is told ours (RFC 6455, section 4.4)."""
 
 
 class Said(NamedTuple):
@@ -62,7 +67,10 @@ class Framing:
         self._size_bytes = 0
 
     def shake_hands(self, headers: Sequence[tuple[str, str]], target: str, *, protocol: str) -> bytes:
-        """The answer to the opening handshake. Raises `Refused` for what is none."""
+        """The answer to the opening handshake. Raises `Refused` for what is none, `NotThisVersion`."""
+        versions = [value for name, value in headers if name.lower() == "sec-websocket-version"]
+        if versions and versions != [VERSION]:
+            raise NotThisVersion(f"version {versions[0][:20]!r} of the protocol is not spoken; {VERSION} is")
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         try:
             self._ws.initiate_upgrade_connection(raw, target.encode())

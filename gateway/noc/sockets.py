@@ -23,7 +23,7 @@ from eventlet.queue import Queue
 from werkzeug.wrappers import Request
 
 from gateway.noc.auth import Principal
-from gateway.noc.framing import Closed, Framing, Pinged, Ponged, Said, text_frame
+from gateway.noc.framing import VERSION, Closed, Framing, NotThisVersion, Pinged, Ponged, Said, text_frame
 from gateway.noc.hub import NOT_AUTHENTICATED, RESUME, ROLE_CHANGED, Hub
 from gateway.noc.outbox import Entry, Outbox
 from gateway.noc.proof import LOOK_INTERVAL_S, Proof
@@ -170,12 +170,20 @@ class Session:
         headers = list(self._request.headers.items())
         try:
             answer = self._framing.shake_hands(headers, self._request.full_path, protocol=PROTOCOL)
+        except NotThisVersion as error:
+            self._refuse(
+                f"426 Upgrade Required\r\nUpgrade: websocket\r\nSec-WebSocket-Version: {VERSION}", error
+            )
+            return False
         except Refused as error:
-            head = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\n"
-            self._sock.sendall(head + str(error).encode())
+            self._refuse("400 Bad Request", error)
             return False
         self._sock.sendall(answer)
         return True
+
+    def _refuse(self, status: str, error: Refused) -> None:
+        head = f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+        self._sock.sendall(f"{head}{error}".encode())
 
     def _serve(self) -> None:
         self._begin(since=self._asked_since())

@@ -180,7 +180,6 @@ class Frames:
             tenant_id=tenant_id,
             since=None,
             name="vigil-watchdog",
-            role="viewer",
         )
         self._frames = feed.frames(silence_s=max(silence_s, LEAST_WAIT_S))
 

@@ -14,7 +14,7 @@ from eventlet import wsgi
 from eventlet.event import Event
 from nameko.web.handlers import HttpRequestHandler
 from nameko.web.server import HttpOnlyProtocol, WebServer, WsgiApp
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import RequestRedirect, Rule
 from werkzeug.wrappers import Request, Response
 
@@ -57,11 +57,17 @@ def problem(error: BaseException, *, status: int | None = None) -> Response:
         "title": type(error).__name__ if status != 500 else "Error",
         "status": status,
     }
-    return Response(
+    response = Response(
         msgspec.json.encode({**body, "detail": detail}),
         status=status,
         content_type="application/problem+json",
     )
+    # What RFC 9110 says must be told along: sections 15.5.2 and 15.5.6.
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="vigil"'
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response
 
 
 class Routes(WsgiApp):

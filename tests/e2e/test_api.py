@@ -166,6 +166,17 @@ def test_mistakes_are_named(outside: Outside) -> None:
         "there is no /api/v1/nothing; /api/v1/openapi.json lists what there is",
     )
     assert said("DELETE", "/api/v1/alerts")[0] == 405
+    for method, answer, header in (
+        ("DELETE", 405, ("Allow", "GET")),
+        ("GET", 401, ("WWW-Authenticate", "Bearer")),
+    ):
+        request = urllib.request.Request(f"http://{outside.base}/api/v1/alerts", method=method)
+        if answer == 405:
+            request.add_header("Authorization", f"Bearer {token}")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=20)
+        assert refused.value.code == answer
+        assert header[1] in refused.value.headers[header[0]]
     assert "limit" in said("GET", "/api/v1/alerts?limit=0")[1]
     assert "cursor" in said("GET", "/api/v1/alerts?cursor=x")[1]
     assert "time_zone" in said("POST", "/api/v1/sites", {"name": "s", "time_zone": "Mars/Base"})[1]

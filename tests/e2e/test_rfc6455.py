@@ -42,6 +42,13 @@ def alive(peer: Peer) -> None:
     assert peer.pong() == b"alive?"
 
 
+def test_another_version_is_answered_by_ours(outside: Outside) -> None:
+    peer = Peer(outside.base, outside.token(), version="8")
+    assert peer.head.startswith("HTTP/1.1 426 ")
+    assert "Sec-WebSocket-Version: 13" in peer.head
+    peer.sock.close()
+
+
 # -- 1: framing
 
 

@@ -92,8 +92,9 @@ def test_a_screen_that_comes_back_gets_what_it_missed_once_and_in_order(outside:
 
 
 def test_a_place_that_is_no_longer_held_starts_from_a_snapshot(outside: Outside) -> None:
-    screen = outside.screen(since=12345)
-    assert screen.wait("connected")[1]["resumed"] is False
+    for since in (2**63, 12345):
+        screen = outside.screen(since=since)
+        assert screen.wait("connected")[1]["resumed"] is False
     assert set(screen.wait("snapshot")[1]["data"]) >= {"alerts", "positions", "devices"}
     screen.send(type="resume", since=screen.last_id or 1)
     assert screen.wait("connected")
@@ -105,15 +106,16 @@ def test_positions_come_newest_per_guard_at_most_four_frames_a_second(outside: O
     guard = f"guard-{outside.run}"
     for step in range(5):
         outside.publish(f"guard/{guard}/gps", {"lat": 12.9716 + step / 1e5, "lon": 77.5946, "accuracy": 5})
-    times = []
+    sent_s = []
     while True:
-        came_s, frame = screen.wait("positions")
-        times.append(came_s)
+        _, frame = screen.wait("positions")
+        sent_s.append(frame["id"] / 1e6)
         own = [p for p in frame["data"] if p["guard_id"] == guard]
         assert len(own) <= 1
         if own and own[0]["lat"] == pytest.approx(12.9716 + 4 / 1e5):
             break
-    assert all(later - earlier > 0.2 for earlier, later in zip(times, times[1:], strict=False))
+    # One may be held up on its way into the feed, so that the next follows close behind it.
+    assert sent_s[-1] - sent_s[0] >= 0.25 * (len(sent_s) - 2)
 
 
 def test_a_token_that_runs_out_ends_the_socket_with_4401(outside: Outside) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.noc.framing import Closed, Framing, Pinged, Said, text_frame
+from gateway.noc.framing import Closed, Framing, NotThisVersion, Pinged, Said, text_frame
 from services.errors import Refused
 from tests.rfc6455 import CLOSE, CONT, PING, TEXT, client_frame
 
@@ -48,6 +48,13 @@ def test_what_is_no_handshake_is_refused(absent: str) -> None:
         Framing(max_message_bytes=1).shake_hands(
             [header for header in HEADERS if header[0] != absent], "/ws", protocol="vigil.noc.v1"
         )
+
+
+@pytest.mark.parametrize("version", ["8", "14", "x"])
+def test_another_version_of_the_protocol_is_told_ours(version: str) -> None:
+    headers = [(name, version if name == "Sec-WebSocket-Version" else value) for name, value in HEADERS]
+    with pytest.raises(NotThisVersion, match="13 is"):
+        Framing(max_message_bytes=1).shake_hands(headers, "/ws", protocol="vigil.noc.v1")
 
 
 @given(
