@@ -1,7 +1,8 @@
 // What a person can do with an alert: one list for the mouse, the keyboard and both pages.
 import { post } from "/console/api.js";
 import { now } from "/console/clock.js";
-import { make } from "/console/elements.js";
+import { ask } from "/console/dialogs.js";
+import { busy, make } from "/console/elements.js";
 import { session } from "/console/session.js";
 import { isOpen, isShelved, store } from "/console/store.js";
 
@@ -53,15 +54,14 @@ export function button(action, alert) {
 export async function perform(action, alert, pressed = null) {
   const body = action.fields ? await askFor(action, alert) : {};
   if (body === null) return;
-  if (pressed) pressed.disabled = true;
-  try {
-    await post(`/alerts/${encodeURIComponent(alert.id)}/${action.path}`, body);
-    say(`${action.word}: ${nameOf(alert)}: done.`);
-  } catch (error) {
-    say(`${action.word}: ${nameOf(alert)}: not done. ${error.message}`, { failed: true });
-  } finally {
-    if (pressed) pressed.disabled = false;
-  }
+  await busy(pressed, async () => {
+    try {
+      await post(`/alerts/${encodeURIComponent(alert.id)}/${action.path}`, body);
+      say(`${action.word}: ${nameOf(alert)}: done.`);
+    } catch (error) {
+      say(`${action.word}: ${nameOf(alert)}: not done. ${error.message}`, { failed: true });
+    }
+  });
 }
 
 export function say(text, { failed = false } = {}) {
@@ -69,7 +69,9 @@ export function say(text, { failed = false } = {}) {
   document.getElementById("failed").textContent = failed ? text : "";
 }
 
-function askFor(action, alert) {
+// What was filled in, null when it was called off.
+async function askFor(action, alert) {
+  let body = null;
   const inputs = action.fields().map((field) => [field, inputOf(field)]);
   const form = make("form", { method: "dialog" },
     make("h2", { id: "ask-title" }, `${action.word}: ${nameOf(alert)}`),
@@ -78,19 +80,13 @@ function askFor(action, alert) {
       make("button", { type: "submit", class: "primary" }, action.word),
       make("button", { type: "button", onclick: () => dialog.close() }, "Cancel")));
   const dialog = make("dialog", { "aria-labelledby": "ask-title" }, form);
-  document.body.append(dialog);
-  dialog.showModal();
-  return new Promise((resolve) => {
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      resolve(bodyOf(inputs));
-      dialog.close();
-    });
-    dialog.addEventListener("close", () => {
-      dialog.remove();
-      resolve(null);
-    });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    body = bodyOf(inputs);
+    dialog.close();
   });
+  await ask(dialog);
+  return body;
 }
 
 function inputOf(field) {

@@ -2,7 +2,7 @@
 import { actionsFor, button, perform } from "/console/actions.js";
 import { get, list } from "/console/api.js";
 import { age, ageOf, moment } from "/console/clock.js";
-import { make, write } from "/console/elements.js";
+import { make, refill, write } from "/console/elements.js";
 import { keyOf } from "/console/keys.js";
 import { Nearest } from "/console/nearest.js";
 import { whoHas } from "/console/queue.js";
@@ -23,6 +23,7 @@ class AlertPage {
   #alert = null;
   #timer = null;
   #track = null;
+  #left = false; // what was asked before may be answered after
   #changed = ({ detail }) => detail.id === this.#id && this.#load();
 
   constructor(id) {
@@ -57,6 +58,7 @@ class AlertPage {
   stop() {
     store.removeEventListener("alert", this.#changed);
     clearInterval(this.#timer);
+    this.#left = true;
     this.#track?.stop();
   }
 
@@ -64,6 +66,7 @@ class AlertPage {
     const path = encodeURIComponent(this.#id);
     try {
       const [alert, notifications] = await Promise.all([get(`/alerts/${path}`), list(`/notifications?alert_id=${path}`, { most: 500 })]);
+      if (this.#left) return;
       this.#show(alert, notifications);
       write(this.problem, "");
     } catch (error) {
@@ -74,7 +77,7 @@ class AlertPage {
   #show(alert, notifications) {
     const offered = actionsFor(alert).map(({ path }) => path).join();
     if (this.#alert === null || this.actions.dataset.offered !== offered) {
-      this.actions.replaceChildren(...actionsFor(alert).map((action) => button(action, alert)));
+      refill(this.actions, actionsFor(alert).map((action) => button(action, alert)), (child) => child.dataset.action, this.title);
       this.actions.dataset.offered = offered;
     }
     this.#alert = alert;
@@ -100,7 +103,7 @@ class AlertPage {
     const at = Date.parse(alert.recorded_at);
     const mark = place && { ...place, name: alert.alert_type };
     await this.#track.show({ since: new Date(at - BEFORE_MS), until: new Date(at + AFTER_MS) }, { from: at, mark });
-    this.#track.start();
+    if (!this.#left) this.#track.start();
   }
 
   #press(event) {

@@ -2,6 +2,7 @@
 import { session } from "/console/session.js";
 
 const PAGE_ROWS = 1000;
+const PATIENCE_MS = 30_000; // longer than the gateway waits for any service
 
 export class ApiError extends Error {
   constructor(status, detail) {
@@ -14,10 +15,20 @@ export async function send(method, path, { body, token } = {}) {
   const headers = {};
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
-  const text = await answer.text();
+  const { answer, text } = await fetched(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
   if (!answer.ok) throw new ApiError(answer.status, detailOf(text) ?? `${answer.status} ${answer.statusText}`);
   return { result: text ? JSON.parse(text) : null, next: nextOf(answer) };
+}
+
+// A network may vanish without a word: nobody waits for that for ever.
+async function fetched(path, options) {
+  try {
+    const answer = await fetch(path, { ...options, signal: AbortSignal.timeout(PATIENCE_MS) });
+    return { answer, text: await answer.text() };
+  } catch (error) {
+    if (error.name === "TimeoutError") throw new ApiError(0, `no answer within ${PATIENCE_MS / 1000} s`);
+    throw error;
+  }
 }
 
 // A gateway that is starting, or a proxy before it, may answer by a page.
@@ -59,7 +70,7 @@ export const remove = async (path) => (await ask("DELETE", `/api/v1${path}`)).re
 // Every row of a list, page after page, up to `most`.
 export async function list(path, { most = 20_000 } = {}) {
   const rows = [];
-  let next = `/api/v1${path}${path.includes("?") ? "&" : "?"}limit=${PAGE_ROWS}`;
+  let next = `/api/v1${path}${path.includes("?") ? "&" : "?"}limit=${Math.min(PAGE_ROWS, most)}`;
   while (next !== null && rows.length < most) {
     const page = await ask("GET", next);
     rows.push(...page.result);

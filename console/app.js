@@ -2,6 +2,7 @@
 import { alertPage } from "/console/alert.js";
 import { deskPage } from "/console/desk.js";
 import { devicePage, devicesPage } from "/console/device.js";
+import { bringBack, giveUp, setAside } from "/console/dialogs.js";
 import { write } from "/console/elements.js";
 import { startFreshness } from "/console/freshness.js";
 import { guardPage } from "/console/guard.js";
@@ -30,7 +31,10 @@ const PAGES = [
 const START = "#/desk";
 const byId = (id) => document.getElementById(id);
 
-let shown = null;
+let shown = null; // the page
+let left = null; // whose session ended, where, and what had the keyboard
+
+const whose = () => JSON.stringify([session.name, session.role, session.tenantId]);
 
 function route() {
   if (!session.open) return;
@@ -77,15 +81,26 @@ byId("logout").addEventListener("click", async () => {
   }
 });
 
+// Whoever logs in again goes on where they were, with what they had drawn or typed; anybody else begins anew.
 session.addEventListener("opened", () => {
   showSession();
   link.start();
-  route();
+  if (left?.whose === whose() && left.hash === location.hash) {
+    (byId("page").contains(left.focused) ? left.focused : byId("page").querySelector("h1"))?.focus();
+    bringBack();
+  } else {
+    giveUp();
+    route();
+  }
+});
+
+session.addEventListener("before-end", () => {
+  left = { whose: whose(), hash: location.hash, focused: document.activeElement };
 });
 
 session.addEventListener("ended", ({ detail }) => {
   link.stop();
-  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  setAside();
   showSession();
   byId("login-error").textContent = detail;
   byId("user").focus();

@@ -22,6 +22,7 @@ export class Chart {
   #plot = null;
   #rows = [];
   #range;
+  #left = true; // the library may come after the page was left
   #redraw = () => this.#draw();
   #observer = new ResizeObserver(() => this.#plot?.setSize({ width: this.box.clientWidth, height: HEIGHT }));
 
@@ -33,11 +34,13 @@ export class Chart {
   }
 
   start() {
+    this.#left = false;
     theme.addEventListener("changed", this.#redraw);
     this.#observer.observe(this.box);
   }
 
   stop() {
+    this.#left = true;
     theme.removeEventListener("changed", this.#redraw);
     this.#observer.disconnect();
     this.#plot?.destroy();
@@ -59,6 +62,7 @@ export class Chart {
       this.box.replaceChildren(make("p", { class: "quiet" }, `There is no chart: ${error.message}. The table has the numbers.`));
       return;
     }
+    if (this.#left) return;
     this.#plot?.destroy();
     this.#plot = new Plot(this.#options(), [this.#rows.map(([at]) => at), this.#rows.map(([, value]) => value)], this.box);
   }

@@ -1,9 +1,10 @@
 // Devices as a list, and one of them with its charts of battery and signal.
-import { get } from "/console/api.js";
-import { age, moment } from "/console/clock.js";
+import { get, list } from "/console/api.js";
+import { age, moment, now } from "/console/clock.js";
 import { Chart } from "/console/charts.js";
 import { make, write } from "/console/elements.js";
 import { live } from "/console/live.js";
+import { byName } from "/console/names.js";
 import { inOrder, whoHas } from "/console/queue.js";
 import { store } from "/console/store.js";
 
@@ -11,29 +12,41 @@ const SHOWN = 200;
 const MOST_READINGS = 1000;
 const IN_TABLE = 50;
 const HOURS = [[6, "6 hours"], [24, "24 hours"], [168, "7 days"]];
-const LOOK_AGAIN_MS = 15_000;
 const CHARTS = [["battery", "Battery", "%", [0, 100]], ["signal", "Signal", "dBm", [-120, 0]]];
 
 export function devicesPage() {
   const body = make("tbody");
   const rest = make("p", { class: "quiet" });
   const wanted = make("input", { type: "search", autocomplete: "off" });
+  const problem = make("p", { role: "alert" });
   const heads = ["Device", "Family", "State", "Heard", "Shows", "Reading"].map((name) => make("th", { scope: "col" }, name));
-  const element = make("article", {}, make("h1", { tabindex: "-1" }, "Devices"), make("label", { class: "narrow" }, "Find by name", wanted),
+  const element = make("article", {}, make("h1", { tabindex: "-1" }, "Devices"), problem, make("label", { class: "narrow" }, "Find by name", wanted),
     make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "List of devices" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body), rest));
   const render = () => {
     const found = [...store.devices.values()].filter(({ source_id, kind }) => kind !== "guard" && source_id.toLowerCase().includes(wanted.value.trim().toLowerCase()));
-    found.sort((a, b) => (b.conditions?.length ?? 0) - (a.conditions?.length ?? 0) || a.source_id.localeCompare(b.source_id, undefined, { numeric: true }));
+    found.sort((a, b) => (b.conditions?.length ?? 0) - (a.conditions?.length ?? 0) || byName(a.source_id, b.source_id));
     if (!body.contains(document.activeElement)) body.replaceChildren(...found.slice(0, SHOWN).map(rowOf));
     write(rest, found.length > SHOWN ? `${found.length - SHOWN} more; type a part of a name.` : found.length === 0 ? "No device." : "");
   };
   wanted.addEventListener("input", render);
-  return live("Devices", element, ["devices"], render);
+  return live("Devices", element, ["devices"], render, () => learnStates(problem));
 }
+
+async function learnStates(problem) {
+  try {
+    store.learn(await list("/device-states"));
+    write(problem, "");
+  } catch (error) {
+    write(problem, `Readings are not up to date: ${error.message}`);
+  }
+}
+
+// Of a device that was heard since its newest reading only the feed knows.
+const heardOf = ({ recorded_at, last_at }) => [recorded_at, last_at].filter((at) => at).sort((a, b) => Date.parse(a) - Date.parse(b)).at(-1);
 
 function rowOf(state) {
   const link = make("a", { href: `#/devices/${encodeURIComponent(state.source_id)}` }, state.source_id);
-  const heard = state.recorded_at ?? state.last_at;
+  const heard = heardOf(state);
   const values = [link, state.family ?? state.kind, state.state ?? "-", heard ? `${age(heard)} ago` : "-", (state.conditions ?? []).join(", ") || "-", readingOf(state.reading ?? {})];
   return make("tr", {}, ...values.map((value) => make("td", {}, value)));
 }
@@ -47,7 +60,6 @@ export function devicePage(id) {
 
 class DevicePage {
   #id;
-  #timer = null;
   #live;
 
   constructor(id) {
@@ -67,19 +79,16 @@ class DevicePage {
         make("section", { "aria-labelledby": "readings-title" }, make("h2", { id: "readings-title" }, "Readings"), make("label", { class: "inline" }, "Of the last ", this.hours), this.count,
           ...this.charts.map(([, chart]) => chart.element),
           make("div", { class: "scroll low", tabindex: "0", role: "region", "aria-label": "Newest readings" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), this.body)))));
-    this.#live = live(id, this.element, ["devices", "alerts"], () => this.#render());
+    this.#live = live(id, this.element, ["devices", "alerts"], () => this.#render(), () => this.#look());
   }
 
   start() {
     for (const [, chart] of this.charts) chart.start();
     this.#live.shown();
-    this.#timer = setInterval(() => this.#load(), LOOK_AGAIN_MS);
-    this.#load();
   }
 
   stop() {
     this.#live.left();
-    clearInterval(this.#timer);
     for (const [, chart] of this.charts) chart.stop();
   }
 
@@ -94,8 +103,13 @@ class DevicePage {
     this.alerts.replaceChildren(...own.map((alert) => make("li", {}, make("a", { href: `#/alerts/${alert.id}` }, `${alert.severity} ${alert.alert_type}`), ` ${whoHas(alert)}`)));
   }
 
+  async #look() {
+    await this.#load();
+    if (this.problem.textContent === "") await learnStates(this.problem);
+  }
+
   async #load() {
-    const until = new Date(Date.now() + 60_000); // what came this moment, by a clock that goes a little fast
+    const until = new Date(now() + 60_000); // what came this moment, by a clock that goes a little fast
     const since = new Date(until.getTime() - Number(this.hours.value) * 3_600_000);
     const query = new URLSearchParams({ since: since.toISOString(), until: until.toISOString(), limit: MOST_READINGS });
     try {
@@ -119,7 +133,7 @@ class DevicePage {
 }
 
 function factsOf(state) {
-  const heard = state.recorded_at ?? state.last_at;
+  const heard = heardOf(state);
   return [
     ["Family", state.family ?? state.kind ?? "-"],
     ["State", state.state ?? "-"],

@@ -1,4 +1,5 @@
 // Drawing with the mouse or a finger: clicks set corners, what is there is dragged. What comes of it is an outline.
+import { beside } from "/console/features.js";
 import { EMPTY, cornersOf, drawn, moved, split, withCircle, withCorner, without } from "/console/outline.js";
 
 const REACH_PIXELS = 10;
@@ -65,13 +66,13 @@ export class Drawing extends EventTarget {
     map.getCanvas().classList.toggle("drawing", this.#drawing !== null);
   }
 
-  #click({ point, lngLat }) {
-    const place = lngLat.wrap().toArray().map((degrees) => Number(degrees.toFixed(7)));
+  #click(event) {
+    const place = placeOf(event);
     if (this.#drawing === "circle") {
       this.#drawing = null;
       this.set(withCircle(place, FIRST_RADIUS_M));
     } else if (this.#drawing === "polygon") {
-      const hit = this.#at(point, ["corner"]);
+      const hit = this.#at(event.point, ["corner"]);
       if (hit) {
         if (hit.path === "0.0.0" && cornersOf(this.outline).length > 2) this.finish(); // back where it began
       } else this.set(withCorner(this.outline, place));
@@ -108,8 +109,9 @@ export class Drawing extends EventTarget {
   // What of these kinds is near a point of the screen; the first kind before the others.
   #at({ x, y }, kinds) {
     const { map } = this.#page;
+    const here = map.unproject([x, y]).toArray();
     const near = drawn(this.outline).handles.filter(({ geometry }) => {
-      const at = map.project(geometry.coordinates);
+      const at = map.project(beside(geometry.coordinates, here)); // the map shows the globe again and again
       return Math.hypot(at.x - x, at.y - y) <= REACH_PIXELS;
     });
     return kinds.map((kind) => near.find(({ properties }) => properties.kind === kind)).find((found) => found)?.properties ?? null;

@@ -18,6 +18,26 @@ export function write(element, text) {
   if (element.textContent !== String(text)) element.textContent = String(text);
 }
 
+// A button does one thing at a time. It is not disabled meanwhile: that would take the keyboard from it.
+export async function busy(button, work) {
+  if (button?.ariaDisabled === "true") return undefined;
+  if (button) button.ariaDisabled = "true";
+  try {
+    return await work();
+  } finally {
+    if (button) button.ariaDisabled = null;
+  }
+}
+
+// Puts other children into an element; what had the keyboard gives it to what is called the same by `nameOf` now.
+export function refill(element, children, nameOf, fallback) {
+  const held = element.contains(document.activeElement) ? nameOf(document.activeElement) : null;
+  element.replaceChildren(...children);
+  if (held === null) return;
+  const same = [...element.querySelectorAll("a, button")].find((child) => nameOf(child) === held);
+  (same ?? fallback).focus();
+}
+
 // Calls `render` at the next frame, once, however often it is asked before.
 export function atNextFrame(render) {
   let waiting = false;

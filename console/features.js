@@ -73,10 +73,22 @@ export function siteFeature(site) {
   return { type: "Feature", properties: { name: site.name }, geometry: point(site.lon, site.lat) };
 }
 
-export function zoneFeature(zone) {
-  const { area, name, kind } = zone;
-  if (area.type !== "Point") return { type: "Feature", properties: { name, kind }, geometry: area };
-  return { type: "Feature", properties: { name, kind }, geometry: circle(area.coordinates, zone.radius_m ?? 0) };
+// The same place on that turn of the globe on which it is nearest to another.
+export const beside = ([lon, lat], [otherLon]) => [lon + 360 * Math.round((otherLon - lon) / 360), lat];
+
+// Each corner on the turn of the one before: a ring over the antimeridian is drawn over it, not round the globe.
+export function unrolled(ring, start) {
+  const corners = [];
+  for (const corner of ring) corners.push(beside(corner, corners.at(-1) ?? start));
+  return corners;
+}
+
+export function zoneFeature({ area, name, kind, radius_m }) {
+  if (area.type === "Point") return feature(circle(area.coordinates, radius_m ?? 0), { name, kind });
+  const polygons = area.type === "Polygon" ? [area.coordinates] : area.coordinates;
+  const start = polygons[0][0][0];
+  const coordinates = polygons.map((rings) => rings.map((ring) => unrolled(ring, start)));
+  return feature({ type: "MultiPolygon", coordinates }, { name, kind });
 }
 
 const CORNERS = 64;

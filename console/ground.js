@@ -7,6 +7,7 @@ import { isDark } from "/console/theme.js";
 
 const READER = "/console/vendor/pmtiles/pmtiles.js"; // not a module: it makes a global `pmtiles`
 const AT_ONCE = { duration: 0, delay: 0 }; // colours do not fade: that would draw the map for nothing
+const PATIENCE_MS = 10_000;
 const MVT = 1; // a type of tile in PMTiles
 
 // `{ style, layers, lack }`: what MapLibre starts with; `layers(dark)`, those whose colours change with the theme's;
@@ -22,8 +23,21 @@ export async function groundOf(library) {
       return { ...plain(), lack: "The map's file cannot be read." };
     }
   }
-  if (!url.includes("{z}")) return { style: url, layers: none };
+  if (!url.includes("{z}")) return named(url);
   return images({ type: "raster", tiles: [url], tileSize: 256 });
+}
+
+// Asked for before the map is: a map without a style never begins, and guards and alerts stand on it.
+async function named(url) {
+  try {
+    const answer = await fetch(url, { signal: AbortSignal.timeout(PATIENCE_MS) });
+    if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
+    await answer.json();
+    return { style: url, layers: none };
+  } catch (error) {
+    console.warn("no ground", error);
+    return { ...plain(), lack: "The map's style cannot be had." };
+  }
 }
 
 const plain = () => painted({}, (dark) => [ground(dark)]);

@@ -17,6 +17,15 @@ export function guardPage(id) {
   const track = new TrackView(id);
   const transitions = new TransitionList((at) => track.seek(Date.parse(at)));
   const day = make("input", { type: "date", value: today(), max: today(), required: true });
+  // Whoever looks at today goes on looking at today.
+  const turn = () => {
+    const [before, after] = [day.max, today()];
+    if (before === after) return;
+    day.max = after;
+    if (day.value !== before) return;
+    day.value = after;
+    look();
+  };
   const element = make("article", {},
     make("p", {}, make("a", { href: "#/guards" }, "All guards")),
     make("h1", { tabindex: "-1" }, id), name,
@@ -24,6 +33,7 @@ export function guardPage(id) {
       make("div", {}, facts, make("section", {}, make("h2", {}, "Open alerts"), alerts, none), transitions.element),
       make("section", { "aria-labelledby": "track-title" }, make("h2", { id: "track-title" }, "Track"), make("label", { class: "inline" }, "Day ", day), track.element)));
   const render = () => {
+    turn();
     const guard = store.guards.get(id);
     facts.replaceChildren(...(guard ? factsOf(guard) : [["Position", "never heard"]]).flatMap(([head, value]) => [make("dt", {}, head), make("dd", {}, value)]));
     const own = inOrder([...store.alerts.values()].filter((alert) => alert.source_id === id || alert.carried_by === id));

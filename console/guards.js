@@ -2,6 +2,7 @@
 import { age } from "/console/clock.js";
 import { make, write } from "/console/elements.js";
 import { live } from "/console/live.js";
+import { byName } from "/console/names.js";
 import { store } from "/console/store.js";
 
 const SHOWN = 200;
@@ -19,7 +20,7 @@ export function guardsPage() {
     make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "List of guards" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body), rest));
   const render = () => {
     const found = [...store.guards.values()].filter(({ guard_id }) => guard_id.toLowerCase().includes(wanted.value.trim().toLowerCase()));
-    found.sort((a, b) => b.geofence_violation - a.geofence_violation || a.guard_id.localeCompare(b.guard_id, undefined, { numeric: true }));
+    found.sort((a, b) => b.geofence_violation - a.geofence_violation || byName(a.guard_id, b.guard_id));
     fill(body, found.slice(0, SHOWN));
     write(rest, found.length > SHOWN ? `${found.length - SHOWN} more; type a part of a name.` : found.length === 0 ? "No guard." : "");
   };

@@ -4,22 +4,25 @@ import { store } from "/console/store.js";
 
 const AGES_EVERY_MS = 5000;
 
-// `kinds`: events of the store.
-export function live(title, element, kinds, render) {
+const LOOK_EVERY_MS = 15_000;
+
+// `kinds`: events of the store. `look`: asks for what the feed does not tell, now and again.
+export function live(title, element, kinds, render, look = () => {}) {
   const soon = atNextFrame(render);
-  let timer = null;
+  let timers = [];
   return {
     title,
     element,
     shown() {
       for (const kind of kinds) store.addEventListener(kind, soon);
-      timer = setInterval(render, AGES_EVERY_MS);
+      timers = [setInterval(render, AGES_EVERY_MS), setInterval(look, LOOK_EVERY_MS)];
       render();
+      look();
       element.querySelector("h1").focus();
     },
     left() {
       for (const kind of kinds) store.removeEventListener(kind, soon);
-      clearInterval(timer);
+      for (const timer of timers) clearInterval(timer);
     },
   };
 }

@@ -4,6 +4,7 @@ import { atNextFrame, make, write } from "/console/elements.js";
 import { Numbers, alertFeature, guardFeature } from "/console/features.js";
 import { layers } from "/console/layers.js";
 import { CLOSE_ZOOM, PageMap } from "/console/pagemap.js";
+import { session } from "/console/session.js";
 import { store } from "/console/store.js";
 
 const AGES_EVERY_MS = 15_000;
@@ -18,6 +19,7 @@ export class LiveMap {
   #sending = false;
   #fitted = false;
   #followed = null;
+  #tenantId = session.tenantId;
 
   constructor() {
     this.places = make("p", { class: "quiet" });
@@ -30,7 +32,18 @@ export class LiveMap {
   async start() {
     this.#tellCount();
     store.addEventListener("guards", () => this.#tellCount());
+    session.addEventListener("opened", () => this.#begin());
     if (await this.#page.open()) this.#listen();
+  }
+
+  // Of another tenant nothing stays.
+  #begin() {
+    if (session.tenantId === this.#tenantId) return;
+    this.#tenantId = session.tenantId;
+    this.card.hidden = true;
+    this.#fitted = false;
+    for (const source of ["sites", "zones"]) this.#page.draw(source, []);
+    if (this.#map !== null) this.#refreshPlaces();
   }
 
   get #map() {

@@ -3,7 +3,8 @@
 import { say } from "/console/actions.js";
 import { get, list, post, remove } from "/console/api.js";
 import { moment } from "/console/clock.js";
-import { make, write } from "/console/elements.js";
+import { ask } from "/console/dialogs.js";
+import { busy, make, write } from "/console/elements.js";
 import { session } from "/console/session.js";
 
 const MOST = 200;
@@ -62,33 +63,28 @@ class MessagesPage {
     if (await isSure("Let this message go? It goes for good.", "Let go")) this.#settle(pressed, () => remove(path), "Let go");
   }
 
-  async #settle({ currentTarget }, ask, done) {
-    currentTarget.disabled = true;
-    try {
-      await ask();
-      say(`${done}.`);
-      this.element.querySelector("h1").focus();
-    } catch (error) {
-      say(`Not done. ${error.message}`, { failed: true });
-    }
+  async #settle({ currentTarget }, send, done) {
+    await busy(currentTarget, async () => {
+      try {
+        await send();
+        say(`${done}.`);
+        this.element.querySelector("h1").focus();
+      } catch (error) {
+        say(`Not done. ${error.message}`, { failed: true });
+      }
+    });
     this.#load();
   }
 }
 
-function isSure(question, word) {
+async function isSure(question, word) {
   const dialog = make("dialog", { "aria-labelledby": "sure-title" },
     make("h2", { id: "sure-title" }, question),
     make("p", { class: "buttons" },
       make("button", { type: "button", class: "primary", onclick: () => dialog.close(word) }, word),
       make("button", { type: "button", onclick: () => dialog.close() }, "Cancel")));
-  document.body.append(dialog);
-  dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
-      dialog.remove();
-      resolve(dialog.returnValue === word);
-    });
-  });
+  await ask(dialog);
+  return dialog.returnValue === word;
 }
 
 const rowOf = (...values) => make("tr", {}, ...values.map((value) => make("td", {}, value)));

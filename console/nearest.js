@@ -2,7 +2,7 @@
 import { say } from "/console/actions.js";
 import { get, post } from "/console/api.js";
 import { age } from "/console/clock.js";
-import { make, write } from "/console/elements.js";
+import { busy, make, refill, write } from "/console/elements.js";
 import { session } from "/console/session.js";
 
 const metres = (distance_m) => (distance_m < 1000 ? `${Math.round(distance_m)} m` : `${(distance_m / 1000).toFixed(1)} km`);
@@ -17,7 +17,8 @@ export class Nearest {
     this.others = make("ul");
     this.left = make("details", { hidden: true }, make("summary", {}, "Nearer, but left out"), this.others);
     this.problem = make("p", { class: "quiet" });
-    this.element = make("section", {}, make("h2", {}, "Nearest free guards"), this.list, this.problem, this.left);
+    this.title = make("h2", { tabindex: "-1" }, "Nearest free guards");
+    this.element = make("section", {}, this.title, this.list, this.problem, this.left);
   }
 
   // `place`: {lat, lon}, null when nobody knows where it is.
@@ -41,7 +42,8 @@ export class Nearest {
     const shown = JSON.stringify([guards.map(textOf), nearer.map(textOf), this.#alert.assigned_to]);
     if (shown === this.#shown) return;
     this.#shown = shown;
-    this.list.replaceChildren(...guards.map((guard) => make("li", {}, linkTo(guard), ` ${textOf(guard)} `, this.#assign(guard))));
+    const items = guards.map((guard) => make("li", {}, linkTo(guard), ` ${textOf(guard)} `, this.#assign(guard)));
+    refill(this.list, items, (child) => child.ariaLabel ?? child.hash, this.title);
     this.others.replaceChildren(...nearer.map((guard) => make("li", {}, linkTo(guard), ` ${textOf(guard)}: ${guard.reasons.join("; ")}`)));
     this.left.hidden = nearer.length === 0;
   }
@@ -52,15 +54,14 @@ export class Nearest {
   }
 
   async #send(guard, pressed) {
-    pressed.disabled = true;
-    try {
-      await post(`/alerts/${encodeURIComponent(this.#alert.id)}/assign`, { to: guard.guard_id });
-      say(`Assigned to ${guard.guard_id}.`);
-    } catch (error) {
-      say(`Not assigned. ${error.message}`, { failed: true });
-    } finally {
-      pressed.disabled = false;
-    }
+    await busy(pressed, async () => {
+      try {
+        await post(`/alerts/${encodeURIComponent(this.#alert.id)}/assign`, { to: guard.guard_id });
+        say(`Assigned to ${guard.guard_id}.`);
+      } catch (error) {
+        say(`Not assigned. ${error.message}`, { failed: true });
+      }
+    });
   }
 }
 

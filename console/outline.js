@@ -1,21 +1,29 @@
 // The outline of a zone while it is drawn: polygons with their rings of corners, or a circle. A corner goes by its
-// path, "polygon.ring.corner". Every change gives a new outline; nothing here touches a map.
-import { METRES_A_DEGREE, circle } from "/console/features.js";
+// path, "polygon.ring.corner". Every change gives a new outline; nothing here touches a map. Longitudes go on over 180
+// degrees while it is drawn, so that a ring over the antimeridian is one shape; they are put right when it is saved.
+import { METRES_A_DEGREE, beside, circle, unrolled } from "/console/features.js";
 
 const radians = (degrees) => (degrees * Math.PI) / 180;
 const CLOSED = 3; // a ring of fewer corners encloses nothing
 
 export const EMPTY = { polygons: [], centre: null, radius_m: null };
 
+const wrapped = ([lon, lat]) => [lon >= -180 && lon <= 180 ? lon : Number((lon - 360 * Math.floor((lon + 180) / 360)).toFixed(7)), lat];
+
 // Of the geometry that a zone has, whose rings are closed: the first corner comes again at the end.
 export function outlineOf({ area, radius_m }) {
   if (area.type === "Point") return { ...EMPTY, centre: area.coordinates, radius_m };
   const polygons = area.type === "Polygon" ? [area.coordinates] : area.coordinates;
-  return { ...EMPTY, polygons: polygons.map((rings) => rings.map((ring) => ring.slice(0, -1))) };
+  const start = polygons[0][0][0];
+  return { ...EMPTY, polygons: polygons.map((rings) => rings.map((ring) => unrolled(ring.slice(0, -1), start))) };
 }
 
 // As the API takes it; null while nothing is enclosed.
 export function areaOf({ polygons, centre, radius_m }) {
+  return shapeOf({ polygons: polygons.map((rings) => rings.map((ring) => ring.map(wrapped))), centre: centre && wrapped(centre), radius_m });
+}
+
+function shapeOf({ polygons, centre, radius_m }) {
   if (centre) return { area: { type: "Point", coordinates: centre }, radius_m };
   const closed = polygons.map((rings) => rings.filter((ring) => ring.length >= CLOSED).map((ring) => [...ring, ring[0]])).filter((rings) => rings.length);
   if (closed.length === 0) return null;
@@ -29,10 +37,10 @@ export const cornersOf = ({ polygons }) => polygons.flat(2);
 
 export function withCorner(outline, place) {
   const [ring = []] = outline.polygons[0] ?? [];
-  return { ...EMPTY, polygons: [[[...ring, place]]] };
+  return { ...EMPTY, polygons: [[[...ring, beside(place, ring.at(-1) ?? place)]]] };
 }
 
-export const withCorners = (corners) => ({ ...EMPTY, polygons: corners.length ? [[corners]] : [] });
+export const withCorners = (corners) => ({ ...EMPTY, polygons: corners.length ? [[unrolled(corners, corners[0])]] : [] });
 
 export const withCircle = (centre, radius_m) => ({ ...EMPTY, centre, radius_m });
 
@@ -40,13 +48,13 @@ export const withCircle = (centre, radius_m) => ({ ...EMPTY, centre, radius_m })
 export function moved(outline, handle, place) {
   if (handle.kind === "centre") return { ...outline, centre: place };
   if (handle.kind === "rim") return { ...outline, radius_m: Math.max(1, Math.round(metresBetween(outline.centre, place))) };
-  return changeRing(outline, handle.path, (ring, at) => ring.with(at, place));
+  return changeRing(outline, handle.path, (ring, at) => ring.with(at, beside(place, ring[at])));
 }
 
 // The middle of the edge after a corner becomes a corner: the outline, and the new one's path.
 export function split(outline, path, place) {
   const [polygon, ring, corner] = path.split(".").map(Number);
-  return [changeRing(outline, path, (corners, at) => corners.toSpliced(at + 1, 0, place)), [polygon, ring, corner + 1].join(".")];
+  return [changeRing(outline, path, (corners, at) => corners.toSpliced(at + 1, 0, beside(place, corners[at]))), [polygon, ring, corner + 1].join(".")];
 }
 
 export function without(outline, path) {
@@ -66,7 +74,7 @@ export function metresBetween([lon, lat], [toLon, toLat]) {
 
 // What a map draws of it: the shape, and what can be taken hold of.
 export function drawn(outline) {
-  const area = areaOf(outline);
+  const area = shapeOf(outline);
   const shape = outline.centre ? circle(outline.centre, outline.radius_m) : (area?.area ?? { type: "LineString", coordinates: cornersOf(outline) });
   const handles = outline.centre ? circleHandles(outline) : outline.polygons.flatMap((rings, polygon) => rings.flatMap((ring, at) => ringHandles(ring, `${polygon}.${at}`)));
   const empty = !outline.centre && cornersOf(outline).length < 2;
@@ -97,4 +105,4 @@ export function cornersFrom(text) {
   });
 }
 
-export const textOf = (outline) => cornersOf(outline).map(([lon, lat]) => `${lat.toFixed(6)}, ${lon.toFixed(6)}`).join("\n");
+export const textOf = (outline) => cornersOf(outline).map(wrapped).map(([lon, lat]) => `${lat.toFixed(6)}, ${lon.toFixed(6)}`).join("\n");

@@ -57,7 +57,7 @@ export class PageMap {
     this.map = map;
     maps.set(this.canvas, map);
     map.addControl(new this.library.NavigationControl({ showCompass: false }));
-    await map.once("load");
+    await map.once("style.load"); // not all of its tiles: one that never comes must not hold up guards and alerts
     if (this.#left) return;
     for (const [id, options] of Object.entries(this.#sources)) map.addSource(id, { type: "geojson", data: collection([]), ...options });
     map.addImage("heading", arrow(), { sdf: true });

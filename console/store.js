@@ -10,6 +10,13 @@ const OPEN = new Set(["NEW", "ACKNOWLEDGED", "IN_PROGRESS"]);
 export const isOpen = (alert) => OPEN.has(alert.status);
 export const isShelved = (alert) => alert.shelved_until !== null && Date.parse(alert.shelved_until) > now();
 
+const UNEXPECTED = new Set(["off_shift", "disabled"]); // what only the feed tells, until something is heard again
+
+function wordOf({ silent_since, recorded_at }, before) {
+  if (silent_since) return "silent";
+  return UNEXPECTED.has(before?.state) && before.recorded_at === recorded_at ? before.state : "online";
+}
+
 class Store extends EventTarget {
   alerts = new Map();
   guards = new Map();
@@ -30,7 +37,7 @@ class Store extends EventTarget {
   #replace(data) {
     this.alerts = new Map(data.alerts.map((alert) => [alert.id, alert]));
     this.guards = new Map(data.positions.map((position) => [position.guard_id, position]));
-    this.devices = new Map((data.devices ?? []).map((state) => [state.source_id, state]));
+    this.devices = new Map((data.devices ?? []).map((state) => [state.source_id, { ...state, state: wordOf(state) }]));
     this.missing = data.missing ?? [];
     this.#tell("alerts");
     this.#tell("guards", null);
@@ -52,6 +59,12 @@ class Store extends EventTarget {
 
   #note(states) {
     for (const state of states) this.devices.set(state.source_id, { ...this.devices.get(state.source_id), ...state });
+    this.#tell("devices");
+  }
+
+  // Newest readings, as the API lists them: they do not come by the feed.
+  learn(states) {
+    for (const state of states) this.devices.set(state.source_id, { ...state, state: wordOf(state, this.devices.get(state.source_id)) });
     this.#tell("devices");
   }
 

@@ -1,5 +1,6 @@
 // A guard's track on a map, with the slider that plays it back.
 import { get } from "/console/api.js";
+import { now } from "/console/clock.js";
 import { make, write } from "/console/elements.js";
 import { fixFeature, markFeature, trackFeatures } from "/console/features.js";
 import { trackLayers } from "/console/layers.js";
@@ -62,7 +63,7 @@ export class TrackView {
 
   async #load() {
     const period = this.#period;
-    if (period === null || (this.#points.length > 0 && this.#fitted && period.until < new Date(Date.now() - LOOK_AGAIN_MS))) return;
+    if (period === null || (this.#points.length > 0 && this.#fitted && period.until < new Date(now() - LOOK_AGAIN_MS))) return;
     const query = new URLSearchParams({ since: period.since.toISOString(), until: period.until.toISOString(), max_points: MAX_POINTS });
     try {
       const track = await get(`/guards/${encodeURIComponent(this.#guardId)}/track?${query}`);

@@ -1,6 +1,6 @@
 // The words of a zone: name, kind, whom it is for. What the server refuses stands beside the field that it names.
 import { field, fieldNamed } from "/console/fields.js";
-import { make, write } from "/console/elements.js";
+import { busy, make, write } from "/console/elements.js";
 import { EMPTY, areaOf, cornersFrom, isPlain, textOf, withCircle, withCorners } from "/console/outline.js";
 import { store } from "/console/store.js";
 import { Trial } from "/console/trial.js";
@@ -95,14 +95,13 @@ export class ZoneForm {
     if (shape === null) this.refuse("area is missing; draw three corners at least, or a circle");
     else if (words.name === "") this.refuse("name is missing; a zone is known by its name");
     else {
-      pressed.disabled = true;
-      try {
-        await act(words, shape);
-      } catch (error) {
-        this.refuse(error.message);
-      } finally {
-        pressed.disabled = false;
-      }
+      await busy(pressed, async () => {
+        try {
+          await act(words, shape);
+        } catch (error) {
+          this.refuse(error.message);
+        }
+      });
     }
   }
 
@@ -143,9 +142,8 @@ export class ZoneForm {
     this.fields.area.input.readOnly = !isPlain(outline) || outline.centre !== null;
     if (this.#typing) return;
     if (outline.centre) {
-      const [lon, lat] = outline.centre;
       this.fields.radius_m.input.value = outline.radius_m;
-      this.fields.area.input.value = `${lat.toFixed(6)}, ${lon.toFixed(6)}`;
+      this.fields.area.input.value = textOf({ polygons: [[[outline.centre]]] });
     } else this.fields.area.input.value = textOf(outline);
     this.fields.area.say("");
   }

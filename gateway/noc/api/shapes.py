@@ -256,6 +256,7 @@ class SourceState(msgspec.Struct, frozen=True):
     received_at: datetime
     reading: dict[str, Any]
     conditions: list[str]
+    silent_since: datetime | None
 
 
 class Position(msgspec.Struct, frozen=True):

@@ -38,16 +38,23 @@ try {
   say("opened");
 
   await page.locator("tr.CRITICAL", { hasText: `${process.env.VIGIL_SOURCE}-3` }).getByRole("link").click();
-  const opened = page.getByRole("heading", { name: `PANIC of ${process.env.VIGIL_SOURCE}-3` });
+  const opened = page.getByRole("heading", { name: `CRITICAL PANIC of ${process.env.VIGIL_SOURCE}-3` });
   await opened.waitFor();
   const place = page.url();
+  await opened.focus();
+  await page.keyboard.press("n");
+  const note = page.getByRole("textbox", { name: "Note" });
+  await note.fill("half a sen");
   await ordered("disabled");
   await page.getByText("The session has ended").waitFor();
+  if (await note.isVisible()) throw new Error("the question stands before the log-in");
   if (await opened.isVisible()) throw new Error("who is logged out sees the alert still");
   say("logged out");
   await ordered("enabled");
   await logIn(page, VIGIL_LOGIN, VIGIL_PASSWORD);
   await opened.waitFor();
+  if ((await note.inputValue()) !== "half a sen") throw new Error("what was typed is gone");
+  await page.getByRole("dialog").getByRole("button", { name: "Cancel" }).click();
   if (page.url() !== place) throw new Error(`after the log-in the page is ${page.url()}, and was ${place}`);
   await page.getByRole("link", { name: "Desk", exact: true }).click();
   await page.locator("tr.CRITICAL", { hasText: `${process.env.VIGIL_SOURCE}-4` }).waitFor(); // it came meanwhile

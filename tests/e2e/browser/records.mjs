@@ -10,7 +10,8 @@ try {
   await logIn(page, VIGIL_LOGIN, VIGIL_PASSWORD);
   await page.getByRole("link", { name: "Devices", exact: true }).click();
   await page.getByLabel("Find by name").fill(VIGIL_SOURCE);
-  await page.getByRole("link", { name: VIGIL_SOURCE, exact: true }).waitFor();
+  const listed = page.locator("tr", { has: page.getByRole("link", { name: VIGIL_SOURCE, exact: true }) });
+  await listed.getByText("online").waitFor();
   await check(page, "devices");
   await page.getByRole("link", { name: VIGIL_SOURCE, exact: true }).click();
   await page.getByText("8 readings.").waitFor();
@@ -24,6 +25,9 @@ try {
   await ordered("low");
   await page.getByRole("link", { name: "MEDIUM LOW_BATTERY" }).waitFor(); // the feed said so
   await page.getByText("9 readings.").waitFor();
+  await page.getByRole("link", { name: "Devices", exact: true }).click();
+  await page.getByLabel("Find by name").fill(VIGIL_SOURCE);
+  await listed.getByText(/battery 12\b/).waitFor(); // no frame of the feed brings readings
   say("warned");
 
   await page.getByRole("link", { name: "Report", exact: true }).click();

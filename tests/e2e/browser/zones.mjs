@@ -104,6 +104,30 @@ async function mend(page) {
   await page.getByText('line 2 is "nonsense"').waitFor();
   await page.getByRole("button", { name: "Cancel" }).click();
   await circle(page);
+  await overTheDateLine(page);
+}
+
+// One shape on both sides of 180 degrees, as it is typed, drawn, dragged and saved.
+async function overTheDateLine(page) {
+  const name = `Strait ${ZONE}`;
+  await page.getByRole("button", { name: "Draw a polygon" }).click();
+  await page.getByLabel("Corners").fill("0.1, 179.9\n0.1, -179.9\n-0.1, -179.9\n-0.1, 179.9");
+  await page.getByRole("button", { name: "Finish the polygon" }).click();
+  await page.getByLabel("Name").fill(name);
+  await save(page, name);
+  await page.getByRole("button", { name }).click();
+  await page.getByRole("heading", { name: `Zone ${name}, version 1` }).waitFor();
+  const before = await cornersOf(page);
+  const east = before.findIndex((corner) => corner === "0.100000, -179.900000");
+  await drag(page, await cornerPlace(page, east, 360), { x: 30, y: 0 });
+  const after = await cornersOf(page);
+  const lon = Number(after[east].split(", ")[1]);
+  if (!(lon > -179.9 && lon < -179.5)) throw new Error(`the corner was to go a little east, and is at ${after[east]}`);
+  await save(page, name);
+  await page.getByRole("button", { name }).click();
+  await page.getByRole("heading", { name: `Zone ${name}, version 2` }).waitFor();
+  if ((await cornersOf(page))[east] !== after[east]) throw new Error("the zone is not as it was dragged");
+  await page.getByRole("button", { name: "Cancel" }).click();
 }
 
 async function circle(page) {
@@ -165,14 +189,16 @@ async function drag(page, from, by) {
   await page.mouse.up();
 }
 
-// Where a corner is on the screen: the view was fitted to the shape, the map is Mercator's.
-async function cornerPlace(page, index) {
+// Where a corner is on the screen: the view was fitted to the shape, the map is Mercator's. `turn`: degrees that the map
+// went on round the globe.
+async function cornerPlace(page, index, turn = 0) {
   const all = (await cornersOf(page)).map((line) => line.split(", ").map(Number));
-  return page.evaluate(async ([lat, lon]) => {
+  const [lat, lon] = all[index];
+  return page.evaluate(async (place) => {
     const { mapOf } = await import("/console/pagemap.js");
     const canvas = document.querySelector(".canvas");
-    const { x, y } = mapOf(canvas).project([lon, lat]);
+    const { x, y } = mapOf(canvas).project(place);
     const box = canvas.getBoundingClientRect();
     return { x: box.x + x, y: box.y + y };
-  }, all[index]);
+  }, [lon + turn, lat]);
 }
