@@ -97,4 +97,10 @@ def _held(path: str) -> list[bytes]:
 
 
 def _write(path: str, held: list[bytes]) -> None:
-    write_private(Path(path), "".join(f"{key.decode()}\n" for key in held))
+    try:
+        write_private(Path(path), "".join(f"{key.decode()}\n" for key in held))
+    except OSError as error:
+        raise Refused(
+            f"{path} cannot be written to from here ({error.strerror}); where it is the host's file, write it there:"
+            " docs/runbook.md, 'Rotate keys, certificates, passwords'"
+        ) from error

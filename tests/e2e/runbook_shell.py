@@ -36,7 +36,7 @@ VERBS_OF_SYSTEMCTL = {
 }
 VERBS_OF_COMPOSE = {"up", "ps", "logs", "restart", "stop", "start", "kill", "run", "build"}
 OPTIONS_OF_COMPOSE = {"--detach", "--wait", "--rm", "--force-recreate", "--tail", "50"}
-PROFILES = {"monitoring", "simulator"}
+PROFILES = {"monitoring", "operator", "simulator"}
 INSTALLER = PROJECT / "ops" / "install.sh"
 UNITS = PROJECT / "ops" / "systemd"
 COMPOSE = PROJECT / "docker-compose.yml"

@@ -132,6 +132,7 @@ def values(stack: Stack, here: Shell) -> dict[str, str]:
     guard, device, login = f"guard-rb{run}", f"rb-{run}", f"rb{run}@test"
     run_vigil(env, "guard", "add", guard)
     run_vigil(env, "device", "add", device)
+    run_vigil(env, "zone", "add", f"rb-{run}", "--circle", "12.9", "77.5", "10")
     run_vigil(env, "user", "add", login, "--password", password)
     source = f"rb-alarm-{run}"
     payload = '{"severity": "critical", "message": "drill", "drill": true}'
@@ -146,6 +147,7 @@ def values(stack: Stack, here: Shell) -> dict[str, str]:
         "<source>": source,
         "<alert id>": alert_id,
         "<guard>": guard,
+        "<zone>": f"rb-{run}",
         "<device>": device,
         "<login>": login,
         "<process>": "telemetry",
