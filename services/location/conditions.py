@@ -97,22 +97,24 @@ class Drawn:
             if (found := _last(steps, "speeding_ended", zone_id)) is not None:
                 self._clear_speeding(_place(found[0].fix), zone_id)
 
-    def settled(self, belief: Belief, place: Place, standing: Sequence[Standing]) -> None:
+    def settled(self, belief: Belief, place: Place, standing: Sequence[Standing], *, now: datetime) -> None:
         """What stands and was not told; `standing` are the newest beginnings of what there is to tell.
 
-        It is told as of just after the newest fix: an end that was told by that same fix does not end this.
+        Late fixes alone begin nothing: the newest fix must say something about now, and nothing against it. It is told
+        as of just after that fix: an end that was told by that same fix does not end this.
         """
+        speaks = (now - place.at).total_seconds() <= PROMPT_S
         place = place._replace(at=place.at + JUST_AFTER)
         began = {
             (found.kind, found.zone_id if found.kind == "speeding_began" else None): found
             for found in standing
         }
-        if belief.violation and not self.told.violation:
+        if belief.violation and not self.told.violation and speaks and not returning(belief):
             self._begin_violation(place, began.get(("violation_began", None)))
         elif self.told.violation and not belief.violation:
             self._clear_violation(place)
         speeding = speeding_of(belief)
-        for zone_id in sorted(speeding - self.told.speeding):
+        for zone_id in sorted(speeding - self.told.speeding if speaks else ()):
             self._speeds(place, began.get(("speeding_began", zone_id)), zone_id)
         for zone_id in sorted(self.told.speeding - speeding):
             self._clear_speeding(place, zone_id)
@@ -178,6 +180,14 @@ class Drawn:
 
 def is_prompt(step: Step) -> bool:
     return (step.fix.received_at - step.fix.recorded_at).total_seconds() <= PROMPT_S
+
+
+def returning(belief: Belief) -> bool:
+    """Whether there is evidence already that a violation is over, though not enough."""
+    reasons = [held.gathered for held in belief.zones.values() if held.forbids]
+    if belief.within.without:
+        reasons.append(belief.within.gathered)
+    return bool(reasons) and None not in reasons
 
 
 def all_told(told: Told, belief: Belief) -> bool:

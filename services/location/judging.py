@@ -85,9 +85,10 @@ class Piece(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What a piece came to: the steps of its late fixes and of the others, and what is believed after them."""
+    """What a piece came to: the steps of its late fixes and of the others, what is believed before these and after."""
 
     piece: Piece
+    before: Belief | None
     late: Sequence[Step]
     steps: Sequence[Step]
     belief: Belief
@@ -188,19 +189,18 @@ class Judging:
         for tenant_id in sorted({piece.source.tenant_id for piece in pieces}):
             mine = [piece for piece in pieces if piece.source.tenant_id == tenant_id]
             late = [mended.get(piece.source.source_id, ((), None)) for piece in mine]
+            before = [belief or piece.state.belief for piece, (_, belief) in zip(mine, late, strict=True)]
             found = judges[tenant_id].judge_many(
                 [
-                    (
-                        guarded(piece.source),
-                        belief or piece.state.belief,
-                        piece.on_time,
-                    )
-                    for piece, (_, belief) in zip(mine, late, strict=True)
+                    (guarded(piece.source), held, piece.on_time)
+                    for piece, held in zip(mine, before, strict=True)
                 ]
             )
             judged += [
-                Judged(piece, steps_late, steps, belief)
-                for piece, (steps_late, _), (belief, steps) in zip(mine, late, found, strict=True)
+                Judged(piece, held, steps_late, steps, belief)
+                for piece, held, (steps_late, _), (belief, steps) in zip(
+                    mine, before, late, found, strict=True
+                )
             ]
         return judged
 
@@ -213,10 +213,9 @@ class Judging:
         self._store.put_implausible(connection, [pair for pair in flat if pair[1].implausible is not None])
         moved = [(source, found, step.fix.key) for source, step in flat for found in step.transitions]
         self._store.put_transitions(connection, moved, late=False)
-        due = [item for item in judged if item.steps and _is_due(item.piece.state, item.steps)]
+        due = [(item.piece.source, _checkpoint(item)) for item in judged if item.steps]
         self._store.put_checkpoints(
-            connection,
-            [(item.piece.source, Checkpoint(position_of(item.steps[-1].fix), item.belief)) for item in due],
+            connection, [(source, checkpoint) for source, checkpoint in due if checkpoint is not None]
         )
 
     def _conclude(
@@ -228,7 +227,7 @@ class Judging:
         now: datetime,
     ) -> GuardOutcome:
         """What is told of a guard, and where it is shown from now on."""
-        (source, state, _, _), late, steps, belief = judged
+        (source, state, _, _), _, late, steps, belief = judged
         who = Who(source.tenant_id, source.source_id, source.site_id, source.replayed)
         mine = Drawn(who, state.told, partial(judge.nearest_required, guarded(source)))
         mine.after(steps, belief, repeat_interval_s=self._settings.repeat_interval_s)
@@ -257,9 +256,16 @@ def _before(fix: TrackFix, frontier: Position | None) -> bool:
     return frontier is not None and position_of(fix) < frontier
 
 
-def _is_due(state: GuardState, steps: Sequence[Step]) -> bool:
-    """A checkpoint: the first of a guard, and the first of each period."""
-    return state.frontier is None or period_of(state.frontier[0]) != period_of(steps[-1].fix.recorded_at)
+def _checkpoint(judged: Judged) -> Checkpoint | None:
+    """After a guard's first fixes; then before the first of each period.
+
+    Before, not after: whatever comes late within a period is judged from there on, and nothing older is judged again,
+    by zones that are no longer at hand.
+    """
+    frontier, last = judged.piece.state.frontier, position_of(judged.steps[-1].fix)
+    if frontier is None or judged.before is None:
+        return Checkpoint(last, judged.belief)
+    return None if period_of(frontier[0]) == period_of(last[0]) else Checkpoint(frontier, judged.before)
 
 
 def _owing_moves(moves: Mapping[str, Sequence[ZoneMove]]) -> Iterable[Owing]:

@@ -254,7 +254,9 @@ def test_everything_mounted_is_there_or_a_volume_and_every_volume_is_used() -> N
             if source.startswith("./"):
                 # Made by a command, or a part of the tree that is there whole or not at all.
                 part = PROJECT / source.split("/")[1]
-                assert source in ("./secrets", "./files") or (PROJECT / source).exists() or not part.exists(), source
+                assert (
+                    source in ("./secrets", "./files") or (PROJECT / source).exists() or not part.exists()
+                ), source
             else:
                 assert source in COMPOSE["volumes"], f"{name} mounts {source}"
                 used.add(source)

@@ -130,6 +130,32 @@ def test_what_is_old_is_told_in_the_tenant_of_replays_alone(
     ) == told
 
 
+def test_what_comes_late_today_leaves_last_weeks_record_as_it_is(
+    location: LocationIntake, engine: Engine, database: Database, registry: Registry, config: Config
+) -> None:
+    for half_minutes, lat in enumerate(OUT_AND_BACK):
+        location.store([fix(lat=lat, seconds=30 * half_minutes - 10 * 86_400)], now=NOW)
+    with engine.begin() as connection:
+        # Edited since, so long ago that the zones by which that shift was judged are not at hand any more.
+        changed = {"at": NOW - timedelta(days=9)}
+        connection.execute(
+            text(
+                "INSERT INTO zone_version SELECT (jsonb_populate_record(v, jsonb_build_object("
+                " 'version', 2, 'radius_m', 5000, 'in_force_from', CAST(:at AS timestamptz)))).* FROM zone_version v"
+            ),
+            changed,
+        )
+        connection.execute(text("UPDATE zone_version SET in_force_to = :at WHERE version = 1"), changed)
+    kept = "SELECT message_key, geofence_violation FROM mqtt_guard_location ORDER BY recorded_at LIMIT 13"
+    transitions = "SELECT transition_id, superseded_at FROM zone_transition WHERE zone_version = 1 ORDER BY 1"
+    before = rows(engine, kept), rows(engine, transitions)
+    assert len(before[1]) == 5
+    today = location_intake(database, registry, config)
+    today.store([fix(seconds=-30)], now=NOW)
+    today.store([fix(seconds=-60)], now=NOW)
+    assert (rows(engine, kept), rows(engine, transitions)) == before
+
+
 def test_an_excursion_within_one_batch_is_on_record_and_raises_nothing(
     location: LocationIntake, engine: Engine
 ) -> None:

@@ -64,8 +64,10 @@ class Record:
             for transition in step.transitions:
                 self.transitions[transition.id] = Kept(transition, position_of(step.fix))
         last = position_of(steps[-1].fix)
-        if self.frontier is None or period_of(self.frontier[0]) != period_of(last[0]):
+        if self.frontier is None or self.belief is None:
             self.checkpoints[last] = msgspec.msgpack.encode(belief)
+        elif period_of(self.frontier[0]) != period_of(last[0]):
+            self.checkpoints[self.frontier] = self.belief
         self.belief, self.frontier = msgspec.msgpack.encode(belief), last
 
     def rows(self) -> list[Row]:

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from services.location.conditions import (
+    PROMPT_S,
     Drawn,
     FindsNearest,
     Nearest,
@@ -19,6 +20,7 @@ from services.location.conditions import (
     headline,
     is_prompt,
     moves_of,
+    returning,
     speeding_key,
     standing_of,
     transition_name,
@@ -168,9 +170,12 @@ def settled(
     told: Told = NOTHING_TOLD,
     standing: Sequence[Standing] = (),
     finds: FindsNearest = nearest,
+    *,
+    later_s: float = 0.0,
 ) -> Drawn:
+    """`later_s` after the newest fix."""
     found = Drawn(WHO, told, finds)
-    found.settled(belief, PLACE, standing)
+    found.settled(belief, PLACE, standing, now=PLACE.at + timedelta(seconds=later_s))
     return found
 
 
@@ -202,6 +207,30 @@ def test_the_timer_tells_the_end_of_what_was_told_and_of_nothing_else() -> None:
     assert (quiet.met, quiet.cleared) == ([], [])
     known = settled(Belief(violation=True), Told(violation=True, repeat_at=at(0)))
     assert (known.met, known.cleared) == ([], [])
+
+
+@pytest.mark.parametrize(("later_s", "told"), [(PROMPT_S, 1), (PROMPT_S + 1, 0)])
+def test_what_late_fixes_show_of_long_ago_raises_nothing(later_s: float, told: int) -> None:
+    began = standing([YARD], walk(*OUT), "violation_began")
+    assert len(settled(Belief(violation=True), standing=[began], later_s=later_s).met) == told
+    drives, _ = judged([DRIVE], walk(-150, -50, 50))
+    began = standing([DRIVE], walk(-150, -50, 50), "speeding_began")
+    assert len(settled(drives, standing=[began], later_s=later_s).met) == told
+    # What is over is over, whenever that is known.
+    assert len(settled(Belief(), Told(violation=True), later_s=later_s).cleared) == 1
+
+
+@pytest.mark.parametrize(("zone", "away", "back"), [(YARD, OUT[:6], 0), (VAULT, (0, 0, 0), 180)])
+def test_the_timer_raises_nothing_where_the_newest_fix_speaks_against_it(
+    zone: Zone, away: Sequence[float], back: float
+) -> None:
+    gone, _ = judged([zone], walk(*away))
+    assert (gone.violation, returning(gone)) == (True, False)
+    coming, _ = judged([zone], walk(*away, back))
+    assert (coming.violation, returning(coming)) == (True, True)
+    began = standing([zone], walk(*away), "violation_began")
+    assert len(settled(gone, standing=[began]).met) == 1
+    assert settled(coming, standing=[began]).met == []
 
 
 def test_the_timer_tells_of_speeding_that_only_late_fixes_show() -> None:
