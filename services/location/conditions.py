@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from services.location.evidence import Evidence
 from services.location.track import Belief, Step, TrackFix, Transition
@@ -69,6 +69,15 @@ class Nearest(NamedTuple):
 FindsNearest = Callable[[float, float, datetime], Nearest | None]
 
 
+class Timed(Protocol):
+    """A fix, or where a guard was last: by the device's clock, and by ours."""
+
+    @property
+    def recorded_at(self) -> datetime: ...
+    @property
+    def received_at(self) -> datetime: ...
+
+
 class Drawn:
     """What follows from one guard's fixes. `nearest` finds the zone that the guard should be in, from (lat, lon, time):
     evidence names one only when its edge was near."""
@@ -83,7 +92,7 @@ class Drawn:
 
     def after(self, steps: Sequence[Step], belief: Belief, *, repeat_interval_s: float) -> None:
         """Of fixes that came in their order: only those that were prompt are told of at once."""
-        if not steps or not (self.who.replayed or is_prompt(steps[-1])):
+        if not steps or not (self.who.replayed or is_prompt(steps[-1].fix)):
             return
         if belief.violation:
             self._violating(steps, timedelta(seconds=repeat_interval_s))
@@ -97,24 +106,23 @@ class Drawn:
             if (found := _last(steps, "speeding_ended", zone_id)) is not None:
                 self._clear_speeding(_place(found[0].fix), zone_id)
 
-    def settled(self, belief: Belief, place: Place, standing: Sequence[Standing], *, now: datetime) -> None:
+    def settled(self, belief: Belief, place: Place, standing: Sequence[Standing], *, prompt: bool) -> None:
         """What stands and was not told; `standing` are the newest beginnings of what there is to tell.
 
-        Late fixes alone begin nothing: the newest fix must say something about now, and nothing against it. It is told
+        Late fixes alone begin nothing: the newest fix must have been `prompt` and not speak against it. It is told
         as of just after that fix: an end that was told by that same fix does not end this.
         """
-        speaks = (now - place.at).total_seconds() <= PROMPT_S
         place = place._replace(at=place.at + JUST_AFTER)
         began = {
             (found.kind, found.zone_id if found.kind == "speeding_began" else None): found
             for found in standing
         }
-        if belief.violation and not self.told.violation and speaks and not returning(belief):
+        if belief.violation and not self.told.violation and prompt and not returning(belief):
             self._begin_violation(place, began.get(("violation_began", None)))
         elif self.told.violation and not belief.violation:
             self._clear_violation(place)
         speeding = speeding_of(belief)
-        for zone_id in sorted(speeding - self.told.speeding if speaks else ()):
+        for zone_id in sorted(speeding - self.told.speeding if prompt else ()):
             self._speeds(place, began.get(("speeding_began", zone_id)), zone_id)
         for zone_id in sorted(self.told.speeding - speeding):
             self._clear_speeding(place, zone_id)
@@ -178,8 +186,8 @@ class Drawn:
         )
 
 
-def is_prompt(step: Step) -> bool:
-    return (step.fix.received_at - step.fix.recorded_at).total_seconds() <= PROMPT_S
+def is_prompt(fix: Timed) -> bool:
+    return (fix.received_at - fix.recorded_at).total_seconds() <= PROMPT_S
 
 
 def returning(belief: Belief) -> bool:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from services import rows
 from services.location import statements as sql
-from services.location.conditions import Drawn, Nearest, Place, Standing, Who
+from services.location.conditions import Drawn, Nearest, Place, Standing, Who, is_prompt
 from services.location.judging import Conclusions
 from services.location.store import LocationStore, belief_of, evidence_of, told_of
 from services.location.track import Guarded
@@ -35,7 +35,7 @@ class Settling:
                 return drawn, Debt()
             standing = self._standing(connection, found)
             for row in found:
-                mine = self._settled(row, standing.get(row.guard_id, []), now)
+                mine = self._settled(row, standing.get(row.guard_id, []))
                 drawn.draw(mine, {})
                 connection.execute(
                     sql.PUT_SETTLED,
@@ -48,12 +48,12 @@ class Settling:
                 )
             return drawn, self._store.owed.owe(connection, drawn.owings)
 
-    def _settled(self, row: Any, standing: Sequence[Standing], now: datetime) -> Drawn:
+    def _settled(self, row: Any, standing: Sequence[Standing]) -> Drawn:
         who = Who(row.tenant_id, row.guard_id, row.site_id)
         place = Place(row.judged_at, rows.bytes_of(row.judged_key), row.lat, row.lon, row.accuracy)
         guard = Guarded(row.guard_id, frozenset(row.groups))
         mine = Drawn(who, told_of(row), partial(self._nearest, row.tenant_id, guard))
-        mine.settled(belief_of(row.belief), place, standing, now=now)
+        mine.settled(belief_of(row.belief), place, standing, prompt=is_prompt(row))
         return mine
 
     def _nearest(

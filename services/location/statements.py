@@ -222,7 +222,7 @@ DROP_IMPLAUSIBLE = text("DELETE FROM implausible_fix WHERE message_key = ANY(CAS
 LOCK_SETTLING = text(
     """
     SELECT s.guard_id, s.tenant_id, g.site_id, s.belief, s.judged_at, s.judged_key, s.violation_told,
-           s.repeat_told_at, s.speeding_told, s.lat, s.lon, s.accuracy,
+           s.repeat_told_at, s.speeding_told, s.lat, s.lon, s.accuracy, s.recorded_at, s.received_at,
            ARRAY(SELECT group_id FROM guard_group_member m
                  WHERE m.tenant_id = s.tenant_id AND m.guard_id = s.guard_id) AS groups
     FROM guard_state s LEFT JOIN guard g ON g.tenant_id = s.tenant_id AND g.guard_id = s.guard_id

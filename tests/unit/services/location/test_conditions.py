@@ -7,7 +7,6 @@ from uuid import UUID
 import pytest
 
 from services.location.conditions import (
-    PROMPT_S,
     Drawn,
     FindsNearest,
     Nearest,
@@ -120,7 +119,7 @@ def test_who_is_back_is_told_once_and_only_if_there_was_something_to_end() -> No
 @pytest.mark.parametrize(("late_s", "told"), [(300.0, 1), (300.1, 0)])
 def test_what_comes_more_than_five_minutes_late_says_nothing_about_now(late_s: float, told: int) -> None:
     _, steps = judged([YARD], walk(*OUT[:5], late_s=late_s))
-    assert is_prompt(steps[-1]) is bool(told)
+    assert is_prompt(steps[-1].fix) is bool(told)
     assert len(drawn([YARD], walk(*OUT[:5], late_s=late_s)).met) == told
 
 
@@ -171,11 +170,10 @@ def settled(
     standing: Sequence[Standing] = (),
     finds: FindsNearest = nearest,
     *,
-    later_s: float = 0.0,
+    prompt: bool = True,
 ) -> Drawn:
-    """`later_s` after the newest fix."""
     found = Drawn(WHO, told, finds)
-    found.settled(belief, PLACE, standing, now=PLACE.at + timedelta(seconds=later_s))
+    found.settled(belief, PLACE, standing, prompt=prompt)
     return found
 
 
@@ -209,15 +207,15 @@ def test_the_timer_tells_the_end_of_what_was_told_and_of_nothing_else() -> None:
     assert (known.met, known.cleared) == ([], [])
 
 
-@pytest.mark.parametrize(("later_s", "told"), [(PROMPT_S, 1), (PROMPT_S + 1, 0)])
-def test_what_late_fixes_show_of_long_ago_raises_nothing(later_s: float, told: int) -> None:
+@pytest.mark.parametrize("prompt", [True, False])
+def test_what_late_fixes_show_raises_nothing_where_nothing_is_known_of_now(prompt: bool) -> None:
     began = standing([YARD], walk(*OUT), "violation_began")
-    assert len(settled(Belief(violation=True), standing=[began], later_s=later_s).met) == told
+    assert len(settled(Belief(violation=True), standing=[began], prompt=prompt).met) == prompt
     drives, _ = judged([DRIVE], walk(-150, -50, 50))
     began = standing([DRIVE], walk(-150, -50, 50), "speeding_began")
-    assert len(settled(drives, standing=[began], later_s=later_s).met) == told
+    assert len(settled(drives, standing=[began], prompt=prompt).met) == prompt
     # What is over is over, whenever that is known.
-    assert len(settled(Belief(), Told(violation=True), later_s=later_s).cleared) == 1
+    assert len(settled(Belief(), Told(violation=True), prompt=prompt).cleared) == 1
 
 
 @pytest.mark.parametrize(("zone", "away", "back"), [(YARD, OUT[:6], 0), (VAULT, (0, 0, 0), 180)])
