@@ -42,6 +42,11 @@ class Schedule(msgspec.Struct, frozen=True):
     weekly: tuple[tuple[Window, ...], ...]
     exceptions: dict[date, tuple[Window, ...]]
 
+    @property
+    def is_never(self) -> bool:
+        """Whether there is no window at all."""
+        return not any(self.weekly) and not any(self.exceptions.values())
+
     def windows_on(self, day: date) -> tuple[Window, ...]:
         """Those that begin on a local date."""
         found = self.exceptions.get(day)

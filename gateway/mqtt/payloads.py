@@ -387,6 +387,6 @@ def rejected_key(
     if topic is not None and isinstance(msg_id, str) and 0 < len(msg_id) <= 64:
         named = f"rejected\0{topic.family}\0{topic.source_id}\0{msg_id}".encode()
         return hashlib.blake2b(named, digest_size=16).digest()
-    if tree.get("timestamp") is not None:
+    if tree.get("timestamp") is not None or tree.get("tst") is not None:  # that is what OwnTracks calls it
         return hashlib.blake2b(topic_text.encode() + b"\0" + payload, digest_size=16).digest()
     return fresh_key()

@@ -45,8 +45,6 @@ def track(
 ) -> None:
     """Show a guard's track, thinned to so many points: ends, changes, gaps and corners stay."""
     end = until or datetime.now(UTC).isoformat()
-    if since is None and until is not None:
-        raise Refused("--until needs --since")
     begin = since or (datetime.fromisoformat(end) - A_SHIFT).isoformat()
     found = TrackQueries(database()).track(
         guard_id, tenant_id=tenant_id, since=begin, until=end, max_points=max_points
@@ -58,7 +56,7 @@ def track(
     click.echo(f"{len(found['points'])} of {found['count']} fixes")
 
 
-@click.command("near")
+@click.command("near", context_settings={"ignore_unknown_options": True})  # -33.86 is a latitude
 @click.argument("lat", type=float)
 @click.argument("lon", type=float)
 @click.option("--max-age", "max_age_s", type=float, default=600, show_default=True, metavar="SECONDS")

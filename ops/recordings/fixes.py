@@ -120,6 +120,8 @@ def _number(value: object, name: str, where: str) -> float | None:
         number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         number = math.nan
+    if name not in REQUIRED and -math.inf < number < 0:
+        return None  # phones write -1 for what they do not know
     if not (low <= number <= high and math.isfinite(number)):
         wanted = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more"
         raise Refused(f"{where}: {name} is {shown(value)}; it must be a number, {wanted}")

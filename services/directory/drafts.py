@@ -187,7 +187,11 @@ def _schedule(document: object) -> dict[str, Any] | None:
         return None
     if not isinstance(document, dict):
         raise Refused(f"schedule is {shown(document)}; it must be an object with weekly and exceptions")
-    parse_schedule(document)
+    if parse_schedule(document).is_never:
+        raise Refused(
+            "schedule has no window: the zone would never be in force. Give the days in weekly (all seven, 00:00 to"
+            " 24:00, for always but the exceptions), or set enabled to false"
+        )
     return document
 
 

@@ -98,7 +98,7 @@ def polygons(parts: Sequence[object], *, field: str) -> BaseGeometry:
     if not parts:
         raise Refused(f"{field} is empty; it must have a polygon of 3 corners at least")
     count = sum(
-        len(ring)
+        len(ring) - (len(ring) > 1 and ring[0] == ring[-1])
         for part in parts
         if isinstance(part, list | tuple)
         for ring in part

@@ -40,8 +40,8 @@ from services.source_status import Statuses
 
 FLUSH_INTERVAL_S = 0.1
 STATUS_INTERVAL_S = 0.25
-OPEN_ALERTS = 1_000
-"""As many as the alerts service lists; of more, the newest."""
+ALERTS_A_PAGE = 1_000
+"""As many as the alerts service lists at once."""
 
 
 class Parts:
@@ -191,6 +191,19 @@ class LocationService:
         """Guards whose newest position is in a GeoJSON Polygon, MultiPolygon, or Point with `radius_m`."""
         return self.parts.whereabouts.within(shape, tenant_id=tenant_id, limit=limit)
 
+    def _open_alerts(self, tenant_id: int) -> list[dict[str, Any]]:
+        """All of them, page by page: whoever has one is not free, however many came after it."""
+        found: list[dict[str, Any]] = []
+        after = None
+        while True:
+            page = self.alerts.list_alerts(
+                tenant_id=tenant_id, status="open", limit=ALERTS_A_PAGE, after=after
+            )
+            found += page
+            if len(page) < ALERTS_A_PAGE:
+                return found
+            after = [page[-1]["received_at"], page[-1]["id"]]
+
     @rpc
     def nearest_guards(
         self,
@@ -205,7 +218,7 @@ class LocationService:
         """The nearest guards who could go: enabled, on shift where shifts are kept, seen lately, not silent, and with
         no open alert of their own or assigned to them. `explain`: also who is nearer, and why not. Raises `Refused`.
         """
-        alerts = self.alerts.list_alerts(tenant_id=tenant_id, status="open", limit=OPEN_ALERTS)
+        alerts = self._open_alerts(tenant_id)
         return self.parts.whereabouts.nearest(
             lat,
             lon,

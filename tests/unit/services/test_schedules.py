@@ -82,6 +82,15 @@ def test_an_exception_replaces_what_begins_on_its_date_and_nothing_else() -> Non
     assert not covers(day, utc("2026-12-26 00:00"), "UTC")
 
 
+def test_a_schedule_without_any_window_is_told_apart() -> None:
+    closed = {"exceptions": [{"date": "2026-12-25", "windows": []}]}
+    assert parse({}).is_never
+    assert parse(closed).is_never
+    assert not nightly("22:00", "06:00", **closed).is_never
+    window = {"from": "00:00", "to": "24:00"}
+    assert not parse({"exceptions": [{"date": "2026-12-25", "windows": [window]}]}).is_never
+
+
 def test_a_place_that_skips_a_day_goes_on_with_the_next() -> None:
     # Apia went from 29 to 31 December 2011.
     always = nightly("00:00", "24:00")

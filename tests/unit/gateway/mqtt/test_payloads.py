@@ -221,4 +221,5 @@ def test_a_refused_message_keeps_the_identity_that_it_has() -> None:
         return payloads.rejected_key("guard/1/gps", topic, body, fresh_key=lambda: b"%016d" % next(count))
 
     assert key(b'{"msg_id":"a"}') == key(b'{"msg_id":"a","lat":999}')
+    assert key(b'{"tst":1767225600,"lat":999}') == key(b'{"tst":1767225600,"lat":999}')
     assert key(b"garbage") != key(b"garbage")

@@ -33,6 +33,8 @@ def test_a_position_with_all_fields_and_one_with_few() -> None:
     )
     few = fix_of({**GOOD, "accuracy": " ", "speed": None}, "line 2")
     assert (few.track, few.accuracy, few.speed, few.mock) == ("", None, None, False)
+    unknown = fix_of({**GOOD, "accuracy": "-1", "speed": -1, "heading": -1.0}, "line 2")
+    assert (unknown.accuracy, unknown.speed, unknown.heading) == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_a_position_with_all_fields_and_one_with_few() -> None:
         ("time", "noon", "line 7: time is 'noon'; write it as 2026"),
         ("time", "2026-01-31T18:00:00", "line 7: time is .* without an offset"),
         ("time", "0001-01-01T00:00:00+14:00", "line 7: time is .* out of all time"),
-        ("accuracy", "-1", "line 7: accuracy is '-1'; it must be a number, 0 or more"),
+        ("accuracy", "wide", "line 7: accuracy is 'wide'; it must be a number, 0 or more"),
         ("speed", "inf", "line 7: speed is 'inf'"),
         ("heading", 361, "line 7: heading is 361; it must be a number, 0 to 360"),
         ("mock", "maybe", "line 7: mock is 'maybe'; it must be true or false"),

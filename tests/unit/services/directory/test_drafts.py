@@ -49,6 +49,10 @@ def test_a_zone_with_a_name_and_an_area_is_required_of_all_and_enabled() -> None
         ({"guard_id": ""}, "guard_id is empty"),
         ({"guard_id": "a\nb"}, "guard_id is"),
         ({"schedule": NIGHT}, "schedule needs a site"),
+        (
+            {"schedule": {"weekly": []}, "site_id": 1},
+            "schedule has no window: the zone would never be in force",
+        ),
         ({"schedule": []}, "schedule is a list; it must be an object"),
         ({"schedule": {"often": 1}, "site_id": 1}, "schedule"),
         ({"confirmation": []}, "fields enter and exit"),

@@ -1,5 +1,6 @@
 """Shapes of zones: what is taken, what is refused, and that the message says why."""
 
+import math
 from typing import Any
 
 import pytest
@@ -95,6 +96,12 @@ def test_a_polygon_may_be_closed_or_not() -> None:
 def test_what_is_no_zone_is_refused_with_where_and_how_to_mend_it(geometry: Any, said: str) -> None:
     with pytest.raises(Refused, match=said):
         shape_of(geometry)
+
+
+def test_the_position_that_closes_a_ring_is_no_corner() -> None:
+    angles = [math.tau * n / shapes.MAX_VERTICES for n in range(shapes.MAX_VERTICES)]
+    ring = [[math.cos(angle) / 100, math.sin(angle) / 100] for angle in angles]
+    assert shape_of(polygon([*ring, ring[0]])).area.is_valid
 
 
 def test_a_radius_is_for_points_only() -> None:
