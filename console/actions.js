@@ -50,6 +50,22 @@ export function button(action, alert) {
   }, action.word);
 }
 
+// All that can be done with it, for the mouse: the row has room for the first alone.
+export function moreButton(alert) {
+  return make("button", { type: "button", class: "plain", "aria-label": `More: ${nameOf(alert)}`, "aria-haspopup": "dialog", onclick: () => choose(store.alerts.get(alert.id) ?? alert) }, "More");
+}
+
+async function choose(alert) {
+  let chosen = null;
+  const pick = (action) => make("button", { type: "button", onclick: () => { chosen = action; dialog.close(); } }, action.word);
+  const dialog = make("dialog", { "aria-labelledby": "more-title" },
+    make("h2", { id: "more-title" }, nameOf(alert)),
+    make("p", { class: "buttons" }, ...actionsFor(alert).map(pick)),
+    make("p", { class: "buttons" }, make("button", { type: "button", onclick: () => dialog.close() }, "Cancel")));
+  await ask(dialog);
+  if (chosen) await perform(chosen, alert);
+}
+
 // What came of it is said aloud and stands on the page; the alert itself changes when the feed says so.
 export async function perform(action, alert, pressed = null) {
   const body = action.fields ? await askFor(action, alert) : {};

@@ -1,6 +1,6 @@
 // The queue of open alerts: the worst first, of these the oldest, shelved ones last. Rows stay where the eye and the
 // keyboard left them: only what changed is written.
-import { actionsFor, button, perform } from "/console/actions.js";
+import { actionsFor, button, moreButton, perform } from "/console/actions.js";
 import { age } from "/console/clock.js";
 import { atNextFrame, make, write } from "/console/elements.js";
 import { keyOf } from "/console/keys.js";
@@ -8,6 +8,7 @@ import { isShelved, store } from "/console/store.js";
 
 const RANK = { CRITICAL: 0, HIGH: 1, MEDIUM: 2, LOW: 3 };
 const SHOWN = 300;
+const AT_HAND = new Set(["acknowledge", "start", "resolve"]); // done at a click; the others ask something
 const COLUMNS = ["Severity", "Type", "Source", "What", "Age", "Times", "Who has it", "Act"];
 const TICK_MS = 1000;
 
@@ -100,10 +101,12 @@ export class Queue {
   }
 
   #offer(cell, alert) {
-    const first = actionsFor(alert)[0];
-    const name = first && ["acknowledge", "start", "resolve"].includes(first.path) ? first.path : "";
-    if ((cell.firstElementChild?.dataset.action ?? "") === name) return;
-    cell.replaceChildren(...(name ? [button(first, alert)] : []));
+    const offered = actionsFor(alert);
+    const names = offered.map(({ path }) => path).join();
+    if ((cell.dataset.offered ?? "") === names) return;
+    cell.dataset.offered = names;
+    const first = offered.slice(0, AT_HAND.has(offered[0]?.path) ? 1 : 0);
+    cell.replaceChildren(...first.map((action) => button(action, alert)), ...(offered.length > first.length ? [moreButton(alert)] : []));
   }
 
   // Which alert the keyboard is on; one row of the table is in the order of Tab, the arrows reach the others.

@@ -59,10 +59,11 @@ class Recording(msgspec.Struct, frozen=True):
 
 
 def recording_of(found: Sequence[RecordedFix], *, skipped: int = 0) -> Recording:
-    """Raises `Refused` when there is nothing to replay."""
+    """What is written twice is one fix: it must not count as two that say the same. Raises `Refused` when there is
+    nothing to replay."""
     if not found:
         raise Refused("the file has no positions; a recording needs at least one with a time")
-    return Recording(sorted(found, key=lambda fix: fix.at), skipped)
+    return Recording(sorted(dict.fromkeys(found), key=lambda fix: fix.at), skipped)
 
 
 def fix_of(fields: Mapping[str, Any], where: str) -> RecordedFix:

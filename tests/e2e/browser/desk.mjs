@@ -128,6 +128,11 @@ async function keyboard(page) {
   await page.getByRole("dialog").getByRole("button", { name: "False alarm" }).press("Enter");
   await intrusion.waitFor({ state: "detached" });
 
+  await battery.getByRole("button", { name: "More" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Note" }).click();
+  await page.getByRole("textbox", { name: "Note" }).fill("by mouse");
+  await page.getByRole("dialog").getByRole("button", { name: "Note" }).click();
+  await page.getByRole("status").getByText("Note: LOW_BATTERY of").waitFor();
   await battery.focus();
   await press("h");
   await page.getByLabel("Why").fill("the charger comes at six");

@@ -82,7 +82,7 @@ def test_names_of_others_are_known_whatever_their_case_and_ours_go_first() -> No
 
 def test_fixes_are_put_into_the_order_of_their_times_and_nothing_is_no_recording() -> None:
     late, early = fix_of(GOOD, ""), fix_of({**GOOD, "time": "2026-01-01T00:00:00Z", "track": "b"}, "")
-    recording = recording_of([late, early], skipped=3)
+    recording = recording_of([late, early, late], skipped=3)
     assert (recording.fixes, recording.tracks, recording.skipped) == ([early, late], ["", "b"], 3)
     with pytest.raises(Refused, match="no positions"):
         recording_of([])

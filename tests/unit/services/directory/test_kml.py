@@ -62,6 +62,11 @@ def test_polygons_holes_points_and_data_are_read() -> None:
         ("<Point><coordinates>1 2</coordinates></Point>", "LON,LAT or LON,LAT,ALTITUDE"),
         ("<Point><coordinates>east,north</coordinates></Point>", "LON,LAT or LON,LAT,ALTITUDE"),
         (f"{POLYGON}<Point><coordinates>1,2</coordinates></Point>", "mixes points"),
+        (f"<Polygon>{boundary('inner', HOLE)}</Polygon>", "no outerBoundaryIs, or several"),
+        (
+            f"<Polygon>{boundary('outer', RING)}{boundary('outer', HOLE)}</Polygon>",
+            "no outerBoundaryIs, or several",
+        ),
     ],
 )
 def test_a_placemark_that_is_no_zone_is_named_and_the_next_is_read(inside: str, said: str) -> None:
