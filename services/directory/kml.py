@@ -44,7 +44,9 @@ class Placemark:
                 "it mixes points with other geometries; a zone is polygons, or one Point with radius_m"
             )
         if not self.reason and any(len(part["outer"]) != 1 for part in self.polygons):
-            self.reason = "a Polygon of it has no outerBoundaryIs, or several; give it one, with holes in innerBoundaryIs"
+            self.reason = (
+                "a Polygon has no outerBoundaryIs, or several; give it one, with holes in innerBoundaryIs"
+            )
         if self.points:
             area = {"type": "Point", "coordinates": self.points[0]}
         elif self.polygons:
