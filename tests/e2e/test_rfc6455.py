@@ -323,7 +323,7 @@ def test_what_was_asked_before_a_close_is_answered_before_it(peer: Peer) -> None
     while (frame := peer.frame()) is not None and frame.opcode != CLOSE:
         if frame.opcode == PONG:
             came.append(frame.payload)
-        elif frame.json["type"] == "error":
+        elif frame.opcode == TEXT and frame.json["type"] == "error":
             came.append(frame.json["ref"])
     assert came in ([7, b"last"], [b"last", 7])
     assert frame is not None
