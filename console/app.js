@@ -32,9 +32,8 @@ const START = "#/desk";
 const byId = (id) => document.getElementById(id);
 
 let shown = null; // the page
-let left = null; // whose session ended, where, and what had the keyboard
-
-const whose = () => JSON.stringify([session.name, session.role, session.tenantId]);
+let whose = null; // the session that is open, or was
+let left = null; // where it ended, and what had the keyboard
 
 function route() {
   if (!session.open) return;
@@ -85,7 +84,9 @@ byId("logout").addEventListener("click", async () => {
 session.addEventListener("opened", () => {
   showSession();
   link.start();
-  if (left?.whose === whose() && left.hash === location.hash) {
+  const before = whose;
+  whose = JSON.stringify([session.name, session.role, session.tenantId]);
+  if (before === whose && left?.hash === location.hash) {
     (byId("page").contains(left.focused) ? left.focused : byId("page").querySelector("h1"))?.focus();
     bringBack();
   } else {
@@ -94,11 +95,8 @@ session.addEventListener("opened", () => {
   }
 });
 
-session.addEventListener("before-end", () => {
-  left = { whose: whose(), hash: location.hash, focused: document.activeElement };
-});
-
 session.addEventListener("ended", ({ detail }) => {
+  left = { hash: location.hash, focused: document.activeElement };
   link.stop();
   setAside();
   showSession();

@@ -83,12 +83,16 @@ export function unrolled(ring, start) {
   return corners;
 }
 
-export function zoneFeature({ area, name, kind, radius_m }) {
-  if (area.type === "Point") return feature(circle(area.coordinates, radius_m ?? 0), { name, kind });
+// The rings of a polygon or of several, all on the turn of the first corner.
+export function polygonsOf(area) {
   const polygons = area.type === "Polygon" ? [area.coordinates] : area.coordinates;
   const start = polygons[0][0][0];
-  const coordinates = polygons.map((rings) => rings.map((ring) => unrolled(ring, start)));
-  return feature({ type: "MultiPolygon", coordinates }, { name, kind });
+  return polygons.map((rings) => rings.map((ring) => unrolled(ring, start)));
+}
+
+export function zoneFeature({ area, name, kind, radius_m }) {
+  if (area.type === "Point") return feature(circle(area.coordinates, radius_m ?? 0), { name, kind });
+  return feature({ type: "MultiPolygon", coordinates: polygonsOf(area) }, { name, kind });
 }
 
 const CORNERS = 64;

@@ -1,7 +1,7 @@
 // The outline of a zone while it is drawn: polygons with their rings of corners, or a circle. A corner goes by its
 // path, "polygon.ring.corner". Every change gives a new outline; nothing here touches a map. Longitudes go on over 180
 // degrees while it is drawn, so that a ring over the antimeridian is one shape; they are put right when it is saved.
-import { METRES_A_DEGREE, beside, circle, unrolled } from "/console/features.js";
+import { METRES_A_DEGREE, beside, circle, polygonsOf, unrolled } from "/console/features.js";
 
 const radians = (degrees) => (degrees * Math.PI) / 180;
 const CLOSED = 3; // a ring of fewer corners encloses nothing
@@ -13,9 +13,7 @@ const wrapped = ([lon, lat]) => [lon >= -180 && lon <= 180 ? lon : Number((lon -
 // Of the geometry that a zone has, whose rings are closed: the first corner comes again at the end.
 export function outlineOf({ area, radius_m }) {
   if (area.type === "Point") return { ...EMPTY, centre: area.coordinates, radius_m };
-  const polygons = area.type === "Polygon" ? [area.coordinates] : area.coordinates;
-  const start = polygons[0][0][0];
-  return { ...EMPTY, polygons: polygons.map((rings) => rings.map((ring) => unrolled(ring.slice(0, -1), start))) };
+  return { ...EMPTY, polygons: polygonsOf(area).map((rings) => rings.map((ring) => ring.slice(0, -1))) };
 }
 
 // As the API takes it; null while nothing is enclosed.
@@ -105,4 +103,4 @@ export function cornersFrom(text) {
   });
 }
 
-export const textOf = (outline) => cornersOf(outline).map(wrapped).map(([lon, lat]) => `${lat.toFixed(6)}, ${lon.toFixed(6)}`).join("\n");
+export const textOf = (outline) => (outline.centre ? [outline.centre] : cornersOf(outline)).map(wrapped).map(([lon, lat]) => `${lat.toFixed(6)}, ${lon.toFixed(6)}`).join("\n");

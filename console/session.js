@@ -79,7 +79,6 @@ class Session extends EventTarget {
 
   #end(reason) {
     clearTimeout(this.#timer);
-    if (this.open) this.dispatchEvent(new Event("before-end"));
     this.#held = null;
     this.dispatchEvent(new CustomEvent("ended", { detail: reason }));
   }

@@ -141,10 +141,8 @@ export class ZoneForm {
     this.fields.radius_m.row.hidden = outline.centre === null;
     this.fields.area.input.readOnly = !isPlain(outline) || outline.centre !== null;
     if (this.#typing) return;
-    if (outline.centre) {
-      this.fields.radius_m.input.value = outline.radius_m;
-      this.fields.area.input.value = textOf({ polygons: [[[outline.centre]]] });
-    } else this.fields.area.input.value = textOf(outline);
+    if (outline.centre) this.fields.radius_m.input.value = outline.radius_m;
+    this.fields.area.input.value = textOf(outline);
     this.fields.area.say("");
   }
 
