@@ -8,7 +8,7 @@ import { isOpen, isShelved, store } from "/console/store.js";
 
 const REASONS = ["accident", "test", "equipment", "animal", "weather", "malice", "other"];
 const MINUTES = [15, 30, 60, 240, 480];
-const LIFE_SAFETY = new Set(["PANIC", "SOS", "DURESS", "MEDICAL"]);
+const NEVER_SHELVED = new Set(["PANIC", "SOS", "DURESS", "MEDICAL", "FIRE", "MAN_DOWN", "CHECK_IN_MISSED", "UNREADABLE_ALERT"]);
 const SUGGESTED = 200;
 const mayAct = () => session.role !== "viewer";
 
@@ -26,7 +26,7 @@ export const ACTIONS = [
     fields: () => [{ name: "reason", label: "Reason", kind: "select", choices: REASONS.map((reason) => [reason, reason.replace("_", " ")]) }, NOTE],
   },
   {
-    key: "h", word: "Shelve", path: "shelve", fits: (alert) => isOpen(alert) && !isShelved(alert) && !LIFE_SAFETY.has(alert.alert_type),
+    key: "h", word: "Shelve", path: "shelve", fits: (alert) => isOpen(alert) && !isShelved(alert) && !NEVER_SHELVED.has(alert.alert_type),
     fields: () => [
       { name: "until", label: "For", kind: "select", choices: MINUTES.map((minutes) => [minutes, minutes < 60 ? `${minutes} min` : `${minutes / 60} h`]) },
       { name: "reason", label: "Why", required: true },

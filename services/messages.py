@@ -24,12 +24,18 @@ class AlertType(StrEnum):
     DURESS = "DURESS"
     MEDICAL = "MEDICAL"
     FIRE = "FIRE"
+    MAN_DOWN = "MAN_DOWN"
+    CHECK_IN_MISSED = "CHECK_IN_MISSED"
     INTRUSION = "INTRUSION"
     GEOFENCE_VIOLATION = "GEOFENCE_VIOLATION"
+    PATROL_MISSED = "PATROL_MISSED"
+    PATROL_INCOMPLETE = "PATROL_INCOMPLETE"
     EQUIPMENT_FAILURE = "EQUIPMENT_FAILURE"
+    TAMPER = "TAMPER"
     LOW_BATTERY = "LOW_BATTERY"
     OFFLINE = "OFFLINE"
     UNREADABLE_ALERT = "UNREADABLE_ALERT"
+    REPORTED = "REPORTED"
     UNKNOWN = "UNKNOWN"
 
 
@@ -48,23 +54,41 @@ class AlertStatus(StrEnum):
     FALSE_ALARM = "FALSE_ALARM"
 
 
-LIFE_SAFETY = frozenset({AlertType.PANIC, AlertType.SOS, AlertType.DURESS, AlertType.MEDICAL})
-"""Never refused for their content, never rate-limited, never shelved."""
+LIFE_SAFETY = frozenset(
+    {
+        AlertType.PANIC,
+        AlertType.SOS,
+        AlertType.DURESS,
+        AlertType.MEDICAL,
+        AlertType.FIRE,
+        AlertType.MAN_DOWN,
+        AlertType.CHECK_IN_MISSED,
+    }
+)
+"""Alerts about a person's life. They are never refused for their content and never below their default severity."""
 
+NEVER_HELD_BACK = LIFE_SAFETY | {AlertType.UNREADABLE_ALERT}
+"""Alerts that no storm, digest, rate limit, quiet hour or shelving holds back.
+
+An alert that cannot be read may have been a panic. This is the only list of its kind.
+"""
+
+_CRITICAL = dict.fromkeys(LIFE_SAFETY, Severity.CRITICAL)
+_HIGH = dict.fromkeys(
+    (
+        AlertType.INTRUSION,
+        AlertType.GEOFENCE_VIOLATION,
+        AlertType.PATROL_MISSED,
+        AlertType.UNREADABLE_ALERT,
+    ),
+    Severity.HIGH,
+)
 DEFAULT_SEVERITY: dict[AlertType, Severity] = {
-    AlertType.PANIC: Severity.CRITICAL,
-    AlertType.SOS: Severity.CRITICAL,
-    AlertType.DURESS: Severity.CRITICAL,
-    AlertType.MEDICAL: Severity.CRITICAL,
-    AlertType.FIRE: Severity.CRITICAL,
-    AlertType.INTRUSION: Severity.HIGH,
-    AlertType.GEOFENCE_VIOLATION: Severity.HIGH,
-    AlertType.UNREADABLE_ALERT: Severity.HIGH,
-    AlertType.EQUIPMENT_FAILURE: Severity.MEDIUM,
-    AlertType.OFFLINE: Severity.MEDIUM,
-    AlertType.LOW_BATTERY: Severity.MEDIUM,
-    AlertType.UNKNOWN: Severity.MEDIUM,
+    **dict.fromkeys(AlertType, Severity.MEDIUM),
+    **_HIGH,
+    **_CRITICAL,
 }
+"""Severity of an alert whose sender names none."""
 
 
 CONNECTIVITY = frozenset({"ONLINE", "OFFLINE", "POOR"})
@@ -87,8 +111,10 @@ SENSOR_STATES = frozenset({"OPEN", "CLOSED", "DETECTED", "CLEAR", "ALARM", "NORM
 class Origin(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What every message from the field carries, whatever it says.
 
-    `key` is the 16-byte identity of the message (same bytes = same message, delivered again);
+    `key` is the 16-byte identity of the message (same key = same message, delivered again);
     `claimed_tenant_id` is the payload's `client_id`, to be held against the registry, never believed.
+    `clock_suspect`: the payload has no device time, or one that is not believed; `recorded_at` is then `received_at`.
+    `buffered`: the device says that it kept the message for a while before it could send it.
     """
 
     source_id: str
@@ -101,6 +127,7 @@ class Origin(msgspec.Struct, array_like=True, frozen=True, gc=False):
     quality: tuple[str, ...]
     claimed_tenant_id: int | str | None
     raw: str
+    buffered: bool = False
 
 
 class Fix(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -6,13 +6,10 @@ from datetime import datetime, time, timedelta
 
 import msgspec
 
-from services.messages import LIFE_SAFETY, AlertType, NotificationRequest, Target
+from services.messages import NotificationRequest, Target
 
 REACHING = ("sms", "email", "push", "url")
 """Channels in the order in which a person is tried whom the wanted ones cannot reach."""
-
-NEVER_HELD_BACK = LIFE_SAFETY | {AlertType.FIRE, AlertType.UNREADABLE_ALERT}
-"""No rate limit holds these, and no failure gives them up. What cannot be read may have been a panic."""
 
 ENDED_BY = {
     "acknowledged": ("ACKNOWLEDGED", "IN_PROGRESS", "RESOLVED", "FALSE_ALARM"),

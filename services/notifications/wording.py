@@ -46,6 +46,8 @@ FIXED: dict[str, dict[str, str]] = {
         "PANIC": "संकट", "SOS": "SOS", "DURESS": "दबाव", "MEDICAL": "चिकित्सा", "FIRE": "आग", "INTRUSION": "घुसपैठ",
         "GEOFENCE_VIOLATION": "क्षेत्र उल्लंघन", "EQUIPMENT_FAILURE": "उपकरण खराबी", "LOW_BATTERY": "बैटरी कम",
         "OFFLINE": "संपर्क नहीं", "UNREADABLE_ALERT": "अपठनीय अलर्ट", "UNKNOWN": "अज्ञात",
+        "MAN_DOWN": "गार्ड गिरा", "CHECK_IN_MISSED": "हाज़िरी छूटी", "PATROL_MISSED": "गश्त छूटी",
+        "PATROL_INCOMPLETE": "गश्त अधूरी", "TAMPER": "छेड़छाड़", "REPORTED": "सूचित घटना",
     },
 }  # fmt: skip
 """Fixed words by language; a word that a language lacks stands as it is."""

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from services.keyring import KeyRing
-from services.messages import NotificationRequest
+from services.messages import NEVER_HELD_BACK, NotificationRequest
 from services.notifications import links, plan
 from services.notifications.channels import Outgoing
 from services.notifications.plan import Notice
@@ -114,7 +114,7 @@ class Writer:
             severity=alert.severity,
             alert_type=alert.alert_type,
             drill=alert.drill,
-            life_safety=alert.alert_type in plan.NEVER_HELD_BACK,
+            life_safety=alert.alert_type in NEVER_HELD_BACK,
             until=request.until,
         )
 

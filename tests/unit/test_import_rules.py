@@ -34,6 +34,7 @@ PURE = {
     "gateway/noc/api/table.py",
     "services/addresses.py",
     "services/envelope.py",
+    "services/ingestion/clock_offset.py",
     "services/schedules.py",
     "services/watching.py",
     "services/location/zones.py",
