@@ -38,8 +38,8 @@ MAX_PACKET_ID = 65_535
 NOT_SUBSCRIBED = 17
 """MQTT 5, reason code of an UNSUBACK: there was no such subscription, so there is nothing to leave."""
 
-OnMessage = Callable[[str, bytes, int, int], None]
-"""Called with topic, payload, QoS and message id. Must not block and must not raise."""
+OnMessage = Callable[[str, wire.Published], None]
+"""Called with the topic (without the installation's prefix) and the message. Must not block and must not raise."""
 
 
 def client_id(config: Mqtt, name: str) -> str:
@@ -285,7 +285,11 @@ class Connection(Link):
         log.info("mqtt_connected", lane=self._name, generation=self.generation, leaving=self._config.leaving)
 
     def _join(self, client: BufferedPaho, answers: dict[str, Any]) -> None:
-        client.subscribe([(name, SubscribeOptions(qos=1)) for name in self._filters])
+        # What the broker retains is of the past: it is not delivered, and live messages do not bear the retain bit.
+        options = SubscribeOptions(
+            qos=1, retainAsPublished=False, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND
+        )
+        client.subscribe([(name, options) for name in self._filters])
         refused = [str(code) for code in self._await(client, answers, "subscribe") if code.is_failure]
         if refused:
             raise Unavailable(f"the MQTT broker refused a subscription: {refused[0]}")
@@ -305,7 +309,7 @@ class Connection(Link):
         # An exception here would end the delivery of everything else.
         try:
             topic = message.topic.decode("utf-8", "replace").removeprefix(self._config.topic_prefix)
-            self._on_message(topic, message.payload, message.qos, message.message_id)
+            self._on_message(topic, message)
         except Exception:
             log.exception("mqtt_delivery_failed", lane=self._name, mid=message.message_id)
         return True
