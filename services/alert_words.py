@@ -55,10 +55,3 @@ def squeezed(text: str) -> str:
 def alert_type(text: str) -> AlertType | None:
     """Return the alert type that a word names, in any case and with any separator."""
     return _BY_WORD.get(squeezed(text)) if len(text) <= 64 else None
-
-
-def spellings() -> list[str]:
-    """Return every word that names a type, as devices write it: small and capital letters, with `_`, `-` or neither."""
-    own = [word for kind in AlertType for word in (kind, kind.replace("_", "-"), kind.replace("_", ""))]
-    words = dict.fromkeys((*own, *ALIASES))
-    return [spelling for word in words for spelling in (word.lower(), word.upper())]

@@ -153,6 +153,7 @@ class Link:
             self._client = client
             while True:
                 self._turn(client)
+                self._between_turns(client)
         except OSError as error:
             raise Unavailable(f"MQTT broker {self._config.host}:{self._config.port}: {error}") from error
         finally:
@@ -184,6 +185,9 @@ class Link:
 
     def _broken(self) -> None:
         """The connection is gone."""
+
+    def _between_turns(self, client: BufferedPaho) -> None:
+        """Do what is due; called at least every `IDLE_WAIT_S`. Raises `Unavailable`."""
 
     def _on_packet(self, first: int, buffer: bytes, start: int, end: int) -> bool:
         """Take a packet, or leave it to paho. Must not raise for what a message holds."""

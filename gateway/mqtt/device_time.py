@@ -77,7 +77,7 @@ def judge(
     try:
         ahead_s = (timestamp - received_at).total_seconds()
         plausible = -max_age_s <= ahead_s <= max_ahead_s
-        lead_s = _lead_s(sent_at, received_at)
+        lead_s = 0.0 if sent_at is None else _lead_s(sent_at, received_at)
         if abs(lead_s) > LEAD_TOLERANCE_S and not (held_back and lead_s < 0):
             corrected = timestamp - timedelta(seconds=lead_s)
             if -max_age_s <= (corrected - received_at).total_seconds() <= max_ahead_s:
@@ -92,9 +92,7 @@ def judge(
     return DeviceTime(received_at, True, False)
 
 
-def _lead_s(sent_at: datetime | None, received_at: datetime) -> float:
-    if sent_at is None:
-        return 0.0
+def _lead_s(sent_at: datetime, received_at: datetime) -> float:
     aware = sent_at.replace(tzinfo=UTC) if sent_at.tzinfo is None else sent_at
     return (aware - received_at).total_seconds()
 

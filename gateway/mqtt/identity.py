@@ -6,6 +6,7 @@ A key is 16 bytes. What has no identity of its own gets a key that is made at it
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -34,19 +35,28 @@ class Recent:
         self._last: dict[str, _Last] = {}
         self._keys: dict[tuple[str, str], bytes] = {}
 
-    def repeated(self, topic: str, payload: bytes, *, at: datetime) -> bytes | None:
-        """Return the key of the topic's last message when this one has its bytes and comes within the window."""
-        last = self._last.get(topic)
-        if last is None or not 0 <= (at - last.first_at).total_seconds() <= WINDOW_S:
-            return None
-        return last.key if last.digest == digest(payload) else None
+    def key_of(
+        self, topic: str, payload: bytes, *, at: datetime, may_repeat: bool, make: Callable[[], bytes]
+    ) -> bytes:
+        """Return the key of the topic's last message when this one repeats it, else one that `make` makes.
 
-    def remember(self, topic: str, payload: bytes, key: bytes, *, at: datetime) -> None:
-        """Keep a message as the last one of its topic."""
-        self._last.pop(topic, None)
+        It repeats it with equal bytes within the window, if it `may_repeat` at all.
+        """
+        same = digest(payload)
+        last = self._last.pop(topic, None)
+        if (
+            may_repeat
+            and last is not None
+            and last.digest == same
+            and 0 <= (at - last.first_at).total_seconds() <= WINDOW_S
+        ):
+            self._last[topic] = last
+            return last.key
         if len(self._last) >= self._size:
             del self._last[next(iter(self._last))]
-        self._last[topic] = _Last(digest(payload), key, at)
+        key = make()
+        self._last[topic] = _Last(same, key, at)
+        return key
 
     def another(self, topic: str) -> None:
         """A message with an identity of its own came on a topic: what comes next repeats nothing before it."""
@@ -67,16 +77,33 @@ def digest(payload: bytes) -> bytes:
     return hashlib.blake2b(payload, digest_size=16).digest()
 
 
-def of_msg_id(topic: Topic, msg_id: str, payload: bytes, *, scope: str = "") -> bytes:
-    """Return the key of a message with an id: the kind, the source and the bytes count as well.
+def own_key(
+    topic_text: str, topic: Topic | None, payload: bytes, *, msg_id: str | None, proves: bool, scope: str = ""
+) -> bytes | None:
+    """Return the key of a message that has an identity of its own: its id, or a time that `proves` it.
 
-    Counters restart after a reboot, and an id is unique only as far as the device makes it so.
+    With an id the kind, the source and the bytes count as well: counters restart after a reboot, and an id is unique
+    only as far as the device makes it so. Without one it is the topic and the bytes.
     """
-    kind = topic.detail.lower() if topic.family is Family.ALERT else topic.detail
-    named = f"{scope}{topic.family}\0{kind}\0{topic.source_id}\0{msg_id}\0".encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(named + payload, digest_size=16).digest()
+    if msg_id is not None and topic is not None:
+        kind = topic.detail.lower() if topic.family is Family.ALERT else topic.detail
+        named = f"{scope}{topic.family}\0{kind}\0{topic.source_id}\0{msg_id}\0".encode(
+            "utf-8", "surrogatepass"
+        )
+        return digest(named + payload)
+    return digest(topic_text.encode() + b"\0" + payload) if proves else None
 
 
-def of_bytes(topic_text: str, payload: bytes) -> bytes:
-    """Return the key of a message whose own time is believed: its topic and its bytes."""
-    return hashlib.blake2b(topic_text.encode() + b"\0" + payload, digest_size=16).digest()
+def made_key(
+    topic_text: str,
+    payload: bytes,
+    make: Callable[[], bytes],
+    recent: Recent | None,
+    *,
+    at: datetime,
+    may_repeat: bool,
+) -> bytes:
+    """Return the key of a message without an identity: the one that it repeats, by `recent`, else a new one."""
+    if recent is None:
+        return make()
+    return recent.key_of(topic_text, payload, at=at, may_repeat=may_repeat, make=make)

@@ -19,10 +19,11 @@ import msgspec
 import structlog
 from eventlet.queue import Queue
 
-from gateway.mqtt import link_state, owntracks, payloads, topics, unreadable, wire
+from gateway.mqtt import link_state, owntracks, payloads, retained_positions, topics, unreadable, wire
 from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
 from gateway.mqtt.client import Connection, Link, Outgoing
 from gateway.mqtt.identity import Recent
+from gateway.mqtt.retained import RetainedSweep
 from gateway.mqtt.topics import FILTERS, OPTIONAL, Family
 from services import metrics, security, tracing
 from services.config import Config, Mqtt
@@ -122,11 +123,21 @@ class Lane:
             on_connected=self._connected_again,
         )
         self._out = Outgoing(config.mqtt, lane=name)
+        swept = (
+            *retained_positions.FILTERS,
+            *(retained_positions.OPTIONAL if gateway.owntracks else ()),
+        )
+        # One process sweeps: the bulk lane's, which a panic does not wait for.
+        self._sweep = (
+            None if alone else RetainedSweep(config.mqtt, filters=swept, every_s=gateway.retained_sweep_s)
+        )
 
     def run(self, publish_all: PublishAll) -> None:
         """Serve until stopped; a broken connection is made again with back-off."""
         helpers = [eventlet.spawn(self._send_batches, publish_all) for _ in range(self._senders)]
         helpers += [eventlet.spawn(self._close_aged_batches), eventlet.spawn(self._keep, self._out)]
+        if self._sweep is not None:
+            helpers.append(eventlet.spawn(self._keep, self._sweep))
         try:
             self._keep(self.connection)
         finally:
@@ -141,10 +152,18 @@ class Lane:
             try:
                 link.serve()
             except Unavailable as error:
-                self._connected.set(0)
+                # The sweep may be away, and the lane still hears everything.
+                if link is not self._sweep:
+                    self._connected.set(0)
                 failures = 1 if time.monotonic() - started_s > RETRY_S[-1] else failures + 1
                 pause_s = RETRY_S[min(failures, len(RETRY_S)) - 1]
-                log.warning("mqtt_disconnected", lane=self.name, error=str(error), again_in_s=pause_s)
+                log.warning(
+                    "mqtt_disconnected",
+                    lane=self.name,
+                    link=type(link).__name__,
+                    error=str(error),
+                    again_in_s=pause_s,
+                )
                 eventlet.sleep(pause_s)
 
     def send_receipts(self, receipts: Sequence[Receipt]) -> None:

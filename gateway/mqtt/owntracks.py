@@ -49,10 +49,10 @@ RENAMED = {
     "msg_id": "msg_id",
     "sent_at": "sent_at",
 }
+READ = frozenset({*RENAMED, *CLAIMS, "_type", "_id", "created_at", "tst", "vel", "buffered"})
+"""Fields of a phone's message that are looked at."""
 STALE_S = 60.0
 """A message that the phone made so much later than the fix in it does not say where the guard is now."""
-
-_any = msgspec.json.Decoder()
 
 
 def decode(
@@ -98,18 +98,8 @@ def decode(
 
 def read_message(payload: bytes) -> dict[str, Any] | None:
     """What a message that is a location says; None of another that phones send. Raises `InvalidMessage`."""
-    said = _said(payload)
+    said = payloads.object_of(payload, READ)
     return said if _is_location(said) else None
-
-
-def _said(payload: bytes) -> dict[str, Any]:
-    try:
-        tree = _any.decode(payload)
-    except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        raise InvalidMessage("broken_json", str(error)) from error
-    if not isinstance(tree, dict):
-        raise InvalidMessage("not_an_object", f"the payload is a JSON {type(tree).__name__}, not an object")
-    return tree
 
 
 def _is_location(said: dict[str, Any]) -> bool:

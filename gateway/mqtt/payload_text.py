@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from services.errors import InvalidMessage
 
 TAIL = b"\x00 \t\r\n"
 """Bytes cut off the end of a payload: C strings end with a NUL, lines with a line feed."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SQUARE = bytes.maketrans(b"{}", b"[]")
+_RUNS = re.compile(rb"\[+|\]+")
+OPENING = ord("[")
+PASSES = 4
 _NOT_MARKS = bytes(set(range(256)) - set(b'"[]{}'))
 
 
@@ -30,18 +35,25 @@ def read(payload: bytes, *, max_bytes: int, max_depth: int) -> tuple[bytes, str]
 def deeper_than(payload: bytes, limit: int) -> bool:
     """Return whether the brackets of a JSON text are nested deeper than `limit`.
 
-    Escapes go first and then strings, so that only brackets that nest are left. Each pass takes the innermost pairs
-    away, so that what is left after `limit` passes is deeper. No step looks at a byte twice.
+    Escapes go first and then strings, so that only brackets that nest are left. A few passes take the innermost pairs
+    away, each of which is one level; runs of equal brackets are counted for the rest.
     """
     unescaped = payload.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in payload else payload
     marks = unescaped.translate(_SQUARE, _NOT_MARKS)
     nested = b"".join(marks.split(b'"')[::2])
-    for _ in range(limit):
+    for _ in range(min(PASSES, limit)):
         inner = nested.replace(b"[]", b"")
         if len(inner) == len(nested):
             break
         nested = inner
-    return b"[]" in nested or nested.count(b"[") > limit
+        limit -= 1
+
+    depth = 0
+    for run in _RUNS.findall(nested):
+        depth += len(run) if run[0] == OPENING else -len(run)
+        if depth > limit:
+            return True
+    return False
 
 
 def _has_escaped_nul(payload: bytes) -> bool:

@@ -6,6 +6,7 @@ field, so that an optional field out of range costs the field and not the messag
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, TypeVar, get_args
@@ -16,8 +17,9 @@ from msgspec import Meta
 from gateway.mqtt import device_time, identity, payload_text, place, values
 from gateway.mqtt.device_time import Moment
 from gateway.mqtt.identity import Recent
-from gateway.mqtt.topics import ALARM, Family, Topic, alert_type, guard_id
+from gateway.mqtt.topics import ALARM, Family, Topic, guard_id
 from gateway.mqtt.unreadable import MAX_ALERT_TEXT, names_life_safety
+from services.alert_words import alert_type
 from services.errors import InvalidMessage
 from services.messages import (
     CONNECTIVITY,
@@ -38,6 +40,7 @@ Percent = Annotated[float, Meta(ge=0, le=100)]
 Message = Fix | DeviceReading | SensorReading | HealthReading | DeviceAlert
 
 POSITION_SOURCES = frozenset({"gps", "network", "ble", "nfc", "manual"})
+MAX_MSG_ID = 64
 SWITCHED_TYPES = SENSOR_TYPES - {"DOOR", "TEMPERATURE", "HUMIDITY"}
 """Types for which a switch says DETECTED or NORMAL. Of a door it would say open or closed, in either sense."""
 
@@ -53,7 +56,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 class Common(msgspec.Struct):
     timestamp: Moment | None = None
-    msg_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    msg_id: Annotated[str, Meta(min_length=1, max_length=MAX_MSG_ID)] | None = None
     # As large as the wire between services carries; what is larger names no tenant of ours.
     client_id: Annotated[int, Meta(ge=0, le=2**31 - 1)] | Annotated[str, Meta(max_length=64)] | None = None
     source_id: str | int | None = None
@@ -126,6 +129,15 @@ _fields = {
     for kind in PAYLOADS.values()
 }
 _any = msgspec.json.Decoder()
+_parts = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_looked_at = {
+    kind: frozenset(fields).union(place.FIELDS if kind in (GuardPayload, AlertPayload) else ())
+    for kind, fields in _fields.items()
+}
+QUOTE = ord('"')
+MAX_FIELD_BYTES = 16_384
+TOO_LONG = ["too long to be read"]
+"""Stands for a field that is no text and longer than any that can be right."""
 
 
 def _takes_number(field_type: object) -> bool:
@@ -186,10 +198,17 @@ def decode(
         max_age_s=limits.max_clock_age_s,
         held_back=held_back,
     )
-    alone = topic.family is Family.ALERT and _alert_kind(topic, fields) in LIFE_SAFETY
-    delivery = _Delivery(topic_text, topic, body, received_at, recent, fresh_key, redelivered, alone)
     msg_id = fields.msg_id or own_id
-    key = delivery.key(msg_id, proves=time.proves)
+    own = identity.own_key(topic_text, topic, body, msg_id=msg_id, proves=time.proves)
+    if own is None:
+        # Of life-safety alerts without an identity each delivery counts, unless the broker says that it is one again.
+        alone = topic.family is Family.ALERT and _alert_kind(topic, fields) in LIFE_SAFETY
+        may_repeat = redelivered or not alone
+        key = identity.made_key(topic_text, body, fresh_key, recent, at=received_at, may_repeat=may_repeat)
+    else:
+        key = own
+        if recent is not None:
+            recent.another(topic_text)
     if msg_id is not None and recent is not None and recent.is_reused(topic.source_id, msg_id, key):
         quality.append("msg_id_reused")
 
@@ -220,10 +239,9 @@ def link_reading(
     recent: Recent | None = None,
 ) -> DeviceReading:
     """Return the reading of a device whose link changed. It is a word about the device, often not by the device."""
-    delivery = _Delivery(topic_text, None, payload, received_at, recent, fresh_key, False, False)
     origin = Origin(
         source_id=source_id,
-        key=delivery.key(None, proves=False),
+        key=identity.made_key(topic_text, payload, fresh_key, recent, at=received_at, may_repeat=True),
         msg_id=None,
         topic=topic_text,
         recorded_at=received_at,
@@ -234,43 +252,6 @@ def link_reading(
         raw=msgspec.json.encode({"link": payload.decode("utf-8", "replace").replace("\0", "")}).decode(),
     )
     return DeviceReading(origin, None, None, None, "ONLINE" if online else "OFFLINE")
-
-
-class _Delivery(msgspec.Struct, frozen=True):
-    """What decides the identity of one delivery. `alone`: of life-safety alerts each delivery counts."""
-
-    topic_text: str
-    topic: Topic | None
-    body: bytes
-    at: datetime
-    recent: Recent | None
-    fresh_key: Callable[[], bytes]
-    redelivered: bool
-    alone: bool
-
-    def key(self, msg_id: str | None, *, proves: bool, scope: str = "") -> bytes:
-        """Return the identity: by `msg_id`, by the bytes when their time proves it, else by the window of seconds."""
-        own: bytes | None = None
-        if msg_id is not None and self.topic is not None:
-            own = identity.of_msg_id(self.topic, msg_id, self.body, scope=scope)
-        elif proves:
-            own = identity.of_bytes(self.topic_text, self.body)
-        if own is not None:
-            if self.recent is not None:
-                self.recent.another(self.topic_text)
-            return own
-        return self._key_of_the_window()
-
-    def _key_of_the_window(self) -> bytes:
-        if self.recent is None:
-            return self.fresh_key()
-        if self.redelivered or not self.alone:
-            found = self.recent.repeated(self.topic_text, self.body, at=self.at)
-            if found is not None:
-                return found
-        made = self.fresh_key()
-        self.recent.remember(self.topic_text, self.body, made, at=self.at)
-        return made
 
 
 def _bare_state(topic: Topic, body: bytes) -> str | None:
@@ -298,19 +279,28 @@ def _fields_of(family: Family, payload: bytes) -> tuple[Any, list[str]]:
         raise InvalidMessage("broken_json", str(error)) from error
 
 
-def _object(payload: bytes) -> dict[str, Any]:
+def object_of(payload: bytes, names: frozenset[str]) -> dict[str, Any]:
+    """Return the fields of these names. Others are not decoded: they may be a photo, or a million brackets."""
     try:
-        tree = _any.decode(payload)
+        parts = _parts.decode(payload)
+    except msgspec.ValidationError as error:
+        raise InvalidMessage("not_an_object", f"the payload is no JSON object: {error}") from error
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise InvalidMessage("broken_json", str(error)) from error
-    if not isinstance(tree, dict):
-        raise InvalidMessage("not_an_object", f"the payload is a JSON {type(tree).__name__}, not an object")
-    return tree
+    try:
+        return {name: _field(raw) for name, raw in parts.items() if name in names}
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise InvalidMessage("broken_json", str(error)) from error
+
+
+def _field(raw: msgspec.Raw) -> Any:
+    part = memoryview(raw)
+    return _any.decode(part) if len(part) <= MAX_FIELD_BYTES or part[0] == QUOTE else TOO_LONG
 
 
 def _field_by_field(kind: type[P], payload: bytes, *, lenient: bool) -> tuple[P, list[str]]:
     """Keep each field that is right, name each that is not; a required one that is wrong refuses the message."""
-    tree = _object(payload)
+    tree = object_of(payload, _looked_at[kind])
     quality: list[str] = []
     if kind is GuardPayload:
         _put_place(tree)
@@ -579,22 +569,24 @@ def rejected_key(
     redelivered: bool = False,
 ) -> bytes:
     """Return the identity of a refused message: by the same rule, as far as its payload can be read."""
-    alone = names_life_safety(topic_text)
-    delivery = _Delivery(topic_text, topic, payload, received_at, recent, fresh_key, redelivered, alone)
-    try:
-        tree = _any.decode(payload)
-    except (msgspec.DecodeError, RecursionError, ValueError):
-        tree = None
-    if not isinstance(tree, dict):
-        return delivery.key(None, proves=False)
-    msg_id = _as_meant("msg_id", tree.get("msg_id"))
-    if not isinstance(msg_id, str) or not 0 < len(msg_id) <= 64:
-        msg_id = None
-    return delivery.key(msg_id, proves=_proves(tree, received_at, limits), scope="rejected\0")
+    tree: dict[str, Any] = {}
+    with contextlib.suppress(InvalidMessage):  # what cannot be read at all has no identity of its own
+        tree = object_of(payload, IDENTIFYING)
+    found = _as_meant("msg_id", tree.get("msg_id"))
+    msg_id = found if isinstance(found, str) and 0 < len(found) <= MAX_MSG_ID else None
+    proves = _proves(tree, received_at, limits)
+    own = identity.own_key(topic_text, topic, payload, msg_id=msg_id, proves=proves, scope="rejected\0")
+    if own is not None:
+        return own
+    may_repeat = redelivered or not names_life_safety(topic_text)
+    return identity.made_key(topic_text, payload, fresh_key, recent, at=received_at, may_repeat=may_repeat)
+
+
+IDENTIFYING = frozenset({"msg_id", "timestamp", "tst"})
+"""Fields by which a refused message may have an identity. OwnTracks calls its time `tst`."""
 
 
 def _proves(tree: dict[str, Any], received_at: datetime, limits: Limits) -> bool:
-    # OwnTracks calls its time tst.
     value = tree.get("timestamp") if tree.get("timestamp") is not None else tree.get("tst")
     try:
         moment = device_time.moment_of(value)

@@ -17,7 +17,10 @@ from gateway.mqtt.values import number_of
 NAMES = (("lat", "lon"), ("latitude", "longitude"), ("lat", "lng"), ("lat", "long"))
 HOLDERS = ("location", "gps", "position", "coords", "coordinates", "geolocation", "geo")
 """Fields that hold a place, in the order in which they are looked at."""
+FIELDS = (*HOLDERS, *dict.fromkeys(name for pair in NAMES for name in pair), "type", "geometry", "accuracy")
+"""Fields of a payload that may say where it is from."""
 LONGEST_SHOWN = 200
+LONGEST_READ = 100
 _ZERO = 1e-6
 _SEPARATORS = re.compile(r"\s*[;\s]\s*|,\s*")
 _MAX_NESTED = 3
@@ -87,7 +90,7 @@ def is_no_fix(lat: float, lon: float) -> bool:
 def shown(value: object) -> str:
     """Return a value as text for people, at most `LONGEST_SHOWN` characters."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return " ".join(text.split())[:LONGEST_SHOWN]
+    return " ".join(text[: 5 * LONGEST_SHOWN].split())[:LONGEST_SHOWN]
 
 
 def _candidates(tree: Mapping[str, Any]) -> list[object]:
@@ -126,6 +129,8 @@ def _of_object(value: Mapping[str, Any], nested: int) -> Reading:
 
 
 def _of_text(text: str) -> Reading:
+    if len(text) > LONGEST_READ:
+        return None
     words = text.strip().removeprefix("geo:").partition("?")[0]
     parts = [part for part in _SEPARATORS.split(words) if part]
     return _point(parts[0], parts[1]) if len(parts) in (2, 3) else None

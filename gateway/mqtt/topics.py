@@ -7,9 +7,8 @@ from enum import StrEnum
 import msgspec
 
 from gateway.mqtt.rights import TEST_TOPICS
-from services import alert_words
+from services.alert_words import alert_type
 from services.errors import InvalidMessage
-from services.messages import AlertType
 
 MAX_SOURCE_LENGTH = 128
 LONGEST_GUARD_NUMBER = 8
@@ -96,11 +95,6 @@ def guard_id(text: str) -> str:
     return f"guard-{text}" if text.isascii() and text.isdigit() else text
 
 
-def alert_type(text: str) -> AlertType | None:
-    """Return the alert type that a word names, in any spelling that devices use."""
-    return alert_words.alert_type(text)
-
-
 def _alert(first: str, second: str) -> Topic:
     """Either order: whichever segment alone is a known type is the type, else the first is.
 
@@ -116,13 +110,13 @@ def _alerting(source: str) -> str:
 
 
 def source_in(topic: str) -> str:
-    """Return the source of a topic of the wrong shape: its last segment that is no word of ours.
+    """Return the source of a topic of the wrong shape: a segment that is no word of ours.
 
-    The last one, because the broker lets a credential publish only topics that end with its own name, or that have
-    it behind the family. A topic without such a segment stands for its own source.
+    It is the first such segment, on alert topics the last one: there the broker lets a credential write its own name
+    only. A topic without such a segment stands for its own source.
     """
     family, *segments = topic.split("/")
-    for segment in reversed(segments):
+    for segment in reversed(segments) if family == Family.ALERT else segments:
         if segment.lower() not in NO_SOURCE and not alert_type(segment) and _is_source(segment):
             return _alerting(segment) if family == Family.ALERT else guard_id(segment)
     return "".join(sign if sign.isprintable() else "?" for sign in topic)[:MAX_SOURCE_LENGTH]

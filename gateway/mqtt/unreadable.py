@@ -11,6 +11,7 @@ from datetime import datetime
 
 from gateway.mqtt import topics
 from gateway.mqtt.topics import ALARM, Family, Topic
+from services.alert_words import alert_type
 from services.errors import InvalidMessage
 from services.messages import LIFE_SAFETY, AlertType, DeviceAlert, Origin, Severity
 
@@ -59,13 +60,13 @@ def may_be_alarm(topic_text: str, topic: Topic | None) -> bool:
         return True
     named = [segment for segment in segments if segment]
     return any(segment.lower() in (ALARM, "alarms") for segment in named) or (
-        bool(named) and topics.alert_type(named[-1]) in LIFE_SAFETY
+        bool(named) and alert_type(named[-1]) in LIFE_SAFETY
     )
 
 
 def names_life_safety(topic_text: str) -> bool:
     """Return whether a segment of the topic names a life-safety alert."""
-    return any(topics.alert_type(segment) in LIFE_SAFETY for segment in topic_text.split("/")[1:])
+    return any(alert_type(segment) in LIFE_SAFETY for segment in topic_text.split("/")[1:])
 
 
 def word_of(topic_text: str, topic: Topic | None) -> str:
@@ -74,7 +75,7 @@ def word_of(topic_text: str, topic: Topic | None) -> str:
         return (topic.detail or ALARM).lower()
     family, *segments = topic_text.split("/")
     for segment in segments:
-        if topics.alert_type(segment):
+        if alert_type(segment):
             return segment.lower()
     first = next((segment for segment in segments if segment), "") if family == Family.ALERT else ""
     return (first or ALARM).lower()[: topics.MAX_SOURCE_LENGTH]
@@ -83,7 +84,7 @@ def word_of(topic_text: str, topic: Topic | None) -> str:
 def _says_life_safety(payload: bytes) -> bool:
     text = payload[:SEARCHED_BYTES].replace(b"\0", b"").decode("latin-1")
     return any(
-        topics.alert_type(part) in LIFE_SAFETY
+        alert_type(part) in LIFE_SAFETY
         for word in _WORD.findall(text)
         if len(word) <= 64
         for part in (word, *re.split("[_-]", word))
