@@ -6,7 +6,6 @@ longitude first, and only an object with a `type` of GeoJSON is read as such.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -15,14 +14,20 @@ import msgspec
 from gateway.mqtt.values import number_of
 
 NAMES = (("lat", "lon"), ("latitude", "longitude"), ("lat", "lng"), ("lat", "long"))
-HOLDERS = ("location", "gps", "position", "coords", "coordinates", "geolocation", "geo")
+HOLDERS = ("location", "gps", "position", "coords", "geolocation", "geo")
 """Fields that hold a place, in the order in which they are looked at."""
-FIELDS = (*HOLDERS, *dict.fromkeys(name for pair in NAMES for name in pair), "type", "geometry", "accuracy")
+FIELDS = (
+    *HOLDERS,
+    *dict.fromkeys(name for pair in NAMES for name in pair),
+    "type",
+    "geometry",
+    "coordinates",
+    "accuracy",
+)
 """Fields of a payload that may say where it is from."""
 LONGEST_SHOWN = 200
 LONGEST_READ = 100
 _ZERO = 1e-6
-_SEPARATORS = re.compile(r"\s*[;\s]\s*|,\s*")
 _MAX_NESTED = 3
 
 Point = tuple[float, float]
@@ -68,10 +73,12 @@ def read(value: object, *, nested: int = 0) -> Reading:
 
 
 def holds_place(value: object, *, nested: int = 0) -> bool:
-    """Return whether a place stands anywhere in a decoded payload; a missing fix is none."""
+    """Return whether a place may stand anywhere in a decoded payload; a missing fix is none."""
     if isinstance(value, Mapping):
         if isinstance(_of_object(value, _MAX_NESTED), tuple) or any(
-            isinstance(read(value[name]), tuple) for name in HOLDERS if value.get(name) is not None
+            isinstance(read(value[name]), tuple)
+            for name in (*HOLDERS, "coordinates")
+            if value.get(name) is not None
         ):
             return True
         inner = list(value.values())
@@ -132,7 +139,8 @@ def _of_text(text: str) -> Reading:
     if len(text) > LONGEST_READ:
         return None
     words = text.strip().removeprefix("geo:").partition("?")[0]
-    parts = [part for part in _SEPARATORS.split(words) if part]
+    separator = next((sign for sign in ";," if sign in words), None)
+    parts = words.split(separator)
     return _point(parts[0], parts[1]) if len(parts) in (2, 3) else None
 
 

@@ -10,15 +10,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import paho.mqtt.client as paho
 import structlog
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway.mqtt import wire
 from gateway.mqtt.client import BufferedPaho, Link
 from gateway.mqtt.retained_positions import bears_place
 from services.config import Mqtt
-from services.errors import Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +27,7 @@ class RetainedSweep(Link):
     """
 
     def __init__(self, config: Mqtt, *, filters: Sequence[str], every_s: float) -> None:
-        super().__init__(config, name="retained", protocol=paho.MQTTv5)
+        super().__init__(config, name="retained")
         self._filters = [config.topic_prefix + name for name in filters]
         self._every_s = every_s
         self._next_s = 0.0
@@ -49,15 +46,9 @@ class RetainedSweep(Link):
 
     def _sweep(self, client: BufferedPaho) -> None:
         self._found = []
-        self._answers.clear()
-        options = SubscribeOptions(qos=0, retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE)
-        client.subscribe([(name, options) for name in self._filters])
-        refused = [str(code) for code in self._await(client, self._answers, "subscribe") if code.is_failure]
-        if refused:
-            raise Unavailable(f"the MQTT broker refused a subscription of the retained sweep: {refused[0]}")
+        self._join(client, self._answers, self._filters, qos=0, with_retained=True)
         # What is retained was sent before the answer to this.
-        client.unsubscribe(self._filters)
-        self._await(client, self._answers, "unsubscribe")
+        self._leave(client, self._answers, self._filters)
 
         if self._found:
             for topic in self._found:

@@ -7,12 +7,17 @@ import eventlet
 import pytest
 
 from gateway.mqtt import lane as lane_module
+from gateway.mqtt import wire
 from gateway.mqtt.batch import Batch
 from gateway.mqtt.lane import Lane
 from ops.environment import PROJECT
 from services import config
 from services.errors import Unavailable
 from services.messages import DeviceAlert
+
+
+def published(payload: bytes, message_id: int, **marks: bool) -> wire.Published:
+    return wire.Published(b"", payload, 1, message_id, **marks)
 
 
 class FakeConnection:
@@ -47,8 +52,8 @@ def run(lane: Lane, publish_all: Any, *, until: int) -> list[int]:
 
 def test_alerts_go_one_by_one_and_are_acknowledged_after_the_confirm(lane: Lane) -> None:
     sent: list[str] = []
-    lane._take("alert/panic/guard-1", b"{}", 1, 7)
-    lane._take("alert/sos/guard-2", b"garbage", 1, 8)
+    lane._take("alert/panic/guard-1", published(b"{}", 7))
+    lane._take("alert/sos/guard-2", published(b"garbage", 8))
     assert run(lane, lambda events: sent.extend(kind for kind, _ in events), until=2) == [7, 8]
     assert sent == ["device_alert_received", "device_alert_received", "message_rejected"]
 
@@ -61,7 +66,7 @@ def test_while_rabbitmq_is_away_nothing_is_acknowledged_and_then_everything(lane
         if len(tries) < 4:
             raise Unavailable("away")
 
-    lane._take("alert/panic/guard-1", b"{}", 1, 7)
+    lane._take("alert/panic/guard-1", published(b"{}", 7))
     assert run(lane, publish_all, until=1) == [7]
     assert len(tries) == 4
 
@@ -85,8 +90,8 @@ def test_a_message_that_meets_a_bug_is_refused_and_the_next_panic_is_sent(
         sent.extend(events)
 
     monkeypatch.setattr(lane_module.msgspec.msgpack, "encode", picky)
-    lane._take("alert/panic/guard-1", json.dumps({"message": "poison"}).encode(), 1, 1)
-    lane._take("alert/panic/guard-2", b"{}", 1, 2)
+    lane._take("alert/panic/guard-1", published(json.dumps({"message": "poison"}).encode(), 1))
+    lane._take("alert/panic/guard-2", published(b"{}", 2))
     # The stand-in for the poisoned panic is an alert that says so, without its content.
     assert run(lane, publish_all, until=2) == [1, 2]
     assert [body.origin.source_id for kind, body in sent if isinstance(body, DeviceAlert)][-1] == "guard-2"
@@ -96,7 +101,7 @@ def test_a_message_that_meets_a_bug_is_refused_and_the_next_panic_is_sent(
 def test_a_batch_of_a_connection_that_is_gone_is_left_to_be_delivered_again(lane: Lane) -> None:
     sent: list[Any] = []
     lane._hand_over(Batch(1, 0, []))
-    lane._take("alert/panic/guard-1", b"{}", 1, 7)
+    lane._take("alert/panic/guard-1", published(b"{}", 7))
     lane.connection.ack = lambda mids, **_: lane.connection.acked.extend(mids)  # type: ignore[attr-defined,method-assign]
     assert run(lane, sent.extend, until=1) == [7]
     assert len(sent) == 1
@@ -108,10 +113,10 @@ def phones(monkeypatch: pytest.MonkeyPatch, *, taken: bool) -> Lane:
     made = Lane(config.parse((PROJECT / "config.yaml").read_text(), environ), "bulk")
     made.connection = FakeConnection()  # type: ignore[assignment]
     made._batcher.start_generation(1)
-    made._take("owntracks/7/phone", b'{"_type":"location","lat":1,"lon":2,"acc":5,"tst":1}', 1, 1)
-    made._take("owntracks/7/phone", b'{"_type":"lwt","tst":1}', 1, 2)
-    made._take("owntracks/7/phone/event", b"whatever", 1, 3)
-    made._take("owntracks/7/phone", b'{"_type":"encrypted","data":"x"}', 1, 4)
+    made._take("owntracks/7/phone", published(b'{"_type":"location","lat":1,"lon":2,"acc":5,"tst":1}', 1))
+    made._take("owntracks/7/phone", published(b'{"_type":"lwt","tst":1}', 2))
+    made._take("owntracks/7/phone/event", published(b"whatever", 3))
+    made._take("owntracks/7/phone", published(b'{"_type":"encrypted","data":"x"}', 4))
     batch = made._batcher.due(now_s=float("inf"))
     assert batch is not None
     made._hand_over(batch)

@@ -29,10 +29,32 @@ def test_numbers_are_read_in_text_too(written: Any, number: float) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    ["", " ", "NaN", "inf", "-Infinity", "1e999", "0x1F", "1,234,567", "1.2.3", "12 V", "twelve", "1_000",
-     "\uff11\uff12", "1" * 41, True, False, None, [1], {"n": 1}, float("nan"), float("inf"), 10**400],
+    [
+        "",
+        " ",
+        "NaN",
+        "inf",
+        "-Infinity",
+        "1e999",
+        "0x1F",
+        "1,234,567",
+        "1.2.3",
+        "12 V",
+        "twelve",
+        "1_000",
+        "\uff11\uff12",
+        "1" * 41,
+        True,
+        False,
+        None,
+        [1],
+        {"n": 1},
+        float("nan"),
+        float("inf"),
+        10**400,
+    ],
     ids=lambda value: repr(value)[:20],
-)  # fmt: skip
+)
 def test_what_is_no_finite_number_is_none(written: Any) -> None:
     assert number_of(written) is None
 
