@@ -142,3 +142,105 @@ def test_phones_that_are_not_taken_are_refused_with_the_remedy(monkeypatch: pyte
     [(_, refused)] = sent
     assert {message.reason for message in refused.messages} == {"owntracks_off"}
     assert "VIGIL_OWNTRACKS" in refused.messages[0].detail
+
+
+def lane_of(monkeypatch: pytest.MonkeyPatch, name: str) -> Lane:
+    monkeypatch.setattr(lane_module, "RETRY_S", (0.01,))
+    made = Lane(config.parse((PROJECT / "config.yaml").read_text(), {}), name)
+    made.connection = FakeConnection()  # type: ignore[assignment]
+    made._batcher.start_generation(1)
+    return made
+
+
+def sent_of(lane: Lane, deliveries: list[tuple[str, wire.Published]]) -> list[tuple[str, Any]]:
+    """The events that these deliveries become, when all are acknowledged."""
+    sent: list[tuple[str, Any]] = []
+    for topic, message in deliveries:
+        lane._take(topic, message)
+    batch = lane._batcher.due(now_s=float("inf"))
+    if batch is not None:
+        lane._hand_over(batch)
+    expected = [message.message_id for _, message in deliveries]
+    assert run(lane, sent.extend, until=len(deliveries)) == expected
+    return sent
+
+
+@pytest.mark.parametrize("payload", [b"{}", b"", b"garbage", b'{"silent":true}'])
+@pytest.mark.parametrize("topic", ["alert/panic/g", "alert/g", "sensor/s/alarm", "guard/7/gps"])
+@pytest.mark.parametrize("mark", ["retained", "cleared"])
+def test_what_the_broker_retained_or_vigil_cleared_is_acknowledged_and_raises_nothing(
+    monkeypatch: pytest.MonkeyPatch, topic: str, payload: bytes, mark: str
+) -> None:
+    lane = lane_of(monkeypatch, "alert" if topic.startswith("alert") else "bulk")
+    ignored = lane_module.metrics.mqtt_message_ignored.labels(topic.split("/")[0])
+    before = ignored._value.get()
+    assert sent_of(lane, [(topic, published(payload, 1, **{mark: True}))]) == []
+    assert ignored._value.get() - before == 1
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "alert/panic/g/",
+        "alert/panic/s/g",
+        "alert/panic/",
+        "alert/g",
+        "alert/" + "x/" * 200,
+        "guard/g/panic",
+        "sensor/s/ALARM",
+        "sensor/s/alarm/",
+        "sensor/s/alarm",
+    ],
+)
+@pytest.mark.parametrize("payload", [b"{", b"", b"\xff", b"[]", b'{"a":"\\u0000"}'])
+def test_every_refused_alarm_is_kept_and_raises(
+    monkeypatch: pytest.MonkeyPatch, topic: str, payload: bytes
+) -> None:
+    sent = sent_of(lane_of(monkeypatch, "bulk"), [(topic, published(payload, 1))])
+    assert [name for name, _ in sent] == ["device_alert_received", "message_rejected"]
+    assert sent[0][1].alert_type == "UNREADABLE_ALERT"
+
+
+@pytest.mark.parametrize(
+    ("topic", "kind"),
+    [("alert/intrusion/g", "HIGH"), ("sensor/s/alarm", "CRITICAL"), ("sensor/s/status", None)],
+)
+def test_an_alarm_in_another_name_is_refused_and_raises(
+    monkeypatch: pytest.MonkeyPatch, topic: str, kind: str | None
+) -> None:
+    body = b'{"type":"SMOKE","state":"ALARM","source_id":"0x00158d0001"}'
+    sent = dict(sent_of(lane_of(monkeypatch, "bulk"), [(topic, published(body, 1))]))
+    assert sent["message_rejected"].messages[0].reason == "identity_mismatch"
+    alert = sent.get("device_alert_received")
+    assert (alert is None) is (kind is None)
+    assert alert is None or (alert.severity or "HIGH") == kind
+
+
+def test_link_words_are_a_reading_of_a_device_and_nothing_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    deliveries = [
+        ("device/d/LWT", b"Offline"),
+        ("device/d/telemetry", b"Online"),
+        ("sensor/s/alarm", b"Offline"),
+        ("system/health/x", b"Online"),
+        ("guard/7/LWT", b"Offline"),
+        ("device/d/LWT", b""),
+    ]
+    numbered = [(topic, published(payload, number)) for number, (topic, payload) in enumerate(deliveries, 1)]
+    [(name, event)] = sent_of(lane_of(monkeypatch, "bulk"), numbered)
+    assert name == "device_telemetry_received"
+    assert [reading.connectivity for reading in event.readings] == ["OFFLINE", "ONLINE"]
+
+
+def test_a_link_word_on_the_topic_of_a_panic_is_no_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    for topic in ("alert/panic/g", "guard/g/panic"):
+        sent = sent_of(lane_of(monkeypatch, "bulk"), [(topic, published(b"Offline", 1))])
+        assert sent[0][1].alert_type == "UNREADABLE_ALERT"
+
+
+def test_a_batch_that_is_decoded_again_keeps_its_identities(monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = lane_of(monkeypatch, "bulk")
+    lane._take("device/d/telemetry", published(b'{"battery":5}', 1))
+    batch = lane._batcher.due(now_s=float("inf"))
+    assert batch is not None
+    [first], [again] = ([event.readings[0] for _, event in lane._decode(batch)] for _ in range(2))  # type: ignore[attr-defined]
+    assert first.origin.key == again.origin.key
