@@ -49,7 +49,7 @@ RENAMED = {
     "msg_id": "msg_id",
     "sent_at": "sent_at",
 }
-READ = frozenset({*RENAMED, *CLAIMS, "_type", "_id", "created_at", "tst", "vel", "buffered"})
+READ = frozenset({*RENAMED, *CLAIMS, "tid", "topic", "_type", "_id", "created_at", "tst", "vel", "buffered"})
 """Fields of a phone's message that are looked at."""
 STALE_S = 60.0
 """A message that the phone made so much later than the fix in it does not say where the guard is now."""
