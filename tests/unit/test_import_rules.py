@@ -128,6 +128,7 @@ PURE_MAY_IMPORT = {
     # Pure themselves; that no domain imports another, or services the gateway, is held above.
     "gateway.mqtt.device_time",
     "gateway.mqtt.identity",
+    "gateway.mqtt.link_state",
     "gateway.mqtt.owntracks",
     "gateway.mqtt.payload_text",
     "gateway.mqtt.payloads",

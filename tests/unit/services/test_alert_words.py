@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from services.alert_words import ALIASES, alert_type, squeezed
@@ -42,3 +44,15 @@ def test_any_other_word_names_no_type(word: str) -> None:
 def test_an_alias_is_written_as_it_is_looked_up_and_is_no_type_itself() -> None:
     own = {squeezed(kind) for kind in AlertType}
     assert [word for word in ALIASES if squeezed(word) != word or word in own] == []
+
+
+def test_the_guide_for_devices_lists_every_spelling() -> None:
+    guide = (Path(__file__).resolve().parents[3] / "docs" / "devices.md").read_text()
+    table = guide.partition("| Type | Also |")[2].partition("\n\n")[0]
+    listed = {
+        squeezed(word): AlertType(kind.strip())
+        for row in table.splitlines()[2:]
+        for _, kind, words, _ in [row.split("|")]
+        for word in words.split(",")
+    }
+    assert listed == ALIASES
