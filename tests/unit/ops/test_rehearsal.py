@@ -90,8 +90,6 @@ WRONG = ["alert/panic/g/", "alert/panic/s/g", "guard/g/panic", "sensor/s/ALARM",
 
 
 @pytest.mark.parametrize("topic", WRONG)
-    "topic", ["alert/panic/g/", "alert/panic/s/g", "guard/g/panic", "sensor/s/ALARM", "sensor/s/alarm"]
-)
 def test_every_refused_alarm_is_said_to_raise(topic: str) -> None:
     [line] = rehearse({"topic": topic, "payload": "{broken"})
     assert "UNREADABLE_ALERT" in line.detail
