@@ -342,9 +342,7 @@ def _as_meant(name: str, value: object) -> object:
 
 def _put_place(tree: dict[str, Any]) -> None:
     """Put a guard's place where the checks look for it. Raises `InvalidMessage`."""
-    if "lat" in tree and "lon" in tree:
-        if tree["lat"] is None and tree["lon"] is None:
-            raise InvalidMessage("no_fix", "lat and lon are null: the receiver has no fix")
+    if "lat" in tree and "lon" in tree and not (tree["lat"] is None and tree["lon"] is None):
         return
     found = place.find(tree)
     if found.point is not None:

@@ -459,6 +459,7 @@ def test_a_position_that_may_be_made_up_is_taken_as_made_up(mock: Any) -> None:
         {"lat": "12.9", "lng": "77,5"},
         {"location": {"lat": 12.9, "lon": 77.5}},
         {"position": "12.9,77.5"},
+        {"lat": None, "lon": None, "gps": [12.9, 77.5]},
         {"type": "Feature", "geometry": {"type": "Point", "coordinates": [77.5, 12.9]}},
     ],
     ids=str,
