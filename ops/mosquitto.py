@@ -55,7 +55,8 @@ allow_anonymous {anonymous}
 plugin {plugin}
 plugin_opt_config_file {data}/dynamic-security.json
 acl_file {data}/acl
-retain_available false
+# Most devices retain, and a broker that refuses it cuts their connections; the gateway clears positions.
+retain_available true
 
 persistence true
 persistence_location {data}/

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from gateway.mqtt.link_state import read as read_link
 from gateway.mqtt.payloads import Limits, Message, decode
 from gateway.mqtt.topics import Family, Topic, parse
+from gateway.mqtt.unreadable import may_be_alarm, names_life_safety
 from services.errors import InvalidMessage
 from services.messages import DEFAULT_SEVERITY, AlertType, DeviceAlert, Fix
 from services.telemetry.findings import Finding, Reading, Ruleset, Standing
@@ -75,15 +77,19 @@ class Rehearsal:
         topic: Topic | None = None
         try:
             sample = msgspec.json.decode(line, type=Sample)
+            payload = sample.octets()
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return Line(line=number, outcome="refused", reason="not_a_sample", detail=str(error))
+        try:
             topic = parse(sample.topic)
             if topic.family is Family.OWNTRACKS:
                 return Line(line=number, outcome="not_for_rules", detail="positions are judged by zones")
             message = self._decode(sample, topic)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return Line(line=number, outcome="refused", reason="not_a_sample", detail=str(error))
         except InvalidMessage as error:
             detail = error.detail
-            if topic and topic.family is Family.ALERT and error.reason != "identity_mismatch":
+            if not names_life_safety(sample.topic) and read_link(sample.topic, payload):
+                return Line(line=number, outcome="not_for_rules", detail="the state of a link")
+            if may_be_alarm(sample.topic, topic):
                 detail += f" (raises {AlertType.UNREADABLE_ALERT} in its place)"
             return Line(line=number, outcome="refused", reason=error.reason, detail=detail)
         origin = message.origin

@@ -67,6 +67,7 @@ class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     receive_maximum_bulk: int
     receive_maximum_alert: int
     owntracks: bool
+    retained_sweep_s: float
 
 
 class Amqp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -141,6 +141,7 @@ class Fix(msgspec.Struct, array_like=True, frozen=True, gc=False):
     heading: float | None
     source: str | None
     mock: bool
+    battery: float | None = None
 
 
 class DeviceReading(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -206,6 +207,7 @@ class DeviceAlert(msgspec.Struct, frozen=True):
     """An alert as a device sent it. `flags` names what was wrong with it; nothing of it was refused.
 
     `unreadable` holds the bytes of a payload that could not be decoded (base64 by the store).
+    `word` is the topic's type word in small letters, for alerts whose type says little (UNKNOWN, UNREADABLE_ALERT).
     """
 
     origin: Origin
@@ -218,6 +220,7 @@ class DeviceAlert(msgspec.Struct, frozen=True):
     drill: bool = False
     flags: tuple[str, ...] = ()
     unreadable: bytes | None = None
+    word: str = ""
 
 
 class Condition(msgspec.Struct, frozen=True):

@@ -8,13 +8,18 @@ from typing import NamedTuple
 
 
 class Delivery(NamedTuple):
-    """One message as the broker delivered it: `mid` is what to acknowledge, on that connection only."""
+    """One message as the broker delivered it: `mid` is what to acknowledge, on that connection only.
+
+    `passed_over`: it says nothing (retained by the broker, or Vigil's own clearing), and is acknowledged only.
+    """
 
     topic: str
     payload: bytes
     qos: int
     mid: int
     received_at: datetime
+    redelivered: bool = False
+    passed_over: bool = False
 
 
 class Batch(NamedTuple):

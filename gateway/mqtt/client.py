@@ -38,8 +38,8 @@ MAX_PACKET_ID = 65_535
 NOT_SUBSCRIBED = 17
 """MQTT 5, reason code of an UNSUBACK: there was no such subscription, so there is nothing to leave."""
 
-OnMessage = Callable[[str, bytes, int, int], None]
-"""Called with topic, payload, QoS and message id. Must not block and must not raise."""
+OnMessage = Callable[[str, wire.Published], None]
+"""Called with the topic (without the installation's prefix) and the message. Must not block and must not raise."""
 
 
 def client_id(config: Mqtt, name: str) -> str:
@@ -139,7 +139,7 @@ class BufferedPaho(paho.Client):
 class Link:
     """One connection, made and driven by `serve` in one green thread until it breaks."""
 
-    def __init__(self, config: Mqtt, *, name: str, protocol: int) -> None:
+    def __init__(self, config: Mqtt, *, name: str, protocol: int = paho.MQTTv5) -> None:
         self._config = config
         self._name = name
         self._protocol = protocol
@@ -153,6 +153,7 @@ class Link:
             self._client = client
             while True:
                 self._turn(client)
+                self._between_turns(client)
         except OSError as error:
             raise Unavailable(f"MQTT broker {self._config.host}:{self._config.port}: {error}") from error
         finally:
@@ -185,6 +186,9 @@ class Link:
     def _broken(self) -> None:
         """The connection is gone."""
 
+    def _between_turns(self, client: BufferedPaho) -> None:
+        """Do what is due; called at least every `IDLE_WAIT_S`. Raises `Unavailable`."""
+
     def _on_packet(self, first: int, buffer: bytes, start: int, end: int) -> bool:
         """Take a packet, or leave it to paho. Must not raise for what a message holds."""
         raise NotImplementedError
@@ -207,6 +211,37 @@ class Link:
                 raise Unavailable(f"the MQTT broker did not answer to {name}")
             self._turn(client)
         return answers[name]
+
+    def _join(
+        self,
+        client: BufferedPaho,
+        answers: dict[str, Any],
+        filters: Sequence[str],
+        *,
+        qos: int,
+        with_retained: bool,
+    ) -> None:
+        """Subscribe; live messages do not bear the retain bit. Raises `Unavailable`."""
+        answers.pop("subscribe", None)
+        handling = (
+            SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+            if with_retained
+            else SubscribeOptions.RETAIN_DO_NOT_SEND
+        )
+        options = SubscribeOptions(qos=qos, retainAsPublished=False, retainHandling=handling)
+        client.subscribe([(name, options) for name in filters])
+        refused = [str(code) for code in self._await(client, answers, "subscribe") if code.is_failure]
+        if refused:
+            raise Unavailable(f"the MQTT broker refused a subscription: {refused[0]}")
+
+    def _leave(self, client: BufferedPaho, answers: dict[str, Any], filters: Sequence[str]) -> None:
+        """Take nothing new of these; what the broker holds for this session already is delivered all the same."""
+        answers.pop("unsubscribe", None)
+        client.unsubscribe(list(filters))
+        codes = self._await(client, answers, "unsubscribe")
+        refused = [str(code) for code in codes if code.is_failure and code.value != NOT_SUBSCRIBED]
+        if refused:
+            raise Unavailable(f"the MQTT broker refused to end a subscription: {refused[0]}")
 
     def _turn(self, client: BufferedPaho) -> None:
         """Read once, let paho work through it, write what it answers."""
@@ -250,7 +285,7 @@ class Connection(Link):
         on_message: OnMessage,
         on_connected: Callable[[int], None],
     ) -> None:
-        super().__init__(config, name=lane, protocol=paho.MQTTv5)
+        super().__init__(config, name=lane)
         self._filters = [topics.shared(config.shared_group, config.topic_prefix + name) for name in filters]
         self._unwanted = [topics.shared(config.shared_group, config.topic_prefix + name) for name in unwanted]
         self._expiry_s = config.shared_session_expiry_s if config.shared_group else config.session_expiry_s
@@ -279,24 +314,11 @@ class Connection(Link):
         if self._config.leaving:
             self._leave(client, answers, [*self._filters, *self._unwanted])
         else:
-            self._join(client, answers)
+            # What the broker retains is of the past: it is not delivered.
+            self._join(client, answers, self._filters, qos=1, with_retained=False)
             if self._unwanted:  # the session may hold them from before
                 self._leave(client, answers, self._unwanted)
         log.info("mqtt_connected", lane=self._name, generation=self.generation, leaving=self._config.leaving)
-
-    def _join(self, client: BufferedPaho, answers: dict[str, Any]) -> None:
-        client.subscribe([(name, SubscribeOptions(qos=1)) for name in self._filters])
-        refused = [str(code) for code in self._await(client, answers, "subscribe") if code.is_failure]
-        if refused:
-            raise Unavailable(f"the MQTT broker refused a subscription: {refused[0]}")
-
-    def _leave(self, client: BufferedPaho, answers: dict[str, Any], filters: Sequence[str]) -> None:
-        """Take nothing new of these; what the broker holds for this session already is delivered all the same."""
-        client.unsubscribe(list(filters))
-        codes = self._await(client, answers, "unsubscribe")
-        refused = [str(code) for code in codes if code.is_failure and code.value != NOT_SUBSCRIBED]
-        if refused:
-            raise Unavailable(f"the MQTT broker refused to end a subscription: {refused[0]}")
 
     def _on_packet(self, first: int, buffer: bytes, start: int, end: int) -> bool:
         if first & 0xF0 != wire.PUBLISH:
@@ -305,7 +327,7 @@ class Connection(Link):
         # An exception here would end the delivery of everything else.
         try:
             topic = message.topic.decode("utf-8", "replace").removeprefix(self._config.topic_prefix)
-            self._on_message(topic, message.payload, message.qos, message.message_id)
+            self._on_message(topic, message)
         except Exception:
             log.exception("mqtt_delivery_failed", lane=self._name, mid=message.message_id)
         return True

@@ -19,9 +19,11 @@ import msgspec
 import structlog
 from eventlet.queue import Queue
 
-from gateway.mqtt import owntracks, payloads, topics
+from gateway.mqtt import link_state, owntracks, payloads, retained_positions, topics, unreadable, wire
 from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
 from gateway.mqtt.client import Connection, Link, Outgoing
+from gateway.mqtt.identity import Recent
+from gateway.mqtt.retained import RetainedSweep
 from gateway.mqtt.topics import FILTERS, OPTIONAL, Family
 from services import metrics, security, tracing
 from services.config import Config, Mqtt
@@ -48,6 +50,8 @@ PublishAll = Callable[[Sequence[tuple[str, msgspec.Struct]]], None]
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 # QoS 1 is bounded by the receive maximum; this bounds QoS 0: a full queue stops the reading of the socket.
 MAX_WAITING_BATCHES = 256
+CATCH_UP_S = 60.0
+"""For so long after a break messages may have waited at the broker, and a late `sent_at` shows no slow clock."""
 
 _EVENTS: list[tuple[type, str, Callable[[list[Any]], msgspec.Struct]]] = [
     (Fix, "guard_gps_received", lambda items: FixBatch(fixes=items)),
@@ -106,6 +110,8 @@ class Lane:
         self._outgoing: Queue = Queue(maxsize=MAX_WAITING_BATCHES)
         self._order = AckOrder()
         self._fresh_key = FreshKeys()
+        self._recent = Recent()
+        self._held_back_until_s = 0.0
         self._connected = metrics.mqtt_connected.labels(name)
         self.connection = Connection(
             config.mqtt,
@@ -117,11 +123,21 @@ class Lane:
             on_connected=self._connected_again,
         )
         self._out = Outgoing(config.mqtt, lane=name)
+        swept = (
+            *retained_positions.FILTERS,
+            *(retained_positions.OPTIONAL if gateway.owntracks else ()),
+        )
+        # One process sweeps: the bulk lane's, which a panic does not wait for.
+        self._sweep = (
+            None if alone else RetainedSweep(config.mqtt, filters=swept, every_s=gateway.retained_sweep_s)
+        )
 
     def run(self, publish_all: PublishAll) -> None:
         """Serve until stopped; a broken connection is made again with back-off."""
         helpers = [eventlet.spawn(self._send_batches, publish_all) for _ in range(self._senders)]
         helpers += [eventlet.spawn(self._close_aged_batches), eventlet.spawn(self._keep, self._out)]
+        if self._sweep is not None:
+            helpers.append(eventlet.spawn(self._keep, self._sweep))
         try:
             self._keep(self.connection)
         finally:
@@ -136,10 +152,18 @@ class Lane:
             try:
                 link.serve()
             except Unavailable as error:
-                self._connected.set(0)
+                # The sweep may be away, and the lane still hears everything.
+                if link is not self._sweep:
+                    self._connected.set(0)
                 failures = 1 if time.monotonic() - started_s > RETRY_S[-1] else failures + 1
                 pause_s = RETRY_S[min(failures, len(RETRY_S)) - 1]
-                log.warning("mqtt_disconnected", lane=self.name, error=str(error), again_in_s=pause_s)
+                log.warning(
+                    "mqtt_disconnected",
+                    lane=self.name,
+                    link=type(link).__name__,
+                    error=str(error),
+                    again_in_s=pause_s,
+                )
                 eventlet.sleep(pause_s)
 
     def send_receipts(self, receipts: Sequence[Receipt]) -> None:
@@ -149,9 +173,18 @@ class Lane:
     def _connected_again(self, generation: int) -> None:
         self._batcher.start_generation(generation)
         self._connected.set(1)
+        self._held_back_until_s = time.monotonic() + CATCH_UP_S
 
-    def _take(self, topic: str, payload: bytes, qos: int, message_id: int) -> None:
-        delivery = Delivery(topic, payload, qos, message_id, datetime.now(UTC))
+    def _take(self, topic: str, message: wire.Published) -> None:
+        delivery = Delivery(
+            topic,
+            message.payload,
+            message.qos,
+            message.message_id,
+            datetime.now(UTC),
+            message.redelivered,
+            message.retained or message.cleared,
+        )
         batch = self._batcher.add(delivery, now_s=time.monotonic())
         if batch is not None:
             self._hand_over(batch)
@@ -199,6 +232,7 @@ class Lane:
                 pause_s = RETRY_S[min(attempt, len(RETRY_S) - 1)]
                 log.warning("publish_failed", lane=self.name, error=str(error), again_in_s=pause_s)
                 eventlet.sleep(pause_s)
+                self._held_back_until_s = time.monotonic() + CATCH_UP_S
             else:
                 self._connected.set(1)
                 self._count(batch)
@@ -239,45 +273,64 @@ class Lane:
         return events
 
     def _decode_one(self, delivery: Delivery) -> list[Any]:
+        if delivery.passed_over:
+            metrics.mqtt_message_ignored.labels(topics.family_of(delivery.topic)).inc()
+            return []
         topic = None
         try:
             topic = topics.parse(delivery.topic)
-            if topic.family is Family.OWNTRACKS:
-                return self._decode_owntracks(delivery, topic)
-            return [
-                payloads.decode(
-                    delivery.topic,
-                    topic,
-                    delivery.payload,
-                    received_at=delivery.received_at,
-                    limits=self._limits,
-                    fresh_key=self._fresh_key,
-                )
-            ]
+            message = self._decoder_of(topic.family)(
+                delivery.topic,
+                topic,
+                delivery.payload,
+                received_at=delivery.received_at,
+                limits=self._limits,
+                fresh_key=self._fresh_key,
+                recent=self._recent,
+                redelivered=delivery.redelivered,
+                held_back=time.monotonic() < self._held_back_until_s,
+            )
         except InvalidMessage as error:
-            return self._refuse(delivery, topic, error)
+            link = None if unreadable.names_life_safety(delivery.topic) else self._read_link(delivery)
+            return self._refuse(delivery, topic, error) if link is None else link
         except Exception as error:
             # A bug of ours must neither lose the message nor stop the lane.
             log.exception("decode_failed", topic=delivery.topic)
             return self._refuse(delivery, topic, InvalidMessage("internal_error", repr(error)))
+        if message is None:
+            metrics.mqtt_message_ignored.labels(Family.OWNTRACKS).inc()
+            return []
+        return [message]
 
-    def _decode_owntracks(self, delivery: Delivery, topic: topics.Topic) -> list[Any]:
+    def _decoder_of(self, family: Family) -> Callable[..., payloads.Message | None]:
+        """Return what reads a family's payloads. Raises `InvalidMessage` for phones that are not taken here."""
+        if family is not Family.OWNTRACKS:
+            return payloads.decode
         if not self._owntracks:
             raise InvalidMessage(
                 "owntracks_off", "OwnTracks phones are not taken here; VIGIL_OWNTRACKS=true lets them in"
             )
-        fix = owntracks.decode(
-            delivery.topic,
-            topic,
-            delivery.payload,
-            received_at=delivery.received_at,
-            limits=self._limits,
-            fresh_key=self._fresh_key,
-        )
-        if fix is None:
-            metrics.mqtt_message_ignored.labels(Family.OWNTRACKS).inc()
-            return []
-        return [fix]
+        return owntracks.decode
+
+    def _read_link(self, delivery: Delivery) -> list[Any] | None:
+        """Return what a link word comes to: a device's reading, or nothing to keep; None when it is no link word."""
+        link = link_state.read(delivery.topic, delivery.payload)
+        if link is None:
+            return None
+        if link.family is Family.DEVICE and link.online is not None:
+            return [
+                payloads.link_reading(
+                    delivery.topic,
+                    link.source_id,
+                    delivery.payload,
+                    online=link.online,
+                    received_at=delivery.received_at,
+                    fresh_key=self._fresh_key,
+                    recent=self._recent,
+                )
+            ]
+        metrics.mqtt_message_ignored.labels(link.family).inc()
+        return []
 
     def _decode_sendable(self, delivery: Delivery) -> list[Any]:
         """As `_decode_one`, and what cannot be sent on is refused."""
@@ -295,7 +348,16 @@ class Lane:
         if error.reason in IDENTITY_REASONS:
             security.note(error.reason, topic=delivery.topic)
         source_id = topic.source_id if topic else None
-        key = payloads.rejected_key(delivery.topic, topic, delivery.payload, fresh_key=self._fresh_key)
+        key = payloads.rejected_key(
+            delivery.topic,
+            topic,
+            delivery.payload,
+            received_at=delivery.received_at,
+            limits=self._limits,
+            fresh_key=self._fresh_key,
+            recent=self._recent,
+            redelivered=delivery.redelivered,
+        )
         messages: list[Any] = [
             RejectedMessage(
                 key,
@@ -307,18 +369,15 @@ class Lane:
                 source_id,
             )
         ]
-        if topic is not None and topic.family is Family.ALERT and error.reason not in ("identity_mismatch",):
-            messages.append(
-                payloads.unreadable_alert(
-                    delivery.topic,
-                    topic,
-                    delivery.payload,
-                    error=error,
-                    received_at=delivery.received_at,
-                    key=key,
-                )
-            )
-        return messages
+        alert = unreadable.alert_of(
+            delivery.topic,
+            topic,
+            delivery.payload,
+            error=error,
+            received_at=delivery.received_at,
+            key=key,
+        )
+        return messages if alert is None else [*messages, alert]
 
     def _count(self, batch: Batch) -> None:
         now = datetime.now(UTC)

@@ -8,14 +8,16 @@ goes through the same checks.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from gateway.mqtt import payloads
+from gateway.mqtt import device_time, payload_text, payloads
+from gateway.mqtt.identity import Recent
 from gateway.mqtt.payloads import CLAIMS, Limits
 from gateway.mqtt.topics import Family, Topic
+from gateway.mqtt.values import is_set, number_of
 from services.errors import InvalidMessage
 from services.messages import Fix
 
@@ -38,9 +40,19 @@ NOT_KEPT = frozenset(
     }
 )
 """What phones say besides; none of it is a position of now. (A transition is the phone's own opinion of a place.)"""
-RENAMED = {"lat": "lat", "lon": "lon", "acc": "accuracy", "cog": "heading", "msg_id": "msg_id"}
-
-_any = msgspec.json.Decoder()
+RENAMED = {
+    "lat": "lat",
+    "lon": "lon",
+    "acc": "accuracy",
+    "cog": "heading",
+    "batt": "battery",
+    "msg_id": "msg_id",
+    "sent_at": "sent_at",
+}
+READ = frozenset({*RENAMED, *CLAIMS, "tid", "topic", "_type", "_id", "created_at", "tst", "vel", "buffered"})
+"""Fields of a phone's message that are looked at."""
+STALE_S = 60.0
+"""A message that the phone made so much later than the fix in it does not say where the guard is now."""
 
 
 def decode(
@@ -51,13 +63,20 @@ def decode(
     received_at: datetime,
     limits: Limits,
     fresh_key: Callable[[], bytes],
+    recent: Recent | None = None,
+    redelivered: bool = False,
+    held_back: bool = False,
 ) -> Fix | None:
-    """The fix that a phone sent; None: something that is no position. Raises `InvalidMessage`, and nothing else."""
+    """Return the fix that a phone sent; None of something that is no position.
+
+    Raises:
+        InvalidMessage: With its reason, and nothing else.
+    """
     # What a phone is told to clear is an empty message.
     if topic.detail.count("/") or not payload:
         return None
-    text = payloads.text_of(payload, limits)
-    said = read_message(payload)
+    body, text = payload_text.read(payload, max_bytes=limits.max_payload_bytes, max_depth=limits.max_depth)
+    said = read_message(body)
     if said is None:
         return None
     decoded = payloads.decode(
@@ -67,6 +86,10 @@ def decode(
         received_at=received_at,
         limits=limits,
         fresh_key=fresh_key,
+        recent=recent,
+        redelivered=redelivered,
+        held_back=held_back,
+        own_id=_own_id(said),
     )
     if not isinstance(decoded, Fix):
         raise InvalidMessage("internal_error", f"a location became a {type(decoded).__name__}")
@@ -75,18 +98,8 @@ def decode(
 
 def read_message(payload: bytes) -> dict[str, Any] | None:
     """What a message that is a location says; None of another that phones send. Raises `InvalidMessage`."""
-    said = _said(payload)
+    said = payloads.object_of(payload, READ)
     return said if _is_location(said) else None
-
-
-def _said(payload: bytes) -> dict[str, Any]:
-    try:
-        tree = _any.decode(payload)
-    except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        raise InvalidMessage("broken_json", str(error)) from error
-    if not isinstance(tree, dict):
-        raise InvalidMessage("not_an_object", f"the payload is a JSON {type(tree).__name__}, not an object")
-    return tree
 
 
 def _is_location(said: dict[str, Any]) -> bool:
@@ -112,16 +125,35 @@ def as_guard_payload(said: dict[str, Any]) -> dict[str, Any]:
         if said.get(theirs) is not None
     }
     # iOS says -1 where it does not know, and leaves out what Android leaves out.
-    for name, theirs in (("accuracy", "acc"), ("heading", "cog")):
-        if _number(said.get(theirs)) == -1:
+    for name, theirs in (("accuracy", "acc"), ("heading", "cog"), ("battery", "batt")):
+        if number_of(said.get(theirs)) == -1:
             del body[name]
     speed_kmh = said.get("vel")
-    if speed_kmh is not None and speed_kmh != -1:
-        number = _number(speed_kmh)
+    if speed_kmh is not None and number_of(speed_kmh) != -1:
+        number = number_of(speed_kmh)
         body["speed"] = _sendable(speed_kmh) if number is None else number / KMH_A_MPS
     if said.get("tst") is not None:
         body["timestamp"] = _time(said["tst"])
+    if is_set(said.get("buffered")) or _is_stale(said):
+        body["buffered"] = True
     return body
+
+
+def _own_id(said: dict[str, Any]) -> str | None:
+    """Return the identity that Android gives each message: a random `_id`, with the time at which it was made."""
+    made = said.get("_id")
+    if not isinstance(made, str) or not 0 < len(made) <= 64:
+        return None
+    return f"{made} {said.get('created_at', '')!s:.40}"
+
+
+def _is_stale(said: dict[str, Any]) -> bool:
+    """Return whether the phone made the message long after its fix. Both times are of the phone's clock."""
+    try:
+        made, fixed = device_time.moment_of(said.get("created_at")), device_time.moment_of(said.get("tst"))
+        return made is not None and fixed is not None and (made - fixed).total_seconds() > STALE_S
+    except (ValueError, TypeError, OverflowError):
+        return False
 
 
 def _sendable(value: object) -> object:
@@ -129,20 +161,10 @@ def _sendable(value: object) -> object:
     return str(value) if isinstance(value, int) and not -LARGEST <= value <= LARGEST else value
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value)
-    except OverflowError:
-        return None
-
-
 def _time(value: object) -> object:
-    seconds = _number(value)
-    if seconds is None:
-        return _sendable(value)
+    """Return the time of a fix as the checks read it; what is no time is handed on as it is."""
     try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, OSError, ValueError):
-        return str(value)
+        found = device_time.moment_of(value)
+    except ValueError:
+        return _sendable(value)
+    return "" if found is None else found

@@ -6,17 +6,20 @@ field, so that an optional field out of range costs the field and not the messag
 
 from __future__ import annotations
 
-import hashlib
-import math
-import re
+import contextlib
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
 
-from gateway.mqtt.topics import Family, Topic, alert_type, guard_id
+from gateway.mqtt import device_time, identity, payload_text, place, values
+from gateway.mqtt.device_time import Moment
+from gateway.mqtt.identity import Recent
+from gateway.mqtt.topics import ALARM, Family, Topic, guard_id
+from gateway.mqtt.unreadable import MAX_ALERT_TEXT, names_life_safety
+from services.alert_words import alert_type
 from services.errors import InvalidMessage
 from services.messages import (
     CONNECTIVITY,
@@ -37,7 +40,9 @@ Percent = Annotated[float, Meta(ge=0, le=100)]
 Message = Fix | DeviceReading | SensorReading | HealthReading | DeviceAlert
 
 POSITION_SOURCES = frozenset({"gps", "network", "ble", "nfc", "manual"})
-MAX_ALERT_TEXT = 2000
+MAX_MSG_ID = 64
+SWITCHED_TYPES = SENSOR_TYPES - {"DOOR", "TEMPERATURE", "HUMIDITY"}
+"""Types for which a switch says DETECTED or NORMAL. Of a door it would say open or closed, in either sense."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -50,11 +55,13 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Common(msgspec.Struct):
-    timestamp: datetime | None = None
-    msg_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    timestamp: Moment | None = None
+    msg_id: Annotated[str, Meta(min_length=1, max_length=MAX_MSG_ID)] | None = None
     # As large as the wire between services carries; what is larger names no tenant of ours.
     client_id: Annotated[int, Meta(ge=0, le=2**31 - 1)] | Annotated[str, Meta(max_length=64)] | None = None
     source_id: str | int | None = None
+    sent_at: Moment | None = None
+    buffered: bool | None = None
 
 
 class GuardPayload(Common, kw_only=True):
@@ -66,6 +73,7 @@ class GuardPayload(Common, kw_only=True):
     guard_id: str | int | None = None
     source: str | None = None
     mock: bool | None = None
+    battery: Percent | None = None
 
 
 class DevicePayload(Common):
@@ -112,15 +120,39 @@ PAYLOADS: dict[Family, type[Common]] = {
     Family.ALERT: AlertPayload,
     Family.SYSTEM: HealthPayload,
 }
+BARE_STATES = SENSOR_STATES | values.ALARM_WORDS | values.NORMAL_WORDS
+"""Payloads of one word that a sensor's alarm topic takes."""
+MAX_BARE_BYTES = 64
 _decoders = {family: msgspec.json.Decoder(kind) for family, kind in PAYLOADS.items()}
 _fields = {
     kind: {field.encode_name: (field.type, field.required) for field in msgspec.structs.fields(kind)}
     for kind in PAYLOADS.values()
 }
 _any = msgspec.json.Decoder()
-_strings = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_brackets = re.compile(rb"[\[\]{}]")
-_nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_parts = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_looked_at = {
+    kind: frozenset(fields).union(place.FIELDS if kind in (GuardPayload, AlertPayload) else ())
+    for kind, fields in _fields.items()
+}
+QUOTE = ord('"')
+MAX_FIELD_BYTES = 16_384
+TOO_LONG = ["too long to be read"]
+"""Stands for a field that is no text and longer than any that can be right."""
+
+
+def _takes_number(field_type: object) -> bool:
+    return field_type is float or any(_takes_number(part) for part in get_args(field_type))
+
+
+TIMES = ("timestamp", "sent_at")
+SWITCHES = ("buffered", "mock", "silent")
+"""Switches where the wrong guess is dangerous: every value but false, 0, "false", "0" and null switches them on."""
+_numbers = frozenset(
+    name
+    for fields in _fields.values()
+    for name, (field_type, _) in fields.items()
+    if name not in TIMES and _takes_number(field_type)
+)
 
 
 def decode(
@@ -131,134 +163,243 @@ def decode(
     received_at: datetime,
     limits: Limits,
     fresh_key: Callable[[], bytes],
+    recent: Recent | None = None,
+    redelivered: bool = False,
+    held_back: bool = False,
+    own_id: str | None = None,
 ) -> Message:
-    """The message that `payload` holds. Raises `InvalidMessage` with its reason, and nothing else.
+    """Return the message that `payload` holds. An alert whose content is wrong comes back with flags.
 
-    `fresh_key` makes the 16-byte identity of a message that has none of its own. An alert whose content is
-    wrong comes back with flags; only an undecodable one is refused (see `unreadable_alert`).
+    Args:
+        fresh_key: Makes the 16-byte identity of a message that has none of its own.
+        recent: The lane's memory, by which equal bytes within seconds are one message.
+        redelivered: The broker marks the delivery as one that it tried before.
+        held_back: Messages may have waited at the broker, so that a late `sent_at` shows no slow clock.
+        own_id: The identity that a foreign format has in place of `msg_id`.
+
+    Raises:
+        InvalidMessage: With its reason, and nothing else. See `unreadable.alert_of` for refused alarms.
     """
-    text = text_of(payload, limits)
-    fields, quality = _fields_of(topic.family, payload)
-    recorded_at, clock_suspect = _clock(fields.timestamp, quality, received_at, limits)
+    body, text = payload_text.read(payload, max_bytes=limits.max_payload_bytes, max_depth=limits.max_depth)
+    bare = _bare_state(topic, body)
+    if bare is not None:
+        fields: Any = SensorPayload(state=bare)
+        quality: list[str] = []
+        text = msgspec.json.encode(text).decode()
+    else:
+        fields, quality = _fields_of(topic.family, body)
+
+    time = device_time.judge(
+        _moment(fields.timestamp, "timestamp", quality),
+        _moment(fields.sent_at, "sent_at", quality),
+        quality,
+        received_at=received_at,
+        max_ahead_s=limits.max_clock_ahead_s,
+        max_age_s=limits.max_clock_age_s,
+        held_back=held_back,
+    )
+    msg_id = fields.msg_id or own_id
+    own = identity.own_key(topic_text, topic, body, msg_id=msg_id, proves=time.proves)
+    if own is None:
+        # Of life-safety alerts without an identity each delivery counts, unless the broker says that it is one again.
+        alone = topic.family is Family.ALERT and _alert_kind(topic, fields) in LIFE_SAFETY
+        may_repeat = redelivered or not alone
+        key = identity.made_key(topic_text, body, fresh_key, recent, at=received_at, may_repeat=may_repeat)
+    else:
+        key = own
+        if recent is not None:
+            recent.another(topic_text)
+    if msg_id is not None and recent is not None and recent.is_reused(topic.source_id, msg_id, key):
+        quality.append("msg_id_reused")
+
     origin = Origin(
         source_id=topic.source_id,
-        key=_key(topic_text, topic, fields, payload, fresh_key),
+        key=key,
         msg_id=fields.msg_id,
         topic=topic_text,
-        recorded_at=recorded_at,
+        recorded_at=time.recorded_at,
         received_at=received_at,
-        clock_suspect=clock_suspect,
+        clock_suspect=time.suspect,
         quality=tuple(quality),
         claimed_tenant_id=fields.client_id,
         raw=text,
+        buffered=bool(fields.buffered),
     )
     return _BUILDERS[topic.family](topic, fields, origin)
 
 
-def unreadable_alert(
-    topic_text: str, topic: Topic, payload: bytes, *, error: InvalidMessage, received_at: datetime, key: bytes
-) -> DeviceAlert:
-    """What stands in for an alert that could not be decoded. As severe as the topic says it would have been."""
-    named = alert_type(topic.detail)
-    origin = Origin(topic.source_id, key, None, topic_text, received_at, received_at, True, (), None, "{}")
-    return DeviceAlert(
-        origin=origin,
-        alert_type=AlertType.UNREADABLE_ALERT,
-        severity=Severity.CRITICAL if named in LIFE_SAFETY or named is AlertType.FIRE else None,
-        message=f"Unreadable {topic.detail} alert from {topic.source_id}: {error}"[:MAX_ALERT_TEXT],
-        flags=("unreadable", error.reason),
-        unreadable=payload,
+def link_reading(
+    topic_text: str,
+    source_id: str,
+    payload: bytes,
+    *,
+    online: bool,
+    received_at: datetime,
+    fresh_key: Callable[[], bytes],
+    recent: Recent | None = None,
+) -> DeviceReading:
+    """Return the reading of a device whose link changed. It is a word about the device, often not by the device."""
+    origin = Origin(
+        source_id=source_id,
+        key=identity.made_key(topic_text, payload, fresh_key, recent, at=received_at, may_repeat=True),
+        msg_id=None,
+        topic=topic_text,
+        recorded_at=received_at,
+        received_at=received_at,
+        clock_suspect=True,
+        quality=("link_state",),
+        claimed_tenant_id=None,
+        raw=msgspec.json.encode({"link": payload.decode("utf-8", "replace").replace("\0", "")}).decode(),
     )
+    return DeviceReading(origin, None, None, None, "ONLINE" if online else "OFFLINE")
 
 
-def text_of(payload: bytes, limits: Limits) -> str:
-    """The payload as text that can be stored. Raises `InvalidMessage`."""
-    if len(payload) > limits.max_payload_bytes:
-        raise InvalidMessage("too_large", f"{len(payload)} bytes; the limit is {limits.max_payload_bytes}")
-    try:
-        text = payload.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidMessage("invalid_utf8", f"byte {error.start}") from error
-    if payload.count(b"[") + payload.count(b"{") > limits.max_depth and _deeper_than(
-        payload, limits.max_depth
+def _bare_state(topic: Topic, body: bytes) -> str | None:
+    """Return the state that a payload without an object says on the alarm topic of a sensor: `ALARM`, `1`, `true`."""
+    if (
+        topic.family is not Family.SENSOR
+        or topic.detail != ALARM
+        or len(body) > MAX_BARE_BYTES
+        or body[:1] == b"{"
     ):
-        raise InvalidMessage("too_deep", f"more than {limits.max_depth} levels")
-    if b"\x00" in payload or (b"\\u0000" in payload and _nul.search(payload)):
-        raise InvalidMessage("contains_nul", "text with a NUL character cannot be stored")
-    return text
-
-
-def _deeper_than(payload: bytes, limit: int) -> bool:
-    depth = 0
-    for bracket in _brackets.finditer(_strings.sub(b"", payload)):
-        depth += 1 if bracket[0] in b"[{" else -1
-        if depth > limit:
-            return True
-    return False
+        return None
+    word = body.decode().strip().strip('"').strip().upper()
+    return word if word in BARE_STATES else None
 
 
 def _fields_of(family: Family, payload: bytes) -> tuple[Any, list[str]]:
+    # Alerts are few, and what is wrong with one is kept: they are looked at field by field.
+    if family is Family.ALERT:
+        return _field_by_field(AlertPayload, payload, lenient=True)
     try:
         return _decoders[family].decode(payload), []
     except msgspec.ValidationError:
-        return _field_by_field(PAYLOADS[family], payload, lenient=family is Family.ALERT)
+        return _field_by_field(PAYLOADS[family], payload, lenient=False)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise InvalidMessage("broken_json", str(error)) from error
+
+
+def object_of(payload: bytes, names: frozenset[str]) -> dict[str, Any]:
+    """Return the fields of these names. Others are not decoded: they may be a photo, or a million brackets."""
+    try:
+        parts = _parts.decode(payload)
+    except msgspec.ValidationError as error:
+        raise InvalidMessage("not_an_object", f"the payload is no JSON object: {error}") from error
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise InvalidMessage("broken_json", str(error)) from error
+    try:
+        return {name: _field(raw) for name, raw in parts.items() if name in names}
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise InvalidMessage("broken_json", str(error)) from error
+
+
+def _field(raw: msgspec.Raw) -> Any:
+    part = memoryview(raw)
+    return _any.decode(part) if len(part) <= MAX_FIELD_BYTES or part[0] == QUOTE else TOO_LONG
 
 
 def _field_by_field(kind: type[P], payload: bytes, *, lenient: bool) -> tuple[P, list[str]]:
     """Keep each field that is right, name each that is not; a required one that is wrong refuses the message."""
-    try:
-        tree = _any.decode(payload)
-    except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        raise InvalidMessage("broken_json", str(error)) from error
-    if not isinstance(tree, dict):
-        raise InvalidMessage("not_an_object", f"the payload is a JSON {type(tree).__name__}, not an object")
-    kept: dict[str, Any] = {}
+    tree = object_of(payload, _looked_at[kind])
     quality: list[str] = []
+    if kind is GuardPayload:
+        _put_place(tree)
+    elif kind is SensorPayload:
+        _put_switch(tree, quality)
+    elif kind is AlertPayload:
+        _put_alert_texts(tree, quality)
+
+    kept: dict[str, Any] = {}
     for name, (field_type, required) in _fields[kind].items():
         if tree.get(name) is None:
             if required and not lenient:
                 raise InvalidMessage("missing_field", f"{name} is required")
             continue
         try:
-            kept[name] = msgspec.convert(tree[name], field_type, strict=True)
-        except (msgspec.ValidationError, OverflowError) as error:
+            kept[name] = msgspec.convert(_as_meant(name, tree[name]), field_type, strict=True)
+        except (msgspec.ValidationError, OverflowError, ValueError) as error:
             if required and not lenient:
                 raise InvalidMessage("field_out_of_range", f"{name}: {error}") from error
             quality.append(name)
     return kind(**kept), quality
 
 
-def _clock(
-    timestamp: datetime | None, quality: list[str], received_at: datetime, limits: Limits
-) -> tuple[datetime, bool]:
-    """(recorded_at, clock_suspect): the device's time when it is plausible, else ours."""
-    if timestamp is None:
-        return received_at, True
-    if timestamp.tzinfo is None:
-        timestamp = timestamp.replace(tzinfo=UTC)
-        quality.append("timestamp_offset")
+def _as_meant(name: str, value: object) -> object:
+    """Return a field's value without its dress: a number in text, a time in digits, a switch in words."""
+    if name in TIMES:
+        return device_time.moment_of(value)
+    if name in SWITCHES:
+        return values.is_set(value)
+    if name in _numbers and isinstance(value, str):
+        number = values.number_of(value)
+        return value if number is None else number
+    if name == "msg_id" and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if name == "connectivity" and isinstance(value, bool):
+        return "ONLINE" if value else "OFFLINE"
+    return value
+
+
+def _put_place(tree: dict[str, Any]) -> None:
+    """Put a guard's place where the checks look for it. Raises `InvalidMessage`."""
+    if "lat" in tree and "lon" in tree and not (tree["lat"] is None and tree["lon"] is None):
+        return
+    found = place.find(tree)
+    if found.point is not None:
+        tree["lat"], tree["lon"] = found.point
+    elif "no_fix" in found.flags:
+        raise InvalidMessage("no_fix", "the receiver has no fix")
+
+
+def _put_switch(tree: dict[str, Any], quality: list[str]) -> None:
+    """Read a switch as a sensor's value as a state, and a state that is no text as its word."""
+    value = tree.get("value")
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        value = value.strip().lower() == "true"
+    state = tree.get("state")
+    if isinstance(value, bool):
+        tree["value"] = None
+        state = value if state in (None, "") else state
+    if state is not None and not isinstance(state, str):
+        word = values.word_of(state)
+        if word is None:
+            quality.append("state")
+        state = word
+    tree["state"] = state
+
+
+def _put_alert_texts(tree: dict[str, Any], quality: list[str]) -> None:
+    """Read an alert's place, and make its message a text to which a place that cannot be read is added."""
+    found = place.find(tree)
+    quality.extend(found.flags)
+    if found.point is not None and _has_negative_accuracy(tree):
+        quality.append("accuracy")
+    tree["location"] = {"lat": found.point[0], "lon": found.point[1]} if found.point else None
+    if not values.is_switch(tree.get("silent")):
+        quality.append("silent")
+    message = tree.get("message")
+    if message is not None and not isinstance(message, str):
+        quality.append("message")
+        tree["message"] = message = place.shown(message)
+    if found.shown:
+        shown = f"Location as sent: {found.shown}"
+        text = (message or "")[: MAX_ALERT_TEXT - len(shown) - 1]
+        tree["message"] = f"{text} {shown}".strip()
+
+
+def _has_negative_accuracy(tree: dict[str, Any]) -> bool:
+    holders = [tree, *(tree[name] for name in place.HOLDERS if isinstance(tree.get(name), dict))]
+    return any((values.number_of(holder.get("accuracy")) or 0) < 0 for holder in holders)
+
+
+def _moment(value: Moment | None, name: str, quality: list[str]) -> datetime | None:
+    if value is None or isinstance(value, datetime):
+        return value
     try:
-        ahead_s = (timestamp - received_at).total_seconds()
-    except OverflowError:
-        return received_at, True
-    if -limits.max_clock_age_s <= ahead_s <= limits.max_clock_ahead_s:
-        return timestamp.astimezone(UTC), False
-    quality.append("timestamp")
-    return received_at, True
-
-
-def _key(
-    topic_text: str, topic: Topic, fields: Common, payload: bytes, fresh_key: Callable[[], bytes]
-) -> bytes:
-    """The message's identity: its msg_id, else its bytes when they carry a time, else one made now."""
-    if fields.msg_id is not None:
-        named = f"{topic.family}\0{topic.source_id}\0{fields.msg_id}".encode()
-        return hashlib.blake2b(named, digest_size=16).digest()
-    if fields.timestamp is not None:
-        return hashlib.blake2b(topic_text.encode() + b"\0" + payload, digest_size=16).digest()
-    return fresh_key()
+        return device_time.moment_of(value)
+    except ValueError:
+        quality.append(name)
+        return None
 
 
 CLAIMS = ("client_id", "source_id", "guard_id")
@@ -289,6 +430,8 @@ def _flagged(origin: Origin, name: str) -> Origin:
 
 
 def _fix(topic: Topic, fields: GuardPayload, origin: Origin) -> Fix:
+    if place.is_no_fix(fields.lat, fields.lon):
+        raise InvalidMessage("no_fix", "0,0 is what a receiver without a fix sends")
     _check_claims(topic, fields, origin)
     source = fields.source
     if source is not None and source not in POSITION_SOURCES:
@@ -304,22 +447,60 @@ def _fix(topic: Topic, fields: GuardPayload, origin: Origin) -> Fix:
         fields.heading,
         source,
         bool(fields.mock),
+        fields.battery,
     )
 
 
 def _device(topic: Topic, fields: DevicePayload, origin: Origin) -> DeviceReading:
     _check_claims(topic, fields, origin)
     connectivity, origin = _word(fields.connectivity, CONNECTIVITY, "connectivity", origin)
-    return DeviceReading(origin, fields.battery, fields.signal, _finite(fields.temperature), connectivity)
+    if fields.battery is not None and 0 < fields.battery < 1:
+        # Some devices send a share of 1. Whether this is one cannot be told, and a battery under 1 % is low.
+        origin = _flagged(origin, "battery_share")
+    return DeviceReading(origin, fields.battery, fields.signal, fields.temperature, connectivity)
 
 
 def _sensor(topic: Topic, fields: SensorPayload, origin: Origin) -> SensorReading:
     _check_claims(topic, fields, origin)
-    state, origin = _word(fields.state, SENSOR_STATES, "state", origin)
-    kind = (fields.type or "UNKNOWN").upper()
-    return SensorReading(
-        origin, topic.detail, kind if kind in SENSOR_TYPES else "UNKNOWN", _finite(fields.value), state
-    )
+    kind = (fields.type or "UNKNOWN").strip().upper()
+    if kind not in SENSOR_TYPES or kind == "UNKNOWN":
+        kind, origin = "UNKNOWN", _flagged(origin, "type")
+    if topic.detail == ALARM:
+        state, origin = _alarm_state(fields, origin)
+    elif fields.state is None:
+        state = None
+    else:
+        state, origin = _word(_state_of_switch(fields.state, kind), SENSOR_STATES, "state", origin)
+    return SensorReading(origin, topic.detail, kind, fields.value, state)
+
+
+def _state_of_switch(state: str, kind: str) -> str:
+    """Return the state that a switch says on a topic that is not for alarms."""
+    if state in SENSOR_STATES:
+        return state
+    word = state.strip().upper()
+    if word in values.TRIGGERED_WORDS:
+        return "ALARM"
+    if kind in SWITCHED_TYPES and word in ("TRUE", "FALSE"):
+        return "DETECTED" if word == "TRUE" else "NORMAL"
+    return state
+
+
+def _alarm_state(fields: SensorPayload, origin: Origin) -> tuple[str | None, Origin]:
+    """Return the state on an alarm topic. A message that says nothing else says that there is an alarm."""
+    word = (fields.state or "").strip().upper()
+    if not word:
+        if fields.value is None:
+            # A value that was given and cannot be read leaves the alarm as it is: doubt raises.
+            return "ALARM", origin
+        return {1.0: "ALARM", 0.0: "NORMAL"}.get(fields.value), origin
+    if word in SENSOR_STATES:
+        return word, origin
+    if word in values.ALARM_WORDS:
+        return "ALARM", origin
+    if word in values.NORMAL_WORDS:
+        return "NORMAL", origin
+    return None, _flagged(origin, "state")
 
 
 def _health(topic: Topic, fields: HealthPayload, origin: Origin) -> HealthReading:
@@ -327,14 +508,18 @@ def _health(topic: Topic, fields: HealthPayload, origin: Origin) -> HealthReadin
     return HealthReading(origin, fields.cpu, fields.memory, fields.disk, fields.uptime)
 
 
+def _alert_kind(topic: Topic, fields: AlertPayload) -> AlertType:
+    return alert_type(topic.detail) or alert_type(fields.alert_type or "") or AlertType.UNKNOWN
+
+
 def _alert(topic: Topic, fields: AlertPayload, origin: Origin) -> DeviceAlert:
-    kind = alert_type(topic.detail) or alert_type(fields.alert_type or "") or AlertType.UNKNOWN
+    kind = _alert_kind(topic, fields)
     flags = list(origin.quality)
     if not _claims_agree(topic, fields, origin):
         if kind not in LIFE_SAFETY:
             _check_claims(topic, fields, origin)
         flags.append("identity_mismatch")
-    severity = fields.severity.upper() if fields.severity else None
+    severity = fields.severity.strip().upper() if fields.severity else None
     if severity is not None and severity not in Severity.__members__:
         severity = None
         flags.append("severity")
@@ -346,9 +531,10 @@ def _alert(topic: Topic, fields: AlertPayload, origin: Origin) -> DeviceAlert:
         message=(fields.message or "")[:MAX_ALERT_TEXT],
         lat=location.lat if location else None,
         lon=location.lon if location else None,
-        silent=bool(fields.silent),
+        silent=bool(fields.silent) or kind is AlertType.DURESS,
         drill=bool(fields.drill),
         flags=tuple(flags),
+        word=topic.detail.lower(),
     )
 
 
@@ -356,12 +542,8 @@ def _word(text: str | None, known: frozenset[str], name: str, origin: Origin) ->
     """A word of a fixed set, in any case; another one is named in `quality`."""
     if text is None or text in known:
         return text, origin
-    word = text.upper()
+    word = text.strip().upper()
     return (word, origin) if word in known else (None, _flagged(origin, name))
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is None or math.isfinite(value) else None
 
 
 _BUILDERS: dict[Family, Callable[[Topic, Any, Origin], Message]] = {
@@ -374,19 +556,45 @@ _BUILDERS: dict[Family, Callable[[Topic, Any, Origin], Message]] = {
 
 
 def rejected_key(
-    topic_text: str, topic: Topic | None, payload: bytes, *, fresh_key: Callable[[], bytes]
+    topic_text: str,
+    topic: Topic | None,
+    payload: bytes,
+    *,
+    received_at: datetime,
+    limits: Limits,
+    fresh_key: Callable[[], bytes],
+    recent: Recent | None = None,
+    redelivered: bool = False,
 ) -> bytes:
-    """The identity of a refused message: by the same rule, as far as its payload can be read."""
+    """Return the identity of a refused message: by the same rule, as far as its payload can be read."""
+    tree: dict[str, Any] = {}
+    with contextlib.suppress(InvalidMessage):  # what cannot be read at all has no identity of its own
+        tree = object_of(payload, IDENTIFYING)
+    found = _as_meant("msg_id", tree.get("msg_id"))
+    msg_id = found if isinstance(found, str) and 0 < len(found) <= MAX_MSG_ID else None
+    proves = _proves(tree, received_at, limits)
+    own = identity.own_key(topic_text, topic, payload, msg_id=msg_id, proves=proves, scope="rejected\0")
+    if own is not None:
+        return own
+    may_repeat = redelivered or not names_life_safety(topic_text)
+    return identity.made_key(topic_text, payload, fresh_key, recent, at=received_at, may_repeat=may_repeat)
+
+
+IDENTIFYING = frozenset({"msg_id", "timestamp", "tst"})
+"""Fields by which a refused message may have an identity. OwnTracks calls its time `tst`."""
+
+
+def _proves(tree: dict[str, Any], received_at: datetime, limits: Limits) -> bool:
+    value = tree.get("timestamp") if tree.get("timestamp") is not None else tree.get("tst")
     try:
-        tree = _any.decode(payload)
-    except (msgspec.DecodeError, RecursionError, ValueError):
-        return fresh_key()
-    if not isinstance(tree, dict):
-        return fresh_key()
-    msg_id = tree.get("msg_id")
-    if topic is not None and isinstance(msg_id, str) and 0 < len(msg_id) <= 64:
-        named = f"rejected\0{topic.family}\0{topic.source_id}\0{msg_id}".encode()
-        return hashlib.blake2b(named, digest_size=16).digest()
-    if tree.get("timestamp") is not None or tree.get("tst") is not None:  # that is what OwnTracks calls it
-        return hashlib.blake2b(topic_text.encode() + b"\0" + payload, digest_size=16).digest()
-    return fresh_key()
+        moment = device_time.moment_of(value)
+        return device_time.judge(
+            moment,
+            None,
+            [],
+            received_at=received_at,
+            max_ahead_s=limits.max_clock_ahead_s,
+            max_age_s=limits.max_clock_age_s,
+        ).proves
+    except (ValueError, OverflowError):
+        return False

@@ -31,12 +31,15 @@ HASH_ITERATIONS = 101
 """Mosquitto 2.0's own number: what is hashed is 24 random bytes, which no guessing finds."""
 
 _TOPICS = {
-    "guard": "guard/{}/gps",
-    "device": "device/{}/telemetry",
-    "sensor": "sensor/{}/+",
-    "system": "system/health/{}",
-    "owntracks": "owntracks/{}/+",
+    "guard": ("guard/{}/+",),
+    "device": ("device/{}/+",),
+    "sensor": ("sensor/{}/+", "sensor/{}/+/"),
+    "system": ("system/health/{}", "system/health/{}/+"),
+    "owntracks": ("owntracks/{}/+",),
 }
+"""Topics of a source's own name. Wrong last words too: `guard/789/panic` must raise, not vanish at the broker."""
+_OWN_ALERTS = ("alert/+/{}", "alert/+/{}/", "alert/+/+/{}")
+"""Alert topics that end with the source's name, as a device with a slash or a site too many writes them."""
 _OF_GUARDS = ("guard", "owntracks")
 """A guard's phone may speak OwnTracks; whether anybody listens, config.yaml says (`gateway.owntracks`)."""
 _FIRST, _USUAL, _LAST = 10, 0, -1
@@ -48,9 +51,9 @@ def acl_file(prefix: str, *, anonymous: bool) -> str:
     `anonymous` lets clients without a credential do anything, for lines typed by hand on a development machine.
     """
     types = [word for kind in AlertType for word in (kind.lower(), kind.upper())]
-    write = [topic.format("%u") for topic in _TOPICS.values()]
+    write = [topic.format("%u") for own in (*_TOPICS.values(), _OWN_ALERTS) for topic in own]
     # Only known types before the name: any other word there would itself be read as the source.
-    write += ["alert/+/%u", *(f"alert/%u/{word}" for word in types)]
+    write += [f"alert/%u/{word}" for word in types]
     lines = [f"pattern write {prefix}{topic}" for topic in write]
     lines += [f"pattern read {prefix}{topic}/%u" for topic in ("receipt", "command")]
     return "\n".join([*(["topic readwrite #"] if anonymous else []), *lines, ""])
@@ -72,7 +75,8 @@ def roles(prefix: str) -> list[Role]:
     heard = [
         f"{prefix}{family}/#" for family in ("device", "guard", "sensor", "alert", "system", "owntracks")
     ]
-    told = [f"{prefix}{topic}/#" for topic in ("receipt", "command")]
+    # The last ones are where the gateway clears what the broker retains of somebody's place.
+    told = [f"{prefix}{topic}/#" for topic in ("receipt", "command", "guard", "alert", "device", "owntracks")]
     own = [f"{prefix}{topic}" for topic in ("receipt/+", "command/+")]
     # The ACL file grants every subscription (and then holds what is delivered): each role ends with a refusal.
     no_more = [_deny("subscribePattern", topic, _LAST) for topic in EVERYTHING]
@@ -160,7 +164,7 @@ def add(
 ) -> list[Command]:
     """Commands that let a source in; without a password only by its certificate.
 
-    `number`: this guard also publishes as `guard/<number>/gps`, and as `owntracks/<number>/...`.
+    `number`: this guard also publishes as `guard/<number>/...`, `owntracks/<number>/...` and `alert/<type>/<number>`.
     """
     client: Command = {
         "command": "createClient",
@@ -206,7 +210,8 @@ def _own(family: str, topics: str) -> bool:
 
 def _numeric(number: str, prefix: str) -> Role:
     """What a guard that was entered as a number may do besides."""
-    topics = (f"{prefix}{_TOPICS[name].format(number)}" for name in _OF_GUARDS)
+    own = (*(topic for name in _OF_GUARDS for topic in _TOPICS[name]), *_OWN_ALERTS)
+    topics = (f"{prefix}{topic.format(number)}" for topic in own)
     return _role(f"{NUMERIC}-{number}", *(_allow("publishClientSend", topic) for topic in topics))
 
 

@@ -7,10 +7,12 @@ from enum import StrEnum
 import msgspec
 
 from gateway.mqtt.rights import TEST_TOPICS
+from services.alert_words import alert_type
 from services.errors import InvalidMessage
-from services.messages import AlertType
 
 MAX_SOURCE_LENGTH = 128
+LONGEST_GUARD_NUMBER = 8
+"""More digits than this are the number of a device, for instance an IMEI, and no guard's."""
 SENSOR_KINDS = frozenset({"status", "reading", "alarm"})
 FILTERS = {
     "bulk": ("device/#", "guard/#", "sensor/#", "system/#"),
@@ -19,6 +21,22 @@ FILTERS = {
 """Topic filters of each lane, without the installation's prefix."""
 OPTIONAL = {"bulk": ("owntracks/#",), "alert": ()}
 """The same, where the configuration asks for them."""
+
+
+ALARM = "alarm"
+NO_SOURCE = SENSOR_KINDS | {
+    "",
+    "alarms",
+    "telemetry",
+    "gps",
+    "health",
+    "lwt",
+    "availability",
+    "online",
+    "event",
+    "info",
+}
+"""Segments that are never the name of a source, in small letters."""
 
 
 class Family(StrEnum):
@@ -77,20 +95,43 @@ def guard_id(text: str) -> str:
     return f"guard-{text}" if text.isascii() and text.isdigit() else text
 
 
-def alert_type(text: str) -> AlertType | None:
-    """The alert type that a word names, in any case, with `-` or `_`."""
-    word = text.upper().replace("-", "_")
-    return AlertType(word) if word in AlertType.__members__ else None
-
-
 def _alert(first: str, second: str) -> Topic:
-    """Either order: whichever segment alone is a known type is the type, else the first is."""
+    """Either order: whichever segment alone is a known type is the type, else the first is.
+
+    A source of a few digits is a guard: `alert/panic/789` is of `guard-789`, as `guard/789/gps` is.
+    """
     if alert_type(second) and not alert_type(first):
         first, second = second, first
-    return Topic(Family.ALERT, second, first)
+    return Topic(Family.ALERT, _alerting(second), first)
+
+
+def _alerting(source: str) -> str:
+    return guard_id(source) if len(source) <= LONGEST_GUARD_NUMBER else source
+
+
+def source_in(topic: str) -> str:
+    """Return the source of a topic of the wrong shape: a segment that is no word of ours.
+
+    It is the first such segment, on alert topics the last one: there the broker lets a credential write its own name
+    only. A topic without such a segment stands for its own source.
+    """
+    family, *segments = topic.split("/")
+    for segment in reversed(segments) if family == Family.ALERT else segments:
+        if segment.lower() not in NO_SOURCE and not alert_type(segment) and _is_source(segment):
+            return _alerting(segment) if family == Family.ALERT else guard_id(segment)
+    return "".join(sign if sign.isprintable() else "?" for sign in topic)[:MAX_SOURCE_LENGTH]
+
+
+def source_of(text: str) -> str | None:
+    """Return the source that a segment names; None when a source cannot be called so."""
+    return guard_id(text) if _is_source(text) else None
+
+
+def _is_source(text: str) -> bool:
+    return bool(text) and len(text) <= MAX_SOURCE_LENGTH and text.isprintable()
 
 
 def _source(text: str) -> str:
-    if not text or len(text) > MAX_SOURCE_LENGTH or not text.isprintable():
+    if not _is_source(text):
         raise InvalidMessage("topic_source", f"a source id is 1 to {MAX_SOURCE_LENGTH} printable characters")
     return text

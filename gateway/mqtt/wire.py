@@ -48,6 +48,16 @@ def publish(topic: str, payload: bytes, *, message_id: int, retain: bool = False
     return (b"\x33" if retain else b"\x32") + _remaining(len(body)) + body
 
 
+_CLEARED = b"\x26" + _text(b"vigil") + _text(b"cleared")
+"""The user property of MQTT 5 by which the gateway knows its own clearing again."""
+
+
+def clear(topic: bytes) -> bytes:
+    """PUBLISH of MQTT 5 at QoS 0 that takes what the broker retains on a topic away, marked as Vigil's own."""
+    body = _text(topic) + _remaining(len(_CLEARED)) + _CLEARED
+    return b"\x31" + _remaining(len(body)) + body
+
+
 def subscribe(topic_filter: str, *, message_id: int = 1, qos: int = 1) -> bytes:
     """SUBSCRIBE to one filter."""
     body = message_id.to_bytes(2, "big") + _text(topic_filter.encode()) + bytes([qos])
@@ -64,12 +74,19 @@ PINGREQ = b"\xc0\x00"
 
 
 class Published(NamedTuple):
-    """A PUBLISH as it came; `message_id` is 0 at QoS 0."""
+    """A PUBLISH as it came; `message_id` is 0 at QoS 0.
+
+    `retained`: the broker had kept it. `redelivered`: the broker has tried before. `cleared`: it is empty and bears the
+    mark of Vigil's own clearing (see `clear`).
+    """
 
     topic: bytes
     payload: bytes
     qos: int
     message_id: int
+    retained: bool = False
+    redelivered: bool = False
+    cleared: bool = False
 
 
 def front(buffer: bytes, position: int) -> tuple[int, int, int] | None:
@@ -88,11 +105,12 @@ def front(buffer: bytes, position: int) -> tuple[int, int, int] | None:
 
 
 def parse_publish(first: int, buffer: bytes, start: int, end: int, *, version: int = 4) -> Published:
-    """Read a PUBLISH whose body is `buffer[start:end]`. Version 5 has properties, which are passed over."""
+    """Read a PUBLISH whose body is `buffer[start:end]`. Version 5 has properties, read when there is no payload."""
     topic_end = start + 2 + (buffer[start] << 8 | buffer[start + 1])
     topic = buffer[start + 2 : topic_end]
     qos = first >> 1 & 3
     message_id = 0
+    cleared = False
     if qos:
         message_id = buffer[topic_end] << 8 | buffer[topic_end + 1]
         topic_end += 2
@@ -105,8 +123,11 @@ def parse_publish(first: int, buffer: bytes, start: int, end: int, *, version: i
             if digit < 0x80:
                 break
             shift += 7
+        cleared = topic_end + size == end and _CLEARED in buffer[topic_end:end]
         topic_end += size
-    return Published(topic, buffer[topic_end:end], qos, message_id)
+    return Published(
+        topic, buffer[topic_end:end], qos, message_id, bool(first & 0x01), bool(first & 0x08), cleared
+    )
 
 
 class Reader:

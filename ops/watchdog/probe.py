@@ -86,7 +86,8 @@ ROADS: dict[LaneName, Road] = {
         POSITION_TOPIC,
         "location",
         "SELECT 1 FROM guard_state WHERE tenant_id = :tenant_id AND recorded_at >= :since",
-        lambda msg_id, at: {"msg_id": msg_id, "timestamp": at, "lat": 0.0, "lon": 0.0, "accuracy": 1.0},
+        # Beside 0,0, which is what a receiver without a fix sends, and is refused.
+        lambda msg_id, at: {"msg_id": msg_id, "timestamp": at, "lat": 0.001, "lon": 0.001, "accuracy": 1.0},
         frozenset({"positions"}),
         _position_shown,
     ),

@@ -52,8 +52,9 @@ def test_a_panic_of_whoever_has_no_right_to_one_is_an_alert_that_says_so(outside
         {"lat": "here", "lon": "there"},
         {"lat": 12.9},
         {"lat": None, "lon": None},
-        [12.9, 77.5],
-        "12.9,77.5",
+        [120.9, 77.5],
+        "Gate 4",
+        {"lat": 0, "lon": 0},
         {"lat": 1e308, "lon": 77.5},
     ],
     ids=str,
@@ -63,8 +64,8 @@ def test_a_place_that_is_nonsense_is_an_alert_without_a_place(outside: Outside, 
     outside.publish(f"alert/panic/{source}", {"location": location})
     found = raised(outside, source)
     assert (found["alert_type"], found["location"]) == ("PANIC", None)
-    if location != {"lat": None, "lon": None}:
-        assert "location" in found["flags"]
+    no_fix = location in ({"lat": None, "lon": None}, {"lat": 0, "lon": 0})
+    assert ("no_fix" if no_fix else "location") in found["flags"]
 
 
 @pytest.mark.parametrize("written", ["critical", "CRITICAL", "CriTical", "low", "Medium"])

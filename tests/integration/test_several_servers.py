@@ -15,6 +15,7 @@ from kombu import Connection as Amqp
 from kombu import Queue
 from sqlalchemy import text
 
+from gateway.mqtt import wire
 from gateway.mqtt.client import Connection
 from gateway.mqtt.lane import check_instance
 from gateway.mqtt.topics import FILTERS
@@ -123,7 +124,8 @@ class Member:
         )
         self._serving = eventlet.spawn(self.connection.serve)
 
-    def _take(self, _topic: str, payload: bytes, _qos: int, mid: int) -> None:
+    def _take(self, _topic: str, message: wire.Published) -> None:
+        payload, mid = message.payload, message.message_id
         self.heard.append(payload)
         eventlet.spawn_n(self.connection.ack, [mid], generation=self._generation)
 

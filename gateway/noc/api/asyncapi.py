@@ -42,6 +42,7 @@ class OwnTracksLocation(msgspec.Struct, frozen=True, omit_defaults=True):
     vel: float | None = None
     cog: float | None = None
     tst: int | None = None
+    batt: float | None = None
 
 
 class Road(NamedTuple):
@@ -114,12 +115,14 @@ NOTES: Mapping[str, Mapping[str, str]] = {
         "heading": "Degrees from north",
         "source": ", ".join(sorted(POSITION_SOURCES)),
         "mock": "The phone says that the position is made up",
+        "battery": "Per cent, of the phone",
     },
     "OwnTracksLocation": {
         "acc": "Metres",
         "vel": "Kilometres an hour",
         "cog": "Degrees from north",
         "tst": "Unix seconds",
+        "batt": "Per cent",
     },
     "SensorPayload": {
         "type": f"{', '.join(sorted(SENSOR_TYPES))}, in any case",

@@ -2,6 +2,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,6 +84,21 @@ def test_a_refused_line_has_its_number_and_reason() -> None:
         (7, "not_a_sample"),
     ]
     assert "UNREADABLE_ALERT" in found[3].detail
+
+
+WRONG = ["alert/panic/g/", "alert/panic/s/g", "guard/g/panic", "sensor/s/ALARM", "sensor/s/alarm"]
+
+
+@pytest.mark.parametrize("topic", WRONG)
+def test_every_refused_alarm_is_said_to_raise(topic: str) -> None:
+    [line] = rehearse({"topic": topic, "payload": "{broken"})
+    assert "UNREADABLE_ALERT" in line.detail
+
+
+@pytest.mark.parametrize("topic", ["device/d/telemetry", "device/d/LWT", "sensor/s/alarm", "system/health/x"])
+def test_a_link_word_is_not_for_rules(topic: str) -> None:
+    [line] = rehearse({"topic": topic, "payload": "Offline"})
+    assert (line.outcome, line.detail) == ("not_for_rules", "the state of a link")
 
 
 @given(

@@ -60,6 +60,7 @@ def test_the_same_location_sent_again_is_the_same_message_and_another_is_another
 def test_what_a_phone_does_not_know_is_left_open() -> None:
     fix = fix_of(vel=-1, cog=-1, acc=-1)
     assert (fix.speed, fix.heading, fix.accuracy, fix.origin.quality) == (None, None, None, ())
+    assert (fix_of(batt=-1).battery, fix_of(batt=-1).origin.quality) == (None, ())
     bare = decode({"_type": "location", "lat": 1, "lon": 2})
     assert bare is not None
     assert bare.origin.clock_suspect
@@ -75,11 +76,69 @@ def test_what_a_phone_does_not_know_is_left_open() -> None:
         ("tst", 1e300, "timestamp"),
         ("tst", "noon", "timestamp"),
         ("tst", 0, "timestamp"),
+        ("batt", 101, "battery"),
+        ("batt", "full", "battery"),
         ("tst", True, "timestamp"),
     ],
 )
 def test_an_optional_field_that_is_wrong_costs_the_field(field: str, value: object, named: str) -> None:
     assert fix_of(**{field: value}).origin.quality == (named,)
+
+
+@pytest.mark.parametrize(("batt", "battery"), [(3, 3), (0, 0), ("15", 15), (99.5, 99.5), (None, None)])
+def test_the_battery_of_the_phone_is_looked_at(batt: object, battery: float | None) -> None:
+    assert fix_of(batt=batt).battery == battery
+
+
+@pytest.mark.parametrize("tst", [TST, float(TST), TST * 1000, str(TST), f" {TST} ", f"{TST * 1000}"])
+def test_the_time_of_a_fix_is_read_in_seconds_milliseconds_and_text(tst: object) -> None:
+    fix = fix_of(tst=tst)
+    assert (fix.origin.recorded_at.timestamp(), fix.origin.clock_suspect, fix.origin.quality) == (
+        TST,
+        False,
+        (),
+    )
+
+
+def test_the_id_that_android_gives_a_message_is_its_identity() -> None:
+    once = fix_of(_id="a1b2c3d4", created_at=TST + 1)
+    assert fix_of(_id="a1b2c3d4", created_at=TST + 1).origin.key == once.origin.key
+    assert fix_of(_id="a1b2c3d4", created_at=TST + 2).origin.key != once.origin.key
+    assert fix_of(_id="ffffffff", created_at=TST + 1).origin.key != once.origin.key
+    assert fix_of(_id="a1b2c3d4", created_at=TST + 1, lat=1).origin.key != once.origin.key
+    assert once.origin.msg_id is None, "the phone listens to no receipts"
+    # It holds without a time, too.
+    assert fix_of(_id="a1", tst=None).origin.key == fix_of(_id="a1", tst=None).origin.key
+    assert fix_of(_id=5).origin.key == fix_of().origin.key
+
+
+@pytest.mark.parametrize(
+    ("said", "buffered"),
+    [
+        ({}, False),
+        ({"created_at": TST + 5}, False),
+        ({"created_at": TST + 61}, True),
+        ({"created_at": TST + 86_400}, True),
+        ({"created_at": "soon"}, False),
+        ({"created_at": TST + 61, "tst": "noon"}, False),
+        ({"buffered": True}, True),
+        ({"buffered": 1}, True),
+        ({"buffered": "false"}, False),
+    ],
+)
+def test_a_phone_that_made_its_message_long_after_the_fix_says_nothing_of_now(
+    said: dict[str, Any], buffered: bool
+) -> None:
+    assert fix_of(**said).origin.buffered is buffered
+
+
+@pytest.mark.parametrize(
+    "place", [{"lat": 0, "lon": 0}, {"lat": None, "lon": None}, {"lat": "0", "lon": 0.0}]
+)
+def test_a_phone_without_a_fix_is_nowhere(place: dict[str, Any]) -> None:
+    with pytest.raises(InvalidMessage) as refused:
+        fix_of(**place)
+    assert refused.value.reason in ("no_fix", "missing_field")
 
 
 @pytest.mark.parametrize("kind", sorted(owntracks.NOT_KEPT))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.mqtt import rights, topics
+from gateway.mqtt import rights, topics, unreadable
 from services.messages import AlertType
 
 
@@ -14,14 +14,17 @@ def write_patterns() -> list[str]:
 
 
 @pytest.mark.parametrize("source", ["guard-1", "789", "sos-1", "device", "x.y:z@w_v"])
-@pytest.mark.parametrize("filling", ["panic", "guard-2", "sos", "789", "UNKNOWN"])
+@pytest.mark.parametrize("filling", ["panic", "guard-2", "sos", "789", "UNKNOWN", "alarm", "fall"])
 def test_whatever_a_source_may_publish_is_read_as_its_own(source: str, filling: str) -> None:
     for pattern in write_patterns():
         topic = pattern.replace("%u", source).replace("+", filling)
         try:
             parsed = topics.parse(topic)
         except topics.InvalidMessage:
-            continue  # the gateway refuses the shape, with its reason
+            # The gateway refuses the shape, and raises an alert of nobody else.
+            own = (source, topics.guard_id(source), topic)
+            assert not unreadable.may_be_alarm(topic, None) or topics.source_in(topic) in own
+            continue
         assert parsed.source_id == topics.guard_id(source) or parsed.source_id == source, topic
 
 
@@ -49,7 +52,8 @@ def test_the_file_of_the_broker_keeps_its_sources_and_renews_what_is_ours() -> N
     assert len(roles) == len(set(roles))
     assert "numeric-guard-1" in roles
     renewed = next(role for role in made["roles"] if role["rolename"] == "numeric-guard-1")
-    assert [acl["topic"] for acl in renewed["acls"]] == ["guard/1/gps", "owntracks/1/+"]
+    own = ["guard/1/+", "owntracks/1/+", "alert/+/1", "alert/+/1/", "alert/+/+/1"]
+    assert [acl["topic"] for acl in renewed["acls"]] == own
     assert not any(
         made["defaultACLAccess"][kind] for kind in ("publishClientSend", "publishClientReceive", "subscribe")
     )
@@ -60,7 +64,8 @@ def test_a_credential_is_bound_to_its_client_id_and_family() -> None:
     assert client["clientid"] == client["username"] == "d-1"
     assert {"rolename": "sensor"} in client["roles"]
     role, client = rights.add("guard-7", family="guard", password=None, prefix="p/", number="7")
-    assert [acl["topic"] for acl in role["acls"]] == ["p/guard/7/gps", "p/owntracks/7/+"]
+    own = ["p/guard/7/+", "p/owntracks/7/+", "p/alert/+/7", "p/alert/+/7/", "p/alert/+/+/7"]
+    assert [acl["topic"] for acl in role["acls"]] == own
     assert "password" not in client
 
 

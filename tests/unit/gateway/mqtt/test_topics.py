@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from gateway.mqtt import rights, topics
 from gateway.mqtt.topics import Family, Topic
 from services.errors import InvalidMessage
-from services.messages import AlertType
 
 
 @pytest.mark.parametrize(
@@ -22,6 +21,10 @@ from services.messages import AlertType
         ("owntracks/7/phone", Topic(Family.OWNTRACKS, "guard-7", "phone")),
         ("owntracks/guard-7/phone/event", Topic(Family.OWNTRACKS, "guard-7", "phone/event")),
         ("alert/panic/sos", Topic(Family.ALERT, "sos", "panic")),
+        ("alert/panic/789", Topic(Family.ALERT, "guard-789", "panic")),
+        ("alert/789/Man-Down", Topic(Family.ALERT, "guard-789", "Man-Down")),
+        ("alert/guard-1/fall_detected", Topic(Family.ALERT, "guard-1", "fall_detected")),
+        ("alert/sos/356938035643809", Topic(Family.ALERT, "356938035643809", "sos")),
     ],
 )
 def test_a_topic_of_the_contract_says_family_source_and_detail(text: str, topic: Topic) -> None:
@@ -64,12 +67,6 @@ def test_no_text_makes_the_parser_raise_anything_but_invalid_message(text: str) 
         assert error.reason
 
 
-def test_alert_types_are_known_in_any_case_and_spelling() -> None:
-    assert topics.alert_type("Low-Battery") is AlertType.LOW_BATTERY
-    assert topics.alert_type("pAnIc") is AlertType.PANIC
-    assert topics.alert_type("nonsense") is None
-
-
 def test_only_families_become_metric_labels() -> None:
     assert topics.family_of("guard/1/gps") == "guard"
     assert topics.family_of("secret-name/1/gps") == "other"
@@ -85,3 +82,25 @@ def test_test_messages_of_the_watchdog_are_counted_apart() -> None:
 def test_a_group_shares_what_one_gateway_would_hear() -> None:
     assert topics.shared("vigil", "site-a/guard/#") == "$share/vigil/site-a/guard/#"
     assert topics.shared("", "guard/#") == "guard/#"
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("alert/panic/guard-7/", "guard-7"),
+        ("alert/panic/site1/guard-7", "guard-7"),
+        ("alert/panic/site1/7", "guard-7"),
+        ("alert/panic/", "alert/panic/"),
+        ("alert/panic", "alert/panic"),
+        ("guard/guard-7/panic", "guard-7"),
+        ("guard/7/alarm/now", "guard-7"),
+        ("sensor/s1/ALARM", "s1"),
+        ("sensor/s1/alarm/", "s1"),
+        ("sensor/alarm/s1", "s1"),
+        ("alert/panic/a\tb", "alert/panic/a?b"),
+        ("alert/" + "panic/" * 200, ("alert/" + "panic/" * 200)[:128]),
+        ("alert/panic/" + "x" * 129, ("alert/panic/" + "x" * 129)[:128]),
+    ],
+)
+def test_a_topic_of_the_wrong_shape_still_says_who_sent_it(text: str, source: str) -> None:
+    assert topics.source_in(text) == source

@@ -39,3 +39,32 @@ def test_a_packet_that_is_not_whole_is_not_there_yet() -> None:
     packet = wire.publish("t", b"x" * 200, message_id=1)
     assert all(wire.front(packet[:size], 0) is None for size in range(len(packet)))
     assert wire.front(packet, 0) is not None
+
+
+def test_the_bits_of_a_publish_are_read() -> None:
+    body = bytes.fromhex("0003612f62000a6869")
+    for first, retained, redelivered in (
+        (0x32, False, False),
+        (0x33, True, False),
+        (0x3A, False, True),
+        (0x3B, True, True),
+    ):
+        found = wire.parse_publish(first, body, 0, len(body))
+        assert (found.retained, found.redelivered, found.cleared) == (retained, redelivered, False)
+
+
+def test_a_clearing_is_known_again_and_an_empty_press_is_not_taken_for_one() -> None:
+    packet = wire.clear(b"guard/7/gps")
+    [(first, body)] = wire.Reader().feed(packet)
+    found = wire.parse_publish(first, body, 0, len(body), version=5)
+    assert (found.topic, found.payload, found.qos) == (b"guard/7/gps", b"", 0)
+    assert (found.retained, found.cleared) == (True, True)
+    # The broker hands it on without the retain bit, and to others with a message id.
+    topic = body[: 2 + len(b"guard/7/gps")]
+    handed_on = topic + (9).to_bytes(2, "big") + body[len(topic) :]
+    assert wire.parse_publish(0x32, handed_on, 0, len(handed_on), version=5).cleared
+    pressed = topic + b"\0\x09" + b"\0"
+    assert not wire.parse_publish(0x32, pressed, 0, len(pressed), version=5).cleared
+    # A payload is a message, whatever its properties say.
+    full = handed_on + b"help"
+    assert not wire.parse_publish(0x32, full, 0, len(full), version=5).cleared

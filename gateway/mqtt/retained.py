@@ -1,0 +1,70 @@
+"""The sweep of retained positions: what the broker retains about a person's place is cleared within a minute.
+
+The broker accepts retained messages, because most devices send them and some cannot do without. A place that stays
+at the broker outlives every retention rule, so one link of the bulk lane asks for what is retained and clears it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from gateway.mqtt import wire
+from gateway.mqtt.client import BufferedPaho, Link
+from gateway.mqtt.retained_positions import bears_place
+from services.config import Mqtt
+
+log = structlog.get_logger(__name__)
+
+
+class RetainedSweep(Link):
+    """A connection that now and then subscribes, hears what is retained, and clears what says where somebody is.
+
+    It is subscribed for as long as the broker takes to send what it retains: live messages are the lanes'.
+    """
+
+    def __init__(self, config: Mqtt, *, filters: Sequence[str], every_s: float) -> None:
+        super().__init__(config, name="retained")
+        self._filters = [config.topic_prefix + name for name in filters]
+        self._every_s = every_s
+        self._next_s = 0.0
+        self._answers: dict[str, Any] = {}
+        self._found: list[bytes] = []
+
+    def _connect(self, client: BufferedPaho) -> None:
+        self._answers = self._open(client, clean_start=True)
+        self._next_s = 0.0
+
+    def _between_turns(self, client: BufferedPaho) -> None:
+        if time.monotonic() < self._next_s:
+            return
+        self._sweep(client)
+        self._next_s = time.monotonic() + self._every_s
+
+    def _sweep(self, client: BufferedPaho) -> None:
+        self._found = []
+        self._join(client, self._answers, self._filters, qos=0, with_retained=True)
+        # What is retained was sent before the answer to this.
+        self._leave(client, self._answers, self._filters)
+
+        if self._found:
+            for topic in self._found:
+                client.buffered.send(wire.clear(topic))
+            self._write(client)
+            log.info("retained_positions_cleared", count=len(self._found))
+
+    def _on_packet(self, first: int, buffer: bytes, start: int, end: int) -> bool:
+        if first & 0xF0 != wire.PUBLISH:
+            return False
+        message = wire.parse_publish(first, buffer, start, end, version=5)
+        # An exception here would end the sweep for good.
+        try:
+            topic = message.topic.decode("utf-8", "replace").removeprefix(self._config.topic_prefix)
+            if message.retained and bears_place(topic, message.payload):
+                self._found.append(message.topic)
+        except Exception:
+            log.exception("retained_sweep_failed", mid=message.message_id)
+        return True

@@ -1,0 +1,34 @@
+"""Messages that the broker must not retain, because they say where a person is. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.mqtt import place
+from gateway.mqtt.payload_text import TAIL
+from gateway.mqtt.topics import Family
+
+FILTERS = ("guard/#", "alert/#", "device/#")
+"""Filters that are swept, without the installation's prefix."""
+OPTIONAL = ("owntracks/#",)
+"""The same, where the configuration asks for them."""
+LONGEST_LINK_WORD = 32
+_any = msgspec.json.Decoder()
+
+
+def bears_place(topic: str, payload: bytes) -> bool:
+    """Return whether a retained message says, or may say, where somebody is.
+
+    What cannot be read on a guard's topics may be an encrypted position. A link word is none.
+    """
+    if not payload:
+        return False
+    family = topic.split("/", 1)[0]
+    of_guard = family in (Family.GUARD, Family.OWNTRACKS)
+    try:
+        value = _any.decode(payload.rstrip(TAIL))
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return of_guard and not (len(payload) <= LONGEST_LINK_WORD and payload.rstrip(TAIL).isalpha())
+    if of_guard and isinstance(value, dict) and value.get("_type") == "encrypted":
+        return True
+    return place.holds_place(value)

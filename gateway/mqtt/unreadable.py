@@ -1,0 +1,91 @@
+"""The last line of defence: an alarm that was refused raises UNREADABLE_ALERT. Pure.
+
+It holds for everything on `alert/#`, for the alarm topic of a sensor, and for a topic of another family that ends
+with the word of a life-safety alert (`guard/789/panic`). A refused message may have been a panic.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from gateway.mqtt import topics
+from gateway.mqtt.topics import ALARM, Family, Topic
+from services.alert_words import alert_type
+from services.errors import InvalidMessage
+from services.messages import LIFE_SAFETY, AlertType, DeviceAlert, Origin, Severity
+
+MAX_ALERT_TEXT = 2000
+SEARCHED_BYTES = 65_536
+"""How much of a payload is searched for words of a life-safety alert."""
+_WORD = re.compile(r"[A-Za-z]+(?:[_-][A-Za-z]+)*")
+
+
+def alert_of(
+    topic_text: str,
+    topic: Topic | None,
+    payload: bytes,
+    *,
+    error: InvalidMessage,
+    received_at: datetime,
+    key: bytes,
+) -> DeviceAlert | None:
+    """Return the alert that stands in for a refused message; None when the message cannot have been an alarm."""
+    if not may_be_alarm(topic_text, topic):
+        return None
+    word = word_of(topic_text, topic)
+    source_id = topic.source_id if topic else topics.source_in(topic_text)
+    origin = Origin(source_id, key, None, topic_text, received_at, received_at, True, (), None, "{}")
+    grave = names_life_safety(topic_text) or (
+        not topic_text.startswith(f"{Family.ALERT}/") and _says_life_safety(payload)
+    )
+    where = "" if topic else f" on the topic {topic_text[:200]}"
+    return DeviceAlert(
+        origin=origin,
+        alert_type=AlertType.UNREADABLE_ALERT,
+        severity=Severity.CRITICAL if grave else None,
+        message=f"Unreadable {word} alert from {source_id}{where}: {error}"[:MAX_ALERT_TEXT],
+        flags=("unreadable", error.reason),
+        unreadable=payload,
+        word=word,
+    )
+
+
+def may_be_alarm(topic_text: str, topic: Topic | None) -> bool:
+    """Return whether a message on this topic may be an alarm."""
+    if topic is not None:
+        return topic.family is Family.ALERT or (topic.family is Family.SENSOR and topic.detail == ALARM)
+    family, *segments = topic_text.split("/")
+    if family == Family.ALERT:
+        return True
+    named = [segment for segment in segments if segment]
+    return any(segment.lower() in (ALARM, "alarms") for segment in named) or (
+        bool(named) and alert_type(named[-1]) in LIFE_SAFETY
+    )
+
+
+def names_life_safety(topic_text: str) -> bool:
+    """Return whether a segment of the topic names a life-safety alert."""
+    return any(alert_type(segment) in LIFE_SAFETY for segment in topic_text.split("/")[1:])
+
+
+def word_of(topic_text: str, topic: Topic | None) -> str:
+    """Return the word of a topic that says what kind of alarm it is for, in small letters."""
+    if topic is not None:
+        return (topic.detail or ALARM).lower()
+    family, *segments = topic_text.split("/")
+    for segment in segments:
+        if alert_type(segment):
+            return segment.lower()
+    first = next((segment for segment in segments if segment), "") if family == Family.ALERT else ""
+    return (first or ALARM).lower()[: topics.MAX_SOURCE_LENGTH]
+
+
+def _says_life_safety(payload: bytes) -> bool:
+    text = payload[:SEARCHED_BYTES].replace(b"\0", b"").decode("latin-1")
+    return any(
+        alert_type(part) in LIFE_SAFETY
+        for word in _WORD.findall(text)
+        if len(word) <= 64
+        for part in (word, *re.split("[_-]", word))
+    )

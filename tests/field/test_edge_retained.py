@@ -1,0 +1,82 @@
+"""Retained messages through the whole stack: told once, also when the gateway is killed, and no position stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import Any
+
+from tests.mqtt import Client
+from tests.outside import Outside
+
+ALERTS = "SELECT alert_type, occurrences FROM mqtt_device_alert WHERE source_id = %s"
+
+
+def retained(outside: Outside, topics: list[str]) -> dict[str, bytes]:
+    """What the broker retains on these topics."""
+    client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"looks-{outside.run}")
+    for topic in topics:
+        assert client.subscribe(topic)
+    end = f"receipt/end-{outside.run}"
+    assert client.subscribe(end)
+    client.publish(end, b"end")
+    client.until(lambda: any(topic == end for topic, _, _ in client.heard))
+    client.close()
+    return {topic: payload for topic, payload, kept in client.heard if kept}
+
+
+def kill(outside: Outside, name: str) -> None:
+    """Kill one of the stack's processes, and wait until its successor is ready."""
+    [process] = [process for process in outside.stack.supervisor.processes if process.name == name]
+    before = process.pid
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    outside.until(lambda: process.pid not in (None, before), timeout_s=60)
+
+
+def test_what_is_retained_is_told_once_whatever_happens_to_the_gateway(outside: Outside) -> None:
+    # Given a device that retains its states, its alarm and its panic
+    run = outside.run
+    place = {"lat": 12.97, "lon": 77.59}
+    bodies: dict[str, dict[str, Any]] = {
+        f"device/d-{run}/telemetry": {"battery": 3},
+        f"sensor/s-{run}/alarm": {"type": "SMOKE", "state": "ALARM"},
+        f"alert/panic/p-{run}": {"message": "help", "location": place},
+        f"alert/sos/q-{run}": {"message": "help"},
+        f"guard/guard-{run}/gps": place,
+        f"owntracks/guard-{run}/phone": {"_type": "location", **place},
+    }
+    payloads = {topic: json.dumps(body).encode() for topic, body in bodies.items()}
+    client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"retains-{run}")
+    for topic, payload in payloads.items():
+        client.publish(topic, payload, retain=True)
+    client.settle(len(payloads))
+    right = {f"d-{run}": "LOW_BATTERY", f"s-{run}": "FIRE", f"p-{run}": "PANIC", f"q-{run}": "SOS"}
+    for source, kind in right.items():
+        outside.until(lambda source=source, kind=kind: outside.rows(ALERTS, source) == [(kind, 1)])
+
+    # When both lanes are killed, twice
+    for _ in range(2):
+        kill(outside, "mqtt_gateway-alert")
+        kill(outside, "mqtt_gateway-bulk")
+
+    # Then a message of now is told by both, and nothing again that was told before
+    client.publish(f"alert/unknown/end-{run}", b"{}")
+    client.publish(f"sensor/end2-{run}/alarm", b'{"type":"SMOKE"}')
+    for source in (f"end-{run}", f"end2-{run}"):
+        outside.until(lambda source=source: outside.rows(ALERTS, source), timeout_s=60)
+    assert {source: outside.rows(ALERTS, source) for source in right} == {
+        source: [(kind, 1)] for source, kind in right.items()
+    }
+    fixes = "SELECT count(*) FROM mqtt_guard_location WHERE guard_id = %s"
+    assert outside.rows(fixes, f"guard-{run}") == [(2,)]
+
+    # And within a minute the broker holds nobody's place, and all the rest
+    places = {
+        topic for topic in payloads if topic.split("/")[0] in ("guard", "owntracks") or "/panic/" in topic
+    }
+    rest = {topic: payload for topic, payload in payloads.items() if topic not in places}
+    outside.until(lambda: retained(outside, list(payloads)) == rest, timeout_s=60)
+    assert outside.rows("SELECT reason FROM rejected_message WHERE topic LIKE %s", f"%{run}%") == []
+    client.close()
