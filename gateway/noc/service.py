@@ -254,7 +254,7 @@ class NocGateway(Answers):
     def _call(self, method: str, principal: Principal, *, alert_id: str, **further: str) -> Any:
         principal.must_handle_alerts()
         act: Callable[..., Any] = getattr(self.alerts, method)
-        return act(tenant_id=principal.tenant_id, alert_id=alert_id, by=principal.name, **further)
+        return act(tenant_id=principal.tenant_id, alert_id=alert_id, by=principal.login, **further)
 
     def _principal(self, request: Request) -> Principal:
         token = requests.bearer(request)
