@@ -485,10 +485,10 @@ def test_an_alert_of_before_the_upgrade_is_followed_on_and_its_next_round_is_a_n
     with engine.begin() as connection:
         connection.execute(
             text(
-                "INSERT INTO mqtt_device_alert (alert_id, tenant_id, alert_type, severity, status, source_id, dedup_key,"
-                " message, recorded_at, received_at, last_seen_at, acknowledged_by, acknowledged_at) VALUES ("
-                "gen_random_uuid(), 1, 'PANIC', 'CRITICAL', 'IN_PROGRESS', 'guard-1', 'PANIC:guard-1', 'help', :at, :at,"
-                " :at, 'ann', :at)"
+                "INSERT INTO mqtt_device_alert (alert_id, tenant_id, alert_type, severity, status, source_id,"
+                " dedup_key, message, recorded_at, received_at, last_seen_at, acknowledged_by, acknowledged_at)"
+                " VALUES (gen_random_uuid(), 1, 'PANIC', 'CRITICAL', 'IN_PROGRESS', 'guard-1', 'PANIC:guard-1',"
+                " 'help', :at, :at, :at, 'ann', :at)"
             ),
             {"at": after(-3600)},
         )
@@ -506,5 +506,5 @@ def test_an_alert_of_before_the_upgrade_is_followed_on_and_its_next_round_is_a_n
     found = desk.raise_alert().alert
     assert (found.status, found.occurrences, found.previous_holder) == (AlertStatus.NEW, 2, "ann")
     desk.follow(0)
-    assert rounds(desk) == [(4, 0)]
+    assert rounds(desk) == [(4, 0)], "a fourth round: three of them were notified before the upgrade"
     database.close()
