@@ -111,6 +111,7 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
 
 def of_device(alert: DeviceAlert, whose: Whose) -> Occurrence:
     """A device's alert. Life-safety alerts are flagged and kept; others raise `InvalidMessage`."""
+    alert = msgspec.structs.replace(alert, word=_word(alert))
     origin = alert.origin
     flags = list(alert.flags)
     for objection in objections(origin, known=whose.known, enabled=whose.enabled, tenant_id=whose.tenant_id):
@@ -161,7 +162,7 @@ def of_refused(alert: DeviceAlert, whose: Whose, refusal: InvalidMessage) -> Occ
     """
     if refusal.reason == "source_disabled":
         return None
-    word = alert.word or alert.alert_type.lower()
+    word = _word(alert) or alert.alert_type.lower()
     told = f": {alert.message}" if alert.message.strip() else ""
     stand_in = msgspec.structs.replace(
         alert,
@@ -173,6 +174,17 @@ def of_refused(alert: DeviceAlert, whose: Whose, refusal: InvalidMessage) -> Occ
     )
     found = of_device(stand_in, whose)
     return msgspec.structs.replace(found, key=_derived(alert.origin.key, "refused"))
+
+
+def _word(alert: DeviceAlert) -> str:
+    """The topic's word for the type; read from the topic where an older gateway did not send it."""
+    if alert.word:
+        return alert.word.lower()
+    family, _, rest = alert.origin.topic.partition("/")
+    first, _, second = rest.partition("/")
+    if family != "alert" or not second or "/" in second:
+        return ""
+    return (second if first == alert.origin.source_id else first).lower()
 
 
 def _severity(kind: AlertType, claimed: Severity | None, *, word: str = "") -> Severity:

@@ -115,6 +115,24 @@ def test_alerts_that_may_be_anything_are_told_apart_by_the_topics_word(kind: Ale
     assert (silent_words.message, silent_words.spoken, silent_words.note) == ("panik from guard-1", False, "")
 
 
+@pytest.mark.parametrize(
+    ("topic", "word"),
+    [
+        ("alert/Shift_Note/guard-1", "shift_note"),
+        ("alert/guard-1/panik", "panik"),
+        ("alert/guard-1/guard-1", "guard-1"),
+        ("sensor/guard-1/alarm", ""),
+        ("alert/guard-1", ""),
+        ("alert/site/guard-1/panic", ""),
+        ("t", ""),
+    ],
+)
+def test_the_word_of_an_alert_from_an_older_gateway_is_read_from_its_topic(topic: str, word: str) -> None:
+    sent = alert(AlertType.UNKNOWN)
+    old = msgspec.structs.replace(sent, origin=msgspec.structs.replace(sent.origin, topic=topic))
+    assert of_device(old, OURS).word == word
+
+
 def test_the_word_is_no_part_of_a_key_whose_type_says_it() -> None:
     for word in ("panic", "PANIC", ""):
         assert of_device(alert(AlertType.PANIC, word=word), OURS).dedup_key == "PANIC:guard-1"
