@@ -282,7 +282,9 @@ class NocGateway(Answers):
             session_id=session["session_id"],
             lifetime_s=noc.token_lifetime_s,
         )
-        answer = {name: session[name] for name in ("tenant_id", "role", "name", "refresh_token", "ends_at")}
+        answer = {
+            name: session[name] for name in ("tenant_id", "role", "login", "name", "refresh_token", "ends_at")
+        }
         keys = self._feed_keys(session["tenant_id"])
         return _json({**answer, "token": token, "expires_in": noc.token_lifetime_s, "feed_keys": keys})
 
