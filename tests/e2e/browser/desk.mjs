@@ -157,7 +157,7 @@ async function pages(first, second) {
   await first.getByRole("cell", { name: "Acknowledged", exact: true }).waitFor();
   await first.getByRole("cell", { name: "email", exact: true }).first().waitFor(); // who was told
   await first.getByRole("button", { name: "On the way" }).press("Enter");
-  await first.getByRole("cell", { name: "in progress", exact: true }).or(first.getByRole("cell", { name: "started", exact: true })).first().waitFor();
+  await first.getByRole("cell", { name: "On the way", exact: true }).waitFor();
   await until("the keyboard stays on the alert", () => first.evaluate(() => document.querySelector(".alert-page").contains(document.activeElement)));
   await first.keyboard.press("n");
   await first.getByRole("textbox", { name: "Note" }).fill("Patrol 2 is there");
