@@ -5,6 +5,7 @@ import { ask } from "/console/dialogs.js";
 import { busy, make } from "/console/elements.js";
 import { session } from "/console/session.js";
 import { isOpen, isShelved, store } from "/console/store.js";
+import { title } from "/console/words.js";
 
 const REASONS = ["accident", "test", "equipment", "animal", "weather", "malice", "other"];
 const MINUTES = [15, 30, 60, 240, 480];
@@ -37,9 +38,9 @@ export const ACTIONS = [
 
 export const actionsFor = (alert) => (mayAct() ? ACTIONS.filter((action) => action.fits(alert)) : []);
 
-const people = () => [session.name, ...[...store.guards.keys()].slice(0, SUGGESTED)];
+const people = () => [session.login, ...[...store.guards.keys()].slice(0, SUGGESTED)];
 
-const nameOf = (alert) => `${alert.alert_type} of ${alert.source_id}`;
+const nameOf = title;
 
 export function button(action, alert) {
   return make("button", {

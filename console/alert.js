@@ -6,8 +6,10 @@ import { make, refill, write } from "/console/elements.js";
 import { keyOf } from "/console/keys.js";
 import { Nearest } from "/console/nearest.js";
 import { whoHas } from "/console/queue.js";
+import { who } from "/console/people.js";
 import { store } from "/console/store.js";
 import { TrackView } from "/console/track.js";
+import { actionWord, flagWord, graveTitle, typeWord } from "/console/words.js";
 
 const BEFORE_MS = 30 * 60_000;
 const AFTER_MS = 30 * 60_000;
@@ -82,9 +84,9 @@ class AlertPage {
     }
     this.#alert = alert;
     this.element.dataset.severity = alert.severity;
-    write(this.title, `${alert.severity} ${alert.alert_type} of ${alert.source_id}`);
+    write(this.title, `${graveTitle(alert)} of ${alert.source_id}`);
     this.facts.replaceChildren(...factsOf(alert).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
-    this.timeline.replaceChildren(...alert.timeline.map((entry) => rowOf(moment(entry.at), entry.action.replaceAll("_", " "), entry.by, entry.note)));
+    this.timeline.replaceChildren(...alert.timeline.map((entry) => rowOf(moment(entry.at), actionWord(entry.action), who(entry.by), entry.note)));
     this.told.replaceChildren(...notifications.toReversed().map(toldRow));
     this.toldTable.hidden = notifications.length === 0;
     this.nobody.hidden = notifications.length > 0;
@@ -101,7 +103,7 @@ class AlertPage {
     this.around.append(this.#track.element);
     this.around.hidden = false;
     const at = Date.parse(alert.recorded_at);
-    const mark = place && { ...place, name: alert.alert_type };
+    const mark = place && { ...place, name: typeWord(alert.alert_type) };
     await this.#track.show({ since: new Date(at - BEFORE_MS), until: new Date(at + AFTER_MS) }, { from: at, mark });
     if (!this.#left) this.#track.start();
   }
@@ -134,7 +136,7 @@ function toldRow(one) {
   if (one.accepted_at) how.push(`accepted ${moment(one.accepted_at)}`);
   if (one.error) how.push(one.error);
   if (one.possible_duplicate) how.push("perhaps twice");
-  return rowOf(moment(one.created_at), `${one.round}.${one.step}`, one.name || one.recipient, one.channel, how.join("; "), one.attempts);
+  return rowOf(moment(one.created_at), one.step < 0 ? "assigned" : `${one.round}.${one.step}`, one.name || one.recipient, one.channel, how.join("; "), one.attempts);
 }
 
 function factsOf(alert) {
@@ -142,6 +144,7 @@ function factsOf(alert) {
   const place = alert.lat === null ? "unknown" : `${alert.lat.toFixed(5)}, ${alert.lon.toFixed(5)}`;
   return [
     ["Status", whoHas(alert)],
+    ...(alert.previous_holder ? [["Held before", who(alert.previous_holder)]] : []),
     ["What", `${alert.drill ? "DRILL: " : ""}${alert.message || "-"}`],
     ["Received", `${moment(alert.received_at)} (${age(alert.received_at)} ago)`],
     ["Device's time", moment(alert.recorded_at)],
@@ -152,6 +155,6 @@ function factsOf(alert) {
     ["First message accepted", until(alert.notified_at)],
     ["First human", until(alert.accepted_at)],
     ["Closed", until(alert.closed_at)],
-    ["Flags", alert.flags.join(", ") || "none"],
+    ["Flags", alert.flags.map(flagWord).join(", ") || "none"],
   ];
 }

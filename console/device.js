@@ -7,6 +7,7 @@ import { live } from "/console/live.js";
 import { byName } from "/console/names.js";
 import { inOrder, whoHas } from "/console/queue.js";
 import { store } from "/console/store.js";
+import { graveTitle } from "/console/words.js";
 
 const SHOWN = 200;
 const MOST_READINGS = 1000;
@@ -100,7 +101,7 @@ class DevicePage {
     this.none.hidden = own.length > 0;
     if (this.alerts.dataset.shown === shown) return;
     this.alerts.dataset.shown = shown;
-    this.alerts.replaceChildren(...own.map((alert) => make("li", {}, make("a", { href: `#/alerts/${alert.id}` }, `${alert.severity} ${alert.alert_type}`), ` ${whoHas(alert)}`)));
+    this.alerts.replaceChildren(...own.map((alert) => make("li", {}, make("a", { href: `#/alerts/${alert.id}` }, graveTitle(alert)), ` ${whoHas(alert)}`)));
   }
 
   async #look() {

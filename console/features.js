@@ -1,4 +1,5 @@
 // From what the feed and the API say to what the map draws (GeoJSON).
+import { typeWord } from "/console/words.js";
 
 // Metres that a pixel covers at the equator at zoom 0, with the map's tiles of 512 pixels.
 const METRES_A_PIXEL = 78_271.517;
@@ -38,7 +39,7 @@ export function alertFeature(alert, guards) {
   const guard = guards.get(alert.source_id) ?? guards.get(alert.carried_by ?? "");
   const place = alert.lat !== null && alert.lat !== undefined ? alert : guard;
   if (!place) return null;
-  const properties = { id: alert.id, severity: alert.severity, open: alert.status === "NEW" ? 1 : 0, name: `${alert.alert_type} ${alert.source_id}` };
+  const properties = { id: alert.id, severity: alert.severity, open: alert.status === "NEW" ? 1 : 0, name: `${typeWord(alert.alert_type)} ${alert.source_id}` };
   return { type: "Feature", properties, geometry: point(place.lon, place.lat) };
 }
 

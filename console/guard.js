@@ -8,6 +8,7 @@ import { inOrder, whoHas } from "/console/queue.js";
 import { store } from "/console/store.js";
 import { TrackView } from "/console/track.js";
 import { TransitionList } from "/console/transitions.js";
+import { graveTitle } from "/console/words.js";
 
 export function guardPage(id) {
   const facts = make("dl", { class: "facts" });
@@ -41,7 +42,7 @@ export function guardPage(id) {
     none.hidden = own.length > 0;
     if (alerts.dataset.shown === shown) return;
     alerts.dataset.shown = shown;
-    alerts.replaceChildren(...own.map((alert) => make("li", {}, make("a", { href: `#/alerts/${alert.id}` }, `${alert.severity} ${alert.alert_type}`), ` ${whoHas(alert)}`)));
+    alerts.replaceChildren(...own.map((alert) => make("li", {}, make("a", { href: `#/alerts/${alert.id}` }, graveTitle(alert)), ` ${whoHas(alert)}`)));
   };
   const look = () => {
     if (!day.value) return;

@@ -4,7 +4,9 @@ import { actionsFor, button, moreButton, perform } from "/console/actions.js";
 import { age } from "/console/clock.js";
 import { atNextFrame, make, write } from "/console/elements.js";
 import { keyOf } from "/console/keys.js";
+import { who } from "/console/people.js";
 import { isShelved, store } from "/console/store.js";
+import { severityWord, statusWord, typeWord } from "/console/words.js";
 
 const RANK = { CRITICAL: 0, HIGH: 1, MEDIUM: 2, LOW: 3 };
 const SHOWN = 300;
@@ -19,8 +21,10 @@ export function inOrder(alerts) {
 }
 
 export function whoHas(alert) {
-  const parts = [alert.acknowledged_by ? `${alert.status} by ${alert.acknowledged_by}` : alert.status];
-  if (alert.assigned_to) parts.push(`assigned to ${alert.assigned_to}`);
+  const status = statusWord(alert.status);
+  const parts = [alert.acknowledged_by ? `${status} by ${who(alert.acknowledged_by)}` : status];
+  if (alert.status === "NEW" && alert.previous_holder) parts.push(`before: ${who(alert.previous_holder)}`);
+  if (alert.assigned_to) parts.push(`assigned to ${who(alert.assigned_to)}`);
   if (isShelved(alert)) parts.push(`shelved until ${new Date(alert.shelved_until).toLocaleTimeString()}`);
   return parts.join(", ");
 }
@@ -89,13 +93,14 @@ export class Queue {
     const row = this.#rows.get(alert.id) ?? make("tr", { "data-id": alert.id }, ...COLUMNS.map(() => make("td")));
     row.className = `${alert.severity}${isShelved(alert) ? " shelved" : ""}${alert.status === "NEW" ? " new" : ""}`;
     row.dataset.trace = alert.trace ?? row.dataset.trace ?? ""; // by which the logs tell the alert's way
-    const [severity, type, source, what, , times, who, act] = row.cells;
-    write(severity, alert.severity);
-    if (type.textContent !== alert.alert_type) type.replaceChildren(make("a", { href: `#/alerts/${alert.id}` }, alert.alert_type));
+    const [severity, type, source, what, , times, holder, act] = row.cells;
+    const typed = typeWord(alert.alert_type);
+    write(severity, severityWord(alert.severity));
+    if (type.textContent !== typed) type.replaceChildren(make("a", { href: `#/alerts/${alert.id}` }, typed));
     write(source, alert.source_id);
     write(what, `${alert.drill ? "DRILL: " : ""}${alert.silent ? "(silent) " : ""}${alert.message}`);
     write(times, alert.occurrences);
-    write(who, whoHas(alert));
+    write(holder, whoHas(alert));
     this.#offer(act, alert);
     return row;
   }

@@ -2,13 +2,14 @@
 import { get } from "/console/api.js";
 import { ageOf, dayOf, today } from "/console/clock.js";
 import { make, write } from "/console/elements.js";
+import { severityWord } from "/console/words.js";
 
 const WEEK_DAYS = 7;
 const seconds = (value) => (value === null ? "-" : value < 10 ? `${value.toFixed(1)} s` : ageOf(value));
 const whole = (value) => String(value ?? "-");
 
 const ALERTS = [
-  ["severity", "Severity"], ["raised", "Raised"], ["accepted", "Taken by a human"], ["accepted_within_10_s", "Within 10 s"], ["accepted_within_40_s", "Within 40 s"], ["false_alarms", "False alarms"],
+  ["severity", "Severity", severityWord], ["raised", "Raised"], ["accepted", "Taken by a human"], ["accepted_within_10_s", "Within 10 s"], ["accepted_within_40_s", "Within 40 s"], ["false_alarms", "False alarms"],
   ["shown_p50_s", "Median to a screen", seconds], ["notified_p50_s", "Median to first message", seconds], ["accepted_p50_s", "Median to a human", seconds], ["accepted_p95_s", "95% to a human within", seconds], ["resolved_p50_s", "Median to the end", seconds],
 ];
 const DELIVERY = [

@@ -23,6 +23,10 @@ class Session extends EventTarget {
     return this.#held?.name ?? "";
   }
 
+  get login() {
+    return this.#held?.login ?? "";
+  }
+
   get role() {
     return this.#held?.role ?? "viewer";
   }

@@ -142,6 +142,7 @@ class Alerts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: dict[str, Any]
     storm: Storm
     shelve_max_s: float
+    press_again_s: Annotated[float, msgspec.Meta(ge=0)]
     evidence_key_file: str
 
 

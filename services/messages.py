@@ -207,7 +207,7 @@ class DeviceAlert(msgspec.Struct, frozen=True):
     """An alert as a device sent it. `flags` names what was wrong with it; nothing of it was refused.
 
     `unreadable` holds the bytes of a payload that could not be decoded (base64 by the store).
-    `word` is the topic's type word in small letters, for alerts whose type says little (UNKNOWN, UNREADABLE_ALERT).
+    `word` is the topic's word for the type, in lower case: it tells unknown and unreadable alerts of one source apart.
     """
 
     origin: Origin
@@ -308,7 +308,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
     `assigned_to` is who shall go, `group_id` the storm it belongs to, `shelved_until` the end of a shelving. The
     response clock: `received_at`, `shown_at` (first screen), `notified_at` (first notification accepted), `accepted_at`
-    (first human), `closed_at`.
+    (first human), `closed_at`. `previous_holder` had the alert before it was raised again.
     """
 
     id: str
@@ -342,6 +342,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     shown_at: datetime | None = None
     notified_at: datetime | None = None
     accepted_at: datetime | None = None
+    previous_holder: str | None = None
 
 
 class AlertEvent(msgspec.Struct, frozen=True):

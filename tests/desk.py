@@ -13,7 +13,7 @@ from services.alerts.store import AlertStore, Change, Deed
 from services.alerts.storm import Storms
 from services.config import Config
 from services.errors import Unavailable
-from services.messages import AlertType, NotificationRequest, Severity
+from services.messages import Alert, AlertType, NotificationRequest, Severity
 from services.providers import Database
 
 T0 = datetime.now(UTC).replace(microsecond=0)
@@ -48,7 +48,12 @@ class Desk:
 
     def __init__(self, database: Database, config: Config) -> None:
         guidance = Guidance.from_config(config)
-        self.store = AlertStore(database, ladder=guidance.ladder, storms=Storms(config.alerts.storm))
+        self.store = AlertStore(
+            database,
+            ladder=guidance.ladder,
+            storms=Storms(config.alerts.storm),
+            press_again_s=config.alerts.press_again_s,
+        )
         self.follower = Follower(self.store, guidance)
         self.plans = PlanStore(database, guidance)
         self.numbers = NumberStore(database)
@@ -80,6 +85,22 @@ class Desk:
     def act(self, alert_id: str, action: Action, *, at: float = 0, **further: Any) -> Change:
         deed = Deed(action, further.pop("by", "ann"), **further)
         return self.store.act(deed, tenant_id=1, alert_id=alert_id, now=after(at))
+
+    def assign(self, alert_id: str, to: str, *, at: float = 0, by: str = "ann") -> Change:
+        name = self.plans.find_person(to, tenant_id=1, by=by, now=after(at))
+        deed = Deed(Action.ASSIGN, by, to=name)
+        return self.store.act(
+            deed,
+            tenant_id=1,
+            alert_id=alert_id,
+            now=after(at),
+            beside=lambda connection, alert, rounds: self.follower.assign(
+                connection, alert, self.wire, by=by, rounds=rounds
+            ),
+        )
+
+    def get(self, alert_id: str) -> Alert:
+        return self.store.get(tenant_id=1, alert_id=alert_id)
 
     def actions(self, alert_id: str) -> list[str]:
         return [line.action for line in self.store.get(tenant_id=1, alert_id=alert_id).timeline]

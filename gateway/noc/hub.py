@@ -208,11 +208,11 @@ class Hub:
         metrics.websocket_connections.labels(session.principal.role).dec()
 
     def present(self) -> dict[int, list[str]]:
-        """By tenant, the names of those who have a screen open and may handle alerts."""
+        """By tenant, the logins of those who have a screen open and may handle alerts."""
         names: dict[int, set[str]] = {}
         for session in self._sessions:
             if session.principal.may_handle_alerts:
-                names.setdefault(session.principal.tenant_id, set()).add(session.principal.name)
+                names.setdefault(session.principal.tenant_id, set()).add(session.principal.login)
         return {tenant_id: sorted(them) for tenant_id, them in names.items()}
 
     def end_barred(self) -> None:

@@ -254,7 +254,7 @@ class NocGateway(Answers):
     def _call(self, method: str, principal: Principal, *, alert_id: str, **further: str) -> Any:
         principal.must_handle_alerts()
         act: Callable[..., Any] = getattr(self.alerts, method)
-        return act(tenant_id=principal.tenant_id, alert_id=alert_id, by=principal.name, **further)
+        return act(tenant_id=principal.tenant_id, alert_id=alert_id, by=principal.login, **further)
 
     def _principal(self, request: Request) -> Principal:
         token = requests.bearer(request)
@@ -282,7 +282,9 @@ class NocGateway(Answers):
             session_id=session["session_id"],
             lifetime_s=noc.token_lifetime_s,
         )
-        answer = {name: session[name] for name in ("tenant_id", "role", "name", "refresh_token", "ends_at")}
+        answer = {
+            name: session[name] for name in ("tenant_id", "role", "login", "name", "refresh_token", "ends_at")
+        }
         keys = self._feed_keys(session["tenant_id"])
         return _json({**answer, "token": token, "expires_in": noc.token_lifetime_s, "feed_keys": keys})
 

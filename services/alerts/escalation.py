@@ -15,7 +15,7 @@ import msgspec
 from services.alerts import rota as rotas
 from services.alerts.rota import Rota
 from services.errors import Misconfigured, Refused
-from services.messages import AlertStatus, AlertType, Severity, Target
+from services.messages import NEVER_HELD_BACK, AlertStatus, AlertType, Severity, Target
 
 Channel = Literal["sms", "email", "push", "url", "digest"]
 Until = Literal["acknowledged", "in_progress", "closed"]
@@ -23,6 +23,15 @@ MAX_STEPS = 20
 MAX_WAIT_S = 7 * 86_400
 MIN_REPEAT_S = 10
 
+AT_ONCE: tuple[Channel, ...] = ("sms", "email", "push", "url")
+"""Channels that wait for no digest."""
+_GRAVER_THAN: dict[Severity, tuple[tuple[str], ...]] = {
+    Severity.LOW: (("MEDIUM",), ("HIGH",), ("CRITICAL",)),
+    Severity.MEDIUM: (("HIGH",), ("CRITICAL",)),
+    Severity.HIGH: (("CRITICAL",),),
+    Severity.CRITICAL: (),
+}
+"""Keys of the ladders that are tried in turn, from the next graver severity on."""
 _ENDED_BY: dict[Until, frozenset[AlertStatus]] = {
     "acknowledged": frozenset(set(AlertStatus) - {AlertStatus.NEW}),
     "in_progress": frozenset(set(AlertStatus) - {AlertStatus.NEW, AlertStatus.ACKNOWLEDGED}),
@@ -126,14 +135,36 @@ def _check(key: str, ladder: Ladder) -> None:
 
 
 def ladder_of(policies: Sequence[Policy], *, alert_type: AlertType, severity: Severity) -> Ladder:
-    """The first ladder for this alert; `policies` from the nearest (site) to the default, which has one for all."""
+    """The first ladder for this alert; `policies` from the nearest (site) to the default, which has one for all.
+
+    What is never held back waits for no digest, whatever a policy says: digests are left out of its ladder, and where
+    nothing else is in it, the ladder of the next graver severity holds.
+    """
+    first = _first_ladder(policies, alert_type.value, severity.value)
+    if alert_type not in NEVER_HELD_BACK:
+        return first
+    for keys in ((alert_type.value, severity.value), (severity.value,), *_GRAVER_THAN[severity]):
+        ladder = _first_ladder(policies, *keys)
+        steps = [at_once for at_once in map(_without_digest, ladder.steps) if at_once is not None]
+        if steps:
+            return msgspec.structs.replace(ladder, steps=steps)
+    steps = [msgspec.structs.replace(step, channels=list(AT_ONCE)) for step in first.steps]
+    return msgspec.structs.replace(first, steps=steps)
+
+
+def _first_ladder(policies: Sequence[Policy], *keys: str) -> Ladder:
     for policy in policies:
-        for key in (alert_type.value, severity.value):
+        for key in keys:
             if key in policy:
                 return policy[key]
     raise Misconfigured(
-        f"no policy says who is told of a {severity} alert; mend alerts.policy in config.yaml"
+        f"no policy says who is told of a {keys[-1]} alert; mend alerts.policy in config.yaml"
     )
+
+
+def _without_digest(step: Step) -> Step | None:
+    channels = [channel for channel in step.channels if channel != "digest"]
+    return msgspec.structs.replace(step, channels=channels) if channels else None
 
 
 def next_step(ladder: Ladder, step: int) -> tuple[int, float] | None:

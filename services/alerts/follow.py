@@ -6,18 +6,19 @@ same (alert, round, step), by which the notifications service knows it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from services.alerts import escalation, timing
+from services.alerts import escalation, people, timing
 from services.alerts import rota as rotas
 from services.alerts import statements as sql
 from services.alerts.escalation import Book, Contact, Ladder, Policy, Step
+from services.alerts.people import Person
 from services.alerts.store import AlertStore, Change
 from services.alerts.timing import Timer, Verdict
 from services.config import Config
@@ -28,6 +29,9 @@ from services.recipients import fallback
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
+SEEN_WITHIN = timedelta(days=1)
+"""Who had a websocket session open within this time can be assigned, registered here or not."""
+ASSIGNED_UNTIL = "closed"
 CHANNEL_COLUMNS = {"email": "email", "sms": "phone", "push": "push_token", "url": "url"}
 
 
@@ -86,10 +90,43 @@ class Guidance:
         sound = {name: rota for name, rota in read.items() if rota is not None}
         return Book(contacts, sound, self._fallback if tenant_id == self._default_tenant_id else ())
 
-    def targets(self, connection: Connection, alert: Alert, step: Step, *, at: datetime) -> list[Target]:
-        """Who is told in a step at a time."""
+    def targets(
+        self, connection: Connection, alert: Alert, step: Step, *, at: datetime, besides: Sequence[str] = ()
+    ) -> list[Target]:
+        """Who is notified in a step at a time.
+
+        `besides`: logins, guard ids or names of people who are notified too, as far as they have a contact. The source
+        of a silent alert, and the guard who carries it, are left out.
+        """
+        book = self.audible_book(connection, alert)
+        found = escalation.targets(step, book, site_id=alert.site_id, at=at)
+        for word in besides:
+            contact = people.contact_of(self.forms_of(connection, alert.tenant_id, word), book.contacts)
+            if contact is not None and contact.name not in {target.name for target in found}:
+                found.append(Target(contact.name, contact.addresses, contact.language))
+        if not found and alert.silent and book.fallback:
+            log.warning("silent_alert_to_fallback", alert_id=alert.id, tenant_id=alert.tenant_id)
+            found = [Target(c.name, c.addresses, c.language) for c in book.fallback]
+        return found
+
+    def audible_book(self, connection: Connection, alert: Alert) -> Book:
+        """Everybody who may hear of an alert: of a silent one neither its source nor who carries that."""
         book = self.book(connection, alert.tenant_id)
-        return escalation.targets(step, book, site_id=alert.site_id, at=at)
+        if not alert.silent:
+            return book
+        return people.without(
+            book, self.forms_of(connection, alert.tenant_id, alert.source_id, alert.carried_by or "")
+        )
+
+    def forms_of(self, connection: Connection, tenant_id: int, *words: str) -> set[str]:
+        """The words, and the registered names of the guards, devices and users that they are ids and logins of."""
+        values = {"tenant_id": tenant_id, "words": [word for word in words if word]}
+        return {*(word for word in words if word), *connection.execute(sql.NAMES, values).scalars()}
+
+    def people(self, connection: Connection, tenant_id: int, *, now: datetime) -> list[Person]:
+        """Everybody whom a tenant can assign."""
+        values = {"tenant_id": tenant_id, "since": now - SEEN_WITHIN}
+        return [Person(row.kind, row.registered, row.name) for row in connection.execute(sql.PEOPLE, values)]
 
     def site(self, connection: Connection, alert: Alert) -> tuple[str, str]:
         """(name, time zone) of the alert's site; empty and UTC without one."""
@@ -147,7 +184,7 @@ class Follower:
         if ladder.ended_by(alert.status):
             return Verdict(None)
         step = escalation.step_at(ladder, timer.step)
-        targets = self._guidance.targets(connection, alert, step, at=now)
+        targets = self._guidance.targets(connection, alert, step, at=now, besides=_who_had_it(alert, timer))
         if targets:
             place, time_zone = self._guidance.site(connection, alert)
             request = NotificationRequest(
@@ -158,3 +195,47 @@ class Follower:
             log.error("nobody_to_tell", alert_id=alert.id, tenant_id=alert.tenant_id, step=timer.step)
         note = escalation.told_note(timer.step, targets, step.channels)
         return timing.told(timer, ladder, note=note, now=now)
+
+    def assign(self, connection: Connection, alert: Alert, events: Events, *, by: str, rounds: int) -> str:
+        """Notify the person whom an alert was just assigned to; returns how, as a part of the timeline's note.
+
+        The request leaves before the assignment is committed, under a step of its own: those of rounds count from 0.
+        """
+        assert alert.assigned_to is not None
+        forms = self._guidance.forms_of(connection, alert.tenant_id, alert.assigned_to)
+        book = self._guidance.audible_book(connection, alert)
+        contact = people.contact_of(forms, book.contacts)
+        if contact is None:
+            return f"nobody could be notified: there is no contact of {alert.assigned_to}"
+        channels = [channel for channel in ASSIGNED_BY if channel in contact.addresses]
+        if not channels:
+            return (
+                f"nobody could be notified: {contact.name} has no phone number, e-mail address or push token"
+            )
+
+        values = {"tenant_id": alert.tenant_id, "alert_id": alert.id}
+        earlier = connection.execute(sql.ASSIGNMENTS, values).scalar_one()
+        message = people.assigned_message(alert.message, by=by, language=contact.language)
+        place, time_zone = self._guidance.site(connection, alert)
+        request = NotificationRequest(
+            msgspec.structs.replace(alert, message=message),
+            rounds,
+            -1 - earlier,
+            channels,
+            [Target(contact.name, contact.addresses, contact.language)],
+            place,
+            time_zone,
+            ASSIGNED_UNTIL,
+        )
+        events.publish("notification_requested", request)
+        return f"notified by {', '.join(channels)}"
+
+
+ASSIGNED_BY = ("sms", "email", "push")
+
+
+def _who_had_it(alert: Alert, timer: Timer) -> list[str]:
+    """Who held an alert before it was raised again, and who was to go: they are notified as a round begins."""
+    if timer.round == 1 or timer.step > 0:
+        return []
+    return [word for word in (alert.previous_holder, alert.assigned_to) if word]

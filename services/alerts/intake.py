@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
 
 from services.claims import objections
+from services.errors import InvalidMessage
 from services.messages import (
     DEFAULT_SEVERITY,
     LIFE_SAFETY,
+    NEVER_HELD_BACK,
     AlertType,
     Condition,
     DeviceAlert,
@@ -19,11 +21,20 @@ from services.messages import (
     Severity,
 )
 
+KEYED_BY_WORD = frozenset({AlertType.UNKNOWN, AlertType.UNREADABLE_ALERT})
+"""Types that stand for anything: the topic's word tells their alerts apart."""
+MAX_MESSAGE = 2000
+SAME_WITHIN = timedelta(seconds=60)
+"""A device time this near to the receipt is that of the message: the same bytes again are the same message again."""
+SAME_MSG_ID_WITHIN = timedelta(minutes=10)
+SAME_BYTES_WITHIN = timedelta(seconds=5)
+
 
 class Whose(msgspec.Struct, frozen=True):
     """What the registry says of a source; `tenant_id` is the default tenant's when it is `known` to nobody.
 
     A `newcomer` was known to nobody until this alert: it is let in like one of ours, but its alert says so.
+    `off_shift`: the tenant keeps shifts, and this guard is in none of them now.
     """
 
     tenant_id: int
@@ -32,10 +43,15 @@ class Whose(msgspec.Struct, frozen=True):
     enabled: bool
     carried_by: str | None = None
     newcomer: bool = False
+    off_shift: bool = False
 
 
 class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
-    """One message or finding behind an alert. Merged by (tenant_id, dedup_key), counted once by `key`."""
+    """One message or finding behind an alert. Merged by (tenant_id, dedup_key), counted once by `key`.
+
+    `spoken`: a person or a rule sent the message; otherwise it is a text that stands in for one. `word` is the topic's
+    word for the type. `buffered`: the device kept the message for a while.
+    """
 
     key: bytes
     tenant_id: int
@@ -59,39 +75,73 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
     topic: str | None = None
     raw: str | None = None
     unreadable: bytes | None = None
+    spoken: bool = True
+    word: str = ""
+    buffered: bool = False
 
     @property
     def of_rule(self) -> bool:
         """A rule's finding, which ends when the rule says so; what a device sent came on a topic."""
         return self.topic is None
 
+    @property
+    def never_held_back(self) -> bool:
+        return self.alert_type in NEVER_HELD_BACK
+
+    @property
+    def pressed(self) -> bool:
+        """Somebody or something called for help on a topic: a later one of the same calls people again.
+
+        An unreadable one counts as well where the topic, or else its severity, says that a life is at stake.
+        """
+        if self.of_rule:
+            return False
+        if self.alert_type is AlertType.UNREADABLE_ALERT:
+            return _of_life_safety(self.word) or (not self.word and self.severity is Severity.CRITICAL)
+        return self.alert_type in LIFE_SAFETY
+
+    @property
+    def note(self) -> str:
+        """What its row on the timeline says: its own text, and its place."""
+        text = self.message if self.spoken else ""
+        if self.lat is None or self.lon is None:
+            return text
+        return f"{text} ({self.lat:.5f}, {self.lon:.5f})".lstrip()
+
 
 def of_device(alert: DeviceAlert, whose: Whose) -> Occurrence:
     """A device's alert. Life-safety alerts are flagged and kept; others raise `InvalidMessage`."""
+    alert = msgspec.structs.replace(alert, word=_word(alert))
     origin = alert.origin
     flags = list(alert.flags)
     for objection in objections(origin, known=whose.known, enabled=whose.enabled, tenant_id=whose.tenant_id):
-        if alert.alert_type not in LIFE_SAFETY and alert.alert_type is not AlertType.UNREADABLE_ALERT:
+        if alert.alert_type not in NEVER_HELD_BACK:
             raise objection
         flags.append(objection.reason)
     if whose.newcomer:
         flags.append("unknown_source")
+    if whose.off_shift and alert.alert_type in LIFE_SAFETY:
+        flags.append("off_shift")
+
+    severity = _severity(alert.alert_type, alert.severity, word=alert.word)
+    if alert.severity is not None and alert.severity is not severity:
+        flags.append("severity_claim")
     return Occurrence(
         key=origin.key if alert.unreadable is None else origin.key[::-1],
         tenant_id=whose.tenant_id,
         site_id=whose.site_id,
         alert_type=alert.alert_type,
-        severity=alert.severity or DEFAULT_SEVERITY[alert.alert_type],
+        severity=severity,
         source_id=origin.source_id,
-        dedup_key=f"{alert.alert_type}:{origin.source_id}" + (":drill" if alert.drill else ""),
-        message=alert.message or f"{alert.alert_type} from {origin.source_id}",
+        dedup_key=_dedup_key(alert),
+        message=_message(alert),
         recorded_at=origin.recorded_at,
         received_at=origin.received_at,
         by=origin.source_id,
         carried_by=whose.carried_by,
         lat=alert.lat,
         lon=alert.lon,
-        silent=alert.silent,
+        silent=alert.silent or alert.alert_type is AlertType.DURESS,
         drill=alert.drill,
         clock_suspect=origin.clock_suspect,
         flags=tuple(dict.fromkeys(flags)),
@@ -99,7 +149,101 @@ def of_device(alert: DeviceAlert, whose: Whose) -> Occurrence:
         topic=origin.topic,
         raw=None if alert.unreadable is not None else origin.raw,
         unreadable=alert.unreadable,
+        spoken=bool(alert.message.strip()),
+        word=alert.word,
+        buffered=origin.buffered,
     )
+
+
+def of_refused(alert: DeviceAlert, whose: Whose, refusal: InvalidMessage) -> Occurrence | None:
+    """The alert by which people hear that an alert was refused; None where a person disabled its source.
+
+    The refused message is kept beside it. Its own text and bytes are on the alert: what was refused may be true.
+    """
+    if refusal.reason == "source_disabled":
+        return None
+    word = _word(alert) or alert.alert_type.lower()
+    told = f": {alert.message}" if alert.message.strip() else ""
+    stand_in = msgspec.structs.replace(
+        alert,
+        alert_type=AlertType.UNREADABLE_ALERT,
+        severity=None,
+        word=word,
+        message=f"Refused {word} alert from {alert.origin.source_id}: {refusal.detail}{told}",
+        flags=(*alert.flags, "refused"),
+    )
+    found = of_device(stand_in, whose)
+    return msgspec.structs.replace(found, key=_derived(alert.origin.key, "refused"))
+
+
+def _word(alert: DeviceAlert) -> str:
+    """The topic's word for the type; read from the topic where an older gateway did not send it."""
+    if alert.word:
+        return alert.word.lower()
+    family, _, rest = alert.origin.topic.partition("/")
+    first, _, second = rest.partition("/")
+    if family != "alert" or not second or "/" in second:
+        return ""
+    return (second if first == alert.origin.source_id else first).lower()
+
+
+def _severity(kind: AlertType, claimed: Severity | None, *, word: str = "") -> Severity:
+    """The default for life safety, whatever is claimed; for others the claim, as far as there is one."""
+    if kind in LIFE_SAFETY or (kind is AlertType.UNREADABLE_ALERT and _of_life_safety(word)):
+        return Severity.CRITICAL
+    return claimed or DEFAULT_SEVERITY[kind]
+
+
+def _of_life_safety(word: str) -> bool:
+    return word.upper().replace("-", "_") in LIFE_SAFETY
+
+
+def _dedup_key(alert: DeviceAlert) -> str:
+    """Without a colon in the word, no source and word together are those of another pair."""
+    key = f"{alert.alert_type}:{alert.origin.source_id}"
+    if alert.alert_type in KEYED_BY_WORD and alert.word:
+        key += f":{alert.word.replace('%', '%25').replace(':', '%3A')}"
+    return f"{key}:drill" if alert.drill else key
+
+
+def _message(alert: DeviceAlert) -> str:
+    """The alert's own text; where its type says nothing, with the topic's word for it."""
+    word = alert.word if alert.alert_type in KEYED_BY_WORD else ""
+    named = word and word not in (alert.alert_type.lower(), "") and word not in alert.message.lower()
+    if not alert.message.strip():
+        return f"{word or alert.alert_type} from {alert.origin.source_id}"
+    return (f"{word}: {alert.message}" if named else alert.message)[:MAX_MESSAGE]
+
+
+def is_another(occurrence: Occurrence, *, first_received_at: datetime, first_is_open: bool) -> bool:
+    """Judge whether a message with a known identity is another message all the same.
+
+    Doubt ends in a second occurrence where a life is at stake. A message that says no live time proves little: counters
+    restart, and a device without a fix repeats the time of its last one. Received at the same moment as the first, it
+    is the first, delivered again between our own services.
+
+    Args:
+        first_received_at: when the first message of this identity was received.
+        first_is_open: the alert that the first one raised is open.
+    """
+    if occurrence.of_rule or not occurrence.never_held_back or occurrence.received_at == first_received_at:
+        return False
+    age = abs(occurrence.received_at - occurrence.recorded_at)
+    if not occurrence.clock_suspect and age <= SAME_WITHIN:
+        return False
+    within = SAME_BYTES_WITHIN if occurrence.msg_id is None else SAME_MSG_ID_WITHIN
+    return not first_is_open or abs(occurrence.received_at - first_received_at) > within
+
+
+def seen_before(occurrence: Occurrence) -> Occurrence:
+    """The occurrence with an identity of its own, which says that its message was perhaps seen before."""
+    flags = tuple(dict.fromkeys((*occurrence.flags, "seen_before")))
+    key = _derived(occurrence.key, occurrence.received_at.isoformat())
+    return msgspec.structs.replace(occurrence, key=key, flags=flags)
+
+
+def _derived(key: bytes, word: str) -> bytes:
+    return hashlib.blake2b(key + word.encode(), digest_size=16).digest()
 
 
 def of_condition(condition: Condition, *, now: datetime) -> Occurrence:
@@ -109,7 +253,7 @@ def of_condition(condition: Condition, *, now: datetime) -> Occurrence:
         tenant_id=condition.tenant_id,
         site_id=condition.site_id,
         alert_type=condition.alert_type,
-        severity=condition.severity or DEFAULT_SEVERITY[condition.alert_type],
+        severity=_severity(condition.alert_type, condition.severity),
         source_id=condition.source_id,
         dedup_key=condition.dedup_key,
         message=condition.message,
@@ -118,6 +262,7 @@ def of_condition(condition: Condition, *, now: datetime) -> Occurrence:
         by="rule",
         lat=condition.lat,
         lon=condition.lon,
+        silent=condition.alert_type is AlertType.DURESS,
         raw=msgspec.json.encode(condition.detail).decode(),
     )
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 import msgspec
 
 from services.errors import Conflict, Refused
-from services.messages import LIFE_SAFETY, AlertStatus, AlertType
+from services.messages import NEVER_HELD_BACK, AlertStatus, AlertType
 
 MAX_NOTE_LENGTH = 2000
 MAX_NAME_LENGTH = 200
@@ -117,11 +117,11 @@ def as_time(moment: object, *, what: str) -> datetime:
 def check_shelving(
     alert_type: AlertType, *, reason: str, until: datetime, now: datetime, longest_s: float
 ) -> str:
-    """A shelving has a reason and an end (ANSI/ISA-18.2), and is never of a life-safety alert. Raises `Refused`.
+    """A shelving has a reason and an end (ANSI/ISA-18.2), and is never of what is never held back. Raises `Refused`.
 
     `until` is aware; returns the note for the timeline.
     """
-    if alert_type in LIFE_SAFETY:
+    if alert_type in NEVER_HELD_BACK:
         raise Refused(f"a {alert_type} alert cannot be shelved: somebody must go")
     if not reason.strip():
         raise Refused("reason is required: say why the alert is shelved")

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from services.alerts import escalation, lifecycle
+from services.alerts import escalation, lifecycle, people
 from services.alerts import rota as rotas
 from services.alerts import statements as sql
 from services.alerts.follow import Guidance
@@ -107,6 +107,15 @@ class PlanStore:
                     }
                 )
             return rows
+
+    def find_person(self, name: str, *, tenant_id: int, by: str, now: datetime) -> str:
+        """The registered form of a person's name: a login, a guard id or a contact. `by` may always name themself.
+
+        Raises `Refused` with the names that are like it.
+        """
+        with self._database.of(tenant_id) as connection:
+            known = self._guidance.people(connection, tenant_id, now=now)
+        return people.find(name, [*known, people.Person("operator", by)], tenant_id=tenant_id).registered
 
     def list_rotas(self, *, tenant_id: int, at: datetime) -> list[dict[str, Any]]:
         with self._database.of(tenant_id) as connection:

@@ -15,7 +15,8 @@ ALERT_COLUMNS = """
     alert_id, tenant_id, site_id, alert_type, severity, status, source_id, dedup_key, message, occurrences, recorded_at,
     received_at, last_seen_at, ST_Y(location::geometry) AS lat, ST_X(location::geometry) AS lon, silent, drill, flags,
     carried_by, acknowledged_by, acknowledged_at, cleared_at, closed_at, assigned_to, shelved_until,
-    false_alarm_reason, group_id, shown_at, notified_at, accepted_at
+    false_alarm_reason, group_id, shown_at, notified_at, accepted_at, previous_holder, rounds, called_at,
+    called_occurrence, called_because, called_status
 """
 
 
@@ -65,4 +66,5 @@ def alert_of(row: Row[Any], lines: Sequence[TimelineEntry]) -> Alert:
         shown_at=row.shown_at,
         notified_at=row.notified_at,
         accepted_at=row.accepted_at,
+        previous_holder=row.previous_holder,
     )

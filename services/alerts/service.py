@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
+from sqlalchemy import Connection
 
 from services import admission, metrics
 from services.alerts import intake, lifecycle
@@ -15,7 +16,7 @@ from services.alerts.intake import Whose
 from services.alerts.lifecycle import Action
 from services.alerts.numbers import NumberStore, Report
 from services.alerts.plans import PlanStore
-from services.alerts.store import AlertStore, Change, Deed
+from services.alerts.store import Accompanies, AlertStore, Change, Deed
 from services.alerts.storm import Storms
 from services.alerts.telling import Teller, receipts_of, together
 from services.bus import Publisher, Resource, event_handler, rpc, timer
@@ -33,7 +34,7 @@ from services.messages import (
     Severity,
 )
 from services.providers import Database
-from services.registry import Registry
+from services.registry import Registry, Source
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +49,12 @@ class Parts:
     def __init__(self, config: Config) -> None:
         database = Database(config, name="alerts")
         guidance = Guidance.from_config(config)
-        self.store = AlertStore(database, ladder=guidance.ladder, storms=Storms(config.alerts.storm))
+        self.store = AlertStore(
+            database,
+            ladder=guidance.ladder,
+            storms=Storms(config.alerts.storm),
+            press_again_s=config.alerts.press_again_s,
+        )
         self.plans = PlanStore(database, guidance)
         self.numbers = NumberStore(database)
         self.evidence = EvidenceDesk(database, key_file=config.alerts.evidence_key_file)
@@ -70,7 +76,12 @@ class Parts:
             enabled=source.enabled,
             carried_by=source.carried_by,
             newcomer=source.newcomer,
+            off_shift=_off_shift(source, datetime.now(UTC)),
         )
+
+
+def _off_shift(source: Source, now: datetime) -> bool:
+    return source.shifts is not None and not any(starts <= now < ends for starts, ends in source.shifts)
 
 
 class AlertsService:
@@ -88,7 +99,10 @@ class AlertsService:
             refused = admission.rejected(event.origin, error, tenant_id=whose.tenant_id)
             if self.parts.store.keep_rejected(refused):
                 admission.count_rejected([refused])
-            return
+            stand_in = intake.of_refused(event, whose, error)
+            if stand_in is None:
+                return
+            occurrence = stand_in
         [change] = self.parts.store.record([occurrence], now=datetime.now(UTC))
         if change is not None:
             waited = datetime.now(UTC) - event.origin.received_at
@@ -176,10 +190,20 @@ class AlertsService:
 
     @rpc
     def assign_alert(self, *, tenant_id: int, alert_id: str, by: str, to: str, note: str = "") -> Alert:
-        """`to` shall go. Who is told goes on until somebody acknowledges."""
-        name = lifecycle.check_name(to, what="to")
-        deed = Deed(Action.ASSIGN, by, f"to {name}" + (f": {note}" if note else ""), to=name)
-        return self._act(deed, tenant_id, alert_id)
+        """Assign an alert to a user, guard or contact, and notify them. Escalation goes on until somebody acknowledges.
+
+        Raises `Refused` when the tenant has nobody of this name.
+        """
+        lifecycle.check_note(note)
+        name = self.parts.plans.find_person(
+            lifecycle.check_name(to, what="to"), tenant_id=tenant_id, by=by, now=datetime.now(UTC)
+        )
+
+        def notify(connection: Connection, alert: Alert, rounds: int) -> str:
+            how = self.parts.follower.assign(connection, alert, self.events, by=by, rounds=rounds)
+            return f"to {name}" + (f": {note}" if note else "") + f"; {how}"
+
+        return self._act(Deed(Action.ASSIGN, by, to=name), tenant_id, alert_id, beside=notify)
 
     @rpc
     def add_note(self, *, tenant_id: int, alert_id: str, by: str, note: str) -> Alert:
@@ -318,18 +342,22 @@ class AlertsService:
             metrics.alerts_open.labels(severity).set(counts.get(severity, 0))
 
     def _tell_of_device(self, event: DeviceAlert, change: Change) -> None:
-        """The source is told `stored` even of what was stored before: it may not have heard the first time."""
+        """The source is told `stored` even of what was stored before: it may not have heard the first time.
+
+        The source of a silent alert hears nothing.
+        """
         now, origin, alert = datetime.now(UTC), event.origin, change.alert
-        receipt = Receipt(origin.source_id, origin.msg_id, "stored", now, alert.id, silent=alert.silent)
+        stored = Receipt(origin.source_id, origin.msg_id, "stored", now, alert.id)
+        receipts = [] if alert.silent else [stored]
         if change.entry_ids:
-            self.parts.teller.tell([change], self.events, receipts={alert.id: [receipt]})
+            self.parts.teller.tell([change], self.events, receipts={alert.id: receipts})
             self._follow_now([change])
             return
         try:
             self.parts.teller.tell_untold(self.events, before=now, alert_id=alert.id)
         except Unavailable as error:
             log.warning("alert_untold", alert_id=alert.id, error=str(error))
-        self.events.publish("alert_updated", AlertEvent(alert, [receipt]))
+        self.events.publish("alert_updated", AlertEvent(alert, receipts))
 
     def _open(self, conditions: list[Condition]) -> None:
         """In one order for all workers: two that merge into the same alerts must not wait for each other."""
@@ -352,9 +380,11 @@ class AlertsService:
             if change is not None:
                 self._tell_of_step(change)
 
-    def _act(self, deed: Deed, tenant_id: int, alert_id: str) -> Alert:
+    def _act(self, deed: Deed, tenant_id: int, alert_id: str, *, beside: Accompanies | None = None) -> Alert:
         lifecycle.check_note(deed.note)
-        change = self.parts.store.act(deed, tenant_id=tenant_id, alert_id=alert_id, now=datetime.now(UTC))
+        change = self.parts.store.act(
+            deed, tenant_id=tenant_id, alert_id=alert_id, now=datetime.now(UTC), beside=beside
+        )
         self._tell_of_step(change)
         return change.alert
 

@@ -16,38 +16,71 @@ def rank(severity: str) -> str:
 
 OPEN = "('NEW', 'ACKNOWLEDGED', 'IN_PROGRESS')"
 
-# One statement, one round trip: a message seen before changes nothing and returns no row.
+_GRAVER = f"{rank('excluded.severity')} > {rank('a.severity')}"
+_AFTER_CLEAR = "(a.cleared_at IS NOT NULL AND excluded.recorded_at > a.cleared_at)"
+# Why a repeat calls people again. Of an alert that is NEW people are being called already, unless its ladder has ended.
+_BECAUSE = f"""CASE
+                WHEN {_GRAVER} THEN 'graver'
+                WHEN {_AFTER_CLEAR} AND (a.status <> 'NEW' OR NOT EXISTS (
+                    SELECT FROM alert_timer t WHERE t.alert_id = a.alert_id)) THEN 'after_clear'
+                WHEN :pressed AND excluded.received_at > a.called_at + make_interval(secs => :press_again_s)
+                    THEN 'pressed_again'
+                WHEN a.shelved_until IS NOT NULL AND :never_held_back THEN 'off_shelf' END"""
+_AGAIN = f"({_BECAUSE}) IS NOT NULL"
+_OFF_SHELF = f"({_GRAVER} OR :never_held_back)"
+# On the shelf it is NEW again and people are called at the end of the shelving, by the timer that is there.
+_CALLS = f"({_AGAIN} AND (a.shelved_until IS NULL OR {_OFF_SHELF}))"
+
+RE_RAISED_BECAUSE = {
+    "graver": "graver than before",
+    "after_clear": "it began again after it was over",
+    "pressed_again": "it was sent again",
+    "off_shelf": "it was sent again while it was shelved",
+}
+"""What the timeline says of an alert that is raised again, by `called_because`."""
+_WORDS = " ".join(f"WHEN '{word}' THEN '{said}'" for word, said in RE_RAISED_BECAUSE.items())
+
+# One statement, one round trip: a message seen before changes nothing and returns no row. The former state of the open
+# alert is read in the update itself, where its row is held: a snapshot could be older than another worker's commit.
 MERGE = text(
     f"""
     WITH seen AS (
         INSERT INTO message_seen (message_key, received_at) VALUES (CAST(:key AS uuid), :received_at)
         ON CONFLICT DO NOTHING RETURNING message_key
     ),
-    before AS (
-        SELECT severity FROM mqtt_device_alert
-        WHERE tenant_id = :tenant_id AND dedup_key = :dedup_key AND status IN {OPEN}
-    ),
     merged AS (
         INSERT INTO mqtt_device_alert AS a (
             alert_id, tenant_id, site_id, alert_type, severity, status, source_id, dedup_key, message, recorded_at,
             received_at, last_seen_at, location, silent, drill, clock_suspect, flags, raw_data,
-            carried_by)
+            carried_by, called_at)
         SELECT CAST(:alert_id AS uuid), :tenant_id, :site_id, :alert_type, :severity, 'NEW', :source_id, :dedup_key,
                :message, :recorded_at, :received_at, :recorded_at,
                ST_SetSRID(ST_MakePoint(CAST(:lon AS float8), CAST(:lat AS float8)), 4326)::geography,
-               :silent, :drill, :clock_suspect, :flags, CAST(:raw AS jsonb), :carried_by
+               :silent, :drill, :clock_suspect, :flags, CAST(:raw AS jsonb), :carried_by, :received_at
         FROM seen
         ON CONFLICT (tenant_id, dedup_key) WHERE status IN {OPEN} DO UPDATE SET
             occurrences = a.occurrences + 1,
             last_seen_at = greatest(a.last_seen_at, excluded.last_seen_at),
-            severity = CASE WHEN {rank("excluded.severity")} > {rank("a.severity")}
-                            THEN excluded.severity ELSE a.severity END,
-            shelved_until = CASE WHEN {rank("excluded.severity")} > {rank("a.severity")} THEN NULL
-                                 ELSE a.shelved_until END,
+            severity = CASE WHEN {_GRAVER} THEN excluded.severity ELSE a.severity END,
+            status = CASE WHEN {_AGAIN} THEN 'NEW' ELSE a.status END,
+            previous_holder = CASE WHEN {_AGAIN} THEN coalesce(a.acknowledged_by, a.previous_holder)
+                                   ELSE a.previous_holder END,
+            acknowledged_by = CASE WHEN {_AGAIN} THEN NULL ELSE a.acknowledged_by END,
+            acknowledged_at = CASE WHEN {_AGAIN} THEN NULL ELSE a.acknowledged_at END,
+            called_at = CASE WHEN {_CALLS} THEN greatest(a.called_at, excluded.received_at) ELSE a.called_at END,
+            called_occurrence = CASE WHEN {_AGAIN} THEN a.occurrences + 1 ELSE a.called_occurrence END,
+            called_because = coalesce({_BECAUSE}, a.called_because),
+            called_status = CASE WHEN {_AGAIN} THEN a.status ELSE a.called_status END,
+            rounds = CASE WHEN {_CALLS} THEN a.rounds + 1 ELSE a.rounds END,
+            shelved_until = CASE WHEN {_OFF_SHELF} THEN NULL ELSE a.shelved_until END,
             silent = a.silent OR excluded.silent,
-            location = coalesce(excluded.location, a.location),
+            message = CASE WHEN :spoken AND NOT (:buffered AND excluded.recorded_at < a.last_seen_at)
+                           THEN excluded.message ELSE a.message END,
+            location = CASE WHEN :buffered AND excluded.recorded_at < a.last_seen_at
+                            THEN coalesce(a.location, excluded.location)
+                            ELSE coalesce(excluded.location, a.location) END,
             flags = ARRAY(SELECT DISTINCT unnest(a.flags || excluded.flags) ORDER BY 1),
-            cleared_at = NULL
+            cleared_at = CASE WHEN {_AFTER_CLEAR} THEN NULL ELSE a.cleared_at END
         RETURNING {ALERT_COLUMNS}, xmax = 0 AS is_new
     ),
     occurrence AS (
@@ -57,18 +90,32 @@ MERGE = text(
                :flags, CAST(:raw AS jsonb), :unreadable FROM merged
     ),
     timer AS (
-        -- Somebody is told of a new alert now, and of one that grew graver anew.
-        INSERT INTO alert_timer AS t (alert_id, tenant_id, kind, due_at)
-        SELECT alert_id, tenant_id, 'escalate', :now FROM merged
-        WHERE is_new OR (status = 'NEW' AND {rank("severity")} > (SELECT {rank("severity")} FROM before))
-        ON CONFLICT (alert_id) DO UPDATE SET kind = 'escalate', round = t.round + 1, step = 0, due_at = :now
+        -- A new round: of a new alert, and of one that calls people again. No round before it had this number.
+        INSERT INTO alert_timer AS t (alert_id, tenant_id, kind, round, due_at)
+        SELECT alert_id, tenant_id, 'escalate', rounds, :now FROM merged
+        WHERE called_occurrence = occurrences AND shelved_until IS NULL
+        ON CONFLICT (alert_id) DO UPDATE SET kind = 'escalate', round = excluded.round, step = 0, due_at = :now
     ),
     line AS (
-        INSERT INTO alert_timeline (alert_id, tenant_id, at, action, status, by)
-        SELECT alert_id, tenant_id, :now, CASE WHEN is_new THEN 'raised' ELSE 'repeated' END, status, :by FROM merged
-        RETURNING entry_id, at AS line_at, action, status AS line_status, by
+        INSERT INTO alert_timeline (alert_id, tenant_id, at, action, status, by, note)
+        SELECT alert_id, tenant_id, :now, l.action, status, l.by, l.note
+        FROM merged CROSS JOIN LATERAL (VALUES
+            (1, CASE WHEN is_new THEN 'raised' ELSE 'repeated' END, :by, :note),
+            (2, 're_raised', 'vigil', CASE called_because {_WORDS} ELSE '' END
+                || coalesce('; ' || previous_holder || ' had it', ''))) AS l (place, action, by, note)
+        WHERE l.place = 1 OR (NOT is_new AND called_occurrence = occurrences AND called_status <> 'NEW')
+        ORDER BY l.place
+        RETURNING entry_id, at AS line_at, action, status AS line_status, by, note
     )
-    SELECT merged.*, line.* FROM merged, line
+    SELECT merged.*, line.* FROM merged, line ORDER BY entry_id
+    """
+)
+# The first message of this identity, and what became of its alert (null: it is gone).
+FIRST_OF_KEY = text(
+    """
+    SELECT s.received_at, a.status FROM message_seen s
+    LEFT JOIN alert_occurrence o USING (message_key) LEFT JOIN mqtt_device_alert a USING (alert_id)
+    WHERE s.message_key = CAST(:key AS uuid)
     """
 )
 FIND_BY_KEY = text(
@@ -106,7 +153,8 @@ SHELVE = text(
 )
 EXPIRE = text(
     f"""
-    UPDATE mqtt_device_alert SET status = :status, acknowledged_by = NULL, acknowledged_at = NULL
+    UPDATE mqtt_device_alert SET status = :status, acknowledged_by = NULL, acknowledged_at = NULL,
+        previous_holder = coalesce(acknowledged_by, previous_holder)
     WHERE alert_id = :alert_id RETURNING {ALERT_COLUMNS}
     """
 )
@@ -182,8 +230,13 @@ LOCK_DUE = text(
     """
 )
 TIMER_OF = text("SELECT kind, round, step, due_at FROM alert_timer WHERE alert_id = :alert_id")
+# The alert remembers how many rounds there were: its timer goes when somebody has it, and a round with a number of
+# before would be taken for one that was notified already.
 SET_TIMER = text(
     """
+    WITH counted AS (
+        UPDATE mqtt_device_alert SET rounds = :round WHERE alert_id = :alert_id AND rounds < :round
+    )
     INSERT INTO alert_timer (alert_id, tenant_id, kind, round, step, due_at)
     VALUES (:alert_id, :tenant_id, :kind, :round, :step, :due_at)
     ON CONFLICT (alert_id) DO UPDATE SET kind = :kind, round = :round, step = :step, due_at = :due_at
@@ -195,6 +248,27 @@ END_TIMER = text("DELETE FROM alert_timer WHERE alert_id = :alert_id")
 POLICIES = text(
     "SELECT policy FROM escalation_policy WHERE tenant_id = :tenant_id AND (site_id IS NULL OR site_id = :site_id)"
     " ORDER BY site_id NULLS LAST"
+)
+# The names that stand behind ids and logins.
+NAMES = text(
+    """
+    SELECT name FROM guard WHERE tenant_id = :tenant_id AND guard_id = ANY(:words)
+    UNION ALL SELECT name FROM device WHERE tenant_id = :tenant_id AND device_id = ANY(:words)
+    UNION ALL SELECT name FROM app_user WHERE tenant_id = :tenant_id AND login = ANY(:words)
+    """
+)
+# Everybody whom a tenant can assign.
+PEOPLE = text(
+    """
+    SELECT 'user' AS kind, login AS registered, name FROM app_user WHERE tenant_id = :tenant_id AND enabled
+    UNION ALL SELECT 'guard', guard_id, name FROM guard WHERE tenant_id = :tenant_id AND enabled
+    UNION ALL SELECT 'contact', name, name FROM contact WHERE tenant_id = :tenant_id
+    UNION ALL SELECT DISTINCT 'operator', name, name FROM operator_presence
+              WHERE tenant_id = :tenant_id AND minute > :since
+    """
+)
+ASSIGNMENTS = text(
+    "SELECT count(*) FROM alert_timeline WHERE tenant_id = :tenant_id AND alert_id = :alert_id AND action = 'assigned'"
 )
 CONTACTS = text(
     "SELECT name, site_id, email, phone, push_token, url, language FROM contact"

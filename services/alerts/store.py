@@ -15,7 +15,7 @@ from services.admission import keep_rejected
 from services.alerts import statements as sql
 from services.alerts import timing
 from services.alerts.escalation import Ladder
-from services.alerts.intake import Occurrence, raw_set_aside
+from services.alerts.intake import Occurrence, is_another, raw_set_aside, seen_before
 from services.alerts.lifecycle import OPEN as OPEN_STATUSES
 from services.alerts.lifecycle import Action, step
 from services.alerts.records import ALERT_COLUMNS, alert_of, as_uuid, line_of
@@ -31,6 +31,9 @@ NEWEST_FIRST = Order((("received_at", "timestamptz"), ("alert_id", "uuid")), des
 
 FindsLadder = Callable[[Connection, Alert], Ladder]
 Decides = Callable[[Connection, Alert, Timer], Verdict]
+Accompanies = Callable[[Connection, Alert, int], str]
+"""What goes with a person's act, in its transaction, with the number of rounds so far; returns the timeline's note."""
+PRESS_AGAIN_S = 30.0
 
 
 class DeviceMessage(NamedTuple):
@@ -89,17 +92,32 @@ def _both(change: Change, more: Change) -> Change:
     return Change(alert, change.entry_ids + more.entry_ids, change.is_new, change.first)
 
 
+def _key(occurrence: Occurrence) -> str:
+    return str(UUID(bytes=occurrence.key))
+
+
 def _lock_condition(connection: Connection, tenant_id: int, dedup_key: str) -> None:
     connection.execute(sql.LOCK_CONDITION, {"tenant_id": str(tenant_id), "dedup_key": dedup_key})
 
 
 class AlertStore:
-    """`ladder` says how an alert is followed, from its row's tenant and site: see `Follower`."""
+    """`ladder` says how an alert is followed, from its row's tenant and site: see `Follower`.
 
-    def __init__(self, database: Database, *, ladder: FindsLadder, storms: Storms) -> None:
+    A life-safety alert that is sent again calls people again once `press_again_s` have passed since the last call.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        ladder: FindsLadder,
+        storms: Storms,
+        press_again_s: float = PRESS_AGAIN_S,
+    ) -> None:
         self._database = database
         self._ladder = ladder
         self._storms = storms
+        self._press_again_s = press_again_s
 
     def record(self, occurrences: Sequence[Occurrence], *, now: datetime) -> list[Change | None]:
         """Merge occurrences in one transaction, in order.
@@ -123,16 +141,37 @@ class AlertStore:
             ]
 
     def _record(self, connection: Connection, occurrence: Occurrence, now: datetime) -> Change | None:
-        key = str(UUID(bytes=occurrence.key))
         if occurrence.of_rule:
             _lock_condition(connection, occurrence.tenant_id, occurrence.dedup_key)
-        values = {name: getattr(occurrence, name) for name in occurrence.__struct_fields__}
-        values |= {"key": key, "alert_id": uuid4(), "now": now, "flags": list(occurrence.flags)}
-        row = connection.execute(sql.MERGE, values).one_or_none()
-        if row is not None:
-            return Change(alert_of(row, [line_of(row)]), (row.entry_id,), row.is_new)
-        known = connection.execute(sql.FIND_BY_KEY, {"key": key}).one_or_none()
+        merged = self._merge(connection, occurrence, now)
+        if merged is not None:
+            return merged
+
+        first = connection.execute(sql.FIRST_OF_KEY, {"key": _key(occurrence)}).one()
+        first_is_open = first.status is not None and AlertStatus(first.status) in OPEN_STATUSES
+        if is_another(occurrence, first_received_at=first.received_at, first_is_open=first_is_open):
+            occurrence = seen_before(occurrence)
+            merged = self._merge(connection, occurrence, now)
+            if merged is not None:
+                return merged
+        known = connection.execute(sql.FIND_BY_KEY, {"key": _key(occurrence)}).one_or_none()
         return None if known is None else Change(alert_of(known, []), (), False)
+
+    def _merge(self, connection: Connection, occurrence: Occurrence, now: datetime) -> Change | None:
+        """The occurrence's change; None when its identity was seen before."""
+        values = {name: getattr(occurrence, name) for name in occurrence.__struct_fields__}
+        values |= {"key": _key(occurrence), "alert_id": uuid4(), "now": now, "flags": list(occurrence.flags)}
+        values |= {
+            "note": occurrence.note,
+            "pressed": occurrence.pressed,
+            "never_held_back": occurrence.never_held_back,
+            "press_again_s": self._press_again_s,
+        }
+        rows = connection.execute(sql.MERGE, values).all()
+        if not rows:
+            return None
+        lines = [line_of(row) for row in rows]
+        return Change(alert_of(rows[0], lines), tuple(row.entry_id for row in rows), rows[0].is_new)
 
     def _gathered(self, connection: Connection, change: Change | None, now: datetime) -> Change | None:
         """The change, with the row about the storm that its new alert belongs to."""
@@ -159,8 +198,19 @@ class AlertStore:
         cleared = self._clear(connection, {**values, "at": end.cleared_at, "now": now}, end.note)
         return change if cleared is None else _both(change, cleared)
 
-    def act(self, deed: Deed, *, tenant_id: int, alert_id: str, now: datetime) -> Change:
-        """A person's step. Raises `NotFound`, `Conflict`, `Refused`. No entry ids when there was nothing to do."""
+    def act(
+        self,
+        deed: Deed,
+        *,
+        tenant_id: int,
+        alert_id: str,
+        now: datetime,
+        beside: Accompanies | None = None,
+    ) -> Change:
+        """A person's step. Raises `NotFound`, `Conflict`, `Refused`. No entry ids when there was nothing to do.
+
+        `beside` runs once the step is taken and before its commit: what it raises leaves everything as it was.
+        """
         with self._database.of(tenant_id) as connection:
             values = {"alert_id": as_uuid(alert_id), "tenant_id": tenant_id}
             row = connection.execute(sql.LOCK_ONE, values).one_or_none()
@@ -177,11 +227,17 @@ class AlertStore:
             put_timer(
                 connection,
                 alert,
-                timing.after(deed.action, alert, before, self._ladder(connection, alert), now=now),
+                timing.after(
+                    deed.action,
+                    alert,
+                    before,
+                    self._ladder(connection, alert),
+                    rounds=changed.rounds,
+                    now=now,
+                ),
             )
-            return self._with_line(
-                connection, changed, action=deed.action, by=deed.by, note=deed.note, now=now
-            )
+            note = deed.note if beside is None else beside(connection, alert, changed.rounds)
+            return self._with_line(connection, changed, action=deed.action, by=deed.by, note=note, now=now)
 
     def _change(
         self, connection: Connection, row: Row[Any], deed: Deed, status: AlertStatus, now: datetime

@@ -1,8 +1,8 @@
 """Storms: many alerts of one site within a window become one group; every member is still an alert of its own.
 
 People are told of the storm by the alerts that came before it. A member is told of after a while all the same when
-nobody has taken it, at once when it is graver than what was told, and a life-safety alert is never grouped (the flood
-of EEMUA 191 is met by suppressing the telling, not the alarm).
+nobody has taken it, at once when it is graver than what was told. An alert of `NEVER_HELD_BACK` is never grouped (the
+flood of EEMUA 191 is met by suppressing the telling, not the alarm).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row
 
 from services.alerts import statements as sql
 from services.config import Storm
-from services.messages import LIFE_SAFETY, Alert, Severity
+from services.messages import NEVER_HELD_BACK, Alert, Severity
 
 RANK = {
     severity: rank
@@ -36,7 +36,7 @@ class Storms:
 
     def join(self, connection: Connection, alert: Alert, *, now: datetime) -> Joined | None:
         """Put a new alert into its site's storm; None when there is none. Within the transaction that raised it."""
-        if alert.site_id is None or alert.alert_type in LIFE_SAFETY:
+        if alert.site_id is None or alert.alert_type in NEVER_HELD_BACK:
             return None
         where = {
             "tenant_id": alert.tenant_id,
@@ -44,7 +44,7 @@ class Storms:
             "alert_id": alert.id,
             "since": now - timedelta(seconds=self._config.window_s),
             "now": now,
-            "exempt": sorted(LIFE_SAFETY),
+            "exempt": sorted(NEVER_HELD_BACK),
         }
         connection.execute(sql.LOCK_SITE, where)
         count = connection.execute(sql.IN_WINDOW, where).scalar_one()

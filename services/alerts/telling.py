@@ -25,8 +25,6 @@ TOLD_TO_SOURCE = {
     "resolved": "resolved",
     "false_alarm": "resolved",
 }
-NEVER_OF_SILENT = ("acknowledged", "notified", "resolved")
-"""A silent alert's source hears that it is stored and then nothing more: whoever threatens the guard hears it too."""
 
 
 class Feed(Protocol):
@@ -70,15 +68,18 @@ def together(changes: Sequence[Change | None]) -> list[Change]:
 
 
 def receipts_of(change: Change) -> list[Receipt]:
-    """What the source of an alert is told, one for each row that concerns it; an alert of a rule has no such source."""
+    """What the source of an alert is told, one for each row that concerns it; an alert of a rule has no such source.
+
+    The source of a silent alert is told nothing at all: whoever threatens the guard sees the phone light up too.
+    """
     alert, first = change.alert, change.first
-    if first is None:
+    if first is None or alert.silent:
         return []
     told = [(line, _told_to_source(line, alert)) for line in alert.timeline]
     return [
-        Receipt(alert.source_id, first.msg_id, status, line.at, alert.id, _who(line), alert.silent)
+        Receipt(alert.source_id, first.msg_id, status, line.at, alert.id, _who(line))
         for line, status in told
-        if status is not None and not (alert.silent and status in NEVER_OF_SILENT)
+        if status is not None
     ]
 
 

@@ -34,22 +34,26 @@ class Verdict(NamedTuple):
 
 
 def after(
-    action: Action, alert: Alert, timer: Timer | None, ladder: Ladder, *, now: datetime
+    action: Action, alert: Alert, timer: Timer | None, ladder: Ladder, *, rounds: int = 1, now: datetime
 ) -> Timer | None:
-    """The timer after a person's action; `alert` is how it is after it."""
+    """The timer after a person's action; `alert` is how it is after it, `rounds` how many it has had.
+
+    A round takes a number that no round before it had, also where the alert had no timer any more.
+    """
     if alert.status not in OPEN:
         return None
+    latest = max(rounds, timer.round if timer else 1)
     if action is Action.SHELVE and alert.shelved_until is not None:
-        return Timer("unshelve", timer.round if timer else 1, 0, alert.shelved_until)
+        return Timer("unshelve", latest, 0, alert.shelved_until)
     if alert.shelved_until is not None:
         return timer  # until it is off the shelf
     if not ladder.ended_by(alert.status):
         if action is Action.UNSHELVE:
-            return Timer("escalate", timer.round + 1 if timer else 1, 0, now)
+            return Timer("escalate", latest + 1, 0, now)
         return timer
     if alert.status is AlertStatus.ACKNOWLEDGED and ladder.expires_s:
         # Each sign of life from people gives them the whole time again.
-        return Timer("progress", timer.round if timer else 1, 0, now + timedelta(seconds=ladder.expires_s))
+        return Timer("progress", latest, 0, now + timedelta(seconds=ladder.expires_s))
     return None
 
 

@@ -172,7 +172,7 @@ def test_the_end_that_was_heard_first_is_told_with_the_alert(store: AlertStore) 
     assert change.is_new
     assert len(change.entry_ids) == 2
     assert [(line.action, line.note) for line in change.alert.timeline] == [
-        ("raised", ""),
+        ("raised", "help <script>"),
         ("cleared", "it is over"),
     ]
 

@@ -161,14 +161,41 @@ def test_when_one_way_is_shut_the_other_is_used_and_the_sweeper_gets_the_row(
     assert store.told == []
 
 
-def test_a_stranger_s_panic_is_recorded_with_a_flag_and_another_alert_is_refused() -> None:
+def test_a_stranger_s_panic_is_recorded_with_a_flag_and_another_alert_is_refused_and_raised_as_unreadable() -> (
+    None
+):
     store, wire = FakeStore([Change(alert(), (1,), True)]), FakeWire()
     strange = service(store, wire, None)
     strange.process_device_alert(panic())
     assert store.recorded[0].flags == ("unknown_source",)
     strange.process_device_alert(panic(AlertType.EQUIPMENT_FAILURE))
     assert [message.reason for message in store.refused] == ["unknown_source"]
-    assert len(store.recorded) == 1
+    stand_in = store.recorded[1]
+    assert (stand_in.alert_type, stand_in.severity) == (AlertType.UNREADABLE_ALERT, Severity.HIGH)
+    assert "equipment_failure" in stand_in.message
+
+
+def test_what_a_disabled_source_sends_is_refused_without_an_alert_unless_a_life_is_at_stake() -> None:
+    store, wire = FakeStore([Change(alert(), (1,), True)]), FakeWire()
+    disabled = service(store, wire, Source("guard-1", 1, None, "guard", False))
+    disabled.process_device_alert(panic(AlertType.INTRUSION))
+    assert ([message.reason for message in store.refused], store.recorded) == (["source_disabled"], [])
+    disabled.process_device_alert(panic(AlertType.MAN_DOWN))
+    assert store.recorded[0].flags == ("source_disabled",)
+
+
+@pytest.mark.parametrize("entry_ids", [(7,), ()], ids=["new", "seen before"])
+def test_the_source_of_a_silent_alert_gets_no_receipt_whatever_was_recorded(
+    entry_ids: tuple[int, ...],
+) -> None:
+    change = Change(alert(silent=True), entry_ids, bool(entry_ids))
+    store, wire = FakeStore([change]), FakeWire()
+    service(store, wire, Source("guard-1", 1, None, "guard", True)).process_device_alert(panic())
+    assert [body.receipts for what, body in wire.heard if what.startswith("events")] == [[]]
+    for action in ("raised", "notified", "acknowledged", "resolved", "cleared"):
+        line = TimelineEntry(AT, action, AlertStatus.RESOLVED, "ann")
+        silent = alert(silent=True, notified_at=AT, timeline=(line,))
+        assert receipts_of(Change(silent, (1,), False, DeviceMessage("m1"))) == []
 
 
 def test_a_small_alert_is_created_and_a_repeat_is_an_update() -> None:

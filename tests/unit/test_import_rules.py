@@ -71,6 +71,7 @@ PURE = {
     "services/alerts/escalation.py",
     "services/alerts/timing.py",
     "services/alerts/intake.py",
+    "services/alerts/people.py",
     "services/alerts/chain.py",
     "services/alerts/evidence.py",
     "services/alerts/evidence_page.py",

@@ -21,7 +21,7 @@ FEED_PATH = "/ws/noc/dashboard/"
 class ReceiptPayload(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of a message: stored, and of an alert also notified, acknowledged (by whom), resolved.
 
-    `silent`: the device must not make a sound of it.
+    The source of a silent alert gets none. `silent`: the device must not make a sound of it.
     """
 
     msg_id: str | None
@@ -131,7 +131,7 @@ NOTES: Mapping[str, Mapping[str, str]] = {
     "HealthPayload": {"cpu": "Per cent", "memory": "Per cent", "disk": "Per cent", "uptime": "Seconds"},
     "AlertPayload": {
         "severity": f"{', '.join(Severity)}, in any case; by the type when left out",
-        "silent": "Nothing at the source may show or sound that it was sent",
+        "silent": "Nothing at the source may show or sound that it was sent: it gets no receipt either",
         "drill": "An exercise; kept apart from real alarms",
     },
 }

@@ -92,7 +92,7 @@ def _answer(called: Called, ask: Ask) -> Response:
     query = _query(called.request)
     paging = {name: query.pop(name) for name in PAGING if name in query and _pages(operation, name)}
     given = arguments(operation, places=called.places, query=query, body=called.body)
-    given |= {"tenant_id": principal.tenant_id} | ({"by": principal.name} if operation.signed else {})
+    given |= {"tenant_id": principal.tenant_id} | ({"by": principal.login} if operation.signed else {})
     if operation.across:
         given["across"] = principal.role == "platform"
     limit = _limit(paging.get("limit"))

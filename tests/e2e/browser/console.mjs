@@ -21,7 +21,7 @@ try {
   if (await page.locator("tbody script").count()) throw new Error("a device's message became a script");
   say("shown");
   await row.getByRole("button", { name: "Acknowledge" }).click();
-  await row.getByText("ACKNOWLEDGED by").waitFor();
+  await row.getByText("Acknowledged by").waitFor();
   say("acknowledged");
 
   await ordered("killed");
@@ -38,7 +38,7 @@ try {
   say("opened");
 
   await page.locator("tr.CRITICAL", { hasText: `${process.env.VIGIL_SOURCE}-3` }).getByRole("link").click();
-  const opened = page.getByRole("heading", { name: `CRITICAL PANIC of ${process.env.VIGIL_SOURCE}-3` });
+  const opened = page.getByRole("heading", { name: `Critical panic of ${process.env.VIGIL_SOURCE}-3` });
   await opened.waitFor();
   const place = page.url();
   await opened.focus();

@@ -29,14 +29,14 @@ try {
 
   const place = await until("the alert is on the map", () => find(first, first.locator(".canvas"), CRITICAL));
   await first.mouse.click(place.x, place.y);
-  await first.getByRole("heading", { name: `PANIC of ${VIGIL_SOURCE}` }).waitFor();
+  await first.getByRole("heading", { name: `Critical panic of ${VIGIL_SOURCE}` }).waitFor();
   await first.getByRole("link", { name: "Back to the desk" }).click();
   await first.getByText(/guards? on the map/).waitFor();
   say("mapped");
 
   await row.focus();
   await first.keyboard.press("a");
-  await second.locator("tr.CRITICAL", { hasText: VIGIL_SOURCE }).getByText(`ACKNOWLEDGED by ${VIGIL_LOGIN}`).waitFor();
+  await second.locator("tr.CRITICAL", { hasText: VIGIL_SOURCE }).getByText(`Acknowledged by ${VIGIL_LOGIN}`).waitFor();
   await Promise.all([fallsSilent(first), fallsSilent(second)]);
   say("acknowledged");
 
@@ -92,7 +92,7 @@ async function tiles(page) {
   await page.route("**/tiles/**", (route) => route.fulfill({ contentType: "image/png", body: Buffer.from(picture) }));
   await page.reload();
   await logIn(page, VIGIL_LOGIN, VIGIL_PASSWORD);
-  await page.getByRole("link", { name: "CRITICAL PANIC" }).waitFor();
+  await page.getByRole("link", { name: "Critical panic" }).waitFor();
   await page.getByRole("link", { name: "Desk", exact: true }).click();
   await page.getByText(/guards? on the map/).waitFor(); // only then is the canvas that of the desk
   await page.locator(".canvas canvas").waitFor();
@@ -114,14 +114,14 @@ async function keyboard(page) {
   });
 
   await press("s");
-  await page.getByLabel("Who shall go").fill("guard-77");
+  await page.getByLabel("Who shall go").fill(VIGIL_SOURCE);
   await press("Enter");
-  await intrusion.getByText("assigned to guard-77").waitFor();
+  await intrusion.getByText(`assigned to ${VIGIL_SOURCE}`).waitFor();
   await press("n");
   await page.getByRole("textbox", { name: "Note" }).fill("Seen on camera 4");
   await press("Tab");
   await press("Enter");
-  await page.getByRole("status").getByText("Note: INTRUSION of").waitFor();
+  await page.getByRole("status").getByText("Note: Intrusion of").waitFor();
   await press("f");
   await page.getByLabel("Reason").selectOption("animal");
   await page.getByRole("textbox", { name: "Note" }).fill("a cat");
@@ -132,7 +132,7 @@ async function keyboard(page) {
   await page.getByRole("dialog").getByRole("button", { name: "Note" }).click();
   await page.getByRole("textbox", { name: "Note" }).fill("by mouse");
   await page.getByRole("dialog").getByRole("button", { name: "Note" }).click();
-  await page.getByRole("status").getByText("Note: LOW_BATTERY of").waitFor();
+  await page.getByRole("status").getByText("Note: Low battery of").waitFor();
   await battery.focus();
   await press("h");
   await page.getByLabel("Why").fill("the charger comes at six");
@@ -154,10 +154,10 @@ async function pages(first, second) {
   await first.locator("tr.CRITICAL", { hasText: VIGIL_SOURCE }).focus();
   await first.keyboard.press("Enter");
   await first.getByRole("heading", { name: "Timeline" }).waitFor();
-  await first.getByRole("cell", { name: "acknowledged", exact: true }).waitFor();
+  await first.getByRole("cell", { name: "Acknowledged", exact: true }).waitFor();
   await first.getByRole("cell", { name: "email", exact: true }).first().waitFor(); // who was told
   await first.getByRole("button", { name: "On the way" }).press("Enter");
-  await first.getByRole("cell", { name: "in progress", exact: true }).or(first.getByRole("cell", { name: "started", exact: true })).first().waitFor();
+  await first.getByRole("cell", { name: "On the way", exact: true }).waitFor();
   await until("the keyboard stays on the alert", () => first.evaluate(() => document.querySelector(".alert-page").contains(document.activeElement)));
   await first.keyboard.press("n");
   await first.getByRole("textbox", { name: "Note" }).fill("Patrol 2 is there");
@@ -169,7 +169,7 @@ async function pages(first, second) {
   await first.getByLabel("Find by name").fill(VIGIL_SOURCE);
   await check(first, "guards");
   await first.getByRole("link", { name: VIGIL_SOURCE, exact: true }).click();
-  await first.getByRole("link", { name: "CRITICAL PANIC" }).waitFor();
+  await first.getByRole("link", { name: "Critical panic" }).waitFor();
   await check(first, "guard");
   for (const width of [1280, 3840]) {
     await second.setViewportSize({ width, height: (width * 9) / 16 });

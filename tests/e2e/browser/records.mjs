@@ -23,7 +23,7 @@ try {
   say("charted");
 
   await ordered("low");
-  await page.getByRole("link", { name: "MEDIUM LOW_BATTERY" }).waitFor(); // the feed said so
+  await page.getByRole("link", { name: "Medium low battery" }).waitFor(); // the feed said so
   await page.getByText("9 readings.").waitFor();
   await page.getByRole("link", { name: "Devices", exact: true }).click();
   await page.getByLabel("Find by name").fill(VIGIL_SOURCE);
@@ -32,7 +32,7 @@ try {
 
   await page.getByRole("link", { name: "Report", exact: true }).click();
   await page.getByText("hours at the desk").waitFor();
-  const raised = page.getByRole("row", { name: /^MEDIUM/ }).first().getByRole("cell").first();
+  const raised = page.getByRole("row", { name: /^Medium/ }).first().getByRole("cell").first();
   if (!(Number(await raised.textContent()) >= 1)) throw new Error("the report has no alert of severity MEDIUM");
   await check(page, "report");
   say("reported");

@@ -98,6 +98,39 @@ def test_the_nearest_policy_that_says_something_counts_and_a_type_goes_before_it
         found(AlertType.PANIC, Severity.HIGH)
 
 
+DIGEST = Ladder([Step(0, ["digest"], ["contacts"])])
+
+
+@pytest.mark.parametrize(
+    "kind", [AlertType.UNREADABLE_ALERT, AlertType.FIRE, AlertType.DURESS, AlertType.PANIC]
+)
+def test_what_is_never_held_back_has_the_next_graver_ladder_where_its_own_is_a_digest(
+    kind: AlertType,
+) -> None:
+    default = {"LOW": DIGEST, "MEDIUM": DIGEST, "HIGH": ladder(7), "CRITICAL": ladder(8)}
+
+    def found(policy: dict[str, Ladder], severity: Severity) -> Ladder:
+        return ladder_of([policy, default], alert_type=kind, severity=severity)
+
+    assert found({}, Severity.LOW).steps[0].after_s == 7
+    assert found({kind.value: DIGEST}, Severity.CRITICAL).steps[0].after_s == 8
+    assert found({kind.value: DIGEST, "HIGH": DIGEST}, Severity.HIGH).steps[0].after_s == 8
+    mixed = Ladder(
+        [Step(0, ["digest"], ["contacts"]), Step(60, ["digest", "sms"], ["fallback"])], repeat_s=30
+    )
+    [step] = found({kind.value: mixed}, Severity.HIGH).steps
+    assert (step.channels, step.who) == (["sms"], ["fallback"])
+    nothing_else = {kind.value: DIGEST, "HIGH": DIGEST, "CRITICAL": DIGEST}
+    [step] = found(nothing_else, Severity.HIGH).steps
+    assert "digest" not in step.channels
+    assert {"sms", "email"} <= set(step.channels)
+
+
+@pytest.mark.parametrize("kind", [AlertType.OFFLINE, AlertType.UNKNOWN, AlertType.INTRUSION])
+def test_other_alerts_wait_for_the_digest_that_their_policy_names(kind: AlertType) -> None:
+    assert ladder_of([{kind.value: DIGEST}], alert_type=kind, severity=Severity.CRITICAL) == DIGEST
+
+
 def test_steps_follow_in_their_own_time_and_the_last_repeats() -> None:
     assert next_step(ladder(0, 120, 300), 0) == (1, 120)
     assert next_step(ladder(0, 120, 300), 1) == (2, 180)

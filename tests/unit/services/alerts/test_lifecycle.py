@@ -17,7 +17,7 @@ from services.alerts.lifecycle import (
     step,
 )
 from services.errors import Conflict, Refused
-from services.messages import LIFE_SAFETY, AlertStatus, AlertType
+from services.messages import NEVER_HELD_BACK, AlertStatus, AlertType
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -83,8 +83,8 @@ def test_a_shelving_has_a_reason_and_an_end() -> None:
             shelve(**fault)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", sorted(LIFE_SAFETY))
-def test_a_life_safety_alert_is_never_shelved(kind: AlertType) -> None:
+@pytest.mark.parametrize("kind", sorted(NEVER_HELD_BACK))
+def test_what_is_never_held_back_is_never_shelved(kind: AlertType) -> None:
     with pytest.raises(Refused, match="somebody must go"):
         shelve(kind)
 

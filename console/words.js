@@ -1,0 +1,39 @@
+// Words for what the server names by codes: one catalogue. A code that is not in it is shown in sentence case too.
+const TYPES = {
+  PANIC: "Panic", SOS: "SOS", DURESS: "Duress", MEDICAL: "Medical emergency", FIRE: "Fire", MAN_DOWN: "Man down", CHECK_IN_MISSED: "Check-in missed",
+  INTRUSION: "Intrusion", GEOFENCE_VIOLATION: "Geofence violation", PATROL_MISSED: "Patrol missed", PATROL_INCOMPLETE: "Patrol incomplete",
+  EQUIPMENT_FAILURE: "Equipment failure", TAMPER: "Tamper", LOW_BATTERY: "Low battery", OFFLINE: "Offline", UNREADABLE_ALERT: "Unreadable alert",
+  REPORTED: "Reported incident", UNKNOWN: "Unknown alert",
+};
+const SEVERITIES = { CRITICAL: "Critical", HIGH: "High", MEDIUM: "Medium", LOW: "Low" };
+const STATUSES = { NEW: "New", ACKNOWLEDGED: "Acknowledged", IN_PROGRESS: "In progress", RESOLVED: "Resolved", FALSE_ALARM: "False alarm" };
+const ACTIONS = {
+  raised: "Raised", repeated: "Sent again", re_raised: "Raised again", acknowledged: "Acknowledged", started: "On the way", resolved: "Resolved",
+  false_alarm: "False alarm", assigned: "Assigned", noted: "Note", shelved: "Shelved", unshelved: "Off the shelf", grouped: "Part of a storm",
+  escalated: "Notifications sent", notified: "Notified", not_notified: "Not notified", cleared: "Condition over",
+};
+const ACTORS = { rule: "Rule", vigil: "Vigil" };
+const FLAGS = {
+  unknown_source: "Unknown source", source_disabled: "Source disabled", off_shift: "Off shift", identity_mismatch: "Identity mismatch", seen_before: "Perhaps seen before",
+  severity: "Unknown severity", severity_claim: "Lower severity claimed", refused: "Refused", unreadable: "Unreadable", location: "Unreadable location", timestamp: "Time not believed",
+  timestamp_offset: "Time without an offset", raw_unstorable: "Kept as bytes", msg_id_reused: "Message id used before", broken_json: "Broken JSON",
+};
+
+const sentence = (code) => {
+  const words = String(code).replaceAll("_", " ").toLowerCase();
+  return words.charAt(0).toUpperCase() + words.slice(1);
+};
+const lookUp = (words) => (code) => (Object.hasOwn(words, code) ? words[code] : sentence(code));
+
+export const typeWord = lookUp(TYPES);
+export const severityWord = lookUp(SEVERITIES);
+export const statusWord = lookUp(STATUSES);
+export const actionWord = lookUp(ACTIONS);
+export const flagWord = lookUp(FLAGS);
+export const actorWord = (by) => (Object.hasOwn(ACTORS, by) ? ACTORS[by] : by);
+
+const within = (word) => (word === word.toUpperCase() ? word : word.charAt(0).toLowerCase() + word.slice(1));
+
+// "Critical panic of guard-7", "Low battery of guard-7".
+export const graveTitle = (alert) => `${severityWord(alert.severity)} ${within(typeWord(alert.alert_type))}`;
+export const title = (alert) => `${typeWord(alert.alert_type)} of ${alert.source_id}`;
