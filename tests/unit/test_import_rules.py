@@ -55,6 +55,7 @@ PURE = {
     "services/location/zone_time.py",
     "services/location/trial.py",
     "services/retention/schedule.py",
+    "services/directory/silence_limit.py",
     "services/telemetry/rules.py",
     "services/telemetry/findings.py",
     "services/telemetry/following.py",
