@@ -118,6 +118,15 @@ def follow(readings: Sequence[Reading], known: Known | None, ruleset: Ruleset) -
     return followed
 
 
+def known_after(followed: Followed, known: Known | None, clock: Clock) -> Known:
+    """Return the state after a batch that was followed from `known`."""
+    newest = known.newest if known is not None else None
+    if followed.newest is not None:
+        newest = moment_of(followed.newest.origin)
+    assert newest is not None and followed.judged_at is not None, "a source that is followed has a reading"
+    return Known(newest, followed.judged_at, followed.standing, clock)
+
+
 def _take(followed: Followed, reading: Reading, at: datetime, ruleset: Ruleset) -> None:
     """Put in a reading that is the newest so far. Times that conditions are judged at never go back."""
     before = followed.judged_at

@@ -124,6 +124,7 @@ PURE_MAY_IMPORT = {
     "gateway.mqtt.topics",
     "services.ingestion",
     "services.telemetry.findings",
+    "services.telemetry.following",
     "services.telemetry.late_data",
     "gateway.noc.api.operations",
     "gateway.noc.api.shapes",

@@ -13,9 +13,8 @@ from ops.environment import PROJECT
 from services import config
 from services.ingestion import clock_offset
 from services.messages import Origin, SensorReading
-from services.telemetry.findings import Ruleset, Standing
-from services.telemetry.following import Followed, Known, correct, follow
-from services.telemetry.late_data import moment_of
+from services.telemetry.findings import Ruleset
+from services.telemetry.following import Followed, Known, correct, follow, known_after
 from services.telemetry.rules import Override, parse_rules
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -56,14 +55,7 @@ class Source:
     def take(self, *batch: SensorReading) -> Followed:
         readings, clock = correct(batch, self.known)
         followed = follow(readings, self.known, self._ruleset)
-        assert followed.judged_at is not None
-        newest = self.known.newest if followed.newest is None and self.known else None
-        if followed.newest is not None:
-            newest = moment_of(followed.newest.origin)
-        assert newest is not None
-        standing = followed.standing
-        kept = Standing(standing.conditions, standing.pending, standing.rule_times)
-        self.known = Known(newest, followed.judged_at, kept, clock_offset.decode(clock_offset.encode(clock)))
+        self.known = known_after(followed, self.known, clock_offset.decode(clock_offset.encode(clock)))
         self.told += [("met", v.finding.name, v.at) for v in followed.met]
         self.told += [("cleared", v.finding.name, v.at) for v in followed.cleared]
         return followed
