@@ -17,13 +17,14 @@ import msgspec
 
 from services.ingestion import clock_offset
 from services.ingestion.clock_offset import RIGHT, Clock
-from services.messages import LIFE_SAFETY
+from services.messages import LIFE_SAFETY, SensorReading
 from services.telemetry.findings import Finding, Reading, Ruleset, Standing, of_alarm_topic
 from services.telemetry.late_data import Moment, in_order, is_older, moment_of
 
 TICK = timedelta(microseconds=1)
 """A condition that begins again at the moment of its end begins after it."""
 CORRECTED = "clock_corrected"
+RIGHT_WITHIN = timedelta(seconds=clock_offset.RIGHT_WITHIN_S)
 
 
 class Known(NamedTuple):
@@ -63,9 +64,11 @@ class Followed:
 def correct(readings: Sequence[Reading], known: Known | None) -> tuple[list[Reading], Clock]:
     """Correct device times by the measured offset of the source's clock, and learn from them.
 
-    Returns the readings in the order of their receipt, and what is known of the clock after them.
+    Returns the readings, and what is known of the clock after them.
     """
     clock = RIGHT if known is None else known.clock
+    if clock is RIGHT and all(map(_is_right, readings)):
+        return list(readings), RIGHT  # nearly all batches: nothing to correct and nothing to learn
     before: tuple[datetime, datetime] | None = None
     if known is not None and known.newest.timed:
         before = known.newest.recorded_at, known.newest.received_at
@@ -83,6 +86,11 @@ def correct(readings: Sequence[Reading], known: Known | None) -> tuple[list[Read
             before = timed.at, origin.received_at
         corrected.append(_with_time(reading, timed.at) if timed.corrected else reading)
     return corrected, clock
+
+
+def _is_right(reading: Reading) -> bool:
+    origin = reading.origin
+    return origin.clock_suspect or -RIGHT_WITHIN <= origin.recorded_at - origin.received_at <= RIGHT_WITHIN
 
 
 def _received_at(reading: Reading) -> datetime:
@@ -105,7 +113,9 @@ def follow(readings: Sequence[Reading], known: Known | None, ruleset: Ruleset) -
     newest = known.newest if known is not None else None
     late: list[tuple[datetime, Reading]] = []
     items = [(moment_of(reading.origin), reading) for reading in readings]
-    for moment, reading in in_order(items) if len(items) > 1 else items:
+    if len(items) > 1:
+        items = in_order(items)
+    for moment, reading in items:
         if newest is not None and is_older(moment, newest):
             late.append((moment.at, reading))
             continue
@@ -130,10 +140,12 @@ def known_after(followed: Followed, known: Known | None, clock: Clock) -> Known:
 def _take(followed: Followed, reading: Reading, at: datetime, ruleset: Ruleset) -> None:
     """Put in a reading that is the newest so far. Times that conditions are judged at never go back."""
     before = followed.judged_at
-    at = followed.judged_at = at if before is None or at > before else before
+    if before is not None and before > at:
+        at = before
+    followed.judged_at = at
     standing = followed.standing
     findings = ruleset.findings(reading)
-    if (alarm := of_alarm_topic(reading, findings)) is not None:
+    if type(reading) is SensorReading and (alarm := of_alarm_topic(reading, findings)) is not None:
         findings.append(alarm)
     for finding in findings:
         if finding.stage == "met" and at == before and finding.name not in standing.conditions:

@@ -30,7 +30,8 @@ class Moment(NamedTuple):
     @property
     def at(self) -> datetime:
         """Return the device time, or the time of receipt when the device is ahead of it."""
-        return min(self.recorded_at, self.received_at)
+        recorded_at, received_at, _ = self
+        return recorded_at if recorded_at < received_at else received_at
 
 
 def moment_of(origin: Origin) -> Moment:
@@ -40,13 +41,14 @@ def moment_of(origin: Origin) -> Moment:
 
 def is_older(first: Moment, second: Moment) -> bool:
     """Return True when `first` was measured before `second`."""
-    if first.timed and second.timed:
-        ahead = first.recorded_at >= first.received_at or second.recorded_at >= second.received_at
-        if not ahead:
-            return (first.recorded_at, first.received_at) < (second.recorded_at, second.received_at)
+    first_at, first_received_at, first_timed = first
+    second_at, second_received_at, second_timed = second
+    if first_timed and second_timed:
+        if first_at < first_received_at and second_at < second_received_at:
+            return (first_at, first_received_at) < (second_at, second_received_at)
         if abs((first.at - second.at).total_seconds()) > UNSURE_S:
             return first.at < second.at
-    return (first.received_at, first.recorded_at) < (second.received_at, second.recorded_at)
+    return (first_received_at, first_at) < (second_received_at, second_at)
 
 
 def in_order(items: Iterable[tuple[Moment, T]]) -> list[tuple[Moment, T]]:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from services import rows
 from services.admission import keep_rejected
 from services.ingestion import clock_offset
-from services.ingestion.clock_offset import Clock
+from services.ingestion.clock_offset import RIGHT, Clock
 from services.messages import Condition, RejectedMessage
 from services.owed import Debt, OwedEvents, owing_conditions
 from services.paging import Order, beyond, check_limit
@@ -215,33 +215,35 @@ def _listed(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _known_of(row: Any) -> Known:
-    at = min(row.recorded_at, row.received_at)
-    return Known(
-        Moment(row.recorded_at, row.received_at, not row.clock_suspect),
-        at if row.judged_at is None else max(row.judged_at, at),
-        Standing(row.conditions, _times(row.pending), _times(row.rule_times)),
-        clock_offset.decode(row.clock),
-        row.silent_since,
+    """Of a row of `LOCK_STATES`; most have nothing to say in the last columns."""
+    _, recorded_at, received_at, suspect, judged_at, conditions, pending, rule_times, clock, silent_since = (
+        row
     )
+    moment = Moment(recorded_at, received_at, not suspect)
+    standing = Standing(conditions, _times(pending), _times(rule_times))
+    at = moment.at
+    judged_at = at if judged_at is None else max(judged_at, at)
+    return Known(moment, judged_at, standing, clock_offset.decode(clock), silent_since)
 
 
 def _standings(states: Sequence[State]) -> dict[str, list[Any]]:
     return {
         "source_id": [state.source_id for state in states],
         "tenant_id": [state.tenant_id for state in states],
-        "conditions": [",".join(sorted(state.standing.conditions)) for state in states],
+        "conditions": [
+            ",".join(sorted(raised)) if (raised := state.standing.conditions) else "" for state in states
+        ],
         "pending": [_json(state.standing.pending) for state in states],
         "rule_times": [_json(state.standing.rule_times) for state in states],
         "judged_at": [_judged_at(state) for state in states],
-        "clock": [
-            None if (kept := clock_offset.encode(state.clock)) is None else kept.hex() for state in states
-        ],
+        "clock": [None if state.clock is RIGHT else _hex(state.clock) for state in states],
     }
 
 
 def _newest(shape: Shape, readings: Sequence[Reading]) -> dict[str, list[Any]]:
     origins = [reading.origin for reading in readings]
-    shown = [{name: getattr(reading, name) for name in shape.columns} for reading in readings]
+    names = tuple(shape.columns)
+    shown = [{name: getattr(reading, name) for name in names} for reading in readings]
     return {
         "recorded_at": [origin.recorded_at for origin in origins],
         "received_at": [origin.received_at for origin in origins],
@@ -258,9 +260,14 @@ def _judged_at(state: State) -> datetime | None:
     return state.judged_at if state.judged_at > at else None
 
 
+def _hex(clock: Clock) -> str | None:
+    kept = clock_offset.encode(clock)
+    return None if kept is None else kept.hex()
+
+
 def _json(times: Mapping[str, datetime]) -> str | None:
     return msgspec.json.encode(times).decode() if times else None
 
 
-def _times(pending: dict[str, str] | None) -> dict[str, datetime]:
-    return msgspec.convert(pending or {}, dict[str, datetime])
+def _times(stored: dict[str, str] | None) -> dict[str, datetime] | None:
+    return msgspec.convert(stored, dict[str, datetime]) if stored else None
