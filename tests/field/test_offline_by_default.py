@@ -63,7 +63,7 @@ def test_a_device_has_a_limit_of_its_own_over_the_api_and_the_command(outside: O
     path = f"/api/v1/devices/{source}"
     token = outside.token(role="admin")
     change = {"silence_limit_s": 600}
-    assert outside.request("PUT", f"{path}/silence-limit", change, token=token)[0] == 200
+    assert outside.request("PUT", f"{path}/silence-limit", change, token=token)[0] == 204
     assert outside.request("GET", path, token=token)[1]["silence_limit_s"] == 600
     let_pass(outside, source, 601)
     outside.until(lambda: outside.rows(OFFLINE, source) == [("NEW",)], timeout_s=30)
