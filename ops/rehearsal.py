@@ -15,7 +15,8 @@ from gateway.mqtt.topics import Family, Topic, parse
 from gateway.mqtt.unreadable import may_be_alarm, names_life_safety
 from services.errors import InvalidMessage
 from services.messages import DEFAULT_SEVERITY, AlertType, DeviceAlert, Fix
-from services.telemetry.findings import Finding, Reading, Ruleset, Standing
+from services.telemetry.findings import Finding, Reading, Ruleset, of_alarm_topic
+from services.telemetry.following import Followed, Known, correct, follow, known_after
 
 RulesOf = Callable[[str], Ruleset]
 """The rules in force for a source, by its id."""
@@ -64,7 +65,7 @@ class Rehearsal:
         self._rules_of = rules_of
         self._limits = limits
         self._now = now
-        self._known: dict[str, tuple[datetime, Standing]] = {}
+        self._known: dict[str, Known] = {}
         self._count = 0
 
     def run(self, lines: Iterable[bytes]) -> Iterator[Line]:
@@ -98,11 +99,10 @@ class Rehearsal:
             return Line(outcome="not_for_rules", detail="positions are judged by zones", **told)
         if isinstance(message, DeviceAlert):
             return Line(outcome="not_for_rules", detail=f"raises {message.alert_type} by itself", **told)
-        known_at, standing = self._known.get(origin.source_id, (origin.recorded_at, Standing()))
-        if origin.recorded_at < known_at:
-            return Line(outcome="late", detail="older than what is known of the source", **told)
-        self._known[origin.source_id] = origin.recorded_at, standing
-        return Line(outcome="judged", rules=tuple(self._judge(message, standing)), **told)
+        late, rules = self._follow(message)
+        if late:
+            return Line(outcome="late", detail="older than what is known of the source", rules=rules, **told)
+        return Line(outcome="judged", rules=rules, **told)
 
     def _decode(self, sample: Sample, topic: Topic) -> Message:
         return decode(
@@ -114,15 +114,37 @@ class Rehearsal:
             fresh_key=self._fresh_key,
         )
 
-    def _judge(self, reading: Reading, standing: Standing) -> Iterator[Judged]:
-        for finding in self._rules_of(reading.origin.source_id).findings(reading):
-            raised = finding.name in standing.conditions
-            told = standing.take(finding, reading.origin.recorded_at)
-            yield _judged(finding, told, raises=told == "met" and not raised)
+    def _follow(self, message: Reading) -> tuple[bool, tuple[Judged, ...]]:
+        """Whether the reading is late, and what rules make of it; of a late one, what is told of it."""
+        source_id = message.origin.source_id
+        ruleset, known = self._rules_of(source_id), self._known.get(source_id)
+        raised = frozenset() if known is None else frozenset(known.standing.conditions)
+        [reading], clock = correct([message], known)
+        followed = follow([reading], known, ruleset)
+        self._known[source_id] = known_after(followed, known, clock)
+        judged = tuple(
+            _judged(finding, told, raises=told == "met" and finding.name not in raised)
+            for finding, told in _told(followed, reading, ruleset)
+        )
+        late = followed.newest is None
+        return late, tuple(rule for rule in judged if not late or rule.told == "met")
 
     def _fresh_key(self) -> bytes:
         self._count += 1
         return self._count.to_bytes(16, "big")
+
+
+def _told(followed: Followed, reading: Reading, ruleset: Ruleset) -> Iterator[tuple[Finding, str | None]]:
+    """Each finding about a reading, and what is told of it."""
+    met, cleared = ({v.finding.name for v in found} for found in (followed.met, followed.cleared))
+    findings = ruleset.findings(reading)
+    alarm = of_alarm_topic(reading, findings)
+    if alarm is not None and alarm.name in met | cleared:
+        findings.append(alarm)
+    for finding in findings:
+        held = finding.met and finding.name in followed.standing.pending
+        told = "met" if finding.name in met else "held" if held else None
+        yield finding, "cleared" if told is None and finding.name in cleared else told
 
 
 def _judged(finding: Finding, told: str | None, *, raises: bool) -> Judged:

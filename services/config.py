@@ -170,6 +170,7 @@ class Location(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device_silence_limit_s: AtLeast0
     sensor_silence_limit_s: AtLeast0
     system_silence_limit_s: AtLeast0
+    alert_silence_limit_s: AtLeast0 = 86_400
 
 
 class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

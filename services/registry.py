@@ -104,6 +104,11 @@ class Registry:
             default_tenant_id=config.default_tenant_id,
         )
 
+    @property
+    def default_tenant_id(self) -> int:
+        """The tenant of sources that nobody registered."""
+        return self._default_tenant_id
+
     def check_version(self) -> int:
         """The registry's version, at most a second old; when it grew, the cache is dropped."""
         now_s = self._clock()

@@ -26,6 +26,7 @@ from ops.mosquitto import Broker
 from ops.sources_file import Line
 from ops.tables import as_json_option, limit_option, show
 from services import config
+from services.directory import silence_limit
 from services.directory.sources import FAMILIES
 from services.errors import Refused
 
@@ -267,6 +268,19 @@ def add_device(
 ) -> None:
     """Add a device, sensor, system or alert button."""
     add_source(Wanted(device_id, family, name, site_id), tenant_id, **options)
+
+
+@device.command("limit")
+@click.argument("device_id")
+@click.argument("seconds")
+@tenant_option
+def limit(device_id: str, seconds: str, tenant_id: int) -> None:
+    """Set after how many SECONDS without a message it is OFFLINE; `default`: as its family, `never`.
+
+    The time counts from now on.
+    """
+    store().set_silence_limit(device_id, silence_limit.parse(seconds), tenant_id=tenant_id)
+    click.echo(f"device {device_id}: limit of silence is {seconds}")
 
 
 @device.command("assign")

@@ -100,6 +100,14 @@ class Register:
         self._store.set_enabled("device", device_id, tenant_id=tenant_id, enabled=enabled)
 
     @rpc
+    def set_silence_limit(self, *, tenant_id: int, device_id: str, silence_limit_s: float | None) -> None:
+        """Set after how many seconds without a message it is OFFLINE; None: as its family, 0: never.
+
+        Counted from now on. Raises `NotFound`, `Refused`.
+        """
+        self._store.set_silence_limit(device_id, silence_limit_s, tenant_id=tenant_id)
+
+    @rpc
     def list_carriers(self, *, tenant_id: int, device_id: str, limit: int = 100) -> Rows:
         """Which guard carried the device, since when and until when, newest first."""
         return self._store.carriers(device_id, tenant_id=tenant_id, limit=limit)

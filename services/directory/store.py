@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
+from services.directory import silence_limit
 from services.errors import Conflict, NotFound, Refused
 from services.paging import Order, beyond, check_limit
 from services.providers import Database
@@ -22,6 +23,7 @@ LISTS = {
     "guard": "SELECT guard_id, tenant_id, site_id, name, enabled, registered_by, credential, credential_at FROM guard"
     " WHERE tenant_id = :tenant_id",
     "device": "SELECT device_id, tenant_id, site_id, name, family, enabled, registered_by, credential, credential_at,"
+    " silence_limit_s,"
     " (SELECT guard_id FROM device_carrier c WHERE c.tenant_id = d.tenant_id AND c.device_id = d.device_id"
     " AND until IS NULL) AS carried_by"
     " FROM device d WHERE tenant_id = :tenant_id",
@@ -75,6 +77,9 @@ CARRIERS = text(
 RELEASE = text(
     "UPDATE device_carrier SET until = greatest(since, :at)"
     " WHERE tenant_id = :tenant_id AND device_id = :device_id AND until IS NULL"
+)
+SET_SILENCE_LIMIT = text(
+    "UPDATE device SET silence_limit_s = :limit_s WHERE tenant_id = :tenant_id AND device_id = :device_id"
 )
 ASSIGN = text(
     "INSERT INTO device_carrier (tenant_id, device_id, guard_id, since) VALUES (:tenant_id, :device_id, :guard_id, :at)"
@@ -157,6 +162,17 @@ class DirectoryStore:
         )
         with self._database.of(tenant_id) as connection:
             connection.execute(query, {"credential": credential, "key": key, "tenant_id": tenant_id})
+
+    def set_silence_limit(self, device_id: str, limit_s: float | None, *, tenant_id: int) -> None:
+        """Set after how long without a message the device is OFFLINE; None: as its family, 0: never.
+
+        Raises `NotFound`, `Refused`.
+        """
+        silence_limit.check(limit_s)
+        values = {"tenant_id": tenant_id, "device_id": device_id, "limit_s": limit_s}
+        with self._database.of(tenant_id) as connection:
+            if connection.execute(SET_SILENCE_LIMIT, values).rowcount == 0:
+                raise NotFound(f"no device {device_id!r} in tenant {tenant_id}")
 
     def assign(self, device_id: str, guard_id: str, *, tenant_id: int, at: datetime) -> None:
         """From now on this guard carries the device, and nobody else. Raises `NotFound`."""

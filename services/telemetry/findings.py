@@ -12,12 +12,24 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from services.messages import SENSOR_TYPES, AlertType, DeviceReading, HealthReading, SensorReading
-from services.telemetry.rules import KINDS, Fault, Override, Rule, in_force
+from services.messages import (
+    LIFE_SAFETY,
+    SENSOR_TYPES,
+    AlertType,
+    DeviceReading,
+    HealthReading,
+    SensorReading,
+)
+from services.telemetry.rules import ALARM_TOPIC, KINDS, Fault, Override, Rule, in_force
 
 Reading = DeviceReading | SensorReading | HealthReading
 Stage = Literal["met", "between", "over", "off"]
 Told = Literal["met", "held", "cleared"]
+
+CALM_STATES = frozenset({"NORMAL", "CLEAR", "CLOSED"})
+LONGEST_EXCERPT = 200
+ALARM_RULE = Rule(name=ALARM_TOPIC, source="sensor", states=("ALARM",), alert=AlertType.UNREADABLE_ALERT)
+"""The last line of defence: what comes on an alarm topic and means nothing to any rule."""
 
 
 class Finding(msgspec.Struct, frozen=True, gc=False):
@@ -27,6 +39,7 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     stage: Stage
     value: float | None
     state: str | None
+    words: str | None = None
 
     @property
     def met(self) -> bool:
@@ -47,6 +60,8 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     @property
     def message(self) -> str:
         """A sentence for people; made only when it is told."""
+        if self.words is not None:
+            return self.words
         rule, value = self.rule, self.value
         shown = "unknown" if value is None else f"{value:g}"
         if self.stage == "met" and rule.message is not None:
@@ -61,6 +76,42 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
         if self.state not in rule.states:
             return f"{title} at {measure}"
         return f"{title}: {self.state}" if value is None else f"{title}: {self.state}, {rule.field} {measure}"
+
+
+def of_alarm_topic(reading: Reading, findings: Sequence[Finding]) -> Finding | None:
+    """Return what a reading says of its source's alarm topic; None: nothing.
+
+    Met: the reading came on the alarm topic, no rule is met or over by it, and its state is not a calm one. A rule that
+    a person switched off has a known meaning. Over: a reading that shows that all is calm.
+    """
+    if type(reading) is not SensorReading:
+        return None
+    stages = {finding.stage for finding in findings}
+    if "met" in stages:
+        return None
+    if reading.state in CALM_STATES or "over" in stages:
+        return Finding(ALARM_RULE, "over", None, reading.state, f"Calm again: {_as_sent(reading)}")
+    if reading.kind != "alarm" or "off" in stages:
+        return None
+    words = f"Alarm without a known meaning: {_as_sent(reading)}. Sent: {excerpt(reading)}"
+    return Finding(ALARM_RULE, "met", None, reading.state, words)
+
+
+def of_refused_alarm(reading: SensorReading, reason: str) -> Finding:
+    """Return the finding about a reading of an alarm topic that was refused."""
+    words = f"Alarm refused ({reason}): {_as_sent(reading)}. Sent: {excerpt(reading)}"
+    return Finding(ALARM_RULE, "met", None, reading.state, words)
+
+
+def excerpt(reading: Reading) -> str:
+    """Return the beginning of the payload on one line."""
+    line = " ".join(reading.origin.raw[: 2 * LONGEST_EXCERPT].split())
+    return line if len(line) <= LONGEST_EXCERPT else f"{line[:LONGEST_EXCERPT]}..."
+
+
+def _as_sent(reading: SensorReading) -> str:
+    value = "none" if reading.value is None else f"{reading.value:g}"
+    return f"type {reading.type}, state {reading.state or 'none'}, value {value}"
 
 
 class _Check(NamedTuple):
@@ -144,29 +195,40 @@ class Ruleset:
 
 
 class Standing:
-    """What is known of a source between its readings: which conditions are raised, and since when those that must
-    hold have been met without being raised.
+    """What is known of a source between its readings.
 
-    It is a function of the source's readings in device-time order, however they came in batches. Time passes only by
-    readings: a source that falls silent while a condition holds is not raised by it (that it is silent is told
-    by other means); its next reading decides.
+    `conditions` are raised, `pending` are met since a time and must still hold. `rule_times` says for each rule of life
+    safety when the newest reading was made that met or ended it: late readings are held against that.
+
+    It is a function of the source's readings in the order in which they were made, however they came in batches. Time
+    passes only by readings: a source that falls silent while a condition holds is not raised by it (OFFLINE says that
+    it is silent); its next reading decides.
     """
 
-    __slots__ = ("conditions", "pending")
+    __slots__ = ("conditions", "pending", "rule_times")
 
-    def __init__(self, conditions: Iterable[str] = (), pending: Mapping[str, datetime] | None = None) -> None:
+    def __init__(
+        self,
+        conditions: Iterable[str] = (),
+        pending: Mapping[str, datetime] | None = None,
+        rule_times: Mapping[str, datetime] | None = None,
+    ) -> None:
         self.conditions = set(conditions)
         self.pending = dict(pending or {})
+        self.rule_times = dict(rule_times or {})
 
     def forget_all_but(self, names: frozenset[str]) -> None:
-        """Rules that are gone from config.yaml leave nothing behind."""
-        if self.conditions or self.pending:
-            self.conditions &= names
+        """Forget rules that are gone from config.yaml."""
+        if self.conditions or self.pending or self.rule_times:
+            self.conditions &= names | {ALARM_TOPIC}
             self.pending = {name: since for name, since in self.pending.items() if name in names}
+            self.rule_times = {name: at for name, at in self.rule_times.items() if name in names}
 
     def take(self, finding: Finding, at: datetime) -> Told | None:
-        """Put in a finding of device time `at`, and say what is to be told of it, if anything."""
+        """Put in a finding of time `at`, and return what is to be told of it, if anything."""
         rule = finding.rule
+        if finding.stage != "between" and rule.alert in LIFE_SAFETY:
+            self.rule_times[rule.name] = at
         if finding.stage == "met":
             if rule.hold_s and rule.name not in self.conditions:
                 since = self.pending.setdefault(rule.name, at)

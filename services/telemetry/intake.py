@@ -7,18 +7,21 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
+from sqlalchemy import Connection
 
 from services import admission, rows
 from services.errors import InvalidMessage
-from services.messages import Condition, Receipt, RejectedMessage
+from services.messages import Condition, Receipt, RejectedMessage, SensorReading
 from services.owed import Debt, owing_conditions
 from services.registry import Registry, Source
 from services.source_status import SourceStatus
 from services.telemetry import silence
-from services.telemetry.findings import Finding, Reading, Ruleset, Standing
+from services.telemetry.findings import Reading, Ruleset, of_refused_alarm
+from services.telemetry.following import Known, Verdict, correct, follow
 from services.telemetry.rulebook import RuleBook
-from services.telemetry.store import Known, Shape, State, TelemetryStore
+from services.telemetry.store import Shape, State, TelemetryStore
 
+Admitted = Sequence[tuple[Reading, Source]]
 Place = tuple[int, int | None]
 """Tenant and site: what decides which rules are in force."""
 
@@ -37,15 +40,17 @@ class Outcome:
         self.admitted = 0
 
 
-class History:
-    """What one source's part of a batch came to."""
+class Part:
+    """What one transaction came to."""
 
     def __init__(self) -> None:
-        self.state: State | None = None
+        self.stored = 0
+        self.states: list[State] = []
         self.met: list[Condition] = []
         self.cleared: list[Condition] = []
-        self.silenced: silence.Silenced | None = None
-        self.status: SourceStatus | None = None
+        self.silenced: list[silence.Silenced] = []
+        self.statuses: list[tuple[int, SourceStatus]] = []
+        self.debt = Debt()
 
 
 class Intake:
@@ -73,118 +78,134 @@ class Intake:
 
         rows.store_or_isolate(admitted, lambda part: self._commit(part, rulesets, outcome, now), refuse)
         if outcome.refused:
-            self._store.keep_rejected(outcome.refused)
+            self._keep_refused(readings, sources, outcome)
         return outcome
 
     def _commit(
-        self,
-        admitted: Sequence[tuple[Reading, Source]],
-        rulesets: Mapping[Place, Ruleset],
-        outcome: Outcome,
-        now: datetime,
+        self, admitted: Admitted, rulesets: Mapping[Place, Ruleset], outcome: Outcome, now: datetime
     ) -> None:
         by_source = _by_source(admitted)
-        with self._store.transaction() as connection:
-            before = self._store.lock_states(connection, list(by_source))
-            stored = self._store.insert(connection, self._shape, admitted)
-            histories = [
-                self._follow(items, before.get(source_id), rulesets) for source_id, items in by_source.items()
-            ]
-            self._store.put_states(connection, self._shape, [h.state for h in histories if h.state])
-            met = [condition for history in histories for condition in history.met]
-            cleared = [condition for history in histories for condition in history.cleared]
-            cleared += silence.end(connection, [h.silenced for h in histories if h.silenced])
-            debt = self._store.owed.owe(connection, owing_conditions(met, cleared))
+        newcomers: set[str] = set()
+        while True:
+            with self._store.transaction() as connection:
+                before = self._store.lock_states(connection, by_source, newcomers)
+                missing = by_source.keys() - before.keys() - newcomers
+                if not missing:
+                    part = self._write(connection, by_source, before, rulesets)
+                    break
+            newcomers |= missing  # once more from the start: they are locked before all rows
         # Only now: a batch that is tried again in parts must not be counted twice.
-        outcome.stored += stored
+        outcome.stored += part.stored
         outcome.admitted += len(admitted)
-        outcome.met += met
-        outcome.cleared += cleared
-        outcome.statuses += [(h.state.tenant_id, h.status) for h in histories if h.state and h.status]
-        outcome.debt.add(debt)
+        outcome.met += part.met
+        outcome.cleared += part.cleared
+        outcome.statuses += part.statuses
+        outcome.debt.add(part.debt)
         outcome.receipts += [
             Receipt(reading.origin.source_id, reading.origin.msg_id, "stored", now)
             for reading, _ in admitted
             if reading.origin.msg_id is not None
         ]
 
-    def _follow(
+    def _write(
         self,
-        items: Sequence[tuple[Reading, Source]],
-        before: Known | None,
+        connection: Connection,
+        by_source: Mapping[str, tuple[Source, list[Reading]]],
+        before: Mapping[str, Known],
         rulesets: Mapping[Place, Ruleset],
-    ) -> History:
-        """Go through one source's readings in device time, from its state before the batch.
+    ) -> Part:
+        part = Part()
+        kept: list[tuple[Reading, Source]] = []
+        for source_id, (source, sent) in by_source.items():
+            known = before.get(source_id)
+            readings, clock = correct(sent, known)
+            kept += [(reading, source) for reading in readings]
+            followed = follow(readings, known, rulesets[source.tenant_id, source.site_id])
+            assert followed.judged_at is not None, "a source that is followed has a reading"
+            state = State(
+                source_id,
+                source.tenant_id,
+                followed.newest,
+                followed.judged_at,
+                followed.standing,
+                clock,
+            )
+            part.states.append(state)
+            part.met += [_condition(verdict, source) for verdict in followed.met]
+            part.cleared += [_condition(verdict, source) for verdict in followed.cleared]
+            self._note_heard(part, state, known, source)
+        part.stored = self._store.insert(connection, self._shape, kept)
+        self._store.put_states(connection, self._shape, part.states)
+        part.cleared += silence.end(connection, part.silenced)
+        part.debt = self._store.owed.owe(connection, owing_conditions(part.met, part.cleared))
+        return part
 
-        Conditions met are told each time, endings only when there was something to end. A late reading says
-        nothing about now.
-        """
-        history = History()
-        known_at = before.recorded_at if before is not None else None
-        standing = before.standing if before is not None else Standing()
-        source = items[0][1]
-        ruleset = rulesets[source.tenant_id, source.site_id]
-        standing.forget_all_but(ruleset.names)
-        for reading, _ in items:
-            origin = reading.origin
-            if known_at is not None and origin.recorded_at < known_at:
-                continue
-            for finding in ruleset.findings(reading):
-                told = standing.take(finding, origin.recorded_at)
-                if told == "met":
-                    history.met.append(_condition(finding, reading, source))
-                elif told == "cleared":
-                    history.cleared.append(_condition(finding, reading, source))
-            history.state = self._state(reading, source, standing)
-        if history.state is not None and (before is None or before.silent_since is not None):
-            history.status = _online(history.state, self._shape.family)
-            if before is not None and before.silent_since is not None:
-                history.silenced = silence.Silenced(source, before.silent_since)
-        return history
+    def _note_heard(self, part: Part, state: State, known: Known | None, source: Source) -> None:
+        """Put in that a source came online, or is heard of again. Late readings do not say so."""
+        silent_since = None if known is None else known.silent_since
+        if state.newest is None or (known is not None and silent_since is None):
+            return
+        part.statuses.append((state.tenant_id, _online(state.newest, self._shape.family)))
+        if silent_since is not None:
+            part.silenced.append(silence.Silenced(source, silent_since))
 
-    def _state(self, reading: Reading, source: Source, standing: Standing) -> State:
-        origin = reading.origin
-        shown = {name: getattr(reading, name) for name in self._shape.columns}
-        return State(
-            origin.source_id,
-            source.tenant_id,
-            origin.recorded_at,
-            origin.received_at,
-            shown,
-            tuple(sorted(standing.conditions)),
-            dict(standing.pending),
-        )
+    def _keep_refused(
+        self, readings: Sequence[Reading], sources: Mapping[str, Source], outcome: Outcome
+    ) -> None:
+        """Keep what was refused. Of alarms somebody is told, but not of those of a source that a person disabled."""
+        reasons = {message.key: message.reason for message in outcome.refused}
+        alarms = {
+            reading.origin.key: reading
+            for reading in readings
+            if type(reading) is SensorReading and reading.kind == "alarm"
+            if reasons.get(reading.origin.key, "source_disabled") != "source_disabled"
+        }
+        met = []
+        for key, reading in alarms.items():
+            source = sources.get(reading.origin.source_id) or self._stranger(reading)
+            finding = of_refused_alarm(reading, reasons[key])
+            met.append(_condition(Verdict(finding, reading, reading.origin.received_at), source))
+        owed, debt = self._store.keep_refused(outcome.refused, met)
+        outcome.met += owed
+        outcome.debt.add(debt)
+
+    def _stranger(self, reading: SensorReading) -> Source:
+        """Return a source that nobody registered as one of the default tenant, as alerts of strangers are."""
+        return Source(reading.origin.source_id, self._registry.default_tenant_id, None, "device", False)
 
 
-def _online(state: State, family: str) -> SourceStatus:
+def _online(reading: Reading, family: str) -> SourceStatus:
     """For the first time, or again."""
+    origin = reading.origin
     return SourceStatus(
-        source_id=state.source_id,
+        source_id=origin.source_id,
         kind=family,
         state="online",
-        since=state.received_at,
-        last_at=state.recorded_at,
+        since=origin.received_at,
+        last_at=origin.recorded_at,
     )
 
 
-def _by_source(admitted: Sequence[tuple[Reading, Source]]) -> dict[str, list[tuple[Reading, Source]]]:
-    """Each source's readings in device time; sources in order, as their rows are locked."""
-    grouped: dict[str, list[tuple[Reading, Source]]] = {}
-    for item in sorted(admitted, key=lambda item: (item[0].origin.source_id, item[0].origin.recorded_at)):
-        grouped.setdefault(item[0].origin.source_id, []).append(item)
-    return grouped
+def _by_source(admitted: Admitted) -> dict[str, tuple[Source, list[Reading]]]:
+    """Each source with its readings; sources in order, as their rows are locked."""
+    grouped: dict[str, tuple[Source, list[Reading]]] = {}
+    for reading, source in admitted:
+        grouped.setdefault(source.source_id, (source, []))[1].append(reading)
+    return dict(sorted(grouped.items()))
 
 
-def _condition(finding: Finding, reading: Reading, source: Source) -> Condition:
-    origin = reading.origin
-    detail = {name: value for name, value in msgspec.structs.asdict(reading).items() if name != "origin"}
+def _condition(verdict: Verdict, source: Source) -> Condition:
+    finding, origin = verdict.finding, verdict.reading.origin
+    detail = {
+        name: value for name, value in msgspec.structs.asdict(verdict.reading).items() if name != "origin"
+    }
     dedup_key = finding.dedup_key(origin.source_id)
     return Condition(
         tenant_id=source.tenant_id,
         source_id=origin.source_id,
         alert_type=finding.alert_type,
         dedup_key=dedup_key,
-        at=origin.recorded_at,
+        at=verdict.at,
         # One reading may show several conditions, each of which is an occurrence of its own.
         key=hashlib.blake2b(origin.key + dedup_key.encode(), digest_size=16).digest(),
         message=finding.message,

@@ -21,6 +21,8 @@ from services.messages import (
     Severity,
 )
 
+ALARM_TOPIC = "alarm"
+"""Name of the rule for alarm topics that no rule of config.yaml knows the meaning of."""
 LONGEST_HOLD_S = 86_400
 LONGEST_MESSAGE = 200
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
@@ -227,6 +229,8 @@ def parse_rules(trees: object) -> tuple[Rule, ...]:
         rules = tuple(Rule.parse(tree) for tree in trees)
         seen: set[str] = set()
         for rule in rules:
+            if rule.name == ALARM_TOPIC:
+                _refuse(rule.name, "name", "is taken by the rule for alarms without a known meaning")
             if rule.name in seen:
                 _refuse(rule.name, "name", "is given twice: alerts are told apart by it, so choose another")
             seen.add(rule.name)

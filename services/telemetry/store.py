@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
+import structlog
 from sqlalchemy import Connection, text
 
 from services import rows
 from services.admission import keep_rejected
-from services.messages import RejectedMessage
-from services.owed import OwedEvents
+from services.ingestion import clock_offset
+from services.ingestion.clock_offset import RIGHT, Clock
+from services.messages import Condition, RejectedMessage
+from services.owed import Debt, OwedEvents, owing_conditions
 from services.paging import Order, beyond, check_limit
 from services.providers import Database
 from services.registry import Source
 from services.telemetry.findings import Reading, Standing
+from services.telemetry.following import Known
+from services.telemetry.late_data import Moment
+
+log = structlog.get_logger(__name__)
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -52,51 +59,79 @@ SYSTEM = Shape(
 
 _statements = {shape.table: shape.statement() for shape in (DEVICE, SENSOR, SYSTEM)}
 
-LOCK_STATES = text(
-    "SELECT source_id, recorded_at, conditions, pending, silent_since FROM source_state"
-    " WHERE source_id = ANY(:ids) ORDER BY source_id FOR UPDATE"
+# Sources without a row are taken before all rows, so that two workers with a source's first readings take turns.
+LOCK_NEWCOMERS = text(
+    "SELECT pg_advisory_xact_lock(hashtextextended('vigil source ' || id, 0))"
+    " FROM unnest(CAST(:ids AS text[])) AS id"
 )
-# A late reading changes history, never the newest state.
+LOCK_STATES = text(
+    "SELECT source_id, recorded_at, received_at, clock_suspect, judged_at, conditions, pending, rule_times, clock,"
+    " silent_since FROM source_state WHERE source_id = ANY(CAST(:ids AS text[])) ORDER BY source_id FOR UPDATE"
+)
+STATE = {
+    "source_id": "text",
+    "tenant_id": "int",
+    "recorded_at": "timestamptz",
+    "received_at": "timestamptz",
+    "clock_suspect": "bool",
+    "reading": "text",
+    "conditions": "text",
+    "pending": "text",
+    "rule_times": "text",
+    "judged_at": "timestamptz or null",
+    "clock": "text",
+}
+KEPT = ("conditions", "pending", "rule_times", "judged_at", "clock")
+"""What late readings may change of a state."""
+_AS = {
+    "reading": "reading::jsonb",
+    "conditions": "string_to_array(conditions, ',')",
+    "pending": "pending::jsonb",
+    "rule_times": "rule_times::jsonb",
+    "clock": "decode(clock, 'hex')",
+}
+
+
+def _unnested(names: Iterable[str]) -> str:
+    kinds = {name: STATE[name].removesuffix(" or null") for name in names}
+    columns = ", ".join(_AS.get(name, name) for name in kinds)
+    arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in kinds.items())
+    return f"SELECT {columns} FROM unnest({arrays}) AS t ({', '.join(kinds)})"  # noqa: S608 - names of our own
+
+
 PUT_STATES = text(
-    """
-    INSERT INTO source_state AS s (source_id, tenant_id, family, recorded_at, received_at, reading, conditions, pending)
-    SELECT source_id, tenant_id, :family, recorded_at, received_at, reading::jsonb, string_to_array(conditions, ','),
-           pending::jsonb
-    FROM unnest(CAST(:source_id AS text[]), CAST(:tenant_id AS int[]), CAST(:recorded_at AS timestamptz[]),
-                CAST(:received_at AS timestamptz[]), CAST(:reading AS text[]), CAST(:conditions AS text[]),
-                CAST(:pending AS text[]))
-         AS t (source_id, tenant_id, recorded_at, received_at, reading, conditions, pending)
-    ORDER BY source_id
-    ON CONFLICT (source_id) DO UPDATE SET tenant_id = excluded.tenant_id, family = excluded.family,
-        recorded_at = excluded.recorded_at, received_at = excluded.received_at, reading = excluded.reading,
-        conditions = excluded.conditions, pending = excluded.pending, silent_since = NULL
-    WHERE s.recorded_at <= excluded.recorded_at
-    """
+    f"""
+    INSERT INTO source_state ({", ".join(STATE)}, family)
+    SELECT t.*, :family FROM ({_unnested(STATE)} ORDER BY source_id) AS t ({", ".join(STATE)})
+    ON CONFLICT (source_id) DO UPDATE SET
+        {", ".join(f"{name} = excluded.{name}" for name in [*STATE, "family"] if name != "source_id")},
+        silent_since = NULL
+    """  # noqa: S608 - names of our own
+)
+# Late readings change neither the newest state nor whether the source is silent.
+KEEP_STATES = text(
+    f"""
+    UPDATE source_state s SET {", ".join(f"{name} = t.{name}" for name in KEPT)}
+    FROM ({_unnested(["source_id", *KEPT])}) AS t (source_id, {", ".join(KEPT)}) WHERE s.source_id = t.source_id
+    """  # noqa: S608 - names of our own
 )
 
+
+TENANTS = text("SELECT tenant_id FROM tenant WHERE tenant_id = ANY(CAST(:ids AS int[]))")
 
 MAX_LISTED = 100_000
 BY_SOURCE = Order((("source_id", "text"),))
 
 
-class State(msgspec.Struct, frozen=True):
-    """The newest known of a source."""
+class State(NamedTuple):
+    """What is known of a source after a batch. `newest`: its newest reading; None: the batch was late, it stays."""
 
     source_id: str
     tenant_id: int
-    recorded_at: datetime
-    received_at: datetime
-    reading: dict[str, Any]
-    conditions: tuple[str, ...]
-    pending: dict[str, datetime]
-
-
-class Known(NamedTuple):
-    """Device time of a source's newest state, what it came to, and since when the source has been silent."""
-
-    recorded_at: datetime
+    newest: Reading | None
+    judged_at: datetime
     standing: Standing
-    silent_since: datetime | None = None
+    clock: Clock
 
 
 class TelemetryStore:
@@ -118,48 +153,121 @@ class TelemetryStore:
             values[column] = [getattr(reading, column) for reading, _ in admitted]
         return rows.insert(connection, _statements[shape.table], shape.columns, values)
 
-    def lock_states(self, connection: Connection, source_ids: Sequence[str]) -> dict[str, Known]:
-        """The newest state of the known ones, locked until the transaction ends."""
-        found = connection.execute(LOCK_STATES, {"ids": sorted(source_ids)})
-        return {
-            row.source_id: Known(
-                row.recorded_at, Standing(row.conditions, _times(row.pending)), row.silent_since
-            )
-            for row in found
-        }
+    def lock_states(
+        self, connection: Connection, source_ids: Iterable[str], newcomers: Iterable[str] = ()
+    ) -> dict[str, Known]:
+        """Return the states of those that have one, locked until the transaction ends.
+
+        `newcomers` seem to have none: they are locked by name, before all rows.
+        """
+        if new := sorted(newcomers):
+            connection.execute(LOCK_NEWCOMERS, {"ids": rows.array("text", new)})
+        found = connection.execute(LOCK_STATES, {"ids": rows.array("text", sorted(source_ids))})
+        return {row.source_id: _known_of(row) for row in found.all()}
 
     def put_states(self, connection: Connection, shape: Shape, states: Sequence[State]) -> None:
-        if not states:
-            return
-        values: dict[str, list[Any]] = {
-            "source_id": [state.source_id for state in states],
-            "tenant_id": [state.tenant_id for state in states],
-            "recorded_at": [state.recorded_at for state in states],
-            "received_at": [state.received_at for state in states],
-            "reading": [msgspec.json.encode(state.reading).decode() for state in states],
-            "conditions": [",".join(state.conditions) for state in states],
-            "pending": [
-                msgspec.json.encode(state.pending).decode() if state.pending else None for state in states
-            ],
-        }
-        connection.execute(PUT_STATES, {"family": shape.family, **rows.arrays({}, values)})
+        """Write states whose rows are locked."""
+        moved = [state for state in states if state.newest is not None]
+        if moved:
+            values = _standings(moved) | _newest(shape, [s.newest for s in moved if s.newest is not None])
+            connection.execute(PUT_STATES, {"family": shape.family, **rows.arrays(STATE, values)})
+        if len(moved) < len(states):
+            values = _standings([state for state in states if state.newest is None])
+            del values["tenant_id"]
+            connection.execute(KEEP_STATES, rows.arrays(STATE, values))
 
     def keep_rejected(self, messages: Sequence[RejectedMessage]) -> int:
         with self.transaction() as connection:
             return keep_rejected(connection, messages)
 
+    def keep_refused(
+        self, messages: Sequence[RejectedMessage], met: Sequence[Condition]
+    ) -> tuple[list[Condition], Debt]:
+        """Keep refused messages, and owe the conditions that they call for, of tenants that there are."""
+        with self.transaction() as connection:
+            keep_rejected(connection, messages)
+            if not met:
+                return [], Debt()
+            ids = rows.array("int", {condition.tenant_id for condition in met})
+            there = set(connection.execute(TENANTS, {"ids": ids}).scalars())
+            if absent := {condition.tenant_id for condition in met} - there:
+                log.error("refused_alarm_of_no_tenant", tenant_ids=sorted(absent))
+            owed = [condition for condition in met if condition.tenant_id in there]
+            return owed, self.owed.owe(connection, owing_conditions(owed, ()))
+
     def list_states(self, tenant_id: int, *, limit: int, after: object = None) -> list[dict[str, Any]]:
         """The newest state of each device, sensor and system of a tenant, from the place `after` on."""
         further, place = beyond(BY_SOURCE, after)
         query = text(
-            "SELECT source_id, family, recorded_at, received_at, reading, conditions, silent_since FROM source_state"
-            f" WHERE tenant_id = :tenant_id AND {further} {BY_SOURCE.clause} LIMIT :limit"
+            "SELECT source_id, family, recorded_at, received_at, reading, conditions, silent_since, clock"
+            f" FROM source_state WHERE tenant_id = :tenant_id AND {further} {BY_SOURCE.clause} LIMIT :limit"
         )
         check_limit(limit, most=MAX_LISTED)
         with self._database.of(tenant_id) as connection:
             found = connection.execute(query, {"tenant_id": tenant_id, "limit": limit, **place})
-            return [dict(row._mapping) for row in found]
+            return [_listed(dict(row._mapping)) for row in found]
 
 
-def _times(pending: dict[str, str] | None) -> dict[str, datetime]:
-    return msgspec.convert(pending or {}, dict[str, datetime])
+def _listed(row: dict[str, Any]) -> dict[str, Any]:
+    clock = clock_offset.decode(row.pop("clock"))
+    known = clock.offset_s is not None
+    return {**row, "clock_offset_s": clock.offset_s, "clock_spread_s": clock.spread_s if known else None}
+
+
+def _known_of(row: Any) -> Known:
+    """Of a row of `LOCK_STATES`; most have nothing to say in the last columns."""
+    _, recorded_at, received_at, suspect, judged_at, conditions, pending, rule_times, clock, silent_since = (
+        row
+    )
+    moment = Moment(recorded_at, received_at, not suspect)
+    standing = Standing(conditions, _times(pending), _times(rule_times))
+    at = moment.at
+    judged_at = at if judged_at is None else max(judged_at, at)
+    return Known(moment, judged_at, standing, clock_offset.decode(clock), silent_since)
+
+
+def _standings(states: Sequence[State]) -> dict[str, list[Any]]:
+    return {
+        "source_id": [state.source_id for state in states],
+        "tenant_id": [state.tenant_id for state in states],
+        "conditions": [
+            ",".join(sorted(raised)) if (raised := state.standing.conditions) else "" for state in states
+        ],
+        "pending": [_json(state.standing.pending) for state in states],
+        "rule_times": [_json(state.standing.rule_times) for state in states],
+        "judged_at": [_judged_at(state) for state in states],
+        "clock": [None if state.clock is RIGHT else _hex(state.clock) for state in states],
+    }
+
+
+def _newest(shape: Shape, readings: Sequence[Reading]) -> dict[str, list[Any]]:
+    origins = [reading.origin for reading in readings]
+    names = tuple(shape.columns)
+    shown = [{name: getattr(reading, name) for name in names} for reading in readings]
+    return {
+        "recorded_at": [origin.recorded_at for origin in origins],
+        "received_at": [origin.received_at for origin in origins],
+        "clock_suspect": [origin.clock_suspect for origin in origins],
+        "reading": [msgspec.json.encode(reading).decode() for reading in shown],
+    }
+
+
+def _judged_at(state: State) -> datetime | None:
+    if state.newest is None:
+        return state.judged_at
+    origin = state.newest.origin
+    at = min(origin.recorded_at, origin.received_at)
+    return state.judged_at if state.judged_at > at else None
+
+
+def _hex(clock: Clock) -> str | None:
+    kept = clock_offset.encode(clock)
+    return None if kept is None else kept.hex()
+
+
+def _json(times: Mapping[str, datetime]) -> str | None:
+    return msgspec.json.encode(times).decode() if times else None
+
+
+def _times(stored: dict[str, str] | None) -> dict[str, datetime] | None:
+    return msgspec.convert(stored, dict[str, datetime]) if stored else None

@@ -26,7 +26,7 @@ LAT, LON = 12.9716, 77.5946
 
 def origin(source: str, *, seconds: float = 0, **changes: Any) -> Origin:
     at = NOW + timedelta(seconds=seconds)
-    base = (source, os.urandom(16), None, f"t/{source}", at, NOW, False, (), None, "{}")
+    base = (source, os.urandom(16), None, f"t/{source}", at, NOW, False, (), None, "{}", False)
     return Origin(**{**dict(zip(Origin.__struct_fields__, base, strict=True)), **changes})
 
 
@@ -240,7 +240,8 @@ def test_when_registration_is_closed_a_stranger_is_refused(database: Database, c
 
 
 def reading(battery: float, seconds: float) -> DeviceReading:
-    return DeviceReading(origin("d1", seconds=seconds), battery, -60.0, None, "ONLINE")
+    at = NOW + timedelta(seconds=seconds)
+    return DeviceReading(origin("d1", seconds=seconds, received_at=at), battery, -60.0, None, "ONLINE")
 
 
 def test_low_battery_is_told_each_time_and_its_end_once(telemetry: TelemetryIntake, engine: Engine) -> None:

@@ -56,7 +56,7 @@ class Road:
 
 def origin(source: str, seconds: float) -> Origin:
     at = NOW + timedelta(seconds=seconds)
-    return Origin(source, os.urandom(16), None, f"device/{source}/telemetry", at, NOW, False, (), None, "{}")
+    return Origin(source, os.urandom(16), None, f"device/{source}/telemetry", at, at, False, (), None, "{}")
 
 
 @pytest.fixture

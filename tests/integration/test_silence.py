@@ -286,6 +286,9 @@ def test_a_device_that_falls_silent_and_comes_back(
     heard("d3", 100)
     run("INSERT INTO road_heard VALUES ('telemetry', now() - interval '1 hour', now())")
     run("UPDATE device SET enabled = false WHERE device_id = 'd3'")
+    assert watch.look().met == [], "who switches a limit on does not alarm on the past"
+    run("UPDATE offline_limit SET since = now() - interval '1 hour'")
+    run("UPDATE device SET watched_since = now() - interval '1 hour'")
     found = watch.look()
     [met] = found.met
     assert (met.dedup_key, met.alert_type) == ("OFFLINE:d1", "OFFLINE")

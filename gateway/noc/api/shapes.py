@@ -161,6 +161,7 @@ class Device(msgspec.Struct, frozen=True):
     credential: str | None
     credential_at: datetime | None
     carried_by: str | None
+    silence_limit_s: float | None
 
 
 class NewDevice(In, frozen=True):
@@ -172,6 +173,12 @@ class NewDevice(In, frozen=True):
 
 class Enabled(In, frozen=True):
     enabled: bool
+
+
+class SilenceLimit(In, frozen=True):
+    """`silence_limit_s`: OFFLINE after so long without a message; null: as its family, 0: never."""
+
+    silence_limit_s: Annotated[float, Meta(ge=0, le=31_536_000)] | None
 
 
 class Carrier(msgspec.Struct, frozen=True):
@@ -257,6 +264,8 @@ class SourceState(msgspec.Struct, frozen=True):
     reading: dict[str, Any]
     conditions: list[str]
     silent_since: datetime | None
+    clock_offset_s: float | None = None
+    clock_spread_s: float | None = None
 
 
 class Position(msgspec.Struct, frozen=True):

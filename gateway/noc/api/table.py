@@ -321,6 +321,14 @@ DIRECTORY = (
         body=shapes.Enabled,
         role="admin",
     ),
+    _change(
+        "PUT",
+        "/devices/{device_id}/silence-limit",
+        "set_silence_limit",
+        "After how long without a message it is OFFLINE",
+        body=shapes.SilenceLimit,
+        role="admin",
+    ),
     Operation(
         method="GET",
         path="/devices/{device_id}/carriers",

@@ -1,0 +1,88 @@
+"""Sources that fall silent are OFFLINE without any configuration, and never for the time before they were watched."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import pytest
+
+from tests.commands import run_vigil
+from tests.outside import Outside
+
+OFFLINE = "SELECT status FROM mqtt_device_alert WHERE source_id = %s AND alert_type = 'OFFLINE' ORDER BY received_at"
+LIMITS_S = {"device": 93_600, "sensor": 93_600, "system": 300, "alert": 86_400}
+TOPICS: dict[str, tuple[str, dict[str, Any]]] = {
+    "device": ("device/{}/telemetry", {"battery": 80}),
+    "sensor": ("sensor/{}/status", {"type": "DOOR", "state": "CLOSED"}),
+    "system": ("system/health/{}", {"cpu": 10}),
+    "alert": ("alert/sos/{}", {"message": "test press"}),
+}
+
+
+def registered(outside: Outside, family: str) -> str:
+    source = f"{family}-{secrets.token_hex(6)}"
+    run_vigil(outside.env, "device", "add", source, "--family", family, "--no-credential")
+    return source
+
+
+def let_pass(outside: Outside, source: str, seconds: float) -> None:
+    """As if the source had been registered, and all had been running, for so much longer."""
+    for statement in (
+        "UPDATE road_heard SET since = since - make_interval(secs => %s) WHERE service = 'telemetry'",
+        "UPDATE offline_limit SET since = since - make_interval(secs => %s)",
+    ):
+        outside.execute(statement, seconds)
+    outside.execute(
+        "UPDATE device SET watched_since = watched_since - make_interval(secs => %s) WHERE device_id = %s",
+        seconds,
+        source,
+    )
+
+
+@pytest.mark.parametrize("family", LIMITS_S)
+def test_a_source_is_offline_after_its_family_s_limit_and_back_with_its_next_message(
+    outside: Outside, family: str
+) -> None:
+    # Given two sources that were never heard of
+    source, younger = registered(outside, family), registered(outside, family)
+    outside.until(lambda: outside.rows("SELECT 1 FROM offline_limit WHERE family = %s", family))
+    # When the limit has passed for one of them, and is about to for the other
+    let_pass(outside, younger, LIMITS_S[family] - 120)
+    let_pass(outside, source, LIMITS_S[family] + 1)
+    # Then the one is OFFLINE, until it sends a message
+    outside.until(lambda: outside.rows(OFFLINE, source) == [("NEW",)], timeout_s=30)
+    topic, payload = TOPICS[family]
+    outside.publish(topic.format(source), payload)
+    outside.until(lambda: outside.rows(OFFLINE, source) == [("RESOLVED",)], timeout_s=30)
+    assert outside.rows(OFFLINE, younger) == []
+
+
+def test_a_device_has_a_limit_of_its_own_over_the_api_and_the_command(outside: Outside) -> None:
+    source = registered(outside, "sensor")
+    path = f"/api/v1/devices/{source}"
+    token = outside.token(role="admin")
+    change = {"silence_limit_s": 600}
+    assert outside.request("PUT", f"{path}/silence-limit", change, token=token)[0] == 204
+    assert outside.request("GET", path, token=token)[1]["silence_limit_s"] == 600
+    let_pass(outside, source, 601)
+    outside.until(lambda: outside.rows(OFFLINE, source) == [("NEW",)], timeout_s=30)
+    said = run_vigil(outside.env, "device", "limit", source, "never")
+    assert said == f"device {source}: limit of silence is never\n"
+    outside.until(lambda: outside.rows(OFFLINE, source) == [("RESOLVED",)], timeout_s=30)
+    run_vigil(outside.env, "device", "limit", source, "default")
+    assert outside.request("GET", path, token=token)[1]["silence_limit_s"] is None
+
+
+@pytest.mark.parametrize("wrong", [-1, "5", 1e9, True, [], {"a": 1}])
+def test_a_limit_that_is_none_is_refused(outside: Outside, wrong: object) -> None:
+    path = f"/api/v1/devices/x-{outside.run}/silence-limit"
+    status, _ = outside.request("PUT", path, {"silence_limit_s": wrong}, token=outside.token(role="admin"))
+    assert status == 400
+
+
+def test_a_limit_is_set_by_admins_alone_and_for_devices_that_there_are(outside: Outside) -> None:
+    path = f"/api/v1/devices/x-{outside.run}/silence-limit"
+    change = {"silence_limit_s": 60}
+    assert outside.request("PUT", path, change, token=outside.token(role="operator"))[0] == 403
+    assert outside.request("PUT", path, change, token=outside.token(role="admin"))[0] == 404

@@ -1,0 +1,20 @@
+"""Limits of silence as people write them."""
+
+import pytest
+
+from services.directory import silence_limit
+from services.errors import Refused
+
+
+@pytest.mark.parametrize(
+    ("text", "limit_s"),
+    [("default", None), ("never", 0), ("0", 0), ("300", 300), ("86400", 86_400), ("1e3", 1000)],
+)
+def test_seconds_default_and_never_are_limits(text: str, limit_s: float | None) -> None:
+    assert silence_limit.parse(text) == limit_s
+
+
+@pytest.mark.parametrize("text", ["", "5 min", "-1", "nan", "inf", "1e12", "off"])
+def test_anything_else_is_refused_with_what_to_write(text: str) -> None:
+    with pytest.raises(Refused, match="seconds"):
+        silence_limit.parse(text)
