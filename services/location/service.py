@@ -59,7 +59,7 @@ class Parts:
             config.location,
             shift_tolerance_s=config.retention.shift_tolerance_s,
         )
-        self.settling = Settling(self.store, self.zones)
+        self.settling = Settling(self.store, self.zones, shift_tolerance_s=config.retention.shift_tolerance_s)
         self.feed = FeedWriter.from_config(config)
         self.newest = Newest()
         self.statuses = Statuses()
@@ -131,11 +131,12 @@ class LocationService:
 
     @timer(1.0)
     def tell_settled(self) -> None:
-        """Violations, and ends of them, that stand for a while and that no prompt fix told of."""
-        drawn, debt = self.parts.settling.settle(now=datetime.now(UTC))
-        metrics.mqtt_geofence_violation.inc(drawn.violations_begun)
-        self.events.publish_all(drawn.events)
-        self.parts.store.owed.forget(debt)
+        """Publish violations, and ends of them, that no prompt fix told of, and what ended with a shift."""
+        for tell in (self.parts.settling.settle, self.parts.settling.end_shifts):
+            drawn, debt = tell(now=datetime.now(UTC))
+            metrics.mqtt_geofence_violation.inc(drawn.violations_begun)
+            self.events.publish_all(drawn.events)
+            self.parts.store.owed.forget(debt)
 
     def _tell(self, outcome: Outcome) -> None:
         events: list[Event] = [*outcome.debt.earlier, *outcome.events]

@@ -26,7 +26,7 @@ LAT, LON = 12.9716, 77.5946
 
 def origin(source: str, *, seconds: float = 0, **changes: Any) -> Origin:
     at = NOW + timedelta(seconds=seconds)
-    base = (source, os.urandom(16), None, f"t/{source}", at, NOW, False, (), None, "{}")
+    base = (source, os.urandom(16), None, f"t/{source}", at, NOW, False, (), None, "{}", False)
     return Origin(**{**dict(zip(Origin.__struct_fields__, base, strict=True)), **changes})
 
 
