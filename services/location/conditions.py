@@ -7,7 +7,7 @@ at once is told by a timer, if it still stands by then (`Standing`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
@@ -90,6 +90,7 @@ class Drawn:
         self.met: list[Condition] = []
         self.cleared: list[Condition] = []
         self.begun = 0
+        self._buffered: Collection[bytes] = ()
 
     def after(
         self,
@@ -98,7 +99,7 @@ class Drawn:
         *,
         repeat_interval_s: float,
         on_shift: bool = True,
-        buffered: bool = False,
+        buffered: Collection[bytes] = (),
     ) -> None:
         """Conclude from fixes that came in their order: only what was prompt is told of at once.
 
@@ -107,20 +108,22 @@ class Drawn:
             belief: What is held true after them.
             repeat_interval_s: Device time after which an open violation is told of again.
             on_shift: False for a guard whose shifts are kept and who was on none of them at the last fix.
-            buffered: The device says that it kept the last fix: it is not prompt, whatever the times say.
+            buffered: Keys of fixes that the device says it kept: they are not prompt, whatever their times say.
         """
-        if not steps or not (self.who.replayed or (is_prompt(steps[-1].fix) and not buffered)):
+        self._buffered = buffered
+        if not steps or not self._is_prompt(steps[-1]):
             return
         if not on_shift:
             self.shift_over(_place(steps[-1].fix))
             return
         if belief.violation:
-            self._violating(steps, timedelta(seconds=repeat_interval_s))
+            self._violating(steps, belief, timedelta(seconds=repeat_interval_s))
         elif self.told.violation and (found := _last(steps, "violation_ended")) is not None:
             self._clear_violation(_place(found[0].fix))
         speeding = speeding_of(belief)
         for zone_id in sorted(speeding - self.told.speeding):
-            if (found := _last(steps, "speeding_began", zone_id)) is not None:
+            found = _last(steps, "speeding_began", zone_id)
+            if found is not None and self._is_prompt(found[0]):
                 self._speeds(_place(found[0].fix), standing_of(found[1]), zone_id)
         for zone_id in sorted(self.told.speeding - speeding):
             if (found := _last(steps, "speeding_ended", zone_id)) is not None:
@@ -165,13 +168,23 @@ class Drawn:
         for zone_id in sorted(self.told.speeding):
             self._clear_speeding(place, zone_id, SHIFT_OVER)
 
-    def _violating(self, steps: Sequence[Step], interval: timedelta) -> None:
-        """Told when it begins, and again each `interval` of device time."""
+    def _is_prompt(self, step: Step) -> bool:
+        return self.who.replayed or (is_prompt(step.fix) and step.fix.key not in self._buffered)
+
+    def _violating(self, steps: Sequence[Step], belief: Belief, interval: timedelta) -> None:
+        """Told when it begins, and again each `interval` of device time.
+
+        A beginning that came too late is told as of the newest fix, if that is prompt and not evidence against it.
+        """
         if not self.told.violation:
             found = _last(steps, "violation_began")
             if found is None:
                 return
             step, transition = found
+            if not self._is_prompt(step):
+                step = next(step for step in reversed(steps) if step.implausible is None)
+                if not self._is_prompt(step) or returning(belief):
+                    return
             self._begin_violation(_place(step.fix), standing_of(transition))
             steps = steps[steps.index(step) + 1 :]
         for step in steps:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, NestedTransaction
 
 from services import admission, config, rows
 from services.errors import InvalidMessage
@@ -162,24 +162,39 @@ class Intake:
         judges: Mapping[int, TenantJudge],
         now: datetime,
     ) -> Written:
-        seen = rows.see(connection, [item.fix.origin for item in arrived])
-        new = [item for item in arrived if item.track.key in seen]
+        savepoint = connection.begin_nested() if any(map(_may_be_off_shift, arrived)) else None
+        new = _new(connection, arrived)
         debt = Debt()
         if len(new) < len(arrived):
             debt = self._store.owed.earlier(connection, sorted({item.source.source_id for item in arrived}))
+
         new, clocks = corrected(new, states)
         off_shift = self._off_shift(arrived, new, states, clocks)
         if off_shift:
             new = [item for item in new if item.track.key not in off_shift]
-            judged = {item.source.source_id for item in new}
-            unjudged = {guard: clock for guard, clock in clocks.items() if guard not in judged}
-            self._store.put_clocks(connection, unjudged)
+            self._forget(connection, savepoint, new, clocks)
         if not new:
             return Written(Conclusions(), debt, off_shift)
+
         drawn = self._judging.judge(connection, new, states, judges, clocks=clocks, now=now)
         silence.hear(connection, drawn, known=states)
         debt.add(self._store.owed.owe(connection, drawn.owings))
         return Written(drawn, debt, off_shift)
+
+    def _forget(
+        self,
+        connection: Connection,
+        savepoint: NestedTransaction | None,
+        kept: Sequence[Arrived],
+        clocks: Mapping[str, Clock],
+    ) -> None:
+        """Keep nothing of fixes off shift, their identities neither: a shift may be entered after it. They teach."""
+        assert savepoint is not None, "only what may be off shift is"
+        savepoint.rollback()
+        _new(connection, kept)
+        judged = {item.source.source_id for item in kept}
+        unjudged = {guard_id: clock for guard_id, clock in clocks.items() if guard_id not in judged}
+        self._store.put_clocks(connection, unjudged)
 
     def _off_shift(
         self,
@@ -192,14 +207,24 @@ class Intake:
         as it is known now."""
         times = {item.track.key: item.track.recorded_at for item in new}
         found = set()
-        for fix, source, track in arrived:
-            if source.shifts is None or is_near(fix.origin):
-                continue
-            guard_id = source.source_id
+        for item in filter(_may_be_off_shift, arrived):
+            guard_id, key = item.source.source_id, item.track.key
             clock = clocks.get(guard_id, states.get(guard_id, NO_STATE).clock)
-            if not self._is_on_shift(times.get(track.key) or known_time(fix.origin, clock), source):
-                found.add(track.key)
+            at = times[key] if key in times else known_time(item.fix.origin, clock)
+            if not self._is_on_shift(at, item.source):
+                found.add(key)
         return found
+
+
+def _may_be_off_shift(item: Arrived) -> bool:
+    """Return True when the tenant wants positions on shift only, and the fix's clock has a say in when it was made."""
+    return item.source.shifts is not None and not is_near(item.fix.origin)
+
+
+def _new(connection: Connection, arrived: Sequence[Arrived]) -> list[Arrived]:
+    """Return those that were never stored before, which are to be stored in this transaction."""
+    seen = rows.see(connection, [item.fix.origin for item in arrived])
+    return [item for item in arrived if item.track.key in seen]
 
 
 def corrected(

@@ -250,7 +250,7 @@ class Judging:
         """Draw what is told of a guard. Return its new state, and the fix that it is shown at from now on."""
         (source, state, _, _), _, late, steps, belief = judged
         on_shift = source.source_id not in off_shift
-        buffered = bool(steps) and arrived[steps[-1].fix.key].fix.origin.buffered
+        buffered = {step.fix.key for step in steps if arrived[step.fix.key].fix.origin.buffered}
         clock = clocks.get(source.source_id, state.clock)
         who = Who(source.tenant_id, source.source_id, source.site_id, source.replayed)
         mine = Drawn(who, state.told, partial(judge.nearest_required, guarded(source)))
@@ -264,7 +264,7 @@ class Judging:
         drawn.draw(mine, moves_of(who, steps))
         settles_at = None
         if not all_told(mine.told, belief):
-            begins = on_shift and not buffered
+            begins = on_shift and not (steps and steps[-1].fix.key in buffered)
             if begins and clock.offset_s is not None and clock.offset_s != state.clock.offset_s:
                 # By the clock as it is measured now, the fixes before were no later than this one.
                 settles_at = now

@@ -25,8 +25,9 @@ LAT, LON = 12.9716, 77.5946
 
 
 def origin(source: str, *, seconds: float = 0, **changes: Any) -> Origin:
+    """Return the origin of a message that was received when it was made, or now when it was made before."""
     at = NOW + timedelta(seconds=seconds)
-    base = (source, os.urandom(16), None, f"t/{source}", at, NOW, False, (), None, "{}", False)
+    base = (source, os.urandom(16), None, f"t/{source}", at, max(at, NOW), False, (), None, "{}", False)
     return Origin(**{**dict(zip(Origin.__struct_fields__, base, strict=True)), **changes})
 
 
@@ -191,7 +192,8 @@ def test_a_late_fix_repairs_history_and_neither_alarms_nor_moves_the_marker(
     location: LocationIntake, engine: Engine
 ) -> None:
     location.store([fix(seconds=60)], now=NOW)
-    outcome = location.store([fix(lat=OUTSIDE, seconds=5), fix(lat=OUTSIDE, seconds=6)], now=NOW)
+    later = {"lat": OUTSIDE, "received_at": NOW + timedelta(seconds=61)}
+    outcome = location.store([fix(seconds=5, **later), fix(seconds=6, **later)], now=NOW)
     assert (outcome.stored, outcome.events, outcome.newest) == (2, [], [])
     assert rows(engine, "SELECT lat FROM guard_state") == [(LAT,)]
     assert rows(engine, "SELECT kind, late FROM zone_transition ORDER BY kind") == [("violation_began", True)]

@@ -57,7 +57,7 @@ MET, CLEARED = "alert_condition_met", "alert_condition_cleared"
 
 def origin(source: str, minutes: float, **changes: Any) -> Origin:
     at = NOW + timedelta(minutes=minutes)
-    base = (source, os.urandom(16), None, f"t/{source}", at, NOW, False, (), None, "{}")
+    base = (source, os.urandom(16), None, f"t/{source}", at, max(at, NOW), False, (), None, "{}", False)
     return Origin(**{**dict(zip(Origin.__struct_fields__, base, strict=True)), **changes})
 
 
