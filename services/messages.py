@@ -141,6 +141,7 @@ class Fix(msgspec.Struct, array_like=True, frozen=True, gc=False):
     heading: float | None
     source: str | None
     mock: bool
+    battery: float | None = None
 
 
 class DeviceReading(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -111,7 +111,7 @@ class Drawn:
             buffered: Keys of fixes that the device says it kept: they are not prompt, whatever their times say.
         """
         self._buffered = buffered
-        if not steps or not self._is_prompt(steps[-1]):
+        if not steps or not self.is_prompt(steps[-1]):
             return
         if not on_shift:
             self.shift_over(_place(steps[-1].fix))
@@ -123,7 +123,7 @@ class Drawn:
         speeding = speeding_of(belief)
         for zone_id in sorted(speeding - self.told.speeding):
             found = _last(steps, "speeding_began", zone_id)
-            if found is not None and self._is_prompt(found[0]):
+            if found is not None and self.is_prompt(found[0]):
                 self._speeds(_place(found[0].fix), standing_of(found[1]), zone_id)
         for zone_id in sorted(self.told.speeding - speeding):
             if (found := _last(steps, "speeding_ended", zone_id)) is not None:
@@ -168,7 +168,8 @@ class Drawn:
         for zone_id in sorted(self.told.speeding):
             self._clear_speeding(place, zone_id, SHIFT_OVER)
 
-    def _is_prompt(self, step: Step) -> bool:
+    def is_prompt(self, step: Step) -> bool:
+        """Return True when a fix says something about now, after `after` was called."""
         return self.who.replayed or (is_prompt(step.fix) and step.fix.key not in self._buffered)
 
     def _violating(self, steps: Sequence[Step], belief: Belief, interval: timedelta) -> None:
@@ -181,9 +182,9 @@ class Drawn:
             if found is None:
                 return
             step, transition = found
-            if not self._is_prompt(step):
+            if not self.is_prompt(step):
                 step = next(step for step in reversed(steps) if step.implausible is None)
-                if not self._is_prompt(step) or returning(belief):
+                if not self.is_prompt(step) or returning(belief):
                     return
             self._begin_violation(_place(step.fix), standing_of(transition))
             steps = steps[steps.index(step) + 1 :]

@@ -14,6 +14,7 @@ from services import admission, config, rows
 from services.errors import InvalidMessage
 from services.ingestion.clock_offset import Clock
 from services.location import shifts, silence
+from services.location.battery import BatteryRule
 from services.location.guard_clocks import correct, is_near, known_time, needs_no_look
 from services.location.judging import NO_STATE, Conclusions, Judging
 from services.location.store import Arrived, GuardState, LocationStore
@@ -54,13 +55,16 @@ class Intake:
         settings: config.Location,
         *,
         shift_tolerance_s: float = shifts.TOLERANCE_S,
+        battery_rule: BatteryRule | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
         self._zones = zones
         self._settings = settings
         self._shift_tolerance_s = shift_tolerance_s
-        self._judging = Judging(store, settings, shift_tolerance_s=shift_tolerance_s)
+        self._judging = Judging(
+            store, settings, shift_tolerance_s=shift_tolerance_s, battery_rule=battery_rule
+        )
         # Batches lock in the order in which they came: one that overtakes another with the same guards makes its fixes
         # late, and late ones cost many times as much. Of other processes' batches nothing is known; there repair helps.
         self._turns = threading.Lock()

@@ -11,7 +11,15 @@ from sqlalchemy import Connection
 
 from services import config, metrics
 from services.ingestion.clock_offset import Clock
-from services.location.conditions import Drawn, Who, all_told, ends_told, moves_of, speeding_of
+from services.location import battery, two_devices
+from services.location.conditions import (
+    Drawn,
+    Who,
+    all_told,
+    ends_told,
+    moves_of,
+    speeding_of,
+)
 from services.location.record import LateTrack, TrackRecord
 from services.location.repair import Checkpoint, Position, period_of, position_of
 from services.location.shifts import TOLERANCE_S
@@ -99,8 +107,14 @@ class Judged(NamedTuple):
 
 class Judging:
     def __init__(
-        self, store: LocationStore, settings: config.Location, *, shift_tolerance_s: float = TOLERANCE_S
+        self,
+        store: LocationStore,
+        settings: config.Location,
+        *,
+        shift_tolerance_s: float = TOLERANCE_S,
+        battery_rule: battery.BatteryRule | None = None,
     ) -> None:
+        self._battery_rule = battery_rule
         self._store = store
         self._settings = settings
         self._shift_tolerance_s = shift_tolerance_s
@@ -250,7 +264,8 @@ class Judging:
         """Draw what is told of a guard. Return its new state, and the fix that it is shown at from now on."""
         (source, state, _, _), _, late, steps, belief = judged
         on_shift = source.source_id not in off_shift
-        buffered = {step.fix.key for step in steps if arrived[step.fix.key].fix.origin.buffered}
+        fixes = [arrived[step.fix.key].fix for step in steps]
+        buffered = {fix.origin.key for fix in fixes if fix.origin.buffered}
         clock = clocks.get(source.source_id, state.clock)
         who = Who(source.tenant_id, source.source_id, source.site_id, source.replayed)
         mine = Drawn(who, state.told, partial(judge.nearest_required, guarded(source)))
@@ -270,13 +285,42 @@ class Judging:
                 settles_at = now
             elif begins or not ends_told(mine.told, belief):
                 settles_at = state.settles_at or now + timedelta(seconds=self._settings.settle_s)
+        low, jumping = state.battery_low, state.jumping
+        if steps and mine.is_prompt(steps[-1]):
+            low = self._battery_low(judged.piece, fixes, drawn)
+            jumping, condition = two_devices.conclude(
+                steps,
+                state.jumping,
+                guard_id=source.source_id,
+                tenant_id=source.tenant_id,
+                site_id=source.site_id,
+            )
+            if condition is not None:
+                (drawn.met if jumping.told else drawn.cleared).append(condition)
+
         # A late fix moves no marker, but where there is none it is better than none.
         last = _last_plausible(steps if state is not NO_STATE else [*late, *steps])
         if last is None:
-            return GuardOutcome(source, belief, mine.told, settles_at, None, clock)
+            return GuardOutcome(source, belief, mine.told, settles_at, None, clock, low, jumping)
         marker = arrived[last.fix.key]
         drawn.newest.append(Shown(marker.fix, source, last.in_geofence, last.violation))
-        return GuardOutcome(source, belief, mine.told, settles_at, marker, clock)
+        return GuardOutcome(source, belief, mine.told, settles_at, marker, clock, low, jumping)
+
+    def _battery_low(self, piece: Piece, prompt: Sequence[Fix], drawn: Conclusions) -> bool:
+        """Return whether the battery of the guard's phone is low, and draw what that begins or ends."""
+        known = [fix for fix in prompt if fix.battery is not None]
+        if not known or self._battery_rule is None:
+            return piece.state.battery_low
+        low, condition = battery.conclude(
+            self._battery_rule,
+            known,
+            low=piece.state.battery_low,
+            tenant_id=piece.source.tenant_id,
+            site_id=piece.source.site_id,
+        )
+        if condition is not None:
+            (drawn.met if low else drawn.cleared).append(condition)
+        return low
 
     def _off_shift(self, connection: Connection, judged: Sequence[Judged], now: datetime) -> set[str]:
         """Return the guards off shift, of those of whom there is something to tell. An ordinary batch asks nothing."""

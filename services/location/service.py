@@ -22,6 +22,7 @@ from services.config import Config
 from services.errors import Unavailable
 from services.feed import FeedWriter
 from services.listening import Listening
+from services.location.battery import battery_rule
 from services.location.hindsight import Hindsight, ZoneTrial, the_last_week
 from services.location.intake import Intake, Outcome
 from services.location.newest import Newest, position_of
@@ -58,6 +59,7 @@ class Parts:
             self.zones,
             config.location,
             shift_tolerance_s=config.retention.shift_tolerance_s,
+            battery_rule=battery_rule(config.rules),
         )
         self.settling = Settling(self.store, self.zones, shift_tolerance_s=config.retention.shift_tolerance_s)
         self.feed = FeedWriter.from_config(config)

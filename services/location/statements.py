@@ -33,7 +33,8 @@ LOCK_NEWCOMERS = text(
 LOCK_STATES = text(
     """
     SELECT guard_id, belief, judged_at, uuid_send(judged_key) AS judged_key, violation_told, repeat_told_at,
-           speeding_told, settles_at, clock, recorded_at, received_at
+           speeding_told, settles_at, clock, battery_low, jumps, jumps_told, recorded_at,
+           received_at
     FROM guard_state WHERE guard_id = ANY(CAST(:ids AS text[])) ORDER BY guard_id FOR UPDATE
     """
 )
@@ -50,6 +51,9 @@ STATE = {
     "speeding_told": "text",
     "settles_at": "timestamptz or null",
     "clock": "bytea",
+    "battery_low": "bool",
+    "jumps": "real",
+    "jumps_told": "bool",
 }
 EXPRESSIONS = {"speeding_told": "{}speeding_told::int[]", "clock": "nullif({}clock, '')"}
 """Columns of a state that do not travel as they are stored."""

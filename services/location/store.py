@@ -21,6 +21,7 @@ from services.location.evidence import Evidence
 from services.location.guard_clocks import Heard
 from services.location.repair import Checkpoint, Position
 from services.location.track import Belief, Step, TrackFix, Transition
+from services.location.two_devices import QUIET, Jumping
 from services.messages import Fix, Origin, RejectedMessage
 from services.owed import OwedEvents
 from services.providers import Database
@@ -50,6 +51,8 @@ class GuardState(NamedTuple):
     settles_at: datetime | None = None
     clock: Clock = RIGHT
     heard: Heard | None = None
+    battery_low: bool = False
+    jumping: Jumping = QUIET
 
 
 class GuardOutcome(NamedTuple):
@@ -61,6 +64,8 @@ class GuardOutcome(NamedTuple):
     settles_at: datetime | None
     marker: Arrived | None
     clock: Clock = RIGHT
+    battery_low: bool = False
+    jumping: Jumping = QUIET
 
 
 class LocationStore:
@@ -220,7 +225,16 @@ def _state_of(row: Any) -> GuardState:
     belief = None if row.belief is None else belief_of(row.belief)
     frontier = None if row.judged_at is None else (row.judged_at, bytes(row.judged_key))
     heard = (row.recorded_at, row.received_at)
-    return GuardState(belief, frontier, told_of(row), row.settles_at, decode_clock(row.clock), heard)
+    return GuardState(
+        belief,
+        frontier,
+        told_of(row),
+        row.settles_at,
+        decode_clock(row.clock),
+        heard,
+        row.battery_low,
+        Jumping(row.jumps, row.jumps_told),
+    )
 
 
 def _stored_clock(clock: Clock) -> bytes:
@@ -246,6 +260,9 @@ def _states(outcomes: Sequence[GuardOutcome]) -> dict[str, list[Any]]:
         "speeding_told": [rows.array("int", sorted(outcome.told.speeding)) for outcome in outcomes],
         "settles_at": [outcome.settles_at for outcome in outcomes],
         "clock": [_stored_clock(outcome.clock) for outcome in outcomes],
+        "battery_low": [outcome.battery_low for outcome in outcomes],
+        "jumps": [outcome.jumping.jumps for outcome in outcomes],
+        "jumps_told": [outcome.jumping.told for outcome in outcomes],
     }
 
 

@@ -49,6 +49,8 @@ PURE = {
     "services/location/conditions.py",
     "services/location/reasons.py",
     "services/location/newest.py",
+    "services/location/battery.py",
+    "services/location/two_devices.py",
     "services/location/guard_clocks.py",
     "services/location/shifts.py",
     "services/location/search_area.py",
