@@ -45,6 +45,11 @@ def degrees(metres: float) -> float:
     return metres / METRES_A_DEGREE
 
 
+def latitude(east_m: float, north_m: float) -> float:
+    """Return the latitude of a fix. At the gate itself it is not quite 0: a fix at exactly 0, 0 is no fix."""
+    return degrees(north_m) if east_m or north_m else 1e-12
+
+
 def at(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
@@ -68,7 +73,7 @@ def fix(
         key(seconds),
         at(seconds),
         at(seconds + late_s),
-        degrees(north_m),
+        latitude(east_m, north_m),
         degrees(east_m),
         accuracy,
         speed,
@@ -82,7 +87,7 @@ def walk(*east_m: float, start_s: float = 0.0, every_s: float = 10.0, **more: An
 
 
 def seen(seconds: float, east_m: float, north_m: float = 0.0, *, own_m: float = 8.0) -> Seen:
-    return Seen(round(at(seconds).timestamp() * 1_000_000), degrees(north_m), degrees(east_m), own_m)
+    return Seen(round(at(seconds).timestamp() * 1_000_000), latitude(east_m, north_m), degrees(east_m), own_m)
 
 
 def circle(radius_m: float = 100.0, *, east_m: float = 0.0, **changes: Any) -> Zone:

@@ -7,7 +7,7 @@ at once is told by a timer, if it still stands by then (`Standing`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
@@ -18,6 +18,7 @@ from services.messages import AlertType, Condition, ZoneMove
 PROMPT_S = 300.0
 """A fix that came later than this after it was made says nothing about now by itself."""
 JUST_AFTER = timedelta(microseconds=1)
+SHIFT_OVER = "is not on shift any more: the shift is over"
 
 
 class Who(NamedTuple):
@@ -89,30 +90,63 @@ class Drawn:
         self.met: list[Condition] = []
         self.cleared: list[Condition] = []
         self.begun = 0
+        self._buffered: Collection[bytes] = ()
 
-    def after(self, steps: Sequence[Step], belief: Belief, *, repeat_interval_s: float) -> None:
-        """Of fixes that came in their order: only those that were prompt are told of at once."""
-        if not steps or not (self.who.replayed or is_prompt(steps[-1].fix)):
+    def after(
+        self,
+        steps: Sequence[Step],
+        belief: Belief,
+        *,
+        repeat_interval_s: float,
+        on_shift: bool = True,
+        buffered: Collection[bytes] = (),
+    ) -> None:
+        """Conclude from fixes that came in their order: only what was prompt is told of at once.
+
+        Args:
+            steps: What the fixes came to.
+            belief: What is held true after them.
+            repeat_interval_s: Device time after which an open violation is told of again.
+            on_shift: False for a guard whose shifts are kept and who was on none of them at the last fix.
+            buffered: Keys of fixes that the device says it kept: they are not prompt, whatever their times say.
+        """
+        self._buffered = buffered
+        if not steps or not self.is_prompt(steps[-1]):
+            return
+        if not on_shift:
+            self.shift_over(_place(steps[-1].fix))
             return
         if belief.violation:
-            self._violating(steps, timedelta(seconds=repeat_interval_s))
+            self._violating(steps, belief, timedelta(seconds=repeat_interval_s))
         elif self.told.violation and (found := _last(steps, "violation_ended")) is not None:
             self._clear_violation(_place(found[0].fix))
         speeding = speeding_of(belief)
         for zone_id in sorted(speeding - self.told.speeding):
-            if (found := _last(steps, "speeding_began", zone_id)) is not None:
+            found = _last(steps, "speeding_began", zone_id)
+            if found is not None and self.is_prompt(found[0]):
                 self._speeds(_place(found[0].fix), standing_of(found[1]), zone_id)
         for zone_id in sorted(self.told.speeding - speeding):
             if (found := _last(steps, "speeding_ended", zone_id)) is not None:
                 self._clear_speeding(_place(found[0].fix), zone_id)
 
-    def settled(self, belief: Belief, place: Place, standing: Sequence[Standing], *, prompt: bool) -> None:
+    def settled(
+        self,
+        belief: Belief,
+        place: Place,
+        standing: Sequence[Standing],
+        *,
+        prompt: bool,
+        on_shift: bool = True,
+    ) -> None:
         """What stands and was not told; `standing` are the newest beginnings of what there is to tell.
 
         Late fixes alone begin nothing: the newest fix must have been `prompt` and not speak against it. It is told
         as of just after that fix: an end that was told by that same fix does not end this.
         """
         place = place._replace(at=place.at + JUST_AFTER)
+        if not on_shift:
+            self.shift_over(place)
+            return
         began = {
             (found.kind, found.zone_id if found.kind == "speeding_began" else None): found
             for found in standing
@@ -127,13 +161,31 @@ class Drawn:
         for zone_id in sorted(self.told.speeding - speeding):
             self._clear_speeding(place, zone_id)
 
-    def _violating(self, steps: Sequence[Step], interval: timedelta) -> None:
-        """Told when it begins, and again each `interval` of device time."""
+    def shift_over(self, place: Place) -> None:
+        """Zones are not watched off shift: whatever was told is over, wherever the guard is."""
+        if self.told.violation:
+            self._clear_violation(place, SHIFT_OVER)
+        for zone_id in sorted(self.told.speeding):
+            self._clear_speeding(place, zone_id, SHIFT_OVER)
+
+    def is_prompt(self, step: Step) -> bool:
+        """Return True when a fix says something about now, after `after` was called."""
+        return self.who.replayed or (is_prompt(step.fix) and step.fix.key not in self._buffered)
+
+    def _violating(self, steps: Sequence[Step], belief: Belief, interval: timedelta) -> None:
+        """Told when it begins, and again each `interval` of device time.
+
+        A beginning that came too late is told as of the newest fix, if that is prompt and not evidence against it.
+        """
         if not self.told.violation:
             found = _last(steps, "violation_began")
             if found is None:
                 return
             step, transition = found
+            if not self.is_prompt(step):
+                step = next(step for step in reversed(steps) if step.implausible is None)
+                if not self.is_prompt(step) or returning(belief):
+                    return
             self._begin_violation(_place(step.fix), standing_of(transition))
             steps = steps[steps.index(step) + 1 :]
         for step in steps:
@@ -151,19 +203,21 @@ class Drawn:
             nearest = self._nearest(place.lat, place.lon, place.at)
         self.met.append(self._violation(place, headline(standing, nearest), detail_of(standing, nearest)))
 
-    def _clear_violation(self, place: Place) -> None:
+    def _clear_violation(self, place: Place, words: str = "is back where the zones want them") -> None:
         self.told = self.told._replace(violation=False, repeat_at=None)
-        self.cleared.append(self._violation(place, "is back where the zones want them", {}))
+        self.cleared.append(self._violation(place, words, {}))
 
     def _speeds(self, place: Place, standing: Standing | None, zone_id: int) -> None:
         self.told = self.told._replace(speeding=self.told.speeding | {zone_id})
         key = speeding_key(self.who.guard_id, zone_id)
         self.met.append(self._condition(place, key, headline(standing), detail_of(standing)))
 
-    def _clear_speeding(self, place: Place, zone_id: int) -> None:
+    def _clear_speeding(
+        self, place: Place, zone_id: int, words: str = "keeps to the limit, or has left the zone"
+    ) -> None:
         self.told = self.told._replace(speeding=self.told.speeding - {zone_id})
         key = speeding_key(self.who.guard_id, zone_id)
-        self.cleared.append(self._condition(place, key, "keeps to the limit, or has left the zone", {}))
+        self.cleared.append(self._condition(place, key, words, {}))
 
     def _violation(self, place: Place, words: str, detail: dict[str, Any]) -> Condition:
         return self._condition(place, violation_key(self.who.guard_id), words, detail)
@@ -201,6 +255,11 @@ def returning(belief: Belief) -> bool:
 def all_told(told: Told, belief: Belief) -> bool:
     """Whether nothing is left for the timer."""
     return told.violation == belief.violation and told.speeding == speeding_of(belief)
+
+
+def ends_told(told: Told, belief: Belief) -> bool:
+    """Return True when nothing is over that was told of."""
+    return (belief.violation or not told.violation) and told.speeding <= speeding_of(belief)
 
 
 def speeding_of(belief: Belief) -> frozenset[int]:

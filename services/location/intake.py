@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, NestedTransaction
 
 from services import admission, config, rows
 from services.errors import InvalidMessage
+from services.ingestion.clock_offset import Clock
 from services.location import shifts, silence
-from services.location.judging import Conclusions, Judging
+from services.location.battery import BatteryRule
+from services.location.guard_clocks import correct, is_near, known_time, needs_no_look
+from services.location.judging import NO_STATE, Conclusions, Judging
 from services.location.store import Arrived, GuardState, LocationStore
 from services.location.track import TrackFix
 from services.location.zonebook import TenantJudge, Unjudged, ZoneBook
-from services.messages import Fix, Receipt, RejectedMessage
+from services.messages import Fix, Origin, Receipt, RejectedMessage
 from services.owed import Debt
 from services.registry import Registry, Source
 
@@ -34,6 +38,14 @@ class Outcome(Conclusions):
         self.admitted = 0
 
 
+class Written(NamedTuple):
+    """What a transaction wrote and owes. `off_shift` are the keys of fixes that were not kept."""
+
+    drawn: Conclusions
+    debt: Debt
+    off_shift: Collection[bytes]
+
+
 class Intake:
     def __init__(
         self,
@@ -43,13 +55,16 @@ class Intake:
         settings: config.Location,
         *,
         shift_tolerance_s: float = shifts.TOLERANCE_S,
+        battery_rule: BatteryRule | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
         self._zones = zones
         self._settings = settings
         self._shift_tolerance_s = shift_tolerance_s
-        self._judging = Judging(store, settings)
+        self._judging = Judging(
+            store, settings, shift_tolerance_s=shift_tolerance_s, battery_rule=battery_rule
+        )
         # Batches lock in the order in which they came: one that overtakes another with the same guards makes its fixes
         # late, and late ones cost many times as much. Of other processes' batches nothing is known; there repair helps.
         self._turns = threading.Lock()
@@ -80,17 +95,26 @@ class Intake:
     def _on_shift(
         self, admitted: Sequence[tuple[Fix, Source]], outcome: Outcome, now: datetime
     ) -> list[tuple[Fix, Source]]:
-        """Those that may be kept. Of the others nothing stays but a count, and a receipt that says so."""
+        """Return those that may be kept, as far as that is known before their guards' clocks are looked at.
+
+        Of the others nothing stays but a count, and a receipt that says so. A fix that came long after the time that it
+        names may be late, or of a slow clock: `_off_shift` decides, once the clock is known.
+        """
         kept = []
         for fix, source in admitted:
-            origin = fix.origin
-            if shifts.on_shift(origin.recorded_at, source.shifts, tolerance_s=self._shift_tolerance_s):
+            if not is_near(fix.origin) or self._is_on_shift(fix.origin.recorded_at, source):
                 kept.append((fix, source))
-                continue
-            outcome.off_shift += 1
-            if origin.msg_id is not None:
-                outcome.receipts.append(Receipt(origin.source_id, origin.msg_id, "off_shift", now))
+            else:
+                self._count_off_shift(fix.origin, outcome, now)
         return kept
+
+    def _is_on_shift(self, at: datetime, source: Source) -> bool:
+        return shifts.on_shift(at, source.shifts, tolerance_s=self._shift_tolerance_s)
+
+    def _count_off_shift(self, origin: Origin, outcome: Outcome, now: datetime) -> None:
+        outcome.off_shift += 1
+        if origin.msg_id is not None:
+            outcome.receipts.append(Receipt(origin.source_id, origin.msg_id, "off_shift", now))
 
     def _store_judged(self, arrived: Sequence[Arrived], outcome: Outcome, now: datetime) -> None:
         """All that can be judged: one tenant's zone that cannot be read keeps no other tenant's fixes waiting."""
@@ -115,16 +139,22 @@ class Intake:
                     states = self._store.lock(connection, guard_ids, newcomers)
                 missing = guard_ids - states.keys() - newcomers
                 if not missing:
-                    drawn, debt = self._write(connection, arrived, states, judges, now)
+                    written = self._write(connection, arrived, states, judges, now)
                     break
             newcomers |= missing  # once more from the start: they are locked before all rows
         # Only now: a batch that is tried again in parts must not be counted twice.
-        outcome.add(drawn)
-        outcome.debt.add(debt)
-        outcome.admitted += len(arrived)
+        outcome.add(written.drawn)
+        outcome.debt.add(written.debt)
+        kept = arrived
+        if written.off_shift:
+            kept = [item for item in arrived if item.track.key not in written.off_shift]
+            for item in arrived:
+                if item.track.key in written.off_shift:
+                    self._count_off_shift(item.fix.origin, outcome, now)
+        outcome.admitted += len(kept)
         outcome.receipts += [
             Receipt(item.fix.origin.source_id, item.fix.origin.msg_id, "stored", now)
-            for item in arrived
+            for item in kept
             if item.fix.origin.msg_id is not None
         ]
 
@@ -135,18 +165,101 @@ class Intake:
         states: Mapping[str, GuardState],
         judges: Mapping[int, TenantJudge],
         now: datetime,
-    ) -> tuple[Conclusions, Debt]:
-        seen = rows.see(connection, [item.fix.origin for item in arrived])
-        new = [item for item in arrived if item.track.key in seen]
+    ) -> Written:
+        savepoint = connection.begin_nested() if any(map(_may_be_off_shift, arrived)) else None
+        new = _new(connection, arrived)
         debt = Debt()
         if len(new) < len(arrived):
             debt = self._store.owed.earlier(connection, sorted({item.source.source_id for item in arrived}))
+
+        new, clocks = corrected(new, states)
+        off_shift = self._off_shift(arrived, new, states, clocks)
+        if off_shift:
+            new = [item for item in new if item.track.key not in off_shift]
+            self._forget(connection, savepoint, new, clocks)
         if not new:
-            return Conclusions(), debt
-        drawn = self._judging.judge(connection, new, states, judges, now=now)
+            return Written(Conclusions(), debt, off_shift)
+
+        drawn = self._judging.judge(connection, new, states, judges, clocks=clocks, now=now)
         silence.hear(connection, drawn, known=states)
         debt.add(self._store.owed.owe(connection, drawn.owings))
-        return drawn, debt
+        return Written(drawn, debt, off_shift)
+
+    def _forget(
+        self,
+        connection: Connection,
+        savepoint: NestedTransaction | None,
+        kept: Sequence[Arrived],
+        clocks: Mapping[str, Clock],
+    ) -> None:
+        """Keep nothing of fixes off shift, their identities neither: a shift may be entered after it. They teach."""
+        assert savepoint is not None, "only what may be off shift is"
+        savepoint.rollback()
+        _new(connection, kept)
+        judged = {item.source.source_id for item in kept}
+        unjudged = {guard_id: clock for guard_id, clock in clocks.items() if guard_id not in judged}
+        self._store.put_clocks(connection, unjudged)
+
+    def _off_shift(
+        self,
+        arrived: Sequence[Arrived],
+        new: Sequence[Arrived],
+        states: Mapping[str, GuardState],
+        clocks: Mapping[str, Clock],
+    ) -> set[bytes]:
+        """Return the keys of fixes that must not be kept, by the corrected times of new ones, the others by the clock
+        as it is known now."""
+        times = {item.track.key: item.track.recorded_at for item in new}
+        found = set()
+        for item in filter(_may_be_off_shift, arrived):
+            guard_id, key = item.source.source_id, item.track.key
+            clock = clocks.get(guard_id, states.get(guard_id, NO_STATE).clock)
+            at = times[key] if key in times else known_time(item.fix.origin, clock)
+            if not self._is_on_shift(at, item.source):
+                found.add(key)
+        return found
+
+
+def _may_be_off_shift(item: Arrived) -> bool:
+    """Return True when the tenant wants positions on shift only, and the fix's clock has a say in when it was made."""
+    return item.source.shifts is not None and not is_near(item.fix.origin)
+
+
+def _new(connection: Connection, arrived: Sequence[Arrived]) -> list[Arrived]:
+    """Return those that were never stored before, which are to be stored in this transaction."""
+    seen = rows.see(connection, [item.fix.origin for item in arrived])
+    return [item for item in arrived if item.track.key in seen]
+
+
+def corrected(
+    new: Sequence[Arrived], states: Mapping[str, GuardState]
+) -> tuple[list[Arrived], dict[str, Clock]]:
+    """Give new fixes the times that their guards' clocks should have shown.
+
+    Returns:
+        The fixes, in their order, and what is known now of those clocks of which something else was known before.
+    """
+    found = list(new)
+    places: dict[str, list[int]] = {}
+    for item in new:
+        guard_id = item.source.source_id
+        if not needs_no_look(item.fix.origin, states.get(guard_id, NO_STATE).clock):
+            places[guard_id] = []
+    if not places:
+        return found, {}
+    for place, item in enumerate(new):
+        if item.source.source_id in places:
+            places[item.source.source_id].append(place)
+    clocks = {}
+    for guard_id, mine in places.items():
+        state = states.get(guard_id, NO_STATE)
+        fixes, clock = correct([new[place].fix for place in mine], state.clock, state.heard)
+        if clock != state.clock:
+            clocks[guard_id] = clock
+        for place, fix in zip(mine, fixes, strict=True):
+            if fix is not new[place].fix:
+                found[place] = Arrived(fix, new[place].source, track_fix_of(fix))
+    return found, clocks
 
 
 def track_fix_of(fix: Fix) -> TrackFix:
@@ -158,7 +271,7 @@ def track_fix_of(fix: Fix) -> TrackFix:
         origin.received_at,
         fix.lat,
         fix.lon,
-        _as_kept(fix.accuracy),
+        _as_kept(fix.accuracy) if fix.accuracy is None or fix.accuracy >= 0 else None,
         _as_kept(fix.speed),
         fix.mock,
     )

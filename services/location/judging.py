@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
@@ -10,9 +10,19 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from services import config, metrics
-from services.location.conditions import Drawn, Who, all_told, moves_of
+from services.ingestion.clock_offset import Clock
+from services.location import battery, two_devices
+from services.location.conditions import (
+    Drawn,
+    Who,
+    all_told,
+    ends_told,
+    moves_of,
+    speeding_of,
+)
 from services.location.record import LateTrack, TrackRecord
 from services.location.repair import Checkpoint, Position, period_of, position_of
+from services.location.shifts import TOLERANCE_S
 from services.location.store import Arrived, GuardOutcome, GuardState, LocationStore
 from services.location.track import Belief, Guarded, Step, TrackFix
 from services.location.zonebook import TenantJudge
@@ -22,6 +32,7 @@ from services.registry import Source
 from services.source_status import SourceStatus
 
 NO_STATE = GuardState()
+NO_CLOCKS: Mapping[str, Clock] = {}
 
 
 class Shown(NamedTuple):
@@ -95,9 +106,18 @@ class Judged(NamedTuple):
 
 
 class Judging:
-    def __init__(self, store: LocationStore, settings: config.Location) -> None:
+    def __init__(
+        self,
+        store: LocationStore,
+        settings: config.Location,
+        *,
+        shift_tolerance_s: float = TOLERANCE_S,
+        battery_rule: battery.BatteryRule | None = None,
+    ) -> None:
+        self._battery_rule = battery_rule
         self._store = store
         self._settings = settings
+        self._shift_tolerance_s = shift_tolerance_s
         self._record = TrackRecord(store)
 
     def judge(
@@ -107,9 +127,19 @@ class Judging:
         states: Mapping[str, GuardState],
         judges: Mapping[int, TenantJudge],
         *,
+        clocks: Mapping[str, Clock] = NO_CLOCKS,
         now: datetime,
     ) -> Conclusions:
-        """Fixes that were never stored before. The states of their guards are locked; whoever has none is new."""
+        """Judge fixes that were never stored before, and store them.
+
+        Args:
+            connection: The transaction that holds the locks of the guards' states.
+            new: Fixes whose times are corrected.
+            states: By guard; who has none is new.
+            judges: By tenant.
+            clocks: What is known now of those clocks of which something else is known than the state says.
+            now: The time of day.
+        """
         pieces = self._pieces(connection, new, states)
         mended = self._judge_late(connection, pieces, judges, {item.track.key for item in new}, now)
         judged = self._judge_on_time(pieces, mended, judges)
@@ -117,8 +147,10 @@ class Judging:
         drawn.stored = len(new)
         self._write(connection, new, judged)
         arrived = {item.track.key: item for item in new}
+        off_shift = self._off_shift(connection, judged, now)
         outcomes = [
-            self._conclude(item, judges[item.piece.source.tenant_id], arrived, drawn, now) for item in judged
+            self._conclude(item, judges[item.piece.source.tenant_id], arrived, drawn, off_shift, clocks, now)
+            for item in judged
         ]
         # Without a believable fix there is no place to show: such a guard is new again next time.
         self._store.put_states(
@@ -209,7 +241,8 @@ class Judging:
         flat = [(item.piece.source, step) for item in judged for step in item.steps]
         every = [step for item in judged for step in (*item.late, *item.steps)]
         verdicts = {step.fix.key: (step.in_geofence, step.violation) for step in every}
-        self._store.insert(connection, new, verdicts)
+        doubted = {step.fix.key for step in every if step.speed_doubted}
+        self._store.insert(connection, new, verdicts, doubted=doubted)
         self._store.put_implausible(connection, [pair for pair in flat if pair[1].implausible is not None])
         moved = [(source, found, step.fix.key) for source, step in flat for found in step.transitions]
         self._store.put_transitions(connection, moved, late=False)
@@ -224,24 +257,79 @@ class Judging:
         judge: TenantJudge,
         arrived: Mapping[bytes, Arrived],
         drawn: Conclusions,
+        off_shift: Collection[str],
+        clocks: Mapping[str, Clock],
         now: datetime,
     ) -> GuardOutcome:
-        """What is told of a guard, and where it is shown from now on."""
+        """Draw what is told of a guard. Return its new state, and the fix that it is shown at from now on."""
         (source, state, _, _), _, late, steps, belief = judged
+        on_shift = source.source_id not in off_shift
+        fixes = [arrived[step.fix.key].fix for step in steps]
+        buffered = {fix.origin.key for fix in fixes if fix.origin.buffered}
+        clock = clocks.get(source.source_id, state.clock)
         who = Who(source.tenant_id, source.source_id, source.site_id, source.replayed)
         mine = Drawn(who, state.told, partial(judge.nearest_required, guarded(source)))
-        mine.after(steps, belief, repeat_interval_s=self._settings.repeat_interval_s)
+        mine.after(
+            steps,
+            belief,
+            repeat_interval_s=self._settings.repeat_interval_s,
+            on_shift=on_shift,
+            buffered=buffered,
+        )
         drawn.draw(mine, moves_of(who, steps))
         settles_at = None
         if not all_told(mine.told, belief):
-            settles_at = state.settles_at or now + timedelta(seconds=self._settings.settle_s)
+            begins = on_shift and not (steps and steps[-1].fix.key in buffered)
+            if begins and clock.offset_s is not None and clock.offset_s != state.clock.offset_s:
+                # By the clock as it is measured now, the fixes before were no later than this one.
+                settles_at = now
+            elif begins or not ends_told(mine.told, belief):
+                settles_at = state.settles_at or now + timedelta(seconds=self._settings.settle_s)
+        low, jumping = state.battery_low, state.jumping
+        if steps and mine.is_prompt(steps[-1]):
+            low = self._battery_low(judged.piece, fixes, drawn)
+            jumping, condition = two_devices.conclude(
+                steps,
+                state.jumping,
+                guard_id=source.source_id,
+                tenant_id=source.tenant_id,
+                site_id=source.site_id,
+            )
+            if condition is not None:
+                (drawn.met if jumping.told else drawn.cleared).append(condition)
+
         # A late fix moves no marker, but where there is none it is better than none.
         last = _last_plausible(steps if state is not NO_STATE else [*late, *steps])
         if last is None:
-            return GuardOutcome(source, belief, mine.told, settles_at, None)
+            return GuardOutcome(source, belief, mine.told, settles_at, None, clock, low, jumping)
         marker = arrived[last.fix.key]
         drawn.newest.append(Shown(marker.fix, source, last.in_geofence, last.violation))
-        return GuardOutcome(source, belief, mine.told, settles_at, marker)
+        return GuardOutcome(source, belief, mine.told, settles_at, marker, clock, low, jumping)
+
+    def _battery_low(self, piece: Piece, prompt: Sequence[Fix], drawn: Conclusions) -> bool:
+        """Return whether the battery of the guard's phone is low, and draw what that begins or ends."""
+        known = [fix for fix in prompt if fix.battery is not None]
+        if not known or self._battery_rule is None:
+            return piece.state.battery_low
+        low, condition = battery.conclude(
+            self._battery_rule,
+            known,
+            low=piece.state.battery_low,
+            tenant_id=piece.source.tenant_id,
+            site_id=piece.source.site_id,
+        )
+        if condition is not None:
+            (drawn.met if low else drawn.cleared).append(condition)
+        return low
+
+    def _off_shift(self, connection: Connection, judged: Sequence[Judged], now: datetime) -> set[str]:
+        """Return the guards off shift, of those of whom there is something to tell. An ordinary batch asks nothing."""
+        asked = []
+        for (source, state, _, _), _, _, steps, belief in judged:
+            concerned = belief.violation or state.told.violation or state.told.speeding or speeding_of(belief)
+            if concerned and not source.replayed:
+                asked.append((source, steps[-1].fix.recorded_at if steps else now))
+        return self._store.off_shift(connection, asked, tolerance_s=self._shift_tolerance_s)
 
 
 def guarded(source: Source) -> Guarded:

@@ -1,4 +1,4 @@
-"""Which fixes are believed: mock positions, impossible speeds, teleports and those that turn out true. Pure."""
+"""Which fixes are believed: no fixes, mock positions, teleports and those that turn out true. Pure."""
 
 from __future__ import annotations
 
@@ -39,10 +39,15 @@ class Plausibility(NamedTuple):
 
 PLAUSIBLE = Plausibility(None, {}, None)
 SUDDEN_S = 60.0
+"""Of what took longer nobody can say how a guard moved meanwhile."""
+DOUBT = 2.0
+"""A claimed speed is doubted when it is more than this times the greatest that the positions allow."""
 
 
 def own_radius_m(accuracy: float | None, settings: Location) -> float:
-    return max(settings.accuracy_default_m if accuracy is None else accuracy, settings.accuracy_floor_m)
+    """Return the claimed accuracy, or what stands for one that is missing or negative, which means unknown."""
+    claimed = settings.accuracy_default_m if accuracy is None or accuracy < 0 else accuracy
+    return max(claimed, settings.accuracy_floor_m)
 
 
 def least_distance_m(a: Seen, b: Seen) -> float:
@@ -50,12 +55,29 @@ def least_distance_m(a: Seen, b: Seen) -> float:
     return haversine_m(a.lat, a.lon, b.lat, b.lon) - a.own_m - b.own_m
 
 
+def doubted(speed: float, fix: Seen, before: Seen | None, settings: Location) -> bool:
+    """Return True when a claimed speed cannot be right: it is no guard's, or the positions contradict it by far.
+
+    Devices send speeds in other units. `before` is the plausible fix before. A claim that is too low is not doubted:
+    whoever stops at a light says so rightly.
+    """
+    if speed > settings.max_speed_mps:
+        return True
+    if before is None:
+        return False
+    seconds = (fix.at_us - before.at_us) / 1_000_000
+    spare_m = speed * seconds - DOUBT * (before.own_m + fix.own_m)
+    if spare_m <= 0 or seconds > SUDDEN_S:
+        return False
+    return spare_m > DOUBT * haversine_m(before.lat, before.lon, fix.lat, fix.lon)
+
+
 def reachable(a: Seen, b: Seen, *, seconds: float, max_speed_mps: float) -> bool:
     return least_distance_m(a, b) <= max_speed_mps * max(seconds, 1.0)
 
 
 def too_sudden(before: Seen, trusted: Seen, fix: Seen, *, seconds: float, max_jump_m: float) -> bool:
-    """Whether it is a jump off the way that the two fixes before were on; of what took longer nobody can say."""
+    """Return True for a jump off the way that the two fixes before were on."""
     if seconds > SUDDEN_S:
         return False
     way_m = least_distance_m(trusted, fix)
@@ -69,7 +91,6 @@ def too_sudden(before: Seen, trusted: Seen, fix: Seen, *, seconds: float, max_ju
 def assess(
     fix: Seen,
     *,
-    speed: float | None,
     mock: bool,
     memory: Sequence[Seen],
     suspects: Suspects | None,
@@ -77,10 +98,10 @@ def assess(
 ) -> Plausibility:
     """One fix against the last plausible ones, `memory`, and the teleports since."""
     limit = settings.max_speed_mps
+    if fix.lat == 0.0 and fix.lon == 0.0:
+        return Plausibility("no_fix", {}, suspects)
     if mock:
         return Plausibility("mock", {}, suspects)
-    if speed is not None and speed > limit:
-        return Plausibility("speed", {"speed_mps": speed, "max_speed_mps": limit}, suspects)
     if not memory or _follows(fix, memory, suspects, settings):
         return PLAUSIBLE
     if suspects is not None and reachable(

@@ -22,6 +22,7 @@ from services.config import Config
 from services.errors import Unavailable
 from services.feed import FeedWriter
 from services.listening import Listening
+from services.location.battery import battery_rule
 from services.location.hindsight import Hindsight, ZoneTrial, the_last_week
 from services.location.intake import Intake, Outcome
 from services.location.newest import Newest, position_of
@@ -58,8 +59,9 @@ class Parts:
             self.zones,
             config.location,
             shift_tolerance_s=config.retention.shift_tolerance_s,
+            battery_rule=battery_rule(config.rules),
         )
-        self.settling = Settling(self.store, self.zones)
+        self.settling = Settling(self.store, self.zones, shift_tolerance_s=config.retention.shift_tolerance_s)
         self.feed = FeedWriter.from_config(config)
         self.newest = Newest()
         self.statuses = Statuses()
@@ -131,11 +133,12 @@ class LocationService:
 
     @timer(1.0)
     def tell_settled(self) -> None:
-        """Violations, and ends of them, that stand for a while and that no prompt fix told of."""
-        drawn, debt = self.parts.settling.settle(now=datetime.now(UTC))
-        metrics.mqtt_geofence_violation.inc(drawn.violations_begun)
-        self.events.publish_all(drawn.events)
-        self.parts.store.owed.forget(debt)
+        """Publish violations, and ends of them, that no prompt fix told of, and what ended with a shift."""
+        for tell in (self.parts.settling.settle, self.parts.settling.end_shifts):
+            drawn, debt = tell(now=datetime.now(UTC))
+            metrics.mqtt_geofence_violation.inc(drawn.violations_begun)
+            self.events.publish_all(drawn.events)
+            self.parts.store.owed.forget(debt)
 
     def _tell(self, outcome: Outcome) -> None:
         events: list[Event] = [*outcome.debt.earlier, *outcome.events]

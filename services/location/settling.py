@@ -1,4 +1,4 @@
-"""What stands and was told to nobody: violations, and ends of them, that only late fixes show."""
+"""What is told without a fix: violations, and ends of them, that only late fixes show; and what ends with a shift."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 
 from services import rows
 from services.location import statements as sql
-from services.location.conditions import Drawn, Nearest, Place, Standing, Who, is_prompt
+from services.location.conditions import JUST_AFTER, Drawn, Nearest, Place, Standing, Who, is_prompt
 from services.location.judging import Conclusions
+from services.location.shifts import TOLERANCE_S
 from services.location.store import LocationStore, belief_of, evidence_of, told_of
 from services.location.track import Guarded
 from services.location.zonebook import Unjudged, ZoneBook
@@ -21,31 +22,57 @@ from services.owed import Debt
 LIMIT = 200
 
 
+def _no_zone(_lat: float, _lon: float, _at: datetime) -> None:
+    """Return no nearest zone: what ends needs none."""
+
+
+def _put(connection: Connection, mine: Drawn) -> None:
+    values = {
+        "guard_id": mine.who.guard_id,
+        "violation": mine.told.violation,
+        "repeat_at": mine.told.repeat_at,
+        "speeding": sorted(mine.told.speeding),
+    }
+    connection.execute(sql.PUT_SETTLED, values)
+
+
 class Settling:
-    def __init__(self, store: LocationStore, zones: ZoneBook) -> None:
+    def __init__(
+        self, store: LocationStore, zones: ZoneBook, *, shift_tolerance_s: float = TOLERANCE_S
+    ) -> None:
         self._store = store
         self._zones = zones
+        self._shift_tolerance_s = shift_tolerance_s
 
     def settle(self, *, now: datetime) -> tuple[Conclusions, Debt]:
         """Owe what has stood long enough; each guard is one process's at a time, and nobody waits for another."""
         drawn = Conclusions()
         with self._store.transaction() as connection:
-            found = connection.execute(sql.LOCK_SETTLING, {"now": now, "limit": LIMIT}).all()
+            values = {"now": now, "limit": LIMIT, "tolerance_s": self._shift_tolerance_s}
+            found = connection.execute(sql.LOCK_SETTLING, values).all()
             if not found:
                 return drawn, Debt()
             standing = self._standing(connection, found)
             for row in found:
                 mine = self._settled(row, standing.get(row.guard_id, []))
                 drawn.draw(mine, {})
-                connection.execute(
-                    sql.PUT_SETTLED,
-                    {
-                        "guard_id": row.guard_id,
-                        "violation": mine.told.violation,
-                        "repeat_at": mine.told.repeat_at,
-                        "speeding": sorted(mine.told.speeding),
-                    },
-                )
+                _put(connection, mine)
+            return drawn, self._store.owed.owe(connection, drawn.owings)
+
+    def end_shifts(self, *, now: datetime) -> tuple[Conclusions, Debt]:
+        """Owe the ends of what was told of guards whose shift is over: a phone that is switched off sends no fix."""
+        drawn = Conclusions()
+        with self._store.transaction() as connection:
+            values = {"limit": LIMIT, "tolerance_s": self._shift_tolerance_s}
+            for row in connection.execute(sql.LOCK_SHIFT_OVER, values).all():
+                told = told_of(row)
+                mine = Drawn(Who(row.tenant_id, row.guard_id, row.site_id), told, _no_zone)
+                # An end is never before what it ends, whatever the clocks say.
+                at = now if told.repeat_at is None else max(now, told.repeat_at + JUST_AFTER)
+                key = b"" if row.judged_key is None else rows.bytes_of(row.judged_key)
+                mine.shift_over(Place(at, key, row.lat, row.lon, row.accuracy))
+                drawn.draw(mine, {})
+                _put(connection, mine)
             return drawn, self._store.owed.owe(connection, drawn.owings)
 
     def _settled(self, row: Any, standing: Sequence[Standing]) -> Drawn:
@@ -53,7 +80,7 @@ class Settling:
         place = Place(row.judged_at, rows.bytes_of(row.judged_key), row.lat, row.lon, row.accuracy)
         guard = Guarded(row.guard_id, frozenset(row.groups))
         mine = Drawn(who, told_of(row), partial(self._nearest, row.tenant_id, guard))
-        mine.settled(belief_of(row.belief), place, standing, prompt=is_prompt(row))
+        mine.settled(belief_of(row.belief), place, standing, prompt=is_prompt(row), on_shift=row.on_shift)
         return mine
 
     def _nearest(

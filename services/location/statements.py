@@ -33,7 +33,8 @@ LOCK_NEWCOMERS = text(
 LOCK_STATES = text(
     """
     SELECT guard_id, belief, judged_at, uuid_send(judged_key) AS judged_key, violation_told, repeat_told_at,
-           speeding_told, settles_at
+           speeding_told, settles_at, clock, battery_low, jumps, jumps_told, recorded_at,
+           received_at
     FROM guard_state WHERE guard_id = ANY(CAST(:ids AS text[])) ORDER BY guard_id FOR UPDATE
     """
 )
@@ -49,7 +50,13 @@ STATE = {
     "repeat_told_at": "timestamptz or null",
     "speeding_told": "text",
     "settles_at": "timestamptz or null",
+    "clock": "bytea",
+    "battery_low": "bool",
+    "jumps": "real",
+    "jumps_told": "bool",
 }
+EXPRESSIONS = {"speeding_told": "{}speeding_told::int[]", "clock": "nullif({}clock, '')"}
+"""Columns of a state that do not travel as they are stored."""
 MARKER = {
     "recorded_at": "timestamptz",
     "received_at": "timestamptz",
@@ -66,14 +73,18 @@ def _unnested(types: dict[str, str]) -> str:
     return f"unnest({arrays}) AS t ({', '.join(types)})"
 
 
+def _expression(name: str, prefix: str = "") -> str:
+    return EXPRESSIONS.get(name, "{}" + name).format(prefix)
+
+
 def _assigned(names: dict[str, str]) -> str:
-    return ", ".join(f"{name} = t.{name}" for name in names if name not in ("guard_id", "speeding_told"))
+    return ", ".join(f"{name} = {_expression(name, 't.')}" for name in names if name != "guard_id")
 
 
 PUT_STATES = text(
     f"""
     INSERT INTO guard_state ({", ".join([*STATE, *MARKER])}, location)
-    SELECT {", ".join("speeding_told::int[]" if name == "speeding_told" else name for name in [*STATE, *MARKER])},
+    SELECT {", ".join(map(_expression, [*STATE, *MARKER]))},
            ST_SetSRID(ST_MakePoint(lon, lat), 4326)::geography
     FROM {_unnested(STATE | MARKER)} ORDER BY guard_id
     ON CONFLICT (guard_id) DO UPDATE SET
@@ -84,9 +95,34 @@ PUT_STATES = text(
 # Without a plausible fix in its order the marker stays where it is. A guard who never had one has no row.
 KEEP_STATES = text(
     f"""
-    UPDATE guard_state s SET {_assigned(STATE)}, speeding_told = t.speeding_told::int[]
+    UPDATE guard_state s SET {_assigned(STATE)}
     FROM {_unnested(STATE)} WHERE s.guard_id = t.guard_id
     """  # noqa: S608 - names from our own code
+)
+# Of guards whose new fixes are all of a time that their tenant does not want: these teach of the clock, and go.
+PUT_CLOCKS = text(
+    f"""
+    UPDATE guard_state s SET clock = nullif(t.clock, '')
+    FROM {_unnested({"guard_id": "text", "clock": "bytea"})} WHERE s.guard_id = t.guard_id
+    """  # noqa: S608 - names from our own code
+)
+# The same rule as `shifts.on_shift`: a shift reaches its tolerance further on both sides.
+ON_SHIFT = """
+    EXISTS (SELECT FROM guard_shift d WHERE d.tenant_id = {tenant_id} AND d.guard_id = {guard_id}
+            AND d.starts_at <= {at} + make_interval(secs => :tolerance_s)
+            AND d.ends_at > {at} - make_interval(secs => :tolerance_s))
+"""
+SHIFTS_KEPT = """
+    EXISTS (SELECT FROM guard_shift k WHERE k.tenant_id = {tenant_id} AND k.guard_id = {guard_id})
+"""
+OFF_SHIFT = text(
+    f"""
+    SELECT w.guard_id
+    FROM unnest(CAST(:guard_id AS text[]), CAST(:tenant_id AS int[]), CAST(:at AS timestamptz[]))
+         AS w (guard_id, tenant_id, at)
+    WHERE {SHIFTS_KEPT.format(tenant_id="w.tenant_id", guard_id="w.guard_id")}
+          AND NOT {ON_SHIFT.format(tenant_id="w.tenant_id", guard_id="w.guard_id", at="w.at")}
+    """  # noqa: S608 - conditions of our own
 )
 # Of guards without a judged state: the newest of their fixes that are not before these.
 NEWEST_RECORDED = text(
@@ -220,14 +256,31 @@ PUT_IMPLAUSIBLE = text(
 DROP_IMPLAUSIBLE = text("DELETE FROM implausible_fix WHERE message_key = ANY(CAST(:ids AS uuid[]))")
 
 LOCK_SETTLING = text(
-    """
-    SELECT s.guard_id, s.tenant_id, g.site_id, s.belief, s.judged_at, s.judged_key, s.violation_told,
+    f"""
+    SELECT NOT {SHIFTS_KEPT.format(tenant_id="s.tenant_id", guard_id="s.guard_id")}
+           OR {ON_SHIFT.format(tenant_id="s.tenant_id", guard_id="s.guard_id", at="now()")} AS on_shift,
+           s.guard_id, s.tenant_id, g.site_id, s.belief, s.judged_at, s.judged_key, s.violation_told,
            s.repeat_told_at, s.speeding_told, s.lat, s.lon, s.accuracy, s.recorded_at, s.received_at,
            ARRAY(SELECT group_id FROM guard_group_member m
                  WHERE m.tenant_id = s.tenant_id AND m.guard_id = s.guard_id) AS groups
     FROM guard_state s LEFT JOIN guard g ON g.tenant_id = s.tenant_id AND g.guard_id = s.guard_id
     WHERE s.settles_at <= :now ORDER BY s.settles_at LIMIT :limit FOR UPDATE OF s SKIP LOCKED
-    """
+    """  # noqa: S608 - conditions of our own
+)
+# Guards of whom something was told, and whose shift is over. A tenant of replays lives in another time.
+LOCK_SHIFT_OVER = text(
+    f"""
+    SELECT s.guard_id, s.tenant_id, g.site_id, s.judged_key, s.violation_told, s.repeat_told_at, s.speeding_told,
+           s.lat, s.lon, s.accuracy
+    FROM guard_state s
+    JOIN tenant t ON t.tenant_id = s.tenant_id
+    LEFT JOIN guard g ON g.tenant_id = s.tenant_id AND g.guard_id = s.guard_id
+    WHERE (s.violation_told OR s.speeding_told <> '{{}}')
+          AND {SHIFTS_KEPT.format(tenant_id="s.tenant_id", guard_id="s.guard_id")}
+          AND NOT {ON_SHIFT.format(tenant_id="s.tenant_id", guard_id="s.guard_id", at="now()")}
+          AND NOT coalesce(t.settings @> '{{"replay": true}}', false)
+    ORDER BY s.guard_id LIMIT :limit FOR UPDATE OF s SKIP LOCKED
+    """  # noqa: S608 - conditions of our own
 )
 PUT_SETTLED = text(
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -12,17 +12,24 @@ from sqlalchemy import Connection
 
 from services import rows
 from services.admission import keep_rejected
+from services.ingestion.clock_offset import RIGHT, Clock
+from services.ingestion.clock_offset import decode as decode_clock
+from services.ingestion.clock_offset import encode as encode_clock
 from services.location import statements as sql
 from services.location.conditions import Told
 from services.location.evidence import Evidence
+from services.location.guard_clocks import Heard
 from services.location.repair import Checkpoint, Position
 from services.location.track import Belief, Step, TrackFix, Transition
-from services.messages import Fix, RejectedMessage
+from services.location.two_devices import QUIET, Jumping
+from services.messages import Fix, Origin, RejectedMessage
 from services.owed import OwedEvents
 from services.providers import Database
 from services.registry import Source
 
 MAX_LISTED = 100_000
+SPEED_DOUBTED = "speed_doubted"
+"""In the quality of a fix that is believed, and whose claimed speed is not."""
 _belief_decoder = msgspec.msgpack.Decoder(Belief)
 
 
@@ -35,12 +42,17 @@ class Arrived(NamedTuple):
 
 
 class GuardState(NamedTuple):
-    """What is held true of a guard: `frontier` is the newest fix that was judged."""
+    """What is held true of a guard: `frontier` is the newest fix that was judged, `heard` the times of the newest
+    that was believed."""
 
     belief: Belief | None = None
     frontier: Position | None = None
     told: Told = Told()
     settles_at: datetime | None = None
+    clock: Clock = RIGHT
+    heard: Heard | None = None
+    battery_low: bool = False
+    jumping: Jumping = QUIET
 
 
 class GuardOutcome(NamedTuple):
@@ -51,6 +63,9 @@ class GuardOutcome(NamedTuple):
     told: Told
     settles_at: datetime | None
     marker: Arrived | None
+    clock: Clock = RIGHT
+    battery_low: bool = False
+    jumping: Jumping = QUIET
 
 
 class LocationStore:
@@ -85,13 +100,37 @@ class LocationStore:
         found = connection.execute(sql.NEWEST_RECORDED, values)
         return {row.guard_id: (row.recorded_at, rows.bytes_of(row.message_key)) for row in found}
 
+    def off_shift(
+        self, connection: Connection, asked: Sequence[tuple[Source, datetime]], *, tolerance_s: float
+    ) -> set[str]:
+        """Return those guards whose shifts are kept and who are on none of them at the time that stands beside."""
+        if not asked:
+            return set()
+        values = {
+            "guard_id": rows.array("text", [source.source_id for source, _ in asked]),
+            "tenant_id": rows.array("int", [source.tenant_id for source, _ in asked]),
+            "at": rows.array("timestamptz", [at for _, at in asked]),
+            "tolerance_s": tolerance_s,
+        }
+        return set(connection.execute(sql.OFF_SHIFT, values).scalars())
+
     def insert(
-        self, connection: Connection, arrived: Sequence[Arrived], verdicts: dict[bytes, tuple[bool, bool]]
+        self,
+        connection: Connection,
+        arrived: Sequence[Arrived],
+        verdicts: dict[bytes, tuple[bool, bool]],
+        *,
+        doubted: Collection[bytes] = (),
     ) -> None:
-        """Store new fixes, each with its verdict (by key: in_geofence, geofence_violation)."""
+        """Store new fixes, each with its verdict (by key: in_geofence, geofence_violation).
+
+        `doubted` are the keys of those whose claimed speed is not believed.
+        """
         if not arrived:
             return
         origins = [item.fix.origin for item in arrived]
+        if doubted:
+            origins = [_doubted(origin) if origin.key in doubted else origin for origin in origins]
         values = rows.common_values("guard_id", origins, [item.source.tenant_id for item in arrived])
         for column in ("lat", "lon", "heading", "source", "mock"):
             values[column] = [getattr(item.fix, column) for item in arrived]
@@ -109,6 +148,16 @@ class LocationStore:
         if len(moved) < len(outcomes):
             values = _states([outcome for outcome in outcomes if outcome.marker is None])
             connection.execute(sql.KEEP_STATES, rows.arrays(sql.STATE, values))
+
+    def put_clocks(self, connection: Connection, clocks: Mapping[str, Clock]) -> None:
+        """Keep what is known of the clocks of guards that have a state and no new fix on record."""
+        if not clocks:
+            return
+        values = {
+            "guard_id": rows.array("text", clocks),
+            "clock": rows.array("bytea", [_stored_clock(clock) for clock in clocks.values()]),
+        }
+        connection.execute(sql.PUT_CLOCKS, values)
 
     def put_checkpoints(
         self, connection: Connection, checkpoints: Sequence[tuple[Source, Checkpoint]]
@@ -175,7 +224,26 @@ def evidence_of(document: Any) -> Evidence:
 def _state_of(row: Any) -> GuardState:
     belief = None if row.belief is None else belief_of(row.belief)
     frontier = None if row.judged_at is None else (row.judged_at, bytes(row.judged_key))
-    return GuardState(belief, frontier, told_of(row), row.settles_at)
+    heard = (row.recorded_at, row.received_at)
+    return GuardState(
+        belief,
+        frontier,
+        told_of(row),
+        row.settles_at,
+        decode_clock(row.clock),
+        heard,
+        row.battery_low,
+        Jumping(row.jumps, row.jumps_told),
+    )
+
+
+def _stored_clock(clock: Clock) -> bytes:
+    """Empty for a clock that nothing speaks against, which is null in the table."""
+    return encode_clock(clock) or b""
+
+
+def _doubted(origin: Origin) -> Origin:
+    return msgspec.structs.replace(origin, quality=(*origin.quality, SPEED_DOUBTED))
 
 
 def _states(outcomes: Sequence[GuardOutcome]) -> dict[str, list[Any]]:
@@ -191,6 +259,10 @@ def _states(outcomes: Sequence[GuardOutcome]) -> dict[str, list[Any]]:
         "repeat_told_at": [outcome.told.repeat_at for outcome in outcomes],
         "speeding_told": [rows.array("int", sorted(outcome.told.speeding)) for outcome in outcomes],
         "settles_at": [outcome.settles_at for outcome in outcomes],
+        "clock": [_stored_clock(outcome.clock) for outcome in outcomes],
+        "battery_low": [outcome.battery_low for outcome in outcomes],
+        "jumps": [outcome.jumping.jumps for outcome in outcomes],
+        "jumps_told": [outcome.jumping.told for outcome in outcomes],
     }
 
 

@@ -15,7 +15,7 @@ import msgspec
 from services.config import Location
 from services.location.duties import Guarded, RequiredZones, applies, holds
 from services.location.evidence import Transition
-from services.location.plausibility import Plausibility, Seen, Suspects, assess, own_radius_m
+from services.location.plausibility import Plausibility, Seen, Suspects, assess, doubted, own_radius_m
 from services.location.scatter import scatters_m
 from services.location.verdict import BELIEVED_WITHIN, Fix, Held, Verdict, Within
 from services.location.zones import Zone, ZoneIndex, distance_m
@@ -50,6 +50,8 @@ class Step(msgspec.Struct, frozen=True):
     violation: bool
     error_radius_m: float
     transitions: tuple[Transition, ...] = ()
+    speed_doubted: bool = False
+    """The fix is believed, and the speed that it claims is not."""
 
 
 class Belief(msgspec.Struct, array_like=True):
@@ -76,6 +78,7 @@ class Sighted(NamedTuple):
     plausibility: Plausibility
     before: Seen | None
     """The plausible fix before it; none after a relocation."""
+    speed_doubted: bool = False
 
 
 class Judge:
@@ -118,7 +121,6 @@ class Judge:
         trusted = belief.memory[-1] if belief.memory else None
         plausibility = assess(
             seen,
-            speed=fix.speed,
             mock=fix.mock,
             memory=belief.memory,
             suspects=belief.suspects,
@@ -130,7 +132,8 @@ class Judge:
         if plausibility.relocated:
             belief.memory, trusted = (), None
         belief.memory = self._remembered(belief.memory, seen)
-        return Sighted(fix, seen, belief.memory, plausibility, trusted)
+        doubt = fix.speed is not None and doubted(fix.speed, seen, trusted, settings)
+        return Sighted(fix, seen, belief.memory, plausibility, trusted, doubt)
 
     def _remembered(self, memory: tuple[Seen, ...], seen: Seen) -> tuple[Seen, ...]:
         oldest_us = seen.at_us - self._settings.scatter_window_s * 1_000_000
@@ -157,7 +160,16 @@ class Judge:
         reason, detail = item.plausibility.reason, item.plausibility.detail
         if reason is None:
             transitions = self._conclude(guard, belief, item, error_m, near)
-        return Step(item.fix, reason, detail, belief.in_geofence, belief.violation, error_m, transitions)
+        return Step(
+            item.fix,
+            reason,
+            detail,
+            belief.in_geofence,
+            belief.violation,
+            error_m,
+            transitions,
+            item.speed_doubted,
+        )
 
     def _conclude(
         self, guard: Guarded, belief: Belief, item: Sighted, error_m: float, near: Near
@@ -168,7 +180,8 @@ class Judge:
         if _stays(guard, belief, near, at):
             belief.in_geofence = True
             return ()
-        fix = Fix(raw.key, item.seen, raw.accuracy, raw.speed, error_m, at, item.before)
+        speed = None if item.speed_doubted else raw.speed
+        fix = Fix(raw.key, item.seen, raw.accuracy, speed, error_m, at, item.before)
         verdict = Verdict(guard, fix, belief.zones, self._settings)
         for zone, d in self._concerned(guard, belief, fix, near):
             verdict.zone(zone, d)

@@ -39,7 +39,7 @@ class Within(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Fix(NamedTuple):
-    """A plausible fix as zones see it; `at` is its zone time."""
+    """A plausible fix as zones see it; `at` is its zone time, `speed` what it claims unless that is doubted."""
 
     key: bytes
     seen: Seen

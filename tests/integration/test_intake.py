@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from services.config import Config
+from services.location.battery import battery_rule
 from services.location.intake import Intake as LocationIntake
+from services.location.settling import Settling
 from services.location.store import LocationStore
 from services.location.zonebook import ZoneBook
 from services.messages import DeviceReading, Fix, Origin
@@ -25,8 +27,9 @@ LAT, LON = 12.9716, 77.5946
 
 
 def origin(source: str, *, seconds: float = 0, **changes: Any) -> Origin:
+    """Return the origin of a message that was received when it was made, or now when it was made before."""
     at = NOW + timedelta(seconds=seconds)
-    base = (source, os.urandom(16), None, f"t/{source}", at, NOW, False, (), None, "{}", False)
+    base = (source, os.urandom(16), None, f"t/{source}", at, max(at, NOW), False, (), None, "{}", False)
     return Origin(**{**dict(zip(Origin.__struct_fields__, base, strict=True)), **changes})
 
 
@@ -54,7 +57,9 @@ def location(engine: Engine, database: Database, registry: Registry, config: Con
 
 def location_intake(database: Database, registry: Registry, config: Config) -> LocationIntake:
     zones = ZoneBook(database, registry, config.location)
-    return LocationIntake(LocationStore(database), registry, zones, config.location)
+    return LocationIntake(
+        LocationStore(database), registry, zones, config.location, battery_rule=battery_rule(config.rules)
+    )
 
 
 @pytest.fixture
@@ -191,7 +196,8 @@ def test_a_late_fix_repairs_history_and_neither_alarms_nor_moves_the_marker(
     location: LocationIntake, engine: Engine
 ) -> None:
     location.store([fix(seconds=60)], now=NOW)
-    outcome = location.store([fix(lat=OUTSIDE, seconds=5), fix(lat=OUTSIDE, seconds=6)], now=NOW)
+    later = {"lat": OUTSIDE, "received_at": NOW + timedelta(seconds=61)}
+    outcome = location.store([fix(seconds=5, **later), fix(seconds=6, **later)], now=NOW)
     assert (outcome.stored, outcome.events, outcome.newest) == (2, [], [])
     assert rows(engine, "SELECT lat FROM guard_state") == [(LAT,)]
     assert rows(engine, "SELECT kind, late FROM zone_transition ORDER BY kind") == [("violation_began", True)]
@@ -269,3 +275,86 @@ def test_a_change_of_the_registry_is_seen_within_two_seconds(engine: Engine, dat
     clock[0] += 1.0
     assert not registry.lookup(["g"], kind="guard", family="guard")["g"].enabled
     assert registry.lookup_any("g").kind == "guard"  # type: ignore[union-attr]
+
+
+def spoken(location: LocationIntake, fixes: list[Fix]) -> list[tuple[str, str]]:
+    """Store fixes one by one; return the conditions that were met and cleared: type and message."""
+    outcomes = [location.store([item], now=item.origin.received_at) for item in fixes]
+    return [
+        (found.alert_type, found.message) for outcome in outcomes for found in outcome.met + outcome.cleared
+    ]
+
+
+def test_a_low_battery_of_a_guards_phone_is_told_once_and_its_end(location: LocationIntake) -> None:
+    batteries = [80.0, 19.0, 3.0, None, 24.0, 25.0, 20.0]
+    fixes = [
+        msgspec.structs.replace(fix(seconds=second), battery=battery)
+        for second, battery in enumerate(batteries)
+    ]
+    assert spoken(location, fixes) == [
+        ("LOW_BATTERY", "Battery at 19 %"),
+        ("LOW_BATTERY", "Battery back at 25 %"),
+    ]
+
+
+def test_a_battery_of_an_hour_ago_is_no_alarm(location: LocationIntake) -> None:
+    assert spoken(location, [msgspec.structs.replace(fix(seconds=-3600), battery=3.0)]) == []
+
+
+def test_two_phones_that_take_turns_are_told_of_and_one_place_is_shown(
+    location: LocationIntake, engine: Engine
+) -> None:
+    # Given two phones of one guard, 3.3 km apart, when their fixes come in turn,
+    far = LAT + 3_300 / 111_195
+    fixes = [fix(lat=LAT if nth % 2 == 0 else far, seconds=5 * nth) for nth in range(20)]
+    told = spoken(location, fixes)
+    # then all are on record, the first phone is believed, and a person hears of it, once.
+    assert [kind for kind, _ in told] == ["EQUIPMENT_FAILURE"]
+    assert "two devices report for this guard" in told[0][1]
+    assert rows(engine, "SELECT count(*) FROM mqtt_guard_location") == [(20,)]
+    assert rows(engine, "SELECT lat FROM guard_state") == [(LAT,)]
+    # When the first is quiet, the other is believed as soon as it agrees with itself over half a minute.
+    spoken(location, [fix(lat=far, seconds=105 + 10 * nth) for nth in range(5)])
+    assert rows(engine, "SELECT lat FROM guard_state") == [(far,)]
+
+
+def test_what_a_device_kept_raises_nothing_by_itself(
+    location: LocationIntake, engine: Engine, database: Database, registry: Registry, config: Config
+) -> None:
+    # Given fixes outside of two minutes ago, of which the device says that it kept them, in one batch or in several,
+    kept = [fix(lat=OUTSIDE, seconds=-120 + n, buffered=True) for n in range(6)]
+    first = location.store(kept[:3], now=NOW)
+    second = location.store([*kept[3:], fix(seconds=1)], now=NOW)
+    # then nothing is raised, now or by the timer, although each of them is prompt by its times.
+    assert (first.met, second.met) == ([], [])
+    assert rows(engine, "SELECT count(*) FROM zone_transition WHERE kind = 'violation_began'") == [(1,)]
+    settling = Settling(LocationStore(database), ZoneBook(database, registry, config.location))
+    drawn, _ = settling.settle(now=NOW + timedelta(minutes=5))
+    assert (drawn.met, drawn.cleared) == ([], [])
+
+
+def test_a_clock_of_a_guard_is_kept_and_forgotten_when_it_is_right(
+    location: LocationIntake, engine: Engine
+) -> None:
+    known = "SELECT clock IS NOT NULL FROM guard_state"
+    spoken(location, [fix(seconds=n) for n in range(3)])
+    assert rows(engine, known) == [(False,)]
+    received = [NOW + timedelta(seconds=100 + n) for n in range(5)]
+    slow = [fix(seconds=100 + n - 1200, received_at=received[n]) for n in range(5)]
+    spoken(location, slow)
+    assert rows(engine, known) == [(True,)]
+    corrected = "SELECT count(*) FROM mqtt_guard_location WHERE 'clock_corrected' = ANY(quality)"
+    assert rows(engine, corrected) == [(3,)]
+    # The same again is the same, and teaches nothing.
+    assert sum(location.store([item], now=NOW).stored for item in slow) == 0
+    spoken(location, [fix(seconds=200)])
+    assert rows(engine, known) == [(False,)]
+
+
+def test_a_fix_at_0_0_is_kept_as_no_fix_and_shown_nowhere(location: LocationIntake, engine: Engine) -> None:
+    nowhere = msgspec.structs.replace(fix(lat=0.0), lon=0.0)
+    assert location.store([nowhere], now=NOW).newest == []
+    assert rows(engine, "SELECT reason FROM implausible_fix") == [("no_fix",)]
+    assert rows(engine, "SELECT count(*) FROM guard_state") == [(0,)]
+    # A true fix right after it is believed at once.
+    assert len(location.store([fix(seconds=1)], now=NOW).newest) == 1

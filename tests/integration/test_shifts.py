@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, text
@@ -140,3 +141,59 @@ def test_shifts_do_not_overlap_and_are_listed_imported_and_removed(
     assert len(directory.list_rows("shift", tenant_id=1, limit=10)) == 2
     with pytest.raises(NotFound, match="no shift"):
         directory.remove_shift(oldest["shift_id"], tenant_id=1)
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "shift_s", "statuses"),
+    [
+        # A shift that began eight minutes ago, and a clock twenty minutes slow: by the third fix the clock is known.
+        (-1200, (-480, 3600), ["off_shift", "off_shift", "stored", "stored", "stored"]),
+        (-5400, (-480, 3600), ["off_shift", "off_shift", "stored", "stored", "stored"]),
+        # A shift that ended eight minutes ago: what seems to be of before its end is not.
+        (-1200, (-7200, -480), ["stored", "stored", "off_shift", "off_shift", "off_shift"]),
+        (240, (-7200, 3600), ["stored"] * 5),
+        (240, (-7200, -480), ["off_shift"] * 5),
+        (-10, (-7200, -480), ["off_shift"] * 5),
+        (0, (-480, 3600), ["stored"] * 5),
+    ],
+)
+def test_a_shift_is_held_against_the_corrected_time(
+    environment: dict[str, str],
+    engine: Engine,
+    intake: Intake,
+    ahead_s: float,
+    shift_s: tuple[float, float],
+    statuses: list[str],
+) -> None:
+    # Given a guard who was seen an hour ago, and whose tenant wants positions on shift only,
+    intake.store([fix(seconds=-3600, received_at=NOW - timedelta(hours=1))], now=NOW)
+    ask_for_it(environment)
+    add(environment, "1", *(timedelta(seconds=seconds) for seconds in shift_s))
+    # when the phone's clock is wrong,
+    said = []
+    for second in range(5):
+        received_at = NOW + timedelta(seconds=second)
+        late = fix(seconds=ahead_s + second, received_at=received_at, msg_id=f"m{second}")
+        outcome = intake.store([late], now=received_at)
+        said += [receipt.status for receipt in outcome.receipts]
+    # then the shift is asked at the time that the clock should have shown.
+    assert said == statuses
+    assert rows(engine, "SELECT count(*) - 1 FROM mqtt_guard_location") == [(statuses.count("stored"),)]
+
+
+def test_what_is_late_and_was_made_off_shift_leaves_no_identity(
+    environment: dict[str, str], engine: Engine, intake: Intake
+) -> None:
+    ask_for_it(environment)
+    add(environment, "1", timedelta(hours=-1), timedelta(hours=1))
+    # Given fixes that come hours late, one from before the shift and one from within it,
+    batch = [fix(seconds=-7200, msg_id="before"), fix(seconds=-1800, msg_id="within")]
+    outcome = intake.store(batch, now=NOW)
+    # then one is stored, nothing is left of the other, and both may come again.
+    assert {r.msg_id: r.status for r in outcome.receipts} == {"before": "off_shift", "within": "stored"}
+    assert rows(engine, "SELECT message_key::text FROM message_seen") == [
+        (str(UUID(bytes=batch[1].origin.key)),)
+    ]
+    again = intake.store(batch, now=NOW)
+    assert {r.msg_id: r.status for r in again.receipts} == {"before": "off_shift", "within": "stored"}
+    assert (again.off_shift, again.stored, again.admitted) == (1, 0, 1)

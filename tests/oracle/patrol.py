@@ -39,15 +39,17 @@ def patrol(random: Random, guard_id: str, begins: datetime, *, episodes: int) ->
     fixes = []
     for nth in range(episodes):
         place = "home" if nth % 2 == 0 else random.choice(("outside", "forbidden", "road"))
-        for _ in range(AN_EPISODE):
+        for lap in range(AN_EPISODE):
             at += timedelta(seconds=INTERVAL_S * random.uniform(0.8, 1.2))
-            fixes.append(_fix(random, at, PLACES[place], 6.0 if place == "road" else 0.5))
+            driving = place == "road"
+            east_m = 0.0 if not driving else 25.0 if lap % 2 else -25.0
+            fixes.append(_fix(random, at, PLACES[place], east_m, 6.0 if driving else 0.5))
     return Guard(guard_id, frozenset({GROUP}), tuple(fixes))
 
 
-def _fix(random: Random, at: datetime, north_m: float, speed: float) -> Fix:
+def _fix(random: Random, at: datetime, north_m: float, east_m: float, speed: float) -> Fix:
     lat = LAT + (north_m + random.gauss(0, 2)) / METRES_A_DEGREE
-    lon = LON + random.gauss(0, 2) / METRES_A_DEGREE / cos(radians(LAT))
+    lon = LON + (east_m + random.gauss(0, 2)) / METRES_A_DEGREE / cos(radians(LAT))
     received_at = at + timedelta(seconds=random.uniform(0, 2))
     return Fix(random.randbytes(16), at, received_at, lat, lon, random.uniform(4, 8), speed)
 

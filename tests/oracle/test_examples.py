@@ -154,6 +154,30 @@ def test_faster_than_the_zone_allows() -> None:
     ]
 
 
+def test_a_speed_in_another_unit_is_doubted_and_the_place_is_not() -> None:
+    # 65 m in 20 s and twice 5 m of error: at most 7.5 m/s is believed, and 70 m/s of nobody. The way is 2.75 m/s.
+    road = replace(YARD, kind="speed", limit_mps=5.0)
+    on_foot = walk(0, 65, 0, 65, pause_s=20.0)
+    for claimed, begins in ((7.4, True), (7.6, False), (71.0, False)):
+        rows, changes = told([road], [replace(f, speed=claimed) for f in on_foot])
+        assert [row.implausible for row in rows] == [None] * 4
+        assert ((2, "speeding_began", 7, START + timedelta(seconds=20)) in changes) == begins
+
+
+def test_a_fix_at_exactly_0_0_is_no_fix() -> None:
+    first, *rest = walk(0, 0, 0)
+    rows, changes = told([YARD], [replace(first, lat=0.0, lon=0.0), *rest])
+    assert [row.implausible for row in rows] == ["no_fix", None, None]
+    assert changes == [(2, "entered", 7, rest[0].recorded_at)]
+
+
+def test_a_negative_accuracy_is_no_accuracy() -> None:
+    # Without a claim a fix may be off by 25 m: 120 m is no evidence of being outside 100 m, 126 m is.
+    for north_m, outside in ((120, False), (126, True)):
+        _, changes = told([YARD], walk(0, 0, north_m, north_m, accuracy=-1.0))
+        assert ("exited" in [change[1] for change in changes]) == outside
+
+
 def test_a_zone_that_is_taken_away_is_left() -> None:
     fixes = walk(0, 0, 0)
     gone = replace(YARD, kind="forbidden", holds_to=fixes[2].recorded_at)

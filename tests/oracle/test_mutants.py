@@ -20,10 +20,12 @@ from tests.oracle.comparison import Judged, at_once, judged, made
 from tests.oracle.geometry import Shape
 from tests.oracle.production import judge_of
 from tests.oracle.words import Fix, Needed, Zone
-from tests.oracle.worlds import DEFAULTS, Guard, World
+from tests.oracle.worlds import DEFAULTS, METRES_A_DEGREE, Guard, World
 
 JUDGING = (
     "plausibility.assess",
+    "plausibility.doubted",
+    "plausibility.own_radius_m",
     "plausibility.reachable",
     "plausibility.too_sudden",
     "plausibility._follows",
@@ -104,7 +106,8 @@ def a_limit_taken_away_for_half_a_minute() -> tuple[World, list[Judged]]:
     fixes = []
     for nth, speed in enumerate((1.0, 1.0, 9.0, 1.0, 9.0, 1.0)):
         at = begins + timedelta(seconds=30 * nth)
-        fixes.append(Fix(bytes([nth]) * 16, at, at, 52.0, 13.0, accuracy=5.0, speed=speed))
+        lat = 52.0 + (65 if nth % 2 else -65) / METRES_A_DEGREE  # far enough to be that fast in between
+        fixes.append(Fix(bytes([nth]) * 16, at, at, lat, 13.0, accuracy=5.0, speed=speed))
     place = World(zones, DEFAULTS, 52.0, 13.0, begins, [])
     guard = Guard("guard-0", frozenset(), tuple(fixes))
     rows, _ = judged(place, guard)

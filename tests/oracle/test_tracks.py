@@ -35,6 +35,6 @@ def test_every_track_comes_to_what_the_oracle_says(seed: int, tracks_a_seed: int
     assert not found, "\n".join(found)
     # A thousand tracks in which nothing happens would agree about nothing.
     assert seen["ties"] <= 0.005 * seen["tracks"], seen
-    for kind in ("entered", "exited", "violation_began", "violation_ended", "teleport", "mock", "speed"):
+    for kind in ("entered", "exited", "violation_began", "violation_ended", "teleport", "mock", "no_fix"):
         assert seen[kind] >= 20, (kind, seen)
     assert seen["speeding_began"] + seen["speeding_ended"] > 0, seen

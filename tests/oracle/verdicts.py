@@ -49,10 +49,10 @@ class Oracle:
     # 1. Plausible?
 
     def plausible(self, fix: Fix) -> tuple[str | None, bool]:
+        if fix.lat == 0 and fix.lon == 0:
+            return "no_fix", False
         if fix.mock:
             return "mock", False
-        if fix.speed is not None and fix.speed > self.rules.max_speed_mps:
-            return "speed", False
         relocated = False
         if self.memory and self.jumps(fix):
             if self.suspects and self.together(self.suspects[-1], fix):
@@ -87,7 +87,8 @@ class Oracle:
         return haversine_m(start.lat, start.lon, fix.lat, fix.lon) - self.own(start) - self.own(fix)
 
     def own(self, fix: Fix) -> float:
-        claimed = self.rules.accuracy_default_m if fix.accuracy is None else fix.accuracy
+        unknown = fix.accuracy is None or fix.accuracy < 0
+        claimed = self.rules.accuracy_default_m if unknown else fix.accuracy
         return max(claimed, self.rules.accuracy_floor_m)
 
     # 2. Error radius.
@@ -254,7 +255,7 @@ class Oracle:
         v = self.speed_mps(fix, before)
         if v is None:
             return []
-        if fix.speed is None:
+        if v != fix.speed:
             self.note(v - zone.limit_mps)
         if (v > zone.limit_mps) == presence.speeding:
             presence.pace.drop()
@@ -268,12 +269,23 @@ class Oracle:
         return [self.change(kind, zone, first, fix)]
 
     def speed_mps(self, fix: Fix, before: Fix | None) -> float | None:
-        if fix.speed is not None:
+        if fix.speed is not None and not self.doubted(fix.speed, fix, before):
             return fix.speed
         if before is None or fix.recorded_at == before.recorded_at:
             return None
         way = haversine_m(before.lat, before.lon, fix.lat, fix.lon) - self.own(before) - self.own(fix)
         return max(way, 0.0) / seconds(before.recorded_at, fix.recorded_at)
+
+    def doubted(self, claimed: float, fix: Fix, before: Fix | None) -> bool:
+        if claimed > self.rules.max_speed_mps:
+            return True
+        if before is None:
+            return False
+        t = seconds(before.recorded_at, fix.recorded_at)
+        if t > 60:
+            return False
+        most = haversine_m(before.lat, before.lon, fix.lat, fix.lon) + self.own(before) + self.own(fix)
+        return not self.at_most(claimed * t, 2 * most)
 
     # How near to a tie.
 

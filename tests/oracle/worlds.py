@@ -323,14 +323,16 @@ def _fix(random: Random, at: datetime, lat: float, lon: float, pace: float, clai
     delay = random.uniform(0, 2)
     if random.random() < 0.15:
         delay = random.choice((-120, -20, 600, 7200)) * random.random()
-    accuracy = random.choice((None, 0.0, 4.0, 6.0, 8.0, 12.0, 30.0, 250.0))
+    accuracy = random.choice((None, -1.0, 0.0, 4.0, 6.0, 8.0, 12.0, 30.0, 250.0))
     if accuracy and random.random() < 0.9:
         accuracy *= random.uniform(0.7, 1.5)
     speed = None
     if random.random() < claims:
         speed = random.choice((pace, pace * random.uniform(0.5, 2), 3.0, 1.5))
+    if random.random() < 0.04:
+        speed = random.choice((120.0, 60.0, 3.6 * pace))
     if random.random() < 0.01:
-        speed = 120.0
+        lat, lon = 0.0, 0.0
     return Fix(
         key=random.randbytes(16),
         recorded_at=at,

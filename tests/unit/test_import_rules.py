@@ -58,6 +58,9 @@ PURE = {
     "services/location/conditions.py",
     "services/location/reasons.py",
     "services/location/newest.py",
+    "services/location/battery.py",
+    "services/location/two_devices.py",
+    "services/location/guard_clocks.py",
     "services/location/shifts.py",
     "services/location/search_area.py",
     "services/location/thinning.py",
@@ -128,6 +131,7 @@ PURE_MAY_IMPORT = {
     "services.claims",
     "services.recipients",
     "services.schedules",
+    "services.ingestion.clock_offset",
     "services.plain_xml",
     # Pure themselves; that no domain imports another, or services the gateway, is held above.
     "gateway.mqtt.device_time",

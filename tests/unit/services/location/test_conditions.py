@@ -16,6 +16,7 @@ from services.location.conditions import (
     Who,
     all_told,
     detail_of,
+    ends_told,
     headline,
     is_prompt,
     moves_of,
@@ -130,6 +131,70 @@ def test_a_violation_that_began_before_this_batch_untold_is_left_to_the_timer() 
     found.after(steps, belief, repeat_interval_s=30.0)
     assert (found.met, found.told) == ([], Told())
     assert not all_told(found.told, belief)
+
+
+@pytest.mark.parametrize(
+    ("last_m", "words"), [(240, ["guard-1 is outside Yard by 140 m"]), (90, []), (60, [])]
+)
+def test_what_began_late_in_a_batch_is_told_unless_its_newest_fix_speaks_against_it(
+    last_m: float, words: list[str]
+) -> None:
+    # Given fixes that were kept for ten minutes, and one that is heard at once,
+    late = walk(60, 80, 120, 140, 160, 180, late_s=600.0)
+    newest = fix(90, last_m)
+    found = drawn([YARD], [*late, newest])
+    # then the beginning is told as of the newest.
+    assert [condition.message for condition in found.met] == words
+    assert [condition.at for condition in found.met] == [newest.recorded_at] * len(words)
+
+
+def test_a_newest_fix_that_is_not_believed_tells_of_nothing_that_is_late() -> None:
+    late = walk(60, 80, 120, 140, 160, 180, late_s=600.0)
+    assert drawn([YARD], [*late, fix(90, 240.0, mock=True)]).met == []
+
+
+def test_fixes_that_the_device_kept_are_not_prompt() -> None:
+    fixes = walk(*OUT)
+    belief, steps = judged([YARD], fixes)
+    for kept, told in (
+        ({fixes[-1].key}, 0),
+        ({item.key for item in fixes}, 0),
+        ({fixes[4].key}, 1),
+        (set(), 2),
+    ):
+        found = Drawn(WHO, Told(), nearest)
+        found.after(steps, belief, repeat_interval_s=30.0, buffered=kept)
+        assert len(found.met) == told, kept
+
+
+def test_off_shift_nothing_begins_and_what_was_told_is_over() -> None:
+    belief, steps = judged([YARD, DRIVE], walk(*OUT))
+    for told, words in (
+        (Told(), []),
+        (Told(violation=True, repeat_at=at(20)), ["guard-1 is not on shift any more: the shift is over"]),
+        (
+            Told(violation=True, speeding=frozenset({3})),
+            ["guard-1 is not on shift any more: the shift is over"] * 2,
+        ),
+    ):
+        found = Drawn(WHO, told, nearest)
+        found.after(steps, belief, repeat_interval_s=30.0, on_shift=False)
+        assert [condition.message for condition in found.cleared] == words
+        assert (found.met, found.told) == ([], Told())
+        assert [condition.at for condition in found.cleared] == [at(90)] * len(words)
+        again = Drawn(WHO, found.told, nearest)
+        again.settled(belief, Place(at(90), b"k", 0.0, 0.0, None), [], prompt=True, on_shift=False)
+        assert (again.met, again.cleared) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("told", "ends"),
+    [(Told(), True), (Told(violation=True), False), (Told(speeding=frozenset({3})), False)],
+)
+def test_what_is_over_and_was_not_told_of_is_known(told: Told, ends: bool) -> None:
+    assert ends_told(told, Belief()) is ends
+    assert ends_told(Told(violation=True), Belief(violation=True))
+    assert ends_told(Told(), Belief(violation=True))
 
 
 def test_no_fixes_say_nothing() -> None:

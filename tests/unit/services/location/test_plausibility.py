@@ -2,7 +2,15 @@
 
 import pytest
 
-from services.location.plausibility import PLAUSIBLE, Plausibility, Seen, Suspects, assess, own_radius_m
+from services.location.plausibility import (
+    PLAUSIBLE,
+    Plausibility,
+    Seen,
+    Suspects,
+    assess,
+    doubted,
+    own_radius_m,
+)
 from tests.yard import SETTINGS, seen
 
 GATE = [seen(0, 0.0)]
@@ -16,13 +24,15 @@ def asked(
     memory: list[Seen],
     suspects: Suspects | None = None,
     *,
-    speed: float | None = None,
     mock: bool = False,
 ) -> Plausibility:
-    return assess(fix, speed=speed, mock=mock, memory=memory, suspects=suspects, settings=SETTINGS)
+    return assess(fix, mock=mock, memory=memory, suspects=suspects, settings=SETTINGS)
 
 
-@pytest.mark.parametrize(("claimed", "own_m"), [(None, 25.0), (3.0, 8.0), (8.0, 8.0), (40.0, 40.0)])
+@pytest.mark.parametrize(
+    ("claimed", "own_m"),
+    [(None, 25.0), (3.0, 8.0), (8.0, 8.0), (40.0, 40.0), (-1.0, 25.0), (-0.1, 25.0), (0.0, 8.0)],
+)
 def test_a_fix_is_as_good_as_it_claims_but_never_better_than_the_floor(
     claimed: float | None, own_m: float
 ) -> None:
@@ -39,10 +49,45 @@ def test_a_mock_position_is_none_and_changes_nothing() -> None:
     assert (found.reason, found.suspects) == ("mock", suspects)
 
 
-def test_a_speed_that_no_guard_has_is_named_with_the_limit() -> None:
-    assert asked(seen(10, 10.0), GATE, speed=45.0).reason is None
-    found = asked(seen(10, 10.0), GATE, speed=45.1)
-    assert (found.reason, found.detail) == ("speed", {"speed_mps": 45.1, "max_speed_mps": 45.0})
+@pytest.mark.parametrize("memory", [[], GATE], ids=["first", "later"])
+def test_a_fix_at_exactly_0_0_is_no_fix_and_changes_nothing(memory: list[Seen]) -> None:
+    suspects = Suspects(2, 0, seen(5, 9_000.0))
+    found = asked(Seen(10_000_000, -0.0, 0.0, 8.0), memory, suspects)
+    assert (found.reason, found.suspects) == ("no_fix", suspects)
+
+
+@pytest.mark.parametrize(("lat", "lon"), [(0.0, 9.5), (51.5, 0.0), (1e-6, 0.0)])
+def test_the_equator_and_the_meridian_of_greenwich_are_places(lat: float, lon: float) -> None:
+    assert asked(Seen(0, lat, lon, 8.0), []) == PLAUSIBLE
+
+
+@pytest.mark.parametrize(
+    ("claimed", "seconds", "east_m", "expected"),
+    [
+        (45.1, 0, 0.0, True),
+        (45.0, 0, 0.0, False),
+        (5.04, 10, 14.0, False),
+        # Twice the 14 m and both radii of 8 m, in ten seconds: 6 m/s.
+        (5.99, 10, 14.0, False),
+        (6.01, 10, 14.0, True),
+        (18.0, 10, 73.9, True),
+        (18.0, 10, 74.1, False),
+        (40.0, 10, 13.0, True),
+        # Whoever stops says so rightly, and after more than a minute nobody knows how they moved.
+        (0.0, 10, 200.0, False),
+        (40.0, 61, 13.0, False),
+        (40.0, 60, 13.0, True),
+    ],
+)
+def test_a_claimed_speed_is_doubted_when_the_positions_contradict_it_by_far(
+    claimed: float, seconds: float, east_m: float, expected: bool
+) -> None:
+    assert doubted(claimed, seen(seconds, east_m), GATE[0], SETTINGS) is expected
+
+
+def test_a_first_fix_contradicts_no_speed_but_one_that_no_guard_has() -> None:
+    assert not doubted(40.0, seen(0, 0.0), None, SETTINGS)
+    assert doubted(60.0, seen(0, 0.0), None, SETTINGS)
 
 
 @pytest.mark.parametrize(("east_m", "reason"), [(465.0, None), (467.0, "teleport")])
@@ -84,7 +129,7 @@ def test_a_teleport_says_from_where_how_far_and_in_what_time() -> None:
         "distance_m": 5000.0,
         "seconds": 10.0,
         "max_speed_mps": 45.0,
-        "from_lat": 0.0,
+        "from_lat": pytest.approx(0.0, abs=1e-9),
         "from_lon": 0.0,
     }
     assert found.suspects == Suspects(1, seen(10, 5000.0).at_us, seen(10, 5000.0))

@@ -179,6 +179,24 @@ def test_a_drive_too_fast_through_a_speed_zone() -> None:
     assert ("speeding_began", 3, 30, 40) in told(steps)
 
 
+@pytest.mark.parametrize("claimed", [18.0, 40.0, 60.0, 1e9])
+def test_a_speed_in_another_unit_leaves_the_place_and_is_no_speeding(claimed: float) -> None:
+    drive = circle(200.0, zone_id=3, kind="speed", speed_limit_mps=5.0, name="Drive")
+    on_foot = [fix(moment, 1.4 * moment, speed=claimed) for moment in range(0, 60, 10)]
+    _, steps = judged([drive], on_foot)
+    assert told(steps) == [("entered", 3, 0, 10)]
+    assert [step.implausible for step in steps] == [None] * 6
+    assert [step.speed_doubted for step in steps] == [claimed > 45.0, *[True] * 5]
+
+
+def test_a_speed_that_is_doubted_hides_no_true_speeding() -> None:
+    drive = circle(200.0, zone_id=3, kind="speed", speed_limit_mps=5.0, name="Drive")
+    fixes = [fix(10.0 * n, east_m, speed=80.0) for n, east_m in enumerate((-150, -50, 50, 150))]
+    _, steps = judged([drive], fixes)
+    assert ("speeding_began", 3, 10, 20) in told(steps)
+    assert steps[2].transitions[0].evidence.fixes[0].speed_mps == 8.4
+
+
 def test_a_zone_out_of_its_hours_holds_nobody() -> None:
     at_night = parse({"weekly": [{"days": ["mon"], "from": "22:00", "to": "23:00"}]})
     belief, steps = judged([circle(schedule=at_night)], walk(0, 0, 0))

@@ -1,0 +1,112 @@
+"""Positions that are none, and numbers that are wrong beside positions that are right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from ops.stack import Stack
+from tests.outside import Outside
+from tests.phones import INSIDE, LAT, LON, OUTSIDE, Phones, north
+
+ZERO = {"lat": 0, "lon": 0}
+Place = dict[str, float]
+
+
+class Walk(NamedTuple):
+    """Fixes a second apart, what each claims besides, and what comes of them."""
+
+    name: str
+    places: list[Place]
+    violation: bool
+    shown_at: Place
+    implausible: tuple[str, ...] = ()
+    claims: dict[str, Any] = {}
+
+
+def on_foot(start_m: float, count: int = 6) -> list[Place]:
+    return [north(start_m + 1.4 * n) for n in range(count)]
+
+
+WALKS = [
+    Walk("60 km an hour on foot, outside", on_foot(600), True, north(607), (), {"speed": 60}),
+    Walk("60 km an hour on foot, inside", on_foot(0), False, north(7), (), {"speed": 60}),
+    Walk("knots of a drone", on_foot(600), True, north(607), (), {"speed": 199.9}),
+    Walk("a speed of light", on_foot(600), True, north(607), (), {"speed": 299_792_458}),
+    Walk("centimetres a second", on_foot(0), False, north(7), (), {"speed": 140}),
+    Walk("a speed that is no number", on_foot(600), True, north(607), (), {"speed": "fast"}),
+    Walk("a speed below zero", on_foot(600), True, north(607), (), {"speed": -1}),
+    Walk("accuracy -1, outside", [OUTSIDE] * 5, True, OUTSIDE, (), {"accuracy": -1}),
+    Walk("accuracy -1, inside", [INSIDE] * 5, False, INSIDE, (), {"accuracy": -1}),
+    Walk("accuracy of 5 km, outside", [OUTSIDE] * 5, False, OUTSIDE, (), {"accuracy": 5000}),
+    Walk("accuracy 0, outside", [OUTSIDE] * 5, True, OUTSIDE, (), {"accuracy": 0}),
+    Walk("first no fix, then inside", [ZERO, ZERO, ZERO, INSIDE, INSIDE], False, INSIDE),
+    Walk("first no fix, then outside", [ZERO, ZERO, OUTSIDE, OUTSIDE, OUTSIDE], True, OUTSIDE),
+    Walk("no fix in between", [INSIDE, ZERO, INSIDE, ZERO, INSIDE], False, INSIDE),
+    Walk("no fix in the end", [INSIDE, INSIDE, ZERO, ZERO, ZERO, ZERO], False, INSIDE),
+    Walk("no fix, written otherwise", [{"lat": 0.0, "lon": -0.0}, INSIDE, INSIDE], False, INSIDE),
+    Walk(
+        "latitude 0 after good fixes",
+        [INSIDE, INSIDE, {"lat": 0.0, "lon": LON}, {"lat": 0.0, "lon": LON}],
+        False,
+        INSIDE,
+        ("teleport", "teleport"),
+    ),
+    Walk(
+        "turned round after good fixes",
+        [INSIDE, INSIDE, {"lat": LON, "lon": LAT}, {"lat": LON, "lon": LAT}],
+        False,
+        INSIDE,
+        ("teleport", "teleport"),
+    ),
+    Walk("one spike", [INSIDE, INSIDE, north(40_000), INSIDE], False, INSIDE, ("teleport",)),
+]
+
+
+class Heard(NamedTuple):
+    phones: Phones
+    guards: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def heard(stack: Stack) -> Iterator[Heard]:
+    """All walks at once, and in the end one guard outside: what came before it was judged by then."""
+    with Outside(stack) as outside:
+        phones = Phones(outside, "fixes")
+        guards = {walk.name: phones.guard(walk.name) for walk in WALKS}
+        marker = phones.guard("marker")
+        for nth in range(max(len(walk.places) for walk in WALKS)):
+            for walk in WALKS:
+                if nth < len(walk.places):
+                    phones.send(guards[walk.name], walk.places[nth], **walk.claims)
+            phones.beat()
+        for _ in range(2):
+            phones.send(marker, OUTSIDE)
+            phones.beat(0.2)
+        phones.settle()
+        phones.violates(marker)
+        yield Heard(phones, guards)
+
+
+@pytest.mark.parametrize("walk", WALKS, ids=lambda walk: walk.name)
+def test_a_bad_number_neither_hides_a_guard_nor_puts_one_outside(heard: Heard, walk: Walk) -> None:
+    phones, guard = heard.phones, heard.guards[walk.name]
+    # Given what a phone sent, when all of it is judged,
+    if walk.violation:
+        phones.violates(guard)
+    phones.outside.until(lambda: phones.nothing_is_left_to_tell(guard), 30)
+    # then there is a violation if the guard is outside, and none otherwise,
+    assert len(phones.violations(guard)) == walk.violation
+    # the guard is shown where it is, and what was left out says why.
+    where = phones.shown_at(guard)
+    assert where == pytest.approx((walk.shown_at["lat"], walk.shown_at["lon"]), abs=1e-9)
+    assert [reason for reason in phones.implausible(guard) if reason != "no_fix"] == [*walk.implausible]
+
+
+def test_a_speed_that_is_doubted_is_marked(heard: Heard) -> None:
+    said = heard.phones.quality(heard.guards["60 km an hour on foot, outside"])
+    assert all("speed_doubted" in quality for quality in said), said
+    said = heard.phones.quality(heard.guards["accuracy 0, outside"])
+    assert not any("speed_doubted" in quality for quality in said), said
