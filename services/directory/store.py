@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from services.errors import Conflict, NotFound, Refused
 from services.paging import Order, beyond, check_limit
 from services.providers import Database
+from services.recipients import shown_contact
 
 MAX_LISTED = 100_000
 LISTS = {
@@ -44,6 +45,8 @@ ORDERS = {
     "shift": Order((("starts_at", "timestamptz"), ("shift_id", "bigint")), descending=True),
     "contact": Order((("contact_id", "bigint"),)),
 }
+SHOWN: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"contact": shown_contact}
+"""How a row is shown that holds secrets; these are written and never read back."""
 INSERTS = {
     "tenant": "INSERT INTO tenant (tenant_id, name) VALUES (:tenant_id, :name) RETURNING tenant_id",
     "site": "INSERT INTO site (tenant_id, name, time_zone, location) VALUES (:tenant_id, :name, :time_zone,"
@@ -100,7 +103,8 @@ class DirectoryStore:
         query = text(f"SELECT * FROM ({LISTS[kind]}) listed WHERE {further} {order.clause} LIMIT :limit")
         with self._transaction(kind, tenant_id) as connection:
             found = connection.execute(query, {"tenant_id": tenant_id, "limit": limit, **place})
-            return [dict(row._mapping) for row in found]
+            shown = SHOWN.get(kind, dict[str, Any])
+            return [shown(dict(row._mapping)) for row in found]
 
     def get_row(self, kind: str, key: str, *, tenant_id: int) -> dict[str, Any]:
         """One of those that `list_rows` lists. Raises `NotFound`."""
