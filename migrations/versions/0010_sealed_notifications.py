@@ -2,8 +2,8 @@
 
 Links and codes of older rows are cut out of every readable column. A row that is still to be sent gets its text written
 again with its link, and without a code, because its code is known to nobody any more: `sealed` without content says so.
-Replies with the codes of messages before this revision take nothing; they go on the timeline, and the next message has a
-new code.
+Replies with the codes of messages before this revision take nothing; they go on the timeline, and the next message has
+a new code.
 """
 
 from alembic import op

@@ -182,8 +182,8 @@ def _named(word: str, book: Book, *, site_id: int | None, at: datetime) -> Seque
 def fallback_contacts(recipients: Mapping[str, Sequence[str]]) -> list[Contact]:
     """The ALERT_..._RECIPIENTS as contacts, each address a contact of its own, by channel.
 
-    A contact bears its address as its name, as far as lists may show it. Names that are then equal get a number, because
-    people of one name are one person to a step.
+    A contact bears its address as its name, as far as lists may show it. Names that are then equal get a number,
+    because people of one name are one person to a step.
     """
     found: dict[str, Contact] = {}
     for channel, addresses in recipients.items():

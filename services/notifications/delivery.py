@@ -153,7 +153,7 @@ class Delivery:
             for row in rows:
                 following = outcome.perhaps_sent(
                     self._tried(row),
-                    f"Vigil failed: {error!r}",
+                    f"Vigil failed: {type(error).__name__}",
                     pause_s=self._pause_s(row),
                     rules=self._rules,
                     now=datetime.now(UTC),
@@ -211,7 +211,7 @@ class Delivery:
     def _failed(self, row: Notification, provider: Guarded, outgoing: Outgoing, error: SendFailed) -> None:
         metrics.alert_notification_failed.labels(row.channel, error.kind).inc()
         # A provider may repeat what it was given, and what it was given is nobody's but the reader's.
-        said = without_secrets(str(error), row, outgoing)
+        said = without_secrets(str(error), outgoing)
         log.warning(
             "notification_attempt_failed",
             notification_id=row.notification_id,
@@ -254,7 +254,7 @@ class Delivery:
         except CannotTell as error:
             following = outcome.perhaps_sent(
                 self._tried(row, ask=True),
-                f"{reason}; {without_secrets(str(error), row, outgoing)}",
+                f"{reason}; {without_secrets(str(error), outgoing)}",
                 pause_s=0 if row.life_safety and row.attempts <= 1 else self._pause_s(row),
                 rules=self._rules,
                 now=datetime.now(UTC),

@@ -61,10 +61,11 @@ POLITE: dict[str, tuple[str, ...]] = {
 
 REFUSAL: dict[str, tuple[str, ...]] = {
     "en": (
-        "no", "nope", "nah", "not", "never", "none", "neither", "cant", "can t", "cannot", "couldnt", "couldn t", "wont",
-        "won t", "wouldnt", "wouldn t", "dont", "don t", "didnt", "didn t", "doesnt", "doesn t", "isnt", "isn t", "arent",
-        "aren t", "wasnt", "havent", "haven t", "aint", "shouldnt", "unable", "busy", "away", "decline", "declined",
-        "declining", "refuse", "refused", "reject", "rejected", "wrong", "stop", "cancel", "unavailable", "instead",
+        "no", "nope", "nah", "not", "never", "none", "neither", "cant", "can t", "cannot", "couldnt", "couldn t",
+        "wont", "won t", "wouldnt", "wouldn t", "dont", "don t", "didnt", "didn t", "doesnt", "doesn t", "isnt",
+        "isn t", "arent", "aren t", "wasnt", "wasn t", "havent", "haven t", "aint", "ain t", "shouldnt", "shouldn t",
+        "unable", "busy", "away", "decline", "declined", "declining", "refuse", "refused", "reject", "rejected",
+        "wrong", "stop", "cancel", "unavailable", "instead",
         "someone else", "somebody else", "out of office", "off duty", "on leave",
     ),
     "hi": (
@@ -84,8 +85,8 @@ ANSWERS: dict[str, dict[str, str]] = {
     "en": {
         "taken": "You have it. Thank you. The control room knows.",
         "refused": "Not taken: {reason}",
-        "unknown_code": "Not taken. Vigil does not know which alert you mean. Reply with the 4 characters that its message"
-        " asks for.",
+        "unknown_code": "Not taken. Vigil does not know which alert you mean. Reply with the 4 characters that its"
+        " message asks for.",
         "noted": "Not taken. The control room sees your answer. To take the alert, reply with the 4 characters of its"
         " message.",
         "noted_one": "Not taken. The control room sees your answer. To take the alert, reply YES.",

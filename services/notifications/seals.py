@@ -34,6 +34,7 @@ class Private(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     html: str
     link: str
+    code: str = ""
 
 
 def seal(master: bytes, private: Private) -> bytes:

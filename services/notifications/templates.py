@@ -185,9 +185,12 @@ class Templates:
         most = MAX_PUSH if (channel, part) == ("push", "text") else MAX_OUTPUT[part]
         if len(written) <= most:
             return written
-        # The mark of a silent alert may stand at the end, and must not be what is cut off.
-        cut = written[: most - len(named_words(language)["silent"]) - 1]
-        return _hushed(cut, words, language, html=html) if (channel, part) in SILENT else cut
+        # The sentence of a silent alert may stand at the end, and must not be what is cut off.
+        cut = written[:most]
+        if (channel, part) not in SILENT or _hushed(cut, words, language, html=html) == cut:
+            return cut
+        sentence = _hushed("", words, language, html=html)
+        return sentence + written[: most - len(sentence)]
 
     def _fill(self, source: str, words: Words, language: str, *, html: bool) -> str:
         if not source:

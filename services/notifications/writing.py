@@ -119,6 +119,7 @@ class Writer:
             silent=silent,
             possible_duplicate=again,
             template_id=row.template_id,
+            hidden=hidden_parts(row, private),
         )
 
     def digest(self, rows: Sequence[Notification]) -> Outgoing:
@@ -185,7 +186,7 @@ class Writer:
             html=shown.html,
             words=msgspec.json.encode(words).decode(),
             template_id=sent.template_id if notice.channel == "sms" else "",
-            sealed=self._sealed(reference, sent, link) if link or code else None,
+            sealed=self._sealed(reference, sent, link=link, code=code) if link or code else None,
             code_hash=self._hash(code, notice.recipient) if code else None,
             failover=msgspec.json.encode(notice.failover).decode(),
             next_attempt_at=plan.next_digest(now, self._digest_at) if notice.channel == "digest" else now,
@@ -206,10 +207,15 @@ class Writer:
         said = msgspec.structs.replace(words, link=link, code=code)
         return self._templates(tenant_id).render(channel, language, said)
 
-    def _sealed(self, reference: UUID, sent: Rendered, link: str) -> bytes:
+    def _sealed(self, reference: UUID, sent: Rendered, *, link: str, code: str) -> bytes:
         assert self._keys is not None
         private = Private(
-            reference=reference, subject=sent.subject, text=sent.text, html=sent.html, link=link
+            reference=reference,
+            subject=sent.subject,
+            text=sent.text,
+            html=sent.html,
+            link=link,
+            code=code,
         )
         return seals.seal(self._keys.sealing(), private)
 
@@ -252,17 +258,24 @@ def words_of(request: NotificationRequest) -> Words:
     )
 
 
-def without_secrets(said: str, row: Notification, outgoing: Outgoing) -> str:
-    """Return what a provider said, as logs and records may hold it: without the link, the text, a token or a URL."""
-    hidden = {
-        outgoing.data.get("link", ""): seals.LINK,
-        outgoing.text: row.body,
-        outgoing.html: row.html,
-        row.recipient: shown_address(row.channel, row.recipient),
+def hidden_parts(row: Notification, private: Private) -> dict[str, str]:
+    """Return the parts of a message that are its reader's alone, with what records hold in their place."""
+    parts = {
+        private.link: seals.LINK,
+        private.link.rpartition("/")[2]: seals.LINK,
+        private.code: seals.CODE,
     }
-    for secret, shown in hidden.items():
-        if secret and secret != shown:
-            said = said.replace(secret, shown)
+    shown = shown_address(row.channel, row.recipient)
+    if shown != row.recipient:
+        parts[row.recipient] = shown
+        parts[row.recipient.partition("://")[2].partition("/")[2]] = "..."
+    return {part: shown for part, shown in parts.items() if len(part) >= links.CODE_LENGTH}
+
+
+def without_secrets(said: str, outgoing: Outgoing) -> str:
+    """Return what a provider said, as logs and records may hold it: providers repeat what they were given."""
+    for part in sorted(outgoing.hidden, key=len, reverse=True):
+        said = said.replace(part, outgoing.hidden[part])
     return said
 
 

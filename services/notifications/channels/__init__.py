@@ -16,7 +16,8 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     """One message. `reference` is ours and the same for each attempt; `data` is for programs (push, webhooks).
 
     `template_id` is what the operator's regulator registered the text as (DLT in India). `silent`: whoever raised the
-    alert must not be heard, so a message about it makes no sound.
+    alert must not be heard, so a message about it makes no sound. `hidden` is not sent: parts of the message that
+    records and logs must not hold, and what stands there for each.
     """
 
     reference: str
@@ -29,6 +30,7 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     silent: bool = False
     possible_duplicate: bool = False
     template_id: str = ""
+    hidden: dict[str, str] = {}
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
