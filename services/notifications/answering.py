@@ -73,7 +73,9 @@ class Answering:
         log.info("sms_reply_noted", alerts=len(opened), refused=said.refuses)
         if not opened and not said.codes:
             return NO_ANSWER
-        return self._automatic(reply.from_number, _what(said, opened, named), opened or named)
+        only_one_without_code = len(opened) == 1 and not opened[0].has_code
+        what = "noted_one" if only_one_without_code else "noted"
+        return self._automatic(reply.from_number, what, opened or named)
 
     def _named(self, phone: str, said: Said, *, since: datetime) -> list[Sent]:
         """The messages whose codes are in the reply, under every key of the ring."""
@@ -121,13 +123,6 @@ class Answering:
             return NO_ANSWER
         language = about[0].language if about else "en"
         return replies.answer(what, language, reason=reason)
-
-
-def _what(said: Said, opened: Sequence[Sent], named: Sequence[Sent]) -> str:
-    if said.codes and not named:
-        return "unknown_code"
-    only_one_without_code = len(opened) == 1 and not opened[0].has_code
-    return "noted_one" if only_one_without_code else "noted"
 
 
 def _who(sent: Sent) -> str:

@@ -85,18 +85,16 @@ ANSWERS: dict[str, dict[str, str]] = {
     "en": {
         "taken": "You have it. Thank you. The control room knows.",
         "refused": "Not taken: {reason}",
-        "unknown_code": "Not taken. Vigil does not know which alert you mean. Reply with the 4 characters that its"
-        " message asks for.",
-        "noted": "Not taken. The control room sees your answer. To take the alert, reply with the 4 characters of its"
-        " message.",
-        "noted_one": "Not taken. The control room sees your answer. To take the alert, reply YES.",
+        "noted": "Not taken: Vigil does not know which alert you mean. Your answer is on record. To take one, reply"
+        " with the 4 characters of its message.",
+        "noted_one": "Not taken: Vigil does not know whether you go. Your answer is on record. To take the alert, reply"
+        " YES.",
     },
     "hi": {
         "taken": "अलर्ट आपका है। धन्यवाद। कंट्रोल रूम को पता है।",
         "refused": "नहीं लिया गया: {reason}",
-        "unknown_code": "नहीं लिया गया। यह कोड किसी अलर्ट का नहीं है। संदेश के 4 अक्षर भेजें।",
-        "noted": "नहीं लिया गया। कंट्रोल रूम आपका उत्तर देखता है। अलर्ट लेने के लिए संदेश के 4 अक्षर भेजें।",
-        "noted_one": "नहीं लिया गया। कंट्रोल रूम आपका उत्तर देखता है। अलर्ट लेने के लिए हाँ भेजें।",
+        "noted": "नहीं लिया गया। आपका उत्तर दर्ज है। अलर्ट लेने के लिए उसके संदेश के 4 अक्षर भेजें।",
+        "noted_one": "नहीं लिया गया। आपका उत्तर दर्ज है। अलर्ट लेने के लिए हाँ भेजें।",
     },
 }  # fmt: skip
 """What a sender is answered, by language."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import eventlet
@@ -45,6 +46,7 @@ class Office:
         self.engine = engine
         self.desk = desk
         self.told: list[NotificationFinished] = []
+        self.sealed: dict[UUID, bytes | None] = {}
         self._threads = [eventlet.spawn(self.parts.delivery.run, channel) for channel in CHANNELS]
         self._threads.append(eventlet.spawn(self.parts.delivery.tell_finished, self.told.extend))
 
@@ -67,6 +69,7 @@ class Office:
     def take(self, request: NotificationRequest) -> int:
         now = datetime.now(UTC)
         rows = self.parts.writer.rows(request, now=now)
+        self.sealed |= {row.reference: row.sealed for row in rows}
         new = self.parts.store.record(rows, ended=ENDED_BY[request.until], now=now)
         self.parts.delivery.wake()
         return new
@@ -376,6 +379,9 @@ def test_an_attempt_whose_process_died_is_asked_for_or_made_again(
         connection.exec_driver_sql(gone, (None, never))
         connection.exec_driver_sql(gone, ("twilio", sent))
         connection.exec_driver_sql(gone, ("smtp", unasked))
+        for reference, sealed in office.sealed.items():
+            still = "UPDATE notification SET sealed = %s WHERE reference = %s"
+            connection.exec_driver_sql(still, (sealed, reference))
         connection.exec_driver_sql("UPDATE notification SET attempt_started_at = now() - interval '2 s'")
     assert office.parts.delivery.recover() == 3
     rows = office.until_states("accepted", "accepted", "accepted")
