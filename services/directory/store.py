@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from services.errors import Conflict, NotFound, Refused
 from services.paging import Order, beyond, check_limit
 from services.providers import Database
-from services.recipients import shown_contact
+from services.recipients import check_contact, shown_contact
 
 MAX_LISTED = 100_000
 LISTS = {
@@ -71,6 +71,15 @@ KEYS = {
 }
 OF_THE_PLATFORM = ("tenant", "user")
 """What only the owner's rights can change: no service may."""
+CONTACT_FIELDS = ("email", "phone", "push_token", "url", "language", "note", "site_id")
+"""What of a contact can be changed."""
+CONTACT = text(
+    f"SELECT {', '.join(CONTACT_FIELDS)} FROM contact WHERE tenant_id = :tenant_id AND name = :name FOR UPDATE"
+)
+CHANGE_CONTACT = text(
+    f"UPDATE contact SET {', '.join(f'{field} = :{field}' for field in CONTACT_FIELDS)}"
+    " WHERE tenant_id = :tenant_id AND name = :name"
+)
 CARRIERS = text(
     "SELECT device_id, guard_id, since, until FROM device_carrier"
     " WHERE tenant_id = :tenant_id AND device_id = :device_id ORDER BY since DESC LIMIT :limit"
@@ -205,6 +214,23 @@ class DirectoryStore:
                 " WHERE tenant_id = :tenant_id AND group_id = :group_id AND guard_id = :guard_id"
             )
             connection.execute(text(statement), values | {"group_id": group_id})
+
+    def change_contact(self, name: str, changes: Mapping[str, Any], *, tenant_id: int) -> None:
+        """Set these fields of a contact. Raises `NotFound`, `Refused` naming the address that is wrong.
+
+        A secret that comes back as lists show it was not changed.
+        """
+        values = {"tenant_id": tenant_id, "name": name}
+        with self._telling("contact"), self._database.of(tenant_id) as connection:
+            row = connection.execute(CONTACT, values).mappings().one_or_none()
+            if row is None:
+                raise NotFound(f"no contact {name!r} in tenant {tenant_id}")
+            before = dict(row)
+            shown = shown_contact(before)
+            given = {f: v for f, v in changes.items() if f not in ("push_token", "url") or v != shown[f]}
+            after = before | given
+            check_contact(**{field: after[field] for field in ("email", "phone", "push_token", "url")})
+            connection.execute(CHANGE_CONTACT, values | after)
 
     def remove_contact(self, name: str, *, tenant_id: int) -> None:
         """Raises `NotFound`."""

@@ -69,7 +69,7 @@ def _twilio(config: Notifications) -> Channel:
         base_url=config.twilio_api_url,
         public_url=config.public_url,
         deadline_s=config.call_deadline_s,
-        extra_fields=extra_fields(config),
+        extra_fields=extra_fields(config)[0],
     )
 
 

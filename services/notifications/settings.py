@@ -35,19 +35,22 @@ def digest_time(config: Notifications) -> time:
         ) from error
 
 
-def extra_fields(config: Notifications) -> dict[str, str]:
-    """Return the form fields that each SMS carries besides Vigil's own. Raises `Misconfigured`."""
+def extra_fields(config: Notifications) -> tuple[dict[str, str], list[str]]:
+    """Return (the form fields that each SMS carries besides Vigil's own, a sentence for each that it cannot carry)."""
     given = config.twilio_extra_fields
     if isinstance(given, str):
         pairs = [part.partition("=") for part in split_list(given)]
         given = {name.strip(): value.strip() for name, _, value in pairs}
+    usable, problems_of_fields = {}, []
     for name, value in given.items():
-        if not name.isalnum() or not name.isascii() or name in OWN_FIELDS or not value:
-            raise Misconfigured(
-                f"TWILIO_EXTRA_FIELDS: {name!r} cannot be set; write it as Name=value,Name=value with names of Twilio's"
-                f" Messages resource other than {', '.join(OWN_FIELDS)}; no SMS carries further fields"
-            )
-    return dict(given)
+        if name.isalnum() and name.isascii() and name not in OWN_FIELDS and value:
+            usable[name] = value
+            continue
+        problems_of_fields.append(
+            f"TWILIO_EXTRA_FIELDS: {name[:50]!r} cannot be set; write it as Name=value,Name=value with names of"
+            f" Twilio's Messages resource other than {', '.join(OWN_FIELDS)}; SMS go out without it"
+        )
+    return usable, problems_of_fields
 
 
 def _digest(config: Notifications) -> Iterator[str]:
@@ -76,10 +79,7 @@ def _twilio(config: Notifications) -> Iterator[str]:
             f"TWILIO_PHONE_NUMBER: {number!r} is not in E.164 form ({phone_fault(number)}); write it as +15017122661;"
             " no SMS goes out"
         )
-    try:
-        extra_fields(config)
-    except Misconfigured as error:
-        yield str(error)
+    yield from extra_fields(config)[1]
 
 
 def _public_url(config: Notifications) -> Iterator[str]:

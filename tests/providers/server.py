@@ -75,6 +75,8 @@ TWILIO_FIELDS = frozenset(
 )  # fmt: skip
 """The parameters that Twilio documents for the creation of a Message resource (API 2010-04-01)."""
 E164 = re.compile(r"\+[1-9][0-9]{1,14}")
+SENDER = re.compile(rf"{E164.pattern}|[0-9]{{3,8}}|(?=.*[A-Za-z])[A-Za-z0-9 ]{{1,11}}")
+"""A number, a short code, or an alphanumeric sender ID."""
 ANY: dict[str, Any] = {}
 """In `FCM_FIELDS`: an object whose names are free, or no object."""
 FCM_OPTIONS = {"analytics_label": ANY}
@@ -129,7 +131,7 @@ def twilio_fault(form: dict[str, str]) -> tuple[int, str] | None:
         return 21602, "Message body is required."
     if not E164.fullmatch(form["To"]):
         return 21211, f"Invalid 'To' Phone Number: {form['To']}"
-    if form.get("From") and not E164.fullmatch(form["From"]):
+    if form.get("From") and not SENDER.fullmatch(form["From"]):
         return 21212, f"Invalid From Number (caller ID): {form['From']}"
     if len(form.get("Body", "")) > 1600:
         return 21617, "The concatenated message body exceeds the 1600 character limit"
