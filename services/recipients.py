@@ -31,7 +31,7 @@ def is_phone(text: str) -> bool:
 
 
 def phone_fault(text: str) -> str | None:
-    """Return what is wrong with a phone number, and the right form where it can be told; None when it is usable."""
+    """Return the fault of a phone number, with the right form where it is known; None: usable."""
     if not re.fullmatch(r"\+[1-9][0-9]{6,14}", text):
         return "it must be a plus, the country code and the number, digits only"
     try:
@@ -50,7 +50,7 @@ def phone_fault(text: str) -> str | None:
 
 
 def _has_trunk_zero(text: str, parsed: phonenumbers.PhoneNumber) -> bool:
-    """Whether a 0 stands after the country code where the country's numbers have none (Italy's have)."""
+    """Return whether a 0 stands after the country code of numbers without one (Italy's have one)."""
     national = text[len(str(parsed.country_code)) + 1 :]
     return national.startswith("0") and (
         phonenumbers.national_significant_number(parsed) != national
@@ -95,7 +95,7 @@ CHECKS: dict[str, tuple[str, Callable[[str], bool], str]] = {
 
 
 def shown_address(channel: str, address: str) -> str:
-    """Return an address as lists, records and packs show it: push tokens and URLs are secrets of the recipient."""
+    """Return an address as lists, records and packs show it: push tokens and URLs are secrets."""
     if channel == "push":
         return shown_push(address)
     return shown_url(address) if channel == "url" else address

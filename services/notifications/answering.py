@@ -1,4 +1,4 @@
-"""What an SMS reply comes to: an alert that is taken, or a line on the timelines of the alerts it may be about."""
+"""Effects of an SMS reply: an alert is taken, or the reply goes on the timelines of open alerts."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Answering:
         return self._store.by_codes(phone, hashes, since=since)
 
     def _acknowledge(self, named: Sequence[Sent], reply: Reply, alerts: Any) -> str:
-        """Take each alert; the sender is told of one that is theirs before they are told of one that is not."""
+        """Take each alert. A confirmation goes before a refusal: one answer has room for one."""
         confirmed: Sent | None = None
         refused: tuple[Sent, str] | None = None
         for sent in named:

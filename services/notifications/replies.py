@@ -1,4 +1,4 @@
-"""The meaning of an SMS reply: which codes it holds, whether it refuses, whether it consents. Pure.
+"""Reading of SMS replies: codes, refusal and consent. Pure.
 
 Only a person's act takes an alert. A reply takes one by the code of its message, or by a listed word of consent that
 stands alone or is followed by polite words only. A word of refusal anywhere takes everything back. Every other text
@@ -73,7 +73,7 @@ REFUSAL: dict[str, tuple[str, ...]] = {
         "nahi", "nahin", "nahee", "nai", "nhi", "na", "mat", "mana", "galat", "vyast", "chutti", "chhutti",
     ),
 }  # fmt: skip
-"""Words and phrases by which nothing is taken, whatever stands beside them. All languages hold at once."""
+"""Words and phrases that take a code back. All languages hold at once."""
 
 NO_REFUSAL = (
     "no problem", "no worries", "not a problem", "right away", "minutes away", "minute away", "mins away", "min away",
@@ -97,7 +97,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         "noted_one": "नहीं लिया गया। आपका उत्तर दर्ज है। अलर्ट लेने के लिए हाँ भेजें।",
     },
 }  # fmt: skip
-"""What a sender is answered, by language."""
+"""Answers to senders, by language."""
 
 APOSTROPHES = re.compile("['‘’‛ʼʹ`´]")
 CANDRABINDU, ANUSVARA = "\u0901", "\u0902"
@@ -114,7 +114,7 @@ class Said(msgspec.Struct, frozen=True):
     question: bool
 
     def consents(self, language: str) -> bool:
-        """Return whether it is a word of consent in this language or in English, and nothing else but polite words."""
+        """Return whether it is a word of consent in this language or in English, and polite words."""
         if self.refuses or self.question:
             return False
         base = language.partition("-")[0].lower()
@@ -147,7 +147,7 @@ def answer(what: str, language: str, *, reason: str = "") -> str:
 
 
 def _words(plain: str) -> tuple[str, ...]:
-    """Words of letters and digits, case-folded; what joins letters and what only decorates them is left out."""
+    """Words of letters and digits, case-folded, without joiners and decorations."""
     kept = "".join(map(_folded, APOSTROPHES.sub("", plain.casefold())))
     return tuple(unicodedata.normalize("NFC", kept).split())
 
@@ -178,7 +178,7 @@ def _refuses(words: Sequence[str]) -> bool:
 
 
 def _is_made_of(words: Sequence[str], place: int, phrases: frozenset[tuple[str, ...]]) -> bool:
-    """Whether the words from `place` on are a row of these phrases, the longest first."""
+    """Return whether the words from `place` on are a row of these phrases, the longest first."""
     while place < len(words):
         length = _match(words, place, phrases)
         if not length:

@@ -1,4 +1,4 @@
-"""SQL of SMS replies: which alerts a number was sent, which requests were taken, and when a number was answered."""
+"""SQL of SMS replies: alerts that a number was sent, requests that were taken, answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLAIM_S = 30.0
 ONE_ANSWER = timedelta(hours=1)
 MOST_ALERTS = 100
 AUTOMATIC = ""
-"""What an automatic answer is about: nothing in particular."""
+"""The `about` of an automatic answer."""
 
 CLAIM = text(
     """
@@ -28,7 +28,7 @@ CLAIM = text(
 )
 FINISH = text("UPDATE sms_reply SET finished_at = :now WHERE message_id = :message_id")
 RELEASE = text("DELETE FROM sms_reply WHERE message_id = :message_id AND finished_at IS NULL")
-# The newest message of each alert. What was never handed to a provider cannot be what somebody answers.
+# The newest message of each alert. Nobody answers a message that no provider was ever given.
 SENT_TO = text(
     """
     SELECT * FROM (
@@ -61,7 +61,7 @@ FORGET = text("DELETE FROM sms_answer WHERE answered_at < :before")
 
 
 class Sent(NamedTuple):
-    """A message that a number was sent: of which alert and round, and to whom."""
+    """A message that a number was sent, with its alert, round and reader."""
 
     reference: UUID
     alert_id: UUID
@@ -114,7 +114,7 @@ class ReplyStore:
         return self._answer(phone, AUTOMATIC, now=now, again_from=now - ONE_ANSWER)
 
     def may_confirm(self, sent: Sent, *, now: datetime) -> bool:
-        """Return whether this number is to be told now that it has the alert: once for each alert and round."""
+        """Return whether the confirmation is due: once for each number, alert and round."""
         about = f"{sent.alert_id}:{sent.round}"
         return self._answer(
             sent.recipient, about, now=now, again_from=datetime.min.replace(tzinfo=now.tzinfo)

@@ -1,4 +1,4 @@
-"""The private part of a notification: the text with its link and code, sealed, and the code as a keyed hash. Pure.
+"""Seals of notification texts with links and codes, and keyed hashes of codes. Pure.
 
 A row of `notification` is read by viewers, by evidence packs and by backups. Its readable columns therefore hold the
 text with `LINK` and `CODE` in place of the link and the code. The text as the provider gets it is sealed (Fernet) until
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 LINK, CODE = "[link]", "****"
-"""What stands in readable columns for a link and for a code. A code has four characters, so a text keeps its length."""
+"""Placeholders of readable columns. A code has four characters as well, so an SMS keeps its length."""
 UNREADABLE = b""
 """A seal without content: the text is written again, with its link and without a code."""
 _TEXT, _CODE = b"vigil notification text", b"vigil reply code"
@@ -43,7 +43,7 @@ def seal(master: bytes, private: Private) -> bytes:
 
 
 def unseal(masters: Sequence[bytes], sealed: bytes, *, reference: UUID) -> Private | None:
-    """Return the message of this row; None when no key of the ring opens it, or when it belongs to another row."""
+    """Return the message of this row; None when no key opens the seal, or when it is another row's."""
     for master in masters:
         try:
             private = msgspec.json.decode(Fernet(_fernet_key(master)).decrypt(sealed), type=Private)
@@ -54,7 +54,7 @@ def unseal(masters: Sequence[bytes], sealed: bytes, *, reference: UUID) -> Priva
 
 
 def hash_code(master: bytes, code: str, *, phone: str) -> bytes:
-    """Return what a row keeps of the code that was sent to a phone: good for this phone and this installation only."""
+    """Return the hash of a code that was sent to a phone. It fits no other phone and installation."""
     return hmac.digest(_derived(master, _CODE), f"{phone} {code}".encode(), hashlib.sha256)
 
 

@@ -70,7 +70,7 @@ class Writer:
         return [self._write(notice, words, tenant_id=row.tenant_id, now=row.created_at, **values)]
 
     def private(self, row: Notification) -> Private:
-        """What its reader gets of a row.
+        """Return the message of a row as its reader gets it.
 
         A seal that no key opens any more costs the code and nothing else: the text is written again with its link.
         """

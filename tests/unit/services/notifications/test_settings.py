@@ -59,7 +59,7 @@ def test_each_fault_is_one_sentence(changes: dict[str, str], words: list[str]) -
 
 def test_a_secret_is_not_repeated() -> None:
     assert "AAAA-secret" not in str(said(FCM_SERVER_KEY="AAAA-secret"))
-    assert "secret" not in str(said(ALERT_URL_RECIPIENTS="https://secret path/secret"))
+    assert "secret" not in str(said(ALERT_URL_RECIPIENTS="https://host/secret path"))
     assert "secret" not in str(said(ALERT_PUSH_RECIPIENTS="secret token"))
 
 
