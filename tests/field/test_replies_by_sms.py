@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.canaries import canary
 from tests.commands import run_vigil
 from tests.outside import Outside
 from tests.providers import Provider
@@ -70,7 +69,7 @@ class Company:
     def code(self, post: Post, number: int = -1) -> str:
         found = re.search(r"(?:Reply|उत्तर दें) ([A-Z2-9]{4})\b", self.taken(post)[number]["body"])
         assert found, self.taken(post)
-        return canary(found.group(1))
+        return found.group(1)
 
     def reply(self, post: Post, text: str, *, sid: str = "", phone: str = "") -> str | None:
         """Bring an SMS as Twilio signs it; returns the answer, None when there is none."""
