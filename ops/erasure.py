@@ -121,6 +121,7 @@ class Erasure:
         getattr(self, f"_{self._person.kind}")()
         self._timeline(with_alerts=with_alerts)
         self._refused_messages()
+        self._sealed_texts()
         for table, column, kind in self._run_query(
             COLUMNS, tables=list(NOT_SWEPT), columns=list(NOT_REPLACED)
         ):
@@ -219,6 +220,9 @@ class Erasure:
 
     def _contact(self) -> None:
         self._do("contact", "deleted", "contact_id = CAST(:key AS integer)")
+        self._count(
+            "sms_answer", "deleted", self._execute("DELETE FROM sms_answer WHERE phone = ANY(:words)")
+        )
         self._blank_notifications()
 
     def _user(self) -> None:
@@ -238,8 +242,17 @@ class Erasure:
             "blanked",
             "(recipient = ANY(:words) OR name = ANY(:words))",
             "recipient = :p, name = :p, subject = '', body = '', html = '', words = '{}', failover = '[]', error = '',"
-            " provider_ref = NULL, code = '',"
+            " provider_ref = NULL, sealed = NULL, code_hash = NULL,"
             " state = CASE WHEN state IN ('pending', 'attempting') THEN 'withdrawn' ELSE state END",
+        )
+
+    def _sealed_texts(self) -> None:
+        """A sealed text that names the person is written again from the row, which will name the pseudonym."""
+        self._do(
+            "notification",
+            "replaced",
+            "sealed IS NOT NULL AND concat_ws(' ', subject, body, html, words::text) ~* :pattern",
+            "sealed = ''",
         )
 
     def _timeline(self, *, with_alerts: bool) -> None:

@@ -189,6 +189,7 @@ class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     twilio_auth_token: str
     twilio_phone_number: str
     twilio_api_url: str
+    twilio_extra_fields: dict[str, str] | str
     fcm_credentials_file: str
     fcm_server_key: str
     fcm_api_url: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import phonenumbers
@@ -25,11 +26,45 @@ def is_email(text: str) -> bool:
 
 
 def is_phone(text: str) -> bool:
-    """E.164 (ITU-T): a plus, country code and number, and such a number can exist."""
+    """E.164 (ITU-T): a plus, country code and number, of a range that some network has."""
+    return phone_fault(text) is None
+
+
+def phone_fault(text: str) -> str | None:
+    """Return the fault of a phone number, with the right form where it is known; None: usable."""
     if not re.fullmatch(r"\+[1-9][0-9]{6,14}", text):
-        return False
+        return "it must be a plus, the country code and the number, digits only"
     try:
-        return bool(phonenumbers.is_possible_number(phonenumbers.parse(text)))
+        parsed = phonenumbers.parse(text)
+    except phonenumbers.NumberParseException:
+        return "no country has this code after the plus"
+    if _has_trunk_zero(text, parsed):
+        right = f"+{parsed.country_code}{text[len(str(parsed.country_code)) + 1 :].lstrip('0')}"
+        meant = f"; write it as {right}" if _is_valid(right) else ""
+        return f"the 0 after the country code {parsed.country_code} is dialled inside the country only{meant}"
+    if not phonenumbers.is_possible_number(parsed):
+        return f"a number of country code {parsed.country_code} has not {_digits(parsed)} digits after it"
+    if not phonenumbers.is_valid_number(parsed):
+        return f"no network of country code {parsed.country_code} has such a number"
+    return None
+
+
+def _has_trunk_zero(text: str, parsed: phonenumbers.PhoneNumber) -> bool:
+    """Return whether a 0 stands after the country code of numbers without one (Italy's have one)."""
+    national = text[len(str(parsed.country_code)) + 1 :]
+    return national.startswith("0") and (
+        phonenumbers.national_significant_number(parsed) != national
+        or not phonenumbers.is_valid_number(parsed)
+    )
+
+
+def _digits(parsed: phonenumbers.PhoneNumber) -> int:
+    return len(phonenumbers.national_significant_number(parsed))
+
+
+def _is_valid(text: str) -> bool:
+    try:
+        return bool(phonenumbers.is_valid_number(phonenumbers.parse(text)))
     except phonenumbers.NumberParseException:
         return False
 
@@ -48,6 +83,8 @@ def is_url(text: str) -> bool:
     return bool(parts.scheme and parts.netloc) and text.isprintable() and " " not in text
 
 
+WITH_HOST = ("https", "http", "ntfy", "ntfys", "rocket", "rockets")
+"""Schemes whose URLs name a host; in others a token stands in its place."""
 CHECKS: dict[str, tuple[str, Callable[[str], bool], str]] = {
     "email": ("ALERT_EMAIL_RECIPIENTS", is_email, "an e-mail address such as noc@example.com"),
     "sms": ("ALERT_SMS_RECIPIENTS", is_phone, "a phone number in E.164 form, such as +919876543210"),
@@ -55,6 +92,42 @@ CHECKS: dict[str, tuple[str, Callable[[str], bool], str]] = {
     "url": ("ALERT_URL_RECIPIENTS", is_url, "a URL such as https://example.com/hook or ntfy://host/topic"),
 }
 """By channel: the variable, the test, and what a right one looks like."""
+
+
+def shown_address(channel: str, address: str) -> str:
+    """Return an address as lists, records and packs show it: push tokens and URLs are secrets."""
+    if channel == "push":
+        return shown_push(address)
+    return shown_url(address) if channel == "url" else address
+
+
+def shown_push(token: str) -> str:
+    """The last 4 characters of a registration token; a topic is no secret."""
+    return token if token.startswith("/topics/") else f"...{token[-4:]}"
+
+
+def shown_url(url: str) -> str:
+    """The scheme, and the host of a webhook; the rest of such a URL is a password."""
+    scheme, _, rest = url.partition("://")
+    host = _host(url) if scheme.lower() in WITH_HOST else ""
+    return f"{scheme[:20]}://{host}{'/' if host and rest else ''}..."
+
+
+def shown_contact(row: dict[str, Any]) -> dict[str, Any]:
+    """A contact's row for people: what it can be reached at, without what would let others write there."""
+    push_token, url = row["push_token"], row["url"]
+    return {
+        **row,
+        "push_token": shown_push(push_token) if push_token else push_token,
+        "url": shown_url(url) if url else url,
+    }
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def fallback(config: Notifications) -> tuple[dict[str, list[str]], list[str]]:
@@ -73,8 +146,10 @@ def fallback(config: Notifications) -> tuple[dict[str, list[str]], list[str]]:
             if is_right(address):
                 usable.setdefault(channel, []).append(address)
             else:
+                fault = f" ({phone_fault(address)})" if channel == "sms" else ""
+                shown = address if channel in ("sms", "email") else shown_address(channel, address)
                 problems.append(
-                    f"{variable}: {address!r} is not {example}; nobody is told there until it is mended"
+                    f"{variable}: {shown!r} is not {example}{fault}; nobody is told there until it is mended"
                 )
     return usable, problems
 
@@ -90,4 +165,5 @@ def check_contact(
     for channel, address in given.items():
         _, is_right, example = CHECKS[channel]
         if address and not is_right(address):
-            raise Refused(f"{names[channel]} is {address!r}; it must be {example}")
+            fault = f": {phone_fault(address)}" if channel == "sms" else ""
+            raise Refused(f"{names[channel]} is {address!r}; it must be {example}{fault}")

@@ -71,13 +71,12 @@ class Answers:
 
     @http("POST", "/api/v1/providers/twilio/inbound")
     def take_twilio_reply(self, request: Request) -> Response:
-        """An SMS from somebody who was told of an alert; answered by TwiML."""
+        """An SMS from somebody who was sent one; answered by TwiML, which is empty when there is no answer."""
         answer = self.notifications.take_reply(
             path=_path(request), params=_form(request), signature=_signature(request)
         )
-        body = (
-            f'<?xml version="1.0" encoding="UTF-8"?><Response><Message>{escape(answer)}</Message></Response>'
-        )
+        message = f"<Message>{escape(answer)}</Message>" if answer else ""
+        body = f'<?xml version="1.0" encoding="UTF-8"?><Response>{message}</Response>'
         return Response(body, content_type="application/xml")
 
 

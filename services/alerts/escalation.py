@@ -16,6 +16,7 @@ from services.alerts import rota as rotas
 from services.alerts.rota import Rota
 from services.errors import Misconfigured, Refused
 from services.messages import NEVER_HELD_BACK, AlertStatus, AlertType, Severity, Target
+from services.recipients import shown_address
 
 Channel = Literal["sms", "email", "push", "url", "digest"]
 Until = Literal["acknowledged", "in_progress", "closed"]
@@ -210,12 +211,21 @@ def _named(word: str, book: Book, *, site_id: int | None, at: datetime) -> Seque
 
 
 def fallback_contacts(recipients: Mapping[str, Sequence[str]]) -> list[Contact]:
-    """The ALERT_..._RECIPIENTS as contacts, each address a contact of its own, by channel."""
-    return [
-        Contact(address, None, {channel: address})
-        for channel, addresses in recipients.items()
-        for address in addresses
-    ]
+    """The ALERT_..._RECIPIENTS as contacts, each address a contact of its own, by channel.
+
+    A contact bears its address as its name, as far as lists may show it. Names that are then equal get a number,
+    because people of one name are one person to a step.
+    """
+    found: dict[str, Contact] = {}
+    for channel, addresses in recipients.items():
+        for address in dict.fromkeys(addresses):
+            shown = name = shown_address(channel, address)
+            number = 1
+            while name in found:
+                number += 1
+                name = f"{shown} ({number})"
+            found[name] = Contact(name, None, {channel: address})
+    return list(found.values())
 
 
 def told_note(step: int, told: Sequence[Target], channels: Sequence[str]) -> str:

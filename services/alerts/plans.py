@@ -17,6 +17,7 @@ from services.alerts.follow import Guidance
 from services.errors import NotFound, Refused
 from services.messages import DEFAULT_SEVERITY, Alert, AlertStatus, AlertType, Severity
 from services.providers import Database
+from services.recipients import shown_address
 
 SELECT_POLICY = text(
     "SELECT policy FROM escalation_policy"
@@ -93,7 +94,13 @@ class PlanStore:
             for number, step in enumerate(ladder.steps):
                 then = at + timedelta(seconds=step.after_s)
                 told = self._guidance.targets(connection, alert, step, at=then)
-                addresses = [{"name": t.name, **t.addresses} for t in told]
+                addresses = [
+                    {
+                        "name": t.name,
+                        **{channel: shown_address(channel, a) for channel, a in t.addresses.items()},
+                    }
+                    for t in told
+                ]
                 rows.append(
                     {
                         "step": number + 1,

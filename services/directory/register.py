@@ -11,7 +11,7 @@ from zoneinfo import available_timezones
 
 from services.bus import rpc
 from services.directory.sources import check_source_id
-from services.directory.store import DirectoryStore
+from services.directory.store import CONTACT_FIELDS, DirectoryStore
 from services.errors import Refused
 from services.recipients import check_contact
 
@@ -164,6 +164,14 @@ class Register:
         addresses = {"email": email, "phone": phone, "push_token": push_token, "url": url}
         further = {"language": language, "note": note, "site_id": site_id}
         return self._add("contact", tenant_id=tenant_id, name=name, **addresses, **further)
+
+    @rpc
+    def change_contact(self, *, tenant_id: int, name: str, **changes: Any) -> None:
+        """Change fields of a contact; the others stay. Raises `Refused` naming the address, `NotFound`."""
+        unknown = sorted(changes.keys() - set(CONTACT_FIELDS))
+        if unknown:
+            raise Refused(f"a contact has no {unknown[0]!r}; it has {', '.join(sorted(CONTACT_FIELDS))}")
+        self._store.change_contact(name, changes, tenant_id=tenant_id)
 
     @rpc
     def remove_contact(self, *, tenant_id: int, name: str) -> None:

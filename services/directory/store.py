@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from services.directory import silence_limit
 from services.errors import Conflict, NotFound, Refused
 from services.paging import Order, beyond, check_limit
 from services.providers import Database
+from services.recipients import check_contact, shown_contact
 
 MAX_LISTED = 100_000
 LISTS = {
@@ -46,6 +47,8 @@ ORDERS = {
     "shift": Order((("starts_at", "timestamptz"), ("shift_id", "bigint")), descending=True),
     "contact": Order((("contact_id", "bigint"),)),
 }
+SHOWN: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"contact": shown_contact}
+"""How a row is shown that holds secrets; these are written and never read back."""
 INSERTS = {
     "tenant": "INSERT INTO tenant (tenant_id, name) VALUES (:tenant_id, :name) RETURNING tenant_id",
     "site": "INSERT INTO site (tenant_id, name, time_zone, location) VALUES (:tenant_id, :name, :time_zone,"
@@ -70,6 +73,15 @@ KEYS = {
 }
 OF_THE_PLATFORM = ("tenant", "user")
 """What only the owner's rights can change: no service may."""
+CONTACT_FIELDS = ("email", "phone", "push_token", "url", "language", "note", "site_id")
+"""What of a contact can be changed."""
+CONTACT = text(
+    f"SELECT {', '.join(CONTACT_FIELDS)} FROM contact WHERE tenant_id = :tenant_id AND name = :name FOR UPDATE"
+)
+CHANGE_CONTACT = text(
+    f"UPDATE contact SET {', '.join(f'{field} = :{field}' for field in CONTACT_FIELDS)}"
+    " WHERE tenant_id = :tenant_id AND name = :name"
+)
 CARRIERS = text(
     "SELECT device_id, guard_id, since, until FROM device_carrier"
     " WHERE tenant_id = :tenant_id AND device_id = :device_id ORDER BY since DESC LIMIT :limit"
@@ -105,7 +117,8 @@ class DirectoryStore:
         query = text(f"SELECT * FROM ({LISTS[kind]}) listed WHERE {further} {order.clause} LIMIT :limit")
         with self._transaction(kind, tenant_id) as connection:
             found = connection.execute(query, {"tenant_id": tenant_id, "limit": limit, **place})
-            return [dict(row._mapping) for row in found]
+            shown = SHOWN.get(kind, dict[str, Any])
+            return [shown(dict(row._mapping)) for row in found]
 
     def get_row(self, kind: str, key: str, *, tenant_id: int) -> dict[str, Any]:
         """One of those that `list_rows` lists. Raises `NotFound`."""
@@ -217,6 +230,23 @@ class DirectoryStore:
                 " WHERE tenant_id = :tenant_id AND group_id = :group_id AND guard_id = :guard_id"
             )
             connection.execute(text(statement), values | {"group_id": group_id})
+
+    def change_contact(self, name: str, changes: Mapping[str, Any], *, tenant_id: int) -> None:
+        """Set these fields of a contact. Raises `NotFound`, `Refused` naming the address that is wrong.
+
+        A secret that comes back as lists show it was not changed.
+        """
+        values = {"tenant_id": tenant_id, "name": name}
+        with self._telling("contact"), self._database.of(tenant_id) as connection:
+            row = connection.execute(CONTACT, values).mappings().one_or_none()
+            if row is None:
+                raise NotFound(f"no contact {name!r} in tenant {tenant_id}")
+            before = dict(row)
+            shown = shown_contact(before)
+            given = {f: v for f, v in changes.items() if f not in ("push_token", "url") or v != shown[f]}
+            after = before | given
+            check_contact(**{field: after[field] for field in ("email", "phone", "push_token", "url")})
+            connection.execute(CHANGE_CONTACT, values | after)
 
     def remove_contact(self, name: str, *, tenant_id: int) -> None:
         """Raises `NotFound`."""

@@ -29,7 +29,7 @@ from services.notifications.holder import Holder
 from services.notifications.outcome import Next, Rules, Tried
 from services.notifications.plan import ENDED_BY
 from services.notifications.store import Notification, NotificationStore
-from services.notifications.writing import Writer
+from services.notifications.writing import Writer, without_secrets
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -153,7 +153,7 @@ class Delivery:
             for row in rows:
                 following = outcome.perhaps_sent(
                     self._tried(row),
-                    f"Vigil failed: {error!r}",
+                    f"Vigil failed: {type(error).__name__}",
                     pause_s=self._pause_s(row),
                     rules=self._rules,
                     now=datetime.now(UTC),
@@ -210,23 +210,23 @@ class Delivery:
 
     def _failed(self, row: Notification, provider: Guarded, outgoing: Outgoing, error: SendFailed) -> None:
         metrics.alert_notification_failed.labels(row.channel, error.kind).inc()
+        # A provider may repeat what it was given, and what it was given is nobody's but the reader's.
+        said = without_secrets(str(error), outgoing)
         log.warning(
             "notification_attempt_failed",
             notification_id=row.notification_id,
             provider=provider.name,
             kind=error.kind,
-            error=str(error),
+            error=said,
         )
         now = datetime.now(UTC)
         if error.permanent:
-            self._finish(row, outcome.refused(self._tried(row), str(error), now=now), error.kind)
+            self._finish(row, outcome.refused(self._tried(row), said, now=now), error.kind)
         elif error.maybe_sent:
-            self._ask(row, provider, outgoing, str(error), error.kind)
+            self._ask(row, provider, outgoing, said, error.kind)
         else:
             pause_s = max(self._pause_s(row), error.retry_after_s or 0.0)
-            following = outcome.not_sent(
-                self._tried(row), str(error), pause_s=pause_s, rules=self._rules, now=now
-            )
+            following = outcome.not_sent(self._tried(row), said, pause_s=pause_s, rules=self._rules, now=now)
             self._finish(row, following, error.kind)
 
     def _resolve(self, rows: list[Notification]) -> None:
@@ -254,7 +254,7 @@ class Delivery:
         except CannotTell as error:
             following = outcome.perhaps_sent(
                 self._tried(row, ask=True),
-                f"{reason}; {error}",
+                f"{reason}; {without_secrets(str(error), outgoing)}",
                 pause_s=0 if row.life_safety and row.attempts <= 1 else self._pause_s(row),
                 rules=self._rules,
                 now=datetime.now(UTC),

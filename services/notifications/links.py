@@ -13,7 +13,7 @@ import binascii
 import hashlib
 import hmac
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from cryptography.hazmat.primitives import hashes
@@ -25,6 +25,28 @@ MAC_BYTES = 16
 CODE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 """Without those that are taken for one another on a small screen."""
 CODE_LENGTH = 4
+CODE_DIGITS = "23456789"
+
+
+def make_code(choose: Callable[[str], str]) -> str:
+    """Return a code for replies by SMS; `choose` picks one character at random.
+
+    A code has at least one digit and one letter: an answer such as BUSY or a year is never a code by chance.
+    """
+    while True:
+        code = "".join(choose(CODE_LETTERS) for _ in range(CODE_LENGTH))
+        if is_code(code):
+            return code
+
+
+def is_code(word: str) -> bool:
+    """Return whether a word in capitals has the form of a code."""
+    return (
+        len(word) == CODE_LENGTH
+        and all(letter in CODE_LETTERS for letter in word)
+        and any(letter in CODE_DIGITS for letter in word)
+        and not all(letter in CODE_DIGITS for letter in word)
+    )
 
 
 def make_token(master: bytes, reference: UUID, *, ends_at_s: int) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime, time, timedelta
 
 import msgspec
 
-from services.messages import NotificationRequest, Target
+from services.messages import NEVER_HELD_BACK, NotificationRequest, Target
 
 REACHING = ("sms", "email", "push", "url")
 """Channels in the order in which a person is tried whom the wanted ones cannot reach."""
@@ -30,10 +30,16 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 def notices(request: NotificationRequest) -> list[Notice]:
-    """The notices of a request, each (channel, recipient) once. Who has none of those channels is told by another."""
+    """The notices of a request, each (channel, recipient) once. Who has none of those channels is told by another.
+
+    An alert that nothing holds back is in no digest: it goes out by every channel that reaches a person.
+    """
+    channels = request.channels
+    if request.alert.alert_type in NEVER_HELD_BACK and "digest" in channels:
+        channels = [channel for channel in channels if channel != "digest"] or list(REACHING)
     found: dict[tuple[str, str], Notice] = {}
     for target in request.targets:
-        ways = _ways(target, request.channels)
+        ways = _ways(target, channels)
         used = {channel for channel, _ in ways}
         rest = tuple(
             (channel, target.addresses[channel])

@@ -15,6 +15,7 @@ from services.notifications.channels.smtp import SmtpChannel
 from services.notifications.channels.twilio import TwilioChannel
 from services.notifications.channels.webhook import WebhookChannel
 from services.notifications.circuit import Guarded
+from services.notifications.settings import extra_fields
 from services.recipients import is_phone, split_list
 
 log = structlog.get_logger(__name__)
@@ -68,6 +69,7 @@ def _twilio(config: Notifications) -> Channel:
         base_url=config.twilio_api_url,
         public_url=config.public_url,
         deadline_s=config.call_deadline_s,
+        extra_fields=extra_fields(config)[0],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -17,21 +17,24 @@ from services.errors import Forbidden, NotFound, Refused
 from services.keyring import KeyRing
 from services.messages import AlertEvent, NotificationFinished, NotificationRequest
 from services.notifications import links, settings
+from services.notifications.answering import Answering
 from services.notifications.channels import twilio
 from services.notifications.delivery import Delivery
 from services.notifications.holder import Holder
 from services.notifications.plan import ENDED_BY
+from services.notifications.reply_store import ReplyStore
 from services.notifications.senders import make_providers
 from services.notifications.store import NotificationStore
 from services.notifications.template_store import TemplateStore
 from services.notifications.templates import Templates
 from services.notifications.writing import Writer
 from services.providers import Database
+from services.recipients import shown_address
 
 log = structlog.get_logger(__name__)
 
-REPLY_WITHIN = timedelta(days=1)
 TEMPLATES_AGE_S = 5.0
+FORGET_S = 600.0
 
 
 class Parts:
@@ -55,6 +58,7 @@ class Parts:
             link_lifetime_s=config.notifications.link_lifetime_s,
             digest_at=settings.digest_time(config.notifications),
         )
+        self.answering = Answering(ReplyStore(database), self.keys)
         self.delivery = Delivery(self.store, self.holder, self.writer, self.providers, config.notifications)
         self._known: dict[int, tuple[float, Templates]] = {}
 
@@ -209,25 +213,18 @@ class NotificationsService:
 
     @rpc
     def take_reply(self, *, path: str, params: dict[str, str], signature: str) -> str:
-        """An SMS came: its code takes an alert. Returns what the sender is answered. Raises `Forbidden`."""
+        """An SMS came. Returns what its sender is answered; empty: nothing. Raises `Forbidden`, `Unavailable`."""
         self._check_signature(path, params, signature)
-        reply = twilio.reply_of(params)
-        words = [word.strip(".,;:!?\"'()") for word in reply.text.upper().split()]
-        since = datetime.now(UTC) - REPLY_WITHIN
-        reference = self.parts.store.by_reply(phone=reply.from_number, words=words, since=since)
-        if reference is None:
-            return "Vigil does not know which alert you mean. Reply with the 4 letters that its message asks for."
-        try:
-            self._acknowledge(reference, how="by SMS")
-        except Refused as error:
-            return f"Not taken: {error}"[:150]
-        return "You have it. Thank you. The control room knows."
+        return self.parts.answering.take(twilio.reply_of(params), self.alerts)
+
+    @timer(FORGET_S)
+    def forget_answers(self) -> None:
+        self.parts.answering.forget()
 
     def _acknowledge(self, reference: UUID, *, how: str) -> None:
         row = self.parts.store.find(reference)
-        self.alerts.acknowledge_alert(
-            tenant_id=row.tenant_id, alert_id=str(row.alert_id), by=row.name or row.recipient, note=how
-        )
+        who = row.name or shown_address(row.channel, row.recipient)
+        self.alerts.acknowledge_alert(tenant_id=row.tenant_id, alert_id=str(row.alert_id), by=who, note=how)
 
     def _reference(self, token: str) -> UUID:
         if self.parts.keys is None:

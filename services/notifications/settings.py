@@ -7,8 +7,10 @@ from datetime import time
 
 from services.config import Notifications
 from services.errors import Misconfigured
-from services.recipients import fallback, is_phone
+from services.recipients import fallback, is_phone, phone_fault, split_list
 
+OWN_FIELDS = ("To", "From", "Body", "StatusCallback")
+"""What Vigil itself says of an SMS."""
 TWILIO = ("twilio_account_sid", "twilio_auth_token", "twilio_phone_number")
 
 
@@ -33,6 +35,24 @@ def digest_time(config: Notifications) -> time:
         ) from error
 
 
+def extra_fields(config: Notifications) -> tuple[dict[str, str], list[str]]:
+    """Return (the form fields that each SMS carries besides Vigil's own, a sentence for each that it cannot carry)."""
+    given = config.twilio_extra_fields
+    if isinstance(given, str):
+        pairs = [part.partition("=") for part in split_list(given)]
+        given = {name.strip(): value.strip() for name, _, value in pairs}
+    usable, problems_of_fields = {}, []
+    for name, value in given.items():
+        if name.isalnum() and name.isascii() and name not in OWN_FIELDS and value:
+            usable[name] = value
+            continue
+        problems_of_fields.append(
+            f"TWILIO_EXTRA_FIELDS: {name[:50]!r} cannot be set; write it as Name=value,Name=value with names of"
+            f" Twilio's Messages resource other than {', '.join(OWN_FIELDS)}; SMS go out without it"
+        )
+    return usable, problems_of_fields
+
+
 def _digest(config: Notifications) -> Iterator[str]:
     try:
         digest_time(config)
@@ -55,7 +75,11 @@ def _twilio(config: Notifications) -> Iterator[str]:
         yield f"{' and '.join(missing)} missing: no SMS goes out until all three of Twilio's settings are there"
     number = config.twilio_phone_number
     if number and not is_phone(number):
-        yield f"TWILIO_PHONE_NUMBER: {number!r} is not in E.164 form; write it as +15017122661; no SMS goes out"
+        yield (
+            f"TWILIO_PHONE_NUMBER: {number!r} is not in E.164 form ({phone_fault(number)}); write it as +15017122661;"
+            " no SMS goes out"
+        )
+    yield from extra_fields(config)[1]
 
 
 def _public_url(config: Notifications) -> Iterator[str]:

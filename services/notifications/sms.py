@@ -1,8 +1,8 @@
 """One SMS: 160 letters of GSM 03.38, or 70 UTF-16 units when a text has others. Pure.
 
-Its free text is what gives way. When that is not enough, drill, severity, type, source, place, time and code are
-written without the template; when the names are in an alphabet of 70 units, severity and code give way to them. Room is
-kept for the mark of a possible duplicate.
+Its free text is what gives way. When that is not enough, drill, severity, type, source, place, time, the sentence of a
+silent alert and code are written without the template; when the names are in an alphabet of 70 units, severity and code
+give way to them. Room is kept for the mark of a possible duplicate.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def fit_sms(write: Callable[[str], str], words: Words, language: str) -> str:
                 return written
     # Beyond all that devices, sites and clocks are called.
     names = {name: plain(str(clean(getattr(words, name)))) for name in ("source", "site", "place", "time")}
-    must = _must(msgspec.structs.replace(words, **names), FIXED["en"], terse=False, most=40)
+    most = 16 if words.silent else 40
+    must = _must(msgspec.structs.replace(words, **names), FIXED["en"], terse=False, most=most)
     return plain(must)[: GSM7 - len(MARK)].strip()
 
 
@@ -123,7 +124,10 @@ def _after(must: str, message: str) -> str:
 
 
 def _must(words: Words, fixed: Mapping[str, str], *, terse: bool, most: int) -> str:
-    """Drill, severity, type, source, place, time and code; long names lose their middles."""
+    """Drill, severity, type, source, place, time, the sentence of a silent alert, and code.
+
+    Long names lose their middles.
+    """
     named = {**FIXED["en"], **fixed}
     parts = [
         named["drill"] if words.drill else "",
@@ -132,6 +136,7 @@ def _must(words: Words, fixed: Mapping[str, str], *, terse: bool, most: int) -> 
         _short(words.source, most),
         _short(words.place or words.site, most),
         _short(words.time, MAX_TIME),
+        named["silent"] if words.silent else "",
         f"{named['reply']} {words.code}" if words.code and not terse else "",
     ]
     return " ".join(part for part in parts if part)

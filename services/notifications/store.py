@@ -12,18 +12,21 @@ from sqlalchemy import Connection, Row, text
 
 from services.errors import NotFound
 from services.messages import NotificationFinished
-from services.notifications import links
 from services.notifications.holder import HELD
 from services.notifications.outcome import FINAL, Next
 from services.paging import Order, beyond, check_limit
 from services.providers import Database
+from services.recipients import shown_address
 
 MAX_LISTED = 1000
 NEWEST_FIRST = Order((("notification_id", "bigint"),), descending=True)
 
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
-    """A row as the delivery works with it. `attempts` counts the one under way; `words` are the templates'."""
+    """A row as the delivery works with it. `attempts` counts the one under way; `words` are the templates'.
+
+    `sealed` holds the text with its link and code until the row is finished; see `services.notifications.seals`.
+    """
 
     notification_id: int
     tenant_id: int
@@ -44,7 +47,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     words: dict[str, Any]
     until: str
     template_id: str
-    code: str
+    sealed: bytes | None
     failover: list[tuple[str, str]]
     reference: UUID
     provider: str | None
@@ -78,7 +81,8 @@ class NewNotification(NamedTuple):
     words: str
     until: str
     template_id: str
-    code: str
+    sealed: bytes | None
+    code_hash: bytes | None
     failover: str
     next_attempt_at: datetime
     reference: UUID
@@ -139,7 +143,7 @@ FINISH = text(
         possible_duplicate = :possible_duplicate, provider_ref = coalesce(:provider_ref, provider_ref),
         accepted_at = CASE WHEN :state = 'accepted' THEN CAST(:now AS timestamptz) ELSE accepted_at END,
         finished_at = CASE WHEN :state = ANY(:final) THEN CAST(:now AS timestamptz) END,
-        attempts = attempts - :unmade,
+        attempts = attempts - :unmade, sealed = CASE WHEN :state = ANY(:final) THEN NULL ELSE sealed END,
         failover = CASE WHEN :failed_over THEN '[]'::jsonb ELSE failover END
     WHERE notification_id = :id AND state = 'attempting'
     """
@@ -165,7 +169,7 @@ HEARD = text(
 )
 WITHDRAW = text(
     """
-    UPDATE notification SET state = 'withdrawn', error = :error, finished_at = :now
+    UPDATE notification SET state = 'withdrawn', error = :error, finished_at = :now, sealed = NULL
     WHERE alert_id = :alert_id AND state = 'pending' AND until = ANY(:until)
     """
 )
@@ -182,7 +186,7 @@ TOLD = text("UPDATE notification SET told_state = state WHERE notification_id = 
 # A report can come before our own record of the call that it is about.
 REPORTED = text(
     f"""
-    UPDATE notification n SET state = :state, error = :error, finished_at = :now, holder = NULL,
+    UPDATE notification n SET state = :state, error = :error, finished_at = :now, holder = NULL, sealed = NULL,
         accepted_at = coalesce(n.accepted_at, :now), provider_ref = coalesce(n.provider_ref, :provider_ref),
         failover = CASE WHEN :state = 'failed' THEN '[]'::jsonb ELSE n.failover END
     FROM (SELECT notification_id, failover FROM notification WHERE reference = :reference FOR UPDATE) AS old
@@ -196,20 +200,6 @@ BY_REFERENCE = text(
 )
 USE_LINK = text(
     "UPDATE notification SET link_used_at = :now WHERE reference = :reference AND link_used_at IS NULL"
-)
-BY_CODE = text(
-    """
-    SELECT reference FROM notification
-    WHERE channel = 'sms' AND recipient = :phone AND code = ANY(:words) AND code <> '' AND created_at > :since
-    ORDER BY created_at DESC LIMIT 1
-    """
-)
-LATEST_TO = text(
-    """
-    SELECT DISTINCT ON (alert_id) reference, alert_id FROM notification
-    WHERE channel = 'sms' AND recipient = :phone AND code <> '' AND created_at > :since
-    ORDER BY alert_id, created_at DESC
-    """
 )
 COUNTS = text(
     "SELECT channel, count(*) FROM notification WHERE state IN ('pending', 'attempting') GROUP BY channel"
@@ -338,17 +328,6 @@ class NotificationStore:
         with self._database.across() as connection:
             return connection.execute(USE_LINK, {"reference": reference, "now": now}).rowcount > 0
 
-    def by_reply(self, *, phone: str, words: Sequence[str], since: datetime) -> UUID | None:
-        """The notification that an SMS reply is about: by the code among its words, else the only alert that this phone
-        was told of; but a code alone that nobody was sent is no answer to anything."""
-        with self._database.across() as connection:
-            values = {"phone": phone, "words": list(words), "since": since}
-            found: UUID | None = connection.execute(BY_CODE, values).scalar_one_or_none()
-            if found is not None or [len(word) for word in words] == [links.CODE_LENGTH]:
-                return found
-            candidates = connection.execute(LATEST_TO, values).all()
-        return candidates[0].reference if len(candidates) == 1 else None
-
     def count_waiting(self) -> dict[str, int]:
         with self._database.across() as connection:
             return {row[0]: row[1] for row in connection.execute(COUNTS)}
@@ -362,7 +341,7 @@ class NotificationStore:
         _, place = beyond(NEWEST_FIRST, after)
         values = {"tenant_id": tenant_id, "alert_id": wanted, "limit": limit, "before": place.get("after_0")}
         with self._database.of(tenant_id) as connection:
-            return [dict(row._mapping) for row in connection.execute(LIST, values)]
+            return [_listed(row) for row in connection.execute(LIST, values)]
 
 
 def _record(
@@ -382,7 +361,26 @@ def _finished(row: Row[Any]) -> NotificationFinished:
     values: Mapping[str, Any] = {
         name: value for name, value in row._mapping.items() if name in NotificationFinished.__struct_fields__
     }
-    return NotificationFinished(**{**values, "alert_id": str(row.alert_id), "reference": str(row.reference)})
+    shown = shown_address(row.channel, row.recipient)
+    return NotificationFinished(
+        **{
+            **values,
+            "recipient": shown,
+            "name": _shown_name(row),
+            "alert_id": str(row.alert_id),
+            "reference": str(row.reference),
+        }
+    )
+
+
+def _listed(row: Row[Any]) -> dict[str, Any]:
+    """A row as people read it: a push token or a URL is a secret of the contact."""
+    shown = shown_address(row.channel, row.recipient)
+    return {**row._mapping, "recipient": shown, "name": _shown_name(row)}
+
+
+def _shown_name(row: Row[Any]) -> str:
+    return shown_address(row.channel, row.recipient) if row.name == row.recipient else str(row.name)
 
 
 def new_reference() -> UUID:

@@ -1,7 +1,7 @@
 """What messages say: Jinja2 templates in a sandbox, by channel and language; a tenant may have its own. Pure.
 
 A template of a tenant's that fails gives way to the built-in one, and the message says why: an alarm is told.
-A drill is marked as one whatever the template says.
+A drill is marked as one whatever the template says, and a silent alert says that nobody calls the guard back.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from services.errors import Refused
 from services.notifications.sms import GSM7, MARK, UCS2, fit_sms, fits, size
-from services.notifications.wording import FIXED, SAMPLES, WORDS, Words, clean, fixed_words
+from services.notifications.wording import FIXED, SAMPLES, WORDS, Words, clean, named_words
 
 MAX_SOURCE = 4_000
 MAX_OUTPUT = {"subject": 200, "text": 4_000, "html": 40_000}
+MAX_PUSH = 1_000
+"""Characters of a push notification's text; phones show fewer."""
 MAX_FILTERED = 40_000
 """Characters that a filter may make."""
 FILTERS = (
@@ -54,6 +56,8 @@ PARTS = {
 MARKED = {("sms", "text"), ("email", "subject"), ("email", "text"), ("email", "html"), ("push", "subject"),
           ("url", "subject")}  # fmt: skip
 """What says of a drill that it is one."""
+SILENT = {("sms", "text"), ("email", "text"), ("email", "html"), ("push", "text"), ("url", "text")}
+"""What says of a silent alert that the guard must not be called back."""
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 TEMPLATE_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
@@ -97,11 +101,17 @@ BUILT_IN: dict[tuple[str, str], str] = {
 {% if link %}<p><a href="{{ link }}">{{ w.take }}</a></p>{% endif %}""",
     ("sms", "text"): HEAD
     + " {{ source }}{% if place %} {{ w.at }} {{ place }}{% endif %} {{ time }}"
+    + "{% if silent %} {{ w.silent }}{% endif %}"
     + "{% if code %} {{ w.reply }} {{ code }}{% endif %}{% if message %} {{ message }}{% endif %}",
     ("push", "subject"): HEAD + " {{ source }}",
-    ("push", "text"): "{% if place %}{{ place }} {% endif %}{{ time }} {{ message }}",
+    (
+        "push",
+        "text",
+    ): "{% if silent %}{{ w.silent }} {% endif %}{% if place %}{{ place }} {% endif %}{{ time }}"
+    " {{ message }}",
     ("url", "subject"): HEAD + " {{ source }}{% if site %}, {{ site }}{% endif %}",
-    ("url", "text"): "{{ time }}{% if place %} {{ place }}{% endif %}: {{ message }}"
+    ("url", "text"): "{% if silent %}{{ w.silent }}\n{% endif %}"
+    "{{ time }}{% if place %} {{ place }}{% endif %}: {{ message }}"
     "{% if link %}\n{{ w.take }}: {{ link }}{% endif %}",
 }
 
@@ -165,11 +175,22 @@ class Templates:
             text = self._fill(source, said, language, html=html).strip()
             if channel == "sms" or part == "subject":
                 text = " ".join(text.split())
+            if (channel, part) in SILENT and text:
+                text = _hushed(text, words, language, html=html)
             return _marked(text, words, language, html=html) if (channel, part) in MARKED and text else text
 
         if channel == "sms" and part == "text":
             return fit_sms(fill, words, language) if fill(words.message) else ""
-        return fill(words.message)[: MAX_OUTPUT[part]]
+        written = fill(words.message)
+        most = MAX_PUSH if (channel, part) == ("push", "text") else MAX_OUTPUT[part]
+        if len(written) <= most:
+            return written
+        # The sentence of a silent alert may stand at the end, and must not be what is cut off.
+        cut = written[:most]
+        if (channel, part) not in SILENT or _hushed(cut, words, language, html=html) == cut:
+            return cut
+        sentence = _hushed("", words, language, html=html)
+        return sentence + written[: most - len(sentence)]
 
     def _fill(self, source: str, words: Words, language: str, *, html: bool) -> str:
         if not source:
@@ -177,7 +198,7 @@ class Templates:
         template = self._compiled.get((html, source))
         if template is None:
             template = self._compiled[html, source] = compile_template(source, html=html)
-        fixed = {**FIXED["en"], **fixed_words(language)}
+        fixed = named_words(language)
         named = {
             **fixed,
             "severity": fixed.get(words.severity, words.severity),
@@ -246,10 +267,18 @@ def fault_of(*, channel: str, language: str, part: str, source: str) -> str | No
 
 def _marked(text: str, words: Words, language: str, *, html: bool) -> str:
     """The text, saying of a drill that it is one."""
-    word = {**FIXED["en"], **fixed_words(language)}["drill"]
+    word = named_words(language)["drill"]
     if not words.drill or word in text:
         return text
     return f"<p><b>{word}</b></p>{text}" if html else f"{word} {text}"
+
+
+def _hushed(text: str, words: Words, language: str, *, html: bool) -> str:
+    """The text; of a silent alert with the sentence before it that a template left out."""
+    sentence = named_words(language)["silent"]
+    if not words.silent or sentence in text:
+        return text
+    return f"<p><b>{sentence}</b></p>{text}" if html else f"{sentence} {text}"
 
 
 def _try_out(channel: str, language: str, part: str, source: str) -> None:

@@ -83,6 +83,11 @@ def fixed_words(language: str) -> Mapping[str, str]:
     return FIXED.get(language) or FIXED.get(language.partition("-")[0], {})
 
 
+def named_words(language: str) -> Mapping[str, str]:
+    """Return every fixed word: those of the language, and in English what it lacks."""
+    return {**FIXED["en"], **fixed_words(language)}
+
+
 def clean(value: Any) -> Any:
     """Text without control characters, but for line ends and what joins letters; a device chose it."""
     if isinstance(value, tuple):

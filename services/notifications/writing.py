@@ -13,16 +13,20 @@ import structlog
 
 from services.keyring import KeyRing
 from services.messages import NEVER_HELD_BACK, NotificationRequest
-from services.notifications import links, plan
+from services.notifications import links, plan, seals
 from services.notifications.channels import Outgoing
 from services.notifications.plan import Notice
+from services.notifications.seals import Private
 from services.notifications.store import NewNotification, Notification
-from services.notifications.templates import Templates
-from services.notifications.wording import Words
+from services.notifications.templates import Rendered, Templates
+from services.notifications.wording import Words, named_words
+from services.recipients import shown_address
 
 log = structlog.get_logger(__name__)
 
 URGENT = ("CRITICAL", "HIGH")
+LINKED = ("email", "push", "url")
+"""Channels whose messages carry a link."""
 DUPLICATE_WORD = "(possibly a second time)"
 
 FindsTemplates = Callable[[int], Templates]
@@ -30,7 +34,10 @@ FindsTemplates = Callable[[int], Templates]
 
 
 class Writer:
-    """`public_url` empty: messages carry no links and no codes, because no answer could reach us."""
+    """`public_url` empty or `keys` None: messages carry no links and no codes.
+
+    Without a public URL no answer could reach us; without keys neither could be kept out of readable records.
+    """
 
     def __init__(
         self,
@@ -62,27 +69,57 @@ class Writer:
         words = msgspec.convert(row.words, Words)
         return [self._write(notice, words, tenant_id=row.tenant_id, now=row.created_at, **values)]
 
+    def private(self, row: Notification) -> Private:
+        """Return the message of a row as its reader gets it.
+
+        A seal that no key opens any more costs the code and nothing else: the text is written again with its link.
+        """
+        if row.sealed is None:
+            return Private(
+                reference=row.reference, subject=row.subject, text=row.body, html=row.html, link=""
+            )
+        found = None
+        if self._keys is not None and row.sealed != seals.UNREADABLE:
+            found = seals.unseal(self._keys.all(), row.sealed, reference=row.reference)
+            if found is None:
+                log.error("notification_seal_unreadable", notification_id=row.notification_id)
+        if found is not None:
+            return found
+        words = msgspec.convert(row.words, Words)
+        link = self._link(row.channel, row.reference, row.created_at)
+        written = self._render(row.tenant_id, row.channel, row.language, words, link=link, code="")
+        return Private(
+            reference=row.reference, subject=written.subject, text=written.text, html=written.html, link=link
+        )
+
     def outgoing(self, row: Notification) -> Outgoing:
         """What the provider is given; an attempt after one that perhaps went out says so."""
+        private = self.private(row)
+        silent = bool(row.words.get("silent"))
         data = {"alert_id": str(row.alert_id), "alert_type": row.alert_type, "severity": row.severity}
         data |= {
-            "link": row.words.get("link", ""),
+            "link": private.link,
             "site": row.words.get("site", ""),
             "drill": str(row.drill).lower(),
+            "silent": str(silent).lower(),
         }
+        if silent:
+            data["instruction"] = named_words(row.language)["silent"]
         again = row.possible_duplicate
         if again:
             data["possible_duplicate"] = "true"
         return Outgoing(
             reference=row.reference.hex,
             recipient=row.recipient,
-            subject=_marked(row.subject, again),
-            text=row.body,
-            html=row.html,
+            subject=_marked(private.subject, again),
+            text=private.text,
+            html=private.html,
             data=data,
             urgent=row.severity in URGENT,
+            silent=silent,
             possible_duplicate=again,
             template_id=row.template_id,
+            hidden=hidden_parts(row, private),
         )
 
     def digest(self, rows: Sequence[Notification]) -> Outgoing:
@@ -122,16 +159,21 @@ class Writer:
         self, notice: Notice, words: Words, *, tenant_id: int, now: datetime, **values: object
     ) -> NewNotification:
         reference = uuid4()
-        code = "".join(secrets.choice(links.CODE_LETTERS) for _ in range(links.CODE_LENGTH))
-        words = msgspec.structs.replace(
-            words,
-            link=self._link(reference, now) if notice.channel in ("email", "push", "url") else "",
-            code=code if notice.channel == "sms" and self._public_url else "",
-        )
-        # A digest is made of the lines that an SMS would have been.
-        channel = "sms" if notice.channel == "digest" else notice.channel
-        written = self._templates(tenant_id).render(channel, notice.language, words)
-        for fault in written.faults:
+        link = self._link(notice.channel, reference, now)
+        code = links.make_code(secrets.choice) if self._takes_codes and notice.channel == "sms" else ""
+        sent = self._render(tenant_id, notice.channel, notice.language, words, link=link, code=code)
+        shown = sent
+        if link or code:
+            # Written a second time, because a template may cut and change what it is given.
+            shown = self._render(
+                tenant_id,
+                notice.channel,
+                notice.language,
+                words,
+                link=seals.LINK if link else "",
+                code=seals.CODE if code else "",
+            )
+        for fault in sent.faults:
             log.error("template_failed", tenant_id=tenant_id, problem=fault)
         return NewNotification(
             tenant_id=tenant_id,
@@ -139,23 +181,53 @@ class Writer:
             recipient=notice.recipient,
             name=notice.name,
             language=notice.language,
-            subject=written.subject,
-            body=written.text,
-            html=written.html,
+            subject=shown.subject,
+            body=shown.text,
+            html=shown.html,
             words=msgspec.json.encode(words).decode(),
-            template_id=written.template_id if notice.channel == "sms" else "",
-            code=words.code,
+            template_id=sent.template_id if notice.channel == "sms" else "",
+            sealed=self._sealed(reference, sent, link=link, code=code) if link or code else None,
+            code_hash=self._hash(code, notice.recipient) if code else None,
             failover=msgspec.json.encode(notice.failover).decode(),
             next_attempt_at=plan.next_digest(now, self._digest_at) if notice.channel == "digest" else now,
             reference=reference,
             **values,  # type: ignore[arg-type]
         )
 
-    def _link(self, reference: UUID, now: datetime) -> str:
-        if not self._public_url or self._keys is None:
+    @property
+    def _takes_codes(self) -> bool:
+        """Codes are kept as keyed hashes only: without keys there are none, and a word of consent is the way."""
+        return bool(self._public_url) and self._keys is not None
+
+    def _render(
+        self, tenant_id: int, channel: str, language: str, words: Words, *, link: str, code: str
+    ) -> Rendered:
+        # A digest is made of the lines that an SMS would have been.
+        channel = "sms" if channel == "digest" else channel
+        said = msgspec.structs.replace(words, link=link, code=code)
+        return self._templates(tenant_id).render(channel, language, said)
+
+    def _sealed(self, reference: UUID, sent: Rendered, *, link: str, code: str) -> bytes:
+        assert self._keys is not None
+        private = Private(
+            reference=reference,
+            subject=sent.subject,
+            text=sent.text,
+            html=sent.html,
+            link=link,
+            code=code,
+        )
+        return seals.seal(self._keys.sealing(), private)
+
+    def _hash(self, code: str, phone: str) -> bytes:
+        assert self._keys is not None
+        return seals.hash_code(self._keys.sealing(), code, phone=phone)
+
+    def _link(self, channel: str, reference: UUID, now: datetime) -> str:
+        if channel not in LINKED or not self._public_url or self._keys is None:
             return ""
         ends_at = now + timedelta(seconds=self._link_lifetime_s)
-        token = links.make_token(self._keys.all()[0], reference, ends_at_s=int(ends_at.timestamp()))
+        token = links.make_token(self._keys.sealing(), reference, ends_at_s=int(ends_at.timestamp()))
         return f"{self._public_url}/a/{token}"
 
 
@@ -184,6 +256,27 @@ def words_of(request: NotificationRequest) -> Words:
         silent=alert.silent,
         flags=alert.flags,
     )
+
+
+def hidden_parts(row: Notification, private: Private) -> dict[str, str]:
+    """Return the parts of a message that are its reader's alone, with what records hold in their place."""
+    parts = {
+        private.link: seals.LINK,
+        private.link.rpartition("/")[2]: seals.LINK,
+        private.code: seals.CODE,
+    }
+    shown = shown_address(row.channel, row.recipient)
+    if shown != row.recipient:
+        parts[row.recipient] = shown
+        parts[row.recipient.partition("://")[2].partition("/")[2]] = "..."
+    return {part: shown for part, shown in parts.items() if len(part) >= links.CODE_LENGTH}
+
+
+def without_secrets(said: str, outgoing: Outgoing) -> str:
+    """Return what a provider said, as logs and records may hold it: providers repeat what they were given."""
+    for part in sorted(outgoing.hidden, key=len, reverse=True):
+        said = said.replace(part, outgoing.hidden[part])
+    return said
 
 
 def _zone(name: str) -> tzinfo:

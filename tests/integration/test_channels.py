@@ -1,5 +1,10 @@
 """Every channel against a provider in a process of its own, in each of its moods."""
 
+import base64
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +29,7 @@ from services.notifications.channels.smtp import SmtpChannel
 from services.notifications.channels.twilio import TwilioChannel
 from services.notifications.channels.webhook import WebhookChannel
 from tests.providers import WEBHOOK_SECRET, Provider
-from tests.providers.server import ACCOUNT, TOKEN
+from tests.providers.server import ACCOUNT, TOKEN, fcm_fault
 
 DEADLINE_S = 1.0
 RECIPIENTS = {
@@ -173,6 +178,117 @@ def test_an_answer_that_drips_cannot_hold_anybody_beyond_the_deadline(tmp_path: 
     assert failure.value.maybe_sent
     assert time.monotonic() - started_s < 1.5
     assert tmp_path.exists()
+
+
+def post(url: str, data: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
+    request = urllib.request.Request(url, data=data, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+RIGHT_SMS = {"To": "+919876543210", "From": "+15017122661", "Body": "help"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"TemplateId": "1107"}, 20001),
+        ({"templateid": "1107"}, 20001),
+        ({"DltTemplateId": "1107"}, 20001),
+        ({"to": "+919876543210"}, 20001),
+        ({"Reference": "r"}, 20001),
+        ({"ScheduleAt": "2026-01-01T00:00:00Z"}, 20001),
+        ({"To": ""}, 21604),
+        ({"From": ""}, 21603),
+        ({"Body": ""}, 21602),
+        ({"To": "09876543210"}, 21211),
+        ({"To": "+91 98765 43210"}, 21211),
+        ({"From": "05017122661"}, 21212),
+        ({"Body": "x" * 1601}, 21617),
+    ],
+)
+def test_what_twilio_does_not_document_is_refused_as_twilio_does(
+    outer: dict[str, Provider], changes: dict[str, str], code: int
+) -> None:
+    form = {name: value for name, value in {**RIGHT_SMS, **changes}.items() if value}
+    basic = base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
+    url = f"{outer['twilio'].url}/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+    status, said = post(url, urllib.parse.urlencode(form).encode(), Authorization=f"Basic {basic}")
+    assert (status, said["code"], said["status"]) == (400, code, 400)
+    assert said["more_info"] == f"https://www.twilio.com/docs/errors/{code}"
+    assert outer["twilio"].accepted() == []
+
+
+def test_every_field_of_ours_is_documented_and_a_registered_id_stays_here(outer: dict[str, Provider]) -> None:
+    provider = outer["twilio"]
+    channel = TwilioChannel(
+        account_sid=ACCOUNT,
+        auth_token=TOKEN,
+        from_number="+15017122661",
+        base_url=provider.url,
+        public_url="https://noc.example.com",
+        extra_fields={"ValidityPeriod": "600", "RiskCheck": "disable", "To": "+15005550006"},
+    )
+    channel.send(message_to(provider, template_id="1107160000000012345"))
+    [taken] = provider.accepted()
+    assert set(taken["form"]) == {"To", "From", "Body", "StatusCallback", "ValidityPeriod", "RiskCheck"}
+    assert taken["form"]["To"] == RECIPIENTS["twilio"], "no further field stands in for one of ours"
+    assert "1107160000000012345" not in str(taken["form"])
+
+
+def test_a_field_that_twilio_does_not_have_is_a_failure_that_names_it(outer: dict[str, Provider]) -> None:
+    provider = outer["twilio"]
+    channel = TwilioChannel(
+        account_sid=ACCOUNT,
+        auth_token=TOKEN,
+        from_number="+15017122661",
+        base_url=provider.url,
+        extra_fields={"TemplateId": "1107"},
+    )
+    with pytest.raises(SendFailed, match="20001 Unknown parameter TemplateId") as failure:
+        channel.send(message_to(provider))
+    assert not failure.value.maybe_sent
+
+
+FCM_MESSAGES: list[tuple[dict[str, Any], str]] = [
+    ({"token": "t", "sound": "default"}, 'Unknown name "sound"'),
+    ({"token": "t", "notification": {"title": "t", "sound": "default"}}, 'Unknown name "sound"'),
+    ({"token": "t", "android": {"notification": {"vibrate": True}}}, 'Unknown name "vibrate"'),
+    ({"token": "t", "android": {"silent": True}}, 'Unknown name "silent"'),
+    ({"token": "t", "apns": {"aps": {}}}, 'Unknown name "aps"'),
+    ({"to": "t"}, 'Unknown name "to"'),
+    ({"notification": {"title": "t"}}, "Recipient of the message is not set."),
+    ({"token": "t", "topic": "noc"}, "Recipient of the message is not set."),
+    ({"token": "t", "data": {"from": "x"}}, "Invalid data payload key: from"),
+    ({"token": "t", "data": {"google.x": "x"}}, "Invalid data payload key"),
+    ({"token": "t", "data": {"silent": True}}, "Invalid value"),
+]
+
+
+@pytest.mark.parametrize(("message", "words"), FCM_MESSAGES)
+def test_what_fcm_does_not_document_is_refused_as_an_invalid_argument(
+    message: dict[str, Any], words: str
+) -> None:
+    assert words in str(fcm_fault({"message": message}))
+    assert words in str(fcm_fault({"validate_only": True, "message": message}))
+
+
+@pytest.mark.parametrize("silent", [True, False])
+@pytest.mark.parametrize("recipient", ["token-of-a-phone", "/topics/noc"])
+def test_our_push_has_documented_fields_only_and_a_silent_one_no_sound(
+    outer: dict[str, Provider], recipient: str, silent: bool
+) -> None:
+    provider = outer["fcm"]
+    channel_to(provider).send(message_to(provider, recipient=recipient, silent=silent))
+    [taken] = provider.accepted()
+    android, apns = taken["message"]["android"]["notification"], taken["message"]["apns"]["payload"]["aps"]
+    assert android["default_sound"] is android["default_vibrate_timings"] is not silent
+    assert ("channel_id" in android) == silent
+    assert ("sound" in apns) is not silent
+    assert "sound" not in android
 
 
 def test_twilio_is_asked_for_what_it_took_by_text_and_time(outer: dict[str, Provider]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import eventlet
@@ -14,10 +16,19 @@ import msgspec
 import pytest
 from greenlet import GreenletExit
 from sqlalchemy import Engine, text
+from structlog.testing import capture_logs
 
 from services import config as configuration
 from services.alerts.lifecycle import Action
-from services.messages import AlertType, NotificationFinished, NotificationRequest, Severity, Target
+from services.messages import (
+    NEVER_HELD_BACK,
+    AlertType,
+    NotificationFinished,
+    NotificationRequest,
+    Severity,
+    Target,
+)
+from services.notifications.channels import Accepted, Outgoing, SendFailed
 from services.notifications.delivery import CHANNELS
 from services.notifications.plan import ENDED_BY
 from services.notifications.service import Parts
@@ -26,6 +37,7 @@ from tests.providers import Provider
 
 ADDRESSES = {"sms": "+919876543210", "email": "asha@example.com", "push": "token-of-ashas-phone"}
 ASHA = Target("Asha", ADDRESSES)
+ASHA_BY_MAIL = Target("Asha", {"email": ADDRESSES["email"]})
 QUICK = {
     "public_url": "https://noc.example.com",
     "call_deadline_s": 0.5,
@@ -45,6 +57,7 @@ class Office:
         self.engine = engine
         self.desk = desk
         self.told: list[NotificationFinished] = []
+        self.sealed: dict[UUID, bytes | None] = {}
         self._threads = [eventlet.spawn(self.parts.delivery.run, channel) for channel in CHANNELS]
         self._threads.append(eventlet.spawn(self.parts.delivery.tell_finished, self.told.extend))
 
@@ -67,6 +80,7 @@ class Office:
     def take(self, request: NotificationRequest) -> int:
         now = datetime.now(UTC)
         rows = self.parts.writer.rows(request, now=now)
+        self.sealed |= {row.reference: row.sealed for row in rows}
         new = self.parts.store.record(rows, ended=ENDED_BY[request.until], now=now)
         self.parts.delivery.wake()
         return new
@@ -195,6 +209,82 @@ def test_a_number_that_cannot_be_is_told_otherwise_at_once(
     assert "To" in rows[0]["error"]
     assert rows[1]["channel"] == "email"
     assert [said for _, said in office.attempts()] == ["invalid_recipient", "accepted"]
+
+
+def test_a_phone_that_lost_the_app_is_told_otherwise_at_once(
+    office: Office, outer: dict[str, Provider]
+) -> None:
+    """FCM answers 404 UNREGISTERED for its token."""
+    outer["fcm"].behave("refuse")
+    office.request("push")
+    rows = office.until_states("failed", "accepted")
+    assert [row["channel"] for row in rows] == ["push", "sms"]
+    assert rows[0]["recipient"] == "...hone"
+    assert ADDRESSES["push"] not in str(rows)
+    assert [said for _, said in office.attempts()] == ["invalid_recipient", "accepted"]
+
+
+@pytest.mark.parametrize("kind", sorted(NEVER_HELD_BACK))
+def test_no_rate_limit_and_no_digest_holds_back_what_is_never_held_back(
+    open_office: Callable[..., Any], outer: dict[str, Provider], kind: AlertType
+) -> None:
+    with open_office(rate_limit=configuration.RateLimit(count=1, window_s=600)) as office:
+        for number in range(3):
+            office.request(
+                "digest",
+                dedup_key=f"k{number}",
+                alert_type=kind,
+                severity=Severity.LOW,
+                targets=(ASHA_BY_MAIL,),
+            )
+        office.until_states("accepted", "accepted", "accepted")
+        assert len(outer["smtp"].accepted()) == 3
+
+
+def test_a_finished_row_keeps_no_link_no_code_and_no_sealed_text(
+    office: Office, outer: dict[str, Provider]
+) -> None:
+    office.request("sms", "email")
+    office.until_states("accepted", "accepted")
+    with office.engine.connect() as connection:
+        rows = connection.execute(
+            text("SELECT to_jsonb(n)::text AS row, sealed, channel FROM notification n")
+        ).all()
+    [sms], [mail] = outer["twilio"].accepted(), outer["smtp"].accepted()
+    token = re.search(r"/a/([\w-]{48})", mail["body"])
+    code = re.search(r"Reply (\w{4})", sms["body"])
+    assert token
+    assert code
+    for row in rows:
+        assert row.sealed is None
+        assert token.group(1) not in row.row
+        assert f"Reply {code.group(1)}" not in row.row
+
+
+def test_what_a_provider_says_of_a_message_is_kept_without_the_message(
+    office: Office, outer: dict[str, Provider], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider that repeats what it was given, in the words of its refusal."""
+    heard: list[Outgoing] = []
+
+    def repeat(outgoing: Outgoing) -> Accepted:
+        heard.append(outgoing)
+        raise SendFailed(f"refused: {outgoing.text} {outgoing.data}", kind="refused", permanent=True)
+
+    for providers in office.parts.providers.values():
+        for provider in providers:
+            monkeypatch.setattr(provider, "send", repeat)
+    with capture_logs() as logs:
+        office.request("sms", "email", "push")
+        office.until(lambda: {row["state"] for row in office.rows()} == {"failed"})
+    assert len(heard) == 3
+    records = str(office.rows()) + str(logs) + str(office.told)
+    for outgoing in heard:
+        assert len(outgoing.hidden) >= 1
+        for part in outgoing.hidden:
+            assert part not in records
+    assert "refused: " in records
+    assert outer["smtp"].accepted() == []
 
 
 def test_with_nobody_to_send_an_sms_by_the_person_is_told_otherwise(open_office: Callable[..., Any]) -> None:
@@ -376,6 +466,9 @@ def test_an_attempt_whose_process_died_is_asked_for_or_made_again(
         connection.exec_driver_sql(gone, (None, never))
         connection.exec_driver_sql(gone, ("twilio", sent))
         connection.exec_driver_sql(gone, ("smtp", unasked))
+        for reference, sealed in office.sealed.items():
+            still = "UPDATE notification SET sealed = %s WHERE reference = %s"
+            connection.exec_driver_sql(still, (sealed, reference))
         connection.exec_driver_sql("UPDATE notification SET attempt_started_at = now() - interval '2 s'")
     assert office.parts.delivery.recover() == 3
     rows = office.until_states("accepted", "accepted", "accepted")

@@ -11,6 +11,7 @@ import datetime
 import email
 import email.policy
 import json
+import re
 import secrets
 import socket
 import ssl
@@ -63,6 +64,101 @@ class Book:
 
 
 BOOK = Book()
+
+TWILIO_FIELDS = frozenset(
+    [
+        "To", "From", "MessagingServiceSid", "Body", "MediaUrl", "ContentSid", "ContentVariables", "StatusCallback",
+        "ApplicationSid", "MaxPrice", "ProvideFeedback", "Attempt", "ValidityPeriod", "ForceDelivery",
+        "ContentRetention", "AddressRetention", "SmartEncoded", "PersistentAction", "TrafficType", "ShortenUrls",
+        "ScheduleType", "SendAt", "SendAsMms", "RiskCheck",
+    ]
+)  # fmt: skip
+"""The parameters that Twilio documents for the creation of a Message resource (API 2010-04-01)."""
+E164 = re.compile(r"\+[1-9][0-9]{1,14}")
+SENDER = re.compile(rf"{E164.pattern}|[0-9]{{3,8}}|(?=.*[A-Za-z])[A-Za-z0-9 ]{{1,11}}")
+"""A number, a short code, or an alphanumeric sender ID."""
+ANY: dict[str, Any] = {}
+"""In `FCM_FIELDS`: an object whose names are free, or no object."""
+FCM_OPTIONS = {"analytics_label": ANY}
+FCM_FIELDS: dict[str, Any] = {
+    "validate_only": ANY,
+    "message": {
+        "name": ANY,
+        "data": ANY,
+        "notification": {"title": ANY, "body": ANY, "image": ANY},
+        "android": {
+            **dict.fromkeys(
+                ("collapse_key", "priority", "ttl", "restricted_package_name", "data", "direct_boot_ok"), ANY
+            ),
+            "notification": dict.fromkeys(
+                (
+                    "title", "body", "icon", "color", "sound", "tag", "click_action", "body_loc_key", "body_loc_args",
+                    "title_loc_key", "title_loc_args", "channel_id", "ticker", "sticky", "event_time", "local_only",
+                    "notification_priority", "default_sound", "default_vibrate_timings", "default_light_settings",
+                    "vibrate_timings", "visibility", "notification_count", "light_settings", "image",
+                    "bypass_proxy_notification", "proxy",
+                ),
+                ANY,
+            ),
+            "fcm_options": FCM_OPTIONS,
+        },
+        "webpush": {"headers": ANY, "data": ANY, "notification": ANY, "fcm_options": {"link": ANY, **FCM_OPTIONS}},
+        "apns": {
+            **dict.fromkeys(("headers", "payload", "live_activity_token"), ANY),
+            "fcm_options": {"image": ANY, **FCM_OPTIONS},
+        },
+        "fcm_options": FCM_OPTIONS,
+        "token": ANY,
+        "topic": ANY,
+        "condition": ANY,
+    },
+}  # fmt: skip
+"""The fields of `projects.messages.send` as the reference of FCM's HTTP v1 API has them."""
+FCM_RESERVED = re.compile(r"from|message_type|google\..*|gcm\.notification\..*")
+"""Keys that `data` must not have."""
+
+
+def twilio_fault(form: dict[str, str]) -> tuple[int, str] | None:
+    """(code, message) of Twilio's answer to a message that it does not create; None: it creates it."""
+    unknown = sorted(form.keys() - TWILIO_FIELDS)
+    if unknown:
+        return 20001, f"Unknown parameter {unknown[0]}"
+    if not form.get("To"):
+        return 21604, "A 'To' phone number is required."
+    if not form.get("From") and not form.get("MessagingServiceSid"):
+        return 21603, "A 'From' phone number is required."
+    if not any(form.get(name) for name in ("Body", "MediaUrl", "ContentSid")):
+        return 21602, "Message body is required."
+    if not E164.fullmatch(form["To"]):
+        return 21211, f"Invalid 'To' Phone Number: {form['To']}"
+    if form.get("From") and not SENDER.fullmatch(form["From"]):
+        return 21212, f"Invalid From Number (caller ID): {form['From']}"
+    if len(form.get("Body", "")) > 1600:
+        return 21617, "The concatenated message body exceeds the 1600 character limit"
+    return None
+
+
+def fcm_fault(body: Any, known: dict[str, Any] = FCM_FIELDS, where: str = "") -> str | None:
+    """What FCM says about a request that it cannot read; None: it reads it."""
+    if not isinstance(body, dict):
+        return f"Invalid value at '{where}'"
+    for name, value in body.items():
+        if name not in known:
+            place = f" at '{where}'" if where else ""
+            return f'Invalid JSON payload received. Unknown name "{name}"{place}: Cannot find field.'
+        if known[name] and (fault := fcm_fault(value, known[name], f"{where}.{name}".lstrip("."))):
+            return fault
+    if where:
+        return None
+    message = body.get("message", {})
+    if sum(name in message for name in ("token", "topic", "condition")) != 1:
+        return "Recipient of the message is not set."
+    for name, value in message.get("data", {}).items():
+        if FCM_RESERVED.fullmatch(name):
+            return f"Invalid data payload key: {name}"
+        if not isinstance(value, str):
+            return f"Invalid value at 'message.data[{name}]' (TYPE_STRING)"
+    return None
 
 
 class Quiet(BaseHTTPRequestHandler):
@@ -125,6 +221,11 @@ class Twilio(Quiet):
         if not self._is_known():
             self.answer(401, {"code": 20003, "message": "Authenticate"})
             return
+        if fault := twilio_fault(form):
+            code, message = fault
+            more = f"https://www.twilio.com/docs/errors/{code}"
+            self.answer(400, {"code": code, "message": message, "more_info": more, "status": 400})
+            return
         reference = form.get("StatusCallback", "").rpartition("/")[2]
 
         def take() -> dict[str, Any]:
@@ -133,7 +234,7 @@ class Twilio(Quiet):
                 body=form["Body"],
                 reference=reference,
                 possible_duplicate=form["Body"].startswith("2x? "),
-                template_id=form.get("TemplateId", ""),
+                form=form,
             )
             return resource(kept)
 
@@ -185,7 +286,11 @@ class Fcm(Quiet):
         if self.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
             self.answer(401, {"error": {"status": "UNAUTHENTICATED", "message": "no token of ours"}})
             return
-        message = json.loads(body)["message"]
+        request = json.loads(body)
+        if said := fcm_fault(request):
+            self.answer(400, {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": said}})
+            return
+        message = request["message"]
 
         def take() -> dict[str, Any]:
             data = message["data"]
@@ -197,6 +302,7 @@ class Fcm(Quiet):
                 reference=data["reference"],
                 possible_duplicate=data.get("possible_duplicate") == "true",
                 priority=message["android"]["priority"],
+                message=message,
             )
             return {"name": f"projects/vigil-tests/messages/{kept['id']}"}
 

@@ -87,6 +87,8 @@ PURE = {
     "services/notifications/plan.py",
     "services/notifications/outcome.py",
     "services/notifications/links.py",
+    "services/notifications/replies.py",
+    "services/notifications/seals.py",
     "services/notifications/wording.py",
     "services/notifications/sms.py",
     "services/notifications/templates.py",

@@ -204,6 +204,8 @@ class Named(In, frozen=True):
 
 
 class Contact(msgspec.Struct, frozen=True):
+    """A person who is sent alerts. `push_token` and `url` are write-only: what is set is shown shortened."""
+
     contact_id: int
     tenant_id: int
     site_id: int | None
@@ -225,6 +227,18 @@ class NewContact(In, frozen=True):
     language: Word = "en"
     note: Note = ""
     site_id: Id | None = None
+
+
+class ContactChange(In, frozen=True):
+    """What is left out stays as it is; null takes an address away."""
+
+    email: Word | UnsetType | None = UNSET
+    phone: Word | UnsetType | None = UNSET
+    push_token: Word | UnsetType | None = UNSET
+    url: Word | UnsetType | None = UNSET
+    language: Word | UnsetType = UNSET
+    note: Note | UnsetType = UNSET
+    site_id: Id | UnsetType | None = UNSET
 
 
 class Shift(msgspec.Struct, frozen=True):

@@ -353,6 +353,13 @@ DIRECTORY = (
     _change("DELETE", "/groups/{name}/guards/{guard_id}", "leave_group", "Take a guard out of a group"),
     _list("/contacts", "list_contacts", "People to be told", shapes.Contact, "contact_id"),
     _add("/contacts", "add_contact", "Add a person to be told", shapes.NewContact),
+    _change(
+        "PATCH",
+        "/contacts/{name}",
+        "change_contact",
+        "Change a contact; what is left out stays",
+        body=shapes.ContactChange,
+    ),
     _change("DELETE", "/contacts/{name}", "remove_contact", "Remove a contact"),
     _list(
         "/shifts",

@@ -15,7 +15,9 @@ CONNECT_TIMEOUT_S = 5.0
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     """One message. `reference` is ours and the same for each attempt; `data` is for programs (push, webhooks).
 
-    `template_id` is what the operator's regulator registered the text as (DLT in India).
+    `template_id` is what the operator's regulator registered the text as (DLT in India). `silent`: whoever raised the
+    alert must not be heard, so a message about it makes no sound. `hidden` is not sent: parts of the message that
+    records and logs must not hold, and what stands there for each.
     """
 
     reference: str
@@ -25,8 +27,10 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     html: str = ""
     data: dict[str, str] = {}
     urgent: bool = False
+    silent: bool = False
     possible_duplicate: bool = False
     template_id: str = ""
+    hidden: dict[str, str] = {}
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,8 @@ SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 INVALID_RECIPIENT = ("UNREGISTERED", "INVALID_ARGUMENT", "SENDER_ID_MISMATCH")
 """FCM's error codes by which this token will never do again."""
 MAX_BODY = 1000
+SILENT_CHANNEL = "vigil_silent"
+"""The notification channel for silent alerts; an app makes it without sound and vibration."""
 
 
 class Message(msgspec.Struct):
@@ -100,9 +102,23 @@ def message_of(outgoing: Outgoing) -> dict[str, Any]:
         "notification": {"title": outgoing.subject[:200], "body": outgoing.text[:MAX_BODY]},
         "data": {**{k: str(v) for k, v in outgoing.data.items()}, "reference": outgoing.reference},
         # The same reference replaces its earlier copy on the phone: a possible duplicate is seen once.
-        "android": {"priority": priority, "notification": {"tag": collapse}},
-        "apns": {"headers": {"apns-priority": apns, "apns-collapse-id": collapse}},
+        "android": {"priority": priority, "notification": {"tag": collapse, **_android_sound(outgoing)}},
+        "apns": {
+            "headers": {"apns-priority": apns, "apns-collapse-id": collapse},
+            # An alert without `sound` in `aps` is shown and not heard.
+            "payload": {"aps": {} if outgoing.silent else {"sound": "default"}},
+        },
     }
+
+
+def _android_sound(outgoing: Outgoing) -> dict[str, Any]:
+    """The fields of AndroidNotification about sound.
+
+    From Android 8 on the channel of the app decides. An app without this channel shows the message in its default one.
+    """
+    if outgoing.silent:
+        return {"channel_id": SILENT_CHANNEL, "default_sound": False, "default_vibrate_timings": False}
+    return {"default_sound": True, "default_vibrate_timings": True}
 
 
 def _fault(body: bytes) -> tuple[str, str]:

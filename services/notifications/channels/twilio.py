@@ -24,6 +24,7 @@ API = "https://api.twilio.com"
 INVALID_RECIPIENT = frozenset({21211, 21214, 21217, 21408, 21421, 21610, 21612, 21614})
 """Error codes of Twilio by which this number can never get this message from us."""
 CLOCKS_APART = timedelta(seconds=5)
+MAX_SID = 64
 PAGES = 5
 PAGE_SIZE = 100
 STATES = {
@@ -55,14 +56,18 @@ class Fault(msgspec.Struct):
 
 
 class Reply(NamedTuple):
-    """An SMS that came to our number."""
+    """An SMS that came to our number. `message_id` is the same when the same request comes again."""
 
     from_number: str
     text: str
+    message_id: str
 
 
 class TwilioChannel:
-    """One account and sending number. `public_url` empty: no delivery reports are asked for."""
+    """One account and sending number. `public_url` empty: no delivery reports are asked for.
+
+    `extra_fields`: form fields that the installation sets for each message.
+    """
 
     name = "twilio"
 
@@ -75,7 +80,9 @@ class TwilioChannel:
         base_url: str = API,
         public_url: str = "",
         deadline_s: float = 15.0,
+        extra_fields: Mapping[str, str] | None = None,
     ) -> None:
+        self._extra = dict(extra_fields or {})
         self._messages = f"{base_url.rstrip('/')}/2010-04-01/Accounts/{account_sid}/Messages.json"
         self._base_url = base_url.rstrip("/")
         self._from = from_number
@@ -84,11 +91,9 @@ class TwilioChannel:
         self._auth = (account_sid, auth_token)
 
     def send(self, outgoing: Outgoing) -> Accepted:
-        form = {"To": outgoing.recipient, "From": self._from, "Body": body_of(outgoing)}
+        form = {**self._extra, "To": outgoing.recipient, "From": self._from, "Body": body_of(outgoing)}
         if self._public_url:
             form["StatusCallback"] = f"{self._public_url}/api/v1/providers/twilio/status/{outgoing.reference}"
-        if outgoing.template_id:
-            form["TemplateId"] = outgoing.template_id
         answer = self._call("POST", self._messages, data=form)
         if not 200 <= answer.status < 300:
             fault = _decode(answer.body, Fault) or Fault()
@@ -176,7 +181,14 @@ def status_of(params: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def reply_of(params: Mapping[str, str]) -> Reply:
-    return Reply(params.get("From", ""), params.get("Body", ""))
+    """Return the SMS of an inbound request.
+
+    Twilio names it by `MessageSid`. Of a request without one, all that was signed is the name.
+    """
+    given = params.get("MessageSid") or params.get("SmsSid") or ""
+    signed = "".join(f"{name}\0{params[name]}\0" for name in sorted(params))
+    named = given if 0 < len(given) <= MAX_SID else hashlib.sha256(signed.encode()).hexdigest()
+    return Reply(params.get("From", ""), params.get("Body", ""), named)
 
 
 def _decode(body: bytes, kind: type[Any]) -> Any:

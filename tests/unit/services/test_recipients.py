@@ -4,7 +4,18 @@ import pytest
 
 from services import config
 from services.errors import Refused
-from services.recipients import check_contact, fallback, is_email, is_phone, is_push, is_url, split_list
+from services.recipients import (
+    check_contact,
+    fallback,
+    is_email,
+    is_phone,
+    is_push,
+    is_url,
+    phone_fault,
+    shown_address,
+    shown_contact,
+    split_list,
+)
 
 
 @pytest.mark.parametrize("right", ["+919876543210", "+15017122661", "+4930123456"])
@@ -17,6 +28,62 @@ def test_phones_in_e164(right: str) -> None:
 )
 def test_everything_else_is_no_phone(wrong: str) -> None:
     assert not is_phone(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("+4407911123456", "the 0 after the country code 44"),
+        ("+4407911123456", "write it as +447911123456"),
+        ("+490301234567", "write it as +49301234567"),
+        ("+9109876543210", "write it as +919876543210"),
+        ("+810312345678", "write it as +81312345678"),
+        ("+910000000000", "the 0 after the country code 91"),
+        ("+9198765432100", "country code 91"),
+        ("+861380013800", "country code 86"),
+        ("+919", "digits only"),
+        ("+11234567890", "no network of country code 1 has such a number"),
+        ("+999123456789", "no country has this code"),
+        ("9876543210", "digits only"),
+        ("+９１９８７６５４３２１０", "digits only"),
+        ("tel:+919876543210", "digits only"),
+    ],
+)
+def test_a_phone_that_cannot_exist_is_refused_with_what_is_wrong(wrong: str, said: str) -> None:
+    assert said in str(phone_fault(wrong))
+    with pytest.raises(Refused, match="^phone is") as refused:
+        check_contact(email=None, phone=wrong)
+    assert "+919876543210" in str(refused.value)
+
+
+@pytest.mark.parametrize("right", ["+390612345678", "+2250101234567", "+61491570156", "+5511987654321"])
+def test_a_zero_that_belongs_to_the_number_is_no_trunk_zero(right: str) -> None:
+    assert phone_fault(right) is None
+
+
+@pytest.mark.parametrize(
+    ("channel", "address", "shown"),
+    [
+        ("sms", "+919876543210", "+919876543210"),
+        ("email", "a@x.org", "a@x.org"),
+        ("push", "dQw4w9WgXcQ:APA91bH-secret", "...cret"),
+        ("push", "/topics/noc", "/topics/noc"),
+        ("url", "https://hooks.example.com/services/T0/B0/secret", "https://hooks.example.com/..."),
+        ("url", "https://user:secret@hook.example.com:8443/x?key=secret", "https://hook.example.com/..."),
+        ("url", "slack://secretA/secretB/secretC", "slack://..."),
+        ("url", "tgram://123456:secret/44", "tgram://..."),
+        ("url", "ntfy://ntfy.example.com/secret-topic", "ntfy://ntfy.example.com/..."),
+        ("url", "https://[broken", "https://..."),
+    ],
+)
+def test_lists_show_no_push_token_and_no_password_of_a_url(channel: str, address: str, shown: str) -> None:
+    assert shown_address(channel, address) == shown
+
+
+def test_a_contact_is_shown_with_what_is_set_and_what_is_not() -> None:
+    row = {"name": "Asha", "email": "a@x.org", "phone": None, "push_token": None, "url": "slack://A/B/C"}
+    assert shown_contact(row) == {**row, "url": "slack://..."}
+    assert shown_contact({**row, "push_token": "token-of-a-phone"})["push_token"] == "...hone"
 
 
 def test_other_addresses() -> None:

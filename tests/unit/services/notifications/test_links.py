@@ -1,6 +1,7 @@
 """Links: good for one notification until their end, whatever happened to the keys since; and nobody makes one up."""
 
 import os
+import random
 from uuid import uuid4
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.errors import Refused
-from services.notifications.links import make_token, read_token
+from services.notifications.links import CODE_LETTERS, is_code, make_code, make_token, read_token
 
 KEY, OTHER = os.urandom(32), os.urandom(32)
 
@@ -43,3 +44,20 @@ def test_no_flipped_bit_passes(bit: int) -> None:
 def test_rubbish_is_refused_and_raises_nothing_else(token: str) -> None:
     with pytest.raises(Refused):
         read_token([KEY], token, now_s=0)
+
+
+@given(st.integers())
+def test_a_code_has_a_digit_and_a_letter_so_that_no_word_and_no_year_is_one(seed: int) -> None:
+    code = make_code(random.Random(seed).choice)
+    assert is_code(code)
+    assert any(letter.isdigit() for letter in code)
+    assert any(letter.isalpha() for letter in code)
+
+
+@pytest.mark.parametrize("word", ["BUSY", "STAY", "CANT", "2345", "tq62", "TQ6", "TQ622", "TQ60", "", "TQ 2"])
+def test_what_has_not_the_form_of_a_code_is_none(word: str) -> None:
+    assert not is_code(word)
+
+
+def test_letters_and_digits_that_look_alike_are_in_no_code() -> None:
+    assert not set("IO01") & set(CODE_LETTERS)

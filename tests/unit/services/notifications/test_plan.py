@@ -3,17 +3,29 @@
 from datetime import UTC, datetime, time
 from typing import Any
 
-from services.messages import Alert, AlertStatus, AlertType, NotificationRequest, Severity, Target
+import pytest
+
+from services.messages import (
+    NEVER_HELD_BACK,
+    Alert,
+    AlertStatus,
+    AlertType,
+    NotificationRequest,
+    Severity,
+    Target,
+)
 from services.notifications.plan import ENDED_BY, Notice, next_digest, notices
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def request(channels: list[str], *targets: Target) -> NotificationRequest:
+def request(
+    channels: list[str], *targets: Target, alert_type: AlertType = AlertType.LOW_BATTERY
+) -> NotificationRequest:
     alert = Alert(
         id="a",
         tenant_id=1,
-        alert_type=AlertType.PANIC,
+        alert_type=alert_type,
         severity=Severity.CRITICAL,
         status=AlertStatus.NEW,
         source_id="guard-1",
@@ -27,8 +39,8 @@ def request(channels: list[str], *targets: Target) -> NotificationRequest:
     return NotificationRequest(alert, 1, 0, channels, list(targets))
 
 
-def ways(*arguments: Any) -> list[tuple[str, str]]:
-    return [(notice.channel, notice.recipient) for notice in notices(request(*arguments))]
+def ways(*arguments: Any, **options: Any) -> list[tuple[str, str]]:
+    return [(notice.channel, notice.recipient) for notice in notices(request(*arguments, **options))]
 
 
 ASHA = Target("Asha", {"sms": "+911", "email": "a@x"}, "hi")
@@ -56,6 +68,18 @@ def test_what_was_not_wanted_is_what_to_go_on_with() -> None:
 def test_a_digest_goes_to_the_mail_address_and_to_nothing_else() -> None:
     assert notices(request(["digest"], RAVI)) == [Notice("digest", "r@x", "Ravi", "en")]
     assert ways(["digest"], Target("Nobody", {"sms": "+911"})) == []
+
+
+@pytest.mark.parametrize("alert_type", sorted(NEVER_HELD_BACK))
+def test_what_is_never_held_back_is_in_no_digest(alert_type: AlertType) -> None:
+    everywhere = [("sms", "+911"), ("email", "a@x")]
+    assert ways(["digest"], ASHA, alert_type=alert_type) == everywhere
+    assert ways(["digest", "email"], ASHA, alert_type=alert_type) == [("email", "a@x")]
+
+
+@pytest.mark.parametrize("alert_type", sorted(set(AlertType) - NEVER_HELD_BACK))
+def test_what_may_wait_is_in_the_digest_that_was_asked_for(alert_type: AlertType) -> None:
+    assert ways(["digest"], ASHA, alert_type=alert_type) == [("digest", "a@x")]
 
 
 def test_a_digest_goes_out_at_its_time_today_or_tomorrow() -> None:

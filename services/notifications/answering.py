@@ -1,0 +1,129 @@
+"""Effects of an SMS reply: an alert is taken, or the reply goes on the timelines of open alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+
+from services.errors import Refused
+from services.keyring import KeyRing
+from services.notifications import replies, seals
+from services.notifications.channels.twilio import Reply
+from services.notifications.replies import Said
+from services.notifications.reply_store import ReplyStore, Sent
+
+log = structlog.get_logger(__name__)
+
+REPLY_WITHIN = timedelta(days=1)
+KEPT = timedelta(days=2)
+"""So long it is remembered who was answered: longer than a code is good."""
+OPEN = ("NEW", "ACKNOWLEDGED", "IN_PROGRESS")
+NO_ANSWER = ""
+
+
+class Answering:
+    """Takes replies. `alerts` is the RPC proxy of the alerts service; `clock` gives aware UTC times."""
+
+    def __init__(
+        self,
+        store: ReplyStore,
+        keys: KeyRing | None,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._clock = clock
+
+    def take(self, reply: Reply, alerts: Any) -> str:
+        """Give a reply its effect, once. Returns what its sender is answered; empty: nothing.
+
+        Raises `Unavailable` when it had none: the provider may bring it again.
+        """
+        if not self._store.claim(reply.message_id, now=self._clock()):
+            log.info("sms_reply_repeated")
+            return NO_ANSWER
+        try:
+            answer = self._take(reply, alerts)
+        except Exception:
+            self._store.release(reply.message_id)
+            raise
+        self._store.finish(reply.message_id, now=self._clock())
+        return answer
+
+    def forget(self) -> None:
+        """Remove what is remembered of answers of long ago."""
+        self._store.forget_answers(before=self._clock() - KEPT)
+
+    def _take(self, reply: Reply, alerts: Any) -> str:
+        said = replies.read(reply.text)
+        since = self._clock() - REPLY_WITHIN
+        opened = self._store.sent_to(reply.from_number, statuses=OPEN, since=since)
+        named = self._named(reply.from_number, said, since=since)
+
+        if named and not said.refuses:
+            return self._acknowledge(named, reply, alerts)
+        if len(opened) == 1 and said.consents(opened[0].language):
+            return self._acknowledge(opened, reply, alerts)
+
+        self._note(opened or named, reply, alerts)
+        log.info("sms_reply_noted", alerts=len(opened), refused=said.refuses)
+        if not opened and not said.codes:
+            return NO_ANSWER
+        only_one_without_code = len(opened) == 1 and not opened[0].has_code
+        what = "noted_one" if only_one_without_code else "noted"
+        return self._automatic(reply.from_number, what, opened or named)
+
+    def _named(self, phone: str, said: Said, *, since: datetime) -> list[Sent]:
+        """The messages whose codes are in the reply, under every key of the ring."""
+        masters = self._keys.all() if self._keys is not None else ()
+        hashes = [seals.hash_code(master, code, phone=phone) for code in said.codes for master in masters]
+        return self._store.by_codes(phone, hashes, since=since)
+
+    def _acknowledge(self, named: Sequence[Sent], reply: Reply, alerts: Any) -> str:
+        """Take each alert. A confirmation goes before a refusal: one answer has room for one."""
+        confirmed: Sent | None = None
+        refused: tuple[Sent, str] | None = None
+        for sent in named:
+            try:
+                alerts.acknowledge_alert(
+                    tenant_id=sent.tenant_id, alert_id=str(sent.alert_id), by=_who(sent), note="by SMS"
+                )
+            except Refused as error:
+                self._note([sent], reply, alerts)
+                refused = sent, str(error)
+                continue
+            if self._store.may_confirm(sent, now=self._clock()):
+                confirmed = sent
+        if confirmed is not None:
+            return replies.answer("taken", confirmed.language)
+        if refused is not None:
+            sent, reason = refused
+            return self._automatic(reply.from_number, "refused", [sent], reason=reason)
+        return NO_ANSWER
+
+    def _note(self, about: Sequence[Sent], reply: Reply, alerts: Any) -> None:
+        for sent in about:
+            try:
+                alerts.add_note(
+                    tenant_id=sent.tenant_id,
+                    alert_id=str(sent.alert_id),
+                    by=_who(sent),
+                    note=replies.noted(_who(sent), reply.text),
+                )
+            except Refused as error:
+                log.warning("sms_reply_not_noted", alert_id=str(sent.alert_id), error=str(error))
+
+    def _automatic(self, phone: str, what: str, about: Sequence[Sent], *, reason: str = "") -> str:
+        """An answer that no person wrote: one for each number and hour, so that two machines never talk."""
+        if not self._store.may_answer(phone, now=self._clock()):
+            return NO_ANSWER
+        language = about[0].language if about else "en"
+        return replies.answer(what, language, reason=reason)
+
+
+def _who(sent: Sent) -> str:
+    return sent.name or sent.recipient
