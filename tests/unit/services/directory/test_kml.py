@@ -101,7 +101,7 @@ BILLION = (
         ('<!DOCTYPE kml [<!ENTITY % x SYSTEM "http://127.0.0.1:9/">%x;]><kml/>', "document type"),
         (BILLION.encode("utf-16"), "document type"),
         ("<kml>&x;</kml>", "no XML: undefined entity"),
-        ("", "no XML"),
+        ("", "the file is empty"),
         ("<kml>", "no XML"),
         ("<gpx/>", "no KML: its root is 'gpx'"),
         (b"PK\x03\x04rest", "unpack it"),
