@@ -16,7 +16,7 @@ from services.errors import Refused
 from services.text_files import text_of
 
 MAX_BYTES = 64 * 1024 * 1024
-INPUT_FILE = click.Path(path_type=Path)
+INPUT_FILE = click.Path(path_type=Path, readable=False)
 """The type of an argument or option that names a file to read: the reader checks it, in words of ours."""
 STANDARD_INPUT = Path("-")
 

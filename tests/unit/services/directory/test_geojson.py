@@ -1,3 +1,4 @@
+import gzip
 import json
 from typing import Any
 

@@ -109,7 +109,7 @@ BILLION = (
         (b'<?xml version="1.0" encoding="no-such"?><kml/>', "encoding|no XML"),
         (b'<?xml version="1.0" encoding="utf-7"?><kml/>', "encoding|no XML"),
         ("<kml>\ud800</kml>", "encoding"),
-        (b"<kml>\xff</kml>", "no XML"),
+        (b"<kml>\xff</kml>", "line 1: the file is not in UTF-8: save it as XML in UTF-8"),
         ("<kml><Placemark><Placemark/></Placemark></kml>", "write each on its own"),
     ],
 )
