@@ -27,7 +27,7 @@ from services.alerts.records import as_uuid
 from services.errors import NotFound, Refused, VigilError
 from services.messages import AlertStatus
 from services.providers import Database
-from services.text_files import check_not_binary
+from services.text_files import text_of
 
 SHOWN_FAULTS = 20
 EXIT_UNKNOWN = 3
@@ -234,7 +234,7 @@ def check_file(file: Path, *, key: str | None) -> list[Check]:
     """Every check of a file, and of the page beside it when there is one."""
     try:
         data = read_bytes(file)
-        check_not_binary(data)
+        text_of(data)  # refuses what is no text, in words that help
         pack = evidence.parse(data)
     except Refused as error:
         return [Check("file", State.FAILED, str(error))]
@@ -281,7 +281,7 @@ def _anchors_of(path: Path, tenant_id: int) -> dict[int, str]:
     """The hashes that a pack from earlier holds. Raises `Refused`."""
     content = read_bytes(path)
     with naming(path):
-        check_not_binary(content)
+        text_of(content)
         return evidence.anchors(evidence.parse(content), tenant_id=tenant_id)
 
 
