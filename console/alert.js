@@ -4,6 +4,7 @@ import { get, list } from "/console/api.js";
 import { age, ageOf, moment } from "/console/clock.js";
 import { make, refill, write } from "/console/elements.js";
 import { keyOf } from "/console/keys.js";
+import { Questions } from "/console/live.js";
 import { Nearest } from "/console/nearest.js";
 import { whoHas } from "/console/queue.js";
 import { who } from "/console/people.js";
@@ -25,6 +26,7 @@ class AlertPage {
   #alert = null;
   #timer = null;
   #track = null;
+  #loads = new Questions();
   #left = false; // what was asked before may be answered after
   #changed = ({ detail }) => detail.id === this.#id && this.#load();
 
@@ -66,13 +68,14 @@ class AlertPage {
 
   async #load() {
     const path = encodeURIComponent(this.#id);
+    const question = this.#loads.ask();
     try {
       const [alert, notifications] = await Promise.all([get(`/alerts/${path}`), list(`/notifications?alert_id=${path}`, { most: 500 })]);
-      if (this.#left) return;
+      if (this.#left || !this.#loads.take(question)) return;
       this.#show(alert, notifications);
       write(this.problem, "");
     } catch (error) {
-      write(this.problem, `Not up to date: ${error.message}`);
+      if (this.#loads.take(question)) write(this.problem, `Not up to date: ${error.message}`);
     }
   }
 

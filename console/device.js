@@ -3,7 +3,7 @@ import { get, list } from "/console/api.js";
 import { age, moment, now } from "/console/clock.js";
 import { Chart } from "/console/charts.js";
 import { make, write } from "/console/elements.js";
-import { live } from "/console/live.js";
+import { Questions, live } from "/console/live.js";
 import { byName } from "/console/names.js";
 import { inOrder, whoHas } from "/console/queue.js";
 import { store } from "/console/store.js";
@@ -62,6 +62,7 @@ export function devicePage(id) {
 class DevicePage {
   #id;
   #live;
+  #loads = new Questions();
 
   constructor(id) {
     this.#id = id;
@@ -110,14 +111,17 @@ class DevicePage {
   }
 
   async #load() {
+    const question = this.#loads.ask();
     const until = new Date(now() + 60_000); // what came this moment, by a clock that goes a little fast
     const since = new Date(until.getTime() - Number(this.hours.value) * 3_600_000);
     const query = new URLSearchParams({ since: since.toISOString(), until: until.toISOString(), limit: MOST_READINGS });
     try {
-      this.#show(await get(`/devices/${encodeURIComponent(this.#id)}/readings?${query}`));
+      const readings = await get(`/devices/${encodeURIComponent(this.#id)}/readings?${query}`);
+      if (!this.#loads.isNewest(question)) return; // other hours are asked for by now
+      this.#show(readings);
       write(this.problem, "");
     } catch (error) {
-      write(this.problem, `Readings are not up to date: ${error.message}`);
+      if (this.#loads.isNewest(question)) write(this.problem, `Readings are not up to date: ${error.message}`);
     }
   }
 

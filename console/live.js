@@ -4,6 +4,29 @@ import { store } from "/console/store.js";
 
 const AGES_EVERY_MS = 5000;
 
+// Questions to the server whose answers may overtake each other: an answer is shown only when no later one is.
+export class Questions {
+  #asked = 0;
+  #shown = 0;
+
+  ask() {
+    this.#asked += 1;
+    return this.#asked;
+  }
+
+  // For questions that differ: the answer to the newest question alone counts.
+  isNewest(question) {
+    return question === this.#asked;
+  }
+
+  // For one question that is asked again and again: an answer counts unless a later one is shown already.
+  take(question) {
+    if (question < this.#shown) return false;
+    this.#shown = question;
+    return true;
+  }
+}
+
 const LOOK_EVERY_MS = 15_000;
 
 // `kinds`: events of the store. `look`: asks for what the feed does not tell, now and again.

@@ -5,6 +5,7 @@ import { get, list, post, remove } from "/console/api.js";
 import { moment } from "/console/clock.js";
 import { ask } from "/console/dialogs.js";
 import { busy, make, write } from "/console/elements.js";
+import { Questions } from "/console/live.js";
 import { session } from "/console/session.js";
 
 const MOST = 200;
@@ -34,18 +35,21 @@ class MessagesPage {
     this.#fill(this.letters, ADMINS, async () => (await get(`/dead-letters?limit=${MOST}`)).map((letter) => this.#letterRow(letter)), "admin");
   }
 
-  async #fill({ body, table, note }, roles, rows, role) {
+  async #fill({ body, table, note, loads }, roles, rows, role) {
+    const question = loads.ask();
     if (!roles.has(session.role)) {
       table.hidden = true;
       write(note, `Only for the role ${role}.`);
       return;
     }
     try {
-      body.replaceChildren(...(await rows()));
+      const found = await rows();
+      if (!loads.take(question)) return; // what was let go meanwhile must not come back
+      body.replaceChildren(...found);
       table.hidden = body.rows.length === 0;
       write(note, body.rows.length === 0 ? "None." : body.rows.length >= MOST ? `The first ${MOST}; \`vigil\` lists more.` : "");
     } catch (error) {
-      write(note, `Not up to date: ${error.message}`);
+      if (loads.take(question)) write(note, `Not up to date: ${error.message}`);
     }
   }
 
@@ -68,7 +72,8 @@ class MessagesPage {
       try {
         await send();
         say(`${done}.`);
-        this.element.querySelector("h1").focus();
+        // Its row goes: the keyboard goes to the title, unless it is somewhere else by now.
+        if (document.activeElement === currentTarget) this.element.querySelector("h1").focus();
       } catch (error) {
         say(`Not done. ${error.message}`, { failed: true });
       }
@@ -101,5 +106,5 @@ function tablePart(title, heads) {
   const body = make("tbody");
   const table = make("table", { "aria-labelledby": id }, make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))), body);
   const note = make("p", { class: "quiet", role: "status" });
-  return { body, table, note, element: make("section", {}, make("h2", { id }, title), note, table) };
+  return { body, table, note, loads: new Questions(), element: make("section", {}, make("h2", { id }, title), note, table) };
 }

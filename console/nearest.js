@@ -3,6 +3,7 @@ import { say } from "/console/actions.js";
 import { get, post } from "/console/api.js";
 import { age } from "/console/clock.js";
 import { busy, make, refill, write } from "/console/elements.js";
+import { Questions } from "/console/live.js";
 import { session } from "/console/session.js";
 
 const metres = (distance_m) => (distance_m < 1000 ? `${Math.round(distance_m)} m` : `${(distance_m / 1000).toFixed(1)} km`);
@@ -11,6 +12,7 @@ const linkTo = (guard) => make("a", { href: `#/guards/${encodeURIComponent(guard
 export class Nearest {
   #alert = null;
   #shown = "";
+  #loads = new Questions();
 
   constructor() {
     this.list = make("ol");
@@ -24,14 +26,17 @@ export class Nearest {
   // `place`: {lat, lon}, null when nobody knows where it is.
   async show(alert, place) {
     this.#alert = alert;
+    const question = this.#loads.ask();
     if (place === null) {
+      this.#loads.take(question);
       write(this.problem, "Nobody knows where it is.");
       return;
     }
     try {
-      this.#draw(await get(`/positions/nearest?${new URLSearchParams({ lat: place.lat, lon: place.lon, explain: true })}`));
+      const found = await get(`/positions/nearest?${new URLSearchParams({ lat: place.lat, lon: place.lon, explain: true })}`);
+      if (this.#loads.take(question)) this.#draw(found);
     } catch (error) {
-      write(this.problem, `Not up to date: ${error.message}`);
+      if (this.#loads.take(question)) write(this.problem, `Not up to date: ${error.message}`);
     }
   }
 

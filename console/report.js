@@ -2,6 +2,7 @@
 import { get } from "/console/api.js";
 import { ageOf, dayOf, today } from "/console/clock.js";
 import { make, write } from "/console/elements.js";
+import { Questions } from "/console/live.js";
 import { severityWord } from "/console/words.js";
 
 const WEEK_DAYS = 7;
@@ -22,13 +23,17 @@ export function reportPage() {
   const [from, to] = dates.map(([, input]) => input);
   const problem = make("p", { role: "alert" });
   const found = make("div");
+  const loads = new Questions();
   const load = async () => {
+    const question = loads.ask();
     try {
       const query = new URLSearchParams({ since: dayOf(from.value).since.toISOString(), until: dayOf(to.value).until.toISOString() });
-      found.replaceChildren(...partsOf(await get(`/report?${query}`)));
+      const report = await get(`/report?${query}`);
+      if (!loads.isNewest(question)) return; // other days are asked for by now
+      found.replaceChildren(...partsOf(report));
       write(problem, "");
     } catch (error) {
-      write(problem, `There is no report: ${error.message}`);
+      if (loads.isNewest(question)) write(problem, `There is no report: ${error.message}`);
     }
   };
   const form = make("form", { class: "sum", onsubmit: (event) => { event.preventDefault(); load(); } },

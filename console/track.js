@@ -69,7 +69,7 @@ export class TrackView {
       const track = await get(`/guards/${encodeURIComponent(this.#guardId)}/track?${query}`);
       if (this.#period === period) this.#take(track);
     } catch (error) {
-      write(this.problem, `The track is not up to date: ${error.message}`);
+      if (this.#period === period) write(this.problem, `The track is not up to date: ${error.message}`);
     }
   }
 

@@ -2,6 +2,7 @@
 import { get } from "/console/api.js";
 import { moment } from "/console/clock.js";
 import { make, write } from "/console/elements.js";
+import { Questions } from "/console/live.js";
 
 const MOST = 100;
 const LOOK_AGAIN_MS = 15_000;
@@ -10,6 +11,7 @@ export class TransitionList {
   #wanted = null;
   #shown = "";
   #timer = null;
+  #choices = new Questions();
   #onTime;
 
   // `onTime` is told the time of the one that is chosen.
@@ -23,6 +25,7 @@ export class TransitionList {
 
   show(guardId, period) {
     this.#wanted = new URLSearchParams({ guard_id: guardId, since: period.since.toISOString(), until: period.until.toISOString(), limit: MOST });
+    this.#choices.ask(); // the reasons that were asked for before are of another day
     write(this.why, "");
     this.#load();
   }
@@ -41,6 +44,7 @@ export class TransitionList {
       const found = await get(`/transitions?${wanted}`);
       if (this.#wanted === wanted) this.#place(found);
     } catch (error) {
+      if (this.#wanted !== wanted) return;
       write(this.none, `Not up to date: ${error.message}`);
       this.none.hidden = false;
     }
@@ -59,10 +63,12 @@ export class TransitionList {
 
   async #choose(one) {
     this.#onTime(one.at);
+    const choice = this.#choices.ask();
     try {
-      write(this.why, (await get(`/transitions/${encodeURIComponent(one.transition_id)}`)).why);
+      const { why } = await get(`/transitions/${encodeURIComponent(one.transition_id)}`);
+      if (this.#choices.isNewest(choice)) write(this.why, why);
     } catch (error) {
-      write(this.why, `The reasons cannot be had: ${error.message}`);
+      if (this.#choices.isNewest(choice)) write(this.why, `The reasons cannot be had: ${error.message}`);
     }
   }
 }

@@ -12,15 +12,20 @@ const NOBODY = "";
 const numberOf = (input) => (input.value.trim() === "" ? null : Number(input.value));
 const idOf = (input) => (input.value === NOBODY ? null : Number(input.value));
 
+// One form for one opening of one zone: what its buttons begin ends in this form, and never in the one that is open by then.
 export class ZoneForm {
-  #zone = null;
-  #places = { sites: [], groups: [] };
+  #zone;
+  #places;
   #drawing;
   #typing = false;
+  #drawn = () => this.#showOutline();
 
-  // `drawing`: where the outline comes from and goes to. `onSave` gets the zone, null for a new one, and its fields.
-  constructor(drawing, { onSave, onCancel }) {
+  // `drawing`: where the outline comes from and goes to. `zone`: null for a new one; `places`: sites and groups, rows of
+  // the register. `onSave` gets this form and the zone's fields; `onCancel` gets this form.
+  constructor(drawing, zone, places, { onSave, onCancel }) {
     this.#drawing = drawing;
+    this.#zone = zone;
+    this.#places = places;
     this.title = make("h2", { tabindex: "-1", id: "zone-title" });
     this.fields = this.#makeFields();
     this.problem = make("p", { role: "alert" });
@@ -28,15 +33,26 @@ export class ZoneForm {
     this.trial = new Trial();
     this.try = make("button", { type: "button", onclick: () => this.#send(this.try, (words, shape) => this.#tryOut(words, shape)) }, "Try it on last week");
     const suggestions = make("datalist", { id: "zone-guards" });
-    this.element = make("form", { "aria-labelledby": "zone-title", hidden: true, novalidate: true },
+    this.element = make("form", { "aria-labelledby": "zone-title", novalidate: true },
       this.title, ...Object.values(this.fields).map(({ row }) => row), suggestions, this.problem,
-      make("p", { class: "buttons" }, this.save, this.try, make("button", { type: "button", onclick: onCancel }, "Cancel")), this.trial.element);
+      make("p", { class: "buttons" }, this.save, this.try, make("button", { type: "button", onclick: () => onCancel(this) }, "Cancel")), this.trial.element);
     this.element.addEventListener("focusin", () => suggestions.replaceChildren(...[...store.guards.keys()].slice(0, SUGGESTED).map((value) => make("option", { value }))));
     this.element.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#send(this.save, (words, shape) => onSave(this.#zone, { ...words, ...shape }));
+      this.#send(this.save, (words, shape) => onSave(this, { ...words, ...shape }));
     });
-    drawing.addEventListener("changed", () => this.#showOutline());
+    drawing.addEventListener("changed", this.#drawn);
+    this.#fill();
+  }
+
+  get zone() {
+    return this.#zone;
+  }
+
+  // The form is gone from the page, and the drawing no longer its own.
+  close() {
+    this.#drawing.removeEventListener("changed", this.#drawn);
+    this.element.remove();
   }
 
   #makeFields() {
@@ -55,25 +71,18 @@ export class ZoneForm {
     };
   }
 
-  // `zone`: null for a new one; `sites`, `groups`: rows of the register.
-  show(zone, { sites, groups }) {
-    this.#zone = zone;
-    this.#places = { sites, groups };
+  #fill() {
+    const zone = this.#zone;
+    const { sites, groups } = this.#places;
     const { name, kind, speed_limit_mps, site_id, guard_id, group_id, enabled } = zone ?? { name: "", kind: "required", enabled: true };
     choices(this.fields.site_id.input, "none", sites.map((site) => [site.site_id, site.name]));
     choices(this.fields.group_id.input, "everybody", groups.map((group) => [group.group_id, group.name]));
     const values = { name, kind, speed_limit_mps, site_id, guard_id, group_id };
     for (const [key, value] of Object.entries(values)) this.fields[key].input.value = value ?? "";
     this.fields.enabled.input.checked = enabled;
-    this.#clear();
     this.#showKind();
     write(this.title, zone ? `Zone ${zone.name}, version ${zone.version}` : "A new zone");
-    this.element.hidden = false;
     this.#showOutline();
-  }
-
-  hide() {
-    this.element.hidden = true;
   }
 
   // Where a refusal belongs: beside its field, which gets the keyboard, or under all of them.

@@ -4,6 +4,7 @@ import { list, patch, post } from "/console/api.js";
 import { Drawing } from "/console/drawing.js";
 import { make, write } from "/console/elements.js";
 import { draftLayers } from "/console/layers.js";
+import { Questions } from "/console/live.js";
 import { EMPTY, cornersOf, outlineOf } from "/console/outline.js";
 import { PageMap } from "/console/pagemap.js";
 import { session } from "/console/session.js";
@@ -22,6 +23,9 @@ class ZonesPage {
   #wanted;
   #map = new PageMap({ sources: { zones: {}, sites: {}, draft: {}, handles: {} }, layers: draftLayers });
   #drawing = new Drawing(this.#map);
+  #form = null; // the one that is open
+  #touched = false; // a person has opened or begun something here
+  #loads = new Questions();
 
   // `wanted`: the zone to begin with, by its id.
   constructor(wanted) {
@@ -30,7 +34,7 @@ class ZonesPage {
     this.body = make("tbody");
     this.problem = make("p", { role: "alert" });
     this.doing = make("p", { class: "hint", role: "status" });
-    this.form = new ZoneForm(this.#drawing, { onSave: (zone, fields) => this.#save(zone, fields), onCancel: () => this.#close() });
+    this.forms = make("div");
     this.finish = make("button", { type: "button", onclick: () => this.#drawing.finish() }, "Finish the polygon");
     const begin = (kind, word) => make("button", { type: "button", onclick: () => this.#begin(kind) }, word);
     this.tools = make("p", { class: "buttons" }, begin("polygon", "Draw a polygon"), begin("circle", "Draw a circle"), this.finish);
@@ -38,7 +42,7 @@ class ZonesPage {
     const heads = ["Zone", "Kind", "For", "State"].map((name) => make("th", { scope: "col" }, name));
     this.listed = make("div", { class: "scroll low", tabindex: "0", role: "region", "aria-label": "List of zones" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), this.body));
     this.element = make("article", {}, make("h1", { tabindex: "-1" }, "Zones"), this.problem,
-      make("div", { class: "sides" }, make("div", {}, this.listed, this.form.element), make("section", { "aria-label": "Map of zones" }, this.tools, this.doing, this.#map.canvas)));
+      make("div", { class: "sides" }, make("div", {}, this.listed, this.forms), make("section", { "aria-label": "Map of zones" }, this.tools, this.doing, this.#map.canvas)));
     this.#drawing.addEventListener("changed", () => this.#tell());
     this.element.addEventListener("keydown", (event) => this.#press(event));
     this.#tell();
@@ -51,6 +55,7 @@ class ZonesPage {
     this.#map.map.doubleClickZoom.disable(); // a double click ends a polygon
     this.#drawing.listen();
     await this.#drawPlaces();
+    if (this.#touched) return; // while the map came: what a person has begun stays, and so does the view
     this.#open(this.#zones.find(({ zone_id }) => zone_id === this.#wanted));
     if (!this.#drawing.outline.centre && cornersOf(this.#drawing.outline).length === 0) this.#map.fit(this.#zones.flatMap(placesOf));
   }
@@ -60,8 +65,10 @@ class ZonesPage {
   }
 
   async #load() {
+    const question = this.#loads.ask();
     try {
       const [zones, sites, groups] = await Promise.all([list("/zones"), list("/sites"), list("/groups")]);
+      if (!this.#loads.take(question)) return;
       this.#zones = zones;
       this.#places = { sites, groups };
       this.body.replaceChildren(...zones.map((zone) => this.#row(zone)));
@@ -74,7 +81,7 @@ class ZonesPage {
   #row(zone) {
     const group = this.#places.groups.find(({ group_id }) => group_id === zone.group_id)?.name;
     const whom = [zone.guard_id, group].filter((name) => name).join(", ") || "everybody";
-    const open = make("button", { type: "button", class: "plain", onclick: () => this.#open(zone) }, zone.name);
+    const open = make("button", { type: "button", class: "plain", onclick: () => { this.#touched = true; this.#open(zone); } }, zone.name);
     const kind = zone.kind === "speed" ? `speed, ${zone.speed_limit_mps} m/s` : zone.kind;
     return make("tr", { "data-zone": zone.zone_id }, ...[open, kind, whom, zone.enabled ? "in use" : "not in use"].map((value) => make("td", {}, value)));
   }
@@ -93,32 +100,49 @@ class ZonesPage {
     this.#drawing.set(outlineOf(zone));
     this.#map.fit(placesOf(zone));
     if (!this.mayEdit) return;
-    this.form.show(zone, this.#places);
-    this.form.title.focus();
+    this.#show(zone);
+    this.#form.title.focus();
   }
 
   #begin(kind) {
-    this.form.show(null, this.#places);
+    this.#touched = true;
+    this.#show(null);
     this.#drawing.begin(kind);
     this.#map.map?.getCanvas().focus();
   }
 
-  #close() {
+  #show(zone) {
+    this.#form?.close();
+    this.#form = new ZoneForm(this.#drawing, zone, this.#places, { onSave: (form, fields) => this.#save(form, fields), onCancel: (form) => this.#close(form) });
+    this.forms.replaceChildren(this.#form.element);
+  }
+
+  // Closes this form and clears its drawing. When another form is open by now, that form and its drawing stay.
+  #close(form) {
+    if (form !== this.#form) return;
+    this.#form = null;
+    form?.close();
     this.#drawing.finish();
     this.#drawing.set(EMPTY);
-    this.form.hide();
   }
 
   // Raises `ApiError`. Whoever changed it meanwhile is not overwritten: the server refuses another version.
-  async #save(zone, fields) {
-    if (zone === null) await post("/zones", fields);
-    else await patch(`/zones/${zone.zone_id}`, { changes: fields, version: zone.version });
+  async #save(form, fields) {
+    const { zone } = form;
+    try {
+      if (zone === null) await post("/zones", fields);
+      else await patch(`/zones/${zone.zone_id}`, { changes: fields, version: zone.version });
+    } catch (error) {
+      if (form === this.#form) throw error; // beside the field that it names
+      say(`Zone ${fields.name} is not saved. ${error.message}`, { failed: true });
+      return;
+    }
     say(`Zone ${fields.name} is saved. It is in force in two seconds.`);
     try {
       await this.#load(); // before the form goes: whoever opens the zone from the list again must not get the old version
       await this.#drawPlaces();
     } finally {
-      this.#close();
+      this.#close(form);
     }
   }
 
@@ -135,7 +159,7 @@ class ZonesPage {
   #press(event) {
     if (!this.#drawing.drawing || event.target.closest("input, textarea, select, button")) return;
     if (event.key === "Enter") this.#drawing.finish();
-    else if (event.key === "Escape") this.#close();
+    else if (event.key === "Escape") this.#close(this.#form);
   }
 }
 

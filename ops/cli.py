@@ -89,6 +89,11 @@ def main() -> None:
         if os.environ.get("VIGIL_DEBUG"):
             raise
         sys.exit(f"vigil: {error}")
+    except OSError as error:
+        # A file that may not be written, a disk that is full; any other error is a fault of ours and shown whole.
+        if error.filename is None or os.environ.get("VIGIL_DEBUG"):
+            raise
+        sys.exit(f"vigil: {error.filename}: {error.strerror}: change its permissions, or name another file")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Loopback ports for private servers: below 32768, remembered, and the usual ones when they are free.
 
+A port is chosen long before its server binds it. Meanwhile it is reserved among the Vigil stacks of the host, so that
+two that start at once never choose the same; what another program takes meanwhile is chosen again (`ops.stack`).
 Above 32768 is the ephemeral range: a client that reconnects can be given the very port that its server wants back.
 """
 
@@ -8,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from services.errors import Misconfigured
@@ -30,12 +32,53 @@ def is_free(port: int) -> bool:
     return True
 
 
-def choose(kept: Mapping[str, int], names: Iterable[str] = NAMES, *, prefer: bool = True) -> dict[str, int]:
-    """A free port for each name: the one kept from last time, else the usual one, else any."""
+class Reservations:
+    """Ports that this process keeps other Vigil stacks of the host from choosing, until it closes them or ends.
+
+    A reservation is a name of an abstract Unix socket (unix(7)): the kernel gives it to one process, whoever that
+    runs as, and takes it back when the process ends, however it ends. The TCP port stays free for the server.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, socket.socket] = {}
+
+    def take(self, port: int) -> bool:
+        """Reserve a port that nobody uses; False when somebody uses it or another stack has reserved it."""
+        if not is_free(port):
+            return False
+        if port in self._held:
+            return True
+        held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            held.bind(f"\0vigil-port-{port}")
+        except OSError:
+            held.close()
+            return False
+        self._held[port] = held
+        return True
+
+    def close(self) -> None:
+        """Give all of them back."""
+        for held in self._held.values():
+            held.close()
+        self._held.clear()
+
+
+def choose(
+    kept: Mapping[str, int],
+    names: Iterable[str] = NAMES,
+    *,
+    prefer: bool = True,
+    take: Callable[[int], bool] = is_free,
+) -> dict[str, int]:
+    """A free port for each name: the one kept from last time, else the usual one, else any.
+
+    `take(port)` says whether the port may be chosen, and may reserve it.
+    """
     chosen: dict[str, int] = {}
     for name in names:
         wishes = [port for port in (kept.get(name), PREFERRED.get(name) if prefer else None) if port]
-        free = (port for port in [*wishes, *_random_ports()] if port not in chosen.values() and is_free(port))
+        free = (port for port in [*wishes, *_random_ports()] if port not in chosen.values() and take(port))
         port = next(free, None)
         if port is None:
             raise Misconfigured(f"no free port from {LOWEST} to {HIGHEST} for {name}")
@@ -43,10 +86,16 @@ def choose(kept: Mapping[str, int], names: Iterable[str] = NAMES, *, prefer: boo
     return chosen
 
 
-def remembered(path: Path, *, prefer: bool = True, more: Iterable[str] = ()) -> dict[str, int]:
+def remembered(
+    path: Path,
+    *,
+    prefer: bool = True,
+    more: Iterable[str] = (),
+    take: Callable[[int], bool] = is_free,
+) -> dict[str, int]:
     """Choose ports for a home, of `more` than the usual names, and remember them for the next start."""
     kept = json.loads(path.read_text()) if path.exists() else {}
-    chosen = choose(kept, [*NAMES, *more], prefer=prefer)
+    chosen = choose(kept, [*NAMES, *more], prefer=prefer, take=take)
     path.write_text(json.dumps(chosen))
     return chosen
 

@@ -1,15 +1,13 @@
-"""Sources from a CSV file: read line by line, refused with the line and the reason, never half a file for one slip."""
+"""Sources from a CSV file: each line is taken, or refused with its number and the reason."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ops.credentials import Wanted
+from ops.csv_tables import Row, Table, read_table
 from services.directory.sources import FAMILIES
-from services.errors import Refused
 
 COLUMNS = {"guard": ("id", "name", "site"), "device": ("id", "name", "family", "site")}
 
@@ -23,46 +21,24 @@ class Line(NamedTuple):
     reason: str = ""
 
 
-def count_lines(path: Path) -> int:
-    """How many lines there may be, for progress."""
-    with path.open("rb") as stream:
-        return max(0, sum(1 for _ in stream) - 1)
+def read(document: bytes, kind: str) -> Table:
+    """Return the lines of a file. Raises `Refused` for a file that cannot be read, before anything is done."""
+    return read_table(document, known=COLUMNS[kind], required=("id",))
 
 
-def read(path: Path, kind: str, *, sites: Mapping[str, int]) -> Iterator[Line]:
-    """The lines of a file. `sites` maps names and ids to site ids. Raises `Refused` for a file of another shape."""
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        _check_header(path, kind, reader.fieldnames or [])
-        try:
-            for fields in reader:
-                yield _line(reader.line_num, fields, kind, sites)
-        except UnicodeDecodeError as error:
-            raise Refused(
-                f"{path} is not UTF-8 after line {reader.line_num}: save it as CSV UTF-8"
-            ) from error
-        except csv.Error as error:
-            raise Refused(f"{path}, line {reader.line_num}: {error}") from error
+def lines_of(table: Table, kind: str, *, sites: Mapping[str, int]) -> Iterator[Line]:
+    """Yield what each line asks for. `sites` maps names and ids to site ids."""
+    for row in table.rows:
+        yield _line(row, table.fields(row), kind, sites)
 
 
-def _check_header(path: Path, kind: str, names: Sequence[str]) -> None:
-    known = COLUMNS[kind]
-    if "id" not in names or set(names) - set(known):
-        raise Refused(
-            f"{path} has the columns {', '.join(names) or 'none'}; wanted: {', '.join(known)} (id must be there)"
-        )
-
-
-def _line(
-    number: int, fields: Mapping[str, str | list[str] | None], kind: str, sites: Mapping[str, int]
-) -> Line:
-    texts = {name: value.strip() for name, value in fields.items() if isinstance(value, str)}
-    if len(texts) != len(fields):
-        return Line(number, texts, None, "it has more or fewer fields than the header")
+def _line(row: Row, texts: Mapping[str, str], kind: str, sites: Mapping[str, int]) -> Line:
+    if row.problem:
+        return Line(row.number, texts, None, row.problem)
     family = texts.get("family") or ("guard" if kind == "guard" else "device")
     if kind == "device" and family not in FAMILIES:
-        return Line(number, texts, None, f"family is {family!r}; it must be one of {', '.join(FAMILIES)}")
+        return Line(row.number, texts, None, f"family is {family!r}; it must be one of {', '.join(FAMILIES)}")
     site = texts.get("site", "")
     if site and site not in sites:
-        return Line(number, texts, None, f"site is {site!r}, which this tenant does not have")
-    return Line(number, texts, Wanted(texts["id"], family, texts.get("name", ""), sites.get(site)))
+        return Line(row.number, texts, None, f"site is {site!r}, which this tenant does not have")
+    return Line(row.number, texts, Wanted(texts["id"], family, texts.get("name", ""), sites.get(site)))

@@ -5,6 +5,7 @@ servers -> database -> migrations -> queues -> (development) seed -> processes
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -62,6 +63,7 @@ class Stack:
             _numbered(name, n) for name in SERVICES for n in range(1, instances.get(name, 1) + 1)
         ]
         self._ports: dict[str, int] = {}
+        self._reserved = ports.Reservations()
         self._secrets: dict[str, str] = {}
         self.home.mkdir(parents=True, exist_ok=True)
         self.supervisor = Supervisor(self.home / "state.json")
@@ -91,7 +93,9 @@ class Stack:
         if self._own_keys() and not (self.home / FEED_KEYS).exists():
             environment.write_private(self.home / FEED_KEYS, self._secrets["CHANNELS_ENCRYPTION_KEY"] + "\n")
         further = [name.replace("noc_gateway", "http") for name in self.services if "noc_gateway@" in name]
-        self._ports = ports.remembered(self.home / "ports.json", prefer=self._prefer, more=further)
+        self._ports = ports.remembered(
+            self.home / "ports.json", prefer=self._prefer, more=further, take=self._reserved.take
+        )
 
     def start_services(self, *, timeout_s: float = 60.0) -> None:
         """Migrate, declare, seed, start Vigil's processes. Raises `StackFailed`."""
@@ -101,9 +105,57 @@ class Stack:
         for title, arguments in self._preparations():
             self.run(title, *arguments)
         with self._step("services"):
-            self.supervisor.add(*(self._service(name) for name in self.services))
-            self._await(self.services, timeout_s=timeout_s)
+            self._start_on_free_ports(timeout_s)
         self.supervisor.tell(up=True)
+
+    def _start_on_free_ports(self, timeout_s: float) -> None:
+        """Start Vigil's processes; when another program takes an HTTP port before the gateway does, on another one.
+
+        All of them start again then: the port is in the environment of each, in links to the console too.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            self._leave_taken_ports()
+            self.supervisor.add(*(self._service(name) for name in self.services))
+            left_s = deadline_s - time.monotonic()
+            late = self.supervisor.wait_ready(self.services, timeout_s=left_s, give_up=self._lost_a_port)
+            if not late:
+                return
+            if time.monotonic() >= deadline_s:
+                raise self._not_ready(late[0], timeout_s)
+            self.supervisor.remove(*self.services)
+
+    def _leave_taken_ports(self) -> None:
+        """Choose another HTTP port for each that is taken by now, and write it wherever it is named."""
+        taken = [name for name in self._http_ports().values() if not ports.is_free(self._ports[name])]
+        if not taken:
+            return
+        kept = {name: port for name, port in self._ports.items() if name not in taken}
+        busy = set(self._ports.values())
+        chosen = ports.choose(
+            {}, taken, prefer=False, take=lambda port: port not in busy and self._reserved.take(port)
+        )
+        for name, port in chosen.items():
+            self._say(f"port {self._ports[name]} is taken by another program; {name} is on {port}")
+        self._ports = kept | chosen
+        (self.home / "ports.json").write_text(json.dumps(self._ports))
+        environment.write_env(self.home / "stack.env", self.settings())
+        self.supervisor.tell(addresses=self.addresses())
+
+    def _lost_a_port(self) -> bool:
+        """Whether a gateway has ended because another program has its port."""
+        names = self._http_ports()
+        ended = [process.name for process in self.supervisor.processes if process.state == "backoff"]
+        return any(name in names and not ports.is_free(self._ports[names[name]]) for name in ended)
+
+    def _http_ports(self) -> dict[str, str]:
+        """The name of the port of each gateway that this stack chooses one for; the operator's own stays."""
+        names = [name for name in self.services if name.partition("@")[0] == "noc_gateway"]
+        return {
+            name: name.replace("noc_gateway", "http")
+            for name in names
+            if "@" in name or not self._given.get("VIGIL_HTTP_PORT")
+        }
 
     def _check_production(self) -> None:
         """Said here once, not by each process in its log."""
@@ -120,6 +172,7 @@ class Stack:
         self.supervisor.stop()
         for name in ("stack.env", "operator.env", "state.json"):
             (self.home / name).unlink(missing_ok=True)
+        self._reserved.close()
 
     def settings(self) -> dict[str, str]:
         """What a process needs in its environment to find this stack; the operator's own values win."""
@@ -270,10 +323,11 @@ class Stack:
     def _await(self, names: Mapping[str, object] | list[str] | tuple[str, ...], *, timeout_s: float) -> None:
         late = self.supervisor.wait_ready(list(names), timeout_s=timeout_s)
         if late:
-            log = late[0].last_lines()
-            raise StackFailed(
-                f"{late[0].name} is not ready after {timeout_s:g} s; the end of its log:\n{log}"
-            )
+            raise self._not_ready(late[0], timeout_s)
+
+    def _not_ready(self, process: Process, timeout_s: float) -> StackFailed:
+        log = process.last_lines()
+        return StackFailed(f"{process.name} is not ready after {timeout_s:g} s; the end of its log:\n{log}")
 
     @contextmanager
     def _step(self, title: str) -> Iterator[None]:

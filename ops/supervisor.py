@@ -201,8 +201,10 @@ class Supervisor:
             self.write_state()
         time.sleep(POLL_S)  # the interval of the poll; what is waited for is a condition
 
-    def wait_ready(self, names: Sequence[str], *, timeout_s: float) -> list[Process]:
-        """Poll until these are ready; returns those that are not when the time is up.
+    def wait_ready(
+        self, names: Sequence[str], *, timeout_s: float, give_up: Callable[[], bool] = lambda: False
+    ) -> list[Process]:
+        """Poll until these are ready; returns those that are not when the time is up, or `give_up` says so.
 
         Raises `InterruptedError` once `interrupted` is set, which a signal handler may do at any time.
         """
@@ -211,6 +213,8 @@ class Supervisor:
         while any(process.state != "ready" for process in wanted) and time.monotonic() < deadline_s:
             if self.interrupted:
                 raise InterruptedError
+            if give_up():
+                break
             self.poll()
         return [process for process in wanted if process.state != "ready"]
 
@@ -221,6 +225,12 @@ class Supervisor:
             process.ask_to_stop()
         while any(process.state != "stopped" for process in stopping):
             self.poll()
+        self.write_state()
+
+    def remove(self, *names: str) -> None:
+        """Stop these, and forget them."""
+        self.stop(only=names)
+        self.processes = [process for process in self.processes if process.name not in names]
         self.write_state()
 
     def start(self, *, only: Sequence[str]) -> None:

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 
-from services.errors import Misconfigured
+from services.errors import Misconfigured, Refused
+from services.text_files import text_of
 
 SECRETS = frozenset(
     {
@@ -313,8 +314,8 @@ def parse(text: str, environ: Mapping[str, str]) -> Config:
     """Make a `Config` of YAML text. Raises `Misconfigured` with the field and what it should be."""
     try:
         tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise Misconfigured(f"config.yaml is not valid YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise Misconfigured(f"config.yaml is not valid YAML: {' '.join(str(error).split())}") from error
     try:
         return msgspec.convert(substitute(tree, environ), Config, strict=False)
     except msgspec.ValidationError as error:
@@ -326,7 +327,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     env = os.environ if environ is None else environ
     path = path or Path(env.get("VIGIL_CONFIG") or Path(__file__).resolve().parent.parent / "config.yaml")
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
+        text = text_of(path.read_bytes())
+    except (OSError, Refused) as error:
         raise Misconfigured(f"the configuration file {path} cannot be read: {error}") from error
     return parse(text, env)

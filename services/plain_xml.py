@@ -9,6 +9,9 @@ from typing import Any, Protocol
 from xml.parsers import expat
 
 from services.errors import Refused
+from services.text_files import text_of
+
+DECLARATION_BYTES = 200
 
 
 class Reader(Protocol):
@@ -29,6 +32,10 @@ def parse(document: str | bytes, reader: Reader, parser: Any) -> None:
     try:
         parser.Parse(document, True)
     except expat.ExpatError as error:
+        if isinstance(document, bytes) and b"encoding" not in document[:DECLARATION_BYTES]:
+            text_of(
+                document, save_as="XML in UTF-8"
+            )  # refuses what is not in the encoding of XML without one
         raise Refused(f"the file is no XML: {error}") from error
     except (UnicodeError, LookupError, ValueError) as error:
         raise Refused(f"the file is in an encoding that cannot be read: {error}; save it as UTF-8") from error

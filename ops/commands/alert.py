@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 
 from ops.environment import apply_environment, home, write_private
+from ops.input_files import INPUT_FILE, naming, read_bytes
 from ops.tables import as_json_option, limit_option, show
 from services import config
 from services.alerts import evidence, evidence_page, evidence_store
@@ -26,6 +27,7 @@ from services.alerts.records import as_uuid
 from services.errors import NotFound, Refused, VigilError
 from services.messages import AlertStatus
 from services.providers import Database
+from services.text_files import text_of
 
 SHOWN_FAULTS = 20
 EXIT_UNKNOWN = 3
@@ -171,7 +173,7 @@ def release(alert_id: str, tenant_id: int | None) -> None:
 
 
 @alert.command()
-@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", required=False, type=INPUT_FILE)
 @click.option(
     "--key", help="Fingerprint that the company published; this installation's own key if left out."
 )
@@ -179,7 +181,7 @@ def release(alert_id: str, tenant_id: int | None) -> None:
 @click.option(
     "--against",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=INPUT_FILE,
     help="With --tenant: an evidence file that left the house earlier; the record must still be that of the file.",
 )
 @as_json_option
@@ -231,9 +233,10 @@ def evidence_key(as_json: bool) -> None:
 def check_file(file: Path, *, key: str | None) -> list[Check]:
     """Every check of a file, and of the page beside it when there is one."""
     try:
-        data = file.read_bytes()
+        data = read_bytes(file)
+        text_of(data)  # refuses what is no text, in words that help
         pack = evidence.parse(data)
-    except (OSError, Refused) as error:
+    except Refused as error:
         return [Check("file", State.FAILED, str(error))]
     expected, whose = (
         (key, "the key that was given") if key else (_own_fingerprint(), "this installation's key")
@@ -248,9 +251,7 @@ def check_tenant(tenant_id: int, *, against: Sequence[Path], say: Callable[[str]
     """The tenant's whole chain and its head, as the database has them, held against packs from earlier."""
     settings = _settings()
     verifier, faults = Verifier(tenant_id=tenant_id), list[Fault]()
-    anchors = {
-        path: evidence.anchors(evidence.parse(path.read_bytes()), tenant_id=tenant_id) for path in against
-    }
+    anchors = {path: _anchors_of(path, tenant_id) for path in against}
     wanted = {seq for places in anchors.values() for seq in places}
     found: dict[int, str] = {}
     with _database(settings).of(tenant_id, snapshot=True) as connection:
@@ -274,6 +275,14 @@ def check_tenant(tenant_id: int, *, against: Sequence[Path], say: Callable[[str]
     if without_place:
         checks.append(Check("rows", State.FAILED, f"{without_place} rows were written past the chain"))
     return checks + [_anchored(path, places, found) for path, places in anchors.items()]
+
+
+def _anchors_of(path: Path, tenant_id: int) -> dict[int, str]:
+    """The hashes that a pack from earlier holds. Raises `Refused`."""
+    content = read_bytes(path)
+    with naming(path):
+        text_of(content)
+        return evidence.anchors(evidence.parse(content), tenant_id=tenant_id)
 
 
 def _anchored(path: Path, places: dict[int, str], found: dict[int, str]) -> Check:

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from ops.commands.registry import tenant_option
 from ops.environment import apply_environment
+from ops.input_files import INPUT_FILE, read_json
 from ops.tables import as_json_option, limit_option, show
 from services import config
 from services.errors import Refused
@@ -92,7 +93,7 @@ def _open_alerts(opened: Database, tenant_id: int) -> list[dict[str, Any]]:
 
 
 @click.command("within")
-@click.argument("file", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", required=False, type=INPUT_FILE)
 @click.option("--circle", nargs=3, type=float, metavar="LAT LON RADIUS_M")
 @tenant_option
 @limit_option
@@ -112,10 +113,7 @@ def _shape(file: Path | None, circle: tuple[float, float, float] | None) -> Any:
         lat, lon, radius_m = circle
         return {"type": "Point", "coordinates": [lon, lat], "radius_m": radius_m}
     assert file is not None
-    try:
-        found = msgspec.json.decode(file.read_bytes())
-    except msgspec.DecodeError as error:
-        raise Refused(f"{file} is no JSON: {error}") from error
+    found = read_json(file)
     if isinstance(found, dict) and found.get("type") == "Feature":
         return found.get("geometry")
     return found

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from ops.environment import apply_environment, write_private
+from ops.input_files import read_text
 from ops.tables import as_json_option, show
 from services import config, envelope
 from services.config import Config
@@ -91,7 +92,7 @@ def _settings() -> Config:
 
 
 def _held(path: str) -> list[bytes]:
-    text = Path(path).read_text(encoding="ascii").replace("\n", ",")
+    text = read_text(Path(path)).replace("\n", ",")
     envelope.master_keys(text)  # says what is wrong with the file before anything is written
     return [part.strip().encode() for part in text.split(",") if part.strip()]
 

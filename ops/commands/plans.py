@@ -12,6 +12,7 @@ import yaml
 
 from ops.commands.registry import site_option, tenant_option
 from ops.environment import apply_environment
+from ops.input_files import INPUT_FILE, read_yaml, shown
 from ops.tables import as_json_option, limit_option, show
 from services import config
 from services.alerts.follow import Guidance
@@ -36,17 +37,14 @@ def plans() -> PlanStore:
 
 def read_document(path: Path) -> dict[str, Any]:
     """A YAML or JSON file that holds one mapping. Raises `Refused`."""
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise Refused(f"{path}: {error}") from error
+    document = read_yaml(path)
     if not isinstance(document, dict):
-        raise Refused(f"{path} must hold one mapping, in YAML or JSON")
+        raise Refused(f"{shown(path)} must hold one mapping, in YAML or JSON")
     return document
 
 
 def document_argument(command: Any) -> Any:
-    return click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))(command)
+    return click.argument("file", type=INPUT_FILE)(command)
 
 
 @click.group()

@@ -19,6 +19,7 @@ from gateway.mqtt import rights
 from ops.commands.simulate import Lines
 from ops.credentials import Provisioner, Wanted
 from ops.environment import apply_environment
+from ops.input_files import INPUT_FILE, naming, read_bytes
 from ops.mosquitto import Broker
 from ops.recordings import formats
 from ops.recordings.fixes import Recording
@@ -40,7 +41,7 @@ CREDENTIALS_AT_ONCE = 50
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=INPUT_FILE)
 @click.option(
     "--format",
     "format_name",
@@ -90,11 +91,16 @@ def replay(
     scratch tenant that each replay empties; nobody is notified unless you gave that tenant contacts. Ctrl-C stops the
     sending; what was sent is waited for and told. The exit code is 1 when not all of it was sent and stored.
 
-    CSV columns: time, lat, lon; also guard, accuracy, speed (m/s), heading, mock.
+    CSV columns: time, lat, lon; also guard, accuracy, speed (m/s), heading, mock. Points without a time or a place are
+    skipped and counted; a file without any usable point is refused.
     """
+    content = read_bytes(file, at_most=formats.MAX_FILE_BYTES)
+    with naming(file):
+        recording = formats.read(content, suffix=file.suffix.lstrip("."), format=format_name)
     apply_environment()
     settings = config.load()
-    recording = formats.read(file.read_bytes(), suffix=file.suffix.lstrip("."), format=format_name)
+    for line in recording.losses():
+        click.echo(line, err=True)
     if len(recording.tracks) > MAX_GUARDS:
         raise Refused(
             f"{file} names {len(recording.tracks)} guards; {MAX_GUARDS} at the most are replayed at once"
@@ -189,6 +195,9 @@ def outcome(
         zones=laid_out.zones,
         moved_by_s=move.by.total_seconds(),
         keeps=move.keeps,
+        points=recording.points,
+        unusable=dict(recording.unusable),
+        left_out=dict(recording.left_out),
         fixes=len(recording.fixes),
         sent=player.sent,
         stored=watcher.stored(),

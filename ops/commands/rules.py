@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -15,6 +16,7 @@ import yaml
 from gateway.mqtt.payloads import Limits
 from ops.commands.registry import site_option, tenant_option
 from ops.environment import apply_environment
+from ops.input_files import INPUT_FILE, read_text
 from ops.rehearsal import Line, Rehearsal, RulesOf
 from ops.tables import as_json_option, show
 from services import config
@@ -100,18 +102,19 @@ def remove(rule: str, tenant_id: int, site_id: int | None, source_type: str | No
 
 
 @rules.command("test")
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=INPUT_FILE)
 @overridden
 @click.option(
     "--site", "site_id", type=int, help="As if all sources were at this site; else where each one is."
 )
 @as_json_option
-def test(file: BinaryIO, tenant_id: int | None, site_id: int | None, as_json: bool) -> None:
+def test(file: Path, tenant_id: int | None, site_id: int | None, as_json: bool) -> None:
     """Run sample messages through decoder and rules, and say what each would raise. Sends and stores nothing.
 
     FILE (- for standard input) has a JSON object a line: {"topic": ..., "payload": {...}, "at": RFC 3339}; `at` is
     when the message comes in, now when left out. Exit code 1 when a line is refused.
     """
+    samples = read_text(file, standard_input=True).encode().splitlines()
     settings, declared = _declared()
     if site_id is not None and tenant_id is None:
         raise Refused("--site is a site of a tenant: give --tenant too")
@@ -123,7 +126,7 @@ def test(file: BinaryIO, tenant_id: int | None, site_id: int | None, as_json: bo
         max_clock_ahead_s=gateway.max_clock_ahead_s,
         max_clock_age_s=gateway.max_clock_age_s,
     )
-    lines = list(Rehearsal(rules_of, limits=limits, now=datetime.now(UTC)).run(file))
+    lines = list(Rehearsal(rules_of, limits=limits, now=datetime.now(UTC)).run(samples))
     if as_json:
         click.echo(msgspec.json.encode(lines))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,10 @@ from pathlib import Path
 import click
 
 from ops.commands.registry import make_group, store, tenant_option
+from ops.csv_tables import read_table
+from ops.input_files import INPUT_FILE, naming, read_bytes, shown
 from services.directory.sources import check_source_id
+from services.directory.store import DirectoryStore
 from services.errors import Conflict, NotFound, Refused
 
 COLUMNS = ("guard", "starts_at", "ends_at")
@@ -30,21 +32,33 @@ def add_shift(guard_id: str, starts_at: str, ends_at: str, tenant_id: int) -> No
 
 
 @shift.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=INPUT_FILE)
 @tenant_option
 def import_shifts(file: Path, tenant_id: int) -> None:
     """Add the shifts of a CSV FILE (columns guard, starts_at, ends_at); refused lines are named."""
+    content = read_bytes(file)
+    with naming(file):
+        lines = list(lines_of(content))
     directory, added, refused = store(), 0, 0
-    for number, fields in lines_of(file):
-        try:
-            directory.add("shift", **values_of(*fields), tenant_id=tenant_id)
-            added += 1
-        except (Refused, Conflict, NotFound) as error:
+    for number, fields, slip in lines:
+        problem = slip or _add(directory, fields, tenant_id=tenant_id)
+        if problem:
             refused += 1
-            click.echo(f"{file}, line {number}: {error}", err=True)
+            click.echo(f"{shown(file)}, line {number}: {problem}", err=True)
+        else:
+            added += 1
     click.echo(f"{added} shifts added, {refused} refused")
     if refused:
         raise SystemExit(1)
+
+
+def _add(directory: DirectoryStore, fields: tuple[str, str, str], *, tenant_id: int) -> str:
+    """Add a shift; returns why it is refused, empty when it is not."""
+    try:
+        directory.add("shift", **values_of(*fields), tenant_id=tenant_id)
+    except (Refused, Conflict, NotFound) as error:
+        return str(error)
+    return ""
 
 
 @shift.command("remove")
@@ -56,15 +70,16 @@ def remove_shift(shift_id: int, tenant_id: int) -> None:
     click.echo(f"shift {shift_id} is removed")
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
-    """(line number, guard, start, end). Raises `Refused` for a file of another shape."""
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        if set(reader.fieldnames or ()) != set(COLUMNS):
-            raise Refused(f"{path}: the columns must be {', '.join(COLUMNS)}")
-        for fields in reader:
-            guard, starts_at, ends_at = (fields[name] or "" for name in COLUMNS)
-            yield reader.line_num, (guard, starts_at, ends_at)
+def lines_of(document: bytes) -> Iterator[tuple[int, tuple[str, str, str], str]]:
+    """Yield (line number, (guard, start, end), what is wrong with the line) of a CSV file.
+
+    Raises `Refused` for a file of another shape.
+    """
+    table = read_table(document, known=COLUMNS, required=COLUMNS)
+    for row in table.rows:
+        fields = table.fields(row)
+        guard, starts_at, ends_at = (fields.get(name, "") for name in COLUMNS)
+        yield row.number, (guard, starts_at, ends_at), row.problem
 
 
 def values_of(guard_id: str, starts_at: str, ends_at: str) -> dict[str, object]:

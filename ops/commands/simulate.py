@@ -14,7 +14,9 @@ from pathlib import Path
 
 import click
 
+from ops.csv_tables import read_table
 from ops.environment import apply_environment
+from ops.input_files import INPUT_FILE, naming, read_bytes
 from ops.line import Line
 from ops.simulator import Fleet, Odds
 from services import config
@@ -23,6 +25,7 @@ from services.errors import Refused, Unavailable
 
 RECONNECT_S = 2.0
 PROGRESS_S = 10.0
+CREDENTIAL_COLUMNS = ("username", "client_id", "password")
 
 
 class Teller:
@@ -106,7 +109,7 @@ class Lines:
 @click.option("--eventful", is_flag=True, help="Ten times as much trouble.")
 @click.option(
     "--credentials",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=INPUT_FILE,
     help="CSV of username and password: each source connects with its own. Without it all speak on one line.",
 )
 @click.option(
@@ -173,8 +176,16 @@ def write_sources_files(fleet: Fleet, directory: Path) -> None:
 
 def read_passwords(path: Path) -> dict[str, str]:
     """User name to password; of a name that comes twice, the later."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        return {row["username"]: row["password"] for row in csv.DictReader(stream)}
+    content = read_bytes(path)
+    with naming(path):
+        table = read_table(content, known=CREDENTIAL_COLUMNS, required=("username", "password"), others=True)
+        found: dict[str, str] = {}
+        for row in table.rows:
+            if row.problem:
+                raise Refused(f"line {row.number}: {row.problem}")
+            fields = table.fields(row)
+            found[fields["username"]] = fields["password"]
+        return found
 
 
 def run_fleet(fleet: Fleet, lines: Lines, teller: Teller, *, rate: float | None, ends_s: float) -> None:

@@ -22,6 +22,7 @@ from ops.commands import guard_places
 from ops.commands.registry import site_option, store, tenant_option
 from ops.credentials import AlreadyThere, Credential, Provisioner, Wanted
 from ops.environment import apply_environment, home
+from ops.input_files import INPUT_FILE, naming, read_bytes
 from ops.mosquitto import Broker
 from ops.sources_file import Line
 from ops.tables import as_json_option, limit_option, show
@@ -140,9 +141,10 @@ def _import(kind: str) -> click.Command:
     columns = ", ".join(sources_file.COLUMNS[kind])
 
     @click.command(
-        "import", help=f"Add all of a CSV file; columns: {columns}. Said again, it goes on where it was."
+        "import",
+        help=f"Add all of a CSV file; columns: {columns}. Run again with the same file, it goes on where it was.",
     )
-    @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+    @click.argument("file", type=INPUT_FILE)
     @click.option(
         "--credentials",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -153,16 +155,16 @@ def _import(kind: str) -> click.Command:
     )
     @tenant_option
     def import_file(file: Path, credentials: Path | None, refused: Path | None, tenant_id: int) -> None:
+        content = read_bytes(file)
+        with naming(file):
+            table = sources_file.read(content, kind)
         out = credentials or file.with_name(f"{file.stem}-credentials.csv")
-        with (
-            provisioner(tenant_id) as sources,
-            Report(out, refused, total=sources_file.count_lines(file)) as report,
-        ):
+        with provisioner(tenant_id) as sources, Report(out, refused, total=len(table.rows)) as report:
             sites = store().list_rows("site", tenant_id=tenant_id, limit=ALL_SITES)
             known = {str(site["site_id"]): site["site_id"] for site in sites} | {
                 s["name"]: s["site_id"] for s in sites
             }
-            lines = sources_file.read(file, kind, sites=known)
+            lines = sources_file.lines_of(table, kind, sites=known)
             while batch := list(itertools.islice(lines, BATCH)):
                 take(batch, sources, report)
         click.echo(report.summary())
@@ -215,7 +217,9 @@ class Report:
         if self._refused is not None:
             self._refused.close()
         if kind is not None:
-            click.echo(f"stopped: {self.summary()}; say the same again to go on", err=True)
+            # What was refused is refused again: only what failed on the way goes better the next time.
+            remedy = "" if issubclass(kind, Refused) else "; run the same command again to go on"
+            click.echo(f"stopped: {self.summary()}{remedy}", err=True)
 
     def refuse(self, line: Line, reason: str) -> None:
         self.refused += 1

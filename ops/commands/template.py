@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, BinaryIO, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 import msgspec
 
 from ops.commands.plans import database
 from ops.commands.registry import tenant_option
+from ops.input_files import INPUT_FILE, read_text
 from ops.tables import as_json_option, show
-from services.errors import Refused
 from services.notifications import sms
 from services.notifications.template_store import TemplateStore
 from services.notifications.templates import MAX_SOURCE, PARTS, Templates, check_template
@@ -80,17 +81,14 @@ def show_templates(channel: str, language: str, tenant_id: int, as_json: bool) -
 
 @template.command("set")
 @place_arguments
-@click.argument("file", type=click.File("rb"), default="-")
+@click.argument("file", type=INPUT_FILE, default="-")
 @tenant_option
-def set_template(channel: str, language: str, part: str, file: BinaryIO, tenant_id: int) -> None:
+def set_template(channel: str, language: str, part: str, file: Path, tenant_id: int) -> None:
     """Give a tenant its own text, from FILE or standard input; in force within seconds.
 
     It is tried with sample alerts first: one that fails is refused, with line and reason.
     """
-    try:
-        source = file.read(4 * MAX_SOURCE + 1).decode()
-    except (UnicodeDecodeError, OSError) as error:
-        raise Refused(f"template {channel} {language} {part}: it is not text in UTF-8: {error}") from error
+    source = read_text(file, at_most=4 * MAX_SOURCE, standard_input=True)
     check_template(channel=channel, language=language, part=part, source=source)
     store().set_template(tenant_id=tenant_id, channel=channel, language=language, part=part, source=source)
     click.echo(f"template {channel} {language} {part} of tenant {tenant_id} is set")

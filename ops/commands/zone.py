@@ -12,6 +12,7 @@ import msgspec
 
 from ops.commands.registry import tenant_option
 from ops.environment import apply_environment
+from ops.input_files import INPUT_FILE, naming, read_bytes, read_json
 from ops.tables import as_json_option, limit_option, show
 from services import config
 from services.directory import geojson
@@ -47,9 +48,7 @@ def shape_options(command: F) -> F:
                 metavar="LON,LAT ...",
                 help="One of several polygons; say it for each. After ` / ` come a hole's corners (in --polygon too).",
             ),
-            click.option(
-                "--geojson", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="From a file."
-            ),
+            click.option("--geojson", type=INPUT_FILE, help="From a file."),
         )
     ):
         command = option(command)
@@ -217,7 +216,9 @@ def shape_of(options: Mapping[str, Any]) -> dict[str, Any]:
         lat, lon, radius_m = options["circle"]
         return {"area": {"type": "Point", "coordinates": [lon, lat]}, "radius_m": radius_m}
     if given == ["geojson"]:
-        area, radius_m = geojson.area_of(options["geojson"].read_bytes())
+        content = read_bytes(options["geojson"])
+        with naming(options["geojson"]):
+            area, radius_m = geojson.area_of(content)
         return {"area": area, "radius_m": radius_m}
     drawn = options["multipolygon"] or [options["polygon"]]
     parts = [[_corners(ring, given[0]) for ring in text.split("/")] for text in drawn]
@@ -270,15 +271,15 @@ def _document(name: str, text: str) -> Any:
     if text in NOTHING:
         return None
     if not text.lstrip().startswith("{"):
-        path = Path(text)
-        if not path.is_file():
+        try:
+            return read_json(Path(text))
+        except Refused as error:
             raise Refused(
-                f"--{name}: there is no file {text!r}; give a file with a JSON object, or the object itself"
-            )
-        text = path.read_text(encoding="utf-8-sig")
+                f"--{name}: {error}; give a file with a JSON object, or the object itself"
+            ) from error
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Refused(f"--{name} is no JSON: {error}") from error
 
 

@@ -14,7 +14,9 @@ import msgspec
 
 from ops.commands.registry import tenant_option
 from ops.commands.zone import zone, zones
+from ops.input_files import INPUT_FILE, naming, read_bytes
 from services.directory import zone_files
+from services.directory.features import MAX_FILE_BYTES, Feature
 from services.directory.zone_files import FORMATS, Import, Outcome
 
 PROGRESS_S = 1.0
@@ -25,7 +27,7 @@ format_option = click.option(
     type=click.Choice(FORMATS),
     help="When the file's name or beginning does not tell.",
 )
-file_argument = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+file_argument = click.argument("file", type=INPUT_FILE)
 update_option = click.option("--update", is_flag=True, help="Change zones that have the names of features.")
 json_list = click.option("--json", "as_json", is_flag=True, help="Print one JSON list and nothing else.")
 
@@ -41,7 +43,7 @@ def import_zones(file: Path, tenant_id: int, as_json: bool, all_or_nothing: bool
     """Add the zones of a GeoJSON or KML FILE; what is refused is named, and the exit code is 1 then.
 
     Properties: name, kind, site, group, guard, enabled, speed_limit_mps, schedule, confirmation, and radius_m of a
-    Point. One that is absent leaves the zone's as it is; null takes it away. Said again, it goes on where it was.
+    Point. One that is absent leaves the zone's as it is; null takes it away. Run again, it goes on where it was.
     """
     outcomes = _taken(file, tenant_id, whole=all_or_nothing, **options)
     report(outcomes, as_json=as_json, done="imported")
@@ -109,6 +111,13 @@ def report(outcomes: list[Outcome], *, as_json: bool, done: str) -> None:
         sys.exit(1)
 
 
+def read_features(file: Path, format_name: str | None) -> list[Feature]:
+    """Return the features of a zone file. Raises `Refused`."""
+    content = read_bytes(file, at_most=MAX_FILE_BYTES)
+    with naming(file):
+        return zone_files.read(content, format=format_name)
+
+
 def _taken(
     file: Path,
     tenant_id: int,
@@ -118,6 +127,6 @@ def _taken(
     whole: bool = False,
     dry: bool = False,
 ) -> list[Outcome]:
-    features = zone_files.read(file.read_bytes(), format=format_name)
+    features = read_features(file, format_name)
     taken = Import(zones(), tenant_id=tenant_id, by=getpass.getuser(), update=update, whole=whole, dry=dry)
     return taken.run(features, say=Progress(len(features)))

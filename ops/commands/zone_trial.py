@@ -11,10 +11,9 @@ import msgspec
 
 from ops.commands.registry import tenant_option
 from ops.commands.zone import json_object, zone
-from ops.commands.zone_files import file_argument, format_option
+from ops.commands.zone_files import file_argument, format_option, read_features
 from ops.commands.zone_record import database, guard_option
 from services import config
-from services.directory import zone_files
 from services.directory.zone_edits import check_edits, edits_of
 from services.directory.zone_store import ZoneStore
 from services.location.hindsight import Hindsight, ZoneTrial, the_last_week
@@ -47,8 +46,8 @@ def try_zones(
     FILE is what `vigil zone import --update` takes: a zone of a known name is an edit of it, another is new; `enabled:
     false` takes one away. Both sides are judged by today's zones and rules, as if they had held all the time.
     """
+    features = read_features(file, format_name)
     opened = database()
-    features = zone_files.read(file.read_bytes(), format=format_name)
     edits = edits_of(ZoneStore(opened), features, tenant_id=tenant_id)
     check_edits(edits)
     begin, end = the_last_week(since, until, now=datetime.now(UTC))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -31,6 +32,7 @@ RANGES = {
     "heading": (0.0, 360.0),
 }
 REQUIRED = ("time", "lat", "lon")
+OPTIONAL = ("accuracy", "speed", "heading", "mock")
 SWITCH = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
@@ -48,29 +50,98 @@ class RecordedFix(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recording(msgspec.Struct, frozen=True):
-    """The fixes of a file in the order of their times. `skipped`: how many entries are right and no positions."""
+    """The fixes of a file in the order of their times. `skipped`: how many entries are right and no positions.
+
+    `points`: how many the file has. `unusable`: how many of them are left out, by the reason. `left_out`: how many
+    points lost an optional field that cannot be read, by the field.
+    """
 
     fixes: list[RecordedFix]
     skipped: int = 0
+    points: int = 0
+    unusable: Mapping[str, int] = {}
+    left_out: Mapping[str, int] = {}
+
+    def losses(self) -> list[str]:
+        """Say how many points are skipped and how many have lost a field; nothing when all is well."""
+        said = []
+        if self.unusable:
+            reasons = ", ".join(
+                reason if len(self.unusable) == 1 else f"{count:,} {reason}"
+                for reason, count in sorted(self.unusable.items())
+            )
+            said.append(f"{sum(self.unusable.values()):,} of {self.points:,} points skipped: {reasons}")
+        said += [
+            f"{name} cannot be read and is left out of {n:,} points" for name, n in self.left_out.items()
+        ]
+        return said
 
     @property
     def tracks(self) -> list[str]:
         return sorted({fix.track for fix in self.fixes})
 
 
-def recording_of(found: Sequence[RecordedFix], *, skipped: int = 0) -> Recording:
-    """What is written twice is one fix: it must not count as two that say the same. Raises `Refused` when there is
-    nothing to replay."""
-    if not found:
-        raise Refused("the file has no positions; a recording needs at least one with a time")
-    return Recording(sorted(dict.fromkeys(found), key=lambda fix: fix.at), skipped)
+class UnusablePoint(Refused):
+    """A point that cannot be replayed. `field` is what is wrong with it; `reason` is short, to be counted."""
+
+    def __init__(self, message: str, *, field: str, reason: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.reason = reason
+
+
+class Points:
+    """Collects the points of a file. One that cannot be used is counted and left out: the others are still good."""
+
+    def __init__(self) -> None:
+        self.found: list[RecordedFix] = []
+        self.skipped = 0
+        self._unusable: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
+        self._first: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.found) + self._unusable.total()
+
+    def take(self, fields: Mapping[str, Any], where: str) -> None:
+        """Keep the point of these fields; an optional field that cannot be read is left out of it."""
+        check_count(len(self) + 1, where)
+        while True:
+            try:
+                self.found.append(fix_of(fields, where))
+            except UnusablePoint as error:
+                if error.field in OPTIONAL:
+                    self._left_out[error.field] += 1
+                    fields = {name: value for name, value in fields.items() if name != error.field}
+                    continue
+                self.refuse(error)
+            return
+
+    def refuse(self, error: UnusablePoint) -> None:
+        """Count a point that is none."""
+        self._unusable[error.reason] += 1
+        self._first = self._first or str(error)
+
+    def recording(self) -> Recording:
+        """Return what was collected. A point that is written twice is one fix. Raises `Refused` for no usable point."""
+        if not self.found and self._first:
+            more = f"; none of the {len(self):,} points can be used" if len(self) > 1 else ""
+            raise Refused(f"{self._first}{more}")
+        if not self.found:
+            raise Refused("the file has no positions; a recording needs at least one with a time")
+        fixes = sorted(dict.fromkeys(self.found), key=lambda fix: fix.at)
+        return Recording(fixes, self.skipped, len(self), dict(self._unusable), dict(self._left_out))
 
 
 def fix_of(fields: Mapping[str, Any], where: str) -> RecordedFix:
-    """The fix of these fields, by the names of `NAMES`' left side. Raises `Refused`."""
+    """The fix of these fields, by the names of `NAMES`' left side. Raises `UnusablePoint`."""
     for name in REQUIRED:
         if str(fields.get(name) or "").strip() == "" and fields.get(name) != 0:
-            raise Refused(f"{where}: {name} is missing; every position needs {', '.join(REQUIRED)}")
+            raise UnusablePoint(
+                f"{where}: {name} is missing; every position needs {', '.join(REQUIRED)}",
+                field=name,
+                reason=f"no {name}",
+            )
     track = fields.get("track")
     return RecordedFix(
         track="" if track is None else str(track).strip()[:128],
@@ -89,17 +160,20 @@ def known_names(given: Sequence[str]) -> dict[str, str]:
 
 
 def time_of(value: object, where: str, *, field: str = "time") -> datetime:
-    """An aware time. Raises `Refused`."""
+    """An aware time. Raises `UnusablePoint`."""
     try:
         found = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
     except ValueError as error:
-        raise Refused(f"{where}: {field} is {shown(value)}; write it as 2026-01-31T18:00:00+05:30") from error
+        said = f"{where}: {field} is {shown(value)}; write it as 2026-01-31T18:00:00+05:30"
+        raise UnusablePoint(said, field=field, reason=f"{field} is not readable") from error
     if found.tzinfo is None:
-        raise Refused(f"{where}: {field} is {shown(value)}, without an offset; write +05:30 or Z after it")
+        said = f"{where}: {field} is {shown(value)}, without an offset; write +05:30 or Z after it"
+        raise UnusablePoint(said, field=field, reason=f"{field} has no offset")
     try:
         return found.astimezone(UTC)
     except OverflowError as error:
-        raise Refused(f"{where}: {field} is {shown(value)}, which is out of all time") from error
+        said = f"{where}: {field} is {shown(value)}, which is out of all time"
+        raise UnusablePoint(said, field=field, reason=f"{field} is not readable") from error
 
 
 def shown(value: object) -> str:
@@ -125,12 +199,14 @@ def _number(value: object, name: str, where: str) -> float | None:
         return None  # phones write -1 for what they do not know
     if not (low <= number <= high and math.isfinite(number)):
         wanted = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more"
-        raise Refused(f"{where}: {name} is {shown(value)}; it must be a number, {wanted}")
+        said = f"{where}: {name} is {shown(value)}; it must be a number, {wanted}"
+        raise UnusablePoint(said, field=name, reason=f"{name} is not {wanted}")
     return number
 
 
 def _switch(value: object, where: str) -> bool:
     found = value if isinstance(value, bool) else SWITCH.get(str(value or "").strip().lower())
     if found is None:
-        raise Refused(f"{where}: mock is {shown(value)}; it must be true or false")
+        said = f"{where}: mock is {shown(value)}; it must be true or false"
+        raise UnusablePoint(said, field="mock", reason="mock is not true or false")
     return found

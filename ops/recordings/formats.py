@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import msgspec
 
 from gateway.mqtt.owntracks import as_guard_payload, read_message
+from ops.csv_tables import read_table, renamed
 from ops.recordings import gpx
 from ops.recordings.fixes import (
     NAMES,
-    RecordedFix,
+    RANGES,
+    REQUIRED,
+    Points,
     Recording,
-    check_count,
-    fix_of,
+    UnusablePoint,
     known_names,
-    recording_of,
     shown,
 )
 from services.errors import InvalidMessage, Refused
+from services.text_files import check_not_binary, first_text, text_of
 
 Format = Literal["csv", "gpx", "geojson", "owntracks"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -44,84 +44,99 @@ def read(document: bytes, *, suffix: str = "", format: str | None = None) -> Rec
         raise Refused(
             f"the file has {len(document):,} bytes; {MAX_FILE_BYTES:,} at the most are read: split it"
         )
+    check_not_binary(document, save_as="GPX, GeoJSON or CSV UTF-8")
     chosen = format or SUFFIXES.get(suffix.lower()) or _guessed(document)
     return READERS[chosen](document)
 
 
 def read_csv(document: bytes) -> Recording:
-    """A header of names (see `NAMES`), then a position a line."""
-    reader = csv.reader(io.StringIO(_text(document), newline=""), strict=True)
-    found: list[RecordedFix] = []
-    try:
-        header = next(reader, [])
-        names = {ours: header.index(theirs) for ours, theirs in known_names(header).items()}
-        for name in ("time", "lat", "lon"):
-            if name not in names:
-                raise Refused(f"line 1: there is no column {name} (also: {', '.join(NAMES[name][1:])})")
-        for row in reader:
-            if any(row):
-                where = f"line {reader.line_num}"
-                check_count(len(found) + 1, where)
-                fields = {name: row[place] if place < len(row) else None for name, place in names.items()}
-                found.append(fix_of(fields, where))
-    except csv.Error as error:
-        raise Refused(f"line {reader.line_num}: the file is no CSV: {error}") from error
-    return recording_of(found)
+    """A header of names (see `NAMES`), then a position a line. A semicolon file may have decimal commas."""
+    known = [name for names in NAMES.values() for name in names]
+    table = read_table(document, known=known, required=(), others=True)
+    names = renamed(table.columns, NAMES)
+    for name in REQUIRED:
+        if name not in names:
+            raise Refused(f"line 1: there is no column {name} (also: {', '.join(NAMES[name][1:])})")
+
+    points = Points()
+    for row in table.rows:
+        cells = row.cells
+        fields = {name: cells[place] if place < len(cells) else None for name, place in names.items()}
+        if table.separator != ",":
+            fields |= {
+                name: value.replace(",", ".") for name, value in fields.items() if name in RANGES and value
+            }
+        points.take(fields, f"line {row.number}")
+    return points.recording()
 
 
 def read_owntracks(document: bytes) -> Recording:
     """A message a line, as phones send them or as the OwnTracks Recorder keeps them (time, kind, message)."""
-    found: list[RecordedFix] = []
-    skipped = 0
-    for number, line in enumerate(_text(document).split("\n"), 1):
+    points = Points()
+    for number, line in enumerate(text_of(document).split("\n"), 1):
         if not line.strip():
             continue
         where = f"line {number}"
-        check_count(len(found) + 1, where)
-        fields = _location(line if line.lstrip().startswith("{") else line.rpartition("\t")[2], where)
+        try:
+            fields = _location(line if line.lstrip().startswith("{") else line.rpartition("\t")[2], where)
+        except UnusablePoint as error:
+            points.refuse(error)
+            continue
         if fields is None:
-            skipped += 1
+            points.skipped += 1
         else:
-            found.append(fix_of(fields, where))
-    return recording_of(found, skipped=skipped)
+            points.take(fields, where)
+    return points.recording()
 
 
 def read_geojson(document: bytes) -> Recording:
     """Features that are Points with a time, or lines with a time for each coordinate (`coordTimes`, `times`)."""
     try:
-        tree = msgspec.json.decode(document.removeprefix(b"\xef\xbb\xbf"))
+        tree = msgspec.json.decode(text_of(document))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Refused(f"the file is no JSON: {error}") from error
     kind = tree.get("type") if isinstance(tree, dict) else None
     nodes = tree.get("features") if kind == "FeatureCollection" else [tree]
     if kind not in ("FeatureCollection", "Feature") or not isinstance(nodes, list):
         raise Refused("the file is no GeoJSON FeatureCollection or Feature")
-    found: list[RecordedFix] = []
-    skipped = 0
+
+    points = Points()
     for number, node in enumerate(nodes, 1):
-        where = f"feature {number}"
-        taken = list(_of_feature(node, where))
-        found += taken
-        skipped += not taken
-        check_count(len(found), where)
-    return recording_of(found, skipped=skipped)
+        where, before = f"feature {number}", len(points)
+        try:
+            for fields, place, at in _of_feature(node, where):
+                _take(points, fields, place, at)
+        except UnusablePoint as error:
+            points.refuse(error)
+        points.skipped += len(points) == before
+    return points.recording()
 
 
-def _of_feature(node: Any, where: str) -> Iterator[RecordedFix]:
+def _take(points: Points, fields: Mapping[str, Any], place: Any, where: str) -> None:
+    """One coordinate; what is none is counted, and the next one is looked at."""
+    if isinstance(place, list) and len(place) >= 2:  # noqa: PLR2004
+        points.take({**fields, "lon": place[0], "lat": place[1]}, where)
+        return
+    said = f"{where}: coordinates are {shown(place)}; each is [longitude, latitude]"
+    points.refuse(_unusable(said, "no coordinates"))
+
+
+def _of_feature(node: Any, where: str) -> Iterator[tuple[Mapping[str, Any], Any, str]]:
+    """The fields and the coordinate of each point of a feature, and where it is. Raises `UnusablePoint`."""
     if not isinstance(node, dict) or node.get("type") != "Feature":
-        raise Refused(f"{where}: it is no GeoJSON Feature")
+        raise _unusable(f"{where}: it is no GeoJSON Feature", "no GeoJSON Feature")
     properties, geometry = node.get("properties") or {}, node.get("geometry") or {}
     if not isinstance(properties, dict) or not isinstance(geometry, dict):
-        raise Refused(f"{where}: its properties and geometry must be objects")
+        raise _unusable(f"{where}: its properties and geometry must be objects", "no GeoJSON Feature")
     fields = {ours: properties[theirs] for ours, theirs in known_names([*map(str, properties)]).items()}
     kind, places = geometry.get("type"), geometry.get("coordinates")
     if kind == "Point":
-        yield fix_of({**fields, **_place(places, where)}, where)
+        yield fields, places, where
     elif kind in LINES:
         track = {"track": fields.get("track", properties.get("name"))}
         for number, (place, time) in enumerate(_paired(properties, places, where, depth=LINES[kind]), 1):
             at = f"{where}, coordinate {number}"
-            yield fix_of({**track, "time": time, **_place(place, at)}, at)
+            yield {**track, "time": time}, place, at
 
 
 def _paired(
@@ -132,29 +147,29 @@ def _paired(
     given = {**properties, **(more if isinstance(more, dict) else {})}
     times = next((given[name] for name in TIMES_OF_LINES if isinstance(given.get(name), list)), None)
     if times is None:
-        raise Refused(f"{where}: coordTimes is missing; a line needs a time for each of its coordinates")
+        said = f"{where}: coordTimes is missing; a line needs a time for each of its coordinates"
+        raise _unusable(said, "no time")
     for line, moments in zip([places], [times], strict=True) if depth == 1 else _zipped(places, times, where):
         yield from _zipped(line, moments, where)
 
 
 def _zipped(places: Any, times: Any, where: str) -> Iterator[tuple[Any, Any]]:
     if not isinstance(places, list) or not isinstance(times, list) or len(places) != len(times):
-        raise Refused(f"{where}: coordTimes must hold as many times as there are coordinates")
+        said = f"{where}: coordTimes must hold as many times as there are coordinates"
+        raise _unusable(said, "times and coordinates differ in number")
     return zip(places, times, strict=True)
 
 
-def _place(place: Any, where: str) -> dict[str, Any]:
-    if not isinstance(place, list) or len(place) < 2:  # noqa: PLR2004
-        raise Refused(f"{where}: coordinates are {shown(place)}; each is [longitude, latitude]")
-    return {"lon": place[0], "lat": place[1]}
+def _unusable(message: str, reason: str) -> UnusablePoint:
+    return UnusablePoint(message, field="", reason=reason)
 
 
 def _location(line: str, where: str) -> dict[str, Any] | None:
-    """The fields of an OwnTracks message; None of one that is no position."""
+    """The fields of an OwnTracks message; None of one that is no position. Raises `UnusablePoint`."""
     try:
         said = read_message(line.encode())
     except InvalidMessage as error:
-        raise Refused(f"{where}: {error.detail or error.reason}") from error
+        raise _unusable(f"{where}: {error.detail or error.reason}", error.reason.replace("_", " ")) from error
     if said is None:
         return None
     fields = as_guard_payload(said)
@@ -163,21 +178,13 @@ def _location(line: str, where: str) -> dict[str, Any] | None:
     return {**fields, "time": fields.get("timestamp"), "track": user or said.get("tid")}
 
 
-def _text(document: bytes) -> str:
-    try:
-        return document.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = document[: error.start].count(b"\n") + 1
-        raise Refused(f"line {line}: the file is not in UTF-8; save it so") from error
-
-
 def _guessed(document: bytes) -> Format:
-    begins = document[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
-    if begins[:1] == b"<":
+    begins = first_text(document)
+    if begins.startswith("<"):
         return "gpx"
-    if begins[:1] == b"{":
-        return "owntracks" if b'"_type"' in begins.partition(b"\n")[0] else "geojson"
-    return "owntracks" if b'\t{"' in begins.partition(b"\n")[0] else "csv"
+    if begins.startswith("{"):
+        return "owntracks" if '"_type"' in begins.partition("\n")[0] else "geojson"
+    return "owntracks" if '\t{"' in begins.partition("\n")[0] else "csv"
 
 
 READERS: Mapping[str, Callable[[bytes], Recording]] = {

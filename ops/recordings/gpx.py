@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Any
 from xml.parsers import expat
 
-from ops.recordings.fixes import RecordedFix, Recording, check_count, fix_of, recording_of, shown
+from ops.recordings.fixes import Points, Recording, shown
 from services.errors import Refused
 from services.plain_xml import parse
+from services.text_files import check_not_binary
 
 DEEPEST = 64
 OF_POINT = {"time": "time", "speed": "speed", "course": "heading", "accuracy": "accuracy"}
@@ -22,8 +23,7 @@ class Reader:
     """Hears expat; keeps the points of tracks."""
 
     def __init__(self, parser: Any) -> None:
-        self.found: list[RecordedFix] = []
-        self.skipped = 0
+        self.points = Points()
         self._parser = parser
         self._path: list[str] = []
         self._track = ""
@@ -41,13 +41,12 @@ class Reader:
         self._path.append(name)
         self._text = []
         if name == "trk":
-            self._track, self._begun = "", len(self.found)
+            self._track, self._begun = "", len(self.points)
         elif name == "trkpt":
             self._line = self._parser.CurrentLineNumber
             self._point = {"lat": attributes.get("lat"), "lon": attributes.get("lon")}
-            check_count(len(self.found) + 1, f"line {self._line}")
         elif name in ("wpt", "rtept"):
-            self.skipped += 1
+            self.points.skipped += 1
 
     def text(self, data: str) -> None:
         self._text.append(data)
@@ -56,7 +55,7 @@ class Reader:
         name = self._path.pop()
         text, self._text = "".join(self._text).strip(), []
         if name == "trkpt" and self._point is not None:
-            self.found.append(fix_of({**self._point, "track": self._track}, f"line {self._line}"))
+            self.points.take({**self._point, "track": self._track}, f"line {self._line}")
             self._point = None
         elif self._point is not None and name in OF_POINT:
             self._point[OF_POINT[name]] = _utc(text) if name == "time" else text
@@ -65,7 +64,7 @@ class Reader:
 
     def _name(self, name: str) -> None:
         """A track's name may stand behind its points."""
-        if len(self.found) > self._begun:
+        if len(self.points) > self._begun:
             raise Refused(
                 f"line {self._parser.CurrentLineNumber}: the track's name stands behind its points; put it before them"
             )
@@ -73,11 +72,12 @@ class Reader:
 
 
 def read(document: bytes) -> Recording:
-    """The points of all tracks. Raises `Refused` that names the line and field."""
+    """The points of all tracks. Raises `Refused` when the file cannot be read, or no point of it can be used."""
+    check_not_binary(document, save_as="GPX")
     parser = expat.ParserCreate()
     reader = Reader(parser)
     parse(document, reader, parser)
-    return recording_of(reader.found, skipped=reader.skipped)
+    return reader.points.recording()
 
 
 def _utc(text: str) -> str:

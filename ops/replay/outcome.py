@@ -90,13 +90,20 @@ class AlertFound(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplayOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """`complete`: all was sent, and all that was sent is stored or refused, and told."""
+    """`complete`: all was sent, and all that was sent is stored or refused, and told.
+
+    `points`: how many the file has; `unusable`: how many of them were left out, by the reason; `left_out`: how many
+    lost an optional field, by the field.
+    """
 
     tenant_id: int
     guards: Mapping[str, str]
     zones: int
     moved_by_s: float
     keeps: str
+    points: int
+    unusable: dict[str, int]
+    left_out: dict[str, int]
     fixes: int
     sent: int
     stored: int

@@ -196,6 +196,10 @@ def parse(data: bytes) -> Pack:
     """A pack from a file's bytes. Raises `Refused` for what is none, or could be read in two ways."""
     try:
         pack = json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise Refused(
+            "this is no evidence pack: it is not in UTF-8; take the file as it was exported"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise Refused(f"this is no evidence pack: {error}") from error
     if not isinstance(pack, dict) or not isinstance(pack.get("format"), str):

@@ -14,7 +14,9 @@ from services.directory import crossing, features, shapes
 from services.directory.features import Feature, feature_of
 from services.directory.rings import shown
 from services.errors import Refused
+from services.text_files import check_not_binary, text_of
 
+SAVE_AS = "GeoJSON in UTF-8"
 GEOMETRIES = (
     "Point",
     "MultiPoint",
@@ -79,9 +81,11 @@ def decode(document: str | bytes) -> dict[str, Any]:
     """A JSON object. Raises `Refused`."""
     features.check_size(document)
     if isinstance(document, bytes):
-        document = document.removeprefix(b"\xef\xbb\xbf")
+        document = text_of(document, save_as=SAVE_AS)
+    else:
+        check_not_binary(document, save_as=SAVE_AS)
     try:
-        found = msgspec.json.decode(document)
+        found = msgspec.json.decode(document.removeprefix("\ufeff"))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Refused(f"the file is no JSON: {error}") from error
     if not isinstance(found, dict):

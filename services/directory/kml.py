@@ -21,6 +21,7 @@ from services.directory.features import Feature, feature_of
 from services.directory.rings import shown
 from services.errors import Refused
 from services.plain_xml import parse
+from services.text_files import check_not_binary
 
 DEEPEST = 64
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -128,8 +129,7 @@ class Reader:
 def read(document: str | bytes) -> list[Feature]:
     """The Placemarks of a file. Raises `Refused` when it is no KML, or one that asks for more than reading."""
     features.check_size(document)
-    if document[:2] in ("PK", b"PK"):
-        raise Refused("the file is a ZIP archive, such as KMZ; unpack it and import the doc.kml in it")
+    check_not_binary(document, save_as="KML")
     reader = Reader()
     parse(document, reader, expat.ParserCreate())
     return reader.found

@@ -8,12 +8,13 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import Connection
 
-from services.directory import geojson, kml
+from services.directory import features, geojson, kml
 from services.directory.drafts import changed, draft_of
 from services.directory.features import Feature, without_twins
 from services.directory.rings import shown
 from services.directory.zone_store import ZoneStore, drafted
 from services.errors import Conflict, NotFound, Refused
+from services.text_files import check_not_binary, first_text
 
 Format = Literal["geojson", "kml"]
 FORMATS: tuple[Format, ...] = ("geojson", "kml")
@@ -39,16 +40,9 @@ class Undone(Exception):  # noqa: N818 - not an error: how a transaction is left
 
 def read(document: str | bytes, *, format: str | None = None) -> list[Feature]:  # noqa: A002 - its name on the wire
     """The features of a file, by its beginning when no format is named. Raises `Refused`."""
-    begins = (
-        document[:200].lstrip()
-        if isinstance(document, str)
-        else document[:200].lstrip(b"\xef\xbb\xbf \t\r\n")
-    )
-    guessed = (
-        "kml"
-        if begins[:1] in ("<", b"<") or begins[:2] in ("PK", b"PK", b"\xff\xfe", b"\xfe\xff")
-        else "geojson"
-    )
+    features.check_size(document)
+    check_not_binary(document, save_as="GeoJSON or KML")
+    guessed = "kml" if first_text(document).startswith("<") else "geojson"
     found = kml.read(document) if check_format(format or guessed) == "kml" else geojson.read(document)
     return without_twins(found)
 

@@ -112,7 +112,7 @@ def test_what_is_built_in_is_shown_too(environment: dict[str, str], store: Templ
     ("arguments", "octets", "said"),
     [
         (("push", "en", "text"), b"one\n{{ nothing }}", "template push en text, line 2: there is no 'nothing'"),
-        (("push", "en", "text"), b"\xff\xfe", "is not text in UTF-8"),
+        (("push", "en", "text"), b"one\ncaf\xe9", "standard input: line 2: the file is not in UTF-8"),
         (("sms", "en", "subject"), b"x", "template sms: there is no part 'subject'; its parts are text, template_id"),
         (("push", "en", "text", "--tenant", "99"), b"x", "there is no tenant 99"),
         (("push", "en", "text"), b"", "is empty"),

@@ -105,6 +105,52 @@ async function mend(page) {
   await page.getByRole("button", { name: "Cancel" }).click();
   await circle(page);
   await overTheDateLine(page);
+  await overtaken(page);
+}
+
+// The answers to a save come late: what was begun meanwhile stays as it is, and only the form that was saved goes.
+async function overtaken(page) {
+  const name = `Slow ${ZONE}`;
+  const [held, lists] = [[], /\/api\/v1\/zones(\?|$)/];
+  const hold = (method) => page.route(lists, (route) => (route.request().method() === method ? held.push(route) : route.continue()));
+  const release = async () => {
+    await Promise.all(held.splice(0).map((route) => route.continue()));
+    await page.unroute(lists);
+  };
+  await drawn(page, name, [0.2, 0.2], [0.4, 0.2], [0.4, 0.4]);
+  await hold("GET");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.locator("#said").getByText(`Zone ${name} is saved`).waitFor();
+  await until("the list is asked for", () => held.length > 0);
+
+  await page.getByRole("button", { name: "Draw a polygon" }).click();
+  await page.getByLabel("Name").fill(`Next ${ZONE}`);
+  await clickAt(page, [0.6, 0.6], [0.8, 0.6], [0.8, 0.8]);
+  await page.getByText("3 corners; click the next").waitFor();
+  await release();
+  await page.locator("tr", { hasText: name }).waitFor(); // the saved zone is in the list: its save is over
+  await page.getByRole("button", { name: "Finish the polygon" }).click();
+  if ((await cornersOf(page)).length !== 3) throw new Error("the drawing that was begun meanwhile was to stay");
+  if ((await page.getByLabel("Name").inputValue()) !== `Next ${ZONE}`) throw new Error("the form that was opened meanwhile was to stay");
+
+  // A refusal belongs to the form that was saved, too; the button of the next form is free.
+  await page.getByLabel("Only for the guard").fill("guard-that-is-none");
+  await hold("POST");
+  await page.getByRole("button", { name: "Save" }).click();
+  await until("the zone is sent", () => held.length > 0);
+  await drawn(page, `Last ${ZONE}`, [0.2, 0.6], [0.4, 0.6], [0.4, 0.8]);
+  await release();
+  await page.locator("#failed").getByText(`Zone Next ${ZONE} is not saved.`).waitFor();
+  if (await page.locator(".field", { hasText: "Only for the guard" }).getByText("is no guard of this tenant").count()) throw new Error("the refusal was of another form");
+  await save(page, `Last ${ZONE}`);
+}
+
+async function drawn(page, name, ...places) {
+  await page.getByRole("button", { name: "Draw a polygon" }).click();
+  await clickAt(page, ...places);
+  await page.getByText("3 corners; click the next").waitFor();
+  await page.getByRole("button", { name: "Finish the polygon" }).click();
+  await page.getByLabel("Name").fill(name);
 }
 
 // One shape on both sides of 180 degrees, as it is typed, drawn, dragged and saved.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.recordings import fixes
-from ops.recordings.fixes import RecordedFix, fix_of, known_names, recording_of
+from ops.recordings.fixes import Points, RecordedFix, UnusablePoint, fix_of, known_names
 from services.errors import Refused
 
 GOOD = {"time": "2026-01-31T18:00:00+05:30", "lat": "12.97", "lon": 77.59}
@@ -81,10 +81,78 @@ def test_names_of_others_are_known_whatever_their_case_and_ours_go_first() -> No
 
 
 def test_fixes_are_put_into_the_order_of_their_times_and_nothing_is_no_recording() -> None:
-    late, early = fix_of(GOOD, ""), fix_of({**GOOD, "time": "2026-01-01T00:00:00Z", "track": "b"}, "")
-    recording = recording_of([late, early, late], skipped=3)
-    assert (recording.fixes, recording.tracks, recording.skipped) == ([early, late], ["", "b"], 3)
+    earlier = {**GOOD, "time": "2026-01-01T00:00:00Z", "track": "b"}
+    points = Points()
+    for fields in (GOOD, earlier, GOOD):
+        points.take(fields, "")
+    points.skipped = 3
+    recording = points.recording()
+    assert recording.fixes == [fix_of(earlier, ""), fix_of(GOOD, "")]
+    assert (recording.tracks, recording.skipped, recording.points) == (["", "b"], 3, 3)
+    assert recording.losses() == []
     with pytest.raises(Refused, match="no positions"):
-        recording_of([])
+        Points().recording()
     with pytest.raises(Refused, match="more than 1,000,000"):
         fixes.check_count(1_000_001, "line 9")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"time": None}, "no time"),
+        ({"time": " "}, "no time"),
+        ({"time": "noon"}, "time is not readable"),
+        ({"time": "2026-01-31T18:00:00"}, "time has no offset"),
+        ({"time": "0001-01-01T00:00:00+14:00"}, "time is not readable"),
+        ({"lat": None}, "no lat"),
+        ({"lon": ""}, "no lon"),
+        ({"lat": "91"}, "lat is not -90 to 90"),
+        ({"lon": 437}, "lon is not -180 to 180"),
+        ({"lat": "NaN"}, "lat is not -90 to 90"),
+        ({"lon": [1]}, "lon is not -180 to 180"),
+    ],
+)
+def test_a_point_that_cannot_be_used_is_counted_by_its_reason_and_the_others_are_kept(
+    wrong: dict[str, object], reason: str
+) -> None:
+    points = Points()
+    points.take({**GOOD, **wrong}, "line 2")
+    points.take(GOOD, "line 3")
+    recording = points.recording()
+    assert recording.fixes == [fix_of(GOOD, "")]
+    assert recording.unusable == {reason: 1}
+    assert recording.losses() == [f"1 of 2 points skipped: {reason}"]
+
+
+def test_an_optional_field_that_cannot_be_read_costs_the_field_and_not_the_point() -> None:
+    points = Points()
+    points.take({**GOOD, "speed": "fast", "accuracy": "wide", "mock": "maybe", "heading": 90}, "line 2")
+    points.take({**GOOD, "speed": "inf", "lat": 13}, "line 3")
+    recording = points.recording()
+    assert [(fix.speed, fix.accuracy, fix.heading, fix.mock) for fix in recording.fixes] == [
+        (None, None, 90.0, False),
+        (None, None, None, False),
+    ]
+    assert recording.left_out == {"accuracy": 1, "speed": 2, "mock": 1}
+    assert "speed cannot be read and is left out of 2 points" in recording.losses()
+
+
+def test_several_reasons_are_counted_apart() -> None:
+    points = Points()
+    for fields in ({}, {**GOOD, "lat": 91}, {**GOOD, "time": ""}, GOOD):
+        points.take(fields, "line 1")
+    assert points.recording().losses() == ["3 of 4 points skipped: 1 lat is not -90 to 90, 2 no time"]
+
+
+def test_a_file_without_any_usable_point_is_refused_with_the_first_reason_and_the_count() -> None:
+    points = Points()
+    for number in (2, 3):
+        points.take({**GOOD, "time": None}, f"line {number}")
+    with pytest.raises(Refused, match=r"^line 2: time is missing; .*; none of the 2 points can be used$"):
+        points.recording()
+
+
+def test_what_is_wrong_with_a_point_names_its_field() -> None:
+    with pytest.raises(UnusablePoint) as raised:
+        fix_of({**GOOD, "speed": "fast"}, "line 1")
+    assert raised.value.field == "speed"

@@ -1,5 +1,7 @@
 """Recordings in each format, found by name or beginning; errors say where."""
 
+import codecs
+import gzip
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -89,15 +91,16 @@ def test_owntracks_speaks_in_its_own_units_and_what_is_no_position_is_passed_ove
     ("document", "said"),
     [
         (CSV.replace("77.59", "east").encode(), "^line 2: lon is 'east'"),
-        ((CSV + "\nguard-7,2026-01-31T12:30:00Z,12.97\n").encode(), "^line 4: lon is missing"),
         (CSV.replace("lat", "north").encode(), "^line 1: there is no column lat \\(also: latitude"),
-        (b"", "^line 1: there is no column time"),
+        (b"", "^the file is empty"),
+        (b"\n", "^the file is empty"),
+        (b"guard\n", "^line 1: there is no column time"),
         (CSV.splitlines()[0].encode(), "no positions"),
         ((CSV + '"open').encode(), "^line 3: the file is no CSV"),
         (CSV.encode() + b"\xff", "^line 3: the file is not in UTF-8"),
-        (collection(point(), point(lat="x", time=None)), "^feature 2: time is missing"),
-        (collection(point(accuracy="x")), "^feature 1: accuracy is 'x'"),
-        (collection(line([TIMES[0], "noon"])), "^feature 1, coordinate 2: time is 'noon'"),
+        (gzip.compress(CSV.encode()), "is gzip-compressed"),
+        (collection(point(time=None)), "^feature 1: time is missing"),
+        (collection(line(["", "noon"])), "^feature 1, coordinate 1: time is missing.*none of the 2 points"),
         (collection(line(TIMES[:1])), "^feature 1: coordTimes must hold as many"),
         (collection(line(None)), "^feature 1: coordTimes is missing"),
         (collection(line(TIMES, "MultiLineString")), "^feature 1: coordTimes must hold as many"),
@@ -112,12 +115,67 @@ def test_owntracks_speaks_in_its_own_units_and_what_is_no_position_is_passed_ove
         (json.dumps({**LOCATION, "lat": 91}).encode(), "^line 1: lat is 91"),
         (json.dumps({**LOCATION, "tst": None}).encode(), "^line 1: time is missing"),
         (b'{"_type":"encrypted","data":"x"}', "^line 1: the phone encrypts"),
-        (json.dumps(LOCATION).encode() + b"\n{", "^line 2: "),
+        (b'{"_type"\n{', "^line 1: .*none of the 2 points"),
     ],
 )
 def test_what_is_wrong_is_named_by_line_or_feature_and_field(document: bytes, said: str) -> None:
     with pytest.raises(Refused, match=said):
         formats.read(document)
+
+
+@pytest.mark.parametrize(
+    ("document", "fixes", "unusable"),
+    [
+        ((CSV + "\nguard-7,2026-01-31T12:31:00Z,12.97\n").encode(), 1, {"no lon": 1}),
+        ((CSV + "guard-7,,12.97,77.59\n").encode(), 1, {"no time": 1}),
+        (CSV.replace("guard-7", "g,,12,77,\nguard-7").encode(), 1, {"no time": 1}),
+        (collection(point(time=None), point()), 1, {"no time": 1}),
+        (collection(line(["", TIMES[1]])), 1, {"no time": 1}),
+        (collection(line([TIMES[0], "noon"])), 1, {"time is not readable": 1}),
+        (
+            collection(line(None), line(TIMES[:1]), point()),
+            1,
+            {"no time": 1, "times and coordinates differ in number": 1},
+        ),
+        (collection("x", point()), 1, {"no GeoJSON Feature": 1}),
+        (
+            collection({**point(), "geometry": {"type": "Point", "coordinates": 1}}, point()),
+            1,
+            {"no coordinates": 1},
+        ),
+        (json.dumps(LOCATION).encode() + b"\n{", 1, {"broken json": 1}),
+        (
+            "\n".join(json.dumps({**LOCATION, **more}) for more in ({}, {"lat": 91}, {"tst": None})).encode(),
+            1,
+            {"lat is not -90 to 90": 1, "no time": 1},
+        ),
+    ],
+)
+def test_points_that_cannot_be_used_are_counted_and_the_others_replayed(
+    document: bytes, fixes: int, unusable: dict[str, int]
+) -> None:
+    found = formats.read(document)
+    assert (len(found.fixes), found.unusable) == (fixes, unusable)
+    assert found.points == fixes + sum(unusable.values())
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        CSV.replace(",", ";").encode(),
+        CSV.replace(",", ";").replace("12.97", "12,97").encode(),
+        ("sep=;\r\n" + CSV.replace(",", ";")).encode(),
+        CSV.replace(",", "\t").encode(),
+        CSV.replace("lat,lon", " Latitude ,LNG").encode(),
+        CSV.replace("\n", ",\n").encode(),
+        codecs.BOM_UTF16_LE + CSV.encode("utf-16-le"),
+        codecs.BOM_UTF16_BE + CSV.encode("utf-16-be"),
+        codecs.BOM_UTF16_LE + collection(point(guard="guard-7", accuracy=6)).decode().encode("utf-16-le"),
+    ],
+)
+def test_a_recording_is_read_as_spreadsheets_and_windows_write_it(document: bytes) -> None:
+    [fix] = formats.read(document).fixes
+    assert (fix.track, fix.lat, fix.lon, fix.accuracy) == ("guard-7", 12.97, 77.59, 6.0)
 
 
 values = st.recursive(

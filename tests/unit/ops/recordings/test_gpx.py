@@ -1,5 +1,6 @@
 """GPX as phones and watches write it; what is wrong is named by its line."""
 
+import gzip
 from datetime import UTC, datetime
 
 import pytest
@@ -52,15 +53,14 @@ def test_a_time_that_names_no_zone_is_utc_as_the_standard_says() -> None:
     ("document", "said"),
     [
         (
-            gpx_of(
-                track(POINT.format(""), '<trkpt lat="91" lon="2"><time>2026-01-01T00:00:00Z</time></trkpt>')
-            ),
-            "line 5: lat is '91'",
+            gpx_of(track('<trkpt lat="91" lon="2"><time>2026-01-01T00:00:00Z</time></trkpt>')),
+            "line 4: lat is '91'",
         ),
         (gpx_of(track('<trkpt lat="1" lon="2"/>')), "line 4: time is missing"),
         (gpx_of(track('<trkpt lon="2"><time>2026-01-01T00:00:00Z</time></trkpt>')), "line 4: lat is missing"),
         (gpx_of(track(POINT.replace("2026-01-31T12:30:00Z", "noon").format(""))), "line 4: time is 'noon'"),
-        (gpx_of(track(POINT.format("<speed>fast</speed>"))), "line 4: speed is 'fast'"),
+        (gzip.compress(gpx_of()), "gzip-compressed: unpack it first"),
+        (b"PK\x03\x04", "ZIP archive"),
         (
             gpx_of(f"<trk><trkseg>{POINT.format('')}</trkseg><name>late</name></trk>"),
             "line 4: the track's name stands behind",
@@ -76,6 +76,14 @@ def test_a_time_that_names_no_zone_is_utc_as_the_standard_says() -> None:
 def test_what_cannot_be_read_is_refused_with_its_line(document: bytes, said: str) -> None:
     with pytest.raises(Refused, match=said):
         gpx.read(document)
+
+
+def test_points_without_a_time_or_place_are_counted_and_the_others_replayed() -> None:
+    untimed, misplaced = '<trkpt lat="1" lon="2"/>\n', POINT.replace("12.97", "91").format("")
+    found = gpx.read(gpx_of(track(untimed, POINT.format(""), misplaced, POINT.format("<speed>fast</speed>"))))
+    assert [(fix.lat, fix.speed) for fix in found.fixes] == [(12.97, None)]  # the same point twice
+    assert found.unusable == {"no time": 1, "lat is not -90 to 90": 1}
+    assert (found.points, found.left_out) == (4, {"speed": 1})
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(gpx_of))

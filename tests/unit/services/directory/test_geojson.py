@@ -1,3 +1,4 @@
+import gzip
 import json
 from typing import Any
 
@@ -58,7 +59,9 @@ def test_one_bad_feature_is_named_and_the_others_are_read() -> None:
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        (b"", "no JSON"),
+        (b"", "the file is empty"),
+        (gzip.compress(b"{}"), "gzip-compressed: unpack it first"),
+        ("PK\x03\x04", "ZIP archive"),
         (b"[1]", "a list; a GeoJSON FeatureCollection is wanted"),
         (b"{}", "type is None"),
         (b'{"type": "FeatureCollection"}', "no list of features"),

@@ -101,7 +101,7 @@ BILLION = (
         ('<!DOCTYPE kml [<!ENTITY % x SYSTEM "http://127.0.0.1:9/">%x;]><kml/>', "document type"),
         (BILLION.encode("utf-16"), "document type"),
         ("<kml>&x;</kml>", "no XML: undefined entity"),
-        ("", "no XML"),
+        ("", "the file is empty"),
         ("<kml>", "no XML"),
         ("<gpx/>", "no KML: its root is 'gpx'"),
         (b"PK\x03\x04rest", "unpack it"),
@@ -109,7 +109,7 @@ BILLION = (
         (b'<?xml version="1.0" encoding="no-such"?><kml/>', "encoding|no XML"),
         (b'<?xml version="1.0" encoding="utf-7"?><kml/>', "encoding|no XML"),
         ("<kml>\ud800</kml>", "encoding"),
-        (b"<kml>\xff</kml>", "no XML"),
+        (b"<kml>\xff</kml>", "line 1: the file is not in UTF-8: save it as XML in UTF-8"),
         ("<kml><Placemark><Placemark/></Placemark></kml>", "write each on its own"),
     ],
 )

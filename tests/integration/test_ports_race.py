@@ -1,0 +1,160 @@
+"""Ports that several want at once: two stacks never choose the same, and what a stranger takes is chosen again."""
+
+import json
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ops import ports
+from ops.environment import PROJECT, read_env
+from ops.stack import Stack
+from ops.supervisor import Process
+from services.errors import Misconfigured
+
+CHOOSER = """
+import json, sys
+from ops import ports
+reserved = ports.Reservations()
+sys.stdin.readline()
+print(json.dumps(ports.choose({}, take=reserved.take)), flush=True)
+sys.stdin.readline()
+"""
+
+
+class Chooser:
+    """A checkout that is about to start: it has chosen its ports and bound none."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CHOOSER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=PROJECT,
+        )
+
+    def order(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def chosen(self) -> dict[str, int]:
+        assert self.process.stdout is not None
+        return dict(json.loads(self.process.stdout.readline()))
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def choosers() -> Iterator[list[Chooser]]:
+    made = [Chooser() for _ in range(6)]
+    yield made
+    for chooser in made:
+        chooser.end()
+
+
+def test_checkouts_that_start_at_once_choose_different_ports(choosers: list[Chooser]) -> None:
+    # Given six checkouts, of which none has bound a port yet
+    # When they choose at the same moment
+    for chooser in choosers:
+        chooser.order()
+    chosen = [chooser.chosen() for chooser in choosers]
+
+    # Then no two have a port in common, and none has one that a seventh could take
+    numbers = [port for ports_of_one in chosen for port in ports_of_one.values()]
+    assert len(numbers) == len(set(numbers)) == len(choosers) * len(ports.NAMES)
+    seventh = ports.Reservations()
+    assert not any(seventh.take(port) for port in numbers)
+    seventh.close()
+
+
+def test_a_checkout_that_is_killed_gives_its_ports_back(choosers: list[Chooser]) -> None:
+    first, *_ = choosers
+    first.order()
+    port = first.chosen()["redis"]
+    other = ports.Reservations()
+    assert not other.take(port)
+    first.end()
+    assert other.take(port)
+    assert other.take(port)  # its own
+    other.close()
+
+
+def test_a_port_in_use_is_not_reserved_and_all_taken_is_an_error() -> None:
+    reserved = ports.Reservations()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert not reserved.take(server.getsockname()[1])
+    with pytest.raises(Misconfigured, match="no free port"):
+        ports.choose({}, ["http"], take=lambda _: False)
+    reserved.close()
+
+
+class RacedStack(Stack):
+    """A stack with one process, whose port a stranger binds after the last look and before the process does."""
+
+    def __init__(self, home: Path, *, given: dict[str, str], said: list[str], strangers: int) -> None:
+        super().__init__(home, say=said.append, prefer_usual_ports=False, given=given)
+        self.services = ["noc_gateway"]
+        self.taken: list[int] = []
+        self._strangers = strangers
+        self._sockets = ExitStack()
+
+    def _service(self, name: str) -> Process:
+        if len(self.taken) < self._strangers:
+            self.taken.append(self._ports["http"])
+            self._sockets.enter_context(socket.create_server(("127.0.0.1", self._ports["http"])))
+        return super()._service(name)
+
+    def stop(self) -> None:
+        super().stop()
+        self._sockets.close()
+
+
+@pytest.mark.parametrize("strangers", [1, 2])
+def test_a_console_whose_port_is_taken_before_it_is_bound_comes_up_on_another(
+    environment: dict[str, str], tmp_path: Path, strangers: int
+) -> None:
+    # Given a stack that has chosen its port, and strangers that bind it first
+    given = {
+        name: value
+        for name, value in environment.items()
+        if name not in ("VIGIL_HTTP_PORT", "VIGIL_PUBLIC_URL")
+    }
+    said: list[str] = []
+    stack = RacedStack(tmp_path / "home", given=given | {"VIGIL_HOME": ""}, said=said, strangers=strangers)
+    try:
+        # When it starts
+        stack.start_servers()
+        stack.start_services(timeout_s=120)
+
+        # Then the console answers on another port, which is named everywhere
+        address = stack.addresses()["http"]
+        port = int(address.rpartition(":")[2])
+        assert port not in stack.taken
+        with urllib.request.urlopen(f"http://{address}/healthz", timeout=20) as answer:
+            assert answer.status == 200
+        kept = read_env(stack.home / "stack.env")
+        assert kept["VIGIL_HTTP_PORT"] == str(port)
+        assert kept["VIGIL_PUBLIC_URL"] == f"http://127.0.0.1:{port}"
+        assert json.loads((stack.home / "ports.json").read_text())["http"] == port
+        assert json.loads((stack.home / "state.json").read_text())["addresses"]["http"] == address
+        shown = [line for line in said if "is taken by another program; http is on" in line]
+        assert len(shown) == len(stack.taken) == strangers
+    finally:
+        stack.stop()
+
+
+def test_an_http_port_that_the_operator_named_is_never_replaced(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    given = environment | {"VIGIL_HOME": "", "VIGIL_HTTP_PORT": "10001"}
+    stack = RacedStack(tmp_path / "home", given=given, said=[], strangers=0)
+    assert stack._http_ports() == {}
