@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from services.alert_words import alert_type
 from services.claims import objections
 from services.errors import InvalidMessage
 from services.messages import (
@@ -195,7 +196,7 @@ def _severity(kind: AlertType, claimed: Severity | None, *, word: str = "") -> S
 
 
 def _of_life_safety(word: str) -> bool:
-    return word.upper().replace("-", "_") in LIFE_SAFETY
+    return alert_type(word) in LIFE_SAFETY
 
 
 def _dedup_key(alert: DeviceAlert) -> str:
