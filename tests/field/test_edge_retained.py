@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from typing import Any
 
 from tests.mqtt import Client
@@ -27,12 +25,17 @@ def retained(outside: Outside, topics: list[str]) -> dict[str, bytes]:
 
 
 def kill(outside: Outside, name: str) -> None:
-    """Kill one of the stack's processes, and wait until its successor is ready."""
-    [process] = [process for process in outside.stack.supervisor.processes if process.name == name]
+    """Kill one of the stack's processes, and have the supervisor start it again."""
+    supervisor = outside.stack.supervisor
+    [process] = [process for process in supervisor.processes if process.name == name]
     before = process.pid
-    assert before is not None
-    os.kill(before, signal.SIGKILL)
-    outside.until(lambda: process.pid not in (None, before), timeout_s=60)
+    process.kill()
+
+    def is_back() -> bool:
+        supervisor.poll()
+        return process.pid not in (None, before) and process.state == "ready"
+
+    outside.until(is_back, timeout_s=120)
 
 
 def test_what_is_retained_is_told_once_whatever_happens_to_the_gateway(outside: Outside) -> None:
@@ -52,6 +55,7 @@ def test_what_is_retained_is_told_once_whatever_happens_to_the_gateway(outside: 
     for topic, payload in payloads.items():
         client.publish(topic, payload, retain=True)
     client.settle(len(payloads))
+    client.close()
     right = {f"d-{run}": "LOW_BATTERY", f"s-{run}": "FIRE", f"p-{run}": "PANIC", f"q-{run}": "SOS"}
     for source, kind in right.items():
         outside.until(lambda source=source, kind=kind: outside.rows(ALERTS, source) == [(kind, 1)])
@@ -62,6 +66,7 @@ def test_what_is_retained_is_told_once_whatever_happens_to_the_gateway(outside: 
         kill(outside, "mqtt_gateway-bulk")
 
     # Then a message of now is told by both, and nothing again that was told before
+    client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"after-{run}")
     client.publish(f"alert/unknown/end-{run}", b"{}")
     client.publish(f"sensor/end2-{run}/alarm", b'{"type":"SMOKE"}')
     for source in (f"end-{run}", f"end2-{run}"):
