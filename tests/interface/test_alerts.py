@@ -133,7 +133,8 @@ def service(store: FakeStore, wire: FakeWire, source: Source | None) -> AlertsSe
 
 
 def panic(kind: AlertType = AlertType.PANIC) -> DeviceAlert:
-    origin = Origin("guard-1", b"0" * 16, "m1", "alert/panic/guard-1", AT, AT, False, (), None, "{}")
+    topic = f"alert/{kind.lower()}/guard-1"
+    origin = Origin("guard-1", b"0" * 16, "m1", topic, AT, AT, False, (), None, "{}")
     return DeviceAlert(origin, kind, None, "help")
 
 
