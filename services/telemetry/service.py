@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -38,6 +39,8 @@ QUEUES = (
     ("system_health_received", "process_system_health"),
 )
 SILENCE_INTERVAL_S = 2.0
+SILENCE_LOOK_EVERY = 5
+"""One mark in so many looks for silent sources: the shortest limit is minutes, and a look goes through all devices."""
 STATUS_INTERVAL_S = 0.25
 RETENTION_INTERVAL_S = 10.0
 RETENTION_BUDGET_S = 4.0
@@ -66,6 +69,7 @@ class Parts:
         self.depth = QueueDepth(config.amqp, queues)
         listening = Listening("telemetry", self.depth)
         self.silence = SilenceWatch(self.store, listening, limits_of(config.location))
+        self.silence_marks = itertools.count()
 
     def close(self) -> None:
         self.depth.close()
@@ -162,6 +166,9 @@ class TelemetryService:
         """OFFLINE of sources of which nothing is heard."""
         parts = self.parts
         if not parts.silence.is_open():
+            return
+        if next(parts.silence_marks) % SILENCE_LOOK_EVERY:
+            parts.silence.mark()
             return
         for _ in range(ROUNDS):
             watched = parts.silence.look()

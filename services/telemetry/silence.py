@@ -155,6 +155,12 @@ class SilenceWatch:
         """Whether silence can be judged now. Raises `Unavailable`."""
         return self._listening.is_open()
 
+    def mark(self) -> None:
+        """Put down that messages are heard, without a look: a look goes through all devices. Raises `Unavailable`."""
+        with self._store.transaction() as connection:
+            if self._listening.my_turn(connection):
+                self._listening.since(connection)
+
     def look(self) -> Watched:
         """Commit what is silent now, and of what it no longer matters, with what that owes. Raises `Unavailable`."""
         with self._store.transaction() as connection:

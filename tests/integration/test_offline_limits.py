@@ -79,6 +79,9 @@ class Yard:
     def look(self, **limits: float) -> Watched:
         return SilenceWatch(self.store, self._listening, {**self.limits, **limits}).look()
 
+    def mark(self) -> None:
+        SilenceWatch(self.store, self._listening, self.limits).mark()
+
     def read(self, source: str, *, age_s: float = 0.1, state: str = "NORMAL") -> Outcome:
         at = datetime.now(UTC)
         recorded_at = at - timedelta(seconds=age_s)
@@ -186,6 +189,20 @@ def test_a_limit_of_its_own_of_zero_is_never_and_ends_what_was_told(yard: Yard) 
     assert [condition.message for condition in over.cleared] == ["s1 has no limit of silence any more"]
     yard.pass_by(1000)
     assert silent(yard.look()) == []
+
+
+def test_a_mark_keeps_the_time_of_listening_and_tells_of_nobody(yard: Yard) -> None:
+    yard.add("s1", "sensor")
+    yard.look()
+    yard.pass_by(27)
+    heard = (
+        "SELECT since, marked_at > now() - interval '1 second' FROM road_heard WHERE service = 'telemetry'"
+    )
+    yard.run("UPDATE road_heard SET marked_at = now() - interval '9 seconds'")
+    before = yard.run(heard)
+    yard.mark()
+    assert yard.run(heard) == [(before[0][0], True)]
+    assert silent(yard.look()) == ["s1"]
 
 
 def test_a_panic_button_is_heard_of_by_its_alerts_alone(yard: Yard) -> None:
