@@ -57,8 +57,7 @@ CLAIM = (
 )
 REGISTER = {
     "guard": text(
-        CLAIM.format(column="guard_id")
-        + "INSERT INTO guard (guard_id, tenant_id, name, registered_by)"
+        CLAIM.format(column="guard_id") + "INSERT INTO guard (guard_id, tenant_id, name, registered_by)"
         " SELECT id, :tenant_id, id, 'open' FROM claimed RETURNING guard_id"
     ),
     "device": text(

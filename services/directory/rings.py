@@ -73,6 +73,10 @@ def ring_of(positions: object, *, field: str) -> list[Corner]:
 
 def unroll(corners: Sequence[Corner], *, field: str) -> list[Corner]:
     """Each corner less than half a turn from the one before. Raises `Refused` when the ring does not close so."""
+    lons = [lon for lon, _ in corners]
+    if max(lons) - min(lons) < HALF_TURN:
+        # The usual case: no edge can go the other way round.
+        return [corners[0], *((round(lon, DIGITS), lat) for lon, lat in corners[1:])]
     rolled = [corners[0]]
     for lon, lat in corners[1:]:
         rolled.append((_near(lon, rolled[-1][0], field), lat))

@@ -134,10 +134,10 @@ class Import:
     def _put(self, connection: Connection, fields: dict[str, Any]) -> tuple[str, Mapping[str, Any]]:
         row = self._store.find(connection, fields["name"], tenant_id=self._tenant_id)
         if row is None:
-            draft = draft_of(fields)
+            draft = self._store.judge(draft_of, fields)
             return "added", self._store.insert(connection, draft, tenant_id=self._tenant_id, by=self._by)
         old = drafted(row)
-        if not changed(old, fields).differs_from(old):
+        if not self._store.judge(changed, old, fields).differs_from(old):
             return "unchanged", row._mapping
         if not self._update:
             raise Conflict(

@@ -34,6 +34,7 @@ PURE = {
     "gateway/noc/api/table.py",
     "services/addresses.py",
     "services/envelope.py",
+    "services/geometry_limits.py",
     "services/ingestion/clock_offset.py",
     "services/schedules.py",
     "services/watching.py",
