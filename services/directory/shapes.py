@@ -17,10 +17,10 @@ from shapely.geometry import MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.validation import explain_validity
 
-from services import geometry_limits
 from services.directory import crossing, rings
 from services.directory.rings import Corner, shown
 from services.errors import Refused
+from services.geometry_limits import check_counts, check_edges
 
 MIN_RADIUS_M = 1
 MAX_RADIUS_M = 100_000
@@ -103,7 +103,7 @@ def polygons(parts: Sequence[object], *, field: str) -> BaseGeometry:
         raise Refused(f"{field} is empty; it must have a polygon of 3 corners at least")
     listed = list(_rings_in(parts))
     corners = sum(len(ring) - (len(ring) > 1 and ring[0] == ring[-1]) for ring in listed)
-    geometry_limits.check_counts(corners=corners, rings=len(listed), field=field, noun=NOUN)
+    check_counts(corners=corners, rings=len(listed), field=field, noun=NOUN)
     names = [field if len(parts) == 1 else f"{field}, part {number}" for number in range(1, len(parts) + 1)]
     drawn = [_drawn(part, name) for part, name in zip(parts, names, strict=True)]
     first = _middle(drawn[0][0])
@@ -111,7 +111,7 @@ def polygons(parts: Sequence[object], *, field: str) -> BaseGeometry:
     # Before anything is built: what follows takes time by the pairs of edges, and by the extent in turns.
     every = [ring for part in drawn for ring in part]
     _check_extent(every, field)
-    geometry_limits.check_edges(every, field=field, noun=NOUN)
+    check_edges(every, field=field, noun=NOUN)
 
     made = [_polygon(part, name) for part, name in zip(drawn, names, strict=True)]
     whole = crossing.put_together(made, field=field)

@@ -10,10 +10,10 @@ import numpy as np
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
-from services import geometry_limits
 from services.errors import Refused
+from services.geometry_limits import check_counts, check_edges
 
-MAX_REACH_DEGREES = 45.0
+MAX_REACH_DEGREES = 80.0
 """From the middle of all corners: the inside of a larger shape is not one thing on a sphere, and two corners opposite
 each other have no edge."""
 NOUN = "a shape"
@@ -50,14 +50,14 @@ def check_place(lat: object, lon: object) -> tuple[float, float]:
 def _checked(polygons: list[Any]) -> SearchArea:
     listed = [ring for rings in polygons if isinstance(rings, list | tuple) for ring in rings]
     places = sum(len(ring) for ring in listed if isinstance(ring, list | tuple))
-    geometry_limits.check_counts(corners=places, rings=len(listed), field="shape", noun=NOUN)
+    check_counts(corners=places, rings=len(listed), field="shape", noun=NOUN)
     drawn = [_rings(rings, f"shape.coordinates[{number}]") for number, rings in enumerate(polygons)]
     if not drawn:
         raise Refused("shape.coordinates do not make a polygon: it has no polygon")
 
     every = [ring[:-1] for rings in drawn for ring in rings]
     _check_reach([place for ring in every for place in ring])
-    geometry_limits.check_edges(every, field="shape", noun=NOUN)
+    check_edges(every, field="shape", noun=NOUN)
 
     made = [Polygon(rings[0], rings[1:]) for rings in drawn]
     area = made[0] if len(made) == 1 else MultiPolygon(made)
@@ -82,7 +82,7 @@ def _check_reach(places: list[tuple[float, float]]) -> None:
     nearest = float((points @ middle).min()) / length if length > 0 else -1.0
     if nearest < math.cos(math.radians(MAX_REACH_DEGREES)):
         raise Refused(
-            f"shape reaches more than {MAX_REACH_DEGREES:g} degrees (5,000 km) from its middle, which is the limit:"
+            f"shape reaches more than {MAX_REACH_DEGREES:g} degrees (8,900 km) from its middle, which is the limit:"
             " ask for the parts that matter, or leave the shape out (GET /positions lists all guards)"
         )
 

@@ -110,6 +110,7 @@ PURE_MAY_IMPORT = {
     "services.addresses",
     "services.messages",
     "services.errors",
+    "services.geometry_limits",
     "services.config",
     "services.envelope",
     "services.claims",
