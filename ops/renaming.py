@@ -1,8 +1,8 @@
 """A new id for a guard or device: for ids that several sources share, and for ids that were entered wrong.
 
-The row, and what refers to it by a foreign key (shifts, groups, carriers, zones), moves to the new id. What was recorded
-stays under the id that it was recorded under. The broker knows nothing of it: the source needs a credential under its
-new id, and the old id's may belong to somebody else.
+The row moves to the new id, and so does what refers to it by a foreign key (shifts, groups, carriers, zones). What was
+recorded stays under the id that it was recorded under. The broker is not told: the source needs a credential under its
+new id, and the credential of the old id may belong to another source.
 
 Works with every revision of the schema: a migration that refuses shared ids asks for it.
 """

@@ -41,7 +41,7 @@ def test_polygons_and_circles_come_out_as_the_database_takes_them() -> None:
         ),
         (
             {"type": "Polygon", "coordinates": [[[0, 0]] * 10_001]},
-            "shape has 10001 corners; a shape has 10000 at the most",
+            "10001 corners; a shape has 10000",
         ),
     ],
 )
@@ -60,12 +60,12 @@ WORLD = [[-180, -90], [180, -90], [180, 90], [-180, 90], [-180, -90]]
         [[0, 0], [180, 0], [90, 80], [0, 0]],
         [[-179, -89], [179, -89], [179, 89], [-179, 89], [-179, -89]],
         [[0, 0], [120, 0], [-120, 0], [0, 0]],
-        [[0, 50], [90, 50], [180, 50], [-90, 50], [0, -80], [0, 50]],
-        [[10, -60], [20, 60], [30, -60], [10, -60]],
+        [[0, 5], [90, 5], [180, 5], [-90, 5], [0, -80], [0, 5]],
+        [[10, -89], [20, 89], [30, -89], [10, -89]],
     ],
 )
 def test_a_shape_that_goes_round_the_earth_is_refused_with_the_limit(ring: Any) -> None:
-    with pytest.raises(Refused, match="more than 45 degrees"):
+    with pytest.raises(Refused, match="more than 80 degrees"):
         parse({"type": "Polygon", "coordinates": [ring]})
 
 
