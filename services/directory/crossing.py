@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import shapely
 from shapely.geometry import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
@@ -87,6 +88,9 @@ def _ordered(part: Polygon) -> Polygon:
 
 
 def _rolled_out(part: Polygon) -> Polygon:
+    west, _, east, _ = part.bounds
+    if east - west < HALF_TURN:
+        return part
     rolled = _mapped(part, lambda corners: rings.unroll(corners, field="area"))
     shell = Polygon(rolled.exterior)
     holes = [turned_near(Polygon(hole), shell).exterior.coords for hole in rolled.interiors]
@@ -134,7 +138,8 @@ def _on_the_way(before: Corner, here: Corner, after: Corner) -> bool:
 
 def _mapped(part: Polygon, change: Callable[[list[Corner]], list[Corner]]) -> Polygon:
     """The polygon with each ring changed; a ring comes without its closing corner."""
-    return Polygon(change(_corners(part.exterior)), [change(_corners(hole)) for hole in part.interiors])
+    holes = [np.asarray(change(_corners(hole))) for hole in part.interiors]
+    return Polygon(np.asarray(change(_corners(part.exterior))), holes)
 
 
 def _corners(ring: BaseGeometry) -> list[Corner]:

@@ -110,7 +110,7 @@ def polygons(parts: Sequence[object], *, field: str) -> BaseGeometry:
     drawn = [_near(part, first) for part in drawn]
     # Before anything is built: what follows takes time by the pairs of edges, and by the extent in turns.
     every = [ring for part in drawn for ring in part]
-    _check_extent(every, field)
+    _check_extent(_bounds(every), field)
     check_edges(every, field=field, noun=NOUN)
 
     made = [_polygon(part, name) for part, name in zip(drawn, names, strict=True)]
@@ -119,7 +119,7 @@ def polygons(parts: Sequence[object], *, field: str) -> BaseGeometry:
     flat = crossing.unrolled(area)
     _check_valid(flat, field)
     _check_crossings(flat, field)
-    _check_extent([_corners_of(flat)], field)
+    _check_extent(flat.bounds, field)
     return area
 
 
@@ -218,7 +218,8 @@ def _near(part: list[list[Corner]], middle: float) -> list[list[Corner]]:
 
 def _polygon(drawn: list[list[Corner]], field: str) -> Polygon:
     """One polygon with its holes, sound in itself."""
-    made = Polygon(drawn[0], drawn[1:])
+    shell, *holes = map(np.asarray, drawn)
+    made = Polygon(shell, holes)
     _check_valid(made, field)
     area_m2 = _flat(made).area
     if area_m2 < MIN_AREA_M2:
@@ -254,10 +255,14 @@ def _check_crossings(flat: BaseGeometry, field: str) -> None:
         )
 
 
-def _check_extent(drawn: Sequence[Sequence[Corner]], field: str) -> None:
-    lons = [lon for ring in drawn for lon, _ in ring]
-    lats = [lat for ring in drawn for _, lat in ring]
-    west, south, east, north = min(lons), min(lats), max(lons), max(lats)
+def _bounds(drawn: Sequence[Sequence[Corner]]) -> tuple[float, float, float, float]:
+    corners = np.concatenate([np.asarray(ring) for ring in drawn])
+    (west, south), (east, north) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    return west, south, east, north
+
+
+def _check_extent(bounds: tuple[float, float, float, float], field: str) -> None:
+    west, south, east, north = bounds
     across = (east - west) * _scale(south, north)
     extent_m = METRES_A_DEGREE * math.hypot(across, north - south)
     if extent_m > MAX_EXTENT_M:
@@ -278,10 +283,6 @@ def _flat(unrolled: BaseGeometry) -> BaseGeometry:
 def _scale(south: float, north: float) -> float:
     """Return how long a degree of longitude is at the middle latitude, in degrees of latitude."""
     return max(math.cos(math.radians((south + north) / 2)), 1e-9)
-
-
-def _corners_of(area: BaseGeometry) -> list[Corner]:
-    return [(lon, lat) for lon, lat in shapely.get_coordinates(area).tolist()]
 
 
 def _middle(corners: Sequence[Corner]) -> float:
