@@ -141,7 +141,7 @@ from services.location.search_area import parse
 area = json.load(sys.stdin)
 draft_of({"name": "warm", "area": {"type": "Polygon", "coordinates": [[[1, 1], [2, 1], [2, 2], [1, 1]]]}})
 def peak():
-    """Megabytes; of this process alone, which the kernel's usage figures of a child are not."""
+    # Megabytes of this process alone; the kernel's usage figures of a child begin with its parent's.
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 found = []
 kept = []

@@ -1,0 +1,65 @@
+"""Shapes are judged one at a time, beside the thread that answers."""
+
+import time
+
+import eventlet
+import pytest
+
+from services.directory.geometry_thread import GeometryThread
+from services.errors import Refused, TooMany
+
+
+def hold(seconds: float) -> float:
+    """Work of a native thread: Python's own clock there, not eventlet's."""
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        pass
+    return began
+
+
+def test_the_work_s_answer_and_its_refusal_come_back() -> None:
+    thread = GeometryThread()
+    assert thread.run(sorted, [3, 1, 2], reverse=True) == [3, 2, 1]
+
+    def refuse() -> None:
+        raise Refused("area is nothing")
+
+    with pytest.raises(Refused, match="area is nothing"):
+        thread.run(refuse)
+    assert thread.run(len, "free again") == 10
+
+
+def test_others_go_on_while_a_shape_is_judged() -> None:
+    thread = GeometryThread()
+    steps: list[float] = []
+
+    def go_on() -> None:
+        while True:
+            steps.append(time.perf_counter())
+            eventlet.sleep(0.005)
+
+    other = eventlet.spawn(go_on)
+    try:
+        began = thread.run(hold, 0.3)
+    finally:
+        other.kill()
+    assert len([step for step in steps if began < step < began + 0.3]) >= 5
+
+
+def test_one_is_judged_at_a_time_and_whoever_waits_too_long_is_told_to_come_again() -> None:
+    thread = GeometryThread(longest_wait_s=0.2)
+    first = eventlet.spawn(thread.run, hold, 0.5)
+    eventlet.sleep(0)
+    with pytest.raises(TooMany, match="try again"):
+        thread.run(hold, 0.0)
+    assert first.wait()
+    assert thread.run(len, "free") == 4
+
+
+def test_who_waits_is_served_in_the_order_of_coming() -> None:
+    thread = GeometryThread()
+    served: list[int] = []
+    waiting = [eventlet.spawn(thread.run, served.append, n) for n in range(5)]
+    for one in waiting:
+        one.wait()
+    assert served == [0, 1, 2, 3, 4]
