@@ -1,8 +1,8 @@
 """A new id for a guard or device: for ids that several sources share, and for ids that were entered wrong.
 
-The row moves to the new id, and so does what refers to it by a foreign key (shifts, groups, carriers, zones). What was
-recorded stays under the id that it was recorded under. The broker is not told: the source needs a credential under its
-new id, and the credential of the old id may belong to another source.
+The row moves to the new id, and so does what refers to it by a foreign key (shifts, groups, carriers, zones) and what
+is known of it now. What was recorded stays under the id that it was recorded under. The broker is not told: the source
+needs a credential under its new id, and the credential of the old id may belong to another source.
 
 Works with every revision of the schema: a migration that refuses shared ids asks for it.
 """
@@ -22,6 +22,11 @@ from services.providers import Database
 
 Kind = Literal["guard", "device"]
 KEYS = {"guard": "guard_id", "device": "device_id"}
+STATES = {
+    "guard": (("guard_state", "guard_id"), ("track_checkpoint", "guard_id")),
+    "device": (("source_state", "source_id"),),
+}
+"""What is known of a source now. Left under the old id, it would meet whoever takes that id next."""
 NOT_COPIED = ("credential", "credential_at")
 FREE = text(
     "SELECT NOT EXISTS (SELECT FROM guard WHERE guard_id = ANY(:ids))"
@@ -66,8 +71,9 @@ def _move(connection: Connection, kind: Kind, old: str, new: str, tenant_id: int
     if inserted.rowcount == 0:
         raise NotFound(f"no {kind} {old!r} in tenant {tenant_id}; `vigil {kind} list` shows them")
 
-    for name, table in schema.items():
-        for column in _references(table, kind, key) if name != "source_id" else ():
+    moved = [(name, column) for name, table in schema.items() for column in _references(table, kind, key)]
+    for name, column in (*moved, *STATES[kind]):
+        if name != "source_id":  # written by triggers
             connection.execute(
                 text(
                     f"UPDATE {quoted(name)} SET {quoted(column)} = :new"

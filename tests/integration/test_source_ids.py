@@ -218,6 +218,12 @@ def test_the_migration_reports_shared_ids_changes_nothing_and_goes_on_when_they_
                 "INSERT INTO device_carrier (tenant_id, device_id, guard_id, since) VALUES (22, '8', 'guard-8', now())"
             )
         )
+        connection.execute(
+            text(
+                "INSERT INTO source_state (source_id, tenant_id, family, recorded_at, received_at, reading)"
+                " VALUES ('8', 22, 'device', now(), now(), '{}'), ('7', 11, 'device', now(), now(), '{}')"
+            )
+        )
     engine.dispose()
     for command in (
         ("guard", "rename", "button-1", "guard-button-1", "--tenant", str(OURS)),
@@ -236,7 +242,9 @@ def test_the_migration_reports_shared_ids_changes_nothing_and_goes_on_when_they_
     assert held(engine)["button-1"] == (THEIRS, None, "button-1")
     with engine.connect() as connection:
         carried = connection.execute(text("SELECT device_id, guard_id FROM device_carrier")).one()
+        states = connection.execute(text("SELECT source_id, tenant_id FROM source_state ORDER BY 1")).all()
     assert carried == ("button-8", "guard-8")
+    assert states == [("button-8", THEIRS), ("seven", OURS)]
     engine.dispose()
     run_vigil(environment, "device", "rename", "alone", "not-alone", "--tenant", str(OURS))
     assert held(engine)["not-alone"] == (OURS, None, "not-alone")
