@@ -55,7 +55,8 @@ def _move(connection: Connection, kind: Kind, old: str, new: str, tenant_id: int
     values = {"old": old, "new": new, "tenant_id": tenant_id}
 
     # Before the schema had one key over all sources, nothing else refused an id of the other kind.
-    spellings = [new, new.removeprefix("guard-")] if new.removeprefix("guard-").isdigit() else [new]
+    number = new.removeprefix("guard-")
+    spellings = [number, f"guard-{number}"] if number.isdigit() else [new]
     if not connection.execute(FREE, {"ids": spellings}).scalar_one():
         raise Conflict(NOT_FREE)
 
