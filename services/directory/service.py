@@ -37,7 +37,7 @@ class Parts:
         database = Database(config, name="directory")
         self.store = DirectoryStore(database)
         self.people = PeopleStore(database)
-        self.zones = ZoneStore(database, judge=GeometryThread().run)
+        self.zones = ZoneStore(database, judge_of=GeometryThread().of, beside=tpool.execute)
         self.letters = DeadLetters(config, database)
         self.session_lifetime = timedelta(seconds=config.noc.session_lifetime_s)
         self.sealer = make_sealer(config)

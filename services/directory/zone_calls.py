@@ -79,7 +79,7 @@ class ZoneCalls:
         Raises `Refused` naming the field that is wrong.
         """
         check_tenant(tenant_id)
-        measures: Measures = self.parts.zones.judge(_measured, fields)
+        measures: Measures = self.parts.zones.judge_of(tenant_id)(_measured, fields)
         return measures._asdict()
 
     @rpc
@@ -119,7 +119,7 @@ class ZoneCalls:
 
         Raises `Refused` when the text is no such file at all.
         """
-        features = self.parts.zones.judge(_read, document, format)
+        features = self.parts.zones.judge_of(tenant_id)(_read, document, format)
         taken = Import(
             self.parts.zones, tenant_id=tenant_id, by=by, update=update, whole=all_or_nothing, dry=dry_run
         )
@@ -137,7 +137,7 @@ class ZoneCalls:
 
         Raises `Refused` when a feature is no zone.
         """
-        features = self.parts.zones.judge(_read, document, format)
+        features = self.parts.zones.judge_of(tenant_id)(_read, document, format)
         edits = edits_of(self.parts.zones, features, tenant_id=tenant_id)
         check_edits(edits)
         return [msgspec.structs.asdict(edit) for edit in edits]
@@ -146,7 +146,7 @@ class ZoneCalls:
     def export_zones(self, *, tenant_id: int, format: str = "geojson") -> str:  # noqa: A002
         """All zones of the tenant as a GeoJSON or KML text, which `import_zones` takes."""
         zones = self.parts.zones.export(tenant_id=tenant_id)
-        written: bytes = self.parts.zones.judge(zone_files.write, zones, format=format)
+        written: bytes = self.parts.zones.beside(zone_files.write, zones, format=format)
         return written.decode()
 
     @rpc

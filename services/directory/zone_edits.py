@@ -12,7 +12,7 @@ from services.directory.drafts import Draft, changed, draft_of
 from services.directory.features import Feature
 from services.directory.zone_files import resolved
 from services.directory.zone_store import GET, Judge, ZoneStore, at_once, drafted
-from services.errors import Refused
+from services.errors import Refused, TooMany
 
 TIME_ZONES = text("SELECT site_id, time_zone FROM site WHERE tenant_id = :tenant_id")
 GUARD = text("SELECT 1 FROM guard WHERE tenant_id = :tenant_id AND guard_id = :guard_id")
@@ -57,6 +57,8 @@ class ZoneEdits:
             return ZoneEdit(index=feature.index, name=feature.name, outcome="refused", reason=feature.reason)
         try:
             return self._edit(feature)
+        except TooMany:  # says nothing of the feature
+            raise
         except Refused as error:
             return ZoneEdit(index=feature.index, name=feature.name, outcome="refused", reason=str(error))
 
@@ -103,7 +105,7 @@ def edits_of(store: ZoneStore, features: Sequence[Feature], *, tenant_id: int) -
     """What would become of each feature; those without a twin, as `zone_files.read` gives them."""
     names = store.names(tenant_id=tenant_id)
     with store.transaction(tenant_id) as connection:
-        edits = ZoneEdits(connection, names, tenant_id=tenant_id, judge=store.judge)
+        edits = ZoneEdits(connection, names, tenant_id=tenant_id, judge=store.judge_of(tenant_id))
         return [edits.take(feature) for feature in features]
 
 

@@ -80,9 +80,18 @@ def at_once(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
 
 class ZoneStore:
-    def __init__(self, database: Database, *, judge: Judge = at_once) -> None:
+    """`judge_of` gives what checks the shapes of a tenant; `beside` runs what only writes shapes down."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        judge_of: Callable[[int], Judge] = lambda _: at_once,
+        beside: Judge = at_once,
+    ) -> None:
         self._database = database
-        self.judge = judge
+        self.judge_of = judge_of
+        self.beside = beside
 
     @contextmanager
     def transaction(self, tenant_id: int) -> Iterator[Connection]:
@@ -91,7 +100,7 @@ class ZoneStore:
 
     def add(self, fields: Mapping[str, object], *, tenant_id: int, by: str) -> dict[str, Any]:
         """Its id, version and since when it holds. Raises `Refused`; `Conflict` when the name is taken."""
-        draft = self.judge(draft_of, fields)
+        draft = self.judge_of(tenant_id)(draft_of, fields)
         with self._database.of(tenant_id) as connection:
             return self.insert(connection, draft, tenant_id=tenant_id, by=by)
 
@@ -131,7 +140,7 @@ class ZoneStore:
     ) -> dict[str, Any]:
         """Of a row that `find` locked."""
         old = drafted(row)
-        new = self.judge(changed, old, changes)
+        new = self.judge_of(row.tenant_id)(changed, old, changes)
         if not new.differs_from(old):
             kept = {name: getattr(row, name) for name in ("zone_id", "version", "in_force_from")}
             return kept | {"changed": False}
@@ -155,7 +164,7 @@ class ZoneStore:
         values = {"tenant_id": tenant_id, "limit": check_limit(limit, most=MAX_LISTED), **place}
         with self._database.of(tenant_id) as connection:
             rows = connection.execute(text(LIST.format(beyond=condition)), values).all()
-        return self.judge(_all_shown, rows)
+        return self.beside(_all_shown, rows)
 
     def get(self, *, tenant_id: int, name: str | None = None, zone_id: int | None = None) -> dict[str, Any]:
         """By name or id. Raises `NotFound`."""
@@ -168,7 +177,7 @@ class ZoneStore:
             row = connection.execute(GET if zone_id is None else GET_BY_ID, values).one_or_none()
         if row is None:
             raise NotFound(f"no zone {name or zone_id!r} in tenant {tenant_id}; `vigil zone list` shows them")
-        [shown] = self.judge(_all_shown, [row])
+        [shown] = self.beside(_all_shown, [row])
         return shown
 
     def versions(self, zone_id: int, *, tenant_id: int, limit: int) -> list[dict[str, Any]]:
@@ -180,7 +189,7 @@ class ZoneStore:
         }
         with self._database.of(tenant_id) as connection:
             rows = connection.execute(VERSIONS, values).all()
-        return self.judge(_all_shown, rows)
+        return self.beside(_all_shown, rows)
 
     def names(self, *, tenant_id: int) -> dict[str, dict[str, int]]:
         """Ids of the tenant's sites and groups by name."""

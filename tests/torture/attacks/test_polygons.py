@@ -219,6 +219,7 @@ def test_log_ins_and_lists_go_on_while_shapes_are_judged(outside: Outside) -> No
         f"GET /sites: {quiet:.3f} s before, {statistics.median(busy):.3f} s median, {max(busy):.3f} s at the most"
     )
     assert set(statuses) <= {200, 400, 429}, set(statuses)
+    assert statistics.median(busy) < 1
     assert max(busy) < 5
     outside.until(lambda: waited() < 1.0)
 
