@@ -14,7 +14,7 @@ from typing import NamedTuple
 from gateway.mqtt import rights
 from ops.certificates import Authority
 from ops.mosquitto import Broker
-from services.directory.sources import check_source_id, number_of
+from services.directory.sources import NOT_FREE, check_source_id, number_of
 from services.directory.store import DirectoryStore
 from services.errors import Conflict, NotFound
 
@@ -137,11 +137,9 @@ class Provisioner:
         try:
             source = self._store.source(wanted.kind, source_id, tenant_id=self._tenant_id)
         except NotFound:
-            raise Conflict(
-                f"{source_id} is registered for another tenant; ids are unique over all"
-            ) from conflict
+            raise conflict from None
         if source["family"] != wanted.family:
-            raise Conflict(f"{source_id} is registered as {source['family']}") from conflict
+            raise Conflict(NOT_FREE) from conflict
         if source["credential"] is not None or self._broker is None:
             raise AlreadyThere(f"{source_id} is registered already") from conflict
 

@@ -56,7 +56,7 @@ OF_A_GUARD = (
     "guard_silence",
 )
 # Ids of other sources: keys that rows hang on.
-NOT_REPLACED = ("device_id", "sensor_id", "system_id", "guard_id")
+NOT_REPLACED = ("device_id", "sensor_id", "system_id", "guard_id", "source_key")
 COLUMNS = text(
     """
     SELECT c.table_name, c.column_name,

@@ -13,9 +13,7 @@ def objections(origin: Origin, *, known: bool, enabled: bool, tenant_id: int | N
     """
     source_id = origin.source_id
     if not known:
-        return [
-            InvalidMessage("unknown_source", f"{source_id} is not registered, and registration is closed")
-        ]
+        return [InvalidMessage("unknown_source", f"{source_id} is not registered, or not for such a topic")]
     found = []
     if not enabled:
         found.append(InvalidMessage("source_disabled", f"{source_id} is disabled"))

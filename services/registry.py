@@ -21,38 +21,49 @@ from services.providers import Database
 log = structlog.get_logger(__name__)
 
 Kind = Literal["guard", "device"]
-KINDS: tuple[Kind, ...] = ("guard", "device")
 CHECK_INTERVAL_S = 1.0
 
 SELECT_VERSION = text("SELECT version FROM registry_version")
-SELECT = {
-    "guard": text(
-        "SELECT g.guard_id AS source_id, g.tenant_id, g.site_id, g.enabled, CAST(NULL AS text) AS carried_by,"
-        " s.starts, s.ends, ARRAY(SELECT group_id FROM guard_group_member m WHERE m.tenant_id = g.tenant_id"
-        " AND m.guard_id = g.guard_id) AS groups, t.settings @> '{\"replay\": true}' AS replayed"
-        " FROM guard g JOIN tenant t USING (tenant_id) LEFT JOIN LATERAL ("
-        "SELECT coalesce(array_agg(starts_at ORDER BY starts_at), '{}') AS starts,"
-        " coalesce(array_agg(ends_at ORDER BY starts_at), '{}') AS ends FROM guard_shift"
-        " WHERE tenant_id = g.tenant_id AND guard_id = g.guard_id AND ends_at > now() - interval '10 days'"
-        ") s ON t.settings @> '{\"positions_only_on_shift\": true}' WHERE g.guard_id = ANY(:ids)"
-    ),
-    "device": text(
-        "SELECT device_id AS source_id, tenant_id, site_id, enabled, c.guard_id AS carried_by,"
-        " NULL AS starts, NULL AS ends, CAST('{}' AS int[]) AS groups, false AS replayed FROM device"
-        " LEFT JOIN (SELECT * FROM device_carrier WHERE until IS NULL) c USING (tenant_id, device_id)"
-        " WHERE device_id = ANY(:ids)"
-    ),
-}
+# One name space: `source_id` holds each id once, over all kinds and tenants (migration 0012).
+SELECT = text(
+    """
+    SELECT asked.id AS asked, coalesce(i.guard_id, i.device_id) AS source_id, i.tenant_id,
+           i.guard_id IS NOT NULL AS is_guard, coalesce(g.site_id, d.site_id) AS site_id,
+           coalesce(g.enabled, d.enabled) AS enabled, c.guard_id AS carried_by, s.starts, s.ends,
+           ARRAY(SELECT group_id FROM guard_group_member m
+                 WHERE m.tenant_id = i.tenant_id AND m.guard_id = i.guard_id) AS groups,
+           i.guard_id IS NOT NULL AND t.settings @> '{"replay": true}' AS replayed
+    FROM unnest(CAST(:ids AS text[])) AS asked (id)
+    JOIN source_id i ON i.source_key = vigil_source_key(asked.id)
+    JOIN tenant t USING (tenant_id)
+    LEFT JOIN guard g ON g.tenant_id = i.tenant_id AND g.guard_id = i.guard_id
+    LEFT JOIN device d ON d.tenant_id = i.tenant_id AND d.device_id = i.device_id
+    LEFT JOIN device_carrier c
+        ON c.tenant_id = i.tenant_id AND c.device_id = i.device_id AND c.until IS NULL
+    LEFT JOIN LATERAL (
+        SELECT coalesce(array_agg(starts_at ORDER BY starts_at), '{}') AS starts,
+               coalesce(array_agg(ends_at ORDER BY starts_at), '{}') AS ends
+        FROM guard_shift h WHERE h.tenant_id = i.tenant_id AND h.guard_id = i.guard_id
+        AND h.ends_at > now() - interval '10 days'
+    ) s ON i.guard_id IS NOT NULL AND t.settings @> '{"positions_only_on_shift": true}'
+    """
+)
+# The claim comes first, and only what was free is added: an id that another source holds costs its own message only.
+CLAIM = (
+    "WITH claimed AS (INSERT INTO source_id (source_key, tenant_id, {column})"
+    " SELECT DISTINCT ON (vigil_source_key(id)) vigil_source_key(id), CAST(:tenant_id AS integer), id"
+    " FROM unnest(CAST(:ids AS text[])) AS id ORDER BY vigil_source_key(id), id"
+    " ON CONFLICT (source_key) DO NOTHING RETURNING {column} AS id) "
+)
 REGISTER = {
     "guard": text(
-        "INSERT INTO guard (guard_id, tenant_id, name, registered_by)"
-        " SELECT id, :tenant_id, id, 'open' FROM unnest(CAST(:ids AS text[])) AS id ORDER BY id"
-        " ON CONFLICT DO NOTHING RETURNING guard_id"
+        CLAIM.format(column="guard_id") + "INSERT INTO guard (guard_id, tenant_id, name, registered_by)"
+        " SELECT id, :tenant_id, id, 'open' FROM claimed RETURNING guard_id"
     ),
     "device": text(
-        "INSERT INTO device (device_id, tenant_id, name, family, registered_by)"
-        " SELECT id, :tenant_id, id, :family, 'open' FROM unnest(CAST(:ids AS text[])) AS id ORDER BY id"
-        " ON CONFLICT DO NOTHING RETURNING device_id"
+        CLAIM.format(column="device_id")
+        + "INSERT INTO device (device_id, tenant_id, name, family, registered_by)"
+        " SELECT id, :tenant_id, id, :family, 'open' FROM claimed RETURNING device_id"
     ),
 }
 
@@ -94,7 +105,7 @@ class Registry:
         self._clock = clock
         self._version = 0
         self._checked_s = float("-inf")
-        self._known: dict[tuple[Kind, str], Source | None] = {}
+        self._known: dict[str, Source | None] = {}
 
     @classmethod
     def from_config(cls, config: Config) -> Registry:
@@ -122,7 +133,10 @@ class Registry:
         return self._version
 
     def lookup(self, source_ids: Collection[str], *, kind: Kind, family: str) -> dict[str, Source]:
-        """The sources among `source_ids` that are registered, or are now because registration is open.
+        """Return the sources among `source_ids` that are registered, or are now because registration is open.
+
+        Positions hang on guards: with `kind` guard, a device that holds such an id is not returned. Readings hang on
+        ids: with `kind` device, a guard's phone that sends them is returned as the guard.
 
         What is found is gathered here and not read back from the cache: while this waits for the database, another
         green thread may see a new version and empty it.
@@ -131,53 +145,53 @@ class Registry:
         found: dict[str, Source] = {}
         misses: list[str] = []
         for source_id in source_ids:
-            if (kind, source_id) in self._known:
-                known = self._known[kind, source_id]
-                if known is not None:
-                    found[source_id] = known
-            else:
+            known = self._known.get(source_id)
+            if known is not None:
+                found[source_id] = known
+            # That nobody holds an id is remembered while registration is closed only.
+            elif self._open or source_id not in self._known:
                 misses.append(source_id)
         if misses:
             found |= self._learn(sorted(misses), kind=kind, family=family, register=self._open)
+        if kind == "guard":
+            return {source_id: source for source_id, source in found.items() if source.kind == "guard"}
         return found
 
     def lookup_any(self, source_id: str) -> Source | None:
-        """The guard or device of this id; unknown and open: registered as what its name says."""
+        """Return the guard or device that holds this id; when none does, and registration is open, register it as
+        what its name says."""
         self.check_version()
-        for kind in KINDS:
-            if (kind, source_id) in self._known:
-                source = self._known[kind, source_id]
-            else:
-                source = self._learn([source_id], kind=kind, family="alert", register=False).get(source_id)
-            if source is not None:
-                return source
-        if not self._open:
-            return None
-        kind = "guard" if source_id.startswith("guard-") else "device"
+        known = self._known.get(source_id)
+        if known is None and (self._open or source_id not in self._known):
+            known = self._learn([source_id], kind="device", family="alert", register=False).get(source_id)
+        if known is not None or not self._open:
+            return known
+        kind: Kind = "guard" if source_id.startswith("guard-") else "device"
         found = self._learn([source_id], kind=kind, family="alert", register=True).get(source_id)
         return found and msgspec.structs.replace(found, newcomer=True)
 
     def _learn(self, ids: list[str], *, kind: Kind, family: str, register: bool) -> dict[str, Source]:
         version = self._version
         with self._database.across() as connection:
-            found = self._select(connection, ids, kind)
+            found = self._select(connection, ids)
             missing = [source_id for source_id in ids if source_id not in found]
             if missing and register:
                 self._register(connection, missing, kind=kind, family=family)
-                found |= self._select(connection, missing, kind)
+                found |= self._select(connection, missing)
         if version == self._version:  # else what was read may be older than what the version promises
             for source_id in ids:
-                self._known[kind, source_id] = found.get(source_id)
+                self._known[source_id] = found.get(source_id)
         return found
 
-    def _select(self, connection: Connection, ids: Iterable[str], kind: Kind) -> dict[str, Source]:
-        found = connection.execute(SELECT[kind], {"ids": list(ids)})
+    def _select(self, connection: Connection, ids: Iterable[str]) -> dict[str, Source]:
+        """Return the sources by the id that was asked for."""
+        found = connection.execute(SELECT, {"ids": list(ids)})
         return {
-            row.source_id: Source(
+            row.asked: Source(
                 row.source_id,
                 row.tenant_id,
                 row.site_id,
-                kind,
+                "guard" if row.is_guard else "device",
                 row.enabled,
                 row.carried_by,
                 None if row.starts is None else tuple(zip(row.starts, row.ends, strict=True)),

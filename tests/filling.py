@@ -19,7 +19,7 @@ from ops.rollback.loss import Column, Table, in_order, quoted
 
 ROWS = (1, 2)
 FIRST_DAY = datetime(2026, 1, 5, 12, tzinfo=UTC)
-FILLED_BY_TRIGGERS = {"timeline_head", "timeline_erased", "zone_version"}
+FILLED_BY_TRIGGERS = {"timeline_head", "timeline_erased", "zone_version", "source_id"}
 HINTS: Mapping[tuple[str, str], Any] = {
     # A row of the timeline is given its place at commit.
     ("alert_timeline", "seq"): None,

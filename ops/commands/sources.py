@@ -24,12 +24,14 @@ from ops.credentials import AlreadyThere, Credential, Provisioner, Wanted
 from ops.environment import apply_environment, home
 from ops.input_files import INPUT_FILE, naming, read_bytes
 from ops.mosquitto import Broker
+from ops.renaming import Kind, rename
 from ops.sources_file import Line
 from ops.tables import as_json_option, limit_option, show
 from services import config
 from services.directory import silence_limit
 from services.directory.sources import FAMILIES
 from services.errors import Refused
+from services.providers import Database
 
 BATCH = 50
 PROGRESS_S = 1.0
@@ -94,7 +96,7 @@ def add_source(
             show_credential(credential, as_json=as_json)
 
 
-def make_group(kind: str, help_text: str) -> click.Group:
+def make_group(kind: Kind, help_text: str) -> click.Group:
     """What guards and devices have in common."""
 
     @click.group(kind, help=help_text)
@@ -119,6 +121,7 @@ def make_group(kind: str, help_text: str) -> click.Group:
     for verb, enabled in (("enable", True), ("disable", False)):
         commands.add_command(_switch(kind, verb, enabled))
     commands.add_command(_import(kind))
+    commands.add_command(_rename(kind))
     return commands
 
 
@@ -135,6 +138,25 @@ def _switch(kind: str, verb: str, enabled: bool) -> click.Command:
         click.echo(f"{kind} {source_id} is {verb}d")
 
     return switch
+
+
+def _rename(kind: Kind) -> click.Command:
+    @click.command(
+        "rename",
+        help="Give one another id. What it sent before stays under the old id; it needs a new credential.",
+    )
+    @click.argument("source_id")
+    @click.argument("new_id")
+    @tenant_option
+    def rename_one(source_id: str, new_id: str, tenant_id: int) -> None:
+        apply_environment()
+        database = Database(config.load(), name="cli", pool_size=1, as_owner=True)
+        renamed = rename(database, kind, source_id, new_id, tenant_id=tenant_id)
+        click.echo(
+            f"{kind} {source_id} is {renamed} now; `vigil {kind} rotate {renamed}` gives it a credential"
+        )
+
+    return rename_one
 
 
 def _import(kind: str) -> click.Command:

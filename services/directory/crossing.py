@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import shapely
 from shapely.geometry import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
@@ -12,6 +13,7 @@ from services.directory import rings
 from services.directory.rings import DIGITS, FULL_TURN, HALF_TURN, LEAST_CORNERS, Corner
 from services.errors import Refused
 
+OVERLAP = "{} has parts that overlap; draw them so that they do not, or as one"
 STRAIGHT = 2e-9
 """Degrees: a corner that a cut made lies this near to the edge that was cut."""
 
@@ -36,11 +38,21 @@ def put_together(parts: Sequence[Polygon], *, field: str) -> list[Polygon]:
     seams = {end for end in ends if _is_seam(end)}
     if not seams:
         return list(parts)
+    for seam in seams:
+        for side in (0, 2):
+            _check_apart([part for part in meeting if part.bounds[side] == seam], field)
+    # Parts of one side do not overlap, so that edges cross at the seam only: a union is as small as its parts.
     whole = shapely.union_all(meeting)
     if abs(whole.area - sum(part.area for part in meeting)) > 1e-9 * whole.area:
-        raise Refused(f"{field} has parts that overlap; draw them so that they do not, or as one")
+        raise Refused(OVERLAP.format(field))
     joined = [_mapped(part, lambda corners: _without_cuts(corners, seams)) for part in parts_of(whole)]
     return [part for part in parts if not _seams(part)] + joined
+
+
+def _check_apart(parts: Sequence[Polygon], field: str) -> None:
+    """Raises `Refused` when some overlap; the check ends at the first place where they do."""
+    if len(parts) > 1 and not MultiPolygon(parts).is_valid:
+        raise Refused(OVERLAP.format(field))
 
 
 def cut(area: BaseGeometry) -> BaseGeometry:
@@ -76,6 +88,9 @@ def _ordered(part: Polygon) -> Polygon:
 
 
 def _rolled_out(part: Polygon) -> Polygon:
+    west, _, east, _ = part.bounds
+    if east - west < HALF_TURN:
+        return part
     rolled = _mapped(part, lambda corners: rings.unroll(corners, field="area"))
     shell = Polygon(rolled.exterior)
     holes = [turned_near(Polygon(hole), shell).exterior.coords for hole in rolled.interiors]
@@ -123,11 +138,12 @@ def _on_the_way(before: Corner, here: Corner, after: Corner) -> bool:
 
 def _mapped(part: Polygon, change: Callable[[list[Corner]], list[Corner]]) -> Polygon:
     """The polygon with each ring changed; a ring comes without its closing corner."""
-    return Polygon(change(_corners(part.exterior)), [change(_corners(hole)) for hole in part.interiors])
+    holes = [np.asarray(change(_corners(hole))) for hole in part.interiors]
+    return Polygon(np.asarray(change(_corners(part.exterior))), holes)
 
 
 def _corners(ring: BaseGeometry) -> list[Corner]:
-    return [(lon, lat) for lon, lat in list(ring.coords)[:-1]]
+    return [(lon, lat) for lon, lat in shapely.get_coordinates(ring)[:-1].tolist()]
 
 
 def _rounded(corners: Sequence[Corner]) -> list[Corner]:

@@ -73,6 +73,10 @@ def ring_of(positions: object, *, field: str) -> list[Corner]:
 
 def unroll(corners: Sequence[Corner], *, field: str) -> list[Corner]:
     """Each corner less than half a turn from the one before. Raises `Refused` when the ring does not close so."""
+    lons = [lon for lon, _ in corners]
+    if max(lons) - min(lons) < HALF_TURN:
+        # The usual case: no edge can go the other way round.
+        return [corners[0], *((round(lon, DIGITS), lat) for lon, lat in corners[1:])]
     rolled = [corners[0]]
     for lon, lat in corners[1:]:
         rolled.append((_near(lon, rolled[-1][0], field), lat))
@@ -83,6 +87,8 @@ def unroll(corners: Sequence[Corner], *, field: str) -> list[Corner]:
 
 def turned(corners: Iterable[Corner], turn: float) -> list[Corner]:
     """The corners moved east by whole turns."""
+    if not turn:
+        return list(corners)
     return [(round(lon + turn, DIGITS), lat) for lon, lat in corners]
 
 
@@ -96,6 +102,8 @@ def wrapped(corners: Sequence[Corner]) -> list[Corner]:
     west, east = min(lon for lon, _ in corners), max(lon for lon, _ in corners)
     turn = turn_near((west + east) / 2, 0.0)
     moved = turned(corners, turn)
+    if west + turn >= -HALF_TURN and east + turn <= HALF_TURN:
+        return moved
     return [
         (round(lon - math.copysign(FULL_TURN, lon), DIGITS) if abs(lon) > HALF_TURN else lon, lat)
         for lon, lat in moved

@@ -15,6 +15,7 @@ from services.bus import Resource, RpcProxy, rpc, timer
 from services.config import Config
 from services.directory import passwords
 from services.directory.dead_letters import DeadLetters, LetterCalls
+from services.directory.geometry_thread import GeometryThread
 from services.directory.people import PeopleStore, Refreshed, Reused
 from services.directory.register import Register
 from services.directory.store import DirectoryStore
@@ -36,7 +37,7 @@ class Parts:
         database = Database(config, name="directory")
         self.store = DirectoryStore(database)
         self.people = PeopleStore(database)
-        self.zones = ZoneStore(database)
+        self.zones = ZoneStore(database, judge_of=GeometryThread().of, beside=tpool.execute)
         self.letters = DeadLetters(config, database)
         self.session_lifetime = timedelta(seconds=config.noc.session_lifetime_s)
         self.sealer = make_sealer(config)

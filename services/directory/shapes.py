@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import shapely
 from shapely.geometry import MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
@@ -19,12 +20,15 @@ from shapely.validation import explain_validity
 from services.directory import crossing, rings
 from services.directory.rings import Corner, shown
 from services.errors import Refused
+from services.geometry_limits import check_counts, check_edges
 
 MIN_RADIUS_M = 1
 MAX_RADIUS_M = 100_000
 MAX_EXTENT_M = 1_000_000
 MIN_AREA_M2 = 1.0
-MAX_VERTICES = 10_000
+NOUN = "a zone"
+MAX_CROSSINGS = 200
+"""Of the antimeridian: what is written to a file is cut at each."""
 DEEPEST = 8
 METRES_A_DEGREE = math.pi * 6_371_008.8 / 180
 WGS_84 = re.compile(r"(?:urn:ogc:def:crs:)?(?:EPSG:{1,2}[\d.]*:?4326|OGC:(?:1\.3)?:?CRS84)", re.IGNORECASE)
@@ -97,23 +101,42 @@ def polygons(parts: Sequence[object], *, field: str) -> BaseGeometry:
     """One polygon or several, each a list of rings: its edge, and its holes. Raises `Refused`."""
     if not parts:
         raise Refused(f"{field} is empty; it must have a polygon of 3 corners at least")
-    count = sum(
-        len(ring) - (len(ring) > 1 and ring[0] == ring[-1])
-        for part in parts
-        if isinstance(part, list | tuple)
-        for ring in part
-        if isinstance(ring, list | tuple)
-    )
-    if count > MAX_VERTICES:
-        raise Refused(f"{field} has {count} corners; a zone has {MAX_VERTICES} at the most: simplify it")
+    listed = list(_rings_in(parts))
+    corners = sum(len(ring) - (len(ring) > 1 and ring[0] == ring[-1]) for ring in listed)
+    check_counts(corners=corners, rings=len(listed), field=field, noun=NOUN)
     names = [field if len(parts) == 1 else f"{field}, part {number}" for number in range(1, len(parts) + 1)]
-    made = [_polygon(part, name) for part, name in zip(parts, names, strict=True)]
-    made = [crossing.turned_near(part, made[0]) for part in made]
+    drawn = [_drawn(part, name) for part, name in zip(parts, names, strict=True)]
+    first = _middle(drawn[0][0])
+    drawn = [_near(part, first) for part in drawn]
+    # Before anything is built: what follows takes time by the pairs of edges, and by the extent in turns.
+    every = [ring for part in drawn for ring in part]
+    _check_extent(_bounds(every), field)
+    check_edges(every, field=field, noun=NOUN)
+
+    made = [_polygon(part, name) for part, name in zip(drawn, names, strict=True)]
     whole = crossing.put_together(made, field=field)
     area = crossing.canonical(whole[0] if len(whole) == 1 else MultiPolygon(whole))
-    _check_valid(crossing.unrolled(area), field)
-    _check_size(area, field)
+    flat = crossing.unrolled(area)
+    _check_valid(flat, field)
+    _check_crossings(flat, field)
+    _check_extent(flat.bounds, field)
     return area
+
+
+def positions_in(geometry: object) -> int:
+    """Return how many positions a GeoJSON geometry has, whatever it is and however deep it is nested."""
+    waiting: list[object] = [geometry]
+    count = 0
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            waiting += [node.get("coordinates"), node.get("geometries")]
+        elif isinstance(node, list | tuple) and node:
+            if isinstance(node[0], list | tuple | dict):
+                waiting += node
+            else:
+                count += 1
+    return count
 
 
 def measure(shape: Shape) -> Measures:
@@ -170,15 +193,33 @@ def _member(member: object) -> dict[str, object]:
     return member
 
 
-def _polygon(part: object, field: str) -> Polygon:
-    """One polygon with its holes, unrolled, sound in itself."""
+def _rings_in(parts: Sequence[object]) -> Iterator[Sequence[object]]:
+    """The lists that should be rings."""
+    for part in parts:
+        if isinstance(part, list | tuple):
+            yield from (ring for ring in part if isinstance(ring, list | tuple))
+
+
+def _drawn(part: object, field: str) -> list[list[Corner]]:
+    """Return the rings of one polygon, unrolled: its edge, then its holes near it."""
     if not isinstance(part, list | tuple) or not part:
         raise Refused(f"{field} is empty; it must have a ring of 3 corners at least")
     shell = rings.ring_of(part[0], field=field)
     holes = [rings.ring_of(ring, field=f"{field}, hole {number}") for number, ring in enumerate(part[1:], 1)]
     middle = _middle(shell)
-    near = [rings.turned(hole, rings.turn_near(_middle(hole), middle)) for hole in holes]
-    made = Polygon(shell, near)
+    return [shell, *(rings.turned(hole, rings.turn_near(_middle(hole), middle)) for hole in holes)]
+
+
+def _near(part: list[list[Corner]], middle: float) -> list[list[Corner]]:
+    """Return the polygon turned by whole turns until it is nearest to `middle`."""
+    turn = rings.turn_near(_middle(part[0]), middle)
+    return [rings.turned(ring, turn) for ring in part] if turn else part
+
+
+def _polygon(drawn: list[list[Corner]], field: str) -> Polygon:
+    """One polygon with its holes, sound in itself."""
+    shell, *holes = map(np.asarray, drawn)
+    made = Polygon(shell, holes)
     _check_valid(made, field)
     area_m2 = _flat(made).area
     if area_m2 < MIN_AREA_M2:
@@ -203,8 +244,27 @@ def _check_valid(made: BaseGeometry, field: str) -> None:
     raise Refused(f"{field} is no sound polygon: {what}{where}; {remedy}")
 
 
-def _check_size(area: BaseGeometry, field: str) -> None:
-    extent_m = measure(Shape(area)).extent_m
+def _check_crossings(flat: BaseGeometry, field: str) -> None:
+    """Raises `Refused` when a file would hold too many pieces of it."""
+    sides = np.floor((shapely.get_coordinates(flat)[:, 0] + rings.HALF_TURN) / rings.FULL_TURN)
+    crossings = int(np.count_nonzero(np.diff(sides)))
+    if crossings > MAX_CROSSINGS:
+        raise Refused(
+            f"{field} crosses the antimeridian {crossings} times; a zone crosses it {MAX_CROSSINGS} times at the most:"
+            " simplify it, or make several zones of it"
+        )
+
+
+def _bounds(drawn: Sequence[Sequence[Corner]]) -> tuple[float, float, float, float]:
+    corners = np.concatenate([np.asarray(ring) for ring in drawn])
+    (west, south), (east, north) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    return west, south, east, north
+
+
+def _check_extent(bounds: tuple[float, float, float, float], field: str) -> None:
+    west, south, east, north = bounds
+    across = (east - west) * _scale(south, north)
+    extent_m = METRES_A_DEGREE * math.hypot(across, north - south)
     if extent_m > MAX_EXTENT_M:
         raise Refused(
             f"{field} measures {extent_m / 1000:,.0f} km from corner to corner; a zone measures"
@@ -215,9 +275,14 @@ def _check_size(area: BaseGeometry, field: str) -> None:
 def _flat(unrolled: BaseGeometry) -> BaseGeometry:
     """In metres, on the plane that touches at the middle of the extent."""
     west, south, east, north = unrolled.bounds
-    scale = max(math.cos(math.radians((south + north) / 2)), 1e-9)
+    scale = _scale(south, north)
     centre = [(west + east) / 2, (south + north) / 2]
     return shapely.transform(unrolled, lambda c: (c - centre) * [scale * METRES_A_DEGREE, METRES_A_DEGREE])
+
+
+def _scale(south: float, north: float) -> float:
+    """Return how long a degree of longitude is at the middle latitude, in degrees of latitude."""
+    return max(math.cos(math.radians((south + north) / 2)), 1e-9)
 
 
 def _middle(corners: Sequence[Corner]) -> float:

@@ -11,6 +11,8 @@ FAMILIES = ("device", "sensor", "system", "alert")
 """Families of devices; a guard is a family of its own."""
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 RESERVED = "vigil-"
+NOT_FREE = "this id is not free; choose another"
+"""The one answer to an id that a source has, of any kind and of any tenant: it says nothing of another tenant."""
 _ALERT_WORDS = {word.replace("-", "_") for word in AlertType}
 
 

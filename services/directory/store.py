@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from services.directory import silence_limit
+from services.directory.sources import NOT_FREE
 from services.errors import Conflict, NotFound, Refused
 from services.paging import Order, beyond, check_limit
 from services.providers import Database
@@ -71,6 +72,7 @@ KEYS = {
     "device": ("device", "device_id", ""),
     "user": ("app_user", "login", ", changed_at = now()"),
 }
+SOURCES = ("guard", "device")
 OF_THE_PLATFORM = ("tenant", "user")
 """What only the owner's rights can change: no service may."""
 CONTACT_FIELDS = ("email", "phone", "push_token", "url", "language", "note", "site_id")
@@ -296,6 +298,8 @@ class DirectoryStore:
                 raise Conflict(f"a {what} of that guard overlaps it") from error
             if name == "CheckViolation" and what == "shift":
                 raise Refused("a shift ends after it starts, and within 48 hours") from error
+            if name == "UniqueViolation" and what in SOURCES:
+                raise Conflict(NOT_FREE) from error
             if name == "UniqueViolation":
                 raise Conflict(f"a {what} of that name or id exists already") from error
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from services.bus import rpc
 from services.directory import zone_files
 from services.directory.drafts import draft_of
 from services.directory.features import Feature
-from services.directory.shapes import Shape, measure
+from services.directory.shapes import Measures, Shape, measure, positions_in
 from services.directory.zone_edits import check_edits, edits_of
 from services.directory.zone_files import Import
 from services.errors import Refused
@@ -18,6 +19,7 @@ from services.paging import check_tenant
 
 MAX_TEXT = 4 * 1024 * 1024
 MAX_FEATURES = 1000
+MAX_CORNERS = 50_000
 """Of a file that comes in a call; `vigil zone import` takes larger ones."""
 
 
@@ -77,8 +79,8 @@ class ZoneCalls:
         Raises `Refused` naming the field that is wrong.
         """
         check_tenant(tenant_id)
-        draft = draft_of(fields)
-        return measure(Shape(draft.area, draft.radius_m))._asdict()
+        measures: Measures = self.parts.zones.judge_of(tenant_id)(_measured, fields)
+        return measures._asdict()
 
     @rpc
     def list_zones(
@@ -117,7 +119,7 @@ class ZoneCalls:
 
         Raises `Refused` when the text is no such file at all.
         """
-        features = _read(document, format)
+        features = self.parts.zones.judge_of(tenant_id)(_read, document, format)
         taken = Import(
             self.parts.zones, tenant_id=tenant_id, by=by, update=update, whole=all_or_nothing, dry=dry_run
         )
@@ -135,14 +137,17 @@ class ZoneCalls:
 
         Raises `Refused` when a feature is no zone.
         """
-        edits = edits_of(self.parts.zones, _read(document, format), tenant_id=tenant_id)
+        features = self.parts.zones.judge_of(tenant_id)(_read, document, format)
+        edits = edits_of(self.parts.zones, features, tenant_id=tenant_id)
         check_edits(edits)
         return [msgspec.structs.asdict(edit) for edit in edits]
 
     @rpc
     def export_zones(self, *, tenant_id: int, format: str = "geojson") -> str:  # noqa: A002
         """All zones of the tenant as a GeoJSON or KML text, which `import_zones` takes."""
-        return zone_files.write(self.parts.zones.export(tenant_id=tenant_id), format=format).decode()
+        zones = self.parts.zones.export(tenant_id=tenant_id)
+        written: bytes = self.parts.zones.beside(zone_files.write, zones, format=format)
+        return written.decode()
 
     @rpc
     def add_circle_zone(
@@ -171,6 +176,11 @@ class ZoneCalls:
         return int(self.parts.zones.add(fields, tenant_id=tenant_id, by=by)["zone_id"])
 
 
+def _measured(fields: Mapping[str, Any]) -> Measures:
+    draft = draft_of(fields)
+    return measure(Shape(draft.area, draft.radius_m))
+
+
 def _read(document: object, format: str | None) -> list[Feature]:  # noqa: A002
     """The features of a text that is small enough to be dealt with while the caller waits. Raises `Refused`."""
     if not isinstance(document, str):
@@ -179,6 +189,12 @@ def _read(document: object, format: str | None) -> list[Feature]:  # noqa: A002
     if features is None or len(features) > MAX_FEATURES:
         raise Refused(
             f"document has more than {MAX_TEXT:,} characters or {MAX_FEATURES:,} features;"
+            " `vigil zone import` takes larger files"
+        )
+    corners = sum(positions_in(feature.fields.get("area")) for feature in features)
+    if corners > MAX_CORNERS:
+        raise Refused(
+            f"document has {corners:,} corners; {MAX_CORNERS:,} at the most are taken in a call:"
             " `vigil zone import` takes larger files"
         )
     return features

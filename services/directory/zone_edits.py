@@ -11,8 +11,8 @@ from sqlalchemy import Connection, text
 from services.directory.drafts import Draft, changed, draft_of
 from services.directory.features import Feature
 from services.directory.zone_files import resolved
-from services.directory.zone_store import GET, ZoneStore, drafted
-from services.errors import Refused
+from services.directory.zone_store import GET, Judge, ZoneStore, at_once, drafted
+from services.errors import Refused, TooMany
 
 TIME_ZONES = text("SELECT site_id, time_zone FROM site WHERE tenant_id = :tenant_id")
 GUARD = text("SELECT 1 FROM guard WHERE tenant_id = :tenant_id AND guard_id = :guard_id")
@@ -38,9 +38,15 @@ class ZoneEdits:
     """Takes the features of one file one by one."""
 
     def __init__(
-        self, connection: Connection, names: Mapping[str, Mapping[str, int]], *, tenant_id: int
+        self,
+        connection: Connection,
+        names: Mapping[str, Mapping[str, int]],
+        *,
+        tenant_id: int,
+        judge: Judge = at_once,
     ) -> None:
         self._connection = connection
+        self._judge = judge
         self._tenant_id = tenant_id
         self._names = names
         rows = connection.execute(TIME_ZONES, {"tenant_id": tenant_id})
@@ -51,6 +57,8 @@ class ZoneEdits:
             return ZoneEdit(index=feature.index, name=feature.name, outcome="refused", reason=feature.reason)
         try:
             return self._edit(feature)
+        except TooMany:  # says nothing of the feature
+            raise
         except Refused as error:
             return ZoneEdit(index=feature.index, name=feature.name, outcome="refused", reason=str(error))
 
@@ -59,10 +67,10 @@ class ZoneEdits:
         values = {"tenant_id": self._tenant_id, "name": fields["name"]}
         row = self._connection.execute(GET, values).one_or_none()
         if row is None:
-            draft, outcome, version = draft_of(fields), "new", 1
+            draft, outcome, version = self._judge(draft_of, fields), "new", 1
         else:
             old = drafted(row)
-            draft = changed(old, fields)
+            draft = self._judge(changed, old, fields)
             outcome = "changed" if draft.differs_from(old) else "unchanged"
             version = row.version + (outcome == "changed")
         self._check(draft)
@@ -97,7 +105,7 @@ def edits_of(store: ZoneStore, features: Sequence[Feature], *, tenant_id: int) -
     """What would become of each feature; those without a twin, as `zone_files.read` gives them."""
     names = store.names(tenant_id=tenant_id)
     with store.transaction(tenant_id) as connection:
-        edits = ZoneEdits(connection, names, tenant_id=tenant_id)
+        edits = ZoneEdits(connection, names, tenant_id=tenant_id, judge=store.judge_of(tenant_id))
         return [edits.take(feature) for feature in features]
 
 

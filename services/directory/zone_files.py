@@ -13,7 +13,7 @@ from services.directory.drafts import changed, draft_of
 from services.directory.features import Feature, without_twins
 from services.directory.rings import shown
 from services.directory.zone_store import ZoneStore, drafted
-from services.errors import Conflict, NotFound, Refused
+from services.errors import Conflict, NotFound, Refused, TooMany
 from services.text_files import check_not_binary, first_text
 
 Format = Literal["geojson", "kml"]
@@ -79,6 +79,7 @@ class Import:
     ) -> None:
         self._store = store
         self._tenant_id = tenant_id
+        self._judge = store.judge_of(tenant_id)
         self._by = by
         self._update = update
         self._whole = whole
@@ -118,6 +119,8 @@ class Import:
         try:
             with connection.begin_nested():
                 outcome.outcome, row = self._put(connection, resolved(feature.fields, self._names))
+        except TooMany:  # says nothing of the feature: the whole call is to be made again
+            raise
         except Refused as error:
             outcome.reason = str(error)
             return outcome
@@ -128,10 +131,10 @@ class Import:
     def _put(self, connection: Connection, fields: dict[str, Any]) -> tuple[str, Mapping[str, Any]]:
         row = self._store.find(connection, fields["name"], tenant_id=self._tenant_id)
         if row is None:
-            draft = draft_of(fields)
+            draft = self._judge(draft_of, fields)
             return "added", self._store.insert(connection, draft, tenant_id=self._tenant_id, by=self._by)
         old = drafted(row)
-        if not changed(old, fields).differs_from(old):
+        if not self._judge(changed, old, fields).differs_from(old):
             return "unchanged", row._mapping
         if not self._update:
             raise Conflict(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import shapely
 from sqlalchemy import Connection, text
@@ -64,9 +64,34 @@ CONSTRAINTS = {
 }
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Judge(Protocol):
+    """Runs a pure function that may compute for long: `GeometryThread.run` where others wait meanwhile."""
+
+    def __call__(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+
+def at_once(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run the function here, for commands that have nothing else to do."""
+    return work(*args, **kwargs)
+
+
 class ZoneStore:
-    def __init__(self, database: Database) -> None:
+    """`judge_of` gives what checks the shapes of a tenant; `beside` runs what only writes shapes down."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        judge_of: Callable[[int], Judge] = lambda _: at_once,
+        beside: Judge = at_once,
+    ) -> None:
         self._database = database
+        self.judge_of = judge_of
+        self.beside = beside
 
     @contextmanager
     def transaction(self, tenant_id: int) -> Iterator[Connection]:
@@ -75,7 +100,7 @@ class ZoneStore:
 
     def add(self, fields: Mapping[str, object], *, tenant_id: int, by: str) -> dict[str, Any]:
         """Its id, version and since when it holds. Raises `Refused`; `Conflict` when the name is taken."""
-        draft = draft_of(fields)
+        draft = self.judge_of(tenant_id)(draft_of, fields)
         with self._database.of(tenant_id) as connection:
             return self.insert(connection, draft, tenant_id=tenant_id, by=by)
 
@@ -115,7 +140,7 @@ class ZoneStore:
     ) -> dict[str, Any]:
         """Of a row that `find` locked."""
         old = drafted(row)
-        new = changed(old, changes)
+        new = self.judge_of(row.tenant_id)(changed, old, changes)
         if not new.differs_from(old):
             kept = {name: getattr(row, name) for name in ("zone_id", "version", "in_force_from")}
             return kept | {"changed": False}
@@ -138,7 +163,8 @@ class ZoneStore:
         condition, place = beyond(BY_ID, after)
         values = {"tenant_id": tenant_id, "limit": check_limit(limit, most=MAX_LISTED), **place}
         with self._database.of(tenant_id) as connection:
-            return [_shown(row) for row in connection.execute(text(LIST.format(beyond=condition)), values)]
+            rows = connection.execute(text(LIST.format(beyond=condition)), values).all()
+        return self.beside(_all_shown, rows)
 
     def get(self, *, tenant_id: int, name: str | None = None, zone_id: int | None = None) -> dict[str, Any]:
         """By name or id. Raises `NotFound`."""
@@ -151,7 +177,8 @@ class ZoneStore:
             row = connection.execute(GET if zone_id is None else GET_BY_ID, values).one_or_none()
         if row is None:
             raise NotFound(f"no zone {name or zone_id!r} in tenant {tenant_id}; `vigil zone list` shows them")
-        return _shown(row)
+        [shown] = self.beside(_all_shown, [row])
+        return shown
 
     def versions(self, zone_id: int, *, tenant_id: int, limit: int) -> list[dict[str, Any]]:
         """What the zone was and when, newest first."""
@@ -161,7 +188,8 @@ class ZoneStore:
             "limit": check_limit(limit, most=MAX_LISTED),
         }
         with self._database.of(tenant_id) as connection:
-            return [_shown(row) for row in connection.execute(VERSIONS, values)]
+            rows = connection.execute(VERSIONS, values).all()
+        return self.beside(_all_shown, rows)
 
     def names(self, *, tenant_id: int) -> dict[str, dict[str, int]]:
         """Ids of the tenant's sites and groups by name."""
@@ -193,6 +221,10 @@ def drafted(row: Any) -> Draft:
 
 def _with_area(row: Any) -> dict[str, Any]:
     return {**row._mapping, "area": shapely.from_wkb(bytes(row.area))}
+
+
+def _all_shown(rows: Sequence[Any]) -> list[dict[str, Any]]:
+    return [_shown(row) for row in rows]
 
 
 def _shown(row: Any) -> dict[str, Any]:

@@ -6,12 +6,17 @@ import math
 from typing import Any
 
 import msgspec
+import numpy as np
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
 from services.errors import Refused
+from services.geometry_limits import check_counts, check_edges
 
-MAX_VERTICES = 10_000
+MAX_REACH_DEGREES = 80.0
+"""From the middle of all corners: the inside of a larger shape is not one thing on a sphere, and two corners opposite
+each other have no edge."""
+NOUN = "a shape"
 MAX_RADIUS_M = 1_000_000.0
 
 
@@ -43,22 +48,43 @@ def check_place(lat: object, lon: object) -> tuple[float, float]:
 
 
 def _checked(polygons: list[Any]) -> SearchArea:
-    made = []
-    vertices = 0
-    for number, rings in enumerate(polygons):
-        where = f"shape.coordinates[{number}]"
-        parts = [[_place(place, where) for place in _list(ring, where)] for ring in _list(rings, where)]
-        vertices += sum(map(len, parts))
-        if vertices > MAX_VERTICES:
-            raise Refused(f"shape has more than {MAX_VERTICES:,} vertices; simplify it")
-        if not parts or any(len(ring) < 4 or ring[0] != ring[-1] for ring in parts):
-            raise Refused(f"{where}: each ring needs at least four places, the last the same as the first")
-        made.append(Polygon(parts[0], parts[1:]))
+    listed = [ring for rings in polygons if isinstance(rings, list | tuple) for ring in rings]
+    places = sum(len(ring) for ring in listed if isinstance(ring, list | tuple))
+    check_counts(corners=places, rings=len(listed), field="shape", noun=NOUN)
+    drawn = [_rings(rings, f"shape.coordinates[{number}]") for number, rings in enumerate(polygons)]
+    if not drawn:
+        raise Refused("shape.coordinates do not make a polygon: it has no polygon")
+
+    every = [ring[:-1] for rings in drawn for ring in rings]
+    _check_reach([place for ring in every for place in ring])
+    check_edges(every, field="shape", noun=NOUN)
+
+    made = [Polygon(rings[0], rings[1:]) for rings in drawn]
     area = made[0] if len(made) == 1 else MultiPolygon(made)
-    if not made or not area.is_valid:
-        reason = shapely.is_valid_reason(area) if made else "it has no polygon"
-        raise Refused(f"shape.coordinates do not make a polygon: {reason}")
+    if not area.is_valid:
+        raise Refused(f"shape.coordinates do not make a polygon: {shapely.is_valid_reason(area)}")
     return SearchArea(shapely.to_wkb(area), None)
+
+
+def _rings(rings: object, where: str) -> list[list[tuple[float, float]]]:
+    parts = [[_place(place, where) for place in _list(ring, where)] for ring in _list(rings, where)]
+    if not parts or any(len(ring) < 4 or ring[0] != ring[-1] for ring in parts):
+        raise Refused(f"{where}: each ring needs at least four places, the last the same as the first")
+    return parts
+
+
+def _check_reach(places: list[tuple[float, float]]) -> None:
+    """Raises `Refused` when a place lies too far from the middle of all."""
+    lons, lats = np.radians(np.asarray(places)).T
+    points = np.column_stack([np.cos(lats) * np.cos(lons), np.cos(lats) * np.sin(lons), np.sin(lats)])
+    middle = points.mean(axis=0)
+    length = float(np.linalg.norm(middle))
+    nearest = float((points @ middle).min()) / length if length > 0 else -1.0
+    if nearest < math.cos(math.radians(MAX_REACH_DEGREES)):
+        raise Refused(
+            f"shape reaches more than {MAX_REACH_DEGREES:g} degrees (8,900 km) from its middle, which is the limit:"
+            " ask for the parts that matter, or leave the shape out (GET /positions lists all guards)"
+        )
 
 
 def _radius(value: object) -> float:

@@ -12,6 +12,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from ops.processes import PROCESSES, service_class
 from services import config as configuration
 from services import envelope, providers
 from services.bus.calling import SERIALIZER, MeasuredRpc
+from services.directory.sources import NOT_FREE
 from services.errors import InvalidMessage
 from services.feed import stream_key
 from tests.commands import run_vigil
@@ -35,8 +37,9 @@ from tests.mqtt import Client
 from tests.outside import Outside
 from tests.tenants import fill, fingerprint, tenant_tables, word_of
 
-OURS, THEIRS = 11, 22
-SHARES = {"sql": 0.36, "frames": 0.2, "mqtt": 0.2, "http": 0.1, "websocket": 0.07, "rpc": 0.08}
+OURS, THEIRS, HONEST = 11, 22, 33
+"""The third has a source that goes on speaking, which the rows of the second may not."""
+SHARES = {"sql": 0.36, "frames": 0.2, "mqtt": 0.2, "http": 0.08, "ids": 0.02, "websocket": 0.07, "rpc": 0.08}
 WITHOUT_TENANT = {
     "directory.check",
     "directory.close_session",
@@ -427,6 +430,53 @@ def test_http_with_every_path_that_might_name_them(two: Two) -> None:
 
     two.run("http", strategy, probe)
     connection.close()
+
+
+# -- ids of sources
+
+
+def test_ids_of_theirs_are_not_free_in_any_kind_and_their_sources_are_still_heard(
+    two: Two, tmp_path: Path
+) -> None:
+    outside, button = two.outside, f"button-{two.outside.run}"
+    run_vigil(outside.env, "tenant", "add", str(HONEST), "Honest")
+    options = ("--family", "alert", "--tenant", str(HONEST), "--no-credential")
+    run_vigil(outside.env, "device", "add", button, *options)
+    held = [two.theirs["guard_id"], two.theirs["device_id"], two.ours["guard_id"], button]
+    token = outside.token(tenant_id=OURS, role="admin", name="probe-ids")
+
+    def probe(chosen: tuple[str, str, str, str]) -> None:
+        kind, family, its_id, name = chosen
+        body = {f"{kind}_id": its_id, "name": name} | ({"family": family} if kind == "device" else {})
+        answer = outside.request("POST", f"/api/v1/{kind}s", body, token=token)
+        two.check("ids", answer, asked=body)
+        assert (answer[0], answer[1]["detail"]) == (409, NOT_FREE), body
+
+    families = st.sampled_from(["device", "sensor", "system", "alert"])
+    names = st.text("abc ", min_size=1, max_size=9).filter(str.strip)
+    two.run(
+        "ids", st.tuples(st.sampled_from(["guard", "device"]), families, st.sampled_from(held), names), probe
+    )
+
+    for kind in ("guard", "device"):
+        file = tmp_path / f"{kind}.csv"
+        foreign = [its_id for its_id in held if its_id != two.ours["guard_id"]]
+        file.write_text("id\n" + "".join(f"{its_id}\n" for its_id in foreign))
+        said = run_vigil(outside.env, kind, "import", str(file), "--tenant", str(OURS), check=False)
+        two.check("ids", said, asked=foreign)
+        assert "0 added, 3 refused" in said
+
+    # Registration is open here: who publishes under an id of another kind takes nothing either.
+    topics = [f"guard/{its_id}/gps" for its_id in (two.theirs["device_id"], button)]
+    for topic in topics:
+        outside.publish(topic, {"lat": 12.0, "lon": 77.0})
+    query = "SELECT count(*) FROM rejected_message WHERE topic = ANY(%s) AND reason = 'unknown_source'"
+    outside.until(lambda: outside.rows(query, topics) == [(2,)])
+    assert two.fingerprint() == two.before
+
+    outside.publish(f"alert/panic/{button}", {"message": "help"})
+    query = "SELECT tenant_id, message FROM mqtt_device_alert WHERE source_id = %s"
+    assert outside.until(lambda: outside.rows(query, button)) == [(HONEST, "help")]
 
 
 # -- the websocket

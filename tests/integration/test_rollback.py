@@ -228,7 +228,7 @@ def test_a_rollback_that_fails_changes_nothing(owner: Engine, monkeypatch: pytes
     before = all_rows(owner)
     monkeypatch.setattr("ops.schema.LOCK_TIMEOUT_S", 1)
     with owner.begin() as other:
-        other.exec_driver_sql("LOCK TABLE offline_limit IN ACCESS SHARE MODE")
+        other.exec_driver_sql("LOCK TABLE source_id IN ACCESS SHARE MODE")
         with pytest.raises(Unavailable, match="a table was in use"):
             schema.down(owner, "0007")
     assert all_rows(owner) == before

@@ -99,3 +99,38 @@ def star(lon: float, lat: float, radii: list[float], scale: float) -> list[list[
         [(lon + scale * radius * math.cos(angle) + 180) % 360 - 180, lat + scale * radius * math.sin(angle)]
         for radius, angle in zip(radii, angles, strict=True)
     ]
+
+
+def teeth(count: int, *, east: bool) -> list[list[float]]:
+    """A comb whose teeth end at the antimeridian."""
+    spine, end = (-178.0, -180.0) if east else (178.0, 180.0)
+    drawn = [[lon, 10 + (n + half) / count] for n in range(count) for lon, half in ((end, 0.0), (spine, 0.5))]
+    # Each tooth ends in an edge, so that the halves meet in more than points.
+    drawn = [place for lon, lat in drawn for place in ([lon, lat], [lon, lat + 0.2 / count])]
+    side = spine + (1.0 if east else -1.0)
+    return [*drawn, [side, 11.0], [side, 10.0]]
+
+
+@pytest.mark.parametrize("count", [1, 20, 90])
+def test_combs_of_few_teeth_are_put_together_and_cut_again(count: int) -> None:
+    area = shape_of(halves(teeth(count, east=False), teeth(count, east=True))).area
+    assert shape_of(mapping(crossing.cut(area))).area == area
+
+
+@pytest.mark.parametrize("count", [150, 1000])
+def test_who_crosses_the_antimeridian_too_often_is_refused_with_the_limit(count: int) -> None:
+    with pytest.raises(Refused, match="a zone crosses it 200 times at the most"):
+        shape_of(halves(teeth(count, east=False), teeth(count, east=True)))
+
+
+def test_parts_of_one_side_that_overlap_are_refused_before_they_are_put_together() -> None:
+    upright = [[lat + 169, lon - 169] for lon, lat in teeth(30, east=False)]
+    with pytest.raises(Refused, match="has parts that overlap"):
+        shape_of(halves(teeth(30, east=False), upright, teeth(30, east=True)))
+
+
+@pytest.mark.parametrize("turns", [1, 5, 500])
+def test_a_ring_that_goes_round_and_back_is_refused_by_its_extent(turns: int) -> None:
+    there = [[(n * 90) % 360 - 180, 12 + n / 1e4] for n in range(4 * turns)]
+    with pytest.raises(Refused, match="a zone measures 1,000 km at the most"):
+        shape_of({"type": "Polygon", "coordinates": [there + [[lon, lat - 1] for lon, lat in there[::-1]]]})

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from services.directory import shapes
 from services.directory.shapes import Shape, measure, shape_of
 from services.errors import Refused
+from services.geometry_limits import MAX_VERTICES
 
 SQUARE = [[77.0, 12.0], [77.01, 12.0], [77.01, 12.01], [77.0, 12.01], [77.0, 12.0]]
 HOLE = [[77.004, 12.004], [77.006, 12.004], [77.006, 12.006], [77.004, 12.006]]
@@ -99,7 +100,7 @@ def test_what_is_no_zone_is_refused_with_where_and_how_to_mend_it(geometry: Any,
 
 
 def test_the_position_that_closes_a_ring_is_no_corner() -> None:
-    angles = [math.tau * n / shapes.MAX_VERTICES for n in range(shapes.MAX_VERTICES)]
+    angles = [math.tau * n / MAX_VERTICES for n in range(MAX_VERTICES)]
     ring = [[math.cos(angle) / 100, math.sin(angle) / 100] for angle in angles]
     assert shape_of(polygon([*ring, ring[0]])).area.is_valid
 

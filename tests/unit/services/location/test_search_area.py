@@ -39,12 +39,50 @@ def test_polygons_and_circles_come_out_as_the_database_takes_them() -> None:
             {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]},
             "Self-intersection",
         ),
-        ({"type": "Polygon", "coordinates": [[[0, 0]] * 10_001]}, "more than 10,000 vertices"),
+        (
+            {"type": "Polygon", "coordinates": [[[0, 0]] * 10_001]},
+            "10001 corners; a shape has 10000",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(shape: Any, said: str) -> None:
     with pytest.raises(Refused, match=said):
         parse(shape)
+
+
+WORLD = [[-180, -90], [180, -90], [180, 90], [-180, 90], [-180, -90]]
+
+
+@pytest.mark.parametrize(
+    "ring",
+    [
+        WORLD,
+        [[0, 0], [180, 0], [90, 80], [0, 0]],
+        [[-179, -89], [179, -89], [179, 89], [-179, 89], [-179, -89]],
+        [[0, 0], [120, 0], [-120, 0], [0, 0]],
+        [[0, 5], [90, 5], [180, 5], [-90, 5], [0, -80], [0, 5]],
+        [[10, -89], [20, 89], [30, -89], [10, -89]],
+    ],
+)
+def test_a_shape_that_goes_round_the_earth_is_refused_with_the_limit(ring: Any) -> None:
+    with pytest.raises(Refused, match="more than 80 degrees"):
+        parse({"type": "Polygon", "coordinates": [ring]})
+
+
+def test_a_large_country_and_a_shape_on_the_antimeridian_s_side_are_taken() -> None:
+    for ring in (
+        [[-170, 30], [-66, 30], [-66, 71], [-170, 71], [-170, 30]],
+        [[170, -20], [180, -20], [180, -10], [170, -10], [170, -20]],
+    ):
+        assert parse({"type": "Polygon", "coordinates": [ring]}).wkb
+
+
+def test_the_work_of_a_shape_is_bounded() -> None:
+    comb = [[70 + n * 1e-4 + 5 * (n % 2), 10 + n * 1e-4 + 5 * (n % 2)] for n in range(2000)]
+    with pytest.raises(Refused, match="pairs of edges"):
+        parse({"type": "Polygon", "coordinates": [[*comb, comb[0]]]})
+    with pytest.raises(Refused, match="600 parts and holes; a shape has 500"):
+        parse({"type": "MultiPolygon", "coordinates": [[RING]] * 600})
 
 
 def test_a_place_is_two_numbers_on_the_globe() -> None:
