@@ -5,13 +5,14 @@ A link is only looked at by GET: mail scanners and previews open links, and must
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from html import escape
 from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
 from services.bus import RpcProxy, http
-from services.errors import Refused, Unavailable
+from services.errors import Refused, TooLarge, Unavailable
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self';"
@@ -28,9 +29,18 @@ class Answers:
 
     notifications = RpcProxy("notifications")
 
+    @abstractmethod
+    def _count_stranger(self, request: Request) -> str:
+        """Count a request of an address that need not log in. Raises `TooMany`."""
+
+    @abstractmethod
+    def _count_provider(self, request: Request) -> None:
+        """Count a request that claims to come from a provider. Raises `TooMany`."""
+
     @http("GET", "/a/<token>")
-    def show_link(self, request: Request, token: str) -> Response:  # noqa: ARG002
+    def show_link(self, request: Request, token: str) -> Response:
         """The alert, and a button that takes it."""
+        self._count_stranger(request)
         try:
             about = self.notifications.describe_link(token=token)
         except Refused as error:
@@ -44,8 +54,9 @@ class Answers:
         return _page("Alert", text + button)
 
     @http("POST", "/a/<token>")
-    def use_link(self, request: Request, token: str) -> Response:  # noqa: ARG002
+    def use_link(self, request: Request, token: str) -> Response:
         """Takes the alert in the name of whom the message was sent to."""
+        self._count_stranger(request)
         try:
             taken = self.notifications.use_link(token=token)
         except Unavailable as error:
@@ -64,6 +75,7 @@ class Answers:
     @http("POST", "/api/v1/providers/twilio/status/<reference>")
     def take_twilio_status(self, request: Request, reference: str) -> Response:
         """What became of an SMS."""
+        self._count_provider(request)
         self.notifications.take_provider_report(
             path=_path(request), params=_form(request), signature=_signature(request), reference=reference
         )
@@ -72,6 +84,7 @@ class Answers:
     @http("POST", "/api/v1/providers/twilio/inbound")
     def take_twilio_reply(self, request: Request) -> Response:
         """An SMS from somebody who was told of an alert; answered by TwiML."""
+        self._count_provider(request)
         answer = self.notifications.take_reply(
             path=_path(request), params=_form(request), signature=_signature(request)
         )
@@ -82,6 +95,9 @@ class Answers:
 
 
 def _form(request: Request) -> dict[str, str]:
+    said_bytes = request.content_length
+    if said_bytes is not None and said_bytes > MAX_FORM_BYTES:
+        raise TooLarge(f"the form has {said_bytes} bytes; at most {MAX_FORM_BYTES} are taken here")
     request.max_content_length = MAX_FORM_BYTES
     form: dict[str, Any] = request.form.to_dict()
     return form

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from services.errors import Refused
 
 MAX_VERTICES = 10_000
 MAX_RADIUS_M = 1_000_000.0
+OPPOSITE_DEG = 1e-6
 
 
 class SearchArea(msgspec.Struct, frozen=True):
@@ -53,12 +55,22 @@ def _checked(polygons: list[Any]) -> SearchArea:
             raise Refused(f"shape has more than {MAX_VERTICES:,} vertices; simplify it")
         if not parts or any(len(ring) < 4 or ring[0] != ring[-1] for ring in parts):
             raise Refused(f"{where}: each ring needs at least four places, the last the same as the first")
+        if any(_are_opposite(start, end) for ring in parts for start, end in pairwise(ring)):
+            raise Refused(f"{where}: an edge joins opposite points of the earth; put a place between them")
         made.append(Polygon(parts[0], parts[1:]))
     area = made[0] if len(made) == 1 else MultiPolygon(made)
     if not made or not area.is_valid:
         reason = shapely.is_valid_reason(area) if made else "it has no polygon"
         raise Refused(f"shape.coordinates do not make a polygon: {reason}")
     return SearchArea(shapely.to_wkb(area), None)
+
+
+def _are_opposite(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether no shortest way between two places exists, because they are antipodes (longitude, latitude)."""
+    if abs(one[1] + other[1]) > OPPOSITE_DEG:
+        return False
+    apart = abs(one[0] - other[0]) % 360
+    return abs(apart - 180) < OPPOSITE_DEG or abs(abs(one[1]) - 90) < OPPOSITE_DEG
 
 
 def _radius(value: object) -> float:

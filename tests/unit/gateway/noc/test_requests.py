@@ -3,8 +3,8 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
 from gateway.noc import requests
-from gateway.noc.peers import Networks
 from services.errors import Forbidden
+from services.peers import Networks
 
 
 def request(**headers: str) -> Request:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.noc.peers import Networks, check_allowed, client_of, problems
 from services import config
 from services.errors import Forbidden
+from services.peers import Networks, check_allowed, client_of, problems
 
 PROXIES = Networks("10.0.0.1, 10.0.9.0/24, fd00::/8")
 NOBODY = Networks("")
