@@ -73,12 +73,13 @@ class ClientFrame(msgspec.Struct):
     alert_id: str = ""
     note: str = ""
     reason: str | None = None
-    since: Annotated[int, Meta(ge=0, lt=2**63)] | None = None
-    client_id: Annotated[int, Meta(ge=0, lt=2**31)] | None = None
+    since: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    client_id: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     ref: msgspec.Raw = msgspec.Raw(b"null")
     """Goes back byte for byte: it is the client's own, whatever it is."""
 
 
+CLIENT_FRAME = msgspec.json.Decoder(ClientFrame)
 Act = Callable[[Principal, ClientFrame], dict[str, Any]]
 """Does what an alert frame asks for; returns the top level of the answer. Raises `VigilError`."""
 
@@ -485,7 +486,7 @@ def _client_frame(text: str | None) -> ClientFrame:
     if text is None:
         raise Refused("a frame is JSON text, not binary")
     try:
-        frame = msgspec.json.decode(text, type=ClientFrame)
+        frame = CLIENT_FRAME.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise Refused(f"not a frame: {error}") from error
     if any("\0" in part for part in (frame.alert_id, frame.note, frame.reason or "")):

@@ -13,6 +13,7 @@ from gateway.noc.api.shapes import Id
 ZONE = {"zone_id": Id}
 AREA: dict[str, Any] = {"max_body_bytes": AREA_BYTES, "max_values": AREA_VALUES}
 """The size of a body that holds a zone's area."""
+FILE: dict[str, Any] = {"max_body_bytes": FILE_BYTES, "max_values": 0}
 
 
 def _zone(
@@ -27,7 +28,7 @@ def _zone(
     is_file: bool = False,
 ) -> Operation:
     """Something that changes zones; who did it is kept with the version."""
-    size = {"max_body_bytes": FILE_BYTES, "max_values": 0} if is_file else AREA
+    size = FILE if is_file else AREA if body is not Nothing else {}
     return Operation(
         method=method,
         path=path,
@@ -136,8 +137,7 @@ ZONES = (
         answer=place_shapes.ZoneTrial,
         role="supervisor",
         body=place_shapes.ZoneFileToTry,
-        max_body_bytes=FILE_BYTES,
-        max_values=0,
+        **FILE,
     ),
     _file("geojson", "application/geo+json", dict[str, Any]),
     _file("kml", "application/vnd.google-earth.kml+xml", None),
