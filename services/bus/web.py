@@ -62,6 +62,8 @@ STATUS_OF = {
 }
 SOCKET_TIMEOUT_S = 60
 ACCEPT_PAUSE_S = 0.1
+ACCEPTED_AT_ONCE = 16
+NOTED_EVERY_S = 10
 SPARE_WORKERS = 50
 """Workers that connections leave to timers and loops."""
 BUSY = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -289,6 +291,7 @@ class SoleWebServer(WebServer):
             total=max(1, min(noc.connections, workers - SPARE_WORKERS)),
         )
         self._forwarded = ConnectionCounts(per_address=noc.connections_per_address)
+        self._noted = TokenBuckets(count=1, window_s=NOTED_EVERY_S)
         self._rates = RequestRates(noc.address_requests, event="address_requests_limited")
         try:
             self._sock = eventlet.listen((noc.host, noc.port), backlog=1024, reuse_port=False)
@@ -302,6 +305,7 @@ class SoleWebServer(WebServer):
 
     def run(self) -> None:
         """Accept connections, as many as may be open."""
+        accepted = 0
         while self._is_accepting:
             try:
                 sock, address = self._sock.accept()
@@ -315,9 +319,16 @@ class SoleWebServer(WebServer):
             if self._connections.open(holder):
                 self.container.spawn_managed_thread(partial(self._serve, sock, address, holder))
             else:
-                security.note("connections_limited", peer=address[0])
+                self._note_limited(address[0])
                 _turn_away(sock)
-            eventlet.sleep(0)  # a flood of connections leaves the others their turn
+            accepted += 1
+            if accepted % ACCEPTED_AT_ONCE == 0:
+                eventlet.sleep(0)  # a flood of connections leaves the others their turn
+
+    def _note_limited(self, peer: str) -> None:
+        """A security event once in a while for each peer: a log line for each connection would help the flood."""
+        if self._noted.take(peer, now_s=time.monotonic()) is None:
+            security.note("connections_limited", peer=peer)
 
     def _serve(self, sock: Any, address: Any, holder: str | None) -> None:
         try:

@@ -184,6 +184,11 @@ def wrong_passwords(target: Target) -> None:
 
 def half_sent_bodies(target: Target) -> None:
     """As many connections as are let in, each with a body of which next to nothing comes."""
+    head = target.head("POST", "/api/v1/session", "Content-Length: 60000")
+    trickle(target, head + b"{", b" ", count=300)
+
+
+def half_sent_bodies_beyond_the_limit(target: Target) -> None:
     head = target.head("POST", "/api/v1/session", "Content-Length: 100000")
     trickle(target, head + b"{", b" ", count=300)
 
@@ -274,6 +279,7 @@ KINDS: dict[str, Callable[[Target], None]] = {
         requests_of_one_user,
         wrong_passwords,
         half_sent_bodies,
+        half_sent_bodies_beyond_the_limit,
         half_sent_heads,
         endless_chunk_line,
         endless_trailers,

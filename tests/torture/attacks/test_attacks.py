@@ -38,7 +38,7 @@ def resident_bytes(pid: int | None) -> int:
 
 
 def check(outside: Outside, one: Gateways, kind: str, seconds: float) -> Measured:
-    """Work alone, then beside the attack; what is promised holds, or is at most as far off as the machine was before."""
+    """Work alone, then beside the attack. What is promised holds, or is as far off as it was on this machine before."""
     honest = Honest(outside, one, kind.replace("_", "-"))
     try:
         alone = honest.work(3.0)
