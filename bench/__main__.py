@@ -62,7 +62,9 @@ def pipelines(chosen: argparse.Namespace) -> dict[str, Any]:
     for variable in GIVEN.values():
         os.environ.pop(variable, None)  # never into servers that somebody works with
     with tempfile.TemporaryDirectory(prefix="vigil-bench-") as directory:
-        stack = Stack(Path(directory), say=say, prefer_usual_ports=False)
+        # All websocket sessions of the bench come from one address.
+        given = {**os.environ, "VIGIL_CONNECTIONS_PER_ADDRESS": "3000"}
+        stack = Stack(Path(directory), say=say, prefer_usual_ports=False, given=given)
         try:
             stack.start_servers()
             stack.start_services()

@@ -103,6 +103,11 @@ class Feed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     positions_interval_s: float
 
 
+class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    count: Annotated[int, msgspec.Meta(ge=1)]
+    window_s: Annotated[float, msgspec.Meta(gt=0)]
+
+
 class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str
     port: int
@@ -117,6 +122,19 @@ class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sockets_per_tenant: Annotated[int, msgspec.Meta(ge=1)]
     client_messages: Annotated[int, msgspec.Meta(ge=1)]
     client_messages_window_s: Annotated[float, msgspec.Meta(gt=0)]
+    client_frames: Annotated[int, msgspec.Meta(ge=1)]
+    client_bytes: Annotated[int, msgspec.Meta(ge=1)]
+    body_timeout_s: Annotated[float, msgspec.Meta(gt=0)]
+    answer_timeout_s: Annotated[float, msgspec.Meta(gt=0)]
+    connections: Annotated[int, msgspec.Meta(ge=1)]
+    connections_per_address: Annotated[int, msgspec.Meta(ge=1)]
+    user_requests: RateLimit
+    address_requests: RateLimit
+    open_requests: RateLimit
+    provider_requests: RateLimit
+    password_checks: Annotated[int, msgspec.Meta(ge=1)]
+    password_queue: Annotated[int, msgspec.Meta(ge=0)]
+    password_wait_s: Annotated[float, msgspec.Meta(gt=0)]
     allowed_origins: str
     metrics_allowed_ips: str
     trusted_proxies: str
@@ -125,6 +143,7 @@ class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     jwt_issuer: str
     jwt_audience: str
     token_lifetime_s: int
+    token_max_age_s: Annotated[int, msgspec.Meta(ge=60)]
     session_lifetime_s: int
     login_failures: int
     login_window_s: int
@@ -172,11 +191,6 @@ class Location(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sensor_silence_limit_s: AtLeast0
     system_silence_limit_s: AtLeast0
     alert_silence_limit_s: AtLeast0 = 86_400
-
-
-class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    count: int
-    window_s: float
 
 
 class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,12 +9,15 @@
     │   ├── Conflict          the thing is not in a state that allows it
     │   ├── NotAuthenticated  we do not know who calls
     │   ├── Forbidden         we know, and they may not
-    │   └── TooMany           too often; the message says when again
+    │   ├── TooMany           too often; the message says when again
+    │   └── TooLarge          more bytes than the operation takes; the message names the limit
     └── Misconfigured         the operator's fault, told at start
 
 Every error carries a message that a person can act on. Errors cross RabbitMQ by name
 and message only (see `services.bus`), so each is made from one string.
 """
+
+from typing import Self
 
 
 class VigilError(Exception):
@@ -62,7 +65,23 @@ class Forbidden(Refused):
 
 
 class TooMany(Refused):
-    """The caller asks too often; the message says when to come again."""
+    """The caller asks too often; the message says when to come again.
+
+    `retry_after_s` does not cross RabbitMQ; an error that came from there has the class's own.
+    """
+
+    retry_after_s: float = 1.0
+
+    @classmethod
+    def after(cls, retry_after_s: float, message: str) -> Self:
+        """Return an error that asks the caller to wait for so many seconds."""
+        error = cls(message)
+        error.retry_after_s = retry_after_s
+        return error
+
+
+class TooLarge(Refused):
+    """The caller sent more bytes than the operation takes; the message names the limit."""
 
 
 class Misconfigured(VigilError):  # noqa: N818

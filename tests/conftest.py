@@ -36,6 +36,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for variable in (*GIVEN.values(), "VIGIL_HTTP_PORT", "CHANNELS_ENCRYPTION_KEY", "JWT_SECRET"):
     os.environ.pop(variable, None)  # tests run on servers of their own, whatever the shell points to
 
+ROOMY = {
+    "VIGIL_CONNECTIONS_PER_ADDRESS": "3000",
+    "VIGIL_USER_REQUESTS": "100000",
+    "VIGIL_ADDRESS_REQUESTS": "1000000",
+    "VIGIL_OPEN_REQUESTS": "100000",
+}
+"""All clients of the tests share one address and few users. Tests of these limits run gateways with the usual ones."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -80,7 +88,7 @@ def servers(providers_of_tests: dict[str, Provider]) -> Iterator[Stack]:
     Not under pytest's own directory: that is closed to PostgreSQL's user, and closed again by each further session.
     """
     with tempfile.TemporaryDirectory(prefix="vigil-test-") as directory:
-        given = {**os.environ, **settings_for(providers_of_tests), "VIGIL_OWNTRACKS": "true"}
+        given = {**os.environ, **settings_for(providers_of_tests), **ROOMY, "VIGIL_OWNTRACKS": "true"}
         stack = Stack(Path(directory), say=print, prefer_usual_ports=False, given=given)
         try:
             stack.start_servers()

@@ -5,11 +5,13 @@ A link is only looked at by GET: mail scanners and previews open links, and must
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from html import escape
-from typing import Any
+from urllib.parse import parse_qsl
 
 from werkzeug.wrappers import Request, Response
 
+from gateway.noc import requests
 from services.bus import RpcProxy, http
 from services.errors import Refused, Unavailable
 
@@ -21,6 +23,7 @@ PAGE_HEADERS = {
     "Cache-Control": "no-store",
 }
 MAX_FORM_BYTES = 65_536
+MAX_FORM_FIELDS = 200
 
 
 class Answers:
@@ -28,9 +31,18 @@ class Answers:
 
     notifications = RpcProxy("notifications")
 
+    @abstractmethod
+    def _count_stranger(self, request: Request) -> str:
+        """Count a request of an address that need not log in. Raises `TooMany`."""
+
+    @abstractmethod
+    def _count_provider(self, request: Request) -> None:
+        """Count a request that claims to come from a provider. Raises `TooMany`."""
+
     @http("GET", "/a/<token>")
-    def show_link(self, request: Request, token: str) -> Response:  # noqa: ARG002
+    def show_link(self, request: Request, token: str) -> Response:
         """The alert, and a button that takes it."""
+        self._count_stranger(request)
         try:
             about = self.notifications.describe_link(token=token)
         except Refused as error:
@@ -44,8 +56,9 @@ class Answers:
         return _page("Alert", text + button)
 
     @http("POST", "/a/<token>")
-    def use_link(self, request: Request, token: str) -> Response:  # noqa: ARG002
+    def use_link(self, request: Request, token: str) -> Response:
         """Takes the alert in the name of whom the message was sent to."""
+        self._count_stranger(request)
         try:
             taken = self.notifications.use_link(token=token)
         except Unavailable as error:
@@ -64,6 +77,7 @@ class Answers:
     @http("POST", "/api/v1/providers/twilio/status/<reference>")
     def take_twilio_status(self, request: Request, reference: str) -> Response:
         """What became of an SMS."""
+        self._count_provider(request)
         self.notifications.take_provider_report(
             path=_path(request), params=_form(request), signature=_signature(request), reference=reference
         )
@@ -72,6 +86,7 @@ class Answers:
     @http("POST", "/api/v1/providers/twilio/inbound")
     def take_twilio_reply(self, request: Request) -> Response:
         """An SMS from somebody who was sent one; answered by TwiML, which is empty when there is no answer."""
+        self._count_provider(request)
         answer = self.notifications.take_reply(
             path=_path(request), params=_form(request), signature=_signature(request)
         )
@@ -81,9 +96,13 @@ class Answers:
 
 
 def _form(request: Request) -> dict[str, str]:
-    request.max_content_length = MAX_FORM_BYTES
-    form: dict[str, Any] = request.form.to_dict()
-    return form
+    """The fields of a form, each once. Raises `TooLarge`, `Refused`."""
+    content = requests.body_of(request, max_bytes=MAX_FORM_BYTES)
+    try:
+        fields = parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)
+    except ValueError as error:
+        raise Refused(f"the body is no form: {error}") from error
+    return dict(reversed(fields))
 
 
 def _path(request: Request) -> str:

@@ -12,7 +12,7 @@ import jwt
 import msgspec
 
 from services.config import Config
-from services.errors import Forbidden, Misconfigured, NotAuthenticated, Unavailable
+from services.errors import Forbidden, Misconfigured, NotAuthenticated, Refused, Unavailable
 
 ISSUER = "vigil"
 AUDIENCE = "vigil-noc"
@@ -23,6 +23,9 @@ CLAIMS = ["exp", "iat", "iss", "aud", "sub", "jti", "tenant", "role"]
 ROLES = ("viewer", "operator", "supervisor", "admin", "platform")
 MIN_SECRET_LENGTH = 32
 MAX_TOKEN_LENGTH = 4096
+TYPES = frozenset({"jwt", "at+jwt"})
+"""What the header `typ` may say (RFC 7519, RFC 9068). An identity provider may leave it out; we never do."""
+DEFAULT_MAX_AGE_S = 86_400
 CLOCK_SKEW_S = 5
 JWKS_AGE_S = 3600
 JWKS_PAUSE_S = 10
@@ -70,7 +73,13 @@ class Tokens:
     """
 
     def __init__(
-        self, secret: str, *, provider: FindsKey | None = None, issuer: str = "", audience: str = AUDIENCE
+        self,
+        secret: str,
+        *,
+        provider: FindsKey | None = None,
+        issuer: str = "",
+        audience: str = AUDIENCE,
+        max_age_s: int = DEFAULT_MAX_AGE_S,
     ) -> None:
         if len(secret) < MIN_SECRET_LENGTH and (secret or provider is None):
             raise Misconfigured(
@@ -83,17 +92,26 @@ class Tokens:
         self._provider = provider
         self._issuer = issuer
         self._audience = audience
+        self._max_age_s = max_age_s
 
     @classmethod
     def from_config(cls, config: Config) -> Tokens:
         noc = config.noc
         provider = ProviderKeys(noc.jwt_jwks_url) if noc.jwt_jwks_url else None
-        return cls(noc.jwt_secret, provider=provider, issuer=noc.jwt_issuer, audience=noc.jwt_audience)
+        return cls(
+            noc.jwt_secret,
+            provider=provider,
+            issuer=noc.jwt_issuer,
+            audience=noc.jwt_audience,
+            max_age_s=noc.token_max_age_s,
+        )
 
     def make(
         self, *, name: str, tenant_id: int, role: str, lifetime_s: int, login: str = "", session_id: str = ""
     ) -> str:
-        """A token of our own. Raises `Forbidden`."""
+        """Return a token of our own. Raises `Forbidden`, `Refused`."""
+        if lifetime_s > self._max_age_s:
+            raise Refused(f"a token is good for at most {self._max_age_s} s; see noc.token_max_age_s")
         if role not in ROLES:
             raise Forbidden(f"role is {role!r}; it must be one of {', '.join(ROLES)}")
         if not self._secret:
@@ -129,14 +147,28 @@ class Tokens:
                 },
                 Principal,
             )
-        except (jwt.PyJWTError, msgspec.ValidationError, ValueError, TypeError) as error:
+        except (
+            jwt.PyJWTError,
+            msgspec.ValidationError,
+            ValueError,
+            TypeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise NotAuthenticated(f"the token is not valid: {error}") from error
+        if not principal.login.strip():
+            raise NotAuthenticated("the token names nobody: its `sub` is empty")
+        if principal.expires_at - principal.issued_at > self._max_age_s:
+            raise NotAuthenticated(f"the token is good for longer than {self._max_age_s} s, and none may be")
         if principal.role not in ROLES:
             raise NotAuthenticated("the token names no role of ours")
         return principal
 
     def _claims(self, token: str) -> Mapping[str, Any]:
-        algorithm = jwt.get_unverified_header(token).get("alg")
+        header = jwt.get_unverified_header(token)
+        algorithm, kind = header.get("alg"), header.get("typ")
+        if str(kind).lower() not in TYPES and (kind is not None or algorithm == ALGORITHM):
+            raise jwt.InvalidTokenError("its `typ` is not JWT")
         if self._secret and algorithm == ALGORITHM:
             return self._decode(token, self._secret, [ALGORITHM], issuer=ISSUER, audience=AUDIENCE)
         if self._provider is not None and algorithm in PROVIDER_ALGORITHMS:

@@ -27,6 +27,10 @@ VERSION = "13"
 NORMAL = 1000
 NO_STATUS = 1005
 TOO_BIG = 1009
+TOO_MANY = 4429
+MAX_FRAGMENTS = 1024
+MAX_EMPTY_FRAGMENTS = 16
+"""In a row. Fragments within a code point of UTF-8 look empty as well, and there are at most three of those."""
 MAX_REASON_BYTES = 123
 
 
@@ -50,6 +54,10 @@ class Ponged(NamedTuple):
     """The peer answered a ping, or says so unasked."""
 
 
+class Fragment(NamedTuple):
+    """A part of a message that is not whole yet; its bytes are kept inside."""
+
+
 class Closed(NamedTuple):
     """The peer closed, or broke the protocol: the code to answer with, and why. The last that is received."""
 
@@ -65,6 +73,8 @@ class Framing:
         self._max_message_bytes = max_message_bytes
         self._parts: list[str] = []
         self._size_bytes = 0
+        self._fragments = 0
+        self._empty_fragments = 0
 
     def shake_hands(self, headers: Sequence[tuple[str, str]], target: str, *, protocol: str) -> bytes:
         """The answer to the opening handshake. Raises `Refused` for what is none, `NotThisVersion`."""
@@ -80,8 +90,11 @@ class Framing:
         except (RemoteProtocolError, LocalProtocolError, StopIteration, ValueError) as error:
             raise Refused(f"not a websocket handshake: {error}") from error
 
-    def receive(self, data: bytes) -> Iterator[Said | Pinged | Ponged | Closed]:
-        """What the bytes complete. A peer that breaks the protocol is `Closed` at the first byte that does."""
+    def receive(self, data: bytes) -> Iterator[Said | Fragment | Pinged | Ponged | Closed]:
+        """Yield one value for each frame that the bytes complete, at the latest when the caller asks for the next one.
+
+        A peer that breaks the protocol is `Closed` at the first byte that does.
+        """
         self._ws.receive_data(data)
         for event in self._ws.events():
             if isinstance(event, TextMessage | BytesMessage):
@@ -99,18 +112,28 @@ class Framing:
                 yield Closed(NORMAL if event.code == NO_STATUS else int(event.code), event.reason or "")
                 return
 
-    def _grow(self, event: TextMessage | BytesMessage) -> Said | Closed | None:
+    def _grow(self, event: TextMessage | BytesMessage) -> Said | Fragment | Closed | None:
         is_text = isinstance(event, TextMessage)
         self._size_bytes += len(event.data.encode()) if is_text else len(event.data)
         if self._size_bytes > self._max_message_bytes:
             return Closed(TOO_BIG, f"a message is at most {self._max_message_bytes} bytes")
         if is_text:
             self._parts.append(event.data)
-        if not event.message_finished:
-            return None
-        said = Said("".join(self._parts) if is_text else None)
-        self._parts, self._size_bytes = [], 0
-        return said
+        if event.message_finished:
+            said = Said("".join(self._parts) if is_text else None)
+            self._parts, self._size_bytes = [], 0
+            self._fragments = self._empty_fragments = 0
+            return said
+        return self._fragment(event) if event.frame_finished else None
+
+    def _fragment(self, event: TextMessage | BytesMessage) -> Fragment | Closed:
+        self._fragments += 1
+        self._empty_fragments = 0 if event.data else self._empty_fragments + 1
+        if self._empty_fragments > MAX_EMPTY_FRAGMENTS:
+            return Closed(TOO_MANY, f"more than {MAX_EMPTY_FRAGMENTS} fragments in a row are empty")
+        if self._fragments > MAX_FRAGMENTS:
+            return Closed(TOO_MANY, f"a message is at most {MAX_FRAGMENTS} fragments")
+        return Fragment()
 
     def ping(self) -> bytes:
         return self._ws.send(Ping())

@@ -1,11 +1,15 @@
-"""How often a password may be tried."""
+"""How often a password may be tried, and how many are looked at side by side."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import redis
+from eventlet.semaphore import Semaphore
 
 from services import providers, security
 from services.config import Config
@@ -13,6 +17,58 @@ from services.errors import TooMany, Unavailable
 
 MANY = 10
 """How many times as many failures an address, or a user over all addresses, is given."""
+
+
+LIKE_ONE_ADDRESS = 4
+"""The part of the queue that one address may fill: a quarter."""
+BUSY_RETRY_S = 2
+
+
+class PasswordQueue:
+    """Password checks at once in this process, and those that wait their turn.
+
+    A check takes a tenth of a second of computing, and nobody has logged in yet who asks for one. What has no place in
+    the queue is refused before any service is asked.
+    """
+
+    def __init__(self, *, at_once: int, waiting: int, wait_s: float) -> None:
+        self._turns = Semaphore(at_once)
+        self._waiting: Counter[str] = Counter()
+        self._most_waiting = waiting
+        self._wait_s = wait_s
+
+    @classmethod
+    def from_config(cls, config: Config) -> PasswordQueue:
+        noc = config.noc
+        return cls(at_once=noc.password_checks, waiting=noc.password_queue, wait_s=noc.password_wait_s)
+
+    @contextmanager
+    def turn(self, holder: str) -> Iterator[None]:
+        """Wait for a turn, and hold it. `holder` is the address that asks. Raises `TooMany`."""
+        self._wait(holder)
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    def _wait(self, holder: str) -> None:
+        if not self._waiting and self._turns.acquire(blocking=False):
+            return
+        share = max(1, self._most_waiting // LIKE_ONE_ADDRESS)
+        if self._waiting.total() >= self._most_waiting or self._waiting[holder] >= share:
+            raise _busy()
+        self._waiting[holder] += 1
+        try:
+            if not self._turns.acquire(timeout=self._wait_s):
+                raise _busy()
+        finally:
+            self._waiting[holder] -= 1
+            if not self._waiting[holder]:
+                del self._waiting[holder]
+
+
+def _busy() -> TooMany:
+    return TooMany.after(BUSY_RETRY_S, f"too many log-ins at once; try again in {BUSY_RETRY_S} s")
 
 
 class LoginLimit:
@@ -34,29 +90,39 @@ class LoginLimit:
             window_s=noc.login_window_s,
         )
 
-    def check(self, login: str, peer: str) -> None:
-        """Raises `TooMany` before the password is looked at; `Unavailable`."""
-        keys = self._keys(login, peer)
-        try:
-            counts: Any = self._redis.mget(list(keys))
-        except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
-        for (_, most), count in zip(keys.items(), counts, strict=True):
-            if count is not None and int(count) >= most:
-                security.note("login_limited", peer=peer)
-                raise TooMany(f"too many wrong passwords; try again in {self._window_s} s")
+    def begin(self, login: str, peer: str) -> None:
+        """Count an attempt before its password is looked at: attempts that run side by side are all counted.
 
-    def failed(self, login: str, peer: str) -> None:
-        """Count one wrong password."""
+        Raises `TooMany`; `Unavailable` without Redis.
+        """
+        keys = self._keys(login, peer)
+        counts = self._add(keys, 1)
+        if any(count > most for count, most in zip(counts, keys.values(), strict=True)):
+            self._add(
+                keys, -1
+            )  # what is refused is not an attempt: the window ends although somebody goes on
+            security.note("login_limited", peer=peer)
+            raise TooMany.after(self._window_s, f"too many wrong passwords; try again in {self._window_s} s")
+
+    def give_back(self, login: str, peer: str) -> None:
+        """The password was right, or nobody looked at it: the attempt does not count."""
+        self._add(self._keys(login, peer), -1)
+
+    def failed(self, peer: str) -> None:
+        """The password was wrong: the attempt stays counted."""
         security.note("login_failed", peer=peer)
-        pipeline = self._redis.pipeline(transaction=False)
-        for key in self._keys(login, peer):
-            pipeline.incr(key)
-            pipeline.expire(key, self._window_s)
+
+    def _add(self, keys: Mapping[str, int], difference: int) -> list[int]:
+        """Change the counts; each ends a window after its first attempt. Raises `Unavailable`."""
+        pipeline = self._redis.pipeline(transaction=True)
+        for key in keys:
+            pipeline.incrby(key, difference)
+            pipeline.expire(key, self._window_s, nx=True)
         try:
-            pipeline.execute()
+            answers: Any = pipeline.execute()
         except redis.RedisError as error:
             raise Unavailable(f"Redis: {error}") from error
+        return [int(count) for count in answers[::2]]
 
     def _keys(self, login: str, peer: str) -> dict[str, int]:
         """Key to the number of failures that it is given."""

@@ -1,5 +1,7 @@
 """How many sockets a user and a tenant may have, and how many messages a user may send, over all gateways.
 
+Frames and bytes are counted by each gateway alone: a count in Redis for every frame would cost more than the frame.
+
 Each gateway writes on a board in Redis how many it has, and reads the others'. A board that is not renewed is void:
 its gateway is gone. Without Redis each gateway counts its own.
 """
@@ -20,6 +22,7 @@ from gateway.noc.auth import Principal
 from services import providers
 from services.config import Config
 from services.errors import TooMany
+from services.token_buckets import TokenBuckets
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +43,8 @@ class Quotas:
         tenant_sockets: int,
         messages: int,
         messages_window_s: float,
+        frames: int,
+        bytes_: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._redis = client
@@ -51,6 +56,8 @@ class Quotas:
         self._clock = clock
         self._open: Counter[str] = Counter()
         self._sent: dict[str, deque[float]] = {}
+        self._frames = TokenBuckets(count=frames, window_s=messages_window_s)
+        self._bytes = TokenBuckets(count=bytes_, window_s=messages_window_s)
 
     @classmethod
     def from_config(cls, config: Config) -> Quotas:
@@ -63,6 +70,8 @@ class Quotas:
             tenant_sockets=noc.sockets_per_tenant,
             messages=noc.client_messages,
             messages_window_s=noc.client_messages_window_s,
+            frames=noc.client_frames,
+            bytes_=noc.client_bytes,
         )
 
     def open(self, principal: Principal) -> None:
@@ -93,6 +102,15 @@ class Quotas:
         """Whether the user may send one more message, over all sockets and gateways."""
         user, now_s = _names(principal)["user"], self._clock()
         return self._allow_here(user, now_s) and self._allow_anywhere(user, now_s)
+
+    def allow_frame(self, principal: Principal) -> bool:
+        """Whether the user may send one more frame, of whatever kind, over all sockets of this gateway."""
+        return self._frames.take(_names(principal)["user"], now_s=self._clock()) is None
+
+    def allow_bytes(self, principal: Principal, size_bytes: int) -> bool:
+        """Whether the user may send so many more bytes, over all sockets of this gateway."""
+        user = _names(principal)["user"]
+        return self._bytes.take(user, now_s=self._clock(), tokens=size_bytes) is None
 
     def renew(self) -> None:
         """Write the whole board anew, and forget users who have been quiet for long."""

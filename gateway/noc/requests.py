@@ -1,4 +1,4 @@
-"""What a request says of its sender: token, ticket, origin, address."""
+"""What a request says of its sender: token, ticket, origin, address, body."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from werkzeug.wrappers import Request
 
-from gateway.noc.peers import Networks, client_of
 from services import security
-from services.errors import Forbidden
+from services.errors import Forbidden, TooLarge
+from services.peers import Networks, client_of
 
 PROTOCOL = "vigil.noc.v1"
 
@@ -33,6 +33,21 @@ def check_origin(request: Request, *, allowed: Sequence[str]) -> None:
     if origin != f"{request.scheme}://{request.host}" and origin not in allowed:
         security.note("origin_refused", origin=origin[:100])
         raise Forbidden(f"origin {origin[:100]!r} is not allowed; see VIGIL_ALLOWED_ORIGINS")
+
+
+def body_of(request: Request, *, max_bytes: int) -> bytes:
+    """Return the body. Raises `TooLarge`, before it is read when its length is known."""
+    said_bytes = request.content_length
+    if said_bytes is not None and said_bytes > max_bytes:
+        raise TooLarge(f"the body has {said_bytes} bytes; at most {max_bytes} are taken here")
+    # Not `get_data`: werkzeug cuts off what is beyond its limit when the length is not known, and says nothing.
+    stream, parts, left_bytes = request.environ["wsgi.input"], [], max_bytes + 1
+    while left_bytes > 0 and (data := stream.read(left_bytes)):
+        parts.append(data)
+        left_bytes -= len(data)
+    if left_bytes <= 0:
+        raise TooLarge(f"the body has more than the {max_bytes} bytes that are taken here")
+    return b"".join(parts)
 
 
 def client_address(request: Request, *, trusted: Networks) -> str:

@@ -10,25 +10,26 @@ import msgspec
 import structlog
 from werkzeug.wrappers import Request, Response
 
-from gateway.noc import mapfile, peers, requests
+from gateway.noc import mapfile, requests
 from gateway.noc.answers import Answers
 from gateway.noc.api.idempotency import Idempotency
+from gateway.noc.api.operations import MAX_BODY_BYTES
 from gateway.noc.api.routes import Api
 from gateway.noc.auth import Principal, Tokens
 from gateway.noc.console import Console
 from gateway.noc.hub import Hub
-from gateway.noc.limits import LoginLimit
+from gateway.noc.limits import LoginLimit, PasswordQueue
 from gateway.noc.mapfile import MapFile
-from gateway.noc.peers import Networks
 from gateway.noc.quotas import RENEW_INTERVAL_S
-from gateway.noc.recent import Recent
+from gateway.noc.recent import Recent, SharedAnswer
 from gateway.noc.sockets import ClientFrame, Session
 from gateway.noc.tickets import Tickets
-from services import exposition
-from services.bus import Resource, RpcProxy, http, loop, timer, upgrade
+from services import exposition, peers
+from services.bus import RequestRates, Resource, RpcProxy, http, loop, timer, upgrade
 from services.config import Config
-from services.errors import NotAuthenticated, Refused, VigilError
+from services.errors import NotAuthenticated, Refused, TooMany, Unanswered, Unavailable, VigilError
 from services.keyring import KeyRing
+from services.peers import Networks
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +40,10 @@ ROAD_INTERVAL_S = 5.0
 EXPOSITION_AGE_S = 1.0
 """Reading the files of all processes takes tens of milliseconds in which no screen is served."""
 PRESENCE_INTERVAL_S = 30.0
+READY_AGE_S = 1.0
+READY_WITHIN_S = 1.8
+NOT_KEPT = {"Cache-Control": "no-store"}
+"""Of answers that bear secrets, or what is on record about people."""
 ACTIONS = {
     "acknowledge_alert": "acknowledge_alert",
     "start_alert": "start_alert",
@@ -56,6 +61,10 @@ class Parts:
         self.tokens = Tokens.from_config(config)
         self.tickets = Tickets.from_config(config)
         self.login_limit = LoginLimit.from_config(config)
+        self.passwords = PasswordQueue.from_config(config)
+        self.user_rates = RequestRates(config.noc.user_requests, event="user_requests_limited")
+        self.provider_rates = RequestRates(config.noc.provider_requests, event="provider_requests_limited")
+        self.open_rates = RequestRates(config.noc.open_requests, event="open_requests_limited")
         self.keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
         self.allowed_origins = [
             part.strip() for part in config.noc.allowed_origins.split(",") if part.strip()
@@ -69,6 +78,7 @@ class Parts:
         self.api = Api(Idempotency.from_config(config))
         self.console = Console(config.noc)
         self.map_file = MapFile(config.noc)
+        self.readiness = SharedAnswer[dict[str, str]](max_age_s=READY_AGE_S)
         self.exposition = Recent(exposition.exposition, max_age_s=EXPOSITION_AGE_S)
 
     def close(self) -> None:
@@ -147,21 +157,29 @@ class NocGateway(Answers):
     @http("POST", "/api/v1/session")
     def log_in(self, request: Request) -> Response:
         """User and password for a token (15 min), a refresh token (a shift) and the tenant's feed keys."""
+        holder = self._count_stranger(request)
         body = _body(request)
         login, password = _text(body, "user"), _text(body, "password")
         limit = self.parts.login_limit
-        peer = requests.client_address(request, trusted=self.parts.trusted_proxies)
-        limit.check(login, peer)
-        try:
-            session = self.directory.open_session(login=login, password=password)
-        except NotAuthenticated:
-            limit.failed(login, peer)
-            raise
+        with self.parts.passwords.turn(holder):
+            limit.begin(login, holder)
+            try:
+                session = self.directory.open_session(login=login, password=password)
+            except NotAuthenticated:
+                limit.failed(holder)
+                raise
+            except Unanswered:
+                raise  # somebody may have looked at it: the attempt stays counted
+            except (Unavailable, TooMany):
+                limit.give_back(login, holder)
+                raise
+        limit.give_back(login, holder)
         return self._session_answer(session)
 
     @http("POST", "/api/v1/session/refresh")
     def refresh_session(self, request: Request) -> Response:
         """A refresh token for a new token and the next refresh token; each refresh token is good once."""
+        self._count_stranger(request)
         return self._session_answer(
             self.directory.refresh_session(token=_text(_body(request), "refresh_token"))
         )
@@ -208,12 +226,12 @@ class NocGateway(Answers):
         return Response("ok\n")
 
     @http("GET", "/readyz")
-    def readyz(self, request: Request) -> Response:  # noqa: ARG002
-        return self._readiness()
+    def readyz(self, request: Request) -> Response:
+        return self._readiness(request)
 
     @http("GET", "/monitoring/health/")
-    def monitoring_health(self, request: Request) -> Response:  # noqa: ARG002
-        return self._readiness()
+    def monitoring_health(self, request: Request) -> Response:
+        return self._readiness(request)
 
     @http("GET", "/metrics/export/")
     def export_metrics(self, request: Request) -> Response:
@@ -256,7 +274,29 @@ class NocGateway(Answers):
         act: Callable[..., Any] = getattr(self.alerts, method)
         return act(tenant_id=principal.tenant_id, alert_id=alert_id, by=principal.login, **further)
 
+    def _count_stranger(self, request: Request) -> str:
+        """Count a request that comes without a valid token, and return the address it counts for. Raises `TooMany`."""
+        client = requests.client_address(request, trusted=self.parts.trusted_proxies)
+        holder = peers.holder_of(client)
+        self.parts.open_rates.take(holder, whose=f"address {client}")
+        return holder
+
+    def _count_provider(self, request: Request) -> None:
+        """Count a request that claims to come from a provider: few addresses send the reports of many messages."""
+        client = requests.client_address(request, trusted=self.parts.trusted_proxies)
+        self.parts.provider_rates.take(peers.holder_of(client), whose=f"address {client}")
+
     def _principal(self, request: Request) -> Principal:
+        """Return who asks, and count the request. Raises `NotAuthenticated`, `TooMany`."""
+        try:
+            principal = self._believed(request)
+        except NotAuthenticated:
+            self._count_stranger(request)
+            raise
+        self.parts.user_rates.take(f"{principal.tenant_id} {principal.login}", whose=principal.login)
+        return principal
+
+    def _believed(self, request: Request) -> Principal:
         token = requests.bearer(request)
         if token is None:
             raise NotAuthenticated("send `Authorization: Bearer <token>`; POST /api/v1/session gives one")
@@ -291,14 +331,29 @@ class NocGateway(Answers):
     def _feed_keys(self, tenant_id: int) -> dict[str, str]:
         return self.parts.keys.of_tenant(tenant_id) if self.parts.keys is not None else {}
 
-    def _readiness(self) -> Response:
+    def _readiness(self, request: Request) -> Response:
+        """Whether the gateway is ready, and to those who may know, what is not and why."""
+        states = self.parts.readiness.get(self._look_at_parts)
+        ready = all(state == "ok" for state in states.values())
+        answer = {"ready": ready, **({"checks": states} if self._may_know(request) else {})}
+        return _json(answer, status=200 if ready else 503)
+
+    def _may_know(self, request: Request) -> bool:
+        """Whether the request comes from a user, or from where metrics are read."""
+        client = requests.client_address(request, trusted=self.parts.trusted_proxies)
+        if self.parts.metrics_readers.has(client):
+            return True
+        try:
+            self._principal(request)
+        except NotAuthenticated:
+            return False
+        return True
+
+    def _look_at_parts(self) -> dict[str, str]:
         """Each part by name, all asked at once: one that hangs must not hide that another is gone."""
-        pool = eventlet.GreenPool()
         checks = self._ready_checks()
-        states = list(pool.imap(_state, checks.values()))
-        detail = dict(zip(checks, states, strict=True))
-        ready = all(state == "ok" for state in states)
-        return _json({"ready": ready, "checks": detail}, status=200 if ready else 503)
+        states = list(eventlet.GreenPool().imap(_state, checks.values()))
+        return dict(zip(checks, states, strict=True))
 
     def _ready_checks(self) -> dict[str, Callable[[], Any]]:
         """A screen needs all of these. Whether test messages come is the watchdog's to say, not asked here."""
@@ -313,22 +368,25 @@ class NocGateway(Answers):
 
 
 def _state(check: Callable[[], Any]) -> str:
+    late = Unavailable(f"no answer within {READY_WITHIN_S:g} s")
     try:
-        check()
+        with eventlet.Timeout(READY_WITHIN_S, late):
+            check()
     except VigilError as error:
         return str(error)
     return "ok"
 
 
 def _json(data: Any, *, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(data), status=status, content_type="application/json")
+    content = msgspec.json.encode(data)
+    return Response(content, status=status, content_type="application/json", headers=NOT_KEPT)
 
 
 def _body(request: Request) -> dict[str, Any]:
-    request.max_content_length = 1_048_576
+    content = requests.body_of(request, max_bytes=MAX_BODY_BYTES)
     try:
-        body = msgspec.json.decode(request.get_data())
-    except msgspec.DecodeError as error:
+        body = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Refused(f"the body is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise Refused("the body must be a JSON object")

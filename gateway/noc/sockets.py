@@ -13,17 +13,28 @@ import termios
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import eventlet
 import msgspec
 import structlog
 from eventlet.event import Event
 from eventlet.queue import Queue
+from msgspec import Meta
 from werkzeug.wrappers import Request
 
 from gateway.noc.auth import Principal
-from gateway.noc.framing import VERSION, Closed, Framing, NotThisVersion, Pinged, Ponged, Said, text_frame
+from gateway.noc.framing import (
+    TOO_MANY,
+    VERSION,
+    Closed,
+    Framing,
+    NotThisVersion,
+    Pinged,
+    Ponged,
+    Said,
+    text_frame,
+)
 from gateway.noc.hub import NOT_AUTHENTICATED, RESUME, ROLE_CHANGED, Hub
 from gateway.noc.outbox import Entry, Outbox
 from gateway.noc.proof import LOOK_INTERVAL_S, Proof
@@ -35,7 +46,12 @@ from services.errors import Refused, TooMany, Unavailable, VigilError
 
 log = structlog.get_logger(__name__)
 
-READ_BYTES = 65_536
+READ_BYTES = 16_384
+FRAMES_AT_ONCE = 32
+"""Frames of one read after which the other sockets have their turn."""
+PEER_END_BYTES = 1_048_576
+"""What a peer may still send while the close frame is on its way."""
+MAX_PINGS_AWAITED = 1000
 WRITE_BYTES = 65_536
 SEND_BUFFER_BYTES = 131_072
 """The kernel's share of what waits for a socket; its own choice grows to megabytes, and hides that a peer stalls."""
@@ -48,7 +64,6 @@ GONE = 1006
 FAILED = 1011
 TRY_LATER = 1013
 TOO_SLOW = RESUME
-TOO_MANY = 4429
 
 
 class ClientFrame(msgspec.Struct):
@@ -58,11 +73,13 @@ class ClientFrame(msgspec.Struct):
     alert_id: str = ""
     note: str = ""
     reason: str | None = None
-    since: int | None = None
-    client_id: int | None = None
-    ref: Any = None
+    since: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    client_id: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    ref: msgspec.Raw = msgspec.Raw(b"null")
+    """Goes back byte for byte: it is the client's own, whatever it is."""
 
 
+CLIENT_FRAME = msgspec.json.Decoder(ClientFrame)
 Act = Callable[[Principal, ClientFrame], dict[str, Any]]
 """Does what an alert frame asks for; returns the top level of the answer. Raises `VigilError`."""
 
@@ -99,6 +116,7 @@ class Session:
         self._said_close = False
         self._is_leaving = False
         self._last_heard_s = time.monotonic()
+        self._pings_awaited = 0
         self.tenant_id = principal.tenant_id
         self.last_id = 0
 
@@ -254,6 +272,8 @@ class Session:
                 return
             self._last_heard_s = time.monotonic()
             self._take(data)
+            # `recv` returns at once while bytes are there: without this, one peer that never stops holds up the rest.
+            eventlet.sleep(0)
 
     def _next_deadline_s(self) -> float:
         """Seconds until this socket's token or patience runs out; ends it when that is now."""
@@ -266,10 +286,14 @@ class Session:
         return min(token_s, idle_s)
 
     def _take(self, data: bytes) -> None:
-        for received in self._framing.receive(data):
+        if not self._hub.quotas.allow_bytes(self.principal, len(data)):
+            self._leave(TOO_MANY, "too many bytes; wait a minute")
+            return
+        for number, received in enumerate(self._framing.receive(data), 1):
+            if self._is_over_quota(received):
+                self._leave(TOO_MANY, "too many frames or messages; wait a minute")
+                return
             match received:
-                case Said() if not self._hub.quotas.allow_message(self.principal):
-                    self._leave(TOO_MANY, "too many messages; wait a minute")
                 case Said():
                     self._asked.put(received)
                 case Pinged(pong):
@@ -278,8 +302,22 @@ class Session:
                     self._proof.answered()
                 case Closed():
                     self._leave(received.code, received.reason)
-            if self._is_leaving:
+            if self._is_leaving or self._end is not None:
                 return
+            if number % FRAMES_AT_ONCE == 0:
+                eventlet.sleep(0)
+
+    def _is_over_quota(self, received: Any) -> bool:
+        """Count a frame. A pong that answers a ping of ours is free: we asked for it."""
+        match received:
+            case Closed():
+                return False
+            case Ponged() if self._pings_awaited > 0:
+                self._pings_awaited -= 1
+                return False
+            case Said() if not self._hub.quotas.allow_message(self.principal):
+                return True
+        return not self._hub.quotas.allow_frame(self.principal)
 
     def _leave(self, code: int, reason: str) -> None:
         """End once what was asked before is answered; nothing more is heard."""
@@ -287,15 +325,11 @@ class Session:
         self._asked.put(Closed(code, reason))
 
     def _answer(self, text: str | None) -> None:
-        ref: Any = None
+        ref = msgspec.Raw(b"null")
         try:
-            if text is None:
-                raise Refused("a frame is JSON text, not binary")
-            frame = msgspec.json.decode(text, type=ClientFrame)
+            frame = _client_frame(text)
             ref = frame.ref
             self._obey(frame)
-        except msgspec.DecodeError as error:
-            self._control(type="error", message=f"not a frame: {error}", ref=ref)
         except VigilError as error:
             self._control(type="error", message=str(error), ref=ref)
 
@@ -363,7 +397,7 @@ class Session:
                 if self._end is None and time.monotonic() >= next_heartbeat_s:
                     next_heartbeat_s += self._noc.heartbeat_interval_s
                     self._heartbeat()
-                    self._put(Entry("ping", None, self._framing.ping()))
+                    self._put(Entry("ping", None, self._ping()))
                 self._write_outbox()
             code, reason = self._end
             if code != GONE:
@@ -381,9 +415,13 @@ class Session:
             self._send(b"".join([each.wire for each in entries]))
             self._note_written(entries, written_s=time.time())
             if self._proof.is_due:
-                ping = self._framing.ping()
+                ping = self._ping()
                 self._proof.asked(size_bytes=len(ping), now_s=time.monotonic())
                 self._send(ping)
+
+    def _ping(self) -> bytes:
+        self._pings_awaited = min(self._pings_awaited + 1, MAX_PINGS_AWAITED)
+        return self._framing.ping()
 
     def _send(self, data: bytes) -> None:
         """Raises `OSError` when the peer takes no byte for too long."""
@@ -431,14 +469,29 @@ class Session:
         """Read to the end: closing over unread bytes would reset the connection and take our close frame along."""
         self._sock.shutdown(socket.SHUT_WR)
         with eventlet.Timeout(CLOSE_TIMEOUT_S, False):
-            while self._sock.recv(READ_BYTES):
-                pass
+            left_bytes = PEER_END_BYTES
+            while left_bytes > 0 and (data := self._sock.recv(READ_BYTES)):
+                left_bytes -= len(data)
+                eventlet.sleep(0)  # else a flood would outlast the time that it is given
         if _unconfirmed_bytes(self._sock):
             self._drop_what_waits()
 
     def _drop_what_waits(self) -> None:
         """What the kernel holds for a peer that does not read is not held any longer."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def _client_frame(text: str | None) -> ClientFrame:
+    """Raises `Refused` whatever is wrong with it."""
+    if text is None:
+        raise Refused("a frame is JSON text, not binary")
+    try:
+        frame = CLIENT_FRAME.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise Refused(f"not a frame: {error}") from error
+    if any("\0" in part for part in (frame.alert_id, frame.note, frame.reason or "")):
+        raise Refused("text must not hold NUL")
+    return frame
 
 
 def _unconfirmed_bytes(sock: socket.socket) -> int:

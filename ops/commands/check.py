@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from gateway.noc import mapfile, peers
+from gateway.noc import mapfile
 from ops.environment import apply_environment
-from services import config
+from services import config, peers
 from services import deploy as production
 from services.notifications import settings as notifications
 from services.notifications.senders import make_providers

@@ -3,7 +3,7 @@
 The only package that names Nameko's classes. What a service shell may use:
 
 - `event_handler`, `rpc`, `timer`, `loop`, `http`, `upgrade`: what starts a method
-- `Publisher`, `RpcProxy`, `Resource`, `QueueDepth`: what a method works with
+- `Publisher`, `RpcProxy`, `Resource`, `QueueDepth`, `RequestRates`: what a method works with
 """
 
 from services.bus.calling import RpcProxy, rpc
@@ -18,7 +18,7 @@ from services.bus.topology import (
     HEADER_REASON,
     event_queue_name,
 )
-from services.bus.web import http, upgrade
+from services.bus.web import RequestRates, http, upgrade
 
 __all__ = [
     "DEAD_QUEUE",
@@ -27,6 +27,7 @@ __all__ = [
     "HEADER_REASON",
     "Publisher",
     "QueueDepth",
+    "RequestRates",
     "Resource",
     "RpcProxy",
     "event_handler",

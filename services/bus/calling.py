@@ -89,6 +89,10 @@ class ReplyListener(NamekoReplyListener):
             event.send_exception(Unanswered("the connection to RabbitMQ broke before the answer came"))
         self._name_queue()
 
+    def forget(self, correlation_id: str | None) -> None:
+        """Nobody waits for this answer any more."""
+        self._reply_events.pop(correlation_id or "", None)
+
     def _name_queue(self) -> None:
         self.routing_key = str(uuid.uuid4())
         self.queue = Queue(
@@ -124,11 +128,34 @@ def rpc(method: F) -> F:
     return decorated
 
 
-class Caller:
-    """`caller.get_alert(tenant_id=1, ...)`: keyword arguments only."""
+class AwaitedReply:
+    """The place of one call's answer. One that never comes is forgotten with its caller."""
 
-    def __init__(self, proxy: ServiceProxy, replies: ReplyListener, service: str, timeout_s: float) -> None:
-        self._proxy = proxy
+    def __init__(self, replies: ReplyListener) -> None:
+        self._replies = replies
+        self._correlation_id: str | None = None
+
+    @property
+    def routing_key(self) -> str:
+        return self._replies.routing_key
+
+    def get_reply_event(self, correlation_id: str) -> Any:
+        self._correlation_id = correlation_id
+        return self._replies.get_reply_event(correlation_id)
+
+    def forget(self) -> None:
+        self._replies.forget(self._correlation_id)
+
+
+class Caller:
+    """`caller.get_alert(tenant_id=1, ...)`: keyword arguments only.
+
+    A request expires with its caller's patience: RabbitMQ drops what nobody waits for any more, and gives it to no
+    second worker when the first one died over it.
+    """
+
+    def __init__(self, worker_ctx: Any, replies: ReplyListener, service: str, timeout_s: float) -> None:
+        self._worker_ctx = worker_ctx
         self._replies = replies
         self._service = service
         self._timeout_s = timeout_s
@@ -136,17 +163,21 @@ class Caller:
     def __getattr__(self, method: str) -> Callable[..., Any]:
         def call(**arguments: Any) -> Any:
             late = Unanswered(f"{self._service}.{method} did not answer within {self._timeout_s:g} s")
+            awaited = AwaitedReply(self._replies)
+            proxy = ServiceProxy(self._worker_ctx, self._service, awaited, expiration=self._timeout_s)
             try:
                 with eventlet.Timeout(self._timeout_s, late):
                     # Returns at once when it runs. A loop can be quicker than the queue that answers come to.
                     self._replies.queue_consumer.start()
-                    return getattr(self._proxy, method)(**arguments)
+                    return getattr(proxy, method)(**arguments)
             except UnknownService as error:
                 raise Unavailable(f"nobody serves {self._service!r} now") from error
             except (RpcTimeout, OSError) as error:
                 raise Unanswered(f"RabbitMQ: {error}") from error
             except RemoteError as error:
                 raise VigilError(f"{self._service}.{method} failed: {error}") from error
+            finally:
+                awaited.forget()
 
         return call
 
@@ -161,5 +192,4 @@ class RpcProxy(DependencyProvider):
 
     def get_dependency(self, worker_ctx: Any) -> Caller:
         config: Config = self.container.config["vigil"]
-        proxy = ServiceProxy(worker_ctx, self._service, self.replies)
-        return Caller(proxy, self.replies, self._service, config.amqp.rpc_timeout_s)
+        return Caller(worker_ctx, self.replies, self._service, config.amqp.rpc_timeout_s)

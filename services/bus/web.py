@@ -1,11 +1,21 @@
-"""HTTP on Nameko's WSGI server, with our errors, one owner of the port, and a way to take the socket over."""
+"""HTTP on Nameko's WSGI server, with our errors, one owner of the port, and a way to take the socket over.
+
+Every phase of a request has a bound: connections by address and in total, the time and syntax of the head, the time
+and rate of the body, the requests of an address, and the time in which the answer is taken.
+"""
 
 from __future__ import annotations
 
+import math
+import socket
+import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from http import HTTPStatus
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import eventlet
 import msgspec
@@ -18,8 +28,11 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import RequestRedirect, Rule
 from werkzeug.wrappers import Request, Response
 
-from services import metrics
-from services.config import Config
+from services import metrics, security
+from services.bus.request_body import MIN_RATE_BYTES, RequestBody, linger
+from services.bus.request_head import head_fault
+from services.config import Config, RateLimit
+from services.connection_counts import ConnectionCounts
 from services.errors import (
     Conflict,
     Forbidden,
@@ -27,9 +40,12 @@ from services.errors import (
     NotAuthenticated,
     NotFound,
     Refused,
+    TooLarge,
     TooMany,
     Unavailable,
 )
+from services.peers import Networks, client_of, holder_of
+from services.token_buckets import TokenBuckets
 
 log = structlog.get_logger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,10 +56,18 @@ STATUS_OF = {
     NotFound: 404,
     Conflict: 409,
     TooMany: 429,
+    TooLarge: 413,
     Refused: 400,
     Unavailable: 503,
 }
 SOCKET_TIMEOUT_S = 60
+ACCEPT_PAUSE_S = 0.1
+ACCEPTED_AT_ONCE = 16
+NOTED_EVERY_S = 10
+SPARE_WORKERS = 50
+"""Workers that connections leave to timers and loops."""
+BUSY = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 def problem(error: BaseException, *, status: int | None = None) -> Response:
@@ -65,29 +89,71 @@ def problem(error: BaseException, *, status: int | None = None) -> Response:
     # What RFC 9110 says must be told along: sections 15.5.2 and 15.5.6.
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="vigil"'
+    if isinstance(error, TooMany):
+        response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return response
 
 
+class RequestRates:
+    """Token buckets of requests. What is refused is a security event, once for each time that it begins."""
+
+    def __init__(self, limit: RateLimit, *, event: str) -> None:
+        self._buckets = TokenBuckets(count=limit.count, window_s=limit.window_s)
+        self._event = event
+
+    def take(self, key: str, *, whose: str) -> None:
+        """Count one request of a user or an address. Raises `TooMany`."""
+        refusal = self._buckets.take(key, now_s=time.monotonic())
+        if refusal is None:
+            return
+        if refusal.is_first:
+            security.note(self._event, whose=whose)
+        wait_s = math.ceil(refusal.wait_s)
+        raise TooMany.after(wait_s, f"too many requests of {whose}; try again in {wait_s} s")
+
+
 class Routes(WsgiApp):
     """What no route takes is refused as everything else is: by a problem, not by a page."""
+
+    server: SoleWebServer
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
         # Shallow: nobody reads the body before a route that takes the socket over has had its say.
         request = Request(environ, shallow=True)
         try:
-            provider, places = self.url_map.bind_to_environ(environ).match()
+            with self.server.admission(environ):
+                response = self._response(request)
+        except Refused as error:
+            response = problem(error)
+        environ["eventlet.input"].settle()
+        return response(environ, start_response)
+
+    def _response(self, request: Request) -> Any:
+        try:
+            provider, places = self.url_map.bind_to_environ(request.environ).match()
         except RequestRedirect as elsewhere:
-            return elsewhere(environ, start_response)
+            return _redirect(elsewhere)
         except HTTPException as error:
-            return problem(error)(environ, start_response)
+            return problem(error)
         request.path_values = places  # type: ignore[attr-defined] # Nameko's own: where its routes look for them
-        return provider.handle_request(request)(environ, start_response)
+        return provider.handle_request(request)
+
+
+def _redirect(elsewhere: RequestRedirect) -> Response:
+    """A redirect within this server. werkzeug's own names the host that the request claims."""
+    target = urlsplit(elsewhere.new_url)
+    location = "/" + target.path.lstrip("/") + (f"?{target.query}" if target.query else "")
+    return Response(status=elsewhere.code, headers={"Location": location})
 
 
 class PromptProtocol(HttpOnlyProtocol):
-    """Whoever connects says what they want within `server.head_timeout_s`; who trickles it is put off."""
+    """Each phase of a request has its time: the head, the body (`RequestBody`), and the answer's being taken."""
+
+    rfile: Any
+    _answer_patience: Any = None
+    _lingers = False
 
     def handle_one_request(self) -> None:
         self._patience = eventlet.Timeout(self.server.head_timeout_s)
@@ -100,21 +166,133 @@ class PromptProtocol(HttpOnlyProtocol):
         finally:
             self._patience.cancel()
 
+    def parse_request(self) -> bool:
+        """False when the head was refused, and the refusal written."""
+        head = HeadLines(self.rfile)
+        self.rfile = head
+        if not super().parse_request():
+            self._lingers = True
+            return False
+        fault = head_fault(self.raw_requestline, head.lines)
+        if fault is None:
+            return True
+        security.note("request_malformed", detail=fault)
+        self._refuse(fault)
+        return False
+
+    def _refuse(self, fault: str) -> None:
+        status = HTTPStatus.BAD_REQUEST
+        body = {"type": "about:blank", "title": "Refused", "status": status.value, "detail": fault}
+        content = msgspec.json.encode(body)
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
+            f"Content-Type: application/problem+json\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        self.wfile.write(head.encode() + content)
+        self.close_connection = 1
+        self._lingers = True
+
+    def get_environ(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environ()
+        given = environ["eventlet.input"]
+        body = RequestBody(
+            self.rfile,
+            given.content_length,
+            self.connection,
+            wfile=given.wfile,
+            wfile_line=given.wfile_line,
+            chunked_input=given.chunked_input,
+            timeout_s=self.server.body_timeout_s,
+            grace_s=self.server.head_timeout_s,
+            close_connection=self._announce_end,
+        )
+        environ["wsgi.input"] = environ["eventlet.input"] = body
+        environ["wsgi.input_terminated"] = True
+        return environ
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
+        log.info("request_refused", detail=(format % args)[:200])
+
+    def _announce_end(self) -> None:
+        self.close_connection = 1
+        self._lingers = True
+
     def handle_one_response(self) -> None:
         self._patience.cancel()
-        super().handle_one_response()
+        self.application = self._timed
+        try:
+            super().handle_one_response()
+        finally:
+            if self._answer_patience is not None:
+                self._answer_patience.cancel()
+                self._answer_patience = None
+
+    def _timed(self, environ: Any, start_response: Any) -> Any:
+        """Give the client a time to take the answer in, from when there is one."""
+        size_bytes = 0
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            nonlocal size_bytes
+            size_bytes = next((int(value) for name, value in headers if name.lower() == "content-length"), 0)
+            return start_response(status, headers, exc_info)
+
+        result = self.server.app(environ, start)
+        patience_s = self.server.answer_timeout_s + size_bytes / MIN_RATE_BYTES
+        self._answer_patience = eventlet.spawn_after(patience_s, self._cut_off)
+        return result
+
+    def _cut_off(self) -> None:
+        """End the connection of a client that does not take its answer; whoever is writing to it is woken."""
+        log.info("answer_not_taken", peer=self.client_address[0])
+        self.close_connection = 1
+        self._lingers = False
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def finish(self) -> None:
+        if self._lingers:
+            try:
+                self.wfile.flush()
+            except OSError:
+                self._lingers = False
+        if self._lingers:
+            linger(self.connection)
+        super().finish()
+
+
+class HeadLines:
+    """Reads the lines of a head, and keeps them as they came: parsed headers do not show how they were written."""
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+        self.lines: list[bytes] = []
+
+    def readline(self, size: int = -1) -> bytes:
+        line: bytes = self._given.readline(size)
+        self.lines.append(line)
+        return line
 
 
 class SoleWebServer(WebServer):
     """Binds its port alone: two servers that share one would each get half of the requests."""
 
     _starting: bool
+    _is_accepting: bool
 
     def start(self) -> None:
         if self._starting:
             return
         self._starting = True
         noc = self._config.noc
+        self._proxies = Networks(noc.trusted_proxies)
+        workers = self._config.workers.get(self.container.service_name, noc.connections + SPARE_WORKERS)
+        self._connections = ConnectionCounts(
+            per_address=noc.connections_per_address,
+            total=max(1, min(noc.connections, workers - SPARE_WORKERS)),
+        )
+        self._forwarded = ConnectionCounts(per_address=noc.connections_per_address)
+        self._noted = TokenBuckets(count=1, window_s=NOTED_EVERY_S)
+        self._rates = RequestRates(noc.address_requests, event="address_requests_limited")
         try:
             self._sock = eventlet.listen((noc.host, noc.port), backlog=1024, reuse_port=False)
         except OSError as error:
@@ -125,9 +303,64 @@ class SoleWebServer(WebServer):
         self._serv = self.get_wsgi_server(self._sock, self.get_wsgi_app())
         self._gt = self.container.spawn_managed_thread(self.run)
 
+    def run(self) -> None:
+        """Accept connections, as many as may be open."""
+        accepted = 0
+        while self._is_accepting:
+            try:
+                sock, address = self._sock.accept()
+            except OSError as error:
+                # Out of files, or the peer was gone already: no reason to end the process.
+                log.warning("connection_not_accepted", error=str(error))
+                eventlet.sleep(ACCEPT_PAUSE_S)
+                continue
+            sock.settimeout(self._serv.socket_timeout)
+            holder = self._holder(address[0])
+            if self._connections.open(holder):
+                self.container.spawn_managed_thread(partial(self._serve, sock, address, holder))
+            else:
+                self._note_limited(address[0])
+                _turn_away(sock)
+            accepted += 1
+            if accepted % ACCEPTED_AT_ONCE == 0:
+                eventlet.sleep(0)  # a flood of connections leaves the others their turn
+
+    def _note_limited(self, peer: str) -> None:
+        """A security event once in a while for each peer: a log line for each connection would help the flood."""
+        if self._noted.take(peer, now_s=time.monotonic()) is None:
+            security.note("connections_limited", peer=peer)
+
+    def _serve(self, sock: Any, address: Any, holder: str | None) -> None:
+        try:
+            self.process_request(sock, address)
+        finally:
+            self._connections.close(holder)
+
+    def _holder(self, peer: str) -> str | None:
+        """Return the address that a connection counts for; None of a trusted proxy, whose requests are counted."""
+        return None if self._proxies.has(peer) else holder_of(peer)
+
+    @contextmanager
+    def admission(self, environ: Any) -> Iterator[None]:
+        """Count a request, and while it is served its connection, for its address. Raises `TooMany`, `Forbidden`."""
+        peer = environ["REMOTE_ADDR"]
+        client = client_of(peer, environ.get("HTTP_X_FORWARDED_FOR", ""), trusted=self._proxies)
+        holder = holder_of(client)
+        self._rates.take(holder, whose=f"address {client}")
+        if self._holder(peer) is not None:
+            yield
+            return
+        if not self._forwarded.open(holder):
+            raise TooMany.after(5, f"address {client} has too many requests open; try again in 5 s")
+        try:
+            yield
+        finally:
+            self._forwarded.close(holder)
+
     def get_wsgi_server(
         self, sock: Any, wsgi_app: Any, protocol: Any = PromptProtocol, debug: bool = False
     ) -> Any:
+        noc = self._config.noc
         server = wsgi.Server(
             sock,
             sock.getsockname(),
@@ -137,7 +370,9 @@ class SoleWebServer(WebServer):
             log_output=False,
             socket_timeout=SOCKET_TIMEOUT_S,
         )
-        server.head_timeout_s = self._config.noc.handshake_timeout_s
+        server.head_timeout_s = noc.handshake_timeout_s
+        server.body_timeout_s = noc.body_timeout_s
+        server.answer_timeout_s = noc.answer_timeout_s
         return server
 
     def get_wsgi_app(self) -> Any:
@@ -154,6 +389,16 @@ class SoleWebServer(WebServer):
     def _config(self) -> Config:
         config: Config = self.container.config["vigil"]
         return config
+
+
+def _turn_away(sock: Any) -> None:
+    try:
+        sock.settimeout(0)
+        sock.send(BUSY)
+    except OSError as error:
+        log.debug("refusal_not_sent", error=str(error))
+    finally:
+        sock.close()
 
 
 class Http(HttpRequestHandler):
@@ -220,7 +465,9 @@ def _taken_over(_environ: Any, _start_response: Any) -> list[bytes]:
 
 def http(method: str, url: str) -> Callable[[F], F]:
     """Serve a route; the method takes a werkzeug `Request` and returns a `Response`."""
-    decorator: Callable[[F], F] = Http.decorator(method, url, expected_exceptions=(Refused, Unavailable))
+    decorator: Callable[[F], F] = Http.decorator(
+        method, url, expected_exceptions=(Refused, Unavailable, HTTPException)
+    )
     return decorator
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from eventlet import tpool
+from eventlet.semaphore import Semaphore
 
 from services import security
 from services.bus import Resource, RpcProxy, rpc, timer
@@ -21,13 +22,37 @@ from services.directory.register import Register
 from services.directory.store import DirectoryStore
 from services.directory.zone_calls import ZoneCalls
 from services.directory.zone_store import ZoneStore
-from services.errors import NotAuthenticated, Unavailable
+from services.errors import NotAuthenticated, TooMany, Unavailable
 from services.feed import make_sealer
 from services.providers import Database
 
 SNAPSHOT_ALERTS = 1000
 LONGEST_TOKEN = timedelta(days=1)
 """No token lives longer; what was barred before that need not be told any more."""
+
+
+class PasswordChecks:
+    """Password checks at once, and log-ins that may hold a worker for one: half of them work, half wait."""
+
+    def __init__(self, *, at_once: int) -> None:
+        self._turns = Semaphore(at_once)
+        self._most = 2 * at_once
+        self._admitted = 0
+
+    def admit(self) -> bool:
+        """Whether there is room for one more log-in; then `leave` must follow."""
+        if self._admitted >= self._most:
+            return False
+        self._admitted += 1
+        return True
+
+    def leave(self) -> None:
+        self._admitted -= 1
+
+    def run(self, check: Callable[..., bool], *arguments: Any) -> bool:
+        """Return what `check` returns. It computes for a tenth of a second; in a thread it holds nobody else up."""
+        with self._turns:
+            return bool(tpool.execute(check, *arguments))
 
 
 class Parts:
@@ -41,6 +66,7 @@ class Parts:
         self.letters = DeadLetters(config, database)
         self.session_lifetime = timedelta(seconds=config.noc.session_lifetime_s)
         self.sealer = make_sealer(config)
+        self.password_checks = PasswordChecks(at_once=config.noc.password_checks)
 
 
 class DirectoryService(Register, ZoneCalls, LetterCalls):
@@ -55,15 +81,21 @@ class DirectoryService(Register, ZoneCalls, LetterCalls):
     def open_session(self, *, login: str, password: str) -> dict[str, Any]:
         """A session of the user whose password this is, with its first refresh token.
 
-        Raises `NotAuthenticated`, after the same work whether the user exists or not.
+        Raises `NotAuthenticated`, after the same work whether the user exists or not; `TooMany` when as many log-ins
+        are at work as may be: the other workers belong to snapshots, bars and zones.
         """
-        user = self.parts.people.find(login)
-        # argon2 takes a tenth of a second of pure computing; in a thread it holds nobody else up.
-        if (
-            not tpool.execute(passwords.matches, password, user["password_hash"] if user else None)
-            or not user
-        ):
-            raise NotAuthenticated("user or password is wrong")
+        checks = self.parts.password_checks
+        if not checks.admit():
+            raise TooMany("too many log-ins at once; try again in 2 s")
+        try:
+            user = self.parts.people.find(login)
+            if (
+                not checks.run(passwords.matches, password, user["password_hash"] if user else None)
+                or not user
+            ):
+                raise NotAuthenticated("user or password is wrong")
+        finally:
+            checks.leave()
         token = secrets.token_urlsafe(32)
         lifetime = self.parts.session_lifetime
         return _answer(

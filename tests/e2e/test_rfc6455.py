@@ -359,11 +359,16 @@ def test_fragments_that_together_are_larger_than_the_limit_are_closed_with_1009(
     assert peer.closed_with()[0] == 1009
 
 
-def test_an_endless_message_of_no_bytes_costs_nothing_and_ends_with_its_end(peer: Peer) -> None:
-    peer.send(client_frame(TEXT, b"", fin=False) + client_frame(CONT, b"", fin=False) * 1000)
+def test_a_message_of_a_few_empty_fragments_ends_with_its_end_and_an_endless_one_is_closed(
+    peer: Peer,
+) -> None:
+    few = client_frame(TEXT, b"", fin=False) + client_frame(CONT, b"", fin=False) * 15
+    peer.send(few)
     alive(peer)
     peer.send(client_frame(CONT, message(80)))
     answered(peer)
+    peer.send(few + client_frame(CONT, b"", fin=False) * 1000)
+    assert peer.closed_with()[0] == 4429
 
 
 # -- the opening handshake

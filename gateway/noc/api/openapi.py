@@ -90,6 +90,7 @@ def _operation(
     }
     if operation.body is not Nothing:
         described["requestBody"] = {
+            "description": f"At most {operation.max_body_bytes} bytes.",
             "required": not operation.body_optional,
             "content": {"application/json": {"schema": schema_of[id(operation.body)]}},
         }

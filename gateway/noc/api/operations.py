@@ -15,6 +15,12 @@ RANKS: Mapping[str, int] = {"viewer": 0, "operator": 1, "supervisor": 2, "admin"
 PLACE = re.compile(r"\{(\w+)\}")
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
+MAX_BODY_BYTES = 65_536
+MAX_VALUES = 20_000
+AREA_BYTES, AREA_VALUES = 1_048_576, 100_000
+"""Of a zone with its ten thousand corners."""
+FILE_BYTES = 4_194_304
+"""Of a file that travels as one text."""
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,6 +35,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     the caller's name as `by`. `pages`: the RPC pages by itself, with `items`, and `next` to be given back as `cursor`.
     `fixed`: arguments that are always the same. `media`: the answer is a text of that type, not JSON.
     `across`: the RPC hears whether the caller is of the platform, and then is about all tenants.
+
+    `max_body_bytes` and `max_values` bound a body before it is read and before it is decoded. An operation that takes
+    more than the default says so, and why: its body is worked on by the one thread that serves all websocket sessions.
+    `max_values` is compared with the commas and brackets of the body; 0 for bodies that are mostly text.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -52,6 +62,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     fixed: Mapping[str, Any] = {}
     media: str = ""
     across: bool = False
+    max_body_bytes: int = MAX_BODY_BYTES
+    max_values: int = MAX_VALUES
 
     @property
     def id(self) -> str:
@@ -84,11 +96,12 @@ def arguments(
     if operation.body is not Nothing:
         if not body and not operation.body_optional:
             raise Refused("the request needs a body: a JSON object")
+        _check_size(body, most=operation.max_values)
         try:
             found |= _fields(msgspec.json.decode(body or b"{}", type=operation.body))
         except msgspec.ValidationError as error:
             raise Refused(f"body: {error}") from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise Refused(f"the body is not JSON: {error}") from error
     _check_values(found)
     return found | dict(operation.fixed)
@@ -115,6 +128,12 @@ def _fields(values: msgspec.Struct) -> dict[str, Any]:
         for name in values.__struct_fields__
         if (value := getattr(values, name)) is not msgspec.UNSET
     }
+
+
+def _check_size(body: bytes, *, most: int) -> None:
+    """Raises `Refused` for a body of more values than the operation takes, before any of them is made."""
+    if most and body.count(b",") + body.count(b"[") + body.count(b"{") > most:
+        raise Refused(f"body: at most {most} values are taken here")
 
 
 def _check_values(node: Any) -> None:

@@ -7,10 +7,13 @@ from typing import Any
 import msgspec
 
 from gateway.noc.api import place_shapes, shapes
-from gateway.noc.api.operations import Nothing, Operation
+from gateway.noc.api.operations import AREA_BYTES, AREA_VALUES, FILE_BYTES, Nothing, Operation
 from gateway.noc.api.shapes import Id
 
 ZONE = {"zone_id": Id}
+AREA: dict[str, Any] = {"max_body_bytes": AREA_BYTES, "max_values": AREA_VALUES}
+"""The size of a body that holds a zone's area."""
+FILE: dict[str, Any] = {"max_body_bytes": FILE_BYTES, "max_values": 0}
 
 
 def _zone(
@@ -22,8 +25,10 @@ def _zone(
     answer: Any = None,
     body: type[msgspec.Struct] = Nothing,
     status: int = 200,
+    is_file: bool = False,
 ) -> Operation:
     """Something that changes zones; who did it is kept with the version."""
+    size = FILE if is_file else AREA if body is not Nothing else {}
     return Operation(
         method=method,
         path=path,
@@ -37,6 +42,7 @@ def _zone(
         status=status,
         signed=True,
         types=ZONE if "{zone_id}" in path else {},
+        **size,
     )
 
 
@@ -110,6 +116,7 @@ ZONES = (
         answer=place_shapes.Measures,
         role="supervisor",
         body=place_shapes.NewZone,
+        **AREA,
     ),
     _zone(
         "POST",
@@ -118,6 +125,7 @@ ZONES = (
         "Zones from a file; says of each feature what became of it",
         answer=list[place_shapes.Imported],
         body=place_shapes.ZoneFile,
+        is_file=True,
     ),
     Operation(
         method="POST",
@@ -129,6 +137,7 @@ ZONES = (
         answer=place_shapes.ZoneTrial,
         role="supervisor",
         body=place_shapes.ZoneFileToTry,
+        **FILE,
     ),
     _file("geojson", "application/geo+json", dict[str, Any]),
     _file("kml", "application/vnd.google-earth.kml+xml", None),

@@ -11,6 +11,7 @@ from werkzeug.exceptions import NotFound as NoSuchRoute
 from werkzeug.routing import Map, RequestRedirect, Rule
 from werkzeug.wrappers import Request, Response
 
+from gateway.noc import requests
 from gateway.noc.api import asyncapi, openapi, pages
 from gateway.noc.api.idempotency import Answer, Idempotency, digest_of
 from gateway.noc.api.operations import DEFAULT_LIMIT, MAX_LIMIT, RANKS, Operation, arguments
@@ -18,11 +19,12 @@ from gateway.noc.api.table import OPERATIONS
 from gateway.noc.auth import Principal
 from services.errors import Forbidden, NotFound, Refused
 
-MAX_BODY_BYTES = 4_194_304
 PREFIX = "/api/v1"
 VERSION = "1"
 BY_ID = {operation.id: operation for operation in OPERATIONS}
 PAGING = ("limit", "cursor")
+NOT_KEPT = {"Cache-Control": "no-store"}
+"""What is on record about people stays in no cache."""
 
 
 Ask = Callable[[str, str, dict[str, Any]], Any]
@@ -41,8 +43,7 @@ class Api:
         operation, places = self._match(request.method, f"/{path}")
         if RANKS[principal.role] < RANKS[operation.role]:
             raise Forbidden(f"this needs the role {operation.role}, and yours is {principal.role}")
-        request.max_content_length = MAX_BODY_BYTES
-        body = request.get_data()
+        body = requests.body_of(request, max_bytes=operation.max_body_bytes)
         key = request.headers.get("Idempotency-Key")
         called = Called(request, operation, places, principal, body)
         if key is None or operation.method != "POST":
@@ -55,7 +56,7 @@ class Api:
             return Answer(digest, response.status_code, response.get_data())
 
         kept = self._idempotency.once(key, principal, digest, do)
-        return Response(kept.body, status=kept.status, content_type=kept.content_type)
+        return Response(kept.body, status=kept.status, content_type=kept.content_type, headers=NOT_KEPT)
 
     @cached_property
     def described(self) -> bytes:
@@ -104,7 +105,7 @@ def _answer(called: Called, ask: Ask) -> Response:
     if operation.status == 204:
         return Response(status=204)
     if operation.media:
-        return Response(answer, content_type=operation.media)
+        return Response(answer, content_type=operation.media, headers=NOT_KEPT)
     if operation.status == 201 and not isinstance(answer, dict):
         answer = {"id": answer}
     onward: str | None = None
@@ -149,4 +150,5 @@ def _limit(text: str | None) -> int:
 
 
 def _json(data: Any, *, status: int) -> Response:
-    return Response(msgspec.json.encode(data), status=status, content_type="application/json")
+    content = msgspec.json.encode(data)
+    return Response(content, status=status, content_type="application/json", headers=NOT_KEPT)

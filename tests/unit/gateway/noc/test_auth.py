@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.noc import auth
 from gateway.noc.auth import Bars, Principal, Tokens
-from services.errors import Forbidden, Misconfigured, NotAuthenticated
+from services.errors import Forbidden, Misconfigured, NotAuthenticated, Refused
 
 SECRET = "s3cret-" * 6
 GOOD = {"iss": "vigil", "aud": "vigil-noc", "sub": "ann", "jti": "1", "tenant": 1, "role": "operator"}
@@ -170,3 +170,61 @@ def test_tokens_are_void_before_a_change_and_good_after_it() -> None:
     ):
         with pytest.raises(NotAuthenticated):
             bars.check(principal)
+
+
+@pytest.mark.parametrize("kind", [None, "", "JWE", "jwt+x", "at", 7, ["JWT"], {"a": 1}])
+def test_a_token_of_our_own_says_that_it_is_one(kind: object) -> None:
+    header = {"alg": "HS256", **({} if kind is None else {"typ": kind})}
+    now = int(time.time())
+    body = {"exp": now + 60, "iat": now, "iss": "vigil", "aud": "vigil-noc", "sub": "ann", "jti": "1"}
+    body |= {"tenant": 1, "role": "viewer"}
+    with pytest.raises(NotAuthenticated):
+        Tokens(SECRET).check(raw(header, body, SECRET.encode()))
+    assert Tokens(SECRET).check(raw({**header, "typ": "jwt"}, body, SECRET.encode())).login == "ann"
+
+
+@pytest.mark.parametrize("tokens", [Tokens(SECRET), with_provider()], ids=["own", "with provider"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exp": int(time.time()) + 86_400 * 2},
+        {"exp": 4_102_444_800},
+        {"exp": 1e300},
+        {"iat": 0},
+        {"iat": -1e300},
+        {"nbf": time.time() + 3600},
+        {"nbf": "later"},
+        {"sub": ""},
+        {"sub": "  "},
+    ],
+    ids=str,
+)
+def test_a_token_without_an_end_a_beginning_or_a_name_is_refused(
+    changes: dict[str, Any], tokens: Tokens
+) -> None:
+    for token in (signed(**changes), signed(KEY, "RS256", PROVIDER, **changes)):
+        with pytest.raises(NotAuthenticated):
+            tokens.check(token)
+
+
+def test_an_end_that_is_no_number_of_this_world_is_refused() -> None:
+    now = int(time.time())
+    claims = {"iat": now, "iss": "vigil", "aud": "vigil-noc", "sub": "ann", "jti": "1", "tenant": 1}
+    for end in ("1e999", "-1e999", "NaN", "Infinity"):
+        text = json.dumps({**claims, "role": "viewer", "exp": "END"}).replace('"END"', end)
+        parts = [
+            base64.urlsafe_b64encode(part.encode()).rstrip(b"=")
+            for part in ('{"alg":"HS256","typ":"JWT"}', text)
+        ]
+        signature = hmac.new(SECRET.encode(), b".".join(parts), hashlib.sha256).digest()
+        token = b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
+        with pytest.raises(NotAuthenticated):
+            Tokens(SECRET).check(token)
+
+
+def test_no_token_is_made_that_would_be_refused() -> None:
+    tokens = Tokens(SECRET, max_age_s=3600)
+    with pytest.raises(Refused, match="3600"):
+        tokens.make(name="ann", tenant_id=1, role="viewer", lifetime_s=3601)
+    token = tokens.make(name="ann", tenant_id=1, role="viewer", lifetime_s=3600)
+    assert tokens.check(token).login == "ann"

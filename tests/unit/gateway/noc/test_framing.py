@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.noc.framing import Closed, Framing, NotThisVersion, Pinged, Said, text_frame
+from gateway.noc.framing import Closed, Fragment, Framing, NotThisVersion, Pinged, Said, text_frame
 from services.errors import Refused
 from tests.rfc6455 import CLOSE, CONT, PING, TEXT, client_frame
 
@@ -80,11 +80,58 @@ def test_messages_arrive_whole_however_they_are_chopped_and_fragmented(
 
 def test_a_message_is_bounded_while_it_grows_over_all_its_fragments() -> None:
     framing, _ = opened(max_message_bytes=10)
-    assert list(framing.receive(client_frame(TEXT, b"x" * 5, fin=False))) == []
-    assert list(framing.receive(client_frame(CONT, b"x" * 5, fin=False))) == []
+    assert list(framing.receive(client_frame(TEXT, b"x" * 5, fin=False))) == [Fragment()]
+    assert list(framing.receive(client_frame(CONT, b"x" * 5, fin=False))) == [Fragment()]
     [closed] = framing.receive(client_frame(CONT, b"x", fin=False))
     assert isinstance(closed, Closed)
     assert closed.code == 1009
+
+
+@pytest.mark.parametrize(
+    ("fragment", "fine", "wrong"),
+    [
+        (b"", 16, 17),
+        (b"x", 1024, 1025),
+        ("é".encode()[:1], 0, 1),  # no text at all: a code point that never ends is refused by its next byte
+    ],
+)
+def test_fragments_are_bounded_in_number_and_empty_ones_sooner(
+    fragment: bytes, fine: int, wrong: int
+) -> None:
+    framing, _ = opened(max_message_bytes=10_000)
+    begin = client_frame(TEXT, fragment, fin=False)
+    received = list(framing.receive(begin + client_frame(CONT, fragment, fin=False) * (wrong - 1 or 1)))
+    assert [event for event in received if event == Fragment()] == [Fragment()] * max(fine, 1)
+    assert isinstance(received[-1], Closed)
+    assert received[-1].code in (4429, 1007)
+
+
+def test_empty_fragments_among_others_are_fine() -> None:
+    framing, _ = opened()
+    wire = client_frame(TEXT, b"", fin=False) + client_frame(CONT, b"", fin=False) * 15
+    wire += (
+        client_frame(CONT, b"x", fin=False)
+        + client_frame(CONT, b"", fin=False) * 16
+        + client_frame(CONT, b"y")
+    )
+    assert list(framing.receive(wire))[-1] == Said("xy")
+
+
+def test_the_fragments_of_one_message_do_not_count_for_the_next() -> None:
+    framing, _ = opened(max_message_bytes=10_000)
+    one = (
+        client_frame(TEXT, b"x", fin=False)
+        + client_frame(CONT, b"x", fin=False) * 999
+        + client_frame(CONT, b"x")
+    )
+    received = list(framing.receive(one * 3))
+    assert [event for event in received if isinstance(event, Said)] == [Said("x" * 1001)] * 3
+
+
+def test_a_frame_in_pieces_is_one_fragment() -> None:
+    framing, _ = opened()
+    wire = client_frame(TEXT, b"x" * 200, fin=False)
+    assert [event for byte in wire for event in framing.receive(bytes([byte]))] == [Fragment()]
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(1, 40), min_size=1))

@@ -1,10 +1,12 @@
+import io
+
 import pytest
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
 from gateway.noc import requests
-from gateway.noc.peers import Networks
-from services.errors import Forbidden
+from services.errors import Forbidden, TooLarge
+from services.peers import Networks
 
 
 def request(**headers: str) -> Request:
@@ -55,3 +57,26 @@ def test_the_token_and_the_ticket_are_found_where_they_may_be() -> None:
     offered = request(**{"Sec-WebSocket-Protocol": "vigil.noc.v1, ticket.1.xyz"})
     assert requests.offered_ticket(offered) == "1.xyz"
     assert requests.offered_ticket(request()) is None
+
+
+def with_body(content: bytes, *, says_length: bool = True) -> Request:
+    environ = EnvironBuilder(method="POST", input_stream=io.BytesIO(content)).get_environ()
+    environ["wsgi.input_terminated"] = True
+    environ.pop("CONTENT_LENGTH", None)
+    if says_length:
+        environ["CONTENT_LENGTH"] = str(len(content))
+    return Request(environ)
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+@pytest.mark.parametrize("size", [0, 1, 9, 10])
+def test_a_body_within_the_limit_is_read(size: int, says_length: bool) -> None:
+    asked = with_body(b"x" * size, says_length=says_length)
+    assert requests.body_of(asked, max_bytes=10) == b"x" * size
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+@pytest.mark.parametrize("size", [11, 5000])
+def test_a_body_beyond_the_limit_is_refused_by_name(size: int, says_length: bool) -> None:
+    with pytest.raises(TooLarge, match="10"):
+        requests.body_of(with_body(b"x" * size, says_length=says_length), max_bytes=10)

@@ -89,3 +89,25 @@ def test_a_number_that_no_message_holds_is_refused() -> None:
             query={},
             body=b'{"change": {"a": [1e0, %d]}}' % 2**70,
         )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"note": [' + b"0," * 30_000 + b"0]}",
+        b'{"note": ' + b"[" * 30_000,
+        b"[" + b"{}," * 20_001 + b"{}]",
+        b"," * 20_001,
+        b'{"' + b'a": 1, "' * 20_001,
+    ],
+)
+def test_a_body_of_too_many_values_is_refused_before_any_is_made(body: bytes) -> None:
+    wanted = operation(body=shapes.Noted)
+    with pytest.raises(Refused, match="at most 20000 values"):
+        arguments(wanted, places={"shift_id": "a"}, query={}, body=body)
+
+
+def test_only_operations_that_say_so_take_more_than_the_usual_body() -> None:
+    larger = {operation.id for operation in OPERATIONS if operation.max_body_bytes > 65_536}
+    assert larger == {"add_zone", "change_zone", "check_zone", "import_zones", "try_zones"}
+    assert all(operation.max_body_bytes <= 4_194_304 for operation in OPERATIONS)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.noc.peers import Networks, check_allowed, client_of, problems
 from services import config
 from services.errors import Forbidden
+from services.peers import Networks, check_allowed, client_of, holder_of, problems
 
 PROXIES = Networks("10.0.0.1, 10.0.9.0/24, fd00::/8")
 NOBODY = Networks("")
@@ -82,3 +82,24 @@ def test_what_is_no_network_lets_nobody_in_and_is_named() -> None:
     first, second = problems(noc)
     assert first.startswith("PROMETHEUS_ALLOWED_IPS") and "10.0.0.0/33" in first
     assert second.startswith("VIGIL_TRUSTED_PROXIES") and "proxy.example.com" in second
+
+
+@pytest.mark.parametrize(
+    ("address", "holder"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("::1", "::/64"),
+        ("unix", "unix"),
+    ],
+)
+def test_a_subscriber_is_counted_once_whatever_addresses_it_takes(address: str, holder: str) -> None:
+    assert holder_of(address) == holder
+
+
+def test_who_is_in_a_network_is_asked_by_text() -> None:
+    assert PROXIES.has("10.0.9.7")
+    assert not PROXIES.has("203.0.113.9")
+    assert not PROXIES.has("no address")

@@ -24,6 +24,11 @@ class Networks:
             except ValueError:
                 self.bad.append(part)
 
+    def has(self, text: str) -> bool:
+        """Whether the text is an address in one of them."""
+        address = _address(text)
+        return address is not None and address in self
+
     def __contains__(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
 
@@ -44,6 +49,14 @@ def client_of(peer: str, forwarded_for: str, *, trusted: Networks) -> str:
                 f"X-Forwarded-For says {entry[:60]!r}, which is no address; look at the proxy {peer}"
             )
     return str(client) if client is not None else peer
+
+
+def holder_of(address: str) -> str:
+    """Return the name under which an address is counted: of IPv6, its /64, which one subscriber owns whole."""
+    found = _address(address)
+    if isinstance(found, IPv6Address):
+        return str(ip_network((found, 64), strict=False))
+    return str(found) if found is not None else address
 
 
 def check_allowed(client: str, *, allowed: Networks) -> None:

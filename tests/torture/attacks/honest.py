@@ -1,0 +1,136 @@
+"""Honest work beside an attack: panics that must appear on a screen, log-ins, and reads of the API."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.gateways import Gateways
+from tests.mqtt import Client
+from tests.outside import Outside, Screen
+
+PROJECT = Path(__file__).resolve().parents[3]
+PANIC_PAUSE_S = 0.25
+
+
+class Measured(NamedTuple):
+    """Seconds that each took; None for one that failed."""
+
+    panics: list[float]
+    log_ins: list[float | None]
+    reads: list[float | None]
+    attack: dict[str, Any]
+
+    def says(self) -> str:
+        return (
+            f"panics {len(self.panics)}: p50 {p(self.panics, 0.5):.3f} s, max {max(self.panics):.3f} s;"
+            f" log-ins {self.log_ins}; reads failed {self.reads.count(None)} of {len(self.reads)};"
+            f" attack {self.attack}"
+        )
+
+
+def p(values: list[float], quantile: float) -> float:
+    """The value below which this part of them lies."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * quantile))]
+
+
+class Honest:
+    """Three kinds of honest work at one gateway. `name` makes its sources and users its own."""
+
+    def __init__(self, outside: Outside, gateway: Gateways, name: str) -> None:
+        self._outside = outside
+        self._base = gateway.bases[0]
+        self._name = f"{name}-{outside.run}"
+        self._person = outside.person()
+        self._token = outside.token(name=f"reader-{self._name}")
+        self._broker = Client(int(outside.env["MQTT_BROKER_PORT"]), f"honest-{self._name}")
+        at_gateway = _At(outside, self._base)
+        self._screen = Screen(at_gateway, since=None, token=self._token, tenant_id=1)  # type: ignore[arg-type]
+        self._screen.wait("snapshot", timeout_s=60)
+        self._panics = 0
+
+    def close(self) -> None:
+        self._screen.close()
+        self._broker.close()
+
+    def work(self, seconds: float, *, attack: str | None = None, token: str = "") -> Measured:
+        """Work for so long, with the attack beside it."""
+        attacker = self._attacker(attack, token, seconds) if attack else None
+        ended_s = time.monotonic() + seconds
+        log_ins: list[float | None] = []
+        reads: list[float | None] = []
+        threads = [
+            threading.Thread(target=self._repeat, args=(self._log_in, log_ins, 1.0, ended_s)),
+            threading.Thread(target=self._repeat, args=(self._read, reads, 0.2, ended_s)),
+        ]
+        for thread in threads:
+            thread.start()
+        panics: list[float] = []
+        while time.monotonic() < ended_s:
+            panics.append(self._panic())
+            time.sleep(PANIC_PAUSE_S)
+        for thread in threads:
+            thread.join()
+        answers = json.loads(attacker.communicate(timeout=60)[0]) if attacker else {}
+        return Measured(panics, log_ins, reads, answers)
+
+    def _panic(self) -> float:
+        self._panics += 1
+        source = f"guard-{self._name}-{self._panics}"
+        started_s = time.monotonic()
+        self._broker.publish(f"alert/panic/{source}", b'{"message": "help"}')
+        came_s, _ = self._screen.wait(
+            "critical_alert", lambda frame: frame["data"]["source_id"] == source, timeout_s=60
+        )
+        return float(came_s - started_s)
+
+    def _log_in(self) -> bool:
+        login, password = self._person
+        body = {"user": login, "password": password}
+        status, _ = _At(self._outside, self._base).request("POST", "/api/v1/session", body)
+        return status == 200
+
+    def _read(self) -> bool:
+        at_gateway = _At(self._outside, self._base)
+        status, _ = at_gateway.request("GET", "/api/v1/sites", token=self._token)
+        return status == 200
+
+    def _repeat(
+        self, do: Callable[[], bool], took: list[float | None], pause_s: float, ended_s: float
+    ) -> None:
+        while time.monotonic() < ended_s:
+            started_s = time.monotonic()
+            try:
+                done = do()
+            except OSError:
+                done = False
+            took.append(time.monotonic() - started_s if done else None)
+            time.sleep(pause_s)
+
+    def _attacker(self, kind: str, token: str, seconds: float) -> subprocess.Popen[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "tests.torture.attacks.attackers",
+            kind,
+            self._base,
+            token,
+            str(seconds),
+        ]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
+
+
+class _At:
+    """An `Outside` whose requests go to another gateway."""
+
+    def __init__(self, outside: Outside, base: str) -> None:
+        self.base = base
+        self.ring = outside.ring
+
+    request = Outside.request
