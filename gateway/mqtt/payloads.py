@@ -201,9 +201,12 @@ def decode(
     msg_id = fields.msg_id or own_id
     own = identity.own_key(topic_text, topic, body, msg_id=msg_id, proves=time.proves)
     if own is None:
-        # Of life-safety alerts without an identity each delivery counts, unless the broker says that it is one again.
-        alone = topic.family is Family.ALERT and _alert_kind(topic, fields) in LIFE_SAFETY
-        may_repeat = redelivered or not alone
+        # Of life-safety alerts and positions without an identity each delivery counts, unless the broker says that it
+        # is one again: two presses are two, and a guard who stands still with a dead clock is heard of each time.
+        counts = topic.family is Family.GUARD or (
+            topic.family is Family.ALERT and _alert_kind(topic, fields) in LIFE_SAFETY
+        )
+        may_repeat = redelivered or not counts
         key = identity.made_key(topic_text, body, fresh_key, recent, at=received_at, may_repeat=may_repeat)
     else:
         key = own

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from services.alert_words import alert_type
 from services.errors import Refused
-from services.messages import AlertType
 
 FAMILIES = ("device", "sensor", "system", "alert")
 """Families of devices; a guard is a family of its own."""
@@ -13,7 +13,6 @@ ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 RESERVED = "vigil-"
 NOT_FREE = "this id is not free; choose another"
 """The one answer to an id that a source has, of any kind and of any tenant: it says nothing of another tenant."""
-_ALERT_WORDS = {word.replace("-", "_") for word in AlertType}
 
 
 def check_source_id(text: str, *, family: str) -> str:
@@ -28,8 +27,10 @@ def check_source_id(text: str, *, family: str) -> str:
         )
     if source_id.lower().startswith(RESERVED):
         raise Refused(f"id is {text!r}; names that begin with {RESERVED} are Vigil's own at the broker")
-    if source_id.upper().replace("-", "_") in _ALERT_WORDS:
-        raise Refused(f"id is {text!r}, which is a type of alert; call it otherwise, for instance {text}-1")
+    if alert_type(source_id) is not None:
+        raise Refused(
+            f"id is {text!r}, which names a type of alert; call it otherwise, for instance {text}-1"
+        )
     return source_id
 
 

@@ -181,7 +181,7 @@ def window(topic: str, *payloads_: Any, redelivered: bool = False) -> list[Any]:
     ("topic", "counted"),
     [
         ("device/d/telemetry", 1),
-        ("guard/1/gps", 1),
+        ("guard/1/gps", 3),
         ("sensor/s/alarm", 1),
         ("system/health/x", 1),
         ("alert/low_battery/g", 1),
@@ -194,7 +194,7 @@ def window(topic: str, *payloads_: Any, redelivered: bool = False) -> list[Any]:
     ],
 )
 @pytest.mark.parametrize("timestamp", [None, "", "1970-01-01T00:00:00Z", "2007-04-08T00:00:00Z", 0])
-def test_without_an_identity_equal_bytes_are_one_message_but_each_panic_counts(
+def test_without_an_identity_equal_bytes_are_one_message_but_each_panic_and_each_position_counts(
     topic: str, counted: int, timestamp: Any
 ) -> None:
     body = {"lat": 1, "lon": 2, "timestamp": timestamp}
