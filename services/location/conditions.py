@@ -193,7 +193,15 @@ class Drawn:
             due = self.told.repeat_at is None or at - self.told.repeat_at >= interval
             if due and step.violation and step.implausible is None:
                 self.told = self.told._replace(repeat_at=at)
-                self.met.append(self._violation(_place(step.fix), "has not come back", {}))
+                self.met.append(self._still_violating(_place(step.fix)))
+
+    def _still_violating(self, place: Place) -> Condition:
+        """A repeat says where the guard is now: its words become the headline of the alert."""
+        nearest = self._nearest(place.lat, place.lon, place.at)
+        if nearest is None or nearest.distance_m <= 0:
+            return self._violation(place, "has not come back", {})
+        words = f"is still outside {nearest.name} by {nearest.distance_m:.0f} m"
+        return self._violation(place, words, detail_of(None, nearest))
 
     def _begin_violation(self, place: Place, standing: Standing | None) -> None:
         self.told = self.told._replace(violation=True, repeat_at=place.at)

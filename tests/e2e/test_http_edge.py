@@ -193,7 +193,7 @@ def test_a_shape_around_the_whole_world_is_refused_and_not_a_failure(outside: Ou
         shape = {"shape": {"type": "Polygon", "coordinates": [ring]}}
         status, problem = outside.request("POST", "/api/v1/positions/within", shape, token=outside.token())
         assert status == 400, problem
-        assert "opposite" in problem["detail"]
+        assert "more than 80 degrees" in problem["detail"]
 
 
 def test_the_claimed_host_is_not_in_a_redirect(outside: Outside) -> None:

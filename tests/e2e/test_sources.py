@@ -1,6 +1,7 @@
 """Sources on the whole stack: given credentials by the operator's commands, heard, put off, carried."""
 
 import csv
+import itertools
 import json
 import stat
 import time
@@ -148,7 +149,7 @@ def test_a_file_is_imported_line_by_line_and_said_again_it_goes_on(outside: Outs
         f"imp-{outside.run}-y,x,sensor,Nowhere",
         f"imp-{outside.run}-0,again,device,",
         "panic,x,alert,",
-        f"imp-{outside.run}-z,x,sensor,,,",
+        f"imp-{outside.run}-z,x,sensor,,further,cells",
     ]
     file.write_text("\n".join(lines) + "\n")
     said = run_vigil(outside.env, "device", "import", str(file), "--refused", str(refused), check=False)
@@ -157,7 +158,7 @@ def test_a_file_is_imported_line_by_line_and_said_again_it_goes_on(outside: Outs
         (62, "bad/id"),
         (63, "toaster"),
         (64, "Nowhere"),
-        (65, "registered as sensor"),
+        (65, "not free"),
         (66, "type of alert"),
         (67, "fields"),
     ):
@@ -189,11 +190,12 @@ def test_a_change_of_the_registry_is_effective_everywhere_within_two_seconds(out
     disabled_s = time.monotonic()
     query = "SELECT count(*) FROM mqtt_device_telemetry WHERE device_id = %s"
     last = outside.rows(query, name)
+    counted = itertools.count()
     while time.monotonic() - disabled_s < 2.0:
-        outside.publish(f"device/{name}/telemetry", {"battery": 50})
+        outside.publish(f"device/{name}/telemetry", {"battery": 50, "count": next(counted)})
         last = outside.rows(query, name)
     for _ in range(5):
-        outside.publish(f"device/{name}/telemetry", {"battery": 50})
+        outside.publish(f"device/{name}/telemetry", {"battery": 50, "count": next(counted)})
     refused = "SELECT count(*) FROM rejected_message WHERE source_id = %s AND reason = 'source_disabled'"
     outside.until(lambda: outside.rows(refused, name)[0][0] >= 5)
     [(stored_then,)], [(stored_now,)] = last, outside.rows(query, name)

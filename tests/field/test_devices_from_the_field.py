@@ -68,8 +68,14 @@ def test_what_a_sensor_calls_an_alarm_raises_something(outside: Outside) -> None
     # Given one new sensor for each payload
     sensors = {f"s{number}-{outside.run}": name for number, name in enumerate(ON_THE_ALARM_TOPIC)}
     # When each sends its payload on its alarm topic
+    client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"sensors-{outside.run}")
     for sensor, name in sensors.items():
-        outside.publish(f"sensor/{sensor}/alarm", ON_THE_ALARM_TOPIC[name][0])
+        sent = ON_THE_ALARM_TOPIC[name][0]
+        client.publish(
+            f"sensor/{sensor}/alarm", sent if isinstance(sent, bytes) else json.dumps(sent).encode()
+        )
+    client.settle(len(sensors))
+    client.close()
     # Then each has one alert, of the type that was meant
     outside.until(lambda: all(outside.rows(ALERTS, sensor) for sensor in sensors), 30)
     found = {name: [row[0] for row in outside.rows(ALERTS, sensor)] for sensor, name in sensors.items()}
