@@ -149,7 +149,7 @@ def test_a_file_is_imported_line_by_line_and_said_again_it_goes_on(outside: Outs
         f"imp-{outside.run}-y,x,sensor,Nowhere",
         f"imp-{outside.run}-0,again,device,",
         "panic,x,alert,",
-        f"imp-{outside.run}-z,x,sensor,,further,cells",
+        f"imp-{outside.run}-z,x,sensor,,more,cells",
     ]
     file.write_text("\n".join(lines) + "\n")
     said = run_vigil(outside.env, "device", "import", str(file), "--refused", str(refused), check=False)
@@ -160,7 +160,7 @@ def test_a_file_is_imported_line_by_line_and_said_again_it_goes_on(outside: Outs
         (64, "Nowhere"),
         (65, "not free"),
         (66, "type of alert"),
-        (67, "fields"),
+        (67, "it has 6 cells, and the header has 4 columns"),
     ):
         assert any(line.startswith(f"line {number}: ") and reason in line for line in said.splitlines()), said
     assert len(refused.read_text().splitlines()) == 6

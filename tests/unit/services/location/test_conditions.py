@@ -65,7 +65,7 @@ def test_a_violation_is_told_at_the_fix_that_confirms_it_and_again_each_half_min
     found = drawn([YARD], walk(*OUT))
     assert spoken(found.met) == [
         (40, "guard-1 is outside Yard by 40 m"),
-        (70, "guard-1 has not come back"),
+        (70, "guard-1 is still outside Yard by 100 m"),
     ]
     assert (found.begun, found.cleared) == (1, [])
     assert found.told == Told(violation=True, repeat_at=at(70))
@@ -98,7 +98,10 @@ def test_each_condition_has_a_key_of_its_own_and_the_same_every_time() -> None:
 
 def test_what_was_told_is_not_told_as_new_but_repeated() -> None:
     found = drawn([YARD], walk(*OUT), Told(violation=True, repeat_at=at(20)))
-    assert spoken(found.met) == [(50, "guard-1 has not come back"), (80, "guard-1 has not come back")]
+    assert spoken(found.met) == [
+        (50, "guard-1 is still outside Yard by 60 m"),
+        (80, "guard-1 is still outside Yard by 120 m"),
+    ]
     assert found.begun == 0
 
 
