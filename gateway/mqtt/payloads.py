@@ -41,6 +41,8 @@ Message = Fix | DeviceReading | SensorReading | HealthReading | DeviceAlert
 
 POSITION_SOURCES = frozenset({"gps", "network", "ble", "nfc", "manual"})
 MAX_MSG_ID = 64
+LIVE_WITHIN_S = 60.0
+"""A device time is of now when it is no further from its receipt."""
 SWITCHED_TYPES = SENSOR_TYPES - {"DOOR", "TEMPERATURE", "HUMIDITY"}
 """Types for which a switch says DETECTED or NORMAL. Of a door it would say open or closed, in either sense."""
 
@@ -199,14 +201,16 @@ def decode(
         held_back=held_back,
     )
     msg_id = fields.msg_id or own_id
-    own = identity.own_key(topic_text, topic, body, msg_id=msg_id, proves=time.proves)
+    is_press = topic.family is Family.ALERT and _alert_kind(topic, fields) in LIFE_SAFETY
+    # A time that is not of now may be that of the last fix, which the next press says again.
+    is_live = abs((received_at - time.recorded_at).total_seconds()) <= LIVE_WITHIN_S
+    own = identity.own_key(
+        topic_text, topic, body, msg_id=msg_id, proves=time.proves and (is_live or not is_press)
+    )
     if own is None:
         # Of life-safety alerts and positions without an identity each delivery counts, unless the broker says that it
         # is one again: two presses are two, and a guard who stands still with a dead clock is heard of each time.
-        counts = topic.family is Family.GUARD or (
-            topic.family is Family.ALERT and _alert_kind(topic, fields) in LIFE_SAFETY
-        )
-        may_repeat = redelivered or not counts
+        may_repeat = redelivered or not (is_press or topic.family is Family.GUARD)
         key = identity.made_key(topic_text, body, fresh_key, recent, at=received_at, may_repeat=may_repeat)
     else:
         key = own

@@ -203,6 +203,15 @@ def test_without_an_identity_equal_bytes_are_one_message_but_each_panic_and_each
     assert len({message.origin.key for message in again}) == 1, "the broker says that it is one message"
 
 
+@pytest.mark.parametrize(("lag_s", "counted"), [(0, 1), (-5, 1), (50, 1), (61, 3), (3600, 3), (86_400, 3)])
+def test_a_time_that_is_not_of_now_does_not_make_two_presses_one(lag_s: int, counted: int) -> None:
+    body = {"message": "help", "timestamp": (NOW - timedelta(seconds=lag_s)).isoformat()}
+    assert len({press.origin.key for press in window("alert/panic/g", body, body, body)}) == counted
+    named = {**body, "msg_id": "7"}
+    assert len({press.origin.key for press in window("alert/panic/g", named, named)}) == 1
+    assert len({row.origin.key for row in window("device/d/telemetry", body, body)}) == 1
+
+
 def test_what_lies_between_makes_equal_bytes_two_messages() -> None:
     on, off = {"state": "ALARM"}, {"state": "NORMAL"}
     assert len({message.origin.key for message in window("sensor/s/alarm", on, off, on, on)}) == 3
