@@ -13,9 +13,9 @@ from typing import NamedTuple
 from gateway.mqtt.topics import Family, Topic
 
 WINDOW_S = 5.0
-"""Equal bytes on a topic within this time of the first are one message."""
+"""Equal bytes of a source on one topic within this time of the first are one message."""
 REMEMBERED = 50_000
-"""Topics, and message ids, that one lane remembers."""
+"""Sources, and message ids, that one lane remembers."""
 
 
 class _Last(NamedTuple):
@@ -25,7 +25,7 @@ class _Last(NamedTuple):
 
 
 class Recent:
-    """A lane's memory of its latest messages: the last one of each topic, and the bytes behind each message id.
+    """A lane's memory of its latest messages: the last one of each source, and the bytes behind each message id.
 
     It is bounded and lost at a restart: it makes duplicates fewer and flags more, and nothing hangs on it.
     """
@@ -36,31 +36,39 @@ class Recent:
         self._keys: dict[tuple[str, str], bytes] = {}
 
     def key_of(
-        self, topic: str, payload: bytes, *, at: datetime, may_repeat: bool, make: Callable[[], bytes]
+        self,
+        source_id: str,
+        topic: str,
+        payload: bytes,
+        *,
+        at: datetime,
+        may_repeat: bool,
+        make: Callable[[], bytes],
     ) -> bytes:
-        """Return the key of the topic's last message when this one repeats it, else one that `make` makes.
+        """Return the key of the source's last message when this one repeats it, else one that `make` makes.
 
-        It repeats it with equal bytes within the window, if it `may_repeat` at all.
+        It repeats it with equal bytes on the same topic within the window, if it `may_repeat` at all. Any other message
+        of the source between them, on whatever topic, makes them two: an alarm, its end, and the same alarm again.
         """
-        same = digest(payload)
-        last = self._last.pop(topic, None)
+        same = digest(topic.encode("utf-8", "surrogatepass") + b"\0" + payload)
+        last = self._last.pop(source_id, None)
         if (
             may_repeat
             and last is not None
             and last.digest == same
             and 0 <= (at - last.first_at).total_seconds() <= WINDOW_S
         ):
-            self._last[topic] = last
+            self._last[source_id] = last
             return last.key
         if len(self._last) >= self._size:
             del self._last[next(iter(self._last))]
         key = make()
-        self._last[topic] = _Last(same, key, at)
+        self._last[source_id] = _Last(same, key, at)
         return key
 
-    def another(self, topic: str) -> None:
-        """A message with an identity of its own came on a topic: what comes next repeats nothing before it."""
-        self._last.pop(topic, None)
+    def another(self, source_id: str) -> None:
+        """A message with an identity of its own came of a source: what comes next repeats nothing before it."""
+        self._last.pop(source_id, None)
 
     def is_reused(self, source_id: str, msg_id: str, key: bytes) -> bool:
         """Return whether the source gave this id to other bytes, or to another kind of message, before."""
@@ -95,6 +103,7 @@ def own_key(
 
 
 def made_key(
+    source_id: str,
     topic_text: str,
     payload: bytes,
     make: Callable[[], bytes],
@@ -106,4 +115,4 @@ def made_key(
     """Return the key of a message without an identity: the one that it repeats, by `recent`, else a new one."""
     if recent is None:
         return make()
-    return recent.key_of(topic_text, payload, at=at, may_repeat=may_repeat, make=make)
+    return recent.key_of(source_id, topic_text, payload, at=at, may_repeat=may_repeat, make=make)

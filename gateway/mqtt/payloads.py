@@ -201,21 +201,23 @@ def decode(
         held_back=held_back,
     )
     msg_id = fields.msg_id or own_id
-    is_press = topic.family is Family.ALERT and _alert_kind(topic, fields) in LIFE_SAFETY
+    is_press = _is_press(topic, fields)
     # A time that is not of now may be that of the last fix, which the next press says again.
-    is_live = abs((received_at - time.recorded_at).total_seconds()) <= LIVE_WITHIN_S
+    is_live = _is_live(time.recorded_at, received_at)
     own = identity.own_key(
         topic_text, topic, body, msg_id=msg_id, proves=time.proves and (is_live or not is_press)
     )
     if own is None:
-        # Of life-safety alerts and positions without an identity each delivery counts, unless the broker says that it
-        # is one again: two presses are two, and a guard who stands still with a dead clock is heard of each time.
+        # Of presses, alarms and positions without an identity each delivery counts, unless the broker says that it is
+        # one again: two presses are two, and a guard who stands still with a dead clock is heard of each time.
         may_repeat = redelivered or not (is_press or topic.family is Family.GUARD)
-        key = identity.made_key(topic_text, body, fresh_key, recent, at=received_at, may_repeat=may_repeat)
+        key = identity.made_key(
+            topic.source_id, topic_text, body, fresh_key, recent, at=received_at, may_repeat=may_repeat
+        )
     else:
         key = own
         if recent is not None:
-            recent.another(topic_text)
+            recent.another(topic.source_id)
     if msg_id is not None and recent is not None and recent.is_reused(topic.source_id, msg_id, key):
         quality.append("msg_id_reused")
 
@@ -235,6 +237,17 @@ def decode(
     return _BUILDERS[topic.family](topic, fields, origin)
 
 
+def _is_press(topic: Topic, fields: Any) -> bool:
+    """Whether a life may be at stake: two of them are never taken for one without proof."""
+    if topic.family is Family.SENSOR:
+        return topic.detail == ALARM
+    return topic.family is Family.ALERT and _alert_kind(topic, fields) in LIFE_SAFETY
+
+
+def _is_live(recorded_at: datetime, received_at: datetime) -> bool:
+    return abs((received_at - recorded_at).total_seconds()) <= LIVE_WITHIN_S
+
+
 def link_reading(
     topic_text: str,
     source_id: str,
@@ -248,7 +261,9 @@ def link_reading(
     """Return the reading of a device whose link changed. It is a word about the device, often not by the device."""
     origin = Origin(
         source_id=source_id,
-        key=identity.made_key(topic_text, payload, fresh_key, recent, at=received_at, may_repeat=True),
+        key=identity.made_key(
+            source_id, topic_text, payload, fresh_key, recent, at=received_at, may_repeat=True
+        ),
         msg_id=None,
         topic=topic_text,
         recorded_at=received_at,
@@ -579,29 +594,40 @@ def rejected_key(
         tree = object_of(payload, IDENTIFYING)
     found = _as_meant("msg_id", tree.get("msg_id"))
     msg_id = found if isinstance(found, str) and 0 < len(found) <= MAX_MSG_ID else None
-    proves = _proves(tree, received_at, limits)
+    is_press = names_life_safety(topic_text) or (
+        topic is not None and topic.family is Family.SENSOR and topic.detail == ALARM
+    )
+    proves = _proves(tree, received_at, limits, only_live=is_press)
     own = identity.own_key(topic_text, topic, payload, msg_id=msg_id, proves=proves, scope="rejected\0")
     if own is not None:
         return own
-    may_repeat = redelivered or not names_life_safety(topic_text)
-    return identity.made_key(topic_text, payload, fresh_key, recent, at=received_at, may_repeat=may_repeat)
+    return identity.made_key(
+        topic.source_id if topic is not None else topic_text,
+        topic_text,
+        payload,
+        fresh_key,
+        recent,
+        at=received_at,
+        may_repeat=redelivered or not is_press,
+    )
 
 
 IDENTIFYING = frozenset({"msg_id", "timestamp", "tst"})
 """Fields by which a refused message may have an identity. OwnTracks calls its time `tst`."""
 
 
-def _proves(tree: dict[str, Any], received_at: datetime, limits: Limits) -> bool:
+def _proves(tree: dict[str, Any], received_at: datetime, limits: Limits, *, only_live: bool) -> bool:
     value = tree.get("timestamp") if tree.get("timestamp") is not None else tree.get("tst")
     try:
         moment = device_time.moment_of(value)
-        return device_time.judge(
+        time = device_time.judge(
             moment,
             None,
             [],
             received_at=received_at,
             max_ahead_s=limits.max_clock_ahead_s,
             max_age_s=limits.max_clock_age_s,
-        ).proves
+        )
     except (ValueError, OverflowError):
         return False
+    return time.proves and (not only_live or _is_live(time.recorded_at, received_at))

@@ -52,7 +52,7 @@ def test_equal_bytes_are_one_message_within_the_window(after_s: float, same: boo
     recent, keys = Recent(), Keys()
 
     def key(at: datetime) -> bytes:
-        return recent.key_of("t", b"x", at=at, may_repeat=True, make=keys)
+        return recent.key_of("s", "t", b"x", at=at, may_repeat=True, make=keys)
 
     assert (key(NOW) == key(NOW + timedelta(seconds=after_s))) is same
 
@@ -60,7 +60,7 @@ def test_equal_bytes_are_one_message_within_the_window(after_s: float, same: boo
 def test_the_window_begins_with_the_first_and_is_not_renewed() -> None:
     recent, keys = Recent(), Keys()
     found = [
-        recent.key_of("t", b"x", at=NOW + timedelta(seconds=after_s), may_repeat=True, make=keys)
+        recent.key_of("s", "t", b"x", at=NOW + timedelta(seconds=after_s), may_repeat=True, make=keys)
         for after_s in (0, 3, 6)
     ]
     assert found[0] == found[1] != found[2]
@@ -70,20 +70,22 @@ def test_another_message_between_them_makes_them_two() -> None:
     recent, keys = Recent(), Keys()
 
     def key(payload: bytes) -> bytes:
-        return recent.key_of("t", payload, at=NOW, may_repeat=True, make=keys)
+        return recent.key_of("s", "t", payload, at=NOW, may_repeat=True, make=keys)
 
     assert len({key(b"alarm"), key(b"normal"), key(b"alarm")}) == 3
     first = key(b"x")
-    recent.another("t")
+    recent.another("s")
     assert key(b"x") != first
-    assert recent.key_of("u", b"x", at=NOW, may_repeat=True, make=keys) != key(b"x"), "topics are apart"
+    last = key(b"x")
+    assert recent.key_of("s", "u", b"x", at=NOW, may_repeat=True, make=keys) != last, "topics are apart"
+    assert key(b"x") != last, "what came on the other topic lies between"
 
 
 def test_where_each_delivery_counts_only_a_redelivery_is_the_same_message() -> None:
     recent, keys = Recent(), Keys()
 
     def key(*, redelivered: bool) -> bytes:
-        return recent.key_of("t", b"x", at=NOW, may_repeat=redelivered, make=keys)
+        return recent.key_of("s", "t", b"x", at=NOW, may_repeat=redelivered, make=keys)
 
     first, second = key(redelivered=False), key(redelivered=False)
     assert first != second
@@ -99,9 +101,9 @@ def test_an_id_that_comes_again_with_other_bytes_is_reused() -> None:
 
 def test_the_memory_is_bounded_and_forgets_the_oldest() -> None:
     recent, keys = Recent(size=10), Keys()
-    first = recent.key_of("0", b"x", at=NOW, may_repeat=True, make=keys)
+    first = recent.key_of("0", "t", b"x", at=NOW, may_repeat=True, make=keys)
     for number in range(1, 1000):
-        recent.key_of(str(number), b"x", at=NOW, may_repeat=True, make=keys)
+        recent.key_of(str(number), "t", b"x", at=NOW, may_repeat=True, make=keys)
         recent.is_reused(str(number), "1", b"k")
     assert (len(recent._last), len(recent._keys)) == (10, 10)
-    assert recent.key_of("0", b"x", at=NOW, may_repeat=True, make=keys) != first
+    assert recent.key_of("0", "t", b"x", at=NOW, may_repeat=True, make=keys) != first
