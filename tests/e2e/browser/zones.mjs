@@ -193,7 +193,7 @@ async function circle(page) {
 async function violation(page) {
   await page.getByRole("link", { name: "Desk", exact: true }).click();
   const row = page.locator("tr.HIGH", { hasText: VIGIL_SOURCE });
-  await row.getByText("GEOFENCE_VIOLATION").waitFor();
+  await row.getByText("Geofence violation").waitFor();
   await row.getByRole("link").click();
   await page.getByText("6 fixes").or(page.getByText(/\d+ fixes\./)).first().waitFor();
   const near = page.getByRole("link", { name: `${VIGIL_SOURCE}-near` });
