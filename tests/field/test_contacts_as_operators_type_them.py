@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.canaries import canary
+from tests.commands import run_vigil
 from tests.outside import Outside
 
 REFUSED = (
@@ -28,11 +29,14 @@ TAKEN = ("+919876543210", "+447911123456", "+4930123456", "+390612345678", "+225
 
 
 class Desk:
-    """A supervisor of tenant 1 and a viewer beside them."""
+    """People of a tenant of its own: contacts of tenant 1 would be notified of the alerts of every later test."""
 
     def __init__(self, outside: Outside) -> None:
         self._outside = outside
-        self._tokens = {role: outside.token(role=role) for role in ("viewer", "supervisor", "admin")}
+        tenant_id = secrets.randbelow(1_000_000) + 3_000_000
+        run_vigil(outside.env, "tenant", "add", str(tenant_id), f"Contacts {tenant_id}")
+        roles = ("viewer", "supervisor", "admin")
+        self._tokens = {role: outside.token(role=role, tenant_id=tenant_id) for role in roles}
 
     def ask(self, method: str, path: str, body: Any = None, *, role: str = "supervisor") -> tuple[int, Any]:
         return self._outside.request(method, f"/api/v1{path}", body, token=self._tokens[role])
