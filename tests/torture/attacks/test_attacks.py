@@ -11,6 +11,8 @@ from tests.outside import Outside
 from tests.torture.attacks.attackers import KINDS
 from tests.torture.attacks.honest import Honest, Measured, p
 
+pytestmark = pytest.mark.long
+"""Sixteen attacks take minutes, and their times say something on a quiet machine only."""
 SHORT_S = 8.0
 LONG_S = 90.0
 PANIC_S = 0.5
@@ -78,7 +80,6 @@ def test_honest_work_goes_on_beside_an_attack(outside: Outside, one: Gateways, k
         assert answers.get("429", 0) > answers.get("401", 0), answers
 
 
-@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", KINDS)
 def test_honest_work_goes_on_beside_a_long_attack(outside: Outside, one: Gateways, kind: str) -> None:
