@@ -201,12 +201,10 @@ def decode(
         held_back=held_back,
     )
     msg_id = fields.msg_id or own_id
-    is_press = _is_press(topic, fields)
+    is_press = msg_id is None and _is_press(topic, fields)
     # A time that is not of now may be that of the last fix, which the next press says again.
-    is_live = _is_live(time.recorded_at, received_at)
-    own = identity.own_key(
-        topic_text, topic, body, msg_id=msg_id, proves=time.proves and (is_live or not is_press)
-    )
+    proves = time.proves and (not is_press or _is_live(time.recorded_at, received_at))
+    own = identity.own_key(topic_text, topic, body, msg_id=msg_id, proves=proves)
     if own is None:
         # Of presses, alarms and positions without an identity each delivery counts, unless the broker says that it is
         # one again: two presses are two, and a guard who stands still with a dead clock is heard of each time.
