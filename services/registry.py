@@ -53,7 +53,7 @@ CLAIM = (
     "WITH claimed AS (INSERT INTO source_id (source_key, tenant_id, {column})"
     " SELECT DISTINCT ON (vigil_source_key(id)) vigil_source_key(id), CAST(:tenant_id AS integer), id"
     " FROM unnest(CAST(:ids AS text[])) AS id ORDER BY vigil_source_key(id), id"
-    " ON CONFLICT (source_key) DO NOTHING RETURNING {column} AS id) "
+    " ON CONFLICT DO NOTHING RETURNING {column} AS id) "
 )
 REGISTER = {
     "guard": text(

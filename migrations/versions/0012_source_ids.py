@@ -69,7 +69,7 @@ BEGIN
     ELSE
         mine := ROW(vigil_source_key(NEW.device_id), NEW.tenant_id, NULL, NEW.device_id);
     END IF;
-    INSERT INTO source_id VALUES (mine.*) ON CONFLICT (source_key) DO NOTHING;
+    INSERT INTO source_id VALUES (mine.*) ON CONFLICT DO NOTHING;
     IF NOT FOUND THEN
         SELECT * INTO theirs FROM source_id s WHERE s.source_key = mine.source_key;
         IF theirs IS DISTINCT FROM mine THEN

@@ -80,7 +80,7 @@ def test_a_template_is_set_shown_used_and_taken_back(
     assert [row["from"] for row in shown["parts"]] == ["the tenant's, for en"] * 2
     assert shown["parts"][0]["source"] == OWN
     assert shown["sample"]["text"].startswith(
-        "ACME CRITICAL guard-123 12.97160,77.59460 31 Jan 18:05 IST Two men"
+        "Silent: do not call the guard back. ACME CRITICAL guard-123 12.97160,77.59460 31 Jan 18:05 IST Two men"
     )
     assert shown["sample"]["template_id"] == "1107160000000012345"
     assert shown["sms"] == {"length": len(shown["sample"]["text"]), "alphabet": "GSM-7", "segments": 1}
