@@ -33,7 +33,7 @@ class Recent:
     def __init__(self, *, size: int = REMEMBERED) -> None:
         self._size = size
         self._last: dict[str, _Last] = {}
-        self._keys: dict[tuple[str, str], bytes] = {}
+        self._keys: dict[str, bytes] = {}
 
     def key_of(
         self,
@@ -72,12 +72,15 @@ class Recent:
 
     def is_reused(self, source_id: str, msg_id: str, key: bytes) -> bool:
         """Return whether the source gave this id to other bytes, or to another kind of message, before."""
-        name = (source_id, msg_id)
-        before = self._keys.pop(name, None)
+        # Text and bytes alone: the garbage collector does not look at a dictionary that holds nothing else.
+        name = f"{source_id}\0{msg_id}"
+        before = self._keys.get(name)
+        if before == key:
+            return False
         if before is None and len(self._keys) >= self._size:
             del self._keys[next(iter(self._keys))]
         self._keys[name] = key
-        return before is not None and before != key
+        return before is not None
 
 
 def digest(payload: bytes) -> bytes:
