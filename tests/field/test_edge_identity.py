@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -192,11 +193,14 @@ def test_a_clock_that_is_ahead_is_corrected_by_the_time_of_sending(outside: Outs
 def test_a_clock_that_is_slow_is_corrected_once_nothing_waits_at_the_broker(outside: Outside) -> None:
     device, source = Device(outside), f"k2-{outside.run}"
 
+    counted = itertools.count()
+
     def corrected() -> list[tuple[Any, ...]]:
-        # In the first minute of a connection its messages may have waited, and are not corrected.
+        # In the first minute of a connection its messages may have waited, and are not corrected. Readings of different
+        # ages show no steady offset, so that only `sent_at` corrects them.
         body = {
             "battery": 50,
-            "timestamp": now(ago_s=3630),
+            "timestamp": now(ago_s=3630 + 17 * next(counted) % 60),
             "sent_at": now(ago_s=3600),
             "msg_id": str(time.time()),
         }
@@ -205,7 +209,7 @@ def test_a_clock_that_is_slow_is_corrected_once_nothing_waits_at_the_broker(outs
         return [row for row in outside.rows(STORED, source) if "clock_corrected" in row[1]]
 
     [(age_s, _, suspect)] = outside.until(corrected, timeout_s=90)
-    assert (28 < age_s < 45, suspect) == (True, False)
+    assert (28 < age_s < 105, suspect) == (True, False)
     device.close()
 
 
