@@ -26,7 +26,7 @@ STATES = {
     "guard": (("guard_state", "guard_id"), ("track_checkpoint", "guard_id")),
     "device": (("source_state", "source_id"),),
 }
-"""What is known of a source now. Left under the old id, it would meet whoever takes that id next."""
+"""Tables with the present state of a source. Rows left under the old id would go to its next holder."""
 NOT_COPIED = ("credential", "credential_at")
 FREE = text(
     "SELECT NOT EXISTS (SELECT FROM guard WHERE guard_id = ANY(:ids))"

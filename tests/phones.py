@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.commands import run_vigil
 from tests.mqtt import Client
@@ -129,3 +129,10 @@ class Phones:
         return not self.outside.rows(
             "SELECT 1 FROM guard_state WHERE guard_id = %s AND settles_at IS NOT NULL", guard_id
         )
+
+
+class Heard(NamedTuple):
+    """Phones that have sent everything, and the id of each guard by its name in the test."""
+
+    phones: Phones
+    guards: dict[str, str]

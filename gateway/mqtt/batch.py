@@ -1,4 +1,4 @@
-"""When a batch is full, and in which order its messages may be acknowledged. Pure: time comes in."""
+"""Batches of deliveries: their limits, and the order of their acknowledgements. Pure: time comes in."""
 
 from __future__ import annotations
 

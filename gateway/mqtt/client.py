@@ -48,7 +48,7 @@ def client_id(config: Mqtt, name: str) -> str:
 
 
 class BufferedSocket:
-    """What paho takes for its socket: reads from and writes to buffers, and never blocks.
+    """The socket that paho is given: it reads from and writes to buffers, and never blocks.
 
     `fill` and `flush` do the real, green input and output around it.
     """
@@ -235,7 +235,7 @@ class Link:
             raise Unavailable(f"the MQTT broker refused a subscription: {refused[0]}")
 
     def _leave(self, client: BufferedPaho, answers: dict[str, Any], filters: Sequence[str]) -> None:
-        """Take nothing new of these; what the broker holds for this session already is delivered all the same."""
+        """Take nothing new of these; the broker still delivers what it holds for this session."""
         answers.pop("unsubscribe", None)
         client.unsubscribe(list(filters))
         codes = self._await(client, answers, "unsubscribe")

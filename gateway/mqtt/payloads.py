@@ -236,10 +236,14 @@ def decode(
 
 
 def _is_press(topic: Topic, fields: Any) -> bool:
-    """Whether a life may be at stake: two of them are never taken for one without proof."""
-    if topic.family is Family.SENSOR:
-        return topic.detail == ALARM
-    return topic.family is Family.ALERT and _alert_kind(topic, fields) in LIFE_SAFETY
+    """Return True when a life may be at stake: two such messages are never taken for one without proof."""
+    if topic.family is Family.ALERT:
+        return _alert_kind(topic, fields) in LIFE_SAFETY
+    return _is_alarm_topic(topic)
+
+
+def _is_alarm_topic(topic: Topic) -> bool:
+    return topic.family is Family.SENSOR and topic.detail == ALARM
 
 
 def _is_live(recorded_at: datetime, received_at: datetime) -> bool:
@@ -276,12 +280,7 @@ def link_reading(
 
 def _bare_state(topic: Topic, body: bytes) -> str | None:
     """Return the state that a payload without an object says on the alarm topic of a sensor: `ALARM`, `1`, `true`."""
-    if (
-        topic.family is not Family.SENSOR
-        or topic.detail != ALARM
-        or len(body) > MAX_BARE_BYTES
-        or body[:1] == b"{"
-    ):
+    if not _is_alarm_topic(topic) or len(body) > MAX_BARE_BYTES or body[:1] == b"{":
         return None
     word = body.decode().strip().strip('"').strip().upper()
     return word if word in BARE_STATES else None
@@ -592,9 +591,7 @@ def rejected_key(
         tree = object_of(payload, IDENTIFYING)
     found = _as_meant("msg_id", tree.get("msg_id"))
     msg_id = found if isinstance(found, str) and 0 < len(found) <= MAX_MSG_ID else None
-    is_press = names_life_safety(topic_text) or (
-        topic is not None and topic.family is Family.SENSOR and topic.detail == ALARM
-    )
+    is_press = names_life_safety(topic_text) or (topic is not None and _is_alarm_topic(topic))
     proves = _proves(tree, received_at, limits, only_live=is_press)
     own = identity.own_key(topic_text, topic, payload, msg_id=msg_id, proves=proves, scope="rejected\0")
     if own is not None:

@@ -17,7 +17,7 @@ from services.messages import LIFE_SAFETY, AlertType, DeviceAlert, Origin, Sever
 
 MAX_ALERT_TEXT = 2000
 SEARCHED_BYTES = 65_536
-"""How much of a payload is searched for words of a life-safety alert."""
+"""Bytes of a payload that are searched for words of a life-safety alert."""
 _WORD = re.compile(r"[A-Za-z]+(?:[_-][A-Za-z]+)*")
 
 

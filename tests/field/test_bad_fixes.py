@@ -9,7 +9,7 @@ import pytest
 
 from ops.stack import Stack
 from tests.outside import Outside
-from tests.phones import INSIDE, LAT, LON, OUTSIDE, Phones, north
+from tests.phones import INSIDE, LAT, LON, OUTSIDE, Heard, Phones, north
 
 ZERO = {"lat": 0, "lon": 0}
 Place = dict[str, float]
@@ -63,11 +63,6 @@ WALKS = [
     ),
     Walk("one spike", [INSIDE, INSIDE, north(40_000), INSIDE], False, INSIDE, ("teleport",)),
 ]
-
-
-class Heard(NamedTuple):
-    phones: Phones
-    guards: dict[str, str]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from ops.stack import Stack
 from tests.outside import Outside
-from tests.phones import INSIDE, OUTSIDE, Phones
+from tests.phones import INSIDE, OUTSIDE, Heard, Phones
 
 FIXES = 6
 """A second apart."""
@@ -50,11 +50,6 @@ CLOCKS = [
     WrongClock("slow then right", lambda n: -6 * MINUTE if n < 3 else 0.0, 1),
     WrongClock("slow by less and less", lambda n: -6 * MINUTE + n / 10, FIXES - 2),
 ]
-
-
-class Heard(NamedTuple):
-    phones: Phones
-    guards: dict[str, str]
 
 
 @pytest.fixture(scope="module")

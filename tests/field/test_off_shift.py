@@ -9,7 +9,7 @@ import pytest
 
 from ops.stack import Stack
 from tests.outside import Outside
-from tests.phones import OUTSIDE, Phones, north
+from tests.phones import OUTSIDE, Heard, Phones, north
 
 HOUR, DAY, TOLERANCE_S = 3_600.0, 86_400.0, 300.0
 
@@ -36,11 +36,6 @@ DUTIES = [
     Duty("the last one was three weeks ago", [(-21 * DAY, -21 * DAY + HOUR)], False),
     Duty("the first one is next month", [(30 * DAY, 30 * DAY + HOUR)], False),
 ]
-
-
-class Heard(NamedTuple):
-    phones: Phones
-    guards: dict[str, str]
 
 
 @pytest.fixture(scope="module")
