@@ -38,11 +38,10 @@ _CASTS = {"quality": "string_to_array(quality, ',')", "raw_data": "raw_data::jso
 def array(kind: str, values: Iterable[Any]) -> str:
     """PostgreSQL's text form of an array (its manual, 8.15.6). One string for the server to read is a fraction of the
     work of a list of a thousand constants, for the driver and for the server's parser."""
-    return "{" + ",".join(map(_ELEMENTS[kind], values)) + "}"
-
-
-def _number(value: float | None) -> str:
-    return "NULL" if value is None else repr(value)
+    elements = ",".join(map(_ELEMENTS[kind], values))
+    if kind in _NUMBERS:
+        elements = elements.replace("None", "NULL")
+    return "{" + elements + "}"
 
 
 def _quoted(value: str | None) -> str:
@@ -57,11 +56,13 @@ _ELEMENTS: dict[str, Callable[[Any], str]] = {
     "bytea": lambda value: f'"\\\\x{value.hex()}"',
     "timestamptz": datetime.isoformat,
     "timestamptz or null": lambda value: "NULL" if value is None else value.isoformat(),
-    "bool": lambda value: "t" if value else "f",
-    "int": _number,
-    "real": _number,
-    "float8": _number,
+    "bool": {True: "t", False: "f"}.__getitem__,
+    "int": repr,
+    "real": repr,
+    "float8": repr,
 }
+_NUMBERS = frozenset({"int", "real", "float8"})
+"""Kinds whose elements are all written at once. `repr` of a number never holds the word None."""
 
 
 SEE = text(

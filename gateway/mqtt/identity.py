@@ -6,6 +6,7 @@ A key is 16 bytes. What has no identity of its own gets a key that is made at it
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
@@ -32,8 +33,11 @@ class Recent:
 
     def __init__(self, *, size: int = REMEMBERED) -> None:
         self._size = size
-        self._last: dict[str, _Last] = {}
-        self._keys: dict[str, bytes] = {}
+        self._last: OrderedDict[str, _Last] = OrderedDict()
+        # Two halves: when the newer one is full it becomes the older one, and the older one is forgotten. To delete the
+        # oldest entries of one dictionary one by one costs a walk over the places of those that were deleted before.
+        self._keys: dict[int, bytes] = {}
+        self._older_keys: dict[int, bytes] = {}
 
     def key_of(
         self,
@@ -61,7 +65,7 @@ class Recent:
             self._last[source_id] = last
             return last.key
         if len(self._last) >= self._size:
-            del self._last[next(iter(self._last))]
+            self._last.popitem(last=False)
         key = make()
         self._last[source_id] = _Last(same, key, at)
         return key
@@ -72,15 +76,14 @@ class Recent:
 
     def is_reused(self, source_id: str, msg_id: str, key: bytes) -> bool:
         """Return whether the source gave this id to other bytes, or to another kind of message, before."""
-        # Text and bytes alone: the garbage collector does not look at a dictionary that holds nothing else.
-        name = f"{source_id}\0{msg_id}"
-        before = self._keys.get(name)
-        if before == key:
-            return False
-        if before is None and len(self._keys) >= self._size:
-            del self._keys[next(iter(self._keys))]
-        self._keys[name] = key
-        return before is not None
+        # Numbers and bytes alone: the garbage collector does not look at a dictionary that holds nothing else.
+        name = hash((source_id, msg_id))
+        before = self._keys.get(name) or self._older_keys.get(name)
+        if before != key:
+            if len(self._keys) >= self._size // 2:
+                self._older_keys, self._keys = self._keys, {}
+            self._keys[name] = key
+        return before is not None and before != key
 
 
 def digest(payload: bytes) -> bytes:
@@ -98,10 +101,8 @@ def own_key(
     """
     if msg_id is not None and topic is not None:
         kind = topic.detail.lower() if topic.family is Family.ALERT else topic.detail
-        named = f"{scope}{topic.family}\0{kind}\0{topic.source_id}\0{msg_id}\0".encode(
-            "utf-8", "surrogatepass"
-        )
-        return digest(named + payload)
+        named = scope + "\0".join((topic.family, kind, topic.source_id, msg_id, ""))
+        return digest(named.encode("utf-8", "surrogatepass") + payload)
     return digest(topic_text.encode() + b"\0" + payload) if proves else None
 
 

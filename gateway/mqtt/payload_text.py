@@ -27,7 +27,7 @@ def read(payload: bytes, *, max_bytes: int, max_depth: int) -> tuple[bytes, str]
         raise InvalidMessage("invalid_utf8", f"byte {error.start}") from error
     if body.count(b"[") + body.count(b"{") > max_depth and deeper_than(body, max_depth):
         raise InvalidMessage("too_deep", f"more than {max_depth} levels")
-    if b"\x00" in body or _has_escaped_nul(body):
+    if b"\x00" in body or (b"\\" in body and _has_escaped_nul(body)):
         raise InvalidMessage("contains_nul", "text with a NUL character cannot be stored")
     return body, text
 

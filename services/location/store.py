@@ -28,6 +28,7 @@ from services.providers import Database
 from services.registry import Source
 
 MAX_LISTED = 100_000
+NOTHING = Told()
 SPEED_DOUBTED = "speed_doubted"
 """In the quality of a fix that is believed, and whose claimed speed is not."""
 _belief_decoder = msgspec.msgpack.Decoder(Belief)
@@ -84,7 +85,7 @@ class LocationStore:
         if new := sorted(newcomers):
             connection.execute(sql.LOCK_NEWCOMERS, {"ids": rows.array("text", new)})
         found = connection.execute(sql.LOCK_STATES, {"ids": rows.array("text", sorted(guard_ids))})
-        return {row.guard_id: _state_of(row) for row in found.all()}
+        return {guard_id: _state_of(*state) for guard_id, *state in found.all()}
 
     def newest_recorded(
         self, connection: Connection, first: dict[str, tuple[int, datetime]]
@@ -214,26 +215,43 @@ def belief_of(stored: Any) -> Belief:
 
 
 def told_of(row: Any) -> Told:
-    return Told(row.violation_told, row.repeat_told_at, frozenset(row.speeding_told))
+    return _told(row.violation_told, row.repeat_told_at, row.speeding_told)
+
+
+def _told(violation: bool, repeat_at: datetime | None, speeding: Sequence[int]) -> Told:
+    # Of nearly all guards nothing was told.
+    return Told(violation, repeat_at, frozenset(speeding)) if violation or repeat_at or speeding else NOTHING
 
 
 def evidence_of(document: Any) -> Evidence:
     return msgspec.convert(document, Evidence)
 
 
-def _state_of(row: Any) -> GuardState:
-    belief = None if row.belief is None else belief_of(row.belief)
-    frontier = None if row.judged_at is None else (row.judged_at, bytes(row.judged_key))
-    heard = (row.recorded_at, row.received_at)
+def _state_of(
+    belief: Any,
+    judged_at: datetime | None,
+    judged_key: Any,
+    violation_told: bool,
+    repeat_told_at: datetime | None,
+    speeding_told: Sequence[int],
+    settles_at: datetime | None,
+    clock: Any,
+    battery_low: bool,
+    jumps: float,
+    jumps_told: bool,
+    recorded_at: datetime,
+    received_at: datetime,
+) -> GuardState:
+    """Return what a row of `LOCK_STATES` says, its columns in their order."""
     return GuardState(
-        belief,
-        frontier,
-        told_of(row),
-        row.settles_at,
-        decode_clock(row.clock),
-        heard,
-        row.battery_low,
-        Jumping(row.jumps, row.jumps_told),
+        None if belief is None else belief_of(belief),
+        None if judged_at is None else (judged_at, bytes(judged_key)),
+        _told(violation_told, repeat_told_at, speeding_told),
+        settles_at,
+        RIGHT if clock is None else decode_clock(clock),
+        (recorded_at, received_at),
+        battery_low,
+        Jumping(jumps, jumps_told) if jumps or jumps_told else QUIET,
     )
 
 

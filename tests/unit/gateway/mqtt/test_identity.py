@@ -105,5 +105,8 @@ def test_the_memory_is_bounded_and_forgets_the_oldest() -> None:
     for number in range(1, 1000):
         recent.key_of(str(number), "t", b"x", at=NOW, may_repeat=True, make=keys)
         recent.is_reused(str(number), "1", b"k")
-    assert (len(recent._last), len(recent._keys)) == (10, 10)
+    assert len(recent._last) == 10
+    assert len(recent._keys) + len(recent._older_keys) <= 10
+    assert recent.is_reused("995", "1", b"other"), "the newest half is remembered for certain"
+    assert not recent.is_reused("900", "1", b"other")
     assert recent.key_of("0", "t", b"x", at=NOW, may_repeat=True, make=keys) != first
