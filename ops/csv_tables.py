@@ -74,7 +74,9 @@ def read_table(
                 rows.append(_row(reader.line_num + skipped_lines, cells, len(columns)))
     except csv.Error as error:
         line = reader.line_num + skipped_lines
-        raise Refused(f"line {line}: the file is no CSV ({error}): mend its quotation marks") from error
+        raise Refused(
+            f"line {line}: the file is no CSV ({error}): mend its quotation marks, or shorten the cell"
+        ) from error
 
     if not columns:
         raise Refused(f"the file is empty: line 1 must name the columns {', '.join(required)}")
@@ -88,7 +90,8 @@ def column_name(cell: str) -> str:
 
 def _separator_of(text: str, known: Collection[str]) -> str:
     """The separator that makes the most known columns of the header; a comma when none does."""
-    header = next((line for line in text.splitlines() if line.strip()), "")
+    # The reader refuses a longer cell, and says where it is; here it must not stop the guess.
+    header = next((line for line in text.splitlines() if line.strip()), "")[: csv.field_size_limit()]
 
     def hits(separator: str) -> int:
         cells = next(csv.reader([header], delimiter=separator), [])

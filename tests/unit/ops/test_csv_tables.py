@@ -64,6 +64,8 @@ def test_one_row_is_read_from_each_way_to_write_it(text: str) -> None:
         (",".join(f"c{n}" for n in range(50)), r"c0, c1, c2, c3, c4, c5, c6, c7, \.\.\."),
         ("sep=;\nid,name\ng1,Asha\n", "^line 1 has the columns id,name; wanted"),
         ("id,name\ng1," + "x" * 200_000, "^line 2: the file is no CSV"),
+        ("x" * 200_000 + ",id,name\ng1,a", "^line 1: the file is no CSV"),
+        ("[" * 200_000, "^line 1: the file is no CSV"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_place_and_the_remedy(text: str, said: str) -> None:
