@@ -64,6 +64,7 @@ class Parts:
         self.settling = Settling(self.store, self.zones, shift_tolerance_s=config.retention.shift_tolerance_s)
         self.feed = FeedWriter.from_config(config)
         self.newest = Newest()
+        self.without_former_positions: set[int] = set()
         self.statuses = Statuses()
         self.positions_interval_s = config.feed.positions_interval_s
         self.tracks = TrackQueries(database)
@@ -122,7 +123,9 @@ class LocationService:
             try:
                 oldest = min(position.received_at for position in positions)
                 parts.feed.publish(tenant_id, "positions", positions, arrived=oldest)
-                parts.feed.put_hot(tenant_id, "positions", {p.guard_id: p for p in positions})
+                if tenant_id not in parts.without_former_positions:
+                    parts.feed.remove_former_positions(tenant_id)
+                    parts.without_former_positions.add(tenant_id)
             except Unavailable:
                 parts.newest.put_back(tenant_id, positions)
                 raise
