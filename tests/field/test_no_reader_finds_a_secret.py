@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import urllib.error
@@ -82,6 +83,17 @@ def path_of(operation: Operation, tour: Tour) -> str:
 def says_code(text: bytes, codes: list[str]) -> list[str]:
     """Codes are short: they count as words of their own."""
     return [code for code in codes if re.search(rb"\b" + code.encode() + rb"\b", text)]
+
+
+def test_the_search_finds_each_secret_in_each_form(tour: Tour) -> None:
+    assert len(tour.secret) >= 25
+    for name, secret in {**tour.secret, **tour.personal}.items():
+        assert len(secret) >= 8 or name in ("latitude", "longitude"), f"{name} is too short to be looked for"
+        raw = secret.encode()
+        shown = [base64.b64encode(b"x" * shift + raw + b"yz") for shift in range(3)]
+        for text in (b"a%sb" % raw, raw.hex().encode(), *shown, base64.urlsafe_b64encode(raw)):
+            assert found_in(text, {name: secret}) == [name]
+    assert found_in(b"nothing", {**tour.secret, **tour.personal}) == []
 
 
 @pytest.mark.parametrize("role", RANKS)
