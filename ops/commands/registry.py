@@ -152,12 +152,29 @@ def leave_group(name: str, guard_id: str, tenant_id: int) -> None:
     click.echo(f"{guard_id} is not in {name}")
 
 
+def _from_file(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
+    """`@FILE` is the first line of the file, `@-` that of standard input."""
+    if given is None or not given.startswith("@"):
+        return given
+    with click.open_file(given[1:]) as file:
+        return file.readline().strip()
+
+
 @contact.command("add")
 @click.argument("name")
 @click.option("--email")
 @click.option("--phone", help="E.164, such as +919876543210.")
-@click.option("--push-token", help="Registration token of Firebase Cloud Messaging, or /topics/NAME.")
-@click.option("--url", help="A webhook (https://...), or what apprise knows (slack://..., ntfy://...).")
+@click.option(
+    "--push-token",
+    callback=_from_file,
+    help="Registration token of Firebase Cloud Messaging, or /topics/NAME; @FILE keeps it out of the process list.",
+)
+@click.option(
+    "--url",
+    callback=_from_file,
+    help="A webhook (https://...), or what apprise knows (slack://..., ntfy://...); @FILE keeps it out of the"
+    " process list.",
+)
 @click.option(
     "--language", default="en", show_default=True, help="Of the messages: en, hi or a tenant's own."
 )

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import eventlet
+import structlog
 
 from services import admission, metrics
 from services.bus import (
@@ -38,6 +39,8 @@ from services.owed import Event
 from services.providers import Database
 from services.registry import Registry
 from services.source_status import Statuses
+
+log = structlog.get_logger(__name__)
 
 FLUSH_INTERVAL_S = 0.1
 STATUS_INTERVAL_S = 0.25
@@ -123,12 +126,21 @@ class LocationService:
             try:
                 oldest = min(position.received_at for position in positions)
                 parts.feed.publish(tenant_id, "positions", positions, arrived=oldest)
-                if tenant_id not in parts.without_former_positions:
-                    parts.feed.remove_former_positions(tenant_id)
-                    parts.without_former_positions.add(tenant_id)
             except Unavailable:
                 parts.newest.put_back(tenant_id, positions)
                 raise
+            self._remove_former_positions(tenant_id)
+
+    def _remove_former_positions(self, tenant_id: int) -> None:
+        """Remove what an older version left in Redis, once for each tenant. The feed does not wait for it."""
+        parts = self.parts
+        if tenant_id in parts.without_former_positions:
+            return
+        parts.without_former_positions.add(tenant_id)
+        try:
+            parts.feed.remove_former_positions(tenant_id)
+        except Unavailable as error:
+            log.warning("former_positions_not_removed", tenant_id=tenant_id, error=str(error))
 
     @timer(1.0)
     def tell_owed(self) -> None:

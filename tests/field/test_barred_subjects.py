@@ -166,7 +166,7 @@ def test_a_program_is_barred_over_the_api_by_an_admin_of_its_tenant_only(outside
         assert (status, words in problem["detail"]) == (400, True), (wrong, problem)
 
 
-def test_a_password_in_the_process_list_is_refused_and_one_from_a_file_is_taken(
+def test_secrets_of_commands_come_from_files_and_a_password_in_the_process_list_is_refused(
     outside: Outside, tmp_path: Any
 ) -> None:
     login, password = f"{outside.run}@file.test", canary(f"pw-{outside.run}-secret")
@@ -182,6 +182,12 @@ def test_a_password_in_the_process_list_is_refused_and_one_from_a_file_is_taken(
     run_vigil(outside.env, "user", "password", login, "--password-file", "-", given="another-one\r\n")
     assert outside.request("POST", "/api/v1/session", body)[0] == 401
     assert outside.request("POST", "/api/v1/session", {**body, "password": "another-one"})[0] == 200
+    hook = canary(f"https://hooks.example.com/{outside.run}-secret")
+    (tmp_path / "hook").write_text(f"{hook}\n")
+    run_vigil(outside.env, "contact", "add", f"Desk {outside.run}", "--url", f"@{tmp_path / 'hook'}")
+    assert outside.rows("SELECT url FROM contact WHERE name = %s", f"Desk {outside.run}") == [(hook,)]
+    missing = ("contact", "add", "Nobody", "--url", f"@{tmp_path / 'missing'}")
+    assert "No such file" in run_vigil(outside.env, *missing, check=False)
     assert "first line is empty" in run_vigil(
         outside.env, "user", "password", login, "--password-file", "-", given="\n", check=False
     )
