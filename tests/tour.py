@@ -132,7 +132,7 @@ class Tour:
 
     def _people(self) -> None:
         login, password = self.outside.person(role="operator", tenant_id=self.tenant_id)
-        hook, app = f"/hook-{secrets.token_hex(12)}", secrets.token_hex(12)
+        hook = f"/hook-{secrets.token_hex(12)}"
         desk = {"name": "Desk", "url": f"{self.outer['webhook'].url}{hook}"}
         self.ask("POST", "/contacts", desk)
         session = self.outside.request("POST", "/api/v1/session", {"user": login, "password": password})[1]
@@ -141,7 +141,8 @@ class Tour:
         )[1]
         wrong = canary(f"wrong-{secrets.token_hex(8)}")
         self.outside.request("POST", "/api/v1/session", {"user": login, "password": wrong})
-        self.outside.request("GET", f"/api/v1/alerts?token={canary(secrets.token_hex(16))}")
+        # Where no token belongs: it is refused, and must not stand in a log
+        assert self.outside.request("GET", f"/api/v1/alerts?token={canary(secrets.token_hex(16))}")[0] == 401
         ticket = self.outside.request("POST", "/api/v1/tickets", {}, token=renewed["token"])[1]["ticket"]
         [(hashed,)] = self.outside.rows("SELECT password_hash FROM app_user WHERE login = %s", login)
         [(token_hash,)] = self.outside.rows(
@@ -164,7 +165,7 @@ class Tour:
             wrong_password=wrong,
             URL_of_a_webhook=hook.strip("/"),
             push_token=self.house.addresses["push-token"],
-            idempotency_key=app,
+            idempotency_key=secrets.token_hex(12),
         )
 
     def _field(self) -> None:
