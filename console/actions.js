@@ -2,7 +2,7 @@
 import { post } from "/console/api.js";
 import { now } from "/console/clock.js";
 import { ask } from "/console/dialogs.js";
-import { busy, make } from "/console/elements.js";
+import { busy, make, write } from "/console/elements.js";
 import { session } from "/console/session.js";
 import { isOpen, isShelved, store } from "/console/store.js";
 import { title } from "/console/words.js";
@@ -82,8 +82,8 @@ export async function perform(action, alert, pressed = null) {
 }
 
 export function say(text, { failed = false } = {}) {
-  document.getElementById("said").textContent = failed ? "" : text;
-  document.getElementById("failed").textContent = failed ? text : "";
+  write(document.getElementById("said"), failed ? "" : text);
+  write(document.getElementById("failed"), failed ? text : "");
 }
 
 // What was filled in, null when it was called off.

@@ -62,13 +62,13 @@ function showSession() {
 
 byId("login").addEventListener("submit", async (event) => {
   event.preventDefault();
-  byId("login-error").textContent = "";
+  write(byId("login-error"), "");
   allowSound();
   try {
     await session.logIn(byId("user").value, byId("password").value);
     byId("password").value = "";
   } catch (error) {
-    byId("login-error").textContent = error.message;
+    write(byId("login-error"), error.message);
   }
 });
 
@@ -76,7 +76,7 @@ byId("logout").addEventListener("click", async () => {
   try {
     await session.logOut();
   } catch (error) {
-    byId("login-error").textContent = `Logged out here; the server could not be told: ${error.message}`;
+    write(byId("login-error"), `Logged out here); the server could not be told: ${error.message}`;
   }
 });
 
@@ -100,7 +100,7 @@ session.addEventListener("ended", ({ detail }) => {
   link.stop();
   setAside();
   showSession();
-  byId("login-error").textContent = detail;
+  write(byId("login-error"), detail);
   byId("user").focus();
 });
 

@@ -16,6 +16,12 @@ LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 MIN_SECRET_LENGTH = 32
 MIN_DISTINCT = 10
 """A random key of 32 bytes has some 30 different ones; one that was typed has few."""
+MIN_BROKER_PASSWORD_LENGTH = 20
+"""Mosquitto counts no wrong passwords, and these log-ins are good on its public listener (docs/adr/0045)."""
+GUESSABLE = (
+    f"is weak: it needs {MIN_BROKER_PASSWORD_LENGTH} random characters, because the broker counts no wrong ones;"
+    " make one with: openssl rand -base64 24"
+)
 WIDEST_NETWORK = 65_536
 ENCRYPTED = re.compile(r"\bsslmode=(require|verify-ca|verify-full)\b")
 KNOWN_PASSWORDS = frozenset(
@@ -181,11 +187,19 @@ def _mqtt(config: Config) -> Iterator[str]:
         yield f"MQTT to {mqtt.host} is plain, beyond this machine; set MQTT_CA_FILE for TLS"
     if not mqtt.username or mqtt.password.lower() in KNOWN_PASSWORDS:
         yield "MQTT_BROKER_USERNAME or MQTT_BROKER_PASSWORD is missing or a default; the broker must know the gateway"
+    elif _is_guessable(mqtt.password):
+        yield f"MQTT_BROKER_PASSWORD {GUESSABLE}"
+    if mqtt.admin_password and _is_guessable(mqtt.admin_password):
+        yield f"MQTT_ADMIN_PASSWORD {GUESSABLE}"
 
 
 def _registration(config: Config) -> Iterator[str]:
     if config.registration == "open":
         yield "VIGIL_REGISTRATION is open: any stranger would become a source; set it to closed"
+
+
+def _is_guessable(password: str) -> bool:
+    return len(password) < MIN_BROKER_PASSWORD_LENGTH or len(set(password)) < MIN_DISTINCT
 
 
 def _is_weak(url: SplitResult) -> bool:

@@ -117,23 +117,13 @@ class FeedWriter:
                 return frame_id
         raise Unavailable(f"the feed of tenant {tenant_id} is contended: {ATTEMPTS} ids were taken by others")
 
-    def put_hot(self, tenant_id: int, name: str, items: Mapping[str, Any]) -> None:
-        """Keep the newest state of things (`positions` by guard, ...), each sealed; Redis may lose it.
+    def remove_former_positions(self, tenant_id: int) -> bool:
+        """Remove the newest positions that versions before 1.1 kept; whether there were any. Raises `Unavailable`.
 
-        Raises `Unavailable`.
+        Nothing read them, and the ids of guards were their field names in clear.
         """
-        if not items:
-            return
-        sealed = {item: self._seal(tenant_id, name, data)[1] for item, data in items.items()}
         try:
-            self._redis.hset(f"{self._prefix}:hot:{tenant_id}:{name}", mapping=sealed)  # type: ignore[arg-type]
-        except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
-
-    def forget_hot(self, tenant_id: int, name: str, item: str) -> bool:
-        """Take one thing out of the newest state; whether it was there. Raises `Unavailable`."""
-        try:
-            return bool(self._redis.hdel(f"{self._prefix}:hot:{tenant_id}:{name}", item))
+            return bool(self._redis.unlink(f"{self._prefix}:hot:{tenant_id}:positions"))
         except redis.RedisError as error:
             raise Unavailable(f"Redis: {error}") from error
 

@@ -7,11 +7,14 @@ from pathlib import Path
 from ops.environment import PROJECT
 
 
-def run_vigil(environment: dict[str, str], *arguments: str, check: bool = True) -> str:
-    """The output of a command; of a failed one too, unless `check`. Raises `AssertionError`."""
+def run_vigil(environment: dict[str, str], *arguments: str, check: bool = True, given: str = "") -> str:
+    """Return the output of a command that is given a text; of a failed one too, unless `check`.
+
+    Raises `AssertionError`.
+    """
     command = [sys.executable, "-m", "ops.cli", *arguments]
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, env=environment, cwd=Path(PROJECT)
+        command, check=False, input=given, capture_output=True, text=True, env=environment, cwd=Path(PROJECT)
     )
     if check and done.returncode != 0:
         raise AssertionError(f"vigil {' '.join(arguments)}: {done.stdout}{done.stderr}")

@@ -64,6 +64,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=20_000,
         help="How many random tracks the zones' judge and its oracle have to agree about.",
     )
+    parser.addoption(
+        "--figures",
+        help="A file for the figures of attacks (tests/torture/attacks), as a Markdown table.",
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -146,8 +146,8 @@ class Outside:
     def person(self, role: str = "operator", tenant_id: int = 1) -> tuple[str, str]:
         """(login, password) of somebody new."""
         login, password = f"{secrets.token_hex(4)}@test", canary(secrets.token_urlsafe(12))
-        options = ["--role", role, "--tenant", str(tenant_id), "--password", password]
-        run_vigil(self.env, "user", "add", login, *options)
+        options = ["--role", role, "--tenant", str(tenant_id), "--password-file", "-"]
+        run_vigil(self.env, "user", "add", login, *options, given=password)
         return login, password
 
     def screen(self, *, since: int | None = None, tenant_id: int = 1, **claims: Any) -> "Screen":

@@ -68,6 +68,7 @@ def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
         "INSERT INTO refresh_token (token_hash, tenant_id, session_id)"
         " VALUES (convert_to(:w, 'UTF8'), :t, CAST(:session AS uuid))"
     )
+    run("INSERT INTO barred_subject (tenant_id, issuer, subject, by) VALUES (:t, 'vigil', :w, :w)")
     run(
         "INSERT INTO owed_event (tenant_id, service, event, sources, body, owed_at)"
         " VALUES (:t, 'telemetry', 'alert_condition_met', ARRAY[:device], convert_to(:w, 'UTF8'), 'infinity')"

@@ -1,22 +1,11 @@
 """The last test of a run: no secret of this installation, and none that a test sent through it, stands in any log."""
 
 import re
-from pathlib import Path
 
-from ops.environment import read_env
 from ops.stack import Stack
-from tests.canaries import canaries
+from tests.canaries import canaries, secrets_of
 
 MIN_LINES = 20
-
-
-def secrets_of(home: Path) -> set[str]:
-    """What the installation itself keeps secret."""
-    found = {value for name, value in read_env(home / "secrets.env").items() if value}
-    found |= set((home / "feed.keys").read_text().split())
-    for file in home.glob("login*.txt"):
-        found |= {line.split()[1] for line in file.read_text().splitlines() if line.startswith("password")}
-    return found
 
 
 def test_no_secret_stands_in_any_log(stack: Stack) -> None:

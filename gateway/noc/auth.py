@@ -33,7 +33,10 @@ JWKS_TIMEOUT_S = 5
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """A person or program with a valid token. Times in Unix seconds; `session_id` is empty for programs."""
+    """A person or program with a valid token. Times in Unix seconds; `session_id` is empty for programs.
+
+    `issuer`: who made the token, Vigil itself or an identity provider.
+    """
 
     login: str
     name: str
@@ -42,6 +45,7 @@ class Principal(msgspec.Struct, frozen=True):
     expires_at: int
     issued_at: float
     session_id: str = ""
+    issuer: str = ISSUER
 
     @property
     def may_handle_alerts(self) -> bool:
@@ -144,6 +148,7 @@ class Tokens:
                     "expires_at": int(claims["exp"]),
                     "issued_at": float(claims["iat"]),
                     "session_id": claims.get("sid", ""),
+                    "issuer": claims["iss"],
                 },
                 Principal,
             )
@@ -212,9 +217,10 @@ class RoleChanged(NotAuthenticated):
 
 
 class Bars:
-    """Tokens that are void before their time: the user was disabled or changed, or the session ended."""
+    """Tokens that are void before their time: user disabled or changed, session ended, subject barred."""
 
     def __init__(self) -> None:
+        self._subjects: Mapping[tuple[int, str, str], float | None] = {}
         self._users: Mapping[str, float | None] = {}
         self._roles: Mapping[str, str] = {}
         self._sessions: frozenset[str] = frozenset()
@@ -225,8 +231,10 @@ class Bars:
         users: Mapping[str, float | None],
         sessions: Sequence[str],
         roles: Mapping[str, str] = MappingProxyType({}),
+        subjects: Sequence[tuple[int, str, str, float | None]] = (),
     ) -> None:
-        """`roles`: what the changed users are now."""
+        """Take the answer of `list_barred`. `roles`: those of the changed users now."""
+        self._subjects = {(tenant, issuer, name): until for tenant, issuer, name, until in subjects}
         self._users = users
         self._roles = roles
         self._sessions = frozenset(sessions)
@@ -235,6 +243,11 @@ class Bars:
         """Raises `NotAuthenticated`."""
         if principal.session_id and principal.session_id in self._sessions:
             raise NotAuthenticated("the session has ended; log in again")
+        subject = (principal.tenant_id, principal.issuer, principal.login)
+        if subject in self._subjects:
+            until = self._subjects[subject]
+            if until is None or principal.issued_at < until:
+                raise NotAuthenticated("access was withdrawn; ask an administrator")
         if principal.login in self._users:
             not_before = self._users[principal.login]
             if not_before is None:

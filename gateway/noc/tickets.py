@@ -12,6 +12,9 @@ from gateway.noc.auth import Principal
 from services import providers, security
 from services.config import Config
 from services.errors import NotAuthenticated, Unavailable
+from services.sealed_values import seal, unseal
+
+PURPOSE = "ticket"
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -22,7 +25,10 @@ class Ticket(msgspec.Struct, frozen=True):
 
 
 class Tickets:
-    """One-use passes to the websocket, for browsers, which cannot send a header there. Kept as hashes."""
+    """One-use passes to the websocket, for browsers, which cannot send a header there.
+
+    Redis has the hash of a ticket, and what belongs to it sealed under the ticket itself: only its holder can open it.
+    """
 
     def __init__(self, client: redis.Redis, *, prefix: str, lifetime_s: int) -> None:
         self._redis = client
@@ -37,23 +43,28 @@ class Tickets:
     def make(self, principal: Principal, *, origin: str | None) -> str:
         """A ticket for the page at `origin` only, when one asked. Raises `Unavailable`."""
         ticket = f"{principal.tenant_id}.{secrets.token_urlsafe(32)}"
-        held = msgspec.json.encode(Ticket(principal, origin))
+        plain = msgspec.json.encode(Ticket(principal, origin))
+        key = self._key(ticket)
         try:
-            self._redis.set(self._key(ticket), held, ex=self.lifetime_s)
+            self._redis.set(key, seal(ticket.encode(), plain, purpose=PURPOSE, name=key), ex=self.lifetime_s)
         except redis.RedisError as error:
             raise Unavailable(f"Redis: {error}") from error
         return ticket
 
     def redeem(self, ticket: str, *, origin: str | None) -> Principal:
         """Raises `NotAuthenticated` for one that is unknown, used, too old or another page's; `Unavailable`."""
+        key = self._key(ticket)
         try:
-            held = self._redis.getdel(self._key(ticket))
+            held = self._redis.getdel(key)
         except redis.RedisError as error:
             raise Unavailable(f"Redis: {error}") from error
-        if not isinstance(held, bytes):
+        plain = (
+            unseal([ticket.encode()], held, purpose=PURPOSE, name=key) if isinstance(held, bytes) else None
+        )
+        if plain is None:
             security.note("ticket_refused")
             raise NotAuthenticated("the ticket is unknown, used or too old")
-        found = msgspec.json.decode(held, type=Ticket)
+        found = msgspec.json.decode(plain, type=Ticket)
         if found.origin is not None and found.origin != origin:
             security.note("ticket_of_another_page")
             raise NotAuthenticated("the ticket was made for another page")

@@ -54,11 +54,11 @@ def _say(what: str) -> None:
 
 
 def _forget_outside(settings: Config, person: erasure.Person) -> None:
-    """The guard's access to the broker, and the newest position in Redis. Raises `Unavailable`."""
+    """The guard's access to the broker, and what an older version kept in Redis. Raises `Unavailable`."""
     if person.credential:
         broker = Broker(settings.mqtt)
         try:
             broker.run(rights.remove(person.key), ignore=["Client not found"])
         finally:
             broker.close()
-    FeedWriter.from_config(settings).forget_hot(person.tenant_id, "positions", person.key)
+    FeedWriter.from_config(settings).remove_former_positions(person.tenant_id)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from typing import Any, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import IO, Any, TypeVar
 from zoneinfo import available_timezones
 
 import click
 
-from gateway.noc.auth import ROLES
+from gateway.noc.auth import ISSUER, ROLES
 from ops.environment import apply_environment
 from ops.tables import as_json_option, limit_option, show
 from services import config
 from services.directory import passwords
+from services.directory.barred_subjects import BarredSubjects
 from services.directory.people import PeopleStore
 from services.directory.store import DirectoryStore
 from services.errors import Refused
@@ -31,6 +33,12 @@ def store() -> DirectoryStore:
 def people() -> PeopleStore:
     apply_environment()
     return PeopleStore(Database(config.load(), name="cli", pool_size=1, as_owner=True))
+
+
+def bars() -> BarredSubjects:
+    apply_environment()
+    settings = config.load()
+    return BarredSubjects.from_config(settings, Database(settings, name="cli", pool_size=1, as_owner=True))
 
 
 def tenant_option(command: F) -> F:
@@ -144,12 +152,29 @@ def leave_group(name: str, guard_id: str, tenant_id: int) -> None:
     click.echo(f"{guard_id} is not in {name}")
 
 
+def _from_file(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
+    """`@FILE` is the first line of the file, `@-` that of standard input."""
+    if given is None or not given.startswith("@"):
+        return given
+    with click.open_file(given[1:]) as file:
+        return file.readline().strip()
+
+
 @contact.command("add")
 @click.argument("name")
 @click.option("--email")
 @click.option("--phone", help="E.164, such as +919876543210.")
-@click.option("--push-token", help="Registration token of Firebase Cloud Messaging, or /topics/NAME.")
-@click.option("--url", help="A webhook (https://...), or what apprise knows (slack://..., ntfy://...).")
+@click.option(
+    "--push-token",
+    callback=_from_file,
+    help="Registration token of Firebase Cloud Messaging, or /topics/NAME; @FILE keeps it out of the process list.",
+)
+@click.option(
+    "--url",
+    callback=_from_file,
+    help="A webhook (https://...), or what apprise knows (slack://..., ntfy://...); @FILE keeps it out of the"
+    " process list.",
+)
 @click.option(
     "--language", default="en", show_default=True, help="Of the messages: en, hi or a tenant's own."
 )
@@ -192,11 +217,47 @@ def remove_contact(name: str, tenant_id: int) -> None:
     click.echo(f"contact {name} is removed")
 
 
+def password_option(command: F) -> F:
+    """`--password-file`, and a refusal of the former `--password`, which every user of the machine could read."""
+    for option in (
+        click.option("--password", "_", hidden=True, expose_value=False, callback=_refuse_password),
+        click.option(
+            "--password-file",
+            "password",
+            type=click.File(),
+            callback=_read_password,
+            help="File with the password in its first line; - for standard input, which asks on a terminal."
+            "  Without it a password is made and printed.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _refuse_password(_context: click.Context, _option: click.Parameter, given: str | None) -> None:
+    if given is not None:
+        raise Refused(
+            "--password is no longer taken: the process list and the shell's history would show it."
+            " Use --password-file FILE, or --password-file - to type it or to pipe it in"
+        )
+
+
+def _read_password(_context: click.Context, _option: click.Parameter, file: IO[str] | None) -> str | None:
+    if file is None:
+        return None
+    if file.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    password = file.readline().rstrip("\r\n")
+    if not password:
+        raise Refused("--password-file: the first line is empty; it must be the password")
+    return password
+
+
 @user.command("add")
 @click.argument("login")
 @click.option("--name")
 @click.option("--role", type=click.Choice(ROLES), default="operator", show_default=True)
-@click.option("--password", help="Made and printed when left out.")
+@password_option
 @tenant_option
 def add_user(login: str, name: str | None, role: str, password: str | None, tenant_id: int) -> None:
     """Add a person who can log in."""
@@ -208,7 +269,7 @@ def add_user(login: str, name: str | None, role: str, password: str | None, tena
 
 @user.command("password")
 @click.argument("login")
-@click.option("--password", help="Made and printed when left out.")
+@password_option
 @tenant_option
 def set_password(login: str, password: str | None, tenant_id: int) -> None:
     """Give a person a new password; every session of theirs ends within seconds."""
@@ -225,3 +286,35 @@ def set_role(login: str, role: str, tenant_id: int) -> None:
     """Give a person another role; every session of theirs ends within seconds."""
     people().change(login, tenant_id=tenant_id, role=role)
     click.echo(f"user {login} is {role}")
+
+
+@user.command("bar")
+@click.option("--subject", required=True, help="The `sub` of the person's tokens.")
+@click.option("--issuer", help=f"Of the tokens; JWT_ISSUER when left out, or {ISSUER!r} without a provider.")
+@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Without it there is no end.")
+@click.option("--reason", default="", help="Kept with the bar.")
+@tenant_option
+def bar_subject(subject: str, issuer: str | None, days: float | None, reason: str, tenant_id: int) -> None:
+    """Void all tokens of a person of the identity provider, or of a program; in force within two seconds."""
+    until = None if days is None else datetime.now(UTC) + timedelta(days=days)
+    made = bars().bar(subject, tenant_id=tenant_id, by="vigil", reason=reason, issuer=issuer, until=until)
+    end = "until it is lifted" if until is None else f"until {until.isoformat(timespec='seconds')}"
+    click.echo(f"{subject} is barred {end}; bar {made}")
+
+
+@user.command("unbar")
+@click.argument("bar_id", type=int)
+@tenant_option
+def lift_bar(bar_id: int, tenant_id: int) -> None:
+    """End a bar (`vigil user bars` lists them); the person's tokens from before stay void."""
+    bars().lift(bar_id, tenant_id=tenant_id, by="vigil")
+    click.echo(f"bar {bar_id} is lifted")
+
+
+@user.command("bars")
+@tenant_option
+@limit_option
+@as_json_option
+def list_bars(tenant_id: int, limit: int, as_json: bool) -> None:
+    """List bars of subjects."""
+    show(bars().list_rows(tenant_id=tenant_id, limit=limit), as_json=as_json)

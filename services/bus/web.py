@@ -85,6 +85,7 @@ def problem(error: BaseException, *, status: int | None = None) -> Response:
         msgspec.json.encode({**body, "detail": detail}),
         status=status,
         content_type="application/problem+json",
+        headers={"Cache-Control": "no-store"},
     )
     # What RFC 9110 says must be told along: sections 15.5.2 and 15.5.6.
     if status == 401:

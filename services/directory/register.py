@@ -21,7 +21,9 @@ Place = list[Any]
 
 
 class Register:
-    """The part of the directory service that keeps the register; `parts.store` is a `DirectoryStore`."""
+    """The part of the directory service that keeps the register; `parts.store` is a `DirectoryStore`, `parts.bars` a
+    `BarredSubjects`.
+    """
 
     parts: Any
 
@@ -197,6 +199,34 @@ class Register:
     def list_users(self, *, tenant_id: int, limit: int = 1000, after: Place | None = None) -> Rows:
         """People who log in; nothing of their passwords."""
         return self._store.list_users(tenant_id=tenant_id, limit=limit, after=after)
+
+    @rpc
+    def bar_subject(
+        self,
+        *,
+        tenant_id: int,
+        by: str,
+        subject: str,
+        reason: str = "",
+        issuer: str | None = None,
+        until: datetime | None = None,
+    ) -> int:
+        """Void the tokens of a subject everywhere within two seconds; return the bar's id. Raises `Refused`."""
+        bar_id: int = self.parts.bars.bar(
+            subject, tenant_id=tenant_id, by=by, reason=reason, issuer=issuer, until=until
+        )
+        return bar_id
+
+    @rpc
+    def lift_bar(self, *, tenant_id: int, by: str, bar_id: int) -> None:
+        """End a bar: new tokens of the subject are good again. Raises `NotFound`."""
+        self.parts.bars.lift(bar_id, tenant_id=tenant_id, by=by)
+
+    @rpc
+    def list_bars(self, *, tenant_id: int, limit: int = 1000, after: Place | None = None) -> Rows:
+        """Return bars in the order in which they were made, those that ended lately included."""
+        rows: Rows = self.parts.bars.list_rows(tenant_id=tenant_id, limit=limit, after=after)
+        return rows
 
     def _add(self, what: str, /, **values: Any) -> int:
         return cast(int, self._store.add(what, **values))

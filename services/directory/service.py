@@ -15,6 +15,7 @@ from services import security
 from services.bus import Resource, RpcProxy, rpc, timer
 from services.config import Config
 from services.directory import passwords
+from services.directory.barred_subjects import BarredSubjects
 from services.directory.dead_letters import DeadLetters, LetterCalls
 from services.directory.geometry_thread import GeometryThread
 from services.directory.people import PeopleStore, Refreshed, Reused
@@ -27,8 +28,8 @@ from services.feed import make_sealer
 from services.providers import Database
 
 SNAPSHOT_ALERTS = 1000
-LONGEST_TOKEN = timedelta(days=1)
-"""No token lives longer; what was barred before that need not be told any more."""
+CLOCK_SKEW = timedelta(minutes=1)
+"""By which the clocks of an identity provider, the gateway and the database may differ together."""
 
 
 class PasswordChecks:
@@ -64,6 +65,8 @@ class Parts:
         self.people = PeopleStore(database)
         self.zones = ZoneStore(database, judge_of=GeometryThread().of, beside=tpool.execute)
         self.letters = DeadLetters(config, database)
+        self.bars = BarredSubjects.from_config(config, database)
+        self.token_life = timedelta(seconds=config.noc.token_max_age_s) + CLOCK_SKEW
         self.session_lifetime = timedelta(seconds=config.noc.session_lifetime_s)
         self.sealer = make_sealer(config)
         self.password_checks = PasswordChecks(at_once=config.noc.password_checks)
@@ -125,14 +128,20 @@ class DirectoryService(Register, ZoneCalls, LetterCalls):
         """Whose tokens are void before their time.
 
         `users`: login to the Unix second before which its tokens are void, null for all of them; `roles`: what they are
-        now; `sessions`: ids.
+        now; `sessions`: ids; `subjects`: (tenant id, issuer, subject, second as of `users`). What was barred longer ago
+        than a token may live is left out: no token of that time is good.
         """
-        users, roles, sessions = self.parts.people.barred(since=datetime.now(UTC) - LONGEST_TOKEN)
-        return {"users": users, "roles": roles, "sessions": sessions}
+        parts = self.parts
+        since = datetime.now(UTC) - parts.token_life
+        users, roles, sessions = parts.people.barred(since=since)
+        subjects = parts.bars.in_force(since=since)
+        return {"users": users, "roles": roles, "sessions": sessions, "subjects": subjects}
 
     @timer(3600)
     def forget_old_sessions(self) -> None:
+        """Delete sessions and bars that void nothing any more."""
         self.parts.people.forget_old_sessions(now=datetime.now(UTC))
+        self.parts.bars.forget(now=datetime.now(UTC), token_life=self.parts.token_life)
 
     @rpc
     def check(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import eventlet
+import structlog
 
 from services import admission, metrics
 from services.bus import (
@@ -39,6 +40,8 @@ from services.providers import Database
 from services.registry import Registry
 from services.source_status import Statuses
 
+log = structlog.get_logger(__name__)
+
 FLUSH_INTERVAL_S = 0.1
 STATUS_INTERVAL_S = 0.25
 ALERTS_A_PAGE = 1_000
@@ -64,6 +67,7 @@ class Parts:
         self.settling = Settling(self.store, self.zones, shift_tolerance_s=config.retention.shift_tolerance_s)
         self.feed = FeedWriter.from_config(config)
         self.newest = Newest()
+        self.without_former_positions: set[int] = set()
         self.statuses = Statuses()
         self.positions_interval_s = config.feed.positions_interval_s
         self.tracks = TrackQueries(database)
@@ -122,10 +126,21 @@ class LocationService:
             try:
                 oldest = min(position.received_at for position in positions)
                 parts.feed.publish(tenant_id, "positions", positions, arrived=oldest)
-                parts.feed.put_hot(tenant_id, "positions", {p.guard_id: p for p in positions})
             except Unavailable:
                 parts.newest.put_back(tenant_id, positions)
                 raise
+            self._remove_former_positions(tenant_id)
+
+    def _remove_former_positions(self, tenant_id: int) -> None:
+        """Remove what an older version left in Redis, once for each tenant. The feed does not wait for it."""
+        parts = self.parts
+        if tenant_id in parts.without_former_positions:
+            return
+        parts.without_former_positions.add(tenant_id)
+        try:
+            parts.feed.remove_former_positions(tenant_id)
+        except Unavailable as error:
+            log.warning("former_positions_not_removed", tenant_id=tenant_id, error=str(error))
 
     @timer(1.0)
     def tell_owed(self) -> None:

@@ -87,7 +87,8 @@ def test_log_in_see_a_panic_acknowledge_it_and_go_on_after_the_gateway_restarts(
     with running("console.mjs", outside, **given) as page:
         page.expect("live")
         outside.publish(
-            f"alert/panic/{source}", {"severity": "critical", "message": "<script>alert(1)</script>"}
+            f"alert/panic/{source}",
+            {"severity": "critical", "message": "<script>alert(1)</script> gate\u202eetag"},
         )
         page.order("panic")
         page.expect("shown")

@@ -133,7 +133,7 @@ def values(stack: Stack, here: Shell) -> dict[str, str]:
     run_vigil(env, "guard", "add", guard)
     run_vigil(env, "device", "add", device)
     run_vigil(env, "zone", "add", f"rb-{run}", "--circle", "12.9", "77.5", "10")
-    run_vigil(env, "user", "add", login, "--password", password)
+    run_vigil(env, "user", "add", login, "--password-file", "-", given=password)
     source = f"rb-alarm-{run}"
     payload = '{"severity": "critical", "message": "drill", "drill": true}'
     here.run(f"mosquitto_pub -q 1 -t alert/panic/{source} -m '{payload}'")

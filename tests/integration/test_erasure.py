@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from services import providers
 from services.config import Config
 from services.feed import FeedWriter
 from tests.commands import run_vigil
@@ -126,7 +127,7 @@ def test_a_guard_is_erased_everywhere_and_the_chain_still_holds(
         alert(connection, "guard-77")
         kept = alert(connection, "guard-777")
         still_open = alert(connection, "guard-77", status="NEW")
-    FeedWriter.from_config(config).put_hot(OURS, "positions", {"guard-77": {}})
+    providers.make_redis(config).hset(f"{config.redis.key_prefix}:hot:{OURS}:positions", "guard-77", "sealed")
     before = others(engine)
 
     erase = ("erase", "guard", "guard-77", "--tenant", str(OURS))
@@ -200,7 +201,7 @@ def test_a_guard_is_erased_everywhere_and_the_chain_still_holds(
     assert found_in(engine, "guard-77") == set()
     assert others(engine) == before
     run_vigil(environment, "alert", "verify", "--tenant", str(OURS))
-    assert FeedWriter.from_config(config).forget_hot(OURS, "positions", "guard-77") is False
+    assert FeedWriter.from_config(config).remove_former_positions(OURS) is False
     with engine.connect() as connection:
         rows = connection.execute(
             text("SELECT kind, counts FROM erasure WHERE tenant_id = 11 AND kind = 'guard'")

@@ -80,7 +80,6 @@ def test_one_process_in_each_interval_may_send(config: Config) -> None:
 def test_redis_holds_no_plain_feed_data_when_sealed(config: Config) -> None:
     sealed = FeedWriter.from_config(config)
     sealed.publish(1, "critical_alert", {"message": "a very secret thing"})
-    sealed.put_hot(1, "positions", {"guard-1": {"message": "a very secret thing"}})
     client = providers.make_redis(config)
     for key in client.scan_iter(f"{config.redis.key_prefix}:*"):
         assert b"very secret" not in client.dump(key)  # type: ignore[operator]

@@ -1,9 +1,14 @@
 """`Idempotency-Key` on a real Redis: what was done is not done again, and what may have been done is not either."""
 
+from pathlib import Path
+
+import msgspec
 import pytest
+from cryptography.fernet import Fernet
 
 from gateway.noc.api.idempotency import Answer, Idempotency, digest_of
 from gateway.noc.auth import Principal
+from services import providers
 from services.config import Config
 from services.errors import Conflict, Refused, Unanswered, Unavailable
 
@@ -55,3 +60,54 @@ def test_one_that_is_still_at_work_is_waited_for(keys: Idempotency) -> None:
         return Answer(DIGEST, 201)
 
     assert keys.once("k", ANN, DIGEST, do).status == 201
+
+
+def values_of(config: Config) -> dict[bytes, bytes]:
+    """What Redis has of this installation's keys, by name."""
+    client = providers.make_redis(config)
+    return {name: client.get(name) for name in client.scan_iter(f"{config.redis.key_prefix}:*")}  # type: ignore[misc]
+
+
+def test_redis_has_nothing_of_an_answer_nor_of_the_user_in_clear(keys: Idempotency, config: Config) -> None:
+    body = b'{"message": "two men at the gate", "phone": "+919812345678"}'
+    keys.once("order-66", ANN, DIGEST, lambda: Answer(DIGEST, 201, body))
+    [(name, value)] = values_of(config).items()
+    for secret in (b"two men", b"+9198", b"ann@test", b"order-66", DIGEST.encode(), b"application/json"):
+        assert secret not in name + value
+    assert keys.once("order-66", ANN, DIGEST, lambda: raising(AssertionError("twice"))).body == body
+
+
+def test_an_answer_that_is_moved_to_another_user_s_name_does_not_open(
+    keys: Idempotency, config: Config
+) -> None:
+    bob = msgspec.structs.replace(ANN, login="bob@test")
+    keys.once("k", ANN, DIGEST, lambda: Answer(DIGEST, 201, b"Ann's"))
+    [(name, value)] = values_of(config).items()
+    client = providers.make_redis(config)
+    client.rename(name, keys._name("k", bob))
+    with pytest.raises(Conflict, match="no longer be read"):
+        keys.once("k", bob, DIGEST, lambda: raising(AssertionError("done again")))
+    # And what somebody wrote into Redis in clear is no answer of ours
+    client.set(keys._name("k", bob), msgspec.json.encode(Answer(DIGEST, 200, b"forged")))
+    with pytest.raises(Conflict, match="no longer be read"):
+        keys.once("k", bob, DIGEST, lambda: raising(AssertionError("done again")))
+
+
+def test_an_answer_outlives_a_new_key_and_is_told_of_when_its_key_is_gone(
+    config: Config, tmp_path: Path
+) -> None:
+    file = tmp_path / "feed.keys"
+    older, newer = (Fernet.generate_key().decode() for _ in range(2))
+    feed = msgspec.structs.replace(config.feed, encryption_keys="", encryption_keys_file=str(file))
+    rotated = msgspec.structs.replace(config, feed=feed)
+
+    def with_keys(*lines: str) -> Idempotency:
+        file.write_text("\n".join(lines))
+        return Idempotency.from_config(rotated)
+
+    with_keys(older).once("k", ANN, DIGEST, lambda: Answer(DIGEST, 201, b"kept"))
+    again = with_keys(newer, older)
+    assert again.once("k", ANN, DIGEST, lambda: raising(AssertionError("twice"))).body == b"kept"
+    with pytest.raises(Conflict, match="keys were changed.*new key"):
+        with_keys(newer).once("k", ANN, DIGEST, lambda: raising(AssertionError("done again")))
+    assert with_keys(newer).once("another", ANN, DIGEST, lambda: Answer(DIGEST, 201)).status == 201

@@ -47,6 +47,7 @@ PURE = {
     "services/geometry_limits.py",
     "services/ingestion/clock_offset.py",
     "services/schedules.py",
+    "services/sealed_values.py",
     "services/text_files.py",
     "services/watching.py",
     "services/location/zones.py",

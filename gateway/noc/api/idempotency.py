@@ -1,7 +1,8 @@
 """`Idempotency-Key`: a POST that is sent again, because its answer was lost, is answered and not done again.
 
-Answers are kept in Redis for a day, for each person. One that is sent while the first is still at work is told so, and
-so is one whose first may or may not have been done: only the caller can look.
+Answers are kept in Redis for a day, for each user, and sealed: an answer is often a whole alert. The seal is bound to
+the user and to the key, and the sealed answer names its request. A request that is sent while the first is at work gets
+a conflict. So does one whose first may or may not have been done: only the caller can look.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from gateway.noc.auth import Principal
 from services import providers
 from services.config import Config
 from services.errors import Conflict, Refused, Unanswered, Unavailable
+from services.keyring import KeyRing
+from services.sealed_values import seal, unseal
 
+PURPOSE = "idempotency answer"
 KEPT_S = 86_400
 AT_WORK_S = 120
 MAX_KEY_LENGTH = 255
@@ -38,13 +42,17 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Idempotency:
-    def __init__(self, client: redis.Redis, *, prefix: str) -> None:
+    """`keys` seal the answers; without keys (`NOC_FEED_ENCRYPTION=off`, development only) they are kept in clear."""
+
+    def __init__(self, client: redis.Redis, *, prefix: str, keys: KeyRing | None) -> None:
         self._redis = client
         self._prefix = prefix
+        self._keys = keys
 
     @classmethod
     def from_config(cls, config: Config) -> Idempotency:
-        return cls(providers.make_redis(config), prefix=config.redis.key_prefix)
+        keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
+        return cls(providers.make_redis(config), prefix=config.redis.key_prefix, keys=keys)
 
     def once(self, key: str, principal: Principal, digest: str, do: Callable[[], Answer]) -> Answer:
         """Do it, or say what was answered when it was done. Raises `Conflict`, `Refused`, `Unavailable`.
@@ -55,7 +63,7 @@ class Idempotency:
             raise Refused(f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} printable ASCII characters")
         name = self._name(key, principal)
         try:
-            mark = msgspec.json.encode(Answer(digest))
+            mark = self._sealed(name, Answer(digest))
             if not self._redis.set(name, mark, nx=True, ex=AT_WORK_S):
                 return self._earlier(name, digest)
         except redis.RedisError as error:
@@ -75,7 +83,12 @@ class Idempotency:
         held = self._redis.get(name)
         if not isinstance(held, bytes):
             raise Conflict("the first request with this Idempotency-Key has just ended; send it again")
-        answer = msgspec.json.decode(held, type=Answer)
+        answer = self._opened(name, held)
+        if answer is None:
+            raise Conflict(
+                "a request with this Idempotency-Key was sent before, and its answer can no longer be read: the keys"
+                " were changed since; look whether it was done, and send what is missing with a new key"
+            )
         if answer.digest != digest:
             raise Refused("this Idempotency-Key was used for another request; make a new one")
         if answer.unknown:
@@ -92,7 +105,7 @@ class Idempotency:
     def _keep(self, name: str, answer: Answer) -> None:
         """It may be done, whatever becomes of the note: without it the key would be refused for two minutes only."""
         try:
-            self._redis.set(name, msgspec.json.encode(answer), ex=KEPT_S)
+            self._redis.set(name, self._sealed(name, answer), ex=KEPT_S)
         except redis.RedisError as error:
             raise Unavailable(f"it may be done, but Redis could not keep the answer: {error}") from error
 
@@ -101,6 +114,20 @@ class Idempotency:
             self._redis.delete(name)
         except redis.RedisError as error:
             raise Unavailable(f"Redis: {error}") from error
+
+    def _sealed(self, name: str, answer: Answer) -> bytes:
+        plain = msgspec.json.encode(answer)
+        if self._keys is None:
+            return plain
+        return seal(self._keys.sealing(), plain, purpose=PURPOSE, name=name)
+
+    def _opened(self, name: str, held: bytes) -> Answer | None:
+        """Return the answer; None when no key opens it, as after the removal of a key."""
+        plain = held if self._keys is None else unseal(self._keys.all(), held, purpose=PURPOSE, name=name)
+        try:
+            return None if plain is None else msgspec.json.decode(plain, type=Answer)
+        except msgspec.DecodeError:
+            return None  # sealed, and encryption was switched off since
 
     def _name(self, key: str, principal: Principal) -> str:
         whose = hashlib.sha256(f"{principal.login}\0{key}".encode()).hexdigest()

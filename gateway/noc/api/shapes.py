@@ -264,6 +264,28 @@ class User(msgspec.Struct, frozen=True):
     enabled: bool
 
 
+class Bar(msgspec.Struct, frozen=True):
+    """A subject whose tokens are void; those issued after `until` are good again."""
+
+    bar_id: int
+    tenant_id: int
+    issuer: str
+    subject: str
+    since: datetime
+    until: datetime | None
+    by: str
+    reason: str
+
+
+class NewBar(In, frozen=True):
+    """`subject`: the `sub` of the tokens. `issuer`: the identity provider when there is one, else `vigil`."""
+
+    subject: Annotated[str, Meta(min_length=1, max_length=255)]
+    reason: Note | UnsetType = UNSET
+    issuer: Word | UnsetType = UNSET
+    until: Moment | UnsetType = UNSET
+
+
 class Added(msgspec.Struct, frozen=True):
     """What was added goes by this from now on."""
 

@@ -372,6 +372,32 @@ DIRECTORY = (
     _add("/shifts", "add_shift", "Add a shift", shapes.NewShift),
     _change("DELETE", "/shifts/{shift_id}", "remove_shift", "Remove a shift", types={"shift_id": Id}),
     _list("/users", "list_users", "People who log in", shapes.User, "user_id", role="supervisor"),
+    _list("/bars", "list_bars", "Subjects whose tokens are void", shapes.Bar, "bar_id", role="admin"),
+    Operation(
+        method="POST",
+        path="/bars",
+        service="directory",
+        rpc="bar_subject",
+        summary="Void the tokens of a person or program, within two seconds; `until` left out: without an end",
+        tag="bars",
+        answer=shapes.Added,
+        role="admin",
+        body=shapes.NewBar,
+        signed=True,
+        status=201,
+    ),
+    Operation(
+        method="DELETE",
+        path="/bars/{bar_id}",
+        service="directory",
+        rpc="lift_bar",
+        summary="End a bar; tokens from before it ended stay void",
+        tag="bars",
+        role="admin",
+        types={"bar_id": Id},
+        signed=True,
+        status=204,
+    ),
 )
 LETTERS: tuple[tuple[Any, str, str, str, Any, bool], ...] = (
     (

@@ -18,6 +18,7 @@ try {
   const row = page.locator("tr.CRITICAL", { hasText: process.env.VIGIL_SOURCE });
   await row.waitFor();
   if (!(await row.textContent()).includes("<script>")) throw new Error("the message is not shown as text");
+  if (!(await row.textContent()).includes("gate[U+202E]")) throw new Error("what turns text round is not shown as its number");
   if (await page.locator("tbody script").count()) throw new Error("a device's message became a script");
   say("shown");
   await row.getByRole("button", { name: "Acknowledge" }).click();

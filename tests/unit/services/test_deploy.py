@@ -19,7 +19,7 @@ SOUND = {
     "MQTT_BROKER_ADDRESS": "mqtt.example",
     "MQTT_CA_FILE": "/etc/vigil/ca.pem",
     "MQTT_BROKER_USERNAME": "vigil-gateway",
-    "MQTT_BROKER_PASSWORD": "Hs82jsk2Kd",
+    "MQTT_BROKER_PASSWORD": "Hs82jsk2KdQ9xv3LmPz7",
     "VIGIL_REGISTRATION": "closed",
 }
 
@@ -55,6 +55,9 @@ def test_a_sound_configuration_has_no_problem() -> None:
         ("MQTT_CA_FILE", ""),
         ("MQTT_BROKER_USERNAME", ""),
         ("MQTT_BROKER_PASSWORD", "changeme"),
+        ("MQTT_BROKER_PASSWORD", "Hs82jsk2Kd"),
+        ("MQTT_ADMIN_PASSWORD", "Hs82jsk2Kd"),
+        ("MQTT_ADMIN_PASSWORD", "changeme" * 4),
         ("VIGIL_REGISTRATION", "open"),
     ],
 )

@@ -172,6 +172,28 @@ def test_tokens_are_void_before_a_change_and_good_after_it() -> None:
             bars.check(principal)
 
 
+def test_a_barred_subject_is_refused_with_its_issuer_in_its_tenant_only() -> None:
+    bars = Bars()
+    provider = str(PROVIDER["iss"])
+    bars.update(users={}, sessions=[], subjects=[(1, provider, "ann", None), (1, provider, "dan", 100.0)])
+    bars.check(Principal("ann", "Ann", 1, "viewer", 0, 1.0))  # of our own
+    bars.check(Principal("ann", "Ann", 2, "viewer", 0, 1.0, issuer=provider))
+    bars.check(Principal("ann ", "Ann", 1, "viewer", 0, 1.0, issuer=provider))
+    bars.check(Principal("dan", "Dan", 1, "viewer", 0, 100.5, issuer=provider))
+    for principal in (
+        Principal("ann", "Ann", 1, "platform", 0, 1e12, issuer=provider),
+        Principal("dan", "Dan", 1, "viewer", 0, 99.5, issuer=provider),
+    ):
+        with pytest.raises(NotAuthenticated, match="withdrawn"):
+            bars.check(principal)
+
+
+def test_the_issuer_of_a_token_is_known() -> None:
+    tokens = with_provider()
+    assert tokens.check(signed()).issuer == "vigil"
+    assert tokens.check(signed(KEY, "RS256", PROVIDER)).issuer == PROVIDER["iss"]
+
+
 @pytest.mark.parametrize("kind", [None, "", "JWE", "jwt+x", "at", 7, ["JWT"], {"a": 1}])
 def test_a_token_of_our_own_says_that_it_is_one(kind: object) -> None:
     header = {"alg": "HS256", **({} if kind is None else {"typ": kind})}

@@ -1,0 +1,106 @@
+"""What honest work may come to beside an attack, and the figures of a run as a Markdown table."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.outside import Outside
+from tests.torture.attacks.honest import Honest, Measured, p
+
+PANIC_S = 0.5
+"""99 of 100 panics stand on a screen within this time, on a quiet machine."""
+TIMES = 4
+QUIET_S = PANIC_S / TIMES
+"""An attack may make panics so many times as slow as they are without it. A quiet figure below this one counts as this
+one: beneath it, PANIC_S alone decides, because noise of a small figure is no harm."""
+LOG_IN_S = 3.0
+BACK_S = 10.0
+"""So soon after an attack all is as before, and nobody has done anything for it."""
+HEAD = (
+    "| attack | panics: number | quiet p99 (ms) | beside p50 (ms) | beside p99 (ms) | slowest log-in (s)"
+    " | reads refused | memory (MB) | as before after (s) | what the attacker got |"
+)
+
+
+class Figure(NamedTuple):
+    """One attack. `grown_bytes`: the process that grew most; `back_s`: seconds until all was as before."""
+
+    kind: str
+    seconds: float
+    alone: Measured
+    beside: Measured
+    grown_bytes: int
+    back_s: float
+
+    @property
+    def row(self) -> str:
+        got = ", ".join(f"{count} {what}" for what, count in sorted(self.beside.attack["answers"].items()))
+        log_ins = [took for took in self.beside.log_ins if took is not None]
+        cells = (
+            f"{self.kind.replace('_', ' ')}, {self.seconds:g} s",
+            f"{len(self.beside.panics)}",
+            f"{p(self.alone.panics, 0.99) * 1000:.0f}",
+            f"{p(self.beside.panics, 0.5) * 1000:.0f}",
+            f"{p(self.beside.panics, 0.99) * 1000:.0f}",
+            f"{max(log_ins, default=float('nan')):.2f}",
+            f"{self.beside.reads.count(None)} of {len(self.beside.reads)}",
+            f"{self.grown_bytes / 1e6:.0f}",
+            f"{self.back_s:.1f}",
+            got or "nothing",
+        )
+        return f"| {' | '.join(cells)} |"
+
+
+class Figures:
+    """Figures of all attacks of a run, written to a file after each: a run that is broken off has them too."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._figures: list[Figure] = []
+
+    def note(self, figure: Figure) -> None:
+        self._figures.append(figure)
+        print(f"\n{HEAD}\n{figure.row}")
+        if self._file is not None:
+            self._file.write_text(self.markdown())
+
+    def markdown(self) -> str:
+        line = "|---" * HEAD.count(" | ") + "|---|"
+        return "\n".join([HEAD, line, *(figure.row for figure in self._figures), ""])
+
+
+def most_s(alone: Measured) -> float:
+    """Return the seconds within which 99 of 100 panics must stand on a screen beside an attack."""
+    return min(PANIC_S, TIMES * max(QUIET_S, p(alone.panics, 0.99)))
+
+
+def check_honest(alone: Measured, beside: Measured) -> None:
+    """Check what each person and device is promised. A panic that is lost has failed before: it was waited for."""
+    assert p(beside.panics, 0.99) <= most_s(alone), beside.says()
+    assert None not in beside.reads, beside.says()
+    assert beside.log_ins
+    assert None not in beside.log_ins, beside.says()
+    assert max(took for took in beside.log_ins if took is not None) <= LOG_IN_S, beside.says()
+
+
+def seconds_until_as_before(honest: Honest, alone: Measured) -> float:
+    """Return the seconds after an attack until panics, log-ins and reads are as before it; give up after BACK_S."""
+    started_s = time.monotonic()
+    while True:
+        now = honest.work(0.5)
+        took_s = time.monotonic() - started_s
+        try:
+            check_honest(alone, now)
+        except AssertionError:
+            if took_s > BACK_S:
+                return took_s
+        else:
+            return took_s
+
+
+def running(outside: Outside) -> dict[str, int | None]:
+    """Return the process id of each process of the stack: one that was killed comes back as another."""
+    outside.stack.supervisor.poll()
+    return {process.name: process.pid for process in outside.stack.supervisor.processes}
