@@ -5,6 +5,7 @@ connection -> batcher -> senders (decode, publish, wait for the confirm) -> ackn
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -12,6 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import eventlet
@@ -19,13 +21,25 @@ import msgspec
 import structlog
 from eventlet.queue import Queue
 
-from gateway.mqtt import link_state, owntracks, payloads, retained_positions, topics, unreadable, wire
+from gateway.mqtt import (
+    backlog,
+    link_state,
+    owntracks,
+    payloads,
+    poison,
+    retained_positions,
+    topics,
+    unreadable,
+    wire,
+)
+from gateway.mqtt.backlog import Backlog
 from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
-from gateway.mqtt.client import Connection, Link, Outgoing
+from gateway.mqtt.client import Connection, Link, Outgoing, client_id
+from gateway.mqtt.crash_marker import CrashMarker
 from gateway.mqtt.identity import Recent
 from gateway.mqtt.retained import RetainedSweep
 from gateway.mqtt.topics import FILTERS, OPTIONAL, Family
-from services import metrics, security, tracing
+from services import metrics, restarts, security, tracing
 from services.config import Config, Mqtt
 from services.errors import InvalidMessage, Misconfigured, Unavailable
 from services.messages import (
@@ -52,6 +66,8 @@ RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 MAX_WAITING_BATCHES = 256
 CATCH_UP_S = 60.0
 """For so long after a break messages may have waited at the broker, and a late `sent_at` shows no slow clock."""
+LONGEST_UNREAD_TOPIC = 200
+"""Letters of a topic that are looked at when it may be the topic that stops the process."""
 
 _EVENTS: list[tuple[type, str, Callable[[list[Any]], msgspec.Struct]]] = [
     (Fix, "guard_gps_received", lambda items: FixBatch(fixes=items)),
@@ -112,6 +128,9 @@ class Lane:
         self._fresh_key = FreshKeys()
         self._recent = Recent()
         self._held_back_until_s = 0.0
+        self._marker = CrashMarker(restarts.path(f"{client_id(config.mqtt, name)}.decoding"))
+        self._epoch_s = time.time() - time.monotonic()
+        self._backlog = Backlog(self._marker.heard_at)
         self._connected = metrics.mqtt_connected.labels(name)
         self.connection = Connection(
             config.mqtt,
@@ -121,6 +140,8 @@ class Lane:
             receive_maximum=gateway.receive_maximum_alert if alone else gateway.receive_maximum_bulk,
             on_message=self._take,
             on_connected=self._connected_again,
+            on_session=lambda had_session: self._backlog.connected(had_session=had_session),
+            on_read=self._has_read,
         )
         self._out = Outgoing(config.mqtt, lane=name)
         swept = (
@@ -174,6 +195,18 @@ class Lane:
         self._batcher.start_generation(generation)
         self._connected.set(1)
         self._held_back_until_s = time.monotonic() + CATCH_UP_S
+        self._backlog.connecting(self._now_s())
+
+    def _now_s(self) -> float:
+        """The time of the epoch, by a clock that nobody sets."""
+        return self._epoch_s + time.monotonic()
+
+    def _has_read(self, heard: bool, waited_s: float) -> None:
+        now_s = self._now_s()
+        outstanding = not (self._order.is_idle and self._batcher.is_empty)
+        self._backlog.read(now_s, heard=heard, waited_s=waited_s, outstanding=outstanding)
+        if heard:
+            self._marker.heard(now_s)
 
     def _take(self, topic: str, message: wire.Published) -> None:
         delivery = Delivery(
@@ -184,6 +217,7 @@ class Lane:
             datetime.now(UTC),
             message.redelivered,
             message.retained or message.cleared,
+            self._backlog.note,
         )
         batch = self._batcher.add(delivery, now_s=time.monotonic())
         if batch is not None:
@@ -192,6 +226,7 @@ class Lane:
     def _close_aged_batches(self) -> None:
         while True:
             eventlet.sleep(self._tick_s)
+            self._backlog.ticked(self._now_s())
             # While every sender is busy a batch grows instead: the more there is to do, the less each message costs.
             if self._idle_senders:
                 batch = self._batcher.due(now_s=time.monotonic())
@@ -263,9 +298,14 @@ class Lane:
         """The events that a batch becomes: one for each family, one for each alert."""
         decode_one = decode_one or self._decode_one
         by_kind: dict[type, list[Any]] = {}
-        for delivery in batch.deliveries:
-            for message in decode_one(delivery):
-                by_kind.setdefault(type(message), []).append(message)
+        try:
+            for delivery in batch.deliveries:
+                strikes = self._marker.take(delivery.topic, delivery.payload)
+                read = decode_one if strikes < poison.STRIKES else partial(self._set_aside, strikes=strikes)
+                for message in read(delivery):
+                    by_kind.setdefault(type(message), []).append(message)
+        finally:
+            self._marker.release()
         events: list[tuple[str, msgspec.Struct]] = [
             ("device_alert_received", alert) for alert in by_kind.get(DeviceAlert, [])
         ]
@@ -300,7 +340,30 @@ class Lane:
         if message is None:
             metrics.mqtt_message_ignored.labels(Family.OWNTRACKS).inc()
             return []
-        return [message]
+        return [backlog.noted(message, delivery.outage) if delivery.outage else message]
+
+    def _set_aside(self, delivery: Delivery, *, strikes: int) -> list[Any]:
+        """Return what becomes of a message that this process did not survive: it is kept, reported and not read."""
+        topic, topic_text = None, delivery.topic
+        if strikes < poison.UNNAMED_STRIKES:
+            with contextlib.suppress(InvalidMessage):  # a topic of no shape has no source
+                topic = topics.parse(topic_text)
+        else:
+            topic_text = topic_text[:LONGEST_UNREAD_TOPIC]
+        error = InvalidMessage(
+            "poison", f"the gateway stopped {strikes} times while it read this message; it was not read again"
+        )
+        metrics.mqtt_message_rejected.labels(topics.family_of(delivery.topic), error.reason).inc()
+        log.error(
+            "poison_set_aside",
+            topic=topic_text[:LONGEST_UNREAD_TOPIC],
+            bytes=len(delivery.payload),
+            strikes=strikes,
+        )
+        found = poison.digest(delivery.topic, delivery.payload)
+        return self._refused(
+            delivery, topic, error, poison.key(found, delivery.mid, self._fresh_key), topic_text, searched=b""
+        )
 
     def _decoder_of(self, family: Family) -> Callable[..., payloads.Message | None]:
         """Return what reads a family's payloads. Raises `InvalidMessage` for phones that are not taken here."""
@@ -347,7 +410,6 @@ class Lane:
         log.info("message_rejected", topic=delivery.topic, reason=error.reason, detail=error.detail)
         if error.reason in IDENTITY_REASONS:
             security.note(error.reason, topic=delivery.topic)
-        source_id = topic.source_id if topic else None
         key = payloads.rejected_key(
             delivery.topic,
             topic,
@@ -358,26 +420,37 @@ class Lane:
             recent=self._recent,
             redelivered=delivery.redelivered,
         )
+        return self._refused(delivery, topic, error, key, delivery.topic, searched=delivery.payload)
+
+    def _refused(
+        self,
+        delivery: Delivery,
+        topic: topics.Topic | None,
+        error: InvalidMessage,
+        key: bytes,
+        topic_text: str,
+        *,
+        searched: bytes,
+    ) -> list[Any]:
+        """Return the message as it is kept, and the alert that stands in for it; `searched` may be read for words."""
         messages: list[Any] = [
             RejectedMessage(
                 key,
                 delivery.topic.replace("\0", ""),
                 delivery.payload,
                 error.reason,
-                error.detail,
+                f"{error.detail} ({delivery.outage})" if delivery.outage else error.detail,
                 delivery.received_at,
-                source_id,
+                topic.source_id if topic else None,
             )
         ]
         alert = unreadable.alert_of(
-            delivery.topic,
-            topic,
-            delivery.payload,
-            error=error,
-            received_at=delivery.received_at,
-            key=key,
+            topic_text, topic, searched, error=error, received_at=delivery.received_at, key=key
         )
-        return messages if alert is None else [*messages, alert]
+        if alert is not None:
+            alert = msgspec.structs.replace(alert, unreadable=delivery.payload)
+            messages.append(backlog.noted(alert, delivery.outage) if delivery.outage else alert)
+        return messages
 
     def _count(self, batch: Batch) -> None:
         now = datetime.now(UTC)
