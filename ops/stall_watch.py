@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 SIGNAL = STALL_SIGNAL
 TURN_S = 0.5
 SLEEPS = "S"
-"""The state, by proc(5), of a thread that waits for something; one that waits for its turn or for a disk has another."""
+"""State of a thread that waits for something (proc(5)); one that waits for its turn, or for a disk, has another."""
 
 _time: Any = patcher.original("time")
 _thread: Any = patcher.original("_thread")

@@ -11,11 +11,13 @@ PROJECT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(p for top in ("services", "gateway", "ops", "bench") for p in (PROJECT / top).rglob("*.py"))
 DOMAINS = {"directory", "telemetry", "location", "alerts", "notifications"}
 PURE = {
+    "gateway/mqtt/backlog.py",
     "gateway/mqtt/device_time.py",
     "gateway/mqtt/identity.py",
     "gateway/mqtt/link_state.py",
     "gateway/mqtt/payload_text.py",
     "gateway/mqtt/place.py",
+    "gateway/mqtt/poison.py",
     "gateway/mqtt/retained_positions.py",
     "gateway/mqtt/topics.py",
     "gateway/mqtt/unreadable.py",
