@@ -20,6 +20,10 @@ STALLED = "stalled"
 DIED = "died"
 
 
+_own: list[str] = []
+"""The name of this process, once it has begun."""
+
+
 class Record(msgspec.Struct):
     """Ends of a process that nobody asked for, with the cause of the last one.
 
@@ -41,6 +45,11 @@ def path(name: str) -> Path | None:
     return Path(directory, name) if directory else None
 
 
+def own_path(kind: str) -> Path | None:
+    """Return where this process keeps a file of its own; None when nothing is kept, or `begin` was not called."""
+    return path(f"{_own[0]}.{kind}") if _own else None
+
+
 def report_path(process: str) -> Path | None:
     """Return where the stack of a process that stands still is written."""
     return path(f"{process}.stall")
@@ -48,6 +57,7 @@ def report_path(process: str) -> Path | None:
 
 def begin(process: str, *, stalled_s: float | None) -> tuple[str, Record]:
     """Note the start of a process; returns why it ended before, "" when in order, and its record. Raises `OSError`."""
+    _own[:] = [process]
     file = _file(process)
     if file is None:
         return "", Record()

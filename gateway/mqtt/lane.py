@@ -13,7 +13,6 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import eventlet
@@ -26,7 +25,6 @@ from gateway.mqtt import (
     link_state,
     owntracks,
     payloads,
-    poison,
     retained_positions,
     topics,
     unreadable,
@@ -35,12 +33,12 @@ from gateway.mqtt import (
 from gateway.mqtt.backlog import Backlog
 from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
 from gateway.mqtt.client import Connection, Link, Outgoing, client_id
-from gateway.mqtt.crash_marker import CrashMarker
 from gateway.mqtt.identity import Recent
 from gateway.mqtt.retained import RetainedSweep
 from gateway.mqtt.topics import FILTERS, OPTIONAL, Family
-from services import metrics, restarts, security, tracing
+from services import metrics, poison, restarts, security, tracing
 from services.config import Config, Mqtt
+from services.crash_marker import CrashMarker
 from services.errors import InvalidMessage, Misconfigured, Unavailable
 from services.messages import (
     DeviceAlert,
@@ -66,6 +64,10 @@ RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 MAX_WAITING_BATCHES = 256
 CATCH_UP_S = 60.0
 """For so long after a break messages may have waited at the broker, and a late `sent_at` shows no slow clock."""
+POISON_STRIKES = 2
+"""Ends of the process while it decoded one message, after which that message is not read again."""
+UNNAMED_STRIKES = 3
+"""Ends after which its topic is not read either: the last of them was while the message was set aside."""
 LONGEST_UNREAD_TOPIC = 200
 """Letters of a topic that are looked at when it may be the topic that stops the process."""
 
@@ -298,19 +300,33 @@ class Lane:
         """The events that a batch becomes: one for each family, one for each alert."""
         decode_one = decode_one or self._decode_one
         by_kind: dict[type, list[Any]] = {}
-        try:
-            for delivery in batch.deliveries:
-                strikes = self._marker.take(delivery.topic, delivery.payload)
-                read = decode_one if strikes < poison.STRIKES else partial(self._set_aside, strikes=strikes)
-                for message in read(delivery):
-                    by_kind.setdefault(type(message), []).append(message)
-        finally:
-            self._marker.release()
+        for delivery in batch.deliveries:
+            for message in self._survive(delivery, decode_one):
+                by_kind.setdefault(type(message), []).append(message)
         events: list[tuple[str, msgspec.Struct]] = [
             ("device_alert_received", alert) for alert in by_kind.get(DeviceAlert, [])
         ]
         events += [(event, make(by_kind[kind])) for kind, event, make in _EVENTS if kind in by_kind]
         return events
+
+    def _survive(self, delivery: Delivery, decode_one: Callable[[Delivery], list[Any]]) -> list[Any]:
+        """Decode a message, with a note for the next process, which may be the one that finds out.
+
+        One note is enough: nothing in decoding gives way to another green thread.
+        """
+        digest = poison.digest(delivery.topic, delivery.payload)
+        strikes = self._marker.strikes_of(digest)
+        self._marker.take(digest)
+        try:
+            if strikes >= POISON_STRIKES:
+                # Its strikes stay: the same bytes, sent again, would cost as many ends of the process.
+                return self._set_aside(delivery, digest, strikes)
+            found = decode_one(delivery)
+        finally:
+            self._marker.release()
+        if strikes:
+            self._marker.forget(digest)
+        return found
 
     def _decode_one(self, delivery: Delivery) -> list[Any]:
         if delivery.passed_over:
@@ -342,10 +358,10 @@ class Lane:
             return []
         return [backlog.noted(message, delivery.outage) if delivery.outage else message]
 
-    def _set_aside(self, delivery: Delivery, *, strikes: int) -> list[Any]:
+    def _set_aside(self, delivery: Delivery, digest: bytes, strikes: int) -> list[Any]:
         """Return what becomes of a message that this process did not survive: it is kept, reported and not read."""
         topic, topic_text = None, delivery.topic
-        if strikes < poison.UNNAMED_STRIKES:
+        if strikes < UNNAMED_STRIKES:
             with contextlib.suppress(InvalidMessage):  # a topic of no shape has no source
                 topic = topics.parse(topic_text)
         else:
@@ -360,10 +376,8 @@ class Lane:
             bytes=len(delivery.payload),
             strikes=strikes,
         )
-        found = poison.digest(delivery.topic, delivery.payload)
-        return self._refused(
-            delivery, topic, error, poison.key(found, delivery.mid, self._fresh_key), topic_text, searched=b""
-        )
+        key = poison.key(digest, delivery.mid, self._fresh_key)
+        return self._refused(delivery, topic, error, key, topic_text, searched=b"")
 
     def _decoder_of(self, family: Family) -> Callable[..., payloads.Message | None]:
         """Return what reads a family's payloads. Raises `InvalidMessage` for phones that are not taken here."""

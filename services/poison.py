@@ -1,8 +1,7 @@
-"""Messages that their decoder does not survive: how they are known again, and when one is set aside unread. Pure.
+"""Messages that a process does not survive: how they are known again, and when one is set aside unread. Pure.
 
-A message gets a strike when the process ended, killed or stalled, while this message was being decoded. With two
-strikes it is poison. One strike is not enough: a kill from outside hits some message in hand, and the same one is hit
-twice only by a chance that no test will see.
+A message gets a strike when the process ended, killed or stalled, while it had this message in hand. One strike is not
+enough to set it aside: a kill from outside hits some message, and the same one is hit again only by a rare chance.
 """
 
 from __future__ import annotations
@@ -10,10 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-STRIKES = 2
-"""Ends of the process during one message after which the message is not read again."""
-UNNAMED_STRIKES = 3
-"""Ends after which its topic is not read either: two while it was decoded, one while it was set aside."""
 REMEMBERED = 64
 """Messages whose strikes are kept, the newest ones."""
 DIGEST_BYTES = 16
@@ -23,14 +18,14 @@ RECORD_BYTES = DIGEST_BYTES + 1
 MOST = 255
 
 
-def digest(topic: str, payload: bytes) -> bytes:
+def digest(name: str, content: bytes) -> bytes:
     """Return by what a message is known again when it is redelivered, to this process or to the next one.
 
-    The topic and the bytes are the same in each delivery. The packet id is not counted: a broker that was restarted
-    may choose another one.
+    An MQTT message is known by its topic and its bytes, which are the same in each delivery. Its packet id is not
+    counted: a broker that was restarted may choose another one. An event is known by its queue and its message id.
     """
     return hashlib.blake2b(
-        topic.encode("utf-8", "surrogatepass") + b"\0" + payload, digest_size=DIGEST_BYTES
+        name.encode("utf-8", "surrogatepass") + b"\0" + content, digest_size=DIGEST_BYTES
     ).digest()
 
 
@@ -72,13 +67,9 @@ class Strikes:
         self._counts[message_digest] = count
         return count
 
-    def forgive(self, message_digest: bytes) -> None:
-        """Forget a message that was decoded after all.
-
-        Poison is never forgiven: the same bytes would cost as many ends of the process again.
-        """
-        if self.of(message_digest) < STRIKES:
-            self._counts.pop(message_digest, None)
+    def forget(self, message_digest: bytes) -> None:
+        """Forget the strikes of a message."""
+        self._counts.pop(message_digest, None)
 
     def table(self) -> bytes:
         """Return all of it as bytes, `REMEMBERED` records long."""

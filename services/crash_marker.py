@@ -1,11 +1,10 @@
-"""The message that a lane is decoding, noted where the note survives the process: in a small file mapped into memory.
+"""What a process has in hand, noted where the note survives the process: in a small file mapped into memory.
 
 The kernel holds the pages of the file. They outlive the process however it ends, kill -9 included, and nothing is
 synced for that: a note costs the digest and a copy of 16 bytes. Only a crash of the machine may lose it, and then the
 strikes begin again.
 
-One note is enough, because decoding is not interrupted: nothing in it gives way to another green thread. It names a
-message, not a batch: after a redelivery the same messages come in other batches.
+A note names a message, not a batch: after a redelivery the same messages come in other batches.
 """
 
 from __future__ import annotations
@@ -17,22 +16,27 @@ from pathlib import Path
 
 import structlog
 
-from gateway.mqtt import poison
-from gateway.mqtt.poison import DIGEST_BYTES, NONE, RECORD_BYTES, REMEMBERED, Strikes
+from services.poison import DIGEST_BYTES, NONE, RECORD_BYTES, REMEMBERED, Strikes
 
 log = structlog.get_logger(__name__)
 
-MAGIC = b"VIGILMK1"
-_HAND = slice(8, 8 + DIGEST_BYTES)
+MAGIC = b"VIGILMK2"
 _HEARD = struct.Struct("<d")
-_HEARD_AT = 24
-_TABLE = slice(32, 32 + REMEMBERED * RECORD_BYTES)
+_HEARD_AT = len(MAGIC)
+_TABLE = slice(16, 16 + REMEMBERED * RECORD_BYTES)
+_HANDS_AT = 2048
 SIZE = 4096
-assert _TABLE.stop <= SIZE
+MOST_HANDS = (SIZE - _HANDS_AT) // DIGEST_BYTES
+"""Messages that may be in hand at once; what is beyond is not noted."""
+assert _TABLE.stop <= _HANDS_AT
+
+
+def _hand(number: int) -> slice:
+    return slice(_HANDS_AT + number * DIGEST_BYTES, _HANDS_AT + (number + 1) * DIGEST_BYTES)
 
 
 class CrashMarker:
-    """The notes of one lane. Its file is named by the lane's session at the broker, which delivers again."""
+    """The notes of one process, or of one link to a broker: of whoever gets the same messages again."""
 
     def __init__(self, path: Path | None) -> None:
         """Open the notes of the last run. Without a path, or on a disk that is full, they are lost with the process."""
@@ -40,28 +44,27 @@ class CrashMarker:
         if self._map[: len(MAGIC)] != MAGIC:
             self._map[:] = MAGIC.ljust(SIZE, b"\0")
         self._strikes = Strikes(self._map[_TABLE])
-        self._struck: list[bytes] = []
         self._count_last_run()
 
-    def take(self, topic: str, payload: bytes) -> int:
-        """Note that this message is being decoded from now on; returns its strikes so far."""
-        found = poison.digest(topic, payload)
-        self._map[_HAND] = found
-        if not self._strikes:
-            return 0
-        strikes = self._strikes.of(found)
-        if strikes:
-            self._struck.append(found)
-        return strikes
+    def strikes_of(self, digest: bytes) -> int:
+        """Return how often the process has ended with this message in hand."""
+        return self._strikes.of(digest) if self._strikes else 0
 
-    def release(self) -> None:
-        """Note that nothing is being decoded: all that was taken since the last release has been survived."""
-        self._map[_HAND] = NONE
-        if self._struck:
-            for found in self._struck:
-                self._strikes.forgive(found)
+    def take(self, digest: bytes, hand: int = 0) -> None:
+        """Note that this message is in hand from now on."""
+        if hand < MOST_HANDS:
+            self._map[_hand(hand)] = digest
+
+    def release(self, hand: int = 0) -> None:
+        """Note that this hand is empty."""
+        if hand < MOST_HANDS:
+            self._map[_hand(hand)] = NONE
+
+    def forget(self, digest: bytes) -> None:
+        """Forget the strikes of a message that was survived, or is kept elsewhere."""
+        if self.strikes_of(digest):
+            self._strikes.forget(digest)
             self._map[_TABLE] = self._strikes.table()
-            self._struck.clear()
 
     @property
     def heard_at(self) -> float | None:
@@ -78,14 +81,14 @@ class CrashMarker:
         self._map.close()
 
     def _count_last_run(self) -> None:
-        found = self._map[_HAND]
-        if found == NONE:
+        held = [found for hand in range(MOST_HANDS) if (found := self._map[_hand(hand)]) != NONE]
+        if not held:
             return
-        # The note goes first: a process that ends between the two lines loses a strike, and adds none.
-        self._map[_HAND] = NONE
-        count = self._strikes.add(found)
+        # The notes go first: a process that ends between the two lines loses strikes, and adds none.
+        self._map[_HANDS_AT:] = bytes(SIZE - _HANDS_AT)
+        counts = {found.hex(): self._strikes.add(found) for found in held}
         self._map[_TABLE] = self._strikes.table()
-        log.error("ended_while_decoding", message=found.hex(), times=count)
+        log.error("ended_with_messages_in_hand", messages=counts)
 
 
 def _open(path: Path | None) -> mmap.mmap:
