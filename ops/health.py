@@ -51,7 +51,7 @@ PAGES = {
     "queues": "vigilqueuebacklog",
     "partitions": "vigilpartitionsmissing",
     "backup": "vigilbackupold",
-    "restarts": "vigilprocessmissing",
+    "restarts": "vigilloopstalled",
     "message-path-alert": "vigilblind",
     "message-path-bulk": "vigilblind",
 }

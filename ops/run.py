@@ -92,6 +92,10 @@ def begin_watch(process: str, name: str) -> StallWatch:
     limit_s = stall_limit_s(process)
     watch = StallWatch(limit_s, restarts.report_path(name))
     try:
+        for cause in (restarts.STALLED, restarts.DIED):
+            metrics.process_restart.labels(
+                process, cause
+            )  # 0 until the first, so that the first is seen to be one
         report = watch.last_report()
         cause, record = restarts.begin(name, stalled_s=limit_s if report else None)
         watch.start()
