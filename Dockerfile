@@ -17,7 +17,7 @@ LABEL org.opencontainers.image.title="Vigil" \
       org.opencontainers.image.version="0.1.0"
 RUN groupadd --gid 10001 vigil && useradd --uid 10001 --gid 10001 --home-dir /var/lib/vigil --no-create-home --shell /usr/sbin/nologin vigil
 # A new volume takes the owner of the directory that it is put on.
-RUN install -d -o 10001 -g 10001 -m 0750 /var/lib/vigil /var/lib/vigil-broker /var/lib/vigil-authority /var/lib/vigil-trust /var/backups/vigil /var/backups/vigil-keys /run/vigil /run/vigil-metrics
+RUN install -d -o 10001 -g 10001 -m 0750 /var/lib/vigil /var/lib/vigil-broker /var/lib/vigil-authority /var/lib/vigil-trust /var/backups/vigil /var/backups/vigil-keys /run/vigil /run/vigil-metrics /run/vigil-restarts
 COPY --from=builder /opt/venv /opt/venv
 COPY --from=builder /srv/vigil /srv/vigil
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
@@ -26,6 +26,7 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONWARNINGS=ignore::DeprecationWarning \
     VIGIL_HOME=/var/lib/vigil \
     VIGIL_RUNTIME_DIR=/run/vigil \
+    VIGIL_RESTART_DIR=/run/vigil-restarts \
     VIGIL_HTTP_HOST=0.0.0.0 \
     VIGIL_ENV=production
 WORKDIR /srv/vigil

@@ -17,6 +17,7 @@ const FLAGS = {
   unknown_source: "Unknown source", source_disabled: "Source disabled", off_shift: "Off shift", identity_mismatch: "Identity mismatch", seen_before: "Perhaps seen before",
   severity: "Unknown severity", severity_claim: "Lower severity claimed", refused: "Refused", unreadable: "Unreadable", location: "Unreadable location", timestamp: "Time not believed",
   timestamp_offset: "Time without an offset", raw_unstorable: "Kept as bytes", msg_id_reused: "Message id used before", broken_json: "Broken JSON",
+  too_many_values: "Too many values", poison: "Stopped the gateway, kept unread",
 };
 
 const sentence = (code) => {
@@ -29,7 +30,12 @@ export const typeWord = lookUp(TYPES);
 export const severityWord = lookUp(SEVERITIES);
 export const statusWord = lookUp(STATUSES);
 export const actionWord = lookUp(ACTIONS);
-export const flagWord = lookUp(FLAGS);
+// "received_after_outage:A/B": it reached the broker at some time between A and B; A is empty when nobody knows it.
+const AFTER_OUTAGE = /^received_after_outage:([^/]*)\/([^/]*)$/;
+export const flagWord = (code) => {
+  const outage = AFTER_OUTAGE.exec(code);
+  return outage ? `Received after an outage of the gateway (from ${outage[1] || "an unknown time"} to ${outage[2]})` : lookUp(FLAGS)(code);
+};
 export const actorWord = (by) => (Object.hasOwn(ACTORS, by) ? ACTORS[by] : by);
 
 const within = (word) => (word === word.toUpperCase() ? word : word.charAt(0).toLowerCase() + word.slice(1));

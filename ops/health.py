@@ -18,8 +18,9 @@ from sqlalchemy import text
 from ops import queues, vitals
 from ops.commands import migrate
 from ops.dependencies import DEPENDENCIES
+from ops.supervisor import restarts_in_words
 from ops.watchdog.probe import LaneName, Probe
-from services import providers
+from services import providers, restarts
 from services.bus.topology import DEAD_QUEUE
 from services.config import Config
 from services.errors import VigilError
@@ -34,6 +35,8 @@ MAX_CLOCK_OFFSET_S = 1.0
 CERTIFICATE_NOTICE = timedelta(days=21)
 PARTITION_NOTICE = timedelta(days=7)
 MAX_BACKUP_AGE = timedelta(hours=26)
+STALL_NOTICE = timedelta(hours=1)
+STALL_NOTICE = timedelta(hours=1)
 MAX_WAITING_ALERTS, MAX_WAITING = 50, 1000
 RUNBOOK = "docs/runbook.md#"
 PAGES = {
@@ -48,6 +51,7 @@ PAGES = {
     "queues": "vigilqueuebacklog",
     "partitions": "vigilpartitionsmissing",
     "backup": "vigilbackupold",
+    "restarts": "vigilloopstalled",
     "message-path-alert": "vigilblind",
     "message-path-bulk": "vigilblind",
 }
@@ -77,6 +81,7 @@ def all_checks(config: Config, *, state: Mapping[str, Any] | None, home: Path) -
         "queues": lambda: waiting(config),
         "partitions": lambda: with_database(config, partitions),
         "backup": lambda: backup(config, home),
+        "restarts": stalls,
         "message-path-alert": lambda: message_path(config, "alert"),
         "message-path-bulk": lambda: message_path(config, "bulk"),
         **{
@@ -226,4 +231,17 @@ def message_path(config: Config, lane: LaneName) -> str:
 def running(process: Mapping[str, Any]) -> str:
     if process["state"] != "ready":
         raise Unwell(f"{process['state']}; `vigil logs {process['name']}` says why")
-    return f"ready, {process['restarts']} restarts"
+    return f"ready, {restarts_in_words(process)}"
+
+
+def stalls() -> str:
+    """The records of restarts that all processes of this host keep, whoever supervises them."""
+    found = restarts.records()
+    told = [f"{name}: {restarts.in_words(record)}" for name, record in found.items() if record.restarts]
+    recent = datetime.now(UTC) - STALL_NOTICE
+    if any(
+        record.cause == restarts.STALLED and record.noticed_at and record.noticed_at > recent
+        for record in found.values()
+    ):
+        raise Unwell("; ".join(told))
+    return "; ".join(told) or ("none" if found else "no records here")

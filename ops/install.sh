@@ -155,6 +155,7 @@ END
         echo "# Written by ops/install.sh: where operators' commands find the secrets."
         echo "VIGIL_CA_DIRECTORY=$authority"
         echo "VIGIL_EVIDENCE_KEY_FILE=$etc/evidence-key.pem"
+        echo "VIGIL_RESTART_DIR=$root/run/vigil/restarts"
         local name
         for name in channels_encryption_key jwt_secret database_url amqp_uri redis_url mqtt_broker_password \
             mqtt_admin_password mqtt_watchdog_password vigil_webhook_secret smtp_url twilio_auth_token alert_url_recipients \

@@ -24,10 +24,11 @@ import msgspec  # noqa: E402
 import structlog  # noqa: E402
 from nameko.containers import ServiceContainer  # noqa: E402
 
-from ops import alive  # noqa: E402
+from ops import alive, stall_watch  # noqa: E402
 from ops.environment import apply_environment  # noqa: E402
-from ops.processes import PROCESSES, service_class  # noqa: E402
-from services import config, exposition, logs, metrics, tracing  # noqa: E402
+from ops.processes import PROCESSES, service_class, stall_limit_s  # noqa: E402
+from ops.stall_watch import StallWatch  # noqa: E402
+from services import config, exposition, logs, metrics, restarts, tracing  # noqa: E402
 from services.addresses import amqp_nodes, amqp_shuffled  # noqa: E402
 from services.bus.calling import SERIALIZER  # noqa: E402
 from services.config import Config  # noqa: E402
@@ -86,11 +87,35 @@ def sample(container: ServiceContainer, process: str) -> None:
         alive.tell(process)
 
 
+def begin_watch(process: str, name: str) -> StallWatch:
+    """Note how the run before this one ended, and watch over the hub of this one."""
+    limit_s = stall_limit_s(process)
+    watch = StallWatch(limit_s, restarts.report_path(name))
+    try:
+        for cause in (restarts.STALLED, restarts.DIED):
+            metrics.process_restart.labels(
+                process, cause
+            )  # 0 until the first, so that the first is seen to be one
+        report = watch.last_report()
+        cause, record = restarts.begin(name, stalled_s=limit_s if report else None)
+        watch.start()
+    except OSError as error:
+        # A directory that cannot be written to costs the record, not the service.
+        structlog.get_logger("ops.run").warning("restart_record_unusable", error=str(error))
+        watch = StallWatch(limit_s, None)
+        watch.start()
+    else:
+        if cause:
+            metrics.process_restart.labels(process, cause).inc()
+            stall_watch.log_end(process, record, report)
+    return watch
+
+
 def host(process: str) -> None:
     """Run one process until it is told to stop. Raises what made the service end."""
     log = structlog.get_logger("ops.run")
     settings = config.load()
-    exposition.claim(process)
+    name = exposition.claim(process)
     logs.configure(settings.logging.level, service=process)
     if settings.environment == "production" and (found := problems(settings)):
         raise Misconfigured(
@@ -109,6 +134,7 @@ def host(process: str) -> None:
             notify("STOPPING=1")
             eventlet.spawn_n(container.stop)
 
+    watch = begin_watch(process, name)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     container.start()
@@ -120,6 +146,11 @@ def host(process: str) -> None:
     notify("READY=1")
     alive.tell(process)
     container.wait()
+    watch.stop()
+    try:
+        restarts.end(name)
+    except OSError as error:
+        log.warning("restart_record_unusable", error=str(error))
     log.info("stopped", process=process)
 
 

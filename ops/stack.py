@@ -195,6 +195,7 @@ class Stack:
             "VIGIL_EVIDENCE_KEY_FILE": str(self.home / EVIDENCE_KEY),
             "JWT_SECRET": self._secrets["JWT_SECRET"],
             "PROMETHEUS_MULTIPROC_DIR": str(self.home / "metrics"),
+            "VIGIL_RESTART_DIR": str(self.home / "restarts"),
         }
         # Only a development stack takes strangers in; unsaid, registration is closed.
         if (self._given.get("VIGIL_ENV") or "development") == "development":

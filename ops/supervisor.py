@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ops.environment import write_private
+from ops.processes import stall_limit_s
+from services.restarts import stood_still
 
 BACKOFF_FIRST_S = 0.2
 BACKOFF_LAST_S = 10.0
@@ -24,6 +26,8 @@ HEALTHY_AFTER_S = 30.0
 GRACE_S = 10.0
 POLL_S = 0.05
 PR_SET_PDEATHSIG = 1
+STALL_SIGNAL = signal.SIGPROF
+"""Of which a process of Vigil dies when its loop stands still (ops/stall_watch.py)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -31,6 +35,23 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def backoff_s(failures: int) -> float:
     """How long to wait before the start after so many failures in a row."""
     return float(min(BACKOFF_LAST_S, BACKOFF_FIRST_S * 2 ** max(0, failures - 1)))
+
+
+def end_in_words(process: str, code: int) -> str:
+    """Return why a process ended, from its exit code (negative: the signal that ended it)."""
+    if code == -STALL_SIGNAL:
+        return stood_still(stall_limit_s(process))
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    names = {found.value: found.name for found in signal.Signals}
+    return f"it was ended by {names.get(-code, f'signal {-code}')}"
+
+
+def restarts_in_words(process: Mapping[str, Any]) -> str:
+    """Return how often a process of a state file was started again, and why the last time."""
+    count, last = process["restarts"], process.get("last_end", "")
+    words = "1 restart" if count == 1 else f"{count} restarts"
+    return f"{words}, last because {last}" if count and last else words
 
 
 def started_at(pid: int) -> int | None:
@@ -65,6 +86,7 @@ class Process:
         self.name = name
         self.state = "stopped"
         self.restarts = 0
+        self.last_end = ""
         self._command = list(command)
         self._log = log
         self._environment = dict(environment)
@@ -109,8 +131,8 @@ class Process:
     def poll(self) -> bool:
         """Notice exits, readiness and due restarts; True when something changed."""
         before = (self.state, self.pid)
-        if self._child is not None and self._child.poll() is not None:
-            self._ended()
+        if self._child is not None and (code := self._child.poll()) is not None:
+            self._ended(code)
         elif self.state == "starting" and self._is_ready():
             self.state = "ready"
         elif self.state == "ready" and time.monotonic() - self._started_s > HEALTHY_AFTER_S:
@@ -143,11 +165,12 @@ class Process:
             return ""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-count:])
 
-    def _ended(self) -> None:
+    def _ended(self, code: int) -> None:
         self._child = None
         if self.state == "stopping":
             self.state = "stopped"
             return
+        self.last_end = end_in_words(self.name, code)
         self._failures = 1 if time.monotonic() - self._started_s > HEALTHY_AFTER_S else self._failures + 1
         self._due_s = time.monotonic() + backoff_s(self._failures)
         self.state = "backoff"
@@ -249,6 +272,7 @@ class Supervisor:
                     "pid": process.pid,
                     "state": process.state,
                     "restarts": process.restarts,
+                    "last_end": process.last_end,
                     "started_at": started_at(process.pid) if process.pid else None,
                 }
                 for process in self.processes

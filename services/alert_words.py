@@ -6,7 +6,7 @@ as its id, because in `alert/<type>/<source>` nobody could tell the two apart.
 
 from __future__ import annotations
 
-from services.messages import AlertType
+from services.messages import LIFE_SAFETY, AlertType
 
 ALIASES: dict[str, AlertType] = {
     "PANICALARM": AlertType.PANIC,
@@ -44,6 +44,8 @@ ALIASES: dict[str, AlertType] = {
 """Spellings besides the types' own names, as `squeezed` makes them."""
 
 _BY_WORD = {kind.replace("_", ""): kind for kind in AlertType} | ALIASES
+LIFE_SAFETY_WORDS = frozenset(word for word, kind in _BY_WORD.items() if kind in LIFE_SAFETY)
+"""Spellings of life-safety alerts, as `squeezed` makes them."""
 _SEPARATORS = str.maketrans("", "", " -_.")
 
 

@@ -126,6 +126,11 @@ hub_lag = Gauge(
     ["service"],
     multiprocess_mode="livemax",
 )
+process_restart = Counter(
+    "vigil_process_restart_total",
+    "Ends of a process that nobody asked for; `stalled`: its loop stood still. Counted at the next start.",
+    ["process", "cause"],
+)
 
 # What only the watchdog process measures: it watches from outside of the services.
 

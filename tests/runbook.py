@@ -18,8 +18,8 @@ ALERTS = {
         "VigilProcessMissing VigilDependencyDown VigilWatchdogSilent VigilAlive"
     ),
     "high": (
-        "VigilTasksFailing VigilMqttSlow VigilCircuitOpen VigilDeadLetters VigilBrokerDrops VigilDiskFull "
-        "VigilPartitionsMissing VigilDefaultPartitionFilling"
+        "VigilTasksFailing VigilMqttSlow VigilCircuitOpen VigilDeadLetters VigilLoopStalled VigilBrokerDrops "
+        "VigilDiskFull VigilPartitionsMissing VigilDefaultPartitionFilling"
     ),
     "medium": "VigilQueueBacklog VigilWorkersBusy VigilCertificateExpiring VigilBackupOld VigilClockOff",
     "target": (

@@ -11,6 +11,7 @@ class Delivery(NamedTuple):
     """One message as the broker delivered it: `mid` is what to acknowledge, on that connection only.
 
     `passed_over`: it says nothing (retained by the broker, or Vigil's own clearing), and is acknowledged only.
+    `outage`: the note of `backlog` when it may have waited at the broker.
     """
 
     topic: str
@@ -20,6 +21,7 @@ class Delivery(NamedTuple):
     received_at: datetime
     redelivered: bool = False
     passed_over: bool = False
+    outage: str = ""
 
 
 class Batch(NamedTuple):
@@ -54,6 +56,11 @@ class Batcher:
         self._open: list[Delivery] = []
         self._bytes = 0
         self._since_s = 0.0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no delivery waits for others."""
+        return not self._open
 
     def start_generation(self, generation: int) -> None:
         """A new connection: what the old one had delivered will be delivered again, so it is let go."""
@@ -93,6 +100,11 @@ class AckOrder:
     def __init__(self) -> None:
         self._waiting: deque[Batch] = deque()
         self._confirmed: set[int] = set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was delivered is acknowledged."""
+        return not self._waiting
 
     def sent(self, batch: Batch) -> None:
         """The batch is on its way; called in order of delivery."""

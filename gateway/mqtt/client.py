@@ -38,6 +38,8 @@ MAX_PACKET_ID = 65_535
 NOT_SUBSCRIBED = 17
 """MQTT 5, reason code of an UNSUBACK: there was no such subscription, so there is nothing to leave."""
 
+OnRead = Callable[[bool, float], None]
+"""Called after each read of the socket, before what came is taken: whether bytes came, and after which wait."""
 OnMessage = Callable[[str, wire.Published], None]
 """Called with the topic (without the installation's prefix) and the message. Must not block and must not raise."""
 
@@ -62,15 +64,16 @@ class BufferedSocket:
         self._flushing = Semaphore()
         sock.settimeout(IDLE_WAIT_S)
 
-    def fill(self) -> None:
-        """Wait up to `IDLE_WAIT_S` for bytes. Raises `OSError`."""
+    def fill(self) -> bool:
+        """Wait up to `IDLE_WAIT_S` for bytes; returns whether there were any. Raises `OSError`."""
         try:
             data = self._sock.recv(READ_BYTES)
         except TimeoutError:
-            return
+            return False
         self.closed_by_peer = not data
         self._incoming = self._incoming[self._position :] + data
         self._position = 0
+        return bool(data)
 
     def flush(self) -> None:
         """Send what paho has written. Raises `OSError`."""
@@ -186,6 +189,9 @@ class Link:
     def _broken(self) -> None:
         """The connection is gone."""
 
+    def _has_read(self, heard: bool, waited_s: float) -> None:
+        """The socket was read: whether bytes came, and how long they were waited for. Must not block."""
+
     def _between_turns(self, client: BufferedPaho) -> None:
         """Do what is due; called at least every `IDLE_WAIT_S`. Raises `Unavailable`."""
 
@@ -195,7 +201,7 @@ class Link:
 
     def _open(self, client: BufferedPaho, **options: Any) -> dict[str, Any]:
         answers: dict[str, Any] = {}
-        client.on_connect = lambda *args: answers.__setitem__("connect", args[3])
+        client.on_connect = lambda *args: answers.update(connect=args[3], session=args[2].session_present)
         client.on_subscribe = lambda *args: answers.__setitem__("subscribe", args[3])
         client.on_unsubscribe = lambda *args: answers.__setitem__("unsubscribe", args[3])
         client.connect(self._config.host, self._config.port, keepalive=self._config.keepalive_s, **options)
@@ -246,7 +252,9 @@ class Link:
     def _turn(self, client: BufferedPaho) -> None:
         """Read once, let paho work through it, write what it answers."""
         self._write(client)
-        client.buffered.fill()
+        started_s = time.monotonic()
+        heard = client.buffered.fill()
+        self._has_read(heard, time.monotonic() - started_s)
         try:
             while client.buffered.take(self._on_packet):
                 self._checked(client.loop_read())
@@ -272,6 +280,7 @@ class Connection(Link):
     """A lane's way in: session kept by the broker, acknowledgements by hand.
 
     `unwanted`: filters that this session may hold from another configuration, and is to hold no more.
+    `on_session` is called with whether the broker had kept the session.
     """
 
     def __init__(
@@ -284,6 +293,8 @@ class Connection(Link):
         receive_maximum: int,
         on_message: OnMessage,
         on_connected: Callable[[int], None],
+        on_session: Callable[[bool], None] = lambda _: None,
+        on_read: OnRead = lambda *_: None,
     ) -> None:
         super().__init__(config, name=lane)
         self._filters = [topics.shared(config.shared_group, config.topic_prefix + name) for name in filters]
@@ -292,6 +303,8 @@ class Connection(Link):
         self._receive_maximum = receive_maximum
         self._on_message = on_message
         self._on_connected = on_connected
+        self._on_session = on_session
+        self._on_read = on_read
         self.generation = 0
 
     def ack(self, message_ids: Iterable[int], *, generation: int) -> None:
@@ -309,6 +322,7 @@ class Connection(Link):
         self.generation += 1
         self._on_connected(self.generation)
         answers = self._open(client, clean_start=False, properties=properties)
+        self._on_session(answers["session"])
         # A session that was kept delivers at once, before the answer to the subscription.
         self._client = client
         if self._config.leaving:
@@ -319,6 +333,9 @@ class Connection(Link):
             if self._unwanted:  # the session may hold them from before
                 self._leave(client, answers, self._unwanted)
         log.info("mqtt_connected", lane=self._name, generation=self.generation, leaving=self._config.leaving)
+
+    def _has_read(self, heard: bool, waited_s: float) -> None:
+        self._on_read(heard, waited_s)
 
     def _on_packet(self, first: int, buffer: bytes, start: int, end: int) -> bool:
         if first & 0xF0 != wire.PUBLISH:

@@ -5,6 +5,7 @@ connection -> batcher -> senders (decode, publish, wait for the confirm) -> ackn
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -19,14 +20,25 @@ import msgspec
 import structlog
 from eventlet.queue import Queue
 
-from gateway.mqtt import link_state, owntracks, payloads, retained_positions, topics, unreadable, wire
+from gateway.mqtt import (
+    backlog,
+    link_state,
+    owntracks,
+    payloads,
+    retained_positions,
+    topics,
+    unreadable,
+    wire,
+)
+from gateway.mqtt.backlog import Backlog
 from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
-from gateway.mqtt.client import Connection, Link, Outgoing
+from gateway.mqtt.client import Connection, Link, Outgoing, client_id
 from gateway.mqtt.identity import Recent
 from gateway.mqtt.retained import RetainedSweep
 from gateway.mqtt.topics import FILTERS, OPTIONAL, Family
-from services import metrics, security, tracing
+from services import metrics, poison, restarts, security, tracing
 from services.config import Config, Mqtt
+from services.crash_marker import CrashMarker
 from services.errors import InvalidMessage, Misconfigured, Unavailable
 from services.messages import (
     DeviceAlert,
@@ -52,6 +64,12 @@ RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 MAX_WAITING_BATCHES = 256
 CATCH_UP_S = 60.0
 """For so long after a break messages may have waited at the broker, and a late `sent_at` shows no slow clock."""
+POISON_STRIKES = 2
+"""Ends of the process while it decoded one message, after which that message is not read again."""
+UNNAMED_STRIKES = 3
+"""Ends after which its topic is not read either: the last of them was while the message was set aside."""
+LONGEST_UNREAD_TOPIC = 200
+"""Letters of a topic that are looked at when it may be the topic that stops the process."""
 
 _EVENTS: list[tuple[type, str, Callable[[list[Any]], msgspec.Struct]]] = [
     (Fix, "guard_gps_received", lambda items: FixBatch(fixes=items)),
@@ -112,6 +130,9 @@ class Lane:
         self._fresh_key = FreshKeys()
         self._recent = Recent()
         self._held_back_until_s = 0.0
+        self._marker = CrashMarker(restarts.path(f"{client_id(config.mqtt, name)}.decoding"))
+        self._epoch_s = time.time() - time.monotonic()
+        self._backlog = Backlog(self._marker.heard_at)
         self._connected = metrics.mqtt_connected.labels(name)
         self.connection = Connection(
             config.mqtt,
@@ -121,6 +142,8 @@ class Lane:
             receive_maximum=gateway.receive_maximum_alert if alone else gateway.receive_maximum_bulk,
             on_message=self._take,
             on_connected=self._connected_again,
+            on_session=lambda had_session: self._backlog.connected(had_session=had_session),
+            on_read=self._has_read,
         )
         self._out = Outgoing(config.mqtt, lane=name)
         swept = (
@@ -174,6 +197,18 @@ class Lane:
         self._batcher.start_generation(generation)
         self._connected.set(1)
         self._held_back_until_s = time.monotonic() + CATCH_UP_S
+        self._backlog.connecting(self._now_s())
+
+    def _now_s(self) -> float:
+        """The time of the epoch, by a clock that nobody sets."""
+        return self._epoch_s + time.monotonic()
+
+    def _has_read(self, heard: bool, waited_s: float) -> None:
+        now_s = self._now_s()
+        outstanding = not (self._order.is_idle and self._batcher.is_empty)
+        self._backlog.read(now_s, heard=heard, waited_s=waited_s, outstanding=outstanding)
+        if heard:
+            self._marker.heard(now_s)
 
     def _take(self, topic: str, message: wire.Published) -> None:
         delivery = Delivery(
@@ -184,6 +219,7 @@ class Lane:
             datetime.now(UTC),
             message.redelivered,
             message.retained or message.cleared,
+            self._backlog.note,
         )
         batch = self._batcher.add(delivery, now_s=time.monotonic())
         if batch is not None:
@@ -192,6 +228,7 @@ class Lane:
     def _close_aged_batches(self) -> None:
         while True:
             eventlet.sleep(self._tick_s)
+            self._backlog.ticked(self._now_s())
             # While every sender is busy a batch grows instead: the more there is to do, the less each message costs.
             if self._idle_senders:
                 batch = self._batcher.due(now_s=time.monotonic())
@@ -264,13 +301,32 @@ class Lane:
         decode_one = decode_one or self._decode_one
         by_kind: dict[type, list[Any]] = {}
         for delivery in batch.deliveries:
-            for message in decode_one(delivery):
+            for message in self._survive(delivery, decode_one):
                 by_kind.setdefault(type(message), []).append(message)
         events: list[tuple[str, msgspec.Struct]] = [
             ("device_alert_received", alert) for alert in by_kind.get(DeviceAlert, [])
         ]
         events += [(event, make(by_kind[kind])) for kind, event, make in _EVENTS if kind in by_kind]
         return events
+
+    def _survive(self, delivery: Delivery, decode_one: Callable[[Delivery], list[Any]]) -> list[Any]:
+        """Decode a message, with a note for the next process, which may be the one that finds out.
+
+        One note is enough: nothing in decoding gives way to another green thread.
+        """
+        digest = poison.digest(delivery.topic, delivery.payload)
+        strikes = self._marker.strikes_of(digest)
+        self._marker.take(digest)
+        try:
+            if strikes >= POISON_STRIKES:
+                # Its strikes stay: the same bytes, sent again, would cost as many ends of the process.
+                return self._set_aside(delivery, digest, strikes)
+            found = decode_one(delivery)
+        finally:
+            self._marker.release()
+        if strikes:
+            self._marker.forget(digest)
+        return found
 
     def _decode_one(self, delivery: Delivery) -> list[Any]:
         if delivery.passed_over:
@@ -300,7 +356,28 @@ class Lane:
         if message is None:
             metrics.mqtt_message_ignored.labels(Family.OWNTRACKS).inc()
             return []
-        return [message]
+        return [backlog.noted(message, delivery.outage) if delivery.outage else message]
+
+    def _set_aside(self, delivery: Delivery, digest: bytes, strikes: int) -> list[Any]:
+        """Return what becomes of a message that this process did not survive: it is kept, reported and not read."""
+        topic, topic_text = None, delivery.topic
+        if strikes < UNNAMED_STRIKES:
+            with contextlib.suppress(InvalidMessage):  # a topic of no shape has no source
+                topic = topics.parse(topic_text)
+        else:
+            topic_text = topic_text[:LONGEST_UNREAD_TOPIC]
+        error = InvalidMessage(
+            "poison", f"the gateway stopped {strikes} times while it read this message; it was not read again"
+        )
+        metrics.mqtt_message_rejected.labels(topics.family_of(delivery.topic), error.reason).inc()
+        log.error(
+            "poison_set_aside",
+            topic=topic_text[:LONGEST_UNREAD_TOPIC],
+            bytes=len(delivery.payload),
+            strikes=strikes,
+        )
+        key = poison.key(digest, delivery.mid, self._fresh_key)
+        return self._refused(delivery, topic, error, key, topic_text, searched=b"")
 
     def _decoder_of(self, family: Family) -> Callable[..., payloads.Message | None]:
         """Return what reads a family's payloads. Raises `InvalidMessage` for phones that are not taken here."""
@@ -347,7 +424,6 @@ class Lane:
         log.info("message_rejected", topic=delivery.topic, reason=error.reason, detail=error.detail)
         if error.reason in IDENTITY_REASONS:
             security.note(error.reason, topic=delivery.topic)
-        source_id = topic.source_id if topic else None
         key = payloads.rejected_key(
             delivery.topic,
             topic,
@@ -358,26 +434,37 @@ class Lane:
             recent=self._recent,
             redelivered=delivery.redelivered,
         )
+        return self._refused(delivery, topic, error, key, delivery.topic, searched=delivery.payload)
+
+    def _refused(
+        self,
+        delivery: Delivery,
+        topic: topics.Topic | None,
+        error: InvalidMessage,
+        key: bytes,
+        topic_text: str,
+        *,
+        searched: bytes,
+    ) -> list[Any]:
+        """Return the message as it is kept, and the alert that stands in for it; `searched` may be read for words."""
         messages: list[Any] = [
             RejectedMessage(
                 key,
                 delivery.topic.replace("\0", ""),
                 delivery.payload,
                 error.reason,
-                error.detail,
+                f"{error.detail} ({delivery.outage})" if delivery.outage else error.detail,
                 delivery.received_at,
-                source_id,
+                topic.source_id if topic else None,
             )
         ]
         alert = unreadable.alert_of(
-            delivery.topic,
-            topic,
-            delivery.payload,
-            error=error,
-            received_at=delivery.received_at,
-            key=key,
+            topic_text, topic, searched, error=error, received_at=delivery.received_at, key=key
         )
-        return messages if alert is None else [*messages, alert]
+        if alert is not None:
+            alert = msgspec.structs.replace(alert, unreadable=delivery.payload)
+            messages.append(backlog.noted(alert, delivery.outage) if delivery.outage else alert)
+        return messages
 
     def _count(self, batch: Batch) -> None:
         now = datetime.now(UTC)

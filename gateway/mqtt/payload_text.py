@@ -1,4 +1,8 @@
-"""Payload bytes as text: size, encoding, depth and NUL are checked here, in time linear in the size. Pure."""
+"""Payload bytes as text: size, encoding, number of values, depth and NUL are checked here, in linear time. Pure.
+
+A mebibyte can hold 90,000 keys, or half a million brackets: the work that a decoder has with them is bounded by their
+number, before anything is decoded.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,15 @@ import re
 
 from services.errors import InvalidMessage
 
+MAX_VALUES = 10_000
+"""Commas and opening brackets outside of strings: members and elements that one payload may have."""
 TAIL = b"\x00 \t\r\n"
 """Bytes cut off the end of a payload: C strings end with a NUL, lines with a line feed."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SQUARE = bytes.maketrans(b"{}", b"[]")
 _RUNS = re.compile(rb"\[+|\]+")
 OPENING = ord("[")
-PASSES = 4
-_NOT_MARKS = bytes(set(range(256)) - set(b'"[]{}'))
+_NOT_MARKS = bytes(set(range(256)) - set(b'"[]{},'))
 
 
 def read(payload: bytes, *, max_bytes: int, max_depth: int) -> tuple[bytes, str]:
@@ -25,31 +30,50 @@ def read(payload: bytes, *, max_bytes: int, max_depth: int) -> tuple[bytes, str]
         text = body.decode()
     except UnicodeDecodeError as error:
         raise InvalidMessage("invalid_utf8", f"byte {error.start}") from error
-    if body.count(b"[") + body.count(b"{") > max_depth and deeper_than(body, max_depth):
-        raise InvalidMessage("too_deep", f"more than {max_depth} levels")
+
+    opening = body.count(b"[") + body.count(b"{")
+    # A short payload cannot hold too many values.
+    if opening > max_depth or (len(body) > MAX_VALUES and opening + body.count(b",") > MAX_VALUES):
+        _check_marks(marks_of(body), max_depth)
     if b"\x00" in body or (b"\\" in body and _has_escaped_nul(body)):
         raise InvalidMessage("contains_nul", "text with a NUL character cannot be stored")
     return body, text
 
 
-def deeper_than(payload: bytes, limit: int) -> bool:
-    """Return whether the brackets of a JSON text are nested deeper than `limit`.
+def has_many_values(payload: bytes) -> bool:
+    """Return whether a payload has more than `MAX_VALUES` members and elements."""
+    most = payload.count(b"[") + payload.count(b"{") + payload.count(b",")
+    return most > MAX_VALUES and values_in(marks_of(payload)) > MAX_VALUES
 
-    Escapes go first and then strings, so that only brackets that nest are left. A few passes take the innermost pairs
-    away, each of which is one level; runs of equal brackets are counted for the rest.
+
+def _check_marks(marks: bytes, max_depth: int) -> None:
+    """Raises `InvalidMessage`; of too many marks only the first are looked at for their depth."""
+    many = values_in(marks) > MAX_VALUES
+    if deeper_than(marks[:MAX_VALUES] if many else marks, max_depth):
+        raise InvalidMessage("too_deep", f"more than {max_depth} levels")
+    if many:
+        raise InvalidMessage("too_many_values", f"more than {MAX_VALUES} members and elements")
+
+
+def marks_of(payload: bytes) -> bytes:
+    """Return the brackets, all of them square, and the commas of a JSON text that stand outside of its strings.
+
+    Escapes go first, then strings that hold no mark, then the others.
     """
     unescaped = payload.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in payload else payload
     marks = unescaped.translate(_SQUARE, _NOT_MARKS)
-    nested = b"".join(marks.split(b'"')[::2])
-    for _ in range(min(PASSES, limit)):
-        inner = nested.replace(b"[]", b"")
-        if len(inner) == len(nested):
-            break
-        nested = inner
-        limit -= 1
+    return b"".join(marks.replace(b'""', b"").split(b'"')[::2])
 
+
+def values_in(marks: bytes) -> int:
+    """Return how many members and elements these marks can part, at most."""
+    return marks.count(b",") + marks.count(b"[")
+
+
+def deeper_than(marks: bytes, limit: int) -> bool:
+    """Return whether brackets are nested deeper than `limit`, by the runs of equal ones."""
     depth = 0
-    for run in _RUNS.findall(nested):
+    for run in _RUNS.findall(marks.replace(b",", b"")):
         depth += len(run) if run[0] == OPENING else -len(run)
         if depth > limit:
             return True

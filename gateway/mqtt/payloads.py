@@ -587,8 +587,9 @@ def rejected_key(
 ) -> bytes:
     """Return the identity of a refused message: by the same rule, as far as its payload can be read."""
     tree: dict[str, Any] = {}
-    with contextlib.suppress(InvalidMessage):  # what cannot be read at all has no identity of its own
-        tree = object_of(payload, IDENTIFYING)
+    if not payload_text.has_many_values(payload):
+        with contextlib.suppress(InvalidMessage):  # what cannot be read at all has no identity of its own
+            tree = object_of(payload, IDENTIFYING)
     found = _as_meant("msg_id", tree.get("msg_id"))
     msg_id = found if isinstance(found, str) and 0 < len(found) <= MAX_MSG_ID else None
     is_press = names_life_safety(topic_text) or (topic is not None and _is_alarm_topic(topic))

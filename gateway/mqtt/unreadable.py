@@ -11,14 +11,17 @@ from datetime import datetime
 
 from gateway.mqtt import topics
 from gateway.mqtt.topics import ALARM, Family, Topic
-from services.alert_words import alert_type
+from services.alert_words import LIFE_SAFETY_WORDS, alert_type
 from services.errors import InvalidMessage
 from services.messages import LIFE_SAFETY, AlertType, DeviceAlert, Origin, Severity
 
 MAX_ALERT_TEXT = 2000
 SEARCHED_BYTES = 65_536
 """Bytes of a payload that are searched for words of a life-safety alert."""
-_WORD = re.compile(r"[A-Za-z]+(?:[_-][A-Za-z]+)*")
+LONGEST_WORD = 64
+_WORD = re.compile(r"[A-Z]+")
+_JOINED = re.compile(r"[A-Z]+(?:[_-][A-Z]+)*")
+"""One word too: a pattern that wanted a separator would look at each letter of a long word again and again."""
 
 
 def alert_of(
@@ -82,10 +85,9 @@ def word_of(topic_text: str, topic: Topic | None) -> str:
 
 
 def _says_life_safety(payload: bytes) -> bool:
-    text = payload[:SEARCHED_BYTES].replace(b"\0", b"").decode("latin-1")
-    return any(
-        alert_type(part) in LIFE_SAFETY
-        for word in _WORD.findall(text)
-        if len(word) <= 64
-        for part in (word, *re.split("[_-]", word))
-    )
+    """Return whether a payload holds such a word, alone or joined of several: sets, for there may be 16,000 words."""
+    text = payload[:SEARCHED_BYTES].replace(b"\0", b"").decode("latin-1").upper()
+    if not LIFE_SAFETY_WORDS.isdisjoint(_WORD.findall(text)):
+        return True
+    joined = (word for word in set(_JOINED.findall(text)) if len(word) <= LONGEST_WORD)
+    return any(word.replace("_", "").replace("-", "") in LIFE_SAFETY_WORDS for word in joined)

@@ -16,7 +16,7 @@ import click
 from ops.environment import home
 from ops.processes import PROCESSES
 from ops.stack import Stack
-from ops.supervisor import GRACE_S, started_at
+from ops.supervisor import GRACE_S, restarts_in_words, started_at
 from services.errors import VigilError
 
 DOWN_TIMEOUT_S = 90.0
@@ -166,7 +166,8 @@ def _process(name: str) -> dict[str, Any]:
 def status(as_json: bool) -> None:
     """What runs, and where."""
     state = read_state() or {"addresses": {}, "processes": []}
-    processes = [{key: p[key] for key in ("name", "pid", "state", "restarts")} for p in state["processes"]]
+    keys = ("name", "pid", "state", "restarts", "last_end")
+    processes = [{key: p.get(key, "") for key in keys} for p in state["processes"]]
     addresses = state.get("addresses", {})
     if as_json:
         click.echo(json.dumps({"addresses": addresses, "processes": processes}))
@@ -175,7 +176,7 @@ def status(as_json: bool) -> None:
         click.echo(f"{name:<20} {address}")
     for process in processes:
         click.echo(
-            f"{process['name']:<20} {process['state']:<9} pid {process['pid']}, {process['restarts']} restarts"
+            f"{process['name']:<20} {process['state']:<9} pid {process['pid']}, {restarts_in_words(process)}"
         )
     if not processes:
         click.echo("Vigil is down here.")

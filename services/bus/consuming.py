@@ -5,7 +5,8 @@ A handler's outcome decides:
 - `InvalidMessage`: to the dead letters with its reason, at once;
 - `Unavailable`, or any other error (a bug may be one of timing): on the delay ladder, and at its end to
   the dead letters with the history of every try. A `vital` handler never gives up on `Unavailable`: it goes
-  on trying every few seconds, because an alarm must not wait in a dead-letter queue for a database's restart.
+  on trying every few seconds, because an alarm must not wait in a dead-letter queue for a database's restart;
+- the process ended: it is delivered again, alone, and after a few ends to the dead letters (`in_hand`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import eventlet
@@ -25,6 +27,7 @@ from nameko.messaging import QueueConsumer
 
 from services import metrics
 from services.addresses import hosts_of
+from services.bus.in_hand import InHand
 from services.bus.publishing import Letter, SharedOutlet
 from services.bus.topology import (
     DEAD_EXCHANGE,
@@ -73,6 +76,7 @@ class EventHandler(NamekoEventHandler):
 
     queue_consumer = EventQueueConsumer()
     shared = SharedOutlet()
+    in_hand = InHand()
 
     def __init__(
         self, source_service: str, event_type: str, body_type: type, *, vital: bool = False, **kwargs: Any
@@ -95,15 +99,23 @@ class EventHandler(NamekoEventHandler):
         self.queue_consumer.register_provider(self)
 
     def handle_message(self, body: bytes, message: Any) -> None:
+        fault = self.in_hand.take(self.queue.name, message, partial(self._handle, body, message))
+        if fault is not None:
+            self._settle(message, time.perf_counter(), fault)
+
+    def _handle(self, body: bytes, message: Any, done: Callable[[], None]) -> None:
+        """Handle an event that is in hand, and call `done` when it is settled."""
         started = time.perf_counter()
         try:
             event = self.decoder.decode(body)
         except msgspec.DecodeError as error:
             self._settle(message, started, InvalidMessage("event_unreadable", str(error)))
+            done()
             return
 
         def handle_result(_ctx: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
             self._settle(message, started, exc_info[1] if exc_info else None)
+            done()
             return result, exc_info
 
         context = self.unpack_message_headers(message)
@@ -112,6 +124,7 @@ class EventHandler(NamekoEventHandler):
             self.container.spawn_worker(self, (event,), {}, context_data=context, handle_result=handle_result)
         except ContainerBeingKilled:
             self.queue_consumer.requeue_message(message)
+            done()
 
     def _settle(self, message: Any, started: float, error: BaseException | None) -> None:
         """Acknowledge, or first make the message safe elsewhere. Never raises: that would end the process."""

@@ -1,5 +1,6 @@
 """The supervisor with real processes: ready when they say so, back when they die, gone when told to."""
 
+import json
 import os
 import signal
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.supervisor import Process, Supervisor, started_at
+from ops.supervisor import STALL_SIGNAL, Process, Supervisor, end_in_words, restarts_in_words, started_at
 
 READY = (
     "import os, socket; a = os.environ['NOTIFY_SOCKET']; "
@@ -112,3 +113,29 @@ def test_what_was_stopped_stays_down_until_it_is_started(supervisor: Supervisor,
     assert child.restarts == 0
     supervisor.start(only=["p"])
     assert supervisor.wait_ready(["p"], timeout_s=10) == []
+
+
+@pytest.mark.parametrize(
+    ("process", "code", "words"),
+    [
+        ("mqtt_gateway-alert", -STALL_SIGNAL, "its loop stood still for 5 s"),
+        ("mqtt_gateway-bulk@2", -STALL_SIGNAL, "its loop stood still for 5 s"),
+        ("alerts", -STALL_SIGNAL, "its loop stood still for 30 s"),
+        ("alerts", -9, "it was ended by SIGKILL"),
+        ("alerts", -40, "it was ended by signal 40"),
+        ("alerts", 1, "it ended with exit code 1"),
+    ],
+)
+def test_the_end_of_a_process_is_told_in_words(process: str, code: int, words: str) -> None:
+    assert end_in_words(process, code) == words
+
+
+def test_restarts_are_told_with_the_last_cause(supervisor: Supervisor, tmp_path: Path) -> None:
+    child = process(tmp_path, "raise SystemExit(3)")
+    supervisor.add(child)
+    assert supervisor.wait_ready(["p"], timeout_s=20, give_up=lambda: child.restarts == 1) == [child]
+    [state] = json.loads((tmp_path / "state.json").read_text())["processes"]
+    assert restarts_in_words(state) == "1 restart, last because it ended with exit code 3"
+    assert restarts_in_words({"restarts": 0}) == "0 restarts"
+    # Of a file that an older version wrote.
+    assert restarts_in_words({"restarts": 2}) == "2 restarts"

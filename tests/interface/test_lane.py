@@ -1,6 +1,7 @@
 """A lane without broker: what it sends on, in which order it acknowledges, and that nothing ends it."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import eventlet
@@ -11,7 +12,8 @@ from gateway.mqtt import wire
 from gateway.mqtt.batch import Batch
 from gateway.mqtt.lane import Lane
 from ops.environment import PROJECT
-from services import config
+from services import config, poison, restarts
+from services.crash_marker import CrashMarker
 from services.errors import Unavailable
 from services.messages import DeviceAlert
 
@@ -244,3 +246,83 @@ def test_a_batch_that_is_decoded_again_keeps_its_identities(monkeypatch: pytest.
     assert batch is not None
     [first], [again] = ([event.readings[0] for _, event in lane._decode(batch)] for _ in range(2))  # type: ignore[attr-defined]
     assert first.origin.key == again.origin.key
+
+
+def struck(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, topic: str, *, times: int) -> Lane:
+    """A lane after so many ends of its process with this message in hand; nothing of the message may be read."""
+    monkeypatch.setenv(restarts.VARIABLE, str(tmp_path))
+    digest = poison.digest(topic, b"poison")
+    for _ in range(times):
+        marker = CrashMarker(tmp_path / f"vigil-gateway-{name}.decoding")
+        marker.take(digest)
+        marker.close()
+
+    def decode(*_: Any, **__: Any) -> Any:
+        raise AssertionError("it was read")
+
+    if times >= lane_module.POISON_STRIKES:
+        for module, function in ((lane_module.payloads, "decode"), (lane_module.payloads, "rejected_key")):
+            monkeypatch.setattr(module, function, decode)
+    if times >= lane_module.UNNAMED_STRIKES:
+        monkeypatch.setattr(lane_module.topics, "parse", decode)
+    return lane_of(monkeypatch, name)
+
+
+@pytest.mark.parametrize(
+    ("times", "source"), [(2, "guard-1"), (3, None)], ids=["its topic is read", "not even its topic is read"]
+)
+def test_poison_on_an_alarm_topic_is_kept_and_raised_without_being_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, times: int, source: str | None
+) -> None:
+    lane = struck(monkeypatch, tmp_path, "alert", "alert/panic/guard-1", times=times)
+    [(_, alert), (_, kept)] = sent_of(lane, [("alert/panic/guard-1", published(b"poison", 7))])
+    assert (alert.alert_type, alert.unreadable, alert.severity) == (
+        "UNREADABLE_ALERT",
+        b"poison",
+        "CRITICAL",
+    )
+    assert alert.origin.source_id == "guard-1"
+    [message] = kept.messages
+    assert (message.reason, message.payload, message.topic) == ("poison", b"poison", "alert/panic/guard-1")
+    assert (message.source_id, message.key) == (source, alert.origin.key)
+    # It stays poison, and a redelivery of it is the same message.
+    redelivered = ("alert/panic/guard-1", published(b"poison", 7, redelivered=True))
+    [(_, again), _] = sent_of(lane_of(monkeypatch, "alert"), [redelivered])
+    sent_again = ("alert/panic/guard-1", published(b"poison", 8))
+    [(_, another), _] = sent_of(lane_of(monkeypatch, "alert"), [sent_again])
+    assert again.origin.key == alert.origin.key != another.origin.key
+
+
+def test_poison_that_cannot_have_been_an_alarm_is_kept_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lane = struck(monkeypatch, tmp_path, "bulk", "guard/1/gps", times=2)
+    [(kind, kept)] = sent_of(lane, [("guard/1/gps", published(b"poison", 7))])
+    assert (kind, [message.reason for message in kept.messages]) == ("message_rejected", ["poison"])
+
+
+def test_a_message_with_one_strike_is_read_and_loses_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lane = struck(monkeypatch, tmp_path, "alert", "alert/panic/guard-1", times=1)
+    [(_, alert), (_, kept)] = sent_of(lane, [("alert/panic/guard-1", published(b"poison", 7))])
+    assert (alert.flags, kept.messages[0].reason) == (("unreadable", "broken_json"), "broken_json")
+    assert lane._marker.strikes_of(poison.digest("alert/panic/guard-1", b"poison")) == 0
+
+
+def test_what_waited_at_the_broker_says_so_in_all_its_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = lane_of(monkeypatch, "bulk")
+    lane._backlog.note = note = "received_after_outage:2026-11-29T18:00:00Z/2026-11-29T18:00:42Z"
+    messages = [
+        ("guard/1/gps", published(b'{"lat":1,"lon":2}', 1)),
+        ("sensor/s/alarm", published(b"{", 2)),
+        ("device/d/telemetry", published(b'{"battery":200}', 3)),
+    ]
+    events = dict(sent_of(lane, messages))
+    assert events["guard_gps_received"].fixes[0].origin.quality == (note,)
+    assert events["device_telemetry_received"].readings[0].origin.quality == ("battery", note)
+    assert events["device_alert_received"].flags == ("unreadable", "broken_json", note)
+    assert events["message_rejected"].messages[0].detail.endswith(f"({note})")
+    fresh = lane_of(monkeypatch, "bulk")
+    [(_, fixes)] = sent_of(fresh, [("guard/1/gps", published(b'{"lat":3,"lon":2}', 4))])
+    assert fixes.fixes[0].origin.quality == ()

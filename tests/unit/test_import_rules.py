@@ -11,6 +11,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(p for top in ("services", "gateway", "ops", "bench") for p in (PROJECT / top).rglob("*.py"))
 DOMAINS = {"directory", "telemetry", "location", "alerts", "notifications"}
 PURE = {
+    "gateway/mqtt/backlog.py",
     "gateway/mqtt/device_time.py",
     "gateway/mqtt/identity.py",
     "gateway/mqtt/link_state.py",
@@ -42,6 +43,7 @@ PURE = {
     "services/addresses.py",
     "services/alert_words.py",
     "services/bus/request_head.py",
+    "services/bus/taking_turns.py",
     "services/connection_counts.py",
     "services/envelope.py",
     "services/geometry_limits.py",
@@ -110,6 +112,7 @@ PURE = {
     "services/claims.py",
     "services/deploy.py",
     "services/paging.py",
+    "services/poison.py",
     "services/peers.py",
     "services/periods.py",
     "services/token_buckets.py",

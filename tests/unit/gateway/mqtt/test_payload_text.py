@@ -74,7 +74,7 @@ nested = st.recursive(
 
 @given(nested, st.integers(1, 12))
 def test_the_depth_is_that_of_a_reading_sign_by_sign(text: str, limit: int) -> None:
-    assert payload_text.deeper_than(text.encode(), limit) == (deepest(text) > limit)
+    assert payload_text.deeper_than(payload_text.marks_of(text.encode()), limit) == (deepest(text) > limit)
 
 
 WORST = {

@@ -488,9 +488,8 @@ def test_fields_that_are_not_looked_at_may_be_as_large_as_the_limit_allows() -> 
     photo = {"message": "help", "location": {"lat": 12.9, "lon": 77.5}, "photo": "A" * 900_000}
     alert = decode("alert/panic/g", photo)
     assert (alert.message, alert.lat) == ("help", 12.9)
-    assert decode("alert/panic/g", {"location": [1] * 50_000, "message": "m" * 100_000}).message.startswith(
-        "mmm"
-    )
+    long_list = {"location": [1] * 9_000, "message": "m" * 100_000}
+    assert decode("alert/panic/g", long_list).message.startswith("mmm")
 
 
 def test_a_link_word_is_a_reading_of_the_device_s_link() -> None:

@@ -1,0 +1,77 @@
+"""The events that a process has in hand, and what becomes of one that the process does not survive.
+
+RabbitMQ delivers an event again when its process ends, twenty times at most (`amqp.delivery_limit`), and until then all
+that waits behind it waits. A note of each event in hand outlives the process (`services/crash_marker`): an event in
+whose handling it ended is handled alone from then on, and after `POISON_STRIKES` ends it is put into the dead letters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import eventlet
+import structlog
+from nameko.extensions import SharedExtension
+
+from services import poison, restarts
+from services.bus.taking_turns import Turns
+from services.crash_marker import MOST_HANDS, CrashMarker
+from services.errors import InvalidMessage
+
+log = structlog.get_logger(__name__)
+
+POISON_STRIKES = 3
+"""The first end leaves several suspects; of the next two each was alone. One such end may be a kill from outside."""
+
+
+class InHand(SharedExtension):
+    """The process's notes and turns, shared by all its handlers."""
+
+    def setup(self) -> None:
+        self._marker = CrashMarker(restarts.own_path("handling"))
+        self._turns = Turns()
+        self._free = list(range(MOST_HANDS))
+
+    def take(
+        self, queue: str, message: Any, run: Callable[[Callable[[], None]], None]
+    ) -> InvalidMessage | None:
+        """Call `run` when the event may be handled, with what to call when that is over.
+
+        Returns the fault instead, when the process has ended too often while it handled this event.
+        """
+        digest = poison.digest(queue, _identity(message))
+        strikes = self._marker.strikes_of(digest)
+        if strikes >= POISON_STRIKES:
+            # The dead letters keep it. Who sends it from there again wants it to be tried again.
+            self._marker.forget(digest)
+            return InvalidMessage(
+                "poison",
+                f"the process ended {strikes} times while it handled this event; it was not handled again",
+            )
+
+        def start() -> None:
+            hand = self._free.pop() if self._free else None
+            if hand is not None:
+                self._marker.take(digest, hand)
+            run(partial(self._done, digest, hand))
+
+        if strikes:
+            log.warning("event_handled_alone", queue=queue, strikes=strikes)
+        self._turns.enter(start, alone=bool(strikes))
+        return None
+
+    def _done(self, digest: bytes, hand: int | None) -> None:
+        if hand is not None:
+            self._marker.release(hand)
+            self._free.append(hand)
+        self._marker.forget(digest)
+        # Not from here: the next one may have to wait for the worker that calls this.
+        eventlet.spawn_n(self._turns.leave)
+
+
+def _identity(message: Any) -> bytes:
+    """Return the message id, which every delivery and every try of an event has in common; else its bytes."""
+    message_id = message.properties.get("message_id") or ""
+    return message_id.encode() or bytes(message.body)

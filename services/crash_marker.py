@@ -1,0 +1,108 @@
+"""What a process has in hand, noted where the note survives the process: in a small file mapped into memory.
+
+The kernel holds the pages of the file. They outlive the process however it ends, kill -9 included, and nothing is
+synced for that: a note costs the digest and a copy of 16 bytes. Only a crash of the machine may lose it, and then the
+strikes begin again.
+
+A note names a message, not a batch: after a redelivery the same messages come in other batches.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from pathlib import Path
+
+import structlog
+
+from services.poison import DIGEST_BYTES, NONE, RECORD_BYTES, REMEMBERED, Strikes
+
+log = structlog.get_logger(__name__)
+
+MAGIC = b"VIGILMK2"
+_HEARD = struct.Struct("<d")
+_HEARD_AT = len(MAGIC)
+_TABLE = slice(16, 16 + REMEMBERED * RECORD_BYTES)
+_HANDS_AT = 2048
+SIZE = 4096
+MOST_HANDS = (SIZE - _HANDS_AT) // DIGEST_BYTES
+"""Messages that may be in hand at once; what is beyond is not noted."""
+assert _TABLE.stop <= _HANDS_AT
+
+
+def _hand(number: int) -> slice:
+    return slice(_HANDS_AT + number * DIGEST_BYTES, _HANDS_AT + (number + 1) * DIGEST_BYTES)
+
+
+class CrashMarker:
+    """The notes of one process, or of one link to a broker: of whoever gets the same messages again."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open the notes of the last run. Without a path, or on a disk that is full, they are lost with the process."""
+        self._map = _open(path)
+        if self._map[: len(MAGIC)] != MAGIC:
+            self._map[:] = MAGIC.ljust(SIZE, b"\0")
+        self._strikes = Strikes(self._map[_TABLE])
+        self._count_last_run()
+
+    def strikes_of(self, digest: bytes) -> int:
+        """Return how often the process has ended with this message in hand."""
+        return self._strikes.of(digest) if self._strikes else 0
+
+    def take(self, digest: bytes, hand: int = 0) -> None:
+        """Note that this message is in hand from now on."""
+        if hand < MOST_HANDS:
+            self._map[_hand(hand)] = digest
+
+    def release(self, hand: int = 0) -> None:
+        """Note that this hand is empty."""
+        if hand < MOST_HANDS:
+            self._map[_hand(hand)] = NONE
+
+    def forget(self, digest: bytes) -> None:
+        """Forget the strikes of a message that was survived, or is kept elsewhere."""
+        if self.strikes_of(digest):
+            self._strikes.forget(digest)
+            self._map[_TABLE] = self._strikes.table()
+
+    @property
+    def heard_at(self) -> float | None:
+        """The time (epoch) at which the link was last known to work, in this run or in the last one."""
+        found: float = _HEARD.unpack_from(self._map, _HEARD_AT)[0]
+        return found or None
+
+    def heard(self, at: float) -> None:
+        """Note that the link works."""
+        _HEARD.pack_into(self._map, _HEARD_AT, at)
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._map.close()
+
+    def _count_last_run(self) -> None:
+        held = [found for hand in range(MOST_HANDS) if (found := self._map[_hand(hand)]) != NONE]
+        if not held:
+            return
+        # The notes go first: a process that ends between the two lines loses strikes, and adds none.
+        self._map[_HANDS_AT:] = bytes(SIZE - _HANDS_AT)
+        counts = {found.hex(): self._strikes.add(found) for found in held}
+        self._map[_TABLE] = self._strikes.table()
+        log.error("ended_with_messages_in_hand", messages=counts)
+
+
+def _open(path: Path | None) -> mmap.mmap:
+    if path is None:
+        return mmap.mmap(-1, SIZE)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # All of it is there before it is mapped: writing to a page that the disk has no room for kills the process.
+            os.posix_fallocate(descriptor, 0, SIZE)
+            return mmap.mmap(descriptor, SIZE)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        log.warning("crash_marker_unusable", path=str(path), error=str(error))
+        return mmap.mmap(-1, SIZE)

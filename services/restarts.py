@@ -1,0 +1,127 @@
+"""Why a process ended the last time, and how often: files that outlive it, one of each process.
+
+`VIGIL_RESTART_DIR` names their directory; without it, nothing is kept. It has to survive the process, and in a
+container the container: a volume.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import structlog
+
+log = structlog.get_logger(__name__)
+
+VARIABLE = "VIGIL_RESTART_DIR"
+STALLED = "stalled"
+DIED = "died"
+
+
+_own: list[str] = []
+"""The name of this process, once it has begun."""
+
+
+class Record(msgspec.Struct):
+    """Ends of a process that nobody asked for, with the cause of the last one.
+
+    `running`: it has not ended in order. `stalled_s`: its loop had stood still for at least so long.
+    """
+
+    running: bool = False
+    restarts: int = 0
+    stalls: int = 0
+    cause: str = ""
+    stalled_s: float | None = None
+    noticed_at: datetime | None = None
+    counted_since: datetime | None = None
+
+
+def path(name: str) -> Path | None:
+    """Return where a file of this name is kept; None when nothing is."""
+    directory = os.environ.get(VARIABLE)
+    return Path(directory, name) if directory else None
+
+
+def own_path(kind: str) -> Path | None:
+    """Return where this process keeps a file of its own; None when nothing is kept, or `begin` was not called."""
+    return path(f"{_own[0]}.{kind}") if _own else None
+
+
+def report_path(process: str) -> Path | None:
+    """Return where the stack of a process that stands still is written."""
+    return path(f"{process}.stall")
+
+
+def begin(process: str, *, stalled_s: float | None) -> tuple[str, Record]:
+    """Note the start of a process; returns why it ended before, "" when in order, and its record. Raises `OSError`."""
+    _own[:] = [process]
+    file = _file(process)
+    if file is None:
+        return "", Record()
+    now = datetime.now(UTC)
+    record = read(file)
+    record.counted_since = record.counted_since or now
+    cause = STALLED if stalled_s is not None else DIED if record.running else ""
+    if cause:
+        record.restarts += 1
+        record.stalls += cause == STALLED
+        record.cause, record.stalled_s, record.noticed_at = cause, stalled_s, now
+    record.running = True
+    _write(file, record)
+    return cause, record
+
+
+def end(process: str) -> None:
+    """Note that a process ends in order. Raises `OSError`."""
+    file = _file(process)
+    if file is not None:
+        record = read(file)
+        record.running = False
+        _write(file, record)
+
+
+def records() -> dict[str, Record]:
+    """Return the records of all processes by name. Raises `OSError`."""
+    directory = os.environ.get(VARIABLE)
+    found = sorted(Path(directory).glob("*.restarts")) if directory else []
+    return {file.name.removesuffix(".restarts"): read(file) for file in found}
+
+
+def read(file: Path) -> Record:
+    """Return a record; an empty one when there is none, or one that was not written whole. Raises `OSError`."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Record)
+    except FileNotFoundError:
+        return Record()
+    except msgspec.DecodeError as error:
+        log.warning("restart_record_broken", path=str(file), error=str(error))
+        return Record()
+
+
+def in_words(record: Record) -> str:
+    """Return how often a process was restarted, and why the last time, for people."""
+    if not record.restarts:
+        return "not restarted"
+    at = f" at {record.noticed_at:%Y-%m-%d %H:%M} UTC" if record.noticed_at else ""
+    why = "it was killed or crashed" if record.stalled_s is None else stood_still(record.stalled_s)
+    times = "once" if record.restarts == 1 else f"{record.restarts} times"
+    return f"restarted {times}, last{at} because {why}"
+
+
+def stood_still(seconds: float) -> str:
+    """Return the words for a loop that stood still for so long."""
+    return f"its loop stood still for {seconds:g} s"
+
+
+def _file(process: str) -> Path | None:
+    return path(f"{process}.restarts")
+
+
+def _write(file: Path, record: Record) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_suffix(".new")
+    fresh.write_bytes(msgspec.json.encode(record))
+    fresh.replace(file)
