@@ -6,11 +6,14 @@ from collections import deque
 from datetime import datetime
 from typing import NamedTuple
 
+from gateway.mqtt.rate_limit import Share
+
 
 class Delivery(NamedTuple):
     """One message as the broker delivered it: `mid` is what to acknowledge, on that connection only.
 
     `passed_over`: it says nothing (retained by the broker, or Vigil's own clearing), and is acknowledged only.
+    `share`: the class in which it travels.
     """
 
     topic: str
@@ -20,6 +23,7 @@ class Delivery(NamedTuple):
     received_at: datetime
     redelivered: bool = False
     passed_over: bool = False
+    share: Share = Share.FIRST
 
 
 class Batch(NamedTuple):
