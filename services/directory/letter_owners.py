@@ -30,6 +30,7 @@ from services.messages import (
 BODIES: Mapping[str, type] = {
     "device_telemetry_received": DeviceReadingBatch,
     "guard_gps_received": FixBatch,
+    "guard_fixes_held": FixBatch,
     "sensor_data_received": SensorReadingBatch,
     "device_alert_received": DeviceAlert,
     "device_alert_repeated": RepeatedAlert,

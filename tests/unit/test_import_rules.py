@@ -61,6 +61,7 @@ PURE = {
     "services/location/verdict.py",
     "services/location/track.py",
     "services/location/repair.py",
+    "services/location/repair_share.py",
     "services/location/conditions.py",
     "services/location/reasons.py",
     "services/location/newest.py",
