@@ -410,7 +410,10 @@ class Lane:
         )
 
     def _is_backlog(self, message: payloads.Message, topic: str) -> bool:
-        return repeats.is_backlog(message.origin) and self._shares.takes_backlog(topic, time.monotonic())
+        origin, now_s = message.origin, time.monotonic()
+        if repeats.is_kept(origin):
+            return self._shares.takes_backlog(topic, now_s, is_old=True)
+        return not origin.clock_suspect and self._shares.takes_backlog(topic, now_s, is_old=False)
 
     def _read_excess(self, delivery: Delivery) -> payloads.Message | None:
         """Return the message, or the alert that stands in for one that cannot be read; None when it is neither."""

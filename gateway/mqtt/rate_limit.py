@@ -20,6 +20,8 @@ REMEMBERED_TOPICS = 50_000
 """Topics that one lane remembers. Beyond that, those whose source has a full bucket are forgotten."""
 FLOOD_ENDS_S = 10.0
 """A source floods no longer when nothing of it was beyond the limit for so long."""
+CATCHING_UP_S = 5.0
+"""A device sends what it kept until nothing old came for so long."""
 ALONE_BURST = 5
 ALONE_EVERY_S = 6.0
 """A source's repeats that travel alone, as first presses do: so many, and one more each so many seconds."""
@@ -68,8 +70,10 @@ class Source:
     __slots__ = (
         "alone_s",
         "backlog_s",
+        "catching_up_s",
         "counted",
         "flooding_since_s",
+        "fresh_s",
         "full_s",
         "is_told",
         "passed_s",
@@ -80,7 +84,8 @@ class Source:
 
     def __init__(self, source_id: str) -> None:
         self.source_id = source_id
-        self.full_s = self.backlog_s = self.alone_s = 0.0
+        self.full_s = self.backlog_s = self.fresh_s = self.alone_s = 0.0
+        self.catching_up_s = float("-inf")
         self.passed_s: dict[str, float] = {}
         self.flooding_since_s: float | None = None
         self.touched_s = 0.0
@@ -118,13 +123,22 @@ class SourceLimits:
             return Share.FIRST
         return self._beyond(source, topic, now_s)
 
-    def takes_backlog(self, topic: str, now_s: float) -> bool:
-        """Return whether a message that its source kept while it was offline passes, and take it off that bucket."""
+    def takes_backlog(self, topic: str, now_s: float, *, is_old: bool) -> bool:
+        """Return whether a message that its source kept while it was offline passes, and take it off that bucket.
+
+        One that is not old passes behind old ones, a burst of them: a device sends its latest positions last.
+        """
         source = self._by_topic.get(topic) or self._learn(topic, now_s)
-        until_s = _taken(source.backlog_s, now_s, self._cost_s, self._backlog_depth_s)
-        if until_s is None:
+        if is_old:
+            until_s = _taken(source.backlog_s, now_s, self._cost_s, self._backlog_depth_s)
+            if until_s is not None:
+                source.backlog_s = until_s
+                source.catching_up_s = now_s + CATCHING_UP_S
+            return until_s is not None
+        until_s = _taken(source.fresh_s, now_s, self._cost_s, self._depth_s)
+        if until_s is None or now_s > source.catching_up_s:
             return False
-        source.backlog_s = until_s
+        source.fresh_s = until_s
         return True
 
     def source_of(self, topic: str) -> str:

@@ -97,7 +97,7 @@ def is_counted(alert: DeviceAlert) -> bool:
     )
 
 
-def is_backlog(origin: Origin) -> bool:
+def is_kept(origin: Origin) -> bool:
     """Return whether a device kept its message while it was offline, by the device time or by its own word."""
     return origin.buffered or (
         not origin.clock_suspect and origin.received_at - origin.recorded_at > BACKLOG_OLDER_THAN

@@ -62,10 +62,11 @@ def house(outside: Outside, tmp_path: Path, outer: dict[str, Provider]) -> Itera
     made.close()
 
 
-def fixes(count: int, *, age: timedelta = timedelta(0)) -> list[dict[str, Any]]:
-    began = datetime.now(UTC) - age
+def fixes(count: int, *, within: timedelta = timedelta(seconds=2)) -> list[dict[str, Any]]:
+    """Fixes of a guard who stands, the last of them now."""
+    began = datetime.now(UTC) - within
     return [
-        {"lat": 12.9, "lon": 77.6, "timestamp": (began + timedelta(milliseconds=n)).isoformat()}
+        {"lat": 12.9, "lon": 77.6, "timestamp": (began + within * (n + 1) / count).isoformat()}
         for n in range(count)
     ]
 
@@ -151,7 +152,7 @@ def test_a_phone_that_was_offline_may_send_all_that_it_kept(house: House, tmp_pa
     outside, phone = house.outside, house.more[-1]
 
     # When it sends all of it as fast as it can
-    flood = Flood(outside, f"guard/{phone}/gps", fixes(1_500, age=timedelta(hours=3)), tmp_path)
+    flood = Flood(outside, f"guard/{phone}/gps", fixes(1_500, within=timedelta(hours=3)), tmp_path)
 
     # Then all of it is stored, and it floods nobody
     outside.until(lambda: outside.rows(FIXES, phone) == [(1_500,)], 30)

@@ -349,7 +349,7 @@ def test_many_repeats_are_one_row_on_the_timeline_and_each_has_its_occurrence(
         occurrence(
             message=f"press {n}",
             msg_id=f"m{n}",
-            raw='{"n": "%d"}' % n,
+            raw=f'{{"n": {n}}}',
             received_at=NOW + timedelta(seconds=n),
         )
         for n in range(40)

@@ -104,8 +104,17 @@ def test_spellings_of_a_type_are_one_kind_and_words_without_a_type_another() -> 
 
 def test_what_a_device_kept_has_a_bucket_of_its_own() -> None:
     limits = SourceLimits(LIMIT)
-    passed = [limits.takes_backlog("guard/1/gps", 1.0) for _ in range(1500)]
+    assert not limits.takes_backlog("guard/1/gps", 1.0, is_old=False)
+    passed = [limits.takes_backlog("guard/1/gps", 1.0, is_old=True) for _ in range(1500)]
     assert passed.count(True) == 1000
+
+
+def test_the_latest_positions_pass_behind_those_that_a_device_kept() -> None:
+    limits = SourceLimits(LIMIT)
+    assert limits.takes_backlog("guard/1/gps", 1.0, is_old=True)
+    passed = [limits.takes_backlog("guard/1/gps", 2.0, is_old=False) for _ in range(700)]
+    assert passed.count(True) == 500
+    assert not limits.takes_backlog("guard/1/gps", 30.0, is_old=False)
 
 
 def test_a_flood_is_news_once_when_it_begins_and_once_when_it_ends() -> None:

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.mqtt.repeats import Repeats, SeenKeys, is_backlog, is_counted, merged, refusal
+from gateway.mqtt.repeats import Repeats, SeenKeys, is_counted, is_kept, merged, refusal
 from services.messages import AlertType, DeviceAlert, Origin, RejectedMessage
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -121,10 +121,10 @@ def test_types_are_counted_and_unheard_of_words_are_not() -> None:
 def test_what_a_device_kept_is_old_by_its_own_clock_or_word() -> None:
     fresh = alert("guard-1", 0).origin
     old = msgspec.structs.replace(fresh, recorded_at=NOW - timedelta(hours=2))
-    assert not is_backlog(fresh)
-    assert is_backlog(old)
-    assert is_backlog(msgspec.structs.replace(fresh, buffered=True))
-    assert not is_backlog(msgspec.structs.replace(old, clock_suspect=True))
+    assert not is_kept(fresh)
+    assert is_kept(old)
+    assert is_kept(msgspec.structs.replace(fresh, buffered=True))
+    assert not is_kept(msgspec.structs.replace(old, clock_suspect=True))
 
 
 def refused(source: str, at: datetime, payload: bytes = b"x") -> RejectedMessage:
