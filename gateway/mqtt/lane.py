@@ -63,8 +63,10 @@ RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 # QoS 1 is bounded by the receive maximum; this bounds QoS 0: a full queue stops the reading of the socket.
 MAX_WAITING_BATCHES = 256
 GATHER_REPEATS_S = 0.02
-MAX_REPEATS = 100
-"""Repeats that go on together: so many, gathered for so long. Half of what the broker may have on its way to us."""
+MAX_REPEATS = 250
+"""Repeats that go on together: so many, gathered for so long. A quarter of what the broker may have on its way to us,
+so that a flood fills the way neither while it is gathered nor while it is confirmed."""
+REPEAT_SENDERS = 2
 MAX_WAITING_REPEATS = 1024
 FLOOD_LOOK_S = 1.0
 CATCH_UP_S = 60.0
@@ -181,7 +183,9 @@ class Lane:
         helpers += [eventlet.spawn(self._close_aged_batches), eventlet.spawn(self._keep, self._out)]
         helpers.append(eventlet.spawn(self._tell_of_floods, publish_all))
         if self._repeated is not None:
-            helpers.append(eventlet.spawn(self._send_repeats, self._repeated, publish_all))
+            helpers += [
+                eventlet.spawn(self._send_repeats, self._repeated, publish_all) for _ in range(REPEAT_SENDERS)
+            ]
         if self._sweep is not None:
             helpers.append(eventlet.spawn(self._keep, self._sweep))
         try:
@@ -267,7 +271,8 @@ class Lane:
         """Send what repeats an alert, of all sources in turn; it never stands before what is first."""
         while True:
             batches = [waiting.get()]
-            eventlet.sleep(GATHER_REPEATS_S)
+            if waiting.qsize() < MAX_REPEATS:
+                eventlet.sleep(GATHER_REPEATS_S)
             while len(batches) < MAX_REPEATS and not waiting.empty():
                 batches.append(waiting.get())
             generation = self.connection.generation

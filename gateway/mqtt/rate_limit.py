@@ -20,6 +20,8 @@ REMEMBERED_TOPICS = 50_000
 """Topics that one lane remembers. Beyond that, those whose source has a full bucket are forgotten."""
 FLOOD_ENDS_S = 10.0
 """A source floods no longer when nothing of it was beyond the limit for so long."""
+RATE_OVER_S = 1.0
+"""A flood is news when it is so old: its rate is known then."""
 CATCHING_UP_S = 5.0
 """A device sends what it kept until nothing old came for so long."""
 ALONE_BURST = 5
@@ -161,7 +163,8 @@ class SourceLimits:
         news = []
         for source in list(self._flooding.values()):
             is_over = now_s - source.touched_s >= FLOOD_ENDS_S
-            if is_over or not source.is_told:
+            is_known = now_s - (source.flooding_since_s or now_s) >= RATE_OVER_S
+            if is_over or (is_known and not source.is_told):
                 news.append(self._news(source, is_over=is_over, now_s=now_s))
                 source.is_told = True
             if is_over:
@@ -172,7 +175,7 @@ class SourceLimits:
 
     def _news(self, source: Source, *, is_over: bool, now_s: float) -> FloodNews:
         began_s = now_s if source.flooding_since_s is None else source.flooding_since_s
-        lasted_s = max(1.0, (source.touched_s if is_over else now_s) - began_s)
+        lasted_s = max(RATE_OVER_S, source.touched_s - began_s)
         rate_per_s = self.per_s + (source.counted + source.refused) / lasted_s
         return FloodNews(source.source_id, is_over, began_s, rate_per_s, source.counted, source.refused)
 

@@ -21,6 +21,8 @@ SENT = 3_000
 GUARDS = 10
 PRESSES = 3
 WITHIN_S = 0.5
+LOADED = 3
+"""On a machine that is busy already, a press may take so many times as long as the slowest one before the flood."""
 OPEN = "status IN ('NEW', 'ACKNOWLEDGED', 'IN_PROGRESS')"
 OCCURRENCES = "SELECT occurrences FROM mqtt_device_alert WHERE source_id = %s AND alert_type = %s"
 FLOODS = f"""
@@ -57,7 +59,7 @@ class Flood:
 
 @pytest.fixture
 def house(outside: Outside, tmp_path: Path, outer: dict[str, Provider]) -> Iterator[House]:
-    made = House(outside, tmp_path, outer, more_guards=GUARDS + 4)
+    made = House(outside, tmp_path, outer, more_guards=GUARDS + 7)
     yield made
     made.close()
 
@@ -74,7 +76,8 @@ def fixes(count: int, *, within: timedelta = timedelta(seconds=2)) -> list[dict[
 def test_a_flood_of_panics_and_one_of_fixes_delay_no_other_guards_panic(house: House, tmp_path: Path) -> None:
     # Given a device that presses as fast as it can, and a phone that sends fixes as fast as it can
     outside, (presser, phone, *guards) = house.outside, house.more
-    guards = guards[:GUARDS]
+    guards, others = guards[:GUARDS], guards[GUARDS:]
+    alone_s = _press(outside, others)
     panics = [{"message": f"press {number}", "msg_id": f"m{number}"} for number in range(SENT)]
     floods = [
         Flood(outside, f"alert/panic/{presser}", panics, tmp_path),
@@ -88,7 +91,7 @@ def test_a_flood_of_panics_and_one_of_fixes_delay_no_other_guards_panic(house: H
 
     # Then each press has its receipt at once
     assert len(took_s) == GUARDS * PRESSES
-    assert took_s[-1] < WITHIN_S, took_s
+    assert took_s[-1] < max(WITHIN_S, LOADED * alone_s[-1]), (alone_s, took_s)
 
     # And of the flood each press counts, on one alert with a short record
     outside.until(lambda: outside.rows(OCCURRENCES, presser, "PANIC") == [(SENT,)], 20)

@@ -122,9 +122,10 @@ def test_a_flood_is_news_once_when_it_begins_and_once_when_it_ends() -> None:
     assert limits.floods(1.0) == []
     for second in range(5):
         limits.note("guard-1", 10.0 + second, refused=1450)
+    assert limits.floods(10.5) == []
     [began] = limits.floods(15.0)
     assert (began.source_id, began.is_over, began.refused) == ("guard-1", False, 7250)
-    assert began.rate_per_s == pytest.approx(1500)
+    assert began.rate_per_s == pytest.approx(50 + 7250 / 4)
     assert limits.floods(16.0) == []
     [ended] = limits.floods(14.0 + FLOOD_ENDS_S)
     assert (ended.is_over, ended.refused) == (True, 7250)
