@@ -66,7 +66,7 @@ class FloodNews(NamedTuple):
     refused: int
 
 
-class Source:
+class SourceBucket:
     """The state of one source. Times are those at which a bucket is full again."""
 
     __slots__ = (
@@ -109,9 +109,9 @@ class SourceLimits:
         self._depth_s = (limit.burst - 1) / limit.per_s
         self._backlog_depth_s = (limit.backlog - 1) / limit.per_s
         self._first_press_s = limit.first_press_s
-        self._by_topic: dict[str, Source] = {}
-        self._by_id: dict[str, Source] = {}
-        self._flooding: dict[str, Source] = {}
+        self._by_topic: dict[str, SourceBucket] = {}
+        self._by_id: dict[str, SourceBucket] = {}
+        self._flooding: dict[str, SourceBucket] = {}
 
     def judge(self, topic: str, now_s: float) -> Share:
         """Take a message off its source's bucket; return the class in which it travels."""
@@ -150,7 +150,7 @@ class SourceLimits:
 
     def note(self, source_id: str, now_s: float, *, counted: int = 0, refused: int = 0) -> None:
         """Note that messages beyond the limit were counted or refused: their source floods."""
-        source = self._flooding.get(source_id) or self._by_id.get(source_id) or Source(source_id)
+        source = self._flooding.get(source_id) or self._by_id.get(source_id) or SourceBucket(source_id)
         self._flooding[source_id] = source
         if source.flooding_since_s is None:
             source.flooding_since_s = now_s
@@ -173,31 +173,31 @@ class SourceLimits:
                 source.counted = source.refused = 0
         return news
 
-    def _news(self, source: Source, *, is_over: bool, now_s: float) -> FloodNews:
+    def _news(self, source: SourceBucket, *, is_over: bool, now_s: float) -> FloodNews:
         began_s = now_s if source.flooding_since_s is None else source.flooding_since_s
         lasted_s = max(RATE_OVER_S, source.touched_s - began_s)
         rate_per_s = self.per_s + (source.counted + source.refused) / lasted_s
         return FloodNews(source.source_id, is_over, began_s, rate_per_s, source.counted, source.refused)
 
-    def _beyond(self, source: Source, topic: str, now_s: float) -> Share:
+    def _beyond(self, source: SourceBucket, topic: str, now_s: float) -> Share:
         if not unreadable.may_be_alarm(topic, _parsed(topic)):
             return Share.OVER
         return Share.FIRST if self._is_first(source, kind_of(topic), now_s) else Share.OVER
 
-    def _is_first(self, source: Source, kind: str, now_s: float) -> bool:
+    def _is_first(self, source: SourceBucket, kind: str, now_s: float) -> bool:
         before_s = source.passed_s.get(kind)
         if before_s is not None and now_s - before_s < self._first_press_s:
             return False
         source.passed_s[kind] = now_s
         return True
 
-    def _learn(self, topic: str, now_s: float) -> Source:
+    def _learn(self, topic: str, now_s: float) -> SourceBucket:
         if len(self._by_topic) >= REMEMBERED_TOPICS:
             self._forget(now_s)
         source_id = _source_of(topic)
         source = self._by_id.get(source_id)
         if source is None:
-            source = self._by_id[source_id] = Source(source_id)
+            source = self._by_id[source_id] = SourceBucket(source_id)
         self._by_topic[topic] = source
         return source
 
@@ -240,7 +240,7 @@ class PressLimits(SourceLimits):
             return Share.OVER
         return Share.FIRST if self._goes_alone(source, now_s) else Share.REPEAT
 
-    def _goes_alone(self, source: Source, now_s: float) -> bool:
+    def _goes_alone(self, source: SourceBucket, now_s: float) -> bool:
         own_s = _taken(source.alone_s, now_s, ALONE_EVERY_S, (ALONE_BURST - 1) * ALONE_EVERY_S)
         all_s = _taken(self._all_alone_s, now_s, 1 / ALL_ALONE_PER_S, (ALL_ALONE_BURST - 1) / ALL_ALONE_PER_S)
         if own_s is None or all_s is None:
