@@ -66,6 +66,8 @@ GATHER_REPEATS_S = 0.02
 MAX_REPEATS = 250
 """Repeats that go on together: so many, gathered for so long. A quarter of what the broker may have on its way to us,
 so that a flood fills the way neither while it is gathered nor while it is confirmed."""
+MAX_REPEATS_BYTES = 2_097_152
+"""What goes on together is one message for RabbitMQ, which takes no more than 16 MiB."""
 REPEAT_SENDERS = 2
 MAX_WAITING_REPEATS = 1024
 FLOOD_LOOK_S = 1.0
@@ -273,8 +275,10 @@ class Lane:
             batches = [waiting.get()]
             if waiting.qsize() < MAX_REPEATS:
                 eventlet.sleep(GATHER_REPEATS_S)
-            while len(batches) < MAX_REPEATS and not waiting.empty():
+            size = _size_of(batches[0])
+            while len(batches) < MAX_REPEATS and size < MAX_REPEATS_BYTES and not waiting.empty():
                 batches.append(waiting.get())
+                size += _size_of(batches[-1])
             generation = self.connection.generation
             live = [batch.deliveries[0] for batch in batches if batch.generation == generation]
             if live:
@@ -366,11 +370,11 @@ class Lane:
         self, batch: Batch, decode_one: Callable[[Delivery], list[Any]] | None = None
     ) -> list[tuple[str, msgspec.Struct]]:
         """The events that a batch becomes: one for each family, one for each alert."""
-        decode_one = decode_one or self._decode_one
         by_kind: dict[type, list[Any]] = {}
-        repeated = repeats.Repeats(self._seen)
+        # What is decoded again was seen by itself: then each counts.
+        repeated = repeats.Repeats(self._seen if decode_one is None else repeats.SeenKeys())
         for delivery in batch.deliveries:
-            for message in decode_one(delivery):
+            for message in (decode_one or self._decode_one)(delivery):
                 if delivery.share and isinstance(message, DeviceAlert):
                     repeated.add(message, is_over=delivery.share is Share.OVER)
                 else:
