@@ -237,7 +237,7 @@ class Lane:
             datetime.now(UTC),
             message.redelivered,
             message.retained or message.cleared,
-            self._shares.judge(topic, now_s),
+            self._shares.judge(topic, now_s, len(message.payload)),
         )
         batch = self._batcher.add(delivery, now_s=now_s)
         if batch is not None:

@@ -24,6 +24,8 @@ RATE_OVER_S = 1.0
 """A flood is news when it is so old: its rate is known then."""
 CATCHING_UP_S = 5.0
 """A device sends what it kept until nothing old came for so long."""
+BYTES_OF_ONE = 16_384
+"""An alert of so many bytes more counts for one more."""
 ALONE_BURST = 5
 ALONE_EVERY_S = 6.0
 """A source's repeats that travel alone, as first presses do: so many, and one more each so many seconds."""
@@ -113,7 +115,7 @@ class SourceLimits:
         self._by_id: dict[str, SourceBucket] = {}
         self._flooding: dict[str, SourceBucket] = {}
 
-    def judge(self, topic: str, now_s: float) -> Share:
+    def judge(self, topic: str, now_s: float, _size: int = 0) -> Share:
         """Take a message off its source's bucket; return the class in which it travels."""
         source = self._by_topic.get(topic) or self._learn(topic, now_s)
         full_s = source.full_s
@@ -225,13 +227,17 @@ class PressLimits(SourceLimits):
         self._kinds: dict[str, str] = {}
         self._all_alone_s = 0.0
 
-    def judge(self, topic: str, now_s: float) -> Share:
-        """Take a message off its source's bucket; return the class in which it travels."""
+    def judge(self, topic: str, now_s: float, size: int = 0) -> Share:
+        """Take a message off its source's bucket; return the class in which it travels.
+
+        A message of many bytes counts for several.
+        """
         source = self._by_topic.get(topic) or self._learn(topic, now_s)
         kind = self._kinds.get(topic)
         if kind is None:
             kind = self._kinds[topic] = kind_of(topic)
-        until_s = _taken(source.full_s, now_s, self._cost_s, self._depth_s)
+        cost_s = self._cost_s * (1 + size // BYTES_OF_ONE)
+        until_s = _taken(source.full_s, now_s, cost_s, self._depth_s)
         if until_s is not None:
             source.full_s = until_s
         if self._is_first(source, kind, now_s):

@@ -13,6 +13,7 @@ from services.messages import AlertType, DeviceAlert, Origin, RejectedMessage, R
 
 RATE_LIMITED = "rate_limited"
 REMEMBERED_KEYS = 50_000
+LARGEST_SAMPLE_BYTES = 16_384
 BACKLOG_OLDER_THAN = timedelta(seconds=60)
 """A device that says that its message is older than this kept it while it was offline."""
 Name = tuple[str, AlertType, str, bool]
@@ -74,7 +75,7 @@ class Repeats:
 def _event(
     kept: list[DeviceAlert], counted: list[DeviceAlert], make_key: Callable[[], bytes]
 ) -> RepeatedAlert:
-    alerts = [*kept, counted[-1]] if counted else kept
+    alerts = [*kept, _shortened(counted[-1])] if counted else kept
     rest = [alert.origin for alert in counted[:-1]]
     return RepeatedAlert(
         key=make_key(),
@@ -83,6 +84,16 @@ def _event(
         first_at=min(alert.origin.received_at for alert in (*kept, *counted)),
         msg_ids=list(dict.fromkeys(origin.msg_id for origin in rest if origin.msg_id is not None)),
     )
+
+
+def _shortened(alert: DeviceAlert) -> DeviceAlert:
+    """The alert without what would make it large: it stands for many, and is not the only word of its source."""
+    unreadable_bytes = None if alert.unreadable is None else alert.unreadable[:LARGEST_SAMPLE_BYTES]
+    if len(alert.origin.raw) > LARGEST_SAMPLE_BYTES:
+        origin = msgspec.structs.replace(alert.origin, raw="{}")
+        flags = (*alert.flags, "raw_not_kept")
+        return msgspec.structs.replace(alert, origin=origin, flags=flags, unreadable=unreadable_bytes)
+    return msgspec.structs.replace(alert, unreadable=unreadable_bytes)
 
 
 def is_counted(alert: DeviceAlert) -> bool:

@@ -46,8 +46,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 VITAL_RETRY_MAX_S = 5
 REQUEUE_PAUSE_S = 1.0
-GATHERED_AT_MOST = 1_000
-"""Events that a gathering handler holds, not acknowledged. At half of them it no longer waits."""
+GATHERED_AT_MOST = 2_000
+GATHERED_BYTES = 16_777_216
+"""Events that a gathering handler holds, not acknowledged. At half of them, or so many bytes, it no longer waits."""
 
 # Bytes in, bytes out: each handler decodes its own type, so that a broken body is parked with a reason.
 kombu.serialization.register("vigil-event", lambda body: body, bytes, EVENT_CONTENT_TYPE, "binary")
@@ -190,6 +191,7 @@ class EventHandler(NamekoEventHandler):
 class _Gathered(NamedTuple):
     event: Any
     message: Any
+    size: int
 
 
 class GatheringHandler(EventHandler):
@@ -236,7 +238,7 @@ class GatheringHandler(EventHandler):
         except msgspec.DecodeError as error:
             self._settle([message], started, InvalidMessage("event_unreadable", str(error)))
             return
-        self._arrived.put(_Gathered(event, message))
+        self._arrived.put(_Gathered(event, message, len(body)))
 
     def _run(self) -> None:
         while True:
@@ -262,7 +264,8 @@ class GatheringHandler(EventHandler):
 
     def _take_due(self, now_s: float) -> list[_Gathered]:
         """Return what is due, and what of it the connection still owes an acknowledgement for."""
-        is_full = sum(map(len, self._held.values())) >= GATHERED_AT_MOST // 2
+        sizes = [item.size for items in self._held.values() for item in items]
+        is_full = len(sizes) >= GATHERED_AT_MOST // 2 or sum(sizes) >= GATHERED_BYTES
         keys = [key for key in self._held if is_full or self._due_s(key) <= now_s]
         self._last_s = {key: at_s for key, at_s in self._last_s.items() if now_s - at_s < self.every_s}
         self._last_s |= dict.fromkeys(keys, now_s)
