@@ -189,6 +189,7 @@ class EventHandler(NamekoEventHandler):
 
 
 class _Gathered(NamedTuple):
+    key: str
     event: Any
     message: Any
     size: int
@@ -235,10 +236,11 @@ class GatheringHandler(EventHandler):
         started = time.perf_counter()
         try:
             event = self.decoder.decode(body)
-        except msgspec.DecodeError as error:
+            key = self.key_of(event)
+        except (msgspec.DecodeError, LookupError) as error:
             self._settle([message], started, InvalidMessage("event_unreadable", str(error)))
             return
-        self._arrived.put(_Gathered(event, message, len(body)))
+        self._arrived.put(_Gathered(key, event, message, len(body)))
 
     def _run(self) -> None:
         while True:
@@ -257,7 +259,7 @@ class GatheringHandler(EventHandler):
             self._hold(self._arrived.get())
 
     def _hold(self, item: _Gathered) -> None:
-        self._held.setdefault(self.key_of(item.event), []).append(item)
+        self._held.setdefault(item.key, []).append(item)
 
     def _due_s(self, key: str) -> float:
         return self._last_s.get(key, float("-inf")) + self.every_s

@@ -316,3 +316,28 @@ def test_what_a_gathering_handler_fails_at_comes_again(start: Any, quick: Config
 
     # Then each is handled again after a rung of the ladder
     wait_until(lambda: {text for texts in runs[1:] for text in texts} == {"a", "b"})
+
+
+def test_an_event_that_has_no_key_is_a_dead_letter_and_the_next_one_is_heard(
+    start: Any, quick: Config
+) -> None:
+    # Given a handler whose key is the first letter
+    source, heard = name(), list[str]()
+
+    class Gathers:
+        name = f"listener_{source}"
+
+        @gathering_handler(source, "said", Note, key_of=lambda note: note.text[0], every_s=0.1)
+        def hear_all(self, events: list[Note]) -> None:
+            heard.extend(event.text for event in events)
+
+    start(Gathers)
+
+    # When an event without a letter comes, one that cannot be read, and one that is right
+    for body in (msgspec.msgpack.encode(Note("")), b"x", msgspec.msgpack.encode(Note("right"))):
+        send(quick, source, body)
+
+    # Then the right one is heard, and the others are kept
+    wait_until(lambda: heard == ["right"])
+    queue = event_queue_name(source, "said", f"listener_{source}", "hear_all")
+    wait_until(lambda: len(of_queue(quick, queue)) == 2)
