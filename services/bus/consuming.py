@@ -276,22 +276,35 @@ class GatheringHandler(EventHandler):
         return [item for item in gathered if item.message.channel.connection]
 
     def _handle(self, gathered: list[_Gathered]) -> None:
-        started, ended = time.perf_counter(), Event()
+        """Handle events together; when that fails by what one of them holds, each alone: it costs no other."""
+        started = time.perf_counter()
+        error = self._work([item.event for item in gathered])
+        if isinstance(error, ContainerBeingKilled):
+            return  # RabbitMQ delivers them again
+        if error is None or isinstance(error, Unavailable) or len(gathered) == 1:
+            self._settle([item.message for item in gathered], started, error)
+            return
+        log.warning("gathered_apart", task=self.method_name, events=len(gathered), error=repr(error))
+        for item in gathered:
+            self._handle([item])
+
+    def _work(self, events: list[Any]) -> BaseException | None:
+        """Run the method in a worker; return what it raised."""
+        ended = Event()
 
         def handle_result(_ctx: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
             ended.send(exc_info[1] if exc_info else None)
             return result, exc_info
 
         context = {"trace_id": uuid.uuid4().hex}
-        events = [item.event for item in gathered]
         try:
             self.container.spawn_worker(
                 self, (events,), {}, context_data=context, handle_result=handle_result
             )
-        except ContainerBeingKilled:
-            return
-        error = ended.wait()
-        self._settle([item.message for item in gathered], started, error)
+        except ContainerBeingKilled as error:
+            return error
+        found: BaseException | None = ended.wait()
+        return found
 
 
 def gathering_handler(

@@ -341,3 +341,32 @@ def test_an_event_that_has_no_key_is_a_dead_letter_and_the_next_one_is_heard(
     wait_until(lambda: heard == ["right"])
     queue = event_queue_name(source, "said", f"listener_{source}", "hear_all")
     wait_until(lambda: len(of_queue(quick, queue)) == 2)
+
+
+def test_an_event_that_meets_a_bug_costs_none_of_those_that_it_is_gathered_with(
+    start: Any, quick: Config
+) -> None:
+    # Given a handler that fails whenever one of its events says so
+    source, heard = name(), list[str]()
+
+    class Gathers:
+        name = f"listener_{source}"
+
+        @gathering_handler(source, "said", Note, key_of=lambda _: "one", every_s=0.5)
+        def hear_all(self, events: list[Note]) -> None:
+            if any(event.text == "poison" for event in events):
+                raise ValueError("poison")
+            heard.extend(event.text for event in events)
+
+    start(Gathers)
+
+    # When such an event comes among others
+    outlet = Outlet(quick.amqp, links=1)
+    texts = ["first", "a", "poison", "b"]
+    outlet.send([Letter(f"{source}.events", "said", msgspec.msgpack.encode(Note(t)), {}) for t in texts])
+
+    # Then the others are heard once, and it is kept
+    wait_until(lambda: sorted(heard) == ["a", "b", "first"])
+    queue = event_queue_name(source, "said", f"listener_{source}", "hear_all")
+    wait_until(lambda: len(of_queue(quick, queue)) == 1)
+    assert sorted(heard) == ["a", "b", "first"]
