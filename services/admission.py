@@ -20,11 +20,14 @@ M = TypeVar("M")
 
 INSERT_REJECTED = text(
     """
-    INSERT INTO rejected_message (message_key, topic, payload, reason, detail, received_at, source_id, tenant_id)
-    VALUES (:key, :topic, :payload, :reason, :detail, :received_at, :source_id, :tenant_id)
-    ON CONFLICT (message_key) DO NOTHING
+    INSERT INTO rejected_message AS r
+        (message_key, topic, payload, reason, detail, received_at, source_id, tenant_id, occurrences)
+    VALUES (:key, :topic, :payload, :reason, :detail, :received_at, :source_id, :tenant_id, :count)
+    ON CONFLICT (message_key) DO UPDATE SET occurrences = r.occurrences + excluded.occurrences
+        WHERE r.reason = 'rate_limited'
     """
 )
+"""Of a source that sends too much one row stands for all that were refused within a minute, and counts them."""
 
 
 def admit(origin: Origin, source: Source | None) -> Source:
@@ -84,6 +87,7 @@ def keep_rejected(connection: Connection, messages: Sequence[RejectedMessage]) -
             "received_at": message.received_at,
             "source_id": message.source_id,
             "tenant_id": message.tenant_id,
+            "count": message.count,
         }
         for message in messages
     ]

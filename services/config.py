@@ -54,6 +54,11 @@ class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     session_expiry_s: int
 
 
+class SourceLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    per_s: Annotated[float, msgspec.Meta(gt=0)]
+    burst: Annotated[int, msgspec.Meta(ge=1)]
+
+
 class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_payload_bytes: int
     max_depth: int
@@ -67,6 +72,10 @@ class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batches_in_flight: int
     receive_maximum_bulk: int
     receive_maximum_alert: int
+    source_limit_bulk: SourceLimit
+    source_limit_alert: SourceLimit
+    source_backlog: Annotated[int, msgspec.Meta(ge=1)]
+    first_press_s: Annotated[float, msgspec.Meta(gt=0)]
     owntracks: bool
     retained_sweep_s: float
 

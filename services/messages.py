@@ -171,7 +171,10 @@ class HealthReading(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class RejectedMessage(msgspec.Struct, array_like=True, frozen=True):
-    """A message that was refused: its bytes are kept as they came."""
+    """A message that was refused: its bytes are kept as they came.
+
+    `count`: it stands for so many of its source that were refused for sending too many; messages of one `key` add up.
+    """
 
     key: bytes
     topic: str
@@ -181,6 +184,7 @@ class RejectedMessage(msgspec.Struct, array_like=True, frozen=True):
     received_at: datetime
     source_id: str | None = None
     tenant_id: int | None = None
+    count: int = 1
 
 
 class FixBatch(msgspec.Struct, frozen=True):
@@ -221,6 +225,39 @@ class DeviceAlert(msgspec.Struct, frozen=True):
     flags: tuple[str, ...] = ()
     unreadable: bytes | None = None
     word: str = ""
+
+
+class RepeatedAlert(msgspec.Struct, frozen=True):
+    """Body of `device_alert_repeated`: messages of one source that say one alert again, within moments of each other.
+
+    `alerts` are kept one by one, oldest first; there is at least one. Of `counted` further ones only the number is
+    kept, once for each `key`, and the `msg_ids`, whose receipts are due. `first_at` is when the first one was received.
+    """
+
+    key: bytes
+    alerts: list[DeviceAlert]
+    counted: int
+    first_at: datetime
+    msg_ids: list[str] = []
+
+
+class SourceFlood(msgspec.Struct, frozen=True):
+    """Body of `source_flood_changed`: a source began to send more than its limit, or ended it.
+
+    `rate_per_s` is what it sends, `counted` and `refused` what came of the messages beyond the limit since the
+    beginning at `began_at`; `key` identifies this piece of news.
+    """
+
+    key: bytes
+    source_id: str
+    lane: str
+    is_over: bool
+    began_at: datetime
+    at: datetime
+    rate_per_s: float
+    limit_per_s: float
+    counted: int
+    refused: int
 
 
 class Condition(msgspec.Struct, frozen=True):

@@ -76,9 +76,14 @@ SEE = text(
 
 def see(connection: Connection, origins: Sequence[Origin]) -> set[bytes]:
     """The keys of those that were never stored before; whoever asks stores them in this transaction."""
+    return see_keys(connection, [(origin.key, origin.received_at) for origin in origins])
+
+
+def see_keys(connection: Connection, pairs: Sequence[tuple[bytes, datetime]]) -> set[bytes]:
+    """The same for keys with the times at which their messages were received."""
     values = {
-        "message_key": array("uuid", [origin.key for origin in origins]),
-        "received_at": array("timestamptz", [origin.received_at for origin in origins]),
+        "message_key": array("uuid", [key for key, _ in pairs]),
+        "received_at": array("timestamptz", [received_at for _, received_at in pairs]),
     }
     return {bytes(key) for (key,) in connection.execute(SEE, values).all()}
 

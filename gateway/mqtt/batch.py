@@ -6,12 +6,15 @@ from collections import deque
 from datetime import datetime
 from typing import NamedTuple
 
+from gateway.mqtt.rate_limit import Share
+
 
 class Delivery(NamedTuple):
     """One message as the broker delivered it: `mid` is what to acknowledge, on that connection only.
 
     `passed_over`: it says nothing (retained by the broker, or Vigil's own clearing), and is acknowledged only.
     `outage`: the note of `backlog` when it may have waited at the broker.
+    `share`: the class in which it travels.
     """
 
     topic: str
@@ -22,6 +25,7 @@ class Delivery(NamedTuple):
     redelivered: bool = False
     passed_over: bool = False
     outage: str = ""
+    share: Share = Share.FIRST
 
 
 class Batch(NamedTuple):

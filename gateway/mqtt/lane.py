@@ -11,8 +11,8 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import eventlet
@@ -25,6 +25,7 @@ from gateway.mqtt import (
     link_state,
     owntracks,
     payloads,
+    repeats,
     retained_positions,
     topics,
     unreadable,
@@ -33,7 +34,9 @@ from gateway.mqtt import (
 from gateway.mqtt.backlog import Backlog
 from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
 from gateway.mqtt.client import Connection, Link, Outgoing, client_id
+from gateway.mqtt.fair_queue import FairQueue
 from gateway.mqtt.identity import Recent
+from gateway.mqtt.rate_limit import Limit, PressLimits, Share, SourceLimits
 from gateway.mqtt.retained import RetainedSweep
 from gateway.mqtt.topics import FILTERS, OPTIONAL, Family
 from services import metrics, poison, restarts, security, tracing
@@ -53,6 +56,7 @@ from services.messages import (
     RejectedMessage,
     SensorReading,
     SensorReadingBatch,
+    SourceFlood,
 )
 from services.security import IDENTITY_REASONS
 
@@ -62,6 +66,15 @@ PublishAll = Callable[[Sequence[tuple[str, msgspec.Struct]]], None]
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 # QoS 1 is bounded by the receive maximum; this bounds QoS 0: a full queue stops the reading of the socket.
 MAX_WAITING_BATCHES = 256
+GATHER_REPEATS_S = 0.02
+MAX_REPEATS = 250
+"""Repeats that go on together: so many, gathered for so long. A quarter of what the broker may have on its way to us,
+so that a flood fills the way neither while it is gathered nor while it is confirmed."""
+MAX_REPEATS_BYTES = 2_097_152
+"""What goes on together is one message for RabbitMQ, which takes no more than 16 MiB."""
+REPEAT_SENDERS = 2
+MAX_WAITING_REPEATS = 1024
+FLOOD_LOOK_S = 1.0
 CATCH_UP_S = 60.0
 """For so long after a break messages may have waited at the broker, and a late `sent_at` shows no slow clock."""
 POISON_STRIKES = 2
@@ -76,8 +89,26 @@ _EVENTS: list[tuple[type, str, Callable[[list[Any]], msgspec.Struct]]] = [
     (DeviceReading, "device_telemetry_received", lambda items: DeviceReadingBatch(readings=items)),
     (SensorReading, "sensor_data_received", lambda items: SensorReadingBatch(readings=items)),
     (HealthReading, "system_health_received", lambda items: HealthReadingBatch(readings=items)),
-    (RejectedMessage, "message_rejected", lambda items: RejectedBatch(messages=items)),
+    (RejectedMessage, "message_rejected", lambda items: RejectedBatch(messages=repeats.merged(items))),
 ]
+
+
+class FairBatches(Queue):
+    """Batches of the alert lane, which hold one delivery each, taken from their sources in turn."""
+
+    def __init__(self, maxsize: int, source_of: Callable[[str], str]) -> None:
+        self._source_of = source_of
+        super().__init__(maxsize)
+
+    def _init(self, _maxsize: int | None) -> None:
+        self.queue: FairQueue[Batch] = FairQueue(self._sender_of, _size_of)
+
+    def _sender_of(self, batch: Batch) -> str:
+        return self._source_of(batch.deliveries[0].topic) if batch.deliveries else ""
+
+
+def _size_of(batch: Batch) -> int:
+    return sum(len(delivery.payload) for delivery in batch.deliveries)
 
 
 class FreshKeys:
@@ -125,7 +156,15 @@ class Lane:
         )
         self._senders = gateway.batches_in_flight
         self._idle_senders = 0
+        limit = gateway.source_limit_alert if alone else gateway.source_limit_bulk
+        kind = PressLimits if alone else SourceLimits
+        self._shares = kind(Limit(limit.per_s, limit.burst, gateway.source_backlog, gateway.first_press_s))
+        self._seen = repeats.SeenKeys()
         self._outgoing: Queue = Queue(maxsize=MAX_WAITING_BATCHES)
+        self._repeated: Queue | None = None
+        if alone:
+            self._outgoing = FairBatches(MAX_WAITING_BATCHES, self._shares.source_of)
+            self._repeated = FairBatches(MAX_WAITING_REPEATS, self._shares.source_of)
         self._order = AckOrder()
         self._fresh_key = FreshKeys()
         self._recent = Recent()
@@ -159,6 +198,11 @@ class Lane:
         """Serve until stopped; a broken connection is made again with back-off."""
         helpers = [eventlet.spawn(self._send_batches, publish_all) for _ in range(self._senders)]
         helpers += [eventlet.spawn(self._close_aged_batches), eventlet.spawn(self._keep, self._out)]
+        helpers.append(eventlet.spawn(self._tell_of_floods, publish_all))
+        if self._repeated is not None:
+            helpers += [
+                eventlet.spawn(self._send_repeats, self._repeated, publish_all) for _ in range(REPEAT_SENDERS)
+            ]
         if self._sweep is not None:
             helpers.append(eventlet.spawn(self._keep, self._sweep))
         try:
@@ -211,6 +255,7 @@ class Lane:
             self._marker.heard(now_s)
 
     def _take(self, topic: str, message: wire.Published) -> None:
+        now_s = time.monotonic()
         delivery = Delivery(
             topic,
             message.payload,
@@ -220,8 +265,9 @@ class Lane:
             message.redelivered,
             message.retained or message.cleared,
             self._backlog.note,
+            self._shares.judge(topic, now_s, len(message.payload)),
         )
-        batch = self._batcher.add(delivery, now_s=time.monotonic())
+        batch = self._batcher.add(delivery, now_s=now_s)
         if batch is not None:
             self._hand_over(batch)
 
@@ -237,7 +283,10 @@ class Lane:
 
     def _hand_over(self, batch: Batch) -> None:
         self._order.sent(batch)
-        self._outgoing.put(batch)
+        if self._repeated is not None and any(delivery.share for delivery in batch.deliveries):
+            self._repeated.put(batch)
+        else:
+            self._outgoing.put(batch)
 
     def _send_batches(self, publish_all: PublishAll) -> None:
         while True:
@@ -248,6 +297,57 @@ class Lane:
             if batch.generation == self.connection.generation:
                 self._send_whatever_happens(batch, publish_all)
             self._acknowledge(batch)
+
+    def _send_repeats(self, waiting: Queue, publish_all: PublishAll) -> None:
+        """Send what repeats an alert, of all sources in turn; it never stands before what is first."""
+        while True:
+            batches = [waiting.get()]
+            if waiting.qsize() < MAX_REPEATS:
+                eventlet.sleep(GATHER_REPEATS_S)
+            size = _size_of(batches[0])
+            while len(batches) < MAX_REPEATS and size < MAX_REPEATS_BYTES and not waiting.empty():
+                batches.append(waiting.get())
+                size += _size_of(batches[-1])
+            generation = self.connection.generation
+            live = [batch.deliveries[0] for batch in batches if batch.generation == generation]
+            if live:
+                self._send_whatever_happens(Batch(0, generation, live), publish_all)
+            self._acknowledge(*batches)
+
+    def _tell_of_floods(self, publish_all: PublishAll) -> None:
+        """Publish which sources begin to send more than their limit, and which ended it."""
+        untold: list[tuple[str, msgspec.Struct]] = []
+        while True:
+            eventlet.sleep(FLOOD_LOOK_S)
+            untold += [("source_flood_changed", event) for event in self._floods()]
+            try:
+                if untold:
+                    publish_all(untold)
+                    untold = []
+            except Unavailable as error:
+                log.warning("floods_not_told", lane=self.name, error=str(error), untold=len(untold))
+
+    def _floods(self) -> list[SourceFlood]:
+        now, now_s = datetime.now(UTC), time.monotonic()
+        found = []
+        for news in self._shares.floods(now_s):
+            if not news.is_over:
+                security.note(repeats.RATE_LIMITED, source_id=news.source_id, lane=self.name)
+            found.append(
+                SourceFlood(
+                    key=os.urandom(16),
+                    source_id=news.source_id,
+                    lane=self.name,
+                    is_over=news.is_over,
+                    began_at=now - timedelta(seconds=now_s - news.began_s),
+                    at=now,
+                    rate_per_s=news.rate_per_s,
+                    limit_per_s=self._shares.per_s,
+                    counted=news.counted,
+                    refused=news.refused,
+                )
+            )
+        return found
 
     def _send_whatever_happens(self, batch: Batch, publish_all: PublishAll) -> None:
         """A bug of ours costs the messages that meet it, never the sender: nobody would take its place."""
@@ -285,11 +385,12 @@ class Lane:
         tracing.begin(uuid.uuid4().hex)
         log.debug("batch_taken", lane=self.name, messages=len(batch.deliveries))
 
-    def _acknowledge(self, batch: Batch) -> None:
-        for done in self._order.confirmed(batch):
-            mids = [delivery.mid for delivery in done.deliveries if delivery.qos]
+    def _acknowledge(self, *batches: Batch) -> None:
+        done = [ready for batch in batches for ready in self._order.confirmed(batch)]
+        for generation, ready in itertools.groupby(done, key=lambda batch: batch.generation):
+            mids = [delivery.mid for batch in ready for delivery in batch.deliveries if delivery.qos]
             try:
-                self.connection.ack(mids, generation=done.generation)
+                self.connection.ack(mids, generation=generation)
             except Unavailable as error:
                 # The broker delivers them again on the next connection; their keys make that harmless.
                 log.warning("ack_failed", lane=self.name, error=str(error), messages=len(mids))
@@ -298,15 +399,23 @@ class Lane:
         self, batch: Batch, decode_one: Callable[[Delivery], list[Any]] | None = None
     ) -> list[tuple[str, msgspec.Struct]]:
         """The events that a batch becomes: one for each family, one for each alert."""
-        decode_one = decode_one or self._decode_one
         by_kind: dict[type, list[Any]] = {}
+        # What is decoded again was seen by itself: then each counts.
+        repeated = repeats.Repeats(self._seen if decode_one is None else repeats.SeenKeys())
         for delivery in batch.deliveries:
-            for message in self._survive(delivery, decode_one):
-                by_kind.setdefault(type(message), []).append(message)
+            for message in self._survive(delivery, decode_one or self._decode_one):
+                if delivery.share and isinstance(message, DeviceAlert):
+                    repeated.add(message, is_over=delivery.share is Share.OVER)
+                else:
+                    by_kind.setdefault(type(message), []).append(message)
         events: list[tuple[str, msgspec.Struct]] = [
             ("device_alert_received", alert) for alert in by_kind.get(DeviceAlert, [])
         ]
+        for alert in by_kind.get(DeviceAlert, ()):
+            self._seen.add(alert.origin.key)
+        events += [("device_alert_repeated", event) for event in repeated.events(self._fresh_key)]
         events += [(event, make(by_kind[kind])) for kind, event, make in _EVENTS if kind in by_kind]
+        self._note_excess(repeated.excess, by_kind.get(RejectedMessage, ()))
         return events
 
     def _survive(self, delivery: Delivery, decode_one: Callable[[Delivery], list[Any]]) -> list[Any]:
@@ -328,24 +437,80 @@ class Lane:
             self._marker.forget(digest)
         return found
 
+    def _note_excess(self, counted: Mapping[str, int], refused: Sequence[RejectedMessage]) -> None:
+        """Note what was beyond its source's rate: such a source floods."""
+        now_s = time.monotonic()
+        for source_id, count in counted.items():
+            self._shares.note(source_id, now_s, counted=count)
+        for message in refused:
+            if message.reason == repeats.RATE_LIMITED and message.source_id is not None:
+                self._shares.note(message.source_id, now_s, refused=message.count)
+                prefix = topics.family_of(message.topic)
+                metrics.mqtt_message_rejected.labels(prefix, message.reason).inc(message.count)
+
+    def _decode_excess(self, delivery: Delivery) -> Any:
+        """Return what goes on of a message beyond its source's rate: a press to be counted, what its device kept while
+        it was offline, or a refusal."""
+        message = self._read_excess(delivery)
+        if isinstance(message, DeviceAlert):
+            if repeats.is_counted(message):
+                return message
+        elif message is not None and self._is_backlog(message, delivery.topic):
+            return message
+        return repeats.refusal(
+            delivery.topic,
+            delivery.payload,
+            source_id=self._shares.source_of(delivery.topic),
+            lane=self.name,
+            received_at=delivery.received_at,
+            per_s=self._shares.per_s,
+        )
+
+    def _is_backlog(self, message: payloads.Message, topic: str) -> bool:
+        origin, now_s = message.origin, time.monotonic()
+        if repeats.is_kept(origin):
+            return self._shares.takes_backlog(topic, now_s, is_old=True)
+        return not origin.clock_suspect and self._shares.takes_backlog(topic, now_s, is_old=False)
+
+    def _read_excess(self, delivery: Delivery) -> payloads.Message | None:
+        """Return the message, or the alert that stands in for one that cannot be read; None when it is neither."""
+        topic = None
+        try:
+            topic = topics.parse(delivery.topic)
+            return self._read(delivery, topic)
+        except InvalidMessage as error:
+            return unreadable.alert_of(
+                delivery.topic,
+                topic,
+                delivery.payload,
+                error=error,
+                received_at=delivery.received_at,
+                key=self._fresh_key(),
+            )
+
+    def _read(self, delivery: Delivery, topic: topics.Topic) -> payloads.Message | None:
+        return self._decoder_of(topic.family)(
+            delivery.topic,
+            topic,
+            delivery.payload,
+            received_at=delivery.received_at,
+            limits=self._limits,
+            fresh_key=self._fresh_key,
+            recent=self._recent,
+            redelivered=delivery.redelivered,
+            held_back=time.monotonic() < self._held_back_until_s,
+        )
+
     def _decode_one(self, delivery: Delivery) -> list[Any]:
         if delivery.passed_over:
             metrics.mqtt_message_ignored.labels(topics.family_of(delivery.topic)).inc()
             return []
         topic = None
         try:
+            if delivery.share is Share.OVER:
+                return [self._decode_excess(delivery)]
             topic = topics.parse(delivery.topic)
-            message = self._decoder_of(topic.family)(
-                delivery.topic,
-                topic,
-                delivery.payload,
-                received_at=delivery.received_at,
-                limits=self._limits,
-                fresh_key=self._fresh_key,
-                recent=self._recent,
-                redelivered=delivery.redelivered,
-                held_back=time.monotonic() < self._held_back_until_s,
-            )
+            message = self._read(delivery, topic)
         except InvalidMessage as error:
             link = None if unreadable.names_life_safety(delivery.topic) else self._read_link(delivery)
             return self._refuse(delivery, topic, error) if link is None else link

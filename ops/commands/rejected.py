@@ -14,7 +14,7 @@ from services.providers import transaction
 from services.security import IDENTITY_REASONS
 
 QUERY = text(
-    "SELECT received_at, topic, reason, detail, source_id, tenant_id, payload FROM rejected_message"
+    "SELECT received_at, topic, reason, occurrences, detail, source_id, tenant_id, payload FROM rejected_message"
     " WHERE (CAST(:reasons AS text[]) IS NULL OR reason = ANY(:reasons)) ORDER BY received_at DESC LIMIT :limit"
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -20,11 +21,15 @@ from services.messages import (
     DeviceAlert,
     NotificationFinished,
     Severity,
+    SourceFlood,
 )
 
 KEYED_BY_WORD = frozenset({AlertType.UNKNOWN, AlertType.UNREADABLE_ALERT})
 """Types that stand for anything: the topic's word tells their alerts apart."""
 MAX_MESSAGE = 2000
+ROWS_OF_REPEATS = 3
+"""Repeats of one alert that come together: up to so many get a row each on the timeline."""
+RANK = {severity: rank for rank, severity in enumerate(reversed(Severity))}
 SAME_WITHIN = timedelta(seconds=60)
 """A device time this near to the receipt is that of the message: the same bytes again are the same message again."""
 SAME_MSG_ID_WITHIN = timedelta(minutes=10)
@@ -51,7 +56,8 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
     """One message or finding behind an alert. Merged by (tenant_id, dedup_key), counted once by `key`.
 
     `spoken`: a person or a rule sent the message; otherwise it is a text that stands in for one. `word` is the topic's
-    word for the type. `buffered`: the device kept the message for a while.
+    word for the type. `buffered`: the device kept the message for a while. `told_as`: said on the timeline before its
+    own text, of one that stands for many.
     """
 
     key: bytes
@@ -79,6 +85,7 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
     spoken: bool = True
     word: str = ""
     buffered: bool = False
+    told_as: str = ""
 
     @property
     def of_rule(self) -> bool:
@@ -105,6 +112,8 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
     def note(self) -> str:
         """What its row on the timeline says: its own text, and its place."""
         text = self.message if self.spoken else ""
+        if self.told_as:
+            text = f"{self.told_as}; the last: {text}" if text else self.told_as
         if self.lat is None or self.lon is None:
             return text
         return f"{text} ({self.lat:.5f}, {self.lon:.5f})".lstrip()
@@ -265,6 +274,72 @@ def of_condition(condition: Condition, *, now: datetime) -> Occurrence:
         lon=condition.lon,
         silent=condition.alert_type is AlertType.DURESS,
         raw=msgspec.json.encode(condition.detail).decode(),
+    )
+
+
+def of_flood(flood: SourceFlood, whose: Whose) -> Condition:
+    """The condition of a source that sends more than its limit; at its end, the condition that is over."""
+    excess = f"{flood.counted} beyond it were counted as repeats, {flood.refused} were refused"
+    message = (
+        f"Source {flood.source_id} sends no more than {flood.limit_per_s:g} messages a second again: {excess}."
+        if flood.is_over
+        else f"Source {flood.source_id} sends {flood.rate_per_s:.0f} messages a second; limit"
+        f" {flood.limit_per_s:g}. Repeats are counted, others refused."
+        " Look for a fault of the device, or a misused credential."
+    )
+    return Condition(
+        tenant_id=whose.tenant_id,
+        source_id=flood.source_id,
+        alert_type=AlertType.EQUIPMENT_FAILURE,
+        dedup_key=f"{AlertType.EQUIPMENT_FAILURE}:flood:{flood.lane}:{flood.source_id}",
+        at=flood.at,
+        key=flood.key,
+        message=message,
+        detail={
+            "lane": flood.lane,
+            "rate_per_s": round(flood.rate_per_s, 1),
+            "limit_per_s": flood.limit_per_s,
+        },
+        site_id=whose.site_id,
+    )
+
+
+class Repeated(msgspec.Struct, frozen=True):
+    """Messages that say one alert again, and so many more of which only the number is kept, once for each of `keys`."""
+
+    occurrences: list[Occurrence]
+    counted: Mapping[bytes, int] = {}
+    first_at: datetime | None = None
+
+    @property
+    def is_many(self) -> bool:
+        """They get one row on the timeline; few of them get one each."""
+        return bool(self.counted) or len(self.occurrences) > ROWS_OF_REPEATS
+
+    def set_aside(self) -> Repeated:
+        """The same with raw data as bytes; see `raw_set_aside`."""
+        return msgspec.structs.replace(self, occurrences=[raw_set_aside(item) for item in self.occurrences])
+
+
+def as_one(occurrences: Sequence[Occurrence], *, count: int, first_at: datetime) -> Occurrence:
+    """Return the last of several occurrences of one alert, with what the others say besides.
+
+    The gravest severity, a place if any has one, the last text that somebody wrote, and that it is to be silent.
+    """
+    last = occurrences[-1]
+    placed = next((item for item in reversed(occurrences) if item.lat is not None), last)
+    spoken = next((item for item in reversed(occurrences) if item.spoken), last)
+    gravest = max(occurrences, key=lambda item: RANK[item.severity])
+    return msgspec.structs.replace(
+        last,
+        severity=gravest.severity,
+        silent=any(item.silent for item in occurrences),
+        lat=placed.lat,
+        lon=placed.lon,
+        message=spoken.message,
+        spoken=spoken.spoken,
+        flags=tuple(dict.fromkeys(flag for item in occurrences for flag in item.flags)),
+        told_as=f"{count} messages from {first_at:%H:%M:%S} to {last.received_at:%H:%M:%S} UTC",
     )
 
 

@@ -12,14 +12,14 @@ from services import admission, metrics
 from services.alerts import intake, lifecycle
 from services.alerts.evidence_desk import EvidenceDesk
 from services.alerts.follow import Follower, Guidance
-from services.alerts.intake import Whose
+from services.alerts.intake import Occurrence, Repeated, Whose
 from services.alerts.lifecycle import Action
 from services.alerts.numbers import NumberStore, Report
 from services.alerts.plans import PlanStore
 from services.alerts.store import Accompanies, AlertStore, Change, Deed
 from services.alerts.storm import Storms
 from services.alerts.telling import Teller, receipts_of, together
-from services.bus import Publisher, Resource, event_handler, rpc, timer
+from services.bus import Publisher, Resource, event_handler, gathering_handler, rpc, timer
 from services.config import Config
 from services.errors import InvalidMessage, Unavailable
 from services.feed import FeedWriter
@@ -31,7 +31,9 @@ from services.messages import (
     DeviceAlert,
     NotificationFinished,
     Receipt,
+    RepeatedAlert,
     Severity,
+    SourceFlood,
 )
 from services.providers import Database
 from services.registry import Registry, Source
@@ -40,6 +42,7 @@ log = structlog.get_logger(__name__)
 
 UNTOLD_AFTER = timedelta(seconds=2)
 FOLLOW_INTERVAL_S = 0.5
+REPEATS_INTERVAL_S = 1.0
 SHOWN_WITHIN = timedelta(hours=1)
 
 
@@ -80,6 +83,11 @@ class Parts:
         )
 
 
+def _alert_named(event: RepeatedAlert) -> str:
+    alert = event.alerts[0]
+    return f"{alert.origin.source_id}\0{alert.alert_type}\0{alert.word}"
+
+
 def _off_shift(source: Source, now: datetime) -> bool:
     return source.shifts is not None and not any(starts <= now < ends for starts, ends in source.shifts)
 
@@ -92,17 +100,9 @@ class AlertsService:
 
     @event_handler("mqtt_gateway", "device_alert_received", DeviceAlert, vital=True)
     def process_device_alert(self, event: DeviceAlert) -> None:
-        whose = self.parts.whose(event.origin.source_id)
-        try:
-            occurrence = intake.of_device(event, whose)
-        except InvalidMessage as error:
-            refused = admission.rejected(event.origin, error, tenant_id=whose.tenant_id)
-            if self.parts.store.keep_rejected(refused):
-                admission.count_rejected([refused])
-            stand_in = intake.of_refused(event, whose, error)
-            if stand_in is None:
-                return
-            occurrence = stand_in
+        occurrence = self._occurrence_of(event, self.parts.whose(event.origin.source_id))
+        if occurrence is None:
+            return
         [change] = self.parts.store.record([occurrence], now=datetime.now(UTC))
         if change is not None:
             waited = datetime.now(UTC) - event.origin.received_at
@@ -114,7 +114,56 @@ class AlertsService:
                 rows=len(change.entry_ids),
             )
             admission.note_impostors(occurrence.flags)
-            self._tell_of_device(event, change)
+            self._tell_of_device(change, [event.origin.msg_id])
+
+    @gathering_handler(
+        "mqtt_gateway",
+        "device_alert_repeated",
+        RepeatedAlert,
+        key_of=_alert_named,
+        every_s=REPEATS_INTERVAL_S,
+        vital=True,
+    )
+    def process_repeated_alerts(self, events: list[RepeatedAlert]) -> None:
+        """Merge what sources send again and again: for each alert one row, one frame and one round of receipts."""
+        groups: dict[tuple[int, str], list[Occurrence]] = {}
+        counted: dict[tuple[int, str], dict[bytes, int]] = {}
+        msg_ids: dict[tuple[int, str], list[str | None]] = {}
+        first_at: dict[tuple[int, str], datetime] = {}
+        for event in events:
+            whose = self.parts.whose(event.alerts[0].origin.source_id)
+            found = [self._occurrence_of(alert, whose) for alert in event.alerts]
+            occurrences = [occurrence for occurrence in found if occurrence is not None]
+            if not occurrences:
+                continue
+            name = (whose.tenant_id, occurrences[0].dedup_key)
+            for occurrence in occurrences:
+                mine = (occurrence.tenant_id, occurrence.dedup_key)
+                groups.setdefault(mine, []).append(occurrence)
+                msg_ids.setdefault(mine, []).append(occurrence.msg_id)
+            if event.counted:
+                counted.setdefault(name, {})[event.key] = event.counted
+                msg_ids[name] += event.msg_ids
+            first_at[name] = min(event.first_at, first_at.get(name, event.first_at))
+        names = sorted(groups)  # in one order for all workers, as in `_open`
+        changes = self.parts.store.record_repeats(
+            [Repeated(groups[name], counted.get(name, {}), first_at.get(name)) for name in names],
+            now=datetime.now(UTC),
+        )
+        for name, mine_changed in zip(names, changes, strict=True):
+            admission.note_impostors({flag for occurrence in groups[name] for flag in occurrence.flags})
+            for change in together(mine_changed) or mine_changed[-1:]:
+                self._tell_of_device(change, list(dict.fromkeys(msg_ids[name])))
+        log.info("repeats_stored", alerts=len(names), events=len(events))
+
+    @event_handler("mqtt_gateway", "source_flood_changed", SourceFlood, vital=True)
+    def follow_flood(self, event: SourceFlood) -> None:
+        """A source that sends more than its limit is an alert until it ends."""
+        condition = intake.of_flood(event, self.parts.whose(event.source_id))
+        if event.is_over:
+            self._clear([condition])
+        else:
+            self._open([condition])
 
     @event_handler("telemetry", "alert_condition_met", ConditionsEvent, vital=True)
     def open_for_telemetry(self, event: ConditionsEvent) -> None:
@@ -341,14 +390,24 @@ class AlertsService:
         for severity in Severity:
             metrics.alerts_open.labels(severity).set(counts.get(severity, 0))
 
-    def _tell_of_device(self, event: DeviceAlert, change: Change) -> None:
+    def _occurrence_of(self, event: DeviceAlert, whose: Whose) -> Occurrence | None:
+        """Return what a device's alert comes to. One that is refused is kept; what stands in for it is returned."""
+        try:
+            return intake.of_device(event, whose)
+        except InvalidMessage as error:
+            refused = admission.rejected(event.origin, error, tenant_id=whose.tenant_id)
+            if self.parts.store.keep_rejected(refused):
+                admission.count_rejected([refused])
+            return intake.of_refused(event, whose, error)
+
+    def _tell_of_device(self, change: Change, msg_ids: list[str | None]) -> None:
         """The source is told `stored` even of what was stored before: it may not have heard the first time.
 
         The source of a silent alert hears nothing.
         """
-        now, origin, alert = datetime.now(UTC), event.origin, change.alert
-        stored = Receipt(origin.source_id, origin.msg_id, "stored", now, alert.id)
-        receipts = [] if alert.silent else [stored]
+        now, alert = datetime.now(UTC), change.alert
+        stored = [Receipt(alert.source_id, msg_id, "stored", now, alert.id) for msg_id in msg_ids]
+        receipts = [] if alert.silent else stored
         if change.entry_ids:
             self.parts.teller.tell([change], self.events, receipts={alert.id: receipts})
             self._follow_now([change])

@@ -52,14 +52,15 @@ MERGE = text(
         INSERT INTO mqtt_device_alert AS a (
             alert_id, tenant_id, site_id, alert_type, severity, status, source_id, dedup_key, message, recorded_at,
             received_at, last_seen_at, location, silent, drill, clock_suspect, flags, raw_data,
-            carried_by, called_at)
+            carried_by, called_at, occurrences, called_occurrence)
         SELECT CAST(:alert_id AS uuid), :tenant_id, :site_id, :alert_type, :severity, 'NEW', :source_id, :dedup_key,
                :message, :recorded_at, :received_at, :recorded_at,
                ST_SetSRID(ST_MakePoint(CAST(:lon AS float8), CAST(:lat AS float8)), 4326)::geography,
-               :silent, :drill, :clock_suspect, :flags, CAST(:raw AS jsonb), :carried_by, :received_at
-        FROM seen
+               :silent, :drill, :clock_suspect, :flags, CAST(:raw AS jsonb), :carried_by, :received_at,
+               1 + :more, 1 + :more
+        FROM (SELECT FROM seen UNION ALL SELECT WHERE :is_seen) AS new
         ON CONFLICT (tenant_id, dedup_key) WHERE status IN {OPEN} DO UPDATE SET
-            occurrences = a.occurrences + 1,
+            occurrences = a.occurrences + 1 + :more,
             last_seen_at = greatest(a.last_seen_at, excluded.last_seen_at),
             severity = CASE WHEN {_GRAVER} THEN excluded.severity ELSE a.severity END,
             status = CASE WHEN {_AGAIN} THEN 'NEW' ELSE a.status END,
@@ -68,7 +69,7 @@ MERGE = text(
             acknowledged_by = CASE WHEN {_AGAIN} THEN NULL ELSE a.acknowledged_by END,
             acknowledged_at = CASE WHEN {_AGAIN} THEN NULL ELSE a.acknowledged_at END,
             called_at = CASE WHEN {_CALLS} THEN greatest(a.called_at, excluded.received_at) ELSE a.called_at END,
-            called_occurrence = CASE WHEN {_AGAIN} THEN a.occurrences + 1 ELSE a.called_occurrence END,
+            called_occurrence = CASE WHEN {_AGAIN} THEN a.occurrences + 1 + :more ELSE a.called_occurrence END,
             called_because = coalesce({_BECAUSE}, a.called_because),
             called_status = CASE WHEN {_AGAIN} THEN a.status ELSE a.called_status END,
             rounds = CASE WHEN {_CALLS} THEN a.rounds + 1 ELSE a.rounds END,
@@ -166,6 +167,29 @@ NOTIFIED = text(
 )
 SEE = text(
     "INSERT INTO message_seen (message_key, received_at) VALUES (CAST(:key AS uuid), :now) ON CONFLICT DO NOTHING"
+)
+# Messages that stand behind an alert besides the one that was merged into it; their identities are seen already.
+OCCURRENCES = {
+    "message_key": "uuid",
+    "msg_id": "text",
+    "topic": "text",
+    "recorded_at": "timestamptz",
+    "received_at": "timestamptz",
+    "clock_suspect": "bool",
+    "flags": "text",
+    "raw_data": "text",
+    "unreadable": "text",
+}
+ADD_OCCURRENCES = text(
+    f"""
+    INSERT INTO alert_occurrence (message_key, alert_id, tenant_id, msg_id, topic, recorded_at, received_at,
+                                  clock_suspect, flags, raw_data, unreadable)
+    SELECT message_key, CAST(:alert_id AS uuid), :tenant_id, msg_id, topic, recorded_at, received_at, clock_suspect,
+           ARRAY(SELECT json_array_elements_text(flags::json)), raw_data::jsonb, decode(unreadable, 'hex')
+    FROM unnest({", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in OCCURRENCES.items())})
+         AS t ({", ".join(OCCURRENCES)})
+    ON CONFLICT DO NOTHING
+    """  # noqa: S608 - names from our own code
 )
 CLEAR = text(
     f"""

@@ -11,11 +11,12 @@ import msgspec
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DataError
 
+from services import rows
 from services.admission import keep_rejected
 from services.alerts import statements as sql
 from services.alerts import timing
 from services.alerts.escalation import Ladder
-from services.alerts.intake import Occurrence, is_another, raw_set_aside, seen_before
+from services.alerts.intake import Occurrence, Repeated, as_one, is_another, raw_set_aside, seen_before
 from services.alerts.lifecycle import OPEN as OPEN_STATUSES
 from services.alerts.lifecycle import Action, step
 from services.alerts.records import ALERT_COLUMNS, alert_of, as_uuid, line_of
@@ -34,6 +35,7 @@ Decides = Callable[[Connection, Alert, Timer], Verdict]
 Accompanies = Callable[[Connection, Alert, int], str]
 """What goes with a person's act, in its transaction, with the number of rounds so far; returns the timeline's note."""
 PRESS_AGAIN_S = 30.0
+AS_THEY_ARE = ("msg_id", "topic", "recorded_at", "received_at", "clock_suspect")
 
 
 class DeviceMessage(NamedTuple):
@@ -140,6 +142,62 @@ class AlertStore:
                 for change, occurrence in zip(gathered, occurrences, strict=True)
             ]
 
+    def record_repeats(self, groups: Sequence[Repeated], *, now: datetime) -> list[list[Change]]:
+        """Merge messages that repeat alerts in one transaction: of many in a group, one statement merges all.
+
+        Returns the changes of each group. What was seen before changes nothing, as in `record`.
+        """
+        try:
+            return self._record_groups(groups, now)
+        except DataError:
+            return self._record_groups([group.set_aside() for group in groups], now)
+
+    def _record_groups(self, groups: Sequence[Repeated], now: datetime) -> list[list[Change]]:
+        with self._database.across() as connection:
+            found = [self._record_group(connection, group, now) for group in groups]
+            return [
+                [self._gathered(connection, change, now) or change for change in changes] for changes in found
+            ]
+
+    def _record_group(self, connection: Connection, group: Repeated, now: datetime) -> list[Change]:
+        if not group.is_many:
+            each = [self._record(connection, occurrence, now) for occurrence in group.occurrences]
+            return [change for change in each if change is not None]
+        origins = [(item.key, item.received_at) for item in group.occurrences]
+        counts = [(key, now) for key in group.counted]
+        new = rows.see_keys(connection, [*origins, *counts])
+        fresh = [item for item in group.occurrences if item.key in new]
+        known = [item for item in group.occurrences if item.key not in new]
+        changes = [self._record(connection, occurrence, now) for occurrence in known]
+        more = sum(count for key, count in group.counted.items() if key in new)
+        if fresh:
+            changes.append(self._merge_many(connection, fresh, more, group.first_at or now, now))
+        return [change for change in changes if change is not None]
+
+    def _merge_many(
+        self,
+        connection: Connection,
+        fresh: Sequence[Occurrence],
+        more: int,
+        first_at: datetime,
+        now: datetime,
+    ) -> Change | None:
+        """Merge occurrences whose identities are seen in this transaction, and `more` that are only counted."""
+        others = fresh[:-1]
+        one = as_one(fresh, count=len(fresh) + more, first_at=first_at)
+        change = self._merge(connection, one, now, more=len(others) + more, is_seen=True)
+        if change is not None and others:
+            values: dict[str, list[Any]] = {
+                "message_key": [item.key for item in others],
+                **{name: [getattr(item, name) for item in others] for name in AS_THEY_ARE},
+                "flags": [msgspec.json.encode(item.flags).decode() for item in others],
+                "raw_data": [item.raw for item in others],
+                "unreadable": [None if item.unreadable is None else item.unreadable.hex() for item in others],
+            }
+            whose = {"alert_id": change.alert.id, "tenant_id": change.alert.tenant_id}
+            connection.execute(sql.ADD_OCCURRENCES, whose | rows.arrays(sql.OCCURRENCES, values))
+        return change
+
     def _record(self, connection: Connection, occurrence: Occurrence, now: datetime) -> Change | None:
         if occurrence.of_rule:
             _lock_condition(connection, occurrence.tenant_id, occurrence.dedup_key)
@@ -157,8 +215,19 @@ class AlertStore:
         known = connection.execute(sql.FIND_BY_KEY, {"key": _key(occurrence)}).one_or_none()
         return None if known is None else Change(alert_of(known, []), (), False)
 
-    def _merge(self, connection: Connection, occurrence: Occurrence, now: datetime) -> Change | None:
-        """The occurrence's change; None when its identity was seen before."""
+    def _merge(
+        self,
+        connection: Connection,
+        occurrence: Occurrence,
+        now: datetime,
+        *,
+        more: int = 0,
+        is_seen: bool = False,
+    ) -> Change | None:
+        """The occurrence's change; None when its identity was seen before, unless `is_seen` says that it was just now.
+
+        `more`: it stands for so many further ones.
+        """
         values = {name: getattr(occurrence, name) for name in occurrence.__struct_fields__}
         values |= {"key": _key(occurrence), "alert_id": uuid4(), "now": now, "flags": list(occurrence.flags)}
         values |= {
@@ -166,6 +235,8 @@ class AlertStore:
             "pressed": occurrence.pressed,
             "never_held_back": occurrence.never_held_back,
             "press_again_s": self._press_again_s,
+            "more": more,
+            "is_seen": is_seen,
         }
         rows = connection.execute(sql.MERGE, values).all()
         if not rows:

@@ -2,12 +2,12 @@
 
 The only package that names Nameko's classes. What a service shell may use:
 
-- `event_handler`, `rpc`, `timer`, `loop`, `http`, `upgrade`: what starts a method
+- `event_handler`, `gathering_handler`, `rpc`, `timer`, `loop`, `http`, `upgrade`: what starts a method
 - `Publisher`, `RpcProxy`, `Resource`, `QueueDepth`, `RequestRates`: what a method works with
 """
 
 from services.bus.calling import RpcProxy, rpc
-from services.bus.consuming import event_handler
+from services.bus.consuming import event_handler, gathering_handler
 from services.bus.depth import QueueDepth
 from services.bus.publishing import Publisher
 from services.bus.running import Resource, loop, timer
@@ -32,6 +32,7 @@ __all__ = [
     "RpcProxy",
     "event_handler",
     "event_queue_name",
+    "gathering_handler",
     "http",
     "loop",
     "rpc",

@@ -11,16 +11,19 @@ A handler's outcome decides:
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import eventlet
 import kombu.serialization
 import msgspec
 import structlog
+from eventlet.event import Event
+from eventlet.queue import Empty, LightQueue
 from nameko.events import EventHandler as NamekoEventHandler
 from nameko.exceptions import ContainerBeingKilled
 from nameko.messaging import QueueConsumer
@@ -46,6 +49,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 VITAL_RETRY_MAX_S = 5
 REQUEUE_PAUSE_S = 1.0
+GATHERED_AT_MOST = 2_000
+GATHERED_BYTES = 16_777_216
+"""Events that a gathering handler holds, not acknowledged. At half of them, or so many bytes, it no longer waits."""
 
 # Bytes in, bytes out: each handler decodes its own type, so that a broken body is parked with a reason.
 kombu.serialization.register("vigil-event", lambda body: body, bytes, EVENT_CONTENT_TYPE, "binary")
@@ -69,6 +75,14 @@ class EventQueueConsumer(NodesConsumer):
         # Not from us. Rejected, it goes to the dead letters by the queue's own arguments.
         log.error("foreign_message", queue=message.delivery_info, error=str(exc))
         message.reject(requeue=False)
+
+
+class GatheringConsumer(EventQueueConsumer):
+    """A connection for events that are handled together: what waits here keeps no other event waiting."""
+
+    @property
+    def prefetch_count(self) -> int:
+        return GATHERED_AT_MOST
 
 
 class EventHandler(NamekoEventHandler):
@@ -101,7 +115,7 @@ class EventHandler(NamekoEventHandler):
     def handle_message(self, body: bytes, message: Any) -> None:
         fault = self.in_hand.take(self.queue.name, message, partial(self._handle, body, message))
         if fault is not None:
-            self._settle(message, time.perf_counter(), fault)
+            self._settle([message], time.perf_counter(), fault)
 
     def _handle(self, body: bytes, message: Any, done: Callable[[], None]) -> None:
         """Handle an event that is in hand, and call `done` when it is settled."""
@@ -109,12 +123,12 @@ class EventHandler(NamekoEventHandler):
         try:
             event = self.decoder.decode(body)
         except msgspec.DecodeError as error:
-            self._settle(message, started, InvalidMessage("event_unreadable", str(error)))
+            self._settle([message], started, InvalidMessage("event_unreadable", str(error)))
             done()
             return
 
         def handle_result(_ctx: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
-            self._settle(message, started, exc_info[1] if exc_info else None)
+            self._settle([message], started, exc_info[1] if exc_info else None)
             done()
             return result, exc_info
 
@@ -126,24 +140,31 @@ class EventHandler(NamekoEventHandler):
             self.queue_consumer.requeue_message(message)
             done()
 
-    def _settle(self, message: Any, started: float, error: BaseException | None) -> None:
-        """Acknowledge, or first make the message safe elsewhere. Never raises: that would end the process."""
+    def _settle(self, messages: Sequence[Any], started: float, error: BaseException | None) -> None:
+        """Acknowledge, or first make the messages safe elsewhere. Never raises: that would end the process."""
         task = self.method_name
         metrics.task_duration.labels(task).observe(time.perf_counter() - started)
         if error is None:
             metrics.task_success.labels(task).inc()
-            self.queue_consumer.ack_message(message)
-            return
+            settle = self.queue_consumer.ack_message
+        else:
+            settle = self._move_on(messages, error)
+        for message in messages:
+            settle(message)
+
+    def _move_on(self, messages: Sequence[Any], error: BaseException) -> Callable[[Any], None]:
+        """Send messages on to the delay ladder or the dead letters; return what is to be done with them here."""
         reason = error.reason if isinstance(error, InvalidMessage) else type(error).__name__
-        metrics.task_failure.labels(task, reason).inc()
+        metrics.task_failure.labels(self.method_name, reason).inc()
+        requeue: Callable[[Any], None] = self.queue_consumer.requeue_message
+        acknowledge: Callable[[Any], None] = self.queue_consumer.ack_message
         try:
-            self.shared.outlet.send([self._onward(message, error, reason)])
+            self.shared.outlet.send([self._onward(message, error, reason) for message in messages])
         except Unavailable as unavailable:
             log.warning("retry_not_possible", queue=self.queue.name, error=str(unavailable))
             eventlet.sleep(REQUEUE_PAUSE_S)  # else RabbitMQ would hand it back at once, in a hot loop
-            self.queue_consumer.requeue_message(message)
-        else:
-            self.queue_consumer.ack_message(message)
+            return requeue
+        return acknowledge
 
     def _onward(self, message: Any, error: BaseException, reason: str) -> Letter:
         headers = dict(message.headers or {})
@@ -178,6 +199,164 @@ class EventHandler(NamekoEventHandler):
             patient = [delay_s for delay_s in self.delays_s if delay_s <= VITAL_RETRY_MAX_S]
             return patient[min(failures, len(patient)) - 1]
         return self.delays_s[failures - 1] if failures <= len(self.delays_s) else None
+
+
+class _Gathered(NamedTuple):
+    key: str
+    event: Any
+    message: Any
+    size: int
+
+
+class GatheringHandler(EventHandler):
+    """Entrypoint behind `gathering_handler`: one run of the method at a time, with all events that are due.
+
+    The first event of a key runs at once; those that come within `every_s` of that run go together after it.
+    """
+
+    queue_consumer = GatheringConsumer()
+
+    def __init__(
+        self,
+        source_service: str,
+        event_type: str,
+        body_type: type,
+        *,
+        key_of: Callable[[Any], str],
+        every_s: float,
+        vital: bool = False,
+        **kwargs: Any,
+    ):
+        self.key_of = key_of
+        self.every_s = every_s
+        self._arrived: LightQueue = LightQueue()
+        self._held: dict[str, list[_Gathered]] = {}
+        self._last_s: dict[str, float] = {}
+        self._runner: Any = None
+        super().__init__(source_service, event_type, body_type, vital=vital, **kwargs)
+
+    def start(self) -> None:
+        super().start()
+        self._runner = self.container.spawn_managed_thread(self._run)
+
+    def stop(self) -> None:
+        """What is held stays in RabbitMQ, which delivers it again."""
+        super().stop()
+        if self._runner is not None:
+            self._runner.kill()
+
+    def handle_message(self, body: bytes, message: Any) -> None:
+        started = time.perf_counter()
+        try:
+            event = self.decoder.decode(body)
+            key = self.key_of(event)
+        except (msgspec.DecodeError, LookupError) as error:
+            self._settle([message], started, InvalidMessage("event_unreadable", str(error)))
+            return
+        self._arrived.put(_Gathered(key, event, message, len(body)))
+
+    def _run(self) -> None:
+        while True:
+            self._wait()
+            gathered = self._take_due(time.monotonic())
+            if gathered:
+                self._take_up(gathered)
+
+    def _wait(self) -> None:
+        """Return when something is due, with all that has arrived."""
+        due_s = min((self._due_s(key) for key in self._held), default=None)
+        timeout_s = None if due_s is None else max(0.0, due_s - time.monotonic())
+        with contextlib.suppress(Empty):
+            self._hold(self._arrived.get(timeout=timeout_s))
+        while not self._arrived.empty():
+            self._hold(self._arrived.get())
+
+    def _hold(self, item: _Gathered) -> None:
+        self._held.setdefault(item.key, []).append(item)
+
+    def _due_s(self, key: str) -> float:
+        return self._last_s.get(key, float("-inf")) + self.every_s
+
+    def _take_due(self, now_s: float) -> list[_Gathered]:
+        """Return what is due, and what of it the connection still owes an acknowledgement for."""
+        sizes = [item.size for items in self._held.values() for item in items]
+        is_full = len(sizes) >= GATHERED_AT_MOST // 2 or sum(sizes) >= GATHERED_BYTES
+        keys = [key for key in self._held if is_full or self._due_s(key) <= now_s]
+        self._last_s = {key: at_s for key, at_s in self._last_s.items() if now_s - at_s < self.every_s}
+        self._last_s |= dict.fromkeys(keys, now_s)
+        gathered = [item for key in keys for item in self._held.pop(key)]
+        # What a broken connection had delivered is delivered again.
+        return [item for item in gathered if item.message.channel.connection]
+
+    def _take_up(self, gathered: list[_Gathered]) -> None:
+        """Handle events that are in hand: together, but each in whose handling the process ended before alone."""
+        suspects = [item for item in gathered if self.in_hand.is_suspect(self.queue.name, item.message)]
+        for item in suspects:
+            fault = self.in_hand.take(self.queue.name, item.message, partial(self._handle_alone, item))
+            if fault is not None:
+                self._settle([item.message], time.perf_counter(), fault)
+        others = [item for item in gathered if item not in suspects]
+        if others:
+            with self.in_hand.together(self.queue.name, [item.message for item in others]):
+                self._handle_gathered(others)
+
+    def _handle_alone(self, item: _Gathered, done: Callable[[], None]) -> None:
+        def run() -> None:
+            self._handle_gathered([item])
+            done()
+
+        self.container.spawn_managed_thread(run)
+
+    def _handle_gathered(self, gathered: list[_Gathered]) -> None:
+        """Handle events together; when that fails by what one of them holds, each alone: it costs no other."""
+        started = time.perf_counter()
+        error = self._work([item.event for item in gathered])
+        if isinstance(error, ContainerBeingKilled):
+            return  # RabbitMQ delivers them again
+        if error is None or isinstance(error, Unavailable) or len(gathered) == 1:
+            self._settle([item.message for item in gathered], started, error)
+            return
+        log.warning("gathered_apart", task=self.method_name, events=len(gathered), error=repr(error))
+        for item in gathered:
+            self._handle_gathered([item])
+
+    def _work(self, events: list[Any]) -> BaseException | None:
+        """Run the method in a worker; return what it raised."""
+        ended = Event()
+
+        def handle_result(_ctx: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
+            ended.send(exc_info[1] if exc_info else None)
+            return result, exc_info
+
+        context = {"trace_id": uuid.uuid4().hex}
+        try:
+            self.container.spawn_worker(
+                self, (events,), {}, context_data=context, handle_result=handle_result
+            )
+        except ContainerBeingKilled as error:
+            return error
+        found: BaseException | None = ended.wait()
+        return found
+
+
+def gathering_handler(
+    source_service: str,
+    event_type: str,
+    body_type: type,
+    *,
+    key_of: Callable[[Any], str],
+    every_s: float,
+    vital: bool = False,
+) -> Callable[[F], F]:
+    """Run the method with a list of events: those of one key at most once in `every_s` seconds, and never two at once.
+
+    For what may come by the thousand and must not keep other events waiting: it has a connection of its own, and
+    holds one of the service's workers at most.
+    """
+    decorator: Callable[[F], F] = GatheringHandler.decorator(
+        source_service, event_type, body_type, key_of=key_of, every_s=every_s, vital=vital
+    )
+    return decorator
 
 
 def event_handler(

@@ -7,12 +7,14 @@ whose handling it ended is handled alone from then on, and after `POISON_STRIKES
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import eventlet
 import structlog
+from eventlet.event import Event
 from nameko.extensions import SharedExtension
 
 from services import poison, restarts
@@ -61,6 +63,27 @@ class InHand(SharedExtension):
             log.warning("event_handled_alone", queue=queue, strikes=strikes)
         self._turns.enter(start, alone=bool(strikes))
         return None
+
+    def is_suspect(self, queue: str, message: Any) -> bool:
+        """Return whether the process has ended before while it handled this event."""
+        return bool(self._marker.strikes_of(poison.digest(queue, _identity(message))))
+
+    @contextmanager
+    def together(self, queue: str, messages: Sequence[Any]) -> Iterator[None]:
+        """Note events that are handled together, none of which is a suspect, until they are settled."""
+        ready = Event()
+        self._turns.enter(ready.send, alone=False)
+        ready.wait()
+        hands = [self._free.pop() for _ in messages[: len(self._free)]]
+        for hand, message in zip(hands, messages, strict=False):
+            self._marker.take(poison.digest(queue, _identity(message)), hand)
+        try:
+            yield
+        finally:
+            for hand in hands:
+                self._marker.release(hand)
+            self._free += hands
+            eventlet.spawn_n(self._turns.leave)
 
     def _done(self, digest: bytes, hand: int | None) -> None:
         if hand is not None:

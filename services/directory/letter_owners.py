@@ -20,7 +20,9 @@ from services.messages import (
     Receipt,
     RejectedBatch,
     RejectedMessage,
+    RepeatedAlert,
     SensorReadingBatch,
+    SourceFlood,
     StoredEvent,
     ZoneMovesEvent,
 )
@@ -28,8 +30,11 @@ from services.messages import (
 BODIES: Mapping[str, type] = {
     "device_telemetry_received": DeviceReadingBatch,
     "guard_gps_received": FixBatch,
+    "guard_fixes_held": FixBatch,
     "sensor_data_received": SensorReadingBatch,
     "device_alert_received": DeviceAlert,
+    "device_alert_repeated": RepeatedAlert,
+    "source_flood_changed": SourceFlood,
     "system_health_received": HealthReadingBatch,
     "message_rejected": RejectedBatch,
     "telemetry_stored": StoredEvent,
@@ -73,7 +78,9 @@ def spoken_of(queue: str, body: bytes) -> Spoken:
         tenant_id = getattr(part, "tenant_id", None)
         if isinstance(tenant_id, int):
             tenants.add(tenant_id)
-        elif isinstance(part, Origin | Receipt | RejectedMessage) and part.source_id is not None:
+        elif (
+            isinstance(part, Origin | Receipt | RejectedMessage | SourceFlood) and part.source_id is not None
+        ):
             sources.add(part.source_id)
     return Spoken(frozenset(tenants), frozenset(sources), readable=bool(tenants or sources))
 

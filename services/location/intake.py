@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
+import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -36,6 +37,7 @@ class Outcome(Conclusions):
         self.unjudged: list[Unjudged] = []
         self.off_shift = 0
         self.admitted = 0
+        self.held: dict[str, list[Fix]] = {}
 
 
 class Written(NamedTuple):
@@ -69,15 +71,21 @@ class Intake:
         # late, and late ones cost many times as much. Of other processes' batches nothing is known; there repair helps.
         self._turns = threading.Lock()
 
-    def store(self, fixes: Sequence[Fix], *, now: datetime) -> Outcome:
+    def store(self, fixes: Sequence[Fix], *, now: datetime, hold: bool = False) -> Outcome:
         """Commit a batch with what it owes. Raises `Unavailable`; a batch done twice is stored once.
 
-        Fixes of tenants whose zones cannot be judged are not stored; why is in `unjudged` of the outcome.
+        Fixes of tenants whose zones cannot be judged are not stored; why is in `unjudged` of the outcome. With `hold`,
+        fixes of guards whose tracks take too much time to repair are not stored either: they are in `held`, by guard,
+        to be stored together later.
         """
+        held: dict[str, list[Fix]] = {}
+        if hold and self._judging.share:
+            fixes, held = self._parted(fixes)
         sources = self._registry.lookup({fix.origin.source_id for fix in fixes}, kind="guard", family="guard")
         admitted, refused = admission.sort_out(fixes, sources)
         outcome = Outcome()
         outcome.refused = refused
+        outcome.held = held
         if any(source.shifts is not None for source in sources.values()):
             admitted = self._on_shift(admitted, outcome, now)
         arrived = [Arrived(fix, source, track_fix_of(fix)) for fix, source in admitted]
@@ -91,6 +99,19 @@ class Intake:
         if outcome.refused:
             self._store.keep_rejected(outcome.refused)
         return outcome
+
+    def _parted(self, fixes: Sequence[Fix]) -> tuple[list[Fix], dict[str, list[Fix]]]:
+        """Return the fixes that are stored now, and by guard those that are held."""
+        now_s = time.monotonic()
+        free: list[Fix] = []
+        held: dict[str, list[Fix]] = {}
+        for fix in fixes:
+            guard_id = fix.origin.source_id
+            if self._judging.share.is_held(guard_id, now_s):
+                held.setdefault(guard_id, []).append(fix)
+            else:
+                free.append(fix)
+        return free, held
 
     def _on_shift(
         self, admitted: Sequence[tuple[Fix, Source]], outcome: Outcome, now: datetime

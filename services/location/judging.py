@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,7 +22,8 @@ from services.location.conditions import (
     speeding_of,
 )
 from services.location.record import LateTrack, TrackRecord
-from services.location.repair import Checkpoint, Position, period_of, position_of
+from services.location.repair import CHECKPOINT_FIXES, Checkpoint, Position, period_of, position_of
+from services.location.repair_share import Density, RepairShare
 from services.location.shifts import TOLERANCE_S
 from services.location.store import Arrived, GuardOutcome, GuardState, LocationStore
 from services.location.track import Belief, Guarded, Step, TrackFix
@@ -119,6 +121,8 @@ class Judging:
         self._settings = settings
         self._shift_tolerance_s = shift_tolerance_s
         self._record = TrackRecord(store)
+        self._density = Density(most=CHECKPOINT_FIXES)
+        self.share = RepairShare()
 
     def judge(
         self,
@@ -203,10 +207,19 @@ class Judging:
         if not tracks:
             return {}
         mended: dict[str, tuple[Sequence[Step], Belief | None]] = {}
-        for track, mending in self._record.judge_again(connection, tracks):
-            self._record.mend(connection, track.source, mending, new=new, now=now)
-            steps = [step for step in mending.changes.steps if step.fix.key in new]
-            mended[track.source.source_id] = (steps, mending.belief)
+        guard_ids = [track.source.source_id for track in tracks]
+        began_s = time.monotonic()
+        for guard_id in guard_ids:
+            self.share.begin(guard_id, began_s)
+        try:
+            for track, mending in self._record.judge_again(connection, tracks):
+                self._record.mend(connection, track.source, mending, new=new, now=now)
+                steps = [step for step in mending.changes.steps if step.fix.key in new]
+                mended[track.source.source_id] = (steps, mending.belief)
+        finally:
+            ended_s = time.monotonic()
+            for guard_id in guard_ids:
+                self.share.end(guard_id, ended_s, took_s=(ended_s - began_s) / len(guard_ids))
         metrics.track_repaired.inc(len(tracks))
         return mended
 
@@ -246,10 +259,24 @@ class Judging:
         self._store.put_implausible(connection, [pair for pair in flat if pair[1].implausible is not None])
         moved = [(source, found, step.fix.key) for source, step in flat for found in step.transitions]
         self._store.put_transitions(connection, moved, late=False)
-        due = [(item.piece.source, _checkpoint(item)) for item in judged if item.steps]
+        due = [(item.piece.source, self._checkpoint(item)) for item in judged if item.steps]
         self._store.put_checkpoints(
             connection, [(source, checkpoint) for source, checkpoint in due if checkpoint is not None]
         )
+
+    def _checkpoint(self, judged: Judged) -> Checkpoint | None:
+        """After a guard's first fixes; then before the first of each period, and before too many since the last one.
+
+        Before, not after: whatever comes late within a period is judged from there on, and nothing older is judged
+        again, by zones that are no longer at hand.
+        """
+        frontier, last = judged.piece.state.frontier, position_of(judged.steps[-1].fix)
+        if frontier is None or judged.before is None:
+            return Checkpoint(last, judged.belief)
+        many = self._density.is_due(judged.piece.source.source_id, len(judged.steps))
+        if many or period_of(frontier[0]) != period_of(last[0]):
+            return Checkpoint(frontier, judged.before)
+        return None
 
     def _conclude(
         self,
@@ -342,18 +369,6 @@ def _last_plausible(steps: Sequence[Step]) -> Step | None:
 
 def _before(fix: TrackFix, frontier: Position | None) -> bool:
     return frontier is not None and position_of(fix) < frontier
-
-
-def _checkpoint(judged: Judged) -> Checkpoint | None:
-    """After a guard's first fixes; then before the first of each period.
-
-    Before, not after: whatever comes late within a period is judged from there on, and nothing older is judged again,
-    by zones that are no longer at hand.
-    """
-    frontier, last = judged.piece.state.frontier, position_of(judged.steps[-1].fix)
-    if frontier is None or judged.before is None:
-        return Checkpoint(last, judged.belief)
-    return None if period_of(frontier[0]) == period_of(last[0]) else Checkpoint(frontier, judged.before)
 
 
 def _owing_moves(moves: Mapping[str, Sequence[ZoneMove]]) -> Iterable[Owing]:

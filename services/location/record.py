@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 from services import rows
 from services.location import statements as sql
 from services.location.repair import (
-    END,
     Checkpoint,
     Implausible,
     Mending,
@@ -50,10 +49,8 @@ class TrackRecord:
         """What is on record is read piece by piece, each twice as long, until the rest needs no look."""
         work = self._begin(connection, tracks)
         mended = [item.mending for item in work]
-        reach = 1
         while work:
-            work = self._go_on(connection, work, reach)
-            reach *= 2
+            work = self._go_on(connection, work)
         return list(zip(tracks, mended, strict=True))
 
     def mend(
@@ -84,13 +81,14 @@ class TrackRecord:
             mine = kept.get(source.source_id, [])
             before = [checkpoint for checkpoint in mine if checkpoint.position < first[source.source_id]]
             guard = Guarded(source.source_id, source.groups)
-            mending = Mending(judge, guard, before[-1] if before else None, fixes)
-            work.append(_Work(source, mending, mine[len(before) :]))
+            ahead = mine[len(before) :]
+            mending = Mending(judge, guard, before[-1] if before else None, fixes, ahead)
+            work.append(_Work(source, mending, ahead))
         return work
 
-    def _go_on(self, connection: Connection, work: Sequence[_Work], reach: int) -> list[_Work]:
+    def _go_on(self, connection: Connection, work: Sequence[_Work]) -> list[_Work]:
         """A further piece of each; returns those that have to go on."""
-        until = {item.source.source_id: self._until(item, reach) for item in work}
+        until = {item.source.source_id: item.mending.look_until() for item in work}
         pieces = rows.arrays(sql.PIECES, _pieces(work, until))
         recorded = self._recorded(connection, pieces)
         transitions = self._transitions(connection, pieces)
@@ -104,12 +102,6 @@ class TrackRecord:
             ):
                 further.append(item)
         return further
-
-    def _until(self, item: _Work, reach: int) -> Position:
-        """So many checkpoints on, but not less far than the late fixes go."""
-        last = max(item.mending.last_late, item.mending.through)
-        ahead = [found.position for found in item.ahead if found.position > last]
-        return ahead[reach - 1] if len(ahead) >= reach else END
 
     def _checkpoints(self, connection: Connection, first: dict[str, Position]) -> dict[str, list[Checkpoint]]:
         values = {

@@ -1,7 +1,10 @@
 """A track judged again because fixes of it came late: what of its record has to change. Pure.
 
 The record is read piece by piece, from the checkpoint before the earliest late fix on. When what is believed at a
-later checkpoint is what was believed there before, nothing after it can differ, and the rest is not looked at.
+later checkpoint is what was believed there before, nothing after it can differ until the next late fix: the record is
+not looked at from there to the checkpoint before that one.
+
+How much a late fix costs is bounded by the number of fixes between two checkpoints, whatever their density in time.
 """
 
 from __future__ import annotations
@@ -16,6 +19,10 @@ from services.location.track import Belief, Guarded, Judge, Step, TrackFix, Tran
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHECKPOINT_INTERVAL_S = 900.0
+CHECKPOINT_FIXES = 250
+"""A checkpoint is made after so many fixes, however close in time they are."""
+LOOK_AHEAD = 8
+"""Late fixes within so many checkpoints of the next one are mended with one look at the record."""
 Position = tuple[datetime, bytes]
 """A place in a track: (recorded_at, key)."""
 BEGINNING: Position = (datetime.min.replace(tzinfo=UTC), b"\0" * 16)
@@ -76,14 +83,21 @@ class Mending:
     """
 
     def __init__(
-        self, judge: Judge, guard: Guarded, start: Checkpoint | None, late: Sequence[TrackFix]
+        self,
+        judge: Judge,
+        guard: Guarded,
+        start: Checkpoint | None,
+        late: Sequence[TrackFix],
+        ahead: Sequence[Checkpoint] = (),
     ) -> None:
+        """`ahead`: the checkpoints on record after `start`, in order."""
         self._judge = judge
         self._guard = guard
         self._late = sorted(late, key=position_of)
+        self._ahead = ahead
         self._at = start.belief if start is not None else None
-        self.last_late = position_of(self._late[-1])
         self._periods = set() if start is None else {period_of(start.position[0])}
+        self._reach = 1
         self.through = start.position if start is not None else BEGINNING
         self.changes = Changes([], [], [], [])
         self.belief: Belief | None = None
@@ -107,22 +121,48 @@ class Mending:
         kept = {checkpoint.position: checkpoint.belief for checkpoint in checkpoints}
         self._periods |= {period_of(position[0]) for position in kept}
         made: dict[bytes, tuple[Transition, bytes]] = {}
-        converged = False
+        looked_at: list[tuple[Position, Position]] = []
+        is_over, self._reach = False, 2 * self._reach
         for stretch in _stretches(piece, kept):
+            if stretch[-1].position <= self.through:
+                continue  # nothing differs here
+            since = self.through
             self._stretch(stretch, kept, made)
-            converged = self.through > self.last_late and kept.get(self.through) == self._at
-            if converged:
-                break
+            looked_at.append((since, self.through))
+            if kept.get(self.through) == self._at:
+                is_over = not self._go_to_next()
+                if is_over:
+                    break
         else:
-            self.through = until
-        # Of a piece that was left early, the transitions after that place stand as they are.
-        self._compare(made, [found for found in transitions if not converged or self._passed(found)])
-        if not converged and until == END:
+            looked_at.append((self.through, until))
+            self.through = max(self.through, until)
+        # Where nobody looked, transitions stand as they are.
+        self._compare(made, [found for found in transitions if _is_within(found.position, looked_at)])
+        if not is_over and until == END:
             self.belief = self._at
-        return converged or until == END
+        return is_over or until == END
 
-    def _passed(self, transition: RecordedTransition) -> bool:
-        return transition.position <= self.through
+    def look_until(self) -> Position:
+        """Return up to where the record should be read next: to a checkpoint after the next late fixes, and each time
+        twice as far."""
+        late = [position_of(fix) for fix in self._late]
+        following = next((position for position in late if position > self.through), self.through)
+        beyond = [checkpoint.position for checkpoint in self._ahead if checkpoint.position > following]
+        horizon = beyond[LOOK_AHEAD - 1] if len(beyond) >= LOOK_AHEAD else END
+        last = max((position for position in late if position <= horizon), default=self.through)
+        beyond = [position for position in beyond if position > max(last, self.through)]
+        return beyond[self._reach - 1] if len(beyond) >= self._reach else END
+
+    def _go_to_next(self) -> bool:
+        """Go on from the checkpoint before the next late fix; False when there is none."""
+        following = next((fix for fix in self._late if position_of(fix) > self.through), None)
+        if following is None:
+            return False
+        for checkpoint in self._ahead:
+            if self.through < checkpoint.position < position_of(following):
+                self.through, self._at = checkpoint.position, checkpoint.belief
+        self._reach = 1
+        return True
 
     def _stretch(
         self,
@@ -138,7 +178,8 @@ class Mending:
                 self.changes.steps.append(step)
         self.through = stretch[-1].position
         period = period_of(self.through[0])
-        if kept.get(self.through, self._at) != self._at or period not in self._periods:
+        is_long = len(stretch) >= CHECKPOINT_FIXES and self.through not in kept
+        if kept.get(self.through, self._at) != self._at or period not in self._periods or is_long:
             self._periods.add(period)
             self.changes.checkpoints.append(Checkpoint(self.through, self._at))
 
@@ -166,11 +207,12 @@ def mend(
     first = min(position_of(fix) for fix in late)
     before = [checkpoint for checkpoint in checkpoints if checkpoint.position < first]
     start = max(before, key=lambda checkpoint: checkpoint.position, default=None)
-    mending = Mending(judge, guard, start, late)
-    after = mending.after
+    after = start.position if start is not None else BEGINNING
+    ahead = sorted((item for item in checkpoints if item.position > after), key=lambda item: item.position)
+    mending = Mending(judge, guard, start, late, ahead)
     mending.go_on(
         [item for item in recorded if item.position > after],
-        [checkpoint for checkpoint in checkpoints if checkpoint.position > after],
+        ahead,
         [found for found in transitions if found.position > after],
     )
     return mending.belief, mending.changes
@@ -194,13 +236,17 @@ def period_of(at: datetime) -> int:
 
 
 def _stretches(piece: Sequence[Recorded], kept: dict[Position, Belief]) -> Iterable[list[Recorded]]:
-    """Cut after each checkpoint, and where a period ends."""
+    """Cut after each checkpoint, where a period ends, and after so many fixes."""
     for _, of_period in groupby(piece, key=lambda item: period_of(item.fix.recorded_at)):
         stretch: list[Recorded] = []
         for item in of_period:
             stretch.append(item)
-            if item.position in kept:
+            if item.position in kept or len(stretch) >= CHECKPOINT_FIXES:
                 yield stretch
                 stretch = []
         if stretch:
             yield stretch
+
+
+def _is_within(position: Position, ranges: Iterable[tuple[Position, Position]]) -> bool:
+    return any(since < position <= until for since, until in ranges)

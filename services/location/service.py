@@ -16,6 +16,7 @@ from services.bus import (
     RpcProxy,
     event_handler,
     event_queue_name,
+    gathering_handler,
     rpc,
     timer,
 )
@@ -34,7 +35,7 @@ from services.location.store import LocationStore
 from services.location.whereabouts import Whereabouts, busy_with
 from services.location.zone_days import ZoneDays
 from services.location.zonebook import ZoneBook
-from services.messages import FixBatch, StoredEvent
+from services.messages import Fix, FixBatch, StoredEvent
 from services.owed import Event
 from services.providers import Database
 from services.registry import Registry
@@ -44,6 +45,8 @@ log = structlog.get_logger(__name__)
 
 FLUSH_INTERVAL_S = 0.1
 STATUS_INTERVAL_S = 0.25
+HELD_INTERVAL_S = 2.0
+"""Fixes of a guard whose track takes long to repair are stored together once in so many seconds."""
 ALERTS_A_PAGE = 1_000
 """As many as the alerts service lists at once."""
 
@@ -94,7 +97,21 @@ class LocationService:
 
     @event_handler("mqtt_gateway", "guard_gps_received", FixBatch)
     def process_guard_gps(self, event: FixBatch) -> None:
-        outcome = self.parts.intake.store(event.fixes, now=datetime.now(UTC))
+        self._store(event.fixes, hold=True)
+
+    @gathering_handler(
+        "location",
+        "guard_fixes_held",
+        FixBatch,
+        key_of=lambda event: event.fixes[0].origin.source_id,
+        every_s=HELD_INTERVAL_S,
+    )
+    def process_held_fixes(self, events: list[FixBatch]) -> None:
+        """Store what guards sent while their tracks were repaired: for each guard one repair for all of it."""
+        self._store([fix for event in events for fix in event.fixes], hold=False)
+
+    def _store(self, fixes: list[Fix], *, hold: bool) -> None:
+        outcome = self.parts.intake.store(fixes, now=datetime.now(UTC), hold=hold)
         admission.count_rejected(outcome.refused)
         metrics.mqtt_geofence_violation.inc(outcome.violations_begun)
         metrics.position_off_shift.inc(outcome.off_shift)
@@ -103,7 +120,7 @@ class LocationService:
             self.parts.newest.put(source.tenant_id, position)
         self.parts.statuses.put(outcome.statuses)
         self._tell(outcome)
-        oldest = min(fix.origin.received_at for fix in event.fixes)
+        oldest = min(fix.origin.received_at for fix in fixes)
         metrics.end_to_end.labels("stored").observe((datetime.now(UTC) - oldest).total_seconds())
         if outcome.unjudged:
             raise outcome.unjudged[0]
@@ -157,6 +174,7 @@ class LocationService:
 
     def _tell(self, outcome: Outcome) -> None:
         events: list[Event] = [*outcome.debt.earlier, *outcome.events]
+        events += [("guard_fixes_held", FixBatch(held)) for held in outcome.held.values()]
         if outcome.receipts:
             stored = StoredEvent(
                 receipts=outcome.receipts,

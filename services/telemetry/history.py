@@ -50,7 +50,8 @@ class HistoryStore:
         check_limit(limit, most=MAX_LISTED)
         further, place = beyond(NEWEST_FIRST, after)
         query = text(
-            "SELECT message_key::text, topic, payload, reason, detail, received_at, source_id FROM rejected_message"
+            "SELECT message_key::text, topic, payload, reason, detail, received_at, source_id, occurrences"
+            " FROM rejected_message"
             " WHERE tenant_id = :tenant_id AND (CAST(:reason AS text) IS NULL OR reason = :reason)"
             f" AND {further} {NEWEST_FIRST.clause} LIMIT :limit"
         )

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from services.alerts.follow import Guidance
-from services.alerts.intake import Occurrence
+from services.alerts.intake import Occurrence, Repeated
 from services.alerts.lifecycle import Action
 from services.alerts.store import AlertStore, Change, Deed
 from services.alerts.storm import Storms
@@ -336,3 +336,98 @@ def test_two_sweepers_at_once_tell_nothing_twice(store: AlertStore) -> None:
     for sweeper in sweepers:
         sweeper.join()
     assert sorted(heard, key=int) == [str(number) for number in range(20)]
+
+
+def test_many_repeats_are_one_row_on_the_timeline_and_each_has_its_occurrence(
+    store: AlertStore, engine: Engine
+) -> None:
+    # Given an open alert, and many repeats of it, some of them only counted, some delivered before
+    first = occurrence()
+    [change] = store.record([first], now=NOW)
+    assert change is not None
+    repeats = [
+        occurrence(
+            message=f"press {n}",
+            msg_id=f"m{n}",
+            raw=f'{{"n": {n}}}',
+            received_at=NOW + timedelta(seconds=n),
+        )
+        for n in range(40)
+    ]
+    group = Repeated([first, *repeats], {b"a" * 16: 100, b"b" * 16: 7}, NOW)
+
+    # When they are merged, and merged again
+    [changes] = store.record_repeats([group], now=NOW)
+    [again] = store.record_repeats([group], now=NOW)
+
+    # Then the alert counts each of them once
+    whole = store.get(tenant_id=1, alert_id=change.alert.id)
+    assert whole.occurrences == 1 + 40 + 107
+    assert [line.action for line in whole.timeline] == ["raised", "repeated"]
+    said = whole.timeline[1].note
+    assert said.startswith("147 messages from ")
+    assert said.endswith("; the last: press 39")
+    assert sum(len(change.entry_ids) for change in changes) == 1
+    assert [change.entry_ids for change in again if change.entry_ids] == []
+    with engine.connect() as connection:
+        kept = connection.execute(text("SELECT count(*), count(DISTINCT msg_id) FROM alert_occurrence")).one()
+    assert tuple(kept) == (41, 40)
+
+
+def test_repeats_of_what_is_closed_meanwhile_are_one_new_alert(store: AlertStore) -> None:
+    # Given an alert that was resolved
+    first = raised(store)
+    store.act(Deed(Action.RESOLVE, "ann", "fine"), tenant_id=1, alert_id=first.alert.id, now=NOW)
+
+    # When repeats of it come that were on their way
+    [[change]] = store.record_repeats(
+        [Repeated([occurrence() for _ in range(10)], {b"c" * 16: 5}, NOW)], now=NOW
+    )
+
+    # Then they are an alert of their own, that calls people
+    assert change.is_new
+    assert change.alert.id != first.alert.id
+    assert change.alert.occurrences == 15
+    assert store.due(now=datetime.now(UTC)) == [change.alert.id]
+
+
+def test_the_gravest_of_many_repeats_calls_people_again(store: AlertStore) -> None:
+    first = raised(store, severity=Severity.MEDIUM, topic="alert/tamper/x")
+    store.act(Deed(Action.ACKNOWLEDGE, "ann"), tenant_id=1, alert_id=first.alert.id, now=NOW)
+    grave = [
+        occurrence(severity=severity, topic="alert/tamper/x", lat=lat, lon=lat)
+        for severity, lat in (
+            (Severity.LOW, None),
+            (Severity.HIGH, 1.0),
+            (Severity.LOW, None),
+            (Severity.LOW, None),
+        )
+    ]
+    [[change]] = store.record_repeats([Repeated(grave, {}, NOW)], now=NOW)
+    assert (change.alert.status, change.alert.severity) == (AlertStatus.NEW, Severity.HIGH)
+    assert (change.alert.lat, change.alert.occurrences) == (1.0, 5)
+    assert [line.action for line in change.alert.timeline] == ["repeated", "re_raised"]
+
+
+def test_a_few_repeats_keep_a_row_each_with_their_own_text(store: AlertStore) -> None:
+    first = raised(store)
+    [changes] = store.record_repeats(
+        [Repeated([occurrence(message=f"press {n}") for n in range(3)], {}, NOW)], now=NOW
+    )
+    assert [line.note for change in changes for line in change.alert.timeline] == [
+        "press 0",
+        "press 1",
+        "press 2",
+    ]
+    assert store.get(tenant_id=1, alert_id=first.alert.id).occurrences == 4
+
+
+def test_many_repeats_whose_data_the_database_cannot_hold_as_json_are_kept(
+    store: AlertStore, engine: Engine
+) -> None:
+    bad = [occurrence(raw='{"n": 1e999999}') for _ in range(6)]
+    [[change]] = store.record_repeats([Repeated(bad, {}, NOW)], now=NOW)
+    assert change.alert.occurrences == 6
+    with engine.connect() as connection:
+        kept = connection.execute(text("SELECT count(*) FROM alert_occurrence WHERE unreadable IS NOT NULL"))
+        assert kept.scalar_one() == 6

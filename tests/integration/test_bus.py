@@ -12,7 +12,16 @@ import pytest
 from nameko.containers import ServiceContainer
 
 from ops.run import nameko_config
-from services.bus import Publisher, RpcProxy, dead_letters, event_handler, loop, rpc, timer
+from services.bus import (
+    Publisher,
+    RpcProxy,
+    dead_letters,
+    event_handler,
+    gathering_handler,
+    loop,
+    rpc,
+    timer,
+)
 from services.bus.publishing import Letter, Outlet
 from services.bus.topology import event_queue_name
 from services.config import Config
@@ -242,3 +251,122 @@ def test_a_timer_that_fails_goes_on(start: Any) -> None:
 
     start(Ticker)
     wait_until(lambda: len(ticks) >= 3)
+
+
+def test_events_of_a_key_are_gathered_and_other_keys_and_handlers_do_not_wait_for_them(
+    start: Any, quick: Config
+) -> None:
+    # Given a handler that gathers events for a second, and one that does not, in one service of two workers
+    source, runs, alone = name(), list[tuple[float, list[str]]](), list[float]()
+
+    class Gathers:
+        name = f"listener_{source}"
+
+        @gathering_handler(source, "said", Note, key_of=lambda note: note.text[0], every_s=1.0)
+        def hear_all(self, events: list[Note]) -> None:
+            runs.append((time.monotonic(), [event.text for event in events]))
+
+        @event_handler(source, "called", Note)
+        def hear_one(self, _event: Note) -> None:
+            alone.append(time.monotonic())
+
+    start(Gathers)
+    outlet = Outlet(quick.amqp, links=1)
+
+    def publish(kind: str, *texts: str) -> None:
+        outlet.send(
+            [Letter(f"{source}.events", kind, msgspec.msgpack.encode(Note(text)), {}) for text in texts]
+        )
+
+    # When hundreds of one key come, then one of another, and one for the other handler
+    publish("said", *(f"a{number}" for number in range(300)))
+    began_s = time.monotonic()
+    publish("said", "b0")
+    publish("called", "now")
+
+    # Then everything is heard once and in order, in few runs
+    wait_until(lambda: sum(len(texts) for _, texts in runs) == 301)
+    of_a = [text for _, texts in runs for text in texts if text[0] == "a"]
+    assert of_a == [f"a{number}" for number in range(300)]
+    assert len(runs) <= 6
+    wait_until(lambda: bool(alone))
+    assert alone[0] - began_s < 0.9
+    [b_s] = [at_s for at_s, texts in runs if "b0" in texts]
+    assert b_s - began_s < 0.9
+
+
+def test_what_a_gathering_handler_fails_at_comes_again(start: Any, quick: Config) -> None:
+    # Given a handler that fails at its first run
+    source, runs = name(), list[list[str]]()
+
+    class Fails:
+        name = f"listener_{source}"
+
+        @gathering_handler(source, "said", Note, key_of=lambda note: note.text, every_s=0.1)
+        def hear_all(self, events: list[Note]) -> None:
+            runs.append([event.text for event in events])
+            if len(runs) == 1:
+                raise Unavailable("not yet")
+
+    start(Fails)
+
+    # When events come
+    for text in ("a", "b"):
+        send(quick, source, msgspec.msgpack.encode(Note(text)))
+
+    # Then each is handled again after a rung of the ladder
+    wait_until(lambda: {text for texts in runs[1:] for text in texts} == {"a", "b"})
+
+
+def test_an_event_that_has_no_key_is_a_dead_letter_and_the_next_one_is_heard(
+    start: Any, quick: Config
+) -> None:
+    # Given a handler whose key is the first letter
+    source, heard = name(), list[str]()
+
+    class Gathers:
+        name = f"listener_{source}"
+
+        @gathering_handler(source, "said", Note, key_of=lambda note: note.text[0], every_s=0.1)
+        def hear_all(self, events: list[Note]) -> None:
+            heard.extend(event.text for event in events)
+
+    start(Gathers)
+
+    # When an event without a letter comes, one that cannot be read, and one that is right
+    for body in (msgspec.msgpack.encode(Note("")), b"x", msgspec.msgpack.encode(Note("right"))):
+        send(quick, source, body)
+
+    # Then the right one is heard, and the others are kept
+    wait_until(lambda: heard == ["right"])
+    queue = event_queue_name(source, "said", f"listener_{source}", "hear_all")
+    wait_until(lambda: len(of_queue(quick, queue)) == 2)
+
+
+def test_an_event_that_meets_a_bug_costs_none_of_those_that_it_is_gathered_with(
+    start: Any, quick: Config
+) -> None:
+    # Given a handler that fails whenever one of its events says so
+    source, heard = name(), list[str]()
+
+    class Gathers:
+        name = f"listener_{source}"
+
+        @gathering_handler(source, "said", Note, key_of=lambda _: "one", every_s=0.5)
+        def hear_all(self, events: list[Note]) -> None:
+            if any(event.text == "poison" for event in events):
+                raise ValueError("poison")
+            heard.extend(event.text for event in events)
+
+    start(Gathers)
+
+    # When such an event comes among others
+    outlet = Outlet(quick.amqp, links=1)
+    texts = ["first", "a", "poison", "b"]
+    outlet.send([Letter(f"{source}.events", "said", msgspec.msgpack.encode(Note(t)), {}) for t in texts])
+
+    # Then the others are heard once, and it is kept
+    wait_until(lambda: sorted(heard) == ["a", "b", "first"])
+    queue = event_queue_name(source, "said", f"listener_{source}", "hear_all")
+    wait_until(lambda: len(of_queue(quick, queue)) == 1)
+    assert sorted(heard) == ["a", "b", "first"]

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import msgspec
+
 from ops.environment import PROJECT
 from services.messages import FixBatch
 from tests.oracle.worker import Order, Told, receive, send
@@ -78,12 +80,14 @@ class Queue:
             assert worker.doing.dies, (
                 "a worker died that was not told to: look at its words on standard error"
             )
-            waiting.appendleft(Order(worker.doing.batch))
+            waiting.appendleft(Order(worker.doing.batch, held=worker.doing.held))
             worker.stop()
             self._workers[self._workers.index(worker)] = Worker(self._environment)
             self.deaths += 1
         elif told.done:
             worker.doing = None
+        elif told.event == "guard_fixes_held":
+            waiting.append(Order(msgspec.msgpack.decode(told.body, type=FixBatch), held=True))
         else:
             self._hears(told)
 

@@ -96,7 +96,10 @@ def bit_by_bit(random: Random, judge: Judge, guards: list[Judged]) -> list[str]:
     records = [Record(who.guard_id, who.groups) for who, _, _ in guards]
     arrivals = [deliveries(random, who.fixes) for who, _, _ in guards]
     # The walks are short: checkpoints have to be nearer to each other than those of whole shifts.
-    with patch.object(repair, "CHECKPOINT_INTERVAL_S", random.choice((30.0, 120.0, 900.0))):
+    with (
+        patch.object(repair, "CHECKPOINT_INTERVAL_S", random.choice((30.0, 120.0, 900.0))),
+        patch.object(repair, "CHECKPOINT_FIXES", random.choice((3, 12, 250))),
+    ):
         for nth in range(max(map(len, arrivals))):
             deliver(judge, records, [batches[nth] if nth < len(batches) else [] for batches in arrivals])
     found = []

@@ -24,10 +24,14 @@ from services.owed import Event
 
 
 class Order(msgspec.Struct):
-    """A batch, or none: then the timers' work. `dies`: within the transaction, after the commit, after publishing."""
+    """A batch, or none: then the timers' work. `dies`: within the transaction, after the commit, after publishing.
+
+    `held`: fixes of a guard that waited while its track was repaired.
+    """
 
     batch: FixBatch | None = None
     dies: str = ""
+    held: bool = False
 
 
 class Told(msgspec.Struct):
@@ -114,7 +118,10 @@ def main() -> None:
             service.tell_settled()
         else:
             with dying_within(order.dies == "within the transaction"):
-                service.process_guard_gps(order.batch)
+                if order.held:
+                    service.process_held_fixes([order.batch])
+                else:
+                    service.process_guard_gps(order.batch)
         send(told, Told(done=True))
 
 

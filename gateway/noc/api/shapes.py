@@ -331,7 +331,7 @@ class HistoryQuery(In, frozen=True):
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """`payload` as it came, base64."""
+    """`payload` as it came, base64. Of a source that sends too much one row stands for `occurrences` messages."""
 
     message_key: str
     topic: str
@@ -340,6 +340,7 @@ class Rejected(msgspec.Struct, frozen=True):
     detail: str
     received_at: datetime
     source_id: str | None
+    occurrences: int = 1
 
 
 class RejectedQuery(In, frozen=True):

@@ -4,10 +4,13 @@ import msgspec
 import pytest
 
 from services.alerts.intake import (
+    RANK,
     Whose,
+    as_one,
     is_another,
     of_condition,
     of_device,
+    of_flood,
     of_notification,
     of_refused,
     raw_set_aside,
@@ -22,6 +25,7 @@ from services.messages import (
     NotificationFinished,
     Origin,
     Severity,
+    SourceFlood,
 )
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -285,3 +289,39 @@ def finished(state: str, **changes: object) -> NotificationFinished:
         1, "a", "sms", "+49151", state, AT, "n-1", provider="twilio", error="no such number"
     )
     return msgspec.structs.replace(usual, **changes)
+
+
+def test_many_occurrences_as_one_are_the_last_with_what_the_others_say_besides() -> None:
+    kinds = (
+        alert(AlertType.INTRUSION, severity=Severity.LOW, message="door", lat=1.0, lon=2.0),
+        alert(
+            AlertType.INTRUSION, severity=Severity.HIGH, message="window", silent=True, flags=("severity",)
+        ),
+        alert(AlertType.INTRUSION, severity=Severity.LOW, message=""),
+    )
+    one = as_one([of_device(kind, OURS) for kind in kinds], count=1500, first_at=AT)
+    assert (one.severity, one.lat, one.lon, one.silent) == (Severity.HIGH, 1.0, 2.0, True)
+    assert one.note == "1500 messages from 00:00:00 to 00:00:00 UTC; the last: window (1.00000, 2.00000)"
+    assert "severity" in one.flags
+
+
+def test_severities_rank_from_low_to_critical() -> None:
+    assert sorted(Severity, key=RANK.__getitem__) == ["LOW", "MEDIUM", "HIGH", "CRITICAL"]
+
+
+def test_a_flood_is_a_condition_that_its_end_clears() -> None:
+    began = SourceFlood(b"k" * 16, "guard-1", "alert", False, AT, AT, 1497.4, 50, 1400, 3)
+    condition = of_flood(began, OURS)
+    assert condition.message.startswith(
+        "Source guard-1 sends 1497 messages a second; limit 50. Repeats are counted, others refused."
+    )
+    assert (condition.alert_type, condition.tenant_id, condition.site_id) == (
+        AlertType.EQUIPMENT_FAILURE,
+        1,
+        5,
+    )
+    ended = of_flood(msgspec.structs.replace(began, is_over=True), OURS)
+    assert ended.dedup_key == condition.dedup_key
+    assert "1400 beyond it were counted as repeats, 3 were refused" in ended.message
+    other_lane = of_flood(msgspec.structs.replace(began, lane="bulk"), OURS)
+    assert other_lane.dedup_key != condition.dedup_key

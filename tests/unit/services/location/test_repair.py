@@ -203,3 +203,47 @@ def test_what_was_believed_needs_no_reason() -> None:
     assert implausible_of(steps[0]) is None
     assert implausible_of(steps[2]) == Implausible("mock", {})
     assert told(steps) == [("entered", 1, 0, 10)]
+
+
+def dense(count: int) -> Record:
+    """Fixes ten a second that stand, judged in batches of 100 with checkpoints after so many."""
+    fixes = [fix(number / 10, 0.0) for number in range(count)]
+    found = Record([], [], [])
+    belief: Belief | None = None
+    for start in range(0, count, 100):
+        belief, steps = judged((YARD,), fixes[start : start + 100], belief)
+        found.recorded.extend(Recorded(step.fix, (step.in_geofence, step.violation)) for step in steps)
+        found.checkpoints.append(Checkpoint(position_of(steps[-1].fix), belief))
+    return found
+
+
+def looked_at(before: Record, *late: TrackFix) -> int:
+    """Fixes on record that a repair reads, asked for as the store reads them."""
+    first = min(map(position_of, late))
+    start = max((c for c in before.checkpoints if c.position < first), key=lambda c: c.position, default=None)
+    after = BEGINNING if start is None else start.position
+    ahead = [c for c in before.checkpoints if c.position > after]
+    mending, count = Mending(judge(YARD), GUARD, start, late, ahead), 0
+    while True:
+        since, until = mending.after, mending.look_until()
+        piece = [item for item in before.recorded if since < item.position <= until]
+        count += len(piece)
+        checkpoints = [c for c in ahead if since < c.position <= until]
+        if mending.go_on(piece, checkpoints, [], until=until):
+            return count
+
+
+def test_one_late_fix_in_a_dense_track_costs_no_more_than_the_fixes_between_checkpoints() -> None:
+    assert looked_at(dense(4_000), fix(200.05, 0.0)) <= 200
+
+
+def test_late_fixes_far_apart_cost_their_own_places_and_not_what_lies_between() -> None:
+    before = dense(6_000)
+    assert looked_at(before, fix(10.05, 0.0), fix(300.05, 0.0), fix(580.05, 0.0)) <= 3_000
+    assert looked_at(before, fix(10.05, 0.0), fix(580.05, 0.0)) <= 400
+
+
+def test_a_dense_record_without_checkpoints_gets_them_with_its_first_repair() -> None:
+    before = dense(2_000)
+    _, changes = mended(Record(before.recorded, before.checkpoints[:1], []), fix(12.05, 0.0))
+    assert len(changes.checkpoints) >= 6

@@ -1,0 +1,284 @@
+"""Rate limit of each source, and the class in which each of its messages travels. Pure: time comes in.
+
+A bucket is one number, the time at which it is full again (GCRA): an honest message costs a look-up and a comparison.
+
+Nothing is held back unacknowledged. MQTT wants acknowledgements in the order of delivery, so a held message would hold
+the messages of all other sources behind it (docs/adr/0040).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import NamedTuple
+
+from gateway.mqtt import topics, unreadable
+from services.alert_words import alert_type
+from services.errors import InvalidMessage
+
+REMEMBERED_TOPICS = 50_000
+"""Topics that one lane remembers. Beyond that, those whose source has a full bucket are forgotten."""
+FLOOD_ENDS_S = 10.0
+"""A source floods no longer when nothing of it was beyond the limit for so long."""
+RATE_OVER_S = 1.0
+"""A flood is news when it is so old: its rate is known then."""
+CATCHING_UP_S = 5.0
+"""A device sends what it kept until nothing old came for so long."""
+BYTES_OF_ONE = 16_384
+"""An alert of so many bytes more counts for one more."""
+ALONE_BURST = 5
+ALONE_EVERY_S = 6.0
+"""A source's repeats that travel alone, as first presses do: so many, and one more each so many seconds."""
+ALL_ALONE_BURST = 40
+ALL_ALONE_PER_S = 10.0
+"""The same of all sources of a lane together."""
+OTHER = ""
+"""The kind of a topic whose word is no alert type: all such topics of a source are one kind."""
+
+
+class Share(IntEnum):
+    """The class in which a message travels."""
+
+    FIRST = 0
+    """At once and alone, or in a batch of the bulk lane."""
+    REPEAT = 1
+    """Together with other repeats, behind whatever is first."""
+    OVER = 2
+    """Beyond the rate of its source: counted when it repeats an alert, else refused."""
+
+
+class Limit(NamedTuple):
+    """Messages a second, messages at once, and how many more a source may send that it kept while it was offline."""
+
+    per_s: float
+    burst: int
+    backlog: int
+    first_press_s: float
+    """The first message of each kind of alarm within this time passes whatever else its source sends."""
+
+
+class FloodNews(NamedTuple):
+    """The beginning or the end of a flood. `rate_per_s` is the source's rate; counts are since the flood began."""
+
+    source_id: str
+    is_over: bool
+    began_s: float
+    rate_per_s: float
+    counted: int
+    refused: int
+
+
+class SourceBucket:
+    """The state of one source. Times are those at which a bucket is full again."""
+
+    __slots__ = (
+        "alone_s",
+        "backlog_s",
+        "catching_up_s",
+        "counted",
+        "flooding_since_s",
+        "fresh_s",
+        "full_s",
+        "is_told",
+        "passed_s",
+        "refused",
+        "source_id",
+        "touched_s",
+    )
+
+    def __init__(self, source_id: str) -> None:
+        self.source_id = source_id
+        self.full_s = self.backlog_s = self.fresh_s = self.alone_s = 0.0
+        self.catching_up_s = float("-inf")
+        self.passed_s: dict[str, float] = {}
+        self.flooding_since_s: float | None = None
+        self.touched_s = 0.0
+        self.counted = self.refused = 0
+        self.is_told = False
+
+
+class SourceLimits:
+    """Limits of the bulk lane: `judge` answers `FIRST` or `OVER`.
+
+    An alarm on a topic of the bulk lane passes when it is the first of its topic within `first_press_s`.
+    """
+
+    def __init__(self, limit: Limit) -> None:
+        if limit.per_s <= 0 or limit.burst < 1 or limit.backlog < 1:
+            raise ValueError("a source may send more than nothing")
+        self.per_s = limit.per_s
+        self._cost_s = 1 / limit.per_s
+        self._depth_s = (limit.burst - 1) / limit.per_s
+        self._backlog_depth_s = (limit.backlog - 1) / limit.per_s
+        self._first_press_s = limit.first_press_s
+        self._by_topic: dict[str, SourceBucket] = {}
+        self._by_id: dict[str, SourceBucket] = {}
+        self._flooding: dict[str, SourceBucket] = {}
+
+    def judge(self, topic: str, now_s: float, _size: int = 0) -> Share:
+        """Take a message off its source's bucket; return the class in which it travels."""
+        source = self._by_topic.get(topic) or self._learn(topic, now_s)
+        full_s = source.full_s
+        if full_s < now_s:
+            source.full_s = now_s + self._cost_s
+            return Share.FIRST
+        if full_s - now_s <= self._depth_s:
+            source.full_s = full_s + self._cost_s
+            return Share.FIRST
+        return self._beyond(source, topic, now_s)
+
+    def takes_backlog(self, topic: str, now_s: float, *, is_old: bool) -> bool:
+        """Return whether a message that its source kept while it was offline passes, and take it off that bucket.
+
+        One that is not old passes behind old ones, a burst of them: a device sends its latest positions last.
+        """
+        source = self._by_topic.get(topic) or self._learn(topic, now_s)
+        if is_old:
+            until_s = _taken(source.backlog_s, now_s, self._cost_s, self._backlog_depth_s)
+            if until_s is not None:
+                source.backlog_s = until_s
+                source.catching_up_s = now_s + CATCHING_UP_S
+            return until_s is not None
+        until_s = _taken(source.fresh_s, now_s, self._cost_s, self._depth_s)
+        if until_s is None or now_s > source.catching_up_s:
+            return False
+        source.fresh_s = until_s
+        return True
+
+    def source_of(self, topic: str) -> str:
+        """Return the source that a topic names; a topic without one stands for itself."""
+        source = self._by_topic.get(topic)
+        return _source_of(topic) if source is None else source.source_id
+
+    def note(self, source_id: str, now_s: float, *, counted: int = 0, refused: int = 0) -> None:
+        """Note that messages beyond the limit were counted or refused: their source floods."""
+        source = self._flooding.get(source_id) or self._by_id.get(source_id) or SourceBucket(source_id)
+        self._flooding[source_id] = source
+        if source.flooding_since_s is None:
+            source.flooding_since_s = now_s
+        source.touched_s = now_s
+        source.counted += counted
+        source.refused += refused
+
+    def floods(self, now_s: float) -> list[FloodNews]:
+        """Return which floods began or ended since this was last asked. To be asked about once a second."""
+        news = []
+        for source in list(self._flooding.values()):
+            is_over = now_s - source.touched_s >= FLOOD_ENDS_S
+            is_known = now_s - (source.flooding_since_s or now_s) >= RATE_OVER_S
+            if is_over or (is_known and not source.is_told):
+                news.append(self._news(source, is_over=is_over, now_s=now_s))
+                source.is_told = True
+            if is_over:
+                del self._flooding[source.source_id]
+                source.flooding_since_s, source.is_told = None, False
+                source.counted = source.refused = 0
+        return news
+
+    def _news(self, source: SourceBucket, *, is_over: bool, now_s: float) -> FloodNews:
+        began_s = now_s if source.flooding_since_s is None else source.flooding_since_s
+        lasted_s = max(RATE_OVER_S, source.touched_s - began_s)
+        rate_per_s = self.per_s + (source.counted + source.refused) / lasted_s
+        return FloodNews(source.source_id, is_over, began_s, rate_per_s, source.counted, source.refused)
+
+    def _beyond(self, source: SourceBucket, topic: str, now_s: float) -> Share:
+        if not unreadable.may_be_alarm(topic, _parsed(topic)):
+            return Share.OVER
+        return Share.FIRST if self._is_first(source, kind_of(topic), now_s) else Share.OVER
+
+    def _is_first(self, source: SourceBucket, kind: str, now_s: float) -> bool:
+        before_s = source.passed_s.get(kind)
+        if before_s is not None and now_s - before_s < self._first_press_s:
+            return False
+        source.passed_s[kind] = now_s
+        return True
+
+    def _learn(self, topic: str, now_s: float) -> SourceBucket:
+        if len(self._by_topic) >= REMEMBERED_TOPICS:
+            self._forget(now_s)
+        source_id = _source_of(topic)
+        source = self._by_id.get(source_id)
+        if source is None:
+            source = self._by_id[source_id] = SourceBucket(source_id)
+        self._by_topic[topic] = source
+        return source
+
+    def _forget(self, now_s: float) -> None:
+        """Forget topics, and of the sources those with full buckets; when too many are left, all of them."""
+        self._by_topic.clear()
+        quiet_s = now_s - self._first_press_s
+        self._by_id = {
+            source_id: source
+            for source_id, source in self._by_id.items()
+            if max(source.full_s, source.backlog_s, *source.passed_s.values(), 0.0) > quiet_s
+        }
+        if len(self._by_id) >= REMEMBERED_TOPICS:
+            self._by_id.clear()
+
+
+class PressLimits(SourceLimits):
+    """Limits of the alert lane: the first message of each kind and a few repeats travel at once, further ones behind.
+
+    A source of which many presses come so delays no other source's first press.
+    """
+
+    def __init__(self, limit: Limit) -> None:
+        super().__init__(limit)
+        self._kinds: dict[str, str] = {}
+        self._all_alone_s = 0.0
+
+    def judge(self, topic: str, now_s: float, size: int = 0) -> Share:
+        """Take a message off its source's bucket; return the class in which it travels.
+
+        A message of many bytes counts for several.
+        """
+        source = self._by_topic.get(topic) or self._learn(topic, now_s)
+        kind = self._kinds.get(topic)
+        if kind is None:
+            kind = self._kinds[topic] = kind_of(topic)
+        cost_s = self._cost_s * (1 + size // BYTES_OF_ONE)
+        until_s = _taken(source.full_s, now_s, cost_s, self._depth_s)
+        if until_s is not None:
+            source.full_s = until_s
+        if self._is_first(source, kind, now_s):
+            return Share.FIRST
+        if until_s is None:
+            return Share.OVER
+        return Share.FIRST if self._goes_alone(source, now_s) else Share.REPEAT
+
+    def _goes_alone(self, source: SourceBucket, now_s: float) -> bool:
+        own_s = _taken(source.alone_s, now_s, ALONE_EVERY_S, (ALONE_BURST - 1) * ALONE_EVERY_S)
+        all_s = _taken(self._all_alone_s, now_s, 1 / ALL_ALONE_PER_S, (ALL_ALONE_BURST - 1) / ALL_ALONE_PER_S)
+        if own_s is None or all_s is None:
+            return False
+        source.alone_s, self._all_alone_s = own_s, all_s
+        return True
+
+    def _forget(self, now_s: float) -> None:
+        super()._forget(now_s)
+        self._kinds.clear()
+
+
+def kind_of(topic: str) -> str:
+    """Return the alert type that a topic names, by whatever spelling; `OTHER` when it names none."""
+    named: Callable[[str], str | None] = alert_type
+    return next((kind for segment in topic.split("/")[1:] if (kind := named(segment))), OTHER)
+
+
+def _taken(full_s: float, now_s: float, cost_s: float, depth_s: float) -> float | None:
+    """Return when a bucket is full again after one more message; None when there is no room for it."""
+    if full_s < now_s:
+        return now_s + cost_s
+    return full_s + cost_s if full_s - now_s <= depth_s else None
+
+
+def _parsed(topic: str) -> topics.Topic | None:
+    try:
+        return topics.parse(topic)
+    except InvalidMessage:
+        return None
+
+
+def _source_of(topic: str) -> str:
+    parsed = _parsed(topic)
+    return topics.source_in(topic) if parsed is None else parsed.source_id

@@ -1,0 +1,146 @@
+"""Messages that repeat one another, made one: presses of one alert, and refusals beyond a source's rate. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+import msgspec
+
+from gateway.mqtt import identity, unreadable
+from services.messages import AlertType, DeviceAlert, Origin, RejectedMessage, RepeatedAlert
+
+RATE_LIMITED = "rate_limited"
+REMEMBERED_KEYS = 50_000
+LARGEST_SAMPLE_BYTES = 16_384
+BACKLOG_OLDER_THAN = timedelta(seconds=60)
+"""A device that says that its message is older than this kept it while it was offline."""
+Name = tuple[str, AlertType, str, bool]
+
+
+class SeenKeys:
+    """Identities of the latest alerts of a lane: the same message delivered twice is one press. Bounded."""
+
+    def __init__(self, *, size: int = REMEMBERED_KEYS) -> None:
+        self._size = size
+        self._keys: OrderedDict[bytes, None] = OrderedDict()
+
+    def add(self, key: bytes) -> bool:
+        """Remember a key; return whether it is new."""
+        if key in self._keys:
+            return False
+        if len(self._keys) >= self._size:
+            self._keys.popitem(last=False)
+        self._keys[key] = None
+        return True
+
+
+class _Group:
+    def __init__(self) -> None:
+        self.kept: dict[bytes, DeviceAlert] = {}
+        self.counted: list[DeviceAlert] = []
+
+
+class Repeats:
+    """Alerts of one batch, those that say the same of one source together."""
+
+    def __init__(self, seen: SeenKeys) -> None:
+        self._seen = seen
+        self._groups: dict[Name, _Group] = {}
+        self.excess: Counter[str] = Counter()
+        """Alerts beyond their source's rate, by source."""
+
+    def add(self, alert: DeviceAlert, *, is_over: bool) -> None:
+        """Put in an alert. `is_over`: beyond its source's rate, so that only its number is kept."""
+        is_new = self._seen.add(alert.origin.key)
+        name = (alert.origin.source_id, alert.alert_type, alert.word, alert.drill)
+        group = self._groups.setdefault(name, _Group())
+        if not is_over:
+            group.kept.setdefault(alert.origin.key, alert)
+        elif is_new:
+            group.counted.append(alert)
+        if is_over:
+            self.excess[alert.origin.source_id] += 1
+
+    def events(self, make_key: Callable[[], bytes]) -> list[RepeatedAlert]:
+        """Return one event for each group. Of alerts that are counted only, the last one stands for them all."""
+        return [
+            _event(list(group.kept.values()), group.counted, make_key)
+            for group in self._groups.values()
+            if group.kept or group.counted
+        ]
+
+
+def _event(
+    kept: list[DeviceAlert], counted: list[DeviceAlert], make_key: Callable[[], bytes]
+) -> RepeatedAlert:
+    alerts = [*kept, _shortened(counted[-1])] if counted else kept
+    rest = [alert.origin for alert in counted[:-1]]
+    return RepeatedAlert(
+        key=make_key(),
+        alerts=alerts,
+        counted=len(rest),
+        first_at=min(alert.origin.received_at for alert in (*kept, *counted)),
+        msg_ids=list(dict.fromkeys(origin.msg_id for origin in rest if origin.msg_id is not None)),
+    )
+
+
+def _shortened(alert: DeviceAlert) -> DeviceAlert:
+    """The alert without what would make it large: it stands for many, and is not the only word of its source."""
+    unreadable_bytes = None if alert.unreadable is None else alert.unreadable[:LARGEST_SAMPLE_BYTES]
+    if len(alert.origin.raw) > LARGEST_SAMPLE_BYTES:
+        origin = msgspec.structs.replace(alert.origin, raw="{}")
+        flags = (*alert.flags, "raw_not_kept")
+        return msgspec.structs.replace(alert, origin=origin, flags=flags, unreadable=unreadable_bytes)
+    return msgspec.structs.replace(alert, unreadable=unreadable_bytes)
+
+
+def is_counted(alert: DeviceAlert) -> bool:
+    """Return whether an alert beyond its source's rate is counted. Others are refused: each may be another alert.
+
+    Types are few, so their alerts of one source are few. Words are not, unless they name a life-safety alert.
+    """
+    if alert.alert_type is AlertType.UNKNOWN:
+        return False
+    return alert.alert_type is not AlertType.UNREADABLE_ALERT or unreadable.names_life_safety(
+        alert.origin.topic
+    )
+
+
+def is_kept(origin: Origin) -> bool:
+    """Return whether a device kept its message while it was offline, by the device time or by its own word."""
+    return origin.buffered or (
+        not origin.clock_suspect and origin.received_at - origin.recorded_at > BACKLOG_OLDER_THAN
+    )
+
+
+def refusal(
+    topic: str, payload: bytes, *, source_id: str, lane: str, received_at: datetime, per_s: float
+) -> RejectedMessage:
+    """Return the refusal of a message beyond its source's rate. All of one source and minute have one key."""
+    minute = int(received_at.timestamp() // 60)
+    name = f"{RATE_LIMITED}\0{lane}\0{source_id}\0{minute}"
+    return RejectedMessage(
+        identity.digest(name.encode("utf-8", "surrogatepass")),
+        topic.replace("\0", ""),
+        payload,
+        RATE_LIMITED,
+        f"more than {per_s:g} messages a second; this is one of those that were refused within a minute",
+        received_at,
+        source_id.replace("\0", ""),
+    )
+
+
+def merged(refusals: Iterable[RejectedMessage]) -> list[RejectedMessage]:
+    """Return refused messages, those of one key as one: the first one's bytes, and how many there were."""
+    found: dict[bytes, RejectedMessage] = {}
+    others: list[RejectedMessage] = []
+    for message in refusals:
+        if message.reason != RATE_LIMITED:
+            others.append(message)
+            continue
+        before = found.get(message.key)
+        count = message.count + (0 if before is None else before.count)
+        found[message.key] = msgspec.structs.replace(before or message, count=count)
+    return [*others, *found.values()]

@@ -1,0 +1,66 @@
+"""Repairs of one guard's track take a share of the time, however much of it comes late."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.location.repair_share import (
+    FREE_S,
+    LONGEST_HOLD_S,
+    SHARE,
+    WHILE_REPAIRED_S,
+    Density,
+    RepairShare,
+)
+
+
+def test_a_quick_repair_holds_nobody() -> None:
+    share = RepairShare()
+    share.begin("guard-1", 10.0)
+    assert share.is_held("guard-1", 10.0)
+    share.end("guard-1", 10.01, took_s=FREE_S / 2)
+    assert not share
+    assert not share.is_held("guard-1", 10.01)
+
+
+def test_a_guard_is_held_by_what_its_repair_took_and_no_other_is() -> None:
+    share = RepairShare()
+    share.end("guard-1", 10.0, took_s=0.5)
+    assert share.is_held("guard-1", 14.9)
+    assert not share.is_held("guard-2", 10.0)
+    assert not share.is_held("guard-1", 15.1)
+    assert not share
+    share.end("guard-1", 20.0, took_s=60)
+    assert not share.is_held("guard-1", 20.1 + LONGEST_HOLD_S)
+
+
+def test_a_repair_that_never_ended_holds_no_guard_for_ever() -> None:
+    share = RepairShare()
+    share.begin("guard-1", 10.0)
+    assert not share.is_held("guard-1", 10.1 + WHILE_REPAIRED_S)
+
+
+@given(st.lists(st.floats(FREE_S, 0.9), min_size=5, max_size=60), st.floats(0.001, 0.2))
+def test_direct_repairs_take_no_more_than_their_share(took: list[float], gap_s: float) -> None:
+    # Given a guard of whom late fixes come again and again
+    share, now_s, busy_s, last_s = RepairShare(), 100.0, 0.0, 0.0
+
+    # When each that is not held is repaired
+    for took_s in took:
+        while share.is_held("guard-1", now_s):
+            now_s += gap_s
+        share.begin("guard-1", now_s)
+        now_s += took_s
+        share.end("guard-1", now_s, took_s=took_s)
+        busy_s += took_s
+        last_s = took_s
+
+    # Then the repairs, the last one's hold still to come, took no more than their share
+    assert busy_s - last_s <= (now_s - 100.0) * SHARE + 0.001 * len(took)
+
+
+def test_a_checkpoint_is_due_before_too_many_fixes_since_the_last_one() -> None:
+    density = Density(most=250)
+    due = [density.is_due("guard-1", 50) for _ in range(12)]
+    assert [number for number, is_due in enumerate(due) if is_due] == [5, 10]
+    assert not density.is_due("guard-2", 1000)
+    assert density.is_due("guard-2", 1)
