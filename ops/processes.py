@@ -14,6 +14,7 @@ PROCESSES = {
     "mqtt_gateway-alert": "gateway.mqtt.service:AlertLane",
     "mqtt_gateway-bulk": "gateway.mqtt.service:BulkLane",
     "noc_gateway": "gateway.noc.service:NocGateway",
+    "noc_api": "gateway.noc.api.service:NocApi",
     "watchdog": "ops.watchdog.service:WatchdogService",
 }
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ops import database
+from ops.environment import PROJECT
 from ops.supervisor import Process
 from services.errors import Misconfigured
 
-PACKAGES = "mosquitto rabbitmq-server redis-server postgresql-15 postgresql-15-postgis-3"
+PACKAGES = "haproxy mosquitto rabbitmq-server redis-server postgresql-15 postgresql-15-postgis-3"
 DATABASE = "vigil"
 VHOST = "vigil"
 OWNER, SERVICE = "vigil", "vigil_service"
@@ -101,6 +102,30 @@ def mosquitto(home: Path, ports: Mapping[str, int], environment: Mapping[str, st
         log=home / "log" / "mosquitto.log",
         environment=environment,
         probe=lambda: answers(ports["mqtt"]),
+    )
+
+
+def haproxy(
+    log: Path,
+    environment: Mapping[str, str],
+    *,
+    port: int,
+    feed_port: int,
+    api_port: int,
+    name: str = "haproxy",
+) -> Process:
+    """HAProxy on the public port, before the live feed and the API: the same configuration as in production."""
+    addresses = {
+        "VIGIL_EDGE_BIND": f"127.0.0.1:{port}",
+        "VIGIL_FEED_ADDRESS": f"127.0.0.1:{feed_port}",
+        "VIGIL_API_ADDRESS": f"127.0.0.1:{api_port}",
+    }
+    return Process(
+        name,
+        [binary("haproxy"), "-db", "-f", str(PROJECT / "ops" / "edge" / "haproxy.cfg")],
+        log=log,
+        environment={**environment, **addresses},
+        probe=lambda: answers(port),
     )
 
 

@@ -111,6 +111,9 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str
     port: int
+    server_host: str
+    feed_port: int
+    api_port: int
     handshake_timeout_s: Annotated[float, msgspec.Meta(gt=0)]
     heartbeat_interval_s: float
     idle_timeout_s: float
@@ -150,6 +153,13 @@ class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ticket_lifetime_s: int
     map_style_url: str
     map_pmtiles_file: str
+
+    def port_of(self, service: str) -> tuple[int, str]:
+        """Return the port on which an HTTP service listens behind HAProxy, and the variable that sets it."""
+        return {
+            "noc_gateway": (self.feed_port, "VIGIL_FEED_PORT"),
+            "noc_api": (self.api_port, "VIGIL_API_PORT"),
+        }[service]
 
 
 class Storm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

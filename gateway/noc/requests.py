@@ -25,6 +25,11 @@ def offered_ticket(request: Request) -> str | None:
     return next((part.removeprefix("ticket.") for part in offered if part.startswith("ticket.")), None)
 
 
+def origins(text: str) -> list[str]:
+    """Return the origins of a comma list."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def check_origin(request: Request, *, allowed: Sequence[str]) -> None:
     """Raises `Forbidden` for a page of another origin. Programs send none and are not asked."""
     origin = request.headers.get("Origin")

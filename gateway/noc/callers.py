@@ -1,0 +1,62 @@
+"""Who calls a NOC process: the user of a token that is not void, or an address; each has a share of requests."""
+
+from __future__ import annotations
+
+from werkzeug.wrappers import Request
+
+from gateway.noc import requests
+from gateway.noc.auth import Bars, Principal, Tokens
+from services import peers
+from services.bus import RequestRates
+from services.config import Config
+from services.errors import NotAuthenticated
+
+BARS_INTERVAL_S = 1.0
+"""How often a process asks which users and sessions are barred."""
+
+
+class Callers:
+    """Names the caller of a request, and counts the request for the user or the address."""
+
+    def __init__(self, config: Config) -> None:
+        noc = config.noc
+        self.tokens = Tokens.from_config(config)
+        self.bars = Bars()
+        self._proxies = peers.proxies(noc)
+        self._users = RequestRates(noc.user_requests, event="user_requests_limited")
+        self._strangers = RequestRates(noc.open_requests, event="open_requests_limited")
+        self._providers = RequestRates(noc.provider_requests, event="provider_requests_limited")
+
+    def principal(self, request: Request) -> Principal:
+        """Return the user of the request's token, and count the request. Raises `NotAuthenticated`, `TooMany`."""
+        try:
+            principal = self._believed(request)
+        except NotAuthenticated:
+            self.count_stranger(request)
+            raise
+        self._users.take(f"{principal.tenant_id} {principal.login}", whose=principal.login)
+        return principal
+
+    def count_stranger(self, request: Request) -> str:
+        """Count a request that comes without a valid token, and return the address it counts for. Raises `TooMany`."""
+        client = self.address(request)
+        holder = peers.holder_of(client)
+        self._strangers.take(holder, whose=f"address {client}")
+        return holder
+
+    def count_provider(self, request: Request) -> None:
+        """Count a request that claims to come from a provider: few addresses send the reports of many messages."""
+        client = self.address(request)
+        self._providers.take(peers.holder_of(client), whose=f"address {client}")
+
+    def address(self, request: Request) -> str:
+        """Return the address that the request counts for. Raises `Forbidden`."""
+        return requests.client_address(request, trusted=self._proxies)
+
+    def _believed(self, request: Request) -> Principal:
+        token = requests.bearer(request)
+        if token is None:
+            raise NotAuthenticated("send `Authorization: Bearer <token>`; POST /api/v1/session gives one")
+        principal = self.tokens.check(token)
+        self.bars.check(principal)
+        return principal
