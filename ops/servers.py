@@ -7,7 +7,7 @@ import pwd
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -110,15 +110,22 @@ def haproxy(
     environment: Mapping[str, str],
     *,
     port: int,
-    feed_port: int,
-    api_port: int,
+    feeds: Sequence[int],
+    apis: Sequence[int],
     name: str = "haproxy",
 ) -> Process:
-    """HAProxy on the public port, before the live feed and the API: the same configuration as in production."""
+    """HAProxy on the public port, with the configuration of production.
+
+    `feeds` and `apis`: the ports of one or two processes each, between which HAProxy shares requests out.
+    """
     addresses = {
-        "VIGIL_EDGE_BIND": f"127.0.0.1:{port}",
-        "VIGIL_FEED_ADDRESS": f"127.0.0.1:{feed_port}",
-        "VIGIL_API_ADDRESS": f"127.0.0.1:{api_port}",
+        "VIGIL_HTTP_HOST": "127.0.0.1",
+        "VIGIL_HTTP_PORT": str(port),
+        **{
+            _numbered(variable, number): f"127.0.0.1:{server}"
+            for variable, servers in (("VIGIL_FEED_SERVER", feeds), ("VIGIL_API_SERVER", apis))
+            for number, server in enumerate(servers, 1)
+        },
     }
     return Process(
         name,

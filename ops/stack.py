@@ -313,13 +313,16 @@ class Stack:
 
     def _haproxy(self) -> Process:
         settings = self.settings()
-        return servers.haproxy(
-            self.home / "log" / f"{HAPROXY}.log",
-            self._given,
-            port=int(settings["VIGIL_HTTP_PORT"]),
-            feed_port=int(settings["VIGIL_FEED_PORT"]),
-            api_port=int(settings["VIGIL_API_PORT"]),
+        public, feeds, apis = (
+            [
+                int(self._ports[port] if "@" in port else settings[PORT_VARIABLES[port]])
+                for port in self._ports_of_processes().values()
+                if port.partition("@")[0] == kind
+            ]
+            for kind in PORT_VARIABLES
         )
+        log = self.home / "log" / f"{HAPROXY}.log"
+        return servers.haproxy(log, self._given, port=public[0], feeds=feeds, apis=apis)
 
     def _preparations(self) -> Iterator[tuple[str, list[str]]]:
         yield "migrations", ["migrate", "up"]

@@ -42,6 +42,10 @@ class Gateways:
         self._supervisor = Supervisor(home / "gateways.json")
         settings = yaml.safe_load((PROJECT / "config.yaml").read_text())
         settings["noc"] |= noc
+        self._limits_of_haproxy = {
+            "VIGIL_CONNECTIONS_PER_ADDRESS": str(noc.get("connections_per_address", 200)),
+            "VIGIL_ADDRESS_REQUESTS": str(noc.get("address_requests", {"count": 6000})["count"]),
+        }
         (home / "config.yaml").write_text(yaml.safe_dump(settings))
         for number in range(count):
             self._metrics(number).mkdir()
@@ -96,8 +100,9 @@ class Gateways:
         for variable in stack.operator_settings():
             environment.pop(variable, None)
         if kind == FRONT:
+            environment |= self._limits_of_haproxy
             return servers.haproxy(
-                log, environment, port=own[FRONT], feed_port=own[FEED], api_port=own[API], name=name
+                log, environment, port=own[FRONT], feeds=[own[FEED]], apis=[own[API]], name=name
             )
         environment |= {
             "VIGIL_CONFIG": str(self._home / "config.yaml"),

@@ -45,7 +45,7 @@ class Honest:
 
     def __init__(self, outside: Outside, gateway: Gateways, name: str) -> None:
         self._outside = outside
-        self._base = gateway.bases[0]
+        self._base = gateway.fronts[0]
         self._name = f"{name}-{outside.run}"
         self._person = outside.person()
         self._token = outside.token(name=f"reader-{self._name}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateways import Gateways, gateways
+from tests.gateways import API, FEED, FRONT, Gateways, gateways
 from tests.outside import Outside
 from tests.torture.attacks.attackers import KINDS
 from tests.torture.attacks.honest import Honest, Measured, p
@@ -27,13 +27,14 @@ USUAL = {
 }
 """As `config.yaml` has them; the tests' stack is roomier."""
 MEMORY_BYTES = 80_000_000
-"""By which an attack may make the gateway grow."""
+"""By which an attack may make each process grow."""
+PROCESSES = (FEED, API, FRONT)
 FLOODS = ("pongs", "pings", "empty_fragments", "small_fragments", "empty_messages")
 
 
 @pytest.fixture(scope="module")
 def one(request: pytest.FixtureRequest) -> Iterator[Gateways]:
-    with gateways(request.getfixturevalue("stack"), count=1, **USUAL) as made:
+    with gateways(request.getfixturevalue("stack"), api=True, **USUAL) as made:
         yield made
 
 
@@ -46,15 +47,16 @@ def check(outside: Outside, one: Gateways, kind: str, seconds: float) -> Measure
     honest = Honest(outside, one, kind.replace("_", "-"))
     try:
         alone = honest.work(3.0)
-        before_bytes = resident_bytes(one.pid(0))
+        before_bytes = {kind: resident_bytes(one.pid(0, kind)) for kind in PROCESSES}
         token = outside.token(name=f"attacker-{kind}-{outside.run}", role="viewer")
         beside = honest.work(seconds, attack=kind, token=token)
     finally:
         honest.close()
     print(f"\n{kind}: alone {alone.says()}\n{kind}: beside {beside.says()}")
     assert p(beside.panics, 0.99) <= max(PANIC_S, LOADED * max(alone.panics)), beside.says()
-    assert resident_bytes(one.pid(0)) - before_bytes < MEMORY_BYTES
-    assert one.is_ready(0)
+    for process, bytes_ in before_bytes.items():
+        assert one.is_ready(0, process)
+        assert resident_bytes(one.pid(0, process)) - bytes_ < MEMORY_BYTES, process
     assert None not in beside.reads, beside.says()
     assert [took for took in beside.log_ins if took is not None], beside.says()
     return beside
