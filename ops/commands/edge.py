@@ -10,7 +10,6 @@ import click
 from ops import edge_certificate
 from ops.environment import apply_environment
 from services import config
-from services.errors import Misconfigured
 
 
 @click.group()
@@ -26,7 +25,9 @@ def edge() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where ca.pem and ca-key.pem are kept; made unless they are there.",
 )
-@click.option("--host", help="The name of the control room; left out, the one in VIGIL_PUBLIC_URL.")
+@click.option(
+    "--host", help="The name of the control room; left out, the one in VIGIL_PUBLIC_URL, else localhost."
+)
 def certificate(file: Path, authority: Path, host: str | None) -> None:
     """Keep the certificate of the HTTP edge in FILE: certificate, chain and key.
 
@@ -34,9 +35,7 @@ def certificate(file: Path, authority: Path, host: str | None) -> None:
     HAProxy must be started again after that.
     """
     apply_environment()
-    host = host or urlsplit(config.load().notifications.public_url).hostname
-    if not host:
-        raise Misconfigured("VIGIL_PUBLIC_URL is not set; set it, or name the control room with --host")
+    host = host or urlsplit(config.load().notifications.public_url).hostname or "localhost"
     kept = edge_certificate.keep(file, authority=authority, host=host)
     click.echo(
         f"{file} {kept.value}" if kept is not edge_certificate.Kept.MADE else f"made {file} for {host}"

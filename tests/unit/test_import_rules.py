@@ -109,6 +109,7 @@ PURE = {
     "services/claims.py",
     "services/deploy.py",
     "services/paging.py",
+    "services/origins.py",
     "services/peers.py",
     "services/periods.py",
     "services/token_buckets.py",
