@@ -38,7 +38,6 @@ class Parts:
         self.callers = Callers(config)
         self.hub = Hub.from_config(config)
         self.tickets = Tickets.from_config(config)
-        self.allowed_origins = requests.origins(config.noc.allowed_origins)
 
     def close(self) -> None:
         """Withdraw the socket counts of this process."""
@@ -97,7 +96,7 @@ class NocGateway:
     def dashboard(self, request: Request, sock: Any) -> Response | None:
         """The live feed; see the contract for its frames."""
         parts = self.parts
-        requests.check_origin(request, allowed=parts.allowed_origins)
+        parts.callers.check_origin(request)
         principal = self._principal(request)
         session = Session(
             request,

@@ -136,12 +136,12 @@ class Container:
             if name.startswith(ABOUT_SERVERS) and "OWNER" not in name and "ADMIN" not in name
         }
         self.image = image
-        self.port = ports.choose({}, ["http"], prefer=False)["http"]
+        self.port = ports.choose({}, ["api"], prefer=False)["api"]
         self.environment = {
             **image.environment_here(),
             **given,
-            "VIGIL_HTTP_HOST": "127.0.0.1",
-            "VIGIL_HTTP_PORT": str(self.port),
+            "VIGIL_SERVER_HOST": "127.0.0.1",
+            "VIGIL_API_PORT": str(self.port),
             **changes,
         }
         if file := given.get("CHANNELS_ENCRYPTION_KEY_FILE"):
@@ -180,7 +180,7 @@ def test_its_steps_make_a_process_that_runs_on_a_closed_tree_and_ends_at_once(
     assert {"COPY", "RUN", "ENV", "WORKDIR", "USER", "CMD"} <= set(image.carried_out)
     before = image.files()
     container = Container(image, environment)
-    health = [part.replace(":8000", f":{container.port}") for part in image.health]
+    health = [part.replace(":8002", f":{container.port}") for part in image.health]
     assert container.run(*health).returncode == 1
     process = container.start(*image.command)
     container.healthy(process, *health)

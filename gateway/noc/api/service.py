@@ -24,7 +24,7 @@ from gateway.noc.tickets import Tickets
 from services import exposition, peers
 from services.bus import Resource, RpcProxy, http, timer
 from services.config import Config
-from services.errors import NotAuthenticated, Refused, TooMany, Unanswered, Unavailable, VigilError
+from services.errors import Forbidden, NotAuthenticated, Refused, TooMany, Unanswered, Unavailable, VigilError
 from services.feed import FeedReader
 from services.keyring import KeyRing
 from services.peers import Networks
@@ -50,7 +50,6 @@ class Parts:
         self.login_limit = LoginLimit.from_config(config)
         self.passwords = PasswordQueue.from_config(config)
         self.keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
-        self.allowed_origins = requests.origins(config.noc.allowed_origins)
         self.metrics_readers = Networks(config.noc.metrics_allowed_ips)
         for problem in peers.problems(config.noc):
             log.warning(
@@ -129,7 +128,7 @@ class NocApi(Answers):
 
     @http("POST", "/api/v1/tickets")
     def make_ticket(self, request: Request) -> Response:
-        requests.check_origin(request, allowed=self.parts.allowed_origins)
+        self.parts.callers.check_origin(request)
         ticket = self.parts.tickets.make(
             self.parts.callers.principal(request), origin=request.headers.get("Origin")
         )
@@ -163,8 +162,7 @@ class NocApi(Answers):
     @http("GET", "/metrics/export/")
     def export_metrics(self, request: Request) -> Response:
         """Every process of the host, to those who may read it."""
-        client = self.parts.callers.address(request)
-        peers.check_allowed(client, allowed=self.parts.metrics_readers)
+        self.parts.callers.check_watcher(request, allowed=self.parts.metrics_readers)
         return Response(self.parts.exposition.get(), content_type="text/plain; version=0.0.4")
 
     @http("GET", "/")
@@ -217,11 +215,15 @@ class NocApi(Answers):
 
     def _may_know(self, request: Request) -> bool:
         """Whether the request comes from a user, or from where metrics are read."""
-        client = self.parts.callers.address(request)
-        if self.parts.metrics_readers.has(client):
+        callers = self.parts.callers
+        try:
+            callers.check_watcher(request, allowed=self.parts.metrics_readers)
+        except Forbidden:
+            pass
+        else:
             return True
         try:
-            self.parts.callers.principal(request)
+            callers.principal(request)
         except NotAuthenticated:
             return False
         return True
