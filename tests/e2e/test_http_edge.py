@@ -99,7 +99,9 @@ def test_what_has_two_readings_is_refused_and_nothing_behind_it_is_read(
     behind = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     base = {"public": outside.base, "api": outside.api, "feed": outside.feed}[entrance]
     status, _, body = ask(base, post("/api/v1/session", behind, *headers))
-    assert status in ((400, 422) if entrance == "public" else (400,))  # HAProxy: 422 of codings it does not know
+    assert status in (
+        (400, 422) if entrance == "public" else (400,)
+    )  # HAProxy: 422 of codings it does not know
     assert b"HTTP/1.1" not in body
 
 
