@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import pwd
 import shutil
@@ -132,7 +133,7 @@ def haproxy(
         [binary("haproxy"), "-db", "-f", str(PROJECT / "ops" / "edge" / "haproxy.cfg")],
         log=log,
         environment={**environment, **addresses},
-        probe=lambda: answers(port),
+        probe=lambda: _haproxy_answers(port),
     )
 
 
@@ -276,6 +277,18 @@ def prepare_database(port: int, *, owner_password: str, service_password: str) -
         owner_url=f"postgresql://{OWNER}:{owner_password}@{address}/{DATABASE}",
         service_url=f"postgresql://{SERVICE}:{service_password}@{address}/{DATABASE}",
     )
+
+
+def _haproxy_answers(port: int) -> bool:
+    """Return whether HAProxy itself answers there, and not another program that has the port."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", "/edge/healthz")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _postgres_answers(port: int) -> bool:

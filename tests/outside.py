@@ -46,6 +46,9 @@ class Outside:
         self.run = secrets.token_hex(4)
         self.ring = KeyRing("", file=self.env["CHANNELS_ENCRYPTION_KEY_FILE"])
         self.base = f"127.0.0.1:{self.env['VIGIL_HTTP_PORT']}"
+        """The public port. Behind HAProxy are these two, where nobody but HAProxy comes from outside."""
+        self.feed = f"127.0.0.1:{self.env['VIGIL_FEED_PORT']}"
+        self.api = f"127.0.0.1:{self.env['VIGIL_API_PORT']}"
         self._database = psycopg2.connect(self.env["VIGIL_OWNER_DATABASE_URL"].replace("+psycopg2", ""))
         self._database.autocommit = True
         self._open = ExitStack()

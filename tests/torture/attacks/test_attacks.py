@@ -12,7 +12,7 @@ from tests.torture.attacks.attackers import KINDS
 from tests.torture.attacks.honest import Honest, Measured, p
 
 pytestmark = pytest.mark.long
-"""Sixteen attacks take minutes, and their times say something on a quiet machine only."""
+"""All attacks take minutes, and their times say something on a quiet machine only."""
 SHORT_S = 8.0
 LONG_S = 90.0
 PANIC_S = 0.5
@@ -42,13 +42,19 @@ def resident_bytes(pid: int | None) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
 
 
+def tokens(outside: Outside, kind: str, *, count: int) -> str:
+    """The comma list of tokens of so many viewers."""
+    made = (outside.token(name=f"attacker-{kind}-{n}-{outside.run}", role="viewer") for n in range(count))
+    return ",".join(made)
+
+
 def check(outside: Outside, one: Gateways, kind: str, seconds: float) -> Measured:
     """Work alone, then beside the attack. What is promised holds, or is as far off as it was on this machine before."""
     honest = Honest(outside, one, kind.replace("_", "-"))
     try:
         alone = honest.work(3.0)
         before_bytes = {kind: resident_bytes(one.pid(0, kind)) for kind in PROCESSES}
-        token = outside.token(name=f"attacker-{kind}-{outside.run}", role="viewer")
+        token = tokens(outside, kind, count=24 if kind == "zeros_of_many_users" else 1)
         beside = honest.work(seconds, attack=kind, token=token)
     finally:
         honest.close()
