@@ -350,6 +350,23 @@ def test_a_length_beside_chunks_is_dropped_and_nothing_behind_is_a_request(
     assert b"smuggled" not in passed_on
 
 
+def test_a_body_that_is_not_all_there_takes_no_place_of_requests_that_are(shipped: Edge) -> None:
+    # Given: more bodies that stand still than there are places for them.
+    held = []
+    for number in range(120):
+        sock = shipped.connect(source=f"127.0.0.{81 + number % 2}", tls=False)
+        sock.sendall(HALF + b"Content-Length: 60000\r\n\r\n" + b"x" * 30_000)
+        held.append(sock)
+    # Then: a further one waits for a place, and what is short is answered.
+    late = shipped.connect(source="127.0.0.83", tls=False)
+    late.sendall(HALF + b"Content-Length: 60000\r\n\r\n" + b"x" * 60_000)
+    assert parsed(rest(late))[0] == 503
+    assert shipped.ask(login("nobody@test"), source="127.0.0.84")[0] == 401
+    assert shipped.get("/", source="127.0.0.84")[0] == 200
+    for sock in (*held, late):
+        sock.close()
+
+
 @pytest.mark.parametrize("method", ["CONNECT", "TRACE", "TRACK", "DEBUG", "PROPFIND"])
 def test_a_method_that_vigil_does_not_know_reaches_nobody(
     recorded: Edge, recorder: Recorder, method: str
