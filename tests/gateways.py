@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import threading
@@ -75,6 +76,16 @@ class Gateways:
 
     def pid(self, number: int, kind: str = FEED) -> int | None:
         return self._find(number, kind).pid
+
+    @contextmanager
+    def frozen(self, kind: str, number: int = 0) -> Iterator[None]:
+        """The process is there and does nothing: what no supervisor notices."""
+        process = self._find(number, kind)
+        process.kill(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.kill(signal.SIGCONT)
 
     def metric(self, number: int, line: str) -> float:
         """The value of a line of the gateway's metrics, 0 while it has none."""

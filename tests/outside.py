@@ -128,6 +128,10 @@ class Outside:
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
 
+    def at(self, base: str) -> "Entrance":
+        """The same at another address: another gateway, or a process behind HAProxy."""
+        return Entrance(self, base)
+
     def give_up_on_a_fix_of(self, guard: str) -> str:
         """A dead letter, as the location service leaves one; its id."""
         now = datetime.now(UTC)
@@ -160,10 +164,20 @@ class Outside:
         return screen
 
 
+class Entrance:
+    """An address (host:port) where requests go and screens are opened."""
+
+    def __init__(self, outside: Outside, base: str) -> None:
+        self.base = base
+        self.ring = outside.ring
+
+    request = Outside.request
+
+
 class Screen:
     """A websocket whose frames are opened and checked as they come."""
 
-    def __init__(self, outside: Outside, *, since: int | None, token: str, tenant_id: int) -> None:
+    def __init__(self, outside: Outside | Entrance, *, since: int | None, token: str, tenant_id: int) -> None:
         query = f"?since={since}" if since is not None else ""
         self._socket = websocket.create_connection(
             f"ws://{outside.base}/ws/noc/dashboard/{query}",
