@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -468,6 +469,9 @@ def test_plain_http_is_sent_on_to_tls_and_takes_no_password(shipped: Edge) -> No
     assert (status, headers["location"]) == (308, f"https://{HOST}/a/token?x=y")
     evil = request("GET", "/", host="evil.example")
     assert shipped.ask(evil, tls=False, port="redirect")[1]["location"] == f"https://{HOST}/"
+    for target in (".evil.example", "@evil.example/", "//evil.example/", "evil.example", "*"):
+        sent_on = shipped.get(target, tls=False, port="redirect")
+        assert sent_on[0] == 400 or urlsplit(sent_on[1]["location"]).hostname == HOST, target
     assert shipped.ask(login("asha"), tls=False, port="redirect")[0] == 403
 
 
@@ -488,6 +492,42 @@ def test_while_a_process_is_away_people_get_a_page_and_programs_a_problem(
             # HAProxy itself is well, and so is the other process.
             assert alone.get("/edge/healthz")[0] == 200
             assert alone.get("/ws/noc/dashboard/")[0] != 503
+
+
+@pytest.mark.parametrize(
+    ("wire", "backend"),
+    [
+        (post("Content-Length: 5", "Connection: close", body=b"x" * 5), "api"),
+        (post("Content-Length: 0", "Connection: close", body=b""), "api"),
+        (post("Connection: close", body=b""), "api"),
+        (post("Content-Length: 12000", "Connection: close", body=b"x" * 12_000), "api"),
+        (post("Content-Length: 60000", "Connection: close", body=b"x" * 60_000), "uploads"),
+        # So much of the buffer is taken by the head that the body does not fit.
+        (
+            post(f"X: {'y' * 8000}", "Content-Length: 12000", "Connection: close", body=b"x" * 12_000),
+            "uploads",
+        ),
+        (post("Transfer-Encoding: chunked", "Connection: close", body=b"1\r\nx\r\n0\r\n\r\n"), "uploads"),
+    ],
+    ids=lambda part: repr(part)[:60],
+)
+def test_what_is_not_all_here_has_places_of_its_own(recorded: Edge, wire: bytes, backend: str) -> None:
+    before = len(places(recorded))
+    status = recorded.ask(wire, tls=False)[0]
+    assert status == 200
+    deadline_s = time.monotonic() + 10
+    while len(found := places(recorded)) == before:
+        assert time.monotonic() < deadline_s
+    assert found[-1]["backend"] == backend
+
+
+def places(made: Edge) -> list[dict[str, str]]:
+    """The log lines of requests."""
+    return [
+        json.loads(line)
+        for line in made.log.read_text().splitlines()
+        if line.startswith("{") and line.endswith("}")
+    ]
 
 
 def test_no_secret_of_a_request_is_in_the_log(recorded: Edge) -> None:
