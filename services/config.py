@@ -138,6 +138,9 @@ class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password_checks: Annotated[int, msgspec.Meta(ge=1)]
     password_queue: Annotated[int, msgspec.Meta(ge=0)]
     password_wait_s: Annotated[float, msgspec.Meta(gt=0)]
+    heavy_requests: Annotated[int, msgspec.Meta(ge=1)]
+    heavy_queue: Annotated[int, msgspec.Meta(ge=0)]
+    heavy_wait_s: Annotated[float, msgspec.Meta(gt=0)]
     allowed_origins: str
     metrics_allowed_ips: str
     trusted_proxies: str

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -156,3 +158,27 @@ def test_each_process_serves_its_own_paths_only(outside: Outside) -> None:
     ):
         status, problem = outside.at(base).request("GET", path, token=token)
         assert (status, problem["status"]) == (404, 404), (base, path)
+
+
+def test_of_heavy_requests_few_are_done_at_once_and_light_ones_go_on(outside: Outside, one: Gateways) -> None:
+    # Given an alerts service that takes its time over evidence
+    at_front = outside.at(one.fronts[0])
+    token = outside.token(name=f"exports-{outside.run}", role="supervisor", tenant_id=TENANT)
+    nobody = "0198c0de-0000-7000-8000-000000000000"
+    with outside.frozen("alerts"), ThreadPoolExecutor(12) as pool:
+        # When one tenant asks for evidence a dozen times at once
+        exports = [
+            pool.submit(at_front.request, "POST", f"/api/v1/alerts/{nobody}/evidence", token=token)
+            for _ in range(12)
+        ]
+
+        # Then most of it is refused before the service is asked, and what is light is answered
+        refused = outside.until(
+            lambda: [e for e in exports if e.done() and e.result()[0] == 429], timeout_s=8
+        )
+        assert at_front.request("GET", "/api/v1/zones", token=token)[0] == 200
+    outside.until(lambda: all(export.done() for export in exports))
+    found = Counter(export.result()[0] for export in exports)
+    assert refused
+    assert found[429] >= 8, found
+    assert found[404] + found[503] == 12 - found[429], found

@@ -17,7 +17,7 @@ from gateway.noc.api.operations import MAX_BODY_BYTES
 from gateway.noc.api.routes import Api
 from gateway.noc.callers import BARS_INTERVAL_S, Callers
 from gateway.noc.console import Console
-from gateway.noc.limits import LoginLimit, PasswordQueue
+from gateway.noc.limits import LoginLimit, TurnQueue
 from gateway.noc.mapfile import MapFile
 from gateway.noc.recent import Recent, SharedAnswer
 from gateway.noc.tickets import Tickets
@@ -48,14 +48,14 @@ class Parts:
         self.feed = FeedReader.from_config(config)
         self.tickets = Tickets.from_config(config)
         self.login_limit = LoginLimit.from_config(config)
-        self.passwords = PasswordQueue.from_config(config)
+        self.passwords = TurnQueue.of_passwords(config)
         self.keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
         self.metrics_readers = Networks(config.noc.metrics_allowed_ips)
         for problem in peers.problems(config.noc):
             log.warning(
                 "not_a_network", problem=problem
             )  # the control room matters more than who reads metrics
-        self.api = Api(Idempotency.from_config(config))
+        self.api = Api(Idempotency.from_config(config), heavy=TurnQueue.of_heavy_requests(config))
         self.console = Console(config.noc)
         self.map_file = MapFile(config.noc)
         self.readiness = SharedAnswer[dict[str, str]](max_age_s=READY_AGE_S)
