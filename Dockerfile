@@ -17,7 +17,7 @@ LABEL org.opencontainers.image.title="Vigil" \
       org.opencontainers.image.version="0.1.0"
 RUN groupadd --gid 10001 vigil && useradd --uid 10001 --gid 10001 --home-dir /var/lib/vigil --no-create-home --shell /usr/sbin/nologin vigil
 # A new volume takes the owner of the directory that it is put on.
-RUN install -d -o 10001 -g 10001 -m 0750 /var/lib/vigil /var/lib/vigil-broker /var/lib/vigil-authority /var/lib/vigil-trust /var/backups/vigil /var/backups/vigil-keys /run/vigil /run/vigil-metrics /run/vigil-restarts
+RUN install -d -o 10001 -g 10001 -m 0750 /var/lib/vigil /var/lib/vigil-edge /var/lib/vigil-broker /var/lib/vigil-authority /var/lib/vigil-trust /var/backups/vigil /var/backups/vigil-keys /run/vigil /run/vigil-metrics /run/vigil-restarts
 COPY --from=builder /opt/venv /opt/venv
 COPY --from=builder /srv/vigil /srv/vigil
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
@@ -27,14 +27,14 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     VIGIL_HOME=/var/lib/vigil \
     VIGIL_RUNTIME_DIR=/run/vigil \
     VIGIL_RESTART_DIR=/run/vigil-restarts \
-    VIGIL_HTTP_HOST=0.0.0.0 \
+    VIGIL_SERVER_HOST=0.0.0.0 \
     VIGIL_ENV=production
 WORKDIR /srv/vigil
 USER 10001:10001
-EXPOSE 8000
+EXPOSE 8001 8002
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-m", "ops.alive", "noc_gateway", "http://127.0.0.1:8000/healthz"]
-CMD ["python", "-m", "ops.run", "noc_gateway"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-m", "ops.alive", "noc_api", "http://127.0.0.1:8002/healthz"]
+CMD ["python", "-m", "ops.run", "noc_api"]
 
 # For operators' commands: besides, the client programs of the Compose file's PostgreSQL, by which backups are made.
 # Debian's own are of an older version than the server; PostgreSQL's repository is set up by a script of Debian's package.

@@ -19,7 +19,7 @@ from bench.rounds import Rounds, counts
 from bench.sockets import Sockets
 from ops.environment import home
 from ops.processes import PROCESSES
-from ops.stack import GIVEN, Stack
+from ops.stack import GIVEN, HAPROXY, Stack
 
 PIPELINES = ["vigil", "naive", "floor"]
 DISTURBED = 0.1
@@ -93,7 +93,7 @@ def measure(stack: Stack, chosen: argparse.Namespace) -> dict[str, Any]:
         figures["ledger"] = {**counts(balance), "balances": balance.holds}
         if not balance.holds:
             say(f"the ledger does not balance: {balance}")
-    stack.supervisor.stop(only=list(PROCESSES))
+    stack.supervisor.stop(only=[*PROCESSES, HAPROXY])
     for name, count in (("naive", chosen.naive_messages), ("floor", chosen.messages)):
         if name in wanted:
             print(f"({'b' if name == 'naive' else 'c'}) {name}, {count} messages", flush=True)

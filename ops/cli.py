@@ -22,6 +22,7 @@ COMMANDS = {
     "check": "ops.commands.check:check",
     "database": "ops.commands.database:database",
     "broker": "ops.commands.broker:broker",
+    "edge": "ops.commands.edge:edge",
     "secrets": "ops.commands.secrets:secrets",
     "migrate": "ops.commands.migrate:migrate",
     "backup": "ops.commands.backup:backup",

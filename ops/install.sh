@@ -13,7 +13,10 @@ usage: ops/install.sh --mqtt-host NAME --public-url URL [options]
   --no-systemd            neither packages, users nor units: files only; start the processes yourself
   --root DIR              put everything under DIR instead of / (with --no-systemd)
   --site-packages DIR     borrow Python packages from DIR instead of installing requirements.lock (fast, without a network)
-  --http-port PORT        8000       --mqtt-port PORT              1883 (plain, this machine only)
+  --https-port PORT       443        --redirect-port PORT          80 (sends browsers on to HTTPS)
+  --http-port PORT        8000 (plain, this machine only: HAProxy)
+  --feed-port PORT        8001       --api-port PORT               8002 (plain, this machine only: behind HAProxy)
+  --mqtt-port PORT        1883 (plain, this machine only)
   --mqtts-port PORT       8883 (TLS) --mqtts-certificate-port PORT 8884 (TLS, client certificates)
   --postgres HOST:PORT    127.0.0.1:5432
   --amqp HOST:PORT        127.0.0.1:5672
@@ -28,7 +31,8 @@ die() { echo "install: $*" >&2; exit 1; }
 source_tree=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
 root='' dry_run=no systemd=yes site_packages='' elsewhere=no mqtt_host='' public_url=''
-http_port=8000 mqtt_port=1883 mqtts_port=8883 certificate_port=8884
+http_port=8000 feed_port=8001 api_port=8002 https_port=443 redirect_port=80
+mqtt_port=1883 mqtts_port=8883 certificate_port=8884
 postgres=127.0.0.1:5432 amqp=127.0.0.1:5672 redis=127.0.0.1:6379
 while [ $# -gt 0 ]; do
     case $1 in
@@ -47,6 +51,10 @@ while [ $# -gt 0 ]; do
                 --amqp) amqp=$2 ;;
                 --redis) redis=$2 ;;
                 --http-port) http_port=$2 ;;
+                --https-port) https_port=$2 ;;
+                --redirect-port) redirect_port=$2 ;;
+                --feed-port) feed_port=$2 ;;
+                --api-port) api_port=$2 ;;
                 --mqtt-port) mqtt_port=$2 ;;
                 --mqtts-port) mqtts_port=$2 ;;
                 --mqtts-certificate-port) certificate_port=$2 ;;
@@ -64,9 +72,9 @@ done
 [ $systemd = no ] || [ $dry_run = yes ] || [ "$(id -u)" = 0 ] || die "run it as root, or with --no-systemd --root DIR"
 
 opt=$root/opt/vigil etc=$root/etc/vigil state=$root/var/lib/vigil broker=$root/var/lib/vigil-broker
-authority=$root/etc/vigil/authority units=$root/etc/systemd/system secrets=$root/etc/vigil/secrets
+authority=$root/etc/vigil/authority edge=$root/etc/vigil/edge units=$root/etc/systemd/system secrets=$root/etc/vigil/secrets
 admin=$root/usr/local/sbin/vigil-admin
-PACKAGES=(python3 python3-venv postgresql-15 postgresql-15-postgis-3 rabbitmq-server redis-server mosquitto mosquitto-clients)
+PACKAGES=(python3 python3-venv postgresql-15 postgresql-15-postgis-3 rabbitmq-server redis-server mosquitto mosquitto-clients haproxy)
 TREE=(services gateway ops migrations console docs config.yaml setup.cfg pyproject.toml requirements.lock README.md)
 
 step() { # step TITLE COMMAND...: say it, do it unless this is a dry run
@@ -85,11 +93,16 @@ install_packages() { DEBIAN_FRONTEND=noninteractive apt-get update -q && DEBIAN_
 
 make_user() { id vigil >/dev/null 2>&1 || useradd --system --home-dir /var/lib/vigil --no-create-home --shell /usr/sbin/nologin vigil; }
 
+# Every address of the machine: of IPv6 too, unless it has none.
+everywhere() { # everywhere PORT
+    if [ -s /proc/net/if_inet6 ]; then echo ":$1,[::]:$1"; else echo ":$1"; fi
+}
+
 make_directories() {
     install -d -m 0755 "$opt" "$etc" "$units" "$(dirname "$admin")" &&
         install -d -m 0700 "$secrets" "$authority" "$root/var/backups/vigil" "$root/var/backups/vigil-keys" &&
-        install -d -m 0750 "$state" "$broker" &&
-        { [ $systemd = no ] || { chown vigil:vigil "$state" && chown mosquitto:mosquitto "$broker"; }; }
+        install -d -m 0750 "$state" "$broker" "$edge" &&
+        { [ $systemd = no ] || { chown vigil:vigil "$state" && chown mosquitto:mosquitto "$broker" && chown root:haproxy "$edge"; }; }
 }
 
 # Beside the old tree, then in its place: a process that is started meanwhile finds one of the two, whole.
@@ -148,8 +161,21 @@ MQTT_BROKER_PORT=$mqtt_port
 MQTT_BROKER_USERNAME=vigil-gateway
 PROMETHEUS_ALLOWED_IPS=127.0.0.1/32,::1/128
 VIGIL_BACKUP_DIR=$root/var/backups/vigil
-VIGIL_WATCHED_CERTIFICATES=$etc/mqtt-ca.pem,127.0.0.1:$mqtts_port
+VIGIL_WATCHED_CERTIFICATES=$etc/mqtt-ca.pem,127.0.0.1:$mqtts_port,127.0.0.1:$https_port
 VIGIL_LOG_LEVEL=INFO
+# The HTTP edge, HAProxy: docs/edge.md. Its certificate may be replaced by one of a public authority.
+VIGIL_FEED_PORT=$feed_port
+VIGIL_API_PORT=$api_port
+VIGIL_EDGE_CERTIFICATE=$edge/certificate.pem
+VIGIL_EDGE_TLS_BIND=$(everywhere "$https_port")
+VIGIL_EDGE_REDIRECT_BIND=$(everywhere "$redirect_port")
+VIGIL_TRUSTED_PROXIES=127.0.0.1/32,::1/128
+END
+    # Of an installation from before HAProxy: there, a proxy of the operator's has the certificate, and passes on to $http_port.
+    grep -q VIGIL_EDGE_ "$etc/vigil.env" || cat >>"$etc/vigil.env" <<END
+# Added by ops/install.sh: HAProxy listens where noc_gateway did, and believes your proxy on this machine about whose requests
+# it passes on. To have HAProxy speak HTTPS itself, in place of your proxy, see docs/edge.md.
+VIGIL_EDGE_PROXIES=127.0.0.1 ::1
 END
     {
         echo "# Written by ops/install.sh: where operators' commands find the secrets."
@@ -207,6 +233,15 @@ write_broker() {
         { [ $systemd = no ] || chown -R mosquitto:mosquitto "$broker"; }
 }
 
+# HAProxy reads the key; nobody else does.
+write_certificate() {
+    local file
+    file=$(sed -n 's/^VIGIL_EDGE_CERTIFICATE=//p' "$etc/vigil.env")
+    [ "$file" = "$edge/certificate.pem" ] || return 0 # the operator's own, at a place of its own, or none
+    "$admin" edge certificate "$file" --authority "$authority" &&
+        { [ $systemd = no ] || { chown root:haproxy "$file" && chmod 0640 "$file"; }; }
+}
+
 write_units() {
     local file
     for file in "$source_tree"/ops/systemd/*; do
@@ -215,10 +250,11 @@ write_units() {
 }
 
 start_units() {
-    { systemctl disable --now mosquitto 2>/dev/null || true; } && # not installed is as good
-        systemctl daemon-reload && systemctl enable vigil-broker.service vigil-backup.timer vigil.target \
-            "vigil@"{directory,telemetry,location,alerts,notifications,mqtt_gateway-alert,mqtt_gateway-bulk,noc_gateway,watchdog} &&
-        systemctl restart vigil-broker.service vigil-migrate.service && systemctl restart 'vigil@*' && systemctl start vigil.target vigil-backup.timer
+    { systemctl disable --now mosquitto haproxy 2>/dev/null || true; } && # not installed is as good
+        systemctl daemon-reload && systemctl enable vigil-broker.service vigil-edge.service vigil-backup.timer vigil.target \
+            "vigil@"{directory,telemetry,location,alerts,notifications,mqtt_gateway-alert,mqtt_gateway-bulk,noc_gateway,noc_api,watchdog} &&
+        systemctl restart vigil-broker.service vigil-migrate.service && systemctl restart 'vigil@*' &&
+        systemctl restart vigil-edge.service && systemctl start vigil.target vigil-backup.timer
 }
 
 make_tenant() { "$admin" tenant list --json | grep -qE '"tenant_id": ?[1-9]' || "$admin" tenant add 1 "First tenant"; }
@@ -246,6 +282,7 @@ if [ $systemd = yes ] && [ $elsewhere = no ]; then
 fi
 step "database: owner, services' login, roles, PostGIS" prepare_database
 step "broker's files in $broker" write_broker
+step "certificate of the HTTP edge in $edge" write_certificate
 step "units in $units" write_units
 if [ $systemd = yes ]; then
     step "start: vigil-broker, vigil-migrate, vigil.target" start_units

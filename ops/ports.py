@@ -16,8 +16,20 @@ from pathlib import Path
 from services.errors import Misconfigured
 
 LOWEST, HIGHEST = 10_000, 32_000
-PREFERRED = {"mqtt": 1883, "mqtts": 8883, "http": 8000}
-NAMES = ("mqtt", "mqtts", "mqtts_certificate", "http", "amqp", "amqp_dist", "epmd", "redis", "postgres")
+PREFERRED = {"mqtt": 1883, "mqtts": 8883, "http": 8000, "feed": 8001, "api": 8002}
+NAMES = (
+    "mqtt",
+    "mqtts",
+    "mqtts_certificate",
+    "http",
+    "feed",
+    "api",
+    "amqp",
+    "amqp_dist",
+    "epmd",
+    "redis",
+    "postgres",
+)
 ATTEMPTS = 200
 
 

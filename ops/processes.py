@@ -14,8 +14,12 @@ PROCESSES = {
     "mqtt_gateway-alert": "gateway.mqtt.service:AlertLane",
     "mqtt_gateway-bulk": "gateway.mqtt.service:BulkLane",
     "noc_gateway": "gateway.noc.service:NocGateway",
+    "noc_api": "gateway.noc.api.service:NocApi",
     "watchdog": "ops.watchdog.service:WatchdogService",
 }
+
+NICENESS = {"noc_api": 10}
+"""What may wait when CPUs are short: the API and its log-ins wait for the path of alarms, never the other way round."""
 
 STALL_LIMIT_S = 30.0
 """How long the loop of a process may stand still; RabbitMQ gives its work to others before, by its heartbeats."""

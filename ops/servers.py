@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import pwd
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from ops import database
+from ops.environment import PROJECT
 from ops.supervisor import Process
 from services.errors import Misconfigured
 
-PACKAGES = "mosquitto rabbitmq-server redis-server postgresql-15 postgresql-15-postgis-3"
+PACKAGES = "haproxy mosquitto rabbitmq-server redis-server postgresql-15 postgresql-15-postgis-3"
 DATABASE = "vigil"
 VHOST = "vigil"
 OWNER, SERVICE = "vigil", "vigil_service"
@@ -101,6 +103,37 @@ def mosquitto(home: Path, ports: Mapping[str, int], environment: Mapping[str, st
         log=home / "log" / "mosquitto.log",
         environment=environment,
         probe=lambda: answers(ports["mqtt"]),
+    )
+
+
+def haproxy(
+    log: Path,
+    environment: Mapping[str, str],
+    *,
+    port: int,
+    feeds: Sequence[int],
+    apis: Sequence[int],
+    name: str = "haproxy",
+) -> Process:
+    """HAProxy on the public port, with the configuration of production.
+
+    `feeds` and `apis`: the ports of one or two processes each, between which HAProxy shares requests out.
+    """
+    addresses = {
+        "VIGIL_HTTP_HOST": "127.0.0.1",
+        "VIGIL_HTTP_PORT": str(port),
+        **{
+            _numbered(variable, number): f"127.0.0.1:{server}"
+            for variable, servers in (("VIGIL_FEED_SERVER", feeds), ("VIGIL_API_SERVER", apis))
+            for number, server in enumerate(servers, 1)
+        },
+    }
+    return Process(
+        name,
+        [binary("haproxy"), "-db", "-f", str(PROJECT / "ops" / "edge" / "haproxy.cfg")],
+        log=log,
+        environment={**environment, **addresses},
+        probe=lambda: _haproxy_answers(port),
     )
 
 
@@ -244,6 +277,18 @@ def prepare_database(port: int, *, owner_password: str, service_password: str) -
         owner_url=f"postgresql://{OWNER}:{owner_password}@{address}/{DATABASE}",
         service_url=f"postgresql://{SERVICE}:{service_password}@{address}/{DATABASE}",
     )
+
+
+def _haproxy_answers(port: int) -> bool:
+    """Return whether HAProxy itself answers there, and not another program that has the port."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", "/edge/healthz")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _postgres_answers(port: int) -> bool:

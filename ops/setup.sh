@@ -62,11 +62,12 @@ install_python() {
 }
 
 setup_servers() {
+    local PATH=$PATH:/usr/sbin
+    command -v haproxy >/dev/null || step "haproxy from Debian's packages" apt_install haproxy # stands before servers that are given, too
     if [ -n "${DATABASE_URL:-}" ] && [ -n "${AMQP_URI:-}" ] && [ -n "${REDIS_URL:-}" ] && [ -n "${MQTT_BROKER_ADDRESS:-}" ]; then
         return
     fi
     local missing=()
-    local PATH=$PATH:/usr/sbin
     command -v mosquitto >/dev/null || missing+=(mosquitto)
     command -v mosquitto_pub >/dev/null || missing+=(mosquitto-clients)
     compgen -G "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server" >/dev/null || missing+=(rabbitmq-server)

@@ -1,6 +1,6 @@
 """The local stack: private servers that are not given, Vigil's processes, and their order.
 
-servers -> database -> migrations -> queues -> (development) seed -> processes
+servers -> database -> migrations -> queues -> (development) seed -> processes, and HAProxy before them
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from types import MappingProxyType
 from gateway.mqtt import rights
 from ops import environment, mosquitto, ports, servers
 from ops.environment import PROJECT
-from ops.processes import PROCESSES
+from ops.processes import NICENESS, PROCESSES
 from ops.supervisor import Process, Supervisor
 from services import config
 from services.addresses import hosts_of
@@ -29,6 +29,10 @@ from services.errors import VigilError
 GIVEN = {"postgres": "DATABASE_URL", "amqp": "AMQP_URI", "redis": "REDIS_URL", "mqtt": "MQTT_BROKER_ADDRESS"}
 """A server whose variable the operator set is used, not started."""
 SERVICES = tuple(PROCESSES)
+HAPROXY = "haproxy"
+HTTP_PORTS = {HAPROXY: "http", "noc_gateway": "feed", "noc_api": "api"}
+"""A process that listens for HTTP, and the name of its port."""
+PORT_VARIABLES = {"http": "VIGIL_HTTP_PORT", "feed": "VIGIL_FEED_PORT", "api": "VIGIL_API_PORT"}
 SERVERS_TIMEOUT_S = 90.0
 FEED_KEYS = "feed.keys"
 EVIDENCE_KEY = "evidence-key.pem"
@@ -92,7 +96,7 @@ class Stack:
         self._secrets = environment.keep_secrets(self.home)
         if self._own_keys() and not (self.home / FEED_KEYS).exists():
             environment.write_private(self.home / FEED_KEYS, self._secrets["CHANNELS_ENCRYPTION_KEY"] + "\n")
-        further = [name.replace("noc_gateway", "http") for name in self.services if "noc_gateway@" in name]
+        further = [port for port in self._ports_of_processes().values() if "@" in port]
         self._ports = ports.remembered(
             self.home / "ports.json", prefer=self._prefer, more=further, take=self._reserved.take
         )
@@ -109,21 +113,21 @@ class Stack:
         self.supervisor.tell(up=True)
 
     def _start_on_free_ports(self, timeout_s: float) -> None:
-        """Start Vigil's processes; when another program takes an HTTP port before the gateway does, on another one.
+        """Start Vigil's processes; when another program takes an HTTP port before the process does, on another one.
 
         All of them start again then: the port is in the environment of each, in links to the console too.
         """
         deadline_s = time.monotonic() + timeout_s
         while True:
             self._leave_taken_ports()
-            self.supervisor.add(*(self._service(name) for name in self.services))
-            left_s = deadline_s - time.monotonic()
-            late = self.supervisor.wait_ready(self.services, timeout_s=left_s, give_up=self._lost_a_port)
+            self.supervisor.add(*(self._service(name) for name in self.services), self._haproxy())
+            names, left_s = [*self.services, HAPROXY], deadline_s - time.monotonic()
+            late = self.supervisor.wait_ready(names, timeout_s=left_s, give_up=self._lost_a_port)
             if not late:
                 return
             if time.monotonic() >= deadline_s:
                 raise self._not_ready(late[0], timeout_s)
-            self.supervisor.remove(*self.services)
+            self.supervisor.remove(*names)
 
     def _leave_taken_ports(self) -> None:
         """Choose another HTTP port for each that is taken by now, and write it wherever it is named."""
@@ -143,18 +147,26 @@ class Stack:
         self.supervisor.tell(addresses=self.addresses())
 
     def _lost_a_port(self) -> bool:
-        """Whether a gateway has ended because another program has its port."""
+        """Return whether a process has ended because another program has its port."""
         names = self._http_ports()
         ended = [process.name for process in self.supervisor.processes if process.state == "backoff"]
         return any(name in names and not ports.is_free(self._ports[names[name]]) for name in ended)
 
     def _http_ports(self) -> dict[str, str]:
-        """The name of the port of each gateway that this stack chooses one for; the operator's own stays."""
-        names = [name for name in self.services if name.partition("@")[0] == "noc_gateway"]
+        """Return the names of the HTTP ports that this stack chooses, by process; the operator's own stay."""
         return {
-            name: name.replace("noc_gateway", "http")
-            for name in names
-            if "@" in name or not self._given.get("VIGIL_HTTP_PORT")
+            process: port
+            for process, port in self._ports_of_processes().items()
+            if "@" in port or not self._given.get(PORT_VARIABLES[port])
+        }
+
+    def _ports_of_processes(self) -> dict[str, str]:
+        """Return the name of the port of each process that listens for HTTP: `noc_gateway@2` has `feed@2`."""
+        parts = [(name, *name.partition("@")) for name in [HAPROXY, *self.services]]
+        return {
+            name: f"{HTTP_PORTS[process]}{at}{instance}"
+            for name, process, at, instance in parts
+            if process in HTTP_PORTS
         }
 
     def _check_production(self) -> None:
@@ -167,7 +179,7 @@ class Stack:
         """Services first: they put away what they have in hand while the servers still run."""
         self.supervisor.tell(up=False)
         names = [process.name for process in self.supervisor.processes]
-        self.supervisor.stop(only=[name for name in names if name in self.services or name == "simulator"])
+        self.supervisor.stop(only=[name for name in names if name in (*self.services, HAPROXY, "simulator")])
         self.supervisor.stop(only=[name for name in names if name != "epmd"])
         self.supervisor.stop()
         for name in ("stack.env", "operator.env", "state.json"):
@@ -189,7 +201,7 @@ class Stack:
             "MQTT_BROKER_PASSWORD": self._secrets["MQTT_BROKER_PASSWORD"] if self._own("mqtt") else "",
             "MQTT_WATCHDOG_USERNAME": WATCHDOG_USER,
             "MQTT_WATCHDOG_PASSWORD": self._secrets["MQTT_WATCHDOG_PASSWORD"] if self._own("mqtt") else "",
-            "VIGIL_HTTP_PORT": str(port["http"]),
+            **{variable: str(port[name]) for name, variable in PORT_VARIABLES.items()},
             "CHANNELS_ENCRYPTION_KEY": self._feed_keys(),
             "CHANNELS_ENCRYPTION_KEY_FILE": str(self.home / FEED_KEYS) if self._own_keys() else "",
             "VIGIL_EVIDENCE_KEY_FILE": str(self.home / EVIDENCE_KEY),
@@ -222,9 +234,9 @@ class Stack:
         """host:port of every part, for people and programs."""
         settings = self.settings()
         found = {
-            **{name: f"127.0.0.1:{port}" for name, port in self._ports.items() if name.startswith("http@")},
+            **{name: f"127.0.0.1:{port}" for name, port in self._ports.items() if "@" in name},
             "mqtt": f"{settings['MQTT_BROKER_ADDRESS']}:{settings['MQTT_BROKER_PORT']}",
-            "http": f"127.0.0.1:{settings['VIGIL_HTTP_PORT']}",
+            **{name: f"127.0.0.1:{settings[variable]}" for name, variable in PORT_VARIABLES.items()},
         }
         if self._own("mqtt"):
             found |= {name: f"127.0.0.1:{self._ports[name]}" for name in ("mqtts", "mqtts_certificate")}
@@ -286,18 +298,33 @@ class Stack:
     def _service(self, name: str) -> Process:
         process, _, instance = name.partition("@")
         own = {"VIGIL_INSTANCE": instance or "1"} if self._given.get("VIGIL_MQTT_SHARED_GROUP") else {}
-        if process == "noc_gateway" and instance:
-            own["VIGIL_HTTP_PORT"] = str(self._ports[f"http@{instance}"])
+        if process in HTTP_PORTS and instance:
+            port = HTTP_PORTS[process]
+            own[PORT_VARIABLES[port]] = str(self._ports[f"{port}@{instance}"])
         return Process(
             name,
             [sys.executable, "-m", "ops.run", process],
             log=self.home / "log" / f"{name}.log",
+            niceness=NICENESS.get(process, 0),
             environment={
                 key: value
                 for key, value in {**self.process_environment(), **own}.items()
                 if key not in self.operator_settings()
             },
         )
+
+    def _haproxy(self) -> Process:
+        settings = self.settings()
+        public, feeds, apis = (
+            [
+                int(self._ports[port] if "@" in port else settings[PORT_VARIABLES[port]])
+                for port in self._ports_of_processes().values()
+                if port.partition("@")[0] == kind
+            ]
+            for kind in PORT_VARIABLES
+        )
+        log = self.home / "log" / f"{HAPROXY}.log"
+        return servers.haproxy(log, self._given, port=public[0], feeds=feeds, apis=apis)
 
     def _preparations(self) -> Iterator[tuple[str, list[str]]]:
         yield "migrations", ["migrate", "up"]

@@ -120,6 +120,9 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str
     port: int
+    server_host: str
+    feed_port: int
+    api_port: int
     handshake_timeout_s: Annotated[float, msgspec.Meta(gt=0)]
     heartbeat_interval_s: float
     idle_timeout_s: float
@@ -144,6 +147,9 @@ class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password_checks: Annotated[int, msgspec.Meta(ge=1)]
     password_queue: Annotated[int, msgspec.Meta(ge=0)]
     password_wait_s: Annotated[float, msgspec.Meta(gt=0)]
+    heavy_requests: Annotated[int, msgspec.Meta(ge=1)]
+    heavy_queue: Annotated[int, msgspec.Meta(ge=0)]
+    heavy_wait_s: Annotated[float, msgspec.Meta(gt=0)]
     allowed_origins: str
     metrics_allowed_ips: str
     trusted_proxies: str
@@ -159,6 +165,13 @@ class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ticket_lifetime_s: int
     map_style_url: str
     map_pmtiles_file: str
+
+    def port_of(self, service: str) -> tuple[int, str]:
+        """Return the port on which an HTTP service listens behind HAProxy, and the variable that sets it."""
+        return {
+            "noc_gateway": (self.feed_port, "VIGIL_FEED_PORT"),
+            "noc_api": (self.api_port, "VIGIL_API_PORT"),
+        }[service]
 
 
 class Storm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -58,6 +58,7 @@ def shortcomings(config: Config, environ: Mapping[str, str], modes: Mapping[str,
     """What an installation should have besides; it starts without. `modes`: secret files and their permissions."""
     return [
         *_outside(config),
+        *_edge(config, environ),
         *_networks(config),
         *_transport(config),
         *_told(config),
@@ -79,15 +80,40 @@ def _outside(config: Config) -> Iterator[str]:
         yield "VIGIL_WEBHOOK_PRIVATE is true: tenants' webhooks reach this network; leave it out unless that is wanted"
 
 
+def _edge(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
+    """TLS ends at HAProxy, or at the operator's own proxy before it; behind both, each client keeps its address."""
+    if not environ.get("VIGIL_EDGE_CERTIFICATE") and not environ.get("VIGIL_EDGE_PROXIES"):
+        yield (
+            "VIGIL_EDGE_CERTIFICATE is missing: HAProxy has no HTTPS; name a PEM file with certificate, chain and key"
+            " (`vigil edge certificate` makes one), or the proxy that has it in VIGIL_EDGE_PROXIES"
+        )
+    if not _is_loopback(config.noc.server_host) and not config.noc.trusted_proxies:
+        yield (
+            f"VIGIL_TRUSTED_PROXIES is missing: the processes listen on {config.noc.server_host}, and all clients"
+            " behind HAProxy would count as one; name HAProxy's address"
+        )
+
+
 def _networks(config: Config) -> Iterator[str]:
-    for network in filter(None, (part.strip() for part in config.noc.metrics_allowed_ips.split(","))):
-        try:
-            parsed = ipaddress.ip_network(network, strict=False)
-        except ValueError:
-            yield f"PROMETHEUS_ALLOWED_IPS has {network}, which is no network; for example 10.0.0.5/32"
-            continue
-        if parsed.num_addresses > WIDEST_NETWORK and not parsed.is_private:
-            yield f"PROMETHEUS_ALLOWED_IPS has {network}: strangers could read the metrics; name Prometheus alone"
+    lists = {
+        "PROMETHEUS_ALLOWED_IPS": (
+            config.noc.metrics_allowed_ips,
+            "strangers could read the metrics; name Prometheus alone",
+        ),
+        "VIGIL_TRUSTED_PROXIES": (
+            config.noc.trusted_proxies,
+            "strangers could say whose requests theirs are; name the proxy alone",
+        ),
+    }
+    for variable, (text, harm) in lists.items():
+        for network in filter(None, (part.strip() for part in text.split(","))):
+            try:
+                parsed = ipaddress.ip_network(network, strict=False)
+            except ValueError:
+                yield f"{variable} has {network}, which is no network; for example 10.0.0.5/32"
+                continue
+            if parsed.num_addresses > WIDEST_NETWORK and not parsed.is_private:
+                yield f"{variable} has {network}: {harm}"
 
 
 def _transport(config: Config) -> Iterator[str]:

@@ -11,6 +11,9 @@ from services.errors import Forbidden
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+OWN_PROXY = "127.0.0.1, ::1"
+"""HAProxy's address when it reaches our servers by loopback. Other programs of this machine may use others."""
+
 
 class Networks:
     """A comma list of networks, such as `10.0.0.0/8, ::1`. What is not one lets nobody in, and is in `bad`."""
@@ -31,6 +34,11 @@ class Networks:
 
     def __contains__(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
+
+
+def proxies(noc: Noc) -> Networks:
+    """Return who is believed about whom it speaks for: HAProxy on this machine, and the operator's own proxies."""
+    return Networks(f"{OWN_PROXY}, {noc.trusted_proxies}")
 
 
 def client_of(peer: str, forwarded_for: str, *, trusted: Networks) -> str:

@@ -19,7 +19,7 @@ import pytest  # noqa: E402
 from hypothesis import settings as hypothesis_settings  # noqa: E402
 from sqlalchemy import Engine, text  # noqa: E402
 
-from ops.stack import EVIDENCE_KEY, GIVEN, Stack  # noqa: E402
+from ops.stack import EVIDENCE_KEY, GIVEN, PORT_VARIABLES, Stack  # noqa: E402
 from services import config as configuration  # noqa: E402
 from services import providers  # noqa: E402
 from services.config import Config  # noqa: E402
@@ -33,7 +33,7 @@ hypothesis_settings.register_profile("vigil", deadline=None, database=None)
 hypothesis_settings.load_profile("vigil")
 # A shell that starts the tests in its background has SIGINT ignored, and so would be all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-for variable in (*GIVEN.values(), "VIGIL_HTTP_PORT", "CHANNELS_ENCRYPTION_KEY", "JWT_SECRET"):
+for variable in (*GIVEN.values(), *PORT_VARIABLES.values(), "CHANNELS_ENCRYPTION_KEY", "JWT_SECRET"):
     os.environ.pop(variable, None)  # tests run on servers of their own, whatever the shell points to
 
 ROOMY = {

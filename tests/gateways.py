@@ -1,41 +1,59 @@
-"""Further NOC gateways on the servers of a stack, for tests to give other limits, and to kill."""
+"""Further NOC processes on the servers of a stack, for tests to give other limits, and to kill."""
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import threading
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
-from ops import ports
+from ops import ports, servers
 from ops.environment import PROJECT
+from ops.processes import NICENESS
 from ops.stack import Stack
 from ops.supervisor import Process, Supervisor
 
 START_TIMEOUT_S = 60.0
+FEED, API, FRONT = "noc_gateway", "noc_api", "haproxy"
 
 
 class Gateways:
-    """Supervised by a thread of their own: what is killed comes back by itself."""
+    """Feed processes, and with `api` an API process and HAProxy for each: what is killed comes back by itself.
 
-    def __init__(self, stack: Stack, home: Path, *, count: int, noc: dict[str, Any]) -> None:
-        names = [f"gateway-{number}" for number in range(1, count + 1)]
+    `bases` are the addresses of the feed processes, `apis` those of the API processes, `fronts` those of HAProxy.
+    """
+
+    def __init__(self, stack: Stack, home: Path, *, count: int, api: bool, noc: dict[str, Any]) -> None:
+        self._home = home
+        self._kinds = [FEED, API, FRONT] if api else [FEED]
+        names = [self._name(kind, number) for number in range(count) for kind in self._kinds]
         chosen = ports.choose({}, names, prefer=False)
-        self.bases = [f"127.0.0.1:{chosen[name]}" for name in names]
+        self.bases, self.apis, self.fronts = (
+            [f"127.0.0.1:{port}" for name, port in chosen.items() if name.startswith(kind)]
+            for kind in (FEED, API, FRONT)
+        )
         self._stopping = threading.Event()
         self._supervisor = Supervisor(home / "gateways.json")
         settings = yaml.safe_load((PROJECT / "config.yaml").read_text())
         settings["noc"] |= noc
+        self._limits_of_haproxy = {
+            "VIGIL_CONNECTIONS_PER_ADDRESS": str(noc.get("connections_per_address", 200)),
+            "VIGIL_ADDRESS_REQUESTS": str(noc.get("address_requests", {"count": 6000})["count"]),
+        }
         (home / "config.yaml").write_text(yaml.safe_dump(settings))
-        for name in names:
-            (home / name).mkdir()
-            self._supervisor.add(self._process(stack, home, name, chosen[name]))
+        for number in range(count):
+            self._metrics(number).mkdir()
+            own = {kind: chosen[self._name(kind, number)] for kind in self._kinds}
+            for kind in self._kinds:
+                self._supervisor.add(self._process(stack, number, kind, own))
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def start(self) -> None:
@@ -50,34 +68,63 @@ class Gateways:
             self._thread.join()
         self._supervisor.stop()
 
-    def kill(self, number: int) -> None:
+    def kill(self, number: int, kind: str = FEED) -> None:
         """kill -9; it is back within seconds."""
-        self._supervisor.processes[number].kill()
+        self._find(number, kind).kill()
 
-    def is_ready(self, number: int) -> bool:
-        return self._supervisor.processes[number].state == "ready"
+    def is_ready(self, number: int, kind: str = FEED) -> bool:
+        return self._find(number, kind).state == "ready"
 
-    def pid(self, number: int) -> int | None:
-        return self._supervisor.processes[number].pid
+    def pid(self, number: int, kind: str = FEED) -> int | None:
+        return self._find(number, kind).pid
+
+    @contextmanager
+    def frozen(self, kind: str, number: int = 0) -> Iterator[None]:
+        """The process is there and does nothing: what no supervisor notices."""
+        process = self._find(number, kind)
+        process.kill(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.kill(signal.SIGCONT)
 
     def metric(self, number: int, line: str) -> float:
         """The value of a line of the gateway's metrics, 0 while it has none."""
-        with urllib.request.urlopen(f"http://{self.bases[number]}/metrics/export/", timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=str(self._metrics(number)))  # type: ignore[no-untyped-call]
+        lines = generate_latest(registry).decode().splitlines()
         return sum(float(found.rpartition(" ")[2]) for found in lines if found.startswith(line))
 
-    def _process(self, stack: Stack, home: Path, name: str, port: int) -> Process:
-        environment = {
-            **stack.process_environment(),
-            "VIGIL_CONFIG": str(home / "config.yaml"),
-            "VIGIL_HTTP_PORT": str(port),
-            "VIGIL_INSTANCE": name,
-            "PROMETHEUS_MULTIPROC_DIR": str(home / name),
-        }
+    def _find(self, number: int, kind: str) -> Process:
+        name = self._name(kind, number)
+        return next(process for process in self._supervisor.processes if process.name == name)
+
+    def _name(self, kind: str, number: int) -> str:
+        return f"{kind}-{number + 1}"
+
+    def _metrics(self, number: int) -> Path:
+        return self._home / f"gateway-{number + 1}"
+
+    def _process(self, stack: Stack, number: int, kind: str, own: dict[str, int]) -> Process:
+        name = self._name(kind, number)
+        log = self._home / f"{name}.log"
+        environment = stack.process_environment()
         for variable in stack.operator_settings():
             environment.pop(variable, None)
-        command = [sys.executable, "-m", "ops.run", "noc_gateway"]
-        return Process(name, command, log=home / f"{name}.log", environment=environment)
+        if kind == FRONT:
+            environment |= self._limits_of_haproxy
+            return servers.haproxy(
+                log, environment, port=own[FRONT], feeds=[own[FEED]], apis=[own[API]], name=name
+            )
+        environment |= {
+            "VIGIL_CONFIG": str(self._home / "config.yaml"),
+            "VIGIL_FEED_PORT": str(own[FEED]),
+            "VIGIL_API_PORT": str(own.get(API, 0)),
+            "VIGIL_INSTANCE": f"gateway-{number + 1}",
+            "PROMETHEUS_MULTIPROC_DIR": str(self._metrics(number)),
+        }
+        command = [sys.executable, "-m", "ops.run", kind]
+        return Process(name, command, log=log, environment=environment, niceness=NICENESS.get(kind, 0))
 
     def _watch(self) -> None:
         while not self._stopping.is_set():
@@ -85,10 +132,10 @@ class Gateways:
 
 
 @contextmanager
-def gateways(stack: Stack, *, count: int = 1, **noc: Any) -> Iterator[Gateways]:
+def gateways(stack: Stack, *, count: int = 1, api: bool = False, **noc: Any) -> Iterator[Gateways]:
     """So many gateways with other settings in the section `noc`, ready."""
     with tempfile.TemporaryDirectory(prefix="vigil-gateways-") as directory:
-        made = Gateways(stack, Path(directory), count=count, noc=noc)
+        made = Gateways(stack, Path(directory), count=count, api=api, noc=noc)
         try:
             made.start()
             yield made

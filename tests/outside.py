@@ -46,6 +46,9 @@ class Outside:
         self.run = secrets.token_hex(4)
         self.ring = KeyRing("", file=self.env["CHANNELS_ENCRYPTION_KEY_FILE"])
         self.base = f"127.0.0.1:{self.env['VIGIL_HTTP_PORT']}"
+        """The public port. Behind HAProxy are these two, where nobody but HAProxy comes from outside."""
+        self.feed = f"127.0.0.1:{self.env['VIGIL_FEED_PORT']}"
+        self.api = f"127.0.0.1:{self.env['VIGIL_API_PORT']}"
         self._database = psycopg2.connect(self.env["VIGIL_OWNER_DATABASE_URL"].replace("+psycopg2", ""))
         self._database.autocommit = True
         self._open = ExitStack()
@@ -125,6 +128,10 @@ class Outside:
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
 
+    def at(self, base: str) -> "Entrance":
+        """The same at another address: another gateway, or a process behind HAProxy."""
+        return Entrance(self, base)
+
     def give_up_on_a_fix_of(self, guard: str) -> str:
         """A dead letter, as the location service leaves one; its id."""
         now = datetime.now(UTC)
@@ -157,10 +164,20 @@ class Outside:
         return screen
 
 
+class Entrance:
+    """An address (host:port) where requests go and screens are opened."""
+
+    def __init__(self, outside: Outside, base: str) -> None:
+        self.base = base
+        self.ring = outside.ring
+
+    request = Outside.request
+
+
 class Screen:
     """A websocket whose frames are opened and checked as they come."""
 
-    def __init__(self, outside: Outside, *, since: int | None, token: str, tenant_id: int) -> None:
+    def __init__(self, outside: Outside | Entrance, *, since: int | None, token: str, tenant_id: int) -> None:
         query = f"?since={since}" if since is not None else ""
         self._socket = websocket.create_connection(
             f"ws://{outside.base}/ws/noc/dashboard/{query}",

@@ -50,10 +50,18 @@ class Peer:
     """One connection to a gateway at `base` (host:port), past its opening handshake."""
 
     def __init__(
-        self, base: str, token: str, *, query: str = "", version: str = "13", headers: tuple[str, ...] = ()
+        self,
+        base: str,
+        token: str,
+        *,
+        query: str = "",
+        version: str = "13",
+        headers: tuple[str, ...] = (),
+        sock: socket.socket | None = None,
     ) -> None:
-        host, port = base.split(":")
-        self.sock = socket.create_connection((host, int(port)), timeout=15)
+        """`sock`: a connection to talk over instead of a new one to `base`."""
+        host, _, port = base.partition(":")
+        self.sock = sock or socket.create_connection((host, int(port)), timeout=15)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         lines = [
             f"GET /ws/noc/dashboard/{query} HTTP/1.1",

@@ -5,13 +5,14 @@ A link is only looked at by GET: mail scanners and previews open links, and must
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from html import escape
+from typing import Protocol
 from urllib.parse import parse_qsl
 
 from werkzeug.wrappers import Request, Response
 
 from gateway.noc import requests
+from gateway.noc.callers import Callers
 from services.bus import RpcProxy, http
 from services.errors import Refused, Unavailable
 
@@ -26,23 +27,23 @@ MAX_FORM_BYTES = 65_536
 MAX_FORM_FIELDS = 200
 
 
+class HasCallers(Protocol):
+    """Parts of a service that counts who calls."""
+
+    @property
+    def callers(self) -> Callers: ...
+
+
 class Answers:
-    """Routes of the NOC gateway that need no log-in: a signature stands for it."""
+    """Routes of the API that need no log-in: a signature stands for it."""
 
+    parts: HasCallers
     notifications = RpcProxy("notifications")
-
-    @abstractmethod
-    def _count_stranger(self, request: Request) -> str:
-        """Count a request of an address that need not log in. Raises `TooMany`."""
-
-    @abstractmethod
-    def _count_provider(self, request: Request) -> None:
-        """Count a request that claims to come from a provider. Raises `TooMany`."""
 
     @http("GET", "/a/<token>")
     def show_link(self, request: Request, token: str) -> Response:
         """The alert, and a button that takes it."""
-        self._count_stranger(request)
+        self.parts.callers.count_stranger(request)
         try:
             about = self.notifications.describe_link(token=token)
         except Refused as error:
@@ -58,7 +59,7 @@ class Answers:
     @http("POST", "/a/<token>")
     def use_link(self, request: Request, token: str) -> Response:
         """Takes the alert in the name of whom the message was sent to."""
-        self._count_stranger(request)
+        self.parts.callers.count_stranger(request)
         try:
             taken = self.notifications.use_link(token=token)
         except Unavailable as error:
@@ -77,7 +78,7 @@ class Answers:
     @http("POST", "/api/v1/providers/twilio/status/<reference>")
     def take_twilio_status(self, request: Request, reference: str) -> Response:
         """What became of an SMS."""
-        self._count_provider(request)
+        self.parts.callers.count_provider(request)
         self.notifications.take_provider_report(
             path=_path(request), params=_form(request), signature=_signature(request), reference=reference
         )
@@ -86,7 +87,7 @@ class Answers:
     @http("POST", "/api/v1/providers/twilio/inbound")
     def take_twilio_reply(self, request: Request) -> Response:
         """An SMS from somebody who was sent one; answered by TwiML, which is empty when there is no answer."""
-        self._count_provider(request)
+        self.parts.callers.count_provider(request)
         answer = self.notifications.take_reply(
             path=_path(request), params=_form(request), signature=_signature(request)
         )

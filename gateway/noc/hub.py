@@ -83,7 +83,6 @@ class Hub:
         self._blind_after_s = blind_after_s
         self._listeners: dict[int, set[Listener]] = {}
         self._cursor: dict[int, int] = {}
-        self.bars = Bars()
         self.shown = Shown()
         self.arrivals: dict[int, float] = {}
         self._sessions: set[Session] = set()
@@ -215,11 +214,11 @@ class Hub:
                 names.setdefault(session.principal.tenant_id, set()).add(session.principal.login)
         return {tenant_id: sorted(them) for tenant_id, them in names.items()}
 
-    def end_barred(self) -> None:
+    def end_barred(self, bars: Bars) -> None:
         """Ask the sockets to end whose users may no longer be here."""
         for session in tuple(self._sessions):
             try:
-                self.bars.check(session.principal)
+                bars.check(session.principal)
             except RoleChanged as error:
                 session.end(ROLE_CHANGED, str(error))
             except NotAuthenticated as error:

@@ -17,34 +17,46 @@ from services.errors import TooMany, Unavailable
 
 MANY = 10
 """How many times as many failures an address, or a user over all addresses, is given."""
-
-
-LIKE_ONE_ADDRESS = 4
-"""The part of the queue that one address may fill: a quarter."""
+PART_OF_ONE = 4
+"""One holder may fill a quarter of a queue."""
 BUSY_RETRY_S = 2
 
 
-class PasswordQueue:
-    """Password checks at once in this process, and those that wait their turn.
+class TurnQueue:
+    """Requests for work that is dear: so many at once in this process, and so many that wait their turn.
 
-    A check takes a tenth of a second of computing, and nobody has logged in yet who asks for one. What has no place in
-    the queue is refused before any service is asked.
+    What has no place in the queue is refused before any service is asked. `what` names the work in the refusal.
     """
 
-    def __init__(self, *, at_once: int, waiting: int, wait_s: float) -> None:
+    def __init__(self, what: str, *, at_once: int, waiting: int, wait_s: float) -> None:
+        self._what = what
         self._turns = Semaphore(at_once)
         self._waiting: Counter[str] = Counter()
         self._most_waiting = waiting
         self._wait_s = wait_s
 
     @classmethod
-    def from_config(cls, config: Config) -> PasswordQueue:
+    def of_passwords(cls, config: Config) -> TurnQueue:
+        """A check takes a tenth of a second of computing, and nobody has logged in yet who asks for one."""
         noc = config.noc
-        return cls(at_once=noc.password_checks, waiting=noc.password_queue, wait_s=noc.password_wait_s)
+        return cls(
+            "log-ins", at_once=noc.password_checks, waiting=noc.password_queue, wait_s=noc.password_wait_s
+        )
+
+    @classmethod
+    def of_heavy_requests(cls, config: Config) -> TurnQueue:
+        """Evidence and files take seconds of the process that makes them, and megabytes of each on the way."""
+        noc = config.noc
+        return cls(
+            "requests of this kind",
+            at_once=noc.heavy_requests,
+            waiting=noc.heavy_queue,
+            wait_s=noc.heavy_wait_s,
+        )
 
     @contextmanager
     def turn(self, holder: str) -> Iterator[None]:
-        """Wait for a turn, and hold it. `holder` is the address that asks. Raises `TooMany`."""
+        """Wait for a turn, and hold it. `holder` is the address or the tenant that asks. Raises `TooMany`."""
         self._wait(holder)
         try:
             yield
@@ -54,21 +66,20 @@ class PasswordQueue:
     def _wait(self, holder: str) -> None:
         if not self._waiting and self._turns.acquire(blocking=False):
             return
-        share = max(1, self._most_waiting // LIKE_ONE_ADDRESS)
+        share = max(1, self._most_waiting // PART_OF_ONE)
         if self._waiting.total() >= self._most_waiting or self._waiting[holder] >= share:
-            raise _busy()
+            raise self._busy()
         self._waiting[holder] += 1
         try:
             if not self._turns.acquire(timeout=self._wait_s):
-                raise _busy()
+                raise self._busy()
         finally:
             self._waiting[holder] -= 1
             if not self._waiting[holder]:
                 del self._waiting[holder]
 
-
-def _busy() -> TooMany:
-    return TooMany.after(BUSY_RETRY_S, f"too many log-ins at once; try again in {BUSY_RETRY_S} s")
+    def _busy(self) -> TooMany:
+        return TooMany.after(BUSY_RETRY_S, f"too many {self._what} at once; try again in {BUSY_RETRY_S} s")
 
 
 class LoginLimit:

@@ -65,7 +65,7 @@ class Quotas:
         return cls(
             providers.make_redis(config),
             prefix=config.redis.key_prefix,
-            gateway=f"{socket.gethostname()}:{noc.port}",
+            gateway=f"{socket.gethostname()}:{noc.feed_port}",
             user_sockets=noc.sockets_per_user,
             tenant_sockets=noc.sockets_per_tenant,
             messages=noc.client_messages,

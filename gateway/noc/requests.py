@@ -11,6 +11,8 @@ from services.errors import Forbidden, TooLarge
 from services.peers import Networks, client_of
 
 PROTOCOL = "vigil.noc.v1"
+SCHEMES = ("http", "https")
+FORWARDED = ("X-Forwarded-For", "Forwarded")
 
 
 def bearer(request: Request) -> str | None:
@@ -25,12 +27,12 @@ def offered_ticket(request: Request) -> str | None:
     return next((part.removeprefix("ticket.") for part in offered if part.startswith("ticket.")), None)
 
 
-def check_origin(request: Request, *, allowed: Sequence[str]) -> None:
+def check_origin(request: Request, *, allowed: Sequence[str], trusted: Networks) -> None:
     """Raises `Forbidden` for a page of another origin. Programs send none and are not asked."""
     origin = request.headers.get("Origin")
     if origin is None:
         return
-    if origin != f"{request.scheme}://{request.host}" and origin not in allowed:
+    if origin != f"{scheme_of(request, trusted=trusted)}://{request.host}" and origin not in allowed:
         security.note("origin_refused", origin=origin[:100])
         raise Forbidden(f"origin {origin[:100]!r} is not allowed; see VIGIL_ALLOWED_ORIGINS")
 
@@ -48,6 +50,20 @@ def body_of(request: Request, *, max_bytes: int) -> bytes:
     if left_bytes <= 0:
         raise TooLarge(f"the body has more than the {max_bytes} bytes that are taken here")
     return b"".join(parts)
+
+
+def scheme_of(request: Request, *, trusted: Networks) -> str:
+    """Return the scheme by which the client came: a trusted proxy says in `X-Forwarded-Proto` whether it was TLS."""
+    said = request.headers.get("X-Forwarded-Proto", "").lower()
+    if said in SCHEMES and trusted.has(request.remote_addr or ""):
+        return said
+    return request.scheme
+
+
+def is_from_unknown_proxy(request: Request, *, trusted: Networks) -> bool:
+    """Return whether a proxy that is not trusted passed the request on: then nobody knows whose it is."""
+    is_forwarded = any(name in request.headers for name in FORWARDED)
+    return is_forwarded and not trusted.has(request.remote_addr or "")
 
 
 def client_address(request: Request, *, trusted: Networks) -> str:

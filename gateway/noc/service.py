@@ -1,4 +1,4 @@
-"""The NOC gateway: the feed over websockets, the HTTP API, the console, health and metrics."""
+"""The live feed of the NOC over websockets, in a process of its own: what floods the API delays no frame."""
 
 from __future__ import annotations
 
@@ -6,44 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 import eventlet
-import msgspec
-import structlog
 from werkzeug.wrappers import Request, Response
 
-from gateway.noc import mapfile, requests
-from gateway.noc.answers import Answers
-from gateway.noc.api.idempotency import Idempotency
-from gateway.noc.api.operations import MAX_BODY_BYTES
-from gateway.noc.api.routes import Api
-from gateway.noc.auth import Principal, Tokens
-from gateway.noc.console import Console
+from gateway.noc import requests
+from gateway.noc.auth import Principal
+from gateway.noc.callers import BARS_INTERVAL_S, Callers
 from gateway.noc.hub import Hub
-from gateway.noc.limits import LoginLimit, PasswordQueue
-from gateway.noc.mapfile import MapFile
 from gateway.noc.quotas import RENEW_INTERVAL_S
-from gateway.noc.recent import Recent, SharedAnswer
 from gateway.noc.sockets import ClientFrame, Session
 from gateway.noc.tickets import Tickets
-from services import exposition, peers
-from services.bus import RequestRates, Resource, RpcProxy, http, loop, timer, upgrade
+from services.bus import Resource, RpcProxy, http, loop, timer, upgrade
 from services.config import Config
-from services.errors import NotAuthenticated, Refused, TooMany, Unanswered, Unavailable, VigilError
-from services.keyring import KeyRing
-from services.peers import Networks
-
-log = structlog.get_logger(__name__)
 
 NO_SOCKETS_PAUSE_S = 0.1
-BARS_INTERVAL_S = 1.0
 SHOWN_INTERVAL_S = 1.0
 ROAD_INTERVAL_S = 5.0
-EXPOSITION_AGE_S = 1.0
-"""Reading the files of all processes takes tens of milliseconds in which no screen is served."""
 PRESENCE_INTERVAL_S = 30.0
-READY_AGE_S = 1.0
-READY_WITHIN_S = 1.8
-NOT_KEPT = {"Cache-Control": "no-store"}
-"""Of answers that bear secrets, or what is on record about people."""
 ACTIONS = {
     "acknowledge_alert": "acknowledge_alert",
     "start_alert": "start_alert",
@@ -53,47 +31,27 @@ ACTIONS = {
 
 
 class Parts:
-    """What the gateway works with, made once a process."""
+    """Objects that all sockets of the process share, made once."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.callers = Callers(config)
         self.hub = Hub.from_config(config)
-        self.tokens = Tokens.from_config(config)
         self.tickets = Tickets.from_config(config)
-        self.login_limit = LoginLimit.from_config(config)
-        self.passwords = PasswordQueue.from_config(config)
-        self.user_rates = RequestRates(config.noc.user_requests, event="user_requests_limited")
-        self.provider_rates = RequestRates(config.noc.provider_requests, event="provider_requests_limited")
-        self.open_rates = RequestRates(config.noc.open_requests, event="open_requests_limited")
-        self.keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
-        self.allowed_origins = [
-            part.strip() for part in config.noc.allowed_origins.split(",") if part.strip()
-        ]
-        self.trusted_proxies = Networks(config.noc.trusted_proxies)
-        self.metrics_readers = Networks(config.noc.metrics_allowed_ips)
-        for problem in peers.problems(config.noc):
-            log.warning(
-                "not_a_network", problem=problem
-            )  # the control room matters more than who reads metrics
-        self.api = Api(Idempotency.from_config(config))
-        self.console = Console(config.noc)
-        self.map_file = MapFile(config.noc)
-        self.readiness = SharedAnswer[dict[str, str]](max_age_s=READY_AGE_S)
-        self.exposition = Recent(exposition.exposition, max_age_s=EXPOSITION_AGE_S)
 
     def close(self) -> None:
-        """At stop."""
+        """Withdraw the socket counts of this process."""
         self.hub.quotas.withdraw()
 
 
-class NocGateway(Answers):
+class NocGateway:
+    """The live feed: websocket sessions, the pump that reads the feed for them, and what they have in common."""
+
     name = "noc_gateway"
 
     parts = Resource(Parts)
     alerts = RpcProxy("alerts")
     directory = RpcProxy("directory")
-    telemetry = RpcProxy("telemetry")
-    location = RpcProxy("location")
 
     @loop
     def pump_feed(self) -> None:
@@ -107,8 +65,8 @@ class NocGateway(Answers):
     def learn_who_is_barred(self) -> None:
         """A disabled user's sockets close, and their tokens are refused, within seconds."""
         barred = self.directory.list_barred()
-        self.parts.hub.bars.update(**barred)
-        self.parts.hub.end_barred()
+        self.parts.callers.bars.update(**barred)
+        self.parts.hub.end_barred(self.parts.callers.bars)
 
     @timer(ROAD_INTERVAL_S, eager=True)
     def look_at_road(self) -> None:
@@ -138,8 +96,8 @@ class NocGateway(Answers):
     def dashboard(self, request: Request, sock: Any) -> Response | None:
         """The live feed; see the contract for its frames."""
         parts = self.parts
-        requests.check_origin(request, allowed=parts.allowed_origins)
-        principal = self._principal_of_socket(request)
+        parts.callers.check_origin(request)
+        principal = self._principal(request)
         session = Session(
             request,
             sock,
@@ -154,247 +112,28 @@ class NocGateway(Answers):
         session.run()
         return None
 
-    @http("POST", "/api/v1/session")
-    def log_in(self, request: Request) -> Response:
-        """User and password for a token (15 min), a refresh token (a shift) and the tenant's feed keys."""
-        holder = self._count_stranger(request)
-        body = _body(request)
-        login, password = _text(body, "user"), _text(body, "password")
-        limit = self.parts.login_limit
-        with self.parts.passwords.turn(holder):
-            limit.begin(login, holder)
-            try:
-                session = self.directory.open_session(login=login, password=password)
-            except NotAuthenticated:
-                limit.failed(holder)
-                raise
-            except Unanswered:
-                raise  # somebody may have looked at it: the attempt stays counted
-            except (Unavailable, TooMany):
-                limit.give_back(login, holder)
-                raise
-        limit.give_back(login, holder)
-        return self._session_answer(session)
-
-    @http("POST", "/api/v1/session/refresh")
-    def refresh_session(self, request: Request) -> Response:
-        """A refresh token for a new token and the next refresh token; each refresh token is good once."""
-        self._count_stranger(request)
-        return self._session_answer(
-            self.directory.refresh_session(token=_text(_body(request), "refresh_token"))
-        )
-
-    @http("DELETE", "/api/v1/session")
-    def log_out(self, request: Request) -> Response:
-        """The session ends: its tokens are void and its sockets closed within seconds."""
-        principal = self._principal(request)
-        if principal.session_id:
-            self.directory.close_session(session_id=principal.session_id)
-        return Response(status=204)
-
-    @http("GET", "/api/v1/feed-keys")
-    def list_feed_keys(self, request: Request) -> Response:
-        """The keys that open the tenant's feed, newest first: after a rotation there is one more."""
-        principal = self._principal(request)
-        tenant_id = request.args.get("client_id", str(principal.tenant_id))
-        if not (tenant_id.isascii() and tenant_id.isdigit() and len(tenant_id) < 10):
-            raise Refused("client_id must be a number")
-        principal.must_see(int(tenant_id))
-        return _json({"tenant_id": int(tenant_id), "feed_keys": self._feed_keys(int(tenant_id))})
-
-    @http("POST", "/api/v1/tickets")
-    def make_ticket(self, request: Request) -> Response:
-        requests.check_origin(request, allowed=self.parts.allowed_origins)
-        ticket = self.parts.tickets.make(self._principal(request), origin=request.headers.get("Origin"))
-        return _json({"ticket": ticket, "expires_in": self.parts.tickets.lifetime_s})
-
-    @http("GET", "/api/v1/openapi.json")
-    def describe_api(self, request: Request) -> Response:  # noqa: ARG002
-        return Response(self.parts.api.described, content_type="application/json")
-
-    @http("GET", "/api/v1/asyncapi.json")
-    def describe_messages(self, request: Request) -> Response:  # noqa: ARG002
-        return Response(self.parts.api.described_messages, content_type="application/json")
-
-    @http("GET,POST,PUT,PATCH,DELETE", "/api/v1/<path:path>")
-    def serve_api(self, request: Request, path: str) -> Response:
-        """What `gateway/noc/api/table.py` lists."""
-        return self.parts.api.serve(request, path, self._principal(request), self._ask)
-
     @http("GET", "/healthz")
     def healthz(self, request: Request) -> Response:  # noqa: ARG002
         return Response("ok\n")
 
-    @http("GET", "/readyz")
-    def readyz(self, request: Request) -> Response:
-        return self._readiness(request)
-
-    @http("GET", "/monitoring/health/")
-    def monitoring_health(self, request: Request) -> Response:
-        return self._readiness(request)
-
-    @http("GET", "/metrics/export/")
-    def export_metrics(self, request: Request) -> Response:
-        """Every process of the host, to those who may read it."""
-        client = requests.client_address(request, trusted=self.parts.trusted_proxies)
-        peers.check_allowed(client, allowed=self.parts.metrics_readers)
-        return Response(self.parts.exposition.get(), content_type="text/plain; version=0.0.4")
-
-    @http("GET", "/")
-    def console_start(self, request: Request) -> Response:  # noqa: ARG002
-        return self.parts.console.file("index.html")
-
-    @http("GET", "/console/<path:name>")
-    def console_file(self, request: Request, name: str) -> Response:  # noqa: ARG002
-        return self.parts.console.file(name)
-
-    @http("GET", "/api/v1/console")
-    def describe_console(self, request: Request) -> Response:
-        """What of the configuration the console goes by."""
-        self._principal(request)
-        return _json({"map_style_url": mapfile.style_url(self.parts.config.noc)})
-
-    @http("GET", mapfile.ROUTE)
-    def map_ground(self, request: Request) -> Response:
-        return self.parts.map_file.part(request)
-
-    def _ask(self, service: str, rpc: str, arguments: dict[str, Any]) -> Any:
-        asked: Callable[..., Any] = getattr(getattr(self, service), rpc)
-        return asked(**arguments)
-
-    def _act(self, principal: Principal, frame: ClientFrame) -> dict[str, Any]:
-        further = {"reason": frame.reason} if frame.type == "false_alarm" and frame.reason else {}
-        alert = self._call(
-            ACTIONS[frame.type], principal, alert_id=frame.alert_id, note=frame.note, **further
-        )
-        return {"alert_id": alert["id"], "status": alert["status"]}
-
-    def _call(self, method: str, principal: Principal, *, alert_id: str, **further: str) -> Any:
-        principal.must_handle_alerts()
-        act: Callable[..., Any] = getattr(self.alerts, method)
-        return act(tenant_id=principal.tenant_id, alert_id=alert_id, by=principal.login, **further)
-
-    def _count_stranger(self, request: Request) -> str:
-        """Count a request that comes without a valid token, and return the address it counts for. Raises `TooMany`."""
-        client = requests.client_address(request, trusted=self.parts.trusted_proxies)
-        holder = peers.holder_of(client)
-        self.parts.open_rates.take(holder, whose=f"address {client}")
-        return holder
-
-    def _count_provider(self, request: Request) -> None:
-        """Count a request that claims to come from a provider: few addresses send the reports of many messages."""
-        client = requests.client_address(request, trusted=self.parts.trusted_proxies)
-        self.parts.provider_rates.take(peers.holder_of(client), whose=f"address {client}")
-
     def _principal(self, request: Request) -> Principal:
-        """Return who asks, and count the request. Raises `NotAuthenticated`, `TooMany`."""
-        try:
-            principal = self._believed(request)
-        except NotAuthenticated:
-            self._count_stranger(request)
-            raise
-        self.parts.user_rates.take(f"{principal.tenant_id} {principal.login}", whose=principal.login)
-        return principal
-
-    def _believed(self, request: Request) -> Principal:
-        token = requests.bearer(request)
-        if token is None:
-            raise NotAuthenticated("send `Authorization: Bearer <token>`; POST /api/v1/session gives one")
-        principal = self.parts.tokens.check(token)
-        self.parts.hub.bars.check(principal)
-        return principal
-
-    def _principal_of_socket(self, request: Request) -> Principal:
+        """Return the user of the token or ticket. Raises `NotAuthenticated`, `TooMany`."""
         ticket = requests.offered_ticket(request)
         if ticket is None:
-            return self._principal(request)
+            return self.parts.callers.principal(request)
         principal = self.parts.tickets.redeem(ticket, origin=request.headers.get("Origin"))
-        self.parts.hub.bars.check(principal)
+        self.parts.callers.bars.check(principal)
         return principal
 
-    def _session_answer(self, session: dict[str, Any]) -> Response:
-        noc = self.parts.config.noc
-        token = self.parts.tokens.make(
-            name=session["name"],
-            login=session["login"],
-            tenant_id=session["tenant_id"],
-            role=session["role"],
-            session_id=session["session_id"],
-            lifetime_s=noc.token_lifetime_s,
+    def _act(self, principal: Principal, frame: ClientFrame) -> dict[str, Any]:
+        principal.must_handle_alerts()
+        further = {"reason": frame.reason} if frame.type == "false_alarm" and frame.reason else {}
+        act: Callable[..., Any] = getattr(self.alerts, ACTIONS[frame.type])
+        alert = act(
+            tenant_id=principal.tenant_id,
+            alert_id=frame.alert_id,
+            by=principal.login,
+            note=frame.note,
+            **further,
         )
-        answer = {
-            name: session[name] for name in ("tenant_id", "role", "login", "name", "refresh_token", "ends_at")
-        }
-        keys = self._feed_keys(session["tenant_id"])
-        return _json({**answer, "token": token, "expires_in": noc.token_lifetime_s, "feed_keys": keys})
-
-    def _feed_keys(self, tenant_id: int) -> dict[str, str]:
-        return self.parts.keys.of_tenant(tenant_id) if self.parts.keys is not None else {}
-
-    def _readiness(self, request: Request) -> Response:
-        """Whether the gateway is ready, and to those who may know, what is not and why."""
-        states = self.parts.readiness.get(self._look_at_parts)
-        ready = all(state == "ok" for state in states.values())
-        answer = {"ready": ready, **({"checks": states} if self._may_know(request) else {})}
-        return _json(answer, status=200 if ready else 503)
-
-    def _may_know(self, request: Request) -> bool:
-        """Whether the request comes from a user, or from where metrics are read."""
-        client = requests.client_address(request, trusted=self.parts.trusted_proxies)
-        if self.parts.metrics_readers.has(client):
-            return True
-        try:
-            self._principal(request)
-        except NotAuthenticated:
-            return False
-        return True
-
-    def _look_at_parts(self) -> dict[str, str]:
-        """Each part by name, all asked at once: one that hangs must not hide that another is gone."""
-        checks = self._ready_checks()
-        states = list(eventlet.GreenPool().imap(_state, checks.values()))
-        return dict(zip(checks, states, strict=True))
-
-    def _ready_checks(self) -> dict[str, Callable[[], Any]]:
-        """A screen needs all of these. Whether test messages come is the watchdog's to say, not asked here."""
-        return {
-            "redis": self.parts.hub.reader.ping,
-            "directory": self.directory.check,
-            "alerts": lambda: self.alerts.list_alerts(tenant_id=0, limit=1),
-            "telemetry": lambda: self.telemetry.list_device_states(tenant_id=0, limit=1),
-            "location": lambda: self.location.list_positions(tenant_id=0, limit=1),
-            "notifications": lambda: self.notifications.list_notifications(tenant_id=0, limit=1),
-        }
-
-
-def _state(check: Callable[[], Any]) -> str:
-    late = Unavailable(f"no answer within {READY_WITHIN_S:g} s")
-    try:
-        with eventlet.Timeout(READY_WITHIN_S, late):
-            check()
-    except VigilError as error:
-        return str(error)
-    return "ok"
-
-
-def _json(data: Any, *, status: int = 200) -> Response:
-    content = msgspec.json.encode(data)
-    return Response(content, status=status, content_type="application/json", headers=NOT_KEPT)
-
-
-def _body(request: Request) -> dict[str, Any]:
-    content = requests.body_of(request, max_bytes=MAX_BODY_BYTES)
-    try:
-        body = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Refused(f"the body is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise Refused("the body must be a JSON object")
-    return body
-
-
-def _text(body: dict[str, Any], name: str) -> str:
-    value = body.get(name)
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise Refused(f"{name} is required and must be text, without NUL")
-    return value
+        return {"alert_id": alert["id"], "status": alert["status"]}

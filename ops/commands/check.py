@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from gateway.noc import mapfile
+from ops import edge_certificate
 from ops.environment import apply_environment
 from services import config, peers
 from services import deploy as production
@@ -44,6 +45,8 @@ def check(deploy: bool, as_json: bool) -> None:
     if deploy:
         found += production.problems(settings)
         found += production.shortcomings(settings, os.environ, _modes(os.environ))
+        if file := os.environ.get("VIGIL_EDGE_CERTIFICATE"):
+            found += edge_certificate.problems(Path(file), public_url=settings.notifications.public_url)
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:

@@ -15,7 +15,7 @@ import click
 
 from ops.environment import home
 from ops.processes import PROCESSES
-from ops.stack import Stack
+from ops.stack import HAPROXY, Stack
 from ops.supervisor import GRACE_S, restarts_in_words, started_at
 from services.errors import VigilError
 
@@ -132,9 +132,9 @@ def down() -> None:
 @click.argument("name")
 @click.option("--kill", is_flag=True, help="With SIGKILL at once; else after the grace that one has to end.")
 def restart(name: str, kill: bool) -> None:
-    """Start one of Vigil's processes anew, by the supervisor of `vigil up`; returns when it is ready."""
+    """Start one of Vigil's processes, or HAProxy, anew, by the supervisor of `vigil up`; returns when it is ready."""
     before = _process(name)
-    if name not in PROCESSES:
+    if name not in (*PROCESSES, HAPROXY):
         raise VigilError(f"{name} is a server, and Vigil's processes lean on it: `vigil down`, `vigil up`")
     if before["pid"] is None:
         raise VigilError(f"{name} is {before['state']}; `vigil logs {name}` says why")

@@ -44,7 +44,7 @@ from services.errors import (
     TooMany,
     Unavailable,
 )
-from services.peers import Networks, client_of, holder_of
+from services.peers import client_of, holder_of, proxies
 from services.token_buckets import TokenBuckets
 
 log = structlog.get_logger(__name__)
@@ -285,7 +285,8 @@ class SoleWebServer(WebServer):
             return
         self._starting = True
         noc = self._config.noc
-        self._proxies = Networks(noc.trusted_proxies)
+        port, variable = noc.port_of(self.container.service_name)
+        self._proxies = proxies(noc)
         workers = self._config.workers.get(self.container.service_name, noc.connections + SPARE_WORKERS)
         self._connections = ConnectionCounts(
             per_address=noc.connections_per_address,
@@ -295,10 +296,10 @@ class SoleWebServer(WebServer):
         self._noted = TokenBuckets(count=1, window_s=NOTED_EVERY_S)
         self._rates = RequestRates(noc.address_requests, event="address_requests_limited")
         try:
-            self._sock = eventlet.listen((noc.host, noc.port), backlog=1024, reuse_port=False)
+            self._sock = eventlet.listen((noc.server_host, port), backlog=1024, reuse_port=False)
         except OSError as error:
             raise Misconfigured(
-                f"cannot listen on {noc.host}:{noc.port} ({error.strerror}); set VIGIL_HTTP_PORT"
+                f"cannot listen on {noc.server_host}:{port} ({error.strerror}); set {variable}"
             ) from error
         self._sock.settimeout(None)
         self._serv = self.get_wsgi_server(self._sock, self.get_wsgi_app())

@@ -30,7 +30,7 @@ from tests.deployment.units import Unit
 from tests.mqtt import Client
 
 USER = 10_001 if os.geteuid() == 0 else os.geteuid()
-PORTS = ("http", "mqtt", "mqtts", "mqtts_certificate")
+PORTS = ("http", "https", "redirect", "feed", "api", "mqtt", "mqtts", "mqtts_certificate")
 TIMEOUT_S = 300
 READY_S = 90.0
 TREE = ("services", "gateway", "ops", "migrations", "console", "docs")
@@ -96,13 +96,14 @@ class Installation:
 
     def start(self) -> None:
         """The units of vigil.target, in their order: broker, migrations, processes."""
-        self._start("vigil-broker", "vigil-broker.service", probe=True)
+        self._start("vigil-broker", "vigil-broker.service", port="mqtt")
         service = self._service("vigil-migrate.service", "")
         assert service.kind == "oneshot"
         for command in service.commands:
             self._run(command, service.environment, directory=service.directory)
         for name in PROCESSES:
             self._start(name, "vigil@.service", instance=name)
+        self._start("vigil-edge", "vigil-edge.service", port="http")
 
     def stop(self) -> None:
         self.supervisor.stop(only=list(PROCESSES))
@@ -171,7 +172,8 @@ class Installation:
         self._give(credentials)
         return service
 
-    def _start(self, name: str, unit: str, *, instance: str = "", probe: bool = False) -> None:
+    def _start(self, name: str, unit: str, *, instance: str = "", port: str = "") -> None:
+        """`port`: what answers when it has started, of a program that is not of ours."""
         service = self._service(unit, instance)
         assert service.kind == "notify"
         [command] = service.commands
@@ -181,7 +183,7 @@ class Installation:
             log=self._directory / "log" / f"{name}.log",
             environment=service.environment,
             user=USER if os.geteuid() == 0 else None,  # type: ignore[arg-type]
-            probe=(lambda: servers.answers(self.ports["mqtt"])) if probe else None,
+            probe=(lambda: servers.answers(self.ports[port])) if port else None,
         )
         self.supervisor.add(process)
         late = self.supervisor.wait_ready([name], timeout_s=READY_S)

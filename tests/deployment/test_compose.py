@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 from importlib import resources
+from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from ops import edge_certificate
 from ops.commands.secrets import OF_SERVERS
 from ops.environment import PROJECT
 from ops.processes import PROCESSES
@@ -38,6 +42,7 @@ TOOLS = {
     "prom/prometheus": {"promtool"},
     "prom/alertmanager": {"wget"},
     "grafana/grafana": {"wget"},
+    "haproxy": {"wget"},
     "vigil": {"python"},
 }
 """By image: what its documentation says is in it and a health check may call (`test` is the shell's)."""
@@ -161,10 +166,16 @@ def test_every_service_is_hardened_bounded_and_its_log_turns_over(name: str) -> 
 def test_only_who_must_reach_the_outside_is_in_the_network_that_does() -> None:
     assert COMPOSE["networks"]["backend"]["internal"] is True
     outside = {name for name in SERVICES if "edge" in (SERVICES[name].get("networks") or [])}
-    assert outside == {"mosquitto", "notifications", "noc-gateway", "alertmanager", "grafana"}
+    assert outside == {
+        *("mosquitto", "notifications", "noc-gateway", "noc-api", "edge", "alertmanager", "grafana")
+    }
     published = {name for name in SERVICES if "ports" in SERVICES[name]}
-    assert published == {"mosquitto", "noc-gateway", "grafana"}
-    assert resolved(SERVICES["noc-gateway"]["ports"][0]) == "127.0.0.1:8000:8000"
+    assert published == {"mosquitto", "edge", "grafana"}
+    assert [resolved(port) for port in SERVICES["edge"]["ports"]] == [
+        "0.0.0.0:443:8443",
+        "0.0.0.0:80:8080",
+        "127.0.0.1:8000:8000",
+    ]
     # Plain MQTT stays within its container.
     assert {resolved(port).split(":")[-1] for port in SERVICES["mosquitto"]["ports"]} == {"8883", "8884"}
 
@@ -237,7 +248,7 @@ def test_the_secret_files_are_ones_that_production_starts_with(tmp_path: Any) ->
     from services.deploy import problems
 
     write(tmp_path, Addresses("postgres:5432", "rabbitmq:5672", "redis:6379"))
-    for name in ("noc-gateway", "migrate"):
+    for name in ("noc-gateway", "noc-api", "migrate"):
         environment = {
             variable: resolved(str(value)).replace("/run/secrets", str(tmp_path))
             for variable, value in SERVICES[name]["environment"].items()
@@ -275,7 +286,10 @@ def test_what_a_configuration_names_is_mounted_where_it_says() -> None:
 
 def test_the_authoritys_key_and_the_brokers_rights_stay_where_they_are_needed() -> None:
     who = {v: {n for n in SERVICES if v in [m[0] for m in mounts(n)]} for v in COMPOSE["volumes"]}
-    assert who["authority"] == {"broker-files", "vigil"}
+    assert who["authority"] == {"broker-files", "edge-files", "vigil"}
+    assert who["edge-files"] == {"edge-files", "edge", "vigil"}  # the last to check it
+    writers = {n for n in SERVICES for source, _, writes in mounts(n) if source == "edge-files" and writes}
+    assert writers == {"edge-files"}
     assert who["broker"] == {"broker-files", "mosquitto", "vigil"}  # the last to back it up
     writers = {n for n in SERVICES for source, _, writes in mounts(n) if source == "trust" and writes}
     assert writers == {"broker-files"}
@@ -316,14 +330,62 @@ def test_profiles_are_the_ones_that_the_readme_tells() -> None:
 
 def test_prometheus_alone_may_read_the_metrics() -> None:
     [address] = [v["ipv4_address"] for v in SERVICES["prometheus"]["networks"].values()]
-    allowed = SERVICES["noc-gateway"]["environment"]["PROMETHEUS_ALLOWED_IPS"]
+    allowed = SERVICES["noc-api"]["environment"]["PROMETHEUS_ALLOWED_IPS"]
     assert allowed == f"{address}/32,127.0.0.1/32"
+
+
+def test_haproxy_is_the_shipped_file_and_finds_and_reaches_both_processes_by_the_backend_network() -> None:
+    assert ("./ops/edge/haproxy.cfg", "/etc/vigil/haproxy.cfg", False) in mounts("edge")
+    assert SERVICES["edge"]["command"][-1] == "/etc/vigil/haproxy.cfg"
+    environment = SERVICES["edge"]["environment"]
+    for variable, service, port in (
+        ("VIGIL_FEED_SERVER", "noc-gateway", "8001"),
+        ("VIGIL_API_SERVER", "noc-api", "8002"),
+    ):
+        # A name in that network alone: from the other one HAProxy would come with an address that nobody trusts.
+        networks = SERVICES[service]["networks"]
+        assert environment[variable] == f"{networks['backend']['aliases'][0]}:{port}"
+        assert networks["edge"] == {}
+        assert SERVICES[service]["healthcheck"]["test"][-1] == f"http://127.0.0.1:{port}/healthz"
+    inside = {resolved(port).split(":")[-1] for port in SERVICES["edge"]["ports"]}
+    assert inside == {environment["VIGIL_HTTP_PORT"], "8443", "8080"}
+    assert (environment["VIGIL_EDGE_TLS_BIND"], environment["VIGIL_EDGE_REDIRECT_BIND"]) == (":8443", ":8080")
+    assert environment["VIGIL_EDGE_METRICS_BIND"].endswith(":8405")
+
+
+def test_haproxy_alone_is_believed_about_whose_requests_it_passes_on() -> None:
+    address = SERVICES["edge"]["networks"]["backend"]["ipv4_address"]
+    for name in ("noc-gateway", "noc-api"):
+        assert SERVICES[name]["environment"]["VIGIL_TRUSTED_PROXIES"] == f"{address}/32"
+    fixed = [resolved(address), *(v["ipv4_address"] for v in SERVICES["prometheus"]["networks"].values())]
+    [pool] = COMPOSE["networks"]["backend"]["ipam"]["config"]
+    assert all(ip_address(resolved(a)) in ip_network(resolved(pool["subnet"])) for a in fixed)
+
+
+@pytest.mark.parametrize("changes", [{}, {"VIGIL_EDGE_PROXIES": "10.0.0.0/8 192.0.2.1"}])
+def test_haproxy_reads_the_shipped_file_with_the_environment_of_compose(
+    tmp_path: Path, changes: dict[str, str]
+) -> None:
+    file = tmp_path / "certificate.pem"
+    edge_certificate.keep(file, authority=tmp_path / "authority", host="noc.example.com")
+    environment = {n: resolved(v) for n, v in SERVICES["edge"]["environment"].items()} | changes
+    # Bound when it starts, and the file is checked without: the address need not be this machine's.
+    environment |= {"VIGIL_EDGE_CERTIFICATE": str(file), "VIGIL_PUBLIC_URL": "https://noc.example.com"}
+    done = subprocess.run(
+        ["haproxy", "-c", "-f", str(PROJECT / "ops/edge/haproxy.cfg")],
+        env={"PATH": "/usr/sbin:/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_prometheus_scrapes_and_warns_services_that_are_there() -> None:
     text = (PROJECT / "ops" / "compose" / "prometheus.yml").read_text()
     targets = re.findall(r"targets: \[([^\]:]+):(\d+)\]", text)
-    assert targets == [("alertmanager", "9093"), ("noc-gateway", "8000")]
+    assert targets == [("alertmanager", "9093"), ("noc-api", "8002"), ("edge", "8405")]
     assert {host for host, _ in targets} <= set(SERVICES)
     mounted = {target for _, target, _ in mounts("prometheus")}
     assert {"/etc/prometheus/rules", "/etc/prometheus/prometheus.yml"} <= mounted

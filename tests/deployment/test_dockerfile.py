@@ -136,18 +136,26 @@ class Container:
             if name.startswith(ABOUT_SERVERS) and "OWNER" not in name and "ADMIN" not in name
         }
         self.image = image
-        self.port = ports.choose({}, ["http"], prefer=False)["http"]
+        self.ports = ports.choose({}, ["feed", "api"], prefer=False)
         self.environment = {
             **image.environment_here(),
             **given,
-            "VIGIL_HTTP_HOST": "127.0.0.1",
-            "VIGIL_HTTP_PORT": str(self.port),
+            "VIGIL_SERVER_HOST": "127.0.0.1",
+            "VIGIL_FEED_PORT": str(self.ports["feed"]),
+            "VIGIL_API_PORT": str(self.ports["api"]),
             **changes,
         }
         if file := given.get("CHANNELS_ENCRYPTION_KEY_FILE"):
             # The stack's own file is closed to the image's user; the key comes by the environment.
             self.environment["CHANNELS_ENCRYPTION_KEY"] = ",".join(Path(file).read_text().split())
             self.environment["CHANNELS_ENCRYPTION_KEY_FILE"] = ""
+
+    def here(self, check: list[str]) -> list[str]:
+        """A health check of the image or the Compose file, with the ports of this container."""
+        numbers = {":8001": self.ports["feed"], ":8002": self.ports["api"]}
+        for usual, port in numbers.items():
+            check = [part.replace(usual, f":{port}") for part in check]
+        return check
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, **self._how(), capture_output=True, text=True, timeout=60, check=False)  # type: ignore[call-overload,no-any-return]
@@ -180,11 +188,11 @@ def test_its_steps_make_a_process_that_runs_on_a_closed_tree_and_ends_at_once(
     assert {"COPY", "RUN", "ENV", "WORKDIR", "USER", "CMD"} <= set(image.carried_out)
     before = image.files()
     container = Container(image, environment)
-    health = [part.replace(":8000", f":{container.port}") for part in image.health]
+    health = container.here(image.health)
     assert container.run(*health).returncode == 1
     process = container.start(*image.command)
     container.healthy(process, *health)
-    with urllib.request.urlopen(f"http://127.0.0.1:{container.port}/", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{container.ports['api']}/", timeout=10) as answer:
         assert b"<html" in answer.read()
     process.send_signal(getattr(signal, image.stop_signal))
     output, _ = process.communicate(timeout=30)

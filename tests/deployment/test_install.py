@@ -85,7 +85,7 @@ def test_an_installation_runs_in_production_and_a_panic_reaches_the_control_room
     installation.back_up()
     assert "FAIL" not in installation.admin("health")
     assert {process.name: process.restarts for process in installation.supervisor.processes} == dict.fromkeys(
-        ("vigil-broker", *PROCESSES), 0
+        ("vigil-broker", *PROCESSES, "vigil-edge"), 0
     )
     # Said again, on the running installation: nothing is lost.
     assert "all secrets are there" in installation.install()

@@ -20,6 +20,7 @@ EXPOSURE = {
     "vigil@.service": 1.5,
     "vigil-migrate.service": 1.5,
     "vigil-broker.service": 1.5,
+    "vigil-edge.service": 1.7,
     "vigil-backup.service": 2.5,
 }
 """At most so much, of 10 (systemd-analyze security)."""
@@ -65,7 +66,12 @@ def test_little_is_exposed(name: str) -> None:
 def test_the_target_wants_every_process() -> None:
     wanted = set(" ".join(Unit(UNITS / "vigil.target").all("Wants")).split())
     processes = {f"vigil@{name}.service" for name in (*PROCESSES, "watchdog")}
-    assert wanted == {"vigil-broker.service", "vigil-migrate.service", *processes}
+    assert wanted == {
+        "vigil-broker.service",
+        "vigil-edge.service",
+        "vigil-migrate.service",
+        *processes,
+    }
     script = (PROJECT / "ops" / "install.sh").read_text()
     [listed] = re.findall(r'"vigil@"\{([^}]*)\}', script)
     assert set(listed.split(",")) == {*PROCESSES, "watchdog"}
@@ -78,6 +84,25 @@ def test_processes_are_watched_and_come_back() -> None:
     assert int(unit.one("WatchdogSec")) >= 30
     assert unit.one("StartLimitIntervalSec") == "0"
     assert unit.one("ExecStart").endswith("-m ops.run %i")
+
+
+def test_the_edge_runs_the_shipped_file_may_bind_low_ports_and_has_no_secret() -> None:
+    unit = Unit(UNITS / "vigil-edge.service")
+    assert unit.one("ExecStart").split() == [
+        "/usr/sbin/haproxy",
+        "-Ws",
+        "-f",
+        "/opt/vigil/ops/edge/haproxy.cfg",
+    ]
+    assert (PROJECT / "ops/edge/haproxy.cfg").exists()
+    check, reload = unit.all("ExecReload")
+    assert check.split()[-2:] == ["-c", "-q"]  # a file that is wrong does not take the place of one that runs
+    assert reload == "/bin/kill -USR2 $MAINPID"
+    assert unit.one("User") == "haproxy"
+    assert unit.one("CapabilityBoundingSet") == unit.one("AmbientCapabilities") == "CAP_NET_BIND_SERVICE"
+    assert unit.one("Conflicts") == "haproxy.service"
+    assert unit.all("LoadCredential") == []
+    assert unit.one("StartLimitIntervalSec") == "0"
 
 
 @pytest.mark.parametrize("name", ["vigil@.service", "vigil-migrate.service"])

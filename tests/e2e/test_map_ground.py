@@ -16,9 +16,9 @@ def test_the_map_lies_on_a_file_of_images_or_of_vectors(
     login, password = outside.person("viewer")
     file = tmp_path / "ground.pmtiles"
     file.write_bytes(pmtiles(png(0, 128, 64), kind=PNG))
-    with gateways(request.getfixturevalue("stack"), count=1, map_pmtiles_file=str(file)) as one:
+    with gateways(request.getfixturevalue("stack"), api=True, map_pmtiles_file=str(file)) as one:
         given = {
-            "VIGIL_CONSOLE_URL": f"http://{one.bases[0]}/",
+            "VIGIL_CONSOLE_URL": f"http://{one.fronts[0]}/",
             "VIGIL_LOGIN": login,
             "VIGIL_PASSWORD": password,
         }

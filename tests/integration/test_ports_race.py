@@ -13,7 +13,7 @@ import pytest
 
 from ops import ports
 from ops.environment import PROJECT, read_env
-from ops.stack import Stack
+from ops.stack import PORT_VARIABLES, Stack
 from ops.supervisor import Process
 from services.errors import Misconfigured
 
@@ -98,19 +98,22 @@ def test_a_port_in_use_is_not_reserved_and_all_taken_is_an_error() -> None:
 
 
 class RacedStack(Stack):
-    """A stack with one process, whose port a stranger binds after the last look and before the process does."""
+    """A stack with one process behind HAProxy; a stranger binds the wanted port after the last look at it."""
 
-    def __init__(self, home: Path, *, given: dict[str, str], said: list[str], strangers: int) -> None:
+    def __init__(
+        self, home: Path, *, given: dict[str, str], said: list[str], strangers: int, wanted: str = "http"
+    ) -> None:
         super().__init__(home, say=said.append, prefer_usual_ports=False, given=given)
-        self.services = ["noc_gateway"]
+        self.services = ["noc_api"]
         self.taken: list[int] = []
         self._strangers = strangers
+        self._wanted = wanted
         self._sockets = ExitStack()
 
     def _service(self, name: str) -> Process:
         if len(self.taken) < self._strangers:
-            self.taken.append(self._ports["http"])
-            self._sockets.enter_context(socket.create_server(("127.0.0.1", self._ports["http"])))
+            self.taken.append(self._ports[self._wanted])
+            self._sockets.enter_context(socket.create_server(("127.0.0.1", self._ports[self._wanted])))
         return super()._service(name)
 
     def stop(self) -> None:
@@ -118,18 +121,20 @@ class RacedStack(Stack):
         self._sockets.close()
 
 
-@pytest.mark.parametrize("strangers", [1, 2])
+@pytest.mark.parametrize(("wanted", "strangers"), [("http", 1), ("http", 2), ("api", 1)])
 def test_a_console_whose_port_is_taken_before_it_is_bound_comes_up_on_another(
-    environment: dict[str, str], tmp_path: Path, strangers: int
+    environment: dict[str, str], tmp_path: Path, wanted: str, strangers: int
 ) -> None:
     # Given a stack that has chosen its port, and strangers that bind it first
     given = {
         name: value
         for name, value in environment.items()
-        if name not in ("VIGIL_HTTP_PORT", "VIGIL_PUBLIC_URL")
+        if name not in (*PORT_VARIABLES.values(), "VIGIL_PUBLIC_URL")
     }
     said: list[str] = []
-    stack = RacedStack(tmp_path / "home", given=given | {"VIGIL_HOME": ""}, said=said, strangers=strangers)
+    stack = RacedStack(
+        tmp_path / "home", given=given | {"VIGIL_HOME": ""}, said=said, strangers=strangers, wanted=wanted
+    )
     try:
         # When it starts
         stack.start_servers()
@@ -139,6 +144,7 @@ def test_a_console_whose_port_is_taken_before_it_is_bound_comes_up_on_another(
         address = stack.addresses()["http"]
         port = int(address.rpartition(":")[2])
         assert port not in stack.taken
+        assert stack.addresses()[wanted] not in {f"127.0.0.1:{taken}" for taken in stack.taken}
         with urllib.request.urlopen(f"http://{address}/healthz", timeout=20) as answer:
             assert answer.status == 200
         kept = read_env(stack.home / "stack.env")
@@ -146,7 +152,7 @@ def test_a_console_whose_port_is_taken_before_it_is_bound_comes_up_on_another(
         assert kept["VIGIL_PUBLIC_URL"] == f"http://127.0.0.1:{port}"
         assert json.loads((stack.home / "ports.json").read_text())["http"] == port
         assert json.loads((stack.home / "state.json").read_text())["addresses"]["http"] == address
-        shown = [line for line in said if "is taken by another program; http is on" in line]
+        shown = [line for line in said if f"is taken by another program; {wanted} is on" in line]
         assert len(shown) == len(stack.taken) == strangers
     finally:
         stack.stop()
@@ -155,6 +161,6 @@ def test_a_console_whose_port_is_taken_before_it_is_bound_comes_up_on_another(
 def test_an_http_port_that_the_operator_named_is_never_replaced(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    given = environment | {"VIGIL_HOME": "", "VIGIL_HTTP_PORT": "10001"}
+    given = environment | {"VIGIL_HOME": "", **dict.fromkeys(PORT_VARIABLES.values(), "10001")}
     stack = RacedStack(tmp_path / "home", given=given, said=[], strangers=0)
     assert stack._http_ports() == {}

@@ -64,6 +64,7 @@ def test_the_check_says_the_same_without_starting_anything(environment: dict[str
         "VIGIL_PUBLIC_URL": "https://noc.example.com",
         "VIGIL_WEBHOOK_PRIVATE": "false",
         "VIGIL_BACKUP_DIR": "/var/backups/vigil",
+        "VIGIL_EDGE_PROXIES": "192.0.2.7",
         "FCM_CREDENTIALS_FILE": "",  # the tests' own, for all to read
     }
     assert "sound" in run_vigil(sound, "check", "--deploy")

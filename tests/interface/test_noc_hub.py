@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.noc.auth import Principal
+from gateway.noc.auth import Bars, Principal
 from gateway.noc.hub import Hub
 from gateway.noc.outbox import Entry
 from services.envelope import Sealer
@@ -236,8 +236,9 @@ def test_sockets_of_the_barred_end_and_those_of_others_stay() -> None:
     for person in people.values():
         hub.open_socket(person)
     roles = {"dan": "operator", "eve": "operator", "hal": "viewer"}
-    hub.bars.update(users={"dan": None, "eve": 6.0, "hal": 6.0}, sessions=["s1"], roles=roles)
-    hub.end_barred()
+    bars = Bars()
+    bars.update(users={"dan": None, "eve": 6.0, "hal": 6.0}, sessions=["s1"], roles=roles)
+    hub.end_barred(bars)
     assert people["has another role"].ended_with == 4403
     ended = {name for name, person in people.items() if person.ended_with == 4401}
     assert ended == {"disabled", "changed", "logged out"}

@@ -32,7 +32,9 @@ PARTS = [
     Part("mqtt_gateway-alert", "VigilGatewayDisconnected", {"lane": "alert"}),
     Part("mqtt_gateway-bulk", "VigilGatewayDisconnected", {"lane": "bulk"}),
     Part("mosquitto", "VigilGatewayDisconnected", {"lane": "alert"}),
-    Part("noc_gateway", "VigilDown", {}),
+    Part("noc_api", "VigilDown", {}),
+    Part("haproxy", "VigilDown", {}),
+    Part("noc_gateway", "VigilProcessMissing", {"service": "noc_gateway"}),
     *(
         Part(process, "VigilDependencyDown", {"dependency": dependency})
         for process, dependency in SERVERS.items()

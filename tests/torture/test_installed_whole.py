@@ -38,7 +38,7 @@ def test_every_process_of_the_compose_file_runs_in_the_whole_image(
     for process in PROCESSES:
         service = SERVICES[process.replace("_", "-")]
         container = Container(image, environment)
-        check = [part.replace(":8000", f":{container.port}") for part in service["healthcheck"]["test"][1:]]
+        check = container.here(service["healthcheck"]["test"][1:])
         running = container.start(*service["command"])
         container.healthy(running, *check)
         running.terminate()

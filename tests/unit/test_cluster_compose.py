@@ -15,7 +15,7 @@ SERVERS = {"mosquitto", "rabbitmq", "redis", "postgres", "migrate"}
 REPLICATED = {"directory", "telemetry", "location", "alerts", "notifications"}
 PROCESSES = {
     *REPLICATED,
-    *("mqtt-gateway-alert", "mqtt-gateway-bulk", "noc-gateway", "watchdog"),
+    *("mqtt-gateway-alert", "mqtt-gateway-bulk", "noc-gateway", "noc-api", "watchdog"),
 }
 
 
@@ -69,6 +69,16 @@ def test_there_are_two_of_each_process_and_what_keeps_something_by_its_name_has_
     for gateway in (name for name in services if name.startswith("mqtt-gateway")):
         assert services[gateway]["environment"]["VIGIL_MQTT_SHARED_GROUP"] == "vigil"
         assert services[gateway]["environment"]["VIGIL_INSTANCE"] == ("2" if gateway.endswith("-2") else "1")
+
+
+def test_haproxy_knows_the_second_of_each_process_behind_it() -> None:
+    services = read(CLUSTER)["services"]
+    for variable, name, port in (
+        ("VIGIL_FEED_SERVER_2", "noc-gateway-2", 8001),
+        ("VIGIL_API_SERVER_2", "noc-api-2", 8002),
+    ):
+        [alias] = services[name]["networks"]["backend"]["aliases"]
+        assert services["edge"]["environment"][variable] == f"{alias}:{port}"
 
 
 def test_volumes_and_secrets_are_declared_and_mounted_files_are_there() -> None:

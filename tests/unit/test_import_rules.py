@@ -116,6 +116,7 @@ PURE = {
     "services/claims.py",
     "services/deploy.py",
     "services/paging.py",
+    "services/origins.py",
     "services/poison.py",
     "services/peers.py",
     "services/periods.py",

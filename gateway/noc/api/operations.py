@@ -37,7 +37,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     `across`: the RPC hears whether the caller is of the platform, and then is about all tenants.
 
     `max_body_bytes` and `max_values` bound a body before it is read and before it is decoded. An operation that takes
-    more than the default says so, and why: its body is worked on by the one thread that serves all websocket sessions.
+    more than the default says so, and why: its body is worked on by the one thread that serves all requests.
+    `heavy`: it takes seconds of computing or megabytes; few of these are done at once, whoever asks.
     `max_values` is compared with the commas and brackets of the body; 0 for bodies that are mostly text.
     """
 
@@ -64,6 +65,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     across: bool = False
     max_body_bytes: int = MAX_BODY_BYTES
     max_values: int = MAX_VALUES
+    heavy: bool = False
 
     @property
     def id(self) -> str:

@@ -13,7 +13,7 @@ from gateway.noc.api.shapes import Id
 ZONE = {"zone_id": Id}
 AREA: dict[str, Any] = {"max_body_bytes": AREA_BYTES, "max_values": AREA_VALUES}
 """The size of a body that holds a zone's area."""
-FILE: dict[str, Any] = {"max_body_bytes": FILE_BYTES, "max_values": 0}
+FILE: dict[str, Any] = {"max_body_bytes": FILE_BYTES, "max_values": 0, "heavy": True}
 
 
 def _zone(
@@ -58,6 +58,7 @@ def _file(format: str, media: str, answer: Any) -> Operation:  # noqa: A002 - it
         answer=answer,
         fixed={"format": format},
         media=media,
+        heavy=True,
     )
 
 

@@ -17,6 +17,7 @@ from gateway.noc.api.idempotency import Answer, Idempotency, digest_of
 from gateway.noc.api.operations import DEFAULT_LIMIT, MAX_LIMIT, RANKS, Operation, arguments
 from gateway.noc.api.table import OPERATIONS
 from gateway.noc.auth import Principal
+from gateway.noc.limits import TurnQueue
 from services.errors import Forbidden, NotFound, Refused
 
 PREFIX = "/api/v1"
@@ -32,8 +33,11 @@ Ask = Callable[[str, str, dict[str, Any]], Any]
 
 
 class Api:
-    def __init__(self, idempotency: Idempotency) -> None:
+    """Serves the operations of the table. `heavy` is the queue of those that are heavy."""
+
+    def __init__(self, idempotency: Idempotency, *, heavy: TurnQueue) -> None:
         self._idempotency = idempotency
+        self._heavy = heavy
         self._map = Map(
             [Rule(o.template, methods=[o.method], endpoint=o.id) for o in OPERATIONS], strict_slashes=True
         )
@@ -47,12 +51,12 @@ class Api:
         key = request.headers.get("Idempotency-Key")
         called = Called(request, operation, places, principal, body)
         if key is None or operation.method != "POST":
-            return _answer(called, ask)
+            return self._answer(called, ask)
 
         digest = digest_of(request.method, request.full_path, body)
 
         def do() -> Answer:
-            response = _answer(called, ask)
+            response = self._answer(called, ask)
             return Answer(digest, response.status_code, response.get_data())
 
         kept = self._idempotency.once(key, principal, digest, do)
@@ -67,6 +71,12 @@ class Api:
     def described_messages(self) -> bytes:
         """The AsyncAPI document."""
         return msgspec.json.encode(asyncapi.document(version=VERSION))
+
+    def _answer(self, called: Called, ask: Ask) -> Response:
+        if not called.operation.heavy:
+            return _answer(called, ask)
+        with self._heavy.turn(str(called.principal.tenant_id)):
+            return _answer(called, ask)
 
     def _match(self, method: str, path: str) -> tuple[Operation, dict[str, str]]:
         try:

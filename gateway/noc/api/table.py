@@ -90,6 +90,7 @@ ALERTS = (
         answer=shapes.Evidence,
         role="supervisor",
         signed=True,
+        heavy=True,
     ),
     Operation(
         method="POST",
@@ -113,6 +114,7 @@ ALERTS = (
         tag="reports",
         answer=Report,
         query=shapes.Between,
+        heavy=True,
     ),
 )
 PLANS = (

@@ -1,4 +1,4 @@
-"""The attackers, a process of their own: `python -m tests.torture.attacks.attackers KIND HOST:PORT TOKEN SECONDS`.
+"""The attackers, a process of their own: `python -m tests.torture.attacks.attackers KIND HOST:PORT TOKENS SECONDS`.
 
 Each stops after its seconds whatever happens, and prints one JSON object about how it was answered.
 """
@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 from tests.rfc6455 import CONT, PING, PONG, TEXT, client_frame
@@ -129,15 +130,17 @@ def empty_messages(target: Target) -> None:
 
 
 def bodies(target: Target, *, path: str, content: bytes, count: int) -> None:
-    head = target.head(
-        "POST",
-        path,
-        f"Authorization: Bearer {target.token}",
-        f"Content-Length: {len(content)}",
-        "Connection: close",
-    )
+    """The same request again and again, `count` side by side; of several tokens each has its share of them."""
+    tokens = cycle(target.token.split(","))
 
     def work() -> None:
+        head = target.head(
+            "POST",
+            path,
+            f"Authorization: Bearer {next(tokens)}",
+            f"Content-Length: {len(content)}",
+            "Connection: close",
+        )
         while not target.is_over:
             try:
                 with target.connect() as sock:
@@ -160,6 +163,12 @@ def zeros_within_the_limit(target: Target) -> None:
 
 def requests_of_one_user(target: Target) -> None:
     bodies(target, path="/api/v1/positions/within", content=b"{}", count=16)
+
+
+def zeros_of_many_users(target: Target) -> None:
+    """Each user stays within its share of requests; together they ask for more than the API can do."""
+    zeros = b'{"shape": [' + b"0," * 19_000 + b"0]}"
+    bodies(target, path="/api/v1/positions/within", content=zeros, count=48)
 
 
 def wrong_passwords(target: Target) -> None:
@@ -277,6 +286,7 @@ KINDS: dict[str, Callable[[Target], None]] = {
         big_bodies,
         zeros_within_the_limit,
         requests_of_one_user,
+        zeros_of_many_users,
         wrong_passwords,
         half_sent_bodies,
         half_sent_bodies_beyond_the_limit,

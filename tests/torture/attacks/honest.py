@@ -44,14 +44,13 @@ class Honest:
     """Three kinds of honest work at one gateway. `name` makes its sources and users its own."""
 
     def __init__(self, outside: Outside, gateway: Gateways, name: str) -> None:
-        self._outside = outside
-        self._base = gateway.bases[0]
+        self._base = gateway.fronts[0]
         self._name = f"{name}-{outside.run}"
         self._person = outside.person()
         self._token = outside.token(name=f"reader-{self._name}")
         self._broker = Client(int(outside.env["MQTT_BROKER_PORT"]), f"honest-{self._name}")
-        at_gateway = _At(outside, self._base)
-        self._screen = Screen(at_gateway, since=None, token=self._token, tenant_id=1)  # type: ignore[arg-type]
+        self._at = outside.at(self._base)
+        self._screen = Screen(self._at, since=None, token=self._token, tenant_id=1)
         self._screen.wait("snapshot", timeout_s=60)
         self._panics = 0
 
@@ -73,14 +72,15 @@ class Honest:
             thread.start()
         panics: list[float] = []
         while time.monotonic() < ended_s:
-            panics.append(self._panic())
+            panics.append(self.panic())
             time.sleep(PANIC_PAUSE_S)
         for thread in threads:
             thread.join()
         answers = json.loads(attacker.communicate(timeout=60)[0]) if attacker else {}
         return Measured(panics, log_ins, reads, answers)
 
-    def _panic(self) -> float:
+    def panic(self) -> float:
+        """Press a button; return the seconds until it stands on the screen."""
         self._panics += 1
         source = f"guard-{self._name}-{self._panics}"
         started_s = time.monotonic()
@@ -93,12 +93,11 @@ class Honest:
     def _log_in(self) -> bool:
         login, password = self._person
         body = {"user": login, "password": password}
-        status, _ = _At(self._outside, self._base).request("POST", "/api/v1/session", body)
+        status, _ = self._at.request("POST", "/api/v1/session", body)
         return status == 200
 
     def _read(self) -> bool:
-        at_gateway = _At(self._outside, self._base)
-        status, _ = at_gateway.request("GET", "/api/v1/sites", token=self._token)
+        status, _ = self._at.request("GET", "/api/v1/sites", token=self._token)
         return status == 200
 
     def _repeat(
@@ -124,13 +123,3 @@ class Honest:
             str(seconds),
         ]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
-
-
-class _At:
-    """An `Outside` whose requests go to another gateway."""
-
-    def __init__(self, outside: Outside, base: str) -> None:
-        self.base = base
-        self.ring = outside.ring
-
-    request = Outside.request

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateways import Gateways, gateways
+from tests.gateways import API, FEED, FRONT, Gateways, gateways
 from tests.outside import Outside
 from tests.torture.attacks.attackers import KINDS
 from tests.torture.attacks.figures import (
@@ -30,18 +30,25 @@ USUAL = {
 }
 """As `config.yaml` has them; the tests' stack is roomier."""
 MEMORY_BYTES = 80_000_000
-"""By which an attack may make the gateway grow."""
+"""By which an attack may make each process grow."""
+PROCESSES = (FEED, API, FRONT)
 FLOODS = ("pongs", "pings", "empty_fragments", "small_fragments", "empty_messages")
 
 
 @pytest.fixture(scope="module")
 def one(request: pytest.FixtureRequest) -> Iterator[Gateways]:
-    with gateways(request.getfixturevalue("stack"), count=1, **USUAL) as made:
+    with gateways(request.getfixturevalue("stack"), api=True, **USUAL) as made:
         yield made
 
 
 def resident_bytes(pid: int | None) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+
+def tokens(outside: Outside, kind: str, *, count: int) -> str:
+    """The comma list of tokens of so many viewers."""
+    made = (outside.token(name=f"attacker-{kind}-{n}-{outside.run}", role="viewer") for n in range(count))
+    return ",".join(made)
 
 
 def check(outside: Outside, one: Gateways, figures: Figures, kind: str, seconds: float) -> Measured:
@@ -50,18 +57,19 @@ def check(outside: Outside, one: Gateways, figures: Figures, kind: str, seconds:
     honest = Honest(outside, one, kind.replace("_", "-"))
     try:
         alone = honest.work(3.0)
-        before_bytes = resident_bytes(one.pid(0))
-        token = outside.token(name=f"attacker-{kind}-{outside.run}", role="viewer")
+        before_bytes = {name: resident_bytes(one.pid(0, name)) for name in PROCESSES}
+        token = tokens(outside, kind, count=24 if kind == "zeros_of_many_users" else 1)
         beside = honest.work(seconds, attack=kind, token=token)
-        grown_bytes = resident_bytes(one.pid(0)) - before_bytes
+        grown_bytes = {name: resident_bytes(one.pid(0, name)) - held for name, held in before_bytes.items()}
         back_s = seconds_until_as_before(honest, alone)
     finally:
         honest.close()
-    figures.note(Figure(kind, seconds, alone, beside, grown_bytes, back_s))
+    figures.note(Figure(kind, seconds, alone, beside, max(grown_bytes.values()), back_s))
     check_honest(alone, beside)
     assert back_s <= BACK_S, f"{back_s:.0f} s after the attack it was not as before"
-    assert grown_bytes < MEMORY_BYTES
-    assert one.is_ready(0)
+    for process, bytes_ in grown_bytes.items():
+        assert one.is_ready(0, process)
+        assert bytes_ < MEMORY_BYTES, process
     assert running(outside) == processes, "a process was killed, or ended"
     return beside
 

@@ -76,6 +76,7 @@ COMPLETE = {
     "VIGIL_PUBLIC_URL": "https://noc.example.com",
     "SMTP_URL": "smtp://a:b@mail.example.com:587",
     "VIGIL_BACKUP_DIR": "/var/backups/vigil",
+    "VIGIL_EDGE_CERTIFICATE": "/etc/vigil/edge/certificate.pem",
 }
 
 
@@ -103,6 +104,10 @@ def test_a_complete_installation_lacks_nothing() -> None:
         ("PROMETHEUS_ALLOWED_IPS", "127.0.0.1/32,0.0.0.0/0"),
         ("PROMETHEUS_ALLOWED_IPS", "::/0"),
         ("PROMETHEUS_ALLOWED_IPS", "prometheus"),
+        ("VIGIL_TRUSTED_PROXIES", "0.0.0.0/0"),
+        ("VIGIL_TRUSTED_PROXIES", "10.0.0.1, ::/0"),
+        ("VIGIL_TRUSTED_PROXIES", "edge"),
+        ("VIGIL_EDGE_CERTIFICATE", ""),
         ("DATABASE_URL", "postgresql://a:b@db.example.com/vigil"),
         ("DATABASE_URL", "postgresql://a:b@10.0.0.5/vigil?sslmode=prefer"),
         ("AMQP_URI", "amqp://a:b@mq.example.com/vigil"),
@@ -116,6 +121,16 @@ def test_each_shortcoming_is_named_with_its_variable(variable: str, value: str) 
     [said] = lacking(**{variable: value})
     assert variable in said
     assert "b@" not in said, "a password is shown"
+
+
+def test_processes_that_listen_beyond_loopback_must_know_their_proxy() -> None:
+    [said] = lacking(VIGIL_SERVER_HOST="0.0.0.0")
+    assert "VIGIL_TRUSTED_PROXIES" in said
+    assert lacking(VIGIL_SERVER_HOST="0.0.0.0", VIGIL_TRUSTED_PROXIES="10.77.77.249/32") == []
+
+
+def test_an_operators_own_proxy_may_have_the_certificate() -> None:
+    assert lacking(VIGIL_EDGE_CERTIFICATE="", VIGIL_EDGE_PROXIES="127.0.0.1 ::1") == []
 
 
 def test_a_secret_file_that_all_may_read_is_named() -> None:

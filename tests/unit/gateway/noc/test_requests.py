@@ -8,6 +8,8 @@ from gateway.noc import requests
 from services.errors import Forbidden, TooLarge
 from services.peers import Networks
 
+PROXY = Networks("10.0.0.1")
+
 
 def request(**headers: str) -> Request:
     return Request(EnvironBuilder(base_url="http://noc.example:8000", headers=headers).get_environ())
@@ -34,13 +36,45 @@ def request(**headers: str) -> Request:
 )
 def test_a_page_of_another_origin_is_refused(origin: str) -> None:
     with pytest.raises(Forbidden):
-        requests.check_origin(request(Origin=origin), allowed=["https://desk.example"])
+        requests.check_origin(request(Origin=origin), allowed=["https://desk.example"], trusted=PROXY)
 
 
 def test_our_own_page_an_allowed_one_and_a_program_are_let_in() -> None:
-    requests.check_origin(request(Origin="http://noc.example:8000"), allowed=[])
-    requests.check_origin(request(Origin="https://desk.example"), allowed=["https://desk.example"])
-    requests.check_origin(request(), allowed=[])
+    requests.check_origin(request(Origin="http://noc.example:8000"), allowed=[], trusted=PROXY)
+    requests.check_origin(
+        request(Origin="https://desk.example"), allowed=["https://desk.example"], trusted=PROXY
+    )
+    requests.check_origin(request(), allowed=[], trusted=PROXY)
+
+
+def from_peer(peer: str, **headers: str) -> Request:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Request({**request(**named).environ, "REMOTE_ADDR": peer})
+
+
+def test_a_trusted_proxy_says_whether_it_was_tls() -> None:
+    for peer, said, scheme in (
+        ("10.0.0.1", "https", "https"),
+        ("10.0.0.1", "HTTPS", "https"),
+        ("10.0.0.1", "gopher", "http"),
+        ("10.0.0.1", "https, http", "http"),
+        ("10.0.0.1", "", "http"),
+        ("203.0.113.9", "https", "http"),
+        ("", "https", "http"),
+    ):
+        assert requests.scheme_of(from_peer(peer, X_Forwarded_Proto=said), trusted=PROXY) == scheme
+    page = {"Origin": "https://noc.example:8000", "X_Forwarded_Proto": "https"}
+    requests.check_origin(from_peer("10.0.0.1", **page), allowed=[], trusted=PROXY)
+    with pytest.raises(Forbidden):
+        requests.check_origin(from_peer("203.0.113.9", **page), allowed=[], trusted=PROXY)
+
+
+def test_what_a_proxy_passed_on_that_is_not_trusted_is_noticed() -> None:
+    for header in ("X_Forwarded_For", "Forwarded"):
+        for value in ("203.0.113.9", "for=203.0.113.9", ""):
+            assert requests.is_from_unknown_proxy(from_peer("127.0.0.1", **{header: value}), trusted=PROXY)
+            assert not requests.is_from_unknown_proxy(from_peer("10.0.0.1", **{header: value}), trusted=PROXY)
+    assert not requests.is_from_unknown_proxy(from_peer("127.0.0.1"), trusted=PROXY)
 
 
 def test_the_address_is_the_peers_or_whom_a_trusted_proxy_names() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from ops import edge_certificate
 from ops.commands.check import check
 from ops.environment import PROJECT
 from services.config import VARIABLE
@@ -65,6 +66,22 @@ def test_production_wants_more_and_hears_of_both(monkeypatch: pytest.MonkeyPatch
     assert code == 1
     assert any(problem.startswith("ALERT_SMS_RECIPIENTS") for problem in found)
     assert any(problem.startswith("JWT_SECRET") for problem in found)
+
+
+def test_the_edges_certificate_is_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "certificate.pem"
+    monkeypatch.setenv("VIGIL_EDGE_CERTIFICATE", str(file))
+    monkeypatch.setenv("VIGIL_PUBLIC_URL", "https://noc.example.com")
+
+    def said() -> list[str]:
+        return [line for line in json.loads(run("--deploy", "--json")[1]) if "VIGIL_EDGE_CERTIFICATE" in line]
+
+    assert "No such file" in said()[0]
+    edge_certificate.keep(file, authority=tmp_path, host="other.example.com")
+    assert [("other.example.com" in line, "own authority" in line) for line in said()] == [
+        (True, False),
+        (False, True),
+    ]
 
 
 def test_a_secret_file_is_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""`vigil edge`: what HAProxy reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from ops import edge_certificate
+from ops.environment import apply_environment
+from services import config
+
+
+@click.group()
+def edge() -> None:
+    """The HTTP edge's own files."""
+
+
+@edge.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--authority",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where ca.pem and ca-key.pem are kept; made unless they are there.",
+)
+@click.option(
+    "--host", help="The name of the control room; left out, the one in VIGIL_PUBLIC_URL, else localhost."
+)
+def certificate(file: Path, authority: Path, host: str | None) -> None:
+    """Keep the certificate of the HTTP edge in FILE: certificate, chain and key.
+
+    One that the operator brought stays. One of the authority is made new a month before its end, or for another name;
+    HAProxy must be started again after that.
+    """
+    apply_environment()
+    host = host or urlsplit(config.load().notifications.public_url).hostname or "localhost"
+    kept = edge_certificate.keep(file, authority=authority, host=host)
+    click.echo(
+        f"{file} {kept.value}" if kept is not edge_certificate.Kept.MADE else f"made {file} for {host}"
+    )
