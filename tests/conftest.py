@@ -75,7 +75,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def providers_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Provider]]:
     """A mail server, and what plays Twilio, FCM and somebody's webhook."""
     directory = tmp_path_factory.mktemp("providers")
-    started = {kind: Provider(kind, directory=directory) for kind in ("smtp", "twilio", "fcm", "webhook")}
+    started = {
+        kind: Provider(kind, directory=directory) for kind in ("smtp", "twilio", "fcm", "webhook", "ntfy")
+    }
     yield started
     for provider in started.values():
         provider.stop()

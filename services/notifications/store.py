@@ -102,20 +102,27 @@ RECORD = text(
     """
 )
 # The rate limit counts what the recipient was or is just being sent; the order within it is that of the due times.
+# Tenants take turns: the first message of each goes before the second of any.
 TAKE = text(
     f"""
     WITH due AS (
-        SELECT notification_id, recipient, life_safety, next_attempt_at,
+        SELECT notification_id, tenant_id, recipient, life_safety, next_attempt_at,
                row_number() OVER (PARTITION BY recipient, life_safety ORDER BY next_attempt_at, notification_id)
-                   AS place
-        FROM notification WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now
+                   AS place,
+               row_number() OVER (PARTITION BY tenant_id, life_safety ORDER BY next_attempt_at, notification_id)
+                   AS turn
+        FROM notification n WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now
+        AND NOT tenant_id = ANY(:full_tenants)
+        AND NOT EXISTS (
+            SELECT 1 FROM unnest(CAST(:of_tenants AS integer[]), CAST(:full_recipients AS text[])) AS f (t, r)
+            WHERE f.t = n.tenant_id AND f.r = n.recipient)
     ),
     allowed AS (
         SELECT notification_id FROM due
-        WHERE life_safety OR :channel = 'digest' OR place <= :most - (
+        WHERE turn <= :of_tenant AND (life_safety OR :channel = 'digest' OR place <= :most - (
             SELECT count(*) FROM notification sent WHERE sent.channel = :channel AND sent.recipient = due.recipient
-            AND (sent.accepted_at > :since OR sent.state = 'attempting'))
-        ORDER BY life_safety DESC, next_attempt_at LIMIT :limit
+            AND (sent.accepted_at > :since OR sent.state = 'attempting')))
+        ORDER BY life_safety DESC, turn, next_attempt_at LIMIT :limit
     ),
     mine AS (
         SELECT notification_id FROM notification WHERE notification_id IN (SELECT notification_id FROM allowed)
@@ -228,10 +235,28 @@ class NotificationStore:
             return _record(connection, rows, ended=ended, now=now)
 
     def take(
-        self, channel: str, *, holder: int, now: datetime, limit: int, most: int, since: datetime
+        self,
+        channel: str,
+        *,
+        holder: int,
+        now: datetime,
+        limit: int,
+        most: int,
+        since: datetime,
+        of_tenant: int | None = None,
+        full_tenants: Sequence[int] = (),
+        full_recipients: Sequence[tuple[int, str]] = (),
     ) -> list[Notification]:
-        """Due notifications of a channel, now attempted by this holder: at most `most` a recipient since `since`."""
+        """Return due notifications of a channel, now attempted by this holder.
+
+        At most `most` a recipient since `since`, at most `of_tenant` a tenant, and none of tenants and recipients
+        (with their tenants) that are full.
+        """
         values = {
+            "of_tenant": limit if of_tenant is None else of_tenant,
+            "full_tenants": list(full_tenants),
+            "of_tenants": [tenant_id for tenant_id, _ in full_recipients],
+            "full_recipients": [recipient for _, recipient in full_recipients],
             "channel": channel,
             "holder": holder,
             "now": now,
