@@ -122,10 +122,13 @@ class AnywhereChannel:
                 with eventlet.Timeout(
                     self._deadline_s, TimeoutError(f"no answer within {self._deadline_s:g} s")
                 ):
-                    taken = bool(plugin.notify(title=outgoing.subject, body=outgoing.text))
+                    taken = plugin.notify(
+                        title=outgoing.subject, body=outgoing.text, notify_type=_kind(outgoing)
+                    )
             except Exception as error:  # by many hands: what they raise is known to nobody
                 raise call.failed(web.failure_of(error, provider=f"apprise: {scheme}")) from error
-        if not taken:
+        # A plugin with nothing to do (an alert of "information" closes what is open) says yes as well.
+        if not taken or not call.taken:
             text = f"apprise: {scheme} did not take it"
             raise call.failed(SendFailed(text, kind="refused", maybe_sent=call.made > 0, of_recipient=True))
         return Accepted(provider_ref=outgoing.reference)
@@ -173,6 +176,13 @@ class AnywhereChannel:
                 yield call
             finally:
                 _current.reset(token)
+
+
+def _kind(outgoing: Outgoing) -> Any:
+    """The kind of a message for apprise. Incident services take one of information or success for an end."""
+    import apprise
+
+    return apprise.NotifyType.FAILURE if outgoing.urgent else apprise.NotifyType.WARNING
 
 
 def _guard(plugin: type) -> None:
