@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +21,9 @@ from urllib3.exceptions import ReadTimeoutError
 from ops.certificates import Authority
 from services.outgoing.client import MAX_ANSWER_BYTES, Client, resolve
 from services.outgoing.rules import CLOSED_NETWORK, OPERATOR, ForbiddenDestination, tenant
+
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 class Server:
@@ -163,21 +168,41 @@ def test_a_proxy_of_the_environment_is_not_asked(server: Server, monkeypatch: py
     proxy.close()
 
 
+TLS_CALLS = """
+import eventlet; eventlet.monkey_patch()
+import sys
+import requests
+from services.outgoing.client import Client
+from services.outgoing.rules import OPERATOR
+port, ca = sys.argv[1:]
+at_home = {"resolver": lambda _host, _port: ["127.0.0.1"]}
+for host, trust in (("hook.example", ca), ("hook.example", True), ("other.example", ca)):
+    try:
+        answer = Client(OPERATOR, trust=trust, **at_home).request(
+            "GET", f"https://{host}:{port}/", deadline_s=5, verify=False
+        )
+        print(answer.status)
+    except requests.exceptions.SSLError:
+        print("SSLError")
+"""
+"""Run by a process of its own, which eventlet patches first, as it does Vigil's: pytest's plugins come before it here."""
+
+
 def test_tls_is_verified_by_the_name_whatever_a_library_asks_for(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     authority.make()
     authority.issue_server(tmp_path, hosts=["hook.example"])
     server = Server(certificate=tmp_path)
-    at_home = {"resolver": lambda _host, _port: ["127.0.0.1"]}
-    trusted = Client(OPERATOR, trust=str(authority.certificate_file), **at_home)  # type: ignore[arg-type]
     try:
-        assert get(trusted, f"https://hook.example:{server.port}/").body == b"ok"
-        for client, url in (
-            (Client(OPERATOR, **at_home), "https://hook.example"),  # type: ignore[arg-type]
-            (trusted, "https://other.example"),
-        ):
-            with pytest.raises(requests.exceptions.SSLError):
-                get(client, f"{url}:{server.port}/", verify=False)
+        ran = subprocess.run(
+            [sys.executable, "-c", TLS_CALLS, str(server.port), str(authority.certificate_file)],
+            capture_output=True,
+            text=True,
+            cwd=PROJECT,
+            timeout=60,
+            check=False,
+        )
+        assert ran.stdout.split() == ["200", "SSLError", "SSLError"], ran.stderr
         assert len(server.asked) == 1
     finally:
         server.close()
@@ -197,9 +222,7 @@ def test_the_deadline_holds_for_an_answer_that_drips_and_for_all_requests_of_a_s
     started_s = time.monotonic()
     with Client(CLOSED_NETWORK).session(deadline_s=0.5) as session:
         for _ in range(3):
-            with pytest.raises(
-                (requests.RequestException, TimeoutError, http.client.HTTPException, Exception)
-            ):
+            with pytest.raises((requests.RequestException, TimeoutError, ReadTimeoutError)):
                 session.get(f"http://127.0.0.1:{server.port}/")
     assert time.monotonic() - started_s < 1.5
 
