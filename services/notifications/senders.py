@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 def is_webhook(recipient: str) -> bool:
-    return recipient.startswith(("https://", "http://"))
+    return recipient.lower().startswith(("https://", "http://"))
 
 
 def to_log(problem: str) -> None:

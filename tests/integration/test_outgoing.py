@@ -20,8 +20,7 @@ from urllib3.exceptions import ReadTimeoutError
 
 from ops.certificates import Authority
 from services.outgoing.client import MAX_ANSWER_BYTES, Client, resolve
-from services.outgoing.rules import CLOSED_NETWORK, OPERATOR, ForbiddenDestination, tenant
-
+from services.outgoing.rules import CLOSED_NETWORK, ForbiddenDestination, tenant
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -67,7 +66,7 @@ class Server:
             context.load_cert_chain(certificate / "server.pem", certificate / "server-key.pem")
             self.http.socket = context.wrap_socket(self.http.socket, server_side=True)
         self.port = int(self.http.server_address[1])
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         self.drips = False
@@ -185,7 +184,7 @@ for host, trust in (("hook.example", ca), ("hook.example", True), ("other.exampl
     except requests.exceptions.SSLError:
         print("SSLError")
 """
-"""Run by a process of its own, which eventlet patches first, as it does Vigil's: pytest's plugins come before it here."""
+"""In a process of its own, which eventlet patches first, as it does Vigil's; pytest's plugins come before it here."""
 
 
 def test_tls_is_verified_by_the_name_whatever_a_library_asks_for(tmp_path: Path) -> None:

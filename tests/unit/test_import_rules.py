@@ -137,6 +137,8 @@ PURE_MAY_IMPORT = {
     "services.alert_words",
     "services.apprise_urls",
     "services.messages",
+    "services.outgoing.addresses",
+    "services.outgoing.rules",
     "services.errors",
     "services.geometry_limits",
     "services.config",
