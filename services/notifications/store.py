@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -19,6 +19,8 @@ from services.providers import Database
 from services.recipients import shown_address
 
 MAX_LISTED = 1000
+REPORTED_WITHIN = timedelta(days=4)
+"""Carriers report within three days what became of an SMS."""
 NEWEST_FIRST = Order((("notification_id", "bigint"),), descending=True)
 
 
@@ -190,14 +192,17 @@ UNTOLD = text(
     """
 )
 TOLD = text("UPDATE notification SET told_state = state WHERE notification_id = ANY(:ids)")
-# A report can come before our own record of the call that it is about.
+# A report can come before our own record of the call that it is about. One about another attempt than the one that was
+# accepted says that a copy did not arrive, and one that comes days later says nothing that helps.
 REPORTED = text(
     f"""
     UPDATE notification n SET state = :state, error = :error, finished_at = :now, holder = NULL, sealed = NULL,
         accepted_at = coalesce(n.accepted_at, :now), provider_ref = coalesce(n.provider_ref, :provider_ref),
         failover = CASE WHEN :state = 'failed' THEN '[]'::jsonb ELSE n.failover END
-    FROM (SELECT notification_id, failover FROM notification WHERE reference = :reference FOR UPDATE) AS old
+    FROM (SELECT notification_id, failover FROM notification WHERE reference = :reference AND created_at > :since
+          FOR UPDATE) AS old
     WHERE n.notification_id = old.notification_id AND n.state <> :state AND n.state <> 'delivered'
+        AND (:state <> 'failed' OR n.provider_ref IS NULL OR n.provider_ref IS NOT DISTINCT FROM :provider_ref)
     RETURNING {COLUMNS.replace("n.failover", "old.failover")}
     """
 )
@@ -335,7 +340,13 @@ class NotificationStore:
         self, reference: UUID, *, state: str, error: str, provider_ref: str | None, now: datetime
     ) -> Notification | None:
         """What a provider reported afterwards; None when it changes nothing, else the row, with the failover it had."""
-        values = {"reference": reference, "state": state, "error": error, "provider_ref": provider_ref}
+        values = {
+            "reference": reference,
+            "state": state,
+            "error": error,
+            "provider_ref": provider_ref,
+            "since": now - REPORTED_WITHIN,
+        }
         with self._database.across() as connection:
             row = connection.execute(REPORTED, {**values, "now": now}).one_or_none()
             return None if row is None else _notification(row)

@@ -113,6 +113,7 @@ def test_a_url_that_got_past_the_first_check_is_stopped_where_it_connects(form: 
     assert scheme in SERVICES
 
 
+@pytest.mark.long
 def test_dead_urls_of_one_tenant_delay_no_panic_of_another(
     open_office: OpenOffice, outer: dict[str, Provider], engine: Engine, tmp_path: Path
 ) -> None:
