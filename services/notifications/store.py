@@ -110,9 +110,7 @@ TAKE = text(
     WITH due AS (
         SELECT notification_id, tenant_id, recipient, life_safety, next_attempt_at,
                row_number() OVER (PARTITION BY recipient, life_safety ORDER BY next_attempt_at, notification_id)
-                   AS place,
-               row_number() OVER (PARTITION BY tenant_id, life_safety ORDER BY next_attempt_at, notification_id)
-                   AS turn
+                   AS place
         FROM notification n WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now
         AND NOT tenant_id = ANY(:full_tenants)
         AND NOT EXISTS (
@@ -120,14 +118,20 @@ TAKE = text(
             WHERE f.t = n.tenant_id AND f.r = n.recipient)
     ),
     allowed AS (
-        SELECT notification_id FROM due
-        WHERE turn <= :of_tenant AND (life_safety OR :channel = 'digest' OR place <= :most - (
+        SELECT notification_id, life_safety, next_attempt_at,
+               row_number() OVER (PARTITION BY tenant_id, life_safety ORDER BY next_attempt_at, notification_id)
+                   AS turn
+        FROM due
+        WHERE life_safety OR :channel = 'digest' OR place <= :most - (
             SELECT count(*) FROM notification sent WHERE sent.channel = :channel AND sent.recipient = due.recipient
-            AND (sent.accepted_at > :since OR sent.state = 'attempting')))
+            AND (sent.accepted_at > :since OR sent.state = 'attempting'))
+    ),
+    next AS (
+        SELECT notification_id FROM allowed WHERE turn <= :of_tenant
         ORDER BY life_safety DESC, turn, next_attempt_at LIMIT :limit
     ),
     mine AS (
-        SELECT notification_id FROM notification WHERE notification_id IN (SELECT notification_id FROM allowed)
+        SELECT notification_id FROM notification WHERE notification_id IN (SELECT notification_id FROM next)
         AND state = 'pending' FOR UPDATE SKIP LOCKED
     )
     UPDATE notification n SET state = 'attempting', holder = :holder, attempts = attempts + 1,
