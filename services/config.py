@@ -232,8 +232,12 @@ class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fcm_api_url: str
     webhook_secret: str
     webhook_private: bool
+    webhook_ports: list[Annotated[int, msgspec.Meta(ge=1, le=65535)]]
     call_deadline_s: float
     calls_at_once: int
+    url_calls_at_once: Annotated[int, msgspec.Meta(ge=1)]
+    url_calls_of_tenant: Annotated[int, msgspec.Meta(ge=1)]
+    url_calls_of_destination: Annotated[int, msgspec.Meta(ge=1)]
     first_retry_s: float
     longest_retry_s: float
     attempts: int

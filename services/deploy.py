@@ -62,6 +62,7 @@ def shortcomings(config: Config, environ: Mapping[str, str], modes: Mapping[str,
         *_networks(config),
         *_transport(config),
         *_told(config),
+        *_providers(config),
         *_kept(environ),
         *_files(modes),
     ]
@@ -182,6 +183,17 @@ def _tokens(config: Config) -> Iterator[str]:
             yield "JWT_JWKS_URL is not https: whoever stands between could name their own keys"
         if not noc.jwt_issuer:
             yield "JWT_ISSUER is missing; with JWT_JWKS_URL it names whose tokens are believed"
+
+
+def _providers(config: Config) -> Iterator[str]:
+    told = config.notifications
+    for variable, address, used in (
+        ("TWILIO_API_URL", told.twilio_api_url, told.twilio_account_sid),
+        ("FCM_API_URL", told.fcm_api_url, told.fcm_credentials_file),
+    ):
+        url = urlsplit(address)
+        if used and url.scheme != "https" and not _is_loopback(url.hostname):
+            yield f"{variable} is not https: no message goes there, because passwords would travel in the clear"
 
 
 def _database(config: Config) -> Iterator[str]:

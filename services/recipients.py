@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 from urllib.parse import urlsplit
 
 import phonenumbers
 
+from services.apprise_urls import url_fault as apprise_fault
 from services.config import Notifications
 from services.errors import Refused
+from services.outgoing.rules import CLOSED_NETWORK, ForbiddenDestination, check_url
 
 EMAIL = re.compile(r"[^@\s,;<>\"\\]{1,64}@[^@\s,;<>\"\\]{1,253}")
 
@@ -75,12 +77,19 @@ def is_push(text: str) -> bool:
 
 
 def is_url(text: str) -> bool:
-    """`scheme://...`: a webhook, or what apprise knows."""
+    """Return whether a URL is a webhook, or one of a service that is offered."""
+    return url_fault(text) is None
+
+
+def url_fault(text: str) -> str | None:
+    """Return the fault of a URL by its form, with the remedy; None: usable. No host is looked up."""
+    if not text.lower().startswith(("https://", "http://")):
+        return apprise_fault(text)
     try:
-        parts = urlsplit(text)
-    except ValueError:
-        return False
-    return bool(parts.scheme and parts.netloc) and text.isprintable() and " " not in text
+        check_url(text, CLOSED_NETWORK)
+    except ForbiddenDestination as error:
+        return str(error)
+    return None
 
 
 WITH_HOST = ("https", "http", "ntfy", "ntfys", "rocket", "rockets")
@@ -89,9 +98,11 @@ CHECKS: dict[str, tuple[str, Callable[[str], bool], str]] = {
     "email": ("ALERT_EMAIL_RECIPIENTS", is_email, "an e-mail address such as noc@example.com"),
     "sms": ("ALERT_SMS_RECIPIENTS", is_phone, "a phone number in E.164 form, such as +919876543210"),
     "push": ("ALERT_PUSH_RECIPIENTS", is_push, "an FCM registration token or /topics/NAME"),
-    "url": ("ALERT_URL_RECIPIENTS", is_url, "a URL such as https://example.com/hook or ntfy://host/topic"),
+    "url": ("ALERT_URL_RECIPIENTS", is_url, "a URL such as https://example.com/hook or ntfys://host/topic"),
 }
 """By channel: the variable, the test, and what a right one looks like."""
+FAULTS: dict[str, Callable[[str], str | None]] = {"sms": phone_fault, "url": url_fault}
+"""By channel: what exactly is wrong with an address."""
 
 
 def shown_address(channel: str, address: str) -> str:
@@ -120,6 +131,7 @@ def shown_contact(row: dict[str, Any]) -> dict[str, Any]:
         **row,
         "push_token": shown_push(push_token) if push_token else push_token,
         "url": shown_url(url) if url else url,
+        "url_problem": url_fault(url) if url else None,
     }
 
 
@@ -146,7 +158,7 @@ def fallback(config: Notifications) -> tuple[dict[str, list[str]], list[str]]:
             if is_right(address):
                 usable.setdefault(channel, []).append(address)
             else:
-                fault = f" ({phone_fault(address)})" if channel == "sms" else ""
+                fault = f" ({FAULTS[channel](address)})" if channel in FAULTS else ""
                 shown = address if channel in ("sms", "email") else shown_address(channel, address)
                 problems.append(
                     f"{variable}: {shown!r} is not {example}{fault}; nobody is told there until it is mended"
@@ -155,15 +167,23 @@ def fallback(config: Notifications) -> tuple[dict[str, list[str]], list[str]]:
 
 
 def check_contact(
-    *, email: str | None, phone: str | None, push_token: str | None = None, url: str | None = None
+    *,
+    email: str | None,
+    phone: str | None,
+    push_token: str | None = None,
+    url: str | None = None,
+    only: Collection[str] = ("email", "phone", "push_token", "url"),
 ) -> None:
-    """A contact that can be reached somehow. Raises `Refused` naming the field and the remedy."""
+    """A contact that can be reached somehow; `only`: the fields to look at, the others are as they were.
+
+    Raises `Refused` naming the field and the remedy.
+    """
     given = {"email": email, "sms": phone, "push": push_token, "url": url}
     if not any(given.values()):
         raise Refused("a contact needs an e-mail address, a phone number, a push token or a URL")
     names = {"email": "email", "sms": "phone", "push": "push_token", "url": "url"}
     for channel, address in given.items():
         _, is_right, example = CHECKS[channel]
-        if address and not is_right(address):
-            fault = f": {phone_fault(address)}" if channel == "sms" else ""
+        if address and names[channel] in only and not is_right(address):
+            fault = f": {FAULTS[channel](address)}" if channel in FAULTS else ""
             raise Refused(f"{names[channel]} is {address!r}; it must be {example}{fault}")

@@ -9,8 +9,8 @@ import os  # noqa: E402
 import secrets  # noqa: E402
 import signal  # noqa: E402
 import tempfile  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
-from contextlib import contextmanager  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
+from contextlib import AbstractContextManager, contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -26,6 +26,7 @@ from services.config import Config  # noqa: E402
 from services.providers import Database  # noqa: E402
 from tests.commands import run_vigil  # noqa: E402
 from tests.desk import Desk  # noqa: E402
+from tests.office import Office  # noqa: E402
 from tests.outside import Outside  # noqa: E402
 from tests.providers import Provider, settings_for  # noqa: E402
 
@@ -79,7 +80,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def providers_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Provider]]:
     """A mail server, and what plays Twilio, FCM and somebody's webhook."""
     directory = tmp_path_factory.mktemp("providers")
-    started = {kind: Provider(kind, directory=directory) for kind in ("smtp", "twilio", "fcm", "webhook")}
+    started = {
+        kind: Provider(kind, directory=directory) for kind in ("smtp", "twilio", "fcm", "webhook", "ntfy")
+    }
     yield started
     for provider in started.values():
         provider.stop()
@@ -208,3 +211,23 @@ def desk(database: Database, config: Config, engine: Engine) -> Desk:
             text("INSERT INTO site (tenant_id, name, time_zone) VALUES (1, 'Dock', 'Asia/Kolkata')")
         )
     return Desk(database, config)
+
+
+@pytest.fixture
+def open_office(
+    desk: Desk,
+    engine: Engine,
+    environment: dict[str, str],
+    outer: dict[str, Provider],  # noqa: ARG001 - they take what the office sends
+) -> Callable[..., AbstractContextManager[Office]]:
+    """Opens the notifications service without its shell; `changes` are of its settings."""
+
+    @contextmanager
+    def opened(**changes: Any) -> Iterator[Office]:
+        made = Office(desk, engine, environment, **changes)
+        try:
+            yield made
+        finally:
+            made.close()
+
+    return opened

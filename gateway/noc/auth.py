@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,12 @@ from typing import Any, Protocol
 
 import jwt
 import msgspec
+import requests
 
 from services.config import Config
-from services.errors import Forbidden, Misconfigured, NotAuthenticated, Refused, Unavailable
+from services.errors import Forbidden, Misconfigured, NotAuthenticated, Refused, Unavailable, VigilError
+from services.outgoing.client import Client, system_trust
+from services.outgoing.rules import DEVELOPMENT, Rule, of_operator
 
 ISSUER = "vigil"
 AUDIENCE = "vigil-noc"
@@ -30,6 +34,7 @@ CLOCK_SKEW_S = 5
 JWKS_AGE_S = 3600
 JWKS_PAUSE_S = 10
 JWKS_TIMEOUT_S = 5
+JWKS_FAILED_PAUSE_S = 1
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -101,7 +106,9 @@ class Tokens:
     @classmethod
     def from_config(cls, config: Config) -> Tokens:
         noc = config.noc
-        provider = ProviderKeys(noc.jwt_jwks_url) if noc.jwt_jwks_url else None
+        provider = (
+            ProviderKeys(noc.jwt_jwks_url, rule=of_operator(config.environment)) if noc.jwt_jwks_url else None
+        )
         return cls(
             noc.jwt_secret,
             provider=provider,
@@ -199,17 +206,52 @@ class Tokens:
 class ProviderKeys:
     """An identity provider's keys (RFC 7517), fetched again when they are old or a token names a new one."""
 
-    def __init__(self, url: str) -> None:
-        # The cool-down: tokens with made-up key ids must not make us fetch each time.
-        self._client = jwt.PyJWKClient(
-            url, lifespan=JWKS_AGE_S, timeout=JWKS_TIMEOUT_S, cooldown_duration=JWKS_PAUSE_S
-        )
+    def __init__(self, url: str, *, rule: Rule = DEVELOPMENT) -> None:
+        self._url = url
+        self._client = Client(rule, trust=system_trust())
+        self._keys: Mapping[str, Any] = {}
+        self._fetched_at_s = float("-inf")
+        self._failure = ""
+        self._again_from_s = float("-inf")
+        self._fetching = threading.Lock()
 
     def of(self, token: str) -> Any:
-        try:
-            return self._client.get_signing_key_from_jwt(token)
-        except jwt.PyJWKClientConnectionError as error:
-            raise Unavailable(f"the identity provider's keys cannot be had: {error}") from error
+        """Return the key that signed a token. Raises `jwt.InvalidTokenError`, `Unavailable`."""
+        key_id = jwt.get_unverified_header(token).get("kid")
+        key = self._current().get(key_id)
+        if key is None:
+            # The cool-down: tokens with made-up key ids must not make us fetch each time.
+            key = self._current(age_s=JWKS_PAUSE_S).get(key_id)
+        if key is None:
+            raise jwt.InvalidKeyError("the identity provider has no key of the token's `kid`")
+        return key
+
+    def _current(self, *, age_s: float = JWKS_AGE_S) -> Mapping[Any, Any]:
+        """The keys by id, fetched at most `age_s` ago. Raises `Unavailable`.
+
+        Who waited for a fetch that failed does not fetch again at once: they would wait one behind the other.
+        """
+        with self._fetching:
+            now_s = time.monotonic()
+            if now_s - self._fetched_at_s < age_s:
+                return self._keys
+            if now_s < self._again_from_s:
+                raise Unavailable(self._failure)
+            try:
+                self._keys = self._fetch()
+            except (requests.RequestException, VigilError, jwt.PyJWTError, OSError, ValueError) as error:
+                self._failure = f"the identity provider's keys cannot be had: {error}"
+                self._again_from_s = time.monotonic() + JWKS_FAILED_PAUSE_S
+                raise Unavailable(self._failure) from error
+            self._fetched_at_s = time.monotonic()
+            return self._keys
+
+    def _fetch(self) -> Mapping[Any, Any]:
+        answer = self._client.request("GET", self._url, deadline_s=JWKS_TIMEOUT_S)
+        if answer.status != 200:
+            raise Unavailable(f"it answered {answer.status}")
+        found = jwt.PyJWKSet.from_json(answer.body.decode())
+        return {key.key_id: key for key in found.keys if key.public_key_use in ("sig", None) and key.key_id}
 
 
 class RoleChanged(NotAuthenticated):

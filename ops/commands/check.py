@@ -39,7 +39,7 @@ def check(deploy: bool, as_json: bool) -> None:
     settings = config.load()
     parse_rules(settings.rules)
     found = notifications.problems(settings.notifications)
-    make_providers(settings.notifications, report=found.append)
+    make_providers(settings.notifications, environment=settings.environment, report=found.append)
     found += peers.problems(settings.noc)
     found += mapfile.problems(settings.noc)
     if deploy:

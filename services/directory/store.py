@@ -247,7 +247,8 @@ class DirectoryStore:
             shown = shown_contact(before)
             given = {f: v for f, v in changes.items() if f not in ("push_token", "url") or v != shown[f]}
             after = before | given
-            check_contact(**{field: after[field] for field in ("email", "phone", "push_token", "url")})
+            addresses = {field: after[field] for field in ("email", "phone", "push_token", "url")}
+            check_contact(**addresses, only=given)
             connection.execute(CHANGE_CONTACT, values | after)
 
     def remove_contact(self, name: str, *, tenant_id: int) -> None:

@@ -18,6 +18,8 @@ from services.notifications.reply_store import ReplyStore, Sent
 log = structlog.get_logger(__name__)
 
 REPLY_WITHIN = timedelta(days=1)
+KNOWN_WITHIN = timedelta(days=30)
+"""So long a code that takes nothing any more is known for that of its alert."""
 KEPT = timedelta(days=2)
 """So long it is remembered who was answered: longer than a code is good."""
 OPEN = ("NEW", "ACKNOWLEDGED", "IN_PROGRESS")
@@ -65,7 +67,12 @@ class Answering:
         named = self._named(reply.from_number, said, since=since)
 
         if named and not said.refuses:
-            return self._acknowledge(named, reply, alerts)
+            return self._by_code(named, reply, alerts)
+        late = [] if named else self._named(reply.from_number, said, since=self._clock() - KNOWN_WITHIN)
+        if late:
+            self._note(late, reply, alerts)
+            log.info("sms_reply_late", alerts=len(late))
+            return self._automatic(reply.from_number, "late", late)
         if len(opened) == 1 and said.consents(opened[0].language):
             return self._acknowledge(opened, reply, alerts)
 
@@ -82,6 +89,17 @@ class Answering:
         masters = self._keys.all() if self._keys is not None else ()
         hashes = [seals.hash_code(master, code, phone=phone) for code in said.codes for master in masters]
         return self._store.by_codes(phone, hashes, since=since)
+
+    def _by_code(self, named: Sequence[Sent], reply: Reply, alerts: Any) -> str:
+        """Take the alerts whose codes were not used yet: a code is good once for its alert, round and reader.
+
+        Who sends a code twice has the alert, or it was raised again since: then the code of its newest message counts.
+        """
+        fresh = [sent for sent in named if not self._store.was_confirmed(sent)]
+        if fresh:
+            return self._acknowledge(fresh, reply, alerts)
+        self._note(named, reply, alerts)
+        return self._automatic(reply.from_number, "used", named)
 
     def _acknowledge(self, named: Sequence[Sent], reply: Reply, alerts: Any) -> str:
         """Take each alert. A confirmation goes before a refusal: one answer has room for one."""

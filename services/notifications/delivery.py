@@ -28,8 +28,10 @@ from services.notifications.circuit import Guarded
 from services.notifications.holder import Holder
 from services.notifications.outcome import Next, Rules, Tried
 from services.notifications.plan import ENDED_BY
+from services.notifications.shares import Shares, destination_of
 from services.notifications.store import Notification, NotificationStore
 from services.notifications.writing import Writer, without_secrets
+from services.recipients import shown_address
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -39,6 +41,8 @@ POLL_S = 0.5
 TELL_POLL_S = 2.0
 AWAY_PAUSE_S = 1.0
 STOP_WAIT_S = 4.0
+FULL_PAUSE_S = 1.0
+"""After this a message is looked at again whose destination had its share of calls."""
 DIGEST_AT_ONCE = 500
 MISSING = {
     "sms": "no SMS provider: set TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_PHONE_NUMBER",
@@ -69,6 +73,9 @@ class Delivery:
         self._wait = wait_exponential_jitter(
             multiplier=config.first_retry_s, max=config.longest_retry_s, jitter=config.first_retry_s
         )
+        self._shares = Shares(
+            of_tenant=config.url_calls_of_tenant, of_destination=config.url_calls_of_destination
+        )
         self._due = {channel: threading.Event() for channel in CHANNELS}
         self._ended = threading.Event()
 
@@ -82,7 +89,8 @@ class Delivery:
 
         A call that is under way then is given a moment; what came of a longer one is asked for by the next process.
         """
-        pool = GreenPool(self._config.calls_at_once)
+        config = self._config
+        pool = GreenPool(config.url_calls_at_once if channel == "url" else config.calls_at_once)
         for severity in Severity:  # so that the first one is an increase, and no new series
             metrics.alert_notification_sent.labels(channel, severity)
         try:
@@ -132,6 +140,9 @@ class Delivery:
                 limit=room if channel != "digest" else DIGEST_AT_ONCE,
                 most=limits.count,
                 since=now - timedelta(seconds=limits.window_s),
+                of_tenant=self._config.url_calls_of_tenant if channel == "url" else None,
+                full_tenants=self._shares.full_tenants() if channel == "url" else (),
+                full_recipients=self._shares.full_recipients() if channel == "url" else (),
             )
         except Unavailable as error:
             log.warning("notifications_wait", channel=channel, error=str(error))
@@ -139,10 +150,32 @@ class Delivery:
             return True
         if channel == "digest":
             self._send_digests(rows, pool)
+        elif channel == "url":
+            self._send_to_urls(rows, pool)
         else:
             for row in rows:
                 pool.spawn_n(self._guard, self._deliver, [row])
         return bool(rows)
+
+    def _send_to_urls(self, rows: Sequence[Notification], pool: GreenPool) -> None:
+        """Deliver what its tenant and its destination have a share for; the others wait."""
+        for row in rows:
+            destination = destination_of(row.tenant_id, row.recipient)
+            if self._shares.take(destination, row.recipient):
+                pool.spawn_n(self._guard, self._deliver_to_url, [row])
+                continue
+            reason = "other messages to this address are on their way"
+            at = datetime.now(UTC) + timedelta(seconds=FULL_PAUSE_S)
+            following = Next("pending", at, reason, row.possible_duplicate)
+            self._finish(row, following, "full", made=False)
+
+    def _deliver_to_url(self, rows: list[Notification]) -> None:
+        [row] = rows
+        try:
+            self._deliver(rows)
+        finally:
+            self._shares.give_back(destination_of(row.tenant_id, row.recipient))
+            self._due["url"].set()
 
     def _guard(self, work: Callable[[list[Notification]], None], rows: list[Notification]) -> None:
         """A fault of ours must not leave rows that nobody will ever look at again."""
@@ -176,7 +209,7 @@ class Delivery:
             return
         outgoing = self._writer.outgoing(row)
         try:
-            accepted = provider.send(outgoing)
+            accepted = provider.send(outgoing, provider.destination(row.tenant_id, row.recipient))
         except SendFailed as error:
             self._failed(row, provider, outgoing, error)
         else:
@@ -201,10 +234,13 @@ class Delivery:
             )
             return None
         for provider in providers[(row.attempts - 1) % len(providers) :] + providers:
-            if provider.allows():
+            if provider.allows(provider.destination(row.tenant_id, row.recipient)):
                 return provider
-        reason = f"{providers[0].name} is failing; it is tried again soon"
-        following = outcome.no_provider(tried, reason, put_off_s=self._config.first_retry_s, now=now)
+        waits_s = [p.wait_s(p.destination(row.tenant_id, row.recipient)) for p in providers]
+        put_off_s = max(self._config.first_retry_s, min(waits_s))
+        where = f" at {shown_address(channel, row.recipient)}" if channel == "url" else ""
+        reason = f"{providers[0].name} is failing{where}; it is tried again soon"
+        following = outcome.no_provider(tried, reason, put_off_s=put_off_s, now=now)
         self._finish(row, following, "circuit_open", made=False)
         return None
 

@@ -85,6 +85,10 @@ ANSWERS: dict[str, dict[str, str]] = {
     "en": {
         "taken": "You have it. Thank you. The control room knows.",
         "refused": "Not taken: {reason}",
+        "late": "Not taken: this code is more than a day old. Your answer is on record. Call the control room to take"
+        " the alert.",
+        "used": "This code was used already. If the alert came again, reply with the 4 characters of its newest"
+        " message.",
         "noted": "Not taken: Vigil does not know which alert you mean. Your answer is on record. To take one, reply"
         " with the 4 characters of its message.",
         "noted_one": "Not taken: Vigil does not know whether you go. Your answer is on record. To take the alert, reply"
@@ -93,6 +97,8 @@ ANSWERS: dict[str, dict[str, str]] = {
     "hi": {
         "taken": "अलर्ट आपका है। धन्यवाद। कंट्रोल रूम को पता है।",
         "refused": "नहीं लिया गया: {reason}",
+        "late": "नहीं लिया गया: यह कोड एक दिन से पुराना है। आपका उत्तर दर्ज है। अलर्ट लेने के लिए कंट्रोल रूम को फ़ोन करें।",
+        "used": "यह कोड पहले ही उपयोग हो चुका है। अलर्ट फिर आया हो तो सबसे नए संदेश के 4 अक्षर भेजें।",
         "noted": "नहीं लिया गया। आपका उत्तर दर्ज है। अलर्ट लेने के लिए उसके संदेश के 4 अक्षर भेजें।",
         "noted_one": "नहीं लिया गया। आपका उत्तर दर्ज है। अलर्ट लेने के लिए हाँ भेजें।",
     },

@@ -57,6 +57,7 @@ ANSWER = text(
     RETURNING a.phone
     """
 )
+WAS_CONFIRMED = text("SELECT EXISTS (SELECT 1 FROM sms_answer WHERE phone = :phone AND about = :about)")
 FORGET = text("DELETE FROM sms_answer WHERE answered_at < :before")
 
 
@@ -115,10 +116,15 @@ class ReplyStore:
 
     def may_confirm(self, sent: Sent, *, now: datetime) -> bool:
         """Return whether the confirmation is due: once for each number, alert and round."""
-        about = f"{sent.alert_id}:{sent.round}"
         return self._answer(
-            sent.recipient, about, now=now, again_from=datetime.min.replace(tzinfo=now.tzinfo)
+            sent.recipient, _confirmation(sent), now=now, again_from=datetime.min.replace(tzinfo=now.tzinfo)
         )
+
+    def was_confirmed(self, sent: Sent) -> bool:
+        """Return whether this number took the alert in this round already."""
+        values = {"phone": sent.recipient, "about": _confirmation(sent)}
+        with self._database.across() as connection:
+            return bool(connection.execute(WAS_CONFIRMED, values).scalar_one())
 
     def forget_answers(self, *, before: datetime) -> int:
         """Remove who was answered before then; returns how many rows."""
@@ -129,6 +135,11 @@ class ReplyStore:
         values = {"phone": phone, "about": about, "now": now, "again_from": again_from}
         with self._database.across() as connection:
             return connection.execute(ANSWER, values).one_or_none() is not None
+
+
+def _confirmation(sent: Sent) -> str:
+    """The `about` of the confirmation that somebody has an alert."""
+    return f"{sent.alert_id}:{sent.round}"
 
 
 def _sent(row: Row[tuple[object, ...]]) -> Sent:

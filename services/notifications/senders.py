@@ -16,13 +16,15 @@ from services.notifications.channels.twilio import TwilioChannel
 from services.notifications.channels.webhook import WebhookChannel
 from services.notifications.circuit import Guarded
 from services.notifications.settings import extra_fields
-from services.recipients import is_phone, split_list
+from services.outgoing import rules
+from services.outgoing.client import Client
+from services.recipients import is_phone, shown_url, split_list
 
 log = structlog.get_logger(__name__)
 
 
 def is_webhook(recipient: str) -> bool:
-    return recipient.startswith(("https://", "http://"))
+    return recipient.lower().startswith(("https://", "http://"))
 
 
 def to_log(problem: str) -> None:
@@ -30,10 +32,15 @@ def to_log(problem: str) -> None:
 
 
 def make_providers(
-    config: Notifications, *, report: Callable[[str], None] = to_log
+    config: Notifications, *, environment: str, report: Callable[[str], None] = to_log
 ) -> dict[str, list[Guarded]]:
-    """By channel, the preferred first. One that cannot be made is reported, and stops no other."""
+    """By channel, the preferred first. One that cannot be made is reported, and stops no other.
+
+    `environment`: development or production.
+    """
     providers: dict[str, list[Guarded]] = {"email": [], "sms": [], "push": [], "url": []}
+    ours = Client(rules.of_operator(environment))
+    theirs = Client(rules.of_tenants(allow_private=config.webhook_private, ports=config.webhook_ports))
 
     def add(channel: str, make: Callable[[], Channel], takes: Callable[[str], bool] = lambda _: True) -> None:
         try:
@@ -41,18 +48,25 @@ def make_providers(
         except Misconfigured as error:
             report(str(error))
             return
-        guarded = Guarded(made, failures=config.circuit_failures, reset_s=config.circuit_reset_s, takes=takes)
+        guarded = Guarded(
+            made,
+            failures=config.circuit_failures,
+            reset_s=config.circuit_reset_s,
+            takes=takes,
+            by_recipient=channel == "url",
+            shown=shown_url,
+        )
         providers[channel].append(guarded)
 
     for number, url in enumerate(split_list(config.smtp_url), 1):
         add("email", lambda url=url, number=number: _smtp(config, url, number))  # type: ignore[misc]
     if config.twilio_account_sid and config.twilio_auth_token and is_phone(config.twilio_phone_number):
-        add("sms", lambda: _twilio(config))
+        add("sms", lambda: _twilio(config, ours))
     if config.fcm_credentials_file:
-        add("push", lambda: _fcm(config))
+        add("push", lambda: _fcm(config, ours))
     if config.webhook_secret:
-        add("url", lambda: _webhook(config), is_webhook)
-    add("url", lambda: _anywhere(config), lambda url: not is_webhook(url))
+        add("url", lambda: _webhook(config, theirs), is_webhook)
+    add("url", lambda: _anywhere(config, theirs), lambda url: not is_webhook(url))
     return providers
 
 
@@ -61,8 +75,9 @@ def _smtp(config: Notifications, url: str, number: int) -> Channel:
     return SmtpChannel(url, name=name, deadline_s=config.call_deadline_s)
 
 
-def _twilio(config: Notifications) -> Channel:
+def _twilio(config: Notifications, client: Client) -> Channel:
     return TwilioChannel(
+        client,
         account_sid=config.twilio_account_sid,
         auth_token=config.twilio_auth_token,
         from_number=config.twilio_phone_number,
@@ -73,19 +88,18 @@ def _twilio(config: Notifications) -> Channel:
     )
 
 
-def _fcm(config: Notifications) -> Channel:
+def _fcm(config: Notifications, client: Client) -> Channel:
     return FcmChannel(
+        client,
         credentials_file=config.fcm_credentials_file,
         base_url=config.fcm_api_url,
         deadline_s=config.call_deadline_s,
     )
 
 
-def _webhook(config: Notifications) -> Channel:
-    return WebhookChannel(
-        secret=config.webhook_secret, allow_private=config.webhook_private, deadline_s=config.call_deadline_s
-    )
+def _webhook(config: Notifications, client: Client) -> Channel:
+    return WebhookChannel(client, secret=config.webhook_secret, deadline_s=config.call_deadline_s)
 
 
-def _anywhere(config: Notifications) -> Channel:
-    return AnywhereChannel(allow_private=config.webhook_private, deadline_s=config.call_deadline_s)
+def _anywhere(config: Notifications, client: Client) -> Channel:
+    return AnywhereChannel(client, deadline_s=config.call_deadline_s)

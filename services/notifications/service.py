@@ -50,7 +50,7 @@ class Parts:
         self.keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
         self.public_url = config.notifications.public_url.rstrip("/")
         self.twilio_auth_token = config.notifications.twilio_auth_token
-        self.providers = make_providers(config.notifications)
+        self.providers = make_providers(config.notifications, environment=config.environment)
         self.writer = Writer(
             self._templates,
             self.keys,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -19,6 +19,8 @@ from services.providers import Database
 from services.recipients import shown_address
 
 MAX_LISTED = 1000
+REPORTED_WITHIN = timedelta(days=4)
+"""Carriers report within three days what became of an SMS."""
 NEWEST_FIRST = Order((("notification_id", "bigint"),), descending=True)
 
 
@@ -102,23 +104,34 @@ RECORD = text(
     """
 )
 # The rate limit counts what the recipient was or is just being sent; the order within it is that of the due times.
+# Tenants take turns: the first message of each goes before the second of any.
 TAKE = text(
     f"""
     WITH due AS (
-        SELECT notification_id, recipient, life_safety, next_attempt_at,
+        SELECT notification_id, tenant_id, recipient, life_safety, next_attempt_at,
                row_number() OVER (PARTITION BY recipient, life_safety ORDER BY next_attempt_at, notification_id)
                    AS place
-        FROM notification WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now
+        FROM notification n WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now
+        AND NOT tenant_id = ANY(:full_tenants)
+        AND NOT EXISTS (
+            SELECT 1 FROM unnest(CAST(:of_tenants AS integer[]), CAST(:full_recipients AS text[])) AS f (t, r)
+            WHERE f.t = n.tenant_id AND f.r = n.recipient)
     ),
     allowed AS (
-        SELECT notification_id FROM due
+        SELECT notification_id, life_safety, next_attempt_at,
+               row_number() OVER (PARTITION BY tenant_id, life_safety ORDER BY next_attempt_at, notification_id)
+                   AS turn
+        FROM due
         WHERE life_safety OR :channel = 'digest' OR place <= :most - (
             SELECT count(*) FROM notification sent WHERE sent.channel = :channel AND sent.recipient = due.recipient
             AND (sent.accepted_at > :since OR sent.state = 'attempting'))
-        ORDER BY life_safety DESC, next_attempt_at LIMIT :limit
+    ),
+    next AS (
+        SELECT notification_id FROM allowed WHERE turn <= :of_tenant
+        ORDER BY life_safety DESC, turn, next_attempt_at LIMIT :limit
     ),
     mine AS (
-        SELECT notification_id FROM notification WHERE notification_id IN (SELECT notification_id FROM allowed)
+        SELECT notification_id FROM notification WHERE notification_id IN (SELECT notification_id FROM next)
         AND state = 'pending' FOR UPDATE SKIP LOCKED
     )
     UPDATE notification n SET state = 'attempting', holder = :holder, attempts = attempts + 1,
@@ -183,14 +196,17 @@ UNTOLD = text(
     """
 )
 TOLD = text("UPDATE notification SET told_state = state WHERE notification_id = ANY(:ids)")
-# A report can come before our own record of the call that it is about.
+# A report can come before our own record of the call that it is about. One about another attempt than the one that was
+# accepted says that a copy did not arrive, and one that comes days later says nothing that helps.
 REPORTED = text(
     f"""
     UPDATE notification n SET state = :state, error = :error, finished_at = :now, holder = NULL, sealed = NULL,
         accepted_at = coalesce(n.accepted_at, :now), provider_ref = coalesce(n.provider_ref, :provider_ref),
         failover = CASE WHEN :state = 'failed' THEN '[]'::jsonb ELSE n.failover END
-    FROM (SELECT notification_id, failover FROM notification WHERE reference = :reference FOR UPDATE) AS old
+    FROM (SELECT notification_id, failover FROM notification WHERE reference = :reference AND created_at > :since
+          FOR UPDATE) AS old
     WHERE n.notification_id = old.notification_id AND n.state <> :state AND n.state <> 'delivered'
+        AND (:state <> 'failed' OR n.provider_ref IS NULL OR n.provider_ref IS NOT DISTINCT FROM :provider_ref)
     RETURNING {COLUMNS.replace("n.failover", "old.failover")}
     """
 )
@@ -228,10 +244,28 @@ class NotificationStore:
             return _record(connection, rows, ended=ended, now=now)
 
     def take(
-        self, channel: str, *, holder: int, now: datetime, limit: int, most: int, since: datetime
+        self,
+        channel: str,
+        *,
+        holder: int,
+        now: datetime,
+        limit: int,
+        most: int,
+        since: datetime,
+        of_tenant: int | None = None,
+        full_tenants: Sequence[int] = (),
+        full_recipients: Sequence[tuple[int, str]] = (),
     ) -> list[Notification]:
-        """Due notifications of a channel, now attempted by this holder: at most `most` a recipient since `since`."""
+        """Return due notifications of a channel, now attempted by this holder.
+
+        At most `most` a recipient since `since`, at most `of_tenant` a tenant, and none of tenants and recipients
+        (with their tenants) that are full.
+        """
         values = {
+            "of_tenant": limit if of_tenant is None else of_tenant,
+            "full_tenants": list(full_tenants),
+            "of_tenants": [tenant_id for tenant_id, _ in full_recipients],
+            "full_recipients": [recipient for _, recipient in full_recipients],
             "channel": channel,
             "holder": holder,
             "now": now,
@@ -310,7 +344,13 @@ class NotificationStore:
         self, reference: UUID, *, state: str, error: str, provider_ref: str | None, now: datetime
     ) -> Notification | None:
         """What a provider reported afterwards; None when it changes nothing, else the row, with the failover it had."""
-        values = {"reference": reference, "state": state, "error": error, "provider_ref": provider_ref}
+        values = {
+            "reference": reference,
+            "state": state,
+            "error": error,
+            "provider_ref": provider_ref,
+            "since": now - REPORTED_WITHIN,
+        }
         with self._database.across() as connection:
             row = connection.execute(REPORTED, {**values, "now": now}).one_or_none()
             return None if row is None else _notification(row)

@@ -243,6 +243,30 @@ def test_the_same_signed_request_has_one_effect(company: Company) -> None:
     assert str(company.reply(post, "YES")).startswith("You have it")
 
 
+def test_a_code_is_good_once_and_a_late_one_takes_nothing_and_is_on_record(company: Company) -> None:
+    # Given an alert that was taken by its code, and is raised again
+    post = company.post()
+    company.press(post)
+    code = company.code(post)
+    assert str(company.reply(post, code)).startswith("You have it")
+    [alert] = company.alerts(post)
+    company.act(alert, "resolve")
+    # When the same code comes in another message
+    company.outside.execute("DELETE FROM sms_answer WHERE phone = %s AND about = ''", post.phone)
+    answer = company.reply(post, code)
+    # Then it is told that it was used, and the timeline has the message
+    assert "used already" in str(answer)
+    # And the code of a message of two days ago takes nothing, though its alert is open
+    late = company.post()
+    company.press(late)
+    old = company.code(late)
+    aged = "UPDATE notification SET created_at = created_at - interval '2 days' WHERE recipient = %s"
+    company.outside.execute(aged, late.phone)
+    assert "more than a day old" in str(company.reply(late, old))
+    [alert] = company.alerts(late)
+    assert alert["status"] == "NEW"
+
+
 def test_a_text_without_a_code_is_not_answered_while_no_alert_is_open(company: Company) -> None:
     post, stranger = company.post(), company.post()
     company.press(post)

@@ -5,7 +5,6 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,13 @@ from services.notifications.channels.fcm import FcmChannel
 from services.notifications.channels.smtp import SmtpChannel
 from services.notifications.channels.twilio import TwilioChannel
 from services.notifications.channels.webhook import WebhookChannel
+from services.outgoing.client import Client, Resolve, resolve
+from services.outgoing.rules import CLOSED_NETWORK, DEVELOPMENT, tenant
 from tests.providers import WEBHOOK_SECRET, Provider
 from tests.providers.server import ACCOUNT, TOKEN, fcm_fault
 
 DEADLINE_S = 1.0
+OURS, THEIRS = Client(DEVELOPMENT), Client(CLOSED_NETWORK)
 RECIPIENTS = {
     "smtp": "asha@example.com",
     "twilio": "+919876543210",
@@ -48,6 +50,7 @@ def channel_to(provider: Provider, deadline_s: float = DEADLINE_S) -> Channel:
             )
         case "twilio":
             return TwilioChannel(
+                OURS,
                 account_sid=ACCOUNT,
                 auth_token=TOKEN,
                 from_number="+15017122661",
@@ -57,8 +60,8 @@ def channel_to(provider: Provider, deadline_s: float = DEADLINE_S) -> Channel:
             )
         case "fcm":
             file = provider.credentials_file
-            return FcmChannel(credentials_file=file, base_url=provider.url, deadline_s=deadline_s)
-    return WebhookChannel(secret=WEBHOOK_SECRET, allow_private=True, deadline_s=deadline_s)
+            return FcmChannel(OURS, credentials_file=file, base_url=provider.url, deadline_s=deadline_s)
+    return WebhookChannel(THEIRS, secret=WEBHOOK_SECRET, deadline_s=deadline_s)
 
 
 def message_to(provider: Provider, **changes: Any) -> Outgoing:
@@ -171,7 +174,9 @@ def test_an_answer_that_drips_cannot_hold_anybody_beyond_the_deadline(tmp_path: 
 
     threading.Thread(target=drip, daemon=True).start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    channel = TwilioChannel(account_sid="a", auth_token="t", from_number="+1", base_url=url, deadline_s=0.5)
+    channel = TwilioChannel(
+        OURS, account_sid="a", auth_token="t", from_number="+1", base_url=url, deadline_s=0.5
+    )
     started_s = time.monotonic()
     with pytest.raises(SendFailed) as failure:
         channel.send(Outgoing(reference="r", recipient="+1", subject="", text="x"))
@@ -225,6 +230,7 @@ def test_what_twilio_does_not_document_is_refused_as_twilio_does(
 def test_every_field_of_ours_is_documented_and_a_registered_id_stays_here(outer: dict[str, Provider]) -> None:
     provider = outer["twilio"]
     channel = TwilioChannel(
+        OURS,
         account_sid=ACCOUNT,
         auth_token=TOKEN,
         from_number="+15017122661",
@@ -242,6 +248,7 @@ def test_every_field_of_ours_is_documented_and_a_registered_id_stays_here(outer:
 def test_a_field_that_twilio_does_not_have_is_a_failure_that_names_it(outer: dict[str, Provider]) -> None:
     provider = outer["twilio"]
     channel = TwilioChannel(
+        OURS,
         account_sid=ACCOUNT,
         auth_token=TOKEN,
         from_number="+15017122661",
@@ -384,7 +391,7 @@ def test_a_file_that_is_no_service_account_is_named_at_start(tmp_path: Path, con
     file.write_text(content)
     for path in (file, tmp_path / "missing.json"):
         with pytest.raises(Misconfigured, match="FCM_CREDENTIALS_FILE"):
-            FcmChannel(credentials_file=str(path))
+            FcmChannel(OURS, credentials_file=str(path))
 
 
 def test_twilios_signature_is_that_of_its_documentation() -> None:
@@ -416,15 +423,17 @@ def test_a_status_of_twilios_is_a_state_of_ours(status: str, state: str | None) 
 def test_a_webhook_is_signed_over_time_and_body(outer: dict[str, Provider]) -> None:
     provider = outer["webhook"]
     outgoing = message_to(provider)
-    WebhookChannel(secret=WEBHOOK_SECRET, allow_private=True, clock=lambda: 1234.5).send(outgoing)
+    WebhookChannel(THEIRS, secret=WEBHOOK_SECRET, clock=lambda: 1234.5).send(outgoing)
     [taken] = provider.accepted()
     expected = webhook.signature(WEBHOOK_SECRET.encode(), 1234, taken["raw"].encode())
     assert taken["signature"] == f"t=1234,v1={expected}"
     assert taken["data"]["alert_id"] == "a"
 
 
-def strict(resolver: Callable[[str, int], list[str]] = webhook.resolve) -> WebhookChannel:
-    return WebhookChannel(secret=WEBHOOK_SECRET, resolver=resolver, deadline_s=DEADLINE_S)
+def strict(resolver: Resolve = resolve) -> WebhookChannel:
+    return WebhookChannel(
+        Client(tenant([443, 8443]), resolver=resolver), secret=WEBHOOK_SECRET, deadline_s=DEADLINE_S
+    )
 
 
 @pytest.mark.parametrize(
@@ -458,7 +467,7 @@ def test_the_address_that_was_checked_is_the_one_that_is_called(outer: dict[str,
         looked_up.append(host)
         return ["127.0.0.1"]
 
-    channel = WebhookChannel(secret=WEBHOOK_SECRET, allow_private=True, resolver=once)
+    channel = WebhookChannel(Client(CLOSED_NETWORK, resolver=once), secret=WEBHOOK_SECRET)
     channel.send(message_to(provider, recipient=f"http://hook.invalid:{provider.port}/hook"))
     assert looked_up == ["hook.invalid"]
     [taken] = provider.accepted()
@@ -485,22 +494,42 @@ def test_a_webhook_follows_no_redirect(outer: dict[str, Provider]) -> None:
 )
 def test_apprise_is_offered_for_services_and_not_for_this_machine(url: str, kind: str) -> None:
     with pytest.raises(SendFailed) as failure:
-        AnywhereChannel(deadline_s=DEADLINE_S).send(
+        AnywhereChannel(Client(tenant([443])), deadline_s=DEADLINE_S).send(
             Outgoing(reference="r", recipient=url, subject="s", text="t")
         )
     assert (failure.value.kind, failure.value.permanent) == (kind, True)
 
 
-def test_apprise_hands_a_message_to_a_real_server(outer: dict[str, Provider]) -> None:
-    """ntfy's protocol is a POST of JSON; what our webhook provider makes of it is a refusal, and that is a no."""
-    provider = outer["webhook"]
-    provider.behave("refuse")
-    channel = AnywhereChannel(allow_private=True, deadline_s=5)
+# (mood of the server: kind of failure, permanent, maybe_sent). "accept": what it makes of ntfy's JSON is a lost answer.
+APPRISE_MOODS = {
+    "refuse": ("invalid_recipient", True, False),
+    "429": ("rate_limited", False, False),
+    "500": ("server_error", False, False),
+    "hang": ("timeout", False, True),
+    "drop": ("dropped", False, True),
+}
+
+
+@pytest.mark.parametrize("mood", APPRISE_MOODS)
+def test_a_failure_behind_apprise_says_what_it_was(outer: dict[str, Provider], mood: str) -> None:
+    """ntfy's protocol is a POST of JSON to the root of the server."""
+    provider = outer["ntfy"]
+    provider.behave(mood)
+    outgoing = Outgoing(
+        reference="r", recipient=f"ntfy://127.0.0.1:{provider.port}/topic", subject="s", text="t"
+    )
     with pytest.raises(SendFailed) as failure:
-        channel.send(
-            Outgoing(
-                reference="r", recipient=f"ntfy://127.0.0.1:{provider.port}/topic", subject="s", text="t"
-            )
-        )
-    assert failure.value.maybe_sent, "apprise does not say why"
-    assert provider.requests_seen() > 0
+        AnywhereChannel(THEIRS, deadline_s=DEADLINE_S).send(outgoing)
+    error = failure.value
+    assert (error.kind, error.permanent, error.maybe_sent) == APPRISE_MOODS[mood], str(error)
+
+
+def test_apprise_hands_a_message_to_a_real_server(outer: dict[str, Provider]) -> None:
+    provider = outer["ntfy"]
+    outgoing = Outgoing(
+        reference="r", recipient=f"ntfy://127.0.0.1:{provider.port}/topic", subject="s", text="t"
+    )
+    accepted = AnywhereChannel(THEIRS, deadline_s=5).send(outgoing)
+    assert accepted.provider_ref == "r"
+    [taken] = provider.accepted()
+    assert (taken["to"], taken["subject"], taken["body"]) == ("topic", "s", "t")

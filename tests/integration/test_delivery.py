@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
-import eventlet
 import msgspec
 import pytest
-from greenlet import GreenletExit
 from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
 
@@ -23,101 +20,14 @@ from services.alerts.lifecycle import Action
 from services.messages import (
     NEVER_HELD_BACK,
     AlertType,
-    NotificationFinished,
-    NotificationRequest,
     Severity,
     Target,
 )
 from services.notifications.channels import Accepted, Outgoing, SendFailed
-from services.notifications.delivery import CHANNELS
-from services.notifications.plan import ENDED_BY
-from services.notifications.service import Parts
-from tests.desk import Desk
+from tests.office import ADDRESSES, ASHA, Office
 from tests.providers import Provider
 
-ADDRESSES = {"sms": "+919876543210", "email": "asha@example.com", "push": "token-of-ashas-phone"}
-ASHA = Target("Asha", ADDRESSES)
 ASHA_BY_MAIL = Target("Asha", {"email": ADDRESSES["email"]})
-QUICK = {
-    "public_url": "https://noc.example.com",
-    "call_deadline_s": 0.5,
-    "first_retry_s": 0.05,
-    "longest_retry_s": 0.2,
-    "circuit_reset_s": 1.0,
-}
-
-
-class Office:
-    """The notifications service without its shell, with short pauses."""
-
-    def __init__(self, desk: Desk, engine: Engine, environment: dict[str, str], **changes: Any) -> None:
-        config = configuration.load(environ=environment)
-        notifications = msgspec.structs.replace(config.notifications, **{**QUICK, **changes})
-        self.parts = Parts(msgspec.structs.replace(config, notifications=notifications))
-        self.engine = engine
-        self.desk = desk
-        self.told: list[NotificationFinished] = []
-        self.sealed: dict[UUID, bytes | None] = {}
-        self._threads = [eventlet.spawn(self.parts.delivery.run, channel) for channel in CHANNELS]
-        self._threads.append(eventlet.spawn(self.parts.delivery.tell_finished, self.told.extend))
-
-    def request(
-        self,
-        *channels: str,
-        targets: tuple[Target, ...] = (ASHA,),
-        until: str = "acknowledged",
-        step: int = 0,
-        **changes: Any,
-    ) -> NotificationRequest:
-        """Ask for people to be told of a new alert; returns what was asked."""
-        alert = self.desk.raise_alert(**changes).alert
-        request = NotificationRequest(
-            alert, 1, step, list(channels), list(targets), "Dock", "Asia/Kolkata", until
-        )
-        self.take(request)
-        return request
-
-    def take(self, request: NotificationRequest) -> int:
-        now = datetime.now(UTC)
-        rows = self.parts.writer.rows(request, now=now)
-        self.sealed |= {row.reference: row.sealed for row in rows}
-        new = self.parts.store.record(rows, ended=ENDED_BY[request.until], now=now)
-        self.parts.delivery.wake()
-        return new
-
-    def rows(self, alert_id: str | None = None) -> list[dict[str, Any]]:
-        """The notifications, oldest first."""
-        return self.parts.store.list_notifications(tenant_id=1, alert_id=alert_id, limit=1000)[::-1]
-
-    def until(self, condition: Callable[[], Any], timeout_s: float = 15) -> Any:
-        deadline_s = time.monotonic() + timeout_s
-        while not (found := condition()):
-            assert time.monotonic() < deadline_s, self.rows()
-            eventlet.sleep(0.02)
-        return found
-
-    def until_states(self, *states: str, timeout_s: float = 15) -> list[dict[str, Any]]:
-        """The rows, once they have come to these states, in order."""
-
-        def came() -> list[dict[str, Any]] | None:
-            rows = self.rows()
-            return rows if [row["state"] for row in rows] == list(states) else None
-
-        return self.until(came, timeout_s)
-
-    def attempts(self) -> list[tuple[str, str]]:
-        """(provider, outcome) of each attempt in order."""
-        with self.engine.connect() as connection:
-            query = "SELECT provider, outcome FROM notification_attempt ORDER BY started_at, number"
-            return [tuple(row) for row in connection.execute(text(query))]
-
-    def close(self) -> None:
-        for thread in self._threads:
-            thread.kill()
-        for thread in self._threads:
-            with suppress(GreenletExit):
-                thread.wait()
-        self.parts.close()
 
 
 def said(message: dict[str, Any]) -> str:
@@ -126,27 +36,7 @@ def said(message: dict[str, Any]) -> str:
 
 
 @pytest.fixture
-def open_office(
-    desk: Desk,
-    engine: Engine,
-    environment: dict[str, str],
-    outer: dict[str, Provider],  # noqa: ARG001 - they take what the office sends
-) -> Callable[..., Any]:
-    """Opens an office; `changes` are of the settings of notifications."""
-
-    @contextmanager
-    def opened(**changes: Any) -> Iterator[Office]:
-        made = Office(desk, engine, environment, **changes)
-        try:
-            yield made
-        finally:
-            made.close()
-
-    return opened
-
-
-@pytest.fixture
-def office(open_office: Callable[..., Any]) -> Iterator[Office]:
+def office(open_office: Callable[..., AbstractContextManager[Office]]) -> Iterator[Office]:
     with open_office() as made:
         yield made
 
@@ -226,7 +116,7 @@ def test_a_phone_that_lost_the_app_is_told_otherwise_at_once(
 
 @pytest.mark.parametrize("kind", sorted(NEVER_HELD_BACK))
 def test_no_rate_limit_and_no_digest_holds_back_what_is_never_held_back(
-    open_office: Callable[..., Any], outer: dict[str, Provider], kind: AlertType
+    open_office: Callable[..., AbstractContextManager[Office]], outer: dict[str, Provider], kind: AlertType
 ) -> None:
     with open_office(rate_limit=configuration.RateLimit(count=1, window_s=600)) as office:
         for number in range(3):
@@ -287,7 +177,9 @@ def test_what_a_provider_says_of_a_message_is_kept_without_the_message(
     assert outer["smtp"].accepted() == []
 
 
-def test_with_nobody_to_send_an_sms_by_the_person_is_told_otherwise(open_office: Callable[..., Any]) -> None:
+def test_with_nobody_to_send_an_sms_by_the_person_is_told_otherwise(
+    open_office: Callable[..., AbstractContextManager[Office]],
+) -> None:
     with open_office(twilio_account_sid="") as office:
         office.request("sms")
         rows = office.until_states("failed", "accepted")
@@ -349,7 +241,7 @@ def test_when_nobody_was_told_yet_even_that_is_sent_again(office: Office, outer:
 
 
 def test_a_hanging_provider_holds_up_nobody_else_and_is_left_alone(
-    open_office: Callable[..., Any], outer: dict[str, Provider]
+    open_office: Callable[..., AbstractContextManager[Office]], outer: dict[str, Provider]
 ) -> None:
     outer["twilio"].behave("hang")
     with open_office(circuit_failures=3, circuit_reset_s=60) as office:
@@ -377,7 +269,7 @@ def test_a_provider_that_comes_back_is_tried_and_used(office: Office, outer: dic
 
 
 def test_a_life_safety_message_is_tried_until_it_is_out_and_another_is_given_up(
-    open_office: Callable[..., Any], outer: dict[str, Provider]
+    open_office: Callable[..., AbstractContextManager[Office]], outer: dict[str, Provider]
 ) -> None:
     outer["twilio"].behave("500", times=9)
     phone = (Target("Ravi", {"sms": "+919876500000"}),)
@@ -393,7 +285,7 @@ def test_a_life_safety_message_is_tried_until_it_is_out_and_another_is_given_up(
 
 
 def test_a_flood_to_one_person_is_held_back_but_never_a_matter_of_life(
-    open_office: Callable[..., Any], outer: dict[str, Provider]
+    open_office: Callable[..., AbstractContextManager[Office]], outer: dict[str, Provider]
 ) -> None:
     limit = configuration.RateLimit(count=3, window_s=600)
     with open_office(rate_limit=limit) as office:
@@ -430,7 +322,7 @@ def test_low_alerts_come_in_one_mail_a_day(office: Office, outer: dict[str, Prov
 
 
 def test_once_somebody_has_the_alert_nobody_else_is_told(
-    open_office: Callable[..., Any], outer: dict[str, Provider]
+    open_office: Callable[..., AbstractContextManager[Office]], outer: dict[str, Provider]
 ) -> None:
     outer["twilio"].behave("500")
     with open_office(first_retry_s=30, longest_retry_s=60) as office:
@@ -480,7 +372,7 @@ def test_an_attempt_whose_process_died_is_asked_for_or_made_again(
 
 
 def test_a_row_of_somebody_who_lives_is_left_to_him(
-    open_office: Callable[..., Any], outer: dict[str, Provider]
+    open_office: Callable[..., AbstractContextManager[Office]], outer: dict[str, Provider]
 ) -> None:
     outer["twilio"].behave("hang")
     with open_office(call_deadline_s=3.0) as first, open_office() as second:
@@ -510,7 +402,7 @@ def test_a_drill_and_a_hostile_text_are_what_they_are_everywhere(
 
 
 def test_two_processes_send_each_message_once(
-    open_office: Callable[..., Any], outer: dict[str, Provider]
+    open_office: Callable[..., AbstractContextManager[Office]], outer: dict[str, Provider]
 ) -> None:
     with open_office() as first, open_office() as second:
         for number in range(40):

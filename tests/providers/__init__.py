@@ -34,7 +34,7 @@ def settings_for(providers: Mapping[str, Provider]) -> dict[str, str]:
 
 
 class Provider:
-    """`kind` is twilio, fcm, smtp or webhook. `url` is where it takes messages."""
+    """`kind` is twilio, fcm, smtp, webhook or ntfy. `url` is where it takes messages."""
 
     def __init__(self, kind: str, *, directory: Path) -> None:
         self.kind = kind

@@ -359,6 +359,22 @@ class Webhook(Quiet):
         self.behave(BOOK.next_mode(), take, lambda: self.answer(410, {}))
 
 
+class Ntfy(Quiet):
+    """ntfy's "Publish as JSON": a POST to the root with topic, message and title."""
+
+    def do_POST(self) -> None:
+        body = self.body()
+
+        def take() -> dict[str, Any]:
+            said = json.loads(body)
+            kept = BOOK.take(
+                to=said["topic"], subject=said.get("title", ""), body=said["message"], path=self.path
+            )
+            return {"id": kept["id"], "event": "message", "topic": said["topic"], "message": said["message"]}
+
+        self.behave(BOOK.next_mode(), take, lambda: self.answer(404, {"code": 40401, "http": 404}))
+
+
 class Mail:
     """Handler of aiosmtpd: an answer of None closes the connection."""
 
@@ -473,6 +489,8 @@ def main(kind: str, directory: Path) -> None:
             said = {"port": serve(Twilio)}
         case "webhook":
             said = {"port": serve(Webhook)}
+        case "ntfy":
+            said = {"port": serve(Ntfy)}
         case _:
             sys.exit(f"no provider {kind!r}")
     print(json.dumps({**said, "control": serve(Control)}), flush=True)

@@ -204,7 +204,10 @@ class Named(In, frozen=True):
 
 
 class Contact(msgspec.Struct, frozen=True):
-    """A person who is sent alerts. `push_token` and `url` are write-only: what is set is shown shortened."""
+    """A person who is sent alerts. `push_token` and `url` are write-only: what is set is shown shortened.
+
+    `url_problem`: why nothing is sent to a URL that was stored before its kind was refused.
+    """
 
     contact_id: int
     tenant_id: int
@@ -214,6 +217,7 @@ class Contact(msgspec.Struct, frozen=True):
     phone: str | None
     push_token: str | None
     url: str | None
+    url_problem: str | None
     language: str
     note: str
 

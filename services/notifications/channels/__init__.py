@@ -43,7 +43,8 @@ class SendFailed(VigilError):  # noqa: N818
     """The provider did not take a message, or nobody knows whether it did.
 
     `kind` is a short stable word (a metric's label). `permanent`: another attempt is of no use. `maybe_sent`: it may
-    have gone out. `retry_after_s`: the provider asked for so much patience.
+    have gone out. `retry_after_s`: the provider asked for so much patience. `of_recipient`: it is about this message or
+    its recipient, and says nothing about what the provider does with others.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class SendFailed(VigilError):  # noqa: N818
         permanent: bool = False,
         maybe_sent: bool = False,
         retry_after_s: float | None = None,
+        of_recipient: bool = False,
     ) -> None:
         super().__init__(message)
         self.kind = kind
         self.permanent = permanent
         self.maybe_sent = maybe_sent
         self.retry_after_s = retry_after_s
+        self.of_recipient = of_recipient or permanent
 
 
 class CannotTell(VigilError):  # noqa: N818

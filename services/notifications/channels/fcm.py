@@ -8,7 +8,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import eventlet
 import google.auth.exceptions
 import google.auth.transport.requests
 import msgspec
@@ -17,6 +16,8 @@ from google.oauth2 import service_account
 
 from services.errors import Misconfigured
 from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed, web
+from services.outgoing.client import Client
+from services.outgoing.rules import ForbiddenDestination
 
 API = "https://fcm.googleapis.com"
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
@@ -36,7 +37,10 @@ class FcmChannel:
 
     name = "fcm"
 
-    def __init__(self, *, credentials_file: str, base_url: str = API, deadline_s: float = 15.0) -> None:
+    def __init__(
+        self, client: Client, *, credentials_file: str, base_url: str = API, deadline_s: float = 15.0
+    ) -> None:
+        self._client = client
         account = _account(credentials_file)
         self._credentials = service_account.Credentials.from_service_account_info(account, scopes=[SCOPE])  # type: ignore[no-untyped-call]
         self._url = f"{base_url.rstrip('/')}/v1/projects/{account['project_id']}/messages:send"
@@ -45,20 +49,20 @@ class FcmChannel:
 
     def send(self, outgoing: Outgoing) -> Accepted:
         headers = {"Authorization": f"Bearer {self._token()}"}
-        with requests.Session() as session:
-            session.trust_env = False
-            answer = web.call(
-                session,
-                "POST",
-                self._url,
-                provider=self.name,
-                deadline_s=self._deadline_s,
-                headers=headers,
-                json={"message": message_of(outgoing)},
-            )
+        answer = web.call(
+            self._client,
+            "POST",
+            self._url,
+            provider=self.name,
+            deadline_s=self._deadline_s,
+            headers=headers,
+            json={"message": message_of(outgoing)},
+        )
         if answer.status != 200:
             code, said = _fault(answer.body)
-            web.check(answer, provider=self.name, permanent=code in INVALID_RECIPIENT, said=said)
+            permanent = code in INVALID_RECIPIENT
+            # FCM limits the messages to one phone or topic by the same status as those of a project.
+            web.check(answer, provider=self.name, permanent=permanent, said=said, limits_recipient=True)
         try:
             return Accepted(provider_ref=msgspec.json.decode(answer.body, type=Message).name)
         except msgspec.DecodeError as error:
@@ -69,16 +73,15 @@ class FcmChannel:
 
     def _token(self) -> str:
         """The access token, got anew when it is about to end. Raises `SendFailed`: nothing was sent."""
+        if not self._refreshing.acquire(timeout=self._deadline_s):
+            raise SendFailed("fcm: no access token: Google gave none in time", kind="timeout")
         try:
-            with (
-                self._refreshing,
-                eventlet.Timeout(self._deadline_s, TimeoutError("Google gave no token in time")),
-            ):
+            with self._client.session(deadline_s=self._deadline_s) as session:
                 if not self._credentials.valid:
-                    session = requests.Session()
-                    session.trust_env = False
                     self._credentials.refresh(google.auth.transport.requests.Request(session))
                 return str(self._credentials.token)
+        except ForbiddenDestination as error:
+            raise SendFailed(f"fcm: no access token: {error}", kind="forbidden_address") from error
         except (google.auth.exceptions.GoogleAuthError, requests.RequestException, OSError) as error:
             refused = isinstance(error, google.auth.exceptions.RefreshError)
             kind = (
@@ -89,6 +92,8 @@ class FcmChannel:
                 else "unreachable"
             )
             raise SendFailed(f"fcm: no access token: {str(error)[:200]}", kind=kind) from error
+        finally:
+            self._refreshing.release()
 
 
 def message_of(outgoing: Outgoing) -> dict[str, Any]:

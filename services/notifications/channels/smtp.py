@@ -68,7 +68,7 @@ class SmtpChannel:
                 self._transmit(message, outgoing.recipient, handed_over)
         except smtplib.SMTPRecipientsRefused as error:
             [(code, said)] = error.recipients.values()
-            raise _refused(code, said) from error
+            raise _refused(code, said, of_recipient=True) from error
         except smtplib.SMTPResponseException as error:
             raise _refused(error.smtp_code, error.smtp_error, maybe_sent=_is_rubbish(error)) from error
         except (OSError, smtplib.SMTPException, TimeoutError, ValueError) as error:
@@ -142,14 +142,21 @@ def _address(text: str) -> Address:
     raise ValueError(f"{text!r} is no e-mail address")
 
 
-def _refused(code: int, said: bytes | str, *, maybe_sent: bool = False) -> SendFailed:
+def _refused(
+    code: int, said: bytes | str, *, maybe_sent: bool = False, of_recipient: bool = False
+) -> SendFailed:
+    """`of_recipient`: the server said it of an address; 421 ends the whole connection whenever it is said."""
     text = said.decode(errors="replace") if isinstance(said, bytes) else said
     kind = "bad_answer" if maybe_sent else "invalid_recipient" if code in (550, 551, 553) else "refused"
     if code in (530, 534, 535):
         kind = "not_authorized"
     permanent = 500 <= code < 600 and kind == "invalid_recipient"
     return SendFailed(
-        f"mail server: {code} {text[:200]}", kind=kind, permanent=permanent, maybe_sent=maybe_sent
+        f"mail server: {code} {text[:200]}",
+        kind=kind,
+        permanent=permanent,
+        maybe_sent=maybe_sent,
+        of_recipient=of_recipient and code != 421,
     )
 
 

@@ -15,10 +15,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 import msgspec
-import requests
 
 from services.notifications import sms
 from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed, web
+from services.outgoing.client import Answer, Client
 
 API = "https://api.twilio.com"
 INVALID_RECIPIENT = frozenset({21211, 21214, 21217, 21408, 21421, 21610, 21612, 21614})
@@ -73,6 +73,7 @@ class TwilioChannel:
 
     def __init__(
         self,
+        client: Client,
         *,
         account_sid: str,
         auth_token: str,
@@ -82,6 +83,7 @@ class TwilioChannel:
         deadline_s: float = 15.0,
         extra_fields: Mapping[str, str] | None = None,
     ) -> None:
+        self._client = client
         self._extra = dict(extra_fields or {})
         self._messages = f"{base_url.rstrip('/')}/2010-04-01/Accounts/{account_sid}/Messages.json"
         self._base_url = base_url.rstrip("/")
@@ -138,19 +140,16 @@ class TwilioChannel:
             raise CannotTell(f"twilio answered {answer.status} when asked what it has")
         return page
 
-    def _call(self, method: str, url: str, **options: Any) -> web.Answer:
-        # A session a call: a connection that the provider closed meanwhile must not look like a lost answer.
-        with requests.Session() as session:
-            session.trust_env = False
-            return web.call(
-                session,
-                method,
-                url,
-                provider=self.name,
-                deadline_s=self._deadline_s,
-                auth=self._auth,
-                **options,
-            )
+    def _call(self, method: str, url: str, **options: Any) -> Answer:
+        return web.call(
+            self._client,
+            method,
+            url,
+            provider=self.name,
+            deadline_s=self._deadline_s,
+            auth=self._auth,
+            **options,
+        )
 
 
 def body_of(outgoing: Outgoing) -> str:

@@ -133,6 +133,17 @@ def test_an_operators_own_proxy_may_have_the_certificate() -> None:
     assert lacking(VIGIL_EDGE_CERTIFICATE="", VIGIL_EDGE_PROXIES="127.0.0.1 ::1") == []
 
 
+def test_a_provider_that_is_called_in_the_clear_is_named_unless_it_is_on_this_machine() -> None:
+    for variable, used in (
+        ("TWILIO_API_URL", "TWILIO_ACCOUNT_SID"),
+        ("FCM_API_URL", "FCM_CREDENTIALS_FILE"),
+    ):
+        [said] = lacking(**{variable: "http://provider.example", used: "x"})
+        assert said.startswith(f"{variable} is not https")
+        assert lacking(**{variable: "http://127.0.0.1:9000", used: "x"}) == []
+        assert lacking(**{variable: "http://provider.example"}) == [], "nothing is sent by it"
+
+
 def test_a_secret_file_that_all_may_read_is_named() -> None:
     for mode in (0o644, 0o604, 0o602, 0o666):
         [said] = lacking({"/run/secrets/jwt_secret": mode, "/run/secrets/amqp_uri": 0o400})

@@ -82,8 +82,35 @@ def test_lists_show_no_push_token_and_no_password_of_a_url(channel: str, address
 
 def test_a_contact_is_shown_with_what_is_set_and_what_is_not() -> None:
     row = {"name": "Asha", "email": "a@x.org", "phone": None, "push_token": None, "url": "slack://A/B/C"}
-    assert shown_contact(row) == {**row, "url": "slack://..."}
+    assert shown_contact(row) == {**row, "url": "slack://...", "url_problem": None}
+    assert shown_contact({**row, "url": None})["url_problem"] is None
     assert shown_contact({**row, "push_token": "token-of-a-phone"})["push_token"] == "...hone"
+
+
+def test_a_stored_url_that_is_not_offered_any_more_is_shown_with_its_problem() -> None:
+    row = {"name": "Asha", "email": "a@x.org", "phone": None, "push_token": None}
+    shown = shown_contact({**row, "url": "workflows://127.0.0.1:34345/wf/sig?verify=no"})
+    assert shown["url"] == "workflows://..."
+    assert "'verify' of workflows:// is not allowed" in shown["url_problem"]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("slack://T/A/x?verify=no", "'verify'"),
+        ("discord://1/2?template=/etc/passwd", "'template'"),
+        ("workflows://10.0.0.1/a/b", "not a host"),
+        ("json://example.com/", "is not offered"),
+        ("https://127.1/", "four numbers"),
+        ("https://a b/", "characters"),
+        ("https://example.com:99999/", "Port out of range"),
+    ],
+)
+def test_a_url_that_leads_elsewhere_is_refused_with_the_field_and_the_reason(url: str, words: str) -> None:
+    with pytest.raises(Refused, match="^url is") as refused:
+        check_contact(email=None, phone=None, url=url)
+    assert words in str(refused.value)
+    check_contact(email="a@x.org", phone=None, url=url, only=["email"])
 
 
 def test_other_addresses() -> None:

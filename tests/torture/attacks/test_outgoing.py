@@ -1,0 +1,142 @@
+"""Tenants' URLs as a weapon: no byte reaches a server inside, and one tenant's dead URLs silence no other tenant."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import apprise
+import pytest
+from sqlalchemy import Engine
+
+from services.apprise_urls import SERVICES
+from services.messages import Target
+from services.notifications.channels import SendFailed
+from services.notifications.channels.anywhere import AnywhereChannel, _guard
+from services.outgoing.client import Client
+from services.outgoing.rules import tenant
+from tests.office import Office
+from tests.providers import Provider
+from tests.torture.attacks.honest import p
+
+OpenOffice = Callable[..., AbstractContextManager[Office]]
+
+
+class Inside:
+    """A server on loopback that should never hear anything."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                peer, _ = self._listener.accept()
+            except OSError:
+                return
+            self.heard.append(b"(a connection)")
+            peer.close()
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def inside() -> Iterator[Inside]:
+    made = Inside()
+    yield made
+    made.close()
+
+
+URLS = [
+    "workflows://127.0.0.1:{port}/wf/sig?verify=no", "workflows://127.0.0.1:{port}/wf/sig", "workflow://localhost:{port}/a/b",
+    "workflow://logic.azure.com@127.0.0.1:{port}/a/b", "workflow://127.0.0.1:{port}#.logic.azure.com/a/b",
+    "discord://webhookid/webhooktoken?template=http://127.0.0.1:{port}/x",
+    "discord://webhookid/webhooktoken?avatar_url=http://127.0.0.1:{port}/x&avatar=yes",
+    "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/?template=http://127.0.0.1:{port}/x",
+    "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general?template=http%3A%2F%2F127.0.0.1%3A{port}%2Fx",
+    "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ,json://127.0.0.1:{port}/",
+    "tgram://123456789:abcdefg_hijklmnop/12315544/?template=http://127.0.0.1:{port}/x",
+    "ntfy://127.0.0.1:{port}/topic", "ntfys://127.0.0.1:{port}/topic?verify=no", "ntfys://localhost:{port}/topic",
+    "ntfys://2130706433:{port}/topic", "ntfys://0x7f.1:{port}/topic", "ntfys://127.1:{port}/topic",
+    "ntfys://ntfy.sh/topic?attach=http://127.0.0.1:{port}/x", "rocket://u:p@127.0.0.1:{port}/#room",
+    "rockets://u:p@127.0.0.1:{port}/#room?avatar=http://127.0.0.1:{port}/", "zulip://bot@127.0.0.1:{port}/token/a",
+    "zulip://bot@acme.127.0.0.1:{port}/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/general", "json://127.0.0.1:{port}/",
+    "jsons://127.0.0.1:{port}/", "form://127.0.0.1:{port}/", "xml://127.0.0.1:{port}/", "apprise://127.0.0.1:{port}/token",
+    "mattermost://127.0.0.1:{port}/token", "gotify://127.0.0.1:{port}/token", "mqtt://127.0.0.1:{port}/topic",
+    "mailto://u:p@127.0.0.1:{port}?smtp=127.0.0.1", "https://127.0.0.1:{port}/", "http://127.0.0.1:{port}/",
+    "https://localhost.:{port}/", "https://[::ffff:127.0.0.1]:{port}/", "https://2130706433:{port}/",
+    "HTTPS://127.0.0.1:{port}/", "hTTp://127.0.0.1:{port}/",
+]  # fmt: skip
+
+
+def test_no_url_of_a_tenant_reaches_a_server_inside(open_office: OpenOffice, inside: Inside) -> None:
+    with open_office(webhook_private=False, webhook_ports=[443, inside.port]) as office:
+        for number, form in enumerate(URLS):
+            url = form.format(port=inside.port)
+            office.request("url", targets=(Target("Desk", {"url": url}),), dedup_key=str(number))
+        rows = office.until_states(*["failed"] * len(URLS), timeout_s=60)
+        assert inside.heard == []
+        assert [row["recipient"] for row in rows if not row["error"]] == []
+
+
+FURTHER = [
+    "discord://webhookid/webhooktoken?template=http://127.0.0.1:{port}/x",
+    "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/?template=http://127.0.0.1:{port}/x",
+    "tgram://123456789:abcdefg_hijklmnop/12315544/?template=http://127.0.0.1:{port}/x",
+    "workflows://127.0.0.1:{port}/wf/sig?verify=no",
+    "zulip://bot@acme.127.0.0.1:{port}/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/general",
+]
+
+
+@pytest.mark.parametrize("form", FURTHER)
+def test_a_url_that_got_past_the_first_check_is_stopped_where_it_connects(form: str, inside: Inside) -> None:
+    """As if the look at the URL had missed the option: apprise's own reading of it, and the guarded `requests`."""
+    url = form.format(port=inside.port)
+    scheme = url.partition("://")[0]
+    plugin = apprise.Apprise.instantiate(url)
+    assert plugin is not None
+    _guard(type(plugin))
+    channel = AnywhereChannel(Client(tenant([443, inside.port])), deadline_s=5)
+    with channel._calling(url, scheme) as call:
+        assert not plugin.notify(title="s", body="t")
+        assert call.made > 0
+        assert isinstance(call.failure, SendFailed)
+    assert inside.heard == []
+    assert scheme in SERVICES
+
+
+@pytest.mark.long
+def test_dead_urls_of_one_tenant_delay_no_panic_of_another(
+    open_office: OpenOffice, outer: dict[str, Provider], engine: Engine, tmp_path: Path
+) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO tenant (tenant_id, name) VALUES (2, 'Others')")
+    usual = {"call_deadline_s": 8.0, "first_retry_s": 1.0, "longest_retry_s": 60.0, "circuit_reset_s": 20.0}
+    with Provider("ntfy", directory=tmp_path) as dead, open_office(**usual) as office:
+        # Given a tenant with 300 messages to 30 URLs on hosts that hang, whatever name they have for it.
+        dead.behave("hang")
+        for number in range(300):
+            url = f"ntfy://127.0.0.{number % 30 + 1}:{dead.port}/t{number}"
+            office.request(
+                "url", targets=(Target("Desk", {"url": url}),), dedup_key=f"dead-{number}", tenant_id=1
+            )
+        # When another tenant's panics go to its own URL meanwhile.
+        took_s = []
+        for number in range(20):
+            url = f"ntfy://127.0.0.1:{outer['ntfy'].port}/panic"
+            started_s = time.monotonic()
+            office.request(
+                "url", targets=(Target("Desk", {"url": url}),), dedup_key=f"p-{number}", tenant_id=2
+            )
+            office.until(lambda sent=number: len(outer["ntfy"].accepted()) == sent + 1, timeout_s=15)
+            took_s.append(time.monotonic() - started_s)
+        # Then each is there at once.
+        assert p(took_s, 0.99) < 2.0, took_s
