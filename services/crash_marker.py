@@ -5,6 +5,9 @@ synced for that: a note costs the digest and a copy of 16 bytes. Only a crash of
 strikes begin again.
 
 A note names a message, not a batch: after a redelivery the same messages come in other batches.
+
+Layout of the file: magic, time, strikes; digests in hand, one for each hand; the message that is read, as it is. A copy
+of its bytes costs a third of their digest, which only the next run needs.
 """
 
 from __future__ import annotations
@@ -16,17 +19,23 @@ from pathlib import Path
 
 import structlog
 
+from services import poison
 from services.poison import DIGEST_BYTES, NONE, RECORD_BYTES, REMEMBERED, Strikes
 
 log = structlog.get_logger(__name__)
 
-MAGIC = b"VIGILMK2"
+MAGIC = b"VIGILMK3"
 _HEARD = struct.Struct("<d")
 _HEARD_AT = len(MAGIC)
 _TABLE = slice(16, 16 + REMEMBERED * RECORD_BYTES)
 _HANDS_AT = 2048
-SIZE = 4096
-MOST_HANDS = (SIZE - _HANDS_AT) // DIGEST_BYTES
+_READ_AT = 4096
+_LENGTHS = struct.Struct("<HH")
+_BYTES_AT = _READ_AT + _LENGTHS.size
+SIZE = 8192
+LONGEST_COPY = SIZE - _BYTES_AT
+"""Name and content of a message that is noted as it is; of longer ones the digest is."""
+MOST_HANDS = (_READ_AT - _HANDS_AT) // DIGEST_BYTES
 """Messages that may be in hand at once; what is beyond is not noted."""
 assert _TABLE.stop <= _HANDS_AT
 
@@ -44,7 +53,33 @@ class CrashMarker:
         if self._map[: len(MAGIC)] != MAGIC:
             self._map[:] = MAGIC.ljust(SIZE, b"\0")
         self._strikes = Strikes(self._map[_TABLE])
+        self._is_copied = False
         self._count_last_run()
+
+    @property
+    def has_strikes(self) -> bool:
+        """Whether the process has ended with any message in hand that is not forgotten."""
+        return bool(self._strikes)
+
+    def begin_reading(self, name: str, content: bytes) -> None:
+        """Note that this message is read from now on, until `end_reading`. Only one is at a time."""
+        encoded = name.encode("utf-8", "surrogatepass")
+        if len(encoded) + len(content) > LONGEST_COPY:
+            self.take(poison.digest(name, content))
+            return
+        self._map.seek(_BYTES_AT)
+        self._map.write(encoded + content)
+        # The lengths go last: they say that the bytes are there.
+        _LENGTHS.pack_into(self._map, _READ_AT, len(encoded), len(content))
+        self._is_copied = True
+
+    def end_reading(self) -> None:
+        """Note that no message is read."""
+        if self._is_copied:
+            _LENGTHS.pack_into(self._map, _READ_AT, 0, 0)
+            self._is_copied = False
+        else:
+            self.release()
 
     def strikes_of(self, digest: bytes) -> int:
         """Return how often the process has ended with this message in hand."""
@@ -82,6 +117,10 @@ class CrashMarker:
 
     def _count_last_run(self) -> None:
         held = [found for hand in range(MOST_HANDS) if (found := self._map[_hand(hand)]) != NONE]
+        named, filled = _LENGTHS.unpack_from(self._map, _READ_AT)
+        if named:
+            name = self._map[_BYTES_AT : _BYTES_AT + named].decode("utf-8", "surrogatepass")
+            held.append(poison.digest(name, self._map[_BYTES_AT + named : _BYTES_AT + named + filled]))
         if not held:
             return
         # The notes go first: a process that ends between the two lines loses strikes, and adds none.

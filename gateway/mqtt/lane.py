@@ -96,15 +96,15 @@ _EVENTS: list[tuple[type, str, Callable[[list[Any]], msgspec.Struct]]] = [
 class FairBatches(Queue):
     """Batches of the alert lane, which hold one delivery each, taken from their sources in turn."""
 
-    def __init__(self, maxsize: int, source_of: Callable[[str], str]) -> None:
-        self._source_of = source_of
+    def __init__(self, maxsize: int, sender_name_of: Callable[[str], str]) -> None:
+        self._sender_name_of = sender_name_of
         super().__init__(maxsize)
 
     def _init(self, _maxsize: int | None) -> None:
         self.queue: FairQueue[Batch] = FairQueue(self._sender_of, _size_of)
 
     def _sender_of(self, batch: Batch) -> str:
-        return self._source_of(batch.deliveries[0].topic) if batch.deliveries else ""
+        return self._sender_name_of(batch.deliveries[0].topic) if batch.deliveries else ""
 
 
 def _size_of(batch: Batch) -> int:
@@ -163,8 +163,8 @@ class Lane:
         self._outgoing: Queue = Queue(maxsize=MAX_WAITING_BATCHES)
         self._repeated: Queue | None = None
         if alone:
-            self._outgoing = FairBatches(MAX_WAITING_BATCHES, self._shares.source_of)
-            self._repeated = FairBatches(MAX_WAITING_REPEATS, self._shares.source_of)
+            self._outgoing = FairBatches(MAX_WAITING_BATCHES, self._shares.sender_of)
+            self._repeated = FairBatches(MAX_WAITING_REPEATS, self._shares.sender_of)
         self._order = AckOrder()
         self._fresh_key = FreshKeys()
         self._recent = Recent()
@@ -265,7 +265,7 @@ class Lane:
             message.redelivered,
             message.retained or message.cleared,
             self._backlog.note,
-            self._shares.judge(topic, now_s, len(message.payload)),
+            self._share_of(topic, message.payload),
         )
         batch = self._batcher.add(delivery, now_s=now_s)
         if batch is not None:
@@ -423,19 +423,38 @@ class Lane:
 
         One note is enough: nothing in decoding gives way to another green thread.
         """
-        digest = poison.digest(delivery.topic, delivery.payload)
-        strikes = self._marker.strikes_of(digest)
-        self._marker.take(digest)
+        digest, strikes = self._strikes_of(delivery.topic, delivery.payload)
+        self._marker.begin_reading(delivery.topic, delivery.payload)
         try:
             if strikes >= POISON_STRIKES:
                 # Its strikes stay: the same bytes, sent again, would cost as many ends of the process.
                 return self._set_aside(delivery, digest, strikes)
             found = decode_one(delivery)
         finally:
-            self._marker.release()
+            self._marker.end_reading()
         if strikes:
             self._marker.forget(digest)
         return found
+
+    def _strikes_of(self, topic: str, payload: bytes) -> tuple[bytes, int]:
+        """Return a message's digest and strikes. As long as no message has a strike, nothing is computed."""
+        if not self._marker.has_strikes:
+            return poison.NONE, 0
+        digest = poison.digest(topic, payload)
+        return digest, self._marker.strikes_of(digest)
+
+    def _share_of(self, topic: str, payload: bytes) -> Share:
+        """Return the class in which a message travels. A topic that is new is read, and what is read is noted."""
+        now_s = time.monotonic()
+        if self._shares.knows(topic):
+            return self._shares.judge(topic, now_s, len(payload))
+        if self._strikes_of(topic, payload)[1] >= POISON_STRIKES:
+            return Share.FIRST
+        self._marker.begin_reading(topic, payload)
+        try:
+            return self._shares.judge(topic, now_s, len(payload))
+        finally:
+            self._marker.end_reading()
 
     def _note_excess(self, counted: Mapping[str, int], refused: Sequence[RejectedMessage]) -> None:
         """Note what was beyond its source's rate: such a source floods."""

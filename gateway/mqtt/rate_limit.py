@@ -115,6 +115,10 @@ class SourceLimits:
         self._by_id: dict[str, SourceBucket] = {}
         self._flooding: dict[str, SourceBucket] = {}
 
+    def knows(self, topic: str) -> bool:
+        """Return whether the source of a topic is known, so that `judge` reads the topic no more."""
+        return topic in self._by_topic
+
     def judge(self, topic: str, now_s: float, _size: int = 0) -> Share:
         """Take a message off its source's bucket; return the class in which it travels."""
         source = self._by_topic.get(topic) or self._learn(topic, now_s)
@@ -144,6 +148,11 @@ class SourceLimits:
             return False
         source.fresh_s = until_s
         return True
+
+    def sender_of(self, topic: str) -> str:
+        """Return the source of a known topic, else the topic, which is not read."""
+        source = self._by_topic.get(topic)
+        return topic if source is None else source.source_id
 
     def source_of(self, topic: str) -> str:
         """Return the source that a topic names; a topic without one stands for itself."""

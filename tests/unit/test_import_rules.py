@@ -209,7 +209,7 @@ ONLY_IN = {
     ),
     "urllib3": ("services/outgoing/client.py",),
     "urllib.request": ("ops/health.py", "ops/alive.py"),
-    "http.client": (),
+    "http.client": ("ops/servers.py",),
     "twilio": (),
     "httpx": (),
     "aiohttp": (),

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from ops.environment import PROJECT
-from services import poison
+from services import crash_marker, poison
 from services.crash_marker import MOST_HANDS, SIZE, CrashMarker
 
 PANIC, SOS = poison.digest("alert/panic/g", b"{}"), poison.digest("alert/sos/g", b"{}")
@@ -127,3 +127,21 @@ def test_a_note_costs_a_few_microseconds() -> None:
         return (time.process_time() - started_s) / 10_000
 
     assert min(notes() for _ in range(5)) < 6e-6
+
+
+@pytest.mark.parametrize("size", [0, 1, 300, crash_marker.LONGEST_COPY, 70_000])
+def test_a_message_that_was_read_when_the_process_ended_has_a_strike(tmp_path: Path, size: int) -> None:
+    content, name = b"\xff" * size, "alert/panic/\u0915-\udcff"
+    first = CrashMarker(tmp_path / "marker")
+    first.begin_reading("guard/1/gps", b"one that was survived")
+    first.end_reading()
+    first.begin_reading(name, content)
+
+    second = CrashMarker(tmp_path / "marker")
+
+    assert second.has_strikes
+    assert second.strikes_of(poison.digest(name, content)) == 1
+    assert second.strikes_of(poison.digest("guard/1/gps", b"one that was survived")) == 0
+    second.begin_reading(name, content)
+    second.end_reading()
+    assert CrashMarker(tmp_path / "marker").strikes_of(poison.digest(name, content)) == 1
