@@ -76,7 +76,7 @@ byId("logout").addEventListener("click", async () => {
   try {
     await session.logOut();
   } catch (error) {
-    write(byId("login-error"), `Logged out here); the server could not be told: ${error.message}`;
+    write(byId("login-error"), `Logged out here; the server could not be told: ${error.message}`);
   }
 });
 
