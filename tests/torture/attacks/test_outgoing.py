@@ -33,19 +33,23 @@ class Inside:
         self.heard: list[bytes] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
-        while True:
-            try:
+        """Nobody else may close the listener: a descriptor that is waited for must not become another's."""
+        with self._listener:
+            while not self._closing:
                 peer, _ = self._listener.accept()
-            except OSError:
-                return
-            self.heard.append(b"(a connection)")
-            peer.close()
+                if not self._closing:
+                    self.heard.append(b"(a connection)")
+                peer.close()
 
     def close(self) -> None:
-        self._listener.close()
+        self._closing = True
+        socket.create_connection(("127.0.0.1", self.port)).close()
+        self._thread.join()
 
 
 @pytest.fixture
@@ -65,7 +69,7 @@ URLS = [
     "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ,json://127.0.0.1:{port}/",
     "tgram://123456789:abcdefg_hijklmnop/12315544/?template=http://127.0.0.1:{port}/x",
     "ntfy://127.0.0.1:{port}/topic", "ntfys://127.0.0.1:{port}/topic?verify=no", "ntfys://localhost:{port}/topic",
-    "ntfys://2130706433:{port}/topic", "ntfys://0x7f.1:{port}/topic", "ntfys://127.1:{port}/topic",
+    "ntfys://2130706433:{port}/topic", "ntfys://[::1]:{port}/topic", "ntfys://127.0.0.2:{port}/topic",
     "ntfys://ntfy.sh/topic?attach=http://127.0.0.1:{port}/x", "rocket://u:p@127.0.0.1:{port}/#room",
     "rockets://u:p@127.0.0.1:{port}/#room?avatar=http://127.0.0.1:{port}/", "zulip://bot@127.0.0.1:{port}/token/a",
     "zulip://bot@acme.127.0.0.1:{port}/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/general", "json://127.0.0.1:{port}/",
