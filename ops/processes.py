@@ -18,9 +18,6 @@ PROCESSES = {
     "watchdog": "ops.watchdog.service:WatchdogService",
 }
 
-NICENESS = {"noc_api": 10}
-"""What may wait when CPUs are short: the API and its log-ins wait for the path of alarms, never the other way round."""
-
 
 def service_class(process: str) -> Any:
     """The class that a process hosts; imports it."""

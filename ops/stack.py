@@ -19,7 +19,7 @@ from types import MappingProxyType
 from gateway.mqtt import rights
 from ops import environment, mosquitto, ports, servers
 from ops.environment import PROJECT
-from ops.processes import NICENESS, PROCESSES
+from ops.processes import PROCESSES
 from ops.supervisor import Process, Supervisor
 from services import config
 from services.addresses import hosts_of
@@ -304,7 +304,6 @@ class Stack:
             name,
             [sys.executable, "-m", "ops.run", process],
             log=self.home / "log" / f"{name}.log",
-            niceness=NICENESS.get(process, 0),
             environment={
                 key: value
                 for key, value in {**self.process_environment(), **own}.items()

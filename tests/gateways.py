@@ -17,7 +17,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from ops import ports, servers
 from ops.environment import PROJECT
-from ops.processes import NICENESS
 from ops.stack import Stack
 from ops.supervisor import Process, Supervisor
 
@@ -123,8 +122,7 @@ class Gateways:
             "VIGIL_INSTANCE": f"gateway-{number + 1}",
             "PROMETHEUS_MULTIPROC_DIR": str(self._metrics(number)),
         }
-        command = [sys.executable, "-m", "ops.run", kind]
-        return Process(name, command, log=log, environment=environment, niceness=NICENESS.get(kind, 0))
+        return Process(name, [sys.executable, "-m", "ops.run", kind], log=log, environment=environment)
 
     def _watch(self) -> None:
         while not self._stopping.is_set():
