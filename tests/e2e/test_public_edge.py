@@ -28,7 +28,7 @@ STRANGER = "127.0.0.9"
 
 @pytest.fixture(scope="module")
 def noc(request: pytest.FixtureRequest) -> Iterator[Gateways]:
-    """The processes behind HAProxy. A body that stands still is ended by noc_api after 3 s, and 1 s for each 8 KiB of it."""
+    """The processes behind HAProxy. noc_api ends a body that stands still after 3 s, and 1 s for each 8 KiB."""
     limits = {"metrics_allowed_ips": "127.0.0.1", "handshake_timeout_s": 3}
     with gateways(request.getfixturevalue("stack"), api=True, **limits) as made:
         yield made
