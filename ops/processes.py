@@ -18,9 +18,6 @@ PROCESSES = {
     "watchdog": "ops.watchdog.service:WatchdogService",
 }
 
-NICENESS = {"noc_api": 10}
-"""What may wait when CPUs are short: the API and its log-ins wait for the path of alarms, never the other way round."""
-
 STALL_LIMIT_S = 30.0
 """How long the loop of a process may stand still; RabbitMQ gives its work to others before, by its heartbeats."""
 STALL_LIMITS_S = {"mqtt_gateway-alert": 5.0, "mqtt_gateway-bulk": 5.0}

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from gateway.mqtt import rights
 from ops import environment, mosquitto, ports, servers
 from ops.environment import PROJECT
-from ops.processes import NICENESS, PROCESSES
+from ops.processes import PROCESSES
 from ops.supervisor import Process, Supervisor
 from services import config
 from services.addresses import hosts_of
@@ -120,14 +120,24 @@ class Stack:
         deadline_s = time.monotonic() + timeout_s
         while True:
             self._leave_taken_ports()
-            self.supervisor.add(*(self._service(name) for name in self.services), self._haproxy())
-            names, left_s = [*self.services, HAPROXY], deadline_s - time.monotonic()
-            late = self.supervisor.wait_ready(names, timeout_s=left_s, give_up=self._lost_a_port)
+            self.supervisor.add(*(self._service(name) for name in self.services))
+            names = self.services
+            late = self._late(names, deadline_s)
+            if not late:
+                # Last: HAProxy would find that the others do not answer yet, and refuse requests for a second more.
+                self.supervisor.add(self._haproxy())
+                names = [*self.services, HAPROXY]
+                late = self._late(names, deadline_s)
             if not late:
                 return
             if time.monotonic() >= deadline_s:
                 raise self._not_ready(late[0], timeout_s)
             self.supervisor.remove(*names)
+
+    def _late(self, names: list[str], deadline_s: float) -> list[Process]:
+        """Wait for these; return those that are not ready at the deadline, or when one of them has lost its port."""
+        left_s = deadline_s - time.monotonic()
+        return self.supervisor.wait_ready(names, timeout_s=left_s, give_up=self._lost_a_port)
 
     def _leave_taken_ports(self) -> None:
         """Choose another HTTP port for each that is taken by now, and write it wherever it is named."""
@@ -305,7 +315,6 @@ class Stack:
             name,
             [sys.executable, "-m", "ops.run", process],
             log=self.home / "log" / f"{name}.log",
-            niceness=NICENESS.get(process, 0),
             environment={
                 key: value
                 for key, value in {**self.process_environment(), **own}.items()

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ POLL_S = 0.05
 PR_SET_PDEATHSIG = 1
 STALL_SIGNAL = signal.SIGPROF
 """Of which a process of Vigil dies when its loop stands still (ops/stall_watch.py)."""
-AUTOGROUP = Path("/proc/self/autogroup")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -65,21 +63,13 @@ def started_at(pid: int) -> int | None:
     return int(stat.rpartition(")")[2].split()[19])
 
 
-def _prepare_child(niceness: int) -> None:
+def _die_with_parent() -> None:
     # In the child, before exec: whoever kills the supervisor must not leave orphans behind.
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if niceness:
-        os.nice(niceness)
-        # Each child is a session of its own, and the kernel shares the CPU out between sessions first (sched(7)).
-        if AUTOGROUP.exists():
-            AUTOGROUP.write_text(str(niceness))
 
 
 class Process:
-    """One supervised process. `ready` is said by itself (sd_notify) or found by `probe`.
-
-    `niceness`, 0 to 19: a process with more gets less of a CPU that others want too.
-    """
+    """One supervised process. `ready` is said by itself (sd_notify) or found by `probe`."""
 
     def __init__(
         self,
@@ -92,7 +82,6 @@ class Process:
         stop_signal: int = signal.SIGTERM,
         grace_s: float = GRACE_S,
         user: str | None = None,
-        niceness: int = 0,
     ) -> None:
         self.name = name
         self.state = "stopped"
@@ -105,7 +94,6 @@ class Process:
         self._stop_signal = stop_signal
         self._grace_s = grace_s
         self._user = user
-        self._niceness = niceness
         self._child: subprocess.Popen[bytes] | None = None
         self._notify: socket.socket | None = None
         self._failures = 0
@@ -131,7 +119,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=partial(_prepare_child, self._niceness),  # noqa: PLW1509 - the supervisor has no threads
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - the supervisor has no threads
                 user=self._user,
                 group=self._user,
                 extra_groups=[] if self._user else None,

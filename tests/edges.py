@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,10 @@ class Edge:
         """Return (status, headers, body) of the answer to bytes on a connection of their own."""
         sock = self.connect(source=source, tls=tls, port=port)
         try:
-            sock.sendall(wire)
+            with suppress(
+                ConnectionError, ssl.SSLError
+            ):  # refused before it was all sent: the answer is there
+                sock.sendall(wire)
             return parsed(rest(sock))
         finally:
             sock.close()

@@ -17,7 +17,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from ops import ports, servers
 from ops.environment import PROJECT
-from ops.processes import NICENESS
 from ops.stack import Stack
 from ops.supervisor import Process, Supervisor
 
@@ -41,6 +40,7 @@ class Gateways:
             for kind in (FEED, API, FRONT)
         )
         self._stopping = threading.Event()
+        self._waiting: list[Process] = []
         self._supervisor = Supervisor(home / "gateways.json")
         settings = yaml.safe_load((PROJECT / "config.yaml").read_text())
         settings["noc"] |= noc
@@ -53,13 +53,17 @@ class Gateways:
             self._metrics(number).mkdir()
             own = {kind: chosen[self._name(kind, number)] for kind in self._kinds}
             for kind in self._kinds:
-                self._supervisor.add(self._process(stack, number, kind, own))
+                made = self._process(stack, number, kind, own)
+                if kind == FRONT:
+                    self._waiting.append(made)
+                else:
+                    self._supervisor.add(made)
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def start(self) -> None:
-        names = [process.name for process in self._supervisor.processes]
-        late = self._supervisor.wait_ready(names, timeout_s=START_TIMEOUT_S)
-        assert late == [], late[0].last_lines()
+        self._await_all()
+        self._supervisor.add(*self._waiting)  # HAProxy last, as in a stack
+        self._await_all()
         self._thread.start()
 
     def stop(self) -> None:
@@ -95,6 +99,11 @@ class Gateways:
         lines = generate_latest(registry).decode().splitlines()
         return sum(float(found.rpartition(" ")[2]) for found in lines if found.startswith(line))
 
+    def _await_all(self) -> None:
+        names = [process.name for process in self._supervisor.processes]
+        late = self._supervisor.wait_ready(names, timeout_s=START_TIMEOUT_S)
+        assert late == [], late[0].last_lines()
+
     def _find(self, number: int, kind: str) -> Process:
         name = self._name(kind, number)
         return next(process for process in self._supervisor.processes if process.name == name)
@@ -123,8 +132,7 @@ class Gateways:
             "VIGIL_INSTANCE": f"gateway-{number + 1}",
             "PROMETHEUS_MULTIPROC_DIR": str(self._metrics(number)),
         }
-        command = [sys.executable, "-m", "ops.run", kind]
-        return Process(name, command, log=log, environment=environment, niceness=NICENESS.get(kind, 0))
+        return Process(name, [sys.executable, "-m", "ops.run", kind], log=log, environment=environment)
 
     def _watch(self) -> None:
         while not self._stopping.is_set():

@@ -151,7 +151,7 @@ class Image:
         self.user = rest
 
     def _expose(self, rest: str) -> None:
-        assert rest.isdigit()
+        assert all(port.isdigit() for port in rest.split())
 
     def _stopsignal(self, rest: str) -> None:
         self.stop_signal = rest

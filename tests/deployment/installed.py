@@ -11,6 +11,8 @@ import os
 import re
 import secrets
 import shutil
+import socket
+import ssl
 import subprocess
 import sysconfig
 import time
@@ -27,6 +29,7 @@ from ops.stack import Stack
 from ops.supervisor import Process, Supervisor
 from tests.deployment.dockerfile import interpreter
 from tests.deployment.units import Unit
+from tests.edges import HOST, parsed, request, rest
 from tests.mqtt import Client
 
 USER = 10_001 if os.geteuid() == 0 else os.geteuid()
@@ -88,6 +91,24 @@ class Installation:
         """An operator's command, by the command that the script made."""
         command = [str(self.root / "usr/local/sbin/vigil-admin"), *arguments]
         return self._run(command, {"PATH": "/usr/bin:/bin"})
+
+    def lacks(self) -> list[str]:
+        """What `vigil-admin check --deploy` says."""
+        command = [str(self.root / "usr/local/sbin/vigil-admin"), "check", "--deploy", "--json"]
+        found: list[str] = json.loads(self._run(command, {"PATH": "/usr/bin:/bin"}, code=1).splitlines()[0])
+        return found
+
+    def from_outside(
+        self, method: str, path: str, *headers: str, source: str = "127.0.0.1"
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Return (status, headers, body) of a request to the HTTPS port, whose certificate is checked."""
+        context = ssl.create_default_context(cafile=str(self.etc / "mqtt-ca.pem"))
+        plain = socket.create_connection(
+            ("127.0.0.1", self.ports["https"]), timeout=20, source_address=(source, 0)
+        )
+        with context.wrap_socket(plain, server_hostname=HOST) as sock:
+            sock.sendall(request(method, path, *headers))
+            return parsed(rest(sock))
 
     def back_up(self) -> None:
         """As `ops/install.sh` does before its smoke test, and the nightly unit after it."""
@@ -193,7 +214,12 @@ class Installation:
         subprocess.run(["chown", "-R", f"{USER}:{USER}", str(path)], check=os.geteuid() == 0, timeout=60)
 
     def _run(
-        self, command: list[str], environment: Mapping[str, str], *, directory: str | None = None
+        self,
+        command: list[str],
+        environment: Mapping[str, str],
+        *,
+        directory: str | None = None,
+        code: int = 0,
     ) -> str:
         ids = {"user": USER, "group": USER, "extra_groups": []} if os.geteuid() == 0 else {}
         done = subprocess.run(  # type: ignore[call-overload]
@@ -207,7 +233,7 @@ class Installation:
             **ids,
         )
         said: str = done.stdout + done.stderr
-        assert done.returncode == 0, f"{' '.join(command)}:\n{said[-4000:]}"
+        assert done.returncode == code, f"{' '.join(command)}:\n{said[-4000:]}"
         return str(done.stdout)
 
 

@@ -13,6 +13,7 @@ from ops.environment import PROJECT
 from ops.processes import PROCESSES
 from ops.stack import Stack
 from tests.deployment.installed import Installation
+from tests.edges import HOST
 
 SCRIPT = PROJECT / "ops" / "install.sh"
 NEEDED = ("--mqtt-host", "mqtt.example.com", "--public-url", "https://noc.example.com")
@@ -87,7 +88,46 @@ def test_an_installation_runs_in_production_and_a_panic_reaches_the_control_room
     assert {process.name: process.restarts for process in installation.supervisor.processes} == dict.fromkeys(
         ("vigil-broker", *PROCESSES, "vigil-edge"), 0
     )
+    check_the_edge(installation)
     # Said again, on the running installation: nothing is lost.
     assert "all secrets are there" in installation.install()
     assert {file.name: file.read_bytes() for file in (installation.etc / "secrets").iterdir()} == secrets
     assert "FAIL" not in installation.admin("health")
+    settings = (installation.etc / "vigil.env").read_text()
+    assert settings.count("VIGIL_EDGE_CERTIFICATE") == 1
+    assert "VIGIL_EDGE_PROXIES" not in settings
+
+
+def check_the_edge(installation: Installation) -> None:
+    """Nothing but the script set it up."""
+    token = installation.admin("token").splitlines()[-1]
+    credential = f"Authorization: Bearer {token}"
+    assert installation.from_outside("GET", "/readyz")[0] == 200
+    for source, claim in (
+        ("127.0.0.9", "X-Forwarded-For: 127.0.0.1"),
+        ("127.0.0.9", "X-Claim: none"),
+        ("127.0.0.1", "X-Forwarded-For: 203.0.113.9"),
+    ):
+        assert installation.from_outside("GET", "/metrics/export/", claim, source=source)[0] == 403
+    for origin, status in ((f"https://{HOST}", 200), ("https://evil.example", 403)):
+        found = installation.from_outside("POST", "/api/v1/tickets", credential, f"Origin: {origin}")
+        assert found[0] == status, found
+    assert (installation.etc / "edge/certificate.pem").stat().st_mode & 0o077 == 0
+    certificate, notifications = installation.lacks()
+    assert "own authority" in certificate or "own authority" in notifications
+    assert "SMTP_URL" in certificate or "SMTP_URL" in notifications
+
+
+def test_what_the_operator_has_of_certificates_and_proxies_stays(installation: Installation) -> None:
+    """Before the first start: an installation from before HAProxy, whose operator has a proxy with the certificate."""
+    settings = installation.etc / "vigil.env"
+    installation.install()
+    kept = [line for line in settings.read_text().splitlines() if "VIGIL_EDGE" not in line]
+    settings.write_text("\n".join(kept) + "\n")
+    (installation.etc / "edge/certificate.pem").unlink()
+    for _ in range(2):
+        installation.install()
+        assert settings.read_text().count("VIGIL_EDGE_PROXIES=127.0.0.1 ::1") == 1
+        assert "VIGIL_EDGE_CERTIFICATE=" not in settings.read_text()
+        assert not (installation.etc / "edge/certificate.pem").exists()
+    assert not any("VIGIL_EDGE_CERTIFICATE" in line for line in installation.lacks())

@@ -46,4 +46,4 @@ def test_every_line_of_every_process_is_one_json_object_with_who_and_when(outsid
                 assert {"event", "level", "timestamp", "service"} <= set(line)
 
 
-SERVERS = ("postgres", "epmd", "rabbitmq", "redis", "mosquitto", "simulator")
+SERVERS = ("postgres", "epmd", "rabbitmq", "redis", "mosquitto", "haproxy", "simulator")

@@ -10,15 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.supervisor import (
-    AUTOGROUP,
-    STALL_SIGNAL,
-    Process,
-    Supervisor,
-    end_in_words,
-    restarts_in_words,
-    started_at,
-)
+from ops.supervisor import STALL_SIGNAL, Process, Supervisor, end_in_words, restarts_in_words, started_at
 
 READY = (
     "import os, socket; a = os.environ['NOTIFY_SOCKET']; "
@@ -85,25 +77,11 @@ def test_one_signal_is_sent_and_a_deaf_process_is_killed_after_its_grace(
     assert started_at(pid) is None
 
 
-def test_a_process_that_may_wait_gets_less_of_a_cpu_than_its_neighbours(
-    supervisor: Supervisor, tmp_path: Path
-) -> None:
-    said = "import os; print(os.getpriority(os.PRIO_PROCESS, 0), flush=True)"
-    if AUTOGROUP.exists():
-        said += f"; print(open('{AUTOGROUP}').read(), flush=True)"
-    child = process(tmp_path, f"{said}\n{READY}\nimport time\ntime.sleep(600)", niceness=7)
-    supervisor.add(child)
-    assert supervisor.wait_ready(["p"], timeout_s=10) == []
-    own, *of_session = child.last_lines().split()
-    assert int(own) == os.getpriority(os.PRIO_PROCESS, 0) + 7
-    assert of_session[-1:] == (["7"] if AUTOGROUP.exists() else [])
-
-
 def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     code = f"""
     import sys, time
     from pathlib import Path
-    from ops.supervisor import AUTOGROUP, Process, Supervisor
+    from ops.supervisor import Process, Supervisor
     s = Supervisor(Path({str(tmp_path)!r}) / "state.json")
     p = Process("p", [sys.executable, "-c", "import time; time.sleep(600)"], log=Path({str(tmp_path)!r}) / "c.log",
                 environment={{}}, probe=lambda: True)
