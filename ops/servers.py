@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,7 +19,12 @@ from services.errors import Misconfigured
 PACKAGES = "mosquitto rabbitmq-server redis-server postgresql-15 postgresql-15-postgis-3"
 DATABASE = "vigil"
 VHOST = "vigil"
-OWNER, SERVICE = "vigil", "vigil_service"
+OWNER, SERVICE, SUPERUSER = "vigil", "vigil_service", "postgres"
+PG_HBA = """\
+# Written by Vigil: on loopback, everybody with a password.
+host all         all 127.0.0.1/32 scram-sha-256
+host replication all 127.0.0.1/32 scram-sha-256
+"""
 
 REDIS = """\
 bind 127.0.0.1
@@ -194,13 +200,15 @@ def postgres(
     ports: Mapping[str, int],
     environment: Mapping[str, str],
     *,
+    password: str,
     name: str = "postgres",
     more: Mapping[str, str] = MappingProxyType({}),
     make: Callable[[Path, str | None], None] | None = None,
 ) -> Process:
     """PostgreSQL refuses to run as root; then it runs as the user that Debian's package made.
 
-    `make(data, user)` fills the directory of one that is not there yet (a replica's); `more` are further settings.
+    `password` is the superuser's. `make(data, user)` fills the directory of one that is not there yet (a replica's);
+    `more` are further settings.
     """
     user = "postgres" if os.geteuid() == 0 else None
     data = _directory(home / name)
@@ -212,6 +220,8 @@ def postgres(
         (make or _initdb)(data, user)
     # A supervisor that was killed leaves it; we know by our ports that nobody is there any more.
     (data / "postmaster.pid").unlink(missing_ok=True)
+    if make is None:
+        _ask_for_passwords(data, user, password)
     settings = POSTGRES | dict(more) | {"port": str(ports[name])}
     options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
     return Process(
@@ -226,23 +236,67 @@ def postgres(
 
 
 def _initdb(data: Path, user: str | None) -> None:
-    command = [str(postgres_bin() / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+    command = [
+        str(postgres_bin() / "initdb"),
+        "-D",
+        str(data),
+        "-U",
+        "postgres",
+        "-A",
+        "reject",
+        "-E",
+        "UTF8",
+    ]
     run([*command, "--locale=C.UTF-8", "--no-sync"], user=user)
 
 
-def prepare_database(port: int, *, owner_password: str, service_password: str) -> None:
-    """The owner, the services' login, the roles, database and PostGIS, where they are not yet there.
+def _ask_for_passwords(data: Path, user: str | None, password: str) -> None:
+    """Everybody has to say a password, in a directory that was made when nobody had to as well."""
+    rules = data / "pg_hba.conf"
+    if rules.read_text() == PG_HBA:
+        return
+    # Without a server: the single-user mode asks nobody for anything.
+    alone = [
+        str(postgres_bin() / "postgres"),
+        "--single",
+        "-D",
+        str(data),
+        "-c",
+        "log_statement=none",
+        "postgres",
+    ]
+    run(alone, user=user, say=f"ALTER ROLE postgres PASSWORD '{password}'\n")
+    rules.write_text(PG_HBA)
+    rules.chmod(0o600)
+
+
+def database_url(port: int, login: str, password: str, name: str = DATABASE) -> str:
+    """The address of a database of the private server."""
+    return f"postgresql+psycopg2://{login}:{password}@127.0.0.1:{port}/{name}"
+
+
+def prepare_database(
+    port: int,
+    *,
+    superuser_password: str,
+    owner_password: str,
+    service_password: str,
+    process_passwords: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """The owner, the logins, the roles, database and PostGIS, where they are not yet there.
 
     PostGIS is in the template as well: whatever the owner makes of it, scratch databases and tests', has it.
     """
-    address = f"127.0.0.1:{port}"
-    superuser = f"postgresql://postgres@{address}"
-    psql = [str(postgres_bin() / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-At"]
-    run([*psql, f"{superuser}/template1", "-c", "CREATE EXTENSION IF NOT EXISTS postgis"])
+    superuser = partial(database_url, port, SUPERUSER, superuser_password)
+    database.make_postgis(superuser("template1"))
     database.prepare(
-        f"{superuser}/postgres",
-        owner_url=f"postgresql://{OWNER}:{owner_password}@{address}/{DATABASE}",
-        service_url=f"postgresql://{SERVICE}:{service_password}@{address}/{DATABASE}",
+        superuser("postgres"),
+        owner_url=database_url(port, OWNER, owner_password),
+        service_url=database_url(port, SERVICE, service_password),
+        process_urls={
+            process: database_url(port, f"{OWNER}_{process}", password)
+            for process, password in process_passwords.items()
+        },
     )
 
 
@@ -261,10 +315,25 @@ def _directory(path: Path) -> Path:
     return path
 
 
-def run(command: list[str], *, user: str | None = None) -> str:
-    """Run a server's own tool; returns what it says. Raises `Misconfigured`."""
+def run(
+    command: list[str],
+    *,
+    user: str | None = None,
+    say: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Run a server's own tool, which is given `say`; returns what it says. Raises `Misconfigured`."""
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, user=user, group=user, cwd="/", timeout=120
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        user=user,
+        group=user,
+        cwd="/",
+        timeout=120,
+        input=say,
+        env=environment,
     )
     if done.returncode != 0:
         raise Misconfigured(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()}")

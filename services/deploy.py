@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from urllib.parse import SplitResult, urlsplit
 
 from services.addresses import amqp_nodes, hosts_of
@@ -35,17 +35,24 @@ KNOWN_PASSWORDS = frozenset(
 )
 
 
-def problems(config: Config) -> list[str]:
-    """Everything that keeps this configuration from production; empty when nothing does."""
-    return [
-        *_feed(config),
-        *_tokens(config),
-        *_database(config),
-        *_rabbitmq(config),
-        *_redis(config),
-        *_mqtt(config),
-        *_registration(config),
-    ]
+Check = Callable[[Config], Iterator[str]]
+
+
+def problems(config: Config, *, secrets: Collection[str] | None = None) -> list[str]:
+    """Everything that keeps this configuration from production; empty when nothing does.
+
+    `secrets`: the variables of those that a process needs, when it is not to have all of them.
+    """
+    checks: dict[str, Check] = {
+        "CHANNELS_ENCRYPTION_KEY": _feed,
+        "JWT_SECRET": _tokens,
+        "DATABASE_URL": _database,
+        "AMQP_URI": _rabbitmq,
+        "REDIS_URL": _redis,
+        "MQTT_BROKER_PASSWORD": _mqtt,
+    }
+    wanted = [check for name, check in checks.items() if secrets is None or name in secrets]
+    return [problem for check in (*wanted, _registration) for problem in check(config)]
 
 
 def shortcomings(config: Config, environ: Mapping[str, str], modes: Mapping[str, int]) -> list[str]:

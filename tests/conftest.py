@@ -160,7 +160,7 @@ def databases(servers: Stack, name: str) -> dict[str, str]:
 @contextmanager
 def admin_cursor(servers: Stack) -> Iterator[Any]:
     """As the superuser, who alone may put off whoever still holds a database that is to go."""
-    connection = psycopg2.connect(f"postgresql://postgres@{servers.addresses()['postgres']}/postgres")
+    connection = psycopg2.connect(servers.superuser_url().replace("+psycopg2", ""))
     connection.autocommit = True
     try:
         yield connection.cursor()

@@ -68,14 +68,12 @@ class Gateways:
 
     def _process(self, stack: Stack, home: Path, name: str, port: int) -> Process:
         environment = {
-            **stack.process_environment(),
+            **stack.process_environment("noc_gateway"),
             "VIGIL_CONFIG": str(home / "config.yaml"),
             "VIGIL_HTTP_PORT": str(port),
             "VIGIL_INSTANCE": name,
             "PROMETHEUS_MULTIPROC_DIR": str(home / name),
         }
-        for variable in stack.operator_settings():
-            environment.pop(variable, None)
         command = [sys.executable, "-m", "ops.run", "noc_gateway"]
         return Process(name, command, log=home / f"{name}.log", environment=environment)
 

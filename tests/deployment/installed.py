@@ -153,7 +153,7 @@ class Installation:
         given = self._stack.operator_environment()
         database = f"{here['postgres']}/{self.name}"
         return {
-            "vigil_superuser_database_url": f"postgresql://postgres@{here['postgres']}/postgres",
+            "vigil_superuser_database_url": self._stack.superuser_url().replace("+psycopg2", ""),
             "vigil_owner_database_url": f"postgresql://{self.name}_owner:{secrets.token_hex(16)}@{database}",
             "database_url": f"postgresql://{self.name}_service:{secrets.token_hex(16)}@{database}",
             "amqp_uri": re.sub(r"/[^/]*$", f"/{self.name}", given["AMQP_URI"]),
