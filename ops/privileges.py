@@ -40,7 +40,8 @@ class Redis(NamedTuple):
 class Privileges(NamedTuple):
     """All that one process may do.
 
-    `consumes`: (service, event, handler). `publishes`: event types of the own service. `calls`: service to methods.
+    `consumes`: (service, event, handler). `publishes`: event types of the own service. `calls`: service to methods;
+    with `serves_api`, besides, those of every operation of the HTTP API (`gateway.noc.api.table`).
     """
 
     service: str
@@ -50,6 +51,7 @@ class Privileges(NamedTuple):
     publishes: tuple[str, ...] = ()
     serves_rpc: bool = False
     calls: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    serves_api: bool = False
     settles_dead_letters: bool = False
     redis: Redis | None = None
     secrets: frozenset[str] = frozenset()
@@ -335,6 +337,52 @@ PRIVILEGES: Mapping[str, Privileges] = {
     ),
     "noc_gateway": Privileges(
         service="noc_gateway",
+        serves_api=True,
+        calls={
+            "directory": (
+                "list_barred",
+                "seal_snapshot",
+                "open_session",
+                "refresh_session",
+                "close_session",
+            ),
+            "alerts": (
+                "list_alerts",
+                "mark_shown",
+                "note_presence",
+                "acknowledge_alert",
+                "start_alert",
+                "resolve_alert",
+                "mark_false_alarm",
+            ),
+            "telemetry": ("list_device_states",),
+            "location": ("list_positions",),
+            "notifications": (
+                "list_notifications",
+                "describe_link",
+                "use_link",
+                "take_provider_report",
+                "take_reply",
+            ),
+        },
+        redis=Redis(
+            read=("feed:*",),
+            write=(
+                "feed-id:*",
+                "feed-begun:*",
+                "gateways",
+                "sockets:*",
+                "messages:*",
+                "login:*",
+                "ticket:*",
+                "idempotency:*",
+            ),
+            commands=(
+                *("xread", "xrange", "xrevrange", "info"),
+                *("multi", "exec", "discard", "get", "set", "getdel", "del", "incrby", "expire"),
+                *("hset", "hgetall", "hmget", "lpush", "lindex", "ltrim"),
+            ),
+        ),
         secrets=frozenset({"AMQP_URI", "REDIS_URL", "CHANNELS_ENCRYPTION_KEY", "JWT_SECRET"}),
     ),
     "watchdog": Privileges(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -11,8 +12,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from ops import database
+from ops.environment import write_private
 from ops.supervisor import Process
 from services.errors import Misconfigured
 
@@ -34,17 +37,20 @@ dir {data}
 appendonly yes
 appendfsync everysec
 save ""
-maxmemory-policy noeviction
+maxmemory 512mb
+maxmemory-policy volatile-lru
 daemonize no
 """
-RABBITMQ = """\
-listeners.tcp.1 = 127.0.0.1:{port}
+RABBITMQ_DEFAULT_USER = """\
 default_user = vigil
 default_pass = {password}
 default_vhost = {vhost}
 default_permissions.configure = .*
 default_permissions.read = .*
 default_permissions.write = .*
+"""
+RABBITMQ = """\
+listeners.tcp.1 = 127.0.0.1:{port}
 loopback_users = none
 log.console = true
 log.console.level = warning
@@ -117,12 +123,16 @@ def redis(
     *,
     name: str = "redis",
     more: str = "",
+    users: str = "",
 ) -> Process:
-    """`more`: lines for its configuration (that it is a replica, and of whom)."""
+    """`more`: lines for its configuration (that it is a replica, and of whom). `users`: its ACL file's content."""
     data = _directory(home / name)
-    config = data / "redis.conf"
-    if not config.exists() or not more:  # sentinels write into it who is the master now
-        config.write_text(REDIS.format(port=ports[name], data=data, more=more))
+    config, acl = data / "redis.conf", data / "users.acl"
+    if users:
+        write_private(acl, users)
+        more += f"aclfile {acl}\n"
+    if users or not config.exists() or not more:  # sentinels write into it who is the master now
+        write_private(config, REDIS.format(port=ports[name], data=data, more=more))
     return Process(
         name,
         [binary("redis-server"), str(config)],
@@ -176,14 +186,23 @@ def rabbitmq(
     ports: Mapping[str, int],
     environment: Mapping[str, str],
     *,
-    password: str,
+    password: str = "",
+    definitions: Mapping[str, Any] | None = None,
     number: int = 1,
     more: str = "",
 ) -> Process:
-    """`number` and `more` (lines for its configuration) are for further nodes of a cluster."""
+    """Its users are those of `definitions`, else one with `password` who may do everything.
+
+    `number` and `more` (lines for its configuration) are for further nodes of a cluster.
+    """
     name, port = _numbered("rabbitmq", number), ports[_numbered("amqp", number)]
     data = _directory(home / name)
-    (data / "rabbitmq.conf").write_text(RABBITMQ.format(port=port, password=password, vhost=VHOST) + more)
+    if definitions is None:
+        more += RABBITMQ_DEFAULT_USER.format(password=password, vhost=VHOST)
+    else:
+        write_private(data / "definitions.json", json.dumps(definitions))
+        more += f"load_definitions = {data / 'definitions.json'}\n"
+    write_private(data / "rabbitmq.conf", RABBITMQ.format(port=port) + more)
     (data / "enabled_plugins").write_text("[].\n")
     return Process(
         name,
@@ -311,7 +330,8 @@ def _numbered(name: str, number: int) -> str:
 
 
 def _directory(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.chmod(0o700)
     return path
 
 

@@ -18,13 +18,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gateway.mqtt import rights
-from ops import environment, mosquitto, ports, servers
+from ops import amqp_users, environment, mosquitto, ports, redis_users, servers
 from ops.environment import PROJECT
 from ops.privileges import PRIVILEGES, SECRETS, of_process
 from ops.processes import PROCESSES
 from ops.supervisor import Process, Supervisor
 from services import config
 from services.addresses import hosts_of
+from services.config import Config
 from services.deploy import problems
 from services.errors import VigilError
 
@@ -169,7 +170,7 @@ class Stack:
 
     def _check_production(self) -> None:
         """Said here once, not by each process in its log."""
-        settings = config.load(environ=self.operator_environment())
+        settings = self._config()
         if settings.environment == "production" and (found := problems(settings)):
             raise StackFailed("\n".join(["production does not start with this:", *found]))
 
@@ -204,8 +205,8 @@ class Stack:
             "VIGIL_HOME": str(self.home),
             "VIGIL_ENV": "development",
             "DATABASE_URL": self._database_url(servers.SERVICE, "VIGIL_DB_SERVICE_PASSWORD"),
-            "AMQP_URI": f"amqp://vigil:{self._secrets['VIGIL_AMQP_PASSWORD']}@{loopback}:{port['amqp']}/{servers.VHOST}",
-            "REDIS_URL": f"redis://{loopback}:{port['redis']}/0",
+            "AMQP_URI": self._amqp_uri(amqp_users.OPERATOR, "VIGIL_AMQP_PASSWORD"),
+            "REDIS_URL": self._redis_url(redis_users.OPERATOR, "VIGIL_REDIS_PASSWORD"),
             "MQTT_BROKER_ADDRESS": loopback,
             "MQTT_BROKER_PORT": str(port["mqtt"] if self._own("mqtt") else 1883),
             "MQTT_BROKER_USERNAME": GATEWAY_USER if self._own("mqtt") else "",
@@ -244,6 +245,15 @@ class Stack:
     def _database_url(self, user: str, password: str) -> str:
         return servers.database_url(self._ports["postgres"], user, self._secrets[password])
 
+    def _amqp_uri(self, user: str, password: str) -> str:
+        return f"amqp://{user}:{self._secrets[password]}@127.0.0.1:{self._ports['amqp']}/{servers.VHOST}"
+
+    def _redis_url(self, user: str, password: str) -> str:
+        return f"redis://{user}:{self._secrets[password]}@127.0.0.1:{self._ports['redis']}/0"
+
+    def _config(self) -> Config:
+        return config.load(environ=self.operator_environment())
+
     def _passwords(self, server: str) -> dict[str, str]:
         """The password of each process that has something to do at a server."""
         variable = SERVERS[server]
@@ -273,6 +283,10 @@ class Stack:
             made["DATABASE_URL"] = self._database_url(
                 f"{servers.OWNER}_{process}", environment.password_of("DB", process)
             )
+        if "AMQP_URI" in wanted and self._own("amqp"):
+            made["AMQP_URI"] = self._amqp_uri(process, environment.password_of("AMQP", process))
+        if "REDIS_URL" in wanted and self._own("redis"):
+            made["REDIS_URL"] = self._redis_url(process, environment.password_of("REDIS", process))
         return made
 
     def addresses(self) -> dict[str, str]:
@@ -323,10 +337,20 @@ class Stack:
             started.append(servers.postgres(self.home, self._ports, base, password=password))
         if self._own("amqp"):
             started.append(servers.epmd(self.home, self._ports, base))
-            password = self._secrets["VIGIL_AMQP_PASSWORD"]
-            started.append(servers.rabbitmq(self.home, self._ports, base, password=password))
+            definitions = amqp_users.definitions(
+                self._passwords("AMQP"),
+                operator_password=self._secrets["VIGIL_AMQP_PASSWORD"],
+                vhost=servers.VHOST,
+                retry_delays_s=self._config().amqp.retry_delays_s,
+            )
+            started.append(servers.rabbitmq(self.home, self._ports, base, definitions=definitions))
         if self._own("redis"):
-            started.append(servers.redis(self.home, self._ports, base))
+            users = redis_users.acl_file(
+                self._passwords("REDIS"),
+                operator_password=self._secrets["VIGIL_REDIS_PASSWORD"],
+                prefix=self._config().redis.key_prefix,
+            )
+            started.append(servers.redis(self.home, self._ports, base, users=users))
         if self._own("mqtt"):
             started.append(servers.mosquitto(self.home, self._ports, base, self.mosquitto_configuration()))
         return started

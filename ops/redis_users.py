@@ -1,0 +1,36 @@
+"""Users of Redis, from `ops.privileges`: each sees the keys and commands of its process alone. Pure.
+
+The user of operators' commands may do everything; nobody comes in without a name and a password.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from ops.privileges import PRIVILEGES, Redis
+
+OPERATOR = "vigil"
+OF_EVERYBODY = ("auth", "hello", "ping", "select", "quit", "client|setname")
+"""What a client library says of itself when it connects, and its health checks."""
+
+
+def acl_file(passwords: Mapping[str, str], *, operator_password: str, prefix: str) -> str:
+    """The file that Redis's `aclfile` names. `passwords`: by process; `prefix`: of all keys."""
+    lines = ["user default reset off", f"user {OPERATOR} reset on {_hash(operator_password)} ~* &* +@all"]
+    for process, password in sorted(passwords.items()):
+        may = PRIVILEGES[process].redis
+        assert may is not None, f"{process} has nothing to do at Redis"
+        lines.append(f"user {process} reset on {_hash(password)} {rules_of(may, prefix=prefix)}")
+    return "\n".join(lines) + "\n"
+
+
+def rules_of(may: Redis, *, prefix: str) -> str:
+    """Keys and commands of one process, as Redis's ACL writes them."""
+    escaped = prefix.translate({ord(letter): f"\\{letter}" for letter in "*?[]\\"})
+    keys = [f"%R~{escaped}:{key}" for key in may.read] + [f"%RW~{escaped}:{key}" for key in may.write]
+    return " ".join([*keys, "-@all", *(f"+{command}" for command in (*OF_EVERYBODY, *may.commands))])
+
+
+def _hash(password: str) -> str:
+    return f"#{hashlib.sha256(password.encode()).hexdigest()}"
