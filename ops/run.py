@@ -34,6 +34,7 @@ from services.bus.calling import SERIALIZER  # noqa: E402
 from services.config import Config  # noqa: E402
 from services.deploy import problems  # noqa: E402
 from services.errors import Misconfigured, VigilError  # noqa: E402
+from services.keyring import read_key_files  # noqa: E402
 
 SAMPLE_S = 1.0
 
@@ -94,7 +95,7 @@ def host(process: str) -> None:
     exposition.claim(process)
     logs.configure(settings.logging.level, service=process)
     if settings.environment == "production" and (
-        found := problems(settings, secrets=of_process(process).secrets)
+        found := problems(settings, files=read_key_files(settings), secrets=of_process(process).secrets)
     ):
         raise Misconfigured(
             "production does not start with this:\n" + "\n".join(f"  {line}" for line in found)

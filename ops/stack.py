@@ -28,6 +28,7 @@ from services.addresses import hosts_of
 from services.config import Config
 from services.deploy import problems
 from services.errors import VigilError
+from services.keyring import read_key_files
 
 GIVEN = {"postgres": "DATABASE_URL", "amqp": "AMQP_URI", "redis": "REDIS_URL", "mqtt": "MQTT_BROKER_ADDRESS"}
 """A server whose variable the operator set is used, not started."""
@@ -171,7 +172,9 @@ class Stack:
     def _check_production(self) -> None:
         """Said here once, not by each process in its log."""
         settings = self._config()
-        if settings.environment == "production" and (found := problems(settings)):
+        if settings.environment == "production" and (
+            found := problems(settings, files=read_key_files(settings))
+        ):
             raise StackFailed("\n".join(["production does not start with this:", *found]))
 
     def stop(self) -> None:

@@ -15,6 +15,7 @@ from gateway.noc import mapfile
 from ops.environment import apply_environment
 from services import config, peers
 from services import deploy as production
+from services.keyring import read_key_files
 from services.notifications import settings as notifications
 from services.notifications.senders import make_providers
 from services.telemetry.rules import parse_rules
@@ -42,7 +43,7 @@ def check(deploy: bool, as_json: bool) -> None:
     found += peers.problems(settings.noc)
     found += mapfile.problems(settings.noc)
     if deploy:
-        found += production.problems(settings)
+        found += production.problems(settings, files=read_key_files(settings))
         found += production.shortcomings(settings, os.environ, _modes(os.environ))
     if as_json:
         click.echo(msgspec.json.encode(found))
