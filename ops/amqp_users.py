@@ -1,4 +1,4 @@
-"""Users of RabbitMQ as definitions that it imports, from `ops.privileges`. Pure.
+"""Users of RabbitMQ as definitions that it imports, from `ops.privileges`.
 
 A user may declare, bind and read the queues of its own process only. What it publishes and binds is limited by
 routing key: events of its own service, RPCs that its process calls, its own queues on the retry exchanges. The default

@@ -301,7 +301,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
         ),
         publishes=("notification_finished",),
         serves_rpc=True,
-        calls={"alerts": ("acknowledge_alert",)},
+        calls={"alerts": ("acknowledge_alert", "add_note")},
         secrets=frozenset(
             {
                 "DATABASE_URL",
@@ -340,6 +340,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
         serves_api=True,
         calls={
             "directory": (
+                "check",
                 "list_barred",
                 "seal_snapshot",
                 "open_session",
