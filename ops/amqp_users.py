@@ -10,8 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gateway.noc.api.table import OPERATIONS
@@ -93,13 +92,13 @@ def definitions(
     operator_password: str,
     vhost: str,
     retry_delays_s: Sequence[int],
-    salt: Callable[[int], bytes] = secrets.token_bytes,
+    operator: str = OPERATOR,
 ) -> dict[str, Any]:
     """What `rabbitmqctl import_definitions` and `load_definitions` take. `passwords`: by process.
 
     The user of operators' commands, who declares what all share, may do everything in the virtual host.
     """
-    users = {OPERATOR: operator_password, **passwords}
+    users = {operator: operator_password, **passwords}
     rights = {process: rights_of(process, retry_delays_s=retry_delays_s) for process in passwords}
     everything = {"configure": EVERYTHING, "write": EVERYTHING, "read": EVERYTHING}
     return {
@@ -107,14 +106,14 @@ def definitions(
         "users": [
             {
                 "name": name,
-                "password_hash": _hash(password, salt(SALT_BYTES)),
+                "password_hash": _hash(password, salt=f"{vhost}/{name}"),
                 "hashing_algorithm": "rabbit_password_hashing_sha256",
                 "tags": [],
             }
             for name, password in users.items()
         ],
         "permissions": [
-            {"user": OPERATOR, "vhost": vhost, **everything},
+            {"user": operator, "vhost": vhost, **everything},
             *(
                 {"user": name, "vhost": vhost, "configure": r.configure, "write": r.write, "read": r.read}
                 for name, r in rights.items()
@@ -157,6 +156,10 @@ def _rpc_bound(process: str) -> list[str]:
     return [*served, *([REPLY] if may.calls else [])]
 
 
-def _hash(password: str, salt: bytes) -> str:
-    """As RabbitMQ keeps it: base64 of the salt, and the SHA-256 of salt and password."""
-    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+def _hash(password: str, *, salt: str) -> str:
+    """As RabbitMQ keeps it: base64 of the salt, and the SHA-256 of salt and password.
+
+    The passwords are made at random, so that the salt need not be: the same users make the same file.
+    """
+    own = hashlib.sha256(salt.encode()).digest()[:SALT_BYTES]
+    return base64.b64encode(own + hashlib.sha256(own + password.encode()).digest()).decode()

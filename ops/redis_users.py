@@ -1,6 +1,7 @@
 """Users of Redis, from `ops.privileges`: each sees the keys and commands of its process alone. Pure.
 
-The user of operators' commands may do everything; nobody comes in without a name and a password.
+The user of operators' commands may do everything. Who says no name comes in as a server that follows this one, as a
+sentinel or a health check, where these have a password; else nobody does.
 """
 
 from __future__ import annotations
@@ -15,9 +16,42 @@ OF_EVERYBODY = ("auth", "hello", "ping", "select", "quit", "client|setname")
 """What a client library says of itself when it connects, and its health checks."""
 
 
-def acl_file(passwords: Mapping[str, str], *, operator_password: str, prefix: str) -> str:
-    """The file that Redis's `aclfile` names. `passwords`: by process; `prefix`: of all keys."""
-    lines = ["user default reset off", f"user {OPERATOR} reset on {_hash(operator_password)} ~* &* +@all"]
+OF_SERVERS = (
+    *(
+        "ping",
+        "info",
+        "role",
+        "psync",
+        "replconf",
+        "replicaof",
+        "slaveof",
+        "multi",
+        "exec",
+        "subscribe",
+        "publish",
+    ),
+    *("config|rewrite", "client|kill", "script|kill"),
+)
+"""What replicas and sentinels say to each other; no key."""
+
+
+def acl_file(
+    passwords: Mapping[str, str],
+    *,
+    operator_password: str,
+    prefix: str,
+    operator: str = OPERATOR,
+    servers_password: str = "",
+) -> str:
+    """The file that Redis's `aclfile` names. `passwords`: by process; `prefix`: of all keys.
+
+    An installation of old has `default` for its operator: it is Redis's name of who says none.
+    """
+    lines = [f"user {operator} reset on {_hash(operator_password)} ~* &* +@all"]
+    if operator != "default":
+        commands = " ".join(f"+{command}" for command in (*OF_EVERYBODY, *OF_SERVERS))
+        of_servers = f"on {_hash(servers_password)} &* -@all {commands}" if servers_password else "off"
+        lines.append(f"user default reset {of_servers}")
     for process, password in sorted(passwords.items()):
         may = PRIVILEGES[process].redis
         assert may is not None, f"{process} has nothing to do at Redis"

@@ -100,11 +100,12 @@ def test_definitions_hold_hashes_and_no_password() -> None:
         operator_password="o-password",
         vhost="v",
         retry_delays_s=DELAYS,
-        salt=lambda size: b"\1" * size,
     )
     assert "password" not in str(made).replace("password_hash", "").replace("rabbit_password_hashing", "")
     held = {user["name"]: base64.b64decode(user["password_hash"]) for user in made["users"]}
-    assert held["telemetry"] == b"\1" * 4 + hashlib.sha256(b"\1" * 4 + b"t-password").digest()
+    salt, hashed = held["telemetry"][:4], held["telemetry"][4:]
+    assert hashed == hashlib.sha256(salt + b"t-password").digest()
+    assert held["vigil"][:4] != salt
     assert all(user["tags"] == [] for user in made["users"])
     assert {permission["vhost"] for permission in made["permissions"]} == {"v"}
     assert {t["user"] for t in made["topic_permissions"]} == {"telemetry"}
