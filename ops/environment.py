@@ -64,6 +64,12 @@ def secrets_file(directory: Path, process: str) -> Path:
     return directory / "secrets" / f"{process}.env"
 
 
+def environment_files(directory: Path) -> list[Path]:
+    """What is there only while the stack of this home runs."""
+    own = sorted((directory / "secrets").glob("*.env"))
+    return [directory / "stack.env", directory / "operator.env", *own]
+
+
 def keep_secrets(directory: Path, *, passwords: Iterable[str] = ()) -> dict[str, str]:
     """The secrets of this home; those that are missing are made now. `passwords`: names of further ones."""
     path = directory / "secrets.env"

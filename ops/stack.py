@@ -184,10 +184,8 @@ class Stack:
         self.supervisor.stop(only=[name for name in names if name in self.services or name == "simulator"])
         self.supervisor.stop(only=[name for name in names if name != "epmd"])
         self.supervisor.stop()
-        for name in ("stack.env", "operator.env", "state.json"):
-            (self.home / name).unlink(missing_ok=True)
-        for process in PRIVILEGES:
-            environment.secrets_file(self.home, process).unlink(missing_ok=True)
+        for file in (self.home / "state.json", *environment.environment_files(self.home)):
+            file.unlink(missing_ok=True)
         self._reserved.close()
 
     def _write_environments(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -48,7 +49,8 @@ def write(
     made = secret_files.write(
         directory,
         Addresses(postgres, amqp, redis),
-        settings=config.load(),
+        # Without the secrets, some of which are still to be made.
+        settings=config.load(environ={k: v for k, v in os.environ.items() if not k.endswith("_FILE")}),
         owners=owners,
         one_login=one_login,
     )
