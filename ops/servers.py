@@ -68,6 +68,7 @@ POSTGRES = {
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
     "log_min_messages": "warning",
+    "log_line_prefix": "%m [%p] %a ",
 }
 
 
