@@ -7,7 +7,7 @@ from ops.processes import PROCESSES
 from ops.stack import Stack
 
 REFUSED = re.compile(r"permission denied|must be owner|ACCESS_REFUSED|access_refused|NOPERM|No permissions")
-BY_A_PROCESS = re.compile(r"\] vigil-(?!test)")
+BY_A_PROCESS = re.compile(r"\] vigil-(telemetry|location|alerts|notifications|directory|watchdog|registry)")
 """In PostgreSQL's log: said by a program of Vigil. Tests that try what is forbidden come under other names."""
 
 
