@@ -19,11 +19,11 @@ KNOWS_ROLES = text("SELECT to_regclass('alembic_version')")
 PRIVILEGE = re.compile(r"(SELECT|INSERT|UPDATE|DELETE)(?: \(([a-z_, ]+)\))?")
 HELD = text(
     """
-    SELECT 'TABLE' AS kind, c.relname AS name, '' AS part, r.rolname AS role, a.privilege_type AS privilege
+    SELECT 'TABLE' AS kind, c.relname::text AS name, '' AS part, r.rolname AS role, a.privilege_type AS privilege
     FROM pg_class c CROSS JOIN aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v') AND r.rolname = ANY(:roles)
     UNION ALL
-    SELECT 'TABLE', c.relname, t.attname, r.rolname, a.privilege_type
+    SELECT 'TABLE', c.relname::text, t.attname::text, r.rolname, a.privilege_type
     FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid CROSS JOIN aclexplode(t.attacl) a
     JOIN pg_roles r ON r.oid = a.grantee
     WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.attisdropped AND r.rolname = ANY(:roles)
@@ -32,7 +32,7 @@ HELD = text(
     FROM pg_proc p CROSS JOIN aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee
     WHERE p.pronamespace = current_schema()::regnamespace AND r.rolname = ANY(:roles)
     UNION ALL
-    SELECT 'SCHEMA', n.nspname, '', r.rolname, a.privilege_type
+    SELECT 'SCHEMA', n.nspname::text, '', r.rolname, a.privilege_type
     FROM pg_namespace n CROSS JOIN aclexplode(n.nspacl) a JOIN pg_roles r ON r.oid = a.grantee
     WHERE n.nspname = current_schema() AND r.rolname = ANY(:roles)
     """

@@ -150,7 +150,7 @@ class Stack:
         for name, port in chosen.items():
             self._say(f"port {self._ports[name]} is taken by another program; {name} is on {port}")
         self._ports = kept | chosen
-        (self.home / "ports.json").write_text(json.dumps(self._ports))
+        environment.write_private(self.home / "ports.json", json.dumps(self._ports))
         self._write_environments()
         self.supervisor.tell(addresses=self.addresses())
 
