@@ -63,7 +63,7 @@ class Rounds:
         self._sources = sources
         self._seed = seed
         self._say = say
-        self._env = {**stack.settings(), **stack.operator_settings()}
+        self._env = stack.operator_environment()
         self._host = self._env["MQTT_BROKER_ADDRESS"]
         self._port = int(self._env["MQTT_BROKER_PORT"])
 
@@ -138,7 +138,7 @@ class Rounds:
             admin.cursor().execute("CREATE DATABASE naive")
         naive_url = url.rpartition("/")[0] + "/naive"
         environment = {
-            **self._stack.process_environment(),
+            **self._env,
             "NAIVE_DATABASE_URL": naive_url.replace("postgresql://", "postgresql+psycopg2://"),
             "NAIVE_AMQP_URI": self._env["AMQP_URI"],
             "NAIVE_MQTT_HOST": self._host,
@@ -169,7 +169,7 @@ class Rounds:
         """The floor, into Vigil's tables."""
         _, entries = self._ledger(count)
         # A prefix of its own: the sessions of Vigil's gateway live on at the broker and would be sent all of it.
-        environment = {**self._stack.process_environment(), "VIGIL_TOPIC_PREFIX": "floor/"}
+        environment = {**self._env, "VIGIL_TOPIC_PREFIX": "floor/"}
         total = sum(entry.copies for entry in entries)
         with _part("floor", environment, str(total)) as floor:
             meter = Meter(self._pids())

@@ -38,7 +38,7 @@ class Sockets:
     """On the gateway of a running stack. Alerts are sealed here and go into the feed, as those of a service do."""
 
     def __init__(self, stack: Stack, *, say: Callable[[str], None]) -> None:
-        environ = {**stack.settings(), **stack.operator_settings()}
+        environ = stack.operator_environment()
         self._say = say
         self._feed = FeedWriter.from_config(configuration.load(environ=environ))
         self._tokens = Tokens(environ["JWT_SECRET"])

@@ -7,6 +7,7 @@ neither partitions nor PostGIS's own tables.
 from alembic import context
 from sqlalchemy import create_engine, text
 
+from ops import grants
 from services.config import load
 from services.providers import database_url
 
@@ -36,6 +37,8 @@ def connect_and_run() -> None:
         context.configure(connection=connection, transaction_per_migration=True)
         with context.begin_transaction():
             context.run_migrations()
+        grants.apply(connection)
+        connection.commit()
     engine.dispose()
 
 

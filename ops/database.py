@@ -1,4 +1,7 @@
-"""Makes what only a superuser of PostgreSQL may make: owner, services' login, their roles, the database, PostGIS.
+"""Makes what only a superuser of PostgreSQL may make: owner, logins, roles, the database, PostGIS.
+
+The login of DATABASE_URL can be every role: it is that of operators' commands, and of all processes where there is only
+one. A login of one process can be the roles of that process, and nothing without one of them.
 
 Everything is looked at first, so it may be run again at any time; passwords are set to what the URLs say, so it
 also carries a changed password to the server.
@@ -6,8 +9,9 @@ also carries a changed password to the server.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import psycopg2
@@ -15,14 +19,31 @@ from psycopg2 import sql
 from sqlalchemy import URL
 from sqlalchemy.engine import make_url
 
+from ops.grants import rows_role
+from ops.privileges import PRIVILEGES, database_role, database_roles
 from services.errors import Misconfigured, Unavailable
 from services.providers import DATABASE_ROLES, database_url
 
 CONNECT_TIMEOUT_S = 10
+ALL_ROLES = (*DATABASE_ROLES, *map(rows_role, DATABASE_ROLES), *database_roles())
+"""Every role that a database of Vigil knows, besides logins and the owner."""
+MEMBER_OF = """
+SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles l ON l.oid = m.member
+WHERE l.rolname = %s
+"""
 
 
-def prepare(superuser_url: str, *, owner_url: str, service_url: str) -> list[str]:
-    """Make what is missing; returns what was made, in words. Raises `Misconfigured`, `Unavailable`."""
+def prepare(
+    superuser_url: str,
+    *,
+    owner_url: str,
+    service_url: str,
+    process_urls: Mapping[str, str] = MappingProxyType({}),
+) -> list[str]:
+    """Make what is missing; returns what was made, in words. Raises `Misconfigured`, `Unavailable`.
+
+    `process_urls`: by process, the URL whose login it is to have.
+    """
     owner, service = _login(owner_url, "VIGIL_OWNER_DATABASE_URL"), _login(service_url, "DATABASE_URL")
     if owner.username == service.username:
         raise Misconfigured(
@@ -33,19 +54,26 @@ def prepare(superuser_url: str, *, owner_url: str, service_url: str) -> list[str
         raise Misconfigured(
             f"VIGIL_OWNER_DATABASE_URL names the database {owner.database} and DATABASE_URL {service.database}"
         )
+    processes = {process: _login(url, f"DATABASE_URL of {process}") for process, url in process_urls.items()}
     made: list[str] = []
     with _cursor(superuser_url) as cursor:
-        for role in DATABASE_ROLES:
-            made += _role(cursor, role, "NOLOGIN")
+        made += _roles(cursor)
         made += _role(cursor, str(owner.username), "LOGIN CREATEDB", password=owner.password)
         made += _role(cursor, str(service.username), "LOGIN", password=service.password)
         for login in (owner, service):
-            roles = sql.SQL(", ").join(map(sql.Identifier, DATABASE_ROLES))
+            roles = sql.SQL(", ").join(map(sql.Identifier, ALL_ROLES))
             cursor.execute(sql.SQL("GRANT {} TO {}").format(roles, sql.Identifier(str(login.username))))
+        for process, url in processes.items():
+            made += _login_of_process(cursor, process, url)
         made += _database(cursor, str(owner.database), str(owner.username))
-    with _cursor(superuser_url, database=owner.database) as cursor:
-        cursor.execute("CREATE EXTENSION IF NOT EXISTS postgis")
+    make_postgis(make_url(database_url(superuser_url)).set(database=owner.database).render_as_string(False))
     return made
+
+
+def make_postgis(superuser_url: str) -> None:
+    """PostGIS in the database that the URL names, when it is not there."""
+    with _cursor(superuser_url) as cursor:
+        cursor.execute("CREATE EXTENSION IF NOT EXISTS postgis")
 
 
 def _login(url: str, variable: str) -> URL:
@@ -66,6 +94,30 @@ def _role(cursor: Any, name: str, rights: str, *, password: str | None = None) -
     return [] if there else [f"role {name}"]
 
 
+def _roles(cursor: Any) -> list[str]:
+    """The roles of all processes; those of one process see rows by the policies of the same access."""
+    made = [line for role in ALL_ROLES for line in _role(cursor, role, "NOLOGIN")]
+    for process, privileges in PRIVILEGES.items():
+        for access in privileges.tables:
+            lender, borrower = rows_role(f"vigil_{access}"), database_role(process, access)
+            cursor.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(lender), sql.Identifier(borrower)))
+    return made
+
+
+def _login_of_process(cursor: Any, process: str, url: URL) -> list[str]:
+    """A login that inherits nothing: without a role of its process it can do nothing."""
+    login = str(url.username)
+    made = _role(cursor, login, "LOGIN NOINHERIT", password=url.password)
+    wanted = {database_role(process, access) for access in PRIVILEGES[process].tables}
+    cursor.execute(MEMBER_OF, (login,))
+    held = {name for (name,) in cursor.fetchall()}
+    for role in sorted(held - wanted):
+        cursor.execute(sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(login)))
+    for role in sorted(wanted - held):
+        cursor.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(login)))
+    return made
+
+
 def _database(cursor: Any, name: str, owner: str) -> list[str]:
     cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
     if cursor.fetchone() is not None:
@@ -77,9 +129,9 @@ def _database(cursor: Any, name: str, owner: str) -> list[str]:
 
 
 @contextmanager
-def _cursor(url: str, *, database: str | None = None) -> Iterator[Any]:
+def _cursor(url: str) -> Iterator[Any]:
     parsed = make_url(database_url(url)).set(drivername="postgresql")
-    target = parsed.set(database=database or parsed.database or "postgres")
+    target = parsed.set(database=parsed.database or "postgres")
     try:
         connection = psycopg2.connect(
             target.render_as_string(hide_password=False), connect_timeout=CONNECT_TIMEOUT_S

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from gateway.mqtt import wire
 from ops import line
+from ops.watchdog.sources import login_of_checks
 from services import providers
 from services.bus.publishing import connect
 from services.config import Config
@@ -21,7 +22,8 @@ from services.errors import Unavailable
 def mqtt(config: Config) -> str:
     settings = config.mqtt
     name = f"vigil-health-{secrets.token_hex(4)}"
-    with line.connect(settings, name, username=settings.username, password=settings.password) as sock:
+    username, password = login_of_checks(config)
+    with line.connect(settings, name, username=username, password=password) as sock:
         sock.sendall(wire.DISCONNECT)
     return "answers, over TLS" if settings.ca_file else "answers"
 
@@ -38,12 +40,12 @@ def redis(config: Config) -> str:
     client = providers.make_redis(config)
     try:
         client.ping()
-        persistent: Any = client.config_get("appendonly")
+        persistence: Any = client.info("persistence")
     except redis_library.RedisError as error:
         raise Unavailable(f"Redis: {error}") from error
     finally:
         client.close()
-    return "answers" + ("" if persistent.get("appendonly") == "yes" else ", but keeps nothing over a crash")
+    return "answers" + ("" if persistence.get("aof_enabled") else ", but keeps nothing over a crash")
 
 
 def postgres(config: Config) -> str:

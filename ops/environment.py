@@ -1,8 +1,8 @@
 """Where a checkout keeps its state, and how commands find the stack that runs there.
 
-`<home>/secrets.env` is made once and kept; `<home>/stack.env` says where the running stack listens, and
-`<home>/operator.env` holds what only operators' commands may have. What the operator sets in the environment
-always wins.
+`<home>/secrets.env` is made once and kept; `<home>/stack.env` says where the running stack listens,
+`<home>/operator.env` holds what only operators' commands may have, and `<home>/secrets/<process>.env` what one process
+may have. What the operator sets in the environment always wins.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -41,7 +41,7 @@ def write_env(path: Path, values: Mapping[str, str]) -> None:
 
 def write_private(path: Path, content: str | bytes) -> None:
     """Replace a file in one step, whole or not at all, readable by its owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -54,8 +54,24 @@ def write_private(path: Path, content: str | bytes) -> None:
         fresh.unlink(missing_ok=True)
 
 
-def keep_secrets(directory: Path) -> dict[str, str]:
-    """The secrets of this home; those that are missing are made now."""
+def password_of(server: str, process: str) -> str:
+    """The name, in `secrets.env`, of the password that a process has at a server (DB, AMQP, REDIS)."""
+    return f"VIGIL_{server}_PASSWORD_{process.replace('-', '_').upper()}"
+
+
+def secrets_file(directory: Path, process: str) -> Path:
+    """Where the secrets of one process are, while the stack of this home runs."""
+    return directory / "secrets" / f"{process}.env"
+
+
+def environment_files(directory: Path) -> list[Path]:
+    """What is there only while the stack of this home runs."""
+    own = sorted((directory / "secrets").glob("*.env"))
+    return [directory / "stack.env", directory / "operator.env", *own]
+
+
+def keep_secrets(directory: Path, *, passwords: Iterable[str] = ()) -> dict[str, str]:
+    """The secrets of this home; those that are missing are made now. `passwords`: names of further ones."""
     path = directory / "secrets.env"
     kept = read_env(path)
     made: dict[str, Callable[[], str]] = {
@@ -67,6 +83,9 @@ def keep_secrets(directory: Path) -> dict[str, str]:
         "MQTT_WATCHDOG_PASSWORD": lambda: secrets.token_urlsafe(24),
         "MQTT_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(24),
         "VIGIL_AMQP_PASSWORD": lambda: secrets.token_hex(16),
+        "VIGIL_REDIS_PASSWORD": lambda: secrets.token_hex(16),
+        "VIGIL_DB_SUPERUSER_PASSWORD": lambda: secrets.token_hex(16),
+        **dict.fromkeys(passwords, lambda: secrets.token_hex(16)),
     }
     missing = {name: make() for name, make in made.items() if name not in kept}
     if missing:
@@ -74,12 +93,12 @@ def keep_secrets(directory: Path) -> dict[str, str]:
     return kept | missing
 
 
-def apply_environment(*, as_operator: bool = True) -> None:
+def apply_environment(*, process: str = "") -> None:
     """Let this process find the running stack: set what the operator did not.
 
-    Only operators' commands are given what is in `operator.env`: Vigil's services run without the owner's rights.
+    Operators' commands are given what is in `operator.env`; a process of Vigil, what is its own.
     """
-    files = ["stack.env", "operator.env"] if as_operator else ["stack.env"]
-    for name in files:
-        for key, value in read_env(home() / name).items():
+    own = secrets_file(home(), process) if process else home() / "operator.env"
+    for file in (home() / "stack.env", own):
+        for key, value in read_env(file).items():
             os.environ.setdefault(key, value)

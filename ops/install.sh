@@ -192,28 +192,30 @@ END
     chmod 0644 "$etc/vigil.env" "$etc/operator.env"
 }
 
-write_secrets() { "$admin" secrets write "$secrets" --postgres "$postgres" --amqp "$amqp" --redis "$redis"; }
+# Servers elsewhere know no users of processes: whoever runs them imports rabbitmq_definitions and redis_users, puts the
+# URLs into PROCESS.amqp_uri and PROCESS.redis_url; until then `check --deploy` says that all share one login.
+write_secrets() {
+    local shared=()
+    [ $elsewhere = no ] || shared=(--one-login AMQP_URI --one-login REDIS_URL)
+    "$admin" secrets write "$secrets" --postgres "$postgres" --amqp "$amqp" --redis "$redis" "${shared[@]}"
+}
 
 prepare_redis() {
-    { echo 'bind 127.0.0.1 ::1' && echo 'appendonly yes' && echo 'appendfsync everysec' && echo 'maxmemory-policy noeviction' &&
-        cat "$secrets/redis_auth"; } >/etc/redis/vigil.conf &&
+    local memory_mb
+    memory_mb=$(awk '/^MemTotal/ {print int($2 / 4096)}' /proc/meminfo) || return
+    install -o redis -g redis -m 0640 "$secrets/redis_users" /etc/redis/vigil.acl &&
+        { echo 'bind 127.0.0.1 ::1' && echo 'appendonly yes' && echo 'appendfsync everysec' && echo "maxmemory ${memory_mb}mb" &&
+        echo 'maxmemory-policy volatile-lru' && echo 'aclfile /etc/redis/vigil.acl'; } >/etc/redis/vigil.conf &&
         chown redis:redis /etc/redis/vigil.conf && chmod 0640 /etc/redis/vigil.conf &&
         { grep -qx 'include /etc/redis/vigil.conf' /etc/redis/redis.conf || echo 'include /etc/redis/vigil.conf' >>/etc/redis/redis.conf; } &&
         systemctl enable --now redis-server && systemctl restart redis-server
 }
 
 prepare_rabbitmq() {
-    local password
-    password=$(sed -n 's/^default_pass = //p' "$secrets/rabbitmq_conf")
     { [ -f /etc/rabbitmq/rabbitmq.conf ] || echo 'listeners.tcp.1 = 127.0.0.1:5672' >/etc/rabbitmq/rabbitmq.conf; } &&
         systemctl enable --now rabbitmq-server && rabbitmqctl -q await_startup || return
-    rabbitmqctl -q list_vhosts | grep -qx vigil || rabbitmqctl -q add_vhost vigil || return
     # By standard input: arguments can be read by every user of the machine.
-    if rabbitmqctl -q list_users | cut -f1 | grep -qx vigil; then
-        echo "$password" | rabbitmqctl -q change_password vigil
-    else
-        echo "$password" | rabbitmqctl -q add_user vigil
-    fi && rabbitmqctl -q set_permissions -p vigil vigil '.*' '.*' '.*' || return
+    rabbitmqctl -q import_definitions <"$secrets/rabbitmq_definitions" || return
     ! rabbitmqctl -q list_users | cut -f1 | grep -qx guest || rabbitmqctl -q delete_user guest
 }
 
@@ -224,7 +226,7 @@ prepare_postgres() {
         echo "$statement" | runuser -u postgres -- psql -q -X -v ON_ERROR_STOP=1 -d postgres
 }
 
-prepare_database() { "$admin" database prepare; }
+prepare_database() { "$admin" database prepare --secrets "$secrets"; }
 
 write_broker() {
     "$admin" broker write "$broker" --host "$mqtt_host" --host 127.0.0.1 --host localhost --authority "$authority" \
@@ -244,8 +246,11 @@ write_certificate() {
 
 write_units() {
     local file
-    for file in "$source_tree"/ops/systemd/*; do
-        sed -E "s#(/opt/vigil|/etc/vigil|/var/lib/vigil|/var/backups/vigil|/run/vigil|/usr/local/sbin/vigil-admin)#$root\1#g" "$file" >"$units/$(basename "$file")" || return
+    for file in "$source_tree"/ops/systemd/*.* "$source_tree"/ops/systemd/*/*; do
+        [ -f "$file" ] || continue
+        file=${file#"$source_tree"/ops/systemd/}
+        install -d -m 0755 "$(dirname "$units/$file")" || return
+        sed -E "s#(/opt/vigil|/etc/vigil|/var/lib/vigil|/var/backups/vigil|/run/vigil|/usr/local/sbin/vigil-admin)#$root\1#g" "$source_tree/ops/systemd/$file" >"$units/$file" || return
     done
 }
 
@@ -276,11 +281,11 @@ step "command $admin" write_admin
 step "settings in $etc" write_settings
 step "secrets in $secrets" write_secrets
 if [ $systemd = yes ] && [ $elsewhere = no ]; then
-    step "Redis: on loopback, with a password, kept over a crash" prepare_redis
-    step "RabbitMQ: user and virtual host vigil, no guest" prepare_rabbitmq
+    step "Redis: on loopback, users of processes, kept over a crash" prepare_redis
+    step "RabbitMQ: users of processes, virtual host vigil, no guest" prepare_rabbitmq
     step "PostgreSQL: the superuser's password" prepare_postgres
 fi
-step "database: owner, services' login, roles, PostGIS" prepare_database
+step "database: owner, logins of processes, roles, PostGIS" prepare_database
 step "broker's files in $broker" write_broker
 step "certificate of the HTTP edge in $edge" write_certificate
 step "units in $units" write_units

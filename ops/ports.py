@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from ops.environment import write_private
 from services.errors import Misconfigured
 
 LOWEST, HIGHEST = 10_000, 32_000
@@ -108,7 +109,7 @@ def remembered(
     """Choose ports for a home, of `more` than the usual names, and remember them for the next start."""
     kept = json.loads(path.read_text()) if path.exists() else {}
     chosen = choose(kept, [*NAMES, *more], prefer=prefer, take=take)
-    path.write_text(json.dumps(chosen))
+    write_private(path, json.dumps(chosen))
     return chosen
 
 

@@ -26,6 +26,7 @@ from nameko.containers import ServiceContainer  # noqa: E402
 
 from ops import alive, stall_watch  # noqa: E402
 from ops.environment import apply_environment  # noqa: E402
+from ops.privileges import of_process  # noqa: E402
 from ops.processes import PROCESSES, service_class, stall_limit_s  # noqa: E402
 from ops.stall_watch import StallWatch  # noqa: E402
 from services import config, exposition, logs, metrics, restarts, tracing  # noqa: E402
@@ -34,6 +35,7 @@ from services.bus.calling import SERIALIZER  # noqa: E402
 from services.config import Config  # noqa: E402
 from services.deploy import problems  # noqa: E402
 from services.errors import Misconfigured, VigilError  # noqa: E402
+from services.keyring import read_key_files  # noqa: E402
 
 SAMPLE_S = 1.0
 
@@ -117,13 +119,19 @@ def host(process: str) -> None:
     settings = config.load()
     name = exposition.claim(process)
     logs.configure(settings.logging.level, service=process)
-    if settings.environment == "production" and (found := problems(settings)):
+    if settings.environment == "production" and (
+        found := problems(settings, files=read_key_files(settings), secrets=of_process(process).secrets)
+    ):
         raise Misconfigured(
             "production does not start with this:\n" + "\n".join(f"  {line}" for line in found)
         )
     # Each process begins with another node of a cluster: they would else all sit on the first one.
     uri = amqp_shuffled(settings.amqp.uri, random.shuffle)
-    settings = msgspec.structs.replace(settings, amqp=msgspec.structs.replace(settings.amqp, uri=uri))
+    settings = msgspec.structs.replace(
+        settings,
+        amqp=msgspec.structs.replace(settings.amqp, uri=uri),
+        database=msgspec.structs.replace(settings.database, process=process),
+    )
     cls = service_class(process)
     container = TracedContainer(cls, nameko_config(settings, cls.name))
     stopping: list[int] = []
@@ -157,7 +165,7 @@ def host(process: str) -> None:
 def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1] not in PROCESSES:
         sys.exit(f"usage: python -m ops.run {'|'.join(PROCESSES)}")
-    apply_environment(as_operator=False)
+    apply_environment(process=sys.argv[1])
     try:
         host(sys.argv[1])
     except VigilError as error:

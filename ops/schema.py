@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from ops import grants
 from ops.environment import PROJECT
 from ops.rollback import keeping, returning
 from ops.rollback.keeping import Record
@@ -77,6 +78,7 @@ def up(engine: Engine) -> list[Outcome]:
     with alone(engine) as connection:
         outcomes = [outcome for record in records for outcome in _up_past(connection, record)]
         upgrade_within(connection, "head")
+        grants.apply(connection)
         return outcomes
 
 
@@ -99,6 +101,7 @@ def _up_step_by_step(engine: Engine) -> None:
         with alone(engine) as connection:
             to_come = pending(revision_of(connection))
             if not to_come:
+                grants.apply(connection)
                 return
             upgrade_within(connection, to_come[0][0])
 

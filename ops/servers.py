@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import pwd
 import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from ops import database
-from ops.environment import PROJECT
+from ops.environment import PROJECT, write_private
 from ops.supervisor import Process
 from services.errors import Misconfigured
 
 PACKAGES = "haproxy mosquitto rabbitmq-server redis-server postgresql-15 postgresql-15-postgis-3"
 DATABASE = "vigil"
 VHOST = "vigil"
-OWNER, SERVICE = "vigil", "vigil_service"
+OWNER, SERVICE, SUPERUSER = "vigil", "vigil_service", "postgres"
+PG_HBA = """\
+# Written by Vigil: on loopback, everybody with a password.
+host all         all 127.0.0.1/32 scram-sha-256
+host replication all 127.0.0.1/32 scram-sha-256
+"""
 
 REDIS = """\
 bind 127.0.0.1
@@ -30,17 +38,20 @@ dir {data}
 appendonly yes
 appendfsync everysec
 save ""
-maxmemory-policy noeviction
+maxmemory 512mb
+maxmemory-policy volatile-lru
 daemonize no
 """
-RABBITMQ = """\
-listeners.tcp.1 = 127.0.0.1:{port}
+RABBITMQ_DEFAULT_USER = """\
 default_user = vigil
 default_pass = {password}
 default_vhost = {vhost}
 default_permissions.configure = .*
 default_permissions.read = .*
 default_permissions.write = .*
+"""
+RABBITMQ = """\
+listeners.tcp.1 = 127.0.0.1:{port}
 loopback_users = none
 log.console = true
 log.console.level = warning
@@ -58,6 +69,7 @@ POSTGRES = {
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
     "log_min_messages": "warning",
+    "log_line_prefix": "%m [%p] %a ",
 }
 
 
@@ -144,12 +156,16 @@ def redis(
     *,
     name: str = "redis",
     more: str = "",
+    users: str = "",
 ) -> Process:
-    """`more`: lines for its configuration (that it is a replica, and of whom)."""
+    """`more`: lines for its configuration (that it is a replica, and of whom). `users`: its ACL file's content."""
     data = _directory(home / name)
-    config = data / "redis.conf"
-    if not config.exists() or not more:  # sentinels write into it who is the master now
-        config.write_text(REDIS.format(port=ports[name], data=data, more=more))
+    config, acl = data / "redis.conf", data / "users.acl"
+    if users:
+        write_private(acl, users)
+        more += f"aclfile {acl}\n"
+    if users or not config.exists() or not more:  # sentinels write into it who is the master now
+        write_private(config, REDIS.format(port=ports[name], data=data, more=more))
     return Process(
         name,
         [binary("redis-server"), str(config)],
@@ -203,14 +219,23 @@ def rabbitmq(
     ports: Mapping[str, int],
     environment: Mapping[str, str],
     *,
-    password: str,
+    password: str = "",
+    definitions: Mapping[str, Any] | None = None,
     number: int = 1,
     more: str = "",
 ) -> Process:
-    """`number` and `more` (lines for its configuration) are for further nodes of a cluster."""
+    """Its users are those of `definitions`, else one with `password` who may do everything.
+
+    `number` and `more` (lines for its configuration) are for further nodes of a cluster.
+    """
     name, port = _numbered("rabbitmq", number), ports[_numbered("amqp", number)]
     data = _directory(home / name)
-    (data / "rabbitmq.conf").write_text(RABBITMQ.format(port=port, password=password, vhost=VHOST) + more)
+    if definitions is None:
+        more += RABBITMQ_DEFAULT_USER.format(password=password, vhost=VHOST)
+    else:
+        write_private(data / "definitions.json", json.dumps(definitions))
+        more += f"load_definitions = {data / 'definitions.json'}\n"
+    write_private(data / "rabbitmq.conf", RABBITMQ.format(port=port) + more)
     (data / "enabled_plugins").write_text("[].\n")
     return Process(
         name,
@@ -227,13 +252,15 @@ def postgres(
     ports: Mapping[str, int],
     environment: Mapping[str, str],
     *,
+    password: str,
     name: str = "postgres",
     more: Mapping[str, str] = MappingProxyType({}),
     make: Callable[[Path, str | None], None] | None = None,
 ) -> Process:
     """PostgreSQL refuses to run as root; then it runs as the user that Debian's package made.
 
-    `make(data, user)` fills the directory of one that is not there yet (a replica's); `more` are further settings.
+    `password` is the superuser's. `make(data, user)` fills the directory of one that is not there yet (a replica's);
+    `more` are further settings.
     """
     user = "postgres" if os.geteuid() == 0 else None
     data = _directory(home / name)
@@ -245,6 +272,8 @@ def postgres(
         (make or _initdb)(data, user)
     # A supervisor that was killed leaves it; we know by our ports that nobody is there any more.
     (data / "postmaster.pid").unlink(missing_ok=True)
+    if make is None:
+        _ask_for_passwords(data, user, password)
     settings = POSTGRES | dict(more) | {"port": str(ports[name])}
     options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
     return Process(
@@ -259,23 +288,67 @@ def postgres(
 
 
 def _initdb(data: Path, user: str | None) -> None:
-    command = [str(postgres_bin() / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+    command = [
+        str(postgres_bin() / "initdb"),
+        "-D",
+        str(data),
+        "-U",
+        "postgres",
+        "-A",
+        "reject",
+        "-E",
+        "UTF8",
+    ]
     run([*command, "--locale=C.UTF-8", "--no-sync"], user=user)
 
 
-def prepare_database(port: int, *, owner_password: str, service_password: str) -> None:
-    """The owner, the services' login, the roles, database and PostGIS, where they are not yet there.
+def _ask_for_passwords(data: Path, user: str | None, password: str) -> None:
+    """Everybody has to say a password, in a directory that was made when nobody had to as well."""
+    rules = data / "pg_hba.conf"
+    if rules.read_text() == PG_HBA:
+        return
+    # Without a server: the single-user mode asks nobody for anything.
+    alone = [
+        str(postgres_bin() / "postgres"),
+        "--single",
+        "-D",
+        str(data),
+        "-c",
+        "log_statement=none",
+        "postgres",
+    ]
+    run(alone, user=user, say=f"ALTER ROLE postgres PASSWORD '{password}'\n")
+    rules.write_text(PG_HBA)
+    rules.chmod(0o600)
+
+
+def database_url(port: int, login: str, password: str, name: str = DATABASE) -> str:
+    """The address of a database of the private server."""
+    return f"postgresql+psycopg2://{login}:{password}@127.0.0.1:{port}/{name}"
+
+
+def prepare_database(
+    port: int,
+    *,
+    superuser_password: str,
+    owner_password: str,
+    service_password: str,
+    process_passwords: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """The owner, the logins, the roles, database and PostGIS, where they are not yet there.
 
     PostGIS is in the template as well: whatever the owner makes of it, scratch databases and tests', has it.
     """
-    address = f"127.0.0.1:{port}"
-    superuser = f"postgresql://postgres@{address}"
-    psql = [str(postgres_bin() / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-At"]
-    run([*psql, f"{superuser}/template1", "-c", "CREATE EXTENSION IF NOT EXISTS postgis"])
+    superuser = partial(database_url, port, SUPERUSER, superuser_password)
+    database.make_postgis(superuser("template1"))
     database.prepare(
-        f"{superuser}/postgres",
-        owner_url=f"postgresql://{OWNER}:{owner_password}@{address}/{DATABASE}",
-        service_url=f"postgresql://{SERVICE}:{service_password}@{address}/{DATABASE}",
+        superuser("postgres"),
+        owner_url=database_url(port, OWNER, owner_password),
+        service_url=database_url(port, SERVICE, service_password),
+        process_urls={
+            process: database_url(port, f"{OWNER}_{process}", password)
+            for process, password in process_passwords.items()
+        },
     )
 
 
@@ -302,14 +375,30 @@ def _numbered(name: str, number: int) -> str:
 
 
 def _directory(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.chmod(0o700)
     return path
 
 
-def run(command: list[str], *, user: str | None = None) -> str:
-    """Run a server's own tool; returns what it says. Raises `Misconfigured`."""
+def run(
+    command: list[str],
+    *,
+    user: str | None = None,
+    say: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Run a server's own tool, which is given `say`; returns what it says. Raises `Misconfigured`."""
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, user=user, group=user, cwd="/", timeout=120
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        user=user,
+        group=user,
+        cwd="/",
+        timeout=120,
+        input=say,
+        env=environment,
     )
     if done.returncode != 0:
         raise Misconfigured(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()}")

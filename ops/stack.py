@@ -13,21 +13,29 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 
 from gateway.mqtt import rights
-from ops import environment, mosquitto, ports, servers
+from ops import amqp_users, environment, mosquitto, ports, redis_users, servers
 from ops.environment import PROJECT
+from ops.privileges import PRIVILEGES, SECRETS, of_process
 from ops.processes import PROCESSES
 from ops.supervisor import Process, Supervisor
 from services import config
 from services.addresses import hosts_of
+from services.config import Config
 from services.deploy import problems
 from services.errors import VigilError
+from services.keyring import read_key_files
 
 GIVEN = {"postgres": "DATABASE_URL", "amqp": "AMQP_URI", "redis": "REDIS_URL", "mqtt": "MQTT_BROKER_ADDRESS"}
 """A server whose variable the operator set is used, not started."""
+SERVERS = {"DB": "DATABASE_URL", "AMQP": "AMQP_URI", "REDIS": "REDIS_URL"}
+"""Servers at which each process has a login of its own, and the variable that says which."""
+SECRETS_AS_FILES = frozenset(f"{name}_FILE" for name in SECRETS if not name.endswith("_FILE"))
+WARNINGS = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}
 SERVICES = tuple(PROCESSES)
 HAPROXY = "haproxy"
 HTTP_PORTS = {HAPROXY: "http", "noc_gateway": "feed", "noc_api": "api"}
@@ -83,17 +91,21 @@ class Stack:
             if self._own("postgres"):
                 servers.prepare_database(
                     self._ports["postgres"],
+                    superuser_password=self._secrets["VIGIL_DB_SUPERUSER_PASSWORD"],
                     owner_password=self._secrets["VIGIL_DB_PASSWORD"],
                     service_password=self._secrets["VIGIL_DB_SERVICE_PASSWORD"],
+                    process_passwords=self._passwords("DB"),
                 )
-        environment.write_env(self.home / "stack.env", self.settings())
-        environment.write_env(self.home / "operator.env", self.operator_settings())
+        self._write_environments()
 
     def prepare(self) -> None:
         """Choose the ports, make the secrets: what a home keeps."""
         # PostgreSQL's own user must be able to get through to its directory.
-        self.home.chmod(0o711)
-        self._secrets = environment.keep_secrets(self.home)
+        self.home.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        self._secrets = environment.keep_secrets(
+            self.home,
+            passwords=[environment.password_of(*pair) for pair in product(SERVERS, PRIVILEGES)],
+        )
         if self._own_keys() and not (self.home / FEED_KEYS).exists():
             environment.write_private(self.home / FEED_KEYS, self._secrets["CHANNELS_ENCRYPTION_KEY"] + "\n")
         further = [port for port in self._ports_of_processes().values() if "@" in port]
@@ -152,8 +164,8 @@ class Stack:
         for name, port in chosen.items():
             self._say(f"port {self._ports[name]} is taken by another program; {name} is on {port}")
         self._ports = kept | chosen
-        (self.home / "ports.json").write_text(json.dumps(self._ports))
-        environment.write_env(self.home / "stack.env", self.settings())
+        environment.write_private(self.home / "ports.json", json.dumps(self._ports))
+        self._write_environments()
         self.supervisor.tell(addresses=self.addresses())
 
     def _lost_a_port(self) -> bool:
@@ -181,8 +193,10 @@ class Stack:
 
     def _check_production(self) -> None:
         """Said here once, not by each process in its log."""
-        settings = config.load(environ=self.operator_environment())
-        if settings.environment == "production" and (found := problems(settings)):
+        settings = self._config()
+        if settings.environment == "production" and (
+            found := problems(settings, files=read_key_files(settings))
+        ):
             raise StackFailed("\n".join(["production does not start with this:", *found]))
 
     def stop(self) -> None:
@@ -192,19 +206,30 @@ class Stack:
         self.supervisor.stop(only=[name for name in names if name in (*self.services, HAPROXY, "simulator")])
         self.supervisor.stop(only=[name for name in names if name != "epmd"])
         self.supervisor.stop()
-        for name in ("stack.env", "operator.env", "state.json"):
-            (self.home / name).unlink(missing_ok=True)
+        for file in (self.home / "state.json", *environment.environment_files(self.home)):
+            file.unlink(missing_ok=True)
         self._reserved.close()
 
+    def _write_environments(self) -> None:
+        """The settings for all; the secrets for operators' commands, and for each process its own."""
+        settings, operators = self.settings(), self.operator_settings()
+        shared = {name: value for name, value in settings.items() if name not in SECRETS}
+        environment.write_env(self.home / "stack.env", shared)
+        further = {name: value for name, value in settings.items() if name in SECRETS}
+        environment.write_env(self.home / "operator.env", further | operators)
+        for process in PRIVILEGES:
+            own = self._secrets_of(process)
+            environment.write_env(environment.secrets_file(self.home, process), own)
+
     def settings(self) -> dict[str, str]:
-        """What a process needs in its environment to find this stack; the operator's own values win."""
+        """What an operator's command needs to find this stack; the operator's own values win."""
         loopback, port = "127.0.0.1", self._ports
         made = {
             "VIGIL_HOME": str(self.home),
             "VIGIL_ENV": "development",
             "DATABASE_URL": self._database_url(servers.SERVICE, "VIGIL_DB_SERVICE_PASSWORD"),
-            "AMQP_URI": f"amqp://vigil:{self._secrets['VIGIL_AMQP_PASSWORD']}@{loopback}:{port['amqp']}/{servers.VHOST}",
-            "REDIS_URL": f"redis://{loopback}:{port['redis']}/0",
+            "AMQP_URI": self._amqp_uri(amqp_users.OPERATOR, "VIGIL_AMQP_PASSWORD"),
+            "REDIS_URL": self._redis_url(redis_users.OPERATOR, "VIGIL_REDIS_PASSWORD"),
             "MQTT_BROKER_ADDRESS": loopback,
             "MQTT_BROKER_PORT": str(port["mqtt"] if self._own("mqtt") else 1883),
             "MQTT_BROKER_USERNAME": GATEWAY_USER if self._own("mqtt") else "",
@@ -236,9 +261,57 @@ class Stack:
             made["VIGIL_CA_DIRECTORY"] = str(self.home / "mosquitto" / "tls")
         return {name: self._given.get(name) or value for name, value in made.items()}
 
+    def superuser_url(self, database: str = "postgres") -> str:
+        """The address of the private PostgreSQL, as its superuser."""
+        password = self._secrets["VIGIL_DB_SUPERUSER_PASSWORD"]
+        return servers.database_url(self._ports["postgres"], servers.SUPERUSER, password, database)
+
     def _database_url(self, user: str, password: str) -> str:
-        address = f"127.0.0.1:{self._ports['postgres']}/{servers.DATABASE}"
-        return f"postgresql+psycopg2://{user}:{self._secrets[password]}@{address}"
+        return servers.database_url(self._ports["postgres"], user, self._secrets[password])
+
+    def _amqp_uri(self, user: str, password: str) -> str:
+        return f"amqp://{user}:{self._secrets[password]}@127.0.0.1:{self._ports['amqp']}/{servers.VHOST}"
+
+    def _redis_url(self, user: str, password: str) -> str:
+        return f"redis://{user}:{self._secrets[password]}@127.0.0.1:{self._ports['redis']}/0"
+
+    def _config(self) -> Config:
+        return config.load(environ=self.operator_environment())
+
+    def _passwords(self, server: str) -> dict[str, str]:
+        """The password of each process that has something to do at a server."""
+        variable = SERVERS[server]
+        return {
+            process: self._secrets[environment.password_of(server, process)]
+            for process, privileges in PRIVILEGES.items()
+            if variable in privileges.secrets
+        }
+
+    def _secrets_of(self, process: str) -> dict[str, str]:
+        """All secrets that a process is given, and no other: addresses of servers with a login of its own."""
+        wanted = of_process(process).secrets
+        everything = {**self._given, **self.settings()}
+        # A key in a file may be named by the setting of the file.
+        found = {
+            name: value
+            for name, value in everything.items()
+            if name in wanted or (name in SECRETS_AS_FILES and name.removesuffix("_FILE") in wanted)
+        }
+        return found | self._own_urls(process)
+
+    def _own_urls(self, process: str) -> dict[str, str]:
+        """Addresses of this stack's own servers, with the login of one process."""
+        made = {}
+        wanted = of_process(process).secrets
+        if "DATABASE_URL" in wanted and self._own("postgres"):
+            made["DATABASE_URL"] = self._database_url(
+                f"{servers.OWNER}_{process}", environment.password_of("DB", process)
+            )
+        if "AMQP_URI" in wanted and self._own("amqp"):
+            made["AMQP_URI"] = self._amqp_uri(process, environment.password_of("AMQP", process))
+        if "REDIS_URL" in wanted and self._own("redis"):
+            made["REDIS_URL"] = self._redis_url(process, environment.password_of("REDIS", process))
+        return made
 
     def addresses(self) -> dict[str, str]:
         """host:port of every part, for people and programs."""
@@ -267,25 +340,41 @@ class Stack:
         """Whether the feed's keys are a file of this home's, and not the operator's."""
         return not self._given.get("CHANNELS_ENCRYPTION_KEY")
 
-    def process_environment(self) -> dict[str, str]:
-        """The whole environment of a process of this stack."""
-        return {**self._given, **self.settings(), "PYTHONWARNINGS": "ignore::DeprecationWarning"}
+    def process_environment(self, process: str) -> dict[str, str]:
+        """The whole environment of a process of this stack: no secret but its own."""
+        shared = {
+            name: value
+            for name, value in {**self._given, **self.settings()}.items()
+            if name not in SECRETS | SECRETS_AS_FILES
+        }
+        return {**shared, **self._secrets_of(process), **WARNINGS}
 
     def operator_environment(self) -> dict[str, str]:
         """The whole environment of an operator's command."""
-        return {**self.process_environment(), **self.operator_settings()}
+        return {**self._given, **self.settings(), **self.operator_settings(), **WARNINGS}
 
     def _server_processes(self) -> list[Process]:
         base = {name: value for name, value in self._given.items() if not name.startswith("RABBITMQ_")}
         started: list[Process] = []
         if self._own("postgres"):
-            started.append(servers.postgres(self.home, self._ports, base))
+            password = self._secrets["VIGIL_DB_SUPERUSER_PASSWORD"]
+            started.append(servers.postgres(self.home, self._ports, base, password=password))
         if self._own("amqp"):
             started.append(servers.epmd(self.home, self._ports, base))
-            password = self._secrets["VIGIL_AMQP_PASSWORD"]
-            started.append(servers.rabbitmq(self.home, self._ports, base, password=password))
+            definitions = amqp_users.definitions(
+                self._passwords("AMQP"),
+                operator_password=self._secrets["VIGIL_AMQP_PASSWORD"],
+                vhost=servers.VHOST,
+                retry_delays_s=self._config().amqp.retry_delays_s,
+            )
+            started.append(servers.rabbitmq(self.home, self._ports, base, definitions=definitions))
         if self._own("redis"):
-            started.append(servers.redis(self.home, self._ports, base))
+            users = redis_users.acl_file(
+                self._passwords("REDIS"),
+                operator_password=self._secrets["VIGIL_REDIS_PASSWORD"],
+                prefix=self._config().redis.key_prefix,
+            )
+            started.append(servers.redis(self.home, self._ports, base, users=users))
         if self._own("mqtt"):
             started.append(servers.mosquitto(self.home, self._ports, base, self.mosquitto_configuration()))
         return started
@@ -315,11 +404,7 @@ class Stack:
             name,
             [sys.executable, "-m", "ops.run", process],
             log=self.home / "log" / f"{name}.log",
-            environment={
-                key: value
-                for key, value in {**self.process_environment(), **own}.items()
-                if key not in self.operator_settings()
-            },
+            environment={**self.process_environment(process), **own},
         )
 
     def _haproxy(self) -> Process:

@@ -68,6 +68,10 @@ def _die_with_parent() -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 class Process:
     """One supervised process. `ready` is said by itself (sd_notify) or found by `probe`."""
 
@@ -110,8 +114,8 @@ class Process:
         environment = dict(self._environment)
         if self._probe is None:
             environment["NOTIFY_SOCKET"] = self._listen()
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("ab") as log:
+        self._log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(self._log, "ab", opener=_private) as log:
             self._child = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
@@ -123,6 +127,7 @@ class Process:
                 user=self._user,
                 group=self._user,
                 extra_groups=[] if self._user else None,
+                umask=0o077,  # what it writes holds messages, keys and passwords
             )
         self.state = "starting"
         self._started_s = time.monotonic()

@@ -14,11 +14,36 @@ from ops.processes import PROCESSES, service_class
 from ops.queue_check import Queue as Standing
 from services.bus.consuming import EventHandler
 from services.bus.publishing import BROKEN, connect
-from services.bus.topology import event_queue, shared_queues
+from services.bus.topology import (
+    declare,
+    declare_exchange,
+    event_exchange,
+    event_queue,
+    retire_rpc_queue,
+    rpc_exchange,
+    shared_queues,
+)
 from services.config import Config
 from services.errors import Unavailable
 
 STANDING_TIMEOUT_S = 60.0
+
+
+def declare_all(config: Config) -> list[Queue]:
+    """Declare everything that processes may not declare, and their queues; returns these. Raises `Unavailable`."""
+    queues = all_queues(config)
+    services = sorted({service_class(process).name for process in PROCESSES})
+    try:
+        with connect(config.amqp.uri) as connection:
+            declare(connection, queues)
+            with connection.channel() as channel:
+                for exchange in (rpc_exchange(), *map(event_exchange, services)):
+                    declare_exchange(channel, exchange)
+            for service in services:
+                retire_rpc_queue(connection, service)
+    except BROKEN as error:
+        raise Unavailable(f"RabbitMQ: {error}") from error
+    return queues
 
 
 def all_queues(config: Config) -> list[Queue]:

@@ -17,6 +17,7 @@ from cryptography import x509
 from sqlalchemy import text
 
 from ops import line
+from ops.watchdog.sources import login_of_checks
 from services.config import Config
 from services.errors import Unavailable
 from services.providers import Database
@@ -94,7 +95,8 @@ def _shown_at(host: str, port: int) -> datetime:
 
 def _shown_by_broker(config: Config) -> datetime:
     mqtt = config.mqtt
-    sock: Any = line.connect(mqtt, "vigil-certificate", username=mqtt.username, password=mqtt.password)
+    username, password = login_of_checks(config)
+    sock: Any = line.connect(mqtt, "vigil-certificate", username=username, password=password)
     try:
         shown = sock.getpeercert()
     finally:

@@ -18,6 +18,7 @@ SENTINEL_SCHEME = "redis+sentinel"
 SENTINEL_PORT = 26379
 POSTGRES_PORT = 5432
 PRIMARY = "target_session_attrs"
+LOGIN = re.compile(r"(?<=://)(?:[^@/;]*@)?")
 PASSWORD = re.compile(r"(?<=://)([^:@/;]*):[^@/;]*@")
 
 
@@ -55,6 +56,11 @@ def amqp_shuffled(uri: str, shuffle: Callable[[list[str]], None]) -> str:
 def without_passwords(uri: str) -> str:
     """For logs: user names stay, passwords do not."""
     return PASSWORD.sub(r"\1:**@", uri)
+
+
+def with_login(uri: str, login: str, password: str) -> str:
+    """The same servers for another user: in each of several URIs."""
+    return LOGIN.sub(f"{quote(login, safe='')}:{quote(password, safe='')}@", uri)
 
 
 def hosts_of(uri: str) -> str:

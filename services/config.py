@@ -102,6 +102,8 @@ class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     statement_timeout_s: float
     lock_timeout_s: float
     dedup_window_days: int
+    process: str = ""
+    """Whose roles are taken; set by `ops.run`. Empty: those of operators' commands."""
 
 
 class Feed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,54 +4,56 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
-from urllib.parse import SplitResult, urlsplit
+from collections.abc import Callable, Collection, Iterator, Mapping
+from urllib.parse import urlsplit
 
-from services.addresses import amqp_nodes, hosts_of
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from services.addresses import amqp_nodes
 from services.config import Config
-from services.envelope import master_keys
+from services.envelope import EVIDENCE_KEY_FILE, FEED_KEY_FILE, master_keys
 from services.errors import Misconfigured
+from services.secret_strength import (
+    has_known_password,
+    is_known_password,
+    is_weak_key,
+    is_weak_text,
+)
 
 LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
-MIN_SECRET_LENGTH = 32
+WIDEST_NETWORK = 65_536
+ENCRYPTED = re.compile(r"\bsslmode=(require|verify-ca|verify-full)\b")
 MIN_DISTINCT = 10
-"""A random key of 32 bytes has some 30 different ones; one that was typed has few."""
 MIN_BROKER_PASSWORD_LENGTH = 20
 """Mosquitto counts no wrong passwords, and these log-ins are good on its public listener (docs/adr/0045)."""
 GUESSABLE = (
     f"is weak: it needs {MIN_BROKER_PASSWORD_LENGTH} random characters, because the broker counts no wrong ones;"
     " make one with: openssl rand -base64 24"
 )
-WIDEST_NETWORK = 65_536
-ENCRYPTED = re.compile(r"\bsslmode=(require|verify-ca|verify-full)\b")
-KNOWN_PASSWORDS = frozenset(
-    {
-        "",
-        "guest",
-        "admin",
-        "password",
-        "vigil",
-        "postgres",
-        "changeme",
-        "change-me",
-        "secret",
-        "rabbitmq",
-        "mosquitto",
+
+WEAK_KEY = "{name}: {which} is weak: it was not made at random; make one with {remedy}"
+Files = Mapping[str, bytes]
+"""By variable, the content of the key files that settings name (`services.keyring.read_key_files`)."""
+
+
+def problems(config: Config, *, files: Files, secrets: Collection[str] | None = None) -> list[str]:
+    """Everything that keeps this configuration from production; empty when nothing does.
+
+    `secrets`: the variables of those that a process needs, when it is not to have all of them.
+    """
+    checks: dict[str, Callable[[Config], Iterator[str]]] = {
+        "CHANNELS_ENCRYPTION_KEY": lambda config: _feed(config, files),
+        "VIGIL_EVIDENCE_KEY_FILE": lambda config: _evidence(config, files),
+        "JWT_SECRET": _tokens,
+        "DATABASE_URL": _database,
+        "AMQP_URI": _rabbitmq,
+        "REDIS_URL": _redis,
+        "MQTT_BROKER_PASSWORD": _mqtt,
     }
-)
-
-
-def problems(config: Config) -> list[str]:
-    """Everything that keeps this configuration from production; empty when nothing does."""
-    return [
-        *_feed(config),
-        *_tokens(config),
-        *_database(config),
-        *_rabbitmq(config),
-        *_redis(config),
-        *_mqtt(config),
-        *_registration(config),
-    ]
+    wanted = [check for name, check in checks.items() if secrets is None or name in secrets]
+    return [problem for check in (*wanted, _registration) for problem in check(config)]
 
 
 def shortcomings(config: Config, environ: Mapping[str, str], modes: Mapping[str, int]) -> list[str]:
@@ -138,7 +140,7 @@ def _kept(environ: Mapping[str, str]) -> Iterator[str]:
     if not environ.get("VIGIL_BACKUP_DIR"):
         yield "VIGIL_BACKUP_DIR is missing: nothing is backed up; name a directory on another disk"
     grafana = environ.get("GF_SECURITY_ADMIN_PASSWORD")
-    if grafana is not None and grafana.lower() in KNOWN_PASSWORDS:
+    if grafana is not None and is_known_password(grafana):
         yield "GF_SECURITY_ADMIN_PASSWORD is a default; make one with: openssl rand -base64 24"
 
 
@@ -148,34 +150,45 @@ def _files(modes: Mapping[str, int]) -> Iterator[str]:
             yield f"{file} may be read or written by every user of the machine; chmod 0600 (or 0640) {file}"
 
 
-def _feed(config: Config) -> Iterator[str]:
+def _feed(config: Config, files: Files) -> Iterator[str]:
     feed = config.feed
     if feed.encryption != "fernet":
         yield f"NOC_FEED_ENCRYPTION is {feed.encryption}: the feed would travel in the clear; leave it out"
-    if feed.encryption_keys_file:
-        return  # read and checked by whoever opens it
+    name = FEED_KEY_FILE if feed.encryption_keys_file else "CHANNELS_ENCRYPTION_KEY"
+    if feed.encryption_keys_file and name not in files:
+        yield f"{name}: {feed.encryption_keys_file} cannot be read; give it to the user that runs Vigil"
+        return
     try:
-        keys = master_keys(feed.encryption_keys)
+        keys = master_keys(files[name] if feed.encryption_keys_file else feed.encryption_keys)
     except Misconfigured as error:
         yield str(error)
         return
     if not keys:
-        yield "CHANNELS_ENCRYPTION_KEY is missing; make one with `vigil keys generate`"
+        yield f"{name} is missing or holds no key; make one with `vigil keys generate`"
     for position, key in enumerate(keys):
-        if len(set(key)) < MIN_DISTINCT:
-            yield (
-                f"CHANNELS_ENCRYPTION_KEY: key {position + 1} is weak: it was not made at random;"
-                " make one with `vigil keys generate`"
-            )
+        if is_weak_key(key):
+            yield WEAK_KEY.format(name=name, which=f"key {position + 1}", remedy="`vigil keys generate`")
+
+
+def _evidence(config: Config, files: Files) -> Iterator[str]:
+    """A file that is not there is made at its first use; what is no key is refused by its reader."""
+    try:
+        key = load_pem_private_key(files[EVIDENCE_KEY_FILE], password=None)
+    except (KeyError, ValueError, TypeError, UnsupportedAlgorithm):
+        return
+    if isinstance(key, Ed25519PrivateKey) and is_weak_key(key.private_bytes_raw()):
+        yield WEAK_KEY.format(
+            name=EVIDENCE_KEY_FILE,
+            which=config.alerts.evidence_key_file,
+            remedy="`vigil alert export`, once the file is moved away",
+        )
 
 
 def _tokens(config: Config) -> Iterator[str]:
     noc = config.noc
     if not noc.jwt_secret and not noc.jwt_jwks_url:
         yield "JWT_SECRET is missing; make one with: openssl rand -base64 48 (or set JWT_JWKS_URL)"
-    elif noc.jwt_secret and (
-        len(noc.jwt_secret) < MIN_SECRET_LENGTH or len(set(noc.jwt_secret)) < MIN_DISTINCT
-    ):
+    elif noc.jwt_secret and is_weak_text(noc.jwt_secret):
         yield "JWT_SECRET is weak: it needs 32 random characters; make one with: openssl rand -base64 48"
     if noc.jwt_jwks_url:
         url = urlsplit(noc.jwt_jwks_url)
@@ -197,9 +210,10 @@ def _providers(config: Config) -> Iterator[str]:
 
 
 def _database(config: Config) -> Iterator[str]:
-    url = urlsplit(config.database.url)
-    if _is_weak(url):
+    if has_known_password(config.database.url):
         yield "DATABASE_URL has a default or no password; give the services' login one of its own"
+    if config.database.owner_url and has_known_password(config.database.owner_url):
+        yield "VIGIL_OWNER_DATABASE_URL has a default or no password; give the owner one of its own"
     if config.database.owner_url and config.database.owner_url == config.database.url:
         yield (
             "DATABASE_URL and VIGIL_OWNER_DATABASE_URL are the same: services must not own the tables;"
@@ -208,22 +222,20 @@ def _database(config: Config) -> Iterator[str]:
 
 
 def _rabbitmq(config: Config) -> Iterator[str]:
-    if any(_is_weak(urlsplit(node)) for node in amqp_nodes(config.amqp.uri)):
+    if any(has_known_password(node) for node in amqp_nodes(config.amqp.uri)):
         yield "AMQP_URI has a default or no password; `rabbitmqctl add_user` makes a user of its own"
 
 
 def _redis(config: Config) -> Iterator[str]:
-    url = urlsplit(config.redis.url)
-    hosts = [urlsplit(f"//{address}").hostname for address in hosts_of(config.redis.url).split(",")]
-    if not all(_is_loopback(host) for host in hosts) and _is_weak(url):
-        yield "REDIS_URL has a default or no password, and Redis is not on this machine; set requirepass"
+    if has_known_password(config.redis.url):
+        yield "REDIS_URL has a default or no password: every program of the machine could read and write what is there"
 
 
 def _mqtt(config: Config) -> Iterator[str]:
     mqtt = config.mqtt
     if not mqtt.ca_file and not _is_loopback(mqtt.host):
         yield f"MQTT to {mqtt.host} is plain, beyond this machine; set MQTT_CA_FILE for TLS"
-    if not mqtt.username or mqtt.password.lower() in KNOWN_PASSWORDS:
+    if not mqtt.username or is_known_password(mqtt.password, login=mqtt.username):
         yield "MQTT_BROKER_USERNAME or MQTT_BROKER_PASSWORD is missing or a default; the broker must know the gateway"
     elif _is_guessable(mqtt.password):
         yield f"MQTT_BROKER_PASSWORD {GUESSABLE}"
@@ -238,11 +250,6 @@ def _registration(config: Config) -> Iterator[str]:
 
 def _is_guessable(password: str) -> bool:
     return len(password) < MIN_BROKER_PASSWORD_LENGTH or len(set(password)) < MIN_DISTINCT
-
-
-def _is_weak(url: SplitResult) -> bool:
-    password = (url.password or "").lower()
-    return password in KNOWN_PASSWORDS or password == (url.username or "").lower()
 
 
 def _is_elsewhere(host: str | None) -> bool:

@@ -45,8 +45,17 @@ class SealedBody(msgspec.Struct, frozen=True):
     data: Any
 
 
-def master_keys(comma_list: str) -> list[bytes]:
-    """The master keys of `CHANNELS_ENCRYPTION_KEY`, newest first, 32 bytes each."""
+FEED_KEY_FILE, EVIDENCE_KEY_FILE = "CHANNELS_ENCRYPTION_KEY_FILE", "VIGIL_EVIDENCE_KEY_FILE"
+"""The variables that name files with keys."""
+
+
+def master_keys(written: str | bytes) -> list[bytes]:
+    """The master keys of `CHANNELS_ENCRYPTION_KEY`, or of its file, newest first, 32 bytes each.
+
+    Commas or ends of lines part them. Raises `Misconfigured`.
+    """
+    text_of_all = written if isinstance(written, str) else written.decode("ascii", "replace")
+    comma_list = ",".join(text_of_all.splitlines())
     keys = []
     for position, text in enumerate(part.strip() for part in comma_list.split(",") if part.strip()):
         try:

@@ -15,6 +15,7 @@ import structlog
 from services import envelope
 from services.config import Config
 from services.errors import Misconfigured
+from services.secret_strength import is_weak_key
 
 log = structlog.get_logger(__name__)
 
@@ -24,15 +25,21 @@ SETTLE_S = 5.0
 
 
 class KeyRing:
-    """`file`, when given, is the truth, and looked at once a second. Raises `Misconfigured` when there is no key."""
+    """`file`, when given, is the truth, and looked at once a second. Raises `Misconfigured` when there is no key.
 
-    def __init__(self, keys: str, *, file: str = "", clock: Callable[[], float] = time.time) -> None:
+    `strict`: keys that were not made at random are refused, from wherever they come.
+    """
+
+    def __init__(
+        self, keys: str, *, file: str = "", strict: bool = False, clock: Callable[[], float] = time.time
+    ) -> None:
         self._clock = clock
+        self._strict = strict
         self._file = Path(file) if file else None
         self._keys: list[bytes] = []
         self._changed_s = self._looked_s = float("-inf")
         if self._file is None:
-            self._keys = envelope.master_keys(keys)
+            self._keys = self._checked(envelope.master_keys(keys))
         else:
             self._look()
         if not self._keys:
@@ -40,7 +47,11 @@ class KeyRing:
 
     @classmethod
     def from_config(cls, config: Config) -> KeyRing:
-        return cls(config.feed.encryption_keys, file=config.feed.encryption_keys_file)
+        return cls(
+            config.feed.encryption_keys,
+            file=config.feed.encryption_keys_file,
+            strict=config.environment == "production",
+        )
 
     def all(self) -> Sequence[bytes]:
         """Every key that may open a frame, newest first."""
@@ -72,11 +83,36 @@ class KeyRing:
             changed_s = self._file.stat().st_mtime
             if changed_s == self._changed_s:
                 return
-            keys = envelope.master_keys(self._file.read_text(encoding="ascii").replace("\n", ","))
+            keys = envelope.master_keys(self._file.read_text(encoding="ascii"))
         except (OSError, UnicodeDecodeError) as error:
             raise Misconfigured(
                 f"CHANNELS_ENCRYPTION_KEY_FILE {self._file} cannot be read: {error}"
             ) from error
         if not keys:
             raise Misconfigured(f"{self._file} holds no key; make one with `vigil keys generate`")
-        self._keys, self._changed_s = keys, changed_s
+        self._keys, self._changed_s = self._checked(keys), changed_s
+
+    def _checked(self, keys: list[bytes]) -> list[bytes]:
+        weak = [position for position, key in enumerate(keys, start=1) if is_weak_key(key)]
+        if self._strict and weak:
+            raise Misconfigured(
+                f"{self._file or 'CHANNELS_ENCRYPTION_KEY'}: key {weak[0]} is weak: it was not made at random;"
+                " make one with `vigil keys generate`"
+            )
+        return keys
+
+
+def read_key_files(config: Config) -> dict[str, bytes]:
+    """By variable, the content of the key files that the configuration names; what cannot be read is left out."""
+    named = {
+        envelope.FEED_KEY_FILE: config.feed.encryption_keys_file,
+        envelope.EVIDENCE_KEY_FILE: config.alerts.evidence_key_file,
+    }
+    found = {}
+    for variable, file in named.items():
+        if file:
+            try:
+                found[variable] = Path(file).read_bytes()
+            except OSError as error:
+                log.warning("key_file_unreadable", variable=variable, error=str(error))
+    return found

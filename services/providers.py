@@ -37,7 +37,10 @@ def database_url(url: str) -> str:
 
 Role = Literal["vigil_tenant", "vigil_ingest", "vigil_login"]
 DATABASE_ROLES: tuple[Role, ...] = get_args(Role)
-"""Who Vigil is to PostgreSQL: one tenant; the road of field messages for all tenants; the log-in of people."""
+"""Which rows: one tenant's; the road of field messages for all tenants; the log-in of people.
+
+A process takes its own role of the same access, `vigil_<process>_<access>`: which tables (`ops.privileges`).
+"""
 AS_ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 NO_LONGER_THE_PRIMARY = frozenset({"25006", "57P01", "57P02", "57P03"})
 """SQLSTATEs of a server that stops, starts, or has become a replica: the primary is elsewhere, or soon will be."""
@@ -68,7 +71,9 @@ class Database:
             self._engines = dict.fromkeys(DATABASE_ROLES, owner)
         else:
             self._engines = {
-                role: make_engine(config, name=name, pool_size=pool_size, role=role)
+                role: make_engine(
+                    config, name=name, pool_size=pool_size, role=role_of(role, config.database.process)
+                )
                 for role in DATABASE_ROLES
             }
 
@@ -112,12 +117,17 @@ class Database:
             engine.dispose()
 
 
+def role_of(role: Role, process: str) -> str:
+    """The role that a process takes in place of one of the three."""
+    return role.replace("vigil_", f"vigil_{process}_", 1) if process else role
+
+
 def make_engine(
     config: Config,
     *,
     name: str,
     pool_size: int | None = None,
-    role: Role | None = None,
+    role: str | None = None,
     as_owner: bool = False,
 ) -> Engine:
     """An engine for one process; `name` shows in pg_stat_activity and picks the pool's size.

@@ -167,7 +167,8 @@ class PostgresPair(Cluster):
 
     def __init__(self, home: Path) -> None:
         super().__init__(home, ["postgres", "replica"])
-        self.passwords = {name: secrets.token_hex(16) for name in (servers.OWNER, servers.SERVICE)}
+        logins = (servers.OWNER, servers.SERVICE, servers.SUPERUSER)
+        self.passwords = {name: secrets.token_hex(16) for name in logins}
 
     def url(self, user: str) -> str:
         hosts = ",".join(f"127.0.0.1:{self.ports[name]}" for name in ("postgres", "replica"))
@@ -175,18 +176,27 @@ class PostgresPair(Cluster):
 
     def start(self) -> None:
         more = {"wal_level": "replica", "max_wal_senders": "4", "wal_keep_size": "256MB"}
-        self.add(servers.postgres(self.home, self.ports, os.environ, more=more))
+        password = self.passwords[servers.SUPERUSER]
+        self.add(servers.postgres(self.home, self.ports, os.environ, password=password, more=more))
         servers.prepare_database(
             self.ports["postgres"],
+            superuser_password=password,
             owner_password=self.passwords[servers.OWNER],
             service_password=self.passwords[servers.SERVICE],
         )
         self.ask("postgres", "SELECT pg_create_physical_replication_slot('replica', true)")
         source = f"host=127.0.0.1 port={self.ports['postgres']} user=postgres application_name=replica"
+        source += f" password={password}"
         follow = {"primary_conninfo": source, "primary_slot_name": "replica", "hot_standby": "on"}
         self.add(
             servers.postgres(
-                self.home, self.ports, os.environ, name="replica", more=more | follow, make=self._copy
+                self.home,
+                self.ports,
+                os.environ,
+                password=password,
+                name="replica",
+                more=more | follow,
+                make=self._copy,
             )
         )
         self.ask("postgres", "ALTER SYSTEM SET synchronous_standby_names = 'replica'")
@@ -199,6 +209,7 @@ class PostgresPair(Cluster):
     def ask(self, name: str, query: str) -> Any:
         """The first value that a server answers, as its superuser; None for none."""
         address = f"host=127.0.0.1 port={self.ports[name]} user=postgres dbname=postgres connect_timeout=5"
+        address += f" password={self.passwords[servers.SUPERUSER]}"
         connection = psycopg2.connect(address)
         try:
             connection.autocommit = True
@@ -212,7 +223,8 @@ class PostgresPair(Cluster):
     def _copy(self, data: Path, user: str | None) -> None:
         source = ["-h", "127.0.0.1", "-p", str(self.ports["postgres"]), "-U", "postgres"]
         copy = [str(servers.postgres_bin() / "pg_basebackup"), *source, "-D", str(data)]
-        servers.run([*copy, "-X", "stream", "-c", "fast", "-R", "--no-sync"], user=user)
+        password = {**os.environ, "PGPASSWORD": self.passwords[servers.SUPERUSER]}
+        servers.run([*copy, "-X", "stream", "-c", "fast", "-R", "--no-sync"], user=user, environment=password)
 
 
 class RedisWithSentinels(Cluster):

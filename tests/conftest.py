@@ -73,7 +73,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What looks at the traces of all other tests comes last."""
-    items.sort(key=lambda item: "test_no_secret_in_a_log" in item.nodeid)
+    last = ("test_no_right_is_missing", "test_no_secret_in_a_log")
+    items.sort(key=lambda item: any(name in item.nodeid for name in last))
 
 
 @pytest.fixture(scope="session")
@@ -167,7 +168,7 @@ def databases(servers: Stack, name: str) -> dict[str, str]:
 @contextmanager
 def admin_cursor(servers: Stack) -> Iterator[Any]:
     """As the superuser, who alone may put off whoever still holds a database that is to go."""
-    connection = psycopg2.connect(f"postgresql://postgres@{servers.addresses()['postgres']}/postgres")
+    connection = psycopg2.connect(servers.superuser_url().replace("+psycopg2", ""))
     connection.autocommit = True
     try:
         yield connection.cursor()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import tempfile
@@ -117,15 +118,12 @@ class Gateways:
     def _process(self, stack: Stack, number: int, kind: str, own: dict[str, int]) -> Process:
         name = self._name(kind, number)
         log = self._home / f"{name}.log"
-        environment = stack.process_environment()
-        for variable in stack.operator_settings():
-            environment.pop(variable, None)
         if kind == FRONT:
-            environment |= self._limits_of_haproxy
+            environment = {**os.environ, **self._limits_of_haproxy}
             return servers.haproxy(
                 log, environment, port=own[FRONT], feeds=[own[FEED]], apis=[own[API]], name=name
             )
-        environment |= {
+        environment = stack.process_environment(kind) | {
             "VIGIL_CONFIG": str(self._home / "config.yaml"),
             "VIGIL_FEED_PORT": str(own[FEED]),
             "VIGIL_API_PORT": str(own.get(API, 0)),

@@ -16,9 +16,10 @@ from ops.backup import checking, installation, postgres
 from ops.backup.manifest import DUMP, MANIFEST, Manifest, read_keys
 from ops.backup.postgres import Say
 from ops.backup.store import digest, write
+from ops.database import ALL_ROLES
 from ops.environment import read_env, write_env
 from services.errors import Conflict, Misconfigured, NotFound, Refused
-from services.providers import DATABASE_ROLES, make_operator_engine, reason_of, transaction
+from services.providers import make_operator_engine, reason_of, transaction
 
 DATABASES = text("SELECT 1 FROM pg_database WHERE datname = :name")
 MISSING_ROLES = text(
@@ -136,15 +137,15 @@ def _fill(directory: Path, manifest: Manifest, url: URL, *, options: list[str], 
 def _check_roles(target: Target) -> list[str]:
     """The roles that rows are granted to must be there before. Returns what to tell the operator."""
     with postgres.aside(target.url) as connection:
-        missing = [row[0] for row in connection.execute(MISSING_ROLES, {"roles": list(DATABASE_ROLES)})]
+        missing = [row[0] for row in connection.execute(MISSING_ROLES, {"roles": list(ALL_ROLES)})]
         made = "; ".join(f"CREATE ROLE {role} NOLOGIN" for role in missing)
-        grant = f"GRANT {', '.join(DATABASE_ROLES)} TO {target.url.username}"
+        grant = f"GRANT {', '.join(ALL_ROLES)} TO {target.url.username}"
         if missing:
             raise Misconfigured(
                 f"the server has no role {', '.join(missing)}, which the backup grants rights to; as a superuser: "
                 f"{made}; {grant}{f', {target.service_login}' if target.service_login else ''}"
             )
-        values = {"roles": list(DATABASE_ROLES), "login": target.service_login}
+        values = {"roles": list(ALL_ROLES), "login": target.service_login}
         lacking = [row[0] for row in connection.execute(NOT_MEMBER_OF, values)]
     if not lacking:
         return []

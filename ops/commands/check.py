@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -13,9 +13,12 @@ import msgspec
 
 from gateway.noc import mapfile
 from ops import edge_certificate
-from ops.environment import apply_environment
+from ops.environment import apply_environment, home, read_env, secrets_file
+from ops.privileges import OWN_URLS, PRIVILEGES
+from ops.secret_files import name_of
 from services import config, peers
 from services import deploy as production
+from services.keyring import read_key_files
 from services.notifications import settings as notifications
 from services.notifications.senders import make_providers
 from services.telemetry.rules import parse_rules
@@ -43,15 +46,43 @@ def check(deploy: bool, as_json: bool) -> None:
     found += peers.problems(settings.noc)
     found += mapfile.problems(settings.noc)
     if deploy:
-        found += production.problems(settings)
+        found += production.problems(settings, files=read_key_files(settings))
         found += production.shortcomings(settings, os.environ, _modes(os.environ))
         if file := os.environ.get("VIGIL_EDGE_CERTIFICATE"):
             found += edge_certificate.problems(Path(file), public_url=settings.notifications.public_url)
+        found += _shared_logins(os.environ)
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:
         click.echo("\n".join(found) or "the configuration is sound")
     sys.exit(1 if found else 0)
+
+
+def _shared_logins(environ: Mapping[str, str]) -> Iterator[str]:
+    """Servers at which all processes have one login: whoever has one process has all that the server holds."""
+    for variable in OWN_URLS:
+        own = {
+            process: _own_url(process, variable, environ)
+            for process, may in PRIVILEGES.items()
+            if variable in may.secrets
+        }
+        shared = config.value_or_file(variable, environ)
+        known = [url for url in own.values() if url]
+        one_for_all = bool(environ.get(variable)) and not known
+        if shared and (one_for_all or shared in known):
+            yield (
+                f"{variable} is the same for all processes; give each its own, with the rights that"
+                " ops/privileges.py declares (`vigil secrets write` makes the logins)"
+            )
+
+
+def _own_url(process: str, variable: str, environ: Mapping[str, str]) -> str | None:
+    """Of a development stack, or of the secret files beside the one that the environment names."""
+    if found := read_env(secrets_file(home(environ), process)).get(variable):
+        return found
+    named = environ.get(f"{variable}_FILE")
+    file = Path(named).parent / name_of(variable, process) if named else None
+    return file.read_text().strip() if file and file.exists() else None
 
 
 def _modes(environ: Mapping[str, str]) -> dict[str, int]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import click
 
 from ops import database as servers_database
 from ops.environment import apply_environment
+from ops.privileges import PRIVILEGES
+from ops.secret_files import name_of
 from services import config
 from services.errors import Misconfigured
 
@@ -18,7 +21,12 @@ def database() -> None:
 
 
 @database.command()
-def prepare() -> None:
+@click.option(
+    "--secrets",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A directory of `vigil secrets write`: each process is given the login that its file there names.",
+)
+def prepare(secrets: Path | None) -> None:
     """Make the owner, the services' login, their roles, the database and PostGIS. Harmless when they are there.
 
     The superuser's URL is VIGIL_SUPERUSER_DATABASE_URL (or a file, VIGIL_SUPERUSER_DATABASE_URL_FILE); logins,
@@ -31,5 +39,17 @@ def prepare() -> None:
             "VIGIL_SUPERUSER_DATABASE_URL is not set; for example postgresql://postgres:PASSWORD@db:5432/postgres"
         )
     settings = config.load().database
-    made = servers_database.prepare(superuser, owner_url=settings.owner_url, service_url=settings.url)
+    made = servers_database.prepare(
+        superuser,
+        owner_url=settings.owner_url,
+        service_url=settings.url,
+        process_urls=_urls_of_processes(secrets, but=settings.url) if secrets else {},
+    )
     click.echo("made " + ", ".join(made) if made else "the database is prepared already")
+
+
+def _urls_of_processes(directory: Path, *, but: str) -> dict[str, str]:
+    """Those that have a login of their own: where all have one, it is made already."""
+    files = {process: directory / name_of("DATABASE_URL", process) for process in PRIVILEGES}
+    found = {process: file.read_text().strip() for process, file in files.items() if file.exists()}
+    return {process: url for process, url in found.items() if url != but}

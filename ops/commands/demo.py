@@ -58,6 +58,6 @@ def simulator(stack: Stack, *, guards: int, rate: float) -> Process:
         "simulator",
         command,
         log=stack.home / "log" / "simulator.log",
-        environment=stack.process_environment(),
+        environment=stack.operator_environment(),
         probe=lambda: True,
     )

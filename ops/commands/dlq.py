@@ -76,7 +76,13 @@ def discard(letter_id: str | None, every: bool) -> None:
 def _settle(letter_id: str | None, every: bool, *, again: bool) -> None:
     if (letter_id is None) == (not every):
         raise Refused("name one letter, or say --all")
-    count = dead_letters.settle(uri(), lambda letter: every or letter.id == letter_id, again=again)
+    apply_environment()
+    amqp = config.load().amqp
+    count = dead_letters.settle(
+        amqp.uri,
+        lambda letter: every or letter.id == letter_id,
+        again_after_s=min(amqp.retry_delays_s) if again else None,
+    )
     if not count and not every:
         raise NotFound(f"no dead letter {letter_id}; `vigil dlq list` lists them")
     click.echo(f"{count} {'sent again' if again else 'discarded'}")

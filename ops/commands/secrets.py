@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
 from ops import secret_files
 from ops.secret_files import Addresses
+from services import config
 
 # User and group in the containers of docker-compose.yml; Vigil's group reads what it shares with a server.
 VIGIL, SERVER, GRAFANA = 10001, 999, 472
-OF_SERVERS = ("postgres_password", "rabbitmq_conf", "redis_auth")
+OF_SERVERS = ("postgres_password", "rabbitmq_conf", "rabbitmq_definitions", "redis_auth", "redis_users")
 
 
 @click.group()
@@ -27,7 +29,15 @@ def secrets() -> None:
 @click.option(
     "--for-containers", is_flag=True, help="Give each file to the user that reads it in its container."
 )
-def write(directory: Path, postgres: str, amqp: str, redis: str, for_containers: bool) -> None:
+@click.option(
+    "--one-login",
+    multiple=True,
+    type=click.Choice(["AMQP_URI", "REDIS_URL", "DATABASE_URL"]),
+    help="Give every process this URL as it is: of a server that knows no users of processes. May be repeated.",
+)
+def write(
+    directory: Path, postgres: str, amqp: str, redis: str, for_containers: bool, one_login: tuple[str, ...]
+) -> None:
     """Make the secret files that DIRECTORY lacks. What is there is kept."""
     owners = None
     if for_containers:
@@ -36,5 +46,12 @@ def write(directory: Path, postgres: str, amqp: str, redis: str, for_containers:
             **dict.fromkeys(OF_SERVERS, (SERVER, VIGIL)),
             "grafana_admin_password": (GRAFANA, VIGIL),
         }
-    made = secret_files.write(directory, Addresses(postgres, amqp, redis), owners=owners)
+    made = secret_files.write(
+        directory,
+        Addresses(postgres, amqp, redis),
+        # Without the secrets, some of which are still to be made.
+        settings=config.load(environ={k: v for k, v in os.environ.items() if not k.endswith("_FILE")}),
+        owners=owners,
+        one_login=one_login,
+    )
     click.echo("made " + ", ".join(made) if made else "all secrets are there")

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from ops.environment import home
+from ops.environment import environment_files, home
 from ops.processes import PROCESSES
 from ops.stack import HAPROXY, Stack
 from ops.supervisor import GRACE_S, restarts_in_words, started_at
@@ -223,8 +223,8 @@ def clear_leftovers() -> None:
         if pid and started_at(pid) == process["started_at"]:
             os.killpg(pid, signal.SIGKILL)
             gone(pid, process["started_at"], timeout_s=10)
-    for name in ("state.json", "stack.env"):
-        (home() / name).unlink(missing_ok=True)
+    for file in (home() / "state.json", *environment_files(home())):
+        file.unlink(missing_ok=True)
 
 
 def gone(pid: int, start: int | None, *, timeout_s: float) -> bool:

@@ -43,6 +43,14 @@ def login(config: Config) -> dict[str, str]:
     }
 
 
+def login_of_checks(config: Config) -> tuple[str, str]:
+    """Name and password with which servers are asked: the gateway's; the watchdog knows none but its own."""
+    if config.mqtt.password:
+        return config.mqtt.username, config.mqtt.password
+    known_as = login(config)
+    return known_as["username"], known_as["password"]
+
+
 def prepare(config: Config) -> None:
     """Register them, as the tables' owner. Harmless when they are there. Raises `Unavailable`."""
     values = {

@@ -19,12 +19,12 @@ from kombu import Queue
 from nameko.exceptions import RemoteError, RpcTimeout, UnknownService, deserialize_to_instance
 from nameko.extensions import DependencyProvider
 from nameko.rpc import ReplyListener as NamekoReplyListener
-from nameko.rpc import Rpc, ServiceProxy, get_rpc_exchange
+from nameko.rpc import Rpc, ServiceProxy
 from nameko.rpc import RpcConsumer as NamekoRpcConsumer
 
 from services import errors, metrics
 from services.bus.consuming import NodesConsumer
-from services.bus.topology import rpc_queue
+from services.bus.topology import rpc_exchange, rpc_queue
 from services.config import Config
 from services.errors import Refused, Unanswered, Unavailable, VigilError
 
@@ -67,8 +67,7 @@ class RpcConsumer(NamekoRpcConsumer):
 
     def setup(self) -> None:
         if self.queue is None:
-            exchange = get_rpc_exchange(self.container.config)
-            self.queue = rpc_queue(self.container.service_name, exchange)
+            self.queue = rpc_queue(self.container.service_name)
             self.queue_consumer.register_provider(self)
 
 
@@ -97,7 +96,7 @@ class ReplyListener(NamekoReplyListener):
         self.routing_key = str(uuid.uuid4())
         self.queue = Queue(
             f"rpc.reply-{self.container.service_name}-{self.routing_key}",
-            exchange=get_rpc_exchange(self.container.config),
+            exchange=rpc_exchange(),
             routing_key=self.routing_key,
             durable=False,
             exclusive=True,

@@ -38,8 +38,9 @@ from services.bus.topology import (
     HEADER_HISTORY,
     HEADER_QUEUE,
     HEADER_REASON,
-    delay_name,
+    declare_missing_exchange,
     event_queue,
+    retry_exchange_name,
 )
 from services.config import Config
 from services.errors import InvalidMessage, Unavailable
@@ -59,6 +60,12 @@ kombu.serialization.register("vigil-event", lambda body: body, bytes, EVENT_CONT
 
 class NodesConsumer(QueueConsumer):
     """Nameko's consumer, for a list of nodes: what it says of them in the log holds no password."""
+
+    def get_consumers(self, consumer_cls: Any, channel: Any) -> Any:
+        """The queues are declared with their consumers; the exchanges that they are bound to, only if missing."""
+        for provider in self._providers:
+            declare_missing_exchange(channel.connection, provider.queue.exchange)
+        return super().get_consumers(consumer_cls, channel)
 
     def on_connection_error(self, exc: Exception, interval: float) -> None:
         log.warning("amqp_disconnected", nodes=hosts_of(self.amqp_uri), error=str(exc), again_in_s=interval)
@@ -182,7 +189,7 @@ class EventHandler(NamekoEventHandler):
         else:
             metrics.task_retry.labels(self.method_name).inc()
             log.warning("retry_later", queue=self.queue.name, delay_s=delay_s, error=str(error))
-            exchange = delay_name(delay_s)
+            exchange = retry_exchange_name(delay_s)
         return Letter(
             exchange,
             self.queue.name,

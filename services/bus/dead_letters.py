@@ -11,8 +11,14 @@ import msgspec
 from amqp.exceptions import AMQPError, NotFound
 
 from services.bus.publishing import connect
-from services.bus.topology import DEAD_QUEUE, HEADER_HISTORY, HEADER_QUEUE, HEADER_REASON
-from services.errors import Unavailable
+from services.bus.topology import (
+    DEAD_QUEUE,
+    HEADER_HISTORY,
+    HEADER_QUEUE,
+    HEADER_REASON,
+    retry_exchange_name,
+)
+from services.errors import Refused, Unavailable
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -35,15 +41,19 @@ def bodies(uri: str, *, limit: int = 100_000) -> list[bytes]:
     return [letter.body for letter in look(uri, limit=limit)]
 
 
-def settle(uri: str, wanted: Callable[[DeadLetter], bool], *, again: bool) -> int:
-    """Send the wanted ones to their queues again, or let them go; returns how many. Raises `Unavailable`."""
+def settle(uri: str, wanted: Callable[[DeadLetter], bool], *, again_after_s: int | None) -> int:
+    """Send the wanted ones to their queues again, or let them go; returns how many. Raises `Refused`, `Unavailable`.
+
+    They go by the retry exchange of `again_after_s`: on the default exchange, RabbitMQ limits nobody. None: let go.
+    """
     count = 0
     with _fetched(uri, 100_000) as (channel, messages):
         for message in messages:
             letter = letter_of(message)
             if not wanted(letter):
                 continue
-            if again:
+            if again_after_s is not None:
+                _check_there(channel, letter)
                 headers = {k: v for k, v in (message.headers or {}).items() if not k.startswith("x-vigil-")}
                 fresh = channel.prepare_message(
                     bytes(message.body),
@@ -52,10 +62,24 @@ def settle(uri: str, wanted: Callable[[DeadLetter], bool], *, again: bool) -> in
                     headers=headers,
                     properties={"delivery_mode": 2, "message_id": letter.id},
                 )
-                channel.basic_publish_confirm(fresh, exchange="", routing_key=letter.queue, mandatory=True)
+                channel.basic_publish_confirm(
+                    fresh,
+                    exchange=retry_exchange_name(again_after_s),
+                    routing_key=letter.queue,
+                    mandatory=True,
+                )
             message.ack()
             count += 1
     return count
+
+
+def _check_there(channel: Any, letter: DeadLetter) -> None:
+    """On the way to a queue that is not there, the letter would wait for ever where nobody looks."""
+    try:
+        with channel.connection.channel() as asked:
+            asked.queue_declare(letter.queue, passive=True)
+    except NotFound:
+        raise Refused(f"dead letter {letter.id}: its queue {letter.queue} is not there; it stays") from None
 
 
 def letter_of(message: Any) -> DeadLetter:

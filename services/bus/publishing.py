@@ -17,6 +17,7 @@ import amqp
 import eventlet
 import msgspec
 import structlog
+from amqp.exceptions import AccessRefused
 from eventlet.queue import LifoQueue
 from kombu import Connection
 from kombu.exceptions import OperationalError
@@ -25,9 +26,18 @@ from nameko.messaging import HeaderEncoder
 
 from services import tracing
 from services.addresses import amqp_nodes, hosts_of
-from services.bus.topology import EVENT_CONTENT_TYPE, HEADER_TRACE, declare, event_exchange, shared_queues
+from services.bus.topology import (
+    EVENT_CONTENT_TYPE,
+    HEADER_TRACE,
+    declare,
+    declare_missing,
+    declare_missing_exchange,
+    event_exchange,
+    event_exchange_name,
+    shared_queues,
+)
 from services.config import Amqp, Config
-from services.errors import Unavailable
+from services.errors import Misconfigured, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -196,9 +206,16 @@ class SharedOutlet(SharedExtension):
         self.outlet.close()
 
     def _declare(self, config: Amqp) -> None:
-        self.outlet.declare(shared_queues(config))
-        with connect(config.uri) as connection, connection.channel() as channel:
-            event_exchange(self.container.service_name)(channel).declare()
+        try:
+            with connect(config.uri) as connection:
+                declare_missing(connection, shared_queues(config))
+                declare_missing_exchange(connection, event_exchange(self.container.service_name))
+        except AccessRefused as error:
+            raise Misconfigured(
+                f"RabbitMQ lacks queues that this process may not declare: {error}; run `vigil topology`"
+            ) from error
+        except BROKEN as error:
+            raise Unavailable(f"RabbitMQ: {error}") from error
 
 
 class Events:
@@ -208,7 +225,7 @@ class Events:
         self, outlet: Outlet, service: str, headers: Mapping[str, Any], optional: frozenset[str]
     ) -> None:
         self._outlet = outlet
-        self._exchange = f"{service}.events"
+        self._exchange = event_exchange_name(service)
         self._headers = headers
         self._optional = optional
 

@@ -1,16 +1,20 @@
 """Names and arguments of exchanges and queues, and their declaration.
 
     <service>.events (topic) --event type--> evt-<service>-<event>--<consumer>.<handler>   (quorum)
-    vigil.delay.<n>s (fanout) -> vigil.delay.<n>s (quorum, TTL n) --expired--> back to the handler's queue
+    vigil.retry.<n>s (topic) -> vigil.delay.<n>s (quorum, TTL n) --expired--> back to the handler's queue
     nameko-rpc (topic) --<service>.*--> rpc.<service> (quorum)
     vigil.dead (fanout) -> vigil.dead (quorum): given up on, kept until somebody decides
 
 A queue's arguments are fixed once it exists; changing them here needs a new queue name or a migration.
+
+Where a message goes is said by its routing key on a topic exchange wherever it can be: RabbitMQ limits these by user
+(`ops.amqp_users`). Processes may declare what is their own; `vigil topology` declares the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from amqp.exceptions import NotFound, PreconditionFailed
@@ -19,6 +23,7 @@ from kombu import Connection, Exchange, Queue
 from services.config import Amqp
 
 DEAD_EXCHANGE = DEAD_QUEUE = "vigil.dead"
+RPC_EXCHANGE = "nameko-rpc"
 HEADER_QUEUE = "x-vigil-queue"
 HEADER_REASON = "x-vigil-reason"
 HEADER_HISTORY = "x-vigil-history"
@@ -29,8 +34,22 @@ EVENT_CONTENT_TYPE = "application/vnd.vigil.event+msgpack"
 DEAD_DELIVERY_LIMIT = 1_000_000
 
 
+def event_exchange_name(service: str) -> str:
+    return f"{service}.events"
+
+
 def event_exchange(service: str) -> Exchange:
-    return Exchange(f"{service}.events", type="topic", durable=True)
+    return _shared(event_exchange_name(service), "topic")
+
+
+def rpc_exchange() -> Exchange:
+    """Nameko's, where requests and answers go."""
+    return _shared(RPC_EXCHANGE, "topic")
+
+
+def _shared(name: str, kind: str) -> Exchange:
+    """One that a queue's declaration leaves alone: who binds a queue to it may not declare it."""
+    return Exchange(name, type=kind, durable=True, no_declare=True)
 
 
 def event_queue_name(source: str, event_type: str, consumer: str, handler: str) -> str:
@@ -55,16 +74,16 @@ def event_queue(source: str, event_type: str, consumer: str, handler: str, *, am
     )
 
 
-def delay_name(delay_s: int) -> str:
-    return f"vigil.delay.{delay_s}s"
+def retry_exchange_name(delay_s: int) -> str:
+    return f"vigil.retry.{delay_s}s"
 
 
 def delay_queue(delay_s: int) -> Queue:
     """A rung of the ladder. Expired messages go to the queue that their routing key names."""
-    name = delay_name(delay_s)
     return Queue(
-        name,
-        exchange=Exchange(name, type="fanout", durable=True),
+        f"vigil.delay.{delay_s}s",
+        exchange=_shared(retry_exchange_name(delay_s), "topic"),
+        routing_key="#",
         durable=True,
         queue_arguments=_quorum(
             {
@@ -79,17 +98,17 @@ def delay_queue(delay_s: int) -> Queue:
 def dead_queue() -> Queue:
     return Queue(
         DEAD_QUEUE,
-        exchange=Exchange(DEAD_EXCHANGE, type="fanout", durable=True),
+        exchange=_shared(DEAD_EXCHANGE, "fanout"),
         durable=True,
         queue_arguments={"x-queue-type": "quorum", "x-delivery-limit": DEAD_DELIVERY_LIMIT},
     )
 
 
-def rpc_queue(service: str, exchange: Exchange) -> Queue:
+def rpc_queue(service: str) -> Queue:
     """What is asked of a service. Replicated: a classic queue cannot be reached while its node is away."""
     return Queue(
         f"rpc.{service}",
-        exchange=exchange,
+        exchange=rpc_exchange(),
         routing_key=f"{service}.*",
         durable=True,
         queue_arguments={"x-queue-type": "quorum"},
@@ -105,7 +124,7 @@ def retire_rpc_queue(connection: Connection, service: str) -> None:
     try:
         with connection.channel() as channel:
             channel.queue_declare(name, passive=True)
-            channel.queue_unbind(name, exchange="nameko-rpc", routing_key=f"{service}.*")
+            channel.queue_unbind(name, exchange=RPC_EXCHANGE, routing_key=f"{service}.*")
             channel.queue_delete(name, if_unused=True)
     except (NotFound, PreconditionFailed):
         return
@@ -119,7 +138,49 @@ def declare(connection: Connection, queues: Iterable[Queue]) -> None:
     """Declare queues with their exchanges and bindings. Raises what kombu raises: the caller names it."""
     with connection.channel() as channel:
         for queue in queues:
+            declare_exchange(channel, queue.exchange)
             queue(channel).declare()
+
+
+def declare_exchange(channel: Any, exchange: Exchange) -> None:
+    channel.exchange_declare(exchange.name, exchange.type, durable=True, auto_delete=False)
+
+
+def declare_missing(connection: Any, queues: Iterable[Queue]) -> None:
+    """Declare queues that are not there, as a user who may look at all of them and declare few.
+
+    Raises what amqp raises: access is refused to a user who may not declare what is missing.
+    """
+    for queue in queues:
+        declare_missing_exchange(connection, queue.exchange)
+        if not _is_there(connection, partial(_look_at_queue, queue.name)):
+            with connection.channel() as channel:
+                queue(channel).declare()
+
+
+def declare_missing_exchange(connection: Any, exchange: Exchange) -> None:
+    """The same of an exchange. `connection` is kombu's, or amqp's under it."""
+    if not _is_there(connection, partial(_look_at_exchange, exchange)):
+        with connection.channel() as channel:
+            declare_exchange(channel, exchange)
+
+
+def _look_at_exchange(exchange: Exchange, channel: Any) -> None:
+    channel.exchange_declare(exchange.name, exchange.type, passive=True)
+
+
+def _look_at_queue(name: str, channel: Any) -> None:
+    channel.queue_declare(name, passive=True)
+
+
+def _is_there(connection: Any, ask: Callable[[Any], Any]) -> bool:
+    """A refusal closes its channel: each question has one of its own."""
+    try:
+        with connection.channel() as channel:
+            ask(channel)
+    except NotFound:
+        return False
+    return True
 
 
 def _quorum(arguments: dict[str, Any]) -> dict[str, Any]:

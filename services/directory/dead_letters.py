@@ -36,6 +36,7 @@ class DeadLetters:
 
     def __init__(self, config: Config, database: Database) -> None:
         self._uri = config.amqp.uri
+        self._again_after_s = min(config.amqp.retry_delays_s)
         self._database = database
 
     def look(self, tenant_id: int | None) -> list[DeadLetter]:
@@ -57,7 +58,9 @@ class DeadLetters:
         """Send it to its queue again, or let it go. Raises `NotFound`, `Unavailable`."""
         letter = self.find(letter_id, tenant_id)
         # Two letters may share an id, when one was sent again and died again; only the one that was judged goes.
-        found = dead_letters.settle(self._uri, lambda other: other == letter, again=again)
+        found = dead_letters.settle(
+            self._uri, lambda other: other == letter, again_after_s=self._again_after_s if again else None
+        )
         if not found:
             raise NotFound(f"dead letter {letter_id[:100]!r} was just settled by somebody else")
 

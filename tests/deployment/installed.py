@@ -23,6 +23,7 @@ from typing import Any
 
 from ops import ports, servers
 from ops.environment import PROJECT
+from ops.privileges import PRIVILEGES
 from ops.processes import PROCESSES
 from ops.servers import rabbitmq_sbin
 from ops.stack import Stack
@@ -132,7 +133,8 @@ class Installation:
         superuser = (self.etc / "secrets/vigil_superuser_database_url").read_text().strip()
         psql = [str(servers.postgres_bin() / "psql"), "-X", "-q", superuser]
         drop = [f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)"]
-        drop += [f"DROP ROLE IF EXISTS {self.name}_{who}" for who in ("owner", "service")]
+        logins = ["owner", "service", *(f"owner_{name}" for name, may in PRIVILEGES.items() if may.tables)]
+        drop += [f"DROP ROLE IF EXISTS {self.name}_{login}" for login in logins]
         for statement in drop:
             subprocess.run([*psql, "-c", statement], check=True, timeout=60)
         vhost(self._stack, "delete_vhost", self.name)
@@ -175,7 +177,7 @@ class Installation:
         given = self._stack.operator_environment()
         database = f"{here['postgres']}/{self.name}"
         return {
-            "vigil_superuser_database_url": f"postgresql://postgres@{here['postgres']}/postgres",
+            "vigil_superuser_database_url": self._stack.superuser_url().replace("+psycopg2", ""),
             "vigil_owner_database_url": f"postgresql://{self.name}_owner:{secrets.token_hex(16)}@{database}",
             "database_url": f"postgresql://{self.name}_service:{secrets.token_hex(16)}@{database}",
             "amqp_uri": re.sub(r"/[^/]*$", f"/{self.name}", given["AMQP_URI"]),

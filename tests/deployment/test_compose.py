@@ -18,10 +18,12 @@ from jsonschema import Draft202012Validator
 from ops import edge_certificate
 from ops.commands.secrets import OF_SERVERS
 from ops.environment import PROJECT
+from ops.privileges import PRIVILEGES
 from ops.processes import PROCESSES
-from ops.secret_files import Addresses, write
+from ops.secret_files import Addresses, files_of, write
 from services import config
 from services.config import SECRETS
+from services.keyring import read_key_files
 
 TEXT = (PROJECT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
@@ -47,6 +49,9 @@ TOOLS = {
 }
 """By image: what its documentation says is in it and a health check may call (`test` is the shell's)."""
 SHELL_WORDS = re.compile(r"(?:^|\$\$\(|&&|\|\|?|;)\s*(?:[A-Z_]+=(?:\$\$\([^)]*\)|\S+)\s+)*([a-z][\w-]*)")
+
+
+SETTINGS = config.load(environ={})
 
 
 def schema() -> dict[str, Any]:
@@ -197,6 +202,8 @@ def test_no_secret_is_in_an_environment_and_every_secret_file_is_handed_over(nam
             assert file.endswith(stem.lower()) or file == f"grafana_{stem.lower()}"
     if name in OURS:
         used = {value.rpartition("/")[2] for value in environment.values() if "/run/secrets/" in str(value)}
+        if "--secrets" in SERVICES[name]["command"]:  # it reads the logins that it is to make
+            used |= {files_of(p)["DATABASE_URL"] for p in PROCESSES if "DATABASE_URL" in files_of(p)}
         assert handed == used, "handed over without need"
 
 
@@ -218,9 +225,9 @@ def test_only_operators_services_are_given_the_owners_and_the_administrators_pas
 
 def test_secret_files_are_the_ones_that_the_command_makes(tmp_path: Any) -> None:
     addresses = Addresses("postgres:5432", "rabbitmq:5672", "redis:6379")
-    made = write(tmp_path, addresses)
+    made = write(tmp_path, addresses, settings=SETTINGS)
     assert set(made) == set(COMPOSE["secrets"])
-    assert write(tmp_path, addresses) == []
+    assert write(tmp_path, addresses, settings=SETTINGS) == []
     assert set(OF_SERVERS) <= set(made)
     for name in made:
         assert (tmp_path / name).stat().st_mode & 0o077 == 0
@@ -235,7 +242,7 @@ def test_secret_files_are_the_ones_that_the_command_makes(tmp_path: Any) -> None
 def test_each_secret_file_is_given_to_who_reads_it_and_closed_to_others(tmp_path: Any) -> None:
     me = (os.getuid(), os.getgid())
     other = (4711, 4712) if os.geteuid() == 0 else me
-    write(tmp_path, Addresses("a:1", "b:2", "c:3"), owners={"": me, "redis_auth": other})
+    write(tmp_path, Addresses("a:1", "b:2", "c:3"), settings=SETTINGS, owners={"": me, "redis_auth": other})
     for name, owner in (("jwt_secret", me), ("redis_auth", other)):
         status = (tmp_path / name).stat()
         assert (status.st_uid, status.st_gid) == owner
@@ -247,15 +254,29 @@ def test_the_secret_files_are_ones_that_production_starts_with(tmp_path: Any) ->
     """The environment of a process of ours, its secrets where they are here."""
     from services.deploy import problems
 
-    write(tmp_path, Addresses("postgres:5432", "rabbitmq:5672", "redis:6379"))
-    for name in ("noc-gateway", "noc-api", "migrate"):
+    write(tmp_path, Addresses("postgres:5432", "rabbitmq:5672", "redis:6379"), settings=SETTINGS)
+    processes = {process.replace("_", "-"): process for process in PROCESSES}
+    for name in (*processes, "migrate"):
         environment = {
             variable: resolved(str(value)).replace("/run/secrets", str(tmp_path))
             for variable, value in SERVICES[name]["environment"].items()
         }
         settings = config.load(environ=environment)
-        assert problems(settings) == []
-        assert settings.database.url.startswith("postgresql://vigil_service:")
+        process = processes.get(name)
+        wanted = PRIVILEGES[process].secrets if process else None
+        assert problems(settings, files=read_key_files(settings), secrets=wanted) == []
+        if not process or "DATABASE_URL" in PRIVILEGES[process].secrets:
+            login = f"vigil_{process}" if process else "vigil_service"
+            assert settings.database.url.startswith(f"postgresql://{login}:")
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_process_is_given_the_secrets_that_it_needs_and_no_other(process: str) -> None:
+    name = process.replace("_", "-")
+    files = files_of(process)
+    assert list_of(name, "secrets") == list(files.values())
+    named = {v: f for v, f in SERVICES[name]["environment"].items() if str(f).startswith("/run/secrets/")}
+    assert named == {f"{variable}_FILE": f"/run/secrets/{file}" for variable, file in files.items()}
 
 
 def test_everything_mounted_is_there_or_a_volume_and_every_volume_is_used() -> None:

@@ -11,10 +11,12 @@ import pytest
 
 from ops.environment import PROJECT
 from ops.processes import PROCESSES
-from ops.secret_files import Addresses, write
+from ops.secret_files import Addresses, files_of, write
+from services import config
 from tests.deployment.units import Unit
 
 UNITS = PROJECT / "ops" / "systemd"
+FILES = sorted(path for path in UNITS.iterdir() if path.is_file())
 SERVICES = sorted(path.name for path in UNITS.glob("*.service"))
 EXPOSURE = {
     "vigil@.service": 1.5,
@@ -35,13 +37,13 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 def placed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The units with programs that exist, as after an installation."""
     directory = tmp_path_factory.mktemp("units")
-    for path in UNITS.iterdir():
+    for path in FILES:
         text = re.sub(r"^(ExecStart=)\S+", r"\1/bin/true", path.read_text(), flags=re.MULTILINE)
         (directory / path.name).write_text(text)
     return directory
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in UNITS.iterdir()))
+@pytest.mark.parametrize("name", [path.name for path in FILES])
 def test_systemd_understands_every_line(placed: Path, name: str) -> None:
     done = run("systemd-analyze", "verify", "--man=no", str(placed / name))
     assert done.returncode == 0, done.stderr
@@ -105,17 +107,30 @@ def test_the_edge_runs_the_shipped_file_may_bind_low_ports_and_has_no_secret() -
     assert unit.one("StartLimitIntervalSec") == "0"
 
 
-@pytest.mark.parametrize("name", ["vigil@.service", "vigil-migrate.service"])
-def test_secrets_are_files_that_the_installation_makes(name: str, tmp_path: Path) -> None:
-    made = write(tmp_path, Addresses("a:1", "b:2", "c:3"))
-    unit = Unit(UNITS / name)
+def given(unit: Unit) -> dict[str, str]:
+    """Variable to the secret file that it comes from."""
     loaded = dict(line.split(":", 1) for line in unit.all("LoadCredential"))
-    assert set(loaded) <= set(made)
-    assert all(path == f"/etc/vigil/secrets/{key}" for key, path in loaded.items())
-    named = {line.partition("=")[0]: line.partition("=")[2] for line in unit.all("Environment")}
-    for key in loaded:
-        assert named[f"{key.upper()}_FILE"] == f"%d/{key}"
-    assert (OWNERS & set(loaded) == set()) == (name == "vigil@.service")
+    named = dict(line.split("=", 1) for line in unit.all("Environment") if "=%d/" in line)
+    assert set(named.values()) == {f"%d/{key}" for key in loaded}
+    return {variable.removesuffix("_FILE"): loaded[path[3:]] for variable, path in named.items()}
+
+
+def test_secrets_of_operators_are_files_that_the_installation_makes(tmp_path: Path) -> None:
+    made = write(tmp_path, Addresses("a:1", "b:2", "c:3"), settings=config.load(environ={}))
+    files = given(Unit(UNITS / "vigil-migrate.service"))
+    assert set(files.values()) <= {f"/etc/vigil/secrets/{name}" for name in made}
+    assert {Path(file).name for file in files.values()} >= {"vigil_owner_database_url", "mqtt_admin_password"}
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_process_is_given_the_secrets_that_it_needs_and_no_other(process: str, tmp_path: Path) -> None:
+    made = write(tmp_path, Addresses("a:1", "b:2", "c:3"), settings=config.load(environ={}))
+    files = given(Unit(UNITS / "vigil@.service").of_instance(process))
+    assert files == {v: f"/etc/vigil/secrets/{name}" for v, name in files_of(process).items()}
+    assert {Path(file).name for file in files.values()} <= set(made) - OWNERS
+    assert given(Unit(UNITS / "vigil@.service")) == {}
+    done = run("systemd-analyze", "verify", "--man=no", str(UNITS / "vigil@.service"))
+    assert "secrets.conf" not in done.stderr
 
 
 def test_the_timer_starts_what_there_is() -> None:

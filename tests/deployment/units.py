@@ -26,10 +26,20 @@ class Unit:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.settings: list[tuple[str, str]] = []
+        self._read(path)
+
+    def _read(self, path: Path) -> None:
         for line in path.read_text().splitlines():
             if line and line[0] not in "#[":
                 name, _, value = line.partition("=")
                 self.settings.append((name, value))
+
+    def of_instance(self, instance: str) -> Unit:
+        """The unit of one instance, with what is dropped in for it."""
+        made = Unit(self.path)
+        for path in sorted(self.path.parent.glob(f"{self.path.stem}{instance}.service.d/*.conf")):
+            made._read(path)
+        return made
 
     def all(self, name: str) -> list[str]:
         return [value for key, value in self.settings if key == name]
@@ -38,8 +48,12 @@ class Unit:
         [value] = self.all(name)
         return value
 
-    def service(self, *, instance: str, credentials: Path, owner: int) -> Service:
+    def service(self, *, instance: str, credentials: Path, owner: int, word: str = "") -> Service:
         """With %i and %d put in; credentials are copied as systemd does, for one user to read."""
+        if instance:
+            return self.of_instance(instance).service(
+                instance="", credentials=credentials, owner=owner, word=instance
+            )
         shutil.rmtree(credentials, ignore_errors=True)
         credentials.mkdir(parents=True)
         for line in self.all("LoadCredential"):
@@ -51,7 +65,7 @@ class Unit:
                 os.chown(copy, owner, owner)
 
         def put_in(text: str) -> str:
-            return text.replace("%i", instance).replace("%d", str(credentials))
+            return text.replace("%i", word).replace("%d", str(credentials))
 
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"}
         for file in self.all("EnvironmentFile"):

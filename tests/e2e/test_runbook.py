@@ -192,7 +192,7 @@ class Letters:
 def letters(stack: Stack) -> Iterator[Letters]:
     """None of them yet; what other tests have left is let go."""
     made = Letters(stack.operator_environment()["AMQP_URI"])
-    dead_letters.settle(made.uri, lambda _: True, again=False)
+    dead_letters.settle(made.uri, lambda _: True, again_after_s=None)
     yield made
     made.remove()
 

@@ -167,7 +167,7 @@ def test_after_the_last_rung_it_is_dead_with_its_history_and_can_be_sent_again(
     assert letter.reason == "RuntimeError"
     assert [entry["error"] for entry in letter.history] == ["RuntimeError: a bug"] * 4
     assert len(of_queue(quick, queue)) == 1, "looking takes nothing away"
-    assert dead_letters.settle(quick.amqp.uri, lambda found: found.id == letter.id, again=True) == 1
+    assert dead_letters.settle(quick.amqp.uri, lambda found: found.id == letter.id, again_after_s=1) == 1
     wait_until(lambda: len(tries) == 5)
     assert of_queue(quick, queue) == []
 

@@ -34,7 +34,7 @@ def fresh(servers: Stack) -> Iterator[dict[str, str]]:
     yield {
         **environment,
         "VIGIL_HOME": str(servers.home / name),
-        "VIGIL_SUPERUSER_DATABASE_URL": f"postgresql://postgres@{address}/postgres",
+        "VIGIL_SUPERUSER_DATABASE_URL": servers.superuser_url(),
         "VIGIL_OWNER_DATABASE_URL": f"postgresql://{name}_owner:first@{address}/{name}",
         "DATABASE_URL": f"postgresql://{name}_service:second@{address}/{name}",
     }
@@ -62,7 +62,10 @@ def test_a_bare_server_is_prepared_once_and_takes_the_migrations(fresh: dict[str
 
 def test_a_changed_password_is_carried_to_the_server(fresh: dict[str, str]) -> None:
     run_vigil(fresh, "database", "prepare")
-    with psycopg2.connect(fresh["VIGIL_SUPERUSER_DATABASE_URL"]) as connection, connection.cursor() as cursor:
+    with (
+        psycopg2.connect(fresh["VIGIL_SUPERUSER_DATABASE_URL"].replace("+psycopg2", "")) as connection,
+        connection.cursor() as cursor,
+    ):
         held = "SELECT rolpassword FROM pg_authid WHERE rolname LIKE %s"
         name = fresh["DATABASE_URL"].rpartition("/")[2]
         cursor.execute(held, (f"{name}_service",))

@@ -62,7 +62,7 @@ def await_well(stack: Stack) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_health_names_the_part_that_is_down_and_its_page_until_it_is_back(stack: Stack, part: str) -> None:
-    dead_letters.settle(stack.operator_environment()["AMQP_URI"], lambda _: True, again=False)
+    dead_letters.settle(stack.operator_environment()["AMQP_URI"], lambda _: True, again_after_s=None)
     await_well(stack)
     with held_down(stack, part):
         code, checks = health(stack)

@@ -2,11 +2,16 @@
 
 import base64
 import os
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from services import config
 from services.deploy import problems, shortcomings
+from services.errors import Misconfigured
+from services.keyring import KeyRing, read_key_files
 
 SOUND = {
     "VIGIL_ENV": "production",
@@ -25,12 +30,13 @@ SOUND = {
 
 
 def found(**changes: str) -> list[str]:
-    return problems(config.load(environ={**SOUND, **changes}))
+    settings = config.load(environ={**SOUND, **changes})
+    return problems(settings, files=read_key_files(settings))
 
 
 def test_a_sound_configuration_has_no_problem() -> None:
     assert found() == []
-    assert found(MQTT_BROKER_ADDRESS="127.0.0.1", MQTT_CA_FILE="", REDIS_URL="redis://127.0.0.1/0") == []
+    assert found(MQTT_BROKER_ADDRESS="127.0.0.1", MQTT_CA_FILE="") == []
     assert found(JWT_SECRET="", JWT_JWKS_URL="https://id.example/keys", JWT_ISSUER="https://id.example") == []
 
 
@@ -51,7 +57,21 @@ def test_a_sound_configuration_has_no_problem() -> None:
         ("DATABASE_URL", "postgresql://vigil:vigil@db/vigil"),
         ("DATABASE_URL", SOUND["VIGIL_OWNER_DATABASE_URL"]),
         ("AMQP_URI", "amqp://guest:guest@mq//"),
+        ("CHANNELS_ENCRYPTION_KEY", base64.urlsafe_b64encode(bytes(32)).decode()),
+        ("CHANNELS_ENCRYPTION_KEY", base64.urlsafe_b64encode(bytes(range(32))).decode()),
+        ("CHANNELS_ENCRYPTION_KEY", base64.urlsafe_b64encode(os.urandom(8) * 4).decode()),
+        ("CHANNELS_ENCRYPTION_KEY", base64.urlsafe_b64encode(b"a passphrase that somebody typed").decode()),
+        ("JWT_SECRET", "changeme-" * 5),
+        ("JWT_SECRET", "abcdefghijklmnopqrstuvwxyz0123456789"),
+        ("DATABASE_URL", "postgresql://db/vigil?user=vigil_service&password=postgres"),
+        ("DATABASE_URL", "postgresql://vigil_service:%70ostgres@db/vigil"),
+        ("VIGIL_OWNER_DATABASE_URL", "postgresql://vigil:Vigil123@db/vigil"),
+        ("AMQP_URI", "amqp://vigil:82jsHHd2@mq1/vigil;amqp://guest:guest@mq2/vigil"),
         ("REDIS_URL", "redis://redis/0"),
+        ("REDIS_URL", "redis://127.0.0.1/0"),
+        ("REDIS_URL", "redis://telemetry:telemetry@127.0.0.1/0"),
+        ("REDIS_URL", "redis+sentinel://:redis@a,b/mymaster/0"),
+        ("MQTT_BROKER_PASSWORD", "vigil-gateway"),
         ("MQTT_CA_FILE", ""),
         ("MQTT_BROKER_USERNAME", ""),
         ("MQTT_BROKER_PASSWORD", "changeme"),
@@ -67,8 +87,51 @@ def test_each_problem_is_named_with_its_variable(variable: str, value: str) -> N
     assert variable in problem or ("MQTT" in problem and "MQTT" in variable)
 
 
+@pytest.mark.parametrize(
+    "key", [bytes(32), b"\x07" * 32, bytes(range(1, 33)), b"0123456789abcdef" * 2, b"x" * 31 + b"y"]
+)
+def test_a_weak_feed_key_is_found_in_a_file_as_well(tmp_path: Path, key: bytes) -> None:
+    good = base64.urlsafe_b64encode(os.urandom(32)).decode()
+    file = tmp_path / "feed.keys"
+    file.write_text(f"{good}\n{base64.urlsafe_b64encode(key).decode()}\n")
+    [problem] = found(CHANNELS_ENCRYPTION_KEY="", CHANNELS_ENCRYPTION_KEY_FILE=str(file))
+    assert "CHANNELS_ENCRYPTION_KEY_FILE: key 2 is weak" in problem
+    with pytest.raises(Misconfigured, match="key 2 is weak"):
+        KeyRing("", file=str(file), strict=True)
+    file.write_text(good)
+    assert found(CHANNELS_ENCRYPTION_KEY="", CHANNELS_ENCRYPTION_KEY_FILE=str(file)) == []
+    assert len(KeyRing("", file=str(file), strict=True).all()) == 1
+
+
+def test_a_feed_key_file_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "feed.keys"
+    for content in (None, "\n", "nonsense"):
+        if content is not None:
+            file.write_text(content)
+        [problem] = found(CHANNELS_ENCRYPTION_KEY="", CHANNELS_ENCRYPTION_KEY_FILE=str(file))
+        assert "CHANNELS_ENCRYPTION_KEY" in problem
+
+
+def test_a_weak_evidence_key_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "evidence-key.pem"
+    for seed, weak in ((b"\x01" * 32, True), (os.urandom(32), False)):
+        key = Ed25519PrivateKey.from_private_bytes(seed)
+        file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        said = found(VIGIL_EVIDENCE_KEY_FILE=str(file))
+        assert [line for line in said if "VIGIL_EVIDENCE_KEY_FILE" in line and "weak" in line] == said
+        assert bool(said) == weak
+
+
+def test_a_process_is_asked_for_its_own_secrets_only() -> None:
+    bare = {"VIGIL_ENV": "production", "AMQP_URI": SOUND["AMQP_URI"]}
+    settings = config.load(environ=bare)
+    assert problems(settings, files={}, secrets={"AMQP_URI"}) == []
+    assert len(problems(settings, files={}, secrets={"AMQP_URI", "JWT_SECRET", "DATABASE_URL"})) == 2
+
+
 def test_all_problems_are_said_at_once() -> None:
-    assert len(problems(config.load(environ={"VIGIL_ENV": "production", "VIGIL_REGISTRATION": "open"}))) >= 6
+    settings = config.load(environ={"VIGIL_ENV": "production", "VIGIL_REGISTRATION": "open"})
+    assert len(problems(settings, files={})) >= 6
 
 
 COMPLETE = {

@@ -5,7 +5,7 @@ One row holds the first of them and the count, so that a flood fills no disk.
 
 from alembic import op
 
-revision = "0014"
+revision = "0013"
 down_revision = "0012"
 branch_labels = None
 depends_on = None

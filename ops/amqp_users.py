@@ -1,0 +1,165 @@
+"""Users of RabbitMQ as definitions that it imports, from `ops.privileges`.
+
+A user may declare, bind and read the queues of its own process only. What it publishes and binds is limited by
+routing key: events of its own service, RPCs that its process calls, its own queues on the retry exchanges. The default
+exchange, which reaches every queue, is closed to all processes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from gateway.noc.api.table import OPERATIONS
+from ops.privileges import PRIVILEGES
+from services.bus.topology import (
+    DEAD_QUEUE,
+    RPC_EXCHANGE,
+    event_exchange_name,
+    event_queue_name,
+    retry_exchange_name,
+)
+
+OPERATOR = "vigil"
+NOTHING = "^$"
+EVERYTHING = ".*"
+REPLY = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+"""Routing keys of answers: made at random by each caller."""
+SALT_BYTES = 4
+
+
+class Topic(NamedTuple):
+    """Routing keys of one exchange: those that may be published, and those that queues may be bound by."""
+
+    exchange: str
+    write: str
+    read: str
+
+
+class Rights(NamedTuple):
+    """What a user may declare, publish to or bind, and consume from or bind to."""
+
+    configure: str
+    write: str
+    read: str
+    topics: list[Topic]
+
+
+def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
+    """The rights of the user of one process."""
+    may = PRIVILEGES[process]
+    handlers = [event_queue_name(*consumed[:2], may.service, consumed[2]) for consumed in may.consumes]
+    replies = [f"rpc\\.reply-{re.escape(may.service)}-{REPLY}"] if may.calls else []
+    served = [f"rpc.{may.service}"] if may.serves_rpc else []
+    own = [*map(re.escape, [*handlers, *served]), *replies]
+
+    retries = [retry_exchange_name(delay_s) for delay_s in retry_delays_s] if handlers else []
+    publishes = [event_exchange_name(may.service)] if may.publishes or handlers else []
+    sources = sorted({event_exchange_name(source) for source, _, _ in may.consumes})
+    rpc = [RPC_EXCHANGE] if may.calls or may.serves_rpc else []
+    dead = [DEAD_QUEUE] if handlers else []
+    again = [retry_exchange_name(min(retry_delays_s))] if may.settles_dead_letters else []
+
+    written = [*publishes, *rpc, *retries, *dead, *again]
+    read = [*sources, *rpc, *([DEAD_QUEUE] if may.settles_dead_letters else [])]
+    return Rights(
+        configure=any_of([*own, *map(re.escape, publishes)]),
+        write=any_of([*own, *map(re.escape, written)]),
+        read=any_of([*own, *map(re.escape, read)]),
+        topics=[
+            *(Topic(name, any_of(map(re.escape, may.publishes)), NOTHING) for name in publishes),
+            *(Topic(name, NOTHING, any_of(_events_of(process, name))) for name in sources),
+            *(Topic(name, any_of(_rpc_written(process)), any_of(_rpc_bound(process))) for name in rpc),
+            *(Topic(name, any_of(map(re.escape, handlers)), NOTHING) for name in retries),
+            # Dead letters of all services are sent again by who settles them, and nothing else.
+            *(Topic(name, "^evt-.*$", NOTHING) for name in again),
+        ],
+    )
+
+
+def any_of(patterns: Iterable[str]) -> str:
+    """A pattern that matches each of these, whole; of none, nothing."""
+    found = list(patterns)
+    return f"^({'|'.join(found)})$" if found else NOTHING
+
+
+def definitions(
+    passwords: Mapping[str, str],
+    *,
+    operator_password: str,
+    vhost: str,
+    retry_delays_s: Sequence[int],
+    operator: str = OPERATOR,
+) -> dict[str, Any]:
+    """What `rabbitmqctl import_definitions` and `load_definitions` take. `passwords`: by process.
+
+    The user of operators' commands, who declares what all share, may do everything in the virtual host.
+    """
+    users = {operator: operator_password, **passwords}
+    rights = {process: rights_of(process, retry_delays_s=retry_delays_s) for process in passwords}
+    everything = {"configure": EVERYTHING, "write": EVERYTHING, "read": EVERYTHING}
+    return {
+        "vhosts": [{"name": vhost}],
+        "users": [
+            {
+                "name": name,
+                "password_hash": _hash(password, salt=f"{vhost}/{name}"),
+                "hashing_algorithm": "rabbit_password_hashing_sha256",
+                "tags": [],
+            }
+            for name, password in users.items()
+        ],
+        "permissions": [
+            {"user": operator, "vhost": vhost, **everything},
+            *(
+                {"user": name, "vhost": vhost, "configure": r.configure, "write": r.write, "read": r.read}
+                for name, r in rights.items()
+            ),
+        ],
+        "topic_permissions": [
+            {
+                "user": name,
+                "vhost": vhost,
+                "exchange": topic.exchange,
+                "write": topic.write,
+                "read": topic.read,
+            }
+            for name, r in rights.items()
+            for topic in r.topics
+        ],
+    }
+
+
+def _events_of(process: str, exchange: str) -> list[str]:
+    may = PRIVILEGES[process]
+    return [re.escape(event) for source, event, _ in may.consumes if event_exchange_name(source) == exchange]
+
+
+def calls_of(process: str) -> set[tuple[str, str]]:
+    """(service, method) of every RPC that a process may call."""
+    may = PRIVILEGES[process]
+    calls = {(service, method) for service, methods in may.calls.items() for method in methods}
+    return calls | ({(o.service, o.rpc) for o in OPERATIONS} if may.serves_api else set())
+
+
+def _rpc_written(process: str) -> list[str]:
+    calls = [f"{re.escape(service)}\\.{re.escape(method)}" for service, method in sorted(calls_of(process))]
+    return [*calls, *([REPLY] if PRIVILEGES[process].serves_rpc else [])]
+
+
+def _rpc_bound(process: str) -> list[str]:
+    may = PRIVILEGES[process]
+    served = [f"{re.escape(may.service)}\\.\\*"] if may.serves_rpc else []
+    return [*served, *([REPLY] if may.calls else [])]
+
+
+def _hash(password: str, *, salt: str) -> str:
+    """As RabbitMQ keeps it: base64 of the salt, and the SHA-256 of salt and password.
+
+    The passwords are made at random, so that the salt need not be: the same users make the same file.
+    """
+    own = hashlib.sha256(salt.encode()).digest()[:SALT_BYTES]
+    return base64.b64encode(own + hashlib.sha256(own + password.encode()).digest()).decode()

@@ -1,0 +1,31 @@
+"""The last test but one of a run: no process was refused anything, whatever the other tests had it do."""
+
+import re
+
+from ops.privileges import PRIVILEGES
+from ops.processes import PROCESSES
+from ops.stack import Stack
+
+REFUSED = re.compile(r"permission denied|must be owner|ACCESS_REFUSED|access_refused|NOPERM|No permissions")
+BY_A_PROCESS = re.compile(r"\] vigil-(telemetry|location|alerts|notifications|directory|watchdog|registry)")
+"""In PostgreSQL's log: said by a program of Vigil. Tests that try what is forbidden come under other names."""
+
+
+def test_no_process_was_refused_what_its_work_needs(stack: Stack) -> None:
+    logs = {
+        name: (stack.home / "log" / f"{name}.log").read_text(errors="replace")
+        for name in [*PROCESSES, "postgres"]
+    }
+    for process in PROCESSES:
+        refused = [line for line in logs[process].splitlines() if REFUSED.search(line)]
+        assert refused == [], f"{process} lacks a right; declare it in ops/privileges.py if its work needs it"
+    by_processes = [line for line in logs["postgres"].splitlines() if BY_A_PROCESS.search(line)]
+    assert [line for line in by_processes if REFUSED.search(line)] == []
+
+
+def test_a_refusal_would_be_seen() -> None:
+    line = "2026-11-29 18:11:11.024 UTC [29391] vigil-telemetry ERROR:  permission denied for table app_user"
+    assert BY_A_PROCESS.search(line)
+    assert REFUSED.search(line)
+    assert not BY_A_PROCESS.search(line.replace("vigil-telemetry", ""))
+    assert len(PRIVILEGES) == len(PROCESSES)
