@@ -385,7 +385,8 @@ def test_no_process_reaches_a_queue_by_a_way_around(stack: Stack) -> None:
                 assert refuses(lambda c: _publish(c, "vigil.retry.1s", alarms)), process
             assert refuses(lambda c: c.exchange_declare("mine", "fanout")), process
             assert refuses(lambda c: c.exchange_delete("nameko-rpc")), process
-            assert refuses(lambda c: c.exchange_delete("alerts.events")) or process == "alerts"
+            if process != "alerts":  # its own exchange it may delete, and the others need it here
+                assert refuses(lambda c: c.exchange_delete("alerts.events")), process
             assert refuses(lambda c: c.queue_declare("mine")), process
             assert refuses(
                 lambda c: c.queue_declare(
