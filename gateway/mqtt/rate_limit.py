@@ -29,6 +29,8 @@ BYTES_OF_ONE = 16_384
 ALONE_BURST = 5
 ALONE_EVERY_S = 6.0
 """A source's repeats that travel alone, as first presses do: so many, and one more each so many seconds."""
+BEHIND_S = 2.0
+"""Behind a repeat that travels with others go the source's next ones: they do not overtake it."""
 ALL_ALONE_BURST = 40
 ALL_ALONE_PER_S = 10.0
 """The same of all sources of a lane together."""
@@ -74,6 +76,7 @@ class SourceBucket:
     __slots__ = (
         "alone_s",
         "backlog_s",
+        "behind_s",
         "catching_up_s",
         "counted",
         "flooding_since_s",
@@ -89,7 +92,7 @@ class SourceBucket:
     def __init__(self, source_id: str) -> None:
         self.source_id = source_id
         self.full_s = self.backlog_s = self.fresh_s = self.alone_s = 0.0
-        self.catching_up_s = float("-inf")
+        self.catching_up_s = self.behind_s = float("-inf")
         self.passed_s: dict[str, float] = {}
         self.flooding_since_s: float | None = None
         self.touched_s = 0.0
@@ -251,9 +254,10 @@ class PressLimits(SourceLimits):
             source.full_s = until_s
         if self._is_first(source, kind, now_s):
             return Share.FIRST
-        if until_s is None:
-            return Share.OVER
-        return Share.FIRST if self._goes_alone(source, now_s) else Share.REPEAT
+        if until_s is not None and now_s >= source.behind_s and self._goes_alone(source, now_s):
+            return Share.FIRST
+        source.behind_s = now_s + BEHIND_S
+        return Share.OVER if until_s is None else Share.REPEAT
 
     def _goes_alone(self, source: SourceBucket, now_s: float) -> bool:
         own_s = _taken(source.alone_s, now_s, ALONE_EVERY_S, (ALONE_BURST - 1) * ALONE_EVERY_S)

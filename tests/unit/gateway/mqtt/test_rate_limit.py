@@ -97,6 +97,17 @@ def test_many_sources_that_repeat_at_once_share_what_goes_alone() -> None:
     assert limits.judge("alert/panic/guard-999", 10.0) is Share.FIRST
 
 
+def test_a_repeat_overtakes_none_of_its_source_that_waits() -> None:
+    limits = PressLimits(LIMIT)
+    for number in range(rate_limit.ALL_ALONE_BURST + 1):
+        limits.judge(f"alert/panic/guard-{number}", 10.0)
+        limits.judge(f"alert/panic/guard-{number}", 10.0)
+    behind = f"alert/panic/guard-{rate_limit.ALL_ALONE_BURST}"
+    assert [limits.judge(behind, 10.0 + later_s) for later_s in (0.5, 1.5)] == [Share.REPEAT] * 2
+    assert limits.judge(behind, 14.0) is Share.FIRST
+    assert limits.judge(f"alert/sos/guard-{rate_limit.ALL_ALONE_BURST}", 10.5) is Share.FIRST
+
+
 def test_spellings_of_a_type_are_one_kind_and_words_without_a_type_another() -> None:
     assert kind_of("alert/guard-1/panic") == kind_of("alert/Panic_Button/guard-1") == "PANIC"
     assert kind_of("alert/one/guard-1") == kind_of("alert/two/guard-1") == rate_limit.OTHER
