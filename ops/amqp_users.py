@@ -70,8 +70,15 @@ def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
         write=any_of([*own, *map(re.escape, written)]),
         read=any_of([*own, *map(re.escape, read)]),
         topics=[
-            *(Topic(name, any_of(map(re.escape, may.publishes)), NOTHING) for name in publishes),
-            *(Topic(name, NOTHING, any_of(_events_of(process, name))) for name in sources),
+            # One line for each exchange: a service may consume its own events.
+            *(
+                Topic(
+                    name,
+                    any_of(map(re.escape, may.publishes if name in publishes else ())),
+                    any_of(_events_of(process, name)),
+                )
+                for name in sorted({*publishes, *sources})
+            ),
             *(Topic(name, any_of(_rpc_written(process)), any_of(_rpc_bound(process))) for name in rpc),
             *(Topic(name, any_of(map(re.escape, handlers)), NOTHING) for name in retries),
             # Dead letters of all services are sent again by who settles them, and nothing else.

@@ -109,3 +109,16 @@ def test_definitions_hold_hashes_and_no_password() -> None:
     assert all(user["tags"] == [] for user in made["users"])
     assert {permission["vhost"] for permission in made["permissions"]} == {"v"}
     assert {t["user"] for t in made["topic_permissions"]} == {"telemetry"}
+
+
+@pytest.mark.parametrize("process", PRIVILEGES)
+def test_an_exchange_is_named_once_for_each_process(process: str) -> None:
+    """RabbitMQ keeps the last line: a service that consumes its own events could publish none."""
+    named = [topic.exchange for topic in rights_of(process, retry_delays_s=[1, 5]).topics]
+    assert len(named) == len(set(named))
+
+
+def test_a_service_that_consumes_its_own_events_publishes_them() -> None:
+    [topic] = [t for t in rights_of("location", retry_delays_s=[1]).topics if t.exchange == "location.events"]
+    assert re.match(topic.write, "guard_fixes_held") and re.match(topic.write, "positions_stored")
+    assert re.match(topic.read, "guard_fixes_held") and not re.match(topic.read, "positions_stored")
