@@ -72,7 +72,15 @@ class LazyGroup(click.Group):
             return None
         module, _, attribute = target.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        _log_to_standard_error()
         return command
+
+
+def _log_to_standard_error() -> None:
+    """Standard output is for what the command answers: with `--json` a program reads it."""
+    import structlog
+
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(file=sys.stderr))
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

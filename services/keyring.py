@@ -113,6 +113,8 @@ def read_key_files(config: Config) -> dict[str, bytes]:
         if file:
             try:
                 found[variable] = Path(file).read_bytes()
+            except FileNotFoundError:
+                pass  # it is made at its first use, or missed by whoever opens it
             except OSError as error:
                 log.warning("key_file_unreadable", variable=variable, error=str(error))
     return found
