@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
 from wsproto.events import (
     AcceptConnection,
     BytesMessage,
@@ -137,6 +138,19 @@ class Framing:
 
     def ping(self) -> bytes:
         return self._ws.send(Ping())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether both sides have sent their close frames."""
+        return self._ws.state is ConnectionState.CLOSED
+
+    def ends_with(self, data: bytes) -> bool:
+        """Return whether bytes that came after our close frame hold the peer's, or nothing that can be read."""
+        try:
+            self._ws.receive_data(data)
+            return any(isinstance(event, CloseConnection) for event in self._ws.events())
+        except (LocalProtocolError, RemoteProtocolError):
+            return True
 
     def close(self, code: int, reason: str) -> bytes:
         """The close frame; nothing may be sent after it."""

@@ -466,12 +466,20 @@ class Session:
             self._sock.close()
 
     def _await_end_of_peer(self) -> None:
-        """Read to the end: closing over unread bytes would reset the connection and take our close frame along."""
-        self._sock.shutdown(socket.SHUT_WR)
+        """Wait for the peer's close frame, then read to the end.
+
+        A proxy passes nothing on to a peer whose server has gone. And closing over unread bytes would reset the
+        connection and take our close frame along.
+        """
         with eventlet.Timeout(CLOSE_TIMEOUT_S, False):
-            left_bytes = PEER_END_BYTES
+            left_bytes, is_over = PEER_END_BYTES, self._framing.is_over
+            if is_over:
+                self._sock.shutdown(socket.SHUT_WR)
             while left_bytes > 0 and (data := self._sock.recv(READ_BYTES)):
                 left_bytes -= len(data)
+                if not is_over and self._framing.ends_with(data):
+                    is_over = True
+                    self._sock.shutdown(socket.SHUT_WR)
                 eventlet.sleep(0)  # else a flood would outlast the time that it is given
         if _unconfirmed_bytes(self._sock):
             self._drop_what_waits()

@@ -33,6 +33,7 @@ VERBS_OF_SYSTEMCTL = {
     "kill",
     "list-dependencies",
     "list-timers",
+    "reload",
 }
 VERBS_OF_COMPOSE = {"up", "ps", "logs", "restart", "stop", "start", "kill", "run", "build"}
 OPTIONS_OF_COMPOSE = {"--detach", "--wait", "--rm", "--force-recreate", "--tail", "50"}

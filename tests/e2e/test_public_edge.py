@@ -404,6 +404,7 @@ def test_a_silent_websocket_outlives_the_time_of_requests(hasty: Edge, outside: 
     sock = hasty.connect(source="127.0.0.71")
     peer = Peer(HOST, outside.token(), headers=(f"Origin: https://{HOST}",), sock=sock)
     assert peer.head.startswith("HTTP/1.1 101")
+    peer.wait("snapshot")  # behind a large one our server pings, and wants an answer within seconds
     # When: a request that stands still as long as the websocket does has been ended.
     slow = hasty.connect(source="127.0.0.72")
     slow.sendall(HALF + b"Content-Length: 60000\r\n\r\n" + b"x" * 30_000)
