@@ -108,6 +108,8 @@ def _systemd(words: list[str]) -> bool:
         if verb not in VERBS_OF_SYSTEMCTL:
             raise Wrong(f"systemctl has no {verb} here")
         _check_units(names)
+        if verb == "reload" and not all(map(_reloads, names)):
+            raise Wrong(f"{' '.join(names)} cannot be reloaded")
     elif program == "journalctl":
         if "-u" in arguments:
             _check_units([arguments[arguments.index("-u") + 1]])
@@ -128,6 +130,11 @@ def _systemd(words: list[str]) -> bool:
     elif words not in (["timedatectl", "status"], ["timedatectl", "set-ntp", "true"]):
         raise Wrong(f"{words} is not for systemd")
     return UNITS.exists() or "vigil" not in " ".join(words)
+
+
+def _reloads(name: str) -> bool:
+    unit = UNITS / f"{name}.service"
+    return unit.exists() and "ExecReload=" in unit.read_text()
 
 
 def _check_units(names: list[str]) -> None:

@@ -54,7 +54,7 @@ def provider() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def gateway(stack: Stack, provider: str) -> Iterator[Gateways]:
-    with gateways(stack, jwt_jwks_url=provider, jwt_issuer=ISSUER) as made:
+    with gateways(stack, api=True, jwt_jwks_url=provider, jwt_issuer=ISSUER) as made:
         yield made
 
 
@@ -69,7 +69,7 @@ def token(subject: str, **changes: Any) -> str:
 def test_a_person_of_the_identity_provider_is_put_out_and_let_in_again(
     outside: Outside, gateway: Gateways, provider: str
 ) -> None:
-    at = At(outside, gateway.bases[0])
+    at = At(outside, gateway.fronts[0])
     env = {**outside.env, "JWT_JWKS_URL": provider, "JWT_ISSUER": ISSUER}
     subject, other = f"auth0|{outside.run}", f"auth0|{outside.run}0"
 
@@ -107,7 +107,7 @@ def test_a_person_of_the_identity_provider_is_put_out_and_let_in_again(
 def test_a_token_of_the_identity_provider_has_an_end_a_beginning_and_a_name(
     outside: Outside, gateway: Gateways
 ) -> None:
-    at = At(outside, gateway.bases[0])
+    at = At(outside, gateway.fronts[0])
     for changes in (
         {"exp": 4_102_444_800},
         {"exp": 1e300},
