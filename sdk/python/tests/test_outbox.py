@@ -1,0 +1,312 @@
+"""The outbox against a real broker, with a gateway that the test plays: it stores what it likes and answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from vigil_device import Kind, Outbox, OutboxInUse, Policy, State, Update
+
+FAST = Policy(alert_wait_s=0.4, bulk_wait_s=0.6, cap_s=0.5, connect_cap_s=0.3)
+TIMEOUT_S = 30.0
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline_s, "it did not come to pass in time"
+        time.sleep(0.02)  # what the test waits for is in another thread
+    return found
+
+
+class Gateway:
+    """What hears a source's messages and answers receipts, as long as `answers`."""
+
+    def __init__(self, port: int) -> None:
+        self.heard: list[tuple[str, bytes]] = []
+        self.answers = True
+        self.ahead = timedelta()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="gateway", clean_session=False)
+        self._client.on_message = self._on_message
+        subscribed = threading.Event()
+        self._client.on_connect = lambda client, *_: client.subscribe(
+            [("guard/#", 1), ("alert/#", 1), ("device/#", 1)]
+        )
+        self._client.on_subscribe = lambda *_: subscribed.set()
+        self._client.reconnect_delay_set(1, 1)
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        assert subscribed.wait(TIMEOUT_S)
+
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        self.heard.append((message.topic, bytes(message.payload)))
+        if self.answers:
+            self.answer(json.loads(message.payload)["msg_id"])
+
+    def answer(self, msg_id: str, status: str = "stored", **fields: Any) -> None:
+        at = (datetime.now(timezone.utc) + self.ahead).isoformat()
+        body = {"msg_id": msg_id, "status": status, "at": at, **fields}
+        self._client.publish("receipt/guard-1", json.dumps(body), qos=1)
+
+    @property
+    def ids(self) -> Counter[str]:
+        return Counter(json.loads(payload)["msg_id"] for _, payload in self.heard)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.fixture
+def gateway(broker: Any) -> Iterator[Gateway]:
+    made = Gateway(broker.port)
+    yield made
+    made.close()
+
+
+def open_outbox(broker: Any, path: Path | str, **options: Any) -> Outbox:
+    return Outbox(
+        path, source_id="guard-1", host="127.0.0.1", port=broker.port, **{"policy": FAST, **options}
+    )
+
+
+@pytest.mark.parametrize("protocol", [3, 5])
+def test_what_is_sent_is_stored_and_every_state_is_reported(
+    broker: Any, gateway: Gateway, tmp_path: Path, protocol: int
+) -> None:
+    updates: list[Update] = []
+    with open_outbox(broker, tmp_path / "o.db", protocol=protocol, on_update=updates.append) as outbox:
+        alert = outbox.send_alert("PANIC", message="help", lat=12.97, lon=77.59)
+        position = outbox.send_position(12.97, 77.59, accuracy=5)
+        assert outbox.wait(TIMEOUT_S)
+        gateway.answer(alert, "notified", alert_id="a-1")
+        gateway.answer(alert, "acknowledged", alert_id="a-1", by="Asha")
+        until(lambda: updates and updates[-1].state is State.ACKNOWLEDGED)
+
+    assert [topic for topic, _ in gateway.heard] == ["alert/panic/guard-1", "guard/guard-1/gps"]
+    of_alert = [update.state for update in updates if update.msg_id == alert]
+    assert of_alert == [State.QUEUED, State.SENT, State.STORED, State.NOTIFIED, State.ACKNOWLEDGED]
+    assert [u.state for u in updates if u.msg_id == position] == [State.QUEUED, State.SENT, State.STORED]
+    assert updates[-1].receipt is not None
+    assert (updates[-1].receipt.by, updates[-1].receipt.alert_id) == ("Asha", "a-1")
+
+
+def test_a_message_whose_receipt_is_missing_is_sent_again_with_the_same_bytes(
+    broker: Any, gateway: Gateway
+) -> None:
+    gateway.answers = False
+    with open_outbox(broker, ":memory:") as outbox:
+        alert = outbox.send_alert("PANIC")
+        until(lambda: gateway.ids[alert] >= 3)
+        assert outbox.pending() == outbox.pending(Kind.ALERT) == 1
+        gateway.answer(alert)
+        assert outbox.wait(TIMEOUT_S)
+
+    assert len(set(gateway.heard)) == 1
+    assert outbox.pending() == 0
+
+
+def test_what_was_queued_without_a_broker_goes_out_after_a_restart_of_the_device(
+    broker: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    with Outbox(tmp_path / "o.db", source_id="guard-1", host="127.0.0.1", port=1, policy=FAST) as outbox:
+        positions = [outbox.send_position(1.0, float(number)) for number in range(30)]
+        alert = outbox.send_alert("SOS")
+        assert outbox.pending() == 31
+
+    with open_outbox(broker, tmp_path / "o.db") as outbox:
+        later = outbox.send_position(2.0, 2.0)
+        assert outbox.wait(TIMEOUT_S)
+
+    arrived = [json.loads(payload)["msg_id"] for _, payload in gateway.heard]
+    assert arrived[0] == alert
+    assert arrived[1:] == [*positions, later]
+
+
+def test_a_broker_that_is_killed_and_forgets_costs_nothing(
+    broker: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    """The gateway is deaf meanwhile: what the broker had acknowledged was only in its memory."""
+    with open_outbox(broker, tmp_path / "o.db") as outbox:
+        outbox.send_position(0.0, 0.0)
+        assert outbox.wait(TIMEOUT_S)
+        gateway.close()
+        sent = [outbox.send_position(0.0, float(n)) for n in range(20)] + [outbox.send_alert("PANIC")]
+        taken = outbox.sends
+        until(lambda: outbox.sends >= taken)
+        broker.kill()
+        broker.start()
+        again = Gateway(broker.port)
+        assert outbox.wait(TIMEOUT_S)
+        again.close()
+
+    assert set(again.ids) | set(gateway.ids) >= set(sent)
+
+
+def test_a_refusal_sets_a_message_aside_and_reports_its_reason(broker: Any, gateway: Gateway) -> None:
+    gateway.answers = False
+    updates: list[Update] = []
+    with open_outbox(broker, ":memory:", on_update=updates.append) as outbox:
+        msg_id = outbox.send_position(0.0, 0.0)
+        until(lambda: gateway.ids[msg_id])
+        gateway.answer(msg_id, "refused", reason="no_fix")
+        assert outbox.wait(TIMEOUT_S)
+        until(lambda: updates[-1].state is State.REFUSED)
+        [kept] = outbox.set_aside()
+        outbox.clear_set_aside()
+        assert outbox.set_aside() == []
+
+    assert (kept.message.msg_id, kept.state, kept.reason) == (msg_id, State.REFUSED, "no_fix")
+    assert updates[-1].reason == "no_fix"
+
+
+def test_nothing_shows_that_a_silent_alert_was_sent(broker: Any, gateway: Gateway) -> None:
+    gateway.answers = False
+    updates: list[Update] = []
+    with open_outbox(broker, ":memory:", on_update=updates.append) as outbox:
+        silent = [outbox.send_alert("duress"), outbox.send_alert("PANIC", silent=True)]
+        until(lambda: all(gateway.ids[msg_id] for msg_id in silent))
+        assert outbox.pending() == 0
+        assert not outbox.wait(0.0)
+        for msg_id in silent:
+            gateway.answer(msg_id, silent=True)
+        assert outbox.wait(TIMEOUT_S)
+        gateway.answer(silent[0], "acknowledged", silent=True)
+        loud = outbox.send_position(0.0, 0.0)
+        until(lambda: gateway.ids[loud])
+        gateway.answer(loud)
+        until(lambda: updates and updates[-1].state is State.STORED)
+
+    assert {update.msg_id for update in updates} == {loud}
+
+
+def test_the_offset_of_the_clock_is_offered_and_not_applied(broker: Any, gateway: Gateway) -> None:
+    gateway.ahead = timedelta(seconds=500)
+    before = datetime.now(timezone.utc)
+    with open_outbox(broker, ":memory:") as outbox:
+        assert outbox.clock_offset() is None
+        outbox.send_position(0.0, 0.0)
+        assert outbox.wait(TIMEOUT_S)
+        outbox.send_position(0.0, 0.0)
+        assert outbox.wait(TIMEOUT_S)
+        found = outbox.clock_offset()
+
+    assert found is not None
+    assert abs(found.seconds - 500) <= found.uncertainty_s
+    stamps = [datetime.fromisoformat(json.loads(payload)["timestamp"]) for _, payload in gateway.heard]
+    assert all(abs((stamp - before).total_seconds()) < 60 for stamp in stamps)
+
+
+def test_the_time_of_a_fix_is_the_callers(broker: Any, gateway: Gateway) -> None:
+    at = datetime(2026, 11, 29, 9, 0, tzinfo=timezone.utc)
+    with open_outbox(broker, ":memory:") as outbox:
+        outbox.send_position(0.0, 0.0, at=at)
+        assert outbox.wait(TIMEOUT_S)
+
+    assert json.loads(gateway.heard[0][1])["timestamp"] == at.isoformat()
+
+
+def test_many_threads_may_send_at_once(broker: Any, gateway: Gateway, tmp_path: Path) -> None:
+    ids: list[str] = []
+    with open_outbox(broker, tmp_path / "o.db", policy=Policy()) as outbox:
+
+        def press() -> None:
+            ids.extend(outbox.send_position(0.0, 0.0) for _ in range(50))
+
+        threads = [threading.Thread(target=press) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert outbox.wait(TIMEOUT_S)
+        assert outbox.sends == 400
+
+    assert len(set(ids)) == 400
+    assert set(gateway.ids) == set(ids)
+
+
+def test_an_error_in_the_devices_own_program_stops_nothing(broker: Any, gateway: Gateway) -> None:  # noqa: ARG001
+    def on_update(_: Update) -> None:
+        raise RuntimeError("a bug of the device maker")
+
+    with open_outbox(broker, ":memory:", on_update=on_update) as outbox:
+        outbox.send_alert("PANIC")
+        assert outbox.wait(TIMEOUT_S)
+
+
+def test_an_update_may_send(broker: Any, gateway: Gateway) -> None:
+    made: list[Outbox] = []
+
+    def on_update(update: Update) -> None:
+        if update.state is State.STORED and len(gateway.heard) == 1:
+            made[0].send_position(0.0, 0.0)
+
+    with open_outbox(broker, ":memory:", on_update=on_update) as outbox:
+        made.append(outbox)
+        outbox.send_alert("PANIC")
+        until(lambda: len(gateway.heard) == 2)
+
+
+def test_a_disk_that_fails_does_not_keep_an_alert_back(broker: Any, gateway: Gateway, tmp_path: Path) -> None:
+    with open_outbox(broker, tmp_path / "o.db") as outbox:
+        outbox._store._connection.execute("PRAGMA query_only = ON")  # noqa: SLF001 - a disk that takes nothing
+        alert = outbox.send_alert("PANIC")
+        assert outbox.wait(TIMEOUT_S)
+
+    assert gateway.ids[alert] == 1
+
+
+def test_a_full_outbox_drops_the_oldest_position_and_says_so(broker: Any) -> None:
+    updates: list[Update] = []
+    broker.stop()
+    with open_outbox(
+        broker, ":memory:", policy=FAST._replace(max_messages=2), on_update=updates.append
+    ) as outbox:
+        alert, old, new, newer = (
+            outbox.send_alert("PANIC"),
+            outbox.send_position(0.0, 0.0),
+            outbox.send_position(0.0, 1.0),
+            outbox.send_alert("SOS"),
+        )
+        until(lambda: sum(update.state is State.DROPPED for update in updates) == 2)
+        assert outbox.pending(Kind.ALERT) == 2
+
+    assert {update.msg_id for update in updates if update.state is State.DROPPED} == {old, new}
+    assert {alert, newer}
+
+
+def test_close_is_quick_at_any_moment_and_a_closed_outbox_takes_nothing(broker: Any, tmp_path: Path) -> None:
+    broker.stop()
+    outbox = open_outbox(broker, tmp_path / "o.db", policy=Policy())
+    outbox.send_alert("PANIC")
+    began_s = time.monotonic()
+    outbox.close()
+    outbox.close()
+
+    assert time.monotonic() - began_s < 5.0
+    with pytest.raises(ValueError, match="closed"):
+        outbox.send_alert("PANIC")
+
+
+def test_one_file_is_for_one_outbox(broker: Any, tmp_path: Path) -> None:
+    with open_outbox(broker, tmp_path / "o.db"), pytest.raises(OutboxInUse):
+        open_outbox(broker, tmp_path / "o.db")
+
+
+def test_extra_fields_that_are_no_json_do_not_keep_an_alert_back(broker: Any, gateway: Gateway) -> None:
+    with open_outbox(broker, ":memory:") as outbox:
+        outbox.send_alert("PANIC", message="help", photo=b"\xff", height=float("nan"), floor=3)
+        assert outbox.wait(TIMEOUT_S)
+
+    body = json.loads(gateway.heard[0][1])
+    assert (body["message"], body["floor"], body["photo"], body["height"]) == ("help", 3, "b'\\xff'", "nan")
