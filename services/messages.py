@@ -171,7 +171,10 @@ class HealthReading(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class RejectedMessage(msgspec.Struct, array_like=True, frozen=True):
-    """A message that was refused: its bytes are kept as they came."""
+    """A message that was refused: its bytes are kept as they came.
+
+    `msg_id`: the source is sent a receipt of the refusal under this id; None sends none. `silent`: a silent receipt.
+    """
 
     key: bytes
     topic: str
@@ -181,6 +184,8 @@ class RejectedMessage(msgspec.Struct, array_like=True, frozen=True):
     received_at: datetime
     source_id: str | None = None
     tenant_id: int | None = None
+    msg_id: str | None = None
+    silent: bool = False
 
 
 class FixBatch(msgspec.Struct, frozen=True):
@@ -208,6 +213,8 @@ class DeviceAlert(msgspec.Struct, frozen=True):
 
     `unreadable` holds the bytes of a payload that could not be decoded (base64 by the store).
     `word` is the topic's word for the type, in lower case: it tells unknown and unreadable alerts of one source apart.
+    `outbox`: the device sends it until its receipt, never gives its id to another message, and shows nothing of a
+    silent receipt.
     """
 
     origin: Origin
@@ -221,6 +228,7 @@ class DeviceAlert(msgspec.Struct, frozen=True):
     flags: tuple[str, ...] = ()
     unreadable: bytes | None = None
     word: str = ""
+    outbox: bool = False
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -273,7 +281,10 @@ class ZoneMovesEvent(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What a source is told of its own message, on `receipt/<source_id>`. `silent`: it must not make a sound of it."""
+    """What a source is told of its own message, on `receipt/<source_id>`.
+
+    `silent`: nothing at the source may show or sound that the receipt came. `reason`: why the message was refused.
+    """
 
     source_id: str
     msg_id: str | None
@@ -282,6 +293,7 @@ class Receipt(msgspec.Struct, array_like=True, frozen=True, gc=False):
     alert_id: str | None = None
     by: str | None = None
     silent: bool = False
+    reason: str | None = None
 
 
 class StoredEvent(msgspec.Struct, frozen=True):

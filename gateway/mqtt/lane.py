@@ -348,7 +348,7 @@ class Lane:
         if error.reason in IDENTITY_REASONS:
             security.note(error.reason, topic=delivery.topic)
         source_id = topic.source_id if topic else None
-        key = payloads.rejected_key(
+        found = payloads.rejected_identity(
             delivery.topic,
             topic,
             delivery.payload,
@@ -358,15 +358,21 @@ class Lane:
             recent=self._recent,
             redelivered=delivery.redelivered,
         )
+        # Of what may have been a silent alarm only an outbox gets a receipt: it shows nothing of a silent one.
+        is_alarm = unreadable.names_life_safety(delivery.topic) or (
+            topic is not None and topic.family is Family.ALERT
+        )
         messages: list[Any] = [
             RejectedMessage(
-                key,
+                found.key,
                 delivery.topic.replace("\0", ""),
                 delivery.payload,
                 error.reason,
                 error.detail,
                 delivery.received_at,
                 source_id,
+                msg_id=found.msg_id if found.outbox or not is_alarm else None,
+                silent=is_alarm,
             )
         ]
         alert = unreadable.alert_of(
@@ -375,7 +381,7 @@ class Lane:
             delivery.payload,
             error=error,
             received_at=delivery.received_at,
-            key=key,
+            key=found.key,
         )
         return messages if alert is None else [*messages, alert]
 
@@ -401,4 +407,6 @@ def _receipt_payload(receipt: Receipt) -> bytes:
         body["by"] = receipt.by
     if receipt.silent:
         body["silent"] = True
+    if receipt.reason is not None:
+        body["reason"] = receipt.reason
     return msgspec.json.encode(body)

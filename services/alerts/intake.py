@@ -51,7 +51,7 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
     """One message or finding behind an alert. Merged by (tenant_id, dedup_key), counted once by `key`.
 
     `spoken`: a person or a rule sent the message; otherwise it is a text that stands in for one. `word` is the topic's
-    word for the type. `buffered`: the device kept the message for a while.
+    word for the type. `buffered`: the device kept the message for a while. `outbox`: its id is of no other message.
     """
 
     key: bytes
@@ -79,6 +79,7 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
     spoken: bool = True
     word: str = ""
     buffered: bool = False
+    outbox: bool = False
 
     @property
     def of_rule(self) -> bool:
@@ -153,6 +154,7 @@ def of_device(alert: DeviceAlert, whose: Whose) -> Occurrence:
         spoken=bool(alert.message.strip()),
         word=alert.word,
         buffered=origin.buffered,
+        outbox=alert.outbox and origin.msg_id is not None,
     )
 
 
@@ -221,13 +223,16 @@ def is_another(occurrence: Occurrence, *, first_received_at: datetime, first_is_
 
     Doubt ends in a second occurrence where a life is at stake. A message that says no live time proves little: counters
     restart, and a device without a fix repeats the time of its last one. Received at the same moment as the first, it
-    is the first, delivered again between our own services.
+    is the first, delivered again between our own services. The id of an outbox is of one message only, and its
+    message comes again when a receipt was lost, perhaps hours later.
 
     Args:
         first_received_at: when the first message of this identity was received.
         first_is_open: the alert that the first one raised is open.
     """
     if occurrence.of_rule or not occurrence.never_held_back or occurrence.received_at == first_received_at:
+        return False
+    if occurrence.outbox:
         return False
     age = abs(occurrence.received_at - occurrence.recorded_at)
     if not occurrence.clock_suspect and age <= SAME_WITHIN:

@@ -344,11 +344,11 @@ class AlertsService:
     def _tell_of_device(self, event: DeviceAlert, change: Change) -> None:
         """The source is told `stored` even of what was stored before: it may not have heard the first time.
 
-        The source of a silent alert hears nothing.
+        The source of a silent alert hears nothing, unless it is an outbox, which shows nothing of a silent receipt.
         """
         now, origin, alert = datetime.now(UTC), event.origin, change.alert
-        stored = Receipt(origin.source_id, origin.msg_id, "stored", now, alert.id)
-        receipts = [] if alert.silent else [stored]
+        stored = Receipt(origin.source_id, origin.msg_id, "stored", now, alert.id, silent=alert.silent)
+        receipts = [stored] if event.outbox or not alert.silent else []
         if change.entry_ids:
             self.parts.teller.tell([change], self.events, receipts={alert.id: receipts})
             self._follow_now([change])
