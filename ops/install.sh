@@ -67,7 +67,7 @@ opt=$root/opt/vigil etc=$root/etc/vigil state=$root/var/lib/vigil broker=$root/v
 authority=$root/etc/vigil/authority units=$root/etc/systemd/system secrets=$root/etc/vigil/secrets
 admin=$root/usr/local/sbin/vigil-admin
 PACKAGES=(python3 python3-venv postgresql-15 postgresql-15-postgis-3 rabbitmq-server redis-server mosquitto mosquitto-clients)
-TREE=(services gateway ops migrations console docs config.yaml setup.cfg pyproject.toml requirements.lock README.md)
+TREE=(services gateway ops migrations console docs sdk config.yaml setup.cfg pyproject.toml requirements.lock README.md)
 
 step() { # step TITLE COMMAND...: say it, do it unless this is a dry run
     local title=$1 started=$SECONDS
@@ -109,7 +109,7 @@ copy_tree() {
 
 make_environment() {
     local stamp
-    stamp=$(cat "$opt/requirements.lock" - <<<"$site_packages" | sha256sum)
+    stamp=$(cat "$opt/requirements.lock" - <<<"$site_packages vigil_device" | sha256sum)
     [ "$(cat "$opt/.venv/.stamp" 2>/dev/null)" != "$stamp" ] || return 0
     if [ -n "$site_packages" ]; then
         "$python" -m venv --clear --without-pip "$opt/.venv" &&
@@ -118,7 +118,8 @@ make_environment() {
         "$python" -m venv --clear "$opt/.venv" &&
             "$opt/.venv/bin/python" -m pip install -q --require-hashes --no-deps -r "$opt/requirements.lock" || return
     fi
-    echo "$stamp" >"$opt/.venv/.stamp"
+    echo "$opt/sdk/python" >"$(echo "$opt"/.venv/lib/python3.*/site-packages)/vigil_device.pth" &&
+        echo "$stamp" >"$opt/.venv/.stamp"
 }
 
 # The operator's command: every setting and every secret, the owner's among them; for root alone.
