@@ -27,8 +27,6 @@ from services.errors import Refused, Unavailable
 
 RECONNECT_S = 2.0
 PROGRESS_S = 10.0
-SETTLE_S = 15.0
-"""At the end, how long to wait for the receipts of what was sent."""
 CREDENTIAL_COLUMNS = ("username", "client_id", "password")
 
 
@@ -129,6 +127,13 @@ class Lines:
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep what has no receipt in this directory, and send it at the next start. Without it, in memory.",
 )
+@click.option(
+    "--settle",
+    type=click.FloatRange(0.0),
+    default=15.0,
+    show_default=True,
+    help="Seconds to wait at the end for receipts that are missing.",
+)
 @click.option("--eventful", is_flag=True, help="Ten times as much trouble.")
 @click.option(
     "--credentials",
@@ -152,6 +157,7 @@ def simulate(
     duration: float,
     fast: bool,
     outbox: Path | None,
+    settle: float,
     eventful: bool,
     credentials: Path | None,
     write_sources: Path | None,
@@ -176,7 +182,7 @@ def simulate(
     try:
         if not fast:
             with closing(Phones(mqtt, passwords, directory=outbox)) as phones:
-                run_phones(fleet, phones, teller, rate=rate, ends_s=ends_s)
+                run_phones(fleet, phones, teller, rate=rate, ends_s=ends_s, settle_s=settle)
             return
         while time.monotonic() < ends_s:
             try:
@@ -224,8 +230,10 @@ def read_passwords(path: Path) -> dict[str, str]:
         return found
 
 
-def run_phones(fleet: Fleet, phones: Phones, teller: Teller, *, rate: float, ends_s: float) -> None:
-    """Let the fleet speak until the time is up, then wait for the receipts that are missing."""
+def run_phones(
+    fleet: Fleet, phones: Phones, teller: Teller, *, rate: float, ends_s: float, settle_s: float
+) -> None:
+    """Let the fleet speak until the time is up, then wait so long for the receipts that are missing."""
     started_s = progress_s = time.monotonic()
     elapsed_s = len(fleet) / rate
     while (now_s := time.monotonic()) < ends_s:
@@ -243,7 +251,7 @@ def run_phones(fleet: Fleet, phones: Phones, teller: Teller, *, rate: float, end
             progress_s = now_s
             teller.progress()
 
-    settled_s = time.monotonic() + SETTLE_S
+    settled_s = time.monotonic() + settle_s
     while phones.pending and (left_s := settled_s - time.monotonic()) > 0:
         phones.step(wait_s=min(left_s, 0.1))
     teller.take(phones)
