@@ -176,8 +176,11 @@ def test_a_phone_and_a_broker_that_are_killed_lose_and_double_nothing(
 
 def crash(stack: Stack) -> None:
     """kill -9 of every server and process at once, with all their children."""
-    for pid in pids(stack):
+    killed = pids(stack)
+    for pid in killed:
         os.killpg(pid, signal.SIGKILL)
+    while set(killed) & {process.pid for process in stack.supervisor.processes}:
+        stack.supervisor.poll()
 
 
 def crashes(stack: Stack, directory: Path, capsys: Any, *, title: str) -> None:

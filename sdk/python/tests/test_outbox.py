@@ -15,7 +15,9 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from vigil_device import Kind, Outbox, OutboxInUse, Policy, State, Update
+from vigil_device import Kind, Outbox, OutboxInUse, Policy, State, StoreFailed, Update
+from vigil_device import outbox as outbox_module
+from vigil_device.store import Store
 
 FAST = Policy(alert_wait_s=0.4, bulk_wait_s=0.6, cap_s=0.5, connect_cap_s=0.3)
 TIMEOUT_S = 30.0
@@ -296,6 +298,65 @@ def test_close_is_quick_at_any_moment_and_a_closed_outbox_takes_nothing(broker: 
     assert time.monotonic() - began_s < 5.0
     with pytest.raises(ValueError, match="closed"):
         outbox.send_alert("PANIC")
+
+
+def test_a_device_without_a_disk_sends_its_alarms_when_it_may(
+    broker: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    with pytest.raises(StoreFailed):
+        open_outbox(broker, tmp_path / "nowhere" / "o.db")
+    with open_outbox(broker, tmp_path / "nowhere" / "o.db", or_memory=True) as outbox:
+        alert = outbox.send_alert("PANIC")
+        assert not outbox.is_durable
+        assert outbox.wait(TIMEOUT_S)
+
+    assert gateway.ids[alert] == 1
+
+
+def test_a_message_that_cannot_be_published_does_not_stop_the_others(
+    broker: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "o.db")
+    store.put(msg_id="odd", kind=Kind.ALERT, topic="a/#", payload=b"{}", born_s=0.0)
+    store.close()
+    with open_outbox(broker, tmp_path / "o.db") as outbox:
+        alert = outbox.send_alert("PANIC")
+        assert outbox.wait(TIMEOUT_S)
+        [kept] = outbox.set_aside()
+
+    assert gateway.ids[alert] == 1
+    assert (kept.message.msg_id, kept.state) == ("odd", State.UNDELIVERED)
+
+
+def test_an_update_may_close_the_outbox(broker: Any, gateway: Gateway) -> None:  # noqa: ARG001
+    made: list[Outbox] = []
+    closed = threading.Event()
+
+    def on_update(update: Update) -> None:
+        if update.state is State.STORED:
+            made[0].close()
+            closed.set()
+
+    made.append(open_outbox(broker, ":memory:", on_update=on_update))
+    made[0].send_alert("PANIC")
+    assert closed.wait(TIMEOUT_S)
+    made[0].close()
+
+
+def test_a_broker_that_does_not_answer_any_more_is_left(
+    broker: Any, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "NO_ANSWER_S", 1.0)
+    with open_outbox(broker, ":memory:", keepalive_s=600) as outbox:
+        outbox.send_position(0.0, 0.0)
+        assert outbox.wait(TIMEOUT_S)
+        with broker.frozen():
+            alert = outbox.send_alert("PANIC")
+            until(lambda: outbox.sends >= 2)
+            until(lambda: not outbox._packets)  # noqa: SLF001 - the connection is given up
+        assert outbox.wait(TIMEOUT_S)
+
+    assert gateway.ids[alert] >= 1
 
 
 def test_one_file_is_for_one_outbox(broker: Any, tmp_path: Path) -> None:

@@ -114,12 +114,32 @@ def test_a_wrong_call_says_what_is_right() -> None:
         payloads.position_topic("sensor", "s")
     with pytest.raises(ValueError, match="family='device'"):
         payloads.reading_topic("guard", "g")
-    with pytest.raises(ValueError, match="no offset"):
-        payloads.encode({}, msg_id="m", at=datetime(2026, 1, 1))
     with pytest.raises(ValueError, match="no JSON"):
         payloads.encode({"a": object()}, msg_id="m", at=NOW)
     with pytest.raises(ValueError, match="bytes"):
         payloads.encode({"a": "x" * payloads.MAX_BYTES}, msg_id="m", at=NOW)
+
+
+def test_a_time_without_an_offset_is_local_time() -> None:
+    naive = datetime(2026, 1, 1)
+    stamp = datetime.fromisoformat(json.loads(payloads.encode({}, msg_id="m", at=naive))["timestamp"])
+    assert stamp == naive.astimezone(timezone.utc)
+
+
+@pytest.mark.parametrize("topic", ["", "a/#", "a/+/b", "a\0", "a" * 65_536])
+def test_a_topic_that_cannot_be_published_to_is_refused_when_it_is_given(topic: str) -> None:
+    with pytest.raises(ValueError, match="cannot be published"):
+        payloads.topic(topic)
+
+
+def test_nothing_that_is_added_to_an_alert_makes_it_too_long() -> None:
+    extra = payloads.extra_fields({f"photo{number}": "x" * 100_000 for number in range(30)})
+    fields = payloads.alert_fields(
+        message="y" * 2_000_000, severity=None, lat=None, lon=None, silent=False, drill=False
+    )
+    body = json.loads(payloads.encode({**extra, **fields}, msg_id="m", at=NOW))
+    assert body["message"] == "y" * 2_000
+    assert body["left_out"][0] == "photo0"
 
 
 def test_a_place_that_is_no_number_costs_the_place_and_not_the_alert() -> None:
@@ -134,6 +154,7 @@ def test_a_wait_has_a_floor_and_a_ceiling(sends: int, age_s: float, chance: floa
         wait_s = policy.resend_after_s(kind, sends=sends, age_s=age_s, chance=chance)
         assert policy.wait_s(kind) <= wait_s <= policy.wait_s(kind) + policy.slow_cap_s
     assert 0 <= policy.connect_after_s(failures=sends, chance=chance) <= policy.connect_cap_s
+    assert policy.connect_after_s(failures=sends, chance=chance, urgent=True) <= policy.urgent_connect_cap_s
 
 
 def test_the_offset_of_a_clock_is_found_within_its_uncertainty() -> None:

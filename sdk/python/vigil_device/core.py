@@ -136,6 +136,10 @@ class Core:
             return None
         return self._remove(receipt.msg_id)
 
+    def forget(self, msg_id: str) -> None:
+        """Let a message go that can never be sent."""
+        self._remove(msg_id)
+
     def due(self, now_s: float) -> Due:
         """Return what to do now. What is returned to be sent counts as sent."""
         if not self._connected:

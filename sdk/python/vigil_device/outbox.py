@@ -26,7 +26,7 @@ from vigil_device.core import STATES_OF_STATUS, Core
 from vigil_device.ids import MsgIds
 from vigil_device.messages import Kind, Message, Receipt, SetAside, State, Update
 from vigil_device.policy import Policy
-from vigil_device.store import Store, StoreFailed
+from vigil_device.store import MEMORY, Store, StoreFailed
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ RAN_EVERY_S = 300.0
 SETTLED_S = 30.0
 """A connection that lasted this long ends the back-off of the next attempt."""
 SHORTEST_PAUSE_S = 0.2
+NO_ANSWER_S = 60.0
+"""A connection on which something was sent and nothing came for so long is given up."""
 
 
 class Outbox:
@@ -52,10 +54,12 @@ class Outbox:
         on_update: Called with an `Update` for each change of a message, in a thread of the outbox. An update may come
             twice. Silent messages have no updates: nothing of the device may show that they were sent.
         policy: Limits and waits.
+        or_memory: When the file can be neither opened nor made, keep messages in memory instead of raising. For the
+            field, where a device with a broken flash must still send its alarms; `is_durable` says so.
 
     Raises:
         OutboxInUse: Another process has the file open.
-        StoreFailed: The file can be neither opened nor made.
+        StoreFailed: The file can be neither opened nor made, and `or_memory` is False.
         ValueError: An argument is wrong.
     """
 
@@ -76,6 +80,7 @@ class Outbox:
         topic_prefix: str = "",
         on_update: Callable[[Update], None] | None = None,
         policy: Policy | None = None,
+        or_memory: bool = False,
     ) -> None:
         if protocol not in (3, 5):
             raise ValueError("protocol is 5, or 3 for MQTT 3.1.1")
@@ -97,7 +102,7 @@ class Outbox:
         )
 
         self._chance = random.SystemRandom().random
-        self._store = Store(path)
+        self._store = _open(path, or_memory=or_memory)
         self._make_id = MsgIds(
             installation=self._store.installation,
             starts=self._store.starts,
@@ -114,6 +119,7 @@ class Outbox:
         self._first_sent: dict[str, datetime] = {}
         self._clock = ClockMeasure()
         self._sends = 0
+        self._answered_s = 0.0
         self._closing = False
         for message in self._store.waiting():
             self._dropped(self._core.add(message))
@@ -187,7 +193,7 @@ class Outbox:
         at: datetime | None = None,
     ) -> str:
         """Send to another topic of the source, as `guard/<id>/checkin`; return the `msg_id`. Raises `ValueError`."""
-        return self._put(kind, topic, fields, at=at)
+        return self._put(kind, payloads.topic(topic), fields, at=at)
 
     def pending(self, kind: Kind | None = None) -> int:
         """Return how many messages have no receipt. Silent ones are not counted: nothing may show that they exist."""
@@ -221,16 +227,17 @@ class Outbox:
         """Number of messages published since the start, repeats included."""
         return self._sends
 
+    @property
+    def is_durable(self) -> bool:
+        """False when messages are kept in memory only."""
+        return self._store.path != MEMORY
+
     def close(self) -> None:
-        """Stop at once. What is pending stays on disk."""
-        if self._closing:
-            return
+        """Stop at once. What is pending stays on disk. `on_update` may call it."""
         self._closing = True
         self._events.put(Wake())
-        self._worker.join()
-        with self._lock:
-            self._flush(ran=True)
-            self._store.close()
+        if threading.current_thread() is not self._worker:
+            self._worker.join()
 
     def __enter__(self) -> Outbox:
         return self
@@ -252,11 +259,12 @@ class Outbox:
         at: datetime | None,
         silent: bool = False,
     ) -> str:
+        at = at or datetime.now(timezone.utc)
         with self._lock:
             if self._closing:
                 raise ValueError("the outbox is closed")
             msg_id = self._make_id()
-            payload = payloads.encode(fields, msg_id=msg_id, at=at or datetime.now(timezone.utc))
+            payload = payloads.encode(fields, msg_id=msg_id, at=at)
             message = self._stored(msg_id, kind, topic, payload, silent)
             dropped = self._core.add(message)
             self._note(message, State.QUEUED)
@@ -281,6 +289,8 @@ class Outbox:
         failures = 0
         while not self._closing:
             began_s = time.monotonic()
+            # Each connection has events of its own: what the one before still says is of no interest.
+            self._events = queue.SimpleQueue()
             try:
                 connection = Connection(self._settings, self._events, receipts=f"receipt/{self.source_id}")
             except (OSError, ValueError) as error:
@@ -288,15 +298,17 @@ class Outbox:
             else:
                 self._serve(connection)
             failures = 0 if time.monotonic() - began_s > SETTLED_S else failures + 1
-            self._pause(
-                SHORTEST_PAUSE_S + self._policy.connect_after_s(failures=failures, chance=self._chance())
-            )
+            self._pause(failures)
+        with self._lock:
+            self._flush(ran=True)
+            self._store.close()
 
-    def _pause(self, pause_s: float) -> None:
+    def _pause(self, failures: int) -> None:
         """Wait before the next attempt to connect. A new alert ends the wait."""
-        until_s = time.monotonic() + pause_s
         with self._lock:
             alerts = self._alerts()
+        pause_s = self._policy.connect_after_s(failures=failures, chance=self._chance(), urgent=alerts > 0)
+        until_s = time.monotonic() + SHORTEST_PAUSE_S + pause_s
         self._deliver()
         while not self._closing and (left_s := until_s - time.monotonic()) > 0:
             try:
@@ -313,9 +325,7 @@ class Outbox:
 
     def _serve(self, connection: Connection) -> None:
         """Send and take receipts until the connection breaks or the outbox is closed."""
-        while not self._events.empty():  # of the connection before
-            self._events.get()
-        self._packets.clear()
+        self._answered_s = time.monotonic()
         with self._lock:
             self._core.connected(self._now_s())
         try:
@@ -325,9 +335,13 @@ class Outbox:
                     return
         except OSError as error:
             log.info("the connection broke: %s", error)
+        except Exception:
+            # A bug of the outbox costs a connection, never the alarms that wait.
+            log.exception("the connection is given up")
         finally:
             with self._lock:
                 self._core.disconnected()
+                self._packets.clear()
                 self._flush()
             connection.close()
             self._deliver()
@@ -340,21 +354,34 @@ class Outbox:
         for message in due.sends:
             self._first_sent.setdefault(message.msg_id, datetime.now(timezone.utc))
             self._sends += 1
-            self._packets[connection.publish(message.topic, message.payload)] = message.msg_id
+            try:
+                packet_id = connection.publish(message.topic, message.payload)
+            except ValueError as error:
+                with self._lock:
+                    self._core.forget(message.msg_id)
+                    self._give_up(message, State.UNDELIVERED, f"it cannot be published: {error}")
+                continue
+            if not self._packets:
+                self._answered_s = time.monotonic()
+            self._packets[packet_id] = message.msg_id
 
     def _take_events(self) -> bool:
         """Wait for events and take all that are there; return False when the connection is gone."""
         with self._lock:
             now_s = self._now_s()
             wake_at_s = self._core.wake_at_s(now_s)
-        wait_s = FLUSH_S if wake_at_s is None else min(FLUSH_S, max(0.0, wake_at_s - now_s))
+            idle_s = FLUSH_S if self._store.has_deletions else NO_ANSWER_S / 2
+        wait_s = idle_s if wake_at_s is None else min(idle_s, max(0.0, wake_at_s - now_s))
         self._deliver()
         try:
             event = self._events.get(timeout=wait_s) if wait_s > 0 else self._events.get_nowait()
         except queue.Empty:
             with self._lock:
                 self._flush()
-            return True
+            is_dead = bool(self._packets) and time.monotonic() - self._answered_s > NO_ANSWER_S
+            if is_dead:
+                log.info("the broker does not answer; the connection is given up")
+            return not is_dead
         with self._lock:
             while True:
                 if isinstance(event, Broken):
@@ -366,6 +393,8 @@ class Outbox:
                 event = self._events.get()
 
     def _take(self, event: Event) -> None:
+        if not isinstance(event, Wake):
+            self._answered_s = time.monotonic()
         if isinstance(event, Taken):
             self._take_acknowledgement(event)
         elif isinstance(event, Arrived):
@@ -456,6 +485,16 @@ class Outbox:
     def _now_s(self) -> float:
         """Return the outbox's own clock: it counts while the outbox runs, and nobody can set it."""
         return float(time.monotonic() - self._began_s)
+
+
+def _open(path: str | Path, *, or_memory: bool) -> Store:
+    try:
+        return Store(path)
+    except StoreFailed:
+        if not or_memory:
+            raise
+        log.exception("messages are kept in memory only")
+        return Store(MEMORY)
 
 
 def _context(tls: bool | str | Path | ssl.SSLContext) -> ssl.SSLContext | None:

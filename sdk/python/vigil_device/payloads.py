@@ -15,13 +15,17 @@ from typing import Any
 FAMILIES = ("guard", "device", "sensor", "system")
 MAX_BYTES = 1_048_576
 """Longest payload that Vigil takes."""
-MAX_TEXT = 1_000
+MAX_TEXT = 2_000
+"""Characters of a text that Vigil keeps of an alert."""
+MAX_EXTRA, MAX_NAMES = 500_000, 20
+MAX_TOPIC = 65_535
 READING_TOPICS = {
     "device": "device/{source_id}/telemetry",
     "sensor": "sensor/{source_id}/reading",
     "system": "system/health/{source_id}",
 }
-WORD_FORBIDDEN = frozenset("/+#\0")
+TOPIC_FORBIDDEN = frozenset("+#\0")
+WORD_FORBIDDEN = TOPIC_FORBIDDEN | {"/"}
 
 
 def alert_topic(alert_type: str, source_id: str) -> str:
@@ -43,7 +47,7 @@ def alert_fields(
     `outbox` is the device's promise: its ids never repeat, and it shows nothing of a receipt that is silent.
     """
     return {
-        "message": message,
+        "message": str(message)[:MAX_TEXT],
         "severity": severity,
         "location": location(lat, lon),
         "silent": silent or None,
@@ -53,8 +57,12 @@ def alert_fields(
 
 
 def extra_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return further fields of an alert. One that is no JSON becomes text: it must not keep the alert back."""
-    return {name: value if _is_json(value) else str(value)[:MAX_TEXT] for name, value in fields.items()}
+    """Return further fields of an alert: what is no JSON becomes text, and what is too long is left out.
+
+    Nothing that the caller adds may keep the alert back.
+    """
+    texts = {name: value if _is_json(value) else str(value)[:MAX_TEXT] for name, value in fields.items()}
+    return texts if len(json.dumps(texts)) <= MAX_EXTRA else {"left_out": sorted(texts)[:MAX_NAMES]}
 
 
 def position_topic(family: str, source_id: str) -> str:
@@ -69,6 +77,15 @@ def reading_topic(family: str, source_id: str) -> str:
     if family not in READING_TOPICS:
         raise ValueError("a guard has no readings; put battery into send_position, or use family='device'")
     return READING_TOPICS[family].format(source_id=source_id)
+
+
+def topic(text: str) -> str:
+    """Return a topic that can be published to. Raises `ValueError`."""
+    if not text or TOPIC_FORBIDDEN & set(text) or len(text.encode("utf-8", "replace")) > MAX_TOPIC:
+        raise ValueError(
+            f"the topic {text[:100]!r} cannot be published to: it is empty, too long, or has + # or NUL"
+        )
+    return text
 
 
 def source(source_id: str, family: str) -> str:
@@ -86,11 +103,10 @@ def location(lat: float | None, lon: float | None) -> dict[str, float] | None:
 
 
 def encode(fields: Mapping[str, Any], *, msg_id: str, at: datetime) -> bytes:
-    """Return the payload. Raises `ValueError` for a time without an offset, and for what JSON cannot hold."""
-    if at.tzinfo is None:
-        raise ValueError("the time has no offset; use datetime.now(timezone.utc)")
+    """Return the payload. A time without an offset is local time. Raises `ValueError` for what JSON cannot hold."""
+    stamp = at if at.tzinfo is not None else at.astimezone()
     given = {name: value for name, value in fields.items() if value is not None}
-    body = {**given, "timestamp": at.isoformat(), "msg_id": msg_id}
+    body = {**given, "timestamp": stamp.isoformat(), "msg_id": msg_id}
     try:
         payload = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, UnicodeEncodeError) as error:

@@ -22,6 +22,7 @@ class Policy(NamedTuple):
     max_passed: Sends of a position or reading after which it is given up, when receipts of other messages came
         after each of them.
     connect_cap_s: Longest pause before the next attempt to connect.
+    urgent_connect_cap_s: The same while an alert waits.
     """
 
     max_messages: int = 10_000
@@ -33,6 +34,7 @@ class Policy(NamedTuple):
     max_age_s: float = 7 * DAY_S
     max_passed: int = 8
     connect_cap_s: float = 60.0
+    urgent_connect_cap_s: float = 10.0
 
     def wait_s(self, kind: Kind) -> float:
         """Return the shortest wait for a receipt."""
@@ -47,6 +49,7 @@ class Policy(NamedTuple):
         cap_s = self.slow_cap_s if kind is Kind.ALERT and age_s > HOUR_S else self.cap_s
         return wait_s + chance * min(cap_s, wait_s * 2.0 ** min(sends - 1, 30))
 
-    def connect_after_s(self, *, failures: int, chance: float) -> float:
+    def connect_after_s(self, *, failures: int, chance: float, urgent: bool = False) -> float:
         """Return the pause before the next attempt to connect: exponential with full jitter."""
-        return chance * min(self.connect_cap_s, 2.0 ** min(failures, 30))
+        cap_s = min(self.connect_cap_s, self.urgent_connect_cap_s) if urgent else self.connect_cap_s
+        return chance * min(cap_s, 2.0 ** min(failures, 30))

@@ -76,6 +76,11 @@ class Store:
             self.flush()
         self._connection.close()
 
+    @property
+    def has_deletions(self) -> bool:
+        """True when messages are done and not yet deleted."""
+        return bool(self._gone)
+
     def put(
         self, *, msg_id: str, kind: Kind, topic: str, payload: bytes, silent: bool = False, born_s: float
     ) -> Message:
