@@ -138,6 +138,21 @@ def test_while_vigil_is_away_only_one_position_is_sent_again_as_a_probe() -> Non
     assert len(again) <= 12
 
 
+def test_while_vigil_is_away_alerts_are_sent_again() -> None:
+    bench = Bench()
+    position, alert = bench.add(), bench.add(Kind.ALERT)
+    bench.core.connected(0.0)
+    bench.due()
+    for msg_id in (position, alert):
+        bench.core.taken(msg_id)
+
+    again = []
+    while sends := bench.until_due(at_most_s=120.0 - bench.now_s):
+        again += sends
+
+    assert again.count(alert) >= 4
+
+
 def test_after_the_first_receipt_the_others_get_one_more_wait_and_are_then_sent_again() -> None:
     bench = Bench(chance=0.5)
     sent = [bench.add() for _ in range(3)]
@@ -196,6 +211,24 @@ def test_a_position_that_gets_no_receipt_does_not_hold_the_window_for_ever() -> 
     assert bench.now_s < 200
 
 
+def test_a_late_receipt_of_what_left_the_window_makes_no_second_place_in_it() -> None:
+    bench = Bench(Policy(window=1))
+    first = bench.add()
+    bench.core.connected(0.0)
+    bench.due()
+    bench.core.taken(first)
+    later = [bench.add() for _ in range(3)]
+    while later[0] not in bench.due():
+        bench.now_s += 5.0
+        bench.core.receipt(Receipt("of-another", "stored"), bench.now_s)
+
+    assert bench.stored(first) is not None
+
+    assert later[1] not in bench.due()
+    assert bench.stored(later[0]) is not None
+    assert bench.due() == [later[1]]
+
+
 def test_an_alert_is_given_up_after_seven_days_and_not_before() -> None:
     bench = Bench()
     alert = bench.add(Kind.ALERT, born_s=0.0)
@@ -223,6 +256,17 @@ def test_the_oldest_position_goes_first_then_the_oldest_reading_and_an_alert_nev
     assert dropped == [[], [], [], [2], [3], [1], []]
     assert {message.number for message in core.messages()} == {0, 4, 5, 6}
     assert core.add(Message(8, "m8", Kind.POSITION, "t", b""))[0].number == 8
+
+
+def test_alerts_that_are_on_their_way_are_not_dropped_either() -> None:
+    bench = Bench(Policy(max_messages=3))
+    alerts = [bench.add(Kind.ALERT) for _ in range(3)]
+    bench.core.connected(0.0)
+    assert bench.due() == alerts
+
+    alerts.append(bench.add(Kind.ALERT))
+
+    assert [message.msg_id for message in bench.core.messages()] == [alerts[3], *alerts[:3]]
 
 
 def test_a_refusal_ends_a_message_and_a_rate_limit_does_not() -> None:

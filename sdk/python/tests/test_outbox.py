@@ -136,7 +136,7 @@ def test_nothing_shows_that_a_silent_alert_was_sent(broker: Any, gateway: Any) -
         assert outbox.pending() == 0
         assert not outbox.wait(0.0)
         for msg_id in silent:
-            gateway.answer(msg_id, silent=True)
+            gateway.answer(msg_id, silent=msg_id == silent[0])  # of the other only the device knows
         assert outbox.wait(TIMEOUT_S)
         gateway.answer(silent[0], "acknowledged", silent=True)
         loud = outbox.send_position(0.0, 0.0)
@@ -145,6 +145,37 @@ def test_nothing_shows_that_a_silent_alert_was_sent(broker: Any, gateway: Any) -
         until(lambda: updates and updates[-1].state is State.STORED)
 
     assert {update.msg_id for update in updates} == {loud}
+
+
+def test_what_nobody_listens_to_is_not_sent_as_far_as_the_device_knows(
+    broker: Any, gateways: Callable[[], Any]
+) -> None:
+    """MQTT 5 says so in its PUBACK: the broker has kept nothing."""
+    updates: list[Update] = []
+    with open_outbox(broker, ":memory:", on_update=updates.append) as outbox:
+        position = outbox.send_position(0.0, 0.0)
+        until(lambda: outbox.sends >= 2)
+        assert [update.state for update in updates] == [State.QUEUED]
+        gateway = gateways()
+        assert outbox.wait(TIMEOUT_S)
+
+    assert gateway.ids[position] == 1
+
+
+@pytest.mark.parametrize("protocol", [3, 5])
+def test_what_became_of_an_alert_is_heard_after_a_restart_of_the_device(
+    broker: Any, gateway: Any, tmp_path: Path, protocol: int
+) -> None:
+    with open_outbox(broker, tmp_path / "o.db", protocol=protocol) as outbox:
+        alert = outbox.send_alert("PANIC")
+        assert outbox.wait(TIMEOUT_S)
+    gateway.answer(alert, "acknowledged", by="Asha")
+    updates: list[Update] = []
+
+    with open_outbox(broker, tmp_path / "o.db", protocol=protocol, on_update=updates.append):
+        until(lambda: updates)
+
+    assert [(update.msg_id, update.state) for update in updates] == [(alert, State.ACKNOWLEDGED)]
 
 
 def test_the_offset_of_the_clock_is_offered_and_not_applied(broker: Any, gateway: Any) -> None:
