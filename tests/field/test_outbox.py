@@ -13,6 +13,7 @@ import pytest
 from vigil_device import Kind, Outbox, State, Update
 from vigil_device.store import MEMORY
 
+from tests.canaries import canary
 from tests.commands import run_vigil
 from tests.mqtt import Client
 from tests.outside import Outside
@@ -68,6 +69,34 @@ def test_a_device_hears_that_its_message_is_refused_and_why_and_sends_it_once(
     assert device.states(good)[-1] is State.STORED
     assert device.outbox.sends == 3
     assert {kept.message.msg_id: kept.reason for kept in device.outbox.set_aside()} == reasons
+
+
+@pytest.mark.parametrize("protocol", [3, 5])
+def test_a_device_with_its_credential_over_tls_hears_its_own_receipts(
+    outside: Outside, tmp_path: Path, protocol: int
+) -> None:
+    # Given a guard with a credential, as the operator makes one
+    name = f"guard-tls{protocol}-{outside.run}"
+    added = json.loads(run_vigil(outside.env, "guard", "add", name, "--json"))
+    credential = added[0] if isinstance(added, list) else added
+
+    # When its phone sends over TLS, by name and password
+    with Outbox(
+        tmp_path / "outbox.db",
+        source_id=name,
+        host="localhost",
+        port=int(outside.stack.addresses()["mqtts"].rpartition(":")[2]),
+        username=name,
+        password=canary(credential["password"]),
+        tls=outside.stack.home / "mosquitto" / "tls" / "ca.pem",
+        protocol=protocol,
+    ) as outbox:
+        outbox.send_position(12.97, 77.59)
+        outbox.send_alert("PANIC")
+
+        # Then everything has its receipt, at the first send
+        assert outbox.wait(RECEIPT_S)
+        assert outbox.sends == 2
 
 
 def test_an_outbox_empties_itself_of_a_silent_alert_and_shows_nothing(
