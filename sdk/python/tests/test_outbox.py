@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +21,7 @@ from vigil_device.store import Store
 
 FAST = Policy(alert_wait_s=0.4, bulk_wait_s=0.6, cap_s=0.5, connect_cap_s=0.3)
 TIMEOUT_S = 30.0
+README = Path(__file__).resolve().parents[1] / "README.md"
 
 
 def until(condition: Callable[[], Any]) -> Any:
@@ -357,3 +361,18 @@ def test_extra_fields_that_are_no_json_do_not_keep_an_alert_back(broker: Any, ga
 
     body = json.loads(gateway.heard[0][1])
     assert (body["message"], body["floor"], body["photo"], body["height"]) == ("help", 3, "b'\\xff'", "nan")
+
+
+def test_the_program_of_the_readme_stores_an_alert(broker: Any, gateway: Any, tmp_path: Path) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    lines = [line.removeprefix("   ") for line in program.splitlines()]
+    text = "\n".join(line for line in lines if not re.match(r"\s+(tls|username|password)=", line))
+    text = text.replace("/var/lib/guard/", f"{tmp_path}/")
+    text = text.replace("guard-789", "guard-1").replace(
+        'host="mqtt.example.com"', f'host="127.0.0.1", port={broker.port}'
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path
+    )
+    assert "State.STORED" in done.stdout.splitlines()[-1]
+    assert len(gateway.heard) == 1

@@ -5,10 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -89,18 +87,3 @@ def test_the_readme_names_every_call_and_every_state() -> None:
 def test_what_is_exported_is_there_and_documented() -> None:
     for name in vigil_device.__all__:
         assert inspect.getdoc(getattr(vigil_device, name)), name
-
-
-def test_the_program_of_the_readme_stores_an_alert(broker: Any, gateway: Any, tmp_path: Path) -> None:
-    [program] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    lines = [line.removeprefix("   ") for line in program.splitlines()]
-    text = "\n".join(line for line in lines if not re.match(r"\s+(tls|username|password)=", line))
-    text = text.replace("/var/lib/guard/", f"{tmp_path}/")
-    text = text.replace("guard-789", "guard-1").replace(
-        'host="mqtt.example.com"', f'host="127.0.0.1", port={broker.port}'
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path
-    )
-    assert "State.STORED" in done.stdout.splitlines()[-1]
-    assert len(gateway.heard) == 1
