@@ -96,11 +96,10 @@ make_directories() {
 copy_tree() {
     local fresh=$opt/.new name
     rm -rf "$fresh" && mkdir "$fresh" || return
-    for name in "${TREE[@]}"; do
-        cp -R "$source_tree/$name" "$fresh/$name" || return
-    done
-    find "$fresh" -name __pycache__ -prune -exec rm -rf {} + &&
-        chmod -R u=rwX,go=rX "$fresh" || return
+    # What tools leave behind stays behind; some of it is not for every user to read.
+    tar -C "$source_tree" --exclude=__pycache__ --exclude=.hypothesis --exclude='.*_cache' --exclude='*.egg-info' \
+        -cf - "${TREE[@]}" | tar -C "$fresh" -xf - || return
+    chmod -R u=rwX,go=rX "$fresh" || return
     for name in "${TREE[@]}"; do
         rm -rf "${opt:?}/$name" && mv "$fresh/$name" "$opt/$name" || return
     done

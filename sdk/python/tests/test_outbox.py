@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -371,8 +372,15 @@ def test_the_program_of_the_readme_stores_an_alert(broker: Any, gateway: Any, tm
     text = text.replace("guard-789", "guard-1").replace(
         'host="mqtt.example.com"', f'host="127.0.0.1", port={broker.port}'
     )
+    environment = {**os.environ, "PYTHONPATH": str(README.parent)}
     done = subprocess.run(
-        [sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path
+        [sys.executable, "-c", text],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        cwd=tmp_path,
+        env=environment,
     )
     assert "State.STORED" in done.stdout.splitlines()[-1]
     assert len(gateway.heard) == 1
