@@ -98,7 +98,7 @@ copy_tree() {
     rm -rf "$fresh" && mkdir "$fresh" || return
     # What tools leave behind stays behind; some of it is not for every user to read.
     tar -C "$source_tree" --exclude=__pycache__ --exclude=.hypothesis --exclude='.*_cache' --exclude='*.egg-info' \
-        -cf - "${TREE[@]}" | tar -C "$fresh" -xf - || return
+        -cf - "${TREE[@]}" | tar -C "$fresh" --no-same-owner -xf - || return
     chmod -R u=rwX,go=rX "$fresh" || return
     for name in "${TREE[@]}"; do
         rm -rf "${opt:?}/$name" && mv "$fresh/$name" "$opt/$name" || return
