@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import psycopg2
 import pytest
@@ -39,6 +39,14 @@ class Fleet:
         self._stack = stack
         self._directory = directory / self.run
         self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave no process behind, whatever became of the test."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
 
     def start(self, *, rate: float = RATE) -> None:
         arguments = [str(self._directory), self.env["MQTT_BROKER_PORT"], self.run, str(PHONES), str(rate)]
@@ -152,7 +160,12 @@ def test_a_phone_and_a_broker_that_are_killed_lose_and_double_nothing(
     stack: Stack, tmp_path: Path, capsys: Any
 ) -> None:
     wait_ready(stack)
-    fleet = Fleet(stack, tmp_path)
+    with Fleet(stack, tmp_path) as fleet:
+        kill_phones_and_broker(stack, fleet)
+        check(fleet, fleet.finish(), capsys, "phones and broker killed")
+
+
+def kill_phones_and_broker(stack: Stack, fleet: Fleet) -> None:
     fleet.start()
     passed(stack, 4)
 
@@ -169,9 +182,6 @@ def test_a_phone_and_a_broker_that_are_killed_lose_and_double_nothing(
         broker.kill()
         passed(stack, 2)
     passed(stack, 4)
-    said = fleet.finish()
-
-    check(fleet, said, capsys, "phones and broker killed")
 
 
 def crash(stack: Stack) -> None:
@@ -185,18 +195,17 @@ def crash(stack: Stack) -> None:
 
 def crashes(stack: Stack, directory: Path, capsys: Any, *, title: str) -> None:
     wait_ready(stack)
-    fleet = Fleet(stack, directory)
-    fleet.start()
-    passed(stack, 10)
+    with Fleet(stack, directory) as fleet:
+        fleet.start()
+        passed(stack, 10)
 
-    crash(stack)
-    began_s = time.monotonic()
-    wait_ready(stack)
-    ready_s = time.monotonic() - began_s
-    passed(stack, 5)
-    said = fleet.finish()
+        crash(stack)
+        began_s = time.monotonic()
+        wait_ready(stack)
+        ready_s = time.monotonic() - began_s
+        passed(stack, 5)
 
-    check(fleet, said, capsys, f"{title}, ready after {ready_s:.0f} s")
+        check(fleet, fleet.finish(), capsys, f"{title}, ready after {ready_s:.0f} s")
 
 
 @pytest.mark.timeout(900)
