@@ -8,7 +8,7 @@ COPY requirements.lock ./
 RUN python -m pip wheel --no-deps --require-hashes --only-binary :all: --wheel-dir /build/wheels -r requirements.lock
 RUN python -m venv /opt/venv && /opt/venv/bin/python -m pip install --no-index --no-deps /build/wheels/*.whl
 COPY . /srv/vigil
-RUN /opt/venv/bin/python -m pip install --no-index --no-deps --no-build-isolation -e /srv/vigil
+RUN /opt/venv/bin/python -m pip install --no-index --no-deps --no-build-isolation -e /srv/vigil -e /srv/vigil/sdk/python
 RUN /opt/venv/bin/python -m compileall -q /srv/vigil /opt/venv/lib
 
 FROM python:3.11.15-slim-bookworm AS runtime

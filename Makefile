@@ -34,13 +34,13 @@ monitoring: browser ## browser, and what the tests of dashboards and alerts need
 	@bash ops/setup.sh monitoring
 
 test: monitoring ## all tests but the long ones
-	@$(PYTHON) -m pytest tests -m "not long"
+	@$(PYTHON) -m pytest tests sdk/python/tests -m "not long"
 
 check: setup     ## format, lint, types, fast tests
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
-	@$(PYTHON) -m pytest tests/unit tests/interface -q
+	@$(PYTHON) -m pytest tests/unit tests/interface sdk/python/tests --ignore sdk/python/tests/test_outbox.py -q
 
 bench: servers   ## zones, then the ledger benchmark: Vigil, a naive pipeline, the floor
 	@$(PYTHON) -m bench

@@ -75,7 +75,7 @@ opt=$root/opt/vigil etc=$root/etc/vigil state=$root/var/lib/vigil broker=$root/v
 authority=$root/etc/vigil/authority edge=$root/etc/vigil/edge units=$root/etc/systemd/system secrets=$root/etc/vigil/secrets
 admin=$root/usr/local/sbin/vigil-admin
 PACKAGES=(python3 python3-venv postgresql-15 postgresql-15-postgis-3 rabbitmq-server redis-server mosquitto mosquitto-clients haproxy)
-TREE=(services gateway ops migrations console docs config.yaml setup.cfg pyproject.toml requirements.lock README.md)
+TREE=(services gateway ops migrations console docs sdk config.yaml setup.cfg pyproject.toml requirements.lock README.md)
 
 step() { # step TITLE COMMAND...: say it, do it unless this is a dry run
     local title=$1 started=$SECONDS
@@ -109,11 +109,10 @@ make_directories() {
 copy_tree() {
     local fresh=$opt/.new name
     rm -rf "$fresh" && mkdir "$fresh" || return
-    for name in "${TREE[@]}"; do
-        cp -R "$source_tree/$name" "$fresh/$name" || return
-    done
-    find "$fresh" -name __pycache__ -prune -exec rm -rf {} + &&
-        chmod -R u=rwX,go=rX "$fresh" || return
+    # What tools leave behind stays behind; some of it is not for every user to read.
+    tar -C "$source_tree" --exclude=__pycache__ --exclude=.hypothesis --exclude='.*_cache' --exclude='*.egg-info' \
+        -cf - "${TREE[@]}" | tar -C "$fresh" --no-same-owner -xf - || return
+    chmod -R u=rwX,go=rX "$fresh" || return
     for name in "${TREE[@]}"; do
         rm -rf "${opt:?}/$name" && mv "$fresh/$name" "$opt/$name" || return
     done
@@ -122,7 +121,7 @@ copy_tree() {
 
 make_environment() {
     local stamp
-    stamp=$(cat "$opt/requirements.lock" - <<<"$site_packages" | sha256sum)
+    stamp=$(cat "$opt/requirements.lock" - <<<"$site_packages vigil_device" | sha256sum)
     [ "$(cat "$opt/.venv/.stamp" 2>/dev/null)" != "$stamp" ] || return 0
     if [ -n "$site_packages" ]; then
         "$python" -m venv --clear --without-pip "$opt/.venv" &&
@@ -131,7 +130,8 @@ make_environment() {
         "$python" -m venv --clear "$opt/.venv" &&
             "$opt/.venv/bin/python" -m pip install -q --require-hashes --no-deps -r "$opt/requirements.lock" || return
     fi
-    echo "$stamp" >"$opt/.venv/.stamp"
+    echo "$opt/sdk/python" >"$(echo "$opt"/.venv/lib/python3.*/site-packages)/vigil_device.pth" &&
+        echo "$stamp" >"$opt/.venv/.stamp"
 }
 
 # The operator's command: every setting and every secret, the owner's among them; for root alone.

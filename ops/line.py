@@ -60,13 +60,14 @@ class Line:
     def fileno(self) -> int:
         return self._sock.fileno()
 
-    def publish(self, topic: str, payload: bytes) -> None:
-        """Send one; waits while the window is full."""
+    def publish(self, topic: str, payload: bytes) -> int:
+        """Send one and return its packet id; waits while the window is full."""
         self.settle(WINDOW - 1)
         self._next_id = self._next_id % 65_535 + 1
         self._sock.sendall(wire.publish(self._prefix + topic, payload, message_id=self._next_id))
         self.in_flight += 1
         self._said_s = time.monotonic()
+        return self._next_id
 
     def settle(self, at_most: int) -> None:
         """Wait until no more than so many messages are unacknowledged."""
@@ -82,15 +83,24 @@ class Line:
         data = self._sock.recv(65_536)
         if not data:
             raise ConnectionError("the broker closed the connection")
-        acks = sum(1 for first, _ in self._reader.feed(data) if first & 0xF0 == wire.PUBACK)
-        self.in_flight -= acks
-        self.acknowledged += acks
+        for first, body in self._reader.feed(data):
+            if first & 0xF0 == wire.PUBACK:
+                self.in_flight -= 1
+                self.acknowledged += 1
+            self._take(first, bytes(body))
+
+    def _take(self, first: int, body: bytes) -> None:
+        """A packet came. A subclass may look at it."""
 
     def keep_alive(self) -> None:
         """Say something when nothing has been said for a while."""
         if time.monotonic() - self._said_s > PING_S:
             self._sock.sendall(wire.PINGREQ)
             self._said_s = time.monotonic()
+
+    def hang_up(self) -> None:
+        """Close without waiting for anything."""
+        self._sock.close()
 
     def close(self) -> None:
         """Wait for what is on its way, and say good-bye."""

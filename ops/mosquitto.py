@@ -60,7 +60,8 @@ retain_available true
 
 persistence true
 persistence_location {data}/
-autosave_interval 30
+# What waits is written once a second: a killed broker loses no more than that (docs/adr/0046).
+autosave_interval 1
 max_queued_messages 1000000
 max_queued_bytes 1073741824
 max_inflight_messages 20000

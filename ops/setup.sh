@@ -42,7 +42,7 @@ apt_install() { # Debian's packages, without starting the daemons that they brin
 }
 
 python_is_ready() { [ -f .venv/.stamp ] && [ "$(cat .venv/.stamp)" = "$(python_stamp)" ]; }
-python_stamp() { cat requirements-dev.lock setup.cfg pyproject.toml | sha256sum; pwd; }
+python_stamp() { cat requirements-dev.lock setup.cfg pyproject.toml sdk/python/pyproject.toml | sha256sum; pwd; }
 
 setup_python() {
     python_is_ready && return
@@ -57,7 +57,7 @@ setup_python() {
 install_python() {
     { .venv/bin/python -c 'import pip' || python3 -m venv --clear .venv; } &&
         .venv/bin/python -m pip install -q --require-hashes --no-deps -r requirements-dev.lock &&
-        .venv/bin/python -m pip install -q --no-deps --no-build-isolation -e . &&
+        .venv/bin/python -m pip install -q --no-deps --no-build-isolation -e . -e sdk/python &&
         python_stamp >.venv/.stamp
 }
 

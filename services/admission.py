@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from sqlalchemy import Connection, text
 from services import metrics, security
 from services.claims import objections
 from services.errors import InvalidMessage
-from services.messages import Origin, RejectedMessage
+from services.messages import Origin, Receipt, RejectedMessage
 from services.registry import Source
 from services.security import IDENTITY_REASONS
 
@@ -70,7 +71,22 @@ def rejected(origin: Origin, error: InvalidMessage, *, tenant_id: int | None = N
         origin.received_at,
         origin.source_id,
         tenant_id,
+        origin.msg_id,
     )
+
+
+def receipts_of(messages: Sequence[RejectedMessage], *, now: datetime) -> list[Receipt]:
+    """Return the receipts of messages that were refused, for the sources that gave them an id.
+
+    Without them a device that waits for a receipt sends a refused message again and again.
+    """
+    return [
+        Receipt(
+            message.source_id, message.msg_id, "refused", now, silent=message.silent, reason=message.reason
+        )
+        for message in messages
+        if message.source_id is not None and message.msg_id is not None
+    ]
 
 
 def keep_rejected(connection: Connection, messages: Sequence[RejectedMessage]) -> int:

@@ -174,6 +174,7 @@ class RejectedMessage(msgspec.Struct, array_like=True, frozen=True):
     """A message that was refused: its bytes are kept as they came.
 
     `count`: it stands for so many of its source that were refused for sending too many; messages of one `key` add up.
+    `msg_id`: the source is sent a receipt of the refusal under this id; None sends none. `silent`: a silent receipt.
     """
 
     key: bytes
@@ -185,6 +186,8 @@ class RejectedMessage(msgspec.Struct, array_like=True, frozen=True):
     source_id: str | None = None
     tenant_id: int | None = None
     count: int = 1
+    msg_id: str | None = None
+    silent: bool = False
 
 
 class FixBatch(msgspec.Struct, frozen=True):
@@ -212,6 +215,8 @@ class DeviceAlert(msgspec.Struct, frozen=True):
 
     `unreadable` holds the bytes of a payload that could not be decoded (base64 by the store).
     `word` is the topic's word for the type, in lower case: it tells unknown and unreadable alerts of one source apart.
+    `outbox`: the device sends it until its receipt, never gives its id to another message, and shows nothing of a
+    silent receipt.
     """
 
     origin: Origin
@@ -225,6 +230,7 @@ class DeviceAlert(msgspec.Struct, frozen=True):
     flags: tuple[str, ...] = ()
     unreadable: bytes | None = None
     word: str = ""
+    outbox: bool = False
 
 
 class RepeatedAlert(msgspec.Struct, frozen=True):
@@ -310,7 +316,10 @@ class ZoneMovesEvent(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What a source is told of its own message, on `receipt/<source_id>`. `silent`: it must not make a sound of it."""
+    """What a source is told of its own message, on `receipt/<source_id>`.
+
+    `silent`: nothing at the source may show or sound that the receipt came. `reason`: why the message was refused.
+    """
 
     source_id: str
     msg_id: str | None
@@ -319,6 +328,7 @@ class Receipt(msgspec.Struct, array_like=True, frozen=True, gc=False):
     alert_id: str | None = None
     by: str | None = None
     silent: bool = False
+    reason: str | None = None
 
 
 class StoredEvent(msgspec.Struct, frozen=True):

@@ -608,7 +608,7 @@ class Lane:
         log.info("message_rejected", topic=delivery.topic, reason=error.reason, detail=error.detail)
         if error.reason in IDENTITY_REASONS:
             security.note(error.reason, topic=delivery.topic)
-        key = payloads.rejected_key(
+        found = payloads.rejected_identity(
             delivery.topic,
             topic,
             delivery.payload,
@@ -618,7 +618,20 @@ class Lane:
             recent=self._recent,
             redelivered=delivery.redelivered,
         )
-        return self._refused(delivery, topic, error, key, delivery.topic, searched=delivery.payload)
+        # Of what may have been a silent alarm only an outbox gets a receipt: it shows nothing of a silent one.
+        is_alarm = unreadable.names_life_safety(delivery.topic) or (
+            topic is not None and topic.family is Family.ALERT
+        )
+        return self._refused(
+            delivery,
+            topic,
+            error,
+            found.key,
+            delivery.topic,
+            searched=delivery.payload,
+            receipt_id=found.msg_id if found.outbox or not is_alarm else None,
+            is_silent=is_alarm,
+        )
 
     def _refused(
         self,
@@ -629,8 +642,13 @@ class Lane:
         topic_text: str,
         *,
         searched: bytes,
+        receipt_id: str | None = None,
+        is_silent: bool = False,
     ) -> list[Any]:
-        """Return the message as it is kept, and the alert that stands in for it; `searched` may be read for words."""
+        """Return the message as it is kept, and the alert that stands in for it.
+
+        `searched` may be read for words. The source is sent a receipt of the refusal under `receipt_id`.
+        """
         messages: list[Any] = [
             RejectedMessage(
                 key,
@@ -640,6 +658,8 @@ class Lane:
                 f"{error.detail} ({delivery.outage})" if delivery.outage else error.detail,
                 delivery.received_at,
                 topic.source_id if topic else None,
+                msg_id=receipt_id,
+                silent=is_silent,
             )
         ]
         alert = unreadable.alert_of(
@@ -672,4 +692,6 @@ def _receipt_payload(receipt: Receipt) -> bytes:
         body["by"] = receipt.by
     if receipt.silent:
         body["silent"] = True
+    if receipt.reason is not None:
+        body["reason"] = receipt.reason
     return msgspec.json.encode(body)

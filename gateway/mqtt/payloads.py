@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -111,6 +111,7 @@ class AlertPayload(Common):
     silent: bool | None = None
     drill: bool | None = None
     guard_id: str | int | None = None
+    outbox: bool | None = None
 
 
 P = TypeVar("P", bound=Common)
@@ -554,6 +555,7 @@ def _alert(topic: Topic, fields: AlertPayload, origin: Origin) -> DeviceAlert:
         drill=bool(fields.drill),
         flags=tuple(flags),
         word=topic.detail.lower(),
+        outbox=fields.outbox is True,
     )
 
 
@@ -574,7 +576,15 @@ _BUILDERS: dict[Family, Callable[[Topic, Any, Origin], Message]] = {
 }
 
 
-def rejected_key(
+class RejectedIdentity(NamedTuple):
+    """Identity of a refused message, its id as far as it can be read, and the device's promise of an outbox."""
+
+    key: bytes
+    msg_id: str | None
+    outbox: bool
+
+
+def rejected_identity(
     topic_text: str,
     topic: Topic | None,
     payload: bytes,
@@ -584,7 +594,7 @@ def rejected_key(
     fresh_key: Callable[[], bytes],
     recent: Recent | None = None,
     redelivered: bool = False,
-) -> bytes:
+) -> RejectedIdentity:
     """Return the identity of a refused message: by the same rule, as far as its payload can be read."""
     tree: dict[str, Any] = {}
     if not payload_text.has_many_values(payload):
@@ -594,21 +604,21 @@ def rejected_key(
     msg_id = found if isinstance(found, str) and 0 < len(found) <= MAX_MSG_ID else None
     is_press = names_life_safety(topic_text) or (topic is not None and _is_alarm_topic(topic))
     proves = _proves(tree, received_at, limits, only_live=is_press)
-    own = identity.own_key(topic_text, topic, payload, msg_id=msg_id, proves=proves, scope="rejected\0")
-    if own is not None:
-        return own
-    return identity.made_key(
-        topic.source_id if topic is not None else topic_text,
-        topic_text,
-        payload,
-        fresh_key,
-        recent,
-        at=received_at,
-        may_repeat=redelivered or not is_press,
-    )
+    key = identity.own_key(topic_text, topic, payload, msg_id=msg_id, proves=proves, scope="rejected\0")
+    if key is None:
+        key = identity.made_key(
+            topic.source_id if topic is not None else topic_text,
+            topic_text,
+            payload,
+            fresh_key,
+            recent,
+            at=received_at,
+            may_repeat=redelivered or not is_press,
+        )
+    return RejectedIdentity(key, msg_id, tree.get("outbox") is True)
 
 
-IDENTIFYING = frozenset({"msg_id", "timestamp", "tst"})
+IDENTIFYING = frozenset({"msg_id", "timestamp", "tst", "outbox"})
 """Fields by which a refused message may have an identity. OwnTracks calls its time `tst`."""
 
 

@@ -9,6 +9,7 @@ import secrets
 import selectors
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ops.csv_tables import read_table
 from ops.environment import apply_environment
 from ops.input_files import INPUT_FILE, naming, read_bytes
 from ops.line import Line
+from ops.simulated_phones import Phones
 from ops.simulator import Fleet, Odds
 from services import config
 from services.config import Mqtt
@@ -34,6 +36,8 @@ class Teller:
     def __init__(self, *, as_json: bool) -> None:
         self.sent = 0
         self.acknowledged = 0
+        self.stored = 0
+        self.pending = 0
         self._as_json = as_json
 
     def notable(self, text: str) -> None:
@@ -41,7 +45,15 @@ class Teller:
 
     def progress(self) -> None:
         text = f"{self.sent} messages sent, {self.acknowledged} acknowledged"
-        self._tell(text, sent=self.sent, acknowledged=self.acknowledged)
+        facts = {"sent": self.sent, "acknowledged": self.acknowledged}
+        if self.stored or self.pending:
+            text += f", {self.stored} stored, {self.pending} in the outbox"
+            facts |= {"stored": self.stored, "pending": self.pending}
+        self._tell(text, **facts)
+
+    def take(self, phones: Phones) -> None:
+        """Take the counts of the phones."""
+        self.acknowledged, self.stored, self.pending = phones.acknowledged, phones.stored, phones.pending
 
     def _tell(self, text: str, **facts: str | int) -> None:
         if self._as_json:
@@ -105,7 +117,23 @@ class Lines:
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed walks the same walks.")
 @click.option("--duration", type=float, default=0.0, help="Seconds to run; 0 is for ever.")
-@click.option("--fast", is_flag=True, help="As fast as the broker takes it, whatever --rate says.")
+@click.option(
+    "--fast",
+    is_flag=True,
+    help="As fast as the broker takes it, whatever --rate says, and without an outbox: nothing is sent again.",
+)
+@click.option(
+    "--outbox",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep what has no receipt in this directory, and send it at the next start. Without it, in memory.",
+)
+@click.option(
+    "--settle",
+    type=click.FloatRange(0.0),
+    default=15.0,
+    show_default=True,
+    help="Seconds to wait at the end for receipts that are missing.",
+)
 @click.option("--eventful", is_flag=True, help="Ten times as much trouble.")
 @click.option(
     "--credentials",
@@ -118,7 +146,9 @@ class Lines:
     help="Write guards.csv and devices.csv for `vigil guard|device import` into this directory, and end.",
 )
 @click.option(
-    "--json-progress", is_flag=True, help="One JSON object a line: `sent`, `acknowledged`, or an `event`."
+    "--json-progress",
+    is_flag=True,
+    help="One JSON object a line: `sent`, `acknowledged`, `stored`, `pending`, or an `event`.",
 )
 def simulate(
     guards: int,
@@ -126,12 +156,19 @@ def simulate(
     seed: int,
     duration: float,
     fast: bool,
+    outbox: Path | None,
+    settle: float,
     eventful: bool,
     credentials: Path | None,
     write_sources: Path | None,
     json_progress: bool,
 ) -> None:
-    """Run a simulated fleet against the broker. Ctrl-C ends it."""
+    """Run a simulated fleet against the broker. Ctrl-C ends it.
+
+    Each message is sent until its receipt comes, as docs/devices/outbox.md asks of a device.
+    """
+    if fast and outbox is not None:
+        raise Refused("--fast sends without an outbox; leave one of --fast and --outbox out")
     apply_environment()
     mqtt = config.load().mqtt
     odds = Odds(*(10 * chance for chance in Odds())) if eventful else Odds()
@@ -143,10 +180,14 @@ def simulate(
     ends_s = time.monotonic() + duration if duration else float("inf")
     teller = Teller(as_json=json_progress)
     try:
+        if not fast:
+            with closing(Phones(mqtt, passwords, directory=outbox)) as phones:
+                run_phones(fleet, phones, teller, rate=rate, ends_s=ends_s, settle_s=settle)
+            return
         while time.monotonic() < ends_s:
             try:
                 lines = Lines(mqtt, passwords)
-                run_fleet(fleet, lines, teller, rate=None if fast else rate, ends_s=ends_s)
+                run_fleet(fleet, lines, teller, ends_s=ends_s)
             except (OSError, Unavailable) as error:
                 click.echo(f"broker {mqtt.host}:{mqtt.port}: {error}; again in {RECONNECT_S:g} s", err=True)
                 if time.monotonic() + RECONNECT_S > ends_s:
@@ -156,7 +197,8 @@ def simulate(
                 time.sleep(RECONNECT_S)  # the broker gives no sign when it is back
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
-    teller.progress()
+    finally:
+        teller.progress()
 
 
 def write_sources_files(fleet: Fleet, directory: Path) -> None:
@@ -188,21 +230,45 @@ def read_passwords(path: Path) -> dict[str, str]:
         return found
 
 
-def run_fleet(fleet: Fleet, lines: Lines, teller: Teller, *, rate: float | None, ends_s: float) -> None:
-    """Let the fleet speak until the time is up."""
+def run_phones(
+    fleet: Fleet, phones: Phones, teller: Teller, *, rate: float, ends_s: float, settle_s: float
+) -> None:
+    """Let the fleet speak until the time is up, then wait so long for the receipts that are missing."""
     started_s = progress_s = time.monotonic()
-    begun = teller.sent
-    elapsed_s = len(fleet) / rate if rate else 1.0
+    elapsed_s = len(fleet) / rate
     while (now_s := time.monotonic()) < ends_s:
         for outgoing in fleet.turn(now=datetime.now(UTC), elapsed_s=elapsed_s):
+            phones.put(outgoing)
+            teller.sent += 1
+            if outgoing.notable:
+                teller.notable(outgoing.notable)
+        due_s = started_s + teller.sent / rate
+        phones.step(wait_s=0.0)
+        while (left_s := min(due_s, ends_s) - time.monotonic()) > 0:
+            phones.step(wait_s=left_s)
+        teller.take(phones)
+        if now_s - progress_s > PROGRESS_S:
+            progress_s = now_s
+            teller.progress()
+
+    settled_s = time.monotonic() + settle_s
+    while phones.pending and (left_s := settled_s - time.monotonic()) > 0:
+        phones.step(wait_s=min(left_s, 0.1))
+    teller.take(phones)
+    if phones.pending:
+        click.echo(f"{phones.pending} messages have no receipt yet; {phones.where}", err=True)
+
+
+def run_fleet(fleet: Fleet, lines: Lines, teller: Teller, *, ends_s: float) -> None:
+    """Let the fleet speak as fast as the broker takes it, until the time is up."""
+    progress_s = time.monotonic()
+    while (now_s := time.monotonic()) < ends_s:
+        for outgoing in fleet.turn(now=datetime.now(UTC), elapsed_s=1.0):
             lines.of(outgoing.source_id).publish(outgoing.topic, outgoing.payload)
             teller.sent += 1
             if outgoing.notable:
                 teller.notable(outgoing.notable)
-        due_s = started_s + (teller.sent - begun) / rate if rate else now_s
         lines.listen(wait_s=0.0)
-        while (left_s := min(due_s, ends_s) - time.monotonic()) > 0:
-            lines.listen(wait_s=left_s)
         if now_s - progress_s > PROGRESS_S:
             progress_s = now_s
             teller.acknowledged = lines.acknowledged

@@ -18,7 +18,7 @@ LOOK_S = 0.2
 
 
 class Line(Protocol):
-    def publish(self, topic: str, payload: bytes) -> None: ...
+    def publish(self, topic: str, payload: bytes) -> object: ...
 
 
 class Lines(Protocol):

@@ -57,7 +57,7 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
 
     `spoken`: a person or a rule sent the message; otherwise it is a text that stands in for one. `word` is the topic's
     word for the type. `buffered`: the device kept the message for a while. `told_as`: said on the timeline before its
-    own text, of one that stands for many.
+    own text, of one that stands for many. `outbox`: its id is of no other message.
     """
 
     key: bytes
@@ -86,6 +86,7 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
     word: str = ""
     buffered: bool = False
     told_as: str = ""
+    outbox: bool = False
 
     @property
     def of_rule(self) -> bool:
@@ -162,6 +163,7 @@ def of_device(alert: DeviceAlert, whose: Whose) -> Occurrence:
         spoken=bool(alert.message.strip()),
         word=alert.word,
         buffered=origin.buffered,
+        outbox=alert.outbox and origin.msg_id is not None,
     )
 
 
@@ -230,13 +232,16 @@ def is_another(occurrence: Occurrence, *, first_received_at: datetime, first_is_
 
     Doubt ends in a second occurrence where a life is at stake. A message that says no live time proves little: counters
     restart, and a device without a fix repeats the time of its last one. Received at the same moment as the first, it
-    is the first, delivered again between our own services.
+    is the first, delivered again between our own services. The id of an outbox is of one message only, and its
+    message comes again when a receipt was lost, perhaps hours later.
 
     Args:
         first_received_at: when the first message of this identity was received.
         first_is_open: the alert that the first one raised is open.
     """
     if occurrence.of_rule or not occurrence.never_held_back or occurrence.received_at == first_received_at:
+        return False
+    if occurrence.outbox:
         return False
     age = abs(occurrence.received_at - occurrence.recorded_at)
     if not occurrence.clock_suspect and age <= SAME_WITHIN:

@@ -114,7 +114,7 @@ class AlertsService:
                 rows=len(change.entry_ids),
             )
             admission.note_impostors(occurrence.flags)
-            self._tell_of_device(change, [event.origin.msg_id])
+            self._tell_of_device(change, [event.origin.msg_id], outbox=event.outbox)
 
     @gathering_handler(
         "mqtt_gateway",
@@ -152,8 +152,9 @@ class AlertsService:
         )
         for name, mine_changed in zip(names, changes, strict=True):
             admission.note_impostors({flag for occurrence in groups[name] for flag in occurrence.flags})
+            outbox = any(occurrence.outbox for occurrence in groups[name])
             for change in together(mine_changed) or mine_changed[-1:]:
-                self._tell_of_device(change, list(dict.fromkeys(msg_ids[name])))
+                self._tell_of_device(change, list(dict.fromkeys(msg_ids[name])), outbox=outbox)
         log.info("repeats_stored", alerts=len(names), events=len(events))
 
     @event_handler("mqtt_gateway", "source_flood_changed", SourceFlood, vital=True)
@@ -400,14 +401,17 @@ class AlertsService:
                 admission.count_rejected([refused])
             return intake.of_refused(event, whose, error)
 
-    def _tell_of_device(self, change: Change, msg_ids: list[str | None]) -> None:
+    def _tell_of_device(self, change: Change, msg_ids: list[str | None], *, outbox: bool) -> None:
         """The source is told `stored` even of what was stored before: it may not have heard the first time.
 
-        The source of a silent alert hears nothing.
+        The source of a silent alert hears nothing, unless it is an outbox, which shows nothing of a silent receipt.
         """
         now, alert = datetime.now(UTC), change.alert
-        stored = [Receipt(alert.source_id, msg_id, "stored", now, alert.id) for msg_id in msg_ids]
-        receipts = [] if alert.silent else stored
+        stored = [
+            Receipt(alert.source_id, msg_id, "stored", now, alert.id, silent=alert.silent)
+            for msg_id in msg_ids
+        ]
+        receipts = stored if outbox or not alert.silent else []
         if change.entry_ids:
             self.parts.teller.tell([change], self.events, receipts={alert.id: receipts})
             self._follow_now([change])

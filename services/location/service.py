@@ -175,9 +175,10 @@ class LocationService:
     def _tell(self, outcome: Outcome) -> None:
         events: list[Event] = [*outcome.debt.earlier, *outcome.events]
         events += [("guard_fixes_held", FixBatch(held)) for held in outcome.held.values()]
-        if outcome.receipts:
+        receipts = [*outcome.receipts, *admission.receipts_of(outcome.refused, now=datetime.now(UTC))]
+        if receipts:
             stored = StoredEvent(
-                receipts=outcome.receipts,
+                receipts=receipts,
                 stored=outcome.stored,
                 duplicates=outcome.admitted - outcome.stored,
                 rejected=len(outcome.refused),

@@ -96,6 +96,10 @@ class TelemetryService:
     @event_handler("mqtt_gateway", "message_rejected", RejectedBatch)
     def keep_rejected_messages(self, event: RejectedBatch) -> None:
         self.parts.store.keep_rejected(event.messages)
+        receipts = admission.receipts_of(event.messages, now=datetime.now(UTC))
+        if receipts:
+            stored = StoredEvent(receipts=receipts, stored=0, rejected=len(event.messages))
+            self.events.publish_all([("telemetry_stored", stored)])
 
     @rpc
     def list_device_states(
@@ -192,14 +196,15 @@ class TelemetryService:
         metrics.end_to_end.labels("stored").observe((datetime.now(UTC) - oldest).total_seconds())
 
     def _tell(self, outcome: Outcome) -> None:
+        receipts = [*outcome.receipts, *admission.receipts_of(outcome.refused, now=datetime.now(UTC))]
         stored = StoredEvent(
-            receipts=outcome.receipts,
+            receipts=receipts,
             stored=outcome.stored,
             duplicates=outcome.admitted - outcome.stored,
             rejected=len(outcome.refused),
         )
         events: list[Event] = [*outcome.debt.earlier, *condition_events(outcome.met, outcome.cleared)]
-        if outcome.receipts:
+        if receipts:
             events.append(("telemetry_stored", stored))
         self.events.publish_all(events)
         self.parts.store.owed.forget(outcome.debt)

@@ -37,7 +37,7 @@ USER = 10_001 if os.geteuid() == 0 else os.geteuid()
 PORTS = ("http", "https", "redirect", "feed", "api", "mqtt", "mqtts", "mqtts_certificate")
 TIMEOUT_S = 300
 READY_S = 90.0
-TREE = ("services", "gateway", "ops", "migrations", "console", "docs")
+TREE = ("services", "gateway", "ops", "migrations", "console", "docs", "sdk")
 FILES = ("config.yaml", "setup.cfg", "pyproject.toml", "requirements.lock", "README.md")
 
 

@@ -60,6 +60,27 @@ def test_alerts_go_one_by_one_and_are_acknowledged_after_the_confirm(lane: Lane)
     assert sent == ["device_alert_received", "device_alert_received", "message_rejected"]
 
 
+@pytest.mark.parametrize(
+    ("topic", "body", "msg_id", "silent"),
+    [
+        ("guard/guard-1/gps", {"msg_id": "a"}, "a", False),
+        ("device/d/telemetry/x", {"msg_id": "a"}, "a", False),
+        ("alert/intrusion/guard-1", {"msg_id": "a", "guard_id": "guard-2"}, None, True),
+        ("alert/intrusion/guard-1", {"msg_id": "a", "guard_id": "guard-2", "outbox": True}, "a", True),
+        ("guard/guard-1/panic", {"msg_id": "a"}, None, True),
+        ("guard/guard-1/panic", {"msg_id": "a", "outbox": True}, "a", True),
+    ],
+)
+def test_a_refusal_has_a_receipt_and_only_an_outbox_gets_one_of_what_may_be_a_silent_alarm(
+    lane: Lane, topic: str, body: dict[str, Any], msg_id: str | None, silent: bool
+) -> None:
+    sent: list[tuple[str, Any]] = []
+    lane._take(topic, published(json.dumps(body).encode(), 1))
+    run(lane, sent.extend, until=1)
+    [refused] = [message for kind, batch in sent if kind == "message_rejected" for message in batch.messages]
+    assert (refused.msg_id, refused.silent) == (msg_id, silent)
+
+
 def test_while_rabbitmq_is_away_nothing_is_acknowledged_and_then_everything(lane: Lane) -> None:
     tries: list[int] = []
 
@@ -261,7 +282,7 @@ def struck(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, topic: st
         raise AssertionError("it was read")
 
     if times >= lane_module.POISON_STRIKES:
-        for module, function in ((lane_module.payloads, "decode"), (lane_module.payloads, "rejected_key")):
+        for module, function in ((lane_module.payloads, "decode"), (lane_module.payloads, "rejected_identity")):
             monkeypatch.setattr(module, function, decode)
     if times >= lane_module.UNNAMED_STRIKES:
         monkeypatch.setattr(lane_module.topics, "parse", decode)

@@ -190,6 +190,7 @@ PURE_SENTENCE = re.compile(r"(?<=[.?!] )Pure[.:]")
 ONLY_IN = {
     "nameko": ("services/bus/", "ops/run.py", "ops/topology.py", "bench/naive.py"),
     "paho": ("gateway/mqtt/client.py", "bench/naive.py"),
+    "vigil_device": ("ops/simulated_phones.py",),
     "redis": (
         "services/providers.py",
         "services/feed.py",

@@ -19,9 +19,11 @@ FEED_PATH = "/ws/noc/dashboard/"
 
 
 class ReceiptPayload(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of a message: stored, and of an alert also notified, acknowledged (by whom), resolved.
+    """What became of a message: stored, refused (with the reason), off_shift (not kept), and of an alert also
+    notified, acknowledged (by whom), resolved.
 
-    The source of a silent alert gets none. `silent`: the device must not make a sound of it.
+    The source of a silent alert gets none, unless the alert says `outbox`: then it gets `stored`, marked `silent`, and
+    nothing at the source may show or sound that it came.
     """
 
     msg_id: str | None
@@ -30,6 +32,7 @@ class ReceiptPayload(msgspec.Struct, frozen=True, omit_defaults=True):
     alert_id: str | None = None
     by: str | None = None
     silent: bool = False
+    reason: str | None = None
 
 
 class OwnTracksLocation(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -131,7 +134,9 @@ NOTES: Mapping[str, Mapping[str, str]] = {
     "HealthPayload": {"cpu": "Per cent", "memory": "Per cent", "disk": "Per cent", "uptime": "Seconds"},
     "AlertPayload": {
         "severity": f"{', '.join(Severity)}, in any case; by the type when left out",
-        "silent": "Nothing at the source may show or sound that it was sent: it gets no receipt either",
+        "silent": "Nothing at the source may show or sound that it was sent: no receipt either, unless `outbox`",
+        "outbox": "The device's promise: it sends the same bytes until their receipt, never gives the id to another"
+        " message, and shows nothing of a receipt that is `silent`",
         "drill": "An exercise; kept apart from real alarms",
     },
 }

@@ -537,7 +537,7 @@ def test_no_payload_makes_decoding_raise_anything_but_invalid_message(topic: str
 def rejected(body: bytes, *, topic: str = "guard/1/gps", recent: Recent | None = None) -> bytes:
     count = next(COUNT)
     parsed = topics.parse(topic)
-    return payloads.rejected_key(
+    return payloads.rejected_identity(
         topic,
         parsed,
         body,
@@ -545,10 +545,41 @@ def rejected(body: bytes, *, topic: str = "guard/1/gps", recent: Recent | None =
         limits=Limits(),
         fresh_key=lambda: b"%016d" % count,
         recent=recent,
-    )
+    ).key
 
 
 COUNT = itertools.count()
+
+
+@pytest.mark.parametrize(
+    ("body", "msg_id", "outbox"),
+    [
+        (b'{"msg_id":"a","outbox":true,"lat":999}', "a", True),
+        (b'{"msg_id":7,"outbox":1}', "7", False),
+        (b'{"msg_id":"","outbox":"true"}', None, False),
+        (b'{"msg_id":"%s"}' % (b"a" * 65), None, False),
+        (b'{"msg_id":"a",', None, False),
+        (b"[]", None, False),
+    ],
+)
+def test_the_id_of_a_refused_message_and_the_promise_of_an_outbox_are_read_as_far_as_they_can_be(
+    body: bytes, msg_id: str | None, outbox: bool
+) -> None:
+    found = payloads.rejected_identity(
+        "guard/1/gps",
+        topics.parse("guard/1/gps"),
+        body,
+        received_at=NOW,
+        limits=Limits(),
+        fresh_key=lambda: b"0" * 16,
+    )
+    assert (found.msg_id, found.outbox) == (msg_id, outbox)
+
+
+def test_only_true_promises_an_outbox() -> None:
+    for value, promised in ((True, True), (False, False), (1, False), ("true", False), (None, False)):
+        found = decode("alert/panic/g", {"msg_id": "a", "outbox": value})
+        assert found.outbox is promised  # type: ignore[union-attr]
 
 
 def test_a_refused_message_keeps_the_identity_that_it_has() -> None:

@@ -169,7 +169,7 @@ def decode_on(topic_text: str, payload: bytes) -> None:
     try:
         decode(topic_text, topic, payload, **options)
     except InvalidMessage as error:
-        key = payloads.rejected_key(topic_text, topic, payload, **options)
+        key = payloads.rejected_identity(topic_text, topic, payload, **options).key
         unreadable.alert_of(topic_text, topic, payload, error=error, received_at=NOW, key=key)
 
 

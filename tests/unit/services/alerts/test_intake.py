@@ -194,6 +194,14 @@ def test_the_same_message_again_is_another_one_in_doubt(
     assert is_another(found, first_received_at=AT, first_is_open=is_open) is another
 
 
+def test_the_same_message_of_an_outbox_is_never_another_one() -> None:
+    sent = msgspec.structs.replace(alert(AlertType.PANIC), outbox=True)
+    without_id = msgspec.structs.replace(sent, origin=msgspec.structs.replace(sent.origin, msg_id=None))
+    for event, another in ((sent, False), (without_id, True)):
+        found = msgspec.structs.replace(of_device(event, OURS), received_at=at(86_400), recorded_at=AT)
+        assert is_another(found, first_received_at=AT, first_is_open=False) is another
+
+
 def test_a_finding_of_a_rule_is_never_in_doubt() -> None:
     condition = Condition(1, "d", AlertType.FIRE, "k", AT, b"0" * 16, "smoke")
     assert not is_another(of_condition(condition, now=at(900)), first_received_at=AT, first_is_open=False)

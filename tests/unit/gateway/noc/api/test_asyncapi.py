@@ -125,6 +125,7 @@ def test_a_receipt_is_described_as_it_is_sent() -> None:
     for receipt in (
         Receipt("guard-7", None, "stored", now),
         Receipt("guard-7", "a", "acknowledged", now, "id", "Asha", True),
+        Receipt("guard-7", "a", "refused", now, reason="no_fix"),
     ):
         sent = msgspec.json.decode(lane._receipt_payload(receipt))
         validate(sent, "receipt")
