@@ -71,7 +71,7 @@ def rejected(origin: Origin, error: InvalidMessage, *, tenant_id: int | None = N
         origin.received_at,
         origin.source_id,
         tenant_id,
-        origin.msg_id,
+        msg_id=origin.msg_id,
     )
 
 

@@ -282,7 +282,10 @@ def struck(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, topic: st
         raise AssertionError("it was read")
 
     if times >= lane_module.POISON_STRIKES:
-        for module, function in ((lane_module.payloads, "decode"), (lane_module.payloads, "rejected_identity")):
+        for module, function in (
+            (lane_module.payloads, "decode"),
+            (lane_module.payloads, "rejected_identity"),
+        ):
             monkeypatch.setattr(module, function, decode)
     if times >= lane_module.UNNAMED_STRIKES:
         monkeypatch.setattr(lane_module.topics, "parse", decode)
