@@ -12,6 +12,8 @@ from services.errors import InvalidMessage
 
 MAX_VALUES = 10_000
 """Commas and opening brackets outside of strings: members and elements that one payload may have."""
+MAX_QUOTES = 4 * MAX_VALUES
+"""Quotes that are not escaped: each member has two strings at most."""
 TAIL = b"\x00 \t\r\n"
 """Bytes cut off the end of a payload: C strings end with a NUL, lines with a line feed."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -62,6 +64,8 @@ def marks_of(payload: bytes) -> bytes:
     """
     unescaped = payload.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in payload else payload
     marks = unescaped.translate(_SQUARE, _NOT_MARKS)
+    if marks.count(b'"') > MAX_QUOTES:
+        return b"," * (MAX_VALUES + 1)  # that many strings part as many values, or are no JSON
     return b"".join(marks.replace(b'""', b"").split(b'"')[::2])
 
 

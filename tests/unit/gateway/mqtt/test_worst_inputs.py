@@ -100,6 +100,8 @@ WORST: dict[str, bytes] = {
     "an unended string of escapes": b'"' + b'\\"' * (MIB // 2 - 25) + b"[" * 40,
     "escaped backslashes": b'"\\\\",' * (MIB // 5),
     "quotes": b'"' * MIB,
+    "brackets between quotes": b'"[' * (MIB // 2),
+    "commas between quotes": b'",' * (MIB // 2),
     # Texts
     "escapes": texts("message", b"\\n"),
     "escaped letters": texts("message", b"\\u00e9"),
