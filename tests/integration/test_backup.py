@@ -22,7 +22,8 @@ from ops.backup import checking, postgres, taking
 from ops.backup.manifest import DUMP, Manifest, is_backup
 from ops.backup.store import manifest_of
 from ops.environment import PROJECT, read_env
-from ops.stack import EVIDENCE_KEY, Stack
+from ops.privileges import PRIVILEGES
+from ops.stack import EVIDENCE_KEY, SERVERS, Stack
 from services import config as configuration
 from services.errors import Misconfigured, Refused
 from services.providers import DATABASE_ROLES, Database, make_operator_engine
@@ -168,8 +169,9 @@ def test_a_backup_is_verified_and_complete_and_holds_no_secret(
     rotated = (
         len((installation.home / "feed.keys").read_text().split()) - 1
     )  # the first is also in secrets.env
-    assert len(planted) == 12 + rotated, (
-        "eight of the installation, three private keys, one of the environment"
+    of_processes = len(PRIVILEGES) * len(SERVERS)
+    assert len(planted) == 14 + of_processes + rotated, (
+        "ten of the installation, those of each process, three private keys, one of the environment"
     )
     assert [secret for secret in planted if secret.encode() in held] == []
 

@@ -157,7 +157,7 @@ def test_what_a_provider_says_of_a_message_is_kept_without_the_message(
     """A provider that repeats what it was given, in the words of its refusal."""
     heard: list[Outgoing] = []
 
-    def repeat(outgoing: Outgoing) -> Accepted:
+    def repeat(outgoing: Outgoing, *_: Any) -> Accepted:
         heard.append(outgoing)
         raise SendFailed(f"refused: {outgoing.text} {outgoing.data}", kind="refused", permanent=True)
 
