@@ -143,6 +143,8 @@ def declare(connection: Connection, queues: Iterable[Queue]) -> None:
 
 
 def declare_exchange(channel: Any, exchange: Exchange) -> None:
+    if exchange.name == "":
+        return  # the default exchange is always there, and RabbitMQ refuses to declare it
     channel.exchange_declare(exchange.name, exchange.type, durable=True, auto_delete=False)
 
 
