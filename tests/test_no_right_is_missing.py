@@ -9,6 +9,8 @@ from ops.stack import Stack
 REFUSED = re.compile(r"permission denied|must be owner|ACCESS_REFUSED|access_refused|NOPERM|No permissions")
 BY_A_PROCESS = re.compile(r"\] vigil-(telemetry|location|alerts|notifications|directory|watchdog|registry)")
 """In PostgreSQL's log: said by a program of Vigil. Tests that try what is forbidden come under other names."""
+OF_NOBODY = "'tenant_id': None"
+"""An RPC that a test calls without a tenant: it is to be refused."""
 
 
 def test_no_process_was_refused_what_its_work_needs(stack: Stack) -> None:
@@ -17,10 +19,14 @@ def test_no_process_was_refused_what_its_work_needs(stack: Stack) -> None:
         for name in [*PROCESSES, "postgres"]
     }
     for process in PROCESSES:
-        refused = [line for line in logs[process].splitlines() if REFUSED.search(line)]
+        refused = [
+            line for line in logs[process].splitlines() if REFUSED.search(line) and OF_NOBODY not in line
+        ]
         assert refused == [], f"{process} lacks a right; declare it in ops/privileges.py if its work needs it"
     by_processes = [line for line in logs["postgres"].splitlines() if BY_A_PROCESS.search(line)]
-    assert [line for line in by_processes if REFUSED.search(line)] == []
+    # PostgreSQL's log does not say for which tenant.
+    expected = sum(OF_NOBODY in line for process in PROCESSES for line in logs[process].splitlines())
+    assert len([line for line in by_processes if REFUSED.search(line)]) <= expected
 
 
 def test_a_refusal_would_be_seen() -> None:

@@ -74,10 +74,15 @@ GIVE_UP = """
 DO $$
 DECLARE
     one text;
+    held regprocedure;
 BEGIN
     FOREACH one IN ARRAY ARRAY[{roles}] LOOP
         EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM %I', current_schema(), one);
-        EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA %I FROM %I', current_schema(), one);
+        -- Only those that it holds: of each function of PostGIS there would be a warning.
+        FOR held IN SELECT p.oid FROM pg_proc p, aclexplode(p.proacl) a
+                    WHERE p.pronamespace = current_schema()::regnamespace AND a.grantee = one::regrole LOOP
+            EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %I', held, one);
+        END LOOP;
         EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %I', current_schema(), one);
     END LOOP;
 END $$
