@@ -34,9 +34,8 @@ class Dying:
 
     def __init__(self, stack: Stack, name: str, directory: Path) -> None:
         self._state = directory / "state.json"
-        environment = {**stack.process_environment(), "VIGIL_RESTART_DIR": str(directory / "restarts")}
-        for variable in stack.operator_settings():
-            environment.pop(variable, None)
+        own = {"VIGIL_RESTART_DIR": str(directory / "restarts")}
+        environment = {**stack.process_environment(name), **own}
         self._supervisor = Supervisor(self._state)
         command = [sys.executable, "-m", "tests.dying", name]
         self.process = Process(name, command, log=directory / "process.log", environment=environment)
