@@ -125,8 +125,10 @@ def test_a_panic_behind_a_message_that_stops_the_lane_is_raised(
         assert (lane.process.restarts, lane.process.last_end) == (ENDS, end)
 
         # And the record shows that the panic may have waited, and a later one does not
-        [note] = outage_notes(outside, good)
-        assert re.fullmatch(rf"{backlog.NOTE}:({TIME})?/{TIME}", note)
+        notes = outage_notes(outside, good)
+        # A lane that is killed is back so soon that it may not count as away.
+        assert len(notes) == 1 or (word == KILLED and not notes)
+        assert all(re.fullmatch(rf"{backlog.NOTE}:({TIME})?/{TIME}", note) for note in notes)
         until(lane, outside, lambda: lane.process.state == "ready")
         later = (f"later{number}-{outside.run}" for number in itertools.count())
         until(lane, outside, lambda: taken_at_once(outside, next(later)))
