@@ -64,8 +64,13 @@ def marks_of(payload: bytes) -> bytes:
     """
     unescaped = payload.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in payload else payload
     marks = unescaped.translate(_SQUARE, _NOT_MARKS)
-    if marks.count(b'"') > MAX_QUOTES:
-        return b"," * (MAX_VALUES + 1)  # that many strings part as many values, or are no JSON
+    if marks.count(b'"') <= MAX_QUOTES:
+        return _outside_of_strings(marks)
+    # That many strings part as many values, or are no JSON: only how deep it begins is of interest.
+    return _outside_of_strings(marks[:MAX_QUOTES]) + b"," * (MAX_VALUES + 1)
+
+
+def _outside_of_strings(marks: bytes) -> bytes:
     return b"".join(marks.replace(b'""', b"").split(b'"')[::2])
 
 
