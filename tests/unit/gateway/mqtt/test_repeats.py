@@ -55,7 +55,7 @@ def test_the_sum_of_occurrences_is_the_number_of_different_messages(
 ) -> None:
     # Given presses of two guards in any order, some delivered again, some beyond the rate
     seen, told, sent, keys = SeenKeys(), Counter[tuple[str, str]](), set[tuple[str, str, int]](), key_maker()
-    kept = set[bytes]()
+    kept, ways = set[bytes](), dict[tuple[str, str, int], set[bool]]()
 
     # When they are made one in batches of any size
     for batch in (presses[at : at + size] for at in range(0, len(presses), size)):
@@ -65,6 +65,7 @@ def test_the_sum_of_occurrences_is_the_number_of_different_messages(
             identity = number * 8 + (source == "guard-2") * 4 + (kind == "SOS") * 2 + drill
             repeats.add(alert(source, identity, kind=kind, drill=drill), is_over=is_over)
             sent.add((source, kind, identity))
+            ways.setdefault((source, kind, identity), set()).add(is_over)
         for event in repeats.events(keys):  # type: ignore[arg-type]
             of = event.alerts[0].origin.source_id, str(event.alerts[0].alert_type)
             assert {(a.origin.source_id, str(a.alert_type)) for a in event.alerts} == {of}
@@ -73,8 +74,11 @@ def test_the_sum_of_occurrences_is_the_number_of_different_messages(
             kept |= new
             told[of] += len(new) + event.counted
 
-    # Then each message has its occurrence, once
-    assert told == Counter((source, kind) for source, kind, _ in sent)
+    # Then each message has its occurrence, once. Of one that was counted only the number is kept: when it is delivered
+    # again within the rate it may count a second time, never none.
+    least = Counter((source, kind) for source, kind, _ in sent)
+    most = least + Counter((source, kind) for (source, kind, _), how in ways.items() if len(how) > 1)
+    assert least <= told <= most
 
 
 def test_alerts_within_the_rate_are_kept_one_by_one_in_their_order() -> None:
