@@ -58,7 +58,7 @@ class CrashMarker:
 
     @property
     def has_strikes(self) -> bool:
-        """Whether the process has ended with any message in hand that is not forgotten."""
+        """Return True when the process has ended with a message in hand that is not forgotten."""
         return bool(self._strikes)
 
     def begin_reading(self, name: str, content: bytes) -> None:

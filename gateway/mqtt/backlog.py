@@ -36,7 +36,7 @@ class Backlog:
         self._ticked_at = 0.0
         self._lag_s = 0.0
         self.note = ""
-        """What to write on each message that is taken now; empty: it came at once."""
+        """The note for each message that is taken now; empty: the message came at once."""
 
     def connecting(self, now: float) -> None:
         """A connection is being made: the broker may deliver at once."""

@@ -63,7 +63,7 @@ class Batcher:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no delivery waits for others."""
+        """Return True when no delivery waits for others."""
         return not self._open
 
     def start_generation(self, generation: int) -> None:
@@ -107,7 +107,7 @@ class AckOrder:
 
     @property
     def is_idle(self) -> bool:
-        """Whether all that was delivered is acknowledged."""
+        """Return True when all that was delivered is acknowledged."""
         return not self._waiting
 
     def sent(self, batch: Batch) -> None:

@@ -265,7 +265,7 @@ class Lane:
             message.redelivered,
             message.retained or message.cleared,
             self._backlog.note,
-            self._share_of(topic, message.payload),
+            self._share_of(topic, message.payload, now_s),
         )
         batch = self._batcher.add(delivery, now_s=now_s)
         if batch is not None:
@@ -443,9 +443,8 @@ class Lane:
         digest = poison.digest(topic, payload)
         return digest, self._marker.strikes_of(digest)
 
-    def _share_of(self, topic: str, payload: bytes) -> Share:
+    def _share_of(self, topic: str, payload: bytes, now_s: float) -> Share:
         """Return the class in which a message travels. A topic that is new is read, and what is read is noted."""
-        now_s = time.monotonic()
         if self._shares.knows(topic):
             return self._shares.judge(topic, now_s, len(payload))
         if self._strikes_of(topic, payload)[1] >= POISON_STRIKES:

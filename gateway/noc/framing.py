@@ -141,7 +141,7 @@ class Framing:
 
     @property
     def is_over(self) -> bool:
-        """Whether both sides have sent their close frames."""
+        """Return True when both sides have sent their close frames."""
         return self._ws.state is ConnectionState.CLOSED
 
     def ends_with(self, data: bytes) -> bool:

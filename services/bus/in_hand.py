@@ -66,6 +66,8 @@ class InHand(SharedExtension):
 
     def is_suspect(self, queue: str, message: Any) -> bool:
         """Return whether the process has ended before while it handled this event."""
+        if not self._marker.has_strikes:
+            return False
         return bool(self._marker.strikes_of(poison.digest(queue, _identity(message))))
 
     @contextmanager
