@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import time
+import zlib
 from collections.abc import Callable, Sequence
 
 from bench.messages import Entry
@@ -56,6 +57,14 @@ def packets(outgoing: Sequence[Entry], prefix: str = "") -> list[bytes]:
         wire.publish(prefix + entry.topic, entry.payload, message_id=number % 65_535 + 1)
         for number, entry in enumerate(outgoing)
     ]
+
+
+def shares(entries: Sequence[Entry], connections: int) -> list[list[Entry]]:
+    """What each connection sends. What goes to one topic goes over one of them, as a device has one connection, and so keeps its order."""
+    found: list[list[Entry]] = [[] for _ in range(connections)]
+    for entry in entries:
+        found[zlib.crc32(entry.topic.encode()) % connections].append(entry)
+    return found
 
 
 def allowance(*, elapsed_s: float, rate: float | None, sent: int, connections: int) -> int:
@@ -126,8 +135,8 @@ def run(
     With `receipts`, wait until all that can be stored is, or until nothing has come for `quiet_s`.
     """
     senders = [
-        Sender(host, port, f"bench-{time.monotonic_ns()}-{number}", prefix, entries[number::connections])
-        for number in range(connections)
+        Sender(host, port, f"bench-{time.monotonic_ns()}-{number}", prefix, share)
+        for number, share in enumerate(shares(entries, connections))
     ]
     expected = sum(not entry.refused for entry in entries)
     result = Result()

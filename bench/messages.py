@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -13,7 +12,10 @@ LAT, LON = 12.9716, 77.5946
 METRES_A_DEGREE = 111_195.0
 WALK_MPS = 1.4
 BEAT_M = 200.0
-"""Guards walk up and down so far east and west of the middle, each on a line of their own; a fix each second."""
+"""Guards walk up and down so far east and west of the middle, each on a line of their own."""
+NOMINAL_PER_S = 8_000
+"""Messages are timed as if so many were sent in a second, which is about what a machine takes: phones are online, and
+their clocks are right within seconds."""
 WEIGHTS = {"guard": 60.0, "device": 25.0, "sensor": 10.0, "system": 4.8, "alert": 0.2}
 """In per cent. One alert in 500 messages is still far more than any guard company has."""
 REFUSED_SHARE = 0.005
@@ -36,13 +38,9 @@ def make(*, count: int, sources: int, seed: int, run: str, now: datetime) -> lis
     chance = random.Random(seed)  # noqa: S311 - a benchmark wants repeatable chance
     families = chance.choices(list(WEIGHTS), list(WEIGHTS.values()), k=count)
     chosen = [(family, chance.randrange(sources)) for family in families]
-    left = Counter(source for family, source in chosen if family == "guard")
     entries = []
     for number, (family, source) in enumerate(chosen):
-        at = now
-        if family == "guard":
-            left[source] -= 1
-            at -= timedelta(seconds=left[source])
+        at = now + timedelta(seconds=number / NOMINAL_PER_S)
         entries.append(_entry(family, f"{run}-{number}", source, chance, at))
     return entries
 

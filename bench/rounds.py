@@ -28,8 +28,9 @@ from services.providers import database_url
 
 LATENCY_RATE = 200.0
 WARM_UP = 20_000
-WARM_UP_AGE = timedelta(hours=1)
-"""Its fixes are that much older: those of the measured run, which reach back for some minutes, would else come late."""
+WARM_UP_AGE = timedelta(seconds=5)
+"""Its fixes are that much older: should it take less time than its messages say, those of the measured run would else
+come late."""
 NAIVE_WARM_UP = 500
 COUNT_EVERY_S = 0.1
 NAIVE_QUIET_S = 15.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -20,6 +19,7 @@ from services.location.guard_clocks import correct, is_near, known_time, needs_n
 from services.location.judging import NO_STATE, Conclusions, Judging
 from services.location.store import Arrived, GuardState, LocationStore
 from services.location.track import TrackFix
+from services.location.turnstile import Turn, Turnstile
 from services.location.zonebook import TenantJudge, Unjudged, ZoneBook
 from services.messages import Fix, Origin, Receipt, RejectedMessage
 from services.owed import Debt
@@ -69,7 +69,7 @@ class Intake:
         )
         # Batches lock in the order in which they came: one that overtakes another with the same guards makes its fixes
         # late, and late ones cost many times as much. Of other processes' batches nothing is known; there repair helps.
-        self._turns = threading.Lock()
+        self._turnstile = Turnstile()
 
     def store(self, fixes: Sequence[Fix], *, now: datetime, hold: bool = False) -> Outcome:
         """Commit a batch with what it owes. Raises `Unavailable`; a batch done twice is stored once.
@@ -78,6 +78,10 @@ class Intake:
         fixes of guards whose tracks take too much time to repair are not stored either: they are in `held`, by guard,
         to be stored together later.
         """
+        with self._turnstile.turn() as turn:
+            return self._store_in_turn(fixes, turn, now=now, hold=hold)
+
+    def _store_in_turn(self, fixes: Sequence[Fix], turn: Turn, *, now: datetime, hold: bool) -> Outcome:
         held: dict[str, list[Fix]] = {}
         if hold and self._judging.share:
             fixes, held = self._parted(fixes)
@@ -95,7 +99,7 @@ class Intake:
                 admission.rejected(item.fix.origin, error, tenant_id=item.source.tenant_id)
             )
 
-        rows.store_or_isolate(arrived, lambda part: self._store_judged(part, outcome, now), refuse)
+        rows.store_or_isolate(arrived, lambda part: self._store_judged(part, outcome, turn, now), refuse)
         if outcome.refused:
             self._store.keep_rejected(outcome.refused)
         return outcome
@@ -137,12 +141,12 @@ class Intake:
         if origin.msg_id is not None:
             outcome.receipts.append(Receipt(origin.source_id, origin.msg_id, "off_shift", now))
 
-    def _store_judged(self, arrived: Sequence[Arrived], outcome: Outcome, now: datetime) -> None:
+    def _store_judged(self, arrived: Sequence[Arrived], outcome: Outcome, turn: Turn, now: datetime) -> None:
         """All that can be judged: one tenant's zone that cannot be read keeps no other tenant's fixes waiting."""
         while arrived:
             try:
                 judges = {tenant: self._zones.judge_of(tenant) for tenant in _tenants(arrived)}
-                self._commit(arrived, judges, outcome, now)
+                self._commit(arrived, judges, outcome, turn, now)
             except Unjudged as error:
                 outcome.unjudged.append(error)
                 arrived = [item for item in arrived if item.source.tenant_id != error.tenant_id]
@@ -150,16 +154,22 @@ class Intake:
                 return
 
     def _commit(
-        self, arrived: Sequence[Arrived], judges: Mapping[int, TenantJudge], outcome: Outcome, now: datetime
+        self,
+        arrived: Sequence[Arrived],
+        judges: Mapping[int, TenantJudge],
+        outcome: Outcome,
+        turn: Turn,
+        now: datetime,
     ) -> None:
         guard_ids = {item.source.source_id for item in arrived}
         newcomers: set[str] = set()
         while True:
+            turn.wait()  # without a connection: whoever's turn it is may need it
             with self._store.transaction() as connection:
-                with self._turns:
-                    states = self._store.lock(connection, guard_ids, newcomers)
+                states = self._store.lock(connection, guard_ids, newcomers)
                 missing = guard_ids - states.keys() - newcomers
                 if not missing:
+                    turn.end()
                     written = self._write(connection, arrived, states, judges, now)
                     break
             newcomers |= missing  # once more from the start: they are locked before all rows

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
@@ -21,9 +22,9 @@ from services.location.conditions import (
     moves_of,
     speeding_of,
 )
-from services.location.record import LateTrack, TrackRecord
+from services.location.record import LateTrack, TrackRecord, Work
 from services.location.repair import CHECKPOINT_FIXES, Checkpoint, Position, period_of, position_of
-from services.location.repair_share import Density, RepairShare
+from services.location.repair_share import DEAR_STRETCHES, Density, RepairShare
 from services.location.shifts import TOLERANCE_S
 from services.location.store import Arrived, GuardOutcome, GuardState, LocationStore
 from services.location.track import Belief, Guarded, Step, TrackFix
@@ -206,22 +207,32 @@ class Judging:
         ]
         if not tracks:
             return {}
+        work = self._record.begin(connection, tracks)
         mended: dict[str, tuple[Sequence[Step], Belief | None]] = {}
-        guard_ids = [track.source.source_id for track in tracks]
-        began_s = time.monotonic()
-        for guard_id in guard_ids:
-            self.share.begin(guard_id, began_s)
-        try:
-            for track, mending in self._record.judge_again(connection, tracks):
-                self._record.mend(connection, track.source, mending, new=new, now=now)
-                steps = [step for step in mending.changes.steps if step.fix.key in new]
-                mended[track.source.source_id] = (steps, mending.belief)
-        finally:
-            ended_s = time.monotonic()
-            for guard_id in guard_ids:
-                self.share.end(guard_id, ended_s, took_s=(ended_s - began_s) / len(guard_ids))
+        with self._charged(work):
+            self._record.judge_again(connection, work)
+            for item in work:
+                self._record.mend(connection, item.source, item.mending, new=new, now=now)
+                steps = [step for step in item.mending.changes.steps if step.fix.key in new]
+                mended[item.source.source_id] = (steps, item.mending.belief)
         metrics.track_repaired.inc(len(tracks))
         return mended
+
+    @contextmanager
+    def _charged(self, work: Sequence[Work]) -> Iterator[None]:
+        """Charge each guard with its part of the time that repairs take."""
+        stretches = {item.source.source_id: item.mending.stretches for item in work}
+        began_s = time.monotonic()
+        for guard_id, count in stretches.items():
+            if count >= DEAR_STRETCHES:
+                self.share.begin(guard_id, began_s)
+        try:
+            yield
+        finally:
+            ended_s = time.monotonic()
+            took_s = (ended_s - began_s) / sum(stretches.values())
+            for guard_id, count in stretches.items():
+                self.share.end(guard_id, ended_s, took_s=took_s * count)
 
     def _judge_on_time(
         self,

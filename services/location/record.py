@@ -32,7 +32,9 @@ class LateTrack(NamedTuple):
     fixes: Sequence[TrackFix]
 
 
-class _Work(NamedTuple):
+class Work(NamedTuple):
+    """A track that is being repaired."""
+
     source: Source
     mending: Mending
     ahead: list[Checkpoint]
@@ -43,15 +45,24 @@ class TrackRecord:
     def __init__(self, store: LocationStore) -> None:
         self._store = store
 
-    def judge_again(
-        self, connection: Connection, tracks: Sequence[LateTrack]
-    ) -> list[tuple[LateTrack, Mending]]:
+    def begin(self, connection: Connection, tracks: Sequence[LateTrack]) -> list[Work]:
+        """Return for each track from where on it is judged again."""
+        first = {track.source.source_id: min(map(position_of, track.fixes)) for track in tracks}
+        kept = self._checkpoints(connection, first)
+        work = []
+        for source, judge, fixes in tracks:
+            mine = kept.get(source.source_id, [])
+            before = [checkpoint for checkpoint in mine if checkpoint.position < first[source.source_id]]
+            guard = Guarded(source.source_id, source.groups)
+            ahead = mine[len(before) :]
+            mending = Mending(judge, guard, before[-1] if before else None, fixes, ahead)
+            work.append(Work(source, mending, ahead))
+        return work
+
+    def judge_again(self, connection: Connection, work: Sequence[Work]) -> None:
         """What is on record is read piece by piece, each twice as long, until the rest needs no look."""
-        work = self._begin(connection, tracks)
-        mended = [item.mending for item in work]
         while work:
             work = self._go_on(connection, work)
-        return list(zip(tracks, mended, strict=True))
 
     def mend(
         self, connection: Connection, source: Source, mending: Mending, *, new: set[bytes], now: datetime
@@ -73,20 +84,7 @@ class TrackRecord:
             connection.execute(sql.SUPERSEDE, values)
         self._store.put_checkpoints(connection, [(source, checkpoint) for checkpoint in changes.checkpoints])
 
-    def _begin(self, connection: Connection, tracks: Sequence[LateTrack]) -> list[_Work]:
-        first = {track.source.source_id: min(map(position_of, track.fixes)) for track in tracks}
-        kept = self._checkpoints(connection, first)
-        work = []
-        for source, judge, fixes in tracks:
-            mine = kept.get(source.source_id, [])
-            before = [checkpoint for checkpoint in mine if checkpoint.position < first[source.source_id]]
-            guard = Guarded(source.source_id, source.groups)
-            ahead = mine[len(before) :]
-            mending = Mending(judge, guard, before[-1] if before else None, fixes, ahead)
-            work.append(_Work(source, mending, ahead))
-        return work
-
-    def _go_on(self, connection: Connection, work: Sequence[_Work]) -> list[_Work]:
+    def _go_on(self, connection: Connection, work: Sequence[Work]) -> list[Work]:
         """A further piece of each; returns those that have to go on."""
         until = {item.source.source_id: item.mending.look_until() for item in work}
         pieces = rows.arrays(sql.PIECES, _pieces(work, until))
@@ -152,7 +150,7 @@ class TrackRecord:
         connection.execute(sql.MEND_FIXES, rows.arrays(sql.COLUMNS | {"guard_id": "text"}, values))
 
 
-def _pieces(work: Sequence[_Work], until: dict[str, Position]) -> dict[str, list[Any]]:
+def _pieces(work: Sequence[Work], until: dict[str, Position]) -> dict[str, list[Any]]:
     after = [item.mending.after for item in work]
     to = [until[item.source.source_id] for item in work]
     return {

@@ -9,6 +9,7 @@ How much a late fix costs is bounded by the number of fixes between two checkpoi
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -101,6 +102,12 @@ class Mending:
         self.through = start.position if start is not None else BEGINNING
         self.changes = Changes([], [], [], [])
         self.belief: Belief | None = None
+
+    @property
+    def stretches(self) -> int:
+        """Between how many pairs of neighbouring checkpoints there are late fixes: what the repair costs at least."""
+        places = [checkpoint.position for checkpoint in self._ahead]
+        return len({bisect_left(places, position_of(fix)) for fix in self._late})
 
     @property
     def after(self) -> Position:

@@ -37,10 +37,10 @@ def stored(engine: Engine, guard: str) -> int:
 def test_a_guard_that_is_held_keeps_no_other_waiting_and_loses_nothing(
     parts: Parts, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a guard whose track was just repaired, which took half a second
+    # Given a guard whose track was just repaired, which took more than its budget
     share = parts.intake._judging.share
     parts.intake.store([fix("guard-1", 0)], now=NOW, hold=True)
-    monkeypatch.setattr("services.location.repair_share.FREE_S", 0.0)
+    monkeypatch.setattr("services.location.repair_share.BUDGET_S", 0.0)
     parts.intake.store([fix("guard-1", 50)], now=NOW, hold=True)
     assert share
 

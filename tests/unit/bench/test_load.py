@@ -1,4 +1,6 @@
-from bench import load
+from datetime import UTC, datetime
+
+from bench import load, messages
 from bench.messages import Entry
 from gateway.mqtt import wire
 
@@ -54,3 +56,16 @@ def test_what_is_behind_the_last_acknowledgement_is_unacknowledged() -> None:
 def test_one_acknowledged_copy_of_two_is_enough() -> None:
     entries = [entry(0), entry(1, copies=2)]
     assert sender(entries, acknowledged=2).unacknowledged == set()
+
+
+def test_all_that_a_source_sends_goes_over_one_connection_in_its_order() -> None:
+    entries = messages.make(
+        count=2000, sources=50, seed=1, run="r", now=datetime(2026, 11, 23, 12, tzinfo=UTC)
+    )
+    shares = load.shares(entries, 4)
+    assert sum(map(len, shares)) == len(entries)
+    assert all(len(share) > 100 for share in shares)
+    for topic in {entry.topic for entry in entries}:
+        sent = [entry for entry in entries if entry.topic == topic]
+        received = [[entry for entry in share if entry.topic == topic] for share in shares]
+        assert [share for share in received if share] == [sent]

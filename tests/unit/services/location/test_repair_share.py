@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.location.repair_share import (
-    FREE_S,
+    BUDGET_S,
     LONGEST_HOLD_S,
     SHARE,
     WHILE_REPAIRED_S,
@@ -13,24 +13,31 @@ from services.location.repair_share import (
 )
 
 
-def test_a_quick_repair_holds_nobody() -> None:
+def test_repairs_within_the_budget_hold_nobody() -> None:
     share = RepairShare()
     share.begin("guard-1", 10.0)
     assert share.is_held("guard-1", 10.0)
-    share.end("guard-1", 10.01, took_s=FREE_S / 2)
+    share.end("guard-1", 10.01, took_s=BUDGET_S / 2)
     assert not share
-    assert not share.is_held("guard-1", 10.01)
+    share.end("guard-1", 10.02, took_s=BUDGET_S / 2)
+    assert not share.is_held("guard-1", 10.02)
 
 
-def test_a_guard_is_held_by_what_its_repair_took_and_no_other_is() -> None:
+def test_a_guard_is_held_by_what_its_repairs_took_over_the_budget_and_no_other_is() -> None:
     share = RepairShare()
-    share.end("guard-1", 10.0, took_s=0.5)
+    share.end("guard-1", 10.0, took_s=BUDGET_S + 0.5)
     assert share.is_held("guard-1", 14.9)
     assert not share.is_held("guard-2", 10.0)
     assert not share.is_held("guard-1", 15.1)
     assert not share
-    share.end("guard-1", 20.0, took_s=60)
-    assert not share.is_held("guard-1", 20.1 + LONGEST_HOLD_S)
+    # The budget is spent, and comes back at the pace at which it may be spent.
+    share.end("guard-1", 15.1, took_s=0.1)
+    assert share.is_held("guard-1", 15.9)
+    share.end("guard-1", 15.1 + 20 * BUDGET_S / SHARE, took_s=BUDGET_S)
+    assert not share
+    share.end("guard-1", 200.0, took_s=60)
+    assert share.is_held("guard-1", 199.9 + LONGEST_HOLD_S)
+    assert not share.is_held("guard-1", 200.1 + LONGEST_HOLD_S)
 
 
 def test_a_repair_that_never_ended_holds_no_guard_for_ever() -> None:
@@ -39,7 +46,14 @@ def test_a_repair_that_never_ended_holds_no_guard_for_ever() -> None:
     assert not share.is_held("guard-1", 10.1 + WHILE_REPAIRED_S)
 
 
-@given(st.lists(st.floats(FREE_S, 0.9), min_size=5, max_size=60), st.floats(0.001, 0.2))
+def test_guards_who_had_no_repair_for_long_are_forgotten() -> None:
+    share = RepairShare()
+    for number in range(1000):
+        share.end(f"guard-{number}", float(number), took_s=0.1)
+    assert len(share._spent) < 10
+
+
+@given(st.lists(st.floats(0.001, 0.9), min_size=5, max_size=60), st.floats(0.001, 0.2))
 def test_direct_repairs_take_no_more_than_their_share(took: list[float], gap_s: float) -> None:
     # Given a guard of whom late fixes come again and again
     share, now_s, busy_s, last_s = RepairShare(), 100.0, 0.0, 0.0
@@ -54,8 +68,8 @@ def test_direct_repairs_take_no_more_than_their_share(took: list[float], gap_s: 
         busy_s += took_s
         last_s = took_s
 
-    # Then the repairs, the last one's hold still to come, took no more than their share
-    assert busy_s - last_s <= (now_s - 100.0) * SHARE + 0.001 * len(took)
+    # Then the repairs, the last one's hold still to come, took no more than the budget and their share
+    assert busy_s - last_s <= BUDGET_S + (now_s - 100.0) * SHARE + 0.001 * len(took)
 
 
 def test_a_checkpoint_is_due_before_too_many_fixes_since_the_last_one() -> None:

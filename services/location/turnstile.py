@@ -1,0 +1,49 @@
+"""Lets batches through one after the other in the order in which they came, however long each takes to get there."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Turn:
+    """A place in the queue. Who is through, or gives up, calls `end`; a second call changes nothing."""
+
+    def __init__(self, waiting: deque[Turn], changed: threading.Condition) -> None:
+        self._waiting = waiting
+        self._changed = changed
+
+    def wait(self) -> None:
+        """Return when all who came before are through; at once when this turn has ended."""
+        with self._changed:
+            self._changed.wait_for(self._is_first_or_over)
+
+    def _is_first_or_over(self) -> bool:
+        return self not in self._waiting or self._waiting[0] is self
+
+    def end(self) -> None:
+        with self._changed:
+            if self in self._waiting:
+                self._waiting.remove(self)
+                self._changed.notify_all()
+
+
+class Turnstile:
+    """Gives out turns, to workers of one process."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Turn] = deque()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def turn(self) -> Iterator[Turn]:
+        """Take a place behind those who are there; it ends with the block at the latest."""
+        mine = Turn(self._waiting, self._changed)
+        with self._changed:
+            self._waiting.append(mine)
+        try:
+            yield mine
+        finally:
+            mine.end()
