@@ -60,7 +60,7 @@ def packets(outgoing: Sequence[Entry], prefix: str = "") -> list[bytes]:
 
 
 def shares(entries: Sequence[Entry], connections: int) -> list[list[Entry]]:
-    """What each connection sends. What goes to one topic goes over one of them, as a device has one connection, and so keeps its order."""
+    """What each connection sends. As a device has one connection, all of a topic goes over one, and keeps its order."""
     found: list[list[Entry]] = [[] for _ in range(connections)]
     for entry in entries:
         found[zlib.crc32(entry.topic.encode()) % connections].append(entry)

@@ -113,6 +113,22 @@ class Peer:
                 return frame.payload
         raise AssertionError("closed while a pong was awaited")
 
+    def answer_pings(self, *, for_s: float) -> None:
+        """Read what comes for a while, and answer each ping. An end is an error."""
+        before_s, ends_s = self.sock.gettimeout(), time.monotonic() + for_s
+        try:
+            while (left_s := ends_s - time.monotonic()) > 0:
+                self.sock.settimeout(left_s)
+                frame = self.frame()
+                assert frame is not None, "closed while nothing but pings was awaited"
+                assert frame.opcode != CLOSE, frame.payload
+                if frame.opcode == PING:
+                    self.send(client_frame(PONG, frame.payload))
+        except TimeoutError:
+            return
+        finally:
+            self.sock.settimeout(before_s)
+
     def closed_with(self) -> tuple[int | None, bytes]:
         """(code, reason) of the server's close frame, which must be its last; (None, b"") without one."""
         while (frame := self.frame()) is not None:

@@ -1,8 +1,8 @@
 """How much of a service's time the repairs of one guard's track may take, and how near checkpoints must be. Pure.
 
 Each guard has a budget of time for repairs. While it is overdrawn the guard is held: the guard's fixes wait together
-elsewhere, and are one repair. Others' fixes wait for none of it. What comes late now and then is within the budget, also
-when the machine is slow: to hold fixes makes them late, and what is late costs a repair.
+elsewhere, and are one repair. Others' fixes wait for none of it. What comes late now and then is within the budget,
+also when the machine is slow: to hold fixes makes them late, and what is late costs a repair.
 """
 
 from __future__ import annotations
