@@ -5,6 +5,7 @@ neither partitions nor PostGIS's own tables.
 """
 
 from alembic import context
+from alembic.operations import Operations
 from sqlalchemy import create_engine, text
 
 from ops import grants
@@ -13,6 +14,22 @@ from services.providers import database_url
 
 # Two migrations at once would trip over each other; the second waits here.
 ADVISORY_LOCK = 0x5649_4749
+MENDING = "0016"
+
+
+def mend() -> None:
+    """Complete a database that ran an earlier text of a revision: the migrations to come build on it.
+
+    `MENDING` and later databases are complete; one of a version that this code does not know is none of ours.
+    """
+    migrations = context.get_context()
+    current = migrations.get_current_revision()
+    if current is None or current >= MENDING:
+        return
+    script = context.script.get_revision(MENDING)
+    if script is not None:
+        with Operations.context(migrations):
+            script.module.mend(current)
 
 
 def run() -> None:
@@ -23,6 +40,7 @@ def run() -> None:
         return
     context.configure(connection=given)
     with context.begin_transaction():
+        mend()
         context.run_migrations()
 
 
@@ -35,6 +53,8 @@ def connect_and_run() -> None:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
         connection.commit()
         context.configure(connection=connection, transaction_per_migration=True)
+        with connection.begin():
+            mend()
         with context.begin_transaction():
             context.run_migrations()
         grants.apply(connection)

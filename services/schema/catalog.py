@@ -82,10 +82,18 @@ QUERIES = (
     WHERE f.prokind <> 'a' AND {OWN.format(**{"class": "pg_proc", "object": "f.oid"})}
     """,
 )
+HELD = """
+    coalesce((SELECT string_agg(coalesce(r.rolname, 'everybody') || ' ' || a.privilege_type, ', '
+                                ORDER BY r.rolname, a.privilege_type)
+              FROM aclexplode(coalesce({acl}, acldefault('{kind}', {owner}))) a
+              LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE a.grantee <> {owner}), 'no rights')
+"""
+"""The rights of others than the owner."""
 PARTITIONS = f"""
     SELECT DISTINCT 'partitions of ' || c.relname || ': ' || concat_ws(', ',
                CASE WHEN pg_get_expr(p.relpartbound, p.oid) = 'DEFAULT' THEN 'default' ELSE 'range' END,
-               CASE WHEN p.relrowsecurity THEN 'row security' END, coalesce(p.relacl::text, 'no rights')),
+               CASE WHEN p.relrowsecurity THEN 'row security' END,
+               {HELD.format(acl="p.relacl", kind="r", owner="p.relowner")}),
            coalesce((SELECT string_agg(
                regexp_replace(pg_get_indexdef(i.indexrelid), ' INDEX .* USING', ' INDEX USING'), '; '
                ORDER BY regexp_replace(pg_get_indexdef(i.indexrelid), ' INDEX .* USING', ' INDEX USING'))
@@ -94,16 +102,16 @@ PARTITIONS = f"""
     JOIN pg_class p ON p.oid = h.inhrelid WHERE c.relkind = 'p' AND {TABLE}
 """
 RIGHTS = f"""
-    SELECT 'rights on ' || c.relname, coalesce((SELECT string_agg(a, ' ' ORDER BY a) FROM unnest(c.relacl::text[]) a), '')
+    SELECT 'rights on ' || c.relname, {HELD.format(acl="c.relacl", kind="r", owner="c.relowner")}
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {TABLE}
     UNION ALL
     SELECT 'rights on ' || c.relname || '.' || t.attname,
-           (SELECT string_agg(a, ' ' ORDER BY a) FROM unnest(t.attacl::text[]) a)
+           {HELD.format(acl="t.attacl", kind="c", owner="c.relowner")}
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_attribute t ON t.attrelid = c.oid AND t.attacl IS NOT NULL AND NOT t.attisdropped WHERE {TABLE}
+    JOIN pg_attribute t ON t.attrelid = c.oid AND t.attnum > 0 AND NOT t.attisdropped WHERE {TABLE}
     UNION ALL
     SELECT 'rights on ' || f.proname || '(' || pg_get_function_identity_arguments(f.oid) || ')',
-           coalesce((SELECT string_agg(a, ' ' ORDER BY a) FROM unnest(f.proacl::text[]) a), '')
+           {HELD.format(acl="f.proacl", kind="f", owner="f.proowner")}
     FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace
     WHERE {OWN.format(**{"class": "pg_proc", "object": "f.oid"})}
 """
