@@ -2,6 +2,16 @@
 
 `vigil migrate` is the command; `alembic` works too. Migrations are SQL by hand: autogenerate knows
 neither partitions nor PostGIS's own tables.
+
+To change the schema:
+
+1. Write `versions/NNNN_words.py`, with `upgrade` and `downgrade`. A revision that is there already is never changed:
+   databases that have run it would not run it again (docs/adr/0047).
+2. Add the line that `sha256sum NNNN_words.py` prints to `frozen.sha256`, in the same commit.
+3. Add the state before it to `STATES` in `tests/upgrades/__init__.py`; run `python -m tests.upgrades.make_dump NAME`.
+4. Write the new schema down: `vigil migrate describe >services/schema/expected.json`, on an upgraded development stack.
+5. Say in `ops/privileges.py` which process may do what with a new table; retention, erasure and row-level security
+   have their part of it too.
 """
 
 from alembic import context

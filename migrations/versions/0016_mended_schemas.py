@@ -148,18 +148,22 @@ def _holds() -> None:
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         op.execute(f"GRANT SELECT ON {table} TO vigil_tenant")
         mine = "tenant_id = vigil_tenant_id()"
-        op.execute(f"CREATE POLICY vigil_tenant ON {table} TO vigil_tenant USING ({mine}) WITH CHECK ({mine})")
+        op.execute(
+            f"CREATE POLICY vigil_tenant ON {table} TO vigil_tenant USING ({mine}) WITH CHECK ({mine})"
+        )
     retention = _module("0007")
     owners = retention.OWNERS.replace("{schema}", _schema())
     for name in HOLDING_FUNCTIONS:
-        _run(_function(retention.RETENTION, name).replace("{owners}", owners).replace("{lock}", retention.LOCK))
+        _run(
+            _function(retention.RETENTION, name).replace("{owners}", owners).replace("{lock}", retention.LOCK)
+        )
     for function in retention.OF_THE_OWNER:
         op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
     _classes()
 
 
 def _classes() -> None:
-    """The classes of retention that do not pass over alerts on hold, as 0007 has them; 0008 brought all of them anew."""
+    """The classes of retention that do not pass over alerts on hold, as 0007 has them; 0008 replaces them."""
     if not _type("zone_version", "zone_id"):
         _run(_function(_module("0007").RETENTION, "vigil_retention_classes"))
 

@@ -12,7 +12,7 @@ import msgspec
 
 Catalog = Mapping[str, str]
 """Kind and name of each object (`column guard_state.belief`) to its shape (`bytea, not null`)."""
-REMEDY = "run `vigil migrate up`; when it changes nothing, see `vigil migrate check`"
+REMEDY = "run `vigil migrate up`; `vigil migrate check` lists all of it"
 SHOWN = 3
 
 

@@ -1,4 +1,4 @@
-"""Writes the databases of earlier versions: `python -m tests.upgrades.make_dump [NAME ...]`, all of them without a name.
+"""Writes the databases of earlier versions: `python -m tests.upgrades.make_dump [NAME ...]`; without a name, all.
 
 Each state's migrations are taken from its commit and run on a private PostgreSQL; two rows go into every table. Needs
 the project's history. The files are written once: what a commit made does not change.
@@ -49,7 +49,9 @@ def main(names: list[str]) -> None:
             said = made(stack, state)
             # Without a time in its head the same SQL is the same file.
             state.file.write_bytes(gzip.compress(said.encode(), mtime=0))
-            sys.stdout.write(f"{state.file.name}: {len(said):,} bytes, {state.file.stat().st_size:,} packed\n")
+            sys.stdout.write(
+                f"{state.file.name}: {len(said):,} bytes, {state.file.stat().st_size:,} packed\n"
+            )
 
 
 def made(stack: Stack, state: State) -> str:
@@ -57,9 +59,13 @@ def made(stack: Stack, state: State) -> str:
     url = make_url(stack.operator_environment()["VIGIL_OWNER_DATABASE_URL"])
     with postgres.scratch_database(url) as scratch, tempfile.TemporaryDirectory() as directory:
         archive = subprocess.run(
-            ["git", "archive", state.commit, "migrations/versions"], check=True, capture_output=True, cwd=PROJECT
+            ["git", "archive", state.commit, "migrations/versions"],
+            check=True,
+            capture_output=True,
+            cwd=PROJECT,
         )
-        tarfile.open(fileobj=io.BytesIO(archive.stdout)).extractall(directory, filter="data")
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+            files.extractall(directory, filter="data")
         scripts = Path(directory) / "migrations"
         (scripts / "env.py").write_text(ENVIRONMENT)
         engine = make_operator_engine(scratch.render_as_string(hide_password=False), name="dumps")
@@ -74,7 +80,9 @@ def made(stack: Stack, state: State) -> str:
         with transaction(engine) as connection:
             connection.execute(text("ANALYZE"))
             program = postgres.program("pg_dump", connection)
-        address = URL.create("postgresql", scratch.username, None, scratch.host, scratch.port, scratch.database)
+        address = URL.create(
+            "postgresql", scratch.username, None, scratch.host, scratch.port, scratch.database
+        )
         options = ["--no-owner", "--schema=public", "--inserts", "--exclude-table-data=spatial_ref_sys"]
         done = subprocess.run(
             [program, *options, f"--dbname={address.render_as_string()}"],
