@@ -1,8 +1,9 @@
 """Is a process well, seen from beside it: `python -m ops.alive NAME`, for a container's health check.
 
 A process that is ready touches a file in `VIGIL_RUNTIME_DIR` every second, from the hub that does all its work; when
-the hub hangs, the file grows old. The watchdog has a file for each lane besides, renewed by each test message that
-arrives: it is well when messages arrive, so `docker compose up --wait` waits for that and fails without it. Nothing but the standard library is imported: the check runs every few seconds.
+the hub hangs, the file grows old. The watchdog has a file for each lane besides, written by each test message that
+arrives: it is well when messages arrive, so that `docker compose up --wait` fails when they do not. Nothing but the
+standard library is imported: the check runs every few seconds.
 """
 
 from __future__ import annotations

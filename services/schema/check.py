@@ -9,7 +9,7 @@ from services.schema import catalog
 from services.schema.differences import differences, in_words
 from services.schema.expected import expected
 
-GOOD_FOR_S, BAD_FOR_S = 60.0, 5.0
+GOOD_FOR_S, BAD_FOR_S = 10.0, 2.0
 """How long an answer is kept; when something is missing, an operator is at it and wants to know soon."""
 
 
