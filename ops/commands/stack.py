@@ -24,6 +24,7 @@ from services.errors import VigilError
 DOWN_TIMEOUT_S = 90.0
 RESTART_TIMEOUT_S = 60.0
 POLL_S = 0.1
+ONLY_SERVERS = "\nThe servers are up. Vigil's processes were not started: `vigil down`, then `vigil up`."
 
 
 @click.command()
@@ -63,7 +64,7 @@ def run_stack(
         added = add_to(stack)
         problem = "" if only_servers else stack.lost_messages()
         supervisor.tell(up=not problem and not only_servers, problem=problem)
-        click.echo(problem or welcome(stack) + added)
+        click.echo(ONLY_SERVERS if only_servers else problem or welcome(stack) + added)
         leave_parent(NOT_UP if problem else READY)
         while not supervisor.interrupted:
             supervisor.poll()

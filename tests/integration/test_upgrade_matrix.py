@@ -14,6 +14,7 @@ from ops import schema
 from ops.backup.postgres import EXTENSIONS
 from ops.stack import Stack
 from services.schema import catalog
+from services.schema.differences import Catalog
 from tests.conftest import admin_cursor, databases
 from tests.filling import rows_of
 from tests.upgrades import STATES, State, script
@@ -62,6 +63,15 @@ def rows(owner: Engine) -> Rows:
         }
 
 
+def unlike(found: Catalog, fresh: Catalog) -> list[str]:
+    """Where a schema differs from another one, in both directions."""
+    return [
+        f"{what}: {found.get(what)} in place of {fresh.get(what)}"
+        for what in sorted(fresh.keys() | found.keys())
+        if found.get(what) != fresh.get(what)
+    ]
+
+
 def lost(before: Rows, after: Rows) -> list[str]:
     """Rows that are gone, or have another value in a column that is still there."""
     assert sum(map(len, before.values())) > MOST_ROWS / 3
@@ -89,10 +99,21 @@ def test_an_older_database_becomes_as_a_new_one_and_keeps_its_rows(
     schema.up(owner)
     with owner.connect() as connection:
         found = dict(catalog.read_exactly(connection))
-    unlike = [
-        f"{what}: {found.get(what)} in place of {fresh.get(what)}"
-        for what in sorted(fresh.keys() | found.keys())
-        if found.get(what) != fresh.get(what)
-    ]
-    assert unlike == [], "\n".join(unlike)
+    assert unlike(found, fresh) == []
+    assert lost(before, rows(owner)) == []
+
+
+@pytest.mark.parametrize("name", ["0005-first", "0008-zones"])
+def test_a_database_that_was_completed_goes_down_and_up_again(
+    name: str, empty: str, fresh: dict[str, str]
+) -> None:
+    [state] = [one for one in STATES if one.name == name]
+    load(empty, state)
+    owner = schema.engine(empty)
+    schema.up(owner)
+    before = rows(owner)
+    schema.down(owner, "0001")
+    schema.up(owner)
+    with owner.connect() as connection:
+        assert unlike(catalog.read_exactly(connection), fresh) == []
     assert lost(before, rows(owner)) == []
