@@ -34,6 +34,9 @@ def up() -> None:
     say_returned(schema.up(owner))
     with transaction(owner) as connection:
         click.echo(f"schema is at {revisions(connection)[0]} ({time.monotonic() - started_s:.1f} s)")
+        # No failure: the services start after this command, and most of their messages may still be handled.
+        for line in schema.unlike(connection):
+            click.echo(f"WARNING, the schema is not what this version needs: {line}", err=True)
 
 
 @migrate.command()

@@ -1,9 +1,13 @@
 """The schema goes up and down, and never takes evidence with it unasked."""
 
+import subprocess
+import sys
+
 import pytest
 from sqlalchemy import Engine, text
 
 from ops import health
+from ops.environment import PROJECT
 from services.errors import SchemaBehind, VigilError
 from services.providers import Database
 from services.schema import catalog
@@ -99,6 +103,24 @@ def test_what_a_database_lacks_is_named_by_health_though_its_revision_is_the_new
         health.migrations()
     assert sentence in str(failed.value)
     assert "vigil migrate up" in str(failed.value)
+
+
+def test_the_way_up_warns_of_what_it_cannot_mend_and_lets_the_services_start(
+    environment: dict[str, str], engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP INDEX guard_shift_now")
+        connection.exec_driver_sql("REVOKE INSERT ON road_heard FROM vigil_location_ingest")
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.cli", "migrate", "up"],
+        env=environment,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "index guard_shift_now is missing" in done.stderr
+    assert "road_heard" not in done.stderr, "the right is back"
 
 
 def test_a_revision_that_nobody_knows_is_refused_in_one_sentence(
