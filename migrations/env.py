@@ -2,9 +2,20 @@
 
 `vigil migrate` is the command; `alembic` works too. Migrations are SQL by hand: autogenerate knows
 neither partitions nor PostGIS's own tables.
+
+To change the schema:
+
+1. Write `versions/NNNN_words.py`, with `upgrade` and `downgrade`. A revision that is there already is never changed:
+   databases that have run it would not run it again (docs/adr/0047).
+2. Add the line that `sha256sum NNNN_words.py` prints to `frozen.sha256`, in the same commit.
+3. Add the state before it to `STATES` in `tests/upgrades/__init__.py`; run `python -m tests.upgrades.make_dump NAME`.
+4. Write the new schema down: `vigil migrate describe >services/schema/expected.json`, on an upgraded development stack.
+5. Say in `ops/privileges.py` which process may do what with a new table; retention, erasure and row-level security
+   have their part of it too.
 """
 
 from alembic import context
+from alembic.operations import Operations
 from sqlalchemy import create_engine, text
 
 from ops import grants
@@ -13,6 +24,22 @@ from services.providers import database_url
 
 # Two migrations at once would trip over each other; the second waits here.
 ADVISORY_LOCK = 0x5649_4749
+MENDING = "0016"
+
+
+def mend() -> None:
+    """Complete a database that ran an earlier text of a revision: the migrations to come build on it.
+
+    `MENDING` and later databases are complete; one of a version that this code does not know is none of ours.
+    """
+    migrations = context.get_context()
+    current = migrations.get_current_revision()
+    if current is None or current >= MENDING:
+        return
+    script = context.script.get_revision(MENDING)
+    if script is not None:
+        with Operations.context(migrations):
+            script.module.mend(current)
 
 
 def run() -> None:
@@ -23,6 +50,7 @@ def run() -> None:
         return
     context.configure(connection=given)
     with context.begin_transaction():
+        mend()
         context.run_migrations()
 
 
@@ -35,6 +63,8 @@ def connect_and_run() -> None:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
         connection.commit()
         context.configure(connection=connection, transaction_per_migration=True)
+        with connection.begin():
+            mend()
         with context.begin_transaction():
             context.run_migrations()
         grants.apply(connection)

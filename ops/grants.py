@@ -65,7 +65,15 @@ class Right(NamedTuple):
 
 
 def apply(connection: Connection) -> list[str]:
-    """Bring the grants to the declaration, within the caller's transaction; returns what was said to the server.
+    """Bring the grants to the declaration, within the caller's transaction; returns what was said to the server."""
+    statements = differences(connection)
+    for statement in statements:
+        connection.exec_driver_sql(statement)
+    return statements
+
+
+def differences(connection: Connection) -> list[str]:
+    """Return the statements that would bring the grants to the declaration.
 
     What the declaration names and this schema does not have is passed over: it is of a later revision.
     """
@@ -78,10 +86,7 @@ def apply(connection: Connection) -> list[str]:
     held = {Right(*row) for row in connection.execute(HELD, {"roles": database_roles()})}
     wanted = set(_wanted(connection))
     statements += [_statement("REVOKE", right) for right in sorted(held - wanted)]
-    statements += [_statement("GRANT", right) for right in sorted(wanted - held)]
-    for statement in statements:
-        connection.exec_driver_sql(statement)
-    return statements
+    return statements + [_statement("GRANT", right) for right in sorted(wanted - held)]
 
 
 def privileges_of(grants: str) -> Iterator[tuple[str, str]]:

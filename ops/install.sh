@@ -266,6 +266,9 @@ make_tenant() { "$admin" tenant list --json | grep -qE '"tenant_id": ?[1-9]' || 
 
 first_backup() { "$admin" backup --broker-dir "$broker"; }
 
+# What has just started may be late for its first message.
+test_messages() { "$admin" watchdog test || "$admin" watchdog test || "$admin" watchdog test; }
+
 smoke_test() { "$admin" health; }
 
 tell_what_lacks() { "$admin" check --deploy || echo "install: mend these in $etc/vigil.env and $secrets, then: systemctl restart 'vigil@*'"; }
@@ -293,6 +296,7 @@ if [ $systemd = yes ]; then
     step "start: vigil-broker, vigil-migrate, vigil.target" start_units
     step "first tenant" make_tenant
     step "first backup, restored for proof" first_backup
+    step "test messages from MQTT to a screen, by both lanes" test_messages
     step "smoke test: vigil-admin health" smoke_test
     step "what production lacks: vigil-admin check --deploy" tell_what_lacks
 fi

@@ -24,7 +24,7 @@ import msgspec  # noqa: E402
 import structlog  # noqa: E402
 from nameko.containers import ServiceContainer  # noqa: E402
 
-from ops import alive, stall_watch  # noqa: E402
+from ops import alive, schema_report, stall_watch  # noqa: E402
 from ops.environment import apply_environment  # noqa: E402
 from ops.privileges import of_process  # noqa: E402
 from ops.processes import PROCESSES, service_class, stall_limit_s  # noqa: E402
@@ -150,6 +150,7 @@ def host(process: str) -> None:
     gc.collect()
     gc.freeze()
     eventlet.spawn_n(sample, container, process)
+    eventlet.spawn_n(schema_report.report, settings, process)
     log.info("ready", process=process)
     notify("READY=1")
     alive.tell(process)

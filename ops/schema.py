@@ -12,6 +12,7 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -23,12 +24,20 @@ from ops.rollback.returning import Outcome
 from services import config
 from services.errors import Refused, Unavailable
 from services.providers import make_operator_engine, reason_of, transaction
+from services.schema import catalog
+from services.schema.differences import differences
+from services.schema.expected import expected
 
 LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 ADVISORY_LOCK = 0x5649_4749
 """The same as in migrations/env.py: one change of the schema at a time."""
 LOCK_TIMEOUT_S = 30
 LOCK_NOT_AVAILABLE = "55P03"
+SHOWN = 3
+REPAIR = (
+    "`vigil migrate check` lists all of it. Run `vigil migrate up`, which also brings rights back; what it does not"
+    " mend was taken out by hand: restore a backup (`vigil restore`), or bring it back as migrations/versions has it"
+)
 
 
 def alembic(connection: Connection | None = None) -> AlembicConfig:
@@ -59,9 +68,34 @@ def revisions(connection: Connection) -> tuple[str | None, str | None]:
 
 
 def pending(current: str | None, *, to: str = "head") -> list[tuple[str, str]]:
-    """(revision, what it is) that are still to come, the first first."""
+    """(revision, what it is) that are still to come, the first first. Raises `Refused` for an unknown revision."""
+    _check_known(current)
     scripts = ScriptDirectory.from_config(alembic()).iterate_revisions(to, current or "base")
     return [(s.revision, (s.doc or "").splitlines()[0]) for s in scripts if s.revision != current][::-1]
+
+
+def unlike(connection: Connection) -> list[str]:
+    """Return in sentences where the database is not what this version needs; empty when it is."""
+    found = differences(expected(), catalog.read(connection))
+    rights = grants.differences(connection)
+    return [*map(str, found), *(f"rights: not yet done: {statement}" for statement in rights)]
+
+
+def check(connection: Connection) -> str:
+    """Return the revision. Raises `Refused` with what the schema lacks and the remedy."""
+    current, wanted = revisions(connection)
+    if current != wanted:
+        raise Refused(
+            f"the schema is at {current or 'base'}, the code wants {wanted}; run `vigil migrate up`"
+        )
+    found = unlike(connection)
+    if found:
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise Refused(
+            f"the schema says {current} and is not what this version needs: {'; '.join(found[:SHOWN])}{more};"
+            f" {REPAIR}"
+        )
+    return str(current)
 
 
 def upgrade_within(connection: Connection, to: str) -> None:
@@ -119,6 +153,17 @@ def _up_past(connection: Connection, record: Record) -> list[Outcome]:
     returning.remember(connection, record)
     upgrade_within(connection, record.from_revision)
     return returning.put_back(connection, record)
+
+
+def _check_known(current: str | None) -> None:
+    try:
+        ScriptDirectory.from_config(alembic()).get_revision(current or "base")
+    except CommandError as error:
+        raise Refused(
+            f"the database is at revision {current}, which this version does not have (it has {newest()}): a newer"
+            " version, or one that was never released, made it. Start that version again, or take the database back"
+            f" with its code: `vigil migrate down --to` a revision that `vigil migrate history` lists here"
+        ) from error
 
 
 @contextmanager

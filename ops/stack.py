@@ -42,6 +42,12 @@ HTTP_PORTS = {HAPROXY: "http", "noc_gateway": "feed", "noc_api": "api"}
 """A process that listens for HTTP, and the name of its port."""
 PORT_VARIABLES = {"http": "VIGIL_HTTP_PORT", "feed": "VIGIL_FEED_PORT", "api": "VIGIL_API_PORT"}
 SERVERS_TIMEOUT_S = 90.0
+TEST_MESSAGES_S = 20.0
+"""For so long test messages are sent again: what has just started may be late for its first one."""
+LOST = (
+    "Vigil is NOT up: a test message did not arrive, so alarms may not arrive either. What runs goes on running;"
+    " `vigil health` says what is wrong, `vigil logs NAME` why, and `vigil down` stops it."
+)
 FEED_KEYS = "feed.keys"
 EVIDENCE_KEY = "evidence-key.pem"
 GATEWAY_USER, ADMIN_USER, WATCHDOG_USER = "vigil-gateway", "vigil-admin", "vigil-watchdog"
@@ -122,7 +128,31 @@ class Stack:
             self.run(title, *arguments)
         with self._step("services"):
             self._start_on_free_ports(timeout_s)
-        self.supervisor.tell(up=True)
+
+    def lost_messages(self) -> str:
+        """Send a test message by each lane, until both arrive; return what is wrong and what to do, empty when nothing.
+
+        A part that is ready may be of use to nobody: queues, tables and rights are tried by a message alone.
+        """
+        deadline_s = time.monotonic() + TEST_MESSAGES_S
+        while True:
+            try:
+                self.run("messages", "watchdog", "test")
+            except StackFailed as failed:
+                if self.supervisor.interrupted:
+                    raise InterruptedError from failed
+                if time.monotonic() > deadline_s:
+                    return f"{failed}\n{self._schema_problem()}{LOST}"
+            else:
+                return ""
+
+    def _schema_problem(self) -> str:
+        """What `vigil migrate check` finds, when it finds something: the usual reason after a change of version."""
+        try:
+            self._vigil("migrate", "check")
+        except StackFailed as failed:
+            return f"{failed}\n"
+        return ""
 
     def _start_on_free_ports(self, timeout_s: float) -> None:
         """Start Vigil's processes; when another program takes an HTTP port before the process does, on another one.

@@ -37,6 +37,10 @@ LOCKS = text(
     GROUP BY c.relname ORDER BY c.relname
     """
 )
+CONNECTED = text(
+    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
+    " AND application_name IN ('vigil-alerts', 'vigil-location'))"
+)
 MAKE_PARTITIONS = text("SELECT vigil_make_partitions(:weeks)")
 FORGET_ROWS = """
 INSERT INTO registry_version (version) SELECT 1 WHERE NOT EXISTS (SELECT FROM registry_version);
@@ -109,11 +113,19 @@ def carry_out(url: URL, store: Store, *, without_backup: bool, say: Say) -> Done
         _check_backup(store, now=datetime.now(UTC))
     say(f"migrations, from {current} to {newest}")
     returned = schema.up(owner)
+    with transaction(owner) as connection:
+        schema.check(connection)
     say("queues")
     declared = queue_check.declare()
     with transaction(owner) as connection:
         made = connection.execute(MAKE_PARTITIONS, {"weeks": PARTITION_WEEKS}).scalar_one()
     return Done(revision=str(newest), returned=returned, partitions=int(made), queues=declared)
+
+
+def services_run(url: URL) -> bool:
+    """Return whether services are connected to this database: after an upgrade, messages must arrive at them."""
+    with transaction(_engine(url)) as connection:
+        return bool(connection.execute(CONNECTED).scalar_one())
 
 
 def backup_age(store: Store, *, now: datetime) -> str:

@@ -3,7 +3,8 @@
     VigilError
     ├── InvalidMessage        the sender's fault: never retried, kept with its reason
     ├── Unavailable           a dependency's fault: retried, then dead-lettered
-    │   └── Unanswered        it was asked, and nobody knows whether it was done
+    │   ├── Unanswered        it was asked, and nobody knows whether it was done
+    │   └── SchemaBehind      the database lacks a table, column or function that the code names
     ├── Refused               the caller's fault, told to the caller (RPC, HTTP, websocket)
     │   ├── NotFound
     │   ├── Conflict          the thing is not in a state that allows it
@@ -42,6 +43,10 @@ class Unavailable(VigilError):  # noqa: N818
 
 class Unanswered(Unavailable):
     """A service was asked and did not answer in time: it may have done it, or do it yet."""
+
+
+class SchemaBehind(Unavailable):
+    """The database lacks what a statement names: no message is at fault, and all wait until an operator migrates."""
 
 
 class Refused(VigilError):  # noqa: N818

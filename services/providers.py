@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from services.addresses import Sentinels, database_of_many, sentinels
 from services.config import Config
-from services.errors import Misconfigured, Unavailable
+from services.errors import Misconfigured, SchemaBehind, Unavailable
 from services.paging import check_tenant
 
 
@@ -44,6 +44,8 @@ A process takes its own role of the same access, `vigil_<process>_<access>`: whi
 AS_ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 NO_LONGER_THE_PRIMARY = frozenset({"25006", "57P01", "57P02", "57P03"})
 """SQLSTATEs of a server that stops, starts, or has become a replica: the primary is elsewhere, or soon will be."""
+LACKING = frozenset({"42P01", "42703", "42883"})
+"""SQLSTATEs of a statement that names a table, column or function that is not there."""
 SET_TENANT = text("SELECT set_config('vigil.tenant_id', :tenant_id, true)")
 
 
@@ -192,6 +194,7 @@ def make_operator_engine(url: str, *, name: str, connect_timeout_s: int = 5) -> 
 def transaction(engine: Engine) -> Iterator[Connection]:
     """One transaction; what is the database's fault and may pass comes out as `Unavailable`.
 
+    A statement that names what the schema does not have is `SchemaBehind`: the database is of another version.
     A `DataError` or `IntegrityError` is not caught: it is about the data, and trying again would not help.
     """
     try:
@@ -200,6 +203,10 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise Unavailable(f"PostgreSQL: {reason_of(error)}") from error
     except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) in LACKING:
+            raise SchemaBehind(
+                f"PostgreSQL: {reason_of(error)}; run `vigil migrate up`, see `vigil migrate check`"
+            ) from error
         if error.connection_invalidated:
             raise Unavailable(f"PostgreSQL: {reason_of(error)}") from error
         raise

@@ -14,6 +14,8 @@ from ops.rollback.keeping import KEPT, Record, filled_tables
 from ops.rollback.returning import Outcome
 from ops.schema import alembic, engine, revisions
 from services.providers import transaction
+from services.schema import catalog
+from services.schema.expected import as_file
 
 __all__ = ["alembic", "engine", "filled_tables", "revisions"]
 
@@ -32,6 +34,9 @@ def up() -> None:
     say_returned(schema.up(owner))
     with transaction(owner) as connection:
         click.echo(f"schema is at {revisions(connection)[0]} ({time.monotonic() - started_s:.1f} s)")
+        # No failure: the services start after this command, and most of their messages may still be handled.
+        for line in schema.unlike(connection):
+            click.echo(f"WARNING, the schema is not what this version needs: {line}", err=True)
 
 
 @migrate.command()
@@ -85,6 +90,24 @@ def status() -> None:
     click.echo(f"database {current or 'base'}, newest {newest}")
     if current != newest:
         raise SystemExit(1)
+
+
+@migrate.command()
+def check() -> None:
+    """Compare the schema with what this version needs. Exit code 1 when something is missing or of another shape."""
+    with transaction(engine()) as connection:
+        found = schema.unlike(connection)
+        for line in found:
+            click.echo(line)
+        current = schema.check(connection)
+    click.echo(f"schema is at {current}, and is what this version needs")
+
+
+@migrate.command(hidden=True)
+def describe() -> None:
+    """Print this database's schema as services/schema/expected.json has it: for whoever adds a revision."""
+    with transaction(engine()) as connection:
+        click.echo(as_file(catalog.read(connection)), nl=False)
 
 
 @migrate.command()

@@ -13,15 +13,18 @@ from typing import Any
 
 import click
 
-from ops.environment import environment_files, home
+from ops.environment import apply_environment, environment_files, home
 from ops.processes import PROCESSES
 from ops.stack import HAPROXY, Stack
 from ops.supervisor import GRACE_S, restarts_in_words, started_at
+from ops.watchdog.lanes import lost_lanes
+from services import config
 from services.errors import VigilError
 
 DOWN_TIMEOUT_S = 90.0
 RESTART_TIMEOUT_S = 60.0
 POLL_S = 0.1
+ONLY_SERVERS = "\nThe servers are up. Vigil's processes were not started: `vigil down`, then `vigil up`."
 
 
 @click.command()
@@ -34,8 +37,7 @@ def up(detach: bool, only_servers: bool, timeout: float) -> None:
     """Start the servers and Vigil, ready for use. Stays in the foreground until Ctrl-C."""
     state = read_state()
     if state is not None:
-        click.echo("Vigil is up already." if state.get("up") else "Vigil is starting or stopping already.")
-        sys.exit(0 if state.get("up") else 1)
+        sys.exit(say_what_runs(state))
     clear_leftovers()
     if detach:
         detach_and_wait()
@@ -47,7 +49,8 @@ def run_stack(
 ) -> None:
     """Bring the stack up, keep it up until SIGINT or SIGTERM, take it down.
 
-    `add_to` may add processes once the services are ready; what it returns is said below the welcome.
+    `add_to` may add processes once the services are ready; what it returns is said below the welcome. When a test
+    message does not arrive, what runs goes on (alarms of the other lane may still arrive), and the exit code is 1.
     """
     stack = Stack(home(), say=click.echo)
     supervisor = stack.supervisor
@@ -59,14 +62,33 @@ def run_stack(
         if not only_servers:
             stack.start_services(timeout_s=timeout_s)
         added = add_to(stack)
-        click.echo(welcome(stack) + added)
-        ready()
+        problem = "" if only_servers else stack.lost_messages()
+        supervisor.tell(up=not problem and not only_servers, problem=problem)
+        click.echo(ONLY_SERVERS if only_servers else problem or welcome(stack) + added)
+        leave_parent(NOT_UP if problem else READY)
         while not supervisor.interrupted:
             supervisor.poll()
+        if problem:
+            sys.exit(1)
     except InterruptedError:
         click.echo("stopped while starting")
     finally:
         stack.stop()
+
+
+def say_what_runs(state: dict[str, Any]) -> int:
+    """Say in which state the stack is that runs already; returns the exit code."""
+    if state.get("up"):
+        click.echo("Vigil is up already.")
+        return 0
+    if not state.get("problem"):
+        click.echo("Vigil is starting or stopping already.")
+        return 1
+    # It may be mended meanwhile.
+    apply_environment()
+    lost = lost_lanes(config.load())
+    click.echo("\n".join(lost) if lost else "Vigil is up: test messages arrive by now.")
+    return 1 if lost else 0
 
 
 def welcome(stack: Stack) -> str:
@@ -80,6 +102,8 @@ def welcome(stack: Stack) -> str:
 
 
 _ready_pipe: list[int] = []
+READY, NOT_UP = b"\0", b"\1"
+"""The last byte that a detached child writes to its parent: ready, or running with messages that do not arrive."""
 
 
 def detach_and_wait() -> None:
@@ -96,19 +120,20 @@ def detach_and_wait() -> None:
     said = b""
     while chunk := os.read(read_end, 4096):
         said += chunk
-        sys.stdout.write(chunk.replace(b"\0", b"").decode(errors="replace"))
+        sys.stdout.write(chunk.strip(READY + NOT_UP).decode(errors="replace"))
         sys.stdout.flush()
-        if b"\0" in chunk:
-            os._exit(0)
+        for end, code in ((READY, 0), (NOT_UP, 1)):
+            if end in chunk:
+                os._exit(code)
     os._exit(1)
 
 
-def ready() -> None:
-    """In the detached child: tell the parent, and keep what is said from now on in a file."""
+def leave_parent(end: bytes) -> None:
+    """In the detached child: tell the parent how it is, and keep what is said from now on in a file."""
     if not _ready_pipe:
         return
     sys.stdout.flush()
-    os.write(_ready_pipe[0], b"\0")
+    os.write(_ready_pipe[0], end)
     log = os.open(home() / "log" / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import msgspec
+from sqlalchemy.engine import URL
 
 from ops import schema, upgrade
 from ops.backup.postgres import owner_url
@@ -14,8 +15,10 @@ from ops.commands.backup import backups, progress, stoppable
 from ops.commands.migrate import say_kept, say_returned
 from ops.environment import apply_environment
 from ops.upgrade import Done, Plan
+from ops.watchdog.lanes import lost_lanes
 from services import config
-from services.errors import Refused
+from services.config import Config
+from services.errors import Refused, VigilError
 
 
 @click.command("upgrade")
@@ -58,6 +61,7 @@ def command(
         else:
             done = upgrade.carry_out(url, store, without_backup=without_backup, say=progress)
             tell(done, as_json=as_json)
+            check_messages(settings, url)
 
 
 def said_of(plan: Plan, *, sql: bool) -> str:
@@ -85,6 +89,19 @@ def tell(done: Done, *, as_json: bool) -> None:
         return
     say_returned(done.returned)
     click.echo(f"schema is at {done.revision}, {done.queues}, {done.partitions} partitions made")
+
+
+def check_messages(settings: Config, url: URL) -> None:
+    """Send a test message by each lane, when services run. Raises `VigilError` when one is lost."""
+    if not upgrade.services_run(url):
+        click.echo("no service runs on this database: start them, then `vigil watchdog test`", err=True)
+        return
+    lost = lost_lanes(settings)
+    if lost:
+        raise VigilError(
+            f"the schema is upgraded, and alarms may not arrive: {'; '.join(lost)}. Start the services of this version"
+            " again; `vigil health` says what is wrong"
+        )
 
 
 def _remedy(state: str) -> str:

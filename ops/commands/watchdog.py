@@ -6,11 +6,13 @@ import json
 import sys
 
 import click
+import msgspec
 
 from ops.environment import apply_environment
 from ops.tables import as_json_option
 from ops.watchdog import sources
-from ops.watchdog.probe import ROADS, LaneName, Lost, Probe
+from ops.watchdog.lanes import send_by_lanes
+from ops.watchdog.probe import ROADS, LaneName
 from services import config
 
 
@@ -33,18 +35,10 @@ def prepare() -> None:
 @as_json_option
 def test(lanes: tuple[LaneName, ...], as_json: bool) -> None:
     """Send a test message by each lane; exit code 1 when one is lost, with the place where it was last seen."""
-    probe = Probe(config.load())
-    found = []
-    for lane in lanes or tuple(ROADS):
-        try:
-            found.append(
-                {"lane": lane, "seconds": round(probe.run(lane), 4), "lost": None, "detail": "arrived"}
-            )
-        except Lost as error:
-            found.append({"lane": lane, "seconds": None, "lost": error.stage, "detail": str(error)})
+    found = send_by_lanes(config.load(), lanes)
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json.dumps([msgspec.structs.asdict(one) for one in found]))
     else:
-        for line in found:
-            click.echo(f"{line['lane']:<6} {'FAIL' if line['lost'] else 'ok  '} {line['detail']}")
-    sys.exit(1 if any(line["lost"] for line in found) else 0)
+        for one in found:
+            click.echo(f"{one.lane:<6} {'FAIL' if one.lost else 'ok  '} {one.detail}")
+    sys.exit(1 if any(one.lost for one in found) else 0)

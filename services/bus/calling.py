@@ -37,6 +37,7 @@ kombu.serialization.register(
     SERIALIZER, msgspec.msgpack.encode, msgspec.msgpack.decode, CONTENT_TYPE, "binary"
 )
 for error_class in (
+    errors.SchemaBehind,
     errors.Unavailable,
     errors.Unanswered,
     errors.Refused,

@@ -4,7 +4,8 @@ A handler's outcome decides:
 - it returned: acknowledged;
 - `InvalidMessage`: to the dead letters with its reason, at once;
 - `Unavailable`, or any other error (a bug may be one of timing): on the delay ladder, and at its end to
-  the dead letters with the history of every try. A `vital` handler never gives up on `Unavailable`: it goes
+  the dead letters with the history of every try. No handler gives up on `SchemaBehind`, which an operator ends.
+  A `vital` handler never gives up on `Unavailable`: it goes
   on trying every few seconds, because an alarm must not wait in a dead-letter queue for a database's restart;
 - the process ended: it is delivered again, alone, and after a few ends to the dead letters (`in_hand`).
 """
@@ -43,7 +44,7 @@ from services.bus.topology import (
     retry_exchange_name,
 )
 from services.config import Config
-from services.errors import InvalidMessage, Unavailable
+from services.errors import InvalidMessage, SchemaBehind, Unavailable
 
 log = structlog.get_logger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -205,6 +206,8 @@ class EventHandler(NamekoEventHandler):
         if self.vital and isinstance(error, Unavailable):
             patient = [delay_s for delay_s in self.delays_s if delay_s <= VITAL_RETRY_MAX_S]
             return patient[min(failures, len(patient)) - 1]
+        if isinstance(error, SchemaBehind):
+            return self.delays_s[min(failures, len(self.delays_s)) - 1]
         return self.delays_s[failures - 1] if failures <= len(self.delays_s) else None
 
 

@@ -26,6 +26,7 @@ from services.directory.zone_store import ZoneStore
 from services.errors import NotAuthenticated, TooMany, Unavailable
 from services.feed import make_sealer
 from services.providers import Database
+from services.schema.check import SchemaCheck
 
 SNAPSHOT_ALERTS = 1000
 CLOCK_SKEW = timedelta(minutes=1)
@@ -62,6 +63,7 @@ class Parts:
     def __init__(self, config: Config) -> None:
         database = Database(config, name="directory")
         self.store = DirectoryStore(database)
+        self.schema = SchemaCheck(database)
         self.people = PeopleStore(database)
         self.zones = ZoneStore(database, judge_of=GeometryThread().of, beside=tpool.execute)
         self.letters = DeadLetters(config, database)
@@ -145,9 +147,9 @@ class DirectoryService(Register, ZoneCalls, LetterCalls):
 
     @rpc
     def check(self) -> dict[str, str]:
-        """Whether this service and its database answer."""
+        """Return the states of this service, its database and the whole schema: "ok", or what is wrong in words."""
         self.parts.store.check()
-        return {"directory": "ok", "postgresql": "ok"}
+        return {"directory": "ok", "postgresql": "ok", "schema": self.parts.schema.words() or "ok"}
 
     @rpc
     def seal_snapshot(self, *, tenant_id: int, frame_id: int) -> bytes:

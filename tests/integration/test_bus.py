@@ -25,7 +25,7 @@ from services.bus import (
 from services.bus.publishing import Letter, Outlet
 from services.bus.topology import event_queue_name
 from services.config import Config
-from services.errors import Conflict, InvalidMessage, Unanswered, Unavailable
+from services.errors import Conflict, InvalidMessage, SchemaBehind, Unanswered, Unavailable
 
 
 class Note(msgspec.Struct):
@@ -191,15 +191,20 @@ def test_an_invalid_message_and_an_unreadable_body_are_dead_at_once(start: Any, 
     }
 
 
-def test_a_vital_handler_does_not_give_up_on_what_is_unavailable(start: Any, quick: Config) -> None:
+@pytest.mark.parametrize(
+    ("vital", "error"), [(True, Unavailable("still away")), (False, SchemaBehind("no such column"))]
+)
+def test_a_handler_does_not_give_up_on_what_an_operator_ends(
+    vital: bool, error: Exception, start: Any, quick: Config
+) -> None:
     source, tries = name(), []
 
     def handle(_note: Note) -> None:
         tries.append(1)
         if len(tries) < 6:
-            raise Unavailable("still away")
+            raise error
 
-    start(listener(source, handle, vital=True))
+    start(listener(source, handle, vital=vital))
     send(quick, source, msgspec.msgpack.encode(Note("alarm")))
     wait_until(lambda: len(tries) == 6, timeout_s=25)
     assert of_queue(quick, event_queue_name(source, "said", f"listener_{source}", "hear")) == []

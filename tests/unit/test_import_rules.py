@@ -53,6 +53,7 @@ PURE = {
     "services/geometry_limits.py",
     "services/ingestion/clock_offset.py",
     "services/schedules.py",
+    "services/schema/differences.py",
     "services/sealed_values.py",
     "services/text_files.py",
     "services/watching.py",

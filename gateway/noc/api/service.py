@@ -24,7 +24,16 @@ from gateway.noc.tickets import Tickets
 from services import exposition, peers
 from services.bus import Resource, RpcProxy, http, timer
 from services.config import Config
-from services.errors import Forbidden, NotAuthenticated, Refused, TooMany, Unanswered, Unavailable, VigilError
+from services.errors import (
+    Forbidden,
+    NotAuthenticated,
+    Refused,
+    SchemaBehind,
+    TooMany,
+    Unanswered,
+    Unavailable,
+    VigilError,
+)
 from services.feed import FeedReader
 from services.keyring import KeyRing
 from services.peers import Networks
@@ -228,6 +237,12 @@ class NocApi(Answers):
             return False
         return True
 
+    def _check_schema(self) -> None:
+        """Raises `SchemaBehind` with what the database lacks."""
+        words = self.directory.check().get("schema", "ok")
+        if words != "ok":
+            raise SchemaBehind(words)
+
     def _look_at_parts(self) -> dict[str, str]:
         """Each part by name, all asked at once: one that hangs must not hide that another is gone."""
         checks = self._ready_checks()
@@ -239,6 +254,7 @@ class NocApi(Answers):
         return {
             "redis": self.parts.feed.ping,
             "directory": self.directory.check,
+            "schema": self._check_schema,
             "alerts": lambda: self.alerts.list_alerts(tenant_id=0, limit=1),
             "telemetry": lambda: self.telemetry.list_device_states(tenant_id=0, limit=1),
             "location": lambda: self.location.list_positions(tenant_id=0, limit=1),

@@ -1,0 +1,37 @@
+"""A test message by each lane, one after the other: which arrived, and where the others were last seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ops.watchdog.probe import ROADS, LaneName, Lost, Probe, Stage
+from services.config import Config
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One lane: in how many seconds its message arrived, or the last place where it was seen."""
+
+    lane: LaneName
+    seconds: float | None
+    lost: Stage | None
+    detail: str
+
+
+def send_by_lanes(config: Config, lanes: Sequence[LaneName] = ()) -> list[Result]:
+    """Send a message by each of the lanes, by all of them when none is named."""
+    probe = Probe(config)
+    return [_result(probe, lane) for lane in lanes or tuple(ROADS)]
+
+
+def lost_lanes(config: Config) -> list[str]:
+    """Return a sentence for each lane whose message did not arrive."""
+    return [f"{one.lane}: {one.detail}" for one in send_by_lanes(config) if one.lost]
+
+
+def _result(probe: Probe, lane: LaneName) -> Result:
+    try:
+        return Result(lane, round(probe.run(lane), 4), None, "arrived")
+    except Lost as error:
+        return Result(lane, None, error.stage, str(error))

@@ -1,0 +1,1 @@
+"""The database's schema as the code needs it, and where a database differs from it."""
