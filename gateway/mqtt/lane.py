@@ -187,6 +187,7 @@ class Lane:
             on_read=self._has_read,
         )
         self._out = Outgoing(config.mqtt, lane=name)
+        self._way_out: Any = None
         swept = (
             *retained_positions.FILTERS,
             *(retained_positions.OPTIONAL if gateway.owntracks else ()),
@@ -200,7 +201,9 @@ class Lane:
         """Serve until stopped; a broken connection is made again with back-off."""
         work.watch(self._work)
         helpers = [eventlet.spawn(self._send_batches, publish_all) for _ in range(self._senders)]
-        helpers += [eventlet.spawn(self._close_aged_batches), eventlet.spawn(self._keep, self._out)]
+        helpers.append(eventlet.spawn(self._close_aged_batches))
+        if self._way_out is None:
+            self._way_out = eventlet.spawn(self._keep, self._out)
         helpers.append(eventlet.spawn(self._tell_of_floods, publish_all))
         if self._repeated is not None:
             helpers += [
@@ -240,6 +243,11 @@ class Lane:
                     again_in_s=pause_s,
                 )
                 eventlet.sleep(pause_s)
+
+    def close(self) -> None:
+        """End the way out, which stays open until the last receipt in hand is sent."""
+        if self._way_out is not None:
+            self._way_out.kill()
 
     def send_receipts(self, receipts: Sequence[Receipt]) -> None:
         """Tell sources what became of their messages. Raises `Unavailable` unless the broker has them all."""
