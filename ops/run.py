@@ -190,13 +190,12 @@ def host(process: str, signals: StopSignals) -> None:
     container = TracedContainer(cls, nameko_config(settings, cls.name))
     watch = begin_watch(process, name, stall_limit_s(process, container.stall_timeout_s))
 
-    over: Event = Event()
     service = eventlet.spawn(serve, container, process, watch)
-    service.link(lambda _: over.ready() or over.send(None))
-    eventlet.spawn_n(lambda: over.send(signals.wait()))
-    signum = over.wait()
+    signum = first_of(service, signals)
     if signum is None:
-        service.wait()
+        error = service.wait()
+        if error is not None:
+            raise error
         in_order = True
     else:
         log.info("stopping", process=process, signal=signal.Signals(signum).name)
@@ -216,7 +215,30 @@ def host(process: str, signals: StopSignals) -> None:
         os._exit(0)
 
 
-def serve(container: TracedContainer, process: str, watch: StallWatch) -> None:
+def first_of(service: Any, signals: StopSignals) -> int | None:
+    """Wait until a signal asks for the end, and return its number; None when the service ends before."""
+    over: Event = Event()
+
+    def tell(signum: int | None) -> None:
+        if not over.ready():
+            over.send(signum)
+
+    service.link(lambda _: tell(None))
+    eventlet.spawn_n(lambda: tell(signals.wait()))
+    found: int | None = over.wait()
+    return found
+
+
+def serve(container: TracedContainer, process: str, watch: StallWatch) -> Exception | None:
+    """Run the service until its end; return what made it end, None when it was stopped."""
+    try:
+        run(container, process, watch)
+    except Exception as error:
+        return error
+    return None
+
+
+def run(container: TracedContainer, process: str, watch: StallWatch) -> None:
     """Start the service, say that it is ready, and wait for its end. Raises what made it end."""
     container.start()
     # What is there now stays: a full collection would look at all of it again and again.
