@@ -135,7 +135,9 @@ def test_a_panic_behind_a_message_that_stops_the_lane_is_raised(
         until(lane, outside, lambda: taken_at_once(outside, next(later)))
 
         # And people are shown why
-        assert re.fullmatch(rf"2 restarts, last at [-\d]+ [:\d]+ UTC because {end}", restarts_in_words(lane.state()))
+        assert re.fullmatch(
+            rf"2 restarts, last at [-\d]+ [:\d]+ UTC because {end}", restarts_in_words(lane.state())
+        )
         assert "poison_set_aside" in lane.process.last_lines(200)
         record = restarts.read(tmp_path / "restarts" / "mqtt-gateway-alert.restarts")
         assert (record.restarts, record.stalls) == (ENDS, ENDS if word == COMPUTES else 0)
