@@ -18,7 +18,7 @@ from sqlalchemy import text
 from ops import queues, schema, vitals
 from ops.commands import migrate
 from ops.dependencies import DEPENDENCIES
-from ops.supervisor import restarts_in_words
+from ops.supervisor import restarts_in_words, state_in_words
 from ops.watchdog.probe import LaneName, Probe
 from services import providers, restarts
 from services.bus.topology import DEAD_QUEUE
@@ -35,7 +35,6 @@ MAX_CLOCK_OFFSET_S = 1.0
 CERTIFICATE_NOTICE = timedelta(days=21)
 PARTITION_NOTICE = timedelta(days=7)
 MAX_BACKUP_AGE = timedelta(hours=26)
-STALL_NOTICE = timedelta(hours=1)
 STALL_NOTICE = timedelta(hours=1)
 MAX_WAITING_ALERTS, MAX_WAITING = 50, 1000
 RUNBOOK = "docs/runbook.md#"
@@ -227,8 +226,8 @@ def message_path(config: Config, lane: LaneName) -> str:
 
 
 def running(process: Mapping[str, Any]) -> str:
-    if process["state"] != "ready":
-        raise Unwell(f"{process['state']}; `vigil logs {process['name']}` says why")
+    if process["state"] != "ready" or process.get("doing"):
+        raise Unwell(f"{state_in_words(process)}; `vigil logs {process['name']}` says more")
     return f"ready, {restarts_in_words(process)}"
 
 

@@ -18,15 +18,15 @@ PROCESSES = {
     "watchdog": "ops.watchdog.service:WatchdogService",
 }
 
-STALL_LIMIT_S = 30.0
-"""How long the loop of a process may stand still; RabbitMQ gives its work to others before, by its heartbeats."""
+STALL_TIMEOUT_S = 10.0
+"""How long the loop of a process may stand still when `supervision.stall_timeout_s` does not say otherwise."""
 STALL_LIMITS_S = {"mqtt_gateway-alert": 5.0, "mqtt_gateway-bulk": 5.0}
-"""The same of processes behind which a panic waits."""
+"""The most that it may be in processes behind which a panic waits."""
 
 
-def stall_limit_s(process: str) -> float:
+def stall_limit_s(process: str, timeout_s: float = STALL_TIMEOUT_S) -> float:
     """Return how long the loop of a process may stand still; of `telemetry@2` that of `telemetry`."""
-    return STALL_LIMITS_S.get(process.partition("@")[0], STALL_LIMIT_S)
+    return min(timeout_s, STALL_LIMITS_S.get(process.partition("@")[0], timeout_s))
 
 
 def service_class(process: str) -> Any:

@@ -15,29 +15,51 @@ import gc  # noqa: E402
 import os  # noqa: E402
 import random  # noqa: E402
 import signal  # noqa: E402
-import socket  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
+import traceback  # noqa: E402
+from collections import Counter  # noqa: E402
 from typing import Any  # noqa: E402
 
 import msgspec  # noqa: E402
 import structlog  # noqa: E402
+from eventlet.event import Event  # noqa: E402
 from nameko.containers import ServiceContainer  # noqa: E402
 
-from ops import alive, schema_report, stall_watch  # noqa: E402
+from ops import alive, schema_report, server_answers, stall_watch  # noqa: E402
 from ops.environment import apply_environment  # noqa: E402
 from ops.privileges import of_process  # noqa: E402
 from ops.processes import PROCESSES, service_class, stall_limit_s  # noqa: E402
+from ops.signals import StopSignals  # noqa: E402
 from ops.stall_watch import StallWatch  # noqa: E402
-from services import config, exposition, logs, metrics, restarts, tracing  # noqa: E402
+from ops.work_watch import WorkWatch  # noqa: E402
+from services import (  # noqa: E402
+    config,
+    crash_marker,
+    exposition,
+    logs,
+    metrics,
+    notify,
+    restarts,
+    tracing,
+    work,
+)
 from services.addresses import amqp_nodes, amqp_shuffled  # noqa: E402
-from services.bus.calling import SERIALIZER  # noqa: E402
+from services.bus.calling import SERIALIZER, MeasuredRpc  # noqa: E402
+from services.bus.consuming import EventHandler  # noqa: E402
 from services.config import Config  # noqa: E402
 from services.deploy import problems  # noqa: E402
 from services.errors import Misconfigured, VigilError  # noqa: E402
 from services.keyring import read_key_files  # noqa: E402
+from services.work import Work  # noqa: E402
+
+log = structlog.get_logger(__name__)
 
 SAMPLE_S = 1.0
+STOP_TIMEOUT_S = 7.0
+"""What is in hand has so long to end after a signal; supervisors kill after ten seconds and more."""
+WATCHED = (EventHandler, MeasuredRpc)
+"""What is bounded by limits of its own, and ends: not sessions, loops and timers."""
 
 
 def nameko_config(settings: Config, service: str) -> dict[str, Any]:
@@ -53,7 +75,39 @@ def nameko_config(settings: Config, service: str) -> dict[str, Any]:
 
 
 class TracedContainer(ServiceContainer):
-    """Every worker knows which trace it belongs to, and which task it is: its log lines say so."""
+    """Every worker knows which trace it belongs to, and which task it is: its log lines say so.
+
+    It counts the handlers of events and calls that have ended: whether its work goes on.
+    """
+
+    def __init__(self, service_cls: Any, config: Any) -> None:
+        super().__init__(service_cls, config)
+        self.settings: Config = config["vigil"]
+        self.stall_timeout_s = self.settings.supervision.stall_timeout_s
+        self.is_ready = False
+        self._finished: Counter[str] = Counter()
+
+    def work(self) -> dict[str, Work]:
+        """Return what is handled now, and how much was: each kind of event by itself, all calls together."""
+        in_hand = Counter(_kind_of(context.entrypoint) for context in self._watched())
+        return {kind: Work(f"{in_hand[kind]} {kind}", self._finished[kind]) for kind in in_hand}
+
+    def stacks(self) -> dict[str, str]:
+        """Return where each watched worker stands."""
+        threads = {context: self._worker_threads[context] for context in self._watched()}
+        return {
+            context.call_id: "".join(traceback.format_stack(thread.gr_frame))
+            for context, thread in threads.items()
+            if thread.gr_frame is not None
+        }
+
+    def _watched(self) -> list[Any]:
+        return [context for context in self._worker_threads if isinstance(context.entrypoint, WATCHED)]
+
+    def _handle_worker_thread_exited(self, gt: Any, worker_ctx: Any) -> None:
+        if isinstance(worker_ctx.entrypoint, WATCHED):
+            self._finished[_kind_of(worker_ctx.entrypoint)] += 1
+        super()._handle_worker_thread_exited(gt, worker_ctx)
 
     def _worker_setup(self, worker_ctx: Any) -> None:
         trace_id = worker_ctx.data.get("trace_id")
@@ -62,36 +116,36 @@ class TracedContainer(ServiceContainer):
         super()._worker_setup(worker_ctx)
 
 
-def notify(message: str) -> None:
-    """Tell the supervisor (sd_notify(3)); without one, nobody needs to know."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.connect("\0" + address[1:] if address.startswith("@") else address)
-        sock.sendall(message.encode())
+def _kind_of(entrypoint: Any) -> str:
+    return "calls" if isinstance(entrypoint, MeasuredRpc) else str(entrypoint.method_name)
 
 
-def sample(container: ServiceContainer, process: str) -> None:
+def sample(container: TracedContainer, process: str, work_watch: WorkWatch) -> None:
     """Measure what only the process itself can see: busy workers, and how late the hub wakes a sleeper.
 
-    Whoever supervises hears that the hub turns, and a hub that hangs falls silent.
+    The supervisor hears each second that the hub turns, and a hub that hangs falls silent. When this ends by a mistake
+    of ours, the process falls silent too, and is started again: it does not live on with figures that stand still.
     """
     name = container.service_name
     metrics.worker_capacity.labels(name).set(container.max_workers)
     active, lag = metrics.worker_active.labels(name), metrics.hub_lag.labels(name)
+    tells = True
     while True:
         slept_from = time.monotonic()
         eventlet.sleep(SAMPLE_S)
         lag.set(max(0.0, time.monotonic() - slept_from - SAMPLE_S))
         active.set(container._worker_pool.running())
-        notify("WATCHDOG=1")
-        alive.tell(process)
+        # Ready again and again: the first time, the supervisor's queue may have been full.
+        notify.say("READY=1", "WATCHDOG=1")
+        work_watch.look(time.monotonic())
+        told = alive.tell(process, container.stall_timeout_s)
+        if tells and not told:
+            log.warning("health_file_not_written", process=process)
+        tells = told
 
 
-def begin_watch(process: str, name: str) -> StallWatch:
+def begin_watch(process: str, name: str, limit_s: float) -> StallWatch:
     """Note how the run before this one ended, and watch over the hub of this one."""
-    limit_s = stall_limit_s(process)
     watch = StallWatch(limit_s, restarts.report_path(name))
     try:
         for cause in (restarts.STALLED, restarts.DIED):
@@ -99,11 +153,12 @@ def begin_watch(process: str, name: str) -> StallWatch:
                 process, cause
             )  # 0 until the first, so that the first is seen to be one
         report = watch.last_report()
-        cause, record = restarts.begin(name, stalled_s=limit_s if report else None)
+        why = stall_watch.why_of(report)
+        cause, record = restarts.begin(name, stalled_s=limit_s if report else None, why=why)
         watch.start()
     except OSError as error:
         # A directory that cannot be written to costs the record, not the service.
-        structlog.get_logger("ops.run").warning("restart_record_unusable", error=str(error))
+        log.warning("restart_record_unusable", error=str(error))
         watch = StallWatch(limit_s, None)
         watch.start()
     else:
@@ -113,9 +168,8 @@ def begin_watch(process: str, name: str) -> StallWatch:
     return watch
 
 
-def host(process: str) -> None:
-    """Run one process until it is told to stop. Raises what made the service end."""
-    log = structlog.get_logger("ops.run")
+def host(process: str, signals: StopSignals) -> None:
+    """Run one process until a signal asks it to stop. Raises what made the service end."""
     settings = config.load()
     name = exposition.claim(process)
     logs.configure(settings.logging.level, service=process)
@@ -134,41 +188,120 @@ def host(process: str) -> None:
     )
     cls = service_class(process)
     container = TracedContainer(cls, nameko_config(settings, cls.name))
-    stopping: list[int] = []
+    watch = begin_watch(process, name, stall_limit_s(process, container.stall_timeout_s))
 
-    def stop(signum: int, _frame: Any) -> None:
-        if not stopping:  # a second stop while the first is under way would hang Nameko
-            stopping.append(signum)
-            notify("STOPPING=1")
-            eventlet.spawn_n(container.stop)
+    service = eventlet.spawn(serve, container, process, watch)
+    signum = first_of(service, signals)
+    if signum is None:
+        error = service.wait()
+        if error is not None:
+            raise error
+        in_order = True
+    else:
+        log.info("stopping", process=process, signal=signal.Signals(signum).name)
+        in_order = stop(container, service)
 
-    watch = begin_watch(process, name)
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    container.start()
-    # What is there now stays: a full collection would look at all of it again and again.
-    gc.collect()
-    gc.freeze()
-    eventlet.spawn_n(sample, container, process)
-    eventlet.spawn_n(schema_report.report, settings, process)
-    log.info("ready", process=process)
-    notify("READY=1")
-    alive.tell(process)
-    container.wait()
     watch.stop()
+    crash_marker.release_all()
     try:
         restarts.end(name)
     except OSError as error:
         log.warning("restart_record_unusable", error=str(error))
     log.info("stopped", process=process)
+    if not in_order:
+        # What still runs would keep the interpreter from ending. Nobody has acknowledged it: it is delivered again.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def first_of(service: Any, signals: StopSignals) -> int | None:
+    """Wait until a signal asks for the end, and return its number; None when the service ends before."""
+    over: Event = Event()
+
+    def tell(signum: int | None) -> None:
+        if not over.ready():
+            over.send(signum)
+
+    service.link(lambda _: tell(None))
+    eventlet.spawn_n(lambda: tell(signals.wait()))
+    found: int | None = over.wait()
+    return found
+
+
+def serve(container: TracedContainer, process: str, watch: StallWatch) -> Exception | None:
+    """Run the service until its end; return what made it end, None when it was stopped."""
+    try:
+        run(container, process, watch)
+    except Exception as error:
+        return error
+    return None
+
+
+def run(container: TracedContainer, process: str, watch: StallWatch) -> None:
+    """Start the service, say that it is ready, and wait for its end. Raises what made it end."""
+    container.start()
+    # What is there now stays: a full collection would look at all of it again and again.
+    gc.collect()
+    gc.freeze()
+    container.is_ready = True
+    settings = container.settings
+    work.watch(container.work)
+    work_watch = WorkWatch(
+        settings.supervision,
+        away=lambda: server_answers.away(process, settings),
+        end=lambda why: end_standing(container, why, watch),
+    )
+    log.info("ready", process=process)
+    notify.say("READY=1", "WATCHDOG=1", "STATUS=")
+    alive.tell(process, container.stall_timeout_s)
+    eventlet.spawn_n(sample, container, process, work_watch)
+    eventlet.spawn_n(schema_report.report, settings, process)
+    container.wait()
+
+
+def end_standing(container: TracedContainer, why: str, watch: StallWatch) -> None:
+    """End this process because its work stands still; the log shows where each worker stands."""
+    log.critical("work_stood_still", problem=why, stacks=container.stacks())
+    notify.say(f"{notify.FAULT}={why}")
+    sys.stdout.flush()
+    watch.end(why)
+
+
+def stop(container: TracedContainer, service: Any) -> bool:
+    """Stop the service, within a time; return whether it stopped in order, with nothing left in hand."""
+    notify.say("STOPPING=1")
+    patience = eventlet.Timeout(STOP_TIMEOUT_S)
+    try:
+        if container.is_ready:
+            container.stop()
+        else:
+            service.kill()
+            container.kill()
+    except eventlet.Timeout as late:
+        if late is not patience:
+            raise
+        log.warning(
+            "stopped_with_work_in_hand",
+            work=[part.in_hand for part in container.work().values()],
+            after_s=STOP_TIMEOUT_S,
+        )
+        return False
+    except Exception:
+        log.exception("stop_failed")
+        return False
+    finally:
+        patience.cancel()
+    return True
 
 
 def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1] not in PROCESSES:
         sys.exit(f"usage: python -m ops.run {'|'.join(PROCESSES)}")
+    signals = StopSignals()
     apply_environment(process=sys.argv[1])
     try:
-        host(sys.argv[1])
+        host(sys.argv[1], signals)
     except VigilError as error:
         sys.exit(f"{sys.argv[1]}: {error}")
 

@@ -21,6 +21,7 @@ from ops.supervisor import Process
 from services.errors import Misconfigured
 
 PACKAGES = "haproxy mosquitto rabbitmq-server redis-server postgresql-15 postgresql-15-postgis-3"
+REMEDY = "end that program, or run `vigil down` and `vigil up`, which chooses another port"
 DATABASE = "vigil"
 VHOST = "vigil"
 OWNER, SERVICE, SUPERUSER = "vigil", "vigil_service", "postgres"
@@ -115,6 +116,7 @@ def mosquitto(home: Path, ports: Mapping[str, int], environment: Mapping[str, st
         log=home / "log" / "mosquitto.log",
         environment=environment,
         probe=lambda: answers(ports["mqtt"]),
+        ports={ports[name]: REMEDY for name in ("mqtt", "mqtts", "mqtts_certificate") if name in ports},
     )
 
 
@@ -126,6 +128,7 @@ def haproxy(
     feeds: Sequence[int],
     apis: Sequence[int],
     name: str = "haproxy",
+    remedy: str = REMEDY,
 ) -> Process:
     """HAProxy on the public port, with the configuration of production.
 
@@ -146,6 +149,7 @@ def haproxy(
         log=log,
         environment={**environment, **addresses},
         probe=lambda: _haproxy_answers(port),
+        ports={port: remedy},
     )
 
 
@@ -172,6 +176,7 @@ def redis(
         log=home / "log" / f"{name}.log",
         environment=environment,
         probe=lambda: answers(ports[name]),
+        ports={ports[name]: REMEDY},
     )
 
 
@@ -183,6 +188,7 @@ def epmd(home: Path, ports: Mapping[str, int], environment: Mapping[str, str]) -
         log=home / "log" / "epmd.log",
         environment=environment,
         probe=lambda: answers(ports["epmd"]),
+        ports={ports["epmd"]: REMEDY},
     )
 
 
@@ -244,6 +250,7 @@ def rabbitmq(
         environment=rabbitmq_settings(home, ports, environment, number=number),
         probe=lambda: answers(port),
         grace_s=30,
+        ports={port: REMEDY, ports[_numbered("amqp_dist", number)]: REMEDY},
     )
 
 
@@ -282,6 +289,7 @@ def postgres(
         log=home / "log" / f"{name}.log",
         environment=environment,
         probe=lambda: _postgres_answers(ports[name]),
+        ports={ports[name]: REMEDY},
         stop_signal=2,  # SIGINT: fast shutdown, without waiting for clients to go
         user=user,
     )

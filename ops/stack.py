@@ -172,14 +172,14 @@ class Stack:
                 late = self._late(names, deadline_s)
             if not late:
                 return
-            if time.monotonic() >= deadline_s:
-                raise self._not_ready(late[0], timeout_s)
+            if time.monotonic() >= deadline_s or not self._lost_a_port():
+                raise self._not_ready(_worst_of(late), timeout_s)
             self.supervisor.remove(*names)
 
     def _late(self, names: list[str], deadline_s: float) -> list[Process]:
         """Wait for these; return those that are not ready at the deadline, or when one of them has lost its port."""
         left_s = deadline_s - time.monotonic()
-        return self.supervisor.wait_ready(names, timeout_s=left_s, give_up=self._lost_a_port)
+        return self.supervisor.wait_ready(names, timeout_s=left_s, give_up=self._is_blocked)
 
     def _leave_taken_ports(self) -> None:
         """Choose another HTTP port for each that is taken by now, and write it wherever it is named."""
@@ -198,11 +198,19 @@ class Stack:
         self._write_environments()
         self.supervisor.tell(addresses=self.addresses())
 
+    def _is_blocked(self) -> bool:
+        """Return whether a process cannot start because another program has its port."""
+        return any(process.state == "blocked" for process in self.supervisor.processes) or self._lost_a_port()
+
     def _lost_a_port(self) -> bool:
-        """Return whether a process has ended because another program has its port."""
+        """Return whether another program has a port that this stack has chosen, and may choose again."""
         names = self._http_ports()
-        ended = [process.name for process in self.supervisor.processes if process.state == "backoff"]
-        return any(name in names and not ports.is_free(self._ports[names[name]]) for name in ended)
+        blocked = {process.name for process in self.supervisor.processes if process.state == "blocked"}
+        ended = {process.name for process in self.supervisor.processes if process.state == "backoff"}
+        return any(
+            name in blocked or (name in ended and not ports.is_free(self._ports[port]))
+            for name, port in names.items()
+        )
 
     def _http_ports(self) -> dict[str, str]:
         """Return the names of the HTTP ports that this stack chooses, by process; the operator's own stay."""
@@ -430,12 +438,26 @@ class Stack:
         if process in HTTP_PORTS and instance:
             port = HTTP_PORTS[process]
             own[PORT_VARIABLES[port]] = str(self._ports[f"{port}@{instance}"])
+        environment_of_it = {**self.process_environment(process), **own}
+        named = self._ports_of_processes().get(name)
         return Process(
             name,
             [sys.executable, "-m", "ops.run", process],
             log=self.home / "log" / f"{name}.log",
-            environment={**self.process_environment(process), **own},
+            environment=environment_of_it,
+            ports={self._port(named): self._remedy(named)} if named else {},
+            stall_timeout_s=self._config().supervision.stall_timeout_s,
         )
+
+    def _port(self, name: str) -> int:
+        """Return the number of an HTTP port by its name; the operator's own wins."""
+        return self._ports[name] if "@" in name else int(self.settings()[PORT_VARIABLES[name]])
+
+    def _remedy(self, name: str) -> str:
+        """Return what to do when another program has an HTTP port."""
+        if "@" in name or not self._given.get(PORT_VARIABLES[name]):
+            return servers.REMEDY
+        return f"end that program, or set {PORT_VARIABLES[name]} to another port"
 
     def _haproxy(self) -> Process:
         settings = self.settings()
@@ -448,7 +470,8 @@ class Stack:
             for kind in PORT_VARIABLES
         )
         log = self.home / "log" / f"{HAPROXY}.log"
-        return servers.haproxy(log, self._given, port=public[0], feeds=feeds, apis=apis)
+        remedy = self._remedy(HTTP_PORTS[HAPROXY])
+        return servers.haproxy(log, self._given, port=public[0], feeds=feeds, apis=apis, remedy=remedy)
 
     def _preparations(self) -> Iterator[tuple[str, list[str]]]:
         yield "migrations", ["migrate", "up"]
@@ -473,11 +496,13 @@ class Stack:
             )
 
     def _await(self, names: Mapping[str, object] | list[str] | tuple[str, ...], *, timeout_s: float) -> None:
-        late = self.supervisor.wait_ready(list(names), timeout_s=timeout_s)
+        late = self.supervisor.wait_ready(list(names), timeout_s=timeout_s, give_up=self._is_blocked)
         if late:
-            raise self._not_ready(late[0], timeout_s)
+            raise self._not_ready(_worst_of(late), timeout_s)
 
     def _not_ready(self, process: Process, timeout_s: float) -> StackFailed:
+        if process.state == "blocked":
+            return StackFailed(f"{process.name} cannot start: {process.doing}")
         log = process.last_lines()
         return StackFailed(f"{process.name} is not ready after {timeout_s:g} s; the end of its log:\n{log}")
 
@@ -486,6 +511,11 @@ class Stack:
         started_s = time.monotonic()
         yield
         self._say(f"{title:<12} ready in {time.monotonic() - started_s:.1f} s")
+
+
+def _worst_of(late: list[Process]) -> Process:
+    """Return the process to name: rather one whose port is taken than one that only is not ready yet."""
+    return next((process for process in late if process.state == "blocked"), late[0])
 
 
 def _numbered(name: str, number: int) -> str:

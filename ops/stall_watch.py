@@ -32,6 +32,8 @@ from services import restarts
 log = structlog.get_logger(__name__)
 
 SIGNAL = STALL_SIGNAL
+WHY = "why: "
+"""Begins the first line of a report when something else than the loop stood still."""
 TURN_S = 0.5
 SLEEPS = "S"
 """State of a thread that waits for something (proc(5)); one that waits for its turn, or for a disk, has another."""
@@ -78,6 +80,13 @@ class StallWatch:
         if self._report is not None:
             self._report.close()
 
+    def end(self, why: str) -> None:
+        """End this process now, as for a loop that stands still, and leave the reason for the next one."""
+        if self._report is not None:
+            self._report.write(f"{WHY}{why}\n")
+            self._report.flush()
+        os.kill(os.getpid(), SIGNAL)
+
     def turn(self) -> None:
         """The hub turns."""
         self._turns += 1
@@ -100,6 +109,12 @@ class StallWatch:
             if self._watching and slept_s >= self._limit_s:
                 os.kill(os.getpid(), SIGNAL)
                 return
+
+
+def why_of(report: str) -> str:
+    """Return the reason that a process left in its report; "" when its loop stood still."""
+    first, _, _ = report.partition("\n")
+    return first.removeprefix(WHY) if first.startswith(WHY) else ""
 
 
 def log_end(process: str, record: restarts.Record, report: str) -> None:

@@ -1,5 +1,8 @@
 """Keeps processes alive: started, watched, started again with back-off, stopped together.
 
+A process that gives no sign of life for `stall_timeout_s` is ended and started again; one whose port another program
+has is started when the port is free. Both are named in the state file, with the reason and since when.
+
 No thread and no signal handler does any work: one loop polls, and everything that a poll finds is decided there.
 """
 
@@ -13,17 +16,30 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from ops import ports
 from ops.environment import write_private
-from ops.processes import stall_limit_s
+from ops.processes import STALL_TIMEOUT_S, stall_limit_s
+from services import notify, port_owner
 from services.restarts import stood_still
 
 BACKOFF_FIRST_S = 0.2
 BACKOFF_LAST_S = 10.0
 HEALTHY_AFTER_S = 30.0
 GRACE_S = 10.0
+START_TIMEOUT_S = 120.0
+"""A process that is starting and says nothing for so long is started again; systemd's `TimeoutStartSec` is the same."""
+INSIST_S = 2.0
+"""What does not end by `STALL_SIGNAL` within this time is killed."""
+SUSPECT_S = 2.0
+LONGEST_TURN_S = 1.0
+"""What one turn of the supervisor counts for at most: while the machine slept, nobody was silent."""
+PORT_LOOK_S = 1.0
 POLL_S = 0.05
 PR_SET_PDEATHSIG = 1
 STALL_SIGNAL = signal.SIGPROF
@@ -37,10 +53,10 @@ def backoff_s(failures: int) -> float:
     return float(min(BACKOFF_LAST_S, BACKOFF_FIRST_S * 2 ** max(0, failures - 1)))
 
 
-def end_in_words(process: str, code: int) -> str:
+def end_in_words(process: str, code: int, stall_timeout_s: float = STALL_TIMEOUT_S) -> str:
     """Return why a process ended, from its exit code (negative: the signal that ended it)."""
     if code == -STALL_SIGNAL:
-        return stood_still(stall_limit_s(process))
+        return stood_still(stall_limit_s(process, stall_timeout_s))
     if code >= 0:
         return f"it ended with exit code {code}"
     names = {found.value: found.name for found in signal.Signals}
@@ -51,7 +67,38 @@ def restarts_in_words(process: Mapping[str, Any]) -> str:
     """Return how often a process of a state file was started again, and why the last time."""
     count, last = process["restarts"], process.get("last_end", "")
     words = "1 restart" if count == 1 else f"{count} restarts"
-    return f"{words}, last because {last}" if count and last else words
+    at = f" at {process['last_end_at']}" if process.get("last_end_at") else ""
+    return f"{words}, last{at} because {last}" if count and last else words
+
+
+def state_in_words(process: Mapping[str, Any]) -> str:
+    """Return the state of a process of a state file; unless it is simply ready, since when and why."""
+    state, doing = str(process["state"]), process.get("doing", "")
+    if state == "ready":
+        return f"ready, but {doing}" if doing else "ready"
+    since = f" since {process['since']}" if process.get("since") else ""
+    why = doing or (process.get("last_end", "") if state == "backoff" else "")
+    return f"{state}{since}: {why}" if why else f"{state}{since}"
+
+
+def state_of(pid: int) -> str:
+    """Return the state letter of a process (proc(5), field 3), "" when it is gone; `T` is one that a signal holds."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def waited_for_cpu_s(pid: int) -> float:
+    """Return how long the main thread of a process could have run and had no processor (`schedstat`)."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def started_at(pid: int) -> int | None:
@@ -73,7 +120,10 @@ def _private(path: str, flags: int) -> int:
 
 
 class Process:
-    """One supervised process. `ready` is said by itself (sd_notify) or found by `probe`."""
+    """One supervised process. `ready` is said by itself (sd_notify) or found by `probe`.
+
+    `ports`: those that it listens on, and what to do when another program has one.
+    """
 
     def __init__(
         self,
@@ -86,11 +136,16 @@ class Process:
         stop_signal: int = signal.SIGTERM,
         grace_s: float = GRACE_S,
         user: str | None = None,
+        ports: Mapping[int, str] = MappingProxyType({}),
+        stall_timeout_s: float = STALL_TIMEOUT_S,
     ) -> None:
         self.name = name
-        self.state = "stopped"
         self.restarts = 0
+        self.doing = ""
         self.last_end = ""
+        self.last_end_at = ""
+        self.since = _now()
+        self._state = "stopped"
         self._command = list(command)
         self._log = log
         self._environment = dict(environment)
@@ -98,19 +153,41 @@ class Process:
         self._stop_signal = stop_signal
         self._grace_s = grace_s
         self._user = user
+        self._ports = dict(ports)
+        self._stall_timeout_s = stall_timeout_s
         self._child: subprocess.Popen[bytes] | None = None
         self._notify: socket.socket | None = None
         self._failures = 0
         self._started_s = 0.0
         self._due_s = 0.0
         self._stop_asked_s: float | None = None
+        self._silence = _Silence()
+        self._fault = ""
+        self._has_run = False
 
     @property
     def pid(self) -> int | None:
         return self._child.pid if self._child is not None else None
 
+    @property
+    def state(self) -> str:
+        """One of starting, ready, blocked (by a taken port), stalled (being ended), backoff, stopping, stopped."""
+        return self._state
+
+    @state.setter
+    def state(self, state: str) -> None:
+        if state != self._state:
+            self._state, self.since = state, _now()
+
     def start(self) -> None:
-        """Start it now; output goes to its log file."""
+        """Start it now, or as soon as its ports are free; output goes to its log file."""
+        if problem := self._taken_port():
+            self.state, self.doing = "blocked", problem
+            self._due_s = time.monotonic() + PORT_LOOK_S
+            return
+        self.restarts += self._has_run
+        self._has_run = True
+        self.doing = self._fault = ""
         environment = dict(self._environment)
         if self._probe is None:
             environment["NOTIFY_SOCKET"] = self._listen()
@@ -132,31 +209,35 @@ class Process:
         self.state = "starting"
         self._started_s = time.monotonic()
         self._stop_asked_s = None
+        self._silence = _Silence()
 
     def poll(self) -> bool:
-        """Notice exits, readiness and due restarts; True when something changed."""
-        before = (self.state, self.pid)
+        """Notice exits, signs of life and due starts; True when something changed."""
+        before = (self.state, self.pid, self.doing)
+        heard = self._hear()
         if self._child is not None and (code := self._child.poll()) is not None:
             self._ended(code)
-        elif self.state == "starting" and self._is_ready():
-            self.state = "ready"
-        elif self.state == "ready" and time.monotonic() - self._started_s > HEALTHY_AFTER_S:
-            self._failures = 0
-        elif self.state == "backoff" and time.monotonic() >= self._due_s:
-            self.restarts += 1
-            self.start()
-        elif self.state == "stopping" and self._child is not None:
+        elif self._child is None:
+            if self.state in ("backoff", "blocked") and time.monotonic() >= self._due_s:
+                self.start()
+        elif self.state == "stopping":
             self._insist(self._child)
-        return before != (self.state, self.pid)
+        elif self.state == "stalled":
+            if time.monotonic() >= self._due_s:
+                _kill_group(self._child)
+        else:
+            self._watch(self._child, heard)
+        return before != (self.state, self.pid, self.doing)
 
     def ask_to_stop(self) -> None:
-        """One signal, once: a second one would hang a service that is stopping."""
+        """Send one signal, once. A process that a signal holds goes on, to hear it."""
         if self._child is None:
             self.state = "stopped"
         elif self.state != "stopping":
             self.state = "stopping"
             self._stop_asked_s = time.monotonic()
             self._child.send_signal(self._stop_signal)
+            self._child.send_signal(signal.SIGCONT)
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
         """Send a signal, for tests and for emergencies; what dies of it is no failure that a pause would mend."""
@@ -170,35 +251,113 @@ class Process:
             return ""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-count:])
 
+    def _watch(self, child: subprocess.Popen[bytes], heard: bool) -> None:
+        """Look at a process that runs: whether it is ready by now, and whether it still gives signs of life."""
+        if self.state == "starting" and self._probe is not None and self._probe():
+            self.state = "ready"
+        elif self.state == "ready" and time.monotonic() - self._started_s > HEALTHY_AFTER_S:
+            self._failures = 0
+        if self._probe is not None:
+            return
+        limit_s = self._stall_timeout_s if self.state == "ready" else START_TIMEOUT_S
+        if self._silence.turn(time.monotonic(), heard, child.pid) >= limit_s:
+            self._end_stalled(child, limit_s)
+
+    def _end_stalled(self, child: subprocess.Popen[bytes], silent_s: float) -> None:
+        """End a process that gives no sign of life, in the way by which it leaves where it stands."""
+        held = "it was held by a stop signal, and " if state_of(child.pid) == "T" else "it "
+        self.doing = self._fault = f"{held}gave no sign of life for {silent_s:g} s"
+        self.state = "stalled"
+        self._due_s = time.monotonic() + INSIST_S
+        child.send_signal(STALL_SIGNAL)
+        child.send_signal(signal.SIGCONT)
+
+    def _hear(self) -> bool:
+        """Read all that the process has said; return whether it has said anything."""
+        heard = False
+        while (datagram := self._receive()) is not None:
+            heard = True
+            said = notify.read(datagram)
+            if said.get("READY") == "1" and self.state in ("starting", "blocked"):
+                self.state = "ready"
+            if (blocked := said.get(notify.BLOCKED)) is not None and self.state in ("starting", "blocked"):
+                self.state = "blocked" if blocked else "starting"
+            self.doing = said.get("STATUS", self.doing)
+            self._fault = said.get(notify.FAULT, self._fault)
+        return heard
+
+    def _receive(self) -> bytes | None:
+        if self._notify is None:
+            return None
+        try:
+            return self._notify.recv(4096)
+        except BlockingIOError:
+            return None
+
+    def _taken_port(self) -> str:
+        """Return a sentence about a port that another program has, or ""."""
+        taken = next((port for port in self._ports if not ports.is_free(port)), None)
+        return "" if taken is None else port_owner.sentence(taken, self._ports[taken])
+
     def _ended(self, code: int) -> None:
         self._child = None
+        self.doing = ""
         if self.state == "stopping":
             self.state = "stopped"
+            self._has_run = False
             return
-        self.last_end = end_in_words(self.name, code)
+        self.last_end = self._fault or end_in_words(self.name, code, self._stall_timeout_s)
+        self.last_end_at = _now()
         self._failures = 1 if time.monotonic() - self._started_s > HEALTHY_AFTER_S else self._failures + 1
         self._due_s = time.monotonic() + backoff_s(self._failures)
         self.state = "backoff"
 
     def _insist(self, child: subprocess.Popen[bytes]) -> None:
         if self._stop_asked_s is not None and time.monotonic() - self._stop_asked_s > self._grace_s:
-            os.killpg(child.pid, signal.SIGKILL)
+            _kill_group(child)
 
     def _listen(self) -> str:
+        """Return the address at which the process says that it is well. What the last one said is forgotten."""
         if self._notify is None:
             self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._notify.setblocking(False)
             self._notify.bind(f"\0vigil-{os.getpid()}-{id(self):x}")
+        while self._receive() is not None:
+            pass
         return "@" + self._notify.getsockname()[1:].decode()
 
-    def _is_ready(self) -> bool:
-        if self._probe is not None:
-            return self._probe()
-        assert self._notify is not None
-        try:
-            return b"READY=1" in self._notify.recv(4096).split(b"\n")
-        except BlockingIOError:
-            return False
+
+def _kill_group(child: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+class _Silence:
+    """How long a process has given no sign of life, by turns of the supervisor.
+
+    Time in which the process waited for a processor that others had is not counted, nor time in which the supervisor
+    itself did not run.
+    """
+
+    def __init__(self) -> None:
+        self._silent_s = 0.0
+        self._looked_s: float | None = None
+        self._waited_s: float | None = None
+
+    def turn(self, now_s: float, heard: bool, pid: int) -> float:
+        """Count one turn; return the length of the silence in seconds."""
+        elapsed_s = 0.0 if self._looked_s is None else min(now_s - self._looked_s, LONGEST_TURN_S)
+        self._looked_s = now_s
+        if heard:
+            self._silent_s, self._waited_s = 0.0, None
+            return 0.0
+        self._silent_s += elapsed_s
+        if self._silent_s >= SUSPECT_S:
+            waited_s = waited_for_cpu_s(pid)
+            if self._waited_s is not None:
+                self._silent_s -= min(elapsed_s, max(0.0, waited_s - self._waited_s))
+            self._waited_s = waited_s
+        return self._silent_s
 
 
 class Supervisor:
@@ -276,8 +435,11 @@ class Supervisor:
                     "name": process.name,
                     "pid": process.pid,
                     "state": process.state,
+                    "since": process.since,
+                    "doing": process.doing,
                     "restarts": process.restarts,
                     "last_end": process.last_end,
+                    "last_end_at": process.last_end_at,
                     "started_at": started_at(process.pid) if process.pid else None,
                 }
                 for process in self.processes

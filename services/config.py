@@ -279,6 +279,11 @@ class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep: int
 
 
+class Supervision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    stall_timeout_s: float
+    work_timeout_s: float
+
+
 class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -305,6 +310,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention: Retention
     watchdog: Watchdog
     backup: Backup
+    supervision: Supervision
     logging: Logging
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import weakref
 from pathlib import Path
 
 import structlog
@@ -38,6 +39,13 @@ LONGEST_COPY = SIZE - _BYTES_AT
 MOST_HANDS = (_READ_AT - _HANDS_AT) // DIGEST_BYTES
 """Messages that may be in hand at once; what is beyond is not noted."""
 assert _TABLE.stop <= _HANDS_AT
+_open_markers: weakref.WeakSet[CrashMarker] = weakref.WeakSet()
+
+
+def release_all() -> None:
+    """Empty every hand of this process: it ends in order, and what it has in hand is to blame for nothing."""
+    for marker in _open_markers:
+        marker.release_hands()
 
 
 def _hand(number: int) -> slice:
@@ -55,6 +63,7 @@ class CrashMarker:
         self._strikes = Strikes(self._map[_TABLE])
         self._is_copied = False
         self._count_last_run()
+        _open_markers.add(self)
 
     @property
     def has_strikes(self) -> bool:
@@ -110,6 +119,11 @@ class CrashMarker:
     def heard(self, at: float) -> None:
         """Note that the link works."""
         _HEARD.pack_into(self._map, _HEARD_AT, at)
+
+    def release_hands(self) -> None:
+        """Note that nothing is in hand, and nothing is read."""
+        if not self._map.closed:
+            self._map[_HANDS_AT:] = bytes(SIZE - _HANDS_AT)
 
     def close(self) -> None:
         """Give the file back."""

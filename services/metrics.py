@@ -128,8 +128,14 @@ hub_lag = Gauge(
 )
 process_restart = Counter(
     "vigil_process_restart_total",
-    "Ends of a process that nobody asked for; `stalled`: its loop stood still. Counted at the next start.",
+    "Ends of a process that nobody asked for; `stalled`: its loop or its work stood still. Counted at the next start.",
     ["process", "cause"],
+)
+
+notification_dropped = Counter(
+    "vigil_supervisor_notification_dropped_total",
+    "Signs of life that the supervisor did not take; `queue_full`: it does not read, `nobody_listens`: it is gone.",
+    ["reason"],
 )
 
 # What only the watchdog process measures: it watches from outside of the services.

@@ -27,7 +27,8 @@ _own: list[str] = []
 class Record(msgspec.Struct):
     """Ends of a process that nobody asked for, with the cause of the last one.
 
-    `running`: it has not ended in order. `stalled_s`: its loop had stood still for at least so long.
+    `running`: it has not ended in order. `stalled_s`: its loop had stood still for at least so long. `why`: the reason
+    that it gave itself, when that was another one.
     """
 
     running: bool = False
@@ -35,6 +36,7 @@ class Record(msgspec.Struct):
     stalls: int = 0
     cause: str = ""
     stalled_s: float | None = None
+    why: str = ""
     noticed_at: datetime | None = None
     counted_since: datetime | None = None
 
@@ -55,7 +57,7 @@ def report_path(process: str) -> Path | None:
     return path(f"{process}.stall")
 
 
-def begin(process: str, *, stalled_s: float | None) -> tuple[str, Record]:
+def begin(process: str, *, stalled_s: float | None, why: str = "") -> tuple[str, Record]:
     """Note the start of a process; returns why it ended before, "" when in order, and its record. Raises `OSError`."""
     _own[:] = [process]
     file = _file(process)
@@ -69,6 +71,7 @@ def begin(process: str, *, stalled_s: float | None) -> tuple[str, Record]:
         record.restarts += 1
         record.stalls += cause == STALLED
         record.cause, record.stalled_s, record.noticed_at = cause, stalled_s, now
+        record.why = why
     record.running = True
     _write(file, record)
     return cause, record
@@ -106,7 +109,8 @@ def in_words(record: Record) -> str:
     if not record.restarts:
         return "not restarted"
     at = f" at {record.noticed_at:%Y-%m-%d %H:%M} UTC" if record.noticed_at else ""
-    why = "it was killed or crashed" if record.stalled_s is None else stood_still(record.stalled_s)
+    ended = "it was killed or crashed" if record.stalled_s is None else stood_still(record.stalled_s)
+    why = record.why or ended
     times = "once" if record.restarts == 1 else f"{record.restarts} times"
     return f"restarted {times}, last{at} because {why}"
 

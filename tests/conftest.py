@@ -60,6 +60,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="How often a process is killed at a random point of its work.",
     )
     parser.addoption(
+        "--stops",
+        type=int,
+        default=20,
+        help="How often each process is asked to stop, without a load and under one.",
+    )
+    parser.addoption(
         "--tracks",
         type=int,
         default=20_000,

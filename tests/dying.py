@@ -15,6 +15,7 @@ from functools import wraps  # noqa: E402
 from typing import Any  # noqa: E402
 
 from eventlet import patcher  # noqa: E402
+from eventlet.event import Event  # noqa: E402
 
 from gateway.mqtt import payloads  # noqa: E402
 from ops import run  # noqa: E402
@@ -22,6 +23,7 @@ from services.alerts.service import AlertsService  # noqa: E402
 
 COMPUTES, WAITS, KILLED = b"makes it compute", b"makes it wait", b"kills it"
 HANDLER_KILLED = "kills the handler"
+HANDLER_HANGS = "makes the handler wait for nothing"
 
 
 def stop_at(payload: bytes) -> None:
@@ -48,6 +50,8 @@ def dying_handler(handle: Any) -> Any:
     def wrapped(service: Any, alert: Any) -> Any:
         if HANDLER_KILLED in alert.message:
             os.kill(os.getpid(), signal.SIGKILL)
+        if HANDLER_HANGS in alert.message:
+            Event().wait()
         return handle(service, alert)
 
     return wrapped

@@ -39,7 +39,7 @@ from gateway.mqtt.identity import Recent
 from gateway.mqtt.rate_limit import Limit, PressLimits, Share, SourceLimits
 from gateway.mqtt.retained import RetainedSweep
 from gateway.mqtt.topics import FILTERS, OPTIONAL, Family
-from services import metrics, poison, restarts, security, tracing
+from services import metrics, poison, restarts, security, tracing, work
 from services.config import Config, Mqtt
 from services.crash_marker import CrashMarker
 from services.errors import InvalidMessage, Misconfigured, Unavailable
@@ -59,6 +59,7 @@ from services.messages import (
     SourceFlood,
 )
 from services.security import IDENTITY_REASONS
+from services.work import Work
 
 log = structlog.get_logger(__name__)
 
@@ -156,6 +157,7 @@ class Lane:
         )
         self._senders = gateway.batches_in_flight
         self._idle_senders = 0
+        self._tries = 0
         limit = gateway.source_limit_alert if alone else gateway.source_limit_bulk
         kind = PressLimits if alone else SourceLimits
         self._shares = kind(Limit(limit.per_s, limit.burst, gateway.source_backlog, gateway.first_press_s))
@@ -185,6 +187,7 @@ class Lane:
             on_read=self._has_read,
         )
         self._out = Outgoing(config.mqtt, lane=name)
+        self._way_out: Any = None
         swept = (
             *retained_positions.FILTERS,
             *(retained_positions.OPTIONAL if gateway.owntracks else ()),
@@ -196,8 +199,11 @@ class Lane:
 
     def run(self, publish_all: PublishAll) -> None:
         """Serve until stopped; a broken connection is made again with back-off."""
+        work.watch(self._work)
         helpers = [eventlet.spawn(self._send_batches, publish_all) for _ in range(self._senders)]
-        helpers += [eventlet.spawn(self._close_aged_batches), eventlet.spawn(self._keep, self._out)]
+        helpers.append(eventlet.spawn(self._close_aged_batches))
+        if self._way_out is None:
+            self._way_out = eventlet.spawn(self._keep, self._out)
         helpers.append(eventlet.spawn(self._tell_of_floods, publish_all))
         if self._repeated is not None:
             helpers += [
@@ -210,6 +216,11 @@ class Lane:
         finally:
             for helper in helpers:
                 helper.kill()
+
+    def _work(self) -> dict[str, Work]:
+        """Return whether messages wait to be handed on, and how many tries of that have ended."""
+        is_idle = self._order.is_idle and self._batcher.is_empty
+        return {} if is_idle else {"messages": Work(f"messages of the {self.name} lane", self._tries)}
 
     def _keep(self, link: Link) -> None:
         """Serve a connection; make it again with back-off whenever it breaks."""
@@ -232,6 +243,11 @@ class Lane:
                     again_in_s=pause_s,
                 )
                 eventlet.sleep(pause_s)
+
+    def close(self) -> None:
+        """End the way out, which stays open until the last receipt in hand is sent."""
+        if self._way_out is not None:
+            self._way_out.kill()
 
     def send_receipts(self, receipts: Sequence[Receipt]) -> None:
         """Tell sources what became of their messages. Raises `Unavailable` unless the broker has them all."""
@@ -365,12 +381,14 @@ class Lane:
             try:
                 publish_all(events)
             except Unavailable as error:
+                self._tries += 1
                 self._connected.set(0)
                 pause_s = RETRY_S[min(attempt, len(RETRY_S) - 1)]
                 log.warning("publish_failed", lane=self.name, error=str(error), again_in_s=pause_s)
                 eventlet.sleep(pause_s)
                 self._held_back_until_s = time.monotonic() + CATCH_UP_S
             else:
+                self._tries += 1
                 self._connected.set(1)
                 self._count(batch)
                 return

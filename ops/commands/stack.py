@@ -16,7 +16,7 @@ import click
 from ops.environment import apply_environment, environment_files, home
 from ops.processes import PROCESSES
 from ops.stack import HAPROXY, Stack
-from ops.supervisor import GRACE_S, restarts_in_words, started_at
+from ops.supervisor import GRACE_S, restarts_in_words, started_at, state_in_words
 from ops.watchdog.lanes import lost_lanes
 from services import config
 from services.errors import VigilError
@@ -162,7 +162,7 @@ def restart(name: str, kill: bool) -> None:
     if name not in (*PROCESSES, HAPROXY):
         raise VigilError(f"{name} is a server, and Vigil's processes lean on it: `vigil down`, `vigil up`")
     if before["pid"] is None:
-        raise VigilError(f"{name} is {before['state']}; `vigil logs {name}` says why")
+        raise VigilError(f"{name} is {state_in_words(before)}; `vigil logs {name}` says more")
     pid, started_s = before["pid"], time.monotonic()
     os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
     insisted = kill
@@ -172,7 +172,8 @@ def restart(name: str, kill: bool) -> None:
             insisted = True
         if time.monotonic() - started_s > RESTART_TIMEOUT_S:
             raise VigilError(
-                f"{name} is {now['state']} after {RESTART_TIMEOUT_S:g} s; `vigil logs {name}` says why"
+                f"{name} is not ready after {RESTART_TIMEOUT_S:g} s: {state_in_words(now)}; `vigil logs {name}`"
+                " says more"
             )
         time.sleep(POLL_S)  # a file can only be looked at again
     click.echo(f"{name} is ready, pid {now['pid']}")
@@ -191,7 +192,7 @@ def _process(name: str) -> dict[str, Any]:
 def status(as_json: bool) -> None:
     """What runs, and where."""
     state = read_state() or {"addresses": {}, "processes": []}
-    keys = ("name", "pid", "state", "restarts", "last_end")
+    keys = ("name", "pid", "state", "since", "doing", "restarts", "last_end", "last_end_at")
     processes = [{key: p.get(key, "") for key in keys} for p in state["processes"]]
     addresses = state.get("addresses", {})
     if as_json:
@@ -201,7 +202,7 @@ def status(as_json: bool) -> None:
         click.echo(f"{name:<20} {address}")
     for process in processes:
         click.echo(
-            f"{process['name']:<20} {process['state']:<9} pid {process['pid']}, {restarts_in_words(process)}"
+            f"{process['name']:<20} {state_in_words(process):<9} pid {process['pid']}, {restarts_in_words(process)}"
         )
     if not processes:
         click.echo("Vigil is down here.")

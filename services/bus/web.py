@@ -6,6 +6,7 @@ and rate of the body, the requests of an address, and the time in which the answ
 
 from __future__ import annotations
 
+import errno
 import math
 import socket
 import struct
@@ -28,7 +29,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import RequestRedirect, Rule
 from werkzeug.wrappers import Request, Response
 
-from services import metrics, security
+from services import metrics, notify, port_owner, security
 from services.bus.request_body import MIN_RATE_BYTES, RequestBody, linger
 from services.bus.request_head import head_fault
 from services.config import Config, RateLimit
@@ -62,6 +63,7 @@ STATUS_OF = {
 }
 SOCKET_TIMEOUT_S = 60
 ACCEPT_PAUSE_S = 0.1
+PORT_PAUSE_S = 1.0
 ACCEPTED_AT_ONCE = 16
 NOTED_EVERY_S = 10
 SPARE_WORKERS = 50
@@ -295,12 +297,7 @@ class SoleWebServer(WebServer):
         self._forwarded = ConnectionCounts(per_address=noc.connections_per_address)
         self._noted = TokenBuckets(count=1, window_s=NOTED_EVERY_S)
         self._rates = RequestRates(noc.address_requests, event="address_requests_limited")
-        try:
-            self._sock = eventlet.listen((noc.server_host, port), backlog=1024, reuse_port=False)
-        except OSError as error:
-            raise Misconfigured(
-                f"cannot listen on {noc.server_host}:{port} ({error.strerror}); set {variable}"
-            ) from error
+        self._sock = _listen(noc.server_host, port, variable)
         self._sock.settimeout(None)
         self._serv = self.get_wsgi_server(self._sock, self.get_wsgi_app())
         self._gt = self.container.spawn_managed_thread(self.run)
@@ -391,6 +388,33 @@ class SoleWebServer(WebServer):
     def _config(self) -> Config:
         config: Config = self.container.config["vigil"]
         return config
+
+
+def _listen(host: str, port: int, variable: str) -> Any:
+    """Return a socket that listens. While another program has the port, say so and wait: a restart would not help.
+
+    Raises `Misconfigured` for an address that cannot be had at all.
+    """
+    said = ""
+    while True:
+        try:
+            sock = eventlet.listen((host, port), backlog=1024, reuse_port=False)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise Misconfigured(
+                    f"cannot listen on {host}:{port} ({error.strerror}); set {variable}"
+                ) from error
+        else:
+            if said:
+                notify.say("STATUS=", f"{notify.BLOCKED}=")
+            return sock
+        problem = port_owner.sentence(port, f"end that program, or set {variable} to another port")
+        if problem != said:
+            log.error("port_taken", problem=problem)
+            said = problem
+        # Again each second: it keeps systemd from ending a start that takes long.
+        notify.say(f"STATUS={problem}", f"{notify.BLOCKED}={problem}", "EXTEND_TIMEOUT_USEC=15000000")
+        eventlet.sleep(PORT_PAUSE_S)
 
 
 def _turn_away(sock: Any) -> None:

@@ -15,12 +15,13 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from ops import edge_certificate
+from ops import alive, edge_certificate
 from ops.commands.secrets import OF_SERVERS
 from ops.environment import PROJECT
 from ops.privileges import PRIVILEGES
 from ops.processes import PROCESSES
 from ops.secret_files import Addresses, files_of, write
+from ops.supervisor import STALL_SIGNAL
 from services import config
 from services.config import SECRETS
 from services.keyring import read_key_files
@@ -134,6 +135,23 @@ def test_every_process_is_there_and_is_hosted_by_its_name() -> None:
         assert name == process.replace("_", "-")
         test = SERVICES[name]["healthcheck"]["test"]
         assert test[:5] == ["CMD", "python", "-m", "ops.alive", process]
+
+
+def test_the_health_check_of_a_process_comes_as_often_as_it_is_needed_and_has_time_to_end_it() -> None:
+    """The check ends a process that gives no sign of life: Docker starts again what has ended, not what is unwell."""
+    written = re.search(
+        r"HEALTHCHECK --interval=(\d+)s --timeout=(\d+)s", (PROJECT / "Dockerfile").read_text()
+    )
+    assert written is not None
+    interval_s, timeout_s = map(int, written.groups())
+    assert interval_s <= SETTINGS.supervision.stall_timeout_s
+    assert timeout_s >= alive.LOOK_AGAIN_S + alive.END_S + alive.HTTP_TIMEOUT_S + 2
+    assert alive.END_SIGNAL == STALL_SIGNAL
+    for process in PROCESSES:
+        service = SERVICES[process.replace("_", "-")]
+        assert service["restart"] == "unless-stopped"
+        assert service["init"] is True
+        assert not service["healthcheck"].keys() & {"interval", "timeout", "disable"}
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 
 from ops.environment import PROJECT
 from ops.processes import PROCESSES
+from ops.run import STOP_TIMEOUT_S
 from ops.secret_files import Addresses, files_of, write
+from ops.supervisor import INSIST_S, STALL_SIGNAL, START_TIMEOUT_S
 from services import config
 from tests.deployment.units import Unit
 
@@ -83,7 +86,13 @@ def test_processes_are_watched_and_come_back() -> None:
     unit = Unit(UNITS / "vigil@.service")
     assert unit.one("Type") == "notify"
     assert unit.one("Restart") == "always"
-    assert int(unit.one("WatchdogSec")) >= 30
+    assert unit.one("NotifyAccess") == "main"
+    # By the rule of the supervisor of `vigil up`.
+    assert float(unit.one("WatchdogSec")) == config.load(environ={}).supervision.stall_timeout_s
+    assert signal.Signals[unit.one("WatchdogSignal")] == STALL_SIGNAL
+    assert float(unit.one("TimeoutAbortSec")) == INSIST_S
+    assert float(unit.one("TimeoutStartSec")) == START_TIMEOUT_S
+    assert float(unit.one("TimeoutStopSec")) > STOP_TIMEOUT_S
     assert unit.one("StartLimitIntervalSec") == "0"
     assert unit.one("ExecStart").endswith("-m ops.run %i")
 

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from gateway.mqtt import backlog
+from ops.environment import PROJECT
 from ops.stack import Stack
 from ops.supervisor import Process, Supervisor, restarts_in_words
 from services import restarts
 from services.bus import dead_letters
 from tests.commands import run_vigil
-from tests.dying import COMPUTES, HANDLER_KILLED, KILLED, WAITS
+from tests.dying import COMPUTES, HANDLER_HANGS, HANDLER_KILLED, KILLED, WAITS
 from tests.outside import Outside
 from tests.parts import held_down
 
@@ -32,9 +33,9 @@ ENDS = 2
 class Dying:
     """A process in the place of the stack's own, supervised as `vigil up` does."""
 
-    def __init__(self, stack: Stack, name: str, directory: Path) -> None:
+    def __init__(self, stack: Stack, name: str, directory: Path, own: dict[str, str]) -> None:
         self._state = directory / "state.json"
-        own = {"VIGIL_RESTART_DIR": str(directory / "restarts")}
+        own = {"VIGIL_RESTART_DIR": str(directory / "restarts"), **own}
         environment = {**stack.process_environment(name), **own}
         self._supervisor = Supervisor(self._state)
         command = [sys.executable, "-m", "tests.dying", name]
@@ -58,10 +59,10 @@ class Dying:
 
 
 @contextmanager
-def dying(stack: Stack, name: str, directory: Path) -> Iterator[Dying]:
+def dying(stack: Stack, name: str, directory: Path, **own: str) -> Iterator[Dying]:
     """The process, not started yet; afterwards the stack's own is back."""
     with held_down(stack, name):
-        lane = Dying(stack, name, directory)
+        lane = Dying(stack, name, directory, own)
         try:
             yield lane
         finally:
@@ -134,7 +135,9 @@ def test_a_panic_behind_a_message_that_stops_the_lane_is_raised(
         until(lane, outside, lambda: taken_at_once(outside, next(later)))
 
         # And people are shown why
-        assert restarts_in_words(lane.state()) == f"2 restarts, last because {end}"
+        assert re.fullmatch(
+            rf"2 restarts, last at [-\d]+ [:\d]+ UTC because {end}", restarts_in_words(lane.state())
+        )
         assert "poison_set_aside" in lane.process.last_lines(200)
         record = restarts.read(tmp_path / "restarts" / "mqtt-gateway-alert.restarts")
         assert (record.restarts, record.stalls) == (ENDS, ENDS if word == COMPUTES else 0)
@@ -200,6 +203,45 @@ def test_alerts_behind_one_that_kills_the_alerts_service_are_raised(
     # And when an operator sends it again to a service that can handle it, it is raised
     run_vigil(outside.env, "dlq", "retry", letter.id)
     outside.until(lambda: alerts(outside, bad))
+
+
+def test_an_alert_whose_handler_never_ends_stops_nothing_for_good(
+    stack: Stack, outside: Outside, tmp_path: Path
+) -> None:
+    # Given an alerts service that may stand still for 3 s, and an alert whose handler waits for nothing
+    limits = "supervision: {stall_timeout_s: 10, work_timeout_s: 3}\n"
+    text = (PROJECT / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(
+        re.sub(r"^supervision:\n(  .*\n)+", limits, text, flags=re.MULTILINE)
+    )
+    assert limits in (tmp_path / "config.yaml").read_text()
+    bad, good = f"bad-{outside.run}", f"good-{outside.run}"
+    with dying(stack, "alerts", tmp_path, VIGIL_CONFIG=str(tmp_path / "config.yaml")) as process:
+        outside.publish(f"alert/panic/{bad}", {"message": HANDLER_HANGS})
+
+        # When the service starts, and a panic comes behind it
+        process.start()
+        until(process, outside, lambda: process.process.last_end)
+        outside.publish(f"alert/panic/{good}", {"message": "help"})
+
+        # Then it is started again, with the reason on record for whoever supervises, and the panic is raised
+        until(process, outside, lambda: alerts(outside, good))
+        reason = r"its work stood still for \d s \(1 process_device_alert\)"
+        assert re.fullmatch(reason, process.process.last_end)
+        record = restarts.read(tmp_path / "restarts" / "alerts.restarts")
+        assert record.cause == restarts.STALLED
+        assert re.fullmatch(reason, record.why)
+        log = (tmp_path / "process.log").read_text()
+        assert "Event().wait()" in log, "the log does not show where the handler stood"
+
+        # And the alert that no process survives is a dead letter in the end
+        found = dead_letters.look
+        until(
+            process,
+            outside,
+            lambda: any(bad.encode() in letter.body for letter in found(outside.env["AMQP_URI"])),
+        )
+        assert process.process.restarts == 3
 
 
 @pytest.mark.long

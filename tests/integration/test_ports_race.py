@@ -1,9 +1,13 @@
 """Ports that several want at once: two stacks never choose the same, and what a stranger takes is chosen again."""
 
 import json
+import os
+import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,8 +17,8 @@ import pytest
 
 from ops import ports
 from ops.environment import PROJECT, read_env
-from ops.stack import PORT_VARIABLES, Stack
-from ops.supervisor import Process
+from ops.stack import PORT_VARIABLES, Stack, StackFailed
+from ops.supervisor import Process, Supervisor
 from services.errors import Misconfigured
 
 CHOOSER = """
@@ -164,3 +168,76 @@ def test_an_http_port_that_the_operator_named_is_never_replaced(
     given = environment | {"VIGIL_HOME": "", **dict.fromkeys(PORT_VARIABLES.values(), "10001")}
     stack = RacedStack(tmp_path / "home", given=given, said=[], strangers=0)
     assert stack._http_ports() == {}
+
+
+def test_an_http_port_that_the_operator_named_and_another_program_has_is_said_at_once(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    # Given the operator's own port, which another program has
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        given = environment | {"VIGIL_HOME": "", "VIGIL_API_PORT": str(port)}
+        stack = RacedStack(tmp_path / "home", given=given, said=[], strangers=0)
+        try:
+            stack.start_servers()
+
+            # When the stack starts, then it says at once which port, who has it and what to do, in one sentence
+            started_s = time.monotonic()
+            with pytest.raises(StackFailed) as failed:
+                stack.start_services(timeout_s=300)
+            assert time.monotonic() - started_s < 120
+            assert re.fullmatch(
+                rf"noc_api cannot start: port {port} is taken by .* \(pid {os.getpid()}\);"
+                r" end that program, or set VIGIL_API_PORT to another port",
+                str(failed.value),
+            )
+        finally:
+            stack.stop()
+
+
+def test_a_process_whose_port_is_taken_waits_for_it_says_so_once_and_can_be_stopped(
+    stack: Stack, tmp_path: Path
+) -> None:
+    # Given a process of a supervisor that knows nothing of ports, as systemd, and a program that has its port
+    supervisor, log = Supervisor(tmp_path / "state.json"), tmp_path / "api.log"
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        own = {"VIGIL_API_PORT": str(port), "VIGIL_RESTART_DIR": str(tmp_path)}
+        command = [sys.executable, "-m", "ops.run", "noc_api"]
+        environment = stack.process_environment("noc_api") | own
+        process = Process("noc_api", command, log=log, environment=environment)
+        try:
+            # When it starts, then it is blocked, and says why
+            supervisor.add(process)
+            late = supervisor.wait_ready(
+                ["noc_api"], timeout_s=60, give_up=lambda: process.state == "blocked"
+            )
+            assert (late, process.state) == ([process], "blocked")
+            said = (
+                rf"port {port} is taken by .* \(pid {os.getpid()}\); end that program, or set VIGIL_API_PORT"
+            )
+            assert re.match(said, process.doing)
+            deadline_s = time.monotonic() + 3
+            while time.monotonic() < deadline_s:
+                supervisor.poll()
+            assert (process.state, process.restarts) == ("blocked", 0)
+            assert log.read_text().count("port_taken") == 1
+
+            # And it can be stopped meanwhile, in order
+            pid = process.pid
+            process.kill(signal.SIGTERM)
+            while process.pid == pid:
+                supervisor.poll()
+            assert process.last_end == "it ended with exit code 0"
+
+            # And once the port is free, it has it
+            late = supervisor.wait_ready(
+                ["noc_api"], timeout_s=60, give_up=lambda: process.state == "blocked"
+            )
+            assert process.state == "blocked"
+            stranger.close()
+            assert supervisor.wait_ready(["noc_api"], timeout_s=60) == []
+            assert (process.doing, process.restarts) == ("", 1)
+            assert "Traceback" not in log.read_text()
+        finally:
+            supervisor.stop()

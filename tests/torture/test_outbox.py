@@ -177,7 +177,8 @@ def kill_phones_and_broker(stack: Stack, fleet: Fleet) -> None:
 
     # The gateways hear nothing, so what the broker acknowledges is in its memory alone when it dies.
     with frozen(stack, "mqtt_gateway-alert", "mqtt_gateway-bulk"):
-        passed(stack, 8)
+        # For less time than the supervisor lets a process be silent.
+        passed(stack, 6)
         [broker] = [process for process in stack.supervisor.processes if process.name == "mosquitto"]
         broker.kill()
         passed(stack, 2)

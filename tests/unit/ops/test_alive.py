@@ -1,7 +1,12 @@
 """The health check of a container: from beside the process, by its files alone."""
 
 import os
+import re
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,42 +14,100 @@ import pytest
 from ops import alive
 from ops.watchdog.probe import ROADS
 
+LIVING = """
+import os, sys, time
+from pathlib import Path
+from ops import alive
+alive.tell("alerts", 1.0)
+print("said", flush=True)
+while True:
+    time.sleep(0.1)
+    if sys.argv[3] == "well":
+        alive.tell("alerts", 1.0)
+"""
+
 
 @pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(alive.DIRECTORY, str(tmp_path))
-    return str(tmp_path)
+    monkeypatch.setattr(alive, "LOOK_AGAIN_S", 0.3)
+    return tmp_path
 
 
-def test_a_process_is_well_while_it_says_so(directory: str) -> None:
-    assert "not ready yet" in alive.finding("alerts", directory, None)
-    alive.tell("alerts")
-    assert alive.finding("alerts", directory, None) == ""
-    old = time.time() - alive.OLD_AFTER_S - 1
-    os.utime(Path(directory, "alerts.alive"), (old, old))
-    assert "start it again" in alive.finding("alerts", directory, None)
+@pytest.fixture(params=["well", "silent"])
+def process(request: pytest.FixtureRequest, directory: Path) -> Iterator[subprocess.Popen[str]]:  # noqa: ARG001
+    """A process by the name of one of Vigil's, that goes on saying that it is well, or says it once."""
+    command = [sys.executable, "-c", LIVING, "ops.run", "alerts", request.param]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as made:
+        assert made.stdout is not None
+        made.stdout.readline()
+        made.args = request.param
+        yield made
+        made.kill()
 
 
-def test_the_watchdog_is_well_when_messages_of_every_lane_arrive(directory: str) -> None:
+def test_a_process_that_falls_silent_is_ended_and_one_that_is_well_is_not(
+    process: subprocess.Popen[str], directory: Path
+) -> None:
+    sign = alive.last_sign("alerts", str(directory))
+    assert sign is not None
+    deadline_s = sign.at_s + 1.2
+    while time.monotonic() < deadline_s:
+        assert process.poll() is None
+    found = alive.finding("alerts", str(directory), None)
+    if process.args == "well":
+        assert found == ""
+        assert process.poll() is None
+    else:
+        assert re.match(r"alerts gave no sign of life for \d+ s; it is ended, to be started again$", found)
+        assert process.wait(timeout=10) == -alive.END_SIGNAL
+
+
+def test_the_watchdog_is_well_when_messages_of_every_lane_arrive(directory: Path) -> None:
     # Given a watchdog that runs
-    alive.tell("watchdog")
+    alive.tell("watchdog", 10.0)
     # Then it is not well before each lane's first message has come
-    assert "no test message of the alert lane" in alive.finding("watchdog", directory, None)
+    assert "no test message of the alert lane" in alive.finding("watchdog", str(directory), None)
     alive.tell_arrived("alert", good_for_s=150)
-    assert "no test message of the bulk lane" in alive.finding("watchdog", directory, None)
+    assert "no test message of the bulk lane" in alive.finding("watchdog", str(directory), None)
     alive.tell_arrived("bulk", good_for_s=150)
-    assert alive.finding("watchdog", directory, None) == ""
+    assert alive.finding("watchdog", str(directory), None) == ""
     # And not when the last one is too old
     alive.tell_arrived("alert", good_for_s=-1)
-    assert "of the alert lane no longer arrive" in alive.finding("watchdog", directory, None)
+    assert "of the alert lane no longer arrive" in alive.finding("watchdog", str(directory), None)
 
 
 def test_the_lanes_are_those_of_the_watchdog() -> None:
     assert set(alive.LANES) == set(ROADS)
 
 
-def test_without_a_directory_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(alive.DIRECTORY, raising=False)
-    alive.tell("alerts")
-    alive.tell_arrived("alert", good_for_s=1)
-    assert "is not set" in alive.finding("alerts", None, None)
+def test_a_process_that_is_held_is_ended(directory: Path) -> None:
+    command = [sys.executable, "-c", LIVING, "ops.run", "alerts", "well"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as held:
+        assert held.stdout is not None
+        held.stdout.readline()
+        held.send_signal(signal.SIGSTOP)
+        while not alive.finding("alerts", str(directory), None):
+            assert held.poll() is None
+        assert held.wait(timeout=10) == -alive.END_SIGNAL
+
+
+def test_a_pid_that_another_program_has_by_now_is_left_alone(directory: Path) -> None:
+    (directory / "alerts.alive").write_text(f"{time.monotonic() - 60} {os.getpid()} 10.0\n")
+    assert alive.finding("alerts", str(directory), None).startswith("alerts gave no sign of life for 60 s")
+
+
+def test_a_file_that_is_not_there_or_not_whole_is_a_process_that_is_not_ready(directory: Path) -> None:
+    assert alive.finding("alerts", str(directory), None).startswith("alerts is not ready yet")
+    for text in ("", "12", "a b c", "1 2 3 4"):
+        (directory / "alerts.alive").write_text(text)
+        assert alive.finding("alerts", str(directory), None).startswith("alerts is not ready yet")
+    assert alive.finding("alerts", None, None).startswith("VIGIL_RUNTIME_DIR is not set")
+
+
+def test_a_sign_that_cannot_be_written_is_no_error(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert alive.tell("alerts", 10.0)
+    monkeypatch.setenv(alive.DIRECTORY, str(directory / "gone"))
+    assert not alive.tell("alerts", 10.0)
+    monkeypatch.delenv(alive.DIRECTORY)
+    assert alive.tell("alerts", 10.0)

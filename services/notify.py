@@ -1,0 +1,58 @@
+"""Messages to the supervisor of this process, by the protocol of sd_notify(3).
+
+No message ever blocks its sender or raises: a supervisor that does not read, or is gone, must not hold up the work.
+Linux queues ten datagrams of a socket (net.unix.max_dgram_qlen). What does not fit is dropped and counted, and the
+next message, a second later, says the same.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from eventlet import patcher
+
+from services import metrics
+
+VARIABLE = "NOTIFY_SOCKET"
+FAULT = "X_VIGIL_FAULT"
+"""The reason for which the process is about to end itself."""
+BLOCKED = "X_VIGIL_BLOCKED"
+"""The reason for which the process cannot get ready; empty when it no longer holds."""
+
+_socket: Any = patcher.original("socket")
+
+
+def say(*assignments: str) -> bool:
+    """Send assignments such as `READY=1` in one datagram; return whether the supervisor will read them.
+
+    Without a supervisor there is nothing to send: True.
+    """
+    address = os.environ.get(VARIABLE)
+    if not address:
+        return True
+    name = "\0" + address[1:] if address.startswith("@") else address
+    message = "\n".join(assignments).encode()
+    try:
+        with _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM) as sock:
+            sock.sendto(message, _socket.MSG_DONTWAIT, name)
+    except BlockingIOError:
+        metrics.notification_dropped.labels("queue_full").inc()
+        return False
+    except OSError:
+        # Nobody listens there any more, or no descriptor is free. The work goes on without a supervisor.
+        metrics.notification_dropped.labels("nobody_listens").inc()
+        return False
+    return True
+
+
+def status(text: str) -> bool:
+    """Say in one line what this process is doing; an empty text takes it back."""
+    return say("STATUS=" + " ".join(text.split()))
+
+
+def read(datagram: bytes) -> dict[str, str]:
+    """Return the assignments of a datagram; lines that are none are left out."""
+    lines = datagram.decode("utf-8", "replace").split("\n")
+    pairs = (line.partition("=") for line in lines)
+    return {name: value for name, equals, value in pairs if equals}
