@@ -32,6 +32,7 @@ from ops.stall_watch import StallWatch  # noqa: E402
 from services import config, exposition, logs, metrics, restarts, tracing  # noqa: E402
 from services.addresses import amqp_nodes, amqp_shuffled  # noqa: E402
 from services.bus.calling import SERIALIZER  # noqa: E402
+from services.bus.heartbeats import HeartbeatSender  # noqa: E402
 from services.config import Config  # noqa: E402
 from services.deploy import problems  # noqa: E402
 from services.errors import Misconfigured, VigilError  # noqa: E402
@@ -150,6 +151,7 @@ def host(process: str) -> None:
     gc.collect()
     gc.freeze()
     eventlet.spawn_n(sample, container, process)
+    eventlet.spawn_n(HeartbeatSender(settings, process).run)
     log.info("ready", process=process)
     notify("READY=1")
     alive.tell(process)
