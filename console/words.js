@@ -43,3 +43,14 @@ const within = (word) => (word === word.toUpperCase() ? word : word.charAt(0).to
 // "Critical panic of guard-7", "Low battery of guard-7".
 export const graveTitle = (alert) => `${severityWord(alert.severity)} ${within(typeWord(alert.alert_type))}`;
 export const title = (alert) => `${typeWord(alert.alert_type)} of ${alert.source_id}`;
+
+// What the banner says while alarms may not come, gravest first: for somebody who reads it at three in the morning.
+const CALL_GUARDS = "Do not trust a quiet screen. Call every guard on shift by radio or telephone, now and every 15 minutes. Take alarms by telephone, and write down who, where and when.";
+const CALL_HELP = "Call the person on call for Vigil.";
+export const blindWords = {
+  screen: (time) => ({ headline: `This screen may be blind since ${time}.`, reasons: ["It has heard nothing from Vigil since then. It connects again by itself."], advice: `${CALL_GUARDS} Look at another screen. If that one is blind too: ${CALL_HELP}` }),
+  alarms: (time, reasons) => ({ headline: `Vigil may be blind since ${time}.`, reasons, advice: `${CALL_GUARDS} ${CALL_HELP}` }),
+  partly: (time, reasons) => ({ headline: `A part of Vigil has failed at ${time}. New alarms still show here.`, reasons, advice: CALL_HELP }),
+  again: (time, length) => `Vigil sees again since ${time}. It was blind for ${length}. Alarms of that time come now: read the open alerts.`,
+  lost: (time) => `The link is lost. ${time === null ? "Nothing was heard yet" : `What you see is from ${time}`}. It comes back by itself.`,
+};

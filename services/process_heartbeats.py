@@ -1,8 +1,8 @@
 """Heartbeats of Vigil's processes, and what follows from those that do not come. Pure.
 
 Each process publishes a heartbeat to RabbitMQ every two seconds (`services/bus/heartbeats.py`), with what it finds to
-be away. A listener hears its own heartbeats as well. When they do not come back, RabbitMQ takes no messages, and nothing
-is known of the other processes.
+be away. A listener hears its own heartbeats as well. When they do not come back, RabbitMQ takes no messages, and
+nothing is known of the other processes.
 
 Times are seconds of one clock that only moves on (`time.monotonic`); between processes only durations are exchanged.
 """

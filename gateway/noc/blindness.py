@@ -35,6 +35,8 @@ REASONS = {
 """By part, gravest first: what is away, and what that means for the control room."""
 _RANK = {part: rank for rank, part in enumerate(REASONS)}
 
+HIDE_NO_ALARM = frozenset({"notifications", "directory", "noc_api", "watchdog"})
+"""Parts without which new alarms still show on a screen that is open."""
 SERVERS = frozenset({"mqtt", "amqp", "postgres", "redis"})
 PROCESSES = frozenset(REASONS) - SERVERS - frozenset(PATHS)
 """All processes that send heartbeats."""
@@ -45,6 +47,7 @@ class Away(msgspec.Struct, frozen=True):
 
     part: str
     since: datetime
+    hides_alarms: Annotated[bool, Meta(description="Whether new alarms may not show on an open screen")]
     reason: Annotated[str, Meta(description="One or two sentences for an operator")]
 
 
@@ -76,7 +79,8 @@ class Blindness:
         known = {away.part: away for away in self.away}
         before = self.away
         self.away = tuple(
-            known.get(part) or Away(part, _second(now, longest[part]), reason_of(part))
+            known.get(part)
+            or Away(part, _second(now, longest[part]), part not in HIDE_NO_ALARM, reason_of(part))
             for part in sorted(longest, key=_rank)
         )
         return self.away != before

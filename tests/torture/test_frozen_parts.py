@@ -1,4 +1,4 @@
-"""Each part of a stack is frozen for 40 s in turn: every screen says so within ten seconds, and sees again within ten."""
+"""Each part of a stack is frozen for 40 s in turn: every screen says so within 10 s, and sees again within 10 s."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ FRAMES: Mapping[str, Any] = {
         "server_time": AT,
         "blind": True,
         "since": AT,
-        "away": [{"part": "redis", "since": AT, "reason": REASONS["redis"]}],
+        "away": [{"part": "redis", "since": AT, "hides_alarms": True, "reason": REASONS["redis"]}],
     },
     "server.ack": {"type": "ack", "ref": 7, "alert_id": ALERT_ID, "status": "ACKNOWLEDGED"},
     "server.metrics": {"type": "metrics", "ref": 8, "open_sockets": 3},
