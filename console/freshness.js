@@ -78,10 +78,10 @@ function showBlindness(found) {
   else banner.replaceChildren(...partsOf(found.words));
 }
 
-const partsOf = ({ headline, reasons, advice }) => [
+const partsOf = ({ headline, steps, reasons }) => [
   make("p", { class: "headline" }, headline),
-  make("ul", {}, ...reasons.map((reason) => make("li", {}, reason))),
-  make("p", { class: "advice" }, advice),
+  make(steps.length > 1 ? "ol" : "ul", { class: "steps" }, ...steps.map((step) => make("li", {}, step))),
+  make("ul", { class: "reasons", "aria-label": "Why" }, ...reasons.map((reason) => make("li", {}, reason))),
 ];
 
 function show(id, shown, text) {

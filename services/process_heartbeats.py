@@ -16,6 +16,8 @@ import msgspec
 INTERVAL_S = 2.0
 SILENT_AFTER_S = 6.0
 """A process that was not heard for so long is silent: two heartbeats may be late, three are not."""
+STOOD_STILL_S = 3.0
+"""A listener that did not run for so long stood still itself."""
 AMQP = "amqp"
 
 
@@ -82,9 +84,23 @@ class HeardHeartbeats:
         self._expected = tuple(expected)
         self._instance = instance
         self._heard_s: dict[str, float] = {}
-        self._own_s = self._fair_from_s = started_s
+        self._own_s = self._fair_from_s = self._ticked_s = started_s
         self._reported: dict[tuple[str, str], tuple[float, tuple[Fault, ...]]] = {}
         self._deaf_since_s: float | None = None
+
+    def tick(self, *, now_s: float) -> None:
+        """Note that the listener runs. To be called at least once a second, for as long as it listens.
+
+        A listener that stood still (its process was stopped, its machine slept) has heard nothing meanwhile. That is
+        nobody's fault, and the time does not count.
+        """
+        gap_s = now_s - self._ticked_s
+        self._ticked_s = now_s
+        if gap_s > STOOD_STILL_S:
+            self._own_s += gap_s
+            self._fair_from_s += gap_s
+            self._heard_s = {process: heard_s + gap_s for process, heard_s in self._heard_s.items()}
+            self._reported = {key: (at_s + gap_s, faults) for key, (at_s, faults) in self._reported.items()}
 
     def hear(self, heartbeat: Heartbeat, *, now_s: float) -> None:
         """Take a heartbeat that came now."""

@@ -23,7 +23,7 @@ from services import metrics
 from services.config import Config
 from services.errors import NotAuthenticated, Unavailable
 from services.feed import FeedReader
-from services.process_heartbeats import Fault
+from services.process_heartbeats import STOOD_STILL_S, Fault
 
 log = structlog.get_logger(__name__)
 
@@ -91,7 +91,7 @@ class Hub:
         self.snapshots = Snapshots(reader.last_id)
         self.road_seen_s = started_s
         self.blindness = Blindness()
-        self._answered_s = time.monotonic()
+        self._answered_s = self._judged_s = time.monotonic()
         self._blind_after_s = blind_after_s
         self._listeners: dict[int, set[Listener]] = {}
         self._cursor: dict[int, int] = {}
@@ -121,8 +121,13 @@ class Hub:
         `faults`: what was heard of other parts. What the gateway knows itself is added: whether the feed is read in
         time, and whether test messages come through.
         """
-        now = now or datetime.now(UTC)
-        found = [*faults, *self._own_faults(time.monotonic(), now.timestamp())]
+        now, now_s = now or datetime.now(UTC), time.monotonic()
+        if now_s - self._judged_s > STOOD_STILL_S:
+            self._answered_s += (
+                now_s - self._judged_s
+            )  # this process stood still, and so the feed could not be read
+        self._judged_s = now_s
+        found = [*faults, *self._own_faults(now_s, now.timestamp())]
         if self.blindness.update(found, now=now):
             away = [part.part for part in self.blindness.away]
             log.warning("parts_away", parts=away, screens=len(self._sessions))

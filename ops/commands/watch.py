@@ -31,7 +31,7 @@ CALL_GUARDS = (
     " Call the person on call for Vigil."
 )
 HIDDEN = f"Vigil may be blind since {{since}}. {{reasons}} {CALL_GUARDS}"
-PARTLY = "A part of Vigil has failed at {since}. {reasons} Call the person on call for Vigil."
+PARTLY = "Vigil works only in part since {since}. {reasons} Call the person on call for Vigil."
 AGAIN = "Vigil sees again, after {length}. Alarms of that time come now."
 COLOURS = {"CRITICAL": "bold red", "HIGH": "red", "MEDIUM": "yellow", "LOW": "cyan"}
 
@@ -113,9 +113,13 @@ class Sight:
         """Say by the clock of this machine that nothing is heard, whatever the link does. For a thread of its own."""
         while True:
             time.sleep(CLOCK_S)
-            if datetime.now(UTC) - self._heard_at > SILENT_AFTER and self._said != "lost":
-                self._said = "lost"
-                self._say(HIDDEN, self._heard_at, ["Nothing was heard from Vigil since then."])
+            self.look(datetime.now(UTC))
+
+    def look(self, now: datetime) -> None:
+        """Say once that nothing is heard, when that is so."""
+        if now - self._heard_at > SILENT_AFTER and self._said != "lost":
+            self._said = "lost"
+            self._say(HIDDEN, self._heard_at, ["Nothing was heard from Vigil since then."])
 
     def _say(self, words: str, since: datetime, reasons: list[str]) -> None:
         self._blind_since = min(since, self._blind_since or since)

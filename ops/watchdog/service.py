@@ -20,6 +20,7 @@ from services import metrics
 from services.bus import Resource, RpcProxy, loop, report_away, report_back, timer, within
 from services.config import Config
 from services.errors import Unavailable
+from services.process_heartbeats import STOOD_STILL_S
 from services.providers import Database
 
 log = structlog.get_logger(__name__)
@@ -152,6 +153,8 @@ class WatchdogService:
         try:
             within(SERVER_DEADLINE_S, partial(DEPENDENCIES[name], self.parts.config))
         except Exception as error:  # whatever a library raises: the server was asked, and did not answer
+            if time.monotonic() - asked_s > SERVER_DEADLINE_S + STOOD_STILL_S:
+                return  # this process stood still itself: ask again
             metrics.dependency_up.labels(name).set(0)
             report_away(name, since_s=asked_s)
             log.warning("server_does_not_answer", server=name, error=str(error) or type(error).__name__)

@@ -38,6 +38,7 @@ INSTANCE = uuid.uuid4().hex
 DEADLINE_S = 4.0
 """How long a connection or a confirm may take; then everything begins anew on another connection."""
 PAUSE_S = 0.5
+TICK_S = 0.5
 MOST_WAITING = 1000
 NOT_PERSISTENT = 1
 
@@ -124,6 +125,18 @@ class HeartbeatListener:
 
     def run(self) -> NoReturn:
         """Listen, on a new connection when nothing is heard on the old one."""
+        ticking = eventlet.spawn(self._tick)
+        try:
+            self._listen_for_ever()
+        finally:
+            ticking.kill()
+
+    def _tick(self) -> None:
+        while True:
+            self._heard.tick(now_s=time.monotonic())
+            eventlet.sleep(TICK_S)
+
+    def _listen_for_ever(self) -> NoReturn:
         while True:
             connection = None
             try:

@@ -8,7 +8,7 @@ from tests.freezing import freeze
 from tests.outside import Outside
 
 
-@pytest.mark.parametrize(("process", "part"), [("redis", "redis"), ("location", "location")])
+@pytest.mark.parametrize(("process", "part"), [("postgres", "postgres"), ("location", "location")])
 def test_every_screen_names_a_frozen_part_and_sees_again_after_it(
     outside: Outside, process: str, part: str
 ) -> None:
@@ -18,7 +18,10 @@ def test_every_screen_names_a_frozen_part_and_sees_again_after_it(
         screen.wait("snapshot")
 
     # When: a part is there and does nothing
-    told = freeze(outside, screens, process=process, part=part, hold_s=12.0)
+    told = freeze(outside, screens, process=process, part=part, hold_s=8.0)
 
     # Then: it was named in time, and nothing else was
     assert told.named == {part}
+    assert told.ready.status == 503
+    assert part in told.ready.away
+    assert told.ready.took_s < 2.0

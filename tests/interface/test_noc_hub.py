@@ -335,6 +335,18 @@ def test_a_feed_that_is_not_read_in_time_is_away_until_it_is_read_again(
     assert parts_away(hub) == []
 
 
+def test_a_gateway_that_stood_still_blames_no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("gateway.noc.hub.time.monotonic", clock)
+    hub = hub_on(StillReader(random.Random(1)), blind_after_s=10**12)
+    hub.join(Socket(0))
+    hub.pump()
+    hub.look([])
+    clock.now_s += 60.0
+    hub.look([])
+    assert parts_away(hub) == []
+
+
 def test_without_a_screen_redis_is_asked_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr("gateway.noc.hub.time.monotonic", clock)

@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 EXPOSITION_AGE_S = 1.0
 """Reading the files of all processes takes tens of milliseconds in which no request is served."""
 READY_AGE_S = 1.0
-READY_WITHIN_S = 1.5
+READY_WITHIN_S = 1.2
 """How long one part has to answer: `/readyz` as a whole answers within two seconds."""
 NOT_KEPT = {"Cache-Control": "no-store"}
 """Of answers that bear secrets, or what is on record about people."""

@@ -29,7 +29,9 @@ class World:
 
     def run(self, for_s: float) -> None:
         for _ in range(round(for_s / INTERVAL_S)):
-            self.now_s += INTERVAL_S
+            for _ in range(int(INTERVAL_S)):
+                self.now_s += 1.0
+                self.heard.tick(now_s=self.now_s)
             for process in (OWN, *OTHERS):
                 if process not in self.silent:
                     beat = Heartbeat(process, process, self.reported.get(process, ()))
@@ -150,6 +152,26 @@ def test_of_a_process_that_was_started_again_the_old_instance_is_forgotten() -> 
     assert set(world.away()) == {"mqtt"}
     world.run(SILENT_AFTER_S + INTERVAL_S)
     assert world.away() == {}
+
+
+def test_a_listener_that_stood_still_blames_nobody_for_it() -> None:
+    # Given: one process is silent already, and one reports a fault
+    world = World()
+    world.run(20)
+    world.silent = {"alerts"}
+    world.reported["watchdog"] = (Fault("redis", 1.0),)
+    world.run(8)
+    before = world.away()
+    assert set(before) == {"alerts", "redis"}
+
+    # When: the listener's own process is stopped for a while, and goes on
+    world.now_s += 60.0
+    world.heard.tick(now_s=world.now_s)
+
+    # Then: it knows what it knew
+    assert world.away() == before
+    world.run(INTERVAL_S)
+    assert set(world.away()) == {"alerts", "redis"}
 
 
 @given(st.lists(st.tuples(st.sampled_from((OWN, *OTHERS)), st.booleans()), max_size=40))
