@@ -18,8 +18,7 @@ from gateway.mqtt import wire
 from ops import line
 from ops.watchdog.sources import login_of_checks
 from services import providers
-from services.bus.heartbeats import abort, publish_confirmed
-from services.bus.publishing import connect
+from services.bus.heartbeats import brief_connection, publish_confirmed
 from services.bus.topology import HEARTBEAT_CHECK
 from services.config import Config
 from services.errors import Unavailable
@@ -36,14 +35,11 @@ def mqtt(config: Config) -> str:
 
 def amqp(config: Config) -> str:
     """Publish a message and wait for its confirm: RabbitMQ with an alarm takes connections, and no messages."""
-    connection = None
     try:
-        connection = connect(config.amqp.uri)
-        publish_confirmed(connection.channel(), HEARTBEAT_CHECK, b"")
+        with brief_connection(config.amqp.uri) as connection:
+            publish_confirmed(connection.channel(), HEARTBEAT_CHECK, b"")
     except (AMQPError, OSError) as error:
         raise Unavailable(f"RabbitMQ: {error or type(error).__name__}") from error
-    finally:
-        abort(connection)
     return "answers"
 
 

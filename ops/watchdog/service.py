@@ -29,6 +29,7 @@ SERVERS_INTERVAL_S = 3.0
 SERVER_DEADLINE_S = 4.0
 """A server that has not answered after so long is down. Together with the interval: noticed within seven seconds."""
 QUEUES_INTERVAL_S = 5.0
+QUEUES_DEADLINE_S = 10.0
 VITALS_INTERVAL_S = 30.0
 VITAL_DEADLINE_S = 10.0
 LOOK_FOR_LOST_S = 5.0
@@ -91,7 +92,8 @@ class WatchdogService:
 
     @timer(QUEUES_INTERVAL_S, eager=True)
     def measure_queues(self) -> None:
-        for queue, depth in queues.depths(self.parts.config, self.parts.queues).items():
+        ask = partial(queues.depths, self.parts.config, self.parts.queues)
+        for queue, depth in within(QUEUES_DEADLINE_S, ask).items():
             metrics.queue_depth.labels(queue).set(depth)
 
     @timer(VITALS_INTERVAL_S, eager=True)

@@ -195,6 +195,21 @@ def _deadline() -> Iterator[None]:
         timer.cancel()
 
 
+@contextmanager
+def brief_connection(uri: str) -> Iterator[Any]:
+    """A connection for one question. It says good-bye when all went well, and else waits for nobody while it closes.
+
+    Raises one of `BROKEN`.
+    """
+    connection = connect(uri)
+    try:
+        yield connection
+    except BaseException:
+        abort(connection)
+        raise
+    connection.release()
+
+
 def abort(connection: Any) -> None:
     """Close the socket without asking anybody: nobody may be there to answer."""
     transport = connection._connection if connection is not None else None
