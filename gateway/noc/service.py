@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import eventlet
+import structlog
 from werkzeug.wrappers import Request, Response
 
 from gateway.noc import blindness, requests
@@ -15,10 +16,15 @@ from gateway.noc.hub import Hub
 from gateway.noc.quotas import RENEW_INTERVAL_S
 from gateway.noc.sockets import ClientFrame, Session
 from gateway.noc.tickets import Tickets
+from services import metrics
 from services.bus import HeartbeatListener, Resource, RpcProxy, http, loop, timer, upgrade
 from services.config import Config
+from services.errors import Unavailable
+
+log = structlog.get_logger(__name__)
 
 NO_SOCKETS_PAUSE_S = 0.1
+FEED_AGAIN_S = 0.5
 PARTS_INTERVAL_S = 0.5
 SHOWN_INTERVAL_S = 1.0
 ROAD_INTERVAL_S = 5.0
@@ -62,7 +68,13 @@ class NocGateway:
         while True:
             if hub.idle:
                 eventlet.sleep(NO_SOCKETS_PAUSE_S)
-            hub.pump()
+            try:
+                hub.pump()
+            except Unavailable as error:
+                # Not left to the loop's back-off: screens see again as soon as Redis does.
+                metrics.task_failure.labels("pump_feed", type(error).__name__).inc()
+                log.warning("feed_not_read", error=str(error))
+                eventlet.sleep(FEED_AGAIN_S)
 
     @loop
     def listen_to_heartbeats(self) -> None:
