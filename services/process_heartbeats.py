@@ -19,6 +19,8 @@ SILENT_AFTER_S = 6.0
 STOOD_STILL_S = 3.0
 """A listener that did not run for so long stood still itself."""
 AMQP = "amqp"
+HEARTBEATS = "heartbeats"
+"""The part that is away when RabbitMQ is there and refuses heartbeats: a right or the exchange is missing."""
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from services.process_heartbeats import Fault
+from services.process_heartbeats import HEARTBEATS, Fault
 
 FEED = "redis"
 PATHS = ("message-path-alert", "message-path-bulk")
@@ -29,6 +29,7 @@ REASONS = {
     "directory": "The directory (directory) is silent: nobody can log in, and screens that load again stay empty.",
     "noc_api": "The API (noc_api) is silent: pages do not load and nothing can be saved. Alarms still show.",
     "watchdog": "The watchdog is silent: nobody tests whether alarms come through.",
+    "heartbeats": "RabbitMQ refuses heartbeats: nobody knows what is away. Run ops/install.sh and `vigil topology`.",
     "message-path-alert": "Vigil's own test alarms do not come through: real alarms may not either.",
     "message-path-bulk": "Vigil's own test positions do not come through: positions and readings may stand still.",
 }
@@ -37,8 +38,9 @@ _RANK = {part: rank for rank, part in enumerate(REASONS)}
 
 HIDE_NO_ALARM = frozenset({"notifications", "directory", "noc_api", "watchdog"})
 """Parts without which new alarms still show on a screen that is open."""
+OTHERS = frozenset({HEARTBEATS, *PATHS})
 SERVERS = frozenset({"mqtt", "amqp", "postgres", "redis"})
-PROCESSES = frozenset(REASONS) - SERVERS - frozenset(PATHS)
+PROCESSES = frozenset(REASONS) - SERVERS - OTHERS
 """All processes that send heartbeats."""
 
 

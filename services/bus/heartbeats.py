@@ -15,12 +15,15 @@ from typing import Any, NoReturn
 import amqp
 import eventlet
 import structlog
+from amqp.exceptions import AccessRefused, NotFound
 from eventlet.event import Event
 
 from services.bus.publishing import BROKEN, connect
 from services.bus.topology import HEARTBEAT_EXCHANGE, heartbeat_queue_name
 from services.config import Config
 from services.process_heartbeats import (
+    AMQP,
+    HEARTBEATS,
     INTERVAL_S,
     SILENT_AFTER_S,
     Fault,
@@ -41,14 +44,16 @@ PAUSE_S = 0.5
 TICK_S = 0.5
 MOST_WAITING = 1000
 NOT_PERSISTENT = 1
+REFUSED = (AccessRefused, NotFound)
 
 
 class _Known:
-    """The faults that this process knows, and a wake-up for who sends them."""
+    """The faults that this process knows, a wake-up for who sends them, and whether RabbitMQ refuses them."""
 
     def __init__(self) -> None:
         self.faults = KnownFaults()
         self.changed: Event = Event()
+        self.are_refused = False
 
     def wake(self) -> None:
         if not self.changed.ready():
@@ -94,13 +99,14 @@ class HeartbeatSender:
         except BROKEN as error:
             abort(self._connection)
             self._connection = None
+            _known.are_refused = isinstance(error, REFUSED)
             if not self._fails:
                 log.warning("heartbeat_not_sent", error=str(error) or type(error).__name__)
             self._fails = True
         else:
             if self._fails:
                 log.info("heartbeat_sent_again")
-            self._fails = False
+            self._fails = _known.are_refused = False
 
     def _send(self) -> None:
         if self._connection is None:
@@ -121,7 +127,10 @@ class HeartbeatListener:
 
     def faults(self) -> list[Fault]:
         """Return the parts that are away now, at most one fault for each."""
-        return self._heard.faults(now_s=time.monotonic())
+        found = self._heard.faults(now_s=time.monotonic())
+        if not _known.are_refused:
+            return found
+        return [Fault(HEARTBEATS, fault.for_s) if fault.part == AMQP else fault for fault in found]
 
     def run(self) -> NoReturn:
         """Listen, on a new connection when nothing is heard on the old one."""

@@ -8,7 +8,7 @@ from gateway.noc.blindness import HIDE_NO_ALARM, PATHS, PROCESSES, REASONS, SERV
 from ops.dependencies import DEPENDENCIES
 from ops.processes import PROCESSES as HOSTED
 from ops.watchdog.probe import ROADS
-from services.process_heartbeats import Fault
+from services.process_heartbeats import HEARTBEATS, Fault
 
 NOW = datetime(2026, 1, 5, 2, 13, 5, 900_000, tzinfo=UTC)
 
@@ -17,7 +17,7 @@ def test_every_part_of_vigil_has_its_words() -> None:
     assert set(HOSTED) == PROCESSES
     assert set(DEPENDENCIES) == SERVERS
     assert {f"message-path-{lane}" for lane in ROADS} == set(PATHS)
-    assert set(REASONS) == PROCESSES | SERVERS | set(PATHS)
+    assert set(REASONS) == PROCESSES | SERVERS | set(PATHS) | {HEARTBEATS}
     assert HIDE_NO_ALARM < PROCESSES
 
 
