@@ -27,7 +27,7 @@ READY_WITHIN_S = 2.0
 KNOWN_WITHIN_S = 10.0
 ALARMS = {
     "set_vm_memory_high_watermark": (["0.00001"], ["0.4"]),
-    "set_disk_free_limit": (["100TB"], ["50MB"]),
+    "set_disk_free_limit": (["100000GB"], ["50MB"]),
 }
 """By which words RabbitMQ has an alarm, and has it no longer."""
 TOLD = sorted(set(PROCESSES) - {"noc_gateway"})

@@ -28,6 +28,7 @@ from services.errors import Forbidden, NotAuthenticated, Refused, TooMany, Unans
 from services.feed import FeedReader
 from services.keyring import KeyRing
 from services.peers import Networks
+from services.process_heartbeats import AMQP
 
 log = structlog.get_logger(__name__)
 
@@ -238,15 +239,20 @@ class NocApi(Answers):
 
     def _look_at_parts(self) -> dict[str, str]:
         """Each part by name: `ok`, or in words what is wrong. All are asked at once; none waits for another."""
-        checks = self._ready_checks()
-        states = dict(zip(checks, eventlet.GreenPool().imap(_state, checks.values()), strict=True))
         away = {fault.part: blindness.reason_of(fault.part) for fault in self.parts.heartbeats.faults()}
-        return {**states, **away}
+        services = self._services()
+        checks: dict[str, Callable[[], Any]] = {"redis": self.parts.feed.ping}
+        unasked: dict[str, str] = {}
+        if AMQP in away:  # nobody can be asked, and that is not the fault of who would be
+            unasked = dict.fromkeys(services, "not asked: RabbitMQ takes no messages")
+        else:
+            checks |= services
+        states = dict(zip(checks, eventlet.GreenPool().imap(_state, checks.values()), strict=True))
+        return {**states, **unasked, **away}
 
-    def _ready_checks(self) -> dict[str, Callable[[], Any]]:
-        """A screen needs all of these. Servers and processes that are not asked here are known by their heartbeats."""
+    def _services(self) -> dict[str, Callable[[], Any]]:
+        """A screen needs all of these. Servers and other processes are known by heartbeats."""
         return {
-            "redis": self.parts.feed.ping,
             "directory": self.directory.check,
             "alerts": lambda: self.alerts.list_alerts(tenant_id=0, limit=1),
             "telemetry": lambda: self.telemetry.list_device_states(tenant_id=0, limit=1),
