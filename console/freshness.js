@@ -26,7 +26,7 @@ function tell() {
   const found = session.open ? blindness() : null;
   noteEnd(found);
   const status = byId("link");
-  status.classList.toggle("lost", session.open && (!link.live || found !== null));
+  status.classList.toggle("lost", session.open && (!link.live || found?.kind === "alarms"));
   write(status, statusOf(found));
   showBlindness(found);
   const isLost = session.open && link.lostAt !== null && Date.now() - link.lostAt > PATIENCE_S * 1000;

@@ -106,6 +106,7 @@ class HeardHeartbeats:
 
     def hear(self, heartbeat: Heartbeat, *, now_s: float) -> None:
         """Take a heartbeat that came now."""
+        self.tick(now_s=now_s)
         if heartbeat.instance == self._instance:
             self._note_silence(now_s)
             self._own_s = now_s
@@ -114,6 +115,9 @@ class HeardHeartbeats:
 
     def faults(self, *, now_s: float) -> list[Fault]:
         """Return the parts that are away: at most one fault for each."""
+        self.tick(
+            now_s=now_s
+        )  # after a stand-still, whatever of this process runs first must not judge by old times
         self._note_silence(now_s)
         if self._deaf_since_s is not None:
             if now_s - self._own_s > SILENT_AFTER_S or self._awaits_others(now_s):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -154,7 +155,8 @@ def test_of_a_process_that_was_started_again_the_old_instance_is_forgotten() -> 
     assert world.away() == {}
 
 
-def test_a_listener_that_stood_still_blames_nobody_for_it() -> None:
+@pytest.mark.parametrize("first", ["tick", "faults", "hear"])
+def test_a_listener_that_stood_still_blames_nobody_for_it(first: str) -> None:
     # Given: one process is silent already, and one reports a fault
     world = World()
     world.run(20)
@@ -166,12 +168,17 @@ def test_a_listener_that_stood_still_blames_nobody_for_it() -> None:
 
     # When: the listener's own process is stopped for a while, and goes on
     world.now_s += 60.0
-    world.heard.tick(now_s=world.now_s)
+    match first:
+        case "tick":
+            world.heard.tick(now_s=world.now_s)
+        case "hear":
+            world.heard.hear(Heartbeat("location", "location"), now_s=world.now_s)
 
     # Then: it knows what it knew
     assert world.away() == before
-    world.run(INTERVAL_S)
-    assert set(world.away()) == {"alerts", "redis"}
+    for _ in range(10):
+        world.run(INTERVAL_S)
+        assert set(world.away()) == {"alerts", "redis"}
 
 
 @given(st.lists(st.tuples(st.sampled_from((OWN, *OTHERS)), st.booleans()), max_size=40))
