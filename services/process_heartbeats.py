@@ -136,7 +136,7 @@ class HeardHeartbeats:
             self._fair_from_s = now_s
 
     def _awaits_others(self, now_s: float) -> bool:
-        """Whether RabbitMQ is back so recently that the others may just not have been heard yet."""
+        """Return whether RabbitMQ is back so recently that the others may just not have been heard yet."""
         return now_s - self._fair_from_s < SILENT_AFTER_S and any(
             self._heard_s.get(process, 0.0) < self._fair_from_s for process in self._expected
         )
