@@ -7,12 +7,14 @@ import { store } from "/console/store.js";
 
 const RECONNECT_MS = [500, 1000, 2000, 5000];
 const LOOK_MS = 1000;
-const MISSED_HEARTBEATS = 2.5;
+const WORRY_HEARTBEATS = 1.8; // heard nothing for so many intervals: the screen says that it may be blind
+const MISSED_HEARTBEATS = 2.5; // and for so many: the link is given up and made again
+const SAY_EVERY_MS = 20_000; // the gateway lets go of a screen that says nothing for a minute
 const ENDED = new Set([4401, 4403]);
 
 class Link extends EventTarget {
   live = false;
-  blind = false;
+  blind = null; // { since, away } from the gateway while something is away, which a lost link does not end
   heardAt = null; // any frame, by this computer's clock
   eventAt = null; // the last frame that told something
   lostAt = null;
@@ -21,7 +23,12 @@ class Link extends EventTarget {
   #socket = null;
   #timer = null;
   #failures = 0;
-  #heartbeat_s = 20;
+  #heartbeat_s = 5;
+
+  // Whether nothing was heard for so long that what is on the screen may be old, whatever the gateway said last.
+  get unheard() {
+    return this.heardAt !== null && Date.now() - this.heardAt > WORRY_HEARTBEATS * this.#heartbeat_s * 1000;
+  }
 
   start() {
     // Who logs in again as the same tenant goes on where they were.
@@ -65,23 +72,23 @@ class Link extends EventTarget {
       turn = turn.then(() => this.#take(socket, data)).catch((error) => this.#refuse(socket, error));
     });
     socket.addEventListener("close", ({ code }) => turn.then(() => this.#closed(socket, code)));
-    this.heardAt = Date.now();
     this.#watch(socket);
   }
 
   // A network may vanish without a word: then no close comes for minutes.
   #watch(socket) {
-    let saidAt = Date.now();
+    const openedAt = Date.now();
+    let saidAt = openedAt;
     const look = setInterval(() => {
       if (this.#socket !== socket) {
         clearInterval(look);
         return;
       }
-      if (this.live && Date.now() - saidAt > this.#heartbeat_s * 1000) {
+      if (this.live && Date.now() - saidAt > SAY_EVERY_MS) {
         saidAt = Date.now();
-        socket.send(JSON.stringify({ type: "heartbeat" })); // the gateway lets go of a screen that says nothing
+        socket.send(JSON.stringify({ type: "heartbeat" }));
       }
-      if (Date.now() - this.heardAt > MISSED_HEARTBEATS * this.#heartbeat_s * 1000) {
+      if (Date.now() - Math.max(openedAt, this.heardAt ?? 0) > MISSED_HEARTBEATS * this.#heartbeat_s * 1000) {
         clearInterval(look);
         socket.close();
         this.#closed(socket, 1006);
@@ -106,11 +113,12 @@ class Link extends EventTarget {
     this.#failures = 0;
     this.#heartbeat_s = frame.heartbeat_interval ?? this.#heartbeat_s;
     this.#set({ live: true, lostAt: null, problem: "" });
+    this.#socket.send(JSON.stringify({ type: "heartbeat" })); // its answer says at once whether anything is away
   }
 
   #beat(frame) {
     setServerTime(frame.server_time);
-    this.#set({ blind: frame.blind === true });
+    this.#set({ blind: frame.blind === true ? { since: Date.parse(frame.since), away: frame.away } : null });
   }
 
   #refuse(socket, error) {

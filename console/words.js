@@ -43,3 +43,18 @@ const within = (word) => (word === word.toUpperCase() ? word : word.charAt(0).to
 // "Critical panic of guard-7", "Low battery of guard-7".
 export const graveTitle = (alert) => `${severityWord(alert.severity)} ${within(typeWord(alert.alert_type))}`;
 export const title = (alert) => `${typeWord(alert.alert_type)} of ${alert.source_id}`;
+
+// What the banner says while alarms may not come: first what to do, for somebody who reads it at three in the morning.
+const CALL_GUARDS = ["Do not trust a quiet screen. Call every guard on shift by radio or telephone, now and every 15 minutes.", "Take alarms by telephone. Write down who, where and when."];
+const CALL_HELP = "Call the person on call for Vigil, and read out what stands below.";
+export const blindWords = {
+  screen: (time) => ({
+    headline: `This screen may be blind since ${time}: new alarms may not show here.`,
+    steps: ["Look at another screen. If it is blind too, go on:", ...CALL_GUARDS, CALL_HELP],
+    reasons: ["This screen has heard nothing from Vigil since then. It connects again by itself."],
+  }),
+  alarms: (time, reasons) => ({ headline: `Vigil may be blind since ${time}: new alarms may not show here.`, steps: [...CALL_GUARDS, CALL_HELP], reasons }),
+  partly: (time, reasons) => ({ headline: `Vigil works only in part since ${time}. New alarms still show here.`, steps: [CALL_HELP], reasons }),
+  again: (time, length) => `Vigil sees again since ${time}. It was blind for ${length}. Alarms of that time come now: read the open alerts, and call the guards back.`,
+  lost: (time) => `The link is lost. ${time === null ? "Nothing was heard yet" : `What you see is from ${time}`}. It comes back by itself.`,
+};

@@ -17,9 +17,12 @@ from gateway.noc.api.table import OPERATIONS
 from ops.privileges import PRIVILEGES
 from services.bus.topology import (
     DEAD_QUEUE,
+    HEARTBEAT_CHECK,
+    HEARTBEAT_EXCHANGE,
     RPC_EXCHANGE,
     event_exchange_name,
     event_queue_name,
+    heartbeat_queue_name,
     retry_exchange_name,
 )
 
@@ -54,7 +57,8 @@ def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
     handlers = [event_queue_name(*consumed[:2], may.service, consumed[2]) for consumed in may.consumes]
     replies = [f"rpc\\.reply-{re.escape(may.service)}-{REPLY}"] if may.calls else []
     served = [f"rpc.{may.service}"] if may.serves_rpc else []
-    own = [*map(re.escape, [*handlers, *served]), *replies]
+    heard = [heartbeat_queue_name(re.escape(may.service), REPLY)] if may.hears_heartbeats else []
+    own = [*map(re.escape, [*handlers, *served]), *replies, *heard]
 
     retries = [retry_exchange_name(delay_s) for delay_s in retry_delays_s] if handlers else []
     publishes = [event_exchange_name(may.service)] if may.publishes or handlers else []
@@ -63,8 +67,13 @@ def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
     dead = [DEAD_QUEUE] if handlers else []
     again = [retry_exchange_name(min(retry_delays_s))] if may.settles_dead_letters else []
 
-    written = [*publishes, *rpc, *retries, *dead, *again]
-    read = [*sources, *rpc, *([DEAD_QUEUE] if may.settles_dead_letters else [])]
+    written = [*publishes, *rpc, *retries, *dead, *again, HEARTBEAT_EXCHANGE]
+    read = [
+        *sources,
+        *rpc,
+        *([DEAD_QUEUE] if may.settles_dead_letters else []),
+        *([HEARTBEAT_EXCHANGE] if may.hears_heartbeats else []),
+    ]
     return Rights(
         configure=any_of([*own, *map(re.escape, publishes)]),
         write=any_of([*own, *map(re.escape, written)]),
@@ -83,6 +92,12 @@ def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
             *(Topic(name, any_of(map(re.escape, handlers)), NOTHING) for name in retries),
             # Dead letters of all services are sent again by who settles them, and nothing else.
             *(Topic(name, "^evt-.*$", NOTHING) for name in again),
+            # No process speaks for another one.
+            Topic(
+                HEARTBEAT_EXCHANGE,
+                any_of(map(re.escape, [process, *([HEARTBEAT_CHECK] if may.checks_servers else [])])),
+                any_of(map(re.escape, PRIVILEGES)) if may.hears_heartbeats else NOTHING,
+            ),
         ],
     )
 

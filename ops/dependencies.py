@@ -1,4 +1,8 @@
-"""The four servers that Vigil leans on: does each answer, as Vigil itself would ask it."""
+"""The four servers that Vigil leans on: does each answer, as Vigil itself would ask it.
+
+No check has a time limit as a whole: its caller gives it one (`services.bus.within`), and the check is ended then,
+wherever it is. So none may wait for a server while it cleans up.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,8 @@ from gateway.mqtt import wire
 from ops import line
 from ops.watchdog.sources import login_of_checks
 from services import providers
-from services.bus.publishing import connect
+from services.bus.heartbeats import brief_connection, publish_confirmed
+from services.bus.topology import HEARTBEAT_CHECK
 from services.config import Config
 from services.errors import Unavailable
 
@@ -29,11 +34,13 @@ def mqtt(config: Config) -> str:
 
 
 def amqp(config: Config) -> str:
+    """Publish a message and wait for its confirm: RabbitMQ with an alarm takes connections, and no messages."""
     try:
-        with connect(config.amqp.uri) as connection, connection.channel():
-            return "answers"
+        with brief_connection(config.amqp.uri) as connection:
+            publish_confirmed(connection.channel(), HEARTBEAT_CHECK, b"")
     except (AMQPError, OSError) as error:
-        raise Unavailable(f"RabbitMQ: {error}") from error
+        raise Unavailable(f"RabbitMQ: {error or type(error).__name__}") from error
+    return "answers"
 
 
 def redis(config: Config) -> str:

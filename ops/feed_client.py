@@ -14,7 +14,10 @@ from services.errors import InvalidMessage
 from services.keyring import KeyRing
 from services.watching import Watcher
 
-SILENCE_S = 60.0
+SILENT_HEARTBEATS = 1.8
+"""A gateway that was not heard for so many intervals of its heartbeat is taken for gone."""
+FIRST_FRAME_S = 9.0
+"""How long the handshake and the first frame may take."""
 
 
 def dashboard_url(settings: Config) -> str:
@@ -44,23 +47,29 @@ class Feed:
         self._keys = partial(ring.of_tenant, tenant_id) if ring else None
         self._watcher = Watcher(tenant_id, keys=self._keys, since=since)
 
-    def frames(self, *, silence_s: float = SILENCE_S) -> Generator[dict[str, Any], None, None]:
+    def frames(self, *, silence_s: float | None = None) -> Generator[dict[str, Any], None, None]:
         """Every frame as {"type", "id"?, "data"? ...}; raises `websocket.WebSocketException`, `OSError`.
 
-        A gateway that says nothing for `silence_s` is taken for gone. A frame that is not to be believed raises
-        `InvalidMessage`; the next call begins anew, from a snapshot.
+        A gateway that says nothing for `silence_s` is taken for gone; with None, after nearly two intervals of its
+        heartbeat. A frame that is not to be believed raises `InvalidMessage`; the next call begins anew, from a
+        snapshot.
         """
         since = self._watcher.since
         query = f"?since={since}" if since is not None else ""
         connection = websocket.create_connection(
-            self._url + query, header=[f"Authorization: Bearer {self._fresh_token()}"], timeout=silence_s
+            self._url + query,
+            header=[f"Authorization: Bearer {self._fresh_token()}"],
+            timeout=silence_s or FIRST_FRAME_S,
         )
         try:
             while True:
                 text = connection.recv()
                 if not text:
                     raise websocket.WebSocketConnectionClosedException("the gateway closed the connection")
-                yield self._open(text)
+                frame = self._open(text)
+                if silence_s is None and frame["type"] == "connected":
+                    connection.settimeout(frame["heartbeat_interval"] * SILENT_HEARTBEATS)
+                yield frame
         finally:
             connection.close()
 

@@ -42,6 +42,8 @@ class Privileges(NamedTuple):
 
     `consumes`: (service, event, handler). `publishes`: event types of the own service. `calls`: service to methods;
     with `serves_api`, besides, those of every operation of the HTTP API (`gateway.noc.api.table`).
+    Every process sends its own heartbeats; `hears_heartbeats`: it hears those of all. `checks_servers`: it publishes
+    test messages that go nowhere.
     """
 
     service: str
@@ -53,6 +55,8 @@ class Privileges(NamedTuple):
     calls: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     serves_api: bool = False
     settles_dead_letters: bool = False
+    hears_heartbeats: bool = False
+    checks_servers: bool = False
     redis: Redis | None = None
     secrets: frozenset[str] = frozenset()
 
@@ -359,6 +363,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
                 "mark_false_alarm",
             ),
         },
+        hears_heartbeats=True,
         redis=Redis(
             read=("feed:*",),
             write=("feed-id:*", "feed-begun:*", "gateways", "sockets:*", "messages:*", "ticket:*"),
@@ -386,6 +391,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
                 "take_reply",
             ),
         },
+        hears_heartbeats=True,
         redis=Redis(
             write=("login:*", "ticket:*", "idempotency:*"),
             commands=("multi", "exec", "discard", "get", "set", "del", "incrby", "expire"),
@@ -402,6 +408,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
         },
         functions={"ingest": ("vigil_partition_report",)},
         calls={"alerts": ("list_alerts", "resolve_alert")},
+        checks_servers=True,
         redis=Redis(read=("feed:*",), commands=("xread", "info")),
         secrets=frozenset(
             {

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from amqp.exceptions import AMQPError, NotFound
 
 from ops.topology import all_queues
-from services.bus.publishing import connect
+from services.bus.heartbeats import brief_connection
 from services.bus.topology import DEAD_QUEUE
 from services.config import Config
 from services.errors import Unavailable
@@ -30,7 +30,7 @@ def depths(config: Config, wanted: Iterable[str]) -> dict[str, int]:
     """Messages by queue, those left out that are not there (yet). Raises `Unavailable`."""
     found: dict[str, int] = {}
     try:
-        with connect(config.amqp.uri) as connection:
+        with brief_connection(config.amqp.uri) as connection:
             channel = connection.channel()
             for name in wanted:
                 try:

@@ -47,6 +47,7 @@ from services import (  # noqa: E402
 from services.addresses import amqp_nodes, amqp_shuffled  # noqa: E402
 from services.bus.calling import SERIALIZER, MeasuredRpc  # noqa: E402
 from services.bus.consuming import EventHandler  # noqa: E402
+from services.bus.heartbeats import HeartbeatSender  # noqa: E402
 from services.config import Config  # noqa: E402
 from services.deploy import problems  # noqa: E402
 from services.errors import Misconfigured, VigilError  # noqa: E402
@@ -257,6 +258,7 @@ def run(container: TracedContainer, process: str, watch: StallWatch) -> None:
     alive.tell(process, container.stall_timeout_s)
     eventlet.spawn_n(sample, container, process, work_watch)
     eventlet.spawn_n(schema_report.report, settings, process)
+    eventlet.spawn_n(HeartbeatSender(settings, process).run)
     container.wait()
 
 

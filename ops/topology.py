@@ -19,6 +19,7 @@ from services.bus.topology import (
     declare_exchange,
     event_exchange,
     event_queue,
+    heartbeat_exchange,
     retire_rpc_queue,
     rpc_exchange,
     shared_queues,
@@ -37,7 +38,7 @@ def declare_all(config: Config) -> list[Queue]:
         with connect(config.amqp.uri) as connection:
             declare(connection, queues)
             with connection.channel() as channel:
-                for exchange in (rpc_exchange(), *map(event_exchange, services)):
+                for exchange in (rpc_exchange(), heartbeat_exchange(), *map(event_exchange, services)):
                     declare_exchange(channel, exchange)
             for service in services:
                 retire_rpc_queue(connection, service)

@@ -12,8 +12,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
@@ -99,14 +100,16 @@ class Outside:
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
-        """A process that is there and does nothing: what no supervisor notices."""
+        """A process and its children that are there and do nothing."""
         [process] = [process for process in self.stack.supervisor.processes if process.name == name]
         assert process.pid is not None
-        os.kill(process.pid, signal.SIGSTOP)
+        stopped = stop_tree(process.pid)
         try:
             yield
         finally:
-            os.kill(process.pid, signal.SIGCONT)
+            for pid in reversed(stopped):  # the parent last: it reaps no child that is about to go on
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def token(self, **claims: Any) -> str:
         options = {"name": "tester", "tenant_id": 1, "role": "operator", "lifetime_s": 600, **claims}
@@ -162,6 +165,17 @@ class Outside:
         screen = Screen(self, since=since, token=token, tenant_id=tenant_id)
         self._open.callback(screen.close)
         return screen
+
+
+def stop_tree(pid: int) -> list[int]:
+    """SIGSTOP a process and all its descendants; their pids. PostgreSQL has a process for each connection."""
+    os.kill(pid, signal.SIGSTOP)  # from here on it makes no further child
+    stopped = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            with suppress(ProcessLookupError, FileNotFoundError):
+                stopped += stop_tree(int(child))
+    return stopped
 
 
 class Entrance:

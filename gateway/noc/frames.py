@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.noc.api.shapes import Position, SourceState
+from gateway.noc.blindness import Away
 from services.messages import Alert
 from services.source_status import SourceStatus
 
@@ -56,11 +57,17 @@ class Connected(msgspec.Struct, frozen=True):
 
 
 class ServerHeartbeat(msgspec.Struct, frozen=True):
-    """`blind`: no test message of the watchdog comes through; what is not seen may still happen."""
+    """Sent every `heartbeat_interval` seconds, and at once when a part is away or back.
+
+    `blind`: something is away, so that what does not show may still happen. `since`: the oldest of `away`; null when
+    nothing is.
+    """
 
     type: Literal["heartbeat"]
     server_time: datetime
     blind: bool
+    since: datetime | None
+    away: list[Away]
 
 
 class Ack(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
 import structlog
 
+from gateway.noc import blindness
 from gateway.noc.auth import Bars, Principal, RoleChanged
+from gateway.noc.blindness import Blindness
 from gateway.noc.framing import text_frame
 from gateway.noc.outbox import Entry
 from gateway.noc.quotas import Quotas
@@ -19,6 +23,7 @@ from services import metrics
 from services.config import Config
 from services.errors import NotAuthenticated, Unavailable
 from services.feed import FeedReader
+from services.process_heartbeats import STOOD_STILL_S, Fault
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +31,8 @@ LOOK_INTERVAL_S = 1.0
 """How often it is asked which Redis answers."""
 BLOCK_MS = 250
 """How long one read waits: so soon a tenant with its first socket is heard."""
+FEED_LATE_S = BLOCK_MS / 1000 + 2.0
+"""When a read of the feed was not answered for so long, frames are late."""
 CATCH_UP_FRAMES = 100
 ARRIVALS = 1000
 """Of so many frames it is known when their messages came to the gateway (Unix seconds): those on their way out."""
@@ -62,6 +69,9 @@ class Session(Protocol):
     def end(self, code: int, reason: str) -> None:
         """Ask for the end; never blocks."""
 
+    def beat(self) -> None:
+        """Send a heartbeat now; never blocks."""
+
 
 class Outside(msgspec.Struct):
     """What stands on the outside of a frame, for logs and numbers."""
@@ -80,6 +90,8 @@ class Hub:
         self.quotas = quotas
         self.snapshots = Snapshots(reader.last_id)
         self.road_seen_s = started_s
+        self.blindness = Blindness()
+        self._answered_s = self._judged_s = time.monotonic()
         self._blind_after_s = blind_after_s
         self._listeners: dict[int, set[Listener]] = {}
         self._cursor: dict[int, int] = {}
@@ -103,12 +115,36 @@ class Hub:
         """When a test message last came through; ids of frames are microseconds. Raises `Unavailable`."""
         self.road_seen_s = max(self.road_seen_s, self.reader.last_id(test_tenant_id) / 1e6)
 
-    def is_blind(self, *, now_s: float) -> bool:
-        return now_s - self.road_seen_s > self._blind_after_s
+    def look(self, faults: Iterable[Fault], *, now: datetime | None = None) -> None:
+        """Judge what is away now, and send every screen a heartbeat at once when that has changed.
+
+        `faults`: what was heard of other parts. What the gateway knows itself is added: whether the feed is read in
+        time, and whether test messages come through.
+        """
+        now, now_s = now or datetime.now(UTC), time.monotonic()
+        if now_s - self._judged_s > STOOD_STILL_S:
+            self._answered_s += (
+                now_s - self._judged_s
+            )  # this process stood still, and so the feed could not be read
+        self._judged_s = now_s
+        found = [*faults, *self._own_faults(now_s, now.timestamp())]
+        if self.blindness.update(found, now=now):
+            away = [part.part for part in self.blindness.away]
+            log.warning("parts_away", parts=away, screens=len(self._sessions))
+            for session in tuple(self._sessions):
+                session.beat()
+
+    def _own_faults(self, monotonic_s: float, now_s: float) -> Iterable[Fault]:
+        if monotonic_s - self._answered_s > FEED_LATE_S:
+            yield Fault(blindness.FEED, monotonic_s - self._answered_s)
+        if now_s - self.road_seen_s > self._blind_after_s:
+            yield Fault(blindness.PATHS[0], now_s - self.road_seen_s)
 
     def pump(self) -> None:
         """Read once and hand out. Raises `Unavailable`."""
         frames = list(self.reader.read(self._cursor, block_ms=BLOCK_MS))
+        if self._cursor:
+            self._answered_s = time.monotonic()
         is_due = time.monotonic() - self._looked_s >= LOOK_INTERVAL_S
         # Asked after the reading: of what another server told nobody may hear before all begin anew. Whoever did could
         # go on from there at another gateway, over what was lost before it.
@@ -143,7 +179,7 @@ class Hub:
         comes back gets a snapshot.
         """
         server = self.reader.server()
-        self._looked_s = time.monotonic()
+        self._looked_s = self._answered_s = time.monotonic()
         was, self._server = self._server, server
         if not was:
             self.reader.begun()

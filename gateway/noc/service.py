@@ -6,19 +6,26 @@ from collections.abc import Callable
 from typing import Any
 
 import eventlet
+import structlog
 from werkzeug.wrappers import Request, Response
 
-from gateway.noc import requests
+from gateway.noc import blindness, requests
 from gateway.noc.auth import Principal
 from gateway.noc.callers import BARS_INTERVAL_S, Callers
 from gateway.noc.hub import Hub
 from gateway.noc.quotas import RENEW_INTERVAL_S
 from gateway.noc.sockets import ClientFrame, Session
 from gateway.noc.tickets import Tickets
-from services.bus import Resource, RpcProxy, http, loop, timer, upgrade
+from services import metrics
+from services.bus import HeartbeatListener, Resource, RpcProxy, http, loop, timer, upgrade
 from services.config import Config
+from services.errors import Unavailable
+
+log = structlog.get_logger(__name__)
 
 NO_SOCKETS_PAUSE_S = 0.1
+FEED_AGAIN_S = 0.5
+PARTS_INTERVAL_S = 0.5
 SHOWN_INTERVAL_S = 1.0
 ROAD_INTERVAL_S = 5.0
 PRESENCE_INTERVAL_S = 30.0
@@ -38,6 +45,8 @@ class Parts:
         self.callers = Callers(config)
         self.hub = Hub.from_config(config)
         self.tickets = Tickets.from_config(config)
+        others = blindness.PROCESSES - {NocGateway.name}
+        self.heartbeats = HeartbeatListener(config, service=NocGateway.name, expected=others)
 
     def close(self) -> None:
         """Withdraw the socket counts of this process."""
@@ -59,7 +68,25 @@ class NocGateway:
         while True:
             if hub.idle:
                 eventlet.sleep(NO_SOCKETS_PAUSE_S)
-            hub.pump()
+            try:
+                hub.pump()
+            except Unavailable as error:
+                # Not left to the loop's back-off: screens see again as soon as Redis does.
+                metrics.task_failure.labels("pump_feed", type(error).__name__).inc()
+                log.warning("feed_not_read", error=str(error))
+                eventlet.sleep(FEED_AGAIN_S)
+
+    @loop
+    def listen_to_heartbeats(self) -> None:
+        """Every process of Vigil says every two seconds that it runs, and what it finds to be away."""
+        self.parts.heartbeats.run()
+
+    @loop
+    def look_for_what_is_away(self) -> None:
+        """Screens hear at once when a part is away, and when it is back: old is not quiet."""
+        while True:
+            self.parts.hub.look(self.parts.heartbeats.faults())
+            eventlet.sleep(PARTS_INTERVAL_S)
 
     @timer(BARS_INTERVAL_S)
     def learn_who_is_barred(self) -> None:

@@ -58,6 +58,8 @@ SEND_BUFFER_BYTES = 131_072
 CLOSE_TIMEOUT_S = 1.0
 FINISH_TIMEOUT_S = 10.0
 ROOM_INTERVAL_S = 0.02
+PINGS_OF_IDLE_TIME = 3
+"""So often within the time after which a silent peer is taken for gone it is pinged; an answer is a sign of life."""
 
 GOING_AWAY = 1001
 GONE = 1006
@@ -244,6 +246,8 @@ class Session:
             heartbeat_interval=self._noc.heartbeat_interval_s,
             **answer,
         )
+        if self._hub.blindness.is_blind:
+            self.beat()
         if snapshot is not None:
             # Frames after last_id may be in the snapshot already; they say the same, and then go on from it.
             self._outbox.begin(snapshot._replace(id=None))
@@ -336,7 +340,7 @@ class Session:
     def _obey(self, frame: ClientFrame) -> None:
         match frame.type:
             case "heartbeat":
-                self._heartbeat()
+                self.beat()
             case "resume":
                 self._restart(since=frame.since, ref=frame.ref)
             case "subscribe_client":
@@ -363,9 +367,16 @@ class Session:
     def _control(self, **frame: Any) -> None:
         self._put(Entry(frame["type"], None, text_frame(msgspec.json.encode(frame))))
 
-    def _heartbeat(self) -> None:
-        now = datetime.now(UTC)
-        self._control(type="heartbeat", server_time=now, blind=self._hub.is_blind(now_s=now.timestamp()))
+    def beat(self) -> None:
+        """Called by the hub when a part is away or back: put a heartbeat into the outbox; never blocks."""
+        blindness = self._hub.blindness
+        self._control(
+            type="heartbeat",
+            server_time=datetime.now(UTC),
+            blind=blindness.is_blind,
+            since=blindness.since,
+            away=blindness.away,
+        )
 
     def _put(self, entry: Entry) -> bool:
         taken = self._end is None and self._outbox.put(entry)
@@ -382,6 +393,7 @@ class Session:
     def _write_until_end(self) -> None:
         """What waits, heartbeats, and last the close frame: only here is anything written."""
         next_heartbeat_s = time.monotonic() + self._noc.heartbeat_interval_s
+        next_ping_s = next_heartbeat_s
         try:
             while self._end is None:
                 wait_s = max(0.0, next_heartbeat_s - time.monotonic())
@@ -396,8 +408,10 @@ class Session:
                     self.end(TOO_SLOW, "what was sent is not read; resume to go on")
                 if self._end is None and time.monotonic() >= next_heartbeat_s:
                     next_heartbeat_s += self._noc.heartbeat_interval_s
-                    self._heartbeat()
-                    self._put(Entry("ping", None, self._ping()))
+                    self.beat()
+                    if time.monotonic() >= next_ping_s:
+                        next_ping_s += self._noc.idle_timeout_s / PINGS_OF_IDLE_TIME
+                        self._put(Entry("ping", None, self._ping()))
                 self._write_outbox()
             code, reason = self._end
             if code != GONE:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
 
 import click
 import websocket
@@ -18,8 +20,19 @@ from ops.feed_filter import FROM_LOWEST, Filter
 from services import config
 from services.errors import InvalidMessage
 from services.messages import Severity
+from services.source_status import in_words
 
+CLOCK_S = 0.5
+SILENT_AFTER = timedelta(seconds=9)
+"""Heartbeats come every 5 s."""
 RECONNECT_S = (0.5, 1, 2, 5)
+CALL_GUARDS = (
+    "Do not trust a quiet screen: call every guard on shift by radio or telephone, now and every 15 minutes."
+    " Call the person on call for Vigil."
+)
+HIDDEN = f"Vigil may be blind since {{since}}. {{reasons}} {CALL_GUARDS}"
+PARTLY = "Vigil works only in part since {since}. {reasons} Call the person on call for Vigil."
+AGAIN = "Vigil sees again, after {length}. Alarms of that time come now."
 COLOURS = {"CRITICAL": "bold red", "HIGH": "red", "MEDIUM": "yellow", "LOW": "cyan"}
 
 
@@ -58,10 +71,12 @@ def watch(
     feed = Feed(settings, url=address, token=token, tenant_id=tenant_id, since=since)
     console = Console(highlight=False)
     wanted = Filter(frozenset(types), frozenset(sources), Severity(severity.upper()) if severity else None)
+    sight = Sight(Console(stderr=True, highlight=False, soft_wrap=True))
+    threading.Thread(target=sight.watch_clock, daemon=True).start()
     shown = 0
-    for received in endless(feed):
+    for received in endless(feed, sight):
         frame = wanted.narrow(received)
-        if frame is None:
+        if frame is None or (frame["type"] == "heartbeat" and not as_json and not types):
             continue
         if as_json:
             click.echo(json.dumps(frame))
@@ -72,13 +87,61 @@ def watch(
             return
 
 
-def endless(feed: Feed) -> Iterator[dict[str, Any]]:
+class Sight:
+    """Says on standard error that alarms may not come, since when and why, and that they come again."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._heard_at = datetime.now(UTC)
+        self._blind_since: datetime | None = None
+        self._said: object = None
+
+    def take(self, frame: dict[str, Any]) -> None:
+        """Note a frame that came."""
+        self._heard_at = datetime.now(UTC)
+        if frame["type"] != "heartbeat":
+            return
+        if not frame["blind"]:
+            self._say_again()
+        elif self._said != frame["away"]:
+            self._said = frame["away"]
+            hides = any(part["hides_alarms"] for part in frame["away"])
+            reasons = [part["reason"] for part in frame["away"]]
+            self._say(HIDDEN if hides else PARTLY, datetime.fromisoformat(frame["since"]), reasons)
+
+    def watch_clock(self) -> NoReturn:
+        """Say by the clock of this machine that nothing is heard, whatever the link does. For a thread of its own."""
+        while True:
+            time.sleep(CLOCK_S)
+            self.look(datetime.now(UTC))
+
+    def look(self, now: datetime) -> None:
+        """Say once that nothing is heard, when that is so."""
+        if now - self._heard_at > SILENT_AFTER and self._said != "lost":
+            self._said = "lost"
+            self._say(HIDDEN, self._heard_at, ["Nothing was heard from Vigil since then."])
+
+    def _say(self, words: str, since: datetime, reasons: list[str]) -> None:
+        self._blind_since = min(since, self._blind_since or since)
+        said = words.format(since=f"{self._blind_since.astimezone():%H:%M:%S}", reasons=" ".join(reasons))
+        self._console.print(Text(f"{time.strftime('%H:%M:%S')}  {said}", style="bold red"))
+
+    def _say_again(self) -> None:
+        if self._blind_since is not None:
+            length_s = (datetime.now(UTC) - self._blind_since).total_seconds()
+            said = AGAIN.format(length=in_words(length_s))
+            self._console.print(Text(f"{time.strftime('%H:%M:%S')}  {said}", style="bold green"))
+        self._blind_since = self._said = None
+
+
+def endless(feed: Feed, sight: Sight) -> Iterator[dict[str, Any]]:
     """The feed over all reconnections; says on standard error when the link is lost, or a frame was refused."""
     failures = 0
     while True:
         try:
             for frame in feed.frames():
                 failures = 0
+                sight.take(frame)
                 yield frame
         except websocket.WebSocketBadStatusException as error:
             if error.status_code in (401, 403):

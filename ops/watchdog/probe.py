@@ -97,13 +97,14 @@ ROADS: dict[LaneName, Road] = {
 class Probe:
     """Sends test messages. One at a time for each lane; several lanes, and several probes, may run at once."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, deadline_s: float | None = None) -> None:
         self._config = config
         self._settings = config.watchdog
+        self._deadline_s = deadline_s or config.watchdog.deadline_s
 
     def run(self, lane: LaneName) -> float:
         """Seconds from the publishing to the frame on a socket. Raises `Lost`."""
-        until_s = time.monotonic() + self._settings.deadline_s
+        until_s = time.monotonic() + self._deadline_s
         frames, no_socket = self._listen(until_s)
         try:
             return self._send_and_await(lane, frames, no_socket, until_s)
@@ -112,7 +113,7 @@ class Probe:
 
     def _listen(self, until_s: float) -> tuple[Frames, str]:
         """A socket that has had its snapshot, or the reason why there is none: a lost message may be lost before."""
-        enough_s = until_s - self._settings.deadline_s / 2  # the rest is for the message itself
+        enough_s = until_s - self._deadline_s / 2  # the rest is for the message itself
         while True:
             frames = Frames(self._config, silence_s=until_s - time.monotonic())
             try:

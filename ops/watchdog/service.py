@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import get_args
 
 import eventlet
@@ -15,16 +17,24 @@ from ops.environment import home
 from ops.watchdog import broker
 from ops.watchdog.probe import LaneName, Lost, Probe, Stage
 from services import metrics
-from services.bus import Resource, RpcProxy, loop, timer
+from services.bus import Resource, RpcProxy, loop, report_away, report_back, timer, within
 from services.config import Config
-from services.errors import VigilError
+from services.errors import Unavailable
+from services.process_heartbeats import STOOD_STILL_S
 from services.providers import Database
 
 log = structlog.get_logger(__name__)
 
-SERVERS_INTERVAL_S = 5.0
+SERVERS_INTERVAL_S = 3.0
+SERVER_DEADLINE_S = 4.0
+"""A server that has not answered after so long is down. Together with the interval: noticed within seven seconds."""
 QUEUES_INTERVAL_S = 5.0
+QUEUES_DEADLINE_S = 10.0
 VITALS_INTERVAL_S = 30.0
+VITAL_DEADLINE_S = 10.0
+LOOK_FOR_LOST_S = 5.0
+AGAIN_AFTER_LOSS_S = 5.0
+"""After a lost test message the next one follows soon: screens say that they may be blind until one comes through."""
 CLOSING_INTERVAL_S = 600.0
 CLOSE_AFTER = timedelta(days=1)
 INTERVALS_GOOD = 2.5
@@ -66,29 +76,34 @@ class WatchdogService:
         _show_figure(broker.DROPPED, "0")
         broker.listen(self.parts.config, _show_figure)
 
-    @timer(SERVERS_INTERVAL_S, eager=True)
-    def ask_servers(self) -> None:
-        """All at once: one that hangs must not hide that another is gone."""
-        asked = [eventlet.spawn(self._ask, name) for name in DEPENDENCIES]
-        for thread in asked:
-            thread.wait()
+    @loop
+    def ask_mqtt(self) -> None:
+        self._ask_for_ever("mqtt")
+
+    @loop
+    def ask_amqp(self) -> None:
+        self._ask_for_ever("amqp")
+
+    @loop
+    def ask_redis(self) -> None:
+        self._ask_for_ever("redis")
+
+    @loop
+    def ask_postgres(self) -> None:
+        self._ask_for_ever("postgres")
 
     @timer(QUEUES_INTERVAL_S, eager=True)
     def measure_queues(self) -> None:
-        for queue, depth in queues.depths(self.parts.config, self.parts.queues).items():
+        ask = partial(queues.depths, self.parts.config, self.parts.queues)
+        for queue, depth in within(QUEUES_DEADLINE_S, ask).items():
             metrics.queue_depth.labels(queue).set(depth)
 
     @timer(VITALS_INTERVAL_S, eager=True)
     def measure_vitals(self) -> None:
-        """Each by itself: what cannot be measured now keeps its last value, and is logged."""
-        parts = self.parts
-        for measure in (_disk, _clock, _size, _partitions, _certificates, _backup):
-            try:
-                measure(parts)
-            except (
-                Exception
-            ) as error:  # also a query that the database does not know: the next can be measured
-                log.warning("not_measured", what=measure.__name__.strip("_"), error=str(error))
+        """All at once, each by itself: what cannot be measured now keeps its last value, and is logged."""
+        measures = (_disk, _clock, _size, _partitions, _certificates, _backup)
+        for thread in [eventlet.spawn(_measure, measure, self.parts) for measure in measures]:
+            thread.wait()
 
     @timer(CLOSING_INTERVAL_S)
     def close_old_test_alert(self) -> None:
@@ -103,13 +118,16 @@ class WatchdogService:
         _show_lane(lane)
         while True:
             started_s = time.monotonic()
-            self._test(lane)
-            eventlet.sleep(max(0.0, started_s + interval_s - time.monotonic()))
+            came = self._test(lane, started_s)
+            pause_s = interval_s if came else min(interval_s, AGAIN_AFTER_LOSS_S)
+            eventlet.sleep(max(0.0, started_s + pause_s - time.monotonic()))
 
-    def _test(self, lane: LaneName) -> None:
+    def _test(self, lane: LaneName, started_s: float) -> bool:
+        """Return whether the test message came through."""
         try:
-            took_s = self.parts.probe.run(lane)
+            took_s = self._probe(lane)
         except Lost as error:
+            report_away(f"message-path-{lane}", since_s=started_s)
             metrics.watchdog_failure.labels(lane, error.stage).inc()
             # Where it was lost is the news, not where in our code that was found out.
             log.error("test_message_lost", lane=lane, last_seen=error.stage, error=str(error))  # noqa: TRY400
@@ -117,16 +135,37 @@ class WatchdogService:
             metrics.watchdog_round_trip.labels(lane).observe(took_s)
             metrics.watchdog_last_success.labels(lane).set(time.time())
             alive.tell_arrived(lane, good_for_s=self.parts.config.watchdog.interval_s * INTERVALS_GOOD)
+            report_back(f"message-path-{lane}")
+            return True
+        return False
 
-    def _ask(self, name: str) -> None:
-        answers = 0
+    def _probe(self, lane: LaneName) -> float:
+        """Return how long a test message took. Raises `Lost`, also when what looks for it hangs."""
+        limit_s = self.parts.config.watchdog.deadline_s + LOOK_FOR_LOST_S
         try:
-            DEPENDENCIES[name](self.parts.config)
-            answers = 1
-        except (VigilError, OSError) as error:
-            log.warning("server_does_not_answer", server=name, error=str(error))
-        finally:
-            metrics.dependency_up.labels(name).set(answers)
+            return within(limit_s, partial(self.parts.probe.run, lane))
+        except Unavailable as error:
+            raise Lost(lane, "broker", str(error)) from error
+
+    def _ask_for_ever(self, name: str) -> None:
+        """Each server has a loop of its own: one that hangs must not hide that another is gone."""
+        while True:
+            asked_s = time.monotonic()
+            self._ask(name, asked_s)
+            eventlet.sleep(max(0.0, asked_s + SERVERS_INTERVAL_S - time.monotonic()))
+
+    def _ask(self, name: str, asked_s: float) -> None:
+        try:
+            within(SERVER_DEADLINE_S, partial(DEPENDENCIES[name], self.parts.config))
+        except Exception as error:  # whatever a library raises: the server was asked, and did not answer
+            if time.monotonic() - asked_s > SERVER_DEADLINE_S + STOOD_STILL_S:
+                return  # this process stood still itself: ask again
+            metrics.dependency_up.labels(name).set(0)
+            report_away(name, since_s=asked_s)
+            log.warning("server_does_not_answer", server=name, error=str(error) or type(error).__name__)
+        else:
+            metrics.dependency_up.labels(name).set(1)
+            report_back(name)
 
 
 def _show_lane(lane: LaneName) -> None:
@@ -135,6 +174,13 @@ def _show_lane(lane: LaneName) -> None:
     metrics.watchdog_round_trip.labels(lane)
     for stage in get_args(Stage):
         metrics.watchdog_failure.labels(lane, stage)
+
+
+def _measure(measure: Callable[[Parts], None], parts: Parts) -> None:
+    try:
+        within(VITAL_DEADLINE_S, partial(measure, parts))
+    except Exception as error:  # also a query that the database does not know: the next can be measured
+        log.warning("not_measured", what=measure.__name__.strip("_"), error=str(error))
 
 
 def _show_figure(topic: str, value: str) -> None:

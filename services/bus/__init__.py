@@ -3,12 +3,15 @@
 The only package that names Nameko's classes. What a service shell may use:
 
 - `event_handler`, `gathering_handler`, `rpc`, `timer`, `loop`, `http`, `upgrade`: what starts a method
-- `Publisher`, `RpcProxy`, `Resource`, `QueueDepth`, `RequestRates`: what a method works with
+- `Publisher`, `RpcProxy`, `Resource`, `QueueDepth`, `RequestRates`, `HeartbeatListener`: what a method works with
+- `within`: a question with a deadline; `report_away`, `report_back`: what the next heartbeat says
 """
 
 from services.bus.calling import RpcProxy, rpc
 from services.bus.consuming import event_handler, gathering_handler
+from services.bus.deadline import within
 from services.bus.depth import QueueDepth
+from services.bus.heartbeats import HeartbeatListener, report_away, report_back
 from services.bus.publishing import Publisher
 from services.bus.running import Resource, loop, timer
 from services.bus.topology import (
@@ -25,6 +28,7 @@ __all__ = [
     "HEADER_HISTORY",
     "HEADER_QUEUE",
     "HEADER_REASON",
+    "HeartbeatListener",
     "Publisher",
     "QueueDepth",
     "RequestRates",
@@ -35,7 +39,10 @@ __all__ = [
     "gathering_handler",
     "http",
     "loop",
+    "report_away",
+    "report_back",
     "rpc",
     "timer",
     "upgrade",
+    "within",
 ]

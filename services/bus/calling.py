@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 import eventlet
 import kombu.serialization
 import msgspec
+from amqp.exceptions import AMQPError
 from kombu import Queue
+from kombu.exceptions import KombuError
 from nameko.exceptions import RemoteError, RpcTimeout, UnknownService, deserialize_to_instance
 from nameko.extensions import DependencyProvider
 from nameko.rpc import ReplyListener as NamekoReplyListener
@@ -172,8 +174,8 @@ class Caller:
                     return getattr(proxy, method)(**arguments)
             except UnknownService as error:
                 raise Unavailable(f"nobody serves {self._service!r} now") from error
-            except (RpcTimeout, OSError) as error:
-                raise Unanswered(f"RabbitMQ: {error}") from error
+            except (RpcTimeout, OSError, AMQPError, KombuError) as error:
+                raise Unanswered(f"RabbitMQ: {error or type(error).__name__}") from error
             except RemoteError as error:
                 raise VigilError(f"{self._service}.{method} failed: {error}") from error
             finally:

@@ -4,6 +4,7 @@
     vigil.retry.<n>s (topic) -> vigil.delay.<n>s (quorum, TTL n) --expired--> back to the handler's queue
     nameko-rpc (topic) --<service>.*--> rpc.<service> (quorum)
     vigil.dead (fanout) -> vigil.dead (quorum): given up on, kept until somebody decides
+    vigil.heartbeats (topic) --process--> heartbeats-<service>-<uuid> (exclusive): who runs, and what is away
 
 A queue's arguments are fixed once it exists; changing them here needs a new queue name or a migration.
 
@@ -24,6 +25,9 @@ from services.config import Amqp
 
 DEAD_EXCHANGE = DEAD_QUEUE = "vigil.dead"
 RPC_EXCHANGE = "nameko-rpc"
+HEARTBEAT_EXCHANGE = "vigil.heartbeats"
+HEARTBEAT_CHECK = "check"
+"""The routing key of messages that only show that RabbitMQ takes messages; no queue is bound by it."""
 HEADER_QUEUE = "x-vigil-queue"
 HEADER_REASON = "x-vigil-reason"
 HEADER_HISTORY = "x-vigil-history"
@@ -45,6 +49,16 @@ def event_exchange(service: str) -> Exchange:
 def rpc_exchange() -> Exchange:
     """Nameko's, where requests and answers go."""
     return _shared(RPC_EXCHANGE, "topic")
+
+
+def heartbeat_exchange() -> Exchange:
+    """Where the heartbeats of processes go, each under the name of its process."""
+    return _shared(HEARTBEAT_EXCHANGE, "topic")
+
+
+def heartbeat_queue_name(service: str, number: str) -> str:
+    """The name of a queue in which one process hears the heartbeats of all."""
+    return f"heartbeats-{service}-{number}"
 
 
 def _shared(name: str, kind: str) -> Exchange:

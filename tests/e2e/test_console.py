@@ -127,6 +127,28 @@ def test_log_in_see_a_panic_acknowledge_it_and_go_on_after_the_gateway_restarts(
         page.expect("back")
 
 
+def test_the_page_says_that_it_may_be_blind_since_when_and_what_to_do(outside: Outside) -> None:
+    user, password = outside.person()
+    with running("blind.mjs", outside, VIGIL_LOGIN=user, VIGIL_PASSWORD=password) as page:
+        page.expect("live")
+        with outside.frozen("redis"):
+            page.order("redis frozen")
+            page.expect("blind")
+        page.order("redis goes on")
+        page.expect("sees")
+        with outside.frozen("watchdog"):
+            page.order("watchdog frozen")
+            page.expect("partly")
+        page.order("watchdog goes on")
+        page.expect("sees")
+        # It says nothing itself: the page goes by its own clock.
+        with outside.frozen("noc_gateway"):
+            page.order("noc_gateway frozen")
+            page.expect("blind")
+        page.order("noc_gateway goes on")
+        page.expect("sees")
+
+
 def test_a_panic_sounds_until_it_is_acknowledged_and_a_second_desk_shows_by_whom(outside: Outside) -> None:
     first, second = outside.person(), outside.person()
     source = f"guard-{outside.run}"

@@ -370,6 +370,15 @@ def test_a_rabbitmq_user_publishes_no_event_of_another_service(stack: Stack) -> 
                 )
 
 
+def test_a_rabbitmq_user_sends_no_heartbeat_of_another_process(stack: Stack) -> None:
+    """A process that is away must not seem to be there because another one says so."""
+    for process in PRIVILEGES:
+        with as_user(stack, process) as refuses:
+            assert not refuses(lambda c, p=process: _publish(c, "vigil.heartbeats", p)), process
+            for other in sorted(set(PRIVILEGES) - {process}):
+                assert refuses(lambda c, o=other: _publish(c, "vigil.heartbeats", o)), (process, other)
+
+
 def test_no_process_reaches_a_queue_by_a_way_around(stack: Stack) -> None:
     """By the default exchange, by a delay, by a binding, or by a queue of its own that dies into another."""
     passwords, alarms = (

@@ -1,6 +1,7 @@
 """The hub with a fake feed: a socket that joins while frames flow sees each of them once and in order."""
 
 import random
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.noc.auth import Bars, Principal
-from gateway.noc.hub import Hub
+from gateway.noc.hub import FEED_LATE_S, Hub
 from gateway.noc.outbox import Entry
 from services.envelope import Sealer
 from services.errors import Unavailable
 from services.feed import FeedReader, FeedWriter, id_of
+from services.process_heartbeats import Fault
 
 
 class FakeReader:
@@ -102,6 +104,10 @@ class Person:
         }
         self.principal = Principal(login, login, **facts)
         self.ended_with: int | None = None
+        self.beats = 0
+
+    def beat(self) -> None:
+        self.beats += 1
 
     def end(self, code: int, reason: str) -> None:  # noqa: ARG002
         self.ended_with = code
@@ -254,18 +260,110 @@ class Last:
         return self.ids.get(tenant_id, 0)
 
 
+def moment(second: float) -> datetime:
+    return datetime.fromtimestamp(second, UTC)
+
+
+def parts_away(hub: Hub) -> list[str]:
+    return [away.part for away in hub.blindness.away]
+
+
 def test_the_control_room_is_blind_when_no_test_message_came_for_too_long() -> None:
     reader: Any = Last()
     hub = hub_on(reader, blind_after_s=150, started_s=1000)
-    assert not hub.is_blind(now_s=1150)  # a gateway that has just started has waited for none yet
-    assert hub.is_blind(now_s=1151)
+
+    def is_blind(second: float) -> bool:
+        hub.look([], now=moment(second))
+        return parts_away(hub) == ["message-path-alert"]
+
+    assert not is_blind(1150)  # a gateway that has just started has waited for none yet
+    assert is_blind(1151)
     reader.ids[7] = 1_100_000_000
     hub.look_at_road(7)
-    assert not hub.is_blind(now_s=1250)
+    assert not is_blind(1250)
     reader.ids.clear()  # Redis has lost everything: what was seen was seen
     hub.look_at_road(7)
-    assert not hub.is_blind(now_s=1250)
-    assert hub.is_blind(now_s=1251)
+    assert not is_blind(1250)
+    assert is_blind(1251)
+
+
+def test_every_screen_gets_a_heartbeat_when_a_part_is_away_and_when_it_is_back_and_none_between() -> None:
+    # Given
+    hub = hub_on(Last(), blind_after_s=10**12)
+    ann, ben = Person("ann"), Person("ben", tenant_id=2)
+    for person in (ann, ben):
+        hub.open_socket(person)
+    now = datetime.now(UTC)
+
+    # When
+    hub.look([], now=now)
+    assert (ann.beats, ben.beats) == (0, 0)
+    for second in range(5):
+        hub.look([Fault("postgres", 4.0 + second)], now=now + timedelta(seconds=second))
+
+    # Then
+    assert parts_away(hub) == ["postgres"]
+    assert (ann.beats, ben.beats) == (1, 1)
+    hub.look([Fault("postgres", 9.0), Fault("alerts", 7.0)], now=now + timedelta(seconds=5))
+    assert (ann.beats, ben.beats) == (2, 2)
+    hub.look([], now=now + timedelta(seconds=6))
+    assert (ann.beats, ben.beats, parts_away(hub)) == (3, 3, [])
+
+
+def test_a_feed_that_is_not_read_in_time_is_away_until_it_is_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given: a screen, and a feed that was read just now
+    clock = Clock()
+    monkeypatch.setattr("gateway.noc.hub.time.monotonic", clock)
+    reader = StillReader(random.Random(1))
+    hub = hub_on(reader, blind_after_s=10**12)
+    hub.join(Socket(0))
+    hub.pump()
+
+    # When: a read takes long; whether it fails in the end or is never answered makes no difference
+    clock.now_s += FEED_LATE_S
+    hub.look([])
+    assert parts_away(hub) == []
+    clock.now_s += 0.1
+    hub.look([])
+
+    # Then
+    assert parts_away(hub) == ["redis"]
+    hub.pump()
+    hub.look([])
+    assert parts_away(hub) == []
+
+
+def test_a_gateway_that_stood_still_blames_no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("gateway.noc.hub.time.monotonic", clock)
+    hub = hub_on(StillReader(random.Random(1)), blind_after_s=10**12)
+    hub.join(Socket(0))
+    hub.pump()
+    hub.look([])
+    clock.now_s += 60.0
+    hub.look([])
+    assert parts_away(hub) == []
+
+
+def test_without_a_screen_redis_is_asked_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("gateway.noc.hub.time.monotonic", clock)
+    hub = hub_on(StillReader(random.Random(1)), blind_after_s=10**12)
+    for _ in range(20):
+        clock.now_s += 1.0
+        hub.pump()
+        hub.look([])
+        assert parts_away(hub) == []
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
 def test_nothing_of_another_redis_is_heard_before_all_begin_anew() -> None:

@@ -181,7 +181,7 @@ def test_nodes_of_rabbitmq_die_under_load(home: Path) -> None:
         given = {**SHARED, "AMQP_URI": nodes.uri}
         with vigil_on(home / "vigil", given, instances=TWO_OF_EACH) as stack:
             kinds = {queue["name"]: queue["type"] for queue in nodes.queues()}
-            lasting = [name for name in kinds if not name.startswith("rpc.reply-")]
+            lasting = [name for name in kinds if not name.startswith(("rpc.reply-", "heartbeats-"))]
             assert {kinds[name] for name in lasting} == {"quorum"}, kinds
             ready, told = Readiness(stack), []
             run = Run(stack, count=60_000)

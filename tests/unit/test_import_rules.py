@@ -29,6 +29,7 @@ PURE = {
     "gateway/mqtt/repeats.py",
     "gateway/mqtt/wire.py",
     "gateway/mqtt/rights.py",
+    "gateway/noc/blindness.py",
     "gateway/noc/framing.py",
     "gateway/noc/outbox.py",
     "gateway/noc/proof.py",
@@ -52,6 +53,7 @@ PURE = {
     "services/envelope.py",
     "services/geometry_limits.py",
     "services/ingestion/clock_offset.py",
+    "services/process_heartbeats.py",
     "services/schedules.py",
     "services/schema/differences.py",
     "services/sealed_values.py",
@@ -161,6 +163,7 @@ PURE_MAY_IMPORT = {
     "services.schedules",
     "services.ingestion.clock_offset",
     "services.plain_xml",
+    "services.process_heartbeats",
     "services.text_files",
     "ops.csv_tables",
     # Pure themselves; that no domain imports another, or services the gateway, is held above.
@@ -180,6 +183,7 @@ PURE_MAY_IMPORT = {
     "services.telemetry.late_data",
     "gateway.noc.api.operations",
     "gateway.noc.api.shapes",
+    "gateway.noc.blindness",
     "gateway.noc.frames",
     "services.source_status",
 }

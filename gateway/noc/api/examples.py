@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.noc.blindness import REASONS
+
 AT = "2026-01-05T21:14:03Z"
 ALERT_ID = "8f6e3c1a-6e0f-4b63-9a57-0b7c2b9d5a11"
 POSITION = {
@@ -57,9 +59,15 @@ FRAMES: Mapping[str, Any] = {
         "feed_id": "b1946ac92492d234",
         "resumed": False,
         "encryption": "fernet",
-        "heartbeat_interval": 20,
+        "heartbeat_interval": 5,
     },
-    "server.heartbeat": {"type": "heartbeat", "server_time": AT, "blind": False},
+    "server.heartbeat": {
+        "type": "heartbeat",
+        "server_time": AT,
+        "blind": True,
+        "since": AT,
+        "away": [{"part": "redis", "since": AT, "hides_alarms": True, "reason": REASONS["redis"]}],
+    },
     "server.ack": {"type": "ack", "ref": 7, "alert_id": ALERT_ID, "status": "ACKNOWLEDGED"},
     "server.metrics": {"type": "metrics", "ref": 8, "open_sockets": 3},
     "server.error": {"type": "error", "message": "type is 'x', which is no client frame", "ref": None},

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 from werkzeug.wrappers import Request, Response
 
-from gateway.noc import mapfile, requests
+from gateway.noc import blindness, mapfile, requests
 from gateway.noc.answers import Answers
 from gateway.noc.api.idempotency import Idempotency
 from gateway.noc.api.operations import MAX_BODY_BYTES
@@ -22,7 +22,7 @@ from gateway.noc.mapfile import MapFile
 from gateway.noc.recent import Recent, SharedAnswer
 from gateway.noc.tickets import Tickets
 from services import exposition, peers
-from services.bus import Resource, RpcProxy, http, timer
+from services.bus import HeartbeatListener, Resource, RpcProxy, http, loop, timer, within
 from services.config import Config
 from services.errors import (
     Forbidden,
@@ -37,13 +37,15 @@ from services.errors import (
 from services.feed import FeedReader
 from services.keyring import KeyRing
 from services.peers import Networks
+from services.process_heartbeats import AMQP
 
 log = structlog.get_logger(__name__)
 
 EXPOSITION_AGE_S = 1.0
 """Reading the files of all processes takes tens of milliseconds in which no request is served."""
 READY_AGE_S = 1.0
-READY_WITHIN_S = 1.8
+READY_WITHIN_S = 1.2
+"""How long one part has to answer: `/readyz` as a whole answers within two seconds."""
 NOT_KEPT = {"Cache-Control": "no-store"}
 """Of answers that bear secrets, or what is on record about people."""
 
@@ -68,6 +70,8 @@ class Parts:
         self.console = Console(config.noc)
         self.map_file = MapFile(config.noc)
         self.readiness = SharedAnswer[dict[str, str]](max_age_s=READY_AGE_S)
+        others = blindness.PROCESSES - {NocApi.name}
+        self.heartbeats = HeartbeatListener(config, service=NocApi.name, expected=others)
         self.exposition = Recent(exposition.exposition, max_age_s=EXPOSITION_AGE_S)
 
 
@@ -86,6 +90,11 @@ class NocApi(Answers):
     def learn_who_is_barred(self) -> None:
         """A disabled user's tokens are refused within seconds."""
         self.parts.callers.bars.update(**self.directory.list_barred())
+
+    @loop
+    def listen_to_heartbeats(self) -> None:
+        """What every process of Vigil says of itself, for `/readyz`."""
+        self.parts.heartbeats.run()
 
     @http("POST", "/api/v1/session")
     def log_in(self, request: Request) -> Response:
@@ -244,15 +253,21 @@ class NocApi(Answers):
             raise SchemaBehind(words)
 
     def _look_at_parts(self) -> dict[str, str]:
-        """Each part by name, all asked at once: one that hangs must not hide that another is gone."""
-        checks = self._ready_checks()
-        states = list(eventlet.GreenPool().imap(_state, checks.values()))
-        return dict(zip(checks, states, strict=True))
+        """Each part by name: `ok`, or in words what is wrong. All are asked at once; none waits for another."""
+        away = {fault.part: blindness.reason_of(fault.part) for fault in self.parts.heartbeats.faults()}
+        services = self._services()
+        checks: dict[str, Callable[[], Any]] = {"redis": self.parts.feed.ping}
+        unasked: dict[str, str] = {}
+        if AMQP in away:  # nobody can be asked, and that is not the fault of who would be
+            unasked = dict.fromkeys(services, "not asked: RabbitMQ takes no messages")
+        else:
+            checks |= services
+        states = dict(zip(checks, eventlet.GreenPool().imap(_state, checks.values()), strict=True))
+        return {**states, **unasked, **away}
 
-    def _ready_checks(self) -> dict[str, Callable[[], Any]]:
-        """A screen needs all of these. Whether test messages come is the watchdog's to say, not asked here."""
+    def _services(self) -> dict[str, Callable[[], Any]]:
+        """A screen needs all of these. Servers and other processes are known by heartbeats."""
         return {
-            "redis": self.parts.feed.ping,
             "directory": self.directory.check,
             "schema": self._check_schema,
             "alerts": lambda: self.alerts.list_alerts(tenant_id=0, limit=1),
@@ -263,12 +278,11 @@ class NocApi(Answers):
 
 
 def _state(check: Callable[[], Any]) -> str:
-    late = Unavailable(f"no answer within {READY_WITHIN_S:g} s")
+    """Return `ok`, or in words what is wrong. Whatever a library raises is the finding, and no failure of ours."""
     try:
-        with eventlet.Timeout(READY_WITHIN_S, late):
-            check()
-    except VigilError as error:
-        return str(error)
+        within(READY_WITHIN_S, check)
+    except Exception as error:
+        return str(error) or type(error).__name__
     return "ok"
 
 

@@ -122,3 +122,22 @@ def test_a_service_that_consumes_its_own_events_publishes_them() -> None:
     [topic] = [t for t in rights_of("location", retry_delays_s=[1]).topics if t.exchange == "location.events"]
     assert re.match(topic.write, "guard_fixes_held") and re.match(topic.write, "positions_stored")
     assert re.match(topic.read, "guard_fixes_held") and not re.match(topic.read, "positions_stored")
+
+
+@pytest.mark.parametrize("process", PRIVILEGES)
+def test_a_process_sends_heartbeats_under_its_own_name_alone(process: str) -> None:
+    write, read = topic(process, "vigil.heartbeats")
+    assert {other for other in PRIVILEGES if re.search(write, other)} == {process}
+    assert bool(re.search(write, "check")) == (process == "watchdog")
+    assert not re.search(read, "#")
+    hears = process in ("noc_gateway", "noc_api")
+    assert {other for other in PRIVILEGES if re.search(read, other)} == (set(PRIVILEGES) if hears else set())
+
+
+def test_who_hears_heartbeats_hears_them_in_a_queue_of_its_own() -> None:
+    own, others = f"heartbeats-noc_gateway-{UUID}", (f"heartbeats-noc_api-{UUID}", "heartbeats-noc_gateway-x")
+    for process in PRIVILEGES:
+        rights = rights_of(process, retry_delays_s=DELAYS)
+        for pattern in (rights.configure, rights.write, rights.read):
+            assert bool(re.search(pattern, own)) == (process == "noc_gateway")
+            assert process == "noc_api" or not any(re.search(pattern, name) for name in others)

@@ -1,0 +1,226 @@
+"""Heartbeats of processes over RabbitMQ: sent by every process, heard by those who have to say what is away.
+
+A heartbeat is confirmed and not persistent. It has a connection of its own, so that it waits for no work. RabbitMQ
+blocks that connection as it blocks all publishers (memory or disk alarm): what keeps alarms waiting keeps heartbeats.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import amqp
+import eventlet
+import structlog
+from amqp.exceptions import AccessRefused, NotFound
+from eventlet.event import Event
+
+from services.bus.publishing import BROKEN, connect
+from services.bus.topology import HEARTBEAT_EXCHANGE, heartbeat_queue_name
+from services.config import Config
+from services.process_heartbeats import (
+    AMQP,
+    HEARTBEATS,
+    INTERVAL_S,
+    SILENT_AFTER_S,
+    Fault,
+    HeardHeartbeats,
+    Heartbeat,
+    KnownFaults,
+    decode,
+    encode,
+)
+
+log = structlog.get_logger(__name__)
+
+INSTANCE = uuid.uuid4().hex
+"""This run of this process."""
+DEADLINE_S = 4.0
+"""How long a connection or a confirm may take; then everything begins anew on another connection."""
+PAUSE_S = 0.5
+TICK_S = 0.5
+MOST_WAITING = 1000
+NOT_PERSISTENT = 1
+REFUSED = (AccessRefused, NotFound)
+
+
+class _Known:
+    """The faults that this process knows, a wake-up for who sends them, and whether RabbitMQ refuses them."""
+
+    def __init__(self) -> None:
+        self.faults = KnownFaults()
+        self.changed: Event = Event()
+        self.are_refused = False
+
+    def wake(self) -> None:
+        if not self.changed.ready():
+            self.changed.send(None)
+
+
+_known = _Known()
+
+
+def report_away(part: str, *, since_s: float) -> None:
+    """Report with the next heartbeat, which goes out now, that a part is away. `since_s`: `time.monotonic()`."""
+    if _known.faults.note(part, since_s=since_s):
+        _known.wake()
+
+
+def report_back(part: str) -> None:
+    """Report that a part works."""
+    if _known.faults.clear(part):
+        _known.wake()
+
+
+class HeartbeatSender:
+    """Sends the heartbeats of this process for as long as it lives."""
+
+    def __init__(self, config: Config, process: str) -> None:
+        self._uri = config.amqp.uri
+        self._process = process
+        self._connection: Any = None
+        self._channel: Any = None
+        self._fails = False
+
+    def run(self) -> NoReturn:
+        while True:
+            _known.changed = changed = Event()
+            self._send_in_time()
+            with eventlet.Timeout(PAUSE_S if self._fails else INTERVAL_S, False):
+                changed.wait()
+
+    def _send_in_time(self) -> None:
+        try:
+            with _deadline():
+                self._send()
+        except BROKEN as error:
+            abort(self._connection)
+            self._connection = None
+            _known.are_refused = isinstance(error, REFUSED)
+            if not self._fails:
+                log.warning("heartbeat_not_sent", error=str(error) or type(error).__name__)
+            self._fails = True
+        else:
+            if self._fails:
+                log.info("heartbeat_sent_again")
+            self._fails = _known.are_refused = False
+
+    def _send(self) -> None:
+        if self._connection is None:
+            self._connection = connect(self._uri)
+            self._channel = self._connection.channel()
+        faults = _known.faults.list(now_s=time.monotonic())
+        publish_confirmed(self._channel, self._process, encode(Heartbeat(self._process, INSTANCE, faults)))
+
+
+class HeartbeatListener:
+    """Hears the heartbeats of all processes, and says which parts are away."""
+
+    def __init__(self, config: Config, *, service: str, expected: Collection[str]) -> None:
+        self._uri = config.amqp.uri
+        self._service = service
+        self._processes = frozenset({*expected, service})
+        self._heard = HeardHeartbeats(expected, instance=INSTANCE, started_s=time.monotonic())
+
+    def faults(self) -> list[Fault]:
+        """Return the parts that are away now, at most one fault for each."""
+        found = self._heard.faults(now_s=time.monotonic())
+        if not _known.are_refused:
+            return found
+        return [Fault(HEARTBEATS, fault.for_s) if fault.part == AMQP else fault for fault in found]
+
+    def run(self) -> NoReturn:
+        """Listen, on a new connection when nothing is heard on the old one."""
+        ticking = eventlet.spawn(self._tick)
+        try:
+            self._listen_for_ever()
+        finally:
+            ticking.kill()
+
+    def _tick(self) -> None:
+        while True:
+            self._heard.tick(now_s=time.monotonic())
+            eventlet.sleep(TICK_S)
+
+    def _listen_for_ever(self) -> NoReturn:
+        while True:
+            connection = None
+            try:
+                with _deadline():
+                    connection = connect(self._uri)
+                    self._consume(connection)
+                while True:
+                    connection.drain_events(timeout=SILENT_AFTER_S)
+            except BROKEN as error:
+                log.warning("heartbeats_not_heard", error=str(error) or type(error).__name__)
+            finally:
+                abort(connection)
+            eventlet.sleep(PAUSE_S)
+
+    def _consume(self, connection: Any) -> None:
+        channel = connection.channel()
+        name = heartbeat_queue_name(self._service, str(uuid.uuid4()))
+        channel.queue_declare(
+            name, durable=False, exclusive=True, auto_delete=True, arguments={"x-max-length": MOST_WAITING}
+        )
+        for process in self._processes:
+            channel.queue_bind(name, HEARTBEAT_EXCHANGE, routing_key=process)
+        channel.basic_consume(name, no_ack=True, callback=self._take)
+
+    def _take(self, message: Any) -> None:
+        body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
+        heartbeat = decode(body)
+        # RabbitMQ lets each user send under the name of its own process alone.
+        if heartbeat is not None and heartbeat.process == message.delivery_info["routing_key"]:
+            self._heard.hear(heartbeat, now_s=time.monotonic())
+
+
+def publish_confirmed(channel: Any, routing_key: str, body: bytes) -> None:
+    """Publish to the exchange of heartbeats and wait for the confirm. Raises one of `BROKEN`.
+
+    Without a deadline of the caller's this waits for as long as RabbitMQ blocks publishers.
+    """
+    message = amqp.Message(body, content_encoding="binary", delivery_mode=NOT_PERSISTENT)
+    channel.basic_publish_confirm(message, exchange=HEARTBEAT_EXCHANGE, routing_key=routing_key)
+
+
+@contextmanager
+def _deadline() -> Iterator[None]:
+    """Raise `TimeoutError` after `DEADLINE_S`.
+
+    Inside, the time-out is no `Exception`: kombu takes a `TimeoutError` for one of the network, and tries again.
+    """
+    timer = eventlet.Timeout(DEADLINE_S)
+    try:
+        yield
+    except eventlet.Timeout as late:
+        if late is not timer:
+            raise
+        raise TimeoutError(f"RabbitMQ did not answer within {DEADLINE_S:g} s") from None
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def brief_connection(uri: str) -> Iterator[Any]:
+    """A connection for one question. It says good-bye when all went well, and else waits for nobody while it closes.
+
+    Raises one of `BROKEN`.
+    """
+    connection = connect(uri)
+    try:
+        yield connection
+    except BaseException:
+        abort(connection)
+        raise
+    connection.release()
+
+
+def abort(connection: Any) -> None:
+    """Close the socket without asking anybody: nobody may be there to answer."""
+    transport = connection._connection if connection is not None else None
+    if transport is not None:
+        transport.collect()
