@@ -18,6 +18,7 @@ from services.config import Config
 from services.envelope import PlainSealer, Sealer
 from services.errors import Unavailable
 from services.keyring import KeyRing
+from services.outages import unavailable
 
 ATTEMPTS = 50
 
@@ -109,10 +110,10 @@ class FeedWriter:
                 )
             except redis.ResponseError as error:
                 if "equal or smaller" not in str(error):
-                    raise Unavailable(f"Redis refused a feed frame: {error}") from error
+                    raise unavailable(error, f"Redis refused a feed frame: {error}") from error
                 self._catch_up(key, tenant_id)
             except redis.RedisError as error:
-                raise Unavailable(f"Redis: {error}") from error
+                raise unavailable(error, f"Redis: {error}") from error
             else:
                 return frame_id
         raise Unavailable(f"the feed of tenant {tenant_id} is contended: {ATTEMPTS} ids were taken by others")
@@ -125,7 +126,7 @@ class FeedWriter:
         try:
             return bool(self._redis.unlink(f"{self._prefix}:hot:{tenant_id}:positions"))
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
 
     def may_send(self, tenant_id: int, type: str, *, interval_s: float) -> bool:  # noqa: A002
         """True for one caller in each interval, over all processes: how positions are held to 4 a second."""
@@ -136,7 +137,7 @@ class FeedWriter:
                 )
             )
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
 
     def seal(self, tenant_id: int, type: str, data: Any) -> bytes:  # noqa: A002
         """A frame that goes to one socket only (a snapshot): sealed, not appended."""
@@ -183,7 +184,7 @@ class FeedReader:
         try:
             self._redis.ping()
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
 
     def feed_id(self, tenant_id: int, *, fresh: str) -> str:
         """The name of this incarnation of the stream; `fresh` is taken when Redis has none (any more)."""
@@ -193,14 +194,14 @@ class FeedReader:
             held: Any = self._redis.get(key)
             return str((held or b"").decode())
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
 
     def last_id(self, tenant_id: int) -> int:
         """The newest id in the stream, 0 when there is none."""
         try:
             last = self._redis.xrevrange(stream_key(self._prefix, tenant_id), count=1)
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
         return id_of(last[0][0]) if last else 0
 
     def server(self) -> str:
@@ -208,7 +209,7 @@ class FeedReader:
         try:
             found: Any = self._redis.info("server")
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
         return str(found["run_id"])
 
     def begin(self, server: str) -> None:
@@ -219,7 +220,7 @@ class FeedReader:
         try:
             self._redis.set(self._begun_key(server), self._now_id())
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
 
     def begun(self) -> int:
         """From which id on nothing is missing from what this server has. Raises `Unavailable`."""
@@ -228,7 +229,7 @@ class FeedReader:
             self._redis.set(key, self._now_id(), nx=True)
             held: Any = self._redis.get(key)
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
         return int(held or self._now_id())
 
     def _begun_key(self, server: str) -> str:
@@ -249,7 +250,7 @@ class FeedReader:
         try:
             return bool(self._redis.xrange(stream_key(self._prefix, tenant_id), min=at, max=at, count=1))
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
 
     def read(
         self, after: Mapping[int, int], *, block_ms: int | None = None, count: int = 500
@@ -264,7 +265,7 @@ class FeedReader:
         try:
             answer: Any = self._redis.xread(streams, count=count, block=block_ms)  # type: ignore[arg-type]
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
         pairs: Any = answer.items() if isinstance(answer, dict) else (answer or [])
         return [
             (int(key.rsplit(b":", 1)[1]), id_of(entry_id), fields[b"type"].decode(), fields[b"frame"])

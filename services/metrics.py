@@ -64,6 +64,12 @@ track_repaired = Counter(
 task_success = Counter("vigil_task_success_total", "Handler runs that ended well.", ["task_name"])
 task_failure = Counter("vigil_task_failure_total", "Handler runs that raised.", ["task_name", "reason"])
 task_retry = Counter("vigil_task_retry_total", "Messages put on the delay ladder.", ["task_name"])
+consumer_paused = Gauge(
+    "vigil_consumer_paused",
+    "1 while a consumer waits for a server that is away: postgres, amqp, redis, mqtt. Its events wait in RabbitMQ.",
+    ["queue", "server"],
+    multiprocess_mode="livemax",
+)
 task_duration = Histogram(
     "vigil_task_duration_seconds", "How long a handler ran.", ["task_name"], buckets=LATENCY_S
 )

@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 from services.addresses import Sentinels, database_of_many, sentinels
 from services.config import Config
 from services.errors import Misconfigured, Unavailable
+from services.outages import outage_in, unavailable
 from services.paging import check_tenant
 
 
@@ -110,7 +111,7 @@ class Database:
         try:
             return self._engines["vigil_ingest"].connect().execution_options(isolation_level="AUTOCOMMIT")
         except (OperationalError, InterfaceError, PoolTimeout) as error:
-            raise Unavailable(f"PostgreSQL: {reason_of(error)}") from error
+            raise unavailable(error, f"PostgreSQL: {reason_of(error)}") from error
 
     def close(self) -> None:
         for engine in self._engines.values():
@@ -190,7 +191,7 @@ def make_operator_engine(url: str, *, name: str, connect_timeout_s: int = 5) -> 
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """One transaction; what is the database's fault and may pass comes out as `Unavailable`.
+    """One transaction; what is the database's fault and may pass comes out as `Unavailable`, its absence as `Outage`.
 
     A `DataError` or `IntegrityError` is not caught: it is about the data, and trying again would not help.
     """
@@ -198,11 +199,40 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         with engine.begin() as connection:
             yield connection
     except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise Unavailable(f"PostgreSQL: {reason_of(error)}") from error
+        raise unavailable(error, f"PostgreSQL: {reason_of(error)}") from error
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise Unavailable(f"PostgreSQL: {reason_of(error)}") from error
+        if error.connection_invalidated or outage_in(error) is not None:
+            raise unavailable(error, f"PostgreSQL: {reason_of(error)}") from error
         raise
+
+
+def ask_database(config: Config) -> None:
+    """Return when PostgreSQL takes a new connection and answers. Raises `Unavailable`.
+
+    With the login's own rights and outside of every pool: those may be full of connections to a server that is gone.
+    """
+    engine = create_engine(
+        database_url(config.database.url),
+        poolclass=NullPool,
+        connect_args={
+            "application_name": "vigil-probe",
+            "connect_timeout": config.database.connect_timeout_s,
+        },
+    )
+    with transaction(engine) as connection:
+        if connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one():
+            raise Unavailable("PostgreSQL: a replica answers, which takes no writes")
+
+
+def ask_redis(config: Config) -> None:
+    """Return when Redis answers. Raises `Unavailable`."""
+    client = make_redis(config)
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        raise unavailable(error, f"Redis: {error}") from error
+    finally:
+        client.close()
 
 
 def reason_of(error: Exception) -> str:

@@ -38,6 +38,7 @@ kombu.serialization.register(
 )
 for error_class in (
     errors.Unavailable,
+    errors.Outage,
     errors.Unanswered,
     errors.Refused,
     errors.NotFound,
