@@ -16,11 +16,13 @@ import redis
 from services import providers, tracing
 from services.config import Config
 from services.envelope import PlainSealer, Sealer
-from services.errors import Unavailable
+from services.errors import Outage, Unavailable
 from services.keyring import KeyRing
-from services.outages import unavailable
+from services.outages import REDIS, unavailable
 
 ATTEMPTS = 50
+LEFT_ALONE_S = 0.5
+"""So long nothing is sent to a Redis that has just not answered: each worker that tried would wait for a second."""
 
 
 class Seals(Protocol):
@@ -69,6 +71,7 @@ class FeedWriter:
         self._max_frames = max_frames
         self._clock = clock
         self._last_id: dict[int, int] = {}
+        self._left_alone_until_s = float("-inf")
 
     @classmethod
     def from_config(cls, config: Config) -> FeedWriter:
@@ -91,6 +94,7 @@ class FeedWriter:
 
         `arrived`: when the message behind it came to the gateway.
         """
+        self._check_not_left_alone()
         key = stream_key(self._prefix, tenant_id)
         for _ in range(ATTEMPTS):
             frame_id, frame = self._seal(
@@ -113,7 +117,7 @@ class FeedWriter:
                     raise unavailable(error, f"Redis refused a feed frame: {error}") from error
                 self._catch_up(key, tenant_id)
             except redis.RedisError as error:
-                raise unavailable(error, f"Redis: {error}") from error
+                raise self._failed(error) from error
             else:
                 return frame_id
         raise Unavailable(f"the feed of tenant {tenant_id} is contended: {ATTEMPTS} ids were taken by others")
@@ -130,6 +134,7 @@ class FeedWriter:
 
     def may_send(self, tenant_id: int, type: str, *, interval_s: float) -> bool:  # noqa: A002
         """True for one caller in each interval, over all processes: how positions are held to 4 a second."""
+        self._check_not_left_alone()
         try:
             return bool(
                 self._redis.set(
@@ -137,7 +142,18 @@ class FeedWriter:
                 )
             )
         except redis.RedisError as error:
-            raise unavailable(error, f"Redis: {error}") from error
+            raise self._failed(error) from error
+
+    def _check_not_left_alone(self) -> None:
+        if time.monotonic() < self._left_alone_until_s:
+            raise Outage.of(REDIS, "Redis did not answer a moment ago")
+
+    def _failed(self, error: redis.RedisError) -> Unavailable:
+        """Return the error of ours; when Redis is away, nothing more is sent there for a moment."""
+        found = unavailable(error, f"Redis: {error}")
+        if isinstance(found, Outage):
+            self._left_alone_until_s = time.monotonic() + LEFT_ALONE_S
+        return found
 
     def seal(self, tenant_id: int, type: str, data: Any) -> bytes:  # noqa: A002
         """A frame that goes to one socket only (a snapshot): sealed, not appended."""
@@ -162,7 +178,10 @@ class FeedWriter:
 
     def _catch_up(self, key: str, tenant_id: int) -> None:
         """Another writer is ahead, perhaps by a clock that runs fast: go on from its id."""
-        last = self._redis.xrevrange(key, count=1)
+        try:
+            last = self._redis.xrevrange(key, count=1)
+        except redis.RedisError as error:
+            raise self._failed(error) from error
         if last:
             self._last_id[tenant_id] = max(self._last_id.get(tenant_id, 0), id_of(last[0][0]))
 

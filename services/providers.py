@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext, make_url
@@ -49,12 +51,14 @@ SET_TENANT = text("SELECT set_config('vigil.tenant_id', :tenant_id, true)")
 
 
 REDIS_LIMITS: dict[str, Any] = {
-    "socket_connect_timeout": 3,
-    "socket_timeout": 10,
+    "socket_connect_timeout": 0.5,
+    "socket_timeout": 0.9,
     "socket_keepalive": True,
     "health_check_interval": 15,
     "decode_responses": False,
 }
+"""No worker waits for a Redis that hangs longer than a second. A read that blocks says for how long, and for less."""
+SENTINEL_LIMITS = {"socket_connect_timeout": 0.3, "socket_timeout": 0.3}
 
 
 class Database:
@@ -245,18 +249,24 @@ def make_redis(config: Config) -> redis.Redis:
     several = sentinels(config.redis.url)
     if several is not None:
         return _master_of(several)
-    return redis.Redis.from_url(config.redis.url, **REDIS_LIMITS)
+    return redis.Redis.from_url(config.redis.url, retry=_once(), **REDIS_LIMITS)
 
 
 def _master_of(several: Sentinels) -> redis.Redis:
     """Whoever is the master when a connection is made; the sentinels are asked each time."""
-    asked = {"socket_connect_timeout": 1, "socket_timeout": 1, "password": several.sentinel_password}
+    asked = {**SENTINEL_LIMITS, "retry": _once(), "password": several.sentinel_password}
     manager = Sentinel(several.hosts, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
     client: redis.Redis = manager.master_for(  # type: ignore[no-untyped-call]
         several.master,
         db=several.database,
         username=several.username,
         password=several.password,
+        retry=_once(),
         **REDIS_LIMITS,
     )
     return client
+
+
+def _once() -> Retry:
+    """Return the policy that tries a command once. The library's own tries it four times, each with its full wait."""
+    return Retry(NoBackoff(), 0)

@@ -205,7 +205,9 @@ def test_a_process_that_stops_in_an_outage_leaves_what_it_held_in_the_queue(
     depth.close()
 
 
-def test_gathered_events_wait_for_an_outage_to_end_and_are_handled_together(start: Any, quick: Config) -> None:
+def test_gathered_events_wait_for_an_outage_to_end_and_are_handled_together(
+    start: Any, quick: Config
+) -> None:
     # Given a handler that gathers events, whose server is away
     source, handled, runs = fresh_source(), Handled(), list[list[str]]()
     handled.is_away = True
