@@ -45,7 +45,9 @@ class Feed:
         self._watcher = Watcher(tenant_id, keys=self._keys, since=since)
 
     def frames(self, *, silence_s: float = SILENCE_S) -> Generator[dict[str, Any], None, None]:
-        """Every frame as {"type", "id"?, "data"? ...}; raises `websocket.WebSocketException`, `OSError`.
+        """Every frame as {"type", "id"?, "data"? ...}, but for those that say again what a frame before said.
+
+        Raises `websocket.WebSocketException`, `OSError`.
 
         A gateway that says nothing for `silence_s` is taken for gone. A frame that is not to be believed raises
         `InvalidMessage`; the next call begins anew, from a snapshot.
@@ -60,7 +62,9 @@ class Feed:
                 text = connection.recv()
                 if not text:
                     raise websocket.WebSocketConnectionClosedException("the gateway closed the connection")
-                yield self._open(text)
+                frame = self._open(text)
+                if not frame.get("repeated"):
+                    yield frame
         finally:
             connection.close()
 

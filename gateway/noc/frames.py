@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.noc.api.shapes import Position, SourceState
-from services.messages import Alert
+from services.messages import Alert, AlertFrame
 from services.source_status import SourceStatus
 
 Ref = Annotated[Any, Meta(description="Whatever the client gave, given back with the answer")]
@@ -130,9 +130,9 @@ class RequestMetrics(msgspec.Struct, frozen=True):
 
 FEED: Mapping[str, Any] = {
     "snapshot": Snapshot,
-    "critical_alert": Alert,
-    "alert_created": Alert,
-    "alert_updated": Alert,
+    "critical_alert": AlertFrame,
+    "alert_created": AlertFrame,
+    "alert_updated": AlertFrame,
     "positions": list[FeedPosition],
     "device_status": list[SourceStatus],
 }
