@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import psycopg2
 import redis
 from amqp.exceptions import AMQPError, InternalError, RecoverableConnectionError
 from kombu.exceptions import OperationalError as KombuOperationalError
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from services.errors import Outage, Unavailable
@@ -72,8 +73,8 @@ def unavailable(error: BaseException, message: str) -> Unavailable:
 def _of_postgres(error: DBAPIError) -> Away | None:
     state = getattr(error.orig, "pgcode", None)
     if state is None:
-        # No server has answered: it was not reached, or hung up. Other classes without a state are misuse.
-        is_lost = error.connection_invalidated or isinstance(error, OperationalError)
+        # No server has answered: it was not reached, or hung up. Other errors without a state are misuse.
+        is_lost = error.connection_invalidated or type(error.orig) is psycopg2.OperationalError
         return Away(POSTGRES, hung_up=True) if is_lost else None
     if state in STATES_OF_OUTAGE or state.startswith((CONNECTION, RESOURCES)):
         return Away(POSTGRES, hung_up=state in HUNG_UP or state.startswith(CONNECTION))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
+from ops.feed_client import Feed
 from ops.stack import Stack
 from services import config as configuration
 from services.bus import QueueDepth, dead_letters
@@ -20,7 +23,7 @@ from tests.parts import held_down
 AWAY_S = 8.0
 GUARDS = 20
 MESSAGES = 200
-BULK_BACK_S, PANIC_BACK_S = 10.0, 5.0
+BULK_BACK_S, PANIC_BACK_S, ANSWER_S = 10.0, 5.0, 3.0
 STORED = {
     "fixes": "SELECT count(*) FROM mqtt_guard_location WHERE guard_id LIKE %s",
     "readings": "SELECT count(*) FROM mqtt_device_telemetry WHERE device_id LIKE %s",
@@ -35,7 +38,7 @@ class Site:
         self.tenant_id = int(outside.run, 16) % 1_000_000 + 2_000_000
         self.guards = [f"guard-{outside.run}-{number}" for number in range(GUARDS)]
         self.devices = [f"device-{outside.run}-{number}" for number in range(GUARDS)]
-        outside.execute("INSERT INTO tenant (tenant_id, name) VALUES (%s, 'Outages')", self.tenant_id)
+        outside.execute("INSERT INTO tenant (tenant_id, name) VALUES (%s, %s)", self.tenant_id, outside.run)
         outside.execute(
             "INSERT INTO guard (guard_id, tenant_id, name) SELECT id, %s, id FROM unnest(%s::text[]) AS id",
             self.tenant_id,
@@ -123,3 +126,61 @@ def test_what_waited_for_the_database_is_stored_as_soon_as_it_is_back(
     # And nothing had climbed the ladder or was given up on
     assert waiting_on_rungs == 0
     assert {letter.id for letter in dead_letters.look(config.amqp.uri)} == dead_before
+
+
+def test_alerts_are_listed_and_acknowledged_while_redis_hangs_and_each_is_shown_once_after_it(
+    outside: Outside, site: Site
+) -> None:
+    # Given an open alert, a screen, and a program that reads the feed as `vigil watch` does
+    settings = configuration.load(environ=outside.env)
+    screen = outside.screen(tenant_id=site.tenant_id)
+    screen.wait("snapshot")
+    token = outside.token(tenant_id=site.tenant_id)
+    site.send(f"alert/panic/{site.guards[0]}", "first", message="help")
+    _, frame = screen.wait("critical_alert")
+    alert_id = frame["data"]["id"]
+
+    # When Redis hangs, and guards press meanwhile
+    with outside.frozen("redis"):
+        for number, guard in enumerate(site.guards[1:]):
+            site.send(f"alert/panic/{guard}", f"press-{number}", message="help")
+        presses = {f"press-{number}" for number in range(GUARDS - 1)}
+
+        # Then alerts can be listed, again and again, and one acknowledged
+        for _ in range(3):
+            status, answer, took_s = timed(outside, "GET", "/api/v1/alerts", token)
+            assert (status, took_s < ANSWER_S) == (200, True), (answer, took_s)
+        status, answer, took_s = timed(outside, "POST", f"/api/v1/alerts/{alert_id}/acknowledge", token)
+        assert (status, took_s < ANSWER_S) == (200, True), (answer, took_s)
+        # And every press is stored and has its receipt
+        site.await_receipts(presses, 20)
+        status, alerts, took_s = timed(outside, "GET", "/api/v1/alerts", token)
+        assert (status, len(alerts), took_s < ANSWER_S) == (200, GUARDS, True)
+
+    # And after it each is shown, and the reader of programs has no event twice
+    wanted = {alert["id"] for alert in alerts}
+    reader = Feed(
+        settings,
+        url=f"ws://{outside.base}/ws/noc/dashboard/",
+        token=token,
+        tenant_id=site.tenant_id,
+        since=frame["id"],
+    )
+    told = Counter[tuple[str, int]]()
+    for found in reader.frames():
+        if isinstance(found.get("data"), dict) and "event" in found["data"]:
+            told[found["data"]["id"], found["data"]["event"]] += 1
+        acknowledged = found["type"] == "alert_updated" and found["data"]["id"] == alert_id
+        wanted -= {alert_id} if acknowledged else set()
+        wanted -= {found["data"]["id"]} - {alert_id} if found["type"] == "critical_alert" else set()
+        if not wanted:
+            break
+    assert set(told.values()) == {1}
+
+
+def timed(outside: Outside, method: str, path: str, token: str) -> tuple[int, Any, float]:
+    """Return (status, answer, seconds) of a request."""
+    began_s = time.monotonic()
+    body = {} if method == "POST" else None
+    status, answer = outside.request(method, path, body, token=token)
+    return status, answer, time.monotonic() - began_s
