@@ -13,6 +13,7 @@ from ops import queues, vitals
 from ops.dependencies import DEPENDENCIES
 from ops.environment import home
 from ops.watchdog import broker
+from ops.watchdog.accounts import Accounts
 from ops.watchdog.probe import LaneName, Lost, Probe, Stage
 from services import metrics
 from services.bus import Resource, RpcProxy, loop, timer
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 SERVERS_INTERVAL_S = 5.0
 QUEUES_INTERVAL_S = 5.0
+ACCOUNTS_INTERVAL_S = 15.0
 VITALS_INTERVAL_S = 30.0
 CLOSING_INTERVAL_S = 600.0
 CLOSE_AFTER = timedelta(days=1)
@@ -39,6 +41,7 @@ class Parts:
         self.database = Database(config, name="watchdog", pool_size=1)
         self.home = home()
         self.queues = queues.names(config)
+        self.accounts = Accounts(config)
 
     def close(self) -> None:
         self.database.close()
@@ -75,6 +78,10 @@ class WatchdogService:
     def measure_queues(self) -> None:
         for queue, depth in queues.depths(self.parts.config, self.parts.queues).items():
             metrics.queue_depth.labels(queue).set(depth)
+
+    @timer(ACCOUNTS_INTERVAL_S)
+    def count_events(self) -> None:
+        self.parts.accounts.look()
 
     @timer(VITALS_INTERVAL_S, eager=True)
     def measure_vitals(self) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -52,6 +53,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 VITAL_RETRY_MAX_S = 5
 REQUEUE_PAUSE_S = 1.0
+COUNT_INTERVAL_S = 1.0
+"""How often it is counted how many events are in hand."""
 RECONNECT = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 1.0}
 """Seconds between two tries to reach RabbitMQ."""
 SAY_AGAIN_S = 30.0
@@ -96,6 +99,40 @@ class EventQueueConsumer(NodesConsumer):
     @property
     def accept(self) -> list[str]:
         return [EVENT_CONTENT_TYPE]
+
+    def setup(self) -> None:
+        super().setup()
+        self._unsettled: dict[int, tuple[str, Any]] = {}
+        self._counting: Any = None
+
+    def start(self) -> None:
+        """Start once, however many handlers ask for it."""
+        if self._counting is None:
+            self._counting = self.container.spawn_managed_thread(self._count_for_ever)
+        super().start()
+
+    def stop(self) -> None:
+        if self._counting is not None:
+            self._counting.kill()
+        super().stop()
+
+    def handle_message(self, provider: Any, body: Any, message: Any) -> None:
+        self._unsettled[id(message)] = provider.queue.name, message
+        super().handle_message(provider, body, message)
+
+    def _count_for_ever(self) -> None:
+        """Show how many events are in hand. They are looked at from outside: there are many ways out of a hand."""
+        while True:
+            self._unsettled = {
+                key: (queue, message)
+                for key, (queue, message) in self._unsettled.items()
+                if not message.acknowledged and message.channel.connection
+            }
+            counts = Counter(queue for queue, _ in self._unsettled.values())
+            for provider in self._providers:
+                metrics.event_consumers.labels(provider.queue.name).set(1)
+                metrics.event_in_hand.labels(provider.queue.name).set(counts[provider.queue.name])
+            eventlet.sleep(COUNT_INTERVAL_S)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         # Not from us. Rejected, it goes to the dead letters by the queue's own arguments.
@@ -184,6 +221,7 @@ class EventHandler(NamekoEventHandler):
         metrics.task_duration.labels(task).observe(time.perf_counter() - started)
         if error is None:
             metrics.task_success.labels(task).inc()
+            metrics.event_settled.labels(self.queue.name).inc(len(messages))
             self.pauses.settle(self.queue.name, messages)
             for message in messages:
                 self.queue_consumer.ack_message(message)
@@ -211,8 +249,9 @@ class EventHandler(NamekoEventHandler):
         """Send messages on to the delay ladder or the dead letters."""
         messages = [message for message, _ in failed]
         settle = self.queue_consumer.ack_message
+        onward = [self._onward(message, error) for message, error in failed]
         try:
-            self.shared.outlet.send([self._onward(message, error) for message, error in failed])
+            self.shared.outlet.send(onward)
         except Outage as outage:
             self._hold(messages, outage)
             return
@@ -220,6 +259,9 @@ class EventHandler(NamekoEventHandler):
             log.warning("retry_not_possible", queue=self.queue.name, error=str(unavailable))
             eventlet.sleep(REQUEUE_PAUSE_S)  # else RabbitMQ would hand it back at once, in a hot loop
             settle = self.queue_consumer.requeue_message
+        else:
+            given_up = sum(letter.exchange == DEAD_EXCHANGE for letter in onward)
+            metrics.event_settled.labels(self.queue.name).inc(given_up)
         for message in messages:
             settle(message)
 

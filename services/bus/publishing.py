@@ -24,7 +24,7 @@ from kombu.exceptions import OperationalError
 from nameko.extensions import DependencyProvider, SharedExtension
 from nameko.messaging import HeaderEncoder
 
-from services import tracing
+from services import metrics, tracing
 from services.addresses import amqp_nodes, hosts_of
 from services.bus.topology import (
     EVENT_CONTENT_TYPE,
@@ -235,6 +235,7 @@ class Events:
         self, outlet: Outlet, service: str, headers: Mapping[str, Any], optional: frozenset[str]
     ) -> None:
         self._outlet = outlet
+        self._service = service
         self._exchange = event_exchange_name(service)
         self._headers = headers
         self._optional = optional
@@ -255,6 +256,8 @@ class Events:
                 for kind, body in events
             ]
         )
+        for kind, _ in events:
+            metrics.event_published.labels(f"{self._service}.{kind}").inc()
 
 
 class Publisher(DependencyProvider, HeaderEncoder):

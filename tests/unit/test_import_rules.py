@@ -130,6 +130,7 @@ PURE = {
     "services/token_buckets.py",
     "services/plain_xml.py",
     "ops/csv_tables.py",
+    "ops/watchdog/balance.py",
     "ops/feed_filter.py",
     "ops/simulator.py",
     "ops/rehearsal.py",
