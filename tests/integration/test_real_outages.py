@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -15,7 +16,11 @@ from services import providers
 from services.bus.publishing import Letter, Outlet, ask_rabbitmq
 from services.config import Config
 from services.errors import Outage, Unavailable
+from services.feed import LEFT_ALONE_S, FeedWriter
 from services.outages import outage_in
+
+WAITED_S = 1.5
+"""A second, on a machine that is busy."""
 
 
 @pytest.fixture
@@ -73,6 +78,40 @@ def test_a_server_that_never_says_a_word_is_an_outage(config: Config, silent: in
     assert outage_of(lambda: providers.ask_redis(hanging)) == "redis"
     letter = Letter("anything", "anything", b"", {})
     assert outage_of(lambda: Outlet(hanging.amqp, links=1).send([letter])) == "amqp"
+
+
+def test_a_redis_that_never_says_a_word_is_waited_for_once_and_then_left_alone_for_a_moment(
+    config: Config, silent: int
+) -> None:
+    # Given the feed of a Redis that hangs
+    feed = FeedWriter.from_config(at_port(config, silent))
+
+    def publish() -> float:
+        began_s = time.monotonic()
+        assert outage_of(lambda: feed.publish(1, "alert_updated", {})) == "redis"
+        return time.monotonic() - began_s
+
+    # When frames are published one after the other
+    first_s, *others_s = [publish() for _ in range(20)]
+    time.sleep(LEFT_ALONE_S)  # until Redis is asked again
+    later_s = publish()
+
+    # Then the first one waits for its second, the others for nothing, and one waits again later
+    assert 0.5 < first_s < WAITED_S
+    assert max(others_s) < 0.1
+    assert 0.5 < later_s < WAITED_S
+
+
+def test_each_client_of_redis_gives_up_after_a_second(config: Config, silent: int) -> None:
+    hanging = at_port(config, silent)
+    sentinel = msgspec.structs.replace(
+        hanging,
+        redis=msgspec.structs.replace(hanging.redis, url=f"redis+sentinel://127.0.0.1:{silent}/main/0"),
+    )
+    for settings in (hanging, sentinel):
+        began_s = time.monotonic()
+        assert outage_of(lambda settings=settings: providers.ask_redis(settings)) == "redis"  # type: ignore[misc]
+        assert time.monotonic() - began_s < WAITED_S
 
 
 def kill_oneself(connection: Connection) -> None:
