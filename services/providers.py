@@ -6,6 +6,7 @@ limit is set here.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
@@ -47,6 +48,8 @@ A process takes its own role of the same access, `vigil_<process>_<access>`: whi
 AS_ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 NO_LONGER_THE_PRIMARY = frozenset({"25006", "57P01", "57P02", "57P03"})
 """SQLSTATEs of a server that stops, starts, or has become a replica: the primary is elsewhere, or soon will be."""
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+"""Of this process, those that have a pool."""
 SET_TENANT = text("SELECT set_config('vigil.tenant_id', :tenant_id, true)")
 
 
@@ -167,6 +170,8 @@ def make_engine(
         },
     )
     event.listen(engine, "handle_error", _drop_what_cannot_write)
+    event.listen(engine, "handle_error", _drop_what_is_lost_too)
+    _engines.add(engine)
     return engine
 
 
@@ -174,6 +179,18 @@ def _drop_what_cannot_write(context: ExceptionContext) -> None:
     """A pool would keep a connection to a former primary for ever: it answers, and refuses every write."""
     if getattr(context.original_exception, "pgcode", None) in NO_LONGER_THE_PRIMARY:
         context.is_disconnect = True
+
+
+def _drop_what_is_lost_too(context: ExceptionContext) -> None:
+    """Let idle connections of the process's other pools go: a server that hung up on one has hung up on all.
+
+    Each pool would else find that out by a request that fails, perhaps hours later.
+    """
+    if not context.is_disconnect:
+        return
+    for engine in tuple(_engines):
+        if engine is not context.engine:
+            engine.dispose()
 
 
 def make_operator_engine(url: str, *, name: str, connect_timeout_s: int = 5) -> Engine:

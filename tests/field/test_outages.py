@@ -24,6 +24,7 @@ AWAY_S = 8.0
 GUARDS = 20
 MESSAGES = 200
 BULK_BACK_S, PANIC_BACK_S, ANSWER_S = 10.0, 5.0, 3.0
+ASKED = ("/api/v1/alerts", "/api/v1/guards", "/api/v1/positions", "/api/v1/device-states")
 STORED = {
     "fixes": "SELECT count(*) FROM mqtt_guard_location WHERE guard_id LIKE %s",
     "readings": "SELECT count(*) FROM mqtt_device_telemetry WHERE device_id LIKE %s",
@@ -121,6 +122,10 @@ def test_what_waited_for_the_database_is_stored_as_soon_as_it_is_back(
     assert slowest_s < BULK_BACK_S
     assert site.stored_s["panic"] - back_s[0] < PANIC_BACK_S
     with Outside(stack) as again:
+        # And people are answered, by each service
+        token = again.token(tenant_id=site.tenant_id)
+        for path in ("/readyz", *ASKED):
+            again.until(lambda path=path: again.request("GET", path, token=token)[0] == 200)
         found = {what: again.rows(query, f"%{outside.run}%")[0][0] for what, query in STORED.items()}
     assert found == {"fixes": MESSAGES // 2 + GUARDS, "readings": MESSAGES // 2, "panics": 1}
     # And nothing had climbed the ladder or was given up on
