@@ -4,6 +4,7 @@
 
 const CLEAR = new Set(["connected", "heartbeat", "error", "ack", "metrics"]); // between a socket and its gateway
 const CLOCKS_APART_S = 60; // frames are sealed on several hosts
+const REMEMBERED = 10_000; // events of alerts, the newest of them
 
 const bytesOf = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
 
@@ -80,6 +81,7 @@ export class Watcher {
   #newest = 0;
   #floor = 0;
   #wantsSnapshot = true;
+  #told = new Set();
 
   constructor(opener) {
     this.opener = opener;
@@ -103,7 +105,17 @@ export class Watcher {
     if (this.opener.sealed) this.#checkTime(frame, isSnapshot, sealedAt);
     this.since = frame.id;
     this.#wantsSnapshot = false;
-    return { ...frame, data };
+    return this.#wasTold(data) ? { ...frame, data, repeated: true } : { ...frame, data };
+  }
+
+  // After a fault, what happened to an alert may come again, in a frame of its own: it says nothing new.
+  #wasTold(data) {
+    if (!Number.isInteger(data?.event)) return false;
+    const event = `${data.id} ${data.event}`;
+    if (this.#told.has(event)) return true;
+    this.#told.add(event);
+    if (this.#told.size > REMEMBERED) this.#told.delete(this.#told.values().next().value);
+    return false;
   }
 
   #takeClear(frame) {

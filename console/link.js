@@ -105,7 +105,7 @@ class Link extends EventTarget {
     else if (frame.type === "error") this.#set({ problem: frame.message });
     else if (frame.data !== undefined) {
       this.eventAt = Date.now();
-      store.take(frame);
+      if (!frame.repeated) store.take(frame);
     }
   }
 

@@ -5,6 +5,7 @@
 
 import { now } from "/console/clock.js";
 
+const REMEMBERED = 10_000;
 const OPEN = new Set(["NEW", "ACKNOWLEDGED", "IN_PROGRESS"]);
 
 export const isOpen = (alert) => OPEN.has(alert.status);
@@ -22,6 +23,7 @@ class Store extends EventTarget {
   guards = new Map();
   devices = new Map();
   missing = []; // parts that the snapshot came without
+  #events = new Map(); // of each alert the newest event that a frame told
 
   take(frame) {
     if (frame.type === "snapshot") this.#replace(frame.data);
@@ -68,11 +70,20 @@ class Store extends EventTarget {
     this.#tell("devices");
   }
 
+  // A frame that comes again after a fault may be older than one that came in between: no alert moves back.
   #show(alert) {
+    if (alert.event < this.#events.get(alert.id)) return;
+    if (Number.isInteger(alert.event)) this.#remember(alert);
     if (isOpen(alert)) this.alerts.set(alert.id, alert);
     else this.alerts.delete(alert.id);
     this.#tell("alerts");
     this.#tell("alert", alert);
+  }
+
+  #remember({ id, event }) {
+    this.#events.delete(id);
+    this.#events.set(id, event);
+    if (this.#events.size > REMEMBERED) this.#events.delete(this.#events.keys().next().value);
   }
 
   #tell(type, detail) {

@@ -48,7 +48,9 @@ class Feed:
         self._watcher = Watcher(tenant_id, keys=self._keys, since=since)
 
     def frames(self, *, silence_s: float | None = None) -> Generator[dict[str, Any], None, None]:
-        """Every frame as {"type", "id"?, "data"? ...}; raises `websocket.WebSocketException`, `OSError`.
+        """Every frame as {"type", "id"?, "data"? ...}, but for those that say again what a frame before said.
+
+        Raises `websocket.WebSocketException`, `OSError`.
 
         A gateway that says nothing for `silence_s` is taken for gone; with None, after nearly two intervals of its
         heartbeat. A frame that is not to be believed raises `InvalidMessage`; the next call begins anew, from a
@@ -69,7 +71,8 @@ class Feed:
                 frame = self._open(text)
                 if silence_s is None and frame["type"] == "connected":
                     connection.settimeout(frame["heartbeat_interval"] * SILENT_HEARTBEATS)
-                yield frame
+                if not frame.get("repeated"):
+                    yield frame
         finally:
             connection.close()
 

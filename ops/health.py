@@ -6,6 +6,7 @@ All run at once, each with a deadline of its own, so that the whole ends within 
 from __future__ import annotations
 
 import json
+import math
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ from ops.commands import migrate
 from ops.dependencies import DEPENDENCIES
 from ops.supervisor import restarts_in_words, state_in_words
 from ops.watchdog.probe import LaneName, Probe
-from services import providers, restarts
+from services import exposition, providers, restarts
 from services.bus import within
 from services.bus.topology import DEAD_QUEUE
 from services.config import Config
@@ -43,6 +44,7 @@ CERTIFICATE_NOTICE = timedelta(days=21)
 PARTITION_NOTICE = timedelta(days=7)
 MAX_BACKUP_AGE = timedelta(hours=26)
 STALL_NOTICE = timedelta(hours=1)
+MAX_UNACCOUNTED = 10
 MAX_WAITING_ALERTS, MAX_WAITING = 50, 1000
 RUNBOOK = "docs/runbook.md#"
 PAGES = {
@@ -55,6 +57,8 @@ PAGES = {
     "certificate": "vigilcertificateexpiring",
     "dead-letters": "vigildeadletters",
     "queues": "vigilqueuebacklog",
+    "consumers": "vigilconsumerpaused",
+    "events": "vigileventsunaccounted",
     "partitions": "vigilpartitionsmissing",
     "backup": "vigilbackupold",
     "restarts": "vigilloopstalled",
@@ -85,6 +89,8 @@ def all_checks(config: Config, *, state: Mapping[str, Any] | None, home: Path) -
         "certificate": lambda: certificate(config, home),
         "dead-letters": lambda: dead_letters(config),
         "queues": lambda: waiting(config),
+        "consumers": paused,
+        "events": unaccounted,
         "partitions": lambda: with_database(config, partitions),
         "backup": lambda: backup(config, home),
         "restarts": stalls,
@@ -199,6 +205,27 @@ def waiting(config: Config) -> str:
     if overfull:
         raise Unwell("; ".join(overfull))
     return f"{sum(found.values())} messages wait in {len(found)} queues"
+
+
+def paused() -> str:
+    """Consumers of this host that wait for a server."""
+    found = [labels for _, labels, value in exposition.samples({"vigil_consumer_paused"}) if value]
+    if found:
+        servers = ", ".join(sorted({labels["server"] for labels in found}))
+        raise Unwell(
+            f"{len(found)} consumers wait until {servers} can be used again; they go on by themselves"
+        )
+    return "none waits for a server"
+
+
+def unaccounted() -> str:
+    """The balance that the watchdog keeps (`ops/watchdog/accounts`)."""
+    found = [value for _, _, value in exposition.samples({"vigil_events_unaccounted"})]
+    if not found or math.isnan(found[0]):
+        return "not counted on this host"
+    if found[0] > MAX_UNACCOUNTED:
+        raise Unwell(f"{found[0]:.0f} events are neither done nor in any queue")
+    return "all are done, in a queue or in hand"
 
 
 def partitions(database: providers.Database) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from amqp.exceptions import AMQPError, NotFound
 
@@ -26,15 +27,28 @@ def names(config: Config) -> list[str]:
     return [queue.name for queue in all_queues(config)]
 
 
+class State(NamedTuple):
+    """Of one queue: messages that wait in it, not those that a consumer holds; and how many consumers it has."""
+
+    messages: int
+    consumers: int
+
+
 def depths(config: Config, wanted: Iterable[str]) -> dict[str, int]:
     """Messages by queue, those left out that are not there (yet). Raises `Unavailable`."""
-    found: dict[str, int] = {}
+    return {name: state.messages for name, state in states(config, wanted).items()}
+
+
+def states(config: Config, wanted: Iterable[str]) -> dict[str, State]:
+    """States by queue, those left out that are not there (yet). Raises `Unavailable`."""
+    found: dict[str, State] = {}
     try:
         with brief_connection(config.amqp.uri) as connection:
             channel = connection.channel()
             for name in wanted:
                 try:
-                    found[name] = int(channel.queue_declare(name, passive=True).message_count)
+                    declared = channel.queue_declare(name, passive=True)
+                    found[name] = State(int(declared.message_count), int(declared.consumer_count))
                 except NotFound:  # closes the channel, not the connection
                     channel = connection.channel()
     except (AMQPError, OSError) as error:

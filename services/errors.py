@@ -3,6 +3,7 @@
     VigilError
     ├── InvalidMessage        the sender's fault: never retried, kept with its reason
     ├── Unavailable           a dependency's fault: retried, then dead-lettered
+    │   ├── Outage            a server is away for everybody: its consumers pause until it is back
     │   ├── Unanswered        it was asked, and nobody knows whether it was done
     │   └── SchemaBehind      the database lacks a table, column or function that the code names
     ├── Refused               the caller's fault, told to the caller (RPC, HTTP, websocket)
@@ -39,6 +40,24 @@ class InvalidMessage(VigilError):  # noqa: N818 - the name says what it is, as i
 
 class Unavailable(VigilError):  # noqa: N818
     """Something that Vigil depends on did not answer; the same step may work later."""
+
+
+class Outage(Unavailable):
+    """A server that all lean on is away; no message is to blame.
+
+    `server` and `hung_up` do not cross RabbitMQ: another process than the one that met the outage is not paused by it.
+    """
+
+    server: str = ""
+    hung_up: bool = False
+
+    @classmethod
+    def of(cls, server: str, message: str, *, hung_up: bool = False) -> Self:
+        """Return an error that names the server. `hung_up`: it broke off while it worked on what it was given."""
+        error = cls(message)
+        error.server = server
+        error.hung_up = hung_up
+        return error
 
 
 class Unanswered(Unavailable):

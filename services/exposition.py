@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -65,6 +65,21 @@ def exposition() -> bytes:
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
+
+
+def samples(names: Collection[str]) -> Iterator[tuple[str, dict[str, str], float]]:
+    """(name, labels, value) of all samples of these names, over all processes of the host that share a directory."""
+    directory = os.environ.get(VARIABLE)
+    registry: CollectorRegistry = REGISTRY
+    if directory:
+        for slot in dead(Path(directory)):
+            _remove(Path(directory), f"gauge_live*_{slot}.db")
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
+    for family in registry.collect():
+        for sample in family.samples:
+            if sample.name in names:
+                yield sample.name, dict(sample.labels), float(sample.value)
 
 
 def dead(directory: Path) -> Iterator[str]:

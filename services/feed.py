@@ -16,10 +16,13 @@ import redis
 from services import providers, tracing
 from services.config import Config
 from services.envelope import PlainSealer, Sealer
-from services.errors import Unavailable
+from services.errors import Outage, Unavailable
 from services.keyring import KeyRing
+from services.outages import REDIS, unavailable
 
 ATTEMPTS = 50
+LEFT_ALONE_S = 0.5
+"""So long nothing is sent to a Redis that has just not answered: each worker that tried would wait for a second."""
 
 
 class Seals(Protocol):
@@ -68,6 +71,7 @@ class FeedWriter:
         self._max_frames = max_frames
         self._clock = clock
         self._last_id: dict[int, int] = {}
+        self._left_alone_until_s = float("-inf")
 
     @classmethod
     def from_config(cls, config: Config) -> FeedWriter:
@@ -90,6 +94,7 @@ class FeedWriter:
 
         `arrived`: when the message behind it came to the gateway.
         """
+        self._check_not_left_alone()
         key = stream_key(self._prefix, tenant_id)
         for _ in range(ATTEMPTS):
             frame_id, frame = self._seal(
@@ -109,10 +114,10 @@ class FeedWriter:
                 )
             except redis.ResponseError as error:
                 if "equal or smaller" not in str(error):
-                    raise Unavailable(f"Redis refused a feed frame: {error}") from error
+                    raise unavailable(error, f"Redis refused a feed frame: {error}") from error
                 self._catch_up(key, tenant_id)
             except redis.RedisError as error:
-                raise Unavailable(f"Redis: {error}") from error
+                raise self._failed(error) from error
             else:
                 return frame_id
         raise Unavailable(f"the feed of tenant {tenant_id} is contended: {ATTEMPTS} ids were taken by others")
@@ -125,10 +130,11 @@ class FeedWriter:
         try:
             return bool(self._redis.unlink(f"{self._prefix}:hot:{tenant_id}:positions"))
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
 
     def may_send(self, tenant_id: int, type: str, *, interval_s: float) -> bool:  # noqa: A002
         """True for one caller in each interval, over all processes: how positions are held to 4 a second."""
+        self._check_not_left_alone()
         try:
             return bool(
                 self._redis.set(
@@ -136,7 +142,18 @@ class FeedWriter:
                 )
             )
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise self._failed(error) from error
+
+    def _check_not_left_alone(self) -> None:
+        if time.monotonic() < self._left_alone_until_s:
+            raise Outage.of(REDIS, "Redis did not answer a moment ago")
+
+    def _failed(self, error: redis.RedisError) -> Unavailable:
+        """Return the error of ours; when Redis is away, nothing more is sent there for a moment."""
+        found = unavailable(error, f"Redis: {error}")
+        if isinstance(found, Outage):
+            self._left_alone_until_s = time.monotonic() + LEFT_ALONE_S
+        return found
 
     def seal(self, tenant_id: int, type: str, data: Any) -> bytes:  # noqa: A002
         """A frame that goes to one socket only (a snapshot): sealed, not appended."""
@@ -161,7 +178,10 @@ class FeedWriter:
 
     def _catch_up(self, key: str, tenant_id: int) -> None:
         """Another writer is ahead, perhaps by a clock that runs fast: go on from its id."""
-        last = self._redis.xrevrange(key, count=1)
+        try:
+            last = self._redis.xrevrange(key, count=1)
+        except redis.RedisError as error:
+            raise self._failed(error) from error
         if last:
             self._last_id[tenant_id] = max(self._last_id.get(tenant_id, 0), id_of(last[0][0]))
 
@@ -183,7 +203,7 @@ class FeedReader:
         try:
             self._redis.ping()
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
 
     def feed_id(self, tenant_id: int, *, fresh: str) -> str:
         """The name of this incarnation of the stream; `fresh` is taken when Redis has none (any more)."""
@@ -193,14 +213,14 @@ class FeedReader:
             held: Any = self._redis.get(key)
             return str((held or b"").decode())
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
 
     def last_id(self, tenant_id: int) -> int:
         """The newest id in the stream, 0 when there is none."""
         try:
             last = self._redis.xrevrange(stream_key(self._prefix, tenant_id), count=1)
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
         return id_of(last[0][0]) if last else 0
 
     def server(self) -> str:
@@ -208,7 +228,7 @@ class FeedReader:
         try:
             found: Any = self._redis.info("server")
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
         return str(found["run_id"])
 
     def begin(self, server: str) -> None:
@@ -219,7 +239,7 @@ class FeedReader:
         try:
             self._redis.set(self._begun_key(server), self._now_id())
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
 
     def begun(self) -> int:
         """From which id on nothing is missing from what this server has. Raises `Unavailable`."""
@@ -228,7 +248,7 @@ class FeedReader:
             self._redis.set(key, self._now_id(), nx=True)
             held: Any = self._redis.get(key)
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
         return int(held or self._now_id())
 
     def _begun_key(self, server: str) -> str:
@@ -249,7 +269,7 @@ class FeedReader:
         try:
             return bool(self._redis.xrange(stream_key(self._prefix, tenant_id), min=at, max=at, count=1))
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
 
     def read(
         self, after: Mapping[int, int], *, block_ms: int | None = None, count: int = 500
@@ -264,7 +284,7 @@ class FeedReader:
         try:
             answer: Any = self._redis.xread(streams, count=count, block=block_ms)  # type: ignore[arg-type]
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
         pairs: Any = answer.items() if isinstance(answer, dict) else (answer or [])
         return [
             (int(key.rsplit(b":", 1)[1]), id_of(entry_id), fields[b"type"].decode(), fields[b"frame"])

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -390,6 +390,21 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     notified_at: datetime | None = None
     accepted_at: datetime | None = None
     previous_holder: str | None = None
+
+
+class AlertFrame(Alert, frozen=True, kw_only=True):
+    """An alert in a frame of the feed. `event` names the newest row of its timeline that the frame tells of.
+
+    After a fault a frame may come again, under a new id: it bears the same `event` of the same alert. A frame with a
+    smaller `event` than one before it is the older of both.
+    """
+
+    event: int
+
+    @classmethod
+    def of(cls, alert: Alert, *, event: int) -> Self:
+        fields = {name: getattr(alert, name) for name in Alert.__struct_fields__}
+        return cls(**fields, event=event)
 
 
 class AlertEvent(msgspec.Struct, frozen=True):

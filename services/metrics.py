@@ -64,6 +64,40 @@ track_repaired = Counter(
 task_success = Counter("vigil_task_success_total", "Handler runs that ended well.", ["task_name"])
 task_failure = Counter("vigil_task_failure_total", "Handler runs that raised.", ["task_name", "reason"])
 task_retry = Counter("vigil_task_retry_total", "Messages put on the delay ladder.", ["task_name"])
+consumer_paused = Gauge(
+    "vigil_consumer_paused",
+    "1 while a consumer waits for a server that is away: postgres, amqp, redis, mqtt. Its events wait in RabbitMQ.",
+    ["queue", "server"],
+    multiprocess_mode="livemax",
+)
+event_published = Counter(
+    "vigil_event_published_total",
+    "Events that RabbitMQ confirmed, by service and type; one that is sent again counts again.",
+    ["event"],
+)
+event_settled = Counter(
+    "vigil_event_settled_total",
+    "Events that a handler is done with: handled, or given up on. One that is tried again later is not.",
+    ["queue"],
+)
+event_in_hand = Gauge(
+    "vigil_event_in_hand",
+    "Events that a process has taken and not yet acknowledged, those that wait for a server among them.",
+    ["queue"],
+    multiprocess_mode="livesum",
+)
+event_consumers = Gauge(
+    "vigil_event_consumers",
+    "Processes that take events from a queue.",
+    ["queue"],
+    multiprocess_mode="livesum",
+)
+events_unaccounted = Gauge(
+    "vigil_events_unaccounted",
+    "Events that were published and are neither settled nor in any queue or hand, beyond the least ever seen so.",
+    ["window"],
+    multiprocess_mode="livemostrecent",
+)
 task_duration = Histogram(
     "vigil_task_duration_seconds", "How long a handler ran.", ["task_name"], buckets=LATENCY_S
 )

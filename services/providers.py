@@ -6,11 +6,14 @@ limit is set here.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext, make_url
@@ -21,6 +24,7 @@ from sqlalchemy.pool import NullPool
 from services.addresses import Sentinels, database_of_many, sentinels
 from services.config import Config
 from services.errors import Misconfigured, SchemaBehind, Unavailable
+from services.outages import outage_in, unavailable
 from services.paging import check_tenant
 
 
@@ -46,16 +50,20 @@ NO_LONGER_THE_PRIMARY = frozenset({"25006", "57P01", "57P02", "57P03"})
 """SQLSTATEs of a server that stops, starts, or has become a replica: the primary is elsewhere, or soon will be."""
 LACKING = frozenset({"42P01", "42703", "42883"})
 """SQLSTATEs of a statement that names a table, column or function that is not there."""
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+"""Of this process, those that have a pool."""
 SET_TENANT = text("SELECT set_config('vigil.tenant_id', :tenant_id, true)")
 
 
 REDIS_LIMITS: dict[str, Any] = {
-    "socket_connect_timeout": 3,
-    "socket_timeout": 10,
+    "socket_connect_timeout": 0.5,
+    "socket_timeout": 0.9,
     "socket_keepalive": True,
     "health_check_interval": 15,
     "decode_responses": False,
 }
+"""No worker waits for a Redis that hangs longer than a second. A read that blocks says for how long, and for less."""
+SENTINEL_LIMITS = {"socket_connect_timeout": 0.3, "socket_timeout": 0.3}
 
 
 class Database:
@@ -112,7 +120,7 @@ class Database:
         try:
             return self._engines["vigil_ingest"].connect().execution_options(isolation_level="AUTOCOMMIT")
         except (OperationalError, InterfaceError, PoolTimeout) as error:
-            raise Unavailable(f"PostgreSQL: {reason_of(error)}") from error
+            raise unavailable(error, f"PostgreSQL: {reason_of(error)}") from error
 
     def close(self) -> None:
         for engine in self._engines.values():
@@ -164,6 +172,8 @@ def make_engine(
         },
     )
     event.listen(engine, "handle_error", _drop_what_cannot_write)
+    event.listen(engine, "handle_error", _drop_what_is_lost_too)
+    _engines.add(engine)
     return engine
 
 
@@ -171,6 +181,18 @@ def _drop_what_cannot_write(context: ExceptionContext) -> None:
     """A pool would keep a connection to a former primary for ever: it answers, and refuses every write."""
     if getattr(context.original_exception, "pgcode", None) in NO_LONGER_THE_PRIMARY:
         context.is_disconnect = True
+
+
+def _drop_what_is_lost_too(context: ExceptionContext) -> None:
+    """Let idle connections of the process's other pools go: a server that hung up on one has hung up on all.
+
+    Each pool would else find that out by a request that fails, perhaps hours later.
+    """
+    if not context.is_disconnect:
+        return
+    for engine in tuple(_engines):
+        if engine is not context.engine:
+            engine.dispose()
 
 
 def make_operator_engine(url: str, *, name: str, connect_timeout_s: int = 5) -> Engine:
@@ -192,7 +214,7 @@ def make_operator_engine(url: str, *, name: str, connect_timeout_s: int = 5) -> 
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """One transaction; what is the database's fault and may pass comes out as `Unavailable`.
+    """One transaction; what is the database's fault and may pass comes out as `Unavailable`, its absence as `Outage`.
 
     A statement that names what the schema does not have is `SchemaBehind`: the database is of another version.
     A `DataError` or `IntegrityError` is not caught: it is about the data, and trying again would not help.
@@ -201,15 +223,44 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         with engine.begin() as connection:
             yield connection
     except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise Unavailable(f"PostgreSQL: {reason_of(error)}") from error
+        raise unavailable(error, f"PostgreSQL: {reason_of(error)}") from error
     except DBAPIError as error:
         if getattr(error.orig, "pgcode", None) in LACKING:
             raise SchemaBehind(
                 f"PostgreSQL: {reason_of(error)}; run `vigil migrate up`, see `vigil migrate check`"
             ) from error
-        if error.connection_invalidated:
-            raise Unavailable(f"PostgreSQL: {reason_of(error)}") from error
+        if error.connection_invalidated or outage_in(error) is not None:
+            raise unavailable(error, f"PostgreSQL: {reason_of(error)}") from error
         raise
+
+
+def ask_database(config: Config) -> None:
+    """Return when PostgreSQL takes a new connection and answers. Raises `Unavailable`.
+
+    With the login's own rights and outside of every pool: those may be full of connections to a server that is gone.
+    """
+    engine = create_engine(
+        database_url(config.database.url),
+        poolclass=NullPool,
+        connect_args={
+            "application_name": "vigil-probe",
+            "connect_timeout": config.database.connect_timeout_s,
+        },
+    )
+    with transaction(engine) as connection:
+        if connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one():
+            raise Unavailable("PostgreSQL: a replica answers, which takes no writes")
+
+
+def ask_redis(config: Config) -> None:
+    """Return when Redis answers. Raises `Unavailable`."""
+    client = make_redis(config)
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        raise unavailable(error, f"Redis: {error}") from error
+    finally:
+        client.close()
 
 
 def reason_of(error: Exception) -> str:
@@ -222,18 +273,24 @@ def make_redis(config: Config) -> redis.Redis:
     several = sentinels(config.redis.url)
     if several is not None:
         return _master_of(several)
-    return redis.Redis.from_url(config.redis.url, **REDIS_LIMITS)
+    return redis.Redis.from_url(config.redis.url, retry=_once(), **REDIS_LIMITS)
 
 
 def _master_of(several: Sentinels) -> redis.Redis:
     """Whoever is the master when a connection is made; the sentinels are asked each time."""
-    asked = {"socket_connect_timeout": 1, "socket_timeout": 1, "password": several.sentinel_password}
+    asked = {**SENTINEL_LIMITS, "retry": _once(), "password": several.sentinel_password}
     manager = Sentinel(several.hosts, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
     client: redis.Redis = manager.master_for(  # type: ignore[no-untyped-call]
         several.master,
         db=several.database,
         username=several.username,
         password=several.password,
+        retry=_once(),
         **REDIS_LIMITS,
     )
     return client
+
+
+def _once() -> Retry:
+    """Return the policy that tries a command once. The library's own tries it four times, each with its full wait."""
+    return Retry(NoBackoff(), 0)

@@ -3,6 +3,9 @@
 A frame is believed when it was sealed for this tenant, says on the outside what was sealed inside, and comes after what
 was read before. A snapshot may bear any id, so its time is looked at: one that is older than what was read is a replay,
 and so are frames older than the snapshot that they follow.
+
+After a fault, what happened to an alert may come again, in a frame of its own: the alert and its `event` are the same.
+Such a frame is believed, and is marked `repeated`: it says nothing new, and must not call anybody a second time.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from services.errors import InvalidMessage
 CLEAR = frozenset({"connected", "heartbeat", "error", "ack", "metrics"})
 """Frames between a socket and its gateway: nothing sealed, no place in the feed."""
 SNAPSHOT = "snapshot"
+REMEMBERED = 10_000
+"""So many events of alerts are remembered, the newest of them."""
 CLOCKS_APART_S = 60
 """Frames are sealed on several hosts."""
 
@@ -37,6 +42,7 @@ class Watcher:
         self._newest_s = 0
         self._floor_s = 0
         self._wants_snapshot = since is None
+        self._told: dict[tuple[str, int], None] = {}
 
     def take(self, text: str | bytes) -> dict[str, Any]:
         """The frame with its data in the clear. Raises `InvalidMessage`; begin anew from a snapshot then."""
@@ -59,7 +65,21 @@ class Watcher:
             raise InvalidMessage("frame_replayed", f"id {frame.get('id')!r} after {after_id}")
         self.since = frame["id"]
         self._wants_snapshot = False
+        if self._was_told(frame["data"]):
+            frame["repeated"] = True
         return frame
+
+    def _was_told(self, data: Any) -> bool:
+        """Note an event of an alert; return whether a frame before told it."""
+        if not isinstance(data, dict) or not isinstance(data.get("event"), int):
+            return False
+        event = (str(data.get("id")), data["event"])
+        if event in self._told:
+            return True
+        self._told[event] = None
+        if len(self._told) > REMEMBERED:
+            del self._told[next(iter(self._told))]
+        return False
 
     def _take_clear(self, frame: dict[str, Any]) -> dict[str, Any]:
         if "data" in frame or "id" in frame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from cryptography.fernet import Fernet
@@ -19,11 +19,14 @@ ALERT = {"id": "a1", "message": "help, κόσμε"}
 
 
 class Stream(NamedTuple):
-    """Frames as they come; of each, whether it is to be believed. The first that is not is the last."""
+    """Frames as they come; of each, whether it is to be believed. The first that is not is the last.
+
+    "repeated": it is believed, and says again what a frame before it said.
+    """
 
     name: str
     frames: list[bytes]
-    believed: list[bool]
+    believed: list[bool | str]
     keys: dict[str, str] = KEYS
 
 
@@ -37,6 +40,10 @@ def seal(
     data: Any = ALERT,
 ) -> bytes:
     return Sealer(lambda: master).seal(tenant_id, type=kind, id=frame_id, data=data, now_s=at_s)
+
+
+def plain(kind: str, frame_id: int, *, data: Any = ALERT) -> bytes:
+    return PlainSealer().seal(1, type=kind, id=frame_id, data=data, now_s=0)
 
 
 def clear(kind: str = "connected", **fields: Any) -> bytes:
@@ -60,6 +67,8 @@ def all_streams() -> Iterator[Stream]:
         [*START, seal("positions", 6), clear("heartbeat"), seal("critical_alert", 7)],
         [True] * 5,
     )
+    yield Stream("told again after a fault", *told_again())
+    yield Stream("told again, in the clear", *told_again(plain), {})
     yield Stream("resumed", [*START, clear(resumed=True), seal("positions", 6)], [True] * 4)
     yield Stream(
         "a newer snapshot",
@@ -87,6 +96,27 @@ def all_streams() -> Iterator[Stream]:
             frame[position] ^= 1 << bit
             yield Stream(f"bit {bit} of byte {position}", [*START, bytes(frame)], [True, True, False])
     yield from plain_streams()
+
+
+def told_again(make: Callable[..., bytes] | None = None) -> tuple[list[bytes], list[bool | str]]:
+    """Return frames of two alerts, some of which come a second time, with what is to be made of each."""
+    seal_or_not = make or seal
+
+    def tell(frame_id: int, kind: str, alert: str, event: object) -> bytes:
+        return seal_or_not(kind, frame_id, data={**ALERT, "id": alert, "event": event})
+
+    frames = [
+        (tell(6, "critical_alert", "a1", 31), True),
+        (tell(7, "critical_alert", "a1", 31), "repeated"),
+        (tell(8, "critical_alert", "a2", 31), True),
+        (tell(9, "alert_updated", "a1", 33), True),
+        (tell(10, "alert_updated", "a1", 32), True),  # late, and yet never told
+        (tell(11, "critical_alert", "a1", 31), "repeated"),
+        (tell(12, "alert_updated", "a1", "33"), True),  # no event of ours
+        (tell(13, "alert_updated", "a1", 33), "repeated"),
+    ]
+    start = [clear(), seal_or_not("snapshot", 5)]
+    return [*start, *(frame for frame, _ in frames)], [True, True, *(known for _, known in frames)]
 
 
 def refused_frames() -> Iterator[tuple[str, bytes]]:
@@ -139,9 +169,6 @@ def rewritten(token: str) -> Iterator[tuple[str, str]]:
 
 def plain_streams() -> Iterator[Stream]:
     """`NOC_FEED_ENCRYPTION=off`: nothing proves anything, yet the order still holds."""
-
-    def plain(kind: str, frame_id: int) -> bytes:
-        return PlainSealer().seal(1, type=kind, id=frame_id, data=ALERT, now_s=0)
 
     start = [clear(), plain("snapshot", 0)]
     yield Stream(

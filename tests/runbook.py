@@ -18,7 +18,8 @@ ALERTS = {
         "VigilProcessMissing VigilDependencyDown VigilWatchdogSilent VigilAlive"
     ),
     "high": (
-        "VigilTasksFailing VigilMqttSlow VigilCircuitOpen VigilDeadLetters VigilLoopStalled VigilBrokerDrops "
+        "VigilTasksFailing VigilMqttSlow VigilCircuitOpen VigilDeadLetters VigilConsumerPaused "
+        "VigilEventsUnaccounted VigilLoopStalled VigilBrokerDrops "
         "VigilDiskFull VigilPartitionsMissing VigilDefaultPartitionFilling"
     ),
     "medium": "VigilQueueBacklog VigilWorkersBusy VigilCertificateExpiring VigilBackupOld VigilClockOff",

@@ -24,7 +24,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway.mqtt import topics, wire
 from services.config import Mqtt
-from services.errors import Unavailable
+from services.errors import Outage, Unavailable
+from services.outages import MQTT
 
 log = structlog.get_logger(__name__)
 
@@ -359,10 +360,10 @@ class Outgoing(Link):
         self._last_id = 0
 
     def publish_all(self, messages: Sequence[tuple[str, bytes]], *, timeout_s: float = 10.0) -> None:
-        """Publish at QoS 1 and wait until the broker has them all. Raises `Unavailable`."""
+        """Publish at QoS 1 and wait until the broker has them all. Raises `Outage`."""
         client = self._client
         if client is None:
-            raise Unavailable("the MQTT broker is not connected")
+            raise Outage.of(MQTT, "the MQTT broker is not connected")
         if not messages:
             return
         batch = _Batch(len(messages))
@@ -372,19 +373,21 @@ class Outgoing(Link):
             self._waiting[message_id] = batch
             client.buffered.send(wire.publish(prefix + topic, payload, message_id=message_id))
         self._write(client)
-        with eventlet.Timeout(timeout_s, Unavailable("the MQTT broker did not take our messages in time")):
+        with eventlet.Timeout(
+            timeout_s, Outage.of(MQTT, "the MQTT broker did not take our messages in time")
+        ):
             batch.done.wait()
 
     def _connect(self, client: BufferedPaho) -> None:
         self._open(client)
 
     def _free_id(self) -> int:
-        """The next packet id that is not in use. Raises `Unavailable` when all are."""
+        """The next packet id that is not in use. Raises `Outage` when all are."""
         for _ in range(MAX_PACKET_ID):
             self._last_id = self._last_id % MAX_PACKET_ID + 1
             if self._last_id not in self._waiting:
                 return self._last_id
-        raise Unavailable("the MQTT broker has not acknowledged any of 65,535 messages")
+        raise Outage.of(MQTT, "the MQTT broker has not acknowledged any of 65,535 messages")
 
     def _on_packet(self, first: int, buffer: bytes, start: int, end: int) -> bool:
         if first != wire.PUBACK or end - start < 2:
@@ -399,7 +402,7 @@ class Outgoing(Link):
     def _broken(self) -> None:
         for batch in {id(batch): batch for batch in self._waiting.values()}.values():
             if not batch.done.ready():
-                batch.done.send_exception(Unavailable("the MQTT connection broke"))
+                batch.done.send_exception(Outage.of(MQTT, "the MQTT connection broke"))
         self._waiting.clear()
 
 

@@ -64,7 +64,9 @@ from services.work import Work
 log = structlog.get_logger(__name__)
 
 PublishAll = Callable[[Sequence[tuple[str, msgspec.Struct]]], None]
-RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+RETRY_S = (0.2, 0.5, 1.0)
+"""Between tries to reach RabbitMQ or the broker. An alarm waits for the end of an outage, not for a pause of ours."""
+HEALTHY_AFTER_S = 5.0
 # QoS 1 is bounded by the receive maximum; this bounds QoS 0: a full queue stops the reading of the socket.
 MAX_WAITING_BATCHES = 256
 GATHER_REPEATS_S = 0.02
@@ -233,7 +235,7 @@ class Lane:
                 # The sweep may be away, and the lane still hears everything.
                 if link is not self._sweep:
                     self._connected.set(0)
-                failures = 1 if time.monotonic() - started_s > RETRY_S[-1] else failures + 1
+                failures = 1 if time.monotonic() - started_s > HEALTHY_AFTER_S else failures + 1
                 pause_s = RETRY_S[min(failures, len(RETRY_S)) - 1]
                 log.warning(
                     "mqtt_disconnected",

@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from gateway.noc.api.shapes import Position, SourceState
 from gateway.noc.blindness import Away
-from services.messages import Alert
+from services.messages import Alert, AlertFrame
 from services.source_status import SourceStatus
 
 Ref = Annotated[Any, Meta(description="Whatever the client gave, given back with the answer")]
@@ -137,9 +137,9 @@ class RequestMetrics(msgspec.Struct, frozen=True):
 
 FEED: Mapping[str, Any] = {
     "snapshot": Snapshot,
-    "critical_alert": Alert,
-    "alert_created": Alert,
-    "alert_updated": Alert,
+    "critical_alert": AlertFrame,
+    "alert_created": AlertFrame,
+    "alert_updated": AlertFrame,
     "positions": list[FeedPosition],
     "device_status": list[SourceStatus],
 }

@@ -13,7 +13,8 @@ from eventlet.semaphore import Semaphore
 
 from services import providers, security
 from services.config import Config
-from services.errors import TooMany, Unavailable
+from services.errors import TooMany
+from services.outages import unavailable
 
 MANY = 10
 """How many times as many failures an address, or a user over all addresses, is given."""
@@ -132,7 +133,7 @@ class LoginLimit:
         try:
             answers: Any = pipeline.execute()
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
         return [int(count) for count in answers[::2]]
 
     def _keys(self, login: str, peer: str) -> dict[str, int]:

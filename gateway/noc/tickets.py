@@ -11,7 +11,8 @@ import redis
 from gateway.noc.auth import Principal
 from services import providers, security
 from services.config import Config
-from services.errors import NotAuthenticated, Unavailable
+from services.errors import NotAuthenticated
+from services.outages import unavailable
 from services.sealed_values import seal, unseal
 
 PURPOSE = "ticket"
@@ -48,7 +49,7 @@ class Tickets:
         try:
             self._redis.set(key, seal(ticket.encode(), plain, purpose=PURPOSE, name=key), ex=self.lifetime_s)
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
         return ticket
 
     def redeem(self, ticket: str, *, origin: str | None) -> Principal:
@@ -57,7 +58,7 @@ class Tickets:
         try:
             held = self._redis.getdel(key)
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
         plain = (
             unseal([ticket.encode()], held, purpose=PURPOSE, name=key) if isinstance(held, bytes) else None
         )

@@ -15,6 +15,7 @@ from ops import alive, queues, vitals
 from ops.dependencies import DEPENDENCIES
 from ops.environment import home
 from ops.watchdog import broker
+from ops.watchdog.accounts import Accounts
 from ops.watchdog.probe import LaneName, Lost, Probe, Stage
 from services import metrics
 from services.bus import Resource, RpcProxy, loop, report_away, report_back, timer, within
@@ -30,6 +31,7 @@ SERVER_DEADLINE_S = 4.0
 """A server that has not answered after so long is down. Together with the interval: noticed within seven seconds."""
 QUEUES_INTERVAL_S = 5.0
 QUEUES_DEADLINE_S = 10.0
+ACCOUNTS_INTERVAL_S = 15.0
 VITALS_INTERVAL_S = 30.0
 VITAL_DEADLINE_S = 10.0
 LOOK_FOR_LOST_S = 5.0
@@ -51,6 +53,7 @@ class Parts:
         self.database = Database(config, name="watchdog", pool_size=1)
         self.home = home()
         self.queues = queues.names(config)
+        self.accounts = Accounts(config)
 
     def close(self) -> None:
         self.database.close()
@@ -97,6 +100,10 @@ class WatchdogService:
         ask = partial(queues.depths, self.parts.config, self.parts.queues)
         for queue, depth in within(QUEUES_DEADLINE_S, ask).items():
             metrics.queue_depth.labels(queue).set(depth)
+
+    @timer(ACCOUNTS_INTERVAL_S)
+    def count_events(self) -> None:
+        self.parts.accounts.look()
 
     @timer(VITALS_INTERVAL_S, eager=True)
     def measure_vitals(self) -> None:

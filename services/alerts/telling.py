@@ -15,7 +15,7 @@ import structlog
 
 from services.alerts.store import AlertStore, Change
 from services.errors import Unavailable
-from services.messages import Alert, AlertEvent, AlertStatus, Receipt, Severity, TimelineEntry
+from services.messages import Alert, AlertEvent, AlertFrame, AlertStatus, Receipt, Severity, TimelineEntry
 
 log = structlog.get_logger(__name__)
 
@@ -180,7 +180,10 @@ class Teller:
 
         def show() -> None:
             frame_id = self._feed.publish(
-                alert.tenant_id, frame, alert, arrived=alert.received_at if change.is_new else None
+                alert.tenant_id,
+                frame,
+                AlertFrame.of(alert, event=max(ids)),
+                arrived=alert.received_at if change.is_new else None,
             )
             if change.is_new:
                 self._frames[alert.id] = frame_id

@@ -41,6 +41,7 @@ kombu.serialization.register(
 for error_class in (
     errors.SchemaBehind,
     errors.Unavailable,
+    errors.Outage,
     errors.Unanswered,
     errors.Refused,
     errors.NotFound,

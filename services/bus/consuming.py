@@ -3,10 +3,11 @@
 A handler's outcome decides:
 - it returned: acknowledged;
 - `InvalidMessage`: to the dead letters with its reason, at once;
+- `Outage` (a server that all lean on is away): its queue pauses until the server is back, and no try is counted;
 - `Unavailable`, or any other error (a bug may be one of timing): on the delay ladder, and at its end to
   the dead letters with the history of every try. No handler gives up on `SchemaBehind`, which an operator ends.
-  A `vital` handler never gives up on `Unavailable`: it goes
-  on trying every few seconds, because an alarm must not wait in a dead-letter queue for a database's restart;
+  A `vital` handler never gives up on `Unavailable`: it goes on trying every few seconds, because an alarm must not
+  wait in a dead-letter queue for a service's restart;
 - the process ended: it is delivered again, alone, and after a few ends to the dead letters (`in_hand`).
 """
 
@@ -15,7 +16,8 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -32,6 +34,7 @@ from nameko.messaging import QueueConsumer
 from services import metrics
 from services.addresses import hosts_of
 from services.bus.in_hand import InHand
+from services.bus.pausing import Pauses
 from services.bus.publishing import Letter, SharedOutlet
 from services.bus.topology import (
     DEAD_EXCHANGE,
@@ -44,13 +47,19 @@ from services.bus.topology import (
     retry_exchange_name,
 )
 from services.config import Config
-from services.errors import InvalidMessage, SchemaBehind, Unavailable
+from services.errors import InvalidMessage, Outage, SchemaBehind, Unavailable
 
 log = structlog.get_logger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
 
 VITAL_RETRY_MAX_S = 5
 REQUEUE_PAUSE_S = 1.0
+COUNT_INTERVAL_S = 1.0
+"""How often it is counted how many events are in hand."""
+RECONNECT = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 1.0}
+"""Seconds between two tries to reach RabbitMQ."""
+SAY_AGAIN_S = 30.0
+"""Between two lines in the log that say that RabbitMQ cannot be reached."""
 GATHERED_AT_MOST = 2_000
 GATHERED_BYTES = 16_777_216
 """Events that a gathering handler holds, not acknowledged. At half of them, or so many bytes, it no longer waits."""
@@ -62,14 +71,27 @@ kombu.serialization.register("vigil-event", lambda body: body, bytes, EVENT_CONT
 class NodesConsumer(QueueConsumer):
     """Nameko's consumer, for a list of nodes: what it says of them in the log holds no password."""
 
+    _said_s = float("-inf")
+
     def get_consumers(self, consumer_cls: Any, channel: Any) -> Any:
         """The queues are declared with their consumers; the exchanges that they are bound to, only if missing."""
         for provider in self._providers:
             declare_missing_exchange(channel.connection, provider.queue.exchange)
         return super().get_consumers(consumer_cls, channel)
 
+    @contextlib.contextmanager
+    def establish_connection(self) -> Iterator[Any]:
+        """Try until a node answers, a second apart at most. kombu's own pauses grow to half a minute."""
+        with self.create_connection() as connection:
+            connection.ensure_connection(self.on_connection_error, self.connect_max_retries, **RECONNECT)
+            yield connection
+
     def on_connection_error(self, exc: Exception, interval: float) -> None:
-        log.warning("amqp_disconnected", nodes=hosts_of(self.amqp_uri), error=str(exc), again_in_s=interval)
+        if time.monotonic() - self._said_s >= SAY_AGAIN_S:
+            self._said_s = time.monotonic()
+            log.warning(
+                "amqp_disconnected", nodes=hosts_of(self.amqp_uri), error=str(exc), again_in_s=interval
+            )
 
 
 class EventQueueConsumer(NodesConsumer):
@@ -78,6 +100,40 @@ class EventQueueConsumer(NodesConsumer):
     @property
     def accept(self) -> list[str]:
         return [EVENT_CONTENT_TYPE]
+
+    def setup(self) -> None:
+        super().setup()
+        self._unsettled: dict[int, tuple[str, Any]] = {}
+        self._counting: Any = None
+
+    def start(self) -> None:
+        """Start once, however many handlers ask for it."""
+        if self._counting is None:
+            self._counting = self.container.spawn_managed_thread(self._count_for_ever)
+        super().start()
+
+    def stop(self) -> None:
+        if self._counting is not None:
+            self._counting.kill()
+        super().stop()
+
+    def handle_message(self, provider: Any, body: Any, message: Any) -> None:
+        self._unsettled[id(message)] = provider.queue.name, message
+        super().handle_message(provider, body, message)
+
+    def _count_for_ever(self) -> None:
+        """Show how many events are in hand. They are looked at from outside: there are many ways out of a hand."""
+        while True:
+            self._unsettled = {
+                key: (queue, message)
+                for key, (queue, message) in self._unsettled.items()
+                if not message.acknowledged and message.channel.connection
+            }
+            counts = Counter(queue for queue, _ in self._unsettled.values())
+            for provider in self._providers:
+                metrics.event_consumers.labels(provider.queue.name).set(1)
+                metrics.event_in_hand.labels(provider.queue.name).set(counts[provider.queue.name])
+            eventlet.sleep(COUNT_INTERVAL_S)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         # Not from us. Rejected, it goes to the dead letters by the queue's own arguments.
@@ -99,6 +155,7 @@ class EventHandler(NamekoEventHandler):
     queue_consumer = EventQueueConsumer()
     shared = SharedOutlet()
     in_hand = InHand()
+    pauses = Pauses()
 
     def __init__(
         self, source_service: str, event_type: str, body_type: type, *, vital: bool = False, **kwargs: Any
@@ -120,7 +177,18 @@ class EventHandler(NamekoEventHandler):
         )
         self.queue_consumer.register_provider(self)
 
+    def stop(self) -> None:
+        """What is held stays in RabbitMQ, which delivers it again."""
+        self.pauses.end(self.queue.name)
+        super().stop()
+
     def handle_message(self, body: bytes, message: Any) -> None:
+        if self.pauses.is_paused(self.queue.name):
+            self.pauses.hold(self.queue.name, message, partial(self._accept, body, message))
+        else:
+            self._accept(body, message)
+
+    def _accept(self, body: bytes, message: Any) -> None:
         fault = self.in_hand.take(self.queue.name, message, partial(self._handle, body, message))
         if fault is not None:
             self._settle([message], time.perf_counter(), fault)
@@ -149,32 +217,57 @@ class EventHandler(NamekoEventHandler):
             done()
 
     def _settle(self, messages: Sequence[Any], started: float, error: BaseException | None) -> None:
-        """Acknowledge, or first make the messages safe elsewhere. Never raises: that would end the process."""
+        """Acknowledge, hold, or first make the messages safe elsewhere. Never raises: that would end the process."""
         task = self.method_name
         metrics.task_duration.labels(task).observe(time.perf_counter() - started)
         if error is None:
             metrics.task_success.labels(task).inc()
-            settle = self.queue_consumer.ack_message
-        else:
-            settle = self._move_on(messages, error)
-        for message in messages:
-            settle(message)
-
-    def _move_on(self, messages: Sequence[Any], error: BaseException) -> Callable[[Any], None]:
-        """Send messages on to the delay ladder or the dead letters; return what is to be done with them here."""
+            metrics.event_settled.labels(self.queue.name).inc(len(messages))
+            self.pauses.settle(self.queue.name, messages)
+            for message in messages:
+                self.queue_consumer.ack_message(message)
+            return
         reason = error.reason if isinstance(error, InvalidMessage) else type(error).__name__
-        metrics.task_failure.labels(self.method_name, reason).inc()
-        requeue: Callable[[Any], None] = self.queue_consumer.requeue_message
-        acknowledge: Callable[[Any], None] = self.queue_consumer.ack_message
+        metrics.task_failure.labels(task, reason).inc()
+        if isinstance(error, Outage) and error.server:
+            self._hold(messages, error)
+        else:
+            self.pauses.settle(self.queue.name, messages)
+            self._move_on([(message, error) for message in messages])
+
+    def _hold(self, messages: Sequence[Any], outage: Outage) -> None:
+        """Hold messages until the server is back; those that are to blame for its absence move on."""
+        to_blame: list[tuple[Any, BaseException]] = []
+        for message in messages:
+            again = partial(self._accept, bytes(message.body), message)
+            blamed = self.pauses.meet(self.queue.name, outage, message, again)
+            if blamed is not None:
+                to_blame.append((message, blamed))
+        if to_blame:
+            self._move_on(to_blame)
+
+    def _move_on(self, failed: Sequence[tuple[Any, BaseException]]) -> None:
+        """Send messages on to the delay ladder or the dead letters."""
+        messages = [message for message, _ in failed]
+        settle = self.queue_consumer.ack_message
+        onward = [self._onward(message, error) for message, error in failed]
         try:
-            self.shared.outlet.send([self._onward(message, error, reason) for message in messages])
+            self.shared.outlet.send(onward)
+        except Outage as outage:
+            self._hold(messages, outage)
+            return
         except Unavailable as unavailable:
             log.warning("retry_not_possible", queue=self.queue.name, error=str(unavailable))
             eventlet.sleep(REQUEUE_PAUSE_S)  # else RabbitMQ would hand it back at once, in a hot loop
-            return requeue
-        return acknowledge
+            settle = self.queue_consumer.requeue_message
+        else:
+            given_up = sum(letter.exchange == DEAD_EXCHANGE for letter in onward)
+            metrics.event_settled.labels(self.queue.name).inc(given_up)
+        for message in messages:
+            settle(message)
 
-    def _onward(self, message: Any, error: BaseException, reason: str) -> Letter:
+    def _onward(self, message: Any, error: BaseException) -> Letter:
+        reason = error.reason if isinstance(error, InvalidMessage) else type(error).__name__
         headers = dict(message.headers or {})
         history = [
             *headers.get(HEADER_HISTORY, []),
@@ -255,7 +348,7 @@ class GatheringHandler(EventHandler):
         if self._runner is not None:
             self._runner.kill()
 
-    def handle_message(self, body: bytes, message: Any) -> None:
+    def _accept(self, body: bytes, message: Any) -> None:
         started = time.perf_counter()
         try:
             event = self.decoder.decode(body)
@@ -277,11 +370,11 @@ class GatheringHandler(EventHandler):
         due_s = min((self._due_s(key) for key in self._held), default=None)
         timeout_s = None if due_s is None else max(0.0, due_s - time.monotonic())
         with contextlib.suppress(Empty):
-            self._hold(self._arrived.get(timeout=timeout_s))
+            self._gather(self._arrived.get(timeout=timeout_s))
         while not self._arrived.empty():
-            self._hold(self._arrived.get())
+            self._gather(self._arrived.get())
 
-    def _hold(self, item: _Gathered) -> None:
+    def _gather(self, item: _Gathered) -> None:
         self._held.setdefault(item.key, []).append(item)
 
     def _due_s(self, key: str) -> float:
@@ -323,6 +416,9 @@ class GatheringHandler(EventHandler):
         error = self._work([item.event for item in gathered])
         if isinstance(error, ContainerBeingKilled):
             return  # RabbitMQ delivers them again
+        if isinstance(error, Outage):
+            for item in gathered:
+                self._last_s.pop(item.key, None)  # it is due again as soon as the server is back
         if error is None or isinstance(error, Unavailable) or len(gathered) == 1:
             self._settle([item.message for item in gathered], started, error)
             return

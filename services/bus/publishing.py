@@ -24,7 +24,7 @@ from kombu.exceptions import OperationalError
 from nameko.extensions import DependencyProvider, SharedExtension
 from nameko.messaging import HeaderEncoder
 
-from services import tracing
+from services import metrics, tracing
 from services.addresses import amqp_nodes, hosts_of
 from services.bus.topology import (
     EVENT_CONTENT_TYPE,
@@ -37,7 +37,8 @@ from services.bus.topology import (
     shared_queues,
 )
 from services.config import Amqp, Config
-from services.errors import Misconfigured, Unavailable
+from services.errors import Misconfigured, Outage, Unavailable
+from services.outages import AMQP, unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +76,15 @@ def connect(uri: str) -> Connection:
     except OperationalError as error:  # kombu's own, which is none of the errors that a connection dies of
         raise ConnectionError(f"no node of {hosts_of(uri)} answers: {error}") from error
     return connection
+
+
+def ask_rabbitmq(config: Amqp) -> None:
+    """Return when RabbitMQ answers. Raises `Unavailable`."""
+    try:
+        with connect(config.uri) as connection, connection.channel():
+            return
+    except BROKEN as error:
+        raise unavailable(error, f"RabbitMQ: {error}") from error
 
 
 class Link:
@@ -143,7 +153,7 @@ class Outlet:
             self._idle.put(None)
 
     def send(self, letters: Sequence[Letter]) -> None:
-        """Raises `Unavailable` unless RabbitMQ confirmed every letter and had a queue for it.
+        """Raises `Unavailable` unless RabbitMQ confirmed every letter and had a queue for it, `Outage` when it is away.
 
         After a failure any of the letters may be in its queue all the same: senders send again, and
         receivers know a message by its key.
@@ -152,13 +162,13 @@ class Outlet:
             return
         deadline = eventlet.Timeout(
             self._config.publish_deadline_s,
-            Unavailable(f"RabbitMQ did not confirm within {self._config.publish_deadline_s:g} s"),
+            Outage.of(AMQP, f"RabbitMQ did not confirm within {self._config.publish_deadline_s:g} s"),
         )
         try:
             with self._link() as link:
                 refused = link.send(letters)
         except BROKEN as error:
-            raise Unavailable(f"RabbitMQ: {error or type(error).__name__}") from error
+            raise unavailable(error, f"RabbitMQ: {error or type(error).__name__}") from error
         finally:
             deadline.cancel()
         if refused:
@@ -170,7 +180,7 @@ class Outlet:
             with connect(self._config.uri) as connection:
                 declare(connection, queues)
         except BROKEN as error:
-            raise Unavailable(f"RabbitMQ: {error}") from error
+            raise unavailable(error, f"RabbitMQ: {error}") from error
 
     def close(self) -> None:
         while not self._idle.empty():
@@ -215,7 +225,7 @@ class SharedOutlet(SharedExtension):
                 f"RabbitMQ lacks queues that this process may not declare: {error}; run `vigil topology`"
             ) from error
         except BROKEN as error:
-            raise Unavailable(f"RabbitMQ: {error}") from error
+            raise unavailable(error, f"RabbitMQ: {error}") from error
 
 
 class Events:
@@ -225,6 +235,7 @@ class Events:
         self, outlet: Outlet, service: str, headers: Mapping[str, Any], optional: frozenset[str]
     ) -> None:
         self._outlet = outlet
+        self._service = service
         self._exchange = event_exchange_name(service)
         self._headers = headers
         self._optional = optional
@@ -245,6 +256,8 @@ class Events:
                 for kind, body in events
             ]
         )
+        for kind, _ in events:
+            metrics.event_published.labels(f"{self._service}.{kind}").inc()
 
 
 class Publisher(DependencyProvider, HeaderEncoder):

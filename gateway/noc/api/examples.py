@@ -80,11 +80,13 @@ FRAMES: Mapping[str, Any] = {
             "missing": ["devices"],
         },
     ),
-    "server.critical_alert": _feed("critical_alert", ALERT),
+    "server.critical_alert": _feed("critical_alert", {**ALERT, "event": 4711}),
     "server.alert_created": _feed(
-        "alert_created", {**ALERT, "alert_type": "LOW_BATTERY", "severity": "MEDIUM"}
+        "alert_created", {**ALERT, "alert_type": "LOW_BATTERY", "severity": "MEDIUM", "event": 4712}
     ),
-    "server.alert_updated": _feed("alert_updated", {**ALERT, "status": "RESOLVED", "closed_at": AT}),
+    "server.alert_updated": _feed(
+        "alert_updated", {**ALERT, "status": "RESOLVED", "closed_at": AT, "event": 4713}
+    ),
     "server.positions": _feed("positions", [POSITION]),
     "server.device_status": _feed("device_status", [STATUS]),
     "client.acknowledge_alert": {"type": "acknowledge_alert", "alert_id": ALERT_ID, "ref": 7},

@@ -18,6 +18,7 @@ from services import providers
 from services.config import Config
 from services.errors import Conflict, Refused, Unanswered, Unavailable
 from services.keyring import KeyRing
+from services.outages import unavailable
 from services.sealed_values import seal, unseal
 
 PURPOSE = "idempotency answer"
@@ -113,7 +114,7 @@ class Idempotency:
         try:
             self._redis.delete(name)
         except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
+            raise unavailable(error, f"Redis: {error}") from error
 
     def _sealed(self, name: str, answer: Answer) -> bytes:
         plain = msgspec.json.encode(answer)

@@ -32,7 +32,6 @@ from services.errors import (
     TooMany,
     Unanswered,
     Unavailable,
-    VigilError,
 )
 from services.feed import FeedReader
 from services.keyring import KeyRing

@@ -1,5 +1,6 @@
 // Runs the browser's reader over streams of frames: [{keys, frames: [base64]}] on standard input, one stream a line;
-// answers [[true, false, ...]] : of each frame whether it was believed, up to the first that was not.
+// answers [[true, false, ...]] : of each frame whether it was believed, up to the first that was not,
+// or "repeated" when it was and says again what a frame before it said.
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { webcrypto } from "node:crypto";
@@ -15,8 +16,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   for (const frame of frames) {
     try {
       // A browser ends a socket that brings text which is no UTF-8.
-      await watcher.take(new TextDecoder("utf-8", { fatal: true }).decode(Buffer.from(frame, "base64")));
-      believed.push(true);
+      const taken = await watcher.take(new TextDecoder("utf-8", { fatal: true }).decode(Buffer.from(frame, "base64")));
+      believed.push(taken.repeated ? "repeated" : true);
     } catch {
       believed.push(false);
       break;

@@ -16,8 +16,8 @@ ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 PLANNED = {
     "page": "GatewayDisconnected AlertQueueDeep BroadcastFailing ZoneViolation Blind Down ProcessMissing"
     " DependencyDown WatchdogSilent",
-    "high": "TasksFailing MqttSlow CircuitOpen DeadLetters LoopStalled BrokerDrops DiskFull PartitionsMissing"
-    " DefaultPartitionFilling",
+    "high": "TasksFailing MqttSlow CircuitOpen DeadLetters ConsumerPaused EventsUnaccounted LoopStalled BrokerDrops"
+    " DiskFull PartitionsMissing DefaultPartitionFilling",
     "medium": "QueueBacklog WorkersBusy CertificateExpiring BackupOld ClockOff",
     "target": "NoMessages TaskSuccessLow ConnectionsDropped NotificationDeliveryLow EndToEndSlow GrowthHigh",
     "none": "Alive",

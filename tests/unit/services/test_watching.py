@@ -8,15 +8,15 @@ from services.watching import Watcher
 from tests.readers import ALERT, KEYS, START, Stream, all_streams, clear, seal
 
 
-def verdicts(stream: Stream) -> Iterator[bool]:
+def verdicts(stream: Stream) -> Iterator[bool | str]:
     watcher = Watcher(1, keys=(lambda: stream.keys) if stream.keys else None)
     for frame in stream.frames:
         try:
-            watcher.take(frame)
+            taken = watcher.take(frame)
         except InvalidMessage:
             yield False
             return
-        yield True
+        yield "repeated" if taken.get("repeated") else True
 
 
 def test_what_fits_is_believed_and_nothing_else() -> None:

@@ -1,0 +1,73 @@
+"""Count all events of a host: those published, settled, in hand, and those that wait in RabbitMQ."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from ops import queues
+from ops.watchdog.balance import Balance, Look, missing
+from services import exposition, metrics
+from services.config import Config
+
+COUNTED = (
+    "vigil_event_published_total",
+    "vigil_event_settled_total",
+    "vigil_event_in_hand",
+    "vigil_event_consumers",
+)
+OF_HANDLERS, OF_RUNGS = "evt-", "vigil.delay."
+
+
+class Accounts:
+    """The balance of this host's events; it says nothing where processes on other hosts take part."""
+
+    def __init__(self, config: Config, names: Sequence[str] | None = None) -> None:
+        self._config = config
+        names = queues.names(config) if names is None else names
+        self._queues = [name for name in names if name.startswith(OF_HANDLERS)]
+        self._rungs = [name for name in names if name.startswith(OF_RUNGS)]
+        self._balance = Balance()
+
+    def look(self) -> None:
+        """Count once, and show the figure. Raises `Unavailable` when RabbitMQ is away."""
+        gauge = metrics.events_unaccounted.labels("2m")
+        found = self.count()
+        if found is None:
+            self._balance.forget()
+            gauge.set(math.nan)
+            return
+        figure = self._balance.take(found)
+        if figure is not None:
+            gauge.set(figure)
+
+    def count(self) -> float | None:
+        """Return how many events are missing at this moment; None when some are counted on another host."""
+        counted = _counted()
+        states = queues.states(self._config, [*self._queues, *self._rungs])
+        if not _are_all_here(counted["vigil_event_consumers"], states):
+            return None
+        found = Look(
+            published=counted["vigil_event_published_total"],
+            settled=counted["vigil_event_settled_total"],
+            in_hand=counted["vigil_event_in_hand"],
+            waiting={name: state.messages for name, state in states.items()},
+        )
+        return missing(found, self._queues, self._rungs)
+
+
+def _counted() -> Mapping[str, dict[str, float]]:
+    """By metric and its one label, over all processes of the host."""
+    found: Mapping[str, dict[str, float]] = defaultdict(dict)
+    for name, labels, value in exposition.samples(COUNTED):
+        [label] = labels.values()
+        found[name][label] = value
+    return found
+
+
+def _are_all_here(here: Mapping[str, float], states: Mapping[str, queues.State]) -> bool:
+    """Return whether RabbitMQ knows of no consumer that is not counted on this host."""
+    return any(here.values()) and all(
+        state.consumers <= here.get(name, 0) for name, state in states.items() if state.consumers
+    )

@@ -1,0 +1,62 @@
+"""The balance of events: of what was published, what is neither settled nor waiting anywhere. Pure.
+
+RabbitMQ holds some messages where no figure shows them: those that expired on a rung of the ladder into a full queue
+wait in its dead-letter worker. What is lost would look the same. Both are missing from the balance.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from statistics import median
+
+import msgspec
+
+WINDOW = 9
+"""So many looks make one figure: one look sees events that are on their way from one place to the next."""
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What was counted at one time. Events are named `<service>.<type>`; all else is by queue."""
+
+    published: Mapping[str, float]
+    settled: Mapping[str, float]
+    in_hand: Mapping[str, float]
+    waiting: Mapping[str, int]
+
+
+def missing(look: Look, queues: Iterable[str], rungs: Iterable[str]) -> float:
+    """Return how many events are in no place that can be looked at, less those that waited before Vigil counted."""
+    total = 0.0
+    for queue in queues:
+        total += look.published.get(event_of(queue), 0) - look.settled.get(queue, 0)
+        total -= look.in_hand.get(queue, 0) + look.waiting.get(queue, 0)
+    return total - sum(look.waiting.get(rung, 0) for rung in rungs)
+
+
+def event_of(queue: str) -> str:
+    """Return the event that a handler's queue takes."""
+    source, _, event = queue.removeprefix("evt-").partition("--")[0].partition("-")
+    return f"{source}.{event}"
+
+
+class Balance:
+    """Turns looks into a figure. What is delivered twice is settled twice: only a rise above the least is a finding."""
+
+    def __init__(self) -> None:
+        self._window: deque[float] = deque(maxlen=WINDOW)
+        self._least: float | None = None
+
+    def take(self, found: float) -> float | None:
+        """Return the events that are unaccounted for; None until enough was seen."""
+        self._window.append(found)
+        if len(self._window) < WINDOW:
+            return None
+        figure = median(self._window)
+        self._least = figure if self._least is None else min(self._least, figure)
+        return figure - self._least
+
+    def forget(self) -> None:
+        """Begin anew: what was seen until now says nothing of what comes."""
+        self._window.clear()
+        self._least = None

@@ -1,0 +1,142 @@
+"""The balance of events on a real RabbitMQ: what it holds where nobody can look is missing, and nothing else is."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import eventlet
+import msgspec
+import pytest
+from eventlet.event import Event
+from nameko.containers import ServiceContainer
+
+from ops import queues
+from ops.run import nameko_config
+from ops.watchdog.accounts import Accounts
+from services.bus import event_handler
+from services.bus.publishing import Events, Outlet
+from services.bus.topology import delay_queue, event_queue_name
+from services.config import Config
+from services.errors import InvalidMessage, Unavailable
+
+FULL_BYTES = 20_000
+RUNG_S = 2
+"""Long enough for the queue to be filled meanwhile."""
+FILLING = "x" * 1_000
+
+
+class Note(msgspec.Struct):
+    text: str
+
+
+@pytest.fixture
+def small(config: Config) -> Config:
+    """Queues that are full soon, and one rung."""
+    amqp = msgspec.structs.replace(config.amqp, retry_delays_s=[RUNG_S], queue_max_bytes=FULL_BYTES)
+    return msgspec.structs.replace(config, amqp=amqp)
+
+
+@pytest.fixture
+def start(small: Config) -> Iterator[Callable[[type], None]]:
+    running: list[ServiceContainer] = []
+
+    def run(cls: type) -> None:
+        container = ServiceContainer(cls, nameko_config(small, cls.name))  # type: ignore[attr-defined]
+        container.start()
+        running.append(container)
+
+    yield run
+    for container in running:
+        container.stop()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not come to pass in time"
+        eventlet.sleep(0.1)
+
+
+def test_what_rabbitmq_holds_out_of_sight_is_missing_and_all_else_is_accounted_for(
+    start: Any, small: Config
+) -> None:
+    # Given a handler that fails at one event the first time, refuses another, and is held up by others
+    source = f"s{secrets.token_hex(4)}"
+    go_on, tried = Event(), list[str]()
+
+    class Listener:
+        name = f"listener_{source}"
+
+        @event_handler(source, "said", Note)
+        def hear(self, event: Note) -> None:
+            tried.append(event.text)
+            if event.text == "again" and tried.count("again") == 1:
+                raise Unavailable("not yet")
+            if event.text == "nonsense":
+                raise InvalidMessage("nonsense")
+            if event.text == "slow":
+                go_on.wait()
+
+    start(Listener)
+    queue, rung = event_queue_name(source, "said", Listener.name, "hear"), delay_queue(RUNG_S).name
+    accounts = Accounts(small, [queue, rung])
+    events = Events(Outlet(small.amqp, links=1), source, {}, frozenset())
+    before = accounts.count()
+    assert before is not None
+
+    def missing() -> float:
+        found = accounts.count()
+        assert found is not None
+        return found - before
+
+    try:
+        # When events are handled, given up on, on a rung, in hand and in the queue
+        for text in ("fine", "nonsense", *["slow"] * 3, "again", "slow", "waits"):
+            events.publish("said", Note(text))
+        wait_until(lambda: tried.count("slow") == 4)
+
+        # And the queue is full before the one on the rung comes back
+        with pytest.raises(Unavailable, match="full"):
+            for _ in range(200):
+                events.publish("said", Note(FILLING))
+        assert queues.depths(small, [rung]) == {rung: 1}
+
+        # Then all of them are accounted for
+        wait_until(lambda: missing() == 0, timeout_s=1.5)
+
+        # And when it has come back, RabbitMQ has it where no queue shows it, and the balance says so
+        wait_until(lambda: queues.depths(small, [rung])[rung] == 0)
+        wait_until(lambda: missing() == 1)
+        assert tried.count("again") == 1
+    finally:
+        go_on.send()
+
+    # And it is the only one: the others are done when the handler goes on
+    wait_until(lambda: queues.depths(small, [queue])[queue] == 0)
+    wait_until(lambda: missing() == 1)
+
+
+def test_events_that_are_taken_on_another_host_make_no_balance(start: Any, small: Config) -> None:
+    # Given a queue with a consumer of which this host has no count
+    source = f"s{secrets.token_hex(4)}"
+
+    class Listener:
+        name = f"listener_{source}"
+
+        @event_handler(source, "said", Note)
+        def hear(self, event: Note) -> None: ...
+
+        @event_handler(source, "called", Note)
+        def answer(self, event: Note) -> None: ...
+
+    start(Listener)
+    known = event_queue_name(source, "said", Listener.name, "hear")
+    wait_until(lambda: Accounts(small, [known]).count() is not None)
+
+    # When RabbitMQ knows of more consumers than this host does
+    with Outlet(small.amqp, links=1)._link() as link:
+        link._channel.basic_consume(known)
+
+        # Then nothing is said of what is missing
+        assert Accounts(small, [known]).count() is None
