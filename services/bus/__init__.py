@@ -2,13 +2,15 @@
 
 The only package that names Nameko's classes. What a service shell may use:
 
-- `event_handler`, `gathering_handler`, `rpc`, `timer`, `loop`, `http`, `upgrade`: what starts a method
+- `event_handler`, `fair_handler`, `gathering_handler`, `rpc`, `timer`, `loop`, `http`, `upgrade`: what starts a method
 - `Publisher`, `RpcProxy`, `Resource`, `QueueDepth`, `RequestRates`: what a method works with
 """
 
 from services.bus.calling import RpcProxy, rpc
 from services.bus.consuming import event_handler, gathering_handler
 from services.bus.depth import QueueDepth
+from services.bus.fair_handling import fair_handler
+from services.bus.fair_turns import Sender
 from services.bus.publishing import Publisher
 from services.bus.running import Resource, loop, timer
 from services.bus.topology import (
@@ -30,8 +32,10 @@ __all__ = [
     "RequestRates",
     "Resource",
     "RpcProxy",
+    "Sender",
     "event_handler",
     "event_queue_name",
+    "fair_handler",
     "gathering_handler",
     "http",
     "loop",

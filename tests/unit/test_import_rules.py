@@ -47,6 +47,7 @@ PURE = {
     "services/alert_words.py",
     "services/apprise_urls.py",
     "services/bus/request_head.py",
+    "services/bus/fair_turns.py",
     "services/bus/taking_turns.py",
     "services/connection_counts.py",
     "services/envelope.py",
