@@ -31,7 +31,7 @@ HELD_BYTES = 16_777_216
 """While so much is held, nothing more is read, except that there is always one event."""
 PLACES_OF_WORKERS = 0.75
 """The part of a service's workers that these events may have; the rest is for requests and timers."""
-PLACES_OF_TENANT = 0.5
+PLACES_OF_TENANT = 0.75
 """The part of these places that one tenant may have."""
 
 SendersOf = Callable[[Any, Sequence[Any]], list[Sender]]
