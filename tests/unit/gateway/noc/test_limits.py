@@ -89,7 +89,7 @@ def test_a_queue_full_of_holders_with_one_request_each_refuses_the_next() -> Non
 
 
 def test_a_request_that_is_given_up_while_it_waits_leaves_its_place_and_keeps_no_turn() -> None:
-    queue, until, done = TurnQueue("log-ins", at_once=1, waiting=4, wait_s=60), Event(), list[str]()
+    queue, until, done = TurnQueue("log-ins", at_once=1, waiting=8, wait_s=60), Event(), list[str]()
 
     # Given one that waits and is killed before its turn, and one that is killed at the moment at which it comes
     with queue.turn("first"):
