@@ -1,8 +1,10 @@
-"""All sources of one tenant press for the first time at once: another tenant's panics are shown as before."""
+"""All sources of one tenant press at once, and its screens are busy: another tenant's panics are shown as before."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +12,9 @@ from typing import NamedTuple
 
 import pytest
 
+from ops.environment import PROJECT
+from services import config as configuration
+from services.feed import FeedWriter
 from tests.commands import run_vigil
 from tests.mqtt import Client
 from tests.outside import Outside, Screen
@@ -21,6 +26,8 @@ pytestmark = pytest.mark.long
 PRESSES = 40
 QUIET_PRESSES = 20
 PAUSE_S = 0.05
+ALERT = {"id": "a", "message": "x" * 1_000}
+"""About as large as an alert."""
 COUNTED = "SELECT count(*) FROM mqtt_device_alert WHERE tenant_id = %s AND alert_type = 'PANIC'"
 
 
@@ -122,3 +129,45 @@ def test_first_presses_of_one_tenants_sources_delay_no_other_tenants_panic(
     outside.until(lambda: len(watched.seen("critical_alert")) >= count, 60)
     shown = [frame["data"]["source_id"] for frame in watched.seen("critical_alert")]
     assert sorted(shown) == sorted(attacker.sources)
+
+
+WATCHERS = 5
+FRAMES = 1_000
+FURTHER = 20
+
+
+@pytest.mark.timeout(300)
+def test_a_thousand_frames_of_one_tenant_delay_no_frame_of_another(
+    outside: Outside, add_tenant: Callable[..., Tenant], figures: Figures
+) -> None:
+    # Given screens of two tenants
+    crowded, quiet = add_tenant("a", guards=1), add_tenant("b", guards=1)
+    feed = FeedWriter.from_config(configuration.load(environ=outside.env))
+    screen = outside.screen(tenant_id=quiet.number, name=f"quiet-{quiet.number}")
+    screen.wait("snapshot", timeout_s=60)
+    token = outside.token(name=f"crowded-{crowded.number}", tenant_id=crowded.number)
+    command = [sys.executable, "-m", "tests.torture.attacks.watchers", outside.base, token]
+    command += [str(WATCHERS), str(FRAMES)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as watchers:
+        assert watchers.stdout is not None
+        assert watchers.stdout.readline() == "open\n"
+
+        def show() -> float:
+            started_s = time.monotonic()
+            frame_id = feed.publish(quiet.number, "alert_updated", ALERT)
+            came_s, _ = screen.wait("alert_updated", lambda frame: frame["id"] == frame_id, timeout_s=60)
+            return float(came_s - started_s)
+
+        alone = [show() for _ in range(QUIET_PRESSES)]
+
+        # When a thousand frames of one tenant come at once, and some of the other right behind them
+        for _ in range(FRAMES):
+            feed.publish(crowded.number, "alert_updated", ALERT)
+        took = [show() for _ in range(FURTHER)]
+        seen = json.loads(watchers.communicate(timeout=60)[0])
+
+    # Then these are shown as soon as without the others, and no screen has missed a frame
+    beside = Measured(took, [], [], {"answers": {"frames": FRAMES}})
+    figures.note(Figure("frames of one tenant", sum(took), Measured(alone, [], [], {}), beside, None, None))
+    assert max(took) <= TIMES * max(QUIET_S, p(alone, 0.99)), beside.says()
+    assert seen == [FRAMES] * WATCHERS
