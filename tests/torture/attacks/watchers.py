@@ -1,4 +1,4 @@
-"""Screens of one tenant, a process of their own: `python -m tests.torture.attacks.watchers HOST:PORT TOKEN COUNT UNTIL`.
+"""Screens of one tenant: `python -m tests.torture.attacks.watchers HOST:PORT TOKEN COUNT UNTIL`, a process of its own.
 
 Each counts its frames until UNTIL of them came. Prints a line when all are open, and at the end one JSON list: frames
 of each, or what closed it.
