@@ -24,8 +24,8 @@ WITHIN_S = 0.5
 LOADED = 5
 """On a machine that is busy already, a press may take so many times as long as the slowest one before the flood."""
 IN_TIME = 9, 10
-"""So many of so many presses keep that limit. One may wait for the disk, at the moment at which the broker, RabbitMQ and
-PostgreSQL flush what a flood has left there."""
+"""So many of so many presses keep that limit. One may wait for the disk, at the moment at which the servers flush what
+a flood has left there."""
 SLOWEST_S = 5.0
 """No press takes longer. Without shares for sources, most presses behind such a flood take minutes."""
 OPEN = "status IN ('NEW', 'ACKNOWLEDGED', 'IN_PROGRESS')"
