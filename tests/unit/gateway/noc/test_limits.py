@@ -88,6 +88,27 @@ def test_a_queue_full_of_holders_with_one_request_each_refuses_the_next() -> Non
     assert done[1:] == [f"holder {n}" for n in range(5)]
 
 
+def test_whoever_had_no_turn_of_late_comes_before_those_who_had_and_has_a_place_among_equals() -> None:
+    # Given five holders that had turns, one of whom is at work while the others fill the queue
+    queue, until, done = TurnQueue("log-ins", at_once=1, waiting=4, wait_s=60), Event(), list[str]()
+    for number in range(5):
+        with queue.turn(f"busy {number}"):
+            pass
+    threads = [eventlet.spawn(holding, queue, f"busy {number}", until, done) for number in range(5)]
+    eventlet.sleep(0)
+
+    # When somebody new comes
+    threads += [eventlet.spawn(holding, queue, "new", until, done)]
+    eventlet.sleep(0)
+    until.send(None)
+    for thread in threads:
+        thread.wait()
+
+    # Then the newcomer has the next turn, in the place of one of them
+    assert [one for one in done if one.endswith("refused")] == ["busy 1 refused"]
+    assert [one for one in done if not one.endswith("refused")][:2] == ["busy 0", "new"]
+
+
 def test_a_request_that_is_given_up_while_it_waits_leaves_its_place_and_keeps_no_turn() -> None:
     queue, until, done = TurnQueue("log-ins", at_once=1, waiting=8, wait_s=60), Event(), list[str]()
 
