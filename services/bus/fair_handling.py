@@ -71,6 +71,7 @@ class FairIntake(SharedExtension):
         """Start nothing more. What is held stays in RabbitMQ, which delivers it again."""
         self._is_stopping = True
         self._wake()
+        self._tell_of_room()
 
     def await_room(self, size: int) -> None:
         """Block until there is room for so many bytes, and take it."""
@@ -82,6 +83,9 @@ class FairIntake(SharedExtension):
     def give_room(self, size: int) -> None:
         """Give back what `await_room` took."""
         self._held_bytes -= size
+        self._tell_of_room()
+
+    def _tell_of_room(self) -> None:
         room, self._room = self._room, None
         if room is not None:
             room.send()
