@@ -29,10 +29,8 @@ HELD_AT_MOST = 2_000
 """Events of one queue that a process takes. Turns are taken among these: behind them an event waits for its place."""
 HELD_BYTES = 16_777_216
 """While so much is held, nothing more is read, except that there is always one event."""
-PLACES_OF_WORKERS = 0.75
-"""The part of a service's workers that these events may have; the rest is for requests and timers."""
-PLACES_OF_TENANT = 0.75
-"""The part of these places that one tenant may have."""
+PART_OF_TENANT = 0.75
+"""The part of a service's workers that the events of one tenant may have."""
 
 SendersOf = Callable[[Any, Sequence[Any]], list[Sender]]
 """What a service's resource says of events: for each of them, on whose behalf it waits."""
@@ -57,9 +55,9 @@ class FairIntake(SharedExtension):
         self._is_started = False
 
     def setup(self) -> None:
-        places = max(1, int(self.container.max_workers * PLACES_OF_WORKERS))
+        places = self.container.max_workers
         self._turns: FairTurns[_Held] = FairTurns(
-            places=places, of_tenant=max(1, int(places * PLACES_OF_TENANT))
+            places=places, of_tenant=max(1, int(places * PART_OF_TENANT))
         )
 
     def start(self) -> None:

@@ -20,6 +20,8 @@ from tests.providers import Provider
 SENT = 3_000
 GUARDS = 10
 PRESSES = 3
+PAUSE_S = 0.05
+"""Between two presses: twenty a second are beside the flood no more than a small machine can do."""
 WITHIN_S = 0.5
 LOADED = 5
 """On a machine that is busy already, a press may take so many times as long as the slowest one before the flood."""
@@ -134,7 +136,7 @@ def _press(outside: Outside, guards: list[str]) -> list[float]:
             client.publish(
                 f"alert/panic/{guard}", json.dumps({"message": "help", "msg_id": f"p{number}"}).encode()
             )
-            _hear(client, sent_s, took_s, wait_s=0.02)
+            _hear(client, sent_s, took_s, wait_s=PAUSE_S)
     client.until(lambda: _hear(client, sent_s, took_s) == len(sent_s), timeout_s=30)
     client.close()
     return sorted(took_s.values())
