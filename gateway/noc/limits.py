@@ -22,25 +22,26 @@ PART_OF_ONE = 4
 """One holder may fill a quarter of a queue."""
 BUSY_RETRY_S = 2
 LATE_S = 60.0
-"""Turns of so long ago do not count when the next one is given."""
-TURNS_REMEMBERED = 5_000
+"""Failures of so long ago do not count when the next turn is given."""
+FAILURES_REMEMBERED = 5_000
 
 
 class TurnQueue:
     """Requests for work that is dear: so many at once in this process, and so many that wait their turn.
 
-    The next turn goes to the holder that had the fewest of late. When the queue is full, a holder that has fewer
-    requests in it, or as many and had fewer turns, takes the place of the newest one of the holder that has the most.
-    What has no place is refused before any service is asked. `what` names the work in the refusal.
+    Holders take turns, those first whose work failed less of late: a wrong password is work that failed. When the
+    queue is full, a holder that has fewer requests in it, or as many and fewer failures, takes the place of the newest
+    one of the holder that has the most. What has no place is refused before any service is asked. `what` names the
+    work in the refusal.
     """
 
     def __init__(self, what: str, *, at_once: int, waiting: int, wait_s: float) -> None:
         self._what = what
         self._free = at_once
         self._waiting: dict[str, deque[Event]] = {}
-        """By holder, in the order in which they came. An event is sent whether its request has the turn."""
-        self._turns: deque[tuple[float, str]] = deque()
-        self._had: Counter[str] = Counter()
+        """By holder, in the order of their turns. An event is sent whether its request has the turn."""
+        self._failures: deque[tuple[float, str]] = deque()
+        self._failed: Counter[str] = Counter()
         self._most_waiting = waiting
         self._wait_s = wait_s
 
@@ -69,13 +70,15 @@ class TurnQueue:
         self._wait(holder)
         try:
             yield
+        except Exception:
+            self._note_failure(holder, time.monotonic())
+            raise
         finally:
             self._pass_on()
 
     def _wait(self, holder: str) -> None:
         if self._free:
             self._free -= 1
-            self._note_turn(holder)
             return
         place = self._place_for(holder)
         try:
@@ -102,7 +105,7 @@ class TurnQueue:
             raise self._busy()
         if sum(map(len, self._waiting.values())) >= self._most_waiting:
             largest = max(self._waiting, key=self._greed)
-            if self._greed(largest) <= (mine + 1, self._had[holder]):
+            if self._greed(largest) <= (mine + 1, self._failed[holder]):
                 raise self._busy()
             newest = self._waiting[largest][-1]
             self._leave(largest, newest)
@@ -118,32 +121,35 @@ class TurnQueue:
             del self._waiting[holder]
 
     def _pass_on(self) -> None:
-        """Give a turn that ends to the oldest request of the holder that had the fewest turns of late."""
+        """Give a turn that ends to the oldest request of the holder whose turn it is."""
         if not self._waiting:
             self._free += 1
             return
-        holder = min(self._waiting, key=lambda waiting: self._had[waiting])
+        self._forget_failures(time.monotonic())
+        holder = min(self._waiting, key=lambda waiting: self._failed[waiting])
         place = self._waiting[holder][0]
         self._leave(holder, place)
-        self._note_turn(holder)
+        if holder in self._waiting:
+            self._waiting[holder] = self._waiting.pop(holder)  # behind the others
         place.send(True)
 
     def _greed(self, holder: str) -> tuple[int, int]:
-        """How many requests of a holder wait, and how many turns it had of late."""
-        return len(self._waiting[holder]), self._had[holder]
+        """How many requests of a holder wait, and how many of its failed of late."""
+        return len(self._waiting[holder]), self._failed[holder]
 
-    def _note_turn(self, holder: str) -> None:
-        now_s = time.monotonic()
-        self._forget_turns(now_s)
-        self._turns.append((now_s, holder))
-        self._had[holder] += 1
+    def _note_failure(self, holder: str, now_s: float) -> None:
+        self._forget_failures(now_s)
+        self._failures.append((now_s, holder))
+        self._failed[holder] += 1
 
-    def _forget_turns(self, now_s: float) -> None:
-        while self._turns and (now_s - self._turns[0][0] > LATE_S or len(self._turns) > TURNS_REMEMBERED):
-            _, holder = self._turns.popleft()
-            self._had[holder] -= 1
-            if not self._had[holder]:
-                del self._had[holder]
+    def _forget_failures(self, now_s: float) -> None:
+        while self._failures and (
+            now_s - self._failures[0][0] > LATE_S or len(self._failures) > FAILURES_REMEMBERED
+        ):
+            _, holder = self._failures.popleft()
+            self._failed[holder] -= 1
+            if not self._failed[holder]:
+                del self._failed[holder]
 
     def _busy(self) -> TooMany:
         return TooMany.after(BUSY_RETRY_S, f"too many {self._what} at once; try again in {BUSY_RETRY_S} s")

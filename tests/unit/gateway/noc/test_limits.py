@@ -88,25 +88,39 @@ def test_a_queue_full_of_holders_with_one_request_each_refuses_the_next() -> Non
     assert done[1:] == [f"holder {n}" for n in range(5)]
 
 
-def test_whoever_had_no_turn_of_late_comes_before_those_who_had_and_has_a_place_among_equals() -> None:
-    # Given five holders that had turns, one of whom is at work while the others fill the queue
+def test_whoever_did_not_fail_of_late_comes_before_those_who_did_and_has_a_place_among_equals() -> None:
+    # Given five holders whose work failed, one of whom is at work while the others fill the queue, and an honest one
     queue, until, done = TurnQueue("log-ins", at_once=1, waiting=4, wait_s=60), Event(), list[str]()
     for number in range(5):
-        with queue.turn(f"busy {number}"):
+        with pytest.raises(ValueError), queue.turn(f"busy {number}"):
+            raise ValueError
+    for _ in range(10):
+        with queue.turn("honest"):
             pass
     threads = [eventlet.spawn(holding, queue, f"busy {number}", until, done) for number in range(5)]
     eventlet.sleep(0)
 
-    # When somebody new comes
-    threads += [eventlet.spawn(holding, queue, "new", until, done)]
+    # When the honest one comes again
+    threads += [eventlet.spawn(holding, queue, "honest", until, done)]
     eventlet.sleep(0)
     until.send(None)
     for thread in threads:
         thread.wait()
 
-    # Then the newcomer has the next turn, in the place of one of them
+    # Then it has the next turn, in the place of one of them
     assert [one for one in done if one.endswith("refused")] == ["busy 1 refused"]
-    assert [one for one in done if not one.endswith("refused")][:2] == ["busy 0", "new"]
+    assert [one for one in done if not one.endswith("refused")][:2] == ["busy 0", "honest"]
+
+
+def test_holders_that_never_fail_take_turns() -> None:
+    queue, until, done = TurnQueue("files", at_once=1, waiting=16, wait_s=60), Event(), list[str]()
+    holders = ["first", *["many"] * 4, "one", "other"]
+    threads = [eventlet.spawn(holding, queue, holder, until, done) for holder in holders]
+    eventlet.sleep(0)
+    until.send(None)
+    for thread in threads:
+        thread.wait()
+    assert done == ["first", "many", "one", "other", "many", "many", "many"]
 
 
 def test_a_request_that_is_given_up_while_it_waits_leaves_its_place_and_keeps_no_turn() -> None:
