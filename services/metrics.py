@@ -104,6 +104,12 @@ task_duration = Histogram(
 queue_depth = Gauge(
     "vigil_queue_depth", "Messages waiting in a queue.", ["queue"], multiprocess_mode="livemostrecent"
 )
+events_held = Gauge(
+    "vigil_events_held",
+    "Messages of a queue that processes have taken and not settled; they are not in its depth.",
+    ["queue"],
+    multiprocess_mode="livesum",
+)
 worker_active = Gauge(
     "vigil_worker_active", "Handlers running now.", ["service"], multiprocess_mode="livesum"
 )

@@ -48,6 +48,7 @@ class Gateways:
         self._limits_of_haproxy = {
             "VIGIL_CONNECTIONS_PER_ADDRESS": str(noc.get("connections_per_address", 200)),
             "VIGIL_ADDRESS_REQUESTS": str(noc.get("address_requests", {"count": 6000})["count"]),
+            "VIGIL_OPEN_REQUESTS": str(noc.get("open_requests", {"count": 120})["count"]),
         }
         (home / "config.yaml").write_text(yaml.safe_dump(settings))
         for number in range(count):

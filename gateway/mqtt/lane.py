@@ -69,6 +69,9 @@ RETRY_S = (0.2, 0.5, 1.0)
 HEALTHY_AFTER_S = 5.0
 # QoS 1 is bounded by the receive maximum; this bounds QoS 0: a full queue stops the reading of the socket.
 MAX_WAITING_BATCHES = 256
+MAX_TOGETHER = 25
+"""Alerts of a jam that go on together. Each is an event; what is shared is the wait for the confirm."""
+MAX_TOGETHER_BYTES = 262_144
 GATHER_REPEATS_S = 0.02
 MAX_REPEATS = 250
 """Repeats that go on together: so many, gathered for so long. A quarter of what the broker may have on its way to us,
@@ -123,6 +126,11 @@ class FreshKeys:
 
     def __call__(self) -> bytes:
         return self._process + next(self._count).to_bytes(8, "big")
+
+
+def trace_of(event: Any) -> str | None:
+    """Return the trace of an alert, which is the key of its message: one that is delivered again has the same."""
+    return event.origin.key.hex() if isinstance(event, DeviceAlert) else None
 
 
 def check_instance(mqtt: Mqtt) -> None:
@@ -309,12 +317,29 @@ class Lane:
     def _send_batches(self, publish_all: PublishAll) -> None:
         while True:
             self._idle_senders += 1
-            batch = self._outgoing.get()
+            batches = [self._outgoing.get()]
             self._idle_senders -= 1
-            # A batch of a connection that is gone: the broker delivers it again.
-            if batch.generation == self.connection.generation:
-                self._send_whatever_happens(batch, publish_all)
-            self._acknowledge(batch)
+            if self._repeated is not None:
+                self._add_waiting(batches, self._outgoing, MAX_TOGETHER, MAX_TOGETHER_BYTES)
+            self._send_live(batches, publish_all)
+            self._acknowledge(*batches)
+
+    def _add_waiting(self, batches: list[Batch], waiting: Queue, most: int, most_bytes: int) -> None:
+        """Add batches that wait, of all sources in turn, to the one that was taken."""
+        size = _size_of(batches[0])
+        while len(batches) < most and size < most_bytes and not waiting.empty():
+            batches.append(waiting.get())
+            size += _size_of(batches[-1])
+
+    def _send_live(self, batches: Sequence[Batch], publish_all: PublishAll) -> None:
+        """Send batches in one pipeline. Those of a connection that is gone are left: the broker delivers them again."""
+        generation = self.connection.generation
+        live = [batch for batch in batches if batch.generation == generation]
+        if len(live) == 1:
+            self._send_whatever_happens(live[0], publish_all)
+        elif live:
+            deliveries = [delivery for batch in live for delivery in batch.deliveries]
+            self._send_whatever_happens(Batch(0, generation, deliveries), publish_all)
 
     def _send_repeats(self, waiting: Queue, publish_all: PublishAll) -> None:
         """Send what repeats an alert, of all sources in turn; it never stands before what is first."""
@@ -322,14 +347,8 @@ class Lane:
             batches = [waiting.get()]
             if waiting.qsize() < MAX_REPEATS:
                 eventlet.sleep(GATHER_REPEATS_S)
-            size = _size_of(batches[0])
-            while len(batches) < MAX_REPEATS and size < MAX_REPEATS_BYTES and not waiting.empty():
-                batches.append(waiting.get())
-                size += _size_of(batches[-1])
-            generation = self.connection.generation
-            live = [batch.deliveries[0] for batch in batches if batch.generation == generation]
-            if live:
-                self._send_whatever_happens(Batch(0, generation, live), publish_all)
+            self._add_waiting(batches, waiting, MAX_REPEATS, MAX_REPEATS_BYTES)
+            self._send_live(batches, publish_all)
             self._acknowledge(*batches)
 
     def _tell_of_floods(self, publish_all: PublishAll) -> None:
@@ -396,14 +415,17 @@ class Lane:
                 return
 
     def _trace(self, batch: Batch, events: Sequence[tuple[str, msgspec.Struct]]) -> None:
-        """An alert goes alone, and is its own trace; one that is delivered again has the same."""
+        """Log alerts under their own traces; what else is sent has one of the batch."""
+        is_traced = False
         for _, event in events:
-            if isinstance(event, DeviceAlert):
-                tracing.begin(event.origin.key.hex())
+            trace_id = trace_of(event)
+            if trace_id is not None and isinstance(event, DeviceAlert):
+                is_traced = True
+                tracing.begin(trace_id)
                 log.info("alert_taken", source_id=event.origin.source_id, alert_type=event.alert_type)
-                return
-        tracing.begin(uuid.uuid4().hex)
-        log.debug("batch_taken", lane=self.name, messages=len(batch.deliveries))
+        if not is_traced:
+            tracing.begin(uuid.uuid4().hex)
+            log.debug("batch_taken", lane=self.name, messages=len(batch.deliveries))
 
     def _acknowledge(self, *batches: Batch) -> None:
         done = [ready for batch in batches for ready in self._order.confirmed(batch)]

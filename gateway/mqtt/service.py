@@ -5,7 +5,7 @@ A panic never waits behind a thousand positions: the lanes share no connection, 
 
 from __future__ import annotations
 
-from gateway.mqtt.lane import Lane
+from gateway.mqtt.lane import Lane, trace_of
 from services.bus import Publisher, Resource, event_handler, loop
 from services.messages import AlertEvent, StoredEvent
 
@@ -33,10 +33,10 @@ class BulkLane:
 
 
 class AlertLane:
-    """Alerts, each alone and at once."""
+    """Alerts, at once."""
 
     name = SERVICE
-    events = Publisher()
+    events = Publisher(trace_of=trace_of)
     lane = Resource(lambda config: Lane(config, "alert"))
 
     @loop

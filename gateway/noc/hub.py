@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Protocol
 
+import eventlet
 import msgspec
 import structlog
 
@@ -33,6 +35,9 @@ BLOCK_MS = 250
 """How long one read waits: so soon a tenant with its first socket is heard."""
 FEED_LATE_S = BLOCK_MS / 1000 + 2.0
 """When a read of the feed was not answered for so long, frames are late."""
+READ_AT_ONCE = 100
+"""Frames of each tenant that one read takes: another tenant's next frame waits for so many at most."""
+HANDED_AT_ONCE = 25
 CATCH_UP_FRAMES = 100
 ARRIVALS = 1000
 """Of so many frames it is known when their messages came to the gateway (Unix seconds): those on their way out."""
@@ -42,6 +47,10 @@ NOT_AUTHENTICATED = 4401
 ROLE_CHANGED = 4403
 RESUME = 4408
 """Close codes of the contract."""
+
+
+Frame = tuple[int, int, str, bytes]
+"""Tenant, id, type and sealed frame."""
 
 
 class Listener(Protocol):
@@ -78,6 +87,15 @@ class Outside(msgspec.Struct):
 
     trace: str | None = None
     arrived: float | None = None
+
+
+def _in_turn(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Yield frames of several tenants, one of each at a time; those of one tenant keep their order."""
+    by_tenant: dict[int, list[Frame]] = {}
+    for frame in frames:
+        by_tenant.setdefault(frame[0], []).append(frame)
+    for turn in itertools.zip_longest(*by_tenant.values()):
+        yield from filter(None, turn)
 
 
 class Hub:
@@ -142,7 +160,7 @@ class Hub:
 
     def pump(self) -> None:
         """Read once and hand out. Raises `Unavailable`."""
-        frames = list(self.reader.read(self._cursor, block_ms=BLOCK_MS))
+        frames = list(self.reader.read(self._cursor, block_ms=BLOCK_MS, count=READ_AT_ONCE))
         if self._cursor:
             self._answered_s = time.monotonic()
         is_due = time.monotonic() - self._looked_s >= LOOK_INTERVAL_S
@@ -150,13 +168,18 @@ class Hub:
         # go on from there at another gateway, over what was lost before it.
         if (frames or is_due) and self._is_another_server():
             return
-        for tenant_id, frame_id, kind, frame in frames:
+        for number, (tenant_id, frame_id, kind, frame) in enumerate(_in_turn(frames), start=1):
             self._hand_out(tenant_id, frame_id, kind, frame)
+            if number % HANDED_AT_ONCE == 0:
+                eventlet.sleep(
+                    0
+                )  # sockets write meanwhile: their outboxes do not hold all that may come at once
 
     def _hand_out(self, tenant_id: int, frame_id: int, kind: str, frame: bytes) -> None:
         if tenant_id not in self._cursor:
             return  # its last socket left while we read
-        self._cursor[tenant_id] = frame_id
+        # A socket that joined meanwhile may be ahead.
+        self._cursor[tenant_id] = max(frame_id, self._cursor[tenant_id])
         if kind in SHOWING or kind == "positions":
             self._note(tenant_id, frame_id, kind, msgspec.json.decode(frame, type=Outside))
         entry = Entry(kind, frame_id, text_frame(frame))  # once, for however many sockets

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import redis
-from eventlet.semaphore import Semaphore
+from eventlet.event import Event
 
 from services import providers, security
 from services.config import Config
@@ -21,18 +22,27 @@ MANY = 10
 PART_OF_ONE = 4
 """One holder may fill a quarter of a queue."""
 BUSY_RETRY_S = 2
+LATE_S = 60.0
+"""Failures of so long ago do not count when the next turn is given."""
+FAILURES_REMEMBERED = 5_000
 
 
 class TurnQueue:
     """Requests for work that is dear: so many at once in this process, and so many that wait their turn.
 
-    What has no place in the queue is refused before any service is asked. `what` names the work in the refusal.
+    Holders take turns, those first whose work failed less of late: a wrong password is work that failed. When the
+    queue is full, a holder that has fewer requests in it, or as many and fewer failures, takes the place of the newest
+    one of the holder that has the most. What has no place is refused before any service is asked. `what` names the
+    work in the refusal.
     """
 
     def __init__(self, what: str, *, at_once: int, waiting: int, wait_s: float) -> None:
         self._what = what
-        self._turns = Semaphore(at_once)
-        self._waiting: Counter[str] = Counter()
+        self._free = at_once
+        self._waiting: dict[str, deque[Event]] = {}
+        """By holder, in the order of their turns. An event is sent whether its request has the turn."""
+        self._failures: deque[tuple[float, str]] = deque()
+        self._failed: Counter[str] = Counter()
         self._most_waiting = waiting
         self._wait_s = wait_s
 
@@ -61,23 +71,86 @@ class TurnQueue:
         self._wait(holder)
         try:
             yield
+        except Exception:
+            self._note_failure(holder, time.monotonic())
+            raise
         finally:
-            self._turns.release()
+            self._pass_on()
 
     def _wait(self, holder: str) -> None:
-        if not self._waiting and self._turns.acquire(blocking=False):
+        if self._free:
+            self._free -= 1
             return
-        share = max(1, self._most_waiting // PART_OF_ONE)
-        if self._waiting.total() >= self._most_waiting or self._waiting[holder] >= share:
-            raise self._busy()
-        self._waiting[holder] += 1
+        place = self._place_for(holder)
         try:
-            if not self._turns.acquire(timeout=self._wait_s):
+            has_turn = place.wait(timeout=self._wait_s)
+        except BaseException:
+            # Nobody is there to take the turn, which may have come in this very moment.
+            if self._settled(holder, place):
+                self._pass_on()
+            raise
+        if not has_turn and not self._settled(holder, place):
+            raise self._busy()
+
+    def _settled(self, holder: str, place: Event) -> bool:
+        """Return whether a request that waits no longer has been given the turn; else it has left the queue."""
+        if place.ready():
+            return bool(place.wait())
+        self._leave(holder, place)
+        return False
+
+    def _place_for(self, holder: str) -> Event:
+        """Return the last place of the holder's. Raises `TooMany` when there is none."""
+        mine = len(self._waiting.get(holder, ()))
+        if mine >= min(self._most_waiting, max(1, self._most_waiting // PART_OF_ONE)):
+            raise self._busy()
+        if sum(map(len, self._waiting.values())) >= self._most_waiting:
+            largest = max(self._waiting, key=self._greed)
+            if self._greed(largest) <= (mine + 1, self._failed[holder]):
                 raise self._busy()
-        finally:
-            self._waiting[holder] -= 1
-            if not self._waiting[holder]:
-                del self._waiting[holder]
+            newest = self._waiting[largest][-1]
+            self._leave(largest, newest)
+            newest.send(False)
+        place = Event()
+        self._waiting.setdefault(holder, deque()).append(place)
+        return place
+
+    def _leave(self, holder: str, place: Event) -> None:
+        places = self._waiting[holder]
+        places.remove(place)
+        if not places:
+            del self._waiting[holder]
+
+    def _pass_on(self) -> None:
+        """Give a turn that ends to the oldest request of the holder whose turn it is."""
+        if not self._waiting:
+            self._free += 1
+            return
+        self._forget_failures(time.monotonic())
+        holder = min(self._waiting, key=lambda waiting: self._failed[waiting])
+        place = self._waiting[holder][0]
+        self._leave(holder, place)
+        if holder in self._waiting:
+            self._waiting[holder] = self._waiting.pop(holder)  # behind the others
+        place.send(True)
+
+    def _greed(self, holder: str) -> tuple[int, int]:
+        """How many requests of a holder wait, and how many of its failed of late."""
+        return len(self._waiting[holder]), self._failed[holder]
+
+    def _note_failure(self, holder: str, now_s: float) -> None:
+        self._forget_failures(now_s)
+        self._failures.append((now_s, holder))
+        self._failed[holder] += 1
+
+    def _forget_failures(self, now_s: float) -> None:
+        while self._failures and (
+            now_s - self._failures[0][0] > LATE_S or len(self._failures) > FAILURES_REMEMBERED
+        ):
+            _, holder = self._failures.popleft()
+            self._failed[holder] -= 1
+            if not self._failed[holder]:
+                del self._failed[holder]
 
     def _busy(self) -> TooMany:
         return TooMany.after(BUSY_RETRY_S, f"too many {self._what} at once; try again in {BUSY_RETRY_S} s")

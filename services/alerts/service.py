@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +20,7 @@ from services.alerts.plans import PlanStore
 from services.alerts.store import Accompanies, AlertStore, Change, Deed
 from services.alerts.storm import Storms
 from services.alerts.telling import Teller, receipts_of, together
-from services.bus import Publisher, Resource, event_handler, gathering_handler, rpc, timer
+from services.bus import Publisher, Resource, Sender, fair_handler, gathering_handler, rpc, timer
 from services.config import Config
 from services.errors import InvalidMessage, Unavailable
 from services.feed import FeedWriter
@@ -68,6 +69,11 @@ class Parts:
         self.default_tenant_id = config.default_tenant_id
         self.test_tenant_id = config.watchdog.tenant_id
 
+    def senders(self, source_ids: Sequence[str]) -> list[Sender]:
+        """Return on whose behalf messages of these sources wait."""
+        tenant_ids = self.registry.tenants_of(source_ids)
+        return [Sender(*named) for named in zip(tenant_ids, source_ids, strict=True)]
+
     def whose(self, source_id: str) -> Whose:
         source = self.registry.lookup_any(source_id)
         if source is None:
@@ -88,6 +94,23 @@ def _alert_named(event: RepeatedAlert) -> str:
     return f"{alert.origin.source_id}\0{alert.alert_type}\0{alert.word}"
 
 
+def _devices_behind(parts: Parts, events: Sequence[DeviceAlert]) -> list[Sender]:
+    return parts.senders([event.origin.source_id for event in events])
+
+
+def _flooders_behind(parts: Parts, events: Sequence[SourceFlood]) -> list[Sender]:
+    return parts.senders([event.source_id for event in events])
+
+
+def _conditions_behind(_parts: Parts, events: Sequence[ConditionsEvent]) -> list[Sender]:
+    """One event is of one tenant (`services.owed`), and its conditions are found in one transaction."""
+    return [Sender(event.conditions[0].tenant_id, event.conditions[0].source_id) for event in events]
+
+
+def _alerts_behind(_parts: Parts, events: Sequence[NotificationFinished]) -> list[Sender]:
+    return [Sender(event.tenant_id, event.alert_id) for event in events]
+
+
 def _off_shift(source: Source, now: datetime) -> bool:
     return source.shifts is not None and not any(starts <= now < ends for starts, ends in source.shifts)
 
@@ -98,7 +121,9 @@ class AlertsService:
     events = Publisher()
     parts = Resource(Parts)
 
-    @event_handler("mqtt_gateway", "device_alert_received", DeviceAlert, vital=True)
+    @fair_handler(
+        "mqtt_gateway", "device_alert_received", DeviceAlert, senders_of=_devices_behind, vital=True
+    )
     def process_device_alert(self, event: DeviceAlert) -> None:
         occurrence = self._occurrence_of(event, self.parts.whose(event.origin.source_id))
         if occurrence is None:
@@ -157,7 +182,9 @@ class AlertsService:
                 self._tell_of_device(change, list(dict.fromkeys(msg_ids[name])), outbox=outbox)
         log.info("repeats_stored", alerts=len(names), events=len(events))
 
-    @event_handler("mqtt_gateway", "source_flood_changed", SourceFlood, vital=True)
+    @fair_handler(
+        "mqtt_gateway", "source_flood_changed", SourceFlood, senders_of=_flooders_behind, vital=True
+    )
     def follow_flood(self, event: SourceFlood) -> None:
         """A source that sends more than its limit is an alert until it ends."""
         condition = intake.of_flood(event, self.parts.whose(event.source_id))
@@ -166,19 +193,27 @@ class AlertsService:
         else:
             self._open([condition])
 
-    @event_handler("telemetry", "alert_condition_met", ConditionsEvent, vital=True)
+    @fair_handler(
+        "telemetry", "alert_condition_met", ConditionsEvent, senders_of=_conditions_behind, vital=True
+    )
     def open_for_telemetry(self, event: ConditionsEvent) -> None:
         self._open(event.conditions)
 
-    @event_handler("location", "alert_condition_met", ConditionsEvent, vital=True)
+    @fair_handler(
+        "location", "alert_condition_met", ConditionsEvent, senders_of=_conditions_behind, vital=True
+    )
     def open_for_location(self, event: ConditionsEvent) -> None:
         self._open(event.conditions)
 
-    @event_handler("telemetry", "alert_condition_cleared", ConditionsEvent, vital=True)
+    @fair_handler(
+        "telemetry", "alert_condition_cleared", ConditionsEvent, senders_of=_conditions_behind, vital=True
+    )
     def clear_for_telemetry(self, event: ConditionsEvent) -> None:
         self._clear(event.conditions)
 
-    @event_handler("location", "alert_condition_cleared", ConditionsEvent, vital=True)
+    @fair_handler(
+        "location", "alert_condition_cleared", ConditionsEvent, senders_of=_conditions_behind, vital=True
+    )
     def clear_for_location(self, event: ConditionsEvent) -> None:
         self._clear(event.conditions)
 
@@ -365,7 +400,13 @@ class AlertsService:
     def remove_rota(self, *, tenant_id: int, name: str) -> None:
         self.parts.plans.remove_rota(tenant_id=tenant_id, name=name)
 
-    @event_handler("notifications", "notification_finished", NotificationFinished, vital=True)
+    @fair_handler(
+        "notifications",
+        "notification_finished",
+        NotificationFinished,
+        senders_of=_alerts_behind,
+        vital=True,
+    )
     def record_notification(self, event: NotificationFinished) -> None:
         """What became of a notification goes on the alert's record, and the guard hears that somebody was told."""
         line = intake.of_notification(event)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -25,6 +25,14 @@ TOLD_TO_SOURCE = {
     "resolved": "resolved",
     "false_alarm": "resolved",
 }
+
+
+class Place(NamedTuple):
+    """An alert, in the order in which transactions take the rows of several."""
+
+    tenant_id: int
+    dedup_key: str
+    alert_id: str
 
 
 class Feed(Protocol):
@@ -111,11 +119,14 @@ class Teller:
         self._shown: set[int] = set()
         self._published: set[int] = set()
         self._frames: dict[str, int] = {}
+        self._unmarked: list[int] = []
+        self._unmarked_frames: dict[Place, int] = {}
+        self._is_marking = False
 
     def tell(self, changes: Sequence[Change], events: Events, *, receipts: dict[str, list[Receipt]]) -> None:
         """Tell changes that were just committed; `receipts` by alert id. What fails is left to the sweeper."""
         told: list[int] = []
-        frames: dict[str, int] = {}
+        frames: dict[Place, int] = {}
         shut: dict[str, Unavailable] = {}
         for change in changes:
             if not change.entry_ids:
@@ -128,7 +139,8 @@ class Teller:
             else:
                 told += change.entry_ids
                 if frame_id is not None:
-                    frames[change.alert.id] = frame_id
+                    alert = change.alert
+                    frames[Place(alert.tenant_id, alert.dedup_key, alert.id)] = frame_id
         if told:
             self._mark(told, frames)
 
@@ -196,7 +208,23 @@ class Teller:
             raise shut["events" if shown else "feed"]
         return self._frames.pop(alert.id, None)
 
-    def _mark(self, ids: Sequence[int], frames: dict[str, int]) -> None:
+    def _mark(self, ids: Sequence[int], frames: dict[Place, int]) -> None:
+        """Mark what was told. While one handler does, others leave theirs to it: many marks are one transaction."""
+        self._unmarked += ids
+        self._unmarked_frames |= frames
+        if self._is_marking:
+            return
+        self._is_marking = True
+        try:
+            while self._unmarked:
+                told, self._unmarked = self._unmarked, []
+                shown, self._unmarked_frames = self._unmarked_frames, {}
+                # In the order in which alerts are merged: two transactions must not wait for each other.
+                self._mark_now(told, {place.alert_id: shown[place] for place in sorted(shown)})
+        finally:
+            self._is_marking = False
+
+    def _mark_now(self, ids: Sequence[int], frames: dict[str, int]) -> None:
         try:
             self._store.mark_told(ids, frames)
         except Unavailable as error:

@@ -2,7 +2,7 @@
 
 The only package that names Nameko's classes. What a service shell may use:
 
-- `event_handler`, `gathering_handler`, `rpc`, `timer`, `loop`, `http`, `upgrade`: what starts a method
+- `event_handler`, `fair_handler`, `gathering_handler`, `rpc`, `timer`, `loop`, `http`, `upgrade`: what starts a method
 - `Publisher`, `RpcProxy`, `Resource`, `QueueDepth`, `RequestRates`, `HeartbeatListener`: what a method works with
 - `within`: a question with a deadline; `report_away`, `report_back`: what the next heartbeat says
 """
@@ -11,6 +11,8 @@ from services.bus.calling import RpcProxy, rpc
 from services.bus.consuming import event_handler, gathering_handler
 from services.bus.deadline import within
 from services.bus.depth import QueueDepth
+from services.bus.fair_handling import fair_handler
+from services.bus.fair_turns import Sender
 from services.bus.heartbeats import HeartbeatListener, report_away, report_back
 from services.bus.publishing import Publisher
 from services.bus.running import Resource, loop, timer
@@ -34,8 +36,10 @@ __all__ = [
     "RequestRates",
     "Resource",
     "RpcProxy",
+    "Sender",
     "event_handler",
     "event_queue_name",
+    "fair_handler",
     "gathering_handler",
     "http",
     "loop",

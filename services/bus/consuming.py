@@ -189,19 +189,33 @@ class EventHandler(NamekoEventHandler):
             self._accept(body, message)
 
     def _accept(self, body: bytes, message: Any) -> None:
-        fault = self.in_hand.take(self.queue.name, message, partial(self._handle, body, message))
+        self._take_up(message, partial(self._decode_and_run, body, message))
+
+    def _take_up(self, message: Any, run: Callable[[Callable[[], None]], None]) -> bool:
+        """Call `run` when the event may be handled, with what to call when that is over; False when it may not be."""
+        fault = self.in_hand.take(self.queue.name, message, run)
         if fault is not None:
             self._settle([message], time.perf_counter(), fault)
+        return fault is None
 
-    def _handle(self, body: bytes, message: Any, done: Callable[[], None]) -> None:
-        """Handle an event that is in hand, and call `done` when it is settled."""
+    def _decode_and_run(self, body: bytes, message: Any, done: Callable[[], None]) -> None:
         started = time.perf_counter()
+        event = self._decoded(body, message, started)
+        if event is None:
+            done()
+        else:
+            self._run(event, message, started, done)
+
+    def _decoded(self, body: bytes, message: Any, started: float) -> Any:
+        """Return the event; None for a body that cannot be read, which is in the dead letters then."""
         try:
-            event = self.decoder.decode(body)
+            return self.decoder.decode(body)
         except msgspec.DecodeError as error:
             self._settle([message], started, InvalidMessage("event_unreadable", str(error)))
-            done()
-            return
+            return None
+
+    def _run(self, event: Any, message: Any, started: float, done: Callable[[], None]) -> None:
+        """Run the method with an event that is in hand, and call `done` when it is settled."""
 
         def handle_result(_ctx: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
             self._settle([message], started, exc_info[1] if exc_info else None)
@@ -340,7 +354,7 @@ class GatheringHandler(EventHandler):
 
     def start(self) -> None:
         super().start()
-        self._runner = self.container.spawn_managed_thread(self._run)
+        self._runner = self.container.spawn_managed_thread(self._gather_for_ever)
 
     def stop(self) -> None:
         """What is held stays in RabbitMQ, which delivers it again."""
@@ -358,12 +372,12 @@ class GatheringHandler(EventHandler):
             return
         self._arrived.put(_Gathered(key, event, message, len(body)))
 
-    def _run(self) -> None:
+    def _gather_for_ever(self) -> None:
         while True:
             self._wait()
             gathered = self._take_due(time.monotonic())
             if gathered:
-                self._take_up(gathered)
+                self._take_up_all(gathered)
 
     def _wait(self) -> None:
         """Return when something is due, with all that has arrived."""
@@ -391,13 +405,11 @@ class GatheringHandler(EventHandler):
         # What a broken connection had delivered is delivered again.
         return [item for item in gathered if item.message.channel.connection]
 
-    def _take_up(self, gathered: list[_Gathered]) -> None:
+    def _take_up_all(self, gathered: list[_Gathered]) -> None:
         """Handle events that are in hand: together, but each in whose handling the process ended before alone."""
         suspects = [item for item in gathered if self.in_hand.is_suspect(self.queue.name, item.message)]
         for item in suspects:
-            fault = self.in_hand.take(self.queue.name, item.message, partial(self._handle_alone, item))
-            if fault is not None:
-                self._settle([item.message], time.perf_counter(), fault)
+            self._take_up(item.message, partial(self._handle_alone, item))
         others = [item for item in gathered if item not in suspects]
         if others:
             with self.in_hand.together(self.queue.name, [item.message for item in others]):

@@ -95,6 +95,11 @@ class Pauses(SharedExtension):
         """Return whether events of this queue are to be held."""
         return queue in self._pauses
 
+    def is_tried(self, queue: str, message: Any) -> bool:
+        """Return whether this is the event that shows whether a paused queue may go on."""
+        pause = self._pauses.get(queue)
+        return pause is not None and pause.tried is message
+
     def hold(self, queue: str, message: Any, again: Callable[[], None]) -> None:
         """Hold an event that came while its queue is paused."""
         self._pauses[queue].held.append(Held(message, again, time.monotonic()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -228,17 +228,27 @@ class SharedOutlet(SharedExtension):
             raise unavailable(error, f"RabbitMQ: {error}") from error
 
 
+TraceOf = Callable[[Any], str | None]
+"""The trace of an event that has one of its own, whatever is being done; None for others."""
+
+
 class Events:
     """What a service method publishes with; carries the worker's trace id on."""
 
     def __init__(
-        self, outlet: Outlet, service: str, headers: Mapping[str, Any], optional: frozenset[str]
+        self,
+        outlet: Outlet,
+        service: str,
+        headers: Mapping[str, Any],
+        optional: frozenset[str],
+        trace_of: TraceOf | None = None,
     ) -> None:
         self._outlet = outlet
         self._service = service
         self._exchange = event_exchange_name(service)
         self._headers = headers
         self._optional = optional
+        self._trace_of = trace_of
 
     def publish(self, event_type: str, body: msgspec.Struct) -> None:
         """One event. Raises `Unavailable` unless it is safe in every queue that wants it."""
@@ -251,7 +261,11 @@ class Events:
         self._outlet.send(
             [
                 Letter(
-                    self._exchange, kind, _encoder.encode(body), headers, mandatory=kind not in self._optional
+                    self._exchange,
+                    kind,
+                    _encoder.encode(body),
+                    self._with_own_trace(headers, body),
+                    mandatory=kind not in self._optional,
                 )
                 for kind, body in events
             ]
@@ -259,15 +273,22 @@ class Events:
         for kind, _ in events:
             metrics.event_published.labels(f"{self._service}.{kind}").inc()
 
+    def _with_own_trace(self, headers: dict[str, Any], body: Any) -> dict[str, Any]:
+        trace_id = None if self._trace_of is None else self._trace_of(body)
+        return headers if trace_id is None else {**headers, HEADER_TRACE: trace_id}
+
 
 class Publisher(DependencyProvider, HeaderEncoder):
     """Injects `Events`. `optional` names event types that may have no listener at all."""
 
     shared = SharedOutlet()
 
-    def __init__(self, *, optional: Sequence[str] = ()) -> None:
+    def __init__(self, *, optional: Sequence[str] = (), trace_of: TraceOf | None = None) -> None:
         self._optional = frozenset(optional)
+        self._trace_of = trace_of
 
     def get_dependency(self, worker_ctx: Any) -> Events:
         headers = self.get_message_headers(worker_ctx)
-        return Events(self.shared.outlet, self.container.service_name, headers, self._optional)
+        return Events(
+            self.shared.outlet, self.container.service_name, headers, self._optional, self._trace_of
+        )

@@ -279,6 +279,18 @@ def test_an_address_has_so_many_requests_and_is_told_when_to_come_again(
         assert limited.get("/api/v1/x", source="127.0.0.61")[0] == 200
 
 
+def test_an_address_has_so_many_log_ins_and_other_requests_and_addresses_go_on(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    made_of = {"feed": recorder.address, "api": recorder.address}
+    with edge(tmp_path / "log-ins", **made_of, VIGIL_OPEN_REQUESTS="5") as limited:
+        log_in = post("Content-Length: 2", body=b"{}").replace(b"/api/v1/two-readings", b"/api/v1/session")
+        statuses = [limited.ask(log_in)[0] for _ in range(8)]
+        assert statuses == [200] * 5 + [429] * 3
+        assert limited.get("/api/v1/session")[0] == 200
+        assert limited.ask(log_in, source="127.0.0.62")[0] == 200
+
+
 # --- What has two readings ---
 
 BEHIND = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"

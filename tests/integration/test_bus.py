@@ -3,7 +3,8 @@
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import eventlet
@@ -14,9 +15,13 @@ from nameko.containers import ServiceContainer
 from ops.run import nameko_config
 from services.bus import (
     Publisher,
+    Resource,
     RpcProxy,
+    Sender,
     dead_letters,
     event_handler,
+    fair_handler,
+    fair_handling,
     gathering_handler,
     loop,
     rpc,
@@ -375,3 +380,139 @@ def test_an_event_that_meets_a_bug_costs_none_of_those_that_it_is_gathered_with(
     queue = event_queue_name(source, "said", f"listener_{source}", "hear_all")
     wait_until(lambda: len(of_queue(quick, queue)) == 1)
     assert sorted(heard) == ["a", "b", "first"]
+
+
+def fair_listener(source: str, handle: Callable[[Note], None], *, fails: bool = False) -> type:
+    """The first letter of a note is its tenant, the second its source. The service's resource says so."""
+
+    class Parts:
+        def __init__(self, _config: Config) -> None: ...
+
+        def senders(self, notes: Sequence[Note]) -> list[Sender]:
+            if fails:
+                raise Unavailable("the database is away")
+            return [Sender(ord(note.text[0]), note.text[1]) for note in notes]
+
+    class FairListener:
+        name = f"listener_{source}"
+        parts = Resource(Parts)
+
+        @fair_handler(source, "said", Note, senders_of=Parts.senders)
+        def hear(self, event: Note) -> None:
+            handle(event)
+
+    return FairListener
+
+
+def say(config: Config, source: str, *texts: str) -> None:
+    Outlet(config.amqp, links=1).send(
+        [Letter(f"{source}.events", "said", msgspec.msgpack.encode(Note(text)), {}) for text in texts]
+    )
+
+
+def test_behind_hundreds_of_one_tenants_events_another_tenants_is_handled_next(
+    start: Any, quick: Config
+) -> None:
+    # Given a service that is busy with hundreds of events of one tenant
+    source, heard = name(), list[str]()
+
+    def handle(note: Note) -> None:
+        eventlet.sleep(0.01)
+        heard.append(note.text)
+
+    start(fair_listener(source, handle))
+    say(quick, source, *(f"a{chr(97 + number % 20)}{number}" for number in range(400)))
+    wait_until(lambda: bool(heard))
+
+    # When an event of another tenant comes
+    before = len(heard)
+    say(quick, source, "bx")
+
+    # Then it is handled before nearly all of the others, and these are handled too, each source's in order
+    wait_until(lambda: "bx" in heard)
+    assert heard.index("bx") - before < 40, heard.index("bx")
+    wait_until(lambda: len(heard) == 401)
+    for letter in {text[1] for text in heard if text[0] == "a"}:
+        numbers = [int(text[2:]) for text in heard if text[:2] == f"a{letter}"]
+        assert numbers == sorted(numbers)
+
+
+def test_when_nobody_can_say_whose_events_are_they_are_handled_all_the_same(
+    start: Any, quick: Config
+) -> None:
+    source, heard = name(), list[Note]()
+    start(fair_listener(source, heard.append, fails=True))
+    say(quick, source, "ax", "bx")
+    send(quick, source, b"\xc1 not msgpack")
+    wait_until(lambda: len(heard) == 2)
+    queue = event_queue_name(source, "said", f"listener_{source}", "hear")
+    wait_until(lambda: [letter.reason for letter in of_queue(quick, queue)] == ["event_unreadable"])
+
+
+def test_what_fails_is_tried_again_and_keeps_no_place(start: Any, quick: Config) -> None:
+    # Given a handler that fails at each event the first time: more events than there are places
+    source, tries = name(), Counter[str]()
+
+    def handle(note: Note) -> None:
+        tries[note.text] += 1
+        if tries[note.text] == 1:
+            raise Unavailable("not yet")
+
+    start(fair_listener(source, handle))
+    texts = [f"a{chr(97 + number)}" for number in range(20)]
+
+    # When they come, then each is handled again
+    say(quick, source, *texts)
+    wait_until(lambda: tries == dict.fromkeys(texts, 2))
+
+
+def test_a_service_that_stops_leaves_what_it_had_not_begun_to_the_next_process(
+    start: Any, quick: Config
+) -> None:
+    # Given a service with many events in hand
+    source, heard = name(), list[str]()
+
+    def handle(note: Note) -> None:
+        eventlet.sleep(0.02)
+        heard.append(note.text)
+
+    first = start(fair_listener(source, handle))
+    texts = [f"a{chr(97 + number % 20)}{number}" for number in range(200)]
+    say(quick, source, *texts)
+    wait_until(lambda: bool(heard))
+
+    # When it stops, it ends what it has begun and begins nothing
+    with eventlet.Timeout(5):
+        first.stop()
+    assert len(heard) < 100
+
+    # And the next process, and one beside it, handle the rest; each is handled once
+    start(fair_listener(source, handle))
+    start(fair_listener(source, handle))
+    wait_until(lambda: len(heard) >= 200)
+    assert sorted(heard) == sorted(texts)
+
+
+def test_no_more_bytes_are_taken_than_there_is_room_for(
+    start: Any, quick: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given room for two large events
+    monkeypatch.setattr(fair_handling, "HELD_BYTES", 50_000)
+    source, heard, held = name(), list[str](), list[int]()
+
+    def handle(note: Note) -> None:
+        eventlet.sleep(0.01)
+        held.append(intake._held_bytes)
+        heard.append(note.text)
+
+    container = start(fair_listener(source, handle))
+    [intake] = [made for made in container.extensions if isinstance(made, fair_handling.FairIntake)]
+
+    # When many of them come, and one that is larger than all the room
+    say(quick, source, *(f"a{chr(97 + number)}" + "." * 20_000 for number in range(20)), "az" + "." * 90_000)
+
+    # Then all are handled, a few at a time
+    wait_until(lambda: len(heard) == 21)
+    assert max(held) < 100_000
+    assert sorted(held)[-2] <= 50_000
+    wait_until(lambda: intake._held_bytes == 0)

@@ -16,7 +16,7 @@ from services.location.store import LocationStore
 from services.location.zonebook import ZoneBook
 from services.messages import DeviceReading, Fix, Origin
 from services.providers import Database
-from services.registry import Registry
+from services.registry import Registry, Source
 from services.telemetry.intake import Intake as TelemetryIntake
 from services.telemetry.rulebook import RuleBook
 from services.telemetry.rules import parse_rules
@@ -275,6 +275,37 @@ def test_a_change_of_the_registry_is_seen_within_two_seconds(engine: Engine, dat
     clock[0] += 1.0
     assert not registry.lookup(["g"], kind="guard", family="guard")["g"].enabled
     assert registry.lookup_any("g").kind == "guard"  # type: ignore[union-attr]
+
+
+def test_tenants_of_many_sources_are_asked_for_at_once_and_nothing_is_registered(
+    engine: Engine, database: Database
+) -> None:
+    # Given sources of two tenants, and a registry that takes in whoever speaks
+    clock, asked = [0.0], list[list[str]]()
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO tenant (tenant_id, name) VALUES (2, 'Others')")
+        connection.exec_driver_sql("INSERT INTO guard (guard_id, tenant_id, name) VALUES ('guard-7', 2, 'B')")
+        connection.exec_driver_sql(
+            "INSERT INTO device (device_id, tenant_id, name, family) VALUES ('d', 1, 'A', 'device')"
+        )
+    registry = Registry(database, registration="open", default_tenant_id=1, clock=lambda: clock[0])
+    select = registry._select
+
+    def noted(connection: Any, ids: Any) -> dict[str, Source]:
+        asked.append(list(ids))
+        return select(connection, ids)
+
+    registry._select = noted  # type: ignore[method-assign]
+
+    # When their tenants are asked for, some twice and one under a short form of its id
+    ids = ["7", "d", "nobody", "d", "guard-7"]
+    assert registry.tenants_of(ids) == [2, 1, 1, 1, 2]
+
+    # Then one query found them, those that are known are not asked for again, and nobody was registered
+    assert asked == [["7", "d", "guard-7", "nobody"]]
+    assert registry.tenants_of(["d", "guard-7"]) == [1, 2]
+    assert len(asked) == 1
+    assert rows(engine, "SELECT count(*) FROM source_id") == [(2,)]
 
 
 def spoken(location: LocationIntake, fixes: list[Fix]) -> list[tuple[str, str]]:

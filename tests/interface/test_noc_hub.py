@@ -4,6 +4,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import eventlet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -410,3 +411,64 @@ def test_after_a_failover_of_redis_every_socket_ends_and_begins_anew(monkeypatch
     assert (person.ended_with, reader.beginnings, hub.idle) == (4408, ["second"], True)
     hub.pump()
     assert reader.beginnings == ["second"]
+
+
+class CrowdedReader(FakeReader):
+    """A feed that has hundreds of frames of tenant 1 and one of tenant 2 at once."""
+
+    def read(
+        self,
+        after: dict[int, int],
+        *,
+        block_ms: int | None = None,  # noqa: ARG002
+        count: int = 500,
+    ) -> list[tuple[int, int, str, bytes]]:
+        held = {1: list(range(1, 401)), 2: [7]}
+        return [
+            (tenant_id, frame_id, "alert_updated", b"{}")
+            for tenant_id, last in after.items()
+            for frame_id in [one for one in held[tenant_id] if one > last][:count]
+        ]
+
+
+def test_hundreds_of_frames_of_one_tenant_come_out_beside_anothers_and_in_order() -> None:
+    # Given a socket of each of two tenants, and many frames of one of them
+    hub, order = hub_on(CrowdedReader(random.Random(1))), list[tuple[int, int]]()
+
+    class Noting(Socket):
+        def offer(self, entry: Entry) -> None:
+            super().offer(entry)
+            order.append((self.tenant_id, entry.id or 0))
+
+    crowded, quiet = Noting(400), Noting(7)
+    quiet.tenant_id = 2
+    hub.join(crowded)
+    hub.join(quiet)
+    hub._cursor = {1: 0, 2: 0}
+    crowded.last_id = quiet.last_id = 0
+
+    # When they are read
+    for _ in range(4):
+        hub.pump()
+
+    # Then the other tenant's frame is the second one, and those of each tenant are in order
+    assert order.index((2, 7)) == 1
+    assert crowded.got == list(range(1, 401))
+    assert quiet.got == [7]
+
+
+def test_whoever_writes_has_a_turn_while_many_frames_are_handed_out() -> None:
+    hub, written = hub_on(CrowdedReader(random.Random(1))), list[int]()
+    socket = Socket(400)
+    hub.join(socket)
+    hub._cursor, socket.last_id = {1: 0}, 0
+
+    def write() -> None:
+        while len(socket.got) < 100:
+            written.append(len(socket.got))
+            eventlet.sleep(0)
+
+    writer = eventlet.spawn(write)
+    hub.pump()
+    writer.wait()
+    assert len(written) >= 3

@@ -49,6 +49,7 @@ PURE = {
     "services/apprise_urls.py",
     "services/bus/blame.py",
     "services/bus/request_head.py",
+    "services/bus/fair_turns.py",
     "services/bus/taking_turns.py",
     "services/connection_counts.py",
     "services/envelope.py",

@@ -36,8 +36,8 @@ class Target:
     def is_over(self) -> bool:
         return time.monotonic() >= self.until_s
 
-    def connect(self) -> socket.socket:
-        sock = socket.create_connection((self.host, self.port), timeout=5, source_address=(ADDRESS, 0))
+    def connect(self, address: str = ADDRESS) -> socket.socket:
+        sock = socket.create_connection((self.host, self.port), timeout=5, source_address=(address, 0))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
@@ -172,16 +172,27 @@ def zeros_of_many_users(target: Target) -> None:
 
 
 def wrong_passwords(target: Target) -> None:
+    wrong_passwords_from(target, [ADDRESS])
+
+
+def wrong_passwords_of_several_addresses(target: Target) -> None:
+    """Together they fill the queue of password checks, each with less than its share of it."""
+    wrong_passwords_from(target, [f"127.0.0.{number}" for number in range(70, 78)])
+
+
+def wrong_passwords_from(target: Target, addresses: list[str]) -> None:
     number = iter(range(10_000_000))
+    of_threads = cycle(addresses)
 
     def work() -> None:
+        address = next(of_threads)
         while not target.is_over:
             content = json.dumps({"user": f"nobody-{next(number)}", "password": "wrong"}).encode()
             head = target.head(
                 "POST", "/api/v1/session", f"Content-Length: {len(content)}", "Connection: close"
             )
             try:
-                with target.connect() as sock:
+                with target.connect(address) as sock:
                     target.send(sock, head + content)
                     sock.settimeout(15)
                     target.note_status(sock)
@@ -288,6 +299,7 @@ KINDS: dict[str, Callable[[Target], None]] = {
         requests_of_one_user,
         zeros_of_many_users,
         wrong_passwords,
+        wrong_passwords_of_several_addresses,
         half_sent_bodies,
         half_sent_bodies_beyond_the_limit,
         half_sent_heads,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,50 +26,61 @@ HEAD = (
 
 
 class Figure(NamedTuple):
-    """One attack. `grown_bytes`: the process that grew most; `back_s`: seconds until all was as before."""
+    """One attack. `grown_bytes`: the process that grew most; `back_s`: seconds until all was as before.
+
+    None: that was not measured.
+    """
 
     kind: str
     seconds: float
     alone: Measured
     beside: Measured
-    grown_bytes: int
-    back_s: float
+    grown_bytes: int | None
+    back_s: float | None
 
     @property
     def row(self) -> str:
         got = ", ".join(f"{count} {what}" for what, count in sorted(self.beside.attack["answers"].items()))
         log_ins = [took for took in self.beside.log_ins if took is not None]
         cells = (
-            f"{self.kind.replace('_', ' ')}, {self.seconds:g} s",
+            f"{self.kind.replace('_', ' ')}, {self.seconds:.3g} s",
             f"{len(self.beside.panics)}",
             f"{p(self.alone.panics, 0.99) * 1000:.0f}",
             f"{p(self.beside.panics, 0.5) * 1000:.0f}",
             f"{p(self.beside.panics, 0.99) * 1000:.0f}",
-            f"{max(log_ins, default=float('nan')):.2f}",
-            f"{self.beside.reads.count(None)} of {len(self.beside.reads)}",
-            f"{self.grown_bytes / 1e6:.0f}",
-            f"{self.back_s:.1f}",
+            f"{max(log_ins):.2f}" if log_ins else "-",
+            f"{self.beside.reads.count(None)} of {len(self.beside.reads)}" if self.beside.reads else "-",
+            "-" if self.grown_bytes is None else f"{self.grown_bytes / 1e6:.0f}",
+            "-" if self.back_s is None else f"{self.back_s:.1f}",
             got or "nothing",
         )
         return f"| {' | '.join(cells)} |"
 
 
 class Figures:
-    """Figures of all attacks of a run, written to a file after each: a run that is broken off has them too."""
+    """Figures of all attacks of a run, written to a file after each: a run that is broken off has them too.
 
-    def __init__(self, file: Path | None) -> None:
+    `failed`: names of tests, which grow during the run.
+    """
+
+    def __init__(self, file: Path | None, failed: Sequence[str] = ()) -> None:
         self._file = file
+        self._failed = failed
         self._figures: list[Figure] = []
 
     def note(self, figure: Figure) -> None:
         self._figures.append(figure)
         print(f"\n{HEAD}\n{figure.row}")
+        self.write()
+
+    def write(self) -> None:
         if self._file is not None:
             self._file.write_text(self.markdown())
 
     def markdown(self) -> str:
         line = "|---" * HEAD.count(" | ") + "|---|"
-        return "\n".join([HEAD, line, *(figure.row for figure in self._figures), ""])
+        failed = [f"\nDid not hold: {', '.join(self._failed)}\n"] if self._failed else []
+        return "\n".join([HEAD, line, *(figure.row for figure in self._figures), "", *failed])
 
 
 def most_s(alone: Measured) -> float:

@@ -1,0 +1,252 @@
+"""Handling events by tenants in turn: what one tenant sends by the thousand keeps no other tenant's event waiting.
+
+RabbitMQ hands out a queue's events in the order in which they came. So a process takes many of them, not acknowledged,
+and starts them by turns (`fair_turns`). Each is acknowledged when it was handled, as by `event_handler`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import eventlet
+import structlog
+from eventlet.event import Event
+from eventlet.queue import Empty, LightQueue
+from nameko.extensions import SharedExtension
+
+from services import metrics
+from services.bus.consuming import EventHandler, EventQueueConsumer
+from services.bus.fair_turns import FairTurns, Sender
+from services.errors import Unavailable
+
+log = structlog.get_logger(__name__)
+F = TypeVar("F", bound=Callable[..., Any])
+
+HELD_AT_MOST = 2_000
+"""Events of one queue that a process takes. Turns are taken among these: behind them an event waits for its place."""
+HELD_BYTES = 16_777_216
+"""While so much is held, nothing more is read, except that there is always one event."""
+LOOK_FOR_ROOM_S = 1.0
+"""How often it is looked for room that nobody told of."""
+PART_OF_TENANT = 0.75
+"""The part of a service's workers that the events of one tenant may have."""
+
+SendersOf = Callable[[Any, Sequence[Any]], list[Sender]]
+"""What a service's resource says of events: for each of them, on whose behalf it waits."""
+
+
+class _Held(NamedTuple):
+    handler: FairHandler
+    event: Any
+    message: Any
+
+
+class FairIntake(SharedExtension):
+    """The events that a process has taken and not started, of all its fair handlers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._arrived: LightQueue = LightQueue()
+        self._rooms: dict[int, tuple[Any, int]] = {}
+        self._held_bytes = 0
+        self._room: Event | None = None
+        self._is_stopping = False
+        self._is_started = False
+
+    def setup(self) -> None:
+        places = self.container.max_workers
+        self._turns: FairTurns[_Held] = FairTurns(
+            places=places, of_tenant=max(1, int(places * PART_OF_TENANT))
+        )
+
+    def start(self) -> None:
+        if not self._is_started:
+            self._is_started = True
+            self.container.spawn_managed_thread(self._work)
+
+    def stop_taking(self) -> None:
+        """Start nothing more. What is held stays in RabbitMQ, which delivers it again."""
+        self._is_stopping = True
+        self._wake()
+        self._tell_of_room()
+
+    def await_room(self, message: Any, size: int) -> None:
+        """Block until there is room for so many bytes, and take it until the message is settled."""
+        while self._is_full(size) and not self._is_stopping:
+            self._room = self._room or Event()
+            with eventlet.Timeout(LOOK_FOR_ROOM_S, False):
+                self._room.wait()
+        self._rooms[id(message)] = message, size
+        self._held_bytes += size
+
+    def _is_full(self, size: int) -> bool:
+        if self._held_bytes + size > HELD_BYTES:
+            # There are many ways out of a hand: what has left is looked for from outside.
+            for message, _ in list(self._rooms.values()):
+                self.give_room(message)
+        return bool(self._held_bytes) and self._held_bytes + size > HELD_BYTES
+
+    def give_room(self, message: Any) -> None:
+        """Give back the room of a message, unless it is neither settled nor to be delivered again."""
+        if not message.acknowledged and message.channel.connection:
+            return  # it waits for a server that is away
+        _, size = self._rooms.pop(id(message), (None, 0))
+        self._held_bytes -= size
+        self._tell_of_room()
+
+    def _tell_of_room(self) -> None:
+        room, self._room = self._room, None
+        if room is not None:
+            room.send()
+
+    def put(self, held: _Held) -> None:
+        """Take an event that is to be started when its turn has come."""
+        metrics.events_held.labels(held.handler.queue.name).inc()
+        self._arrived.put(held)
+
+    def _wake(self) -> None:
+        self._arrived.put(None)
+
+    def _work(self) -> None:
+        while not self._is_stopping:
+            self._sort(self._take_arrived())
+            while not self._is_stopping and (taken := self._turns.take()) is not None:
+                self._begin(*taken)
+
+    def _take_arrived(self) -> list[_Held]:
+        """Wait until something has happened; return what has arrived."""
+        found = [self._arrived.get()]
+        with contextlib.suppress(Empty):
+            while True:
+                found.append(self._arrived.get_nowait())
+        return [held for held in found if held is not None]
+
+    def _sort(self, arrived: Sequence[_Held]) -> None:
+        """Give each event its turn; those of one handler are asked about together."""
+        for handler in dict.fromkeys(held.handler for held in arrived):
+            mine = [held for held in arrived if held.handler is handler]
+            for held, sender in zip(mine, handler.senders_of([held.event for held in mine]), strict=True):
+                self._turns.put(sender, held)
+
+    def _begin(self, sender: Sender, held: _Held) -> None:
+        """Start an event. `end` is called once, whatever comes of it."""
+        leave = partial(self._end, sender, held)
+        if not held.message.channel.connection:  # RabbitMQ delivers it again
+            leave()
+            return
+        held.handler.begin(held.event, held.message, leave)
+
+    def _end(self, sender: Sender, held: _Held) -> None:
+        self.give_room(held.message)
+        metrics.events_held.labels(held.handler.queue.name).dec()
+        self._turns.leave(sender)
+        # The next one is not started from here: it may have to wait for the worker that calls this.
+        self._wake()
+
+
+class FairConsumer(EventQueueConsumer):
+    """A connection for events that wait here for their turn."""
+
+    intake = FairIntake()
+
+    @property
+    def prefetch_count(self) -> int:
+        return HELD_AT_MOST
+
+    def handle_message(self, provider: Any, body: bytes, message: Any) -> None:
+        """Hand an event on. What is read waits for room, and so all that is behind it."""
+        self.intake.await_room(message, len(body))
+        super().handle_message(provider, body, message)
+
+
+class FairHandler(EventHandler):
+    """Entrypoint behind `fair_handler`."""
+
+    queue_consumer = FairConsumer()
+    intake = FairIntake()
+
+    def __init__(
+        self,
+        source_service: str,
+        event_type: str,
+        body_type: type,
+        *,
+        senders_of: SendersOf,
+        resource: str,
+        vital: bool = False,
+        **kwargs: Any,
+    ):
+        self._senders_of = senders_of
+        self._resource = resource
+        super().__init__(source_service, event_type, body_type, vital=vital, **kwargs)
+
+    def stop(self) -> None:
+        self.intake.stop_taking()
+        super().stop()
+
+    def _accept(self, body: bytes, message: Any) -> None:
+        event = self._decoded(body, message, time.perf_counter())
+        if event is None:
+            self.intake.give_room(message)
+        else:
+            self.intake.put(_Held(self, event, message))
+
+    def begin(self, event: Any, message: Any, leave: Callable[[], None]) -> None:
+        """Handle an event whose turn has come, and call `leave` when that is over."""
+        if self.pauses.is_paused(self.queue.name) and not self.pauses.is_tried(self.queue.name, message):
+            again = partial(self._accept, bytes(message.body), message)
+            self.pauses.hold(self.queue.name, message, again)
+            leave()
+            return
+
+        def run(done: Callable[[], None]) -> None:
+            def settled() -> None:
+                done()
+                leave()
+
+            self._run(event, message, time.perf_counter(), settled)
+
+        if not self._take_up(message, run):
+            leave()
+
+    def senders_of(self, events: Sequence[Any]) -> list[Sender]:
+        """Return on whose behalf events wait. When nobody can say, they are as one tenant's."""
+        try:
+            return self._senders_of(self._given(), events)
+        except Unavailable as error:
+            log.warning("senders_unknown", task=self.method_name, events=len(events), error=str(error))
+        except Exception:
+            # A bug of ours, or an id that the database does not take: its own handling says so.
+            log.exception("senders_unknown", task=self.method_name, events=len(events))
+        return [Sender(None, str(number)) for number, _ in enumerate(events)]
+
+    def _given(self) -> Any:
+        [found] = [made for made in self.container.dependencies if made.attr_name == self._resource]
+        return found.get_dependency(None)
+
+
+def fair_handler(
+    source_service: str,
+    event_type: str,
+    body_type: type,
+    *,
+    senders_of: SendersOf,
+    resource: str = "parts",
+    vital: bool = False,
+) -> Callable[[F], F]:
+    """Run the method for every event, as `event_handler` does: tenants in turn, each with a part of the workers.
+
+    Events of one source are handled one after another, in the order in which they came.
+
+    Args:
+        senders_of: Says of a list of events on whose behalf each waits. It is given the service's resource.
+        resource: The name of that resource in the service's class.
+    """
+    decorator: Callable[[F], F] = FairHandler.decorator(
+        source_service, event_type, body_type, senders_of=senders_of, resource=resource, vital=vital
+    )
+    return decorator
