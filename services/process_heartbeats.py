@@ -142,9 +142,14 @@ class HeardHeartbeats:
         )
 
     def _silent(self, now_s: float) -> Iterable[Fault]:
+        """Yield the processes that are silent while the listener still hears itself.
+
+        When RabbitMQ stops, all fall silent within one interval, and some of them a little before the listener itself.
+        """
         for process in self._expected:
             heard_s = self._heard_s.get(process, self._fair_from_s)
-            if now_s - max(heard_s, self._fair_from_s) > SILENT_AFTER_S:
+            since_s = max(heard_s, self._fair_from_s)
+            if now_s - since_s > SILENT_AFTER_S and self._own_s - since_s > SILENT_AFTER_S - INTERVAL_S:
                 yield Fault(process, now_s - heard_s)
 
     def _still_reported(self, now_s: float) -> Iterable[Fault]:

@@ -155,6 +155,24 @@ def test_of_a_process_that_was_started_again_the_old_instance_is_forgotten() -> 
     assert world.away() == {}
 
 
+@pytest.mark.parametrize("later_s", [0.0, 0.5, 1.0, 1.5, 1.9])
+def test_when_rabbitmq_stops_nobody_is_named_who_was_only_heard_a_little_earlier(later_s: float) -> None:
+    # Given: the last heartbeat of the listener itself comes a little after those of the others
+    world = World()
+    world.run(20)
+    own_s = world.now_s + later_s
+    world.heard.hear(Heartbeat(OWN, OWN), now_s=own_s)
+
+    # When: nothing more comes
+    named = set()
+    for tenth in range(150):
+        found = {fault.part for fault in world.heard.faults(now_s=own_s + tenth / 10)}
+        named |= found
+
+    # Then
+    assert named == {"amqp"}
+
+
 @pytest.mark.parametrize("first", ["tick", "faults", "hear"])
 def test_a_listener_that_stood_still_blames_nobody_for_it(first: str) -> None:
     # Given: one process is silent already, and one reports a fault
