@@ -77,8 +77,8 @@ def revisions(connection: Connection) -> tuple[str | None, str | None]:
 def pending(current: str | None, *, to: str = "head") -> list[tuple[str, str]]:
     """(revision, what it is) that are still to come, the first first. Raises `Refused` for an unknown revision."""
     _check_known(current)
-    scripts = scripts().iterate_revisions(to, current or "base")
-    return [(s.revision, (s.doc or "").splitlines()[0]) for s in scripts if s.revision != current][::-1]
+    found = scripts().iterate_revisions(to, current or "base")
+    return [(s.revision, (s.doc or "").splitlines()[0]) for s in found if s.revision != current][::-1]
 
 
 def unlike(connection: Connection) -> list[str]:
