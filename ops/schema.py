@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
@@ -48,6 +49,12 @@ def alembic(connection: Connection | None = None) -> AlembicConfig:
     return found
 
 
+@cache
+def scripts() -> ScriptDirectory:
+    """Return the revisions; they are read once."""
+    return ScriptDirectory.from_config(alembic())
+
+
 def engine(url: str | None = None) -> Engine:
     """As the owner of the tables; of the configured database when no URL is given."""
     database = config.load().database
@@ -59,7 +66,7 @@ def revision_of(connection: Connection) -> str | None:
 
 
 def newest() -> str:
-    return str(ScriptDirectory.from_config(alembic()).get_current_head())
+    return str(scripts().get_current_head())
 
 
 def revisions(connection: Connection) -> tuple[str | None, str | None]:
@@ -70,8 +77,8 @@ def revisions(connection: Connection) -> tuple[str | None, str | None]:
 def pending(current: str | None, *, to: str = "head") -> list[tuple[str, str]]:
     """(revision, what it is) that are still to come, the first first. Raises `Refused` for an unknown revision."""
     _check_known(current)
-    scripts = ScriptDirectory.from_config(alembic()).iterate_revisions(to, current or "base")
-    return [(s.revision, (s.doc or "").splitlines()[0]) for s in scripts if s.revision != current][::-1]
+    found = scripts().iterate_revisions(to, current or "base")
+    return [(s.revision, (s.doc or "").splitlines()[0]) for s in found if s.revision != current][::-1]
 
 
 def unlike(connection: Connection) -> list[str]:
@@ -157,7 +164,7 @@ def _up_past(connection: Connection, record: Record) -> list[Outcome]:
 
 def _check_known(current: str | None) -> None:
     try:
-        ScriptDirectory.from_config(alembic()).get_revision(current or "base")
+        scripts().get_revision(current or "base")
     except CommandError as error:
         raise Refused(
             f"the database is at revision {current}, which this version does not have (it has {newest()}): a newer"
