@@ -50,7 +50,7 @@ class WorkWatch:
         self._standing = {name: self._standing.get(name, work.Standing()) for name in parts}
         standing = {name: self._stood_s(name, part, now_s) for name, part in parts.items()}
         name, stood_s = max(standing.items(), key=lambda item: item[1], default=("", 0.0))
-        if stood_s < self._limits.stall_timeout_s:
+        if stood_s < min(self._limits.stall_timeout_s, self._limits.work_timeout_s):
             self._waits_for = []
             self._say("")
             return

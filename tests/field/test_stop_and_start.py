@@ -18,11 +18,7 @@ def test_every_process_that_is_asked_to_stop_ends_in_order_and_is_back(outside: 
     # Given a stack that has run for longer than its signs of life fit into a queue, and a screen
     await_ready(outside.stack)
     processes = vigils(outside.stack)
-    until(
-        outside.stack,
-        lambda: all(uptime_s(p.pid) > LONG_ENOUGH_S for p in processes if p.pid is not None),
-        60,
-    )
+    until(outside.stack, lambda: all(uptime_s(found) > LONG_ENOUGH_S for found in processes), 60)
     screen = outside.screen()
     screen.wait("snapshot")
     logs = {process.name: LogEnd(outside.stack, process.name) for process in processes}

@@ -101,6 +101,10 @@ def test_a_port_in_use_is_not_reserved_and_all_taken_is_an_error() -> None:
     reserved.close()
 
 
+OF_ITS_OWN = dict.fromkeys(("VIGIL_HOME", "PROMETHEUS_MULTIPROC_DIR", "VIGIL_RESTART_DIR"), "")
+"""Directories that a stack makes in its own home: it clears that of the metrics when it starts."""
+
+
 class RacedStack(Stack):
     """A stack with one process behind HAProxy; a stranger binds the wanted port after the last look at it."""
 
@@ -137,7 +141,7 @@ def test_a_console_whose_port_is_taken_before_it_is_bound_comes_up_on_another(
     }
     said: list[str] = []
     stack = RacedStack(
-        tmp_path / "home", given=given | {"VIGIL_HOME": ""}, said=said, strangers=strangers, wanted=wanted
+        tmp_path / "home", given=given | OF_ITS_OWN, said=said, strangers=strangers, wanted=wanted
     )
     try:
         # When it starts
@@ -165,7 +169,7 @@ def test_a_console_whose_port_is_taken_before_it_is_bound_comes_up_on_another(
 def test_an_http_port_that_the_operator_named_is_never_replaced(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    given = environment | {"VIGIL_HOME": "", **dict.fromkeys(PORT_VARIABLES.values(), "10001")}
+    given = environment | {**OF_ITS_OWN, **dict.fromkeys(PORT_VARIABLES.values(), "10001")}
     stack = RacedStack(tmp_path / "home", given=given, said=[], strangers=0)
     assert stack._http_ports() == {}
 
@@ -176,7 +180,7 @@ def test_an_http_port_that_the_operator_named_and_another_program_has_is_said_at
     # Given the operator's own port, which another program has
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
-        given = environment | {"VIGIL_HOME": "", "VIGIL_API_PORT": str(port)}
+        given = environment | {**OF_ITS_OWN, "VIGIL_API_PORT": str(port)}
         stack = RacedStack(tmp_path / "home", given=given, said=[], strangers=0)
         try:
             stack.start_servers()
