@@ -287,7 +287,7 @@ def test_an_address_has_so_many_log_ins_and_other_requests_and_addresses_go_on(
 ) -> None:
     made_of = {"feed": recorder.address, "api": recorder.address}
     with edge(tmp_path / "log-ins", **made_of, VIGIL_OPEN_REQUESTS="5") as limited:
-        log_in = post("Content-Length: 2", body=b"{}").replace(b"/api/v1/two-readings", b"/api/v1/session")
+        log_in = request("POST", "/api/v1/session", body=b"{}")
         statuses = [limited.ask(log_in)[0] for _ in range(8)]
         assert statuses == [200] * 5 + [429] * 3
         assert limited.get("/api/v1/session")[0] == 200
