@@ -262,8 +262,9 @@ def test_an_address_has_so_many_connections_and_another_has_its_own(
                 held.append(limited.connect(source=source, tls=number % 2 == 0))
             except OSError:  # closed before TLS began
                 assert number >= MANY
-        waiting = [sock for sock in held[MANY:] if closed_within(sock, drip=b"", seconds=3) is None]
-        assert waiting == []
+        # What is refused is closed at once; the others wait for a request.
+        open_ones = [sock for sock in reversed(held) if closed_within(sock, drip=b"", seconds=0.2) is None]
+        assert MANY - 2 <= len(open_ones) <= MANY
         assert limited.get("/api/v1/x", source="127.0.0.52")[0] == 200
         for sock in held:
             sock.close()
