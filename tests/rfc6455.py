@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -129,10 +130,17 @@ class Peer:
         finally:
             self.sock.settimeout(before_s)
 
-    def closed_with(self) -> tuple[int | None, bytes]:
-        """(code, reason) of the server's close frame, which must be its last; (None, b"") without one."""
+    def closed_with(self, *, answers: bool = True) -> tuple[int | None, bytes]:
+        """(code, reason) of the server's close frame, which must be its last; (None, b"") without one.
+
+        `answers`: with a close frame, and nothing behind it; else the server waits for one, for a second.
+        """
         while (frame := self.frame()) is not None:
             if frame.opcode == CLOSE:
+                if answers:
+                    with suppress(OSError):  # the server may be gone already
+                        self.send(client_frame(CLOSE, frame.payload[:2]))
+                        self.sock.shutdown(socket.SHUT_WR)
                 assert self.frame() is None, "frames after the close"
                 assert self._buffer == b""
                 return int.from_bytes(frame.payload[:2], "big"), frame.payload[2:]

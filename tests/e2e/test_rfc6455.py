@@ -82,9 +82,10 @@ def test_what_is_larger_than_the_limit_is_closed_with_1009(peer: Peer, opcode: i
     assert peer.closed_with()[0] == 1009
 
 
-def test_a_client_must_mask(peer: Peer) -> None:
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_client_must_mask(peer: Peer, answers: bool) -> None:
     peer.send(client_frame(TEXT, b"{}", mask=None))
-    assert peer.closed_with()[0] == 1002
+    assert peer.closed_with(answers=answers)[0] == 1002
 
 
 @pytest.mark.parametrize("mask", [b"\x00\x00\x00\x00", b"\xff\xff\xff\xff", b"\x01\x02\x03\x04"])
