@@ -27,10 +27,11 @@ from services.bus import (
     rpc,
     timer,
 )
+from services.bus.pausing import Pauses
 from services.bus.publishing import Letter, Outlet
 from services.bus.topology import event_queue_name
 from services.config import Config
-from services.errors import Conflict, InvalidMessage, SchemaBehind, Unanswered, Unavailable
+from services.errors import Conflict, InvalidMessage, Outage, SchemaBehind, Unanswered, Unavailable
 
 
 class Note(msgspec.Struct):
@@ -516,3 +517,45 @@ def test_no_more_bytes_are_taken_than_there_is_room_for(
     assert max(held) < 100_000
     assert sorted(held)[-2] <= 50_000
     wait_until(lambda: intake._held_bytes == 0)
+
+
+def test_events_that_wait_for_their_turn_wait_for_a_server_as_well_and_keep_their_room(
+    start: Any, quick: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given room for some events, and a server that is away
+    monkeypatch.setattr(fair_handling, "HELD_BYTES", 50_000)
+    source, heard, tried, held = name(), list[str](), list[str](), list[int]()
+    away = [True]
+
+    def handle(note: Note) -> None:
+        tried.append(note.text)
+        held.append(intake._held_bytes)
+        if away[0]:
+            raise Outage.of("mqtt", "the broker is away")
+        heard.append(note.text)
+
+    container = start(fair_listener(source, handle))
+    [intake] = [made for made in container.extensions if isinstance(made, fair_handling.FairIntake)]
+
+    # When more of two tenants come than there is room for
+    texts = [
+        f"{tenant}{chr(97 + number % 5)}{number:03}" + "." * 5_000 for number in range(20) for tenant in "ab"
+    ]
+    say(quick, source, *texts)
+    wait_until(lambda: len(tried) > 2)
+    queue = event_queue_name(source, "said", f"listener_{source}", "hear")
+    assert container_pauses(container).is_paused(queue)
+    away[0] = False
+
+    # Then all are handled once the server is back, each once, and the room is free again
+    wait_until(lambda: len(heard) >= 40)
+    assert sorted(heard) == sorted(texts)
+    assert max(held) <= 50_000
+    wait_until(lambda: intake._held_bytes == 0)
+    assert of_queue(quick, queue) == []
+    assert not container_pauses(container).is_paused(queue)
+
+
+def container_pauses(container: ServiceContainer) -> Pauses:
+    [found] = [made for made in container.extensions if isinstance(made, Pauses)]
+    return found
