@@ -96,12 +96,14 @@ class Peer:
         return found
 
     def wait(self, kind: str, timeout_s: float = 15.0) -> dict[str, Any]:
-        """The next text frame of a type."""
+        """The next text frame of a type. Pings that come before it are answered."""
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
             frame = self.frame()
             assert frame is not None, f"closed while {kind} was awaited"
             assert frame.opcode != CLOSE, f"closed with {frame.payload!r} while {kind} was awaited"
+            if frame.opcode == PING:
+                self.send(client_frame(PONG, frame.payload))
             if frame.opcode == TEXT and frame.json["type"] == kind:
                 return dict(frame.json)
         raise AssertionError(f"no {kind} frame came")
