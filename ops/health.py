@@ -36,7 +36,7 @@ TIMEOUT_S = 3.0
 CHECK_DEADLINE_S = 5.0
 PATH_DEADLINE_S = 6.0
 """How long a test message has. Then, until the check's deadline, it is looked for where it was last seen."""
-PATH_CHECK_DEADLINE_S = 8.0
+PATH_CHECK_DEADLINE_S = 11.0
 MIN_FREE_SHARE = 0.1
 # The limits of prometheus/rules: who has mended what an alert told must see it here.
 MAX_CLOCK_OFFSET_S = 1.0
