@@ -40,22 +40,34 @@ def let_pass(outside: Outside, source: str, seconds: float) -> None:
     )
 
 
-@pytest.mark.parametrize("family", LIMITS_S)
 def test_a_source_is_offline_after_its_family_s_limit_and_back_with_its_next_message(
-    outside: Outside, family: str
+    outside: Outside,
 ) -> None:
-    # Given two sources that were never heard of
-    source, younger = registered(outside, family), registered(outside, family)
-    outside.until(lambda: outside.rows("SELECT 1 FROM offline_limit WHERE family = %s", family))
+    # Given two sources of each family that were never heard of
+    sources = {family: (registered(outside, family), registered(outside, family)) for family in LIMITS_S}
+    for family in LIMITS_S:
+        outside.until(
+            lambda family=family: outside.rows("SELECT 1 FROM offline_limit WHERE family = %s", family)  # type: ignore[misc]
+        )
     # When the limit has passed for one of them, and is about to for the other
-    let_pass(outside, younger, LIMITS_S[family] - 120)
-    let_pass(outside, source, LIMITS_S[family] + 1)
+    for family, (silent, younger) in sources.items():
+        let_pass(outside, younger, LIMITS_S[family] - 120)
+        let_pass(outside, silent, LIMITS_S[family] + 1)
     # Then the one is OFFLINE, until it sends a message
-    outside.until(lambda: outside.rows(OFFLINE, source) == [("NEW",)], timeout_s=30)
-    topic, payload = TOPICS[family]
-    outside.publish(topic.format(source), payload)
-    outside.until(lambda: outside.rows(OFFLINE, source) == [("RESOLVED",)], timeout_s=30)
-    assert outside.rows(OFFLINE, younger) == []
+    outside.until(lambda: statuses(outside, sources) == dict.fromkeys(LIMITS_S, [("NEW",)]), timeout_s=30)
+    for family, (silent, _) in sources.items():
+        topic, payload = TOPICS[family]
+        outside.publish(topic.format(silent), payload)
+    outside.until(
+        lambda: statuses(outside, sources) == dict.fromkeys(LIMITS_S, [("RESOLVED",)]), timeout_s=30
+    )
+    # And the other is not
+    assert [outside.rows(OFFLINE, younger) for _, younger in sources.values()] == [[]] * len(LIMITS_S)
+
+
+def statuses(outside: Outside, sources: dict[str, tuple[str, str]]) -> dict[str, list[tuple[Any, ...]]]:
+    """Those of the alerts of each family's first source."""
+    return {family: outside.rows(OFFLINE, silent) for family, (silent, _) in sources.items()}
 
 
 def test_a_device_has_a_limit_of_its_own_over_the_api_and_the_command(outside: Outside) -> None:
