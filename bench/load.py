@@ -60,7 +60,10 @@ def packets(outgoing: Sequence[Entry], prefix: str = "") -> list[bytes]:
 
 
 def shares(entries: Sequence[Entry], connections: int) -> list[list[Entry]]:
-    """What each connection sends. As a device has one connection, all of a topic goes over one, and keeps its order."""
+    """Return what each connection sends.
+
+    All messages of one topic use one connection, as those of a device do, and keep their order.
+    """
     found: list[list[Entry]] = [[] for _ in range(connections)]
     for entry in entries:
         found[zlib.crc32(entry.topic.encode()) % connections].append(entry)
@@ -68,7 +71,7 @@ def shares(entries: Sequence[Entry], connections: int) -> list[list[Entry]]:
 
 
 def allowance(*, elapsed_s: float, rate: float | None, sent: int, connections: int) -> int:
-    """How many packets each connection may send now: what the rate leaves, and no more than a chunk."""
+    """Return how many packets each connection may send now: at most a chunk."""
     if rate is None:
         return CHUNK
     left = int(elapsed_s * rate) - sent
@@ -106,7 +109,7 @@ class Receipts:
 
 
 class Result:
-    """What a run came to; times are of the monotonic clock."""
+    """The result of a run. Times are of the monotonic clock."""
 
     def __init__(self) -> None:
         self.started_s = 0.0

@@ -14,8 +14,7 @@ WALK_MPS = 1.4
 BEAT_M = 200.0
 """Guards walk up and down so far east and west of the middle, each on a line of their own."""
 NOMINAL_PER_S = 8_000
-"""Messages are timed as if so many were sent in a second, which is about what a machine takes: phones are online, and
-their clocks are right within seconds."""
+"""The pace of the timestamps. It is near the real pace, so clocks seem right within seconds."""
 WEIGHTS = {"guard": 60.0, "device": 25.0, "sensor": 10.0, "system": 4.8, "alert": 0.2}
 """In per cent. One alert in 500 messages is still far more than any guard company has."""
 REFUSED_SHARE = 0.005

@@ -29,8 +29,7 @@ from services.providers import database_url
 LATENCY_RATE = 200.0
 WARM_UP = 20_000
 WARM_UP_AGE = timedelta(seconds=5)
-"""Its fixes are that much older: should it take less time than its messages say, those of the measured run would else
-come late."""
+"""The warm-up has older timestamps, so that no fix of the measured run comes late."""
 NAIVE_WARM_UP = 500
 COUNT_EVERY_S = 0.1
 NAIVE_QUIET_S = 15.0
@@ -57,7 +56,7 @@ class Round(NamedTuple):
 
 
 class Rounds:
-    """`say` is told how it goes on."""
+    """`say` is called with each line of progress."""
 
     def __init__(self, stack: Stack, *, sources: int, seed: int, say: Callable[[str], None]) -> None:
         self._stack = stack

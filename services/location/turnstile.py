@@ -1,4 +1,4 @@
-"""Lets batches through one after the other in the order in which they came, however long each takes to get there."""
+"""Lets batches pass one by one, in the order of their arrival."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class Turn:
-    """A place in the queue. Who is through, or gives up, calls `end`; a second call changes nothing."""
+    """A place in the queue. The owner calls `end` when it has passed or gives up."""
 
     def __init__(self, waiting: deque[Turn], changed: threading.Condition) -> None:
         self._waiting = waiting
@@ -24,6 +24,7 @@ class Turn:
         return self not in self._waiting or self._waiting[0] is self
 
     def end(self) -> None:
+        """Leave the queue. A second call changes nothing."""
         with self._changed:
             if self in self._waiting:
                 self._waiting.remove(self)

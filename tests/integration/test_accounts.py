@@ -1,24 +1,22 @@
 """The balance of events on a real RabbitMQ: what it holds where nobody can look is missing, and nothing else is."""
 
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import eventlet
 import msgspec
 import pytest
 from eventlet.event import Event
 from nameko.containers import ServiceContainer
 
 from ops import queues
-from ops.run import nameko_config
 from ops.watchdog.accounts import Accounts
 from services.bus import event_handler
 from services.bus.publishing import Events, Outlet
 from services.bus.topology import delay_queue, event_queue_name
 from services.config import Config
 from services.errors import InvalidMessage, Unavailable
+from tests.hosting import hosting, wait_until
 
 FULL_BYTES = 20_000
 RUNG_S = 2
@@ -38,24 +36,9 @@ def small(config: Config) -> Config:
 
 
 @pytest.fixture
-def start(small: Config) -> Iterator[Callable[[type], None]]:
-    running: list[ServiceContainer] = []
-
-    def run(cls: type) -> None:
-        container = ServiceContainer(cls, nameko_config(small, cls.name))  # type: ignore[attr-defined]
-        container.start()
-        running.append(container)
-
-    yield run
-    for container in running:
-        container.stop()
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not come to pass in time"
-        eventlet.sleep(0.1)
+def start(small: Config) -> Iterator[Callable[[type], ServiceContainer]]:
+    with hosting(small) as started:
+        yield started
 
 
 def test_what_rabbitmq_holds_out_of_sight_is_missing_and_all_else_is_accounted_for(

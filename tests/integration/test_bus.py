@@ -12,7 +12,6 @@ import msgspec
 import pytest
 from nameko.containers import ServiceContainer
 
-from ops.run import nameko_config
 from services.bus import (
     Publisher,
     Resource,
@@ -32,6 +31,7 @@ from services.bus.publishing import Letter, Outlet
 from services.bus.topology import event_queue_name
 from services.config import Config
 from services.errors import Conflict, InvalidMessage, Outage, SchemaBehind, Unanswered, Unavailable
+from tests.hosting import hosting, wait_until
 
 
 class Note(msgspec.Struct):
@@ -47,24 +47,8 @@ def quick(config: Config) -> Config:
 
 @pytest.fixture
 def start(quick: Config) -> Iterator[Callable[[type], ServiceContainer]]:
-    running: list[ServiceContainer] = []
-
-    def run(cls: type) -> ServiceContainer:
-        container = ServiceContainer(cls, nameko_config(quick, cls.name))  # type: ignore[attr-defined]
-        container.start()
-        running.append(container)
-        return container
-
-    yield run
-    for container in running:
-        container.stop()
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not come to pass in time"
-        eventlet.sleep(0.02)
+    with hosting(quick) as started:
+        yield started
 
 
 def listener(source: str, handle: Callable[[Note], None], *, vital: bool = False) -> type:

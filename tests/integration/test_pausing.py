@@ -10,13 +10,13 @@ import msgspec
 import pytest
 from nameko.containers import ServiceContainer
 
-from ops.run import nameko_config
 from services.bus import dead_letters, event_handler, gathering_handler, pausing
 from services.bus.depth import QueueDepth
 from services.bus.publishing import Letter, Outlet
 from services.bus.topology import event_queue_name
 from services.config import Config
 from services.errors import Outage
+from tests.hosting import hosting, wait_until
 
 AWAY = Outage.of("mqtt", "the broker is away")
 
@@ -49,24 +49,8 @@ def quick(config: Config) -> Config:
 
 @pytest.fixture
 def start(quick: Config) -> Iterator[Callable[[type], ServiceContainer]]:
-    running: list[ServiceContainer] = []
-
-    def run(cls: type) -> ServiceContainer:
-        container = ServiceContainer(cls, nameko_config(quick, cls.name))  # type: ignore[attr-defined]
-        container.start()
-        running.append(container)
-        return container
-
-    yield run
-    for container in running:
-        container.stop()
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not come to pass in time"
-        eventlet.sleep(0.02)
+    with hosting(quick) as started:
+        yield started
 
 
 def listener(source: str, handled: Handled) -> type:
