@@ -1,0 +1,29 @@
+"""Batches pass in the order of their arrival, and one that gives up stops nobody."""
+
+import threading
+
+from services.location.turnstile import Turnstile
+
+
+def test_who_came_first_passes_first_and_who_gives_up_is_passed_over() -> None:
+    turnstile, passed = Turnstile(), list[str]()
+    with turnstile.turn() as first:
+        with turnstile.turn():
+            third = turnstile.turn()
+            last = third.__enter__()
+
+            def wait() -> None:
+                last.wait()
+                passed.append("third")
+                third.__exit__(None, None, None)
+
+            waiting = threading.Thread(target=wait)
+            waiting.start()
+            first.wait()
+            passed.append("first")
+        # The second one has given up; the third still waits for the first.
+        assert passed == ["first"]
+        first.end()
+        waiting.join(timeout=10)
+        assert passed == ["first", "third"]
+        first.wait()  # of a turn that has ended nobody waits
