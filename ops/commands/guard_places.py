@@ -1,4 +1,7 @@
-"""`vigil guard track|near|within`: where guards are and were."""
+"""`vigil guard track|near|within`: where guards are and were.
+
+Numpy is imported by those who use it: `vigil guard add` does not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,6 @@ from ops.input_files import INPUT_FILE, read_json
 from ops.tables import as_json_option, limit_option, show
 from services import config
 from services.errors import Refused
-from services.location.queries import TrackQueries
-from services.location.whereabouts import Whereabouts, busy_with
 from services.providers import Database
 
 A_SHIFT = timedelta(hours=12)
@@ -45,6 +46,8 @@ def track(
     guard_id: str, since: str | None, until: str | None, max_points: int, tenant_id: int, as_json: bool
 ) -> None:
     """Show a guard's track, thinned to so many points: ends, changes, gaps and corners stay."""
+    from services.location.queries import TrackQueries
+
     end = until or datetime.now(UTC).isoformat()
     begin = since or (datetime.fromisoformat(end) - A_SHIFT).isoformat()
     found = TrackQueries(database()).track(
@@ -69,6 +72,8 @@ def near(
     lat: float, lon: float, max_age_s: float, explain: bool, limit: int, tenant_id: int, as_json: bool
 ) -> None:
     """List the nearest guards who could go: on shift, seen lately, and with no open alert to do with them."""
+    from services.location.whereabouts import Whereabouts, busy_with
+
     opened = database()
     found = Whereabouts(opened).nearest(
         lat,
@@ -102,6 +107,8 @@ def within(
     file: Path | None, circle: tuple[float, float, float] | None, tenant_id: int, limit: int, as_json: bool
 ) -> None:
     """List guards whose newest position is in the polygon of a GeoJSON FILE, or in a --circle."""
+    from services.location.whereabouts import Whereabouts
+
     if (file is None) == (circle is None):
         raise Refused("give either a GeoJSON FILE or --circle LAT LON RADIUS_M")
     found = Whereabouts(database()).within(_shape(file, circle), tenant_id=tenant_id, limit=limit)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
 _hasher = PasswordHasher()
-# Verified when there is no such user, so that the answer takes as long.
-_NOBODY = _hasher.hash(secrets.token_urlsafe(16))
 
 
 def hash_password(password: str) -> str:
@@ -19,6 +18,15 @@ def hash_password(password: str) -> str:
 def matches(password: str, stored: str | None) -> bool:
     """Whether the password is the stored one; with None stored it works as long and says no."""
     try:
-        return _hasher.verify(stored or _NOBODY, password) and stored is not None
+        return _hasher.verify(stored or _hash_of_nobody(), password) and stored is not None
     except (VerifyMismatchError, InvalidHashError):
         return False
+
+
+@cache
+def _hash_of_nobody() -> str:
+    """Return what is verified when there is no such user, so that the answer takes as long.
+
+    Made when it is first needed: it takes a quarter of a second, and every command imports this file.
+    """
+    return _hasher.hash(secrets.token_urlsafe(16))

@@ -86,8 +86,9 @@ class Gateway:
 
     def kill(self) -> None:
         """The lanes end as a process does that is killed: nothing is said to the broker."""
-        for running in self._running:
+        for running, lane in zip(self._running, self.lanes, strict=True):
             running.kill()
+            lane.close()
 
     def alerts(self, source: str = "") -> list[DeviceAlert]:
         found = [event for _, event in self.events if isinstance(event, DeviceAlert)]

@@ -9,6 +9,9 @@ from eventlet.event import Event
 from services.bus import within
 from services.errors import Unavailable
 
+SOON_S = 5.0
+"""What is tested would take for ever; a busy machine takes its time."""
+
 
 def test_what_is_asked_in_time_is_returned() -> None:
     assert within(5.0, lambda: 7) == 7
@@ -42,8 +45,8 @@ def test_what_takes_too_long_is_ended_though_it_catches_every_error() -> None:
         within(0.05, try_for_ever)
 
     # Then
-    assert time.monotonic() - started_s < 1.0
-    with eventlet.Timeout(1.0):
+    assert time.monotonic() - started_s < SOON_S
+    with eventlet.Timeout(SOON_S):
         ended.wait()
 
 
@@ -57,7 +60,7 @@ def test_what_hangs_while_it_cleans_up_holds_up_nobody() -> None:
     started_s = time.monotonic()
     with pytest.raises(Unavailable):
         within(0.05, hang_twice)
-    assert time.monotonic() - started_s < 1.0
+    assert time.monotonic() - started_s < SOON_S
 
 
 def test_two_questions_do_not_wait_for_each_other() -> None:
@@ -71,5 +74,5 @@ def test_two_questions_do_not_wait_for_each_other() -> None:
         return ""
 
     started_s = time.monotonic()
-    assert list(pool.imap(lambda _: hang(), range(5))) == ["no answer within 0.3 s"] * 5
-    assert time.monotonic() - started_s < 1.0
+    assert list(pool.imap(lambda _: hang(), range(100))) == ["no answer within 0.3 s"] * 100
+    assert time.monotonic() - started_s < SOON_S
