@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
+from importlib.metadata import version
 
 import click
 
@@ -69,7 +71,9 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         target = COMMANDS.get(cmd_name)
         if target is None:
-            return None
+            nearest = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
+            hint = f" Did you mean `vigil {nearest[0]}`?" if nearest else ""
+            ctx.fail(f"There is no command {cmd_name!r}.{hint} `vigil --help` lists the commands.")
         module, _, attribute = target.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         _log_to_standard_error()
@@ -84,6 +88,7 @@ def _log_to_standard_error() -> None:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("vigil"), prog_name="vigil")
 def group() -> None:
     """Vigil: message bus and control-room backend for companies that guard people and places."""
 

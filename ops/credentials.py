@@ -7,9 +7,9 @@ the same again goes on from there.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gateway.mqtt import rights
 from ops.certificates import Authority
@@ -47,6 +47,13 @@ class Credential(NamedTuple):
     key_file: str = ""
 
 
+class Registered(NamedTuple):
+    """A source in the registry. `said`: what was done, for the operator."""
+
+    source_id: str
+    said: str
+
+
 class Provisioner:
     """Adds, rotates and switches sources of one tenant. Raises `Refused`, `Conflict`, `NotFound`, `Unavailable`.
 
@@ -59,8 +66,11 @@ class Provisioner:
         self._tenant_id = tenant_id
         self._prefix = prefix
 
-    def register(self, wanted: Wanted) -> str:
-        """Into the registry only; returns the id. One that is there without a credential is taken as it is."""
+    def register(self, wanted: Wanted) -> Registered:
+        """Put a source into the registry only.
+
+        One that is there without a credential keeps what it has, but for the name and site that are given.
+        """
         source_id = check_source_id(wanted.entered, family=wanted.family)
         values = {"tenant_id": self._tenant_id, "site_id": wanted.site_id, "name": wanted.name or source_id}
         values |= {"guard_id": source_id} if wanted.kind == "guard" else {"device_id": source_id}
@@ -69,8 +79,9 @@ class Provisioner:
         try:
             self._store.add(wanted.kind, **values)
         except Conflict as error:
-            self._check_unfinished(wanted, source_id, error)
-        return source_id
+            known = self._unfinished(wanted, source_id, error)
+            return Registered(source_id, self._complete(wanted, source_id, known))
+        return Registered(source_id, f"{wanted.kind} {source_id} added")
 
     def give_passwords(self, batch: Sequence[tuple[Wanted, str]]) -> list[Credential]:
         """A new password for each registered (wanted, id); who was let in before is let in anew."""
@@ -132,8 +143,27 @@ class Provisioner:
     def _remember(self, kind: str, source_id: str, credential: str) -> None:
         self._store.set_credential(kind, source_id, tenant_id=self._tenant_id, credential=credential)
 
-    def _check_unfinished(self, wanted: Wanted, source_id: str, conflict: Conflict) -> None:
-        """Raises unless the source was registered before and still waits for its credential."""
+    def _complete(self, wanted: Wanted, source_id: str, known: Mapping[str, Any]) -> str:
+        """Give a source that was registered before the name and site that are given now; say so."""
+        given = {"name": wanted.name or None, "site_id": wanted.site_id}
+        changes = {
+            field: value for field, value in given.items() if value is not None and value != known[field]
+        }
+        if changes:
+            self._store.describe(
+                wanted.kind,
+                source_id,
+                tenant_id=self._tenant_id,
+                name=wanted.name or None,
+                site_id=wanted.site_id,
+            )
+        said = [f"{field} is {value} now (was {known[field]})" for field, value in changes.items()]
+        return (
+            f"{wanted.kind} {source_id} was registered before: {', '.join(said) or 'name and site are kept'}"
+        )
+
+    def _unfinished(self, wanted: Wanted, source_id: str, conflict: Conflict) -> dict[str, Any]:
+        """Return a source that was registered before and still waits for its credential. Raises when it is not so."""
         try:
             source = self._store.source(wanted.kind, source_id, tenant_id=self._tenant_id)
         except NotFound:
@@ -141,7 +171,11 @@ class Provisioner:
         if source["family"] != wanted.family:
             raise Conflict(NOT_FREE) from conflict
         if source["credential"] is not None or self._broker is None:
-            raise AlreadyThere(f"{source_id} is registered already") from conflict
+            raise AlreadyThere(
+                f"{source_id} is registered already: `vigil {wanted.kind} change {source_id}` changes its name or site,"
+                f" `vigil {wanted.kind} rotate {source_id}` gives it a new password"
+            ) from conflict
+        return source
 
     def _password(self, source_id: str) -> Credential:
         return Credential(source_id, secrets.token_urlsafe(PASSWORD_BYTES))

@@ -45,12 +45,18 @@ PARTITION_NOTICE = timedelta(days=7)
 MAX_BACKUP_AGE = timedelta(hours=26)
 STALL_NOTICE = timedelta(hours=1)
 MAX_UNACCOUNTED = 10
+WITHOUT_SHIFTS = text(
+    "SELECT tenant_id FROM tenant t WHERE settings @> '{\"positions_only_on_shift\": true}' AND NOT EXISTS ("
+    "SELECT FROM guard_shift s WHERE s.tenant_id = t.tenant_id AND s.ends_at > now() - interval '10 days')"
+    " ORDER BY tenant_id"
+)
 MAX_WAITING_ALERTS, MAX_WAITING = 50, 1000
 RUNBOOK = "docs/runbook.md#"
 PAGES = {
     **dict.fromkeys(DEPENDENCIES, "vigildependencydown"),
     "migrations": "vigilmigrationspending",
     "tenant": "vigilmigrationspending",
+    "shifts": "vigilshiftsmissing",
     "http": "vigildown",
     "disk": "vigildiskfull",
     "clock": "vigilclockoff",
@@ -83,6 +89,7 @@ def all_checks(config: Config, *, state: Mapping[str, Any] | None, home: Path) -
         **{name: partial(answers, config) for name, answers in DEPENDENCIES.items()},
         "migrations": migrations,
         "tenant": lambda: tenant(config),
+        "shifts": lambda: with_database(config, shifts),
         "http": lambda: http(config),
         "disk": lambda: disk(home),
         "clock": lambda: with_database(config, clock),
@@ -149,6 +156,18 @@ def tenant(config: Config) -> str:
             f" nobody; `vigil tenant add {config.default_tenant_id} NAME`"
         )
     return f"{config.default_tenant_id} is {name}"
+
+
+def shifts(database: providers.Database) -> str:
+    """Positions on shift only, and nobody has a shift: no position is stored, and nothing else says so."""
+    with database.across() as connection:
+        found = [str(tenant_id) for tenant_id in connection.execute(WITHOUT_SHIFTS).scalars()]
+    if found:
+        raise Unwell(
+            f"tenant {', '.join(found)} stores positions on shift only, and has had no shift for 10 days:"
+            f" no position is stored; `vigil shift import FILE`, or `vigil tenant set {found[0]} positions_only_on_shift off`"
+        )
+    return "every tenant that stores positions on shift only has shifts"
 
 
 def http(config: Config) -> str:

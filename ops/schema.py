@@ -29,6 +29,11 @@ from services.schema import catalog
 from services.schema.differences import differences
 from services.schema.expected import expected
 
+SERVICES = ("alerts", "directory", "location", "notifications", "telemetry")
+CONNECTED = text(
+    "SELECT DISTINCT substr(application_name, 7) AS name FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name = ANY(:services) ORDER BY name"
+)
 LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 ADVISORY_LOCK = 0x5649_4749
 """The same as in migrations/env.py: one change of the schema at a time."""
@@ -123,8 +128,26 @@ def up(engine: Engine) -> list[Outcome]:
         return outcomes
 
 
+def running_services(connection: Connection) -> list[str]:
+    """Return the services that are connected to this database."""
+    return list(connection.execute(CONNECTED, {"services": [f"vigil-{name}" for name in SERVICES]}).scalars())
+
+
 def down(engine: Engine, to: str, *, destroy_data: bool = False) -> Record | None:
-    """To an older revision; returns what was kept. Raises `Refused`, and `Unavailable` when tables are in use."""
+    """Take the schema to an older revision; return what was kept.
+
+    Raises:
+        Refused: There is no such revision, or services run: they would store nothing on the older schema.
+        Unavailable: Tables are in use.
+    """
+    with transaction(engine) as connection:
+        running = running_services(connection)
+    if running:
+        raise Refused(
+            f"{', '.join(running)} use this database, and would store no message on an older schema. Stop Vigil's"
+            " processes first, not the servers (docs/runbook.md#rollback); on a local stack `vigil down`, then"
+            " `vigil up --only-servers`"
+        )
     with alone(engine) as connection:
         if not destroy_data:
             return keeping.go_down(

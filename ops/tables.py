@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 
 import click
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
 F = TypeVar("F", bound=Callable[..., Any])
-PIPED_WIDTH = 240
+LONGEST_CELL = 80
+"""Characters of a cell; an id has 64 at most."""
 
 
 def limit_option(command: F) -> F:
@@ -36,21 +38,38 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, hide: Sequence[str
         click.echo("nothing yet")
         return
     names = [name for name in rows[0] if name not in hide]
-    table = Table(*names, box=None, header_style="bold")
-    for row in rows:
-        table.add_row(*(_cell(row[name]) for name in names))
+    cells = [[_cell(row[name]) for name in names] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
+    needed = sum(widths) + 2 * len(widths)
+
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console.width = PIPED_WIDTH
+        console.width = needed  # a program reads it: no cell is cut
+    if needed > console.width:
+        _show_one_below_the_other(names, cells)
+        return
+    table = Table(*names, box=None, header_style="bold")
+    for row_of_cells in cells:
+        table.add_row(*row_of_cells)
     console.print(table)
+
+
+def _show_one_below_the_other(names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """Print each row as lines of name and value: on a narrow terminal a table would cut ids."""
+    wide = max(map(len, names))
+    for row in cells:
+        click.echo()
+        for name, cell in zip(names, row, strict=True):
+            click.echo(f"{name:<{wide}}  {cell}")
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, datetime):
-        return value.strftime("%m-%d %H:%M:%S")
+        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S%z")
     if isinstance(value, list | tuple):
         return ",".join(map(str, value)) or "-"
     # Control characters from a device must not reach the operator's terminal.
-    return str(value).encode("unicode_escape").decode()[:60]
+    shown = str(value).encode("unicode_escape").decode()
+    return shown if len(shown) <= LONGEST_CELL else f"{shown[: LONGEST_CELL - 3]}..."

@@ -37,10 +37,6 @@ LOCKS = text(
     GROUP BY c.relname ORDER BY c.relname
     """
 )
-CONNECTED = text(
-    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
-    " AND application_name IN ('vigil-alerts', 'vigil-location'))"
-)
 MAKE_PARTITIONS = text("SELECT vigil_make_partitions(:weeks)")
 FORGET_ROWS = """
 INSERT INTO registry_version (version) SELECT 1 WHERE NOT EXISTS (SELECT FROM registry_version);
@@ -125,7 +121,7 @@ def carry_out(url: URL, store: Store, *, without_backup: bool, say: Say) -> Done
 def services_run(url: URL) -> bool:
     """Return whether services are connected to this database: after an upgrade, messages must arrive at them."""
     with transaction(_engine(url)) as connection:
-        return bool(connection.execute(CONNECTED).scalar_one())
+        return bool(schema.running_services(connection))
 
 
 def backup_age(store: Store, *, now: datetime) -> str:

@@ -29,7 +29,7 @@ ALERTS = {
     ),
 }
 """The rules of Prometheus, by what is done when they fire."""
-OF_HEALTH_ALONE = {"VigilMigrationsPending"}
+OF_HEALTH_ALONE = {"VigilMigrationsPending", "VigilShiftsMissing"}
 """Pages that only `vigil health` leads to."""
 _SEPARATORS = {"|", "||", "&&", ";"}
 _SUBSTITUTION = re.compile(r"\$\(([^()]*)\)")

@@ -108,6 +108,12 @@ def set_tenant(tenant_id: int, setting: str, value: str) -> None:
     """
     store().set_tenant(setting, value == "on", tenant_id=tenant_id)
     click.echo(f"tenant {tenant_id}: {setting} is {value}")
+    if value == "on" and not store().has_shift(tenant_id=tenant_id):
+        click.echo(
+            f"WARNING: tenant {tenant_id} has no shift from now on, so no position of its guards is stored. Add shifts:"
+            " `vigil shift import FILE`",
+            err=True,
+        )
 
 
 @site.command("add")

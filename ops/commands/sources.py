@@ -84,8 +84,8 @@ def add_source(
     wanted: Wanted, tenant_id: int, *, no_credential: bool, certificate: bool, out: Path, as_json: bool
 ) -> None:
     with provisioner(tenant_id, with_broker=not no_credential) as sources:
-        source_id = sources.register(wanted)
-        click.echo(f"{wanted.kind} {source_id} added", err=as_json)
+        source_id, said = sources.register(wanted)
+        click.echo(said, err=as_json)
         if certificate:
             authority = Authority(Path(os.environ.get("VIGIL_CA_DIRECTORY") or home() / "mosquitto" / "tls"))
             show_credential(
@@ -120,6 +120,7 @@ def make_group(kind: Kind, help_text: str) -> click.Group:
 
     for verb, enabled in (("enable", True), ("disable", False)):
         commands.add_command(_switch(kind, verb, enabled))
+    commands.add_command(_change(kind))
     commands.add_command(_import(kind))
     commands.add_command(_rename(kind))
     return commands
@@ -138,6 +139,23 @@ def _switch(kind: str, verb: str, enabled: bool) -> click.Command:
         click.echo(f"{kind} {source_id} is {verb}d")
 
     return switch
+
+
+def _change(kind: Kind) -> click.Command:
+    @click.command("change", help="Change the name or the site of one. Its id stays; see `rename`.")
+    @click.argument("source_id")
+    @click.option("--name")
+    @site_option
+    @tenant_option
+    def change(source_id: str, name: str | None, site_id: int | None, tenant_id: int) -> None:
+        if name is None and site_id is None:
+            raise Refused("nothing to change: give --name, --site or both")
+        store().describe(kind, source_id, tenant_id=tenant_id, name=name, site_id=site_id)
+        said = [f"name {name!r}"] if name is not None else []
+        said += [f"site {site_id}"] if site_id is not None else []
+        click.echo(f"{kind} {source_id} has {' and '.join(said)} now")
+
+    return change
 
 
 def _rename(kind: Kind) -> click.Command:
@@ -204,7 +222,7 @@ def take(lines: list[Line], sources: Provisioner, report: Report) -> None:
             report.refuse(line, line.reason)
             continue
         try:
-            batch.append((line.wanted, sources.register(line.wanted)))
+            batch.append((line.wanted, sources.register(line.wanted).source_id))
         except AlreadyThere:
             report.present += 1
         except Refused as error:

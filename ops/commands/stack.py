@@ -95,9 +95,10 @@ def welcome(stack: Stack) -> str:
     """Where things are, and how to get in."""
     addresses = stack.addresses()
     lines = [f"console      http://{addresses['http']}/", f"mqtt         {addresses['mqtt']}"]
-    login = stack.home / "login.txt"
-    if login.exists():
-        lines.append(f"log in with  {', '.join(login.read_text().splitlines())}")
+    for title, name in (("operator", "login.txt"), ("admin", "login-admin.txt")):
+        login = stack.home / name
+        if login.exists():
+            lines.append(f"{title:<12} {', '.join(login.read_text().splitlines())}")
     return "\n".join(["", "Vigil is up.", *lines])
 
 

@@ -69,7 +69,7 @@ def watch(
     address = url or dashboard_url(settings)
     tenant_id = tenant if tenant is not None else settings.default_tenant_id
     feed = Feed(settings, url=address, token=token, tenant_id=tenant_id, since=since)
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     wanted = Filter(frozenset(types), frozenset(sources), Severity(severity.upper()) if severity else None)
     sight = Sight(Console(stderr=True, highlight=False, soft_wrap=True))
     threading.Thread(target=sight.watch_clock, daemon=True).start()

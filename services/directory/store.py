@@ -159,7 +159,7 @@ class DirectoryStore:
         table, column, _ = KEYS[kind]
         family = "'guard' AS family" if kind == "guard" else "family"
         query = text(
-            f"SELECT {column} AS source_id, {family}, enabled, credential FROM {table}"
+            f"SELECT {column} AS source_id, {family}, enabled, credential, name, site_id FROM {table}"
             f" WHERE {column} = :key AND tenant_id = :tenant_id"
         )
         with self._database.of(tenant_id) as connection:
@@ -167,6 +167,20 @@ class DirectoryStore:
         if row is None:
             raise NotFound(f"no {kind} {key!r} in tenant {tenant_id}")
         return dict(row._mapping)
+
+    def describe(
+        self, kind: str, key: str, *, tenant_id: int, name: str | None = None, site_id: int | None = None
+    ) -> None:
+        """Give a guard or device another name or site; None leaves what is there. Raises `NotFound`."""
+        table, column, _ = KEYS[kind]
+        query = text(
+            f"UPDATE {table} SET name = coalesce(:name, name), site_id = coalesce(:site_id, site_id)"
+            f" WHERE {column} = :key AND tenant_id = :tenant_id"
+        )
+        values = {"key": key, "tenant_id": tenant_id, "name": name, "site_id": site_id}
+        with self._telling(f"site {site_id}"), self._database.of(tenant_id) as connection:
+            if connection.execute(query, values).rowcount == 0:
+                raise NotFound(f"no {kind} {key!r} in tenant {tenant_id}")
 
     def set_credential(self, kind: str, key: str, *, tenant_id: int, credential: str) -> None:
         """Remember what kind of credential the broker holds for a source, since now."""
@@ -275,6 +289,14 @@ class DirectoryStore:
             values = {"tenant_id": tenant_id, "setting": setting, "value": value}
             if connection.execute(query, values).rowcount == 0:
                 raise NotFound(f"no tenant {tenant_id}")
+
+    def has_shift(self, *, tenant_id: int) -> bool:
+        """Return True when a guard of the tenant has a shift that is not over."""
+        query = text(
+            "SELECT EXISTS (SELECT FROM guard_shift WHERE tenant_id = :tenant_id AND ends_at > now())"
+        )
+        with self._database.of(tenant_id) as connection:
+            return bool(connection.execute(query, {"tenant_id": tenant_id}).scalar_one())
 
     def check(self) -> None:
         """Raises `Unavailable` when the database does not answer."""
