@@ -165,7 +165,8 @@ def shifts(database: providers.Database) -> str:
     if found:
         raise Unwell(
             f"tenant {', '.join(found)} stores positions on shift only, and has had no shift for 10 days:"
-            f" no position is stored; `vigil shift import FILE`, or `vigil tenant set {found[0]} positions_only_on_shift off`"
+            " no position is stored; `vigil shift import FILE`, or"
+            f" `vigil tenant set {found[0]} positions_only_on_shift off`"
         )
     return "every tenant that stores positions on shift only has shifts"
 
