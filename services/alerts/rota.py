@@ -6,6 +6,7 @@ shorter or longer. `zoneinfo` knows the zones; a local time that a change skips 
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,6 +17,8 @@ from services.errors import Refused
 
 MAX_MEMBERS = 100
 MAX_EXCEPTIONS = 500
+MINUTES_OF_A_DAY = 1440
+HOURS_AND_MINUTES = re.compile(r"[0-2][0-9]:[0-5][0-9]")
 
 
 class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,10 +40,25 @@ class Rota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exceptions: list[Exchange] = []
 
 
+def _with_seconds(document: Any) -> Any:
+    """Return the document with a handover that has seconds: "20:00" as people write it, and as YAML reads it.
+
+    YAML 1.1 reads 20:00 without quotes as 1200, a number of base 60.
+    """
+    if not isinstance(document, dict):
+        return document
+    handover = document.get("handover")
+    if isinstance(handover, int) and not isinstance(handover, bool) and 0 <= handover < MINUTES_OF_A_DAY:
+        handover = f"{handover // 60:02}:{handover % 60:02}"
+    if isinstance(handover, str) and HOURS_AND_MINUTES.fullmatch(handover):
+        handover = f"{handover}:00"
+    return {**document, "handover": handover} if "handover" in document else document
+
+
 def parse(document: Any) -> Rota:
     """A rota from plain data. Raises `Refused` naming the field and the remedy."""
     try:
-        rota = msgspec.convert(document, Rota)
+        rota = msgspec.convert(_with_seconds(document), Rota)
     except msgspec.ValidationError as error:
         raise Refused(f"rota: {error}") from error
     if not 1 <= len(rota.members) <= MAX_MEMBERS or not all(name.strip() for name in rota.members):

@@ -359,12 +359,12 @@ def test_nobody_waits_in_a_circle() -> None:
         order += free
 
 
-def test_profiles_are_the_ones_that_the_readme_tells() -> None:
+def test_profiles_are_the_ones_of_the_deployment_page() -> None:
     profiles = {profile for service in SERVICES.values() for profile in service.get("profiles", [])}
     assert profiles == {"operator", "setup", "simulator", "monitoring"}
-    readme = (PROJECT / "README.md").read_text()
-    assert "--profile monitoring" in readme
-    assert "--profile simulator" in readme
+    page = (PROJECT / "docs" / "deploy.md").read_text()
+    assert "--profile monitoring" in page
+    assert "--profile simulator" in page
 
 
 def test_prometheus_alone_may_read_the_metrics() -> None:

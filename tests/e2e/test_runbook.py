@@ -7,14 +7,12 @@ import json
 import os
 import re
 import secrets
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 from kombu import Connection
@@ -25,86 +23,12 @@ from services.bus.topology import DEAD_QUEUE, HEADER_QUEUE, HEADER_REASON
 from tests import runbook
 from tests.canaries import canary
 from tests.commands import run_vigil
-from tests.e2e import runbook_shell
-from tests.e2e.runbook_shell import Wrong, filled, judge
+from tests.e2e.runbook_shell import ONLY_LOOKS, Shell, Wrong, filled, judge
 from tests.runbook import FILE, Block, Page
 
 PAGES = [page for page in runbook.pages() if page.blocks]
-TIMEOUT_S = 90.0
-MAY_SAY_NO = ("vigil health", "vigil check", "vigil check --deploy")
-"""Judges: they end with 1 when they find something, and on a stack that other tests use they may."""
-ONLY_LOOKS = re.compile(
-    r"(curl|df|date|vigil (health|status|logs|check|latest|rejected|report|watch|alert|\w+ (list|show|history)))\b"
-)
-"""Lines that change nothing: those that stand next to each other are run together, to save time."""
 REHEARSAL = "rehearse-on-your-own-machine"
 QUEUE = "runbook-letters"
-
-
-class Shell:
-    """Carries out lines as somebody at a terminal would; each line once, however many pages have it."""
-
-    def __init__(self, env: dict[str, str], directory: Path, *, meanwhile: Callable[[], None]) -> None:
-        bin_directory = directory / "bin"
-        bin_directory.mkdir()
-        runbook_shell.make_shim(bin_directory, sys.executable)
-        self.env = {**env, "PATH": f"{bin_directory}:{os.environ['PATH']}"}
-        self.done: dict[str, str] = {}
-        self._directory = directory
-        self._meanwhile = meanwhile
-
-    def run(self, *lines: str) -> None:
-        """Those that were not run yet, together. Fails when one does not end well, or not in time."""
-        started = [(line, *self._start(line)) for line in dict.fromkeys(lines) if line not in self.done]
-        deadline_s = time.monotonic() + TIMEOUT_S
-        try:
-            while any(child.poll() is None for _, child, _, _ in started):
-                if time.monotonic() > deadline_s:
-                    raise Wrong(f"{lines}: not done after {TIMEOUT_S:g} s")
-                self._meanwhile()
-        finally:
-            for _, child, _, _ in started:
-                if child.poll() is None:
-                    child.kill()
-                    child.wait()
-        for line, child, out, err in started:
-            with out, err:
-                said, complaint = _read(out), _read(err)
-            if not ended_well(line, child.returncode, said, complaint):
-                raise Wrong(f"{line}: exit code {child.returncode}\n{said}\n{complaint}")
-            self.done[line] = said
-
-    def _start(self, line: str) -> tuple[subprocess.Popen[str], IO[str], IO[str]]:
-        out, err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed when read
-        command = ["bash", "-o", "pipefail", "-c", self._here(line)]
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            env=self.env,
-            cwd=self._directory,
-            text=True,
-        )
-        return child, out, err
-
-    def _here(self, line: str) -> str:
-        """The ports of this stack in place of the usual ones."""
-        line = line.replace("127.0.0.1:8000", f"127.0.0.1:{self.env.get('VIGIL_HTTP_PORT', 8000)}")
-        return line.replace("mosquitto_pub ", f"mosquitto_pub -p {self.env.get('MQTT_BROKER_PORT', 1883)} ")
-
-
-def _read(file: IO[str]) -> str:
-    file.seek(0)
-    return file.read()
-
-
-def ended_well(line: str, code: int, said: str, complaint: str) -> bool:
-    if code == 1 and line in MAY_SAY_NO:
-        return bool(said) and "vigil:" not in complaint
-    # grep: this metric has no series yet (its name is checked before). curl would say what is wrong with it.
-    nothing_found = code == 1 and "| grep vigil_" in line and not said and not complaint
-    return code == 0 or nothing_found
 
 
 @pytest.fixture(scope="module")

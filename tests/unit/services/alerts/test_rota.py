@@ -108,3 +108,19 @@ def test_a_rota_from_a_file_is_what_it_says() -> None:
         "handover": "20:00:00",
     }
     assert parse(document).handover == time(20)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("08:00", time(8)), ("20:00", time(20)), (1200, time(20)), ("20:30:15", time(20, 30, 15)), (0, time(0))],
+)
+def test_a_handover_may_be_written_without_seconds(written: object, meant: time) -> None:
+    document = {"members": ["A"], "time_zone": "UTC", "first_day": "2026-01-01", "handover": written}
+    assert parse(document).handover == meant
+
+
+@pytest.mark.parametrize("written", ["25:00", "8", 1440, -1, True, "20:00+05:30", None])
+def test_a_handover_that_is_no_time_is_refused(written: object) -> None:
+    document = {"members": ["A"], "time_zone": "UTC", "first_day": "2026-01-01", "handover": written}
+    with pytest.raises(Refused, match="handover"):
+        parse(document)

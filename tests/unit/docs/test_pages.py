@@ -1,0 +1,48 @@
+"""The documents: no link that leads nowhere, every page in the index, and the page of commands as the commands are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ops.cli_page import page as cli_page
+from ops.environment import PROJECT
+
+DOCS = PROJECT / "docs"
+PAGES = [
+    *sorted(path for path in DOCS.rglob("*.md") if path.parent.name != "adr" or path.name == "README.md"),
+    PROJECT / "README.md",
+    PROJECT / "CONTRIBUTING.md",
+]
+
+
+def targets(path: Path) -> list[str]:
+    return [
+        target for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text()) if "://" not in target
+    ]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(PROJECT).as_posix())
+def test_every_link_leads_somewhere(path: Path) -> None:
+    assert [target for target in targets(path) if not (path.parent / target).exists()] == []
+
+
+def test_the_index_has_every_page() -> None:
+    listed = {(DOCS / target).resolve() for target in targets(DOCS / "README.md")}
+    pages = {path for path in DOCS.rglob("*.md") if path.parent.name != "adr"} | {DOCS / "adr" / "README.md"}
+    assert pages - listed - {DOCS / "README.md"} == set()
+
+
+def test_the_index_of_decisions_has_each_once() -> None:
+    listed = targets(DOCS / "adr" / "README.md")
+    assert sorted(listed) == sorted(path.name for path in (DOCS / "adr").glob("[0-9]*.md"))
+
+
+def test_the_page_of_commands_is_what_the_commands_say() -> None:
+    assert (DOCS / "cli.md").read_text() == cli_page(), "run `python -m ops.cli_page > docs/cli.md`"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((PROJECT / "README.md").read_text().splitlines()) < 150
