@@ -14,7 +14,7 @@ RUN /opt/venv/bin/python -m compileall -q /srv/vigil /opt/venv/lib
 FROM python:3.11.15-slim-bookworm AS runtime
 LABEL org.opencontainers.image.title="Vigil" \
       org.opencontainers.image.description="Message bus and control-room backend for companies that guard people and places" \
-      org.opencontainers.image.version="0.1.0"
+      org.opencontainers.image.version="0.6.0"
 RUN groupadd --gid 10001 vigil && useradd --uid 10001 --gid 10001 --home-dir /var/lib/vigil --no-create-home --shell /usr/sbin/nologin vigil
 # A new volume takes the owner of the directory that it is put on.
 RUN install -d -o 10001 -g 10001 -m 0750 /var/lib/vigil /var/lib/vigil-edge /var/lib/vigil-broker /var/lib/vigil-authority /var/lib/vigil-trust /var/backups/vigil /var/backups/vigil-keys /run/vigil /run/vigil-metrics /run/vigil-restarts

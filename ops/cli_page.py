@@ -10,8 +10,9 @@ from ops import cli
 
 HEAD = """# Commands
 
-Generated from the commands by `python -m ops.cli_page`; `vigil COMMAND --help` says the same.
-`vigil --version` prints the version. A command that fails prints one line that says what to do, and ends with exit code 1 or 2. Lists take `--json`.
+Generated from the commands by `python -m ops.cli_page`. `vigil COMMAND --help` says the same, and
+`vigil --version` prints the version. Lists take `--json`. A command that fails prints one line that
+says what to do, and ends with exit code 1 or 2.
 
 For completion by the Tab key, put `eval "$(_VIGIL_COMPLETE=bash_source vigil)"` into `~/.bashrc`.
 """
