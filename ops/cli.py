@@ -71,13 +71,22 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         target = COMMANDS.get(cmd_name)
         if target is None:
-            nearest = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
-            hint = f" Did you mean `vigil {nearest[0]}`?" if nearest else ""
-            ctx.fail(f"There is no command {cmd_name!r}.{hint} `vigil --help` lists the commands.")
+            return None
         module, _, attribute = target.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         _log_to_standard_error()
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or fail with the one that is meant. Raises `click.UsageError`."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            nearest = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean `vigil {nearest[0]}`?" if nearest else ""
+            ctx.fail(f"There is no command {name!r}.{hint} `vigil --help` lists the commands.")
+        return super().resolve_command(ctx, args)
 
 
 def _log_to_standard_error() -> None:
