@@ -94,6 +94,9 @@ class Receipts:
                 raise ConnectionError("the broker refused the receipts' subscription")
             granted = any(first == wire.SUBACK for first, _ in self._reader.feed(data))
 
+    def close(self) -> None:
+        self.sock.close()
+
     def listen(self) -> None:
         data = self.sock.recv(1_048_576)
         if not data:
