@@ -13,13 +13,13 @@ import hashlib
 import itertools
 import json
 import select
-import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
 
+from bench.load import connect
 from gateway.mqtt import payloads, topics, wire
 from services import config, rows
 from services.admission import keep_rejected
@@ -69,7 +69,8 @@ class Floor:
         self._limits = payloads.Limits()
         self._batch = settings.gateway.batch_max_messages
         self._prefix = settings.mqtt.topic_prefix
-        self._sock = socket.create_connection((settings.mqtt.host, settings.mqtt.port))
+        self._sock = connect(settings.mqtt.host, settings.mqtt.port)
+        self._sock.settimeout(None)
         # The session outlives the process: what it had not acknowledged is sent again.
         self._sock.sendall(wire.connect("floor", clean=False))
         for number, family in enumerate(FAMILIES):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 import select
-import socket
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from bench.cpu import Meter
-from bench.load import Receipts
+from bench.load import Receipts, connect
 from bench.watcher import Watcher
 from gateway.mqtt import wire
 
@@ -45,7 +44,7 @@ class Paced:
         self._prefix = prefix
         self._watcher = watcher
         self._receipts = Receipts(host, port, f"bench-latency-{name}", prefix)
-        self._sock = socket.create_connection((host, port))
+        self._sock = connect(host, port)
         self._sock.sendall(wire.connect(f"bench-pace-{name}"))
         self._run = f"q{name % 10**9}"
         self._sent_s: dict[str, float] = {}

@@ -146,6 +146,9 @@ PURE = {
     "ops/rollback/loss.py",
     "bench/messages.py",
     "bench/growth.py",
+    "bench/goals.py",
+    "bench/peer/rows.py",
+    "bench/shard_balance.py",
 }
 PURE_MAY_IMPORT = {
     "msgspec",
@@ -332,6 +335,7 @@ def test_the_project_speaks_of_itself_alone() -> None:
         "__pycache__",
         "vigil.egg-info",
         ".venv",
+        ".venv-peer",
         ".vigil",
         ".git",
         "node_modules",
