@@ -146,6 +146,7 @@ PURE = {
     "ops/rollback/loss.py",
     "bench/messages.py",
     "bench/growth.py",
+    "bench/capacity.py",
     "bench/goals.py",
     "bench/peer/rows.py",
     "bench/shard_balance.py",
