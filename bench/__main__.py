@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import goals, noise, zones
-from bench.copies import COPIED, TWO_OF_EACH, Copies
+from bench import goals, noise, plain_peer, zones
+from bench.copies import COPIED, Copies
 from bench.rounds import Checked, Paces, Round, Rounds
 from bench.sockets import Sockets
 from ops.environment import home
@@ -52,7 +52,10 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--copies",
         type=int,
         choices=[1, 2],
-        help=f"2: one and two each of {', '.join(COPIED)}, and nothing else; 1: never two",
+        help="2: one and two of each domain service, and nothing else; 1: never two",
+    )
+    parser.add_argument(
+        "--of", nargs="+", choices=COPIED, default=COPIED, help="which services there are two of"
     )
     parser.add_argument(
         "--kills",
@@ -83,6 +86,9 @@ def steps(chosen: argparse.Namespace) -> list[str]:
 
 def main() -> int:
     chosen = options()
+    if {"peer", "kills"} & set(chosen.steps) and not plain_peer.PYTHON.exists():
+        print(plain_peer.PeerMissing(), file=sys.stderr)
+        return 2
     figures: Figures = {"at": datetime.now(UTC).isoformat(), "messages": chosen.messages}
     if "zones" in chosen.steps:
         print("zones: false exits, detection delay, cost of a verdict", flush=True)
@@ -107,7 +113,8 @@ class Bench:
     def run(self) -> None:
         for variable in GIVEN.values():
             os.environ.pop(variable, None)  # never into servers that somebody works with
-        instances = TWO_OF_EACH if {"copies", "kills"} & set(self._chosen.steps) else {}
+        wants_two = {"copies", "kills"} & set(self._chosen.steps)
+        instances = dict.fromkeys(self._chosen.of, 2) if wants_two else {}
         with tempfile.TemporaryDirectory(prefix="vigil-bench-") as directory:
             # All websocket sessions of the bench come from one address.
             given = {**os.environ, "VIGIL_CONNECTIONS_PER_ADDRESS": "3000"}
@@ -144,7 +151,7 @@ class Bench:
             self._note("vigil", own, checked)
             figures["ledger"] = {**checked.counts(), "balances": checked.holds}
         if "copies" in chosen.steps:
-            print("one and two of each domain service", flush=True)
+            print(f"one and two each of {', '.join(chosen.of)}", flush=True)
             figures["copies"], checks = copies.measure(
                 chosen.messages, first=own, seconds=chosen.latency_seconds
             )
@@ -167,7 +174,9 @@ class Bench:
         chosen = self._chosen
         if "naive" in chosen.steps:
             print(f"naive, {chosen.naive_messages} messages", flush=True)
-            self._note("naive", rounds.naive(chosen.naive_messages))
+            naive, paces = rounds.naive(chosen.naive_messages, seconds=chosen.latency_seconds)
+            self._note("naive", naive)
+            self._note_quiet("naive", paces)
         for name in ("floor", "peer"):
             if name in chosen.steps:
                 print(f"{name}, {chosen.messages} messages", flush=True)

@@ -16,7 +16,6 @@ from ops.stack import Stack
 from services import exposition
 
 COPIED = ("directory", "telemetry", "location", "alerts", "notifications")
-TWO_OF_EACH = dict.fromkeys(COPIED, 2)
 LATE_BY_US = "vigil_position_late_by_us_total"
 READY_TIMEOUT_S = 60.0
 KILL_RATE = 500.0
@@ -26,7 +25,7 @@ KILL_PEER_AT = (1 / 3, 2 / 3)
 
 
 class Copies:
-    """On a stack that was made with `TWO_OF_EACH`. The second ones run only while they are wanted."""
+    """On a stack that was made with two of some. The second ones run only while they are wanted."""
 
     def __init__(self, stack: Stack, rounds: Rounds, *, say: Callable[[str], None]) -> None:
         self._stack = stack

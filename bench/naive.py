@@ -43,6 +43,10 @@ class Common:
     recorded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     raw_data: Mapped[dict[str, Any]] = mapped_column(JSON)
+    stored_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.clock_timestamp()
+    )
+    """For the bench's latencies; the commit follows at once. It sends no receipts."""
 
 
 class Telemetry(Common, Base):

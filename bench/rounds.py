@@ -19,11 +19,12 @@ from sqlalchemy import create_engine, text
 from bench import checker, floor, growth, load, messages, rest
 from bench.checker import Balance
 from bench.cpu import Meter
-from bench.latency import Paced, rank
+from bench.latency import GUARDS, Paced, guard, percentiles, position, rank
 from bench.plain_peer import DATABASE as PEER_DATABASE
 from bench.plain_peer import PREFIX as PEER_PREFIX
 from bench.plain_peer import PlainPeer
 from bench.watcher import Seen, Watcher, peer_frames, vigil_frames
+from gateway.mqtt import wire
 from gateway.noc.auth import Tokens
 from ops.environment import PROJECT
 from ops.stack import Stack
@@ -54,6 +55,9 @@ FROM pg_partition_tree('{table}')
 """
 NAIVE_COUNT = "SELECT " + " + ".join(
     f"(SELECT count(*) FROM {table})" for table in ("telemetry", "location", "sensor", "system", "alert")
+)
+NAIVE_WAITS = (
+    "SELECT msg_id, extract(epoch FROM stored_at - recorded_at) FROM location WHERE msg_id LIKE %(run)s"
 )
 
 
@@ -260,11 +264,8 @@ class Rounds:
         not_shown = _wait_until_shown(screen.seen, newest_of(entries), during)
         return Checked(balance, overtaken, screen.seen.went_back, not_shown)
 
-    def naive(self, count: int) -> Round:
-        """The naive pipeline in a database of its own.
-
-        It has a small run first, as Vigil has.
-        """
+    def naive(self, count: int, *, seconds: float) -> tuple[Round, Paces]:
+        """The naive pipeline in a database of its own, after a small run; and at an even pace."""
         naive_url = self._make_database("naive")
         environment = {
             **self._env,
@@ -281,7 +282,8 @@ class Rounds:
         ):
             pids = self._pids(naive_service=service.pid, naive_gateway=gateway.pid)
             self._naive_once(NAIVE_WARM_UP, naive_url, pids, before=0)
-            return self._naive_once(count, naive_url, pids, before=NAIVE_WARM_UP)
+            measured = self._naive_once(count, naive_url, pids, before=NAIVE_WARM_UP)
+            return measured, self._naive_paced(seconds, naive_url, pids, before=NAIVE_WARM_UP + count)
 
     def _naive_once(self, count: int, url: str, pids: Mapping[str, int], *, before: int) -> Round:
         """It refuses nothing with a reason and knows no duplicate: it is sent what it can store, and once."""
@@ -294,6 +296,27 @@ class Rounds:
         elsewhere = meter.elsewhere(used_s)
         self._say(f"naive stored {rows - before} of {count}")
         return _round(rows - before, last_s - result.started_s, used_s, elsewhere)
+
+    def _naive_paced(self, seconds: float, url: str, pids: Mapping[str, int], *, before: int) -> Paces:
+        """Positions at an even pace; it sends no receipts, so its tables say when each was stored."""
+        total, run = int(seconds * LATENCY_RATE), f"n{secrets.token_hex(4)}"
+        with closing(load.connect(self.host, self.port)) as sock:
+            sock.sendall(wire.connect(f"bench-pace-{run}"))
+            meter, started_s = Meter(pids), time.monotonic()
+            for number in range(total):
+                time.sleep(max(0.0, started_s + number / LATENCY_RATE - time.monotonic()))
+                sent = position(f"{run}-{number}", guard(number % GUARDS), datetime.now(UTC))
+                packet = wire.publish(NAIVE_PREFIX + sent.topic, sent.payload, message_id=number % 65_535 + 1)
+                sock.sendall(packet)
+            used_s = meter.read()
+            _count_until_quiet(_plain(url), before + total)
+        with closing(psycopg2.connect(_plain(url))) as connection, connection.cursor() as cursor:
+            cursor.execute(NAIVE_WAITS, {"run": f"{run}-%"})
+            stored_s = {msg_id: float(waited_s) for msg_id, waited_s in cursor.fetchall()}
+        if len(stored_s) < total:
+            self._say(f"naive lost {total - len(stored_s)} of {total} at an even pace")
+        cpu = {name: 1000 * used / total for name, used in sorted(used_s.items())}
+        return Paces(percentiles("position_commit", dict.fromkeys(stored_s, 0.0), stored_s), cpu)
 
     def floor(self, count: int, *, seconds: float) -> tuple[Round, Checked, Paces]:
         """The floor, into Vigil's tables, after a small run; and at an even pace."""
