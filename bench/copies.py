@@ -16,7 +16,7 @@ from ops.stack import Stack
 from services import exposition
 
 COPIED = ("directory", "telemetry", "location", "alerts", "notifications")
-LATE_BY_US = "vigil_position_late_by_us_total"
+LATE_BY_US = "vigil_late_by_us_total"
 READY_TIMEOUT_S = 60.0
 KILL_RATE = 500.0
 """Messages a second while processes are killed: the load outlasts the killing of all, one after the other."""
@@ -150,7 +150,7 @@ def compare(ones: list[Round], twos: list[Round]) -> dict[str, float]:
 
 
 def late_by_us(stack: Stack) -> float | None:
-    """Return by how many microseconds positions were late by Vigil's own doing so far; None when nothing counts it."""
+    """Return how many positions were late by Vigil's own doing so far; None when nothing counts them."""
     before = os.environ.get(exposition.VARIABLE)
     os.environ[exposition.VARIABLE] = stack.settings()[exposition.VARIABLE]
     try:
