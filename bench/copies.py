@@ -133,7 +133,7 @@ class Copies:
             return self._rounds.check(run, entries, result.unacknowledged, url=url)
 
 
-def compare(ones: list[Round], twos: list[Round]) -> dict[str, float]:
+def compare(ones: list[Round], twos: list[Round]) -> dict[str, Any]:
     """Return rates and CPU of one and of two of each, and the ratios of their means. Pure."""
     rate_one, rate_two = (fmean(one.per_s for one in rounds) for rounds in (ones, twos))
     cpu_one, cpu_two = (fmean(one.cpu_of_all for one in rounds) for rounds in (ones, twos))
@@ -146,7 +146,19 @@ def compare(ones: list[Round], twos: list[Round]) -> dict[str, float]:
         "two_cpu_s_per_1000": round(cpu_two, 4),
         "cpu_two_to_one": round(cpu_two / cpu_one, 3),
         **({"two_marker_age_p100_s": max(age_two)} if age_two else {}),
+        "one_cpu_by_process": by_process(ones),
+        "two_cpu_by_process": by_process(twos),
     }
+
+
+def by_process(rounds: list[Round]) -> dict[str, float]:
+    """Return the CPU seconds of each kind of process for 1,000 messages: both of those that are two together. Pure."""
+    found: dict[str, float] = {}
+    for one in rounds:
+        for name, used in one.cpu_s_per_1000.items():
+            kind = name.partition("@")[0]
+            found[kind] = found.get(kind, 0.0) + used / len(rounds)
+    return {name: round(used, 4) for name, used in found.items() if name != "generator"}
 
 
 def late_by_us(stack: Stack) -> float | None:

@@ -18,7 +18,14 @@ def test_one_and_two_are_compared_by_their_means_without_the_generator() -> None
         "two_cpu_s_per_1000": 0.11,
         "cpu_two_to_one": 1.1,
         "two_marker_age_p100_s": 0.3,
+        "one_cpu_by_process": {"location": 0.1},
+        "two_cpu_by_process": {"location": 0.11},
     }
+
+
+def test_two_of_a_kind_are_one_line_of_cpu() -> None:
+    two = Round(1.0, {"location": 0.1, "location@2": 0.3, "postgres": 0.2, "generator": 9.0}, 0.0)
+    assert copies.by_process([two, two]) == {"location": 0.4, "postgres": 0.2}
 
 
 def test_what_nothing_counts_is_left_out_and_what_is_counted_is_the_growth() -> None:
