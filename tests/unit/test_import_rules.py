@@ -227,6 +227,11 @@ ONLY_IN = {
     "urllib3": ("services/outgoing/client.py",),
     "urllib.request": ("ops/health.py", "ops/alive.py"),
     "http.client": ("ops/servers.py",),
+    "aio_pika": ("bench/peer/gateway.py", "bench/peer/store.py"),
+    "aiomqtt": ("bench/peer/gateway.py", "bench/peer/store.py"),
+    "asyncpg": ("bench/peer/store.py",),
+    "uvloop": ("bench/peer/gateway.py", "bench/peer/store.py"),
+    "websockets": ("bench/peer/store.py",),
     "twilio": (),
     "httpx": (),
     "aiohttp": (),
@@ -282,6 +287,13 @@ def test_a_file_imports_only_what_its_kind_may(path: Path) -> None:
         ("bench/", "ops/commands/migrate")
     ):
         assert "sqlalchemy.create_engine" not in imports
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if name_of(p).startswith("bench/peer/")], ids=name_of)
+def test_the_plain_peer_of_the_bench_uses_nothing_of_vigil_s(path: Path) -> None:
+    tops = ("services", "gateway", "ops", "bench", "vigil_device")
+    own = {i for i in imports_of(path) if i.split(".")[0] in tops}
+    assert all(i.startswith("bench.peer.") for i in own), own
 
 
 @pytest.mark.parametrize("name", sorted(PURE))
