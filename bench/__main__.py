@@ -24,7 +24,7 @@ from ops.environment import home
 from ops.stack import GIVEN, HAPROXY, Stack
 
 OTHERS = ["naive", "floor", "peer"]
-STEPS = ["zones", "sockets", "rest", "quiet", "vigil", "copies", "kills", *OTHERS]
+STEPS = ["zones", "sockets", "rest", "quiet", "vigil", "rates", "copies", "kills", *OTHERS]
 NOT_USUAL = frozenset({"kills"})
 DISTURBED = 0.1
 """From this share of the machine on, somebody else's work makes a figure doubtful."""
@@ -150,6 +150,11 @@ class Bench:
             own, checked, figures["growth"] = rounds.vigil(chosen.messages)
             self._note("vigil", own, checked)
             figures["ledger"] = {**checked.counts(), "balances": checked.holds}
+        if "rates" in chosen.steps:
+            print("Vigil at rates between quiet and flood", flush=True)
+            figures["rates"], checks = rounds.at_rates(seconds=chosen.latency_seconds)
+            for number, checked in enumerate(checks):
+                self._judge(f"rates, round {number + 1}", checked)
         if "copies" in chosen.steps:
             print(f"one and two each of {', '.join(chosen.of)}", flush=True)
             figures["copies"], checks = copies.measure(

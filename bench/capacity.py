@@ -15,13 +15,13 @@ BUSY = 0.7
 """Share of a core that a process of one thread may use at the peak; beyond it waits grow fast."""
 SAFE = 2
 """So many of each of Vigil's processes in any case: one may end."""
-THREADS = frozenset({"postgres", "rabbitmq"})
-"""Servers that use many cores in one instance."""
+SERVERS = frozenset({"postgres", "rabbitmq", "redis", "haproxy", "mosquitto"})
+"""Their number is decided by connections, disks and safety, not by cores."""
 NOT_COUNTED = frozenset({"generator", "epmd"})
 
 
 class Need(NamedTuple):
-    """One process of the mix: its cores, and how many of it."""
+    """One kind of process: its cores, and how many of it there are."""
 
     name: str
     cores: float
@@ -40,7 +40,7 @@ def needs(cpu_s_per_1000: Mapping[str, float], sources: int) -> list[Need]:
     for name, used in cpu_s_per_1000.items():
         if name not in NOT_COUNTED:
             cores = used * per_s / 1000
-            count = 1 if name in THREADS else max(SAFE, math.ceil(cores / BUSY))
+            count = 1 if name in SERVERS else max(SAFE, math.ceil(cores / BUSY))
             found.append(Need(name, cores, count))
     return found
 
@@ -56,7 +56,7 @@ def table(
     for row in zip(*columns, strict=True):
         name = row[0].name
         cells = [
-            f"{need.cores:.2f} cores" + ("" if name in THREADS else f", {need.processes} of it")
+            f"{need.cores:.2f} cores" + ("" if name in SERVERS else f", {need.processes} of it")
             for need in row
         ]
         yield f"| {name} | {cpu_s_per_1000[name]:.4f} | " + " | ".join(cells) + " |"

@@ -36,6 +36,7 @@ from services.providers import Database, database_url
 
 LATENCY_RATE = 200.0
 PANICS_A_S = 10
+RATES = (500.0, 2_000.0, 5_000.0)
 WARM_UP_RATE = 400.0
 WARM_UP = 20_000
 WARM_UP_AGE = timedelta(seconds=3)
@@ -200,6 +201,17 @@ class Rounds:
         with closing(self._screen()) as screen:
             return self._once(count, pids=self._pids(), screen=screen, before_now=before_now)
 
+    def at_rates(self, *, seconds: float) -> tuple[dict[str, float], list[Checked]]:
+        """CPU seconds for 1,000 messages at rates between quiet and flood: batches grow with the rate."""
+        figures: dict[str, float] = {}
+        checks = []
+        for rate in RATES:
+            count = int(rate * seconds)
+            measured, checked = self._once(count, pids=self._pids(), rate=rate)
+            figures[f"cpu_s_per_1000_at_{rate:.0f}"] = round(measured.cpu_of_all, 4)
+            checks.append(checked)
+        return figures, checks
+
     def _once(
         self,
         count: int,
@@ -210,13 +222,20 @@ class Rounds:
         url: str | None = None,
         tables: Sequence[str] = checker.TABLES,
         before_now: timedelta = timedelta(),
+        rate: float | None = None,
     ) -> tuple[Round, Checked]:
         """Send a ledger to a contestant that sends receipts, and hold it against the tables at `url`."""
         run, entries = self.ledger(count, before_now=before_now)
         with closing(self.receipts(run, prefix)) as receipts:
             meter = Meter(pids)
             result = load.run(
-                entries, host=self.host, port=self.port, prefix=prefix, receipts=receipts, say=self._say
+                entries,
+                host=self.host,
+                port=self.port,
+                prefix=prefix,
+                receipts=receipts,
+                say=self._say,
+                rate=rate,
             )
             used_s = meter.read()
             elsewhere = meter.elsewhere(used_s)

@@ -6,8 +6,8 @@ from bench.__main__ import options
 @pytest.mark.parametrize(
     ("arguments", "steps"),
     [
-        ("", ["zones", "sockets", "rest", "quiet", "vigil", "copies", "naive", "floor", "peer"]),
-        ("--copies 1", ["zones", "sockets", "rest", "quiet", "vigil", "naive", "floor", "peer"]),
+        ("", ["zones", "sockets", "rest", "quiet", "vigil", "rates", "copies", "naive", "floor", "peer"]),
+        ("--copies 1", ["zones", "sockets", "rest", "quiet", "vigil", "rates", "naive", "floor", "peer"]),
         ("--copies 2", ["copies"]),
         ("--only vigil", ["quiet", "vigil"]),
         ("--only kills", ["kills"]),
