@@ -327,8 +327,8 @@ class Rounds:
                 sent = position(f"{run}-{number}", guard(number % GUARDS), datetime.now(UTC))
                 packet = wire.publish(NAIVE_PREFIX + sent.topic, sent.payload, message_id=number % 65_535 + 1)
                 sock.sendall(packet)
-            used_s = meter.read()
             _count_until_quiet(_plain(url), before + total)
+            used_s = meter.read()
         with closing(psycopg2.connect(_plain(url))) as connection, connection.cursor() as cursor:
             cursor.execute(NAIVE_WAITS, {"run": f"{run}-%"})
             stored_s = {msg_id: float(waited_s) for msg_id, waited_s in cursor.fetchall()}
