@@ -22,7 +22,7 @@ def test_a_family_is_a_process_with_all_below_it() -> None:
         assert child.stdout is not None
         grandchild = int(child.stdout.readline())
         assert {child.pid, grandchild} <= set(rest.family(os.getpid()))
-        assert rest.pss_mib(child.pid) > rest.pss_mib(grandchild) > 0
+        assert rest.pss_mib(child.pid) > 1, "an interpreter alone takes more"
         child.communicate("")
 
 
