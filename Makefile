@@ -42,7 +42,8 @@ check: setup     ## format, lint, types, fast tests
 	@.venv/bin/mypy
 	@$(PYTHON) -m pytest tests/unit tests/interface sdk/python/tests --ignore sdk/python/tests/test_outbox.py -q
 
-bench: servers   ## zones, then the ledger benchmark: Vigil, a naive pipeline, the floor
+bench: servers   ## zones, then the ledger benchmark: Vigil, a naive pipeline, the floor, a plain peer
+	@bash ops/setup.sh peer
 	@$(PYTHON) -m bench
 
 torture: monitoring ## the long tests
@@ -50,4 +51,4 @@ torture: monitoring ## the long tests
 	@$(PYTHON) -m pytest tests/oracle -m long
 
 clean: down      ## remove the environment and the local stack with its data
-	@rm -rf .venv .vigil console/vendor tests/e2e/browser/node_modules
+	@rm -rf .venv .venv-peer .vigil console/vendor tests/e2e/browser/node_modules

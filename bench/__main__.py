@@ -1,6 +1,7 @@
-"""`python -m bench`: zones, sockets, then Vigil, the naive pipeline and the floor, in one run on one machine.
+"""`python -m bench`: zones, sockets, then Vigil beside a naive pipeline, the floor and a plain peer, in one run.
 
-Prints what it measures and writes it to `.vigil/bench.json`. Exit code 1 when the ledger does not balance.
+Prints what it measures with the goals beside it, and writes all of it to `.vigil/bench.json`. Exit code 1 when a ledger
+does not balance, or a source's messages were stored or shown out of order.
 """
 
 from __future__ import annotations
@@ -10,109 +11,220 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import noise, zones
-from bench.rounds import Rounds, counts
+from bench import goals, noise, plain_peer, zones
+from bench.copies import COPIED, Copies
+from bench.rounds import Checked, Paces, Round, Rounds
 from bench.sockets import Sockets
 from ops.environment import home
-from ops.processes import PROCESSES
 from ops.stack import GIVEN, HAPROXY, Stack
 
-PIPELINES = ["vigil", "naive", "floor"]
+OTHERS = ["naive", "floor", "peer"]
+STEPS = ["zones", "sockets", "rest", "quiet", "vigil", "rates", "copies", "kills", *OTHERS]
+NOT_USUAL = frozenset({"kills"})
 DISTURBED = 0.1
 """From this share of the machine on, somebody else's work makes a figure doubtful."""
+KILLED_MESSAGES, KILLED_PEER_MESSAGES = 50_000, 40_000
+Figures = dict[str, Any]
 
 
 def say(text: str) -> None:
     print(f"  {text}", flush=True)
 
 
-def options() -> argparse.Namespace:
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--messages", type=int, default=120_000, help="messages for Vigil and for the floor")
+    parser.add_argument(
+        "--messages", type=int, default=120_000, help="messages for all but the naive pipeline"
+    )
     parser.add_argument("--naive-messages", type=int, default=6_000)
     parser.add_argument("--sources", type=int, default=500, help="sources of each family")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--latency-seconds", type=float, default=10.0)
+    parser.add_argument("--rest-seconds", type=float, default=30.0)
     parser.add_argument("--quick", action="store_true", help="a tenth of everything: does it work at all")
-    parser.add_argument("--only", choices=["zones", "sockets", *PIPELINES])
-    chosen = parser.parse_args()
+    parser.add_argument("--only", choices=STEPS, help="one step; `vigil` brings its latencies with it")
+    parser.add_argument(
+        "--copies",
+        type=int,
+        choices=[1, 2],
+        help="2: one and two of each domain service, and nothing else; 1: never two",
+    )
+    parser.add_argument(
+        "--of", nargs="+", choices=COPIED, default=COPIED, help="which services there are two of"
+    )
+    parser.add_argument(
+        "--kills",
+        action="store_true",
+        help="kill every process with two of each, and the plain peer, under load",
+    )
+    chosen = parser.parse_args(arguments)
     if chosen.quick:
-        chosen.messages, chosen.naive_messages, chosen.latency_seconds = 6_000, 600, 3.0
+        chosen.messages, chosen.naive_messages = 6_000, 600
+        chosen.latency_seconds, chosen.rest_seconds = 3.0, 3.0
+    chosen.steps = steps(chosen)
     return chosen
+
+
+def steps(chosen: argparse.Namespace) -> list[str]:
+    """Return the steps that were asked for, in their order."""
+    wanted = [step for step in STEPS if step not in NOT_USUAL]
+    if chosen.only:
+        wanted = ["quiet", "vigil"] if chosen.only == "vigil" else [chosen.only]
+    elif chosen.copies == 2:
+        wanted = ["copies"]
+    elif chosen.kills:
+        wanted = []
+    if chosen.copies == 1:
+        wanted = [step for step in wanted if step != "copies"]
+    return [*wanted, "kills"] if chosen.kills and "kills" not in wanted else wanted
 
 
 def main() -> int:
     chosen = options()
-    figures: dict[str, Any] = {"at": datetime.now(UTC).isoformat()}
-    if chosen.only in (None, "zones"):
+    if {"peer", "kills"} & set(chosen.steps) and not plain_peer.PYTHON.exists():
+        print(plain_peer.PeerMissing(), file=sys.stderr)
+        return 2
+    figures: Figures = {"at": datetime.now(UTC).isoformat(), "messages": chosen.messages}
+    if "zones" in chosen.steps:
         print("zones: false exits, detection delay, cost of a verdict", flush=True)
         figures["zones"] = noise.measure(days=2 if chosen.quick else noise.DAYS) | zones.measure()
-    if chosen.only != "zones":
-        figures |= pipelines(chosen)
+    if set(chosen.steps) - {"zones"}:
+        Bench(chosen, figures).run()
+    figures["side_by_side"] = goals.side_by_side(figures)
     report(figures)
-    return 0 if figures.get("ledger", {}).get("balances", True) else 1
+    return 1 if figures.get("failed") else 0
 
 
-def pipelines(chosen: argparse.Namespace) -> dict[str, Any]:
-    """The rounds against servers of their own."""
-    for variable in GIVEN.values():
-        os.environ.pop(variable, None)  # never into servers that somebody works with
-    with tempfile.TemporaryDirectory(prefix="vigil-bench-") as directory:
-        # All websocket sessions of the bench come from one address.
-        given = {**os.environ, "VIGIL_CONNECTIONS_PER_ADDRESS": "3000"}
-        stack = Stack(Path(directory), say=say, prefer_usual_ports=False, given=given)
-        try:
-            stack.start_servers()
-            stack.start_services()
-            return measure(stack, chosen)
-        finally:
-            stack.stop()
+class Bench:
+    """The steps that need servers, against servers of their own."""
+
+    def __init__(self, chosen: argparse.Namespace, figures: Figures) -> None:
+        self._chosen = chosen
+        self._figures = figures
+        self._flood: dict[str, Any] = figures.setdefault("flood", {})
+        self._quiet: dict[str, Any] = figures.setdefault("quiet", {})
+        self._cpu: dict[str, Any] = figures.setdefault("cpu_s_per_1000", {})
+
+    def run(self) -> None:
+        for variable in GIVEN.values():
+            os.environ.pop(variable, None)  # never into servers that somebody works with
+        wants_two = {"copies", "kills"} & set(self._chosen.steps)
+        instances = dict.fromkeys(self._chosen.of, 2) if wants_two else {}
+        with tempfile.TemporaryDirectory(prefix="vigil-bench-") as directory:
+            # All websocket sessions of the bench come from one address.
+            given = {**os.environ, "VIGIL_CONNECTIONS_PER_ADDRESS": "3000"}
+            stack = Stack(
+                Path(directory), say=say, prefer_usual_ports=False, given=given, instances=instances
+            )
+            try:
+                stack.start_servers()
+                stack.start_services()
+                self._measure(stack)
+            finally:
+                stack.stop()
+
+    def _measure(self, stack: Stack) -> None:
+        chosen, figures = self._chosen, self._figures
+        rounds = Rounds(stack, sources=chosen.sources, seed=chosen.seed, say=say)
+        rounds.plant_zones()
+        copies = Copies(stack, rounds, say=say)
+        copies.stop_seconds()
+        own: Round | None = None
+        if "rest" in chosen.steps:
+            print("at rest", flush=True)
+            rest = rounds.rest(seconds=chosen.rest_seconds)
+            figures["rest"] = {**rest.figures(), "cores_by_process": rest.cores, "mib_by_process": rest.mib}
+        if "sockets" in chosen.steps:
+            print("sockets: many, and some that stop reading", flush=True)
+            figures["sockets"] = Sockets(stack, say=say).measure(quick=chosen.quick)
+        if "quiet" in chosen.steps:
+            print("Vigil at 200 messages/s", flush=True)
+            self._note_quiet("vigil", rounds.latency(seconds=chosen.latency_seconds))
+        if "vigil" in chosen.steps:
+            print(f"Vigil, {chosen.messages} messages", flush=True)
+            own, checked, figures["growth"] = rounds.vigil(chosen.messages)
+            self._note("vigil", own, checked)
+            figures["ledger"] = {**checked.counts(), "balances": checked.holds}
+        if "rates" in chosen.steps:
+            print("Vigil at rates between quiet and flood", flush=True)
+            figures["rates"], checks = rounds.at_rates(seconds=chosen.latency_seconds)
+            for number, checked in enumerate(checks):
+                self._judge(f"rates, round {number + 1}", checked)
+        if "copies" in chosen.steps:
+            print(f"one and two each of {', '.join(chosen.of)}", flush=True)
+            figures["copies"], checks = copies.measure(
+                chosen.messages, first=own, seconds=chosen.latency_seconds
+            )
+            for number, checked in enumerate(checks):
+                self._judge(f"copies, round {number + 1}", checked)
+        if "kills" in chosen.steps:
+            print("kill -9 of every process, with two of each", flush=True)
+            checked = copies.kill_each(KILLED_MESSAGES)
+            figures["kills"] = checked.counts()
+            self._judge("kills", checked)
+        stack.supervisor.stop(only=[*stack.services, HAPROXY])
+        self._others(rounds)
+        if "kills" in chosen.steps:
+            print("kill -9 of both parts of the plain peer", flush=True)
+            checked = copies.kill_peer(KILLED_PEER_MESSAGES)
+            figures["kills_peer"] = checked.counts()
+            self._judge("kills of the peer", checked)
+
+    def _others(self, rounds: Rounds) -> None:
+        chosen = self._chosen
+        if "naive" in chosen.steps:
+            print(f"naive, {chosen.naive_messages} messages", flush=True)
+            naive, paces = rounds.naive(chosen.naive_messages, seconds=chosen.latency_seconds)
+            self._note("naive", naive)
+            self._note_quiet("naive", paces)
+        for name in ("floor", "peer"):
+            if name in chosen.steps:
+                print(f"{name}, {chosen.messages} messages", flush=True)
+                measured, checked, paces = getattr(rounds, name)(
+                    chosen.messages, seconds=chosen.latency_seconds
+                )
+                self._note(name, measured, checked)
+                self._note_quiet(name, paces)
+
+    def _note(self, name: str, measured: Round, checked: Checked | None = None) -> None:
+        self._flood[name] = measured.figures()
+        self._cpu[name] = measured.cpu_s_per_1000
+        if checked is not None:
+            self._judge(name, checked)
+
+    def _note_quiet(self, name: str, paces: Paces) -> None:
+        self._quiet[name] = paces.figures()
+        self._cpu[f"{name}_at_200"] = paces.cpu_s_per_1000
+
+    def _judge(self, name: str, checked: Checked) -> None:
+        """A ledger that does not balance is said, and ends the whole with code 1."""
+        if checked.holds:
+            return
+        say(f"the ledger of {name} does not balance or is out of order: {checked.counts()}")
+        say(f"such as {checked.balance.missing[:3]}, {checked.balance.doubled[:3]}, {checked.overtaken[:3]}")
+        self._figures.setdefault("failed", []).append(name)
 
 
-def measure(stack: Stack, chosen: argparse.Namespace) -> dict[str, Any]:
-    """All rounds that were asked for."""
-    rounds = Rounds(stack, sources=chosen.sources, seed=chosen.seed, say=say)
-    wanted = [chosen.only] if chosen.only else PIPELINES
-    ingest: dict[str, float] = {}
-    elsewhere: dict[str, float] = {}
-    figures: dict[str, Any] = {"messages": chosen.messages, "ingest": ingest, "elsewhere": elsewhere}
-    if chosen.only in (None, "sockets"):
-        print("sockets: many, and some that stop reading", flush=True)
-        figures["sockets"] = Sockets(stack, say=say).measure(quick=chosen.quick)
-    if "vigil" in wanted:
-        print("latency at 200 messages/s", flush=True)
-        figures["latency"] = rounds.latency(seconds=chosen.latency_seconds)
-        print(f"(a) Vigil, {chosen.messages} messages", flush=True)
-        vigil, balance, figures["growth"] = rounds.vigil(chosen.messages)
-        ingest["vigil_per_s"], elsewhere["vigil"] = round(vigil.per_s, 1), vigil.elsewhere
-        figures["cpu_s_per_1000"] = vigil.cpu_s_per_1000
-        figures["ledger"] = {**counts(balance), "balances": balance.holds}
-        if not balance.holds:
-            say(f"the ledger does not balance: {balance}")
-    stack.supervisor.stop(only=[*PROCESSES, HAPROXY])
-    for name, count in (("naive", chosen.naive_messages), ("floor", chosen.messages)):
-        if name in wanted:
-            print(f"({'b' if name == 'naive' else 'c'}) {name}, {count} messages", flush=True)
-            other = getattr(rounds, name)(count)
-            ingest[f"{name}_per_s"], elsewhere[name] = round(other.per_s, 1), other.elsewhere
-            figures[f"cpu_s_per_1000_{name}"] = other.cpu_s_per_1000
-            if "vigil_per_s" in ingest:
-                ingest[f"ratio_{name}"] = round(ingest["vigil_per_s"] / other.per_s, 3)
-    return figures
-
-
-def report(figures: dict[str, Any]) -> None:
-    """Print the figures and keep them."""
+def report(figures: Figures) -> None:
+    """Print the figures and the goals, and keep them."""
     for group, values in figures.items():
-        if isinstance(values, dict):
+        if isinstance(values, dict) and group not in ("flood", "quiet", "side_by_side"):
             print(group)
             for name, value in values.items():
                 print(f"  {name:<28} {value}")
-    disturbed = [name for name, share in figures.get("elsewhere", {}).items() if share > DISTURBED]
+    if figures.get("flood") or figures.get("quiet"):
+        print("side by side")
+        print("\n".join(goals.comparison(figures)))
+    lines = goals.judge(figures)
+    print("goals")
+    print("\n".join(goals.table(lines)))
+    figures["goals"] = {line.goal.path: line.is_met for line in lines}
+    disturbed = [name for name, values in figures.get("flood", {}).items() if values["elsewhere"] > DISTURBED]
     if disturbed:
         print(f"The machine was busy elsewhere during {', '.join(disturbed)}: those figures are too low.")
     path = home() / "bench.json"

@@ -89,15 +89,46 @@ def check(
     run: str,
     dead_bodies: Callable[[], list[bytes]] = list,
     unacknowledged: Set[str] = frozenset(),
+    tables: Sequence[str] = TABLES,
 ) -> Balance:
     """Count what became of every message of a run."""
     return weigh(
         entries,
-        stored=_stored(engine, run),
+        stored=_stored(engine, run, tables),
         refused=_refused(engine, run),
         dead={found for body in dead_bodies() for found in ids_in(body, run)},
         unacknowledged=unacknowledged,
     )
+
+
+def overtaken(
+    entries: Sequence[Entry], engine: Engine, *, run: str, tables: Sequence[str] = TABLES
+) -> list[str]:
+    """Return the messages that were stored after a later message of their source and topic, in the order sent.
+
+    The order of storing is that of the transactions. Within one transaction messages have no order but their times.
+    """
+    transactions: dict[str, int] = {}
+    with engine.connect() as connection:
+        for table in tables:
+            query = text(f"SELECT msg_id, xmin::text::bigint FROM {table} WHERE msg_id LIKE :run")  # noqa: S608
+            found = connection.execute(query, {"run": f"{run}-%"})
+            transactions |= {row.msg_id: row.xmin for row in found}
+    return out_of_order(entries, transactions)
+
+
+def out_of_order(entries: Sequence[Entry], transactions: Mapping[str, int]) -> list[str]:
+    """Return the messages whose transaction came after that of a later message of their topic. Pure."""
+    first_after: dict[str, int] = {}
+    found = []
+    for entry in reversed(entries):
+        number = transactions.get(entry.msg_id)
+        if number is None:
+            continue
+        if number > first_after.get(entry.topic, number):
+            found.append(entry.msg_id)
+        first_after[entry.topic] = min(number, first_after.get(entry.topic, number))
+    return found[::-1]
 
 
 def wait(
@@ -109,11 +140,14 @@ def wait(
     unacknowledged: Set[str] = frozenset(),
     quiet_s: float = QUIET_S,
     during: Callable[[], None] = lambda: None,
+    tables: Sequence[str] = TABLES,
 ) -> Balance:
     """`check` until all is accounted for, or until nothing has changed for `quiet_s` seconds."""
     changed_s, before = time.monotonic(), None
     while True:
-        balance = check(entries, engine, run=run, dead_bodies=dead_bodies, unacknowledged=unacknowledged)
+        balance = check(
+            entries, engine, run=run, dead_bodies=dead_bodies, unacknowledged=unacknowledged, tables=tables
+        )
         # A message that was never acknowledged may still arrive: only quiet says that it does not.
         if balance.holds and not balance.unconfirmed:
             return balance
@@ -130,10 +164,10 @@ def ids_in(body: bytes, run: str) -> list[str]:
     return [match.decode() for match in re.findall(rb"%s-[0-9]+" % re.escape(run.encode()), body)]
 
 
-def _stored(engine: Engine, run: str) -> Counter[str]:
+def _stored(engine: Engine, run: str, tables: Sequence[str]) -> Counter[str]:
     found: Counter[str] = Counter()
     with engine.connect() as connection:
-        for table in TABLES:
+        for table in tables:
             query = text(f"SELECT msg_id, count(*) FROM {table} WHERE msg_id LIKE :run GROUP BY msg_id")  # noqa: S608
             for msg_id, count in connection.execute(query, {"run": f"{run}-%"}):
                 found[msg_id] += count

@@ -1,23 +1,25 @@
 """The floor: one process, raw MQTT, the same validation, judge (of each fix by itself) and unnest insert, no bus.
 
-`python -m bench.floor EXPECTED`: takes that many messages, then prints one JSON line: how many, the time of the last
-commit on the monotonic clock, which all processes of a machine share, and the CPU seconds it took. Nothing that has to
-cross a bus can be faster on the same machine. Alerts are decoded and not stored: they have no insert of this kind.
+It keeps Vigil's promises to a device: every message has an identity and is stored once, MQTT is acknowledged after the
+commit, a session at the broker outlives the process, and each stored message has its receipt. It has no state of
+sources, no alerts beyond their rows, no screens. Nothing that has to cross a bus can be faster on the same machine.
+
+`python -m bench.floor` runs until it is killed. The owner of the tables must have made `ALERTS` before.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
-import socket
-import sys
-import time
+import select
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
+from bench.load import connect
 from gateway.mqtt import payloads, topics, wire
 from services import config, rows
 from services.admission import keep_rejected
@@ -26,15 +28,34 @@ from services.location.intake import track_fix_of
 from services.location.store import Arrived, LocationStore
 from services.location.track import Guarded
 from services.location.zonebook import ZoneBook
-from services.messages import DeviceReading, Fix, HealthReading, RejectedMessage, SensorReading
+from services.messages import DeviceAlert, DeviceReading, Fix, HealthReading, RejectedMessage, SensorReading
 from services.providers import Database
 from services.registry import Registry, Source
 from services.telemetry.store import DEVICE, SENSOR, SYSTEM, TelemetryStore
 
 SHAPES = {DeviceReading: DEVICE, SensorReading: SENSOR, HealthReading: SYSTEM}
 FAMILIES = ("device", "guard", "sensor", "alert", "system")
-QUIET_S = 5.0
 SOURCE = Source("floor", 1, None, "guard", True)
+ALERTS = "floor_alert"
+MAKE_ALERTS = f"""
+    CREATE TABLE {ALERTS} (message_key uuid PRIMARY KEY, source_id text NOT NULL, msg_id text, topic text NOT NULL,
+        recorded_at timestamptz NOT NULL, received_at timestamptz NOT NULL, raw_data text);
+    GRANT INSERT, SELECT ON {ALERTS} TO PUBLIC
+"""
+_ALERT = {
+    "message_key": "uuid",
+    "source_id": "text",
+    "msg_id": "text",
+    "topic": "text",
+    "recorded_at": "timestamptz",
+    "received_at": "timestamptz",
+    "raw_data": "text",
+}
+INSERT_ALERTS = text(
+    f"INSERT INTO {ALERTS} ({', '.join(_ALERT)}) SELECT * FROM unnest("  # noqa: S608 - names of our own
+    + ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _ALERT.items())
+    + ")"
+)
 
 
 class Floor:
@@ -46,37 +67,34 @@ class Floor:
         zones = ZoneBook(self._database, Registry.from_config(settings), settings.location)
         self._judge = zones.judge_of(SOURCE.tenant_id)
         self._limits = payloads.Limits()
-        self._count = itertools.count(1)
         self._batch = settings.gateway.batch_max_messages
         self._prefix = settings.mqtt.topic_prefix
-        self._sock = socket.create_connection((settings.mqtt.host, settings.mqtt.port))
-        self._sock.sendall(wire.connect("floor"))
+        self._sock = connect(settings.mqtt.host, settings.mqtt.port)
+        self._sock.settimeout(None)
+        # The session outlives the process: what it had not acknowledged is sent again.
+        self._sock.sendall(wire.connect("floor", clean=False))
         for number, family in enumerate(FAMILIES):
             self._sock.sendall(wire.subscribe(f"{self._prefix}{family}/#", message_id=number + 1))
         self._reader = wire.Reader()
         granted = 0
         while granted < len(FAMILIES):
             granted += sum(first == wire.SUBACK for first, _ in self._reader.feed(self._sock.recv(4096)))
-        self.done = 0
-        self.last_s = 0.0
+        self._sent = itertools.count()
 
-    def run(self, expected: int) -> None:
+    def run(self) -> None:
+        """Store what waits, at once when nothing more is there, until the broker ends the connection."""
         waiting: list[tuple[bytes, bytes, int]] = []
-        self._sock.settimeout(0.02)
-        while self.done + len(waiting) < expected or waiting:
-            try:
-                data = self._sock.recv(1_048_576)
-            except TimeoutError:
-                data = b""
-                if self.done and time.monotonic() - self.last_s > QUIET_S:
-                    return
-            for first, body in self._reader.feed(data) if data else ():
+        while data := self._sock.recv(1_048_576):
+            for first, body in self._reader.feed(data):
                 if first & 0xF0 == wire.PUBLISH:
                     found = wire.parse_publish(first, body, 0, len(body))
                     waiting.append((found.topic, found.payload, found.message_id))
-            while len(waiting) >= self._batch or (waiting and not data):
+            while len(waiting) >= self._batch or (waiting and not self._more_is_there()):
                 self._store(waiting[: self._batch])
                 del waiting[: self._batch]
+
+    def _more_is_there(self) -> bool:
+        return bool(select.select([self._sock], [], [], 0)[0])
 
     def _store(self, batch: Sequence[tuple[bytes, bytes, int]]) -> None:
         now = datetime.now(UTC)
@@ -86,13 +104,23 @@ class Floor:
             by_kind.setdefault(type(message), []).append(message)
         with self._database.across() as connection:
             self._insert(connection, by_kind)
-        self._sock.sendall(wire.puback([message_id for *_, message_id in batch]))
-        self.done += len(batch)
-        self.last_s = time.monotonic()
+        receipts = [
+            self._receipt(message)
+            for kind, messages in by_kind.items()
+            if kind is not RejectedMessage
+            for message in messages
+        ]
+        self._sock.sendall(b"".join(receipts) + wire.puback([message_id for *_, message_id in batch]))
+
+    def _receipt(self, message: Any) -> bytes:
+        origin = message.origin
+        body = json.dumps({"msg_id": origin.msg_id, "status": "stored"}, separators=(",", ":")).encode()
+        topic = f"{self._prefix}receipt/{origin.source_id}"
+        return wire.publish(topic, body, message_id=next(self._sent) % 65_535 + 1)
 
     def _decode(self, topic_text: str, payload: bytes, now: datetime) -> Any:
         def key() -> bytes:
-            return next(self._count).to_bytes(16, "big")
+            return hashlib.blake2b(topic_text.encode() + b"\0" + payload, digest_size=16).digest()
 
         try:
             topic = topics.parse(topic_text)
@@ -115,17 +143,27 @@ class Floor:
             readings = {reading.origin.key: reading for reading in by_kind.get(kind, [])}.values()
             if readings:
                 self._telemetry.insert(connection, shape, [(reading, SOURCE) for reading in readings])
+        self._insert_alerts(connection, by_kind.get(DeviceAlert, []))
         keep_rejected(connection, by_kind.get(RejectedMessage, []))
 
+    def _insert_alerts(self, connection: Connection, alerts: Sequence[DeviceAlert]) -> None:
+        origins = {alert.origin.key: alert.origin for alert in alerts}
+        seen = rows.see(connection, list(origins.values())) if origins else set()
+        found = [origin for key, origin in origins.items() if key in seen]
+        if found:
+            names = {"message_key": "key", "raw_data": "raw"}
+            values = {
+                column: rows.array(kind, [getattr(origin, names.get(column, column)) for origin in found])
+                for column, kind in _ALERT.items()
+            }
+            connection.execute(INSERT_ALERTS, values)
 
-def main(expected: int) -> None:
+
+def main() -> None:
     floor = Floor()
     print("ready", flush=True)
-    before_s = time.process_time()
-    floor.run(expected)
-    used_s = time.process_time() - before_s
-    print(json.dumps({"stored": floor.done, "last_s": floor.last_s, "cpu_s": used_s}), flush=True)
+    floor.run()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main()

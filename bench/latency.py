@@ -5,111 +5,162 @@ from __future__ import annotations
 import json
 import math
 import select
-import socket
-import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-import websocket
-
-from bench.load import Receipts
+from bench.cpu import Meter
+from bench.load import Receipts, connect
+from bench.watcher import Watcher
 from gateway.mqtt import wire
-from services import envelope
 
 ALL_CAME_TIMEOUT_S = 15.0
+GUARDS = 500
+PANIC_EVERY = 20
+FIRST_GUARD = 50_000
+"""Far from the guards of the ledger: the clocks and tracks of one are not those of the other."""
 
 
-class Frames(threading.Thread):
-    """Opens the frames of the feed and notes when each position and alert came."""
+class Sent(NamedTuple):
+    """One message: its msg_id, what it is waited for by, and its source."""
 
-    def __init__(self, url: str, token: str, keys: Mapping[str, str], tenant_id: int) -> None:
-        super().__init__(daemon=True)
-        self._connection = websocket.create_connection(
-            url, header=[f"Authorization: Bearer {token}"], timeout=30
-        )
-        self._keys = keys
-        self._tenant_id = tenant_id
-        self.came_s: dict[str, float] = {}
-        self.ready = threading.Event()
+    msg_id: str
+    waits: str
+    source_id: str
+    topic: str
+    payload: bytes
+    recorded_at: datetime
 
-    def run(self) -> None:
-        while True:
-            try:
-                text = self._connection.recv()
-            except (OSError, websocket.WebSocketException):
-                return
-            now_s = time.monotonic()
-            if not text:
-                return
-            kind = json.loads(text)["type"]
-            if kind == "snapshot":
-                self.ready.set()
-            if kind in ("positions", "critical_alert"):
-                data = envelope.open_frame(text, keys=self._keys, tenant_id=self._tenant_id).data
-                for item in data if isinstance(data, list) else [data]:
-                    self.came_s.setdefault(item.get("guard_id") or f"alert:{item['source_id']}", now_s)
+
+class Paced:
+    """A connection that sends one message at a time, and hears the receipts between them.
+
+    `prefix` is that of the contestant's topics. Without a `watcher` nothing is said of screens.
+    """
+
+    def __init__(self, host: str, port: int, *, prefix: str = "", watcher: Watcher | None = None) -> None:
+        name = time.monotonic_ns()
+        self._prefix = prefix
+        self._watcher = watcher
+        self._receipts = Receipts(host, port, f"bench-latency-{name}", prefix)
+        self._sock = connect(host, port)
+        self._sock.sendall(wire.connect(f"bench-pace-{name}"))
+        self._run = f"q{name % 10**9}"
+        self._sent_s: dict[str, float] = {}
+        self._waits: dict[str, str] = {}
+        self._number = 0
+
+    def warm_up(self, *, panics: int, rate: float) -> None:
+        """Send one position of each source, and wait for the receipts: known sources are what daily work has.
+
+        Raises `TimeoutError` when a receipt does not come.
+        """
+        sources = [guard(n) for n in range(GUARDS)] + [self._panicking(n) for n in range(panics)]
+        started_s = time.monotonic()
+        for number, source_id in enumerate(sources):
+            self._listen_until(started_s + number / rate)
+            self._send(position(f"{self._run}-w{number}", source_id, datetime.now(UTC)))
+        self._wait_for_all()
+        absent = [name for name in self._sent_s if name.encode() not in self._receipts.stored]
+        if absent:
+            raise TimeoutError(
+                f"{len(absent)} of {len(sources)} receipts did not come before the measurement"
+            )
+        self._sent_s.clear()
+
+    def measure(
+        self, *, seconds: float, rate: float, meter: Meter
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Percentiles in ms, and the CPU seconds of each process for 1,000 messages until all are stored."""
+        started_s = time.monotonic()
+        before_s = meter.read()
+        total = int(seconds * rate)
+        for number in range(total):
+            self._listen_until(started_s + number / rate)
+            self._send(self._message(number))
+        self._wait_for_all()  # what is not done yet is work of this pace too
+        used_s = {name: used - before_s[name] for name, used in meter.read().items()}
+        return self._percentiles(), {name: 1000 * used / total for name, used in sorted(used_s.items())}
 
     def close(self) -> None:
-        self._connection.close()
+        self._sock.close()
+        self._receipts.sock.close()
 
+    def _percentiles(self) -> dict[str, float]:
+        committed_s = {name.decode(): at_s for name, at_s in self._receipts.stored.items()}
+        positions = {
+            name: s for name, s in self._sent_s.items() if not self._waits[name].startswith("alert:")
+        }
+        found = percentiles("position_commit", positions, committed_s)
+        if self._watcher is not None:
+            came_s = dict(self._watcher.seen.came_s)
+            panics = {self._waits[name]: s for name, s in self._sent_s.items() if name not in positions}
+            found |= percentiles("position_noc", positions, came_s) | percentiles("alert_noc", panics, came_s)
+        return found
 
-def measure(
-    *, host: str, port: int, url: str, token: str, keys: Mapping[str, str], seconds: float, rate: float
-) -> dict[str, float]:
-    """Percentiles in ms: a position's way to its receipt and to its frame, a panic's way to its frame."""
-    frames = Frames(url, token, keys, 1)
-    frames.start()
-    if not frames.ready.wait(20):
-        raise TimeoutError("no snapshot within 20 s")
-    receipts = Receipts(host, port, f"bench-latency-{time.monotonic_ns()}", "")
-    sock = socket.create_connection((host, port))
-    sock.sendall(wire.connect(f"bench-pace-{time.monotonic_ns()}"))
-    sent_s: dict[str, float] = {}
-    total = int(seconds * rate)
-    started_s = time.monotonic()
-    for number in range(total):
-        name, topic, payload = _message(number, int(started_s))
-        _listen_until(started_s + number / rate, sock, receipts)
-        sent_s[name] = time.monotonic()
-        sock.sendall(wire.publish(topic, payload, message_id=number % 65_535 + 1))
-    last_s = time.monotonic() + ALL_CAME_TIMEOUT_S
-    while time.monotonic() < last_s and not (
-        sent_s.keys() <= frames.came_s.keys() and len(receipts.stored) >= total
-    ):
-        _listen_until(time.monotonic() + 0.05, sock, receipts)
-    frames.close()
-    sock.close()
-    receipts.sock.close()
-    committed_s = {name.decode(): at_s for name, at_s in receipts.stored.items()}
-    positions = {name: at_s for name, at_s in sent_s.items() if not name.startswith("alert:")}
-    panics = {name: at_s for name, at_s in sent_s.items() if name.startswith("alert:")}
-    return {
-        **percentiles("position_commit", positions, committed_s),
-        **percentiles("position_noc", positions, frames.came_s),
-        **percentiles("alert_noc", panics, frames.came_s),
-    }
+    def _message(self, number: int) -> Sent:
+        """Positions of the known guards in turn; every twentieth is the panic of another source."""
+        now, msg_id = datetime.now(UTC), f"{self._run}-{number}"
+        if number % PANIC_EVERY == PANIC_EVERY - 1:
+            return panic(msg_id, self._panicking(number // PANIC_EVERY), now)
+        return position(msg_id, guard(number % GUARDS), now)
 
+    def _panicking(self, number: int) -> str:
+        """A panic raises an alert only when none of its source is open: each run has sources of its own."""
+        return f"guard-{self._run[1:]}{number:04d}"
 
-def _message(number: int, run: int) -> tuple[str, str, bytes]:
-    """Each from a guard of its own, so that a frame names the message; every twentieth is a panic."""
-    guard = f"guard-{run % 100_000}{number:06d}"
-    fields: dict[str, Any] = {"timestamp": datetime.now(UTC).isoformat(), "msg_id": guard}
-    if number % 20 == 19:
-        return (
-            f"alert:{guard}",
-            f"alert/panic/{guard}",
-            json.dumps({**fields, "severity": "critical"}).encode(),
+    def _send(self, message: Sent) -> None:
+        if self._watcher is not None and message.waits == message.msg_id:
+            self._watcher.seen.expect(message.msg_id, message.source_id, message.recorded_at)
+        self._number += 1
+        packet = wire.publish(
+            self._prefix + message.topic, message.payload, message_id=self._number % 65_535 + 1
         )
-    position = {"lat": 12.9716, "lon": 77.5946, "accuracy": 5.0}
-    return guard, f"guard/{guard}/gps", json.dumps({**fields, **position}).encode()
+        self._waits[message.msg_id] = message.waits
+        self._sent_s[message.msg_id] = time.monotonic()
+        self._sock.sendall(packet)
+
+    def _wait_for_all(self) -> None:
+        last_s = time.monotonic() + ALL_CAME_TIMEOUT_S
+        while not self._have_all():
+            if time.monotonic() > last_s:
+                return  # the percentiles name what did not come
+            self._listen_until(time.monotonic() + 0.05)
+
+    def _have_all(self) -> bool:
+        if not all(name.encode() in self._receipts.stored for name in self._sent_s):
+            return False
+        return self._watcher is None or all(
+            self._waits[name] in self._watcher.seen.came_s for name in self._sent_s
+        )
+
+    def _listen_until(self, at_s: float) -> None:
+        while (left_s := at_s - time.monotonic()) > 0:
+            for ready in select.select([self._sock, self._receipts.sock], [], [], left_s)[0]:
+                self._receipts.listen() if ready is self._receipts.sock else self._sock.recv(65_536)
 
 
-def _listen_until(at_s: float, sock: socket.socket, receipts: Receipts) -> None:
-    while (left_s := at_s - time.monotonic()) > 0:
-        for ready in select.select([sock, receipts.sock], [], [], left_s)[0]:
-            receipts.listen() if ready is receipts.sock else sock.recv(65_536)
+def guard(number: int) -> str:
+    """Return the id of a guard whose positions are timed."""
+    return f"guard-{FIRST_GUARD + number}"
+
+
+def position(msg_id: str, source_id: str, now: datetime) -> Sent:
+    """Return a position in the middle of the site."""
+    fields: dict[str, Any] = {"lat": 12.9716, "lon": 77.5946, "accuracy": 5.0}
+    return _sent(msg_id, msg_id, source_id, f"guard/{source_id}/gps", fields, now)
+
+
+def panic(msg_id: str, source_id: str, now: datetime) -> Sent:
+    """Return a panic, which is waited for by its source: its frame bears no msg_id."""
+    fields = {"severity": "critical"}
+    return _sent(msg_id, f"alert:{source_id}", source_id, f"alert/panic/{source_id}", fields, now)
+
+
+def _sent(msg_id: str, waits: str, source_id: str, topic: str, fields: dict[str, Any], now: datetime) -> Sent:
+    payload = json.dumps({**fields, "timestamp": now.isoformat(), "msg_id": msg_id}).encode()
+    return Sent(msg_id, waits, source_id, topic, payload, now)
 
 
 def percentiles(name: str, sent_s: Mapping[str, float], came_s: Mapping[str, float]) -> dict[str, float]:
@@ -118,7 +169,9 @@ def percentiles(name: str, sent_s: Mapping[str, float], came_s: Mapping[str, flo
     if absent or not sent_s:
         raise RuntimeError(f"{name}: {len(absent)} of {len(sent_s)} did not come, such as {absent[:3]}")
     ordered = sorted(came_s[one] - at_s for one, at_s in sent_s.items())
-    return {
-        f"{name}_p{p}_ms": round(1000 * ordered[math.ceil(len(ordered) * p / 100) - 1], 1)
-        for p in (50, 95, 99)
-    }
+    return {f"{name}_p{p}_ms": round(1000 * rank(ordered, p), 1) for p in (50, 95, 99)}
+
+
+def rank(ordered: list[float], percent: int) -> float:
+    """Return a percentile of sorted values, by nearest rank."""
+    return ordered[math.ceil(len(ordered) * percent / 100) - 1]

@@ -21,6 +21,11 @@ REFUSED_SHARE = 0.005
 TWICE_SHARE = 0.005
 
 
+ZONE_M = 500.0
+"""The radius of the site's own zone, which `vigil seed` plants."""
+NEIGHBOUR_M, NEIGHBOURS_APART_M = 300.0, 800.0
+
+
 class Entry(NamedTuple):
     """One line of the ledger before it is sent. `copies` counts how often it goes out."""
 
@@ -42,6 +47,21 @@ def make(*, count: int, sources: int, seed: int, run: str, now: datetime) -> lis
         at = now + timedelta(seconds=number / NOMINAL_PER_S)
         entries.append(_entry(family, f"{run}-{number}", source, chance, at))
     return entries
+
+
+def zones(count: int) -> list[tuple[float, float, float]]:
+    """Circles as (latitude, longitude, radius in metres): the site's own first, then others on a grid around it."""
+    reach = math.ceil(math.sqrt(count) / 2)
+    places = sorted(
+        ((north, east) for north in range(-reach, reach + 1) for east in range(-reach, reach + 1)),
+        key=lambda place: (place[0] ** 2 + place[1] ** 2, place),
+    )
+    found = [(LAT, LON, ZONE_M)]
+    for north, east in places[1:count]:
+        lat = LAT + north * NEIGHBOURS_APART_M / METRES_A_DEGREE
+        lon = LON + east * NEIGHBOURS_APART_M / METRES_A_DEGREE / math.cos(math.radians(LAT))
+        found.append((lat, lon, NEIGHBOUR_M))
+    return found
 
 
 def _entry(family: str, msg_id: str, source: int, chance: random.Random, at: datetime) -> Entry:

@@ -1,4 +1,4 @@
-"""One round each for Vigil, the naive pipeline and the floor, on the servers of one stack."""
+"""One round each for Vigil and for what it is held against, on the servers of one stack."""
 
 from __future__ import annotations
 
@@ -16,21 +16,36 @@ from typing import Any, NamedTuple
 import psycopg2
 from sqlalchemy import create_engine, text
 
-from bench import checker, growth, latency, load, messages
+from bench import checker, floor, growth, load, messages, rest
 from bench.checker import Balance
 from bench.cpu import Meter
+from bench.latency import GUARDS, Paced, guard, percentiles, position, rank
+from bench.plain_peer import DATABASE as PEER_DATABASE
+from bench.plain_peer import PREFIX as PEER_PREFIX
+from bench.plain_peer import PlainPeer
+from bench.watcher import Seen, Watcher, peer_frames, vigil_frames
+from gateway.mqtt import wire
 from gateway.noc.auth import Tokens
 from ops.environment import PROJECT
 from ops.stack import Stack
-from services import envelope
+from services import config, envelope
 from services.bus import dead_letters
-from services.providers import database_url
+from services.directory.store import DirectoryStore
+from services.directory.zone_store import ZoneStore
+from services.providers import Database, database_url
 
 LATENCY_RATE = 200.0
+PANICS_A_S = 10
+RATES = (500.0, 2_000.0, 5_000.0)
+WARM_UP_RATE = 400.0
 WARM_UP = 20_000
-WARM_UP_AGE = timedelta(seconds=5)
+WARM_UP_AGE = timedelta(seconds=3)
 """The warm-up has older timestamps, so that no fix of the measured run comes late."""
+SHOWN_TIMEOUT_S = 5.0
+ZONES = 100
+TENANT_ID = 1
 NAIVE_WARM_UP = 500
+NAIVE_PREFIX, FLOOR_PREFIX = "naive/", "floor/"
 COUNT_EVERY_S = 0.1
 NAIVE_QUIET_S = 15.0
 # A partitioned table is the sum of its partitions; of any other there is no tree.
@@ -42,17 +57,77 @@ FROM pg_partition_tree('{table}')
 NAIVE_COUNT = "SELECT " + " + ".join(
     f"(SELECT count(*) FROM {table})" for table in ("telemetry", "location", "sensor", "system", "alert")
 )
+NAIVE_WAITS = (
+    "SELECT msg_id, extract(epoch FROM stored_at - recorded_at) FROM location WHERE msg_id LIKE %(run)s"
+)
 
 
 class Round(NamedTuple):
     """Messages a second, from the first publish to the last commit, and CPU seconds of each process for 1,000.
 
-    `elsewhere` is the share of the machine that somebody else had meanwhile.
+    `elsewhere` is the share of the machine that somebody else had meanwhile. `marker_age_s` are the ages of the
+    positions that came to a screen, sorted.
     """
 
     per_s: float
     cpu_s_per_1000: dict[str, float]
     elsewhere: float
+    marker_age_s: list[float] = []
+
+    @property
+    def cpu_of_all(self) -> float:
+        """CPU seconds for 1,000 messages of all processes but the generator."""
+        return sum(used for name, used in self.cpu_s_per_1000.items() if name != "generator")
+
+    def ages(self) -> dict[str, float]:
+        """Return how old the markers of a screen were when they came."""
+        if not self.marker_age_s:
+            return {}
+        return {f"marker_age_p{p}_s": round(rank(self.marker_age_s, p), 3) for p in (50, 99, 100)}
+
+    def figures(self) -> dict[str, float]:
+        return {
+            "per_s": round(self.per_s, 1),
+            "cpu_s_per_1000": round(self.cpu_of_all, 4),
+            "elsewhere": self.elsewhere,
+            **self.ages(),
+        }
+
+
+class Checked(NamedTuple):
+    """What the ledger of a round says: the balance, who was overtaken, and what a screen showed out of order."""
+
+    balance: Balance
+    overtaken: list[str]
+    went_back: int = 0
+    not_shown: Sequence[str] = ()
+
+    @property
+    def holds(self) -> bool:
+        return self.balance.holds and not (self.overtaken or self.went_back or self.not_shown)
+
+    def counts(self) -> dict[str, int]:
+        """The figures for the report. `lost`: acknowledged by the broker and nowhere."""
+        names = ("sent", "stored", "refused", "dead", "duplicates", "unconfirmed")
+        return {
+            **{name: getattr(self.balance, name) for name in names},
+            "lost": len(self.balance.missing),
+            "misjudged": len(self.balance.misjudged),
+            "overtaken": len(self.overtaken),
+            "shown_out_of_order": self.went_back,
+            "newest_not_shown": len(self.not_shown),
+        }
+
+
+class Paces(NamedTuple):
+    """Percentiles in ms at an even pace, and CPU seconds for 1,000 messages by process."""
+
+    latency: dict[str, float]
+    cpu_s_per_1000: dict[str, float]
+
+    def figures(self) -> dict[str, float]:
+        total = sum(used for name, used in self.cpu_s_per_1000.items() if name != "generator")
+        return {**self.latency, "cpu_s_per_1000": round(total, 3)}
 
 
 class Rounds:
@@ -64,32 +139,54 @@ class Rounds:
         self._seed = seed
         self._say = say
         self._env = stack.operator_environment()
-        self._host = self._env["MQTT_BROKER_ADDRESS"]
-        self._port = int(self._env["MQTT_BROKER_PORT"])
+        self.host = self._env["MQTT_BROKER_ADDRESS"]
+        self.port = int(self._env["MQTT_BROKER_PORT"])
+        self._owner_url = database_url(self._env["VIGIL_OWNER_DATABASE_URL"])
+        self._until = datetime.now(UTC)
 
-    def latency(self, *, seconds: float) -> dict[str, float]:
-        """Percentiles in ms at an even pace; see `bench.latency`."""
+    def plant_zones(self) -> None:
+        """Give the tenant its other zones; the seed has planted the first."""
+        database = Database(config.load(environ=self._env), name="bench", pool_size=1, as_owner=True)
+        store = ZoneStore(database)
+        [site, *_] = DirectoryStore(database).list_rows("site", tenant_id=TENANT_ID, limit=1)
+        for number, (lat, lon, radius_m) in enumerate(messages.zones(ZONES)[1:]):
+            area = {"type": "Point", "coordinates": [lon, lat]}
+            fields = {
+                "name": f"bench {number}",
+                "site_id": site["site_id"],
+                "area": area,
+                "radius_m": radius_m,
+            }
+            store.add(fields, tenant_id=TENANT_ID, by="bench")
+
+    def latency(self, *, seconds: float) -> Paces:
+        """Vigil at an even pace; see `bench.latency`."""
+        with closing(self._screen()) as screen:
+            return self._paced("", seconds, self._pids(), screen)
+
+    def _screen(self) -> Watcher:
         env = self._env
-        token = Tokens(env["JWT_SECRET"]).make(name="bench", tenant_id=1, role="viewer", lifetime_s=3600)
-        return latency.measure(
-            host=self._host,
-            port=self._port,
-            url=f"ws://127.0.0.1:{env['VIGIL_HTTP_PORT']}/ws/noc/dashboard/",
-            token=token,
-            keys=envelope.tenant_keys(env["CHANNELS_ENCRYPTION_KEY"], 1),
-            seconds=seconds,
-            rate=LATENCY_RATE,
+        token = Tokens(env["JWT_SECRET"]).make(
+            name="bench", tenant_id=TENANT_ID, role="viewer", lifetime_s=3600
         )
+        keys = envelope.tenant_keys(env["CHANNELS_ENCRYPTION_KEY"], TENANT_ID)
+        url = f"ws://127.0.0.1:{env['VIGIL_HTTP_PORT']}/ws/noc/dashboard/"
+        return Watcher(url, vigil_frames(keys, TENANT_ID), token=token)
 
-    def vigil(self, count: int) -> tuple[Round, Balance, dict[str, Any]]:
+    def _paced(self, prefix: str, seconds: float, pids: Mapping[str, int], watcher: Watcher | None) -> Paces:
+        with closing(Paced(self.host, self.port, prefix=prefix, watcher=watcher)) as paced:
+            paced.warm_up(panics=int(seconds * PANICS_A_S), rate=WARM_UP_RATE)
+            return Paces(*paced.measure(seconds=seconds, rate=LATENCY_RATE, meter=Meter(pids)))
+
+    def vigil(self, count: int) -> tuple[Round, Checked, dict[str, Any]]:
         """A small run first, so that caches and sources are as in daily work. Last: what the database grew by."""
-        self._vigil_once(WARM_UP, before_now=WARM_UP_AGE)
+        self.flood(WARM_UP, before_now=WARM_UP_AGE)
         before = self._sizes()
-        measured, balance = self._vigil_once(count)
-        return measured, balance, growth.of_run(before, self._sizes())
+        measured, checked = self.flood(count)
+        return measured, checked, growth.of_run(before, self._sizes())
 
     def _sizes(self) -> dict[str, growth.Size]:
-        engine = create_engine(database_url(self._env["VIGIL_OWNER_DATABASE_URL"]))
+        engine = create_engine(self._owner_url)
         try:
             with engine.connect() as connection:
                 return {
@@ -99,51 +196,104 @@ class Rounds:
         finally:
             engine.dispose()
 
-    def _vigil_once(self, count: int, *, before_now: timedelta = timedelta()) -> tuple[Round, Balance]:
-        run, entries = self._ledger(count, before_now=before_now)
-        receipts = load.Receipts(self._host, self._port, f"bench-receipts-{run}", "")
-        meter = Meter(self._pids())
-        result = load.run(entries, host=self._host, port=self._port, receipts=receipts, say=self._say)
-        used_s = meter.read()
-        elsewhere = meter.elsewhere(used_s)
-        receipts.sock.close()
-        balance = self._balance(run, entries, result.unacknowledged)
+    def flood(self, count: int, *, before_now: timedelta = timedelta()) -> tuple[Round, Checked]:
+        """Vigil, with a screen, as fast as the broker takes the messages."""
+        with closing(self._screen()) as screen:
+            return self._once(count, pids=self._pids(), screen=screen, before_now=before_now)
+
+    def at_rates(self, *, seconds: float) -> tuple[dict[str, float], list[Checked]]:
+        """CPU seconds for 1,000 messages at rates between quiet and flood: batches grow with the rate."""
+        figures: dict[str, float] = {}
+        checks = []
+        for rate in RATES:
+            count = int(rate * seconds)
+            measured, checked = self._once(count, pids=self._pids(), rate=rate)
+            figures[f"cpu_s_per_1000_at_{rate:.0f}"] = round(measured.cpu_of_all, 4)
+            checks.append(checked)
+        return figures, checks
+
+    def _once(
+        self,
+        count: int,
+        *,
+        pids: Mapping[str, int],
+        prefix: str = "",
+        screen: Watcher | None = None,
+        url: str | None = None,
+        tables: Sequence[str] = checker.TABLES,
+        before_now: timedelta = timedelta(),
+        rate: float | None = None,
+    ) -> tuple[Round, Checked]:
+        """Send a ledger to a contestant that sends receipts, and hold it against the tables at `url`."""
+        run, entries = self.ledger(count, before_now=before_now)
+        with closing(self.receipts(run, prefix)) as receipts:
+            meter = Meter(pids)
+            result = load.run(
+                entries,
+                host=self.host,
+                port=self.port,
+                prefix=prefix,
+                receipts=receipts,
+                say=self._say,
+                rate=rate,
+            )
+            used_s = meter.read()
+            elsewhere = meter.elsewhere(used_s)
+        checked = self.check(run, entries, result.unacknowledged, url=url, tables=tables, screen=screen)
         expected = sum(not entry.refused for entry in entries)
-        if balance.holds and len(receipts.stored) < expected:
+        if checked.balance.holds and len(receipts.stored) < expected:
             # The last commit is known by its receipt; with receipts gone the time would be too short.
             raise RuntimeError(f"{expected - len(receipts.stored)} receipts did not come: no time to report")
-        return _round(result.published, result.stored_s - result.started_s, used_s, elsewhere), balance
+        ages_s = sorted(screen.seen.ages_s) if screen else []
+        seconds = result.stored_s - result.started_s
+        return _round(result.published, seconds, used_s, elsewhere, ages_s), checked
 
-    def _balance(self, run: str, entries: Sequence[messages.Entry], unacknowledged: set[str]) -> Balance:
-        engine = create_engine(database_url(self._env["VIGIL_OWNER_DATABASE_URL"]))
+    def receipts(self, run: str, prefix: str = "") -> load.Receipts:
+        """Listen to the receipts of a contestant."""
+        return load.Receipts(self.host, self.port, f"bench-receipts-{run}", prefix)
+
+    def check(
+        self,
+        run: str,
+        entries: Sequence[messages.Entry],
+        unacknowledged: set[str],
+        *,
+        url: str | None = None,
+        tables: Sequence[str] = checker.TABLES,
+        screen: Watcher | None = None,
+        during: Callable[[], None] = lambda: None,
+    ) -> Checked:
+        """Hold a ledger against the tables, and against what a screen showed."""
+        engine = create_engine(url or self._owner_url)
         try:
-            return checker.wait(
+            balance = checker.wait(
                 entries,
                 engine,
                 run=run,
+                tables=tables,
                 dead_bodies=lambda: dead_letters.bodies(self._env["AMQP_URI"]),
                 unacknowledged=unacknowledged,
+                during=during,
             )
+            overtaken = checker.overtaken(entries, engine, run=run, tables=tables)
         finally:
             engine.dispose()
+        if screen is None:
+            return Checked(balance, overtaken)
+        not_shown = _wait_until_shown(screen.seen, newest_of(entries), during)
+        return Checked(balance, overtaken, screen.seen.went_back, not_shown)
 
-    def naive(self, count: int) -> Round:
-        """The naive pipeline in a database of its own.
-
-        It has a small run first, as Vigil has.
-        """
-        url = database_url(self._env["VIGIL_OWNER_DATABASE_URL"]).replace("+psycopg2", "")
-        with closing(psycopg2.connect(url)) as admin:
-            admin.autocommit = True
-            admin.cursor().execute("CREATE DATABASE naive")
-        naive_url = url.rpartition("/")[0] + "/naive"
+    def naive(self, count: int, *, seconds: float) -> tuple[Round, Paces]:
+        """The naive pipeline in a database of its own, after a small run; and at an even pace."""
+        naive_url = self._make_database("naive")
         environment = {
             **self._env,
-            "NAIVE_DATABASE_URL": naive_url.replace("postgresql://", "postgresql+psycopg2://"),
+            "NAIVE_DATABASE_URL": naive_url,
             "NAIVE_AMQP_URI": self._env["AMQP_URI"],
-            "NAIVE_MQTT_HOST": self._host,
-            "NAIVE_MQTT_PORT": str(self._port),
-            "NAIVE_TOPIC_PREFIX": "naive/",
+            "NAIVE_MQTT_HOST": self.host,
+            "NAIVE_MQTT_PORT": str(self.port),
+            "NAIVE_TOPIC_PREFIX": NAIVE_PREFIX,
+            "NAIVE_ZONES": json.dumps(messages.zones(ZONES)),
         }
         with (
             _part("naive", environment, "service") as service,
@@ -151,49 +301,129 @@ class Rounds:
         ):
             pids = self._pids(naive_service=service.pid, naive_gateway=gateway.pid)
             self._naive_once(NAIVE_WARM_UP, naive_url, pids, before=0)
-            return self._naive_once(count, naive_url, pids, before=NAIVE_WARM_UP)
+            measured = self._naive_once(count, naive_url, pids, before=NAIVE_WARM_UP)
+            return measured, self._naive_paced(seconds, naive_url, pids, before=NAIVE_WARM_UP + count)
 
     def _naive_once(self, count: int, url: str, pids: Mapping[str, int], *, before: int) -> Round:
         """It refuses nothing with a reason and knows no duplicate: it is sent what it can store, and once."""
-        _, made = self._ledger(count + count // 50)
+        _, made = self.ledger(count + count // 50)
         entries = [entry._replace(copies=1) for entry in made if not entry.refused][:count]
         meter = Meter(pids)
-        result = load.run(entries, host=self._host, port=self._port, prefix="naive/", say=self._say)
-        rows, last_s = _count_until_quiet(url, before + count)
+        result = load.run(entries, host=self.host, port=self.port, prefix=NAIVE_PREFIX, say=self._say)
+        rows, last_s = _count_until_quiet(_plain(url), before + count)
         used_s = meter.read()
         elsewhere = meter.elsewhere(used_s)
         self._say(f"naive stored {rows - before} of {count}")
         return _round(rows - before, last_s - result.started_s, used_s, elsewhere)
 
-    def floor(self, count: int) -> Round:
-        """The floor, into Vigil's tables."""
-        _, entries = self._ledger(count)
-        # A prefix of its own: the sessions of Vigil's gateway live on at the broker and would be sent all of it.
-        environment = {**self._env, "VIGIL_TOPIC_PREFIX": "floor/"}
-        total = sum(entry.copies for entry in entries)
-        with _part("floor", environment, str(total)) as floor:
-            meter = Meter(self._pids())
-            result = load.run(entries, host=self._host, port=self._port, prefix="floor/", say=self._say)
-            assert floor.stdout is not None
-            answer = json.loads(floor.stdout.readline())
-            used_s = {**meter.read(), "floor": answer["cpu_s"]}
-            elsewhere = meter.elsewhere(used_s)
-        self._say(f"the floor stored {answer['stored']} of {total}")
-        return _round(answer["stored"], answer["last_s"] - result.started_s, used_s, elsewhere)
+    def _naive_paced(self, seconds: float, url: str, pids: Mapping[str, int], *, before: int) -> Paces:
+        """Positions at an even pace; it sends no receipts, so its tables say when each was stored."""
+        total, run = int(seconds * LATENCY_RATE), f"n{secrets.token_hex(4)}"
+        with closing(load.connect(self.host, self.port)) as sock:
+            sock.sendall(wire.connect(f"bench-pace-{run}"))
+            meter, started_s = Meter(pids), time.monotonic()
+            for number in range(total):
+                time.sleep(max(0.0, started_s + number / LATENCY_RATE - time.monotonic()))
+                sent = position(f"{run}-{number}", guard(number % GUARDS), datetime.now(UTC))
+                packet = wire.publish(NAIVE_PREFIX + sent.topic, sent.payload, message_id=number % 65_535 + 1)
+                sock.sendall(packet)
+            _count_until_quiet(_plain(url), before + total)
+            used_s = meter.read()
+        with closing(psycopg2.connect(_plain(url))) as connection, connection.cursor() as cursor:
+            cursor.execute(NAIVE_WAITS, {"run": f"{run}-%"})
+            stored_s = {msg_id: float(waited_s) for msg_id, waited_s in cursor.fetchall()}
+        if len(stored_s) < total:
+            self._say(f"naive lost {total - len(stored_s)} of {total} at an even pace")
+        cpu = {name: 1000 * used / total for name, used in sorted(used_s.items())}
+        return Paces(percentiles("position_commit", dict.fromkeys(stored_s, 0.0), stored_s), cpu)
 
-    def _ledger(self, count: int, *, before_now: timedelta = timedelta()) -> tuple[str, list[messages.Entry]]:
-        run = f"b{secrets.token_hex(4)}"
+    def floor(self, count: int, *, seconds: float) -> tuple[Round, Checked, Paces]:
+        """The floor, into Vigil's tables, after a small run; and at an even pace."""
+        with closing(psycopg2.connect(_plain(self._owner_url))) as owner, owner, owner.cursor() as cursor:
+            cursor.execute(floor.MAKE_ALERTS)
+        # A prefix of its own: the sessions of Vigil's gateway live on at the broker and would be sent all of it.
+        environment = {**self._env, "VIGIL_TOPIC_PREFIX": FLOOR_PREFIX}
+        tables = (*(table for table in checker.TABLES if table != "alert_occurrence"), floor.ALERTS)
+        with _part("floor", environment) as process:
+            pids = self._pids(floor=process.pid)
+            self._once(WARM_UP, pids=pids, prefix=FLOOR_PREFIX, tables=tables, before_now=WARM_UP_AGE)
+            measured, checked = self._once(count, pids=pids, prefix=FLOOR_PREFIX, tables=tables)
+            return measured, checked, self._paced(FLOOR_PREFIX, seconds, pids, None)
+
+    def peer(self, count: int, *, seconds: float) -> tuple[Round, Checked, Paces]:
+        """The plain peer in a database of its own, after a small run; and at an even pace."""
+        with self.plain_peer() as (peer, url):
+            pids = self._pids(**peer.pids)
+            with closing(Watcher(peer.url, peer_frames)):
+                self._once(WARM_UP, pids=pids, prefix=PEER_PREFIX, url=url, before_now=WARM_UP_AGE)
+            with closing(Watcher(peer.url, peer_frames)) as screen:
+                measured, checked = self._once(count, pids=pids, prefix=PEER_PREFIX, url=url, screen=screen)
+            with closing(Watcher(peer.url, peer_frames)) as screen:
+                return measured, checked, self._paced(PEER_PREFIX, seconds, pids, screen)
+
+    @contextmanager
+    def plain_peer(self) -> Iterator[tuple[PlainPeer, str]]:
+        """The peer while it runs, and the address of its database."""
+        url = self._make_database(PEER_DATABASE)
+        with PlainPeer(self._env, database_url=_plain(url), zones=messages.zones(ZONES)) as peer:
+            yield peer, url
+
+    def _make_database(self, name: str) -> str:
+        with closing(psycopg2.connect(_plain(self._owner_url))) as admin:
+            admin.autocommit = True
+            admin.cursor().execute(f"CREATE DATABASE {name}")
+        return f"{self._owner_url.rpartition('/')[0]}/{name}"
+
+    def ledger(self, count: int, *, before_now: timedelta = timedelta()) -> tuple[str, list[messages.Entry]]:
+        """A run's name and its messages. Its times begin after those of the ledger before: no fix is late."""
         now = datetime.now(UTC) - before_now
+        if (early_s := (self._until - now).total_seconds()) > 0:
+            time.sleep(early_s)  # the times of the ledger before run faster than the clock
+            now += timedelta(seconds=early_s)
+        self._until = now + timedelta(seconds=count / messages.NOMINAL_PER_S)
+        run = f"b{secrets.token_hex(4)}"
         return run, messages.make(count=count, sources=self._sources, seed=self._seed, run=run, now=now)
 
+    def rest(self, *, seconds: float) -> rest.Rest:
+        """Cost of the stack while nobody sends anything."""
+        return rest.measure(self._running(), seconds=seconds)
+
+    def _running(self) -> dict[str, int]:
+        return {p.name: p.pid for p in self._stack.supervisor.processes if p.pid}
+
     def _pids(self, **further: int) -> dict[str, int]:
-        running = {p.name: p.pid for p in self._stack.supervisor.processes if p.pid}
-        return {**running, **further, "generator": os.getpid()}
+        return {**self._running(), **further, "generator": os.getpid()}
 
 
-def _round(count: int, seconds: float, used_s: Mapping[str, float], elsewhere: float) -> Round:
+def newest_of(entries: Sequence[messages.Entry]) -> dict[str, datetime]:
+    """Return the time of each guard's newest position. Pure."""
+    found: dict[str, datetime] = {}
+    for entry in entries:
+        if entry.family == "guard" and not entry.refused:
+            found[entry.topic.split("/")[1]] = datetime.fromisoformat(json.loads(entry.payload)["timestamp"])
+    return found
+
+
+def _wait_until_shown(
+    seen: Seen, newest_sent: Mapping[str, datetime], during: Callable[[], None]
+) -> list[str]:
+    deadline_s = time.monotonic() + SHOWN_TIMEOUT_S
+    while (missing := seen.not_shown(newest_sent)) and time.monotonic() < deadline_s:
+        during()
+        time.sleep(COUNT_EVERY_S)  # the interval at which the screen is asked
+    return missing
+
+
+def _round(
+    count: int, seconds: float, used_s: Mapping[str, float], elsewhere: float, ages_s: Sequence[float] = ()
+) -> Round:
     cpu = {name: round(1000 * used / count, 4) for name, used in sorted(used_s.items())}
-    return Round(per_s=count / seconds, cpu_s_per_1000=cpu, elsewhere=round(elsewhere, 3))
+    return Round(count / seconds, cpu, round(elsewhere, 3), list(ages_s))
+
+
+def _plain(url: str) -> str:
+    """Return the address of a database without the name of SQLAlchemy's driver."""
+    return url.replace("+psycopg2", "")
 
 
 def _count_until_quiet(url: str, total: int) -> tuple[int, float]:
@@ -212,22 +442,16 @@ def _count_until_quiet(url: str, total: int) -> tuple[int, float]:
 
 
 @contextmanager
-def _part(module: str, environment: Mapping[str, str], argument: str) -> Iterator[subprocess.Popen[str]]:
+def _part(module: str, environment: Mapping[str, str], *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """One process of a contestant, from when it says that it is ready to the end of the block."""
-    command = [sys.executable, "-W", "ignore", "-m", f"bench.{module}", argument]
+    command = [sys.executable, "-W", "ignore", "-m", f"bench.{module}", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=dict(environment), cwd=PROJECT
     ) as part:
         try:
             assert part.stdout is not None
             if part.stdout.readline().strip() != "ready":
-                raise RuntimeError(f"{module} {argument} did not start")
+                raise RuntimeError(f"{module} {' '.join(arguments)} did not start")
             yield part
         finally:
             part.kill()
-
-
-def counts(balance: Balance) -> dict[str, Any]:
-    """The ledger's figures, for the report."""
-    names = ("sent", "stored", "refused", "dead", "duplicates", "unconfirmed")
-    return {name: getattr(balance, name) for name in names}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what a step needs: python, servers, browser, monitoring. What is there already is passed over in no time.
+# Sets up what a step needs: python, servers, browser, monitoring, peer. What is there already is passed over in no time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -98,6 +98,19 @@ setup_monitoring() { # programs for tests and for those who watch Vigil; Debian'
     [ ${#missing[@]} = 0 ] || step "monitoring from Debian's packages: ${missing[*]}" apt_install "${missing[@]}"
 }
 
+peer_stamp() { cat bench/requirements-peer.txt | sha256sum; pwd; }
+
+setup_peer() { # the plain pipeline that `make bench` holds Vigil against, apart from everything of Vigil's
+    [ -f .venv-peer/.stamp ] && [ "$(cat .venv-peer/.stamp)" = "$(peer_stamp)" ] && return
+    step "the plain peer of the bench in .venv-peer" install_peer
+}
+
+install_peer() {
+    { .venv-peer/bin/python -c 'import pip' || python3 -m venv --clear .venv-peer; } &&
+        .venv-peer/bin/python -m pip install -q -r bench/requirements-peer.txt &&
+        peer_stamp >.venv-peer/.stamp
+}
+
 install_npm() {
     (cd "$1" && npm ci --no-audit --no-fund --ignore-scripts) &&
         cp "$1/package-lock.json" "$1/node_modules/.stamp"
@@ -109,5 +122,6 @@ case "${1:-}" in
     console) setup_console ;;
     browser) setup_browser ;;
     monitoring) setup_monitoring ;;
-    *) die "usage: ops/setup.sh python|servers|console|browser|monitoring" ;;
+    peer) setup_peer ;;
+    *) die "usage: ops/setup.sh python|servers|console|browser|monitoring|peer" ;;
 esac

@@ -93,3 +93,18 @@ def test_what_is_only_in_a_dead_letter_is_dead_and_not_lost(engine: Engine, stor
     balance = checker.check(stored, engine, run=RUN, dead_bodies=lambda: [b"\x91\xa6" + dead.encode()])
     assert (balance.dead, balance.missing) == (1, [])
     assert balance.holds
+
+
+def test_a_message_that_is_stored_again_after_later_ones_is_out_of_order(
+    engine: Engine, stored: list[Entry]
+) -> None:
+    assert checker.overtaken(stored, engine, run=RUN) == []
+    first = next(entry for entry in stored if not entry.refused)
+    later = [e.msg_id for e in stored if e.topic == first.topic and e.msg_id != first.msg_id]
+    assert later
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE mqtt_device_telemetry SET battery = battery WHERE msg_id = :first"),
+            {"first": first.msg_id},
+        )
+    assert checker.overtaken(stored, engine, run=RUN) == [first.msg_id]

@@ -146,6 +146,10 @@ PURE = {
     "ops/rollback/loss.py",
     "bench/messages.py",
     "bench/growth.py",
+    "bench/capacity.py",
+    "bench/goals.py",
+    "bench/peer/rows.py",
+    "bench/shard_balance.py",
 }
 PURE_MAY_IMPORT = {
     "msgspec",
@@ -223,6 +227,11 @@ ONLY_IN = {
     "urllib3": ("services/outgoing/client.py",),
     "urllib.request": ("ops/health.py", "ops/alive.py"),
     "http.client": ("ops/servers.py",),
+    "aio_pika": ("bench/peer/gateway.py", "bench/peer/store.py"),
+    "aiomqtt": ("bench/peer/gateway.py", "bench/peer/store.py"),
+    "asyncpg": ("bench/peer/store.py",),
+    "uvloop": ("bench/peer/gateway.py", "bench/peer/store.py"),
+    "websockets": ("bench/peer/store.py",),
     "twilio": (),
     "httpx": (),
     "aiohttp": (),
@@ -280,6 +289,13 @@ def test_a_file_imports_only_what_its_kind_may(path: Path) -> None:
         assert "sqlalchemy.create_engine" not in imports
 
 
+@pytest.mark.parametrize("path", [p for p in SOURCES if name_of(p).startswith("bench/peer/")], ids=name_of)
+def test_the_plain_peer_of_the_bench_uses_nothing_of_vigil_s(path: Path) -> None:
+    tops = ("services", "gateway", "ops", "bench", "vigil_device")
+    own = {i for i in imports_of(path) if i.split(".")[0] in tops}
+    assert all(i.startswith("bench.peer.") for i in own), own
+
+
 @pytest.mark.parametrize("name", sorted(PURE))
 def test_a_pure_file_has_no_clock_no_chance_and_no_wire(name: str) -> None:
     for imported in imports_of(PROJECT / name):
@@ -332,6 +348,7 @@ def test_the_project_speaks_of_itself_alone() -> None:
         "__pycache__",
         "vigil.egg-info",
         ".venv",
+        ".venv-peer",
         ".vigil",
         ".git",
         "node_modules",

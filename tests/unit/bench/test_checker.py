@@ -61,6 +61,35 @@ def test_only_the_first_lost_ones_are_named_and_the_balance_fails_all_the_same()
     assert not balance.holds
 
 
+def of_topics(topics: str) -> list[Entry]:
+    """A message for each letter, which is its topic, in this order."""
+    return [Entry("guard", topic, b"{}", f"r-{number}", False, 1) for number, topic in enumerate(topics)]
+
+
+@pytest.mark.parametrize(
+    ("topics", "transactions", "overtaken"),
+    [
+        ("aaa", [1, 2, 3], []),
+        ("aaa", [1, 1, 1], []),
+        ("aaa", [1, 3, 2], ["r-1"]),
+        ("aaa", [3, 2, 1], ["r-0", "r-1"]),
+        ("aaaa", [5, 1, 2, 3], ["r-0"]),
+        ("abab", [4, 1, 5, 2], []),
+        ("abab", [4, 2, 3, 1], ["r-0", "r-1"]),
+    ],
+)
+def test_a_message_that_a_later_one_of_its_topic_went_before_is_overtaken(
+    topics: str, transactions: list[int], overtaken: list[str]
+) -> None:
+    numbers = {f"r-{number}": at for number, at in enumerate(transactions)}
+    assert checker.out_of_order(of_topics(topics), numbers) == overtaken
+
+
+def test_what_was_not_stored_has_no_place_in_the_order() -> None:
+    assert checker.out_of_order(of_topics("aaa"), {"r-0": 1, "r-2": 2}) == []
+    assert checker.out_of_order(of_topics("aaa"), {"r-0": 3, "r-2": 2}) == ["r-0"]
+
+
 def test_msg_ids_are_found_in_any_bytes_and_only_those_of_the_run() -> None:
     body = b'\x93\xa4r1-7\xff{"msg_id":"r1-12"} r12-3 xr1-'
     assert checker.ids_in(body, "r1") == ["r1-7", "r1-12"]

@@ -1,8 +1,11 @@
 import json
+from datetime import UTC, datetime
 
 import pytest
 
-from bench import latency
+from bench import latency, messages
+
+NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 
 
 def test_percentiles_are_those_of_the_nearest_rank_in_milliseconds() -> None:
@@ -18,7 +21,16 @@ def test_a_message_that_did_not_come_is_not_left_out_of_the_figures() -> None:
         latency.percentiles("x", {}, {})
 
 
-def test_each_message_has_a_guard_of_its_own_and_every_twentieth_is_a_panic() -> None:
-    made = [latency._message(number, 5) for number in range(40)]
-    assert len({json.loads(payload)["msg_id"] for *_, payload in made}) == 40
-    assert [n for n, (_, topic, _) in enumerate(made) if topic.startswith("alert/panic/")] == [19, 39]
+def test_a_position_waits_for_itself_and_a_panic_for_its_source() -> None:
+    fix = latency.position("m1", "guard-1", NOW)
+    assert (fix.waits, fix.topic) == ("m1", "guard/guard-1/gps")
+    assert json.loads(fix.payload)["msg_id"] == "m1"
+    assert json.loads(fix.payload)["timestamp"] == NOW.isoformat()
+    call = latency.panic("m2", "guard-1", NOW)
+    assert (call.waits, call.topic) == ("alert:guard-1", "alert/panic/guard-1")
+
+
+def test_guards_that_are_timed_are_none_of_the_ledger_s() -> None:
+    entries = messages.make(count=5000, sources=1000, seed=1, run="r", now=NOW)
+    of_ledger = {entry.topic.split("/")[1] for entry in entries if entry.family == "guard"}
+    assert of_ledger.isdisjoint({latency.guard(number) for number in range(latency.GUARDS)})

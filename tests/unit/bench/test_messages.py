@@ -66,3 +66,12 @@ def test_the_gateway_refuses_those_that_the_ledger_says_it_refuses_and_no_others
             assert not entry.refused, entry
             assert message.origin.quality == ()
             assert not message.origin.clock_suspect
+
+
+def test_zones_are_on_a_grid_around_the_site_s_own_and_none_is_twice() -> None:
+    made = messages.zones(100)
+    assert made[0] == (messages.LAT, messages.LON, 500.0)
+    assert len(set(made)) == len(made) == 100
+    nearest_m = min(haversine_m(messages.LAT, messages.LON, lat, lon) for lat, lon, _ in made[1:])
+    assert 799 < nearest_m < 801
+    assert messages.zones(7) == made[:7]
