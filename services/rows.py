@@ -13,6 +13,7 @@ import psycopg2.errors
 from sqlalchemy import Connection, TextClause, text
 from sqlalchemy.exc import DataError
 
+from services import raw_data
 from services.errors import InvalidMessage
 from services.messages import Origin
 
@@ -98,19 +99,16 @@ def insert_statement(
     source_column: str,
     columns: Mapping[str, str],
     *,
-    computed: Mapping[str, str] | None = None,
     seen: bool = False,
 ) -> TextClause:
     """The statement for one field table; `columns` maps its own columns to array types.
 
-    `computed` maps further columns to SQL expressions of the others. Its result is how many were new; with `seen`, all
-    are: `see` has found them.
+    Its result is how many were new; with `seen`, all are: `see` has found them.
     """
     types = {name.format(source=source_column): kind for name, kind in COMMON.items()} | dict(columns)
     arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in types.items())
-    computed = computed or {}
-    targets = ", ".join([*types, *computed])
-    values = ", ".join([*(_CASTS.get(name, name) for name in types), *computed.values()])
+    targets = ", ".join(types)
+    values = ", ".join(_CASTS.get(name, name) for name in types)
     given = f"SELECT * FROM unnest({arrays}) AS t ({', '.join(types)})"  # noqa: S608 - names from our own code
     if seen:
         return text(f"WITH input AS ({given}) INSERT INTO {table} ({targets}) SELECT {values} FROM input")  # noqa: S608
@@ -141,8 +139,8 @@ def common_values(
         "recorded_at": [origin.recorded_at for origin in origins],
         "received_at": [origin.received_at for origin in origins],
         "clock_suspect": [origin.clock_suspect for origin in origins],
-        "quality": [",".join(origin.quality) for origin in origins],
-        "raw_data": [origin.raw for origin in origins],
+        "quality": [",".join(origin.quality) or None for origin in origins],
+        "raw_data": [raw_data.to_keep(source_column, origin) for origin in origins],
     }
 
 

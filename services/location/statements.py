@@ -16,12 +16,12 @@ COLUMNS = {
     "mock": "bool",
     "in_geofence": "bool",
     "geofence_violation": "bool",
+    "battery": "real",
 }
 INSERT_FIXES = rows.insert_statement(
     "mqtt_guard_location",
     "guard_id",
     COLUMNS,
-    computed={"location": "ST_SetSRID(ST_MakePoint(lon, lat), 4326)::geography"},
     seen=True,
 )
 

@@ -133,7 +133,7 @@ class LocationStore:
         if doubted:
             origins = [_doubted(origin) if origin.key in doubted else origin for origin in origins]
         values = rows.common_values("guard_id", origins, [item.source.tenant_id for item in arrived])
-        for column in ("lat", "lon", "heading", "source", "mock"):
+        for column in ("lat", "lon", "heading", "source", "mock", "battery"):
             values[column] = [getattr(item.fix, column) for item in arrived]
         for column in ("accuracy", "speed"):
             values[column] = [getattr(item.track, column) for item in arrived]

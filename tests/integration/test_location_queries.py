@@ -59,8 +59,8 @@ class Book:
         key = uuid4()
         self.run(
             "INSERT INTO mqtt_guard_location (tenant_id, guard_id, message_key, recorded_at, received_at,"
-            " clock_suspect, quality, location, lat, lon, mock, in_geofence, geofence_violation, raw_data)"
-            " VALUES (1, :g, :key, :at, :at, false, '{}', ST_SetSRID(ST_MakePoint(:lon, :lat), 4326), :lat, :lon,"
+            " clock_suspect, quality, lat, lon, mock, in_geofence, geofence_violation, raw_data)"
+            " VALUES (1, :g, :key, :at, :at, false, '{}', :lat, :lon,"
             " false, false, :violation, '{}')",
             g=guard,
             key=key,
