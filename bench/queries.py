@@ -81,7 +81,9 @@ IN_A_HURRY = ("fsync = off", "full_page_writes = off", "max_wal_size = '16GB'", 
 SIZE = """
 SELECT (SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree('mqtt_guard_location')) AS heap,
        (SELECT sum(pg_indexes_size(relid)) FROM pg_partition_tree('mqtt_guard_location')
-        WHERE isleaf) AS indexes
+        WHERE isleaf) AS indexes,
+       (SELECT CAST(sum(reltuples) AS bigint) FROM pg_class JOIN pg_partition_tree('mqtt_guard_location') ON relid = oid
+        WHERE isleaf AND reltuples > 0) AS fixes
 """
 
 
@@ -224,14 +226,13 @@ def measure(stack: Stack, *, fixes: int, guards: int, rounds: int) -> dict[str, 
     days = filled(stack, fixes=fixes, guards=guards)
     with closing_engine(stack) as owner, owner.connect() as connection:
         sizes = connection.execute(text(SIZE)).one()
-    stored = len(days) * guards * FIXES_A_DAY
     os.environ |= stack.operator_environment()
     stopwatch = Stopwatch()
     stopwatch.watch()
     figures: dict[str, Any] = {
-        "fixes": stored,
-        "heap_bytes_per_fix": round(float(sizes.heap) / stored, 1),
-        "index_bytes_per_fix": round(float(sizes.indexes) / stored, 1),
+        "fixes": sizes.fixes,
+        "heap_bytes_per_fix": round(float(sizes.heap / sizes.fixes), 1),
+        "index_bytes_per_fix": round(float(sizes.indexes / sizes.fixes), 1),
     }
     for name, question in questions(config.load(), days, guards=guards).items():
         figures[name] = stopwatch.ask(question, rounds=rounds, warm_up=rounds // 2).figures()
