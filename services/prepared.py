@@ -31,8 +31,8 @@ class Prepared:
         numbers = {name: f"${number}" for number, name in enumerate(names, 1)}
         numbered = _PARAMETER.sub(lambda found: numbers[found[1]], statement)
         self.name = f"vigil_{hashlib.sha256(numbered.encode()).hexdigest()[:16]}"
-        # Without values the driver would take `%` as it stands; it never sees this text with values.
-        self._prepare = f"PREPARE {self.name} AS {numbered}"
+        doubled = numbered.replace("%", "%%")  # the driver looks for values in every text
+        self._prepare = f"PREPARE {self.name} AS {doubled}"
         places = ", ".join(["%s"] * len(names))
         self._execute = f"EXECUTE {self.name}({places})" if names else f"EXECUTE {self.name}"
 
