@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Row, text
 from services import rows
 from services.errors import Unavailable
 from services.messages import Condition, ConditionsEvent
+from services.prepared import Prepared
 from services.providers import Database
 
 log = structlog.get_logger(__name__)
@@ -29,11 +30,11 @@ Service = Literal["telemetry", "location"]
 
 OVERDUE_S = 5.0
 TYPES = {"tenant_id": "int", "event": "text", "about": "text", "body": "bytea"}
-EARLIER = text(
+EARLIER = Prepared(
     "SELECT id, event, body FROM owed_event WHERE service = :service AND sources && CAST(:sources AS text[])"
 )
 # The outer query does not see the new rows: it finds what was owed before.
-OWE = text(
+OWE = Prepared(
     """
     WITH own AS (
         INSERT INTO owed_event (tenant_id, service, event, sources, body)
@@ -134,20 +135,18 @@ class OwedEvents:
             "body": [msgspec.msgpack.encode(owing.body) for owing in owings],
         }
         sources = sorted({source for owing in owings for source in owing.about})
-        found = connection.execute(
-            OWE,
-            {
-                "service": self._service,
-                "sources": rows.array("text", sources),
-                **rows.arrays(TYPES, values),
-            },
-        ).all()
+        given = {
+            "service": self._service,
+            "sources": rows.array("text", sources),
+            **rows.arrays(TYPES, values),
+        }
+        found = OWE.run(connection, given).all()
         return Debt((row.id for row in found if row.event is None), _events(found))
 
     def earlier(self, connection: Connection, sources: Sequence[str]) -> Debt:
         """What is owed of these sources already: a batch that comes again tells what its first run could not."""
         values = {"service": self._service, "sources": rows.array("text", sources)}
-        return Debt((), _events(connection.execute(EARLIER, values).all()))
+        return Debt((), _events(EARLIER.run(connection, values).all()))
 
     def forget(self, debt: Debt) -> None:
         """All of it was told. What cannot be deleted now is told once more by the timer."""

@@ -48,6 +48,7 @@ A process takes its own role of the same access, `vigil_<process>_<access>`: whi
 AS_ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 NO_LONGER_THE_PRIMARY = frozenset({"25006", "57P01", "57P02", "57P03"})
 """SQLSTATEs of a server that stops, starts, or has become a replica: the primary is elsewhere, or soon will be."""
+FEATURE_NOT_SUPPORTED = "0A000"
 LACKING = frozenset({"42P01", "42703", "42883"})
 """SQLSTATEs of a statement that names a table, column or function that is not there."""
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -172,6 +173,7 @@ def make_engine(
         },
     )
     event.listen(engine, "handle_error", _drop_what_cannot_write)
+    event.listen(engine, "handle_error", _drop_stale_plans)
     event.listen(engine, "handle_error", _drop_what_is_lost_too)
     _engines.add(engine)
     return engine
@@ -180,6 +182,13 @@ def make_engine(
 def _drop_what_cannot_write(context: ExceptionContext) -> None:
     """A pool would keep a connection to a former primary for ever: it answers, and refuses every write."""
     if getattr(context.original_exception, "pgcode", None) in NO_LONGER_THE_PRIMARY:
+        context.is_disconnect = True
+
+
+def _drop_stale_plans(context: ExceptionContext) -> None:
+    """Let a connection go whose prepared statements (`services.prepared`) are of a schema before the present one."""
+    error = context.original_exception
+    if getattr(error, "pgcode", None) == FEATURE_NOT_SUPPORTED and "cached plan" in str(error):
         context.is_disconnect = True
 
 

@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import Connection, text
 
 from services.config import Config
+from services.prepared import Prepared
 from services.providers import Database
 
 log = structlog.get_logger(__name__)
@@ -25,7 +26,7 @@ CHECK_INTERVAL_S = 1.0
 
 SELECT_VERSION = text("SELECT version FROM registry_version")
 # One name space: `source_id` holds each id once, over all kinds and tenants (migration 0012).
-SELECT = text(
+SELECT = Prepared(
     """
     SELECT asked.id AS asked, coalesce(i.guard_id, i.device_id) AS source_id, i.tenant_id,
            i.guard_id IS NOT NULL AS is_guard, coalesce(g.site_id, d.site_id) AS site_id,
@@ -199,7 +200,7 @@ class Registry:
 
     def _select(self, connection: Connection, ids: Iterable[str]) -> dict[str, Source]:
         """Return the sources by the id that was asked for."""
-        found = connection.execute(SELECT, {"ids": list(ids)})
+        found = SELECT.run(connection, {"ids": list(ids)})
         return {
             row.asked: Source(
                 row.source_id,

@@ -10,11 +10,13 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import psycopg2.errors
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection
 from sqlalchemy.exc import DataError
 
+from services import raw_data
 from services.errors import InvalidMessage
 from services.messages import Origin
+from services.prepared import Prepared
 
 T = TypeVar("T")
 
@@ -65,7 +67,7 @@ _NUMBERS = frozenset({"int", "real", "float8"})
 """Kinds whose elements are all written at once. `repr` of a number never holds the word None."""
 
 
-SEE = text(
+SEE = Prepared(
     """
     INSERT INTO message_seen (message_key, received_at)
     SELECT * FROM unnest(CAST(:message_key AS uuid[]), CAST(:received_at AS timestamptz[]))
@@ -85,7 +87,7 @@ def see_keys(connection: Connection, pairs: Sequence[tuple[bytes, datetime]]) ->
         "message_key": array("uuid", [key for key, _ in pairs]),
         "received_at": array("timestamptz", [received_at for _, received_at in pairs]),
     }
-    return {bytes(key) for (key,) in connection.execute(SEE, values).all()}
+    return {bytes(key) for (key,) in SEE.run(connection, values)}
 
 
 def bytes_of(key: object) -> bytes:
@@ -98,23 +100,20 @@ def insert_statement(
     source_column: str,
     columns: Mapping[str, str],
     *,
-    computed: Mapping[str, str] | None = None,
     seen: bool = False,
-) -> TextClause:
+) -> Prepared:
     """The statement for one field table; `columns` maps its own columns to array types.
 
-    `computed` maps further columns to SQL expressions of the others. Its result is how many were new; with `seen`, all
-    are: `see` has found them.
+    Its result is how many were new; with `seen`, all are: `see` has found them.
     """
     types = {name.format(source=source_column): kind for name, kind in COMMON.items()} | dict(columns)
     arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in types.items())
-    computed = computed or {}
-    targets = ", ".join([*types, *computed])
-    values = ", ".join([*(_CASTS.get(name, name) for name in types), *computed.values()])
+    targets = ", ".join(types)
+    values = ", ".join(_CASTS.get(name, name) for name in types)
     given = f"SELECT * FROM unnest({arrays}) AS t ({', '.join(types)})"  # noqa: S608 - names from our own code
     if seen:
-        return text(f"WITH input AS ({given}) INSERT INTO {table} ({targets}) SELECT {values} FROM input")  # noqa: S608
-    return text(
+        return Prepared(f"WITH input AS ({given}) INSERT INTO {table} ({targets}) SELECT {values} FROM input")  # noqa: S608
+    return Prepared(
         f"""
         WITH input AS ({given}),
         fresh AS (
@@ -141,19 +140,19 @@ def common_values(
         "recorded_at": [origin.recorded_at for origin in origins],
         "received_at": [origin.received_at for origin in origins],
         "clock_suspect": [origin.clock_suspect for origin in origins],
-        "quality": [",".join(origin.quality) for origin in origins],
-        "raw_data": [origin.raw for origin in origins],
+        "quality": [",".join(origin.quality) or None for origin in origins],
+        "raw_data": [raw_data.to_keep(source_column, origin) for origin in origins],
     }
 
 
 def insert(
     connection: Connection,
-    statement: TextClause,
+    statement: Prepared,
     types: Mapping[str, str],
     values: Mapping[str, Sequence[Any]],
 ) -> int:
     """Run an `insert_statement`. `types` are those of its own columns."""
-    return int(connection.execute(statement, arrays(types, values)).scalar_one())
+    return int(statement.run(connection, arrays(types, values)).scalar_one())
 
 
 def arrays(types: Mapping[str, str], values: Mapping[str, Sequence[Any]]) -> dict[str, str]:

@@ -111,7 +111,7 @@ class Phones:
             "SELECT quality FROM mqtt_guard_location WHERE guard_id = %s ORDER BY received_at, recorded_at",
             guard_id,
         )
-        return [quality for (quality,) in found]
+        return [quality or [] for (quality,) in found]
 
     def implausible(self, guard_id: str) -> list[str]:
         found = self.outside.rows(

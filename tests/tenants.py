@@ -12,8 +12,8 @@ FIELD = {
     "mqtt_device_telemetry": ("device_id", "", ""),
     "mqtt_guard_location": (
         "guard_id",
-        ", location, lat, lon, mock, in_geofence, geofence_violation",
-        ", 'POINT(77 12)', 12, 77, false, true, false",
+        ", lat, lon, mock, in_geofence, geofence_violation",
+        ", 12, 77, false, true, false",
     ),
     "mqtt_sensor_reading": ("sensor_id", ", kind, type", ", 'reading', 'SMOKE'"),
     "mqtt_system_health": ("system_id", "", ""),

@@ -12,13 +12,13 @@ from ops.tables import as_json_option, limit_option, show
 from services import config, providers
 from services.providers import transaction
 
-COMMON = "recorded_at, received_at, clock_suspect, quality, msg_id"
+COMMON = "recorded_at, received_at, clock_suspect, coalesce(quality, '{}') AS quality, msg_id"
 KINDS = {
     "telemetry": ("mqtt_device_telemetry", "device_id", "battery, signal, temperature, connectivity"),
     "location": (
         "mqtt_guard_location",
         "guard_id",
-        "lat, lon, accuracy, speed, heading, source, mock, in_geofence, geofence_violation",
+        "lat, lon, accuracy, speed, heading, source, mock, in_geofence, geofence_violation, battery",
     ),
     "sensor": ("mqtt_sensor_reading", "sensor_id", "kind, type, value, state"),
     "system": ("mqtt_system_health", "system_id", "cpu, memory, disk, uptime"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from services.alerts.records import ALERT_COLUMNS
+from services.prepared import Prepared
 
 RANKS = "ARRAY['LOW', 'MEDIUM', 'HIGH', 'CRITICAL']"
 
@@ -42,7 +43,7 @@ _WORDS = " ".join(f"WHEN '{word}' THEN '{said}'" for word, said in RE_RAISED_BEC
 
 # One statement, one round trip: a message seen before changes nothing and returns no row. The former state of the open
 # alert is read in the update itself, where its row is held: a snapshot could be older than another worker's commit.
-MERGE = text(
+MERGE = Prepared(
     f"""
     WITH seen AS (
         INSERT INTO message_seen (message_key, received_at) VALUES (CAST(:key AS uuid), :received_at)

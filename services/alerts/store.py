@@ -238,7 +238,7 @@ class AlertStore:
             "more": more,
             "is_seen": is_seen,
         }
-        rows = connection.execute(sql.MERGE, values).all()
+        rows = sql.MERGE.run(connection, values).all()
         if not rows:
             return None
         lines = [line_of(row) for row in rows]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -26,20 +27,28 @@ that must stay, and of the others every so-manieth."""
 MAX_LISTED = 1_000
 MAX_CHANGES = 2_000
 
+POINT = """
+    l.recorded_at, l.received_at, l.lat, l.lon, l.accuracy::float8 AS accuracy, l.speed::float8 AS speed,
+    l.heading::float8 AS heading, l.in_geofence, l.geofence_violation, i.reason AS implausible,
+    l.recorded_at = ANY(:changes) AS transition
+"""
+OF_TRACK = """
+    FROM mqtt_guard_location l LEFT JOIN implausible_fix i USING (message_key)
+    WHERE l.tenant_id = :tenant_id AND l.guard_id = :guard_id AND l.recorded_at >= :since AND l.recorded_at < :until
+"""
+POINT_NAMES = TrackPoint.__struct_fields__
+"""The order of `POINT`, whose columns are the first of a row."""
+# Most tracks are short enough to be read whole.
+ALL_POINTS = text(f"SELECT {POINT} {OF_TRACK} ORDER BY l.recorded_at, l.message_key LIMIT :read + 1")
 POINTS = text(
-    """
+    f"""
     WITH track AS (
-        SELECT l.recorded_at, l.received_at, l.lat, l.lon, l.accuracy::float8 AS accuracy, l.speed::float8 AS speed,
-               l.heading::float8 AS heading, l.in_geofence, l.geofence_violation, i.reason AS implausible,
-               l.recorded_at = ANY(:changes) AS transition,
-               row_number() OVER way AS number, count(*) OVER () AS total,
+        SELECT {POINT}, row_number() OVER way AS number, count(*) OVER () AS total,
                l.geofence_violation IS DISTINCT FROM lag(l.geofence_violation) OVER way
                    OR l.in_geofence IS DISTINCT FROM lag(l.in_geofence) OVER way
                    OR l.recorded_at - lag(l.recorded_at) OVER way > make_interval(secs => :gap_s)
                    OR lead(l.recorded_at) OVER way - l.recorded_at > make_interval(secs => :gap_s) AS stays
-        FROM mqtt_guard_location l LEFT JOIN implausible_fix i USING (message_key)
-        WHERE l.tenant_id = :tenant_id AND l.guard_id = :guard_id
-              AND l.recorded_at >= :since AND l.recorded_at < :until
+        {OF_TRACK}
         WINDOW way AS (ORDER BY l.recorded_at, l.message_key)
     ),
     ranked AS (
@@ -51,7 +60,7 @@ POINTS = text(
     SELECT * FROM counted
     ORDER BY rank, number % CAST(ceil(total / greatest(CAST(:read AS float8) - kept, 1)) AS bigint), number
     LIMIT :read
-    """
+    """  # noqa: S608 - columns and conditions of our own
 )
 CHANGES = text(
     """
@@ -127,13 +136,16 @@ class TrackQueries:
             changes = connection.execute(CHANGES, {**values, "limit": MAX_CHANGES}).all()
             values |= {"changes": [moment for row in changes for moment in row], "gap_s": GAP_S}
             values["read"] = READ_POINTS
-            found = connection.execute(POINTS, values).mappings().all()
-        read = sorted(found, key=lambda row: row["number"])
+            found = connection.execute(ALL_POINTS, values).all()
+            count = len(found)
+            if count > READ_POINTS:
+                found = sorted(connection.execute(POINTS, values), key=attrgetter("number"))
+                count = found[0].total
         return {
             "guard_id": guard_id,
             **period._asdict(),
-            "count": read[0]["total"] if read else 0,
-            "points": thin(msgspec.convert(read, list[TrackPoint]), max_points=most),
+            "count": count,
+            "points": thin(_points(found), max_points=most),
         }
 
     def transitions(
@@ -200,6 +212,10 @@ class TrackQueries:
             return _page(
                 connection.execute(query, values).mappings().all(), limit, "recorded_at", "message_key"
             )
+
+
+def _points(found: Iterable[Sequence[Any]]) -> list[TrackPoint]:
+    return [TrackPoint(**dict(zip(POINT_NAMES, row, strict=False))) for row in found]
 
 
 def check_limit_of(what: str, value: object, *, most: int) -> int:

@@ -20,6 +20,7 @@ from services.location.judging import Conclusions
 from services.location.store import LocationStore
 from services.messages import AlertType, Condition
 from services.owed import owing_conditions
+from services.prepared import Prepared
 from services.silences import NOTHING, Watched
 from services.source_status import SourceStatus, State, in_words
 
@@ -66,7 +67,7 @@ BEGIN = text(
 )
 # An end is never before its beginning, whoever waited for whose lock.
 ENDED_AT = "greatest(clock_timestamp(), q.told_at + interval '1 microsecond')"
-END = text(
+END = Prepared(
     f"""
     DELETE FROM guard_silence q USING guard g
     WHERE q.guard_id = ANY(CAST(:ids AS text[])) AND g.guard_id = q.guard_id
@@ -167,7 +168,7 @@ def end(connection: Connection, guard_ids: Iterable[str]) -> list[Ended]:
     ids = sorted(set(guard_ids))
     if not ids:
         return []
-    return [_ended(row) for row in connection.execute(END, {"ids": rows.array("text", ids)})]
+    return [_ended(row) for row in END.run(connection, {"ids": rows.array("text", ids)})]
 
 
 def hear(connection: Connection, drawn: Conclusions, *, known: Container[str]) -> None:

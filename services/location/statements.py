@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from services import rows
+from services.prepared import Prepared
 
 COLUMNS = {
     "lat": "float8",
@@ -16,12 +17,12 @@ COLUMNS = {
     "mock": "bool",
     "in_geofence": "bool",
     "geofence_violation": "bool",
+    "battery": "real",
 }
 INSERT_FIXES = rows.insert_statement(
     "mqtt_guard_location",
     "guard_id",
     COLUMNS,
-    computed={"location": "ST_SetSRID(ST_MakePoint(lon, lat), 4326)::geography"},
     seen=True,
 )
 
@@ -30,7 +31,7 @@ LOCK_NEWCOMERS = text(
     "SELECT pg_advisory_xact_lock(hashtextextended('vigil guard ' || id, 0))"
     " FROM unnest(CAST(:ids AS text[])) AS id"
 )
-LOCK_STATES = text(
+LOCK_STATES = Prepared(
     """
     SELECT guard_id, belief, judged_at, uuid_send(judged_key) AS judged_key, violation_told, repeat_told_at,
            speeding_told, settles_at, clock, battery_low, jumps, jumps_told, recorded_at,
@@ -81,7 +82,7 @@ def _assigned(names: dict[str, str]) -> str:
     return ", ".join(f"{name} = {_expression(name, 't.')}" for name in names if name != "guard_id")
 
 
-PUT_STATES = text(
+PUT_STATES = Prepared(
     f"""
     INSERT INTO guard_state ({", ".join([*STATE, *MARKER])}, location)
     SELECT {", ".join(map(_expression, [*STATE, *MARKER]))},
@@ -93,7 +94,7 @@ PUT_STATES = text(
     """  # noqa: S608 - names from our own code
 )
 # Without a plausible fix in its order the marker stays where it is. A guard who never had one has no row.
-KEEP_STATES = text(
+KEEP_STATES = Prepared(
     f"""
     UPDATE guard_state s SET {_assigned(STATE)}
     FROM {_unnested(STATE)} WHERE s.guard_id = t.guard_id
@@ -115,7 +116,7 @@ ON_SHIFT = """
 SHIFTS_KEPT = """
     EXISTS (SELECT FROM guard_shift k WHERE k.tenant_id = {tenant_id} AND k.guard_id = {guard_id})
 """
-OFF_SHIFT = text(
+OFF_SHIFT = Prepared(
     f"""
     SELECT w.guard_id
     FROM unnest(CAST(:guard_id AS text[]), CAST(:tenant_id AS int[]), CAST(:at AS timestamptz[]))

@@ -84,7 +84,7 @@ class LocationStore:
         """The states of those that have one, locked until the transaction ends. `newcomers` seem to have none."""
         if new := sorted(newcomers):
             connection.execute(sql.LOCK_NEWCOMERS, {"ids": rows.array("text", new)})
-        found = connection.execute(sql.LOCK_STATES, {"ids": rows.array("text", sorted(guard_ids))})
+        found = sql.LOCK_STATES.run(connection, {"ids": rows.array("text", sorted(guard_ids))})
         return {guard_id: _state_of(*state) for guard_id, *state in found.all()}
 
     def newest_recorded(
@@ -113,7 +113,7 @@ class LocationStore:
             "at": rows.array("timestamptz", [at for _, at in asked]),
             "tolerance_s": tolerance_s,
         }
-        return set(connection.execute(sql.OFF_SHIFT, values).scalars())
+        return set(sql.OFF_SHIFT.run(connection, values).scalars())
 
     def insert(
         self,
@@ -133,22 +133,22 @@ class LocationStore:
         if doubted:
             origins = [_doubted(origin) if origin.key in doubted else origin for origin in origins]
         values = rows.common_values("guard_id", origins, [item.source.tenant_id for item in arrived])
-        for column in ("lat", "lon", "heading", "source", "mock"):
+        for column in ("lat", "lon", "heading", "source", "mock", "battery"):
             values[column] = [getattr(item.fix, column) for item in arrived]
         for column in ("accuracy", "speed"):
             values[column] = [getattr(item.track, column) for item in arrived]
         values["in_geofence"] = [verdicts[origin.key][0] for origin in origins]
         values["geofence_violation"] = [verdicts[origin.key][1] for origin in origins]
-        connection.execute(sql.INSERT_FIXES, rows.arrays(sql.COLUMNS, values))
+        sql.INSERT_FIXES.run(connection, rows.arrays(sql.COLUMNS, values))
 
     def put_states(self, connection: Connection, outcomes: Sequence[GuardOutcome]) -> None:
         moved = [outcome for outcome in outcomes if outcome.marker is not None]
         if moved:
             values = _states(moved) | _markers([o.marker for o in moved if o.marker is not None])
-            connection.execute(sql.PUT_STATES, rows.arrays(sql.STATE | sql.MARKER, values))
+            sql.PUT_STATES.run(connection, rows.arrays(sql.STATE | sql.MARKER, values))
         if len(moved) < len(outcomes):
             values = _states([outcome for outcome in outcomes if outcome.marker is None])
-            connection.execute(sql.KEEP_STATES, rows.arrays(sql.STATE, values))
+            sql.KEEP_STATES.run(connection, rows.arrays(sql.STATE, values))
 
     def put_clocks(self, connection: Connection, clocks: Mapping[str, Clock]) -> None:
         """Keep what is known of the clocks of guards that have a state and no new fix on record."""

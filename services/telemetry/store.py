@@ -17,6 +17,7 @@ from services.ingestion.clock_offset import RIGHT, Clock
 from services.messages import Condition, RejectedMessage
 from services.owed import Debt, OwedEvents, owing_conditions
 from services.paging import Order, beyond, check_limit
+from services.prepared import Prepared
 from services.providers import Database
 from services.registry import Source
 from services.telemetry.findings import Reading, Standing
@@ -64,7 +65,7 @@ LOCK_NEWCOMERS = text(
     "SELECT pg_advisory_xact_lock(hashtextextended('vigil source ' || id, 0))"
     " FROM unnest(CAST(:ids AS text[])) AS id"
 )
-LOCK_STATES = text(
+LOCK_STATES = Prepared(
     "SELECT source_id, recorded_at, received_at, clock_suspect, judged_at, conditions, pending, rule_times, clock,"
     " silent_since FROM source_state WHERE source_id = ANY(CAST(:ids AS text[])) ORDER BY source_id FOR UPDATE"
 )
@@ -99,17 +100,17 @@ def _unnested(names: Iterable[str]) -> str:
     return f"SELECT {columns} FROM unnest({arrays}) AS t ({', '.join(kinds)})"  # noqa: S608 - names of our own
 
 
-PUT_STATES = text(
+PUT_STATES = Prepared(
     f"""
     INSERT INTO source_state ({", ".join(STATE)}, family)
-    SELECT t.*, :family FROM ({_unnested(STATE)} ORDER BY source_id) AS t ({", ".join(STATE)})
+    SELECT t.*, CAST(:family AS text) FROM ({_unnested(STATE)} ORDER BY source_id) AS t ({", ".join(STATE)})
     ON CONFLICT (source_id) DO UPDATE SET
         {", ".join(f"{name} = excluded.{name}" for name in [*STATE, "family"] if name != "source_id")},
         silent_since = NULL
     """  # noqa: S608 - names of our own
 )
 # Late readings change neither the newest state nor whether the source is silent.
-KEEP_STATES = text(
+KEEP_STATES = Prepared(
     f"""
     UPDATE source_state s SET {", ".join(f"{name} = t.{name}" for name in KEPT)}
     FROM ({_unnested(["source_id", *KEPT])}) AS t (source_id, {", ".join(KEPT)}) WHERE s.source_id = t.source_id
@@ -162,7 +163,7 @@ class TelemetryStore:
         """
         if new := sorted(newcomers):
             connection.execute(LOCK_NEWCOMERS, {"ids": rows.array("text", new)})
-        found = connection.execute(LOCK_STATES, {"ids": rows.array("text", sorted(source_ids))})
+        found = LOCK_STATES.run(connection, {"ids": rows.array("text", sorted(source_ids))})
         return {row.source_id: _known_of(row) for row in found.all()}
 
     def put_states(self, connection: Connection, shape: Shape, states: Sequence[State]) -> None:
@@ -170,11 +171,11 @@ class TelemetryStore:
         moved = [state for state in states if state.newest is not None]
         if moved:
             values = _standings(moved) | _newest(shape, [s.newest for s in moved if s.newest is not None])
-            connection.execute(PUT_STATES, {"family": shape.family, **rows.arrays(STATE, values)})
+            PUT_STATES.run(connection, {"family": shape.family, **rows.arrays(STATE, values)})
         if len(moved) < len(states):
             values = _standings([state for state in states if state.newest is None])
             del values["tenant_id"]
-            connection.execute(KEEP_STATES, rows.arrays(STATE, values))
+            KEEP_STATES.run(connection, rows.arrays(STATE, values))
 
     def keep_rejected(self, messages: Sequence[RejectedMessage]) -> int:
         with self.transaction() as connection:

@@ -172,7 +172,7 @@ def test_without_a_time_equal_readings_within_seconds_are_one_and_presses_are_no
 
 
 STORED = (
-    "SELECT extract(epoch FROM received_at - recorded_at)::float, quality, clock_suspect"
+    "SELECT extract(epoch FROM received_at - recorded_at)::float, coalesce(quality, '{}'), clock_suspect"
     " FROM mqtt_device_telemetry WHERE device_id = %s"
 )
 

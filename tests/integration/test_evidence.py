@@ -31,8 +31,8 @@ KEY = Ed25519PrivateKey.generate()
 PRINT = evidence.fingerprint(evidence.public_bytes(KEY.public_key()))
 FIX = text(
     "INSERT INTO mqtt_guard_location (tenant_id, guard_id, message_key, recorded_at, received_at, clock_suspect,"
-    " quality, raw_data, location, lat, lon, mock, in_geofence, geofence_violation)"
-    " SELECT :tenant, :guard, gen_random_uuid(), t, t, false, '{}', '{}', ST_MakePoint(77.5946, 12.97 + n * 1e-6),"
+    " quality, raw_data, lat, lon, mock, in_geofence, geofence_violation)"
+    " SELECT :tenant, :guard, gen_random_uuid(), t, t, false, '{}', '{}',"
     " 12.97 + n * 1e-6, 77.5946, false, true, false FROM generate_series(1, :count) n,"
     " LATERAL (SELECT CAST(:since AS timestamptz) + n * CAST(:step AS interval) AS t) times"
 )

@@ -50,8 +50,8 @@ def alert_id(desk: Desk, engine: Engine, keeper: Keeper) -> str:
             connection.execute(
                 text(
                     "INSERT INTO mqtt_guard_location (tenant_id, guard_id, message_key, recorded_at, received_at,"
-                    " clock_suspect, quality, raw_data, location, lat, lon, mock, in_geofence, geofence_violation)"
-                    " VALUES (1, 'guard-1', :key, :at, :at, false, '{}', '{}', 'POINT(77 12)', 12, 77, false, true,"
+                    " clock_suspect, quality, raw_data, lat, lon, mock, in_geofence, geofence_violation)"
+                    " VALUES (1, 'guard-1', :key, :at, :at, false, '{}', '{}', 12, 77, false, true,"
                     " false)"
                 ),
                 {"key": uuid4(), "at": LONG_AGO + timedelta(minutes=minute)},

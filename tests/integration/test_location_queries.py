@@ -59,8 +59,8 @@ class Book:
         key = uuid4()
         self.run(
             "INSERT INTO mqtt_guard_location (tenant_id, guard_id, message_key, recorded_at, received_at,"
-            " clock_suspect, quality, location, lat, lon, mock, in_geofence, geofence_violation, raw_data)"
-            " VALUES (1, :g, :key, :at, :at, false, '{}', ST_SetSRID(ST_MakePoint(:lon, :lat), 4326), :lat, :lon,"
+            " clock_suspect, quality, lat, lon, mock, in_geofence, geofence_violation, raw_data)"
+            " VALUES (1, :g, :key, :at, :at, false, '{}', :lat, :lon,"
             " false, false, :violation, '{}')",
             g=guard,
             key=key,
@@ -341,3 +341,45 @@ def test_time_in_zones_by_the_days_of_each_sites_time_zone(book: Book, database:
         days.time_in_zones(tenant_id=1, day="2026-03-29", since=since)
     with pytest.raises(Refused, match="day is 'today'"):
         days.time_in_zones(tenant_id=1, day="today")
+
+
+CROWD_SIZE = 1_500
+CROWD = """
+INSERT INTO guard (guard_id, tenant_id, name) SELECT 'crowd-' || n, 1, 'Crowd ' || n FROM generate_series(1, :count) n
+"""
+PLACES = """
+INSERT INTO guard_state (guard_id, tenant_id, recorded_at, received_at, location, lat, lon, in_geofence,
+                         geofence_violation)
+SELECT 'crowd-' || n, 1, now(), now(), ST_SetSRID(ST_MakePoint(lon, lat), 4326), lat, lon, false, false
+FROM (SELECT n, :lat + :spread * (n * 7919 % 1000 - 500) / 1000.0 AS lat,
+             mod((:lon + :spread * (n * 104729 % 997 - 498) / 997.0 + 540)::numeric, 360)::float8 - 180 AS lon
+      FROM generate_series(1, :count) n) places
+"""
+BY_EXACT_DISTANCE = """
+SELECT s.location <-> CAST(ST_SetSRID(ST_MakePoint(:lon, :lat), 4326) AS geography) AS distance_m
+FROM guard_state s JOIN guard g USING (guard_id) WHERE g.enabled ORDER BY 1 LIMIT 5
+"""
+
+
+def test_the_nearest_are_those_by_exact_distance_however_many_others_are_nearer(
+    book: Book, database: Database
+) -> None:
+    # Given a crowd in a city, across the antimeridian, in the far north, in one building, and all over the world
+    places = [(LAT, LON, 0.2), (-17.5, 179.99, 0.3), (69.6, 18.9, 5.0), (12.0, 77.0, 1e-4), (0.1, 0.3, 89.0)]
+    book.run(CROWD, count=CROWD_SIZE)
+    for lat, lon, spread in places:
+        book.run("DELETE FROM guard_state")
+        book.run(PLACES, count=CROWD_SIZE, lat=lat, lon=lon, spread=spread)
+        # of whom all, one in 40 or one in 700 is free: among the nearest hundred are many of them, few, or none
+        for free_each in (1, 40, 700):
+            book.run("UPDATE guard SET enabled = right(guard_id, -6)::int % :each = 0", each=free_each)
+
+            # When the nearest are asked for
+            found = Whereabouts(database).nearest(
+                lat, lon, tenant_id=1, busy=(), limit=5, max_age_s=600, explain=False
+            )["guards"]
+
+            # Then they are as near as a look at every guard finds
+            exact = [row.distance_m for row in book.run(BY_EXACT_DISTANCE, lat=lat, lon=lon)]
+            assert [row["distance_m"] for row in found] == pytest.approx(exact), (lat, lon, free_each)
+            assert len(found) == min(5, CROWD_SIZE // free_each)

@@ -50,8 +50,8 @@ def fix(connection: Connection, tenant: int, *, days_ago: float, guard: str = "g
     connection.execute(
         text(
             "INSERT INTO mqtt_guard_location (tenant_id, guard_id, message_key, recorded_at, received_at,"
-            " clock_suspect, quality, raw_data, location, lat, lon, mock, in_geofence, geofence_violation)"
-            " VALUES (:tenant, :guard, CAST(:key AS uuid), :at, :at, false, '{}', '{}', 'POINT(77 12)', 12, 77, false,"
+            " clock_suspect, quality, raw_data, lat, lon, mock, in_geofence, geofence_violation)"
+            " VALUES (:tenant, :guard, CAST(:key AS uuid), :at, :at, false, '{}', '{}', 12, 77, false,"
             " true, false)"
         ),
         {

@@ -60,10 +60,9 @@ def placed(engine: Engine) -> Engine:
                 text(
                     """
                     INSERT INTO mqtt_guard_location (tenant_id, guard_id, message_key, recorded_at, received_at,
-                        clock_suspect, quality, location, lat, lon, accuracy, mock, in_geofence, geofence_violation,
+                        clock_suspect, quality, lat, lon, accuracy, mock, in_geofence, geofence_violation,
                         raw_data)
-                    SELECT 1, :guard, gen_random_uuid(), at, at, false, '{}', ST_SetSRID(ST_MakePoint(:lon, lat), 4326),
-                           lat, :lon, 8, false, false, false, '{}'
+                    SELECT 1, :guard, gen_random_uuid(), at, at, false, '{}', lat, :lon, 8, false, false, false, '{}'
                     FROM (SELECT :lat + north * :metre AS lat, :began + (nth - 1) * interval '10 seconds' AS at
                           FROM unnest(CAST(:track AS int[])) WITH ORDINALITY AS t (north, nth)) AS track
                     """

@@ -82,6 +82,7 @@ PURE = {
     "services/location/thinning.py",
     "services/location/zone_time.py",
     "services/location/trial.py",
+    "services/raw_data.py",
     "services/retention/schedule.py",
     "services/directory/silence_limit.py",
     "services/telemetry/rules.py",
