@@ -64,7 +64,7 @@ def run_stack(
     stack = Stack(home(), say=click.echo, small=small)
     supervisor = stack.supervisor
     for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda _number, _frame: setattr(supervisor, "interrupted", True))
+        signal.signal(signum, supervisor.interrupt)
     try:
         stack.start_servers()
         supervisor.tell(addresses=stack.addresses())

@@ -14,6 +14,7 @@ from services.bus.depth import QueueDepth
 from services.bus.fair_handling import fair_handler
 from services.bus.fair_turns import Sender
 from services.bus.heartbeats import HeartbeatListener, report_away, report_back
+from services.bus.pace import NOTHING_DUE
 from services.bus.publishing import Publisher
 from services.bus.running import Resource, loop, timer
 from services.bus.topology import (
@@ -30,6 +31,7 @@ __all__ = [
     "HEADER_HISTORY",
     "HEADER_QUEUE",
     "HEADER_REASON",
+    "NOTHING_DUE",
     "HeartbeatListener",
     "Publisher",
     "QueueDepth",

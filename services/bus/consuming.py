@@ -36,6 +36,7 @@ from services.addresses import hosts_of
 from services.bus.in_hand import InHand
 from services.bus.pausing import Pauses
 from services.bus.publishing import Letter, SharedOutlet
+from services.bus.running import Activity
 from services.bus.topology import (
     DEAD_EXCHANGE,
     EVENT_CONTENT_TYPE,
@@ -156,6 +157,7 @@ class EventHandler(NamekoEventHandler):
     shared = SharedOutlet()
     in_hand = InHand()
     pauses = Pauses()
+    activity = Activity()
 
     def __init__(
         self, source_service: str, event_type: str, body_type: type, *, vital: bool = False, **kwargs: Any
@@ -233,6 +235,7 @@ class EventHandler(NamekoEventHandler):
     def _settle(self, messages: Sequence[Any], started: float, error: BaseException | None) -> None:
         """Acknowledge, hold, or first make the messages safe elsewhere. Never raises: that would end the process."""
         task = self.method_name
+        self.activity.note()
         metrics.task_duration.labels(task).observe(time.perf_counter() - started)
         if error is None:
             metrics.task_success.labels(task).inc()
