@@ -9,13 +9,16 @@ after the work in hand is done, and exits with 1 when the service died, so that 
 
 from __future__ import annotations
 
-# eventlet replaces the standard library's blocking calls; nothing may be imported before.
-import eventlet
+import os
+
+os.environ["EVENTLET_NO_GREENDNS"] = "yes"  # names are looked up in native threads (ops/name_lookup.py)
+
+# eventlet replaces the standard library's blocking calls; nothing else may be imported before.
+import eventlet  # noqa: E402
 
 eventlet.monkey_patch()
 
 import gc  # noqa: E402
-import os  # noqa: E402
 import random  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
@@ -31,7 +34,7 @@ import structlog  # noqa: E402
 from eventlet.event import Event  # noqa: E402
 from nameko.containers import ServiceContainer  # noqa: E402
 
-from ops import alive, schema_report, secret_files, server_answers, stall_watch  # noqa: E402
+from ops import alive, name_lookup, server_answers, stall_watch  # noqa: E402
 from ops.environment import apply_environment, home, read_env, secrets_file  # noqa: E402
 from ops.privileges import of_process  # noqa: E402
 from ops.processes import GROUPS, PROCESSES, parts_of, service_class, stall_limit_s  # noqa: E402
@@ -251,6 +254,8 @@ def environment_of(part: str, *, alone: bool) -> Mapping[str, str]:
     found = read_env(secrets_file(home(), part))
     directory = os.environ.get(SECRETS_DIRECTORY)
     if directory:
+        from ops import secret_files
+
         files = {variable: Path(directory, name) for variable, name in secret_files.files_of(part).items()}
         found |= {f"{variable}_FILE": str(file) for variable, file in files.items() if file.exists()}
     return found | os.environ
@@ -353,9 +358,17 @@ def run(hosted: Host, watch: StallWatch) -> None:
     alive.tell(hosted.process, hosted.stall_timeout_s)
     eventlet.spawn_n(sample, hosted, work_watch)
     for container in hosted.containers:
-        eventlet.spawn_n(schema_report.report, container.settings, container.part)
+        if of_process(container.part).tables:
+            eventlet.spawn_n(report_schema, container.settings, container.part)
         eventlet.spawn_n(HeartbeatSender(container.settings, container.part).run)
     hosted.wait()
+
+
+def report_schema(settings: Config, part: str) -> None:
+    """Log what the tables of a part lack."""
+    from ops import schema_report  # with the database's library, which some parts do without
+
+    schema_report.report(settings, part)
 
 
 def end_standing(hosted: Host, why: str, watch: StallWatch) -> None:
@@ -395,6 +408,7 @@ def main() -> None:
         sys.exit(f"usage: python -m ops.run {'|'.join(names)}")
     process = sys.argv[1]
     signals = StopSignals()
+    name_lookup.use_threads()
     apply_environment(process=process)
     try:
         host(process, signals)

@@ -53,8 +53,8 @@ class Parts:
         self.probe = Probe(config)
         self.database = Database(config, name="watchdog", pool_size=1)
         self.home = home()
-        self.queues = queues.names(config)
-        self.accounts = Accounts(config)
+        self.queues = queues.asked_names()
+        self.accounts = Accounts(config, self.queues)
 
     def close(self) -> None:
         self.database.close()

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from gateway.mqtt import wire
 from ops import line
 from ops.watchdog.sources import login_of_checks
-from services import providers
+from services import providers, redis_client
 from services.bus.heartbeats import abort, publish_confirmed
 from services.bus.publishing import connect
 from services.bus.topology import HEARTBEAT_CHECK
@@ -84,7 +84,7 @@ class Redis:
     """A connection to Redis."""
 
     def __init__(self, config: Config) -> None:
-        self._client = providers.make_redis(config)
+        self._client = redis_client.make_redis(config)
 
     def ask(self) -> None:
         try:
