@@ -10,8 +10,10 @@ after the work in hand is done, and exits with 1 when the service died, so that 
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ["EVENTLET_NO_GREENDNS"] = "yes"  # names are looked up in native threads (ops/name_lookup.py)
+sys.modules["rich"] = None  # type: ignore[assignment]  # structlog would load it for terminals: 4 MiB
 
 # eventlet replaces the standard library's blocking calls; nothing else may be imported before.
 import eventlet  # noqa: E402
@@ -21,7 +23,6 @@ eventlet.monkey_patch()
 import gc  # noqa: E402
 import random  # noqa: E402
 import signal  # noqa: E402
-import sys  # noqa: E402
 import time  # noqa: E402
 import traceback  # noqa: E402
 from collections import Counter  # noqa: E402
@@ -31,6 +32,8 @@ from typing import Any  # noqa: E402
 
 import msgspec  # noqa: E402
 import structlog  # noqa: E402
+
+del sys.modules["rich"]
 from eventlet.event import Event  # noqa: E402
 from nameko.containers import ServiceContainer  # noqa: E402
 

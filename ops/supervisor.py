@@ -45,7 +45,7 @@ PORT_LOOK_S = 1.0
 POLL_S = 0.05
 """Between two turns while a process starts or ends."""
 CALM_POLL_S = 0.5
-"""Between two turns while all are ready, unless one ends meanwhile."""
+"""Between two turns of a stack of which all processes are ready, unless one ends meanwhile."""
 CALM = frozenset({"ready", "stopped"})
 PR_SET_PDEATHSIG = 1
 STALL_SIGNAL = signal.SIGPROF
@@ -404,20 +404,20 @@ class Supervisor:
         self._facts |= facts
         self.write_state()
 
-    def poll(self) -> None:
-        """One turn: notice everything, act on it, then rest a little."""
+    def poll(self, *, calm_s: float = POLL_S) -> None:
+        """One turn: notice everything, act on it, then rest a little; `calm_s` while no process starts or ends."""
         changed = [process.poll() for process in self.processes]
         if any(changed):
             self.write_state()
-        self._rest()
+        self._rest(calm_s)
 
-    def _rest(self) -> None:
+    def _rest(self, calm_s: float) -> None:
         """Sleep until the next turn. The end of a process, or of all, ends the sleep."""
         if any(process.state not in CALM for process in self.processes):
             time.sleep(POLL_S)  # the interval of the poll; what is waited for is a condition
             return
         ends = [process.pidfd for process in self.processes if process.pidfd is not None]
-        select.select([*ends, self._woken], [], [], CALM_POLL_S)
+        select.select([*ends, self._woken], [], [], calm_s)
 
     def wait_ready(
         self, names: Sequence[str], *, timeout_s: float, give_up: Callable[[], bool] = lambda: False

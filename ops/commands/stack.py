@@ -16,7 +16,7 @@ import click
 from ops.environment import apply_environment, environment_files, home
 from ops.processes import GROUPS, PROCESSES, host_of
 from ops.stack import HAPROXY, Stack
-from ops.supervisor import GRACE_S, restarts_in_words, started_at, state_in_words
+from ops.supervisor import CALM_POLL_S, GRACE_S, restarts_in_words, started_at, state_in_words
 from services import config
 from services.errors import VigilError
 
@@ -75,7 +75,7 @@ def run_stack(
         click.echo(ONLY_SERVERS if only_servers else problem or welcome(stack) + added)
         leave_parent(NOT_UP if problem else READY)
         while not supervisor.interrupted:
-            supervisor.poll()
+            supervisor.poll(calm_s=CALM_POLL_S)
         if problem:
             sys.exit(1)
     except InterruptedError:

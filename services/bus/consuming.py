@@ -105,6 +105,7 @@ class EventQueueConsumer(NodesConsumer):
     def setup(self) -> None:
         super().setup()
         self._unsettled: dict[int, tuple[str, Any]] = {}
+        self._shown: dict[str, int] = {}
         self._counting: Any = None
 
     def start(self) -> None:
@@ -131,9 +132,11 @@ class EventQueueConsumer(NodesConsumer):
                 if not message.acknowledged and message.channel.connection
             }
             counts = Counter(queue for queue, _ in self._unsettled.values())
-            for provider in self._providers:
-                metrics.event_consumers.labels(provider.queue.name).set(1)
-                metrics.event_in_hand.labels(provider.queue.name).set(counts[provider.queue.name])
+            for name in {provider.queue.name for provider in self._providers}:
+                if self._shown.get(name) != counts[name]:
+                    metrics.event_consumers.labels(name).set(1)
+                    metrics.event_in_hand.labels(name).set(counts[name])
+                    self._shown[name] = counts[name]
             eventlet.sleep(COUNT_INTERVAL_S)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
