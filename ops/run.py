@@ -249,19 +249,20 @@ def begin_watch(process: str, name: str, limit_s: float) -> StallWatch:
 def environment_of(part: str, *, alone: bool) -> Mapping[str, str]:
     """Return the environment that a part is configured by: in a group, with the secrets of this part.
 
-    They come from the file of the part in the home of a stack, or from the directory that `VIGIL_SECRETS_DIRECTORY`
-    names. What the operator set for all parts wins.
+    They come from the directory that `VIGIL_SECRETS_DIRECTORY` names, or, where the operator did not set them, from the
+    file of the part in the home of a stack.
     """
     if alone:
         return os.environ
-    found = read_env(secrets_file(home(), part))
     directory = os.environ.get(SECRETS_DIRECTORY)
-    if directory:
-        from ops import secret_files
+    if not directory:
+        return read_env(secrets_file(home(), part)) | os.environ
+    from ops import secret_files
 
-        files = {variable: Path(directory, name) for variable, name in secret_files.files_of(part).items()}
-        found |= {f"{variable}_FILE": str(file) for variable, file in files.items() if file.exists()}
-    return found | os.environ
+    files = {
+        f"{variable}_FILE": Path(directory, name) for variable, name in secret_files.files_of(part).items()
+    }
+    return os.environ | {variable: str(file) for variable, file in files.items() if file.exists()}
 
 
 def settings_of(part: str, *, alone: bool) -> Config:
