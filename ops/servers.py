@@ -74,6 +74,21 @@ POSTGRES = {
 }
 
 
+SMALL_POSTGRES = {
+    "shared_buffers": "64MB",
+    "max_wal_size": "1GB",
+    "wal_buffers": "2MB",
+    "bgwriter_delay": "1000ms",
+    "wal_writer_delay": "1000ms",
+    "autovacuum_naptime": "2min",
+    "max_logical_replication_workers": "0",
+}
+"""For a small machine, in the place of those above. A commit is synced before it is answered, whatever the delays."""
+SMALL_RABBITMQ = """\
+raft.wal_max_size_bytes = 33554432
+"""
+
+
 def binary(name: str) -> str:
     """The server's program. Raises `Misconfigured` saying what to install."""
     path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")

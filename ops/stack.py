@@ -402,7 +402,8 @@ class Stack:
         started: list[Process] = []
         if self._own("postgres"):
             password = self._secrets["VIGIL_DB_SUPERUSER_PASSWORD"]
-            started.append(servers.postgres(self.home, self._ports, base, password=password))
+            less = servers.SMALL_POSTGRES if self.small else {}
+            started.append(servers.postgres(self.home, self._ports, base, password=password, more=less))
         if self._own("amqp"):
             started.append(servers.epmd(self.home, self._ports, base))
             definitions = amqp_users.definitions(
@@ -411,7 +412,10 @@ class Stack:
                 vhost=servers.VHOST,
                 retry_delays_s=self._config().amqp.retry_delays_s,
             )
-            started.append(servers.rabbitmq(self.home, self._ports, base, definitions=definitions))
+            less_memory = servers.SMALL_RABBITMQ if self.small else ""
+            started.append(
+                servers.rabbitmq(self.home, self._ports, base, definitions=definitions, more=less_memory)
+            )
         if self._own("redis"):
             users = redis_users.acl_file(
                 self._passwords("REDIS"),
