@@ -9,6 +9,8 @@ also carries a changed password to the server.
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -21,7 +23,7 @@ from sqlalchemy.engine import make_url
 
 from ops.grants import rows_role
 from ops.privileges import PRIVILEGES, database_role, database_roles
-from services.errors import Misconfigured, Unavailable
+from services.errors import Misconfigured, Unavailable, VigilError
 from services.providers import DATABASE_ROLES, database_url
 
 CONNECT_TIMEOUT_S = 10
@@ -148,3 +150,22 @@ def _cursor(url: str) -> Iterator[Any]:
         ) from error
     finally:
         connection.close()
+
+
+def main() -> None:
+    """Prepare a private server; standard input says its addresses, as `ops.servers` writes them."""
+    wanted = json.load(sys.stdin)
+    try:
+        make_postgis(wanted["template_url"])
+        prepare(
+            wanted["admin_url"],
+            owner_url=wanted["owner_url"],
+            service_url=wanted["service_url"],
+            process_urls=wanted["process_urls"],
+        )
+    except VigilError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from gateway.mqtt import wire
 from ops import line
 from ops.watchdog.sources import login_of_checks
-from services import providers
+from services import providers, redis_client
 from services.bus.heartbeats import brief_connection, publish_confirmed
 from services.bus.topology import HEARTBEAT_CHECK
 from services.config import Config
@@ -44,7 +44,7 @@ def amqp(config: Config) -> str:
 
 
 def redis(config: Config) -> str:
-    client = providers.make_redis(config)
+    client = redis_client.make_redis(config)
     try:
         client.ping()
         persistence: Any = client.info("persistence")

@@ -1,35 +1,46 @@
 """Hosts one Vigil process: `python -m ops.run NAME`, for the supervisor, systemd and containers alike.
 
+NAME is a part of Vigil, or a group of parts that share a process (`ops.processes`). Each part of a group has a
+container, settings, logins and heartbeats of its own.
+
 Ready when all extensions have started (said by the sd_notify protocol), ends on the first SIGTERM or SIGINT
 after the work in hand is done, and exits with 1 when the service died, so that whoever supervises starts it again.
 """
 
 from __future__ import annotations
 
-# eventlet replaces the standard library's blocking calls; nothing may be imported before.
-import eventlet
+import os
+import sys
+
+os.environ["EVENTLET_NO_GREENDNS"] = "yes"  # names are looked up in native threads (ops/name_lookup.py)
+sys.modules["rich"] = None  # type: ignore[assignment]  # structlog would load it for terminals: 4 MiB
+
+# eventlet replaces the standard library's blocking calls; nothing else may be imported before.
+import eventlet  # noqa: E402
 
 eventlet.monkey_patch()
 
 import gc  # noqa: E402
-import os  # noqa: E402
 import random  # noqa: E402
 import signal  # noqa: E402
-import sys  # noqa: E402
 import time  # noqa: E402
 import traceback  # noqa: E402
 from collections import Counter  # noqa: E402
+from collections.abc import Mapping, Sequence  # noqa: E402
+from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import msgspec  # noqa: E402
 import structlog  # noqa: E402
+
+del sys.modules["rich"]
 from eventlet.event import Event  # noqa: E402
 from nameko.containers import ServiceContainer  # noqa: E402
 
-from ops import alive, schema_report, server_answers, stall_watch  # noqa: E402
-from ops.environment import apply_environment  # noqa: E402
+from ops import alive, name_lookup, server_answers, stall_watch  # noqa: E402
+from ops.environment import apply_environment, home, read_env, secrets_file  # noqa: E402
 from ops.privileges import of_process  # noqa: E402
-from ops.processes import PROCESSES, service_class, stall_limit_s  # noqa: E402
+from ops.processes import GROUPS, PROCESSES, parts_of, service_class, stall_limit_s  # noqa: E402
 from ops.signals import StopSignals  # noqa: E402
 from ops.stall_watch import StallWatch  # noqa: E402
 from ops.work_watch import WorkWatch  # noqa: E402
@@ -59,6 +70,8 @@ log = structlog.get_logger(__name__)
 SAMPLE_S = 1.0
 STOP_TIMEOUT_S = 7.0
 """What is in hand has so long to end after a signal; supervisors kill after ten seconds and more."""
+SECRETS_DIRECTORY = "VIGIL_SECRETS_DIRECTORY"
+"""Where the secret files of several parts are, by the names of `ops.secret_files`."""
 WATCHED = (EventHandler, MeasuredRpc)
 """What is bounded by limits of its own, and ends: not sessions, loops and timers."""
 
@@ -78,20 +91,22 @@ def nameko_config(settings: Config, service: str) -> dict[str, Any]:
 class TracedContainer(ServiceContainer):
     """Every worker knows which trace it belongs to, and which task it is: its log lines say so.
 
-    It counts the handlers of events and calls that have ended: whether its work goes on.
+    It counts the handlers of events and calls that have ended: whether its work goes on. `part`: the name under which
+    its heartbeats go out and its rights are kept.
     """
 
-    def __init__(self, service_cls: Any, config: Any) -> None:
+    def __init__(self, service_cls: Any, config: Any, *, part: str = "") -> None:
         super().__init__(service_cls, config)
         self.settings: Config = config["vigil"]
-        self.stall_timeout_s = self.settings.supervision.stall_timeout_s
-        self.is_ready = False
+        self.part = part or self.service_name
         self._finished: Counter[str] = Counter()
 
     def work(self) -> dict[str, Work]:
         """Return what is handled now, and how much was: each kind of event by itself, all calls together."""
         in_hand = Counter(_kind_of(context.entrypoint) for context in self._watched())
-        return {kind: Work(f"{in_hand[kind]} {kind}", self._finished[kind]) for kind in in_hand}
+        return {
+            f"{self.part} {kind}": Work(f"{in_hand[kind]} {kind}", self._finished[kind]) for kind in in_hand
+        }
 
     def stacks(self) -> dict[str, str]:
         """Return where each watched worker stands."""
@@ -113,7 +128,7 @@ class TracedContainer(ServiceContainer):
     def _worker_setup(self, worker_ctx: Any) -> None:
         trace_id = worker_ctx.data.get("trace_id")
         if trace_id:
-            tracing.begin(trace_id, task=worker_ctx.entrypoint.method_name)
+            tracing.begin(trace_id, task=worker_ctx.entrypoint.method_name, service=self.part)
         super()._worker_setup(worker_ctx)
 
 
@@ -121,27 +136,89 @@ def _kind_of(entrypoint: Any) -> str:
     return "calls" if isinstance(entrypoint, MeasuredRpc) else str(entrypoint.method_name)
 
 
-def sample(container: TracedContainer, process: str, work_watch: WorkWatch) -> None:
+class Host:
+    """One process: the containers of its parts, started and ended together."""
+
+    def __init__(self, process: str, containers: Sequence[TracedContainer]) -> None:
+        self.process = process
+        self.containers = list(containers)
+        self.is_ready = False
+        self.supervision = self.containers[0].settings.supervision
+        self.stall_timeout_s = self.supervision.stall_timeout_s
+        self._begun: list[TracedContainer] = []
+
+    def start(self) -> None:
+        """Start all parts. Raises what kept one of them from starting."""
+        for container in self.containers:
+            self._begun.append(container)
+            container.start()
+        self.is_ready = True
+
+    def wait(self) -> None:
+        """Wait until one of the parts has ended. Raises what made it end."""
+        over: Event = Event()
+
+        def tell(thread: Any) -> None:
+            if not over.ready():
+                over.send(thread)
+
+        for container in self.containers:
+            eventlet.spawn(container.wait).link(tell)
+        over.wait().wait()
+
+    def stop(self) -> None:
+        """Stop all parts, side by side: each puts away what it has in hand. Raises what went wrong in the first."""
+        stopping = [eventlet.spawn(container.stop) for container in self.containers]
+        for thread in stopping:
+            thread.wait()
+
+    def kill(self) -> None:
+        """End the parts of a process that has not started yet, as far as they have."""
+        for container in self._begun:
+            container.kill()
+
+    def in_hand(self) -> list[str]:
+        """Return what is handled now, in words."""
+        return [part.in_hand for container in self.containers for part in container.work().values()]
+
+    def stacks(self) -> dict[str, str]:
+        """Return where each watched worker stands."""
+        return {call: stack for container in self.containers for call, stack in container.stacks().items()}
+
+    def away(self) -> list[str]:
+        """Return the names of the servers of any part that do not answer now."""
+        asked = [
+            eventlet.spawn(server_answers.away, container.part, container.settings)
+            for container in self.containers
+        ]
+        return sorted({name for thread in asked for name in thread.wait()})
+
+
+def sample(host: Host, work_watch: WorkWatch) -> None:
     """Measure what only the process itself can see: busy workers, and how late the hub wakes a sleeper.
 
     The supervisor hears each second that the hub turns, and a hub that hangs falls silent. When this ends by a mistake
     of ours, the process falls silent too, and is started again: it does not live on with figures that stand still.
     """
-    name = container.service_name
-    metrics.worker_capacity.labels(name).set(container.max_workers)
-    active, lag = metrics.worker_active.labels(name), metrics.hub_lag.labels(name)
+    names = [container.service_name for container in host.containers]
+    for container in host.containers:
+        metrics.worker_capacity.labels(container.service_name).set(container.max_workers)
+    lags = [metrics.hub_lag.labels(name) for name in names]
+    active = [metrics.worker_active.labels(name) for name in names]
     tells = True
     while True:
         slept_from = time.monotonic()
         eventlet.sleep(SAMPLE_S)
-        lag.set(max(0.0, time.monotonic() - slept_from - SAMPLE_S))
-        active.set(container._worker_pool.running())
+        lag_s = max(0.0, time.monotonic() - slept_from - SAMPLE_S)
+        for container, lag, busy in zip(host.containers, lags, active, strict=True):
+            lag.set(lag_s)
+            busy.set(container._worker_pool.running())
         # Ready again and again: the first time, the supervisor's queue may have been full.
         notify.say("READY=1", "WATCHDOG=1")
         work_watch.look(time.monotonic())
-        told = alive.tell(process, container.stall_timeout_s)
+        told = alive.tell(host.process, host.stall_timeout_s)
         if tells and not told:
-            log.warning("health_file_not_written", process=process)
+            log.warning("health_file_not_written", process=host.process)
         tells = told
 
 
@@ -169,29 +246,59 @@ def begin_watch(process: str, name: str, limit_s: float) -> StallWatch:
     return watch
 
 
-def host(process: str, signals: StopSignals) -> None:
-    """Run one process until a signal asks it to stop. Raises what made the service end."""
-    settings = config.load()
-    name = exposition.claim(process)
-    logs.configure(settings.logging.level, service=process)
+def environment_of(part: str, *, alone: bool) -> Mapping[str, str]:
+    """Return the environment that a part is configured by: in a group, with the secrets of this part.
+
+    They come from the directory that `VIGIL_SECRETS_DIRECTORY` names, or, where the operator did not set them, from the
+    file of the part in the home of a stack.
+    """
+    if alone:
+        return os.environ
+    directory = os.environ.get(SECRETS_DIRECTORY)
+    if not directory:
+        return read_env(secrets_file(home(), part)) | os.environ
+    from ops import secret_files
+
+    files = {
+        f"{variable}_FILE": Path(directory, name) for variable, name in secret_files.files_of(part).items()
+    }
+    return os.environ | {variable: str(file) for variable, file in files.items() if file.exists()}
+
+
+def settings_of(part: str, *, alone: bool) -> Config:
+    """Return the settings of a part. Raises `Misconfigured`."""
+    settings = config.load(environ=environment_of(part, alone=alone))
     if settings.environment == "production" and (
-        found := problems(settings, files=read_key_files(settings), secrets=of_process(process).secrets)
+        found := problems(settings, files=read_key_files(settings), secrets=of_process(part).secrets)
     ):
         raise Misconfigured(
             "production does not start with this:\n" + "\n".join(f"  {line}" for line in found)
         )
     # Each process begins with another node of a cluster: they would else all sit on the first one.
     uri = amqp_shuffled(settings.amqp.uri, random.shuffle)
-    settings = msgspec.structs.replace(
+    return msgspec.structs.replace(
         settings,
         amqp=msgspec.structs.replace(settings.amqp, uri=uri),
-        database=msgspec.structs.replace(settings.database, process=process),
+        database=msgspec.structs.replace(settings.database, process=part),
     )
-    cls = service_class(process)
-    container = TracedContainer(cls, nameko_config(settings, cls.name))
-    watch = begin_watch(process, name, stall_limit_s(process, container.stall_timeout_s))
 
-    service = eventlet.spawn(serve, container, process, watch)
+
+def container_of(part: str, settings: Config) -> TracedContainer:
+    """Return the container of a part, not started yet."""
+    cls = service_class(part)
+    return TracedContainer(cls, nameko_config(settings, cls.name), part=part)
+
+
+def host(process: str, signals: StopSignals) -> None:
+    """Run one process until a signal asks it to stop. Raises what made a service end."""
+    parts = parts_of(process)
+    settings = {part: settings_of(part, alone=parts == (process,)) for part in parts}
+    name = exposition.claim(process)
+    logs.configure(settings[parts[0]].logging.level, service=process)
+    hosted = Host(process, [container_of(part, settings[part]) for part in parts])
+    watch = begin_watch(process, name, stall_limit_s(process, hosted.stall_timeout_s))
+
+    service = eventlet.spawn(serve, hosted, watch)
     signum = first_of(service, signals)
     if signum is None:
         error = service.wait()
@@ -200,7 +307,7 @@ def host(process: str, signals: StopSignals) -> None:
         in_order = True
     else:
         log.info("stopping", process=process, signal=signal.Signals(signum).name)
-        in_order = stop(container, service)
+        in_order = stop(hosted, service)
 
     watch.stop()
     crash_marker.release_all()
@@ -230,64 +337,66 @@ def first_of(service: Any, signals: StopSignals) -> int | None:
     return found
 
 
-def serve(container: TracedContainer, process: str, watch: StallWatch) -> Exception | None:
-    """Run the service until its end; return what made it end, None when it was stopped."""
+def serve(hosted: Host, watch: StallWatch) -> Exception | None:
+    """Run the services until the end of one; return what made it end, None when it was stopped."""
     try:
-        run(container, process, watch)
+        run(hosted, watch)
     except Exception as error:
         return error
     return None
 
 
-def run(container: TracedContainer, process: str, watch: StallWatch) -> None:
-    """Start the service, say that it is ready, and wait for its end. Raises what made it end."""
-    container.start()
+def run(hosted: Host, watch: StallWatch) -> None:
+    """Start the services, say that they are ready, and wait for the end of one. Raises what made it end."""
+    hosted.start()
     # What is there now stays: a full collection would look at all of it again and again.
     gc.collect()
     gc.freeze()
-    container.is_ready = True
-    settings = container.settings
-    work.watch(container.work)
+    for container in hosted.containers:
+        work.watch(container.work)
     work_watch = WorkWatch(
-        settings.supervision,
-        away=lambda: server_answers.away(process, settings),
-        end=lambda why: end_standing(container, why, watch),
+        hosted.supervision, away=hosted.away, end=lambda why: end_standing(hosted, why, watch)
     )
-    log.info("ready", process=process)
+    log.info("ready", process=hosted.process)
     notify.say("READY=1", "WATCHDOG=1", "STATUS=")
-    alive.tell(process, container.stall_timeout_s)
-    eventlet.spawn_n(sample, container, process, work_watch)
-    eventlet.spawn_n(schema_report.report, settings, process)
-    eventlet.spawn_n(HeartbeatSender(settings, process).run)
-    container.wait()
+    alive.tell(hosted.process, hosted.stall_timeout_s)
+    eventlet.spawn_n(sample, hosted, work_watch)
+    for container in hosted.containers:
+        if of_process(container.part).tables:
+            eventlet.spawn_n(report_schema, container.settings, container.part)
+        eventlet.spawn_n(HeartbeatSender(container.settings, container.part).run)
+    hosted.wait()
 
 
-def end_standing(container: TracedContainer, why: str, watch: StallWatch) -> None:
+def report_schema(settings: Config, part: str) -> None:
+    """Log what the tables of a part lack."""
+    from ops import schema_report  # with the database's library, which some parts do without
+
+    schema_report.report(settings, part)
+
+
+def end_standing(hosted: Host, why: str, watch: StallWatch) -> None:
     """End this process because its work stands still; the log shows where each worker stands."""
-    log.critical("work_stood_still", problem=why, stacks=container.stacks())
+    log.critical("work_stood_still", problem=why, stacks=hosted.stacks())
     notify.say(f"{notify.FAULT}={why}")
     sys.stdout.flush()
     watch.end(why)
 
 
-def stop(container: TracedContainer, service: Any) -> bool:
-    """Stop the service, within a time; return whether it stopped in order, with nothing left in hand."""
+def stop(hosted: Host, service: Any) -> bool:
+    """Stop the services, within a time; return whether they stopped in order, with nothing left in hand."""
     notify.say("STOPPING=1")
     patience = eventlet.Timeout(STOP_TIMEOUT_S)
     try:
-        if container.is_ready:
-            container.stop()
+        if hosted.is_ready:
+            hosted.stop()
         else:
             service.kill()
-            container.kill()
+            hosted.kill()
     except eventlet.Timeout as late:
         if late is not patience:
             raise
-        log.warning(
-            "stopped_with_work_in_hand",
-            work=[part.in_hand for part in container.work().values()],
-            after_s=STOP_TIMEOUT_S,
-        )
+        log.warning("stopped_with_work_in_hand", work=hosted.in_hand(), after_s=STOP_TIMEOUT_S)
         return False
     except Exception:
         log.exception("stop_failed")
@@ -298,14 +407,17 @@ def stop(container: TracedContainer, service: Any) -> bool:
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or sys.argv[1] not in PROCESSES:
-        sys.exit(f"usage: python -m ops.run {'|'.join(PROCESSES)}")
+    names = (*PROCESSES, *GROUPS)
+    if len(sys.argv) != 2 or sys.argv[1] not in names:
+        sys.exit(f"usage: python -m ops.run {'|'.join(names)}")
+    process = sys.argv[1]
     signals = StopSignals()
-    apply_environment(process=sys.argv[1])
+    name_lookup.use_threads()
+    apply_environment(process=process)
     try:
-        host(sys.argv[1], signals)
+        host(process, signals)
     except VigilError as error:
-        sys.exit(f"{sys.argv[1]}: {error}")
+        sys.exit(f"{process}: {error}")
 
 
 if __name__ == "__main__":

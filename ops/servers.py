@@ -9,13 +9,13 @@ import pwd
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ops import database
 from ops.environment import PROJECT, write_private
 from ops.supervisor import Process
 from services.errors import Misconfigured
@@ -72,6 +72,21 @@ POSTGRES = {
     "log_min_messages": "warning",
     "log_line_prefix": "%m [%p] %a ",
 }
+
+
+SMALL_POSTGRES = {
+    "shared_buffers": "64MB",
+    "max_wal_size": "1GB",
+    "wal_buffers": "2MB",
+    "bgwriter_delay": "1000ms",
+    "wal_writer_delay": "1000ms",
+    "autovacuum_naptime": "2min",
+    "max_logical_replication_workers": "0",
+}
+"""For a small machine, in the place of those above. A commit is synced before it is answered, whatever the delays."""
+SMALL_RABBITMQ = """\
+raft.wal_max_size_bytes = 33554432
+"""
 
 
 def binary(name: str) -> str:
@@ -348,16 +363,18 @@ def prepare_database(
     PostGIS is in the template as well: whatever the owner makes of it, scratch databases and tests', has it.
     """
     superuser = partial(database_url, port, SUPERUSER, superuser_password)
-    database.make_postgis(superuser("template1"))
-    database.prepare(
-        superuser("postgres"),
-        owner_url=database_url(port, OWNER, owner_password),
-        service_url=database_url(port, SERVICE, service_password),
-        process_urls={
+    wanted = {
+        "template_url": superuser("template1"),
+        "admin_url": superuser("postgres"),
+        "owner_url": database_url(port, OWNER, owner_password),
+        "service_url": database_url(port, SERVICE, service_password),
+        "process_urls": {
             process: database_url(port, f"{OWNER}_{process}", password)
             for process, password in process_passwords.items()
         },
-    )
+    }
+    # In a process of its own: this one lives as long as the stack, and needs the library of databases for nothing else.
+    run([sys.executable, "-m", "ops.database"], say=json.dumps(wanted), cwd=PROJECT)
 
 
 def _haproxy_answers(port: int) -> bool:
@@ -394,6 +411,7 @@ def run(
     user: str | None = None,
     say: str | None = None,
     environment: Mapping[str, str] | None = None,
+    cwd: Path = Path("/"),
 ) -> str:
     """Run a server's own tool, which is given `say`; returns what it says. Raises `Misconfigured`."""
     done = subprocess.run(
@@ -403,7 +421,7 @@ def run(
         text=True,
         user=user,
         group=user,
-        cwd="/",
+        cwd=cwd,
         timeout=120,
         input=say,
         env=environment,

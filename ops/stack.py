@@ -21,7 +21,7 @@ from gateway.mqtt import rights
 from ops import amqp_users, environment, mosquitto, ports, redis_users, servers
 from ops.environment import PROJECT
 from ops.privileges import PRIVILEGES, SECRETS, of_process
-from ops.processes import PROCESSES
+from ops.processes import GROUPS, layout
 from ops.supervisor import Process, Supervisor
 from services import config
 from services.addresses import hosts_of
@@ -36,7 +36,6 @@ SERVERS = {"DB": "DATABASE_URL", "AMQP": "AMQP_URI", "REDIS": "REDIS_URL"}
 """Servers at which each process has a login of its own, and the variable that says which."""
 SECRETS_AS_FILES = frozenset(f"{name}_FILE" for name in SECRETS if not name.endswith("_FILE"))
 WARNINGS = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}
-SERVICES = tuple(PROCESSES)
 HAPROXY = "haproxy"
 HTTP_PORTS = {HAPROXY: "http", "noc_gateway": "feed", "noc_api": "api"}
 """A process that listens for HTTP, and the name of its port."""
@@ -61,7 +60,8 @@ class StackFailed(VigilError):  # noqa: N818
 class Stack:
     """One stack in one home. `say` is told each step and how long it took; `given` is the operator's environment.
 
-    `instances`: of which processes there are several; the second of `telemetry` is `telemetry@2`.
+    `instances`: of which processes there are several; the second of `telemetry` is `telemetry@2`. `small`: parts that
+    need no process of their own share one (`ops.processes.GROUPS`), and the servers take less memory.
     """
 
     def __init__(
@@ -72,13 +72,15 @@ class Stack:
         prefer_usual_ports: bool = True,
         given: Mapping[str, str] | None = None,
         instances: Mapping[str, int] = MappingProxyType({}),
+        small: bool = False,
     ) -> None:
+        self.small = small
         self.home = home.resolve()
         self._say = say
         self._prefer = prefer_usual_ports
         self._given = dict(os.environ if given is None else given)
         self.services = [
-            _numbered(name, n) for name in SERVICES for n in range(1, instances.get(name, 1) + 1)
+            _numbered(name, n) for name in layout(small=small) for n in range(1, instances.get(name, 1) + 1)
         ]
         self._ports: dict[str, int] = {}
         self._reserved = ports.Reservations()
@@ -379,13 +381,17 @@ class Stack:
         return not self._given.get("CHANNELS_ENCRYPTION_KEY")
 
     def process_environment(self, process: str) -> dict[str, str]:
-        """The whole environment of a process of this stack: no secret but its own."""
+        """The whole environment of a process of this stack: no secret but its own.
+
+        A group has none: each of its parts reads its own file of secrets.
+        """
         shared = {
             name: value
             for name, value in {**self._given, **self.settings()}.items()
             if name not in SECRETS | SECRETS_AS_FILES
         }
-        return {**shared, **self._secrets_of(process), **WARNINGS}
+        own = {} if process in GROUPS else self._secrets_of(process)
+        return {**shared, **own, **WARNINGS}
 
     def operator_environment(self) -> dict[str, str]:
         """The whole environment of an operator's command."""
@@ -396,7 +402,8 @@ class Stack:
         started: list[Process] = []
         if self._own("postgres"):
             password = self._secrets["VIGIL_DB_SUPERUSER_PASSWORD"]
-            started.append(servers.postgres(self.home, self._ports, base, password=password))
+            less = servers.SMALL_POSTGRES if self.small else {}
+            started.append(servers.postgres(self.home, self._ports, base, password=password, more=less))
         if self._own("amqp"):
             started.append(servers.epmd(self.home, self._ports, base))
             definitions = amqp_users.definitions(
@@ -405,7 +412,10 @@ class Stack:
                 vhost=servers.VHOST,
                 retry_delays_s=self._config().amqp.retry_delays_s,
             )
-            started.append(servers.rabbitmq(self.home, self._ports, base, definitions=definitions))
+            less_memory = servers.SMALL_RABBITMQ if self.small else ""
+            started.append(
+                servers.rabbitmq(self.home, self._ports, base, definitions=definitions, more=less_memory)
+            )
         if self._own("redis"):
             users = redis_users.acl_file(
                 self._passwords("REDIS"),

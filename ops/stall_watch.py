@@ -34,7 +34,8 @@ log = structlog.get_logger(__name__)
 SIGNAL = STALL_SIGNAL
 WHY = "why: "
 """Begins the first line of a report when something else than the loop stood still."""
-TURN_S = 0.5
+TURN_S = 1.0
+"""At most so long between two turns; a quarter of a short limit."""
 SLEEPS = "S"
 """State of a thread that waits for something (proc(5)); one that waits for its turn, or for a disk, has another."""
 
@@ -47,6 +48,7 @@ class StallWatch:
 
     def __init__(self, limit_s: float, report: Path | None) -> None:
         self._limit_s = limit_s
+        self._turn_s = min(TURN_S, limit_s / 4)
         self._report_path = report
         self._report: IO[str] | None = None
         self._turns = 0
@@ -95,17 +97,17 @@ class StallWatch:
     def _keep_turning(self) -> None:
         while self._watching:
             self.turn()
-            eventlet.sleep(TURN_S)
+            eventlet.sleep(self._turn_s)
 
     def _count_sleep(self) -> None:
         """Run in a native thread: no logging here, it would wait for the hub."""
         seen, slept_s = 0, 0.0
         while self._watching:
-            _time.sleep(TURN_S)
+            _time.sleep(self._turn_s)
             if self._turns != seen:
                 seen, slept_s = self._turns, 0.0
             elif _state_of_main_thread() == SLEEPS:
-                slept_s += TURN_S
+                slept_s += self._turn_s
             if self._watching and slept_s >= self._limit_s:
                 os.kill(os.getpid(), SIGNAL)
                 return

@@ -3,7 +3,8 @@
 A process that gives no sign of life for `stall_timeout_s` is ended and started again; one whose port another program
 has is started when the port is free. Both are named in the state file, with the reason and since when.
 
-No thread and no signal handler does any work: one loop polls, and everything that a poll finds is decided there.
+No thread does any work, and no signal handler more than to wake the loop: one loop polls, and everything that a poll
+finds is decided there. While all is well it sleeps; the end of a process wakes it (`pidfd_open`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -41,6 +43,10 @@ LONGEST_TURN_S = 1.0
 """What one turn of the supervisor counts for at most: while the machine slept, nobody was silent."""
 PORT_LOOK_S = 1.0
 POLL_S = 0.05
+"""Between two turns while a process starts or ends."""
+CALM_POLL_S = 0.5
+"""Between two turns of a stack of which all processes are ready, unless one ends meanwhile."""
+CALM = frozenset({"ready", "stopped"})
 PR_SET_PDEATHSIG = 1
 STALL_SIGNAL = signal.SIGPROF
 """Of which a process of Vigil dies when its loop stands still (ops/stall_watch.py)."""
@@ -156,6 +162,7 @@ class Process:
         self._ports = dict(ports)
         self._stall_timeout_s = stall_timeout_s
         self._child: subprocess.Popen[bytes] | None = None
+        self._pidfd: int | None = None
         self._notify: socket.socket | None = None
         self._failures = 0
         self._started_s = 0.0
@@ -206,10 +213,16 @@ class Process:
                 extra_groups=[] if self._user else None,
                 umask=0o077,  # what it writes holds messages, keys and passwords
             )
+        self._pidfd = os.pidfd_open(self._child.pid)
         self.state = "starting"
         self._started_s = time.monotonic()
         self._stop_asked_s = None
         self._silence = _Silence()
+
+    @property
+    def pidfd(self) -> int | None:
+        """A descriptor that can be read once the process has ended."""
+        return self._pidfd
 
     def poll(self) -> bool:
         """Notice exits, signs of life and due starts; True when something changed."""
@@ -301,6 +314,9 @@ class Process:
 
     def _ended(self, code: int) -> None:
         self._child = None
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
         self.doing = ""
         if self.state == "stopping":
             self.state = "stopped"
@@ -368,6 +384,13 @@ class Supervisor:
         self._state_file = state_file
         self._facts: dict[str, Any] = {}
         self.interrupted = False
+        self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def interrupt(self, *_: object) -> None:
+        """Ask the loop to end, and wake it: a signal handler."""
+        self.interrupted = True
+        with suppress(BlockingIOError):
+            os.write(self._wake, b"\0")
 
     def add(self, *processes: Process) -> None:
         """Take processes under supervision and start them."""
@@ -381,19 +404,27 @@ class Supervisor:
         self._facts |= facts
         self.write_state()
 
-    def poll(self) -> None:
-        """One turn: notice everything, act on it, then rest a little."""
+    def poll(self, *, calm_s: float = POLL_S) -> None:
+        """One turn: notice everything, act on it, then rest a little; `calm_s` while no process starts or ends."""
         changed = [process.poll() for process in self.processes]
         if any(changed):
             self.write_state()
-        time.sleep(POLL_S)  # the interval of the poll; what is waited for is a condition
+        self._rest(calm_s)
+
+    def _rest(self, calm_s: float) -> None:
+        """Sleep until the next turn. The end of a process, or of all, ends the sleep."""
+        if any(process.state not in CALM for process in self.processes):
+            time.sleep(POLL_S)  # the interval of the poll; what is waited for is a condition
+            return
+        ends = [process.pidfd for process in self.processes if process.pidfd is not None]
+        select.select([*ends, self._woken], [], [], calm_s)
 
     def wait_ready(
         self, names: Sequence[str], *, timeout_s: float, give_up: Callable[[], bool] = lambda: False
     ) -> list[Process]:
         """Poll until these are ready; returns those that are not when the time is up, or `give_up` says so.
 
-        Raises `InterruptedError` once `interrupted` is set, which a signal handler may do at any time.
+        Raises `InterruptedError` after `interrupt`, which a signal handler may call at any time.
         """
         deadline_s = time.monotonic() + timeout_s
         wanted = [process for process in self.processes if process.name in names]

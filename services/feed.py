@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import redis
 
-from services import providers, tracing
+from services import redis_client, tracing
 from services.config import Config
 from services.envelope import PlainSealer, Sealer
 from services.errors import Outage, Unavailable
@@ -76,7 +76,7 @@ class FeedWriter:
     @classmethod
     def from_config(cls, config: Config) -> FeedWriter:
         return cls(
-            providers.make_redis(config),
+            redis_client.make_redis(config),
             make_sealer(config),
             prefix=config.redis.key_prefix,
             max_frames=config.feed.max_frames,
@@ -196,7 +196,7 @@ class FeedReader:
 
     @classmethod
     def from_config(cls, config: Config) -> FeedReader:
-        return cls(providers.make_redis(config), prefix=config.redis.key_prefix)
+        return cls(redis_client.make_redis(config), prefix=config.redis.key_prefix)
 
     def ping(self) -> None:
         """Raises `Unavailable` when Redis does not answer."""

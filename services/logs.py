@@ -20,8 +20,8 @@ def configure(level: str, *, service: str) -> None:
         return event
 
     shared: list[structlog.types.Processor] = [
-        name_service,
         structlog.contextvars.merge_contextvars,
+        name_service,  # last: a process that hosts several services names the one that a task belongs to
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -3,16 +3,15 @@
 No message ever blocks its sender or raises: a supervisor that does not read, or is gone, must not hold up the work.
 Linux queues ten datagrams of a socket (net.unix.max_dgram_qlen). What does not fit is dropped and counted, and the
 next message, a second later, says the same.
+
+Supervisors import this file to read: what only senders need is imported when they send.
 """
 
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import Any
-
-from eventlet import patcher
-
-from services import metrics
 
 VARIABLE = "NOTIFY_SOCKET"
 FAULT = "X_VIGIL_FAULT"
@@ -20,7 +19,18 @@ FAULT = "X_VIGIL_FAULT"
 BLOCKED = "X_VIGIL_BLOCKED"
 """The reason for which the process cannot get ready; empty when it no longer holds."""
 
-_socket: Any = patcher.original("socket")
+
+@cache
+def _blocking_socket() -> Any:
+    from eventlet import patcher
+
+    return patcher.original("socket")
+
+
+def _dropped(reason: str) -> None:
+    from services import metrics
+
+    metrics.notification_dropped.labels(reason).inc()
 
 
 def say(*assignments: str) -> bool:
@@ -33,15 +43,16 @@ def say(*assignments: str) -> bool:
         return True
     name = "\0" + address[1:] if address.startswith("@") else address
     message = "\n".join(assignments).encode()
+    blocking = _blocking_socket()
     try:
-        with _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM) as sock:
-            sock.sendto(message, _socket.MSG_DONTWAIT, name)
+        with blocking.socket(blocking.AF_UNIX, blocking.SOCK_DGRAM) as sock:
+            sock.sendto(message, blocking.MSG_DONTWAIT, name)
     except BlockingIOError:
-        metrics.notification_dropped.labels("queue_full").inc()
+        _dropped("queue_full")
         return False
     except OSError:
         # Nobody listens there any more, or no descriptor is free. The work goes on without a supervisor.
-        metrics.notification_dropped.labels("nobody_listens").inc()
+        _dropped("nobody_listens")
         return False
     return True
 

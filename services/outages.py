@@ -2,18 +2,17 @@
 
 An outage pauses consumers (`services/bus/pausing`): no message is to blame, and all of them wait until the server is
 back. Any other fault costs its message a try (`services/bus/consuming`). The kind of an error decides, never its text.
+
+The libraries of PostgreSQL and Redis are not imported: an error of theirs comes only where they are.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import sys
+from typing import Any, NamedTuple
 
-import psycopg2
-import redis
 from amqp.exceptions import AMQPError, InternalError, RecoverableConnectionError
 from kombu.exceptions import OperationalError as KombuOperationalError
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from services.errors import Outage, Unavailable
 
@@ -30,13 +29,7 @@ CONNECTION, RESOURCES = "08", "53"
 No outage: 55P03 (lock timeout), 57014 (statement timeout), 40001 and 40P01 (serialization, deadlock).
 """
 
-_REDIS = (
-    redis.ConnectionError,
-    redis.TimeoutError,
-    redis.exceptions.ReadOnlyError,
-    redis.exceptions.OutOfMemoryError,
-    redis.exceptions.ClusterDownError,
-)
+_REDIS = ("ConnectionError", "TimeoutError", "ReadOnlyError", "OutOfMemoryError", "ClusterDownError")
 _AMQP = (RecoverableConnectionError, InternalError, KombuOperationalError)
 
 
@@ -49,12 +42,12 @@ class Away(NamedTuple):
 
 def outage_in(error: BaseException) -> Away | None:
     """Return the server that is away, by an error of its driver; None for a fault that is no outage."""
-    if isinstance(error, PoolTimeout):
+    if _is(error, "sqlalchemy.exc", "TimeoutError"):
         return Away(POSTGRES)  # others hold all connections: the one that waited is not to blame
-    if isinstance(error, DBAPIError):
+    if _is(error, "sqlalchemy.exc", "DBAPIError"):
         return _of_postgres(error)
-    if isinstance(error, redis.RedisError):
-        return Away(REDIS) if isinstance(error, _REDIS) else None
+    if _is(error, "redis.exceptions", "RedisError"):
+        return Away(REDIS) if _is(error, "redis.exceptions", *_REDIS) else None
     if isinstance(error, _AMQP):
         return Away(AMQP)
     if isinstance(error, OSError) and not isinstance(error, AMQPError):
@@ -70,11 +63,22 @@ def unavailable(error: BaseException, message: str) -> Unavailable:
     return Outage.of(away.server, message, hung_up=away.hung_up)
 
 
-def _of_postgres(error: DBAPIError) -> Away | None:
+def _is(error: BaseException, module: str, *names: str) -> bool:
+    """Return whether an error is of one of these classes of a library that may not be imported here."""
+    found = sys.modules.get(module)
+    return found is not None and isinstance(error, tuple(getattr(found, name) for name in names))
+
+
+def _is_lost(error: Any) -> bool:
+    psycopg2 = sys.modules.get("psycopg2")
+    return psycopg2 is not None and type(error) is psycopg2.OperationalError
+
+
+def _of_postgres(error: Any) -> Away | None:
     state = getattr(error.orig, "pgcode", None)
     if state is None:
         # No server has answered: it was not reached, or hung up. Other errors without a state are misuse.
-        is_lost = error.connection_invalidated or type(error.orig) is psycopg2.OperationalError
+        is_lost = error.connection_invalidated or _is_lost(error.orig)
         return Away(POSTGRES, hung_up=True) if is_lost else None
     if state in STATES_OF_OUTAGE or state.startswith((CONNECTION, RESOURCES)):
         return Away(POSTGRES, hung_up=state in HUNG_UP or state.startswith(CONNECTION))

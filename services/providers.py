@@ -1,7 +1,6 @@
-"""The two stores that Vigil leans on: how to reach PostgreSQL and Redis, and with which limits.
+"""How to reach PostgreSQL, and with which limits.
 
-The only file that makes engines and Redis clients. No library default waits for ever, so every
-limit is set here.
+The only file that makes engines. No library default waits for ever, so every limit is set here.
 """
 
 from __future__ import annotations
@@ -9,19 +8,15 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from redis.sentinel import Sentinel
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import NullPool
 
-from services.addresses import Sentinels, database_of_many, sentinels
+from services.addresses import database_of_many
 from services.config import Config
 from services.errors import Misconfigured, SchemaBehind, Unavailable
 from services.outages import outage_in, unavailable
@@ -54,17 +49,6 @@ LACKING = frozenset({"42P01", "42703", "42883"})
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 """Of this process, those that have a pool."""
 SET_TENANT = text("SELECT set_config('vigil.tenant_id', :tenant_id, true)")
-
-
-REDIS_LIMITS: dict[str, Any] = {
-    "socket_connect_timeout": 0.5,
-    "socket_timeout": 0.9,
-    "socket_keepalive": True,
-    "health_check_interval": 15,
-    "decode_responses": False,
-}
-"""No worker waits for a Redis that hangs longer than a second. A read that blocks says for how long, and for less."""
-SENTINEL_LIMITS = {"socket_connect_timeout": 0.3, "socket_timeout": 0.3}
 
 
 class Database:
@@ -261,45 +245,6 @@ def ask_database(config: Config) -> None:
             raise Unavailable("PostgreSQL: a replica answers, which takes no writes")
 
 
-def ask_redis(config: Config) -> None:
-    """Return when Redis answers. Raises `Unavailable`."""
-    client = make_redis(config)
-    try:
-        client.ping()
-    except redis.RedisError as error:
-        raise unavailable(error, f"Redis: {error}") from error
-    finally:
-        client.close()
-
-
 def reason_of(error: Exception) -> str:
     """The first line of a driver's message, without the statement and its values."""
     return str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0]
-
-
-def make_redis(config: Config) -> redis.Redis:
-    """A Redis client whose every wait ends. Errors are redis.RedisError; callers say what that means."""
-    several = sentinels(config.redis.url)
-    if several is not None:
-        return _master_of(several)
-    return redis.Redis.from_url(config.redis.url, retry=_once(), **REDIS_LIMITS)
-
-
-def _master_of(several: Sentinels) -> redis.Redis:
-    """Whoever is the master when a connection is made; the sentinels are asked each time."""
-    asked = {**SENTINEL_LIMITS, "retry": _once(), "password": several.sentinel_password}
-    manager = Sentinel(several.hosts, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
-    client: redis.Redis = manager.master_for(  # type: ignore[no-untyped-call]
-        several.master,
-        db=several.database,
-        username=several.username,
-        password=several.password,
-        retry=_once(),
-        **REDIS_LIMITS,
-    )
-    return client
-
-
-def _once() -> Retry:
-    """Return the policy that tries a command once. The library's own tries it four times, each with its full wait."""
-    return Retry(NoBackoff(), 0)

@@ -11,11 +11,9 @@ from typing import Any, Protocol
 
 import jwt
 import msgspec
-import requests
 
 from services.config import Config
 from services.errors import Forbidden, Misconfigured, NotAuthenticated, Refused, Unavailable, VigilError
-from services.outgoing.client import Client, system_trust
 from services.outgoing.rules import DEVELOPMENT, Rule, of_operator
 
 ISSUER = "vigil"
@@ -207,6 +205,8 @@ class ProviderKeys:
     """An identity provider's keys (RFC 7517), fetched again when they are old or a token names a new one."""
 
     def __init__(self, url: str, *, rule: Rule = DEVELOPMENT) -> None:
+        from services.outgoing.client import Client, system_trust  # most installations have no provider
+
         self._url = url
         self._client = Client(rule, trust=system_trust())
         self._keys: Mapping[str, Any] = {}
@@ -239,7 +239,7 @@ class ProviderKeys:
                 raise Unavailable(self._failure)
             try:
                 self._keys = self._fetch()
-            except (requests.RequestException, VigilError, jwt.PyJWTError, OSError, ValueError) as error:
+            except (VigilError, jwt.PyJWTError, OSError, ValueError) as error:  # requests' are OSErrors
                 self._failure = f"the identity provider's keys cannot be had: {error}"
                 self._again_from_s = time.monotonic() + JWKS_FAILED_PAUSE_S
                 raise Unavailable(self._failure) from error

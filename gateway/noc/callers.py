@@ -17,7 +17,7 @@ from services.token_buckets import TokenBuckets
 
 NOTED_EVERY_S = 3600.0
 """So often the log says of an address that it passes requests on and is not trusted."""
-BARS_INTERVAL_S = 1.0
+BARS_INTERVAL_S = 2.0
 """How often a process asks which users and sessions are barred."""
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import eventlet
 import msgspec
 import structlog
+from eventlet.event import Event
 
 from gateway.noc import blindness
 from gateway.noc.auth import Bars, Principal, RoleChanged
@@ -119,6 +120,7 @@ class Hub:
         metrics.websocket_broadcast_failure.labels("noc", "outbox_full")  # the first one must be an increase
         self._server = ""
         self._looked_s = float("-inf")
+        self._joined: Event = Event()
 
     @classmethod
     def from_config(cls, config: Config) -> Hub:
@@ -224,6 +226,12 @@ class Hub:
     def idle(self) -> bool:
         return not self._cursor
 
+    def await_listener(self, timeout_s: float) -> None:
+        """Wait until a listener has joined, or for so long."""
+        self._joined = joined = Event()
+        with eventlet.Timeout(timeout_s, False):
+            joined.wait()
+
     def join(self, listener: Listener) -> None:
         """Bring a socket from its `last_id` up to the feed, then let it take part. Raises `Unavailable`.
 
@@ -242,6 +250,8 @@ class Hub:
             if not frames and self._cursor.get(tenant_id, 0) <= listener.last_id:
                 self._cursor.setdefault(tenant_id, listener.last_id)
                 self._listeners.setdefault(tenant_id, set()).add(listener)
+                if not self._joined.ready():
+                    self._joined.send(None)
                 return
 
     def leave(self, listener: Listener) -> None:

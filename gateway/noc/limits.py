@@ -12,7 +12,7 @@ from typing import Any
 import redis
 from eventlet.event import Event
 
-from services import providers, security
+from services import redis_client, security
 from services.config import Config
 from services.errors import TooMany
 from services.outages import unavailable
@@ -169,7 +169,7 @@ class LoginLimit:
     def from_config(cls, config: Config) -> LoginLimit:
         noc = config.noc
         return cls(
-            providers.make_redis(config),
+            redis_client.make_redis(config),
             prefix=config.redis.key_prefix,
             failures=noc.login_failures,
             window_s=noc.login_window_s,

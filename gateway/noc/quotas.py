@@ -19,7 +19,7 @@ import redis
 import structlog
 
 from gateway.noc.auth import Principal
-from services import providers
+from services import redis_client
 from services.config import Config
 from services.errors import TooMany
 from services.token_buckets import TokenBuckets
@@ -63,7 +63,7 @@ class Quotas:
     def from_config(cls, config: Config) -> Quotas:
         noc = config.noc
         return cls(
-            providers.make_redis(config),
+            redis_client.make_redis(config),
             prefix=config.redis.key_prefix,
             gateway=f"{socket.gethostname()}:{noc.feed_port}",
             user_sockets=noc.sockets_per_user,

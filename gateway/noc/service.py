@@ -23,7 +23,8 @@ from services.errors import Unavailable
 
 log = structlog.get_logger(__name__)
 
-NO_SOCKETS_PAUSE_S = 0.1
+NO_SOCKETS_PAUSE_S = 1.0
+"""So often it is asked which Redis answers while no session is open; the first one ends the pause."""
 FEED_AGAIN_S = 0.5
 PARTS_INTERVAL_S = 0.5
 SHOWN_INTERVAL_S = 1.0
@@ -67,7 +68,7 @@ class NocGateway:
         hub = self.parts.hub
         while True:
             if hub.idle:
-                eventlet.sleep(NO_SOCKETS_PAUSE_S)
+                hub.await_listener(NO_SOCKETS_PAUSE_S)
             try:
                 hub.pump()
             except Unavailable as error:

@@ -9,7 +9,7 @@ import msgspec
 import redis
 
 from gateway.noc.auth import Principal
-from services import providers, security
+from services import redis_client, security
 from services.config import Config
 from services.errors import NotAuthenticated
 from services.outages import unavailable
@@ -38,7 +38,7 @@ class Tickets:
 
     @classmethod
     def from_config(cls, config: Config) -> Tickets:
-        client = providers.make_redis(config)
+        client = redis_client.make_redis(config)
         return cls(client, prefix=config.redis.key_prefix, lifetime_s=config.noc.ticket_lifetime_s)
 
     def make(self, principal: Principal, *, origin: str | None) -> str:

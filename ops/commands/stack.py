@@ -14,10 +14,9 @@ from typing import Any
 import click
 
 from ops.environment import apply_environment, environment_files, home
-from ops.processes import PROCESSES
+from ops.processes import GROUPS, PROCESSES, host_of
 from ops.stack import HAPROXY, Stack
-from ops.supervisor import GRACE_S, restarts_in_words, started_at, state_in_words
-from ops.watchdog.lanes import lost_lanes
+from ops.supervisor import CALM_POLL_S, GRACE_S, restarts_in_words, started_at, state_in_words
 from services import config
 from services.errors import VigilError
 
@@ -33,7 +32,12 @@ ONLY_SERVERS = "\nThe servers are up. Vigil's processes were not started: `vigil
 @click.option(
     "--timeout", default=60.0, show_default=True, help="Seconds that the services may take to be ready."
 )
-def up(detach: bool, only_servers: bool, timeout: float) -> None:
+@click.option(
+    "--small",
+    is_flag=True,
+    help="For a small machine: fewer processes and less memory, on the same data (docs/small-machines.md).",
+)
+def up(detach: bool, only_servers: bool, timeout: float, small: bool) -> None:
     """Start the servers and Vigil, ready for use. Stays in the foreground until Ctrl-C."""
     state = read_state()
     if state is not None:
@@ -41,21 +45,25 @@ def up(detach: bool, only_servers: bool, timeout: float) -> None:
     clear_leftovers()
     if detach:
         detach_and_wait()
-    run_stack(only_servers=only_servers, timeout_s=timeout)
+    run_stack(only_servers=only_servers, timeout_s=timeout, small=small)
 
 
 def run_stack(
-    *, only_servers: bool = False, timeout_s: float = 60.0, add_to: Callable[[Stack], str] = lambda _: ""
+    *,
+    only_servers: bool = False,
+    timeout_s: float = 60.0,
+    small: bool = False,
+    add_to: Callable[[Stack], str] = lambda _: "",
 ) -> None:
     """Bring the stack up, keep it up until SIGINT or SIGTERM, take it down.
 
     `add_to` may add processes once the services are ready; what it returns is said below the welcome. When a test
     message does not arrive, what runs goes on (alarms of the other lane may still arrive), and the exit code is 1.
     """
-    stack = Stack(home(), say=click.echo)
+    stack = Stack(home(), say=click.echo, small=small)
     supervisor = stack.supervisor
     for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda _number, _frame: setattr(supervisor, "interrupted", True))
+        signal.signal(signum, supervisor.interrupt)
     try:
         stack.start_servers()
         supervisor.tell(addresses=stack.addresses())
@@ -67,7 +75,7 @@ def run_stack(
         click.echo(ONLY_SERVERS if only_servers else problem or welcome(stack) + added)
         leave_parent(NOT_UP if problem else READY)
         while not supervisor.interrupted:
-            supervisor.poll()
+            supervisor.poll(calm_s=CALM_POLL_S)
         if problem:
             sys.exit(1)
     except InterruptedError:
@@ -84,6 +92,8 @@ def say_what_runs(state: dict[str, Any]) -> int:
     if not state.get("problem"):
         click.echo("Vigil is starting or stopping already.")
         return 1
+    from ops.watchdog.lanes import lost_lanes  # with all that a test message needs
+
     # It may be mended meanwhile.
     apply_environment()
     lost = lost_lanes(config.load())
@@ -160,7 +170,7 @@ def down() -> None:
 def restart(name: str, kill: bool) -> None:
     """Start one of Vigil's processes, or HAProxy, anew, by the supervisor of `vigil up`; returns when it is ready."""
     before = _process(name)
-    if name not in (*PROCESSES, HAPROXY):
+    if name not in (*PROCESSES, *GROUPS, HAPROXY):
         raise VigilError(f"{name} is a server, and Vigil's processes lean on it: `vigil down`, `vigil up`")
     if before["pid"] is None:
         raise VigilError(f"{name} is {state_in_words(before)}; `vigil logs {name}` says more")
@@ -183,6 +193,9 @@ def restart(name: str, kill: bool) -> None:
 def _process(name: str) -> dict[str, Any]:
     found = {process["name"]: process for process in (read_state() or {"processes": []})["processes"]}
     if name not in found:
+        host = host_of(name, found)
+        if host:
+            raise VigilError(f"{name} has no process of its own here: it runs in {host}")
         raise VigilError(f"no process {name!r} of `vigil up` runs here; `vigil status` lists them")
     process: dict[str, Any] = found[name]
     return process

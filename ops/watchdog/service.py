@@ -12,11 +12,11 @@ import eventlet
 import structlog
 
 from ops import alive, queues, vitals
-from ops.dependencies import DEPENDENCIES
 from ops.environment import home
 from ops.watchdog import broker
 from ops.watchdog.accounts import Accounts
 from ops.watchdog.probe import LaneName, Lost, Probe, Stage
+from ops.watchdog.standing import Standing
 from services import metrics
 from services.bus import Resource, RpcProxy, loop, report_away, report_back, timer, within
 from services.config import Config
@@ -29,7 +29,8 @@ log = structlog.get_logger(__name__)
 SERVERS_INTERVAL_S = 3.0
 SERVER_DEADLINE_S = 4.0
 """A server that has not answered after so long is down. Together with the interval: noticed within seven seconds."""
-QUEUES_INTERVAL_S = 5.0
+QUEUES_INTERVAL_S = 10.0
+"""Metrics are read each 15 s (prometheus/prometheus.yml)."""
 QUEUES_DEADLINE_S = 10.0
 ACCOUNTS_INTERVAL_S = 15.0
 VITALS_INTERVAL_S = 30.0
@@ -52,8 +53,8 @@ class Parts:
         self.probe = Probe(config)
         self.database = Database(config, name="watchdog", pool_size=1)
         self.home = home()
-        self.queues = queues.names(config)
-        self.accounts = Accounts(config)
+        self.queues = queues.asked_names()
+        self.accounts = Accounts(config, self.queues)
 
     def close(self) -> None:
         self.database.close()
@@ -156,14 +157,15 @@ class WatchdogService:
 
     def _ask_for_ever(self, name: str) -> None:
         """Each server has a loop of its own: one that hangs must not hide that another is gone."""
+        standing = Standing.to(name, self.parts.config)
         while True:
             asked_s = time.monotonic()
-            self._ask(name, asked_s)
+            self._ask(name, standing, asked_s)
             eventlet.sleep(max(0.0, asked_s + SERVERS_INTERVAL_S - time.monotonic()))
 
-    def _ask(self, name: str, asked_s: float) -> None:
+    def _ask(self, name: str, standing: Standing, asked_s: float) -> None:
         try:
-            within(SERVER_DEADLINE_S, partial(DEPENDENCIES[name], self.parts.config))
+            within(SERVER_DEADLINE_S, standing.ask)
         except Exception as error:  # whatever a library raises: the server was asked, and did not answer
             if time.monotonic() - asked_s > SERVER_DEADLINE_S + STOOD_STILL_S:
                 return  # this process stood still itself: ask again

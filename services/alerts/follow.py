@@ -151,10 +151,14 @@ class Follower:
         self._store = store
         self._guidance = guidance
 
-    def follow_due(self, events: Events, *, now: datetime, tell: Callable[[Change], None]) -> None:
-        """Every timer that has run out. Raises the first error, after the others were followed."""
+    def follow_due(self, events: Events, *, now: datetime, tell: Callable[[Change], None]) -> float | None:
+        """Every timer that has run out. Raises the first error, after the others were followed.
+
+        Returns for how many seconds none runs out; None when one had.
+        """
         failure: Exception | None = None
-        for alert_id in self._store.due(now=now):
+        due = self._store.due(now=now)
+        for alert_id in due:
             try:
                 self.follow(alert_id, events, now=now, tell=tell)
             except Exception as error:
@@ -162,6 +166,7 @@ class Follower:
                 failure = failure or error
         if failure is not None:
             raise failure
+        return None if due else self._store.free_s(now=now)
 
     def follow(self, alert_id: str, events: Events, *, now: datetime, tell: Callable[[Change], None]) -> None:
         """One alert, when its timer has run out. Raises `Unavailable`; then nothing was done."""

@@ -20,7 +20,16 @@ from services.alerts.plans import PlanStore
 from services.alerts.store import Accompanies, AlertStore, Change, Deed
 from services.alerts.storm import Storms
 from services.alerts.telling import Teller, receipts_of, together
-from services.bus import Publisher, Resource, Sender, fair_handler, gathering_handler, rpc, timer
+from services.bus import (
+    NOTHING_DUE,
+    Publisher,
+    Resource,
+    Sender,
+    fair_handler,
+    gathering_handler,
+    rpc,
+    timer,
+)
 from services.config import Config
 from services.errors import InvalidMessage, Unavailable
 from services.feed import FeedWriter
@@ -43,6 +52,8 @@ log = structlog.get_logger(__name__)
 
 UNTOLD_AFTER = timedelta(seconds=2)
 FOLLOW_INTERVAL_S = 0.5
+REST_S = 5.0
+"""Timers that look for work run so seldom while there is none; what is due earlier is done in time."""
 REPEATS_INTERVAL_S = 1.0
 SHOWN_WITHIN = timedelta(hours=1)
 
@@ -418,13 +429,15 @@ class AlertsService:
         if change is not None:
             self._tell_of_step(change)
 
-    @timer(FOLLOW_INTERVAL_S, eager=True)  # after a restart, what ran out meanwhile comes first
-    def follow_due(self) -> None:
-        self.parts.follower.follow_due(self.events, now=datetime.now(UTC), tell=self._tell_of_step)
+    # After a restart, what ran out meanwhile comes first.
+    @timer(FOLLOW_INTERVAL_S, eager=True, rest_s=REST_S)
+    def follow_due(self) -> float | None:
+        return self.parts.follower.follow_due(self.events, now=datetime.now(UTC), tell=self._tell_of_step)
 
-    @timer(1.0)
-    def tell_untold(self) -> None:
-        self.parts.teller.tell_untold(self.events, before=datetime.now(UTC) - UNTOLD_AFTER)
+    @timer(1.0, rest_s=REST_S, awake_s=UNTOLD_AFTER.total_seconds())
+    def tell_untold(self) -> float | None:
+        told = self.parts.teller.tell_untold(self.events, before=datetime.now(UTC) - UNTOLD_AFTER)
+        return None if told else NOTHING_DUE
 
     @timer(5.0)
     def count_open_alerts(self) -> None:

@@ -246,6 +246,7 @@ SHOWN = text(
 
 # Timers: whoever changes one holds its alert's row.
 DUE = text("SELECT alert_id FROM alert_timer WHERE due_at <= :now ORDER BY due_at LIMIT :limit")
+NEXT_DUE = text("SELECT min(due_at) FROM alert_timer")
 # Both rows are locked: of a row that is only read, a worker could see the state before another one's commit.
 LOCK_DUE = text(
     f"""

@@ -368,6 +368,12 @@ class AlertStore:
         with self._database.across() as connection:
             return [str(row[0]) for row in connection.execute(sql.DUE, {"now": now, "limit": limit})]
 
+    def free_s(self, *, now: datetime) -> float:
+        """Return for how many seconds no timer runs out; infinite when there is none."""
+        with self._database.across() as connection:
+            at = connection.execute(sql.NEXT_DUE).scalar_one_or_none()
+        return float("inf") if at is None else max(0.0, (at - now).total_seconds())
+
     def follow(self, alert_id: str, decide: Decides, *, now: datetime) -> Change | None:
         """Do what an alert's timer says, once whatever the number of workers. None when another one does, or did.
 

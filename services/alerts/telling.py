@@ -144,8 +144,8 @@ class Teller:
         if told:
             self._mark(told, frames)
 
-    def tell_untold(self, events: Events, *, before: datetime, alert_id: str | None = None) -> None:
-        """Tell what is older than `before` and still untold, of one alert or of all.
+    def tell_untold(self, events: Events, *, before: datetime, alert_id: str | None = None) -> int:
+        """Tell what is older than `before` and still untold, of one alert or of all; return how much that was.
 
         Raises what kept anything from being told, after the rest was.
         """
@@ -163,6 +163,7 @@ class Teller:
             self._shown.clear()
             self._published.clear()
             self._frames.clear()
+        return len(done.told)
 
     def _tell_one(
         self, change: Change, events: Events, *, receipts: list[Receipt], shut: dict[str, Unavailable]

@@ -5,31 +5,41 @@ The only package that names Nameko's classes. What a service shell may use:
 - `event_handler`, `fair_handler`, `gathering_handler`, `rpc`, `timer`, `loop`, `http`, `upgrade`: what starts a method
 - `Publisher`, `RpcProxy`, `Resource`, `QueueDepth`, `RequestRates`, `HeartbeatListener`: what a method works with
 - `within`: a question with a deadline; `report_away`, `report_back`: what the next heartbeat says
+
+A name is imported when it is used: no process loads an HTTP server because it publishes events.
 """
 
-from services.bus.calling import RpcProxy, rpc
-from services.bus.consuming import event_handler, gathering_handler
-from services.bus.deadline import within
-from services.bus.depth import QueueDepth
-from services.bus.fair_handling import fair_handler
-from services.bus.fair_turns import Sender
-from services.bus.heartbeats import HeartbeatListener, report_away, report_back
-from services.bus.publishing import Publisher
-from services.bus.running import Resource, loop, timer
-from services.bus.topology import (
-    DEAD_QUEUE,
-    HEADER_HISTORY,
-    HEADER_QUEUE,
-    HEADER_REASON,
-    event_queue_name,
-)
-from services.bus.web import RequestRates, http, upgrade
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from services.bus.calling import RpcProxy, rpc
+    from services.bus.consuming import event_handler, gathering_handler
+    from services.bus.deadline import within
+    from services.bus.depth import QueueDepth
+    from services.bus.fair_handling import fair_handler
+    from services.bus.fair_turns import Sender
+    from services.bus.heartbeats import HeartbeatListener, report_away, report_back
+    from services.bus.pace import NOTHING_DUE
+    from services.bus.publishing import Publisher
+    from services.bus.running import Resource, loop, timer
+    from services.bus.topology import (
+        DEAD_QUEUE,
+        HEADER_HISTORY,
+        HEADER_QUEUE,
+        HEADER_REASON,
+        event_queue_name,
+    )
+    from services.bus.web import RequestRates, http, upgrade
 
 __all__ = [
     "DEAD_QUEUE",
     "HEADER_HISTORY",
     "HEADER_QUEUE",
     "HEADER_REASON",
+    "NOTHING_DUE",
     "HeartbeatListener",
     "Publisher",
     "QueueDepth",
@@ -50,3 +60,51 @@ __all__ = [
     "upgrade",
     "within",
 ]
+
+_FILES = {
+    "services.bus.calling": (
+        "RpcProxy",
+        "rpc",
+    ),
+    "services.bus.consuming": (
+        "event_handler",
+        "gathering_handler",
+    ),
+    "services.bus.deadline": ("within",),
+    "services.bus.depth": ("QueueDepth",),
+    "services.bus.fair_handling": ("fair_handler",),
+    "services.bus.fair_turns": ("Sender",),
+    "services.bus.heartbeats": (
+        "HeartbeatListener",
+        "report_away",
+        "report_back",
+    ),
+    "services.bus.pace": ("NOTHING_DUE",),
+    "services.bus.publishing": ("Publisher",),
+    "services.bus.running": (
+        "Resource",
+        "loop",
+        "timer",
+    ),
+    "services.bus.topology": (
+        "DEAD_QUEUE",
+        "HEADER_HISTORY",
+        "HEADER_QUEUE",
+        "HEADER_REASON",
+        "event_queue_name",
+    ),
+    "services.bus.web": (
+        "RequestRates",
+        "http",
+        "upgrade",
+    ),
+}
+_FILE_OF = {name: file for file, names in _FILES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FILE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(_FILE_OF[name]), name)
+    globals()[name] = found
+    return found

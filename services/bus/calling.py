@@ -26,6 +26,7 @@ from nameko.rpc import RpcConsumer as NamekoRpcConsumer
 
 from services import errors, metrics
 from services.bus.consuming import NodesConsumer
+from services.bus.running import Activity
 from services.bus.topology import rpc_exchange, rpc_queue
 from services.config import Config
 from services.errors import Refused, Unanswered, Unavailable, VigilError
@@ -111,12 +112,14 @@ class MeasuredRpc(Rpc):
     """Counts its calls; what the caller did wrong is no failure of ours."""
 
     rpc_consumer = RpcConsumer()
+    activity = Activity()
 
     def handle_message(self, body: Any, message: Any) -> None:
         message.started = time.perf_counter()
         super().handle_message(body, message)
 
     def handle_result(self, message: Any, worker_ctx: Any, result: Any, exc_info: Any) -> Any:
+        self.activity.note()
         metrics.task_duration.labels(self.method_name).observe(time.perf_counter() - message.started)
         if exc_info is None or isinstance(exc_info[1], Refused):
             metrics.task_success.labels(self.method_name).inc()

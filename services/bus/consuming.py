@@ -36,6 +36,7 @@ from services.addresses import hosts_of
 from services.bus.in_hand import InHand
 from services.bus.pausing import Pauses
 from services.bus.publishing import Letter, SharedOutlet
+from services.bus.running import Activity
 from services.bus.topology import (
     DEAD_EXCHANGE,
     EVENT_CONTENT_TYPE,
@@ -104,6 +105,7 @@ class EventQueueConsumer(NodesConsumer):
     def setup(self) -> None:
         super().setup()
         self._unsettled: dict[int, tuple[str, Any]] = {}
+        self._shown: dict[str, int] = {}
         self._counting: Any = None
 
     def start(self) -> None:
@@ -130,9 +132,11 @@ class EventQueueConsumer(NodesConsumer):
                 if not message.acknowledged and message.channel.connection
             }
             counts = Counter(queue for queue, _ in self._unsettled.values())
-            for provider in self._providers:
-                metrics.event_consumers.labels(provider.queue.name).set(1)
-                metrics.event_in_hand.labels(provider.queue.name).set(counts[provider.queue.name])
+            for name in {provider.queue.name for provider in self._providers}:
+                if self._shown.get(name) != counts[name]:
+                    metrics.event_consumers.labels(name).set(1)
+                    metrics.event_in_hand.labels(name).set(counts[name])
+                    self._shown[name] = counts[name]
             eventlet.sleep(COUNT_INTERVAL_S)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
@@ -156,6 +160,7 @@ class EventHandler(NamekoEventHandler):
     shared = SharedOutlet()
     in_hand = InHand()
     pauses = Pauses()
+    activity = Activity()
 
     def __init__(
         self, source_service: str, event_type: str, body_type: type, *, vital: bool = False, **kwargs: Any
@@ -233,6 +238,7 @@ class EventHandler(NamekoEventHandler):
     def _settle(self, messages: Sequence[Any], started: float, error: BaseException | None) -> None:
         """Acknowledge, hold, or first make the messages safe elsewhere. Never raises: that would end the process."""
         task = self.method_name
+        self.activity.note()
         metrics.task_duration.labels(task).observe(time.perf_counter() - started)
         if error is None:
             metrics.task_success.labels(task).inc()

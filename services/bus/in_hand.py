@@ -7,9 +7,11 @@ whose handling it ended is handled alone from then on, and after `POISON_STRIKES
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import eventlet
@@ -28,13 +30,31 @@ POISON_STRIKES = 3
 """The first end leaves several suspects; of the next two each was alone. One such end may be a kill from outside."""
 
 
+class Notes:
+    """The notes and turns of one file of notes, which all services of a process share: a suspect is alone in it."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.marker = CrashMarker(path)
+        self.turns = Turns()
+        self.free = list(range(MOST_HANDS))
+
+
+_notes: weakref.WeakValueDictionary[Path, Notes] = weakref.WeakValueDictionary()
+
+
+def _notes_of(path: Path | None) -> Notes:
+    found = Notes(path) if path is None else _notes.get(path) or Notes(path)
+    if path is not None:
+        _notes[path] = found
+    return found
+
+
 class InHand(SharedExtension):
     """The process's notes and turns, shared by all its handlers."""
 
     def setup(self) -> None:
-        self._marker = CrashMarker(restarts.own_path("handling"))
-        self._turns = Turns()
-        self._free = list(range(MOST_HANDS))
+        self._notes = _notes_of(restarts.own_path("handling"))
+        self._marker, self._turns, self._free = self._notes.marker, self._notes.turns, self._notes.free
 
     def take(
         self, queue: str, message: Any, run: Callable[[Callable[[], None]], None]
@@ -84,7 +104,7 @@ class InHand(SharedExtension):
         finally:
             for hand in hands:
                 self._marker.release(hand)
-            self._free += hands
+            self._free.extend(hands)
             eventlet.spawn_n(self._turns.leave)
 
     def _done(self, digest: bytes, hand: int | None) -> None:

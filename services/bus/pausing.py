@@ -22,7 +22,7 @@ from eventlet.event import Event
 from eventlet.semaphore import Semaphore
 from nameko.extensions import SharedExtension
 
-from services import metrics, providers
+from services import metrics
 from services.bus.blame import Blame
 from services.bus.publishing import Letter, SharedOutlet, ask_rabbitmq
 from services.bus.topology import retry_exchange_name
@@ -43,9 +43,22 @@ TRIAL_S = 1.0
 HELD_AT_MOST_S = 600.0
 """A third of what RabbitMQ allows by default."""
 
+
+def _ask_database(config: Config) -> None:
+    from services import providers  # not every process has the library
+
+    providers.ask_database(config)
+
+
+def _ask_redis(config: Config) -> None:
+    from services import redis_client
+
+    redis_client.ask_redis(config)
+
+
 PROBES: dict[str, Callable[[Config], None]] = {
-    POSTGRES: providers.ask_database,
-    REDIS: providers.ask_redis,
+    POSTGRES: _ask_database,
+    REDIS: _ask_redis,
     AMQP: lambda config: ask_rabbitmq(config.amqp),
 }
 """By server: returns when it answers. A server that is not here is asked by trying an event."""

@@ -9,10 +9,11 @@ from typing import Any, Generic, TypeVar, cast
 import eventlet
 import structlog
 from eventlet.event import Event
-from nameko.extensions import DependencyProvider, Entrypoint
+from nameko.extensions import DependencyProvider, Entrypoint, SharedExtension
 from nameko.timer import Timer
 
 from services import metrics
+from services.bus.pace import Pace
 from services.config import Config
 
 log = structlog.get_logger(__name__)
@@ -42,8 +43,88 @@ class Resource(DependencyProvider, Generic[T]):
         return cast(T, self._made)
 
 
+class Activity(SharedExtension):
+    """When this service last handled an event or a call. Timers that rest are woken by it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last_s = float("-inf")
+        self._resting: list[Any] = []
+
+    def note(self) -> None:
+        """Note that something was handled now: it may have left work for a timer."""
+        self.last_s = time.monotonic()
+        if self._resting:
+            self.wake()
+
+    def wake(self) -> None:
+        """End every rest."""
+        resting, self._resting = self._resting, []
+        for event in resting:
+            event.send(None)
+
+    def rest(self, timeout_s: float) -> bool:
+        """Wait until something is handled; False when nothing was in this time."""
+        event = Event()
+        self._resting.append(event)
+        with eventlet.Timeout(timeout_s, False):
+            event.wait()
+            return True
+        self._resting = [other for other in self._resting if other is not event]
+        return False
+
+
 class MeasuredTimer(Timer):
-    """A timer whose errors are counted and logged, and end nothing."""
+    """A timer whose errors are counted and logged, and end nothing.
+
+    With `rest_s` its method returns for how long it knows of nothing to do, `NOTHING_DUE` at most, and None when it
+    did something. Then the timer rests, for `rest_s` at most, until the service handles an event or a call.
+    """
+
+    activity = Activity()
+
+    def __init__(
+        self,
+        interval: float,
+        eager: bool = False,
+        *,
+        rest_s: float | None = None,
+        awake_s: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        self._pace = None if rest_s is None else Pace(interval, rest_s, awake_s=awake_s)
+        self._free_s: float | None = None
+        super().__init__(interval, eager, **kwargs)
+
+    def stop(self) -> None:
+        self.should_stop.send(True)
+        self.activity.wake()
+        self.gt.wait()
+
+    def _run(self) -> None:
+        if self._pace is None:
+            super()._run()
+            return
+        due_s = time.monotonic() + (0.0 if self.eager else self.interval)
+        while not self._is_stopped_before(due_s):
+            ran_s = time.monotonic()
+            self.handle_timer_tick()
+            self.worker_complete.wait()
+            self.worker_complete.reset()
+            due_s = self._rest(self._pace, ran_s)
+
+    def _is_stopped_before(self, due_s: float) -> bool:
+        with eventlet.Timeout(max(0.0, due_s - time.monotonic()), False):
+            self.should_stop.wait()
+        return bool(self.should_stop.ready())
+
+    def _rest(self, pace: Pace, ran_s: float) -> float:
+        """Return when to run next, once that is at the interval or a rest is over."""
+        due_s = pace.next_s(ran_s=ran_s, active_s=self.activity.last_s, free_s=self._free_s)
+        at_interval_s = ran_s + pace.interval_s
+        if due_s > at_interval_s and self.activity.rest(due_s - time.monotonic()):
+            return at_interval_s
+        return due_s
 
     def handle_timer_tick(self) -> None:
         self._started = time.perf_counter()
@@ -56,6 +137,9 @@ class MeasuredTimer(Timer):
         else:
             metrics.task_failure.labels(self.method_name, exc_info[0].__name__).inc()
             log.warning("timer_failed", task=self.method_name, error=str(exc_info[1]))
+        self._free_s = None if exc_info else result
+        if self._pace is not None and self._free_s is None:
+            self.activity.note()  # what one timer did may be work for another
         handled: tuple[Any, Any] = super().handle_result(worker_ctx, result, exc_info)
         return handled
 
@@ -103,9 +187,17 @@ class Loop(Entrypoint):
         return cast("BaseException | None", ended.wait())
 
 
-def timer(interval_s: float, *, eager: bool = False) -> Callable[[F], F]:
-    """Call the method every `interval_s` seconds, and with `eager` once at the start; never twice at once."""
-    decorator: Callable[[F], F] = MeasuredTimer.decorator(interval=interval_s, eager=eager)
+def timer(
+    interval_s: float, *, eager: bool = False, rest_s: float | None = None, awake_s: float = 0.0
+) -> Callable[[F], F]:
+    """Call the method every `interval_s` seconds, and with `eager` once at the start; never twice at once.
+
+    With `rest_s` the timer rests while there is nothing to do (`MeasuredTimer`), but not within `awake_s` after an
+    event or a call.
+    """
+    decorator: Callable[[F], F] = MeasuredTimer.decorator(
+        interval=interval_s, eager=eager, rest_s=rest_s, awake_s=awake_s
+    )
     return decorator
 
 

@@ -10,6 +10,7 @@ import structlog
 
 from services import admission, metrics
 from services.bus import (
+    NOTHING_DUE,
     Publisher,
     QueueDepth,
     Resource,
@@ -45,6 +46,10 @@ log = structlog.get_logger(__name__)
 
 FLUSH_INTERVAL_S = 0.1
 STATUS_INTERVAL_S = 0.25
+REST_S = 5.0
+"""Timers that look for work run so seldom while there is none."""
+SILENCE_REST_S = 3.0
+"""A mark that the road is open may be missing for ten seconds (`services/listening.py`)."""
 HELD_INTERVAL_S = 2.0
 """Fixes of a guard whose track takes long to repair are stored together once in so many seconds."""
 ALERTS_A_PAGE = 1_000
@@ -159,18 +164,19 @@ class LocationService:
         except Unavailable as error:
             log.warning("former_positions_not_removed", tenant_id=tenant_id, error=str(error))
 
-    @timer(1.0)
-    def tell_owed(self) -> None:
-        self.parts.store.owed.tell_overdue(self.events.publish_all)
+    @timer(1.0, rest_s=REST_S)
+    def tell_owed(self) -> float | None:
+        return None if self.parts.store.owed.tell_overdue(self.events.publish_all) else NOTHING_DUE
 
-    @timer(1.0)
-    def tell_settled(self) -> None:
+    @timer(1.0, rest_s=REST_S)
+    def tell_settled(self) -> float:
         """Publish violations, and ends of them, that no prompt fix told of, and what ended with a shift."""
         for tell in (self.parts.settling.settle, self.parts.settling.end_shifts):
             drawn, debt = tell(now=datetime.now(UTC))
             metrics.mqtt_geofence_violation.inc(drawn.violations_begun)
             self.events.publish_all(drawn.events)
             self.parts.store.owed.forget(debt)
+        return self.parts.settling.free_s(now=datetime.now(UTC))
 
     def _tell(self, outcome: Outcome) -> None:
         events: list[Event] = [*outcome.debt.earlier, *outcome.events]
@@ -187,21 +193,25 @@ class LocationService:
         self.events.publish_all(events)
         self.parts.store.owed.forget(outcome.debt)
 
-    @timer(1.0)
-    def watch_silence(self) -> None:
+    @timer(1.0, rest_s=SILENCE_REST_S)
+    def watch_silence(self) -> float | None:
         """OFFLINE of guards on shift of whom nothing is heard, and its end when that no longer matters."""
         judge = self.parts.silence.is_open()
+        free_s: float | None = NOTHING_DUE
         for _ in range(ROUNDS):
             watched = self.parts.silence.look(judge=judge)
+            free_s = None if watched.statuses else free_s
             self.parts.statuses.put(watched.statuses)
             self.events.publish_all(watched.events)
             self.parts.store.owed.forget(watched.debt)
             if not watched.full:
                 break
+        return free_s
 
-    @timer(STATUS_INTERVAL_S)
-    def show_statuses(self) -> None:
+    @timer(STATUS_INTERVAL_S, rest_s=REST_S)
+    def show_statuses(self) -> float:
         self.parts.statuses.show(self.parts.feed)
+        return NOTHING_DUE
 
     @rpc
     def get_track(

@@ -59,6 +59,12 @@ class Settling:
                 _put(connection, mine)
             return drawn, self._store.owed.owe(connection, drawn.owings)
 
+    def free_s(self, *, now: datetime) -> float:
+        """Return for how many seconds nothing has to settle; infinite when nothing waits."""
+        with self._store.transaction() as connection:
+            at = connection.execute(sql.NEXT_SETTLING).scalar_one_or_none()
+        return float("inf") if at is None else max(0.0, (at - now).total_seconds())
+
     def end_shifts(self, *, now: datetime) -> tuple[Conclusions, Debt]:
         """Owe the ends of what was told of guards whose shift is over: a phone that is switched off sends no fix."""
         drawn = Conclusions()

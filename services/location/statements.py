@@ -268,6 +268,7 @@ LOCK_SETTLING = text(
     WHERE s.settles_at <= :now ORDER BY s.settles_at LIMIT :limit FOR UPDATE OF s SKIP LOCKED
     """  # noqa: S608 - conditions of our own
 )
+NEXT_SETTLING = text("SELECT min(settles_at) FROM guard_state WHERE settles_at IS NOT NULL")
 # Guards of whom something was told, and whose shift is over. A tenant of replays lives in another time.
 LOCK_SHIFT_OVER = text(
     f"""

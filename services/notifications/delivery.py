@@ -7,6 +7,7 @@ to a deadline, and nobody else's.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -26,6 +27,7 @@ from services.notifications import outcome
 from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed
 from services.notifications.circuit import Guarded
 from services.notifications.holder import Holder
+from services.notifications.looks import Looks
 from services.notifications.outcome import Next, Rules, Tried
 from services.notifications.plan import ENDED_BY
 from services.notifications.shares import Shares, destination_of
@@ -37,8 +39,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 CHANNELS = ("sms", "email", "push", "url", "digest")
-POLL_S = 0.5
-TELL_POLL_S = 2.0
+TELL_POLL_S = 5.0
 AWAY_PAUSE_S = 1.0
 STOP_WAIT_S = 4.0
 FULL_PAUSE_S = 1.0
@@ -77,11 +78,13 @@ class Delivery:
             of_tenant=config.url_calls_of_tenant, of_destination=config.url_calls_of_destination
         )
         self._due = {channel: threading.Event() for channel in CHANNELS}
+        self._looks = {channel: Looks(now_s=time.monotonic()) for channel in CHANNELS}
         self._ended = threading.Event()
 
     def wake(self) -> None:
         """Something may be due."""
-        for event in self._due.values():
+        for channel, event in self._due.items():
+            self._looks[channel].found(now_s=time.monotonic())
             event.set()
 
     def run(self, channel: str) -> None:
@@ -96,8 +99,10 @@ class Delivery:
         try:
             while True:
                 self._due[channel].clear()
-                if not self._round(channel, pool):
-                    self._due[channel].wait(POLL_S)
+                if self._round(channel, pool):
+                    self._looks[channel].found(now_s=time.monotonic())
+                else:
+                    self._due[channel].wait(self._looks[channel].pause_s(now_s=time.monotonic()))
         finally:
             with eventlet.Timeout(STOP_WAIT_S, False):
                 pool.waitall()
@@ -341,6 +346,10 @@ class Delivery:
             self.wake()
         if following.state in outcome.FINAL:
             self.wake_teller()
+        else:
+            in_s = (following.at - datetime.now(UTC)).total_seconds()
+            self._looks[row.channel].expect(time.monotonic() + in_s)
+            self._due[row.channel].set()  # its loop may rest for longer than that
 
     def fail_over(self, row: Notification) -> None:
         """A provider reported that what it had accepted did not arrive."""

@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 
 from services import metrics
-from services.bus import Publisher, Resource, RpcProxy, event_handler, loop, rpc, timer
+from services.bus import NOTHING_DUE, Publisher, Resource, RpcProxy, event_handler, loop, rpc, timer
 from services.config import Config
 from services.errors import Forbidden, NotFound, Refused
 from services.keyring import KeyRing
@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 TEMPLATES_AGE_S = 5.0
 FORGET_S = 600.0
+RECOVERY_REST_S = 3.0
+"""So seldom it is looked for attempts of processes that died, while there are none."""
 
 
 class Parts:
@@ -130,10 +132,10 @@ class NotificationsService:
         """The alerts service hears of every notification that came to an end, however this process fared."""
         self.parts.delivery.tell_finished(self._publish)
 
-    @timer(1.0)
-    def recover_attempts(self) -> None:
+    @timer(1.0, rest_s=RECOVERY_REST_S)
+    def recover_attempts(self) -> float | None:
         self.parts.holder.keep()
-        self.parts.delivery.recover()
+        return None if self.parts.delivery.recover() else NOTHING_DUE
 
     @rpc
     def list_notifications(

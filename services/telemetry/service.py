@@ -8,7 +8,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services import admission, metrics
-from services.bus import Publisher, QueueDepth, Resource, event_handler, event_queue_name, rpc, timer
+from services.bus import (
+    NOTHING_DUE,
+    Publisher,
+    QueueDepth,
+    Resource,
+    event_handler,
+    event_queue_name,
+    rpc,
+    timer,
+)
 from services.config import Config
 from services.feed import FeedWriter
 from services.listening import Listening
@@ -42,6 +51,8 @@ SILENCE_INTERVAL_S = 2.0
 SILENCE_LOOK_EVERY = 5
 """One mark in so many looks for silent sources: the shortest limit is minutes, and a look goes through all devices."""
 STATUS_INTERVAL_S = 0.25
+REST_S = 5.0
+"""Timers that look for work run so seldom while there is none."""
 RETENTION_INTERVAL_S = 10.0
 RETENTION_BUDGET_S = 4.0
 """The day's run takes no more than this of each interval: messages come first."""
@@ -161,30 +172,34 @@ class TelemetryService:
     def keep_retention(self) -> None:
         self.parts.keeper.work(now=datetime.now(UTC), budget_s=RETENTION_BUDGET_S)
 
-    @timer(1.0)
-    def tell_owed(self) -> None:
-        self.parts.store.owed.tell_overdue(self.events.publish_all)
+    @timer(1.0, rest_s=REST_S)
+    def tell_owed(self) -> float | None:
+        return None if self.parts.store.owed.tell_overdue(self.events.publish_all) else NOTHING_DUE
 
-    @timer(SILENCE_INTERVAL_S)
-    def watch_silence(self) -> None:
+    @timer(SILENCE_INTERVAL_S, rest_s=SILENCE_INTERVAL_S)
+    def watch_silence(self) -> float | None:
         """OFFLINE of sources of which nothing is heard."""
-        parts = self.parts
+        parts, free_s = self.parts, NOTHING_DUE
         if not parts.silence.is_open():
-            return
+            return free_s
         if next(parts.silence_marks) % SILENCE_LOOK_EVERY:
             parts.silence.mark()
-            return
+            return free_s
+        has_found = False
         for _ in range(ROUNDS):
             watched = parts.silence.look()
+            has_found = has_found or bool(watched.statuses)
             parts.statuses.put(watched.statuses)
             self.events.publish_all(watched.events)
             parts.store.owed.forget(watched.debt)
             if not watched.full:
                 break
+        return None if has_found else free_s
 
-    @timer(STATUS_INTERVAL_S)
-    def show_statuses(self) -> None:
+    @timer(STATUS_INTERVAL_S, rest_s=REST_S)
+    def show_statuses(self) -> float:
         self.parts.statuses.show(self.parts.feed)
+        return NOTHING_DUE
 
     def _process(self, intake: Intake, readings: Sequence[Reading]) -> None:
         now = datetime.now(UTC)

@@ -19,7 +19,8 @@ from ops import alive, edge_certificate
 from ops.commands.secrets import OF_SERVERS
 from ops.environment import PROJECT
 from ops.privileges import PRIVILEGES
-from ops.processes import PROCESSES
+from ops.processes import GROUPS, PROCESSES
+from ops.run import SECRETS_DIRECTORY
 from ops.secret_files import Addresses, files_of, write
 from ops.supervisor import STALL_SIGNAL
 from services import config
@@ -443,3 +444,19 @@ def test_commands_of_ours_exist() -> None:
             assert done.exit_code == 0, f"{name}: vigil {' '.join(words)}"
         elif command[0] == "sh":
             assert (PROJECT / command[1]).exists()
+
+
+def test_the_small_layout_gives_the_parts_that_share_a_container_the_secrets_of_each() -> None:
+    small = yaml.safe_load((PROJECT / "docker-compose.small.yml").read_text())["services"]
+    [group] = GROUPS
+    service = small[group]
+    base = SERVICES[service["extends"]["service"]]
+    wanted = {name for part in GROUPS[group] for name in files_of(part).values()}
+    assert sorted([*base["secrets"], *service["secrets"]]) == sorted(wanted)
+    assert service["environment"] == {SECRETS_DIRECTORY: "/run/secrets"}
+    assert service["command"] == ["python", "-m", "ops.run", group]
+    assert service["healthcheck"]["test"] == ["CMD", "python", "-m", "ops.alive", group]
+    apart = {name for name, changed in small.items() if changed.get("profiles") == ["apart"]}
+    assert apart == set(GROUPS[group])
+    waited_for = {name for other in SERVICES.values() for name in other.get("depends_on", ())}
+    assert not apart & waited_for

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ops.environment import PROJECT
-from ops.processes import PROCESSES
-from ops.run import STOP_TIMEOUT_S
+from ops.processes import GROUPS, PROCESSES
+from ops.run import SECRETS_DIRECTORY, STOP_TIMEOUT_S
 from ops.secret_files import Addresses, files_of, write
 from ops.supervisor import INSIST_S, STALL_SIGNAL, START_TIMEOUT_S
 from services import config
@@ -140,6 +140,15 @@ def test_a_process_is_given_the_secrets_that_it_needs_and_no_other(process: str,
     assert given(Unit(UNITS / "vigil@.service")) == {}
     done = run("systemd-analyze", "verify", "--man=no", str(UNITS / "vigil@.service"))
     assert "secrets.conf" not in done.stderr
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_process_of_several_parts_is_given_the_secrets_of_each_and_where_they_are(group: str) -> None:
+    unit = Unit(UNITS / "vigil@.service").of_instance(group)
+    loaded = dict(line.split(":", 1) for line in unit.all("LoadCredential"))
+    wanted = {name for part in GROUPS[group] for name in files_of(part).values()}
+    assert loaded == {name: f"/etc/vigil/secrets/{name}" for name in wanted}
+    assert f"{SECRETS_DIRECTORY}=%d" in unit.all("Environment")
 
 
 def test_the_timer_starts_what_there_is() -> None:

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from services import providers
+from services import redis_client
 from services.config import Config
 from services.feed import FeedWriter
 from tests.commands import run_vigil
@@ -127,7 +127,9 @@ def test_a_guard_is_erased_everywhere_and_the_chain_still_holds(
         alert(connection, "guard-77")
         kept = alert(connection, "guard-777")
         still_open = alert(connection, "guard-77", status="NEW")
-    providers.make_redis(config).hset(f"{config.redis.key_prefix}:hot:{OURS}:positions", "guard-77", "sealed")
+    redis_client.make_redis(config).hset(
+        f"{config.redis.key_prefix}:hot:{OURS}:positions", "guard-77", "sealed"
+    )
     before = others(engine)
 
     erase = ("erase", "guard", "guard-77", "--tenant", str(OURS))

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from services import providers
+from services import redis_client
 from services.config import Config
 from services.envelope import PlainSealer
 from services.errors import Unavailable
@@ -14,7 +14,7 @@ from services.feed import FeedReader, FeedWriter, stream_key
 
 def writer(config: Config, **changes: object) -> FeedWriter:
     options = {"prefix": config.redis.key_prefix, "max_frames": 1000, **changes}
-    return FeedWriter(providers.make_redis(config), PlainSealer(), **options)  # type: ignore[arg-type]
+    return FeedWriter(redis_client.make_redis(config), PlainSealer(), **options)  # type: ignore[arg-type]
 
 
 def read_all(config: Config, tenant_id: int = 1) -> list[tuple[int, int]]:
@@ -55,7 +55,7 @@ def test_a_reader_knows_what_is_held_and_what_is_not(config: Config) -> None:
     assert reader.last_id(1) == first
     assert reader.last_id(2) == 0
     feed_id = reader.feed_id(1, fresh="a")
-    providers.make_redis(config).delete(stream_key(config.redis.key_prefix, 1))
+    redis_client.make_redis(config).delete(stream_key(config.redis.key_prefix, 1))
     assert not reader.holds(1, first)
     assert reader.feed_id(1, fresh="b") == feed_id == "a"
 
@@ -80,7 +80,7 @@ def test_one_process_in_each_interval_may_send(config: Config) -> None:
 def test_redis_holds_no_plain_feed_data_when_sealed(config: Config) -> None:
     sealed = FeedWriter.from_config(config)
     sealed.publish(1, "critical_alert", {"message": "a very secret thing"})
-    client = providers.make_redis(config)
+    client = redis_client.make_redis(config)
     for key in client.scan_iter(f"{config.redis.key_prefix}:*"):
         assert b"very secret" not in client.dump(key)  # type: ignore[operator]
 

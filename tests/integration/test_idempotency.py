@@ -8,7 +8,7 @@ from cryptography.fernet import Fernet
 
 from gateway.noc.api.idempotency import Answer, Idempotency, digest_of
 from gateway.noc.auth import Principal
-from services import providers
+from services import redis_client
 from services.config import Config
 from services.errors import Conflict, Refused, Unanswered, Unavailable
 
@@ -64,7 +64,7 @@ def test_one_that_is_still_at_work_is_waited_for(keys: Idempotency) -> None:
 
 def values_of(config: Config) -> dict[bytes, bytes]:
     """What Redis has of this installation's keys, by name."""
-    client = providers.make_redis(config)
+    client = redis_client.make_redis(config)
     return {name: client.get(name) for name in client.scan_iter(f"{config.redis.key_prefix}:*")}  # type: ignore[misc]
 
 
@@ -83,7 +83,7 @@ def test_an_answer_that_is_moved_to_another_user_s_name_does_not_open(
     bob = msgspec.structs.replace(ANN, login="bob@test")
     keys.once("k", ANN, DIGEST, lambda: Answer(DIGEST, 201, b"Ann's"))
     [(name, value)] = values_of(config).items()
-    client = providers.make_redis(config)
+    client = redis_client.make_redis(config)
     client.rename(name, keys._name("k", bob))
     with pytest.raises(Conflict, match="no longer be read"):
         keys.once("k", bob, DIGEST, lambda: raising(AssertionError("done again")))

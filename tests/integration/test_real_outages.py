@@ -11,7 +11,7 @@ import pytest
 import redis
 from sqlalchemy import Connection, Engine, text
 
-from services import providers
+from services import providers, redis_client
 from services.bus.publishing import Letter, Outlet, ask_rabbitmq
 from services.config import Config
 from services.errors import Outage, Unavailable
@@ -60,7 +60,7 @@ def outage_of(work: Callable[[], object]) -> str:
 def test_a_server_that_is_not_there_is_an_outage_whichever_it_is(config: Config, closed: int) -> None:
     without = at_port(config, closed)
     assert outage_of(lambda: providers.ask_database(without)) == "postgres"
-    assert outage_of(lambda: providers.ask_redis(without)) == "redis"
+    assert outage_of(lambda: redis_client.ask_redis(without)) == "redis"
     assert outage_of(lambda: ask_rabbitmq(without.amqp)) == "amqp"
     letter = Letter("anything", "anything", b"", {})
     assert outage_of(lambda: Outlet(without.amqp, links=1).send([letter])) == "amqp"
@@ -68,13 +68,13 @@ def test_a_server_that_is_not_there_is_an_outage_whichever_it_is(config: Config,
 
 def test_servers_that_answer_are_no_outage(config: Config) -> None:
     providers.ask_database(config)
-    providers.ask_redis(config)
+    redis_client.ask_redis(config)
     ask_rabbitmq(config.amqp)
 
 
 def test_a_server_that_never_says_a_word_is_an_outage(config: Config, silent: int) -> None:
     hanging = at_port(config, silent)
-    assert outage_of(lambda: providers.ask_redis(hanging)) == "redis"
+    assert outage_of(lambda: redis_client.ask_redis(hanging)) == "redis"
     letter = Letter("anything", "anything", b"", {})
     assert outage_of(lambda: Outlet(hanging.amqp, links=1).send([letter])) == "amqp"
 
@@ -109,7 +109,7 @@ def test_each_client_of_redis_gives_up_after_a_second(config: Config, silent: in
     )
     for settings in (hanging, sentinel):
         began_s = time.monotonic()
-        assert outage_of(lambda settings=settings: providers.ask_redis(settings)) == "redis"  # type: ignore[misc]
+        assert outage_of(lambda settings=settings: redis_client.ask_redis(settings)) == "redis"  # type: ignore[misc]
         assert time.monotonic() - began_s < WAITED_S
 
 
@@ -174,7 +174,7 @@ def test_a_statement_that_waits_too_long_is_no_outage(
 
 
 def test_a_value_of_the_wrong_kind_in_redis_is_no_outage(config: Config) -> None:
-    client = providers.make_redis(config)
+    client = redis_client.make_redis(config)
     key = f"{config.redis.key_prefix}:text"
     client.set(key, "text")
     with pytest.raises(redis.ResponseError) as caught:

@@ -21,7 +21,7 @@ from gateway.mqtt.lane import check_instance
 from gateway.mqtt.topics import FILTERS
 from gateway.noc.hub import Hub
 from gateway.noc.quotas import Quotas
-from services import providers
+from services import providers, redis_client
 from services.bus import topology
 from services.bus.publishing import Letter, Outlet
 from services.config import Config, Mqtt
@@ -200,7 +200,7 @@ class Watching:
 def test_the_feed_goes_on_when_the_master_of_redis_dies(config: Config, stores: RedisWithSentinels) -> None:
     changed = msgspec.structs.replace(config, redis=msgspec.structs.replace(config.redis, url=stores.url))
     writer = FeedWriter(
-        providers.make_redis(changed), PlainSealer(), prefix=changed.redis.key_prefix, max_frames=100
+        redis_client.make_redis(changed), PlainSealer(), prefix=changed.redis.key_prefix, max_frames=100
     )
     reader = FeedReader.from_config(changed)
     hub, watching = Hub(reader, Quotas.from_config(changed)), Watching()

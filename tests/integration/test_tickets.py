@@ -5,7 +5,7 @@ import pytest
 
 from gateway.noc.auth import Principal
 from gateway.noc.tickets import Tickets
-from services import providers
+from services import redis_client
 from services.config import Config
 from services.errors import NotAuthenticated
 
@@ -17,7 +17,7 @@ ANN = Principal(
 def test_redis_has_no_name_of_the_holder_and_no_ticket(config: Config) -> None:
     tickets = Tickets.from_config(config)
     ticket = tickets.make(ANN, origin="https://noc.example.com")
-    client = providers.make_redis(config)
+    client = redis_client.make_redis(config)
     [name] = client.scan_iter(f"{config.redis.key_prefix}:*")
     held = name + client.get(name)
     for secret in (
@@ -36,7 +36,7 @@ def test_redis_has_no_name_of_the_holder_and_no_ticket(config: Config) -> None:
 
 def test_what_somebody_wrote_into_redis_is_no_ticket(config: Config) -> None:
     tickets = Tickets.from_config(config)
-    client = providers.make_redis(config)
+    client = redis_client.make_redis(config)
     first, second = (tickets.make(ANN, origin=None) for _ in range(2))
     client.rename(tickets._key(first), tickets._key(second))
     with pytest.raises(NotAuthenticated):

@@ -14,7 +14,7 @@ import msgspec
 import redis
 
 from gateway.noc.auth import Principal
-from services import providers
+from services import redis_client
 from services.config import Config
 from services.errors import Conflict, Refused, Unanswered, Unavailable
 from services.keyring import KeyRing
@@ -53,7 +53,7 @@ class Idempotency:
     @classmethod
     def from_config(cls, config: Config) -> Idempotency:
         keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
-        return cls(providers.make_redis(config), prefix=config.redis.key_prefix, keys=keys)
+        return cls(redis_client.make_redis(config), prefix=config.redis.key_prefix, keys=keys)
 
     def once(self, key: str, principal: Principal, digest: str, do: Callable[[], Answer]) -> Answer:
         """Do it, or say what was answered when it was done. Raises `Conflict`, `Refused`, `Unavailable`.

@@ -1,0 +1,165 @@
+"""Connections to the four servers that stand between two questions: a log-in costs far more than a question.
+
+A question that fails on a connection that stood is asked once more on a new one: the server may have closed it. Each
+connection is renewed from time to time, so that a server that takes no new ones is noticed as well. No question has a
+time limit of its own: the caller gives it one, and ends it then, wherever it is.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import redis as redis_library
+from amqp.exceptions import AMQPError
+from sqlalchemy import text
+
+from gateway.mqtt import wire
+from ops import line
+from ops.watchdog.sources import login_of_checks
+from services import providers, redis_client
+from services.bus.heartbeats import abort, publish_confirmed
+from services.bus.publishing import connect
+from services.bus.topology import HEARTBEAT_CHECK
+from services.config import Config
+from services.errors import Unavailable
+
+RENEW_S = 30.0
+"""A connection is used for so long."""
+PINGRESP = b"\xd0\x00"
+
+
+class Connected(Protocol):
+    """A connection to a server. `ask` raises when the server does not answer as it should."""
+
+    def ask(self) -> None: ...
+
+    def close(self) -> None:
+        """Give the connection back without waiting for anybody."""
+
+
+class Mqtt:
+    """A connection to the broker that pings it."""
+
+    def __init__(self, config: Config) -> None:
+        username, password = login_of_checks(config)
+        name = f"vigil-health-{secrets.token_hex(4)}"
+        self._socket: socket.socket = line.connect(config.mqtt, name, username=username, password=password)
+
+    def ask(self) -> None:
+        self._socket.sendall(wire.PINGREQ)
+        answer = self._socket.recv(len(PINGRESP))
+        if answer != PINGRESP:
+            raise Unavailable(f"the MQTT broker answered a ping with {answer!r}")
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Amqp:
+    """A connection to RabbitMQ that publishes a message and waits for its confirm: with an alarm it takes none."""
+
+    def __init__(self, config: Config) -> None:
+        self._connection = connect(config.amqp.uri)
+        try:
+            self._channel = self._connection.channel()
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self) -> None:
+        try:
+            publish_confirmed(self._channel, HEARTBEAT_CHECK, b"")
+        except (AMQPError, OSError) as error:
+            raise Unavailable(f"RabbitMQ: {error or type(error).__name__}") from error
+
+    def close(self) -> None:
+        abort(self._connection)
+
+
+class Redis:
+    """A connection to Redis."""
+
+    def __init__(self, config: Config) -> None:
+        self._client = redis_client.make_redis(config)
+
+    def ask(self) -> None:
+        try:
+            self._client.ping()
+        except redis_library.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class Postgres:
+    """A connection to PostgreSQL that asks PostGIS."""
+
+    _QUESTION = text("SELECT postgis_lib_version()")
+
+    def __init__(self, config: Config) -> None:
+        self._database = providers.Database(config, name="health", pool_size=1)
+
+    def ask(self) -> None:
+        with self._database.across() as connection:
+            connection.execute(self._QUESTION)
+
+    def close(self) -> None:
+        self._database.close()
+
+
+KINDS: dict[str, Callable[[Config], Connected]] = {
+    "mqtt": Mqtt,
+    "amqp": Amqp,
+    "redis": Redis,
+    "postgres": Postgres,
+}
+
+
+class Standing:
+    """The connection to one server. For one green thread at a time."""
+
+    def __init__(self, make: Callable[[], Connected], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._make = make
+        self._clock = clock
+        self._connected: Any = None
+        self._made_s = 0.0
+
+    @classmethod
+    def to(cls, server: str, config: Config) -> Standing:
+        """Return the connection to a server of `KINDS`; it is made when something is asked."""
+        return cls(lambda: KINDS[server](config))
+
+    def ask(self) -> None:
+        """Return when the server answers. Raises what it does not answer by."""
+        stood = self._connected is not None and self._clock() - self._made_s < RENEW_S
+        if not stood:
+            self.close()
+            self._ask_new()
+            return
+        try:
+            self._connected.ask()
+        except Exception:
+            self.close()
+            self._ask_new()
+        except BaseException:
+            self.close()  # ended at its deadline: what comes on this connection now answers another question
+            raise
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        connected, self._connected = self._connected, None
+        if connected is not None:
+            connected.close()
+
+    def _ask_new(self) -> None:
+        self._connected, self._made_s = self._make(), self._clock()
+        try:
+            self._connected.ask()
+        except BaseException:
+            self.close()
+            raise

@@ -1,0 +1,35 @@
+"""How often it is looked for notifications that are due: often while some are, rarely while none is known. Pure."""
+
+from __future__ import annotations
+
+import heapq
+
+POLL_S = 0.5
+REST_S = 5.0
+"""So seldom it is looked for what another process left."""
+RESTLESS_S = 5.0
+"""For so long after something was due it is looked for more."""
+
+
+class Looks:
+    """The looks of one channel. Times are seconds of one clock that only moves on."""
+
+    def __init__(self, *, now_s: float) -> None:
+        self._restless_until_s = now_s + RESTLESS_S
+        self._known_s: list[float] = []
+
+    def found(self, *, now_s: float) -> None:
+        """Note that something was due, or may be."""
+        self._restless_until_s = max(self._restless_until_s, now_s + RESTLESS_S)
+
+    def expect(self, at_s: float) -> None:
+        """Note that something is due then."""
+        heapq.heappush(self._known_s, at_s)
+
+    def pause_s(self, *, now_s: float) -> float:
+        """Return how long to wait after a look that found nothing."""
+        while self._known_s and self._known_s[0] <= now_s:
+            self.found(now_s=heapq.heappop(self._known_s))
+        if now_s < self._restless_until_s:
+            return POLL_S
+        return min([REST_S, *(at_s - now_s for at_s in self._known_s[:1])])
