@@ -9,6 +9,7 @@ was two thirds of the gateway's time (docs/adr/0003).
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -63,6 +64,8 @@ class BufferedSocket:
         self.closed_by_peer = False
         self._outgoing = bytearray()
         self._flushing = Semaphore()
+        # What is written here is whole packets: none may wait for the TCP acknowledgement of the one before.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(IDLE_WAIT_S)
 
     def fill(self) -> bool:
