@@ -42,6 +42,8 @@ NOT_SUBSCRIBED = 17
 
 OnRead = Callable[[bool, float], None]
 """Called after each read of the socket, before what came is taken: whether bytes came, and after which wait."""
+OnTaken = Callable[[], None]
+"""Called when all that one read brought is taken. May block for a moment: nothing is read meanwhile."""
 OnMessage = Callable[[str, wire.Published], None]
 """Called with the topic (without the installation's prefix) and the message. Must not block and must not raise."""
 
@@ -196,6 +198,9 @@ class Link:
     def _has_read(self, heard: bool, waited_s: float) -> None:
         """The socket was read: whether bytes came, and how long they were waited for. Must not block."""
 
+    def _has_taken(self) -> None:
+        """Do what waited for the last packet of one read."""
+
     def _between_turns(self, client: BufferedPaho) -> None:
         """Do what is due; called at least every `IDLE_WAIT_S`. Raises `Unavailable`."""
 
@@ -264,6 +269,7 @@ class Link:
                 self._checked(client.loop_read())
         except (ValueError, IndexError) as error:
             raise Unavailable(f"the MQTT broker sent a broken packet: {error}") from error
+        self._has_taken()
         if client.buffered.closed_by_peer:
             raise Unavailable("the MQTT broker closed the connection")
         self._checked(client.loop_misc())
@@ -299,6 +305,7 @@ class Connection(Link):
         on_connected: Callable[[int], None],
         on_session: Callable[[bool], None] = lambda _: None,
         on_read: OnRead = lambda *_: None,
+        on_taken: OnTaken = lambda: None,
     ) -> None:
         super().__init__(config, name=lane)
         self._filters = [topics.shared(config.shared_group, config.topic_prefix + name) for name in filters]
@@ -309,6 +316,7 @@ class Connection(Link):
         self._on_connected = on_connected
         self._on_session = on_session
         self._on_read = on_read
+        self._on_taken = on_taken
         self.generation = 0
 
     def ack(self, message_ids: Iterable[int], *, generation: int) -> None:
@@ -340,6 +348,9 @@ class Connection(Link):
 
     def _has_read(self, heard: bool, waited_s: float) -> None:
         self._on_read(heard, waited_s)
+
+    def _has_taken(self) -> None:
+        self._on_taken()
 
     def _on_packet(self, first: int, buffer: bytes, start: int, end: int) -> bool:
         if first & 0xF0 != wire.PUBLISH:

@@ -472,3 +472,100 @@ def test_whoever_writes_has_a_turn_while_many_frames_are_handed_out() -> None:
     hub.pump()
     writer.wait()
     assert len(written) >= 3
+
+
+class ReaderOfKinds(FakeReader):
+    """A feed whose frames have kinds, and that grows only when a test says so; `blocks` are the waits asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(random.Random(1))
+        self.kinds: dict[int, str] = {}
+        self.blocks: list[int | None] = []
+
+    def grow(self, *kinds: str) -> None:
+        for kind in kinds:
+            self.frames.append(len(self.frames) + 1)
+            self.kinds[len(self.frames)] = kind
+
+    def read(self, after: dict[int, int], *, block_ms: int | None = None, count: int = 500) -> Any:  # noqa: ARG002
+        self.blocks.append(block_ms)
+        return [
+            (tenant, frame, self.kinds[frame], b"{}")
+            for tenant, last in after.items()
+            for frame in self.frames
+            if frame > last
+        ]
+
+
+def joined_by(hub: Hub, count: int, *, since: int = 0) -> list[Socket]:
+    sockets = [Socket(since) for _ in range(count)]
+    for socket in sockets:
+        hub.join(socket)
+    return sockets
+
+
+def test_each_frame_of_positions_goes_at_once_to_few_sessions() -> None:
+    reader = ReaderOfKinds()
+    hub = hub_on(reader)
+    [socket] = joined_by(hub, 1)
+    for number in range(1, 4):
+        reader.grow("positions")
+        hub.pump()
+        assert socket.got == list(range(1, number + 1))
+
+
+def test_to_many_sessions_the_first_frame_of_positions_goes_at_once_and_the_next_ones_together() -> None:
+    # Given a thousand sessions
+    reader = ReaderOfKinds()
+    hub = hub_on(reader)
+    sockets = joined_by(hub, 1000)
+
+    # When positions come, they go at once
+    reader.grow("positions")
+    hub.pump()
+    assert all(socket.got == [1] for socket in sockets)
+
+    # When more come, they wait, and no read of the feed is longer than that
+    reader.grow("positions", "positions", "positions")
+    with eventlet.Timeout(5):
+        while sockets[0].got == [1]:
+            hub.pump()
+            eventlet.sleep(0.001)
+    assert all(block is not None and block <= 250 for block in reader.blocks[-2:])
+
+    # Then they came as one entry, with nothing lost
+    assert all(socket.got == [1, 4] for socket in sockets)
+    assert len(sockets[0].entries[1].wire) == 3 * len(sockets[0].entries[0].wire)
+
+
+def test_an_alert_does_not_wait_for_positions_and_comes_behind_those_before_it() -> None:
+    reader = ReaderOfKinds()
+    hub = hub_on(reader)
+    sockets = joined_by(hub, 1000)
+    reader.grow("positions")
+    hub.pump()
+    reader.grow("positions", "positions", "critical_alert", "positions")
+    hub.pump()
+    assert all(socket.got == [1, 3, 4] for socket in sockets)
+
+
+def test_a_session_that_joins_while_positions_wait_gets_none_of_them_twice() -> None:
+    # Given sessions for which positions wait
+    reader = ReaderOfKinds()
+    hub = hub_on(reader)
+    others = joined_by(hub, 1000)
+    reader.grow("positions")
+    hub.pump()
+    reader.grow("positions")
+    hub.pump()
+    assert others[0].got == [1]
+
+    # When one joins that has seen all of them
+    [late] = joined_by(hub, 1, since=2)
+
+    # Then the others have them, and what comes next is one frame for all
+    assert all(socket.got == [1, 2] for socket in others)
+    reader.grow("critical_alert")
+    hub.pump()
+    assert late.got == [3]
+    assert all(socket.got == [1, 2, 3] for socket in others)
