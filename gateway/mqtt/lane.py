@@ -70,7 +70,7 @@ RETRY_S = (0.2, 0.5, 1.0)
 HEALTHY_AFTER_S = 5.0
 # QoS 1 is bounded by the receive maximum; this bounds QoS 0: a full queue stops the reading of the socket.
 MAX_WAITING_BATCHES = 256
-MAX_TOGETHER = 25
+MAX_TOGETHER = 50
 """Alerts of a jam that go on together. Each is an event; what is shared is the wait for the confirm."""
 MAX_TOGETHER_BYTES = 262_144
 GATHER_REPEATS_S = 0.02
