@@ -8,6 +8,11 @@ from typing import NamedTuple
 
 from gateway.mqtt.rate_limit import Share
 
+SENDING_SHARE = 0.2
+"""The part of the time in which a light batch may be on its way."""
+SMOOTHING = 0.2
+"""The weight of the newest batch in how long batches take."""
+
 
 class Delivery(NamedTuple):
     """One message as the broker delivered it: `mid` is what to acknowledge, on that connection only.
@@ -41,8 +46,9 @@ class Batcher:
 
     It is due when the one before it has left long enough ago: a message that comes alone goes at once, and those that
     come soon after it go together. How long that is depends on the traffic. A light batch leaves `light_age_s` after
-    the one before, because little is saved by waiting. One that fills fast leaves `max_age_s` after it, because each
-    message then costs much less.
+    the one before, because little is saved by waiting; later when batches take long on their way, because a busy
+    machine has no time for many of them. One that fills fast leaves `max_age_s` after it, because each message then
+    costs much less.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class Batcher:
         self._open: list[Delivery] = []
         self._bytes = 0
         self._left_s = float("-inf")
+        self._takes_s = 0.0
 
     @property
     def is_empty(self) -> bool:
@@ -87,8 +94,17 @@ class Batcher:
         """Return the time from which on the open batch is due; None when there is none."""
         if not self._open:
             return None
-        light = len(self._open) <= self._light_messages
-        return self._left_s + (self._light_age_s if light else self._max_age_s)
+        return self._left_s + self._pause_s
+
+    @property
+    def _pause_s(self) -> float:
+        if len(self._open) > self._light_messages:
+            return self._max_age_s
+        return min(max(self._light_age_s, self._takes_s / SENDING_SHARE), self._max_age_s)
+
+    def took(self, seconds: float) -> None:
+        """Note how long a batch was on its way. One that waited for a server counts no more than the longest pause."""
+        self._takes_s += SMOOTHING * (min(seconds, self._max_age_s) - self._takes_s)
 
     def due(self, *, now_s: float) -> Batch | None:
         """Return the open batch when it is due."""

@@ -350,7 +350,9 @@ class Lane:
             batches = [self._outgoing.get()]
             if self._repeated is not None:
                 self._add_waiting(batches, self._outgoing, MAX_TOGETHER, MAX_TOGETHER_BYTES)
+            began_s = time.monotonic()
             self._send_live(batches, publish_all)
+            self._batcher.took(time.monotonic() - began_s)
             self._acknowledge(*batches)
             self._has_taken()  # what came meanwhile
 

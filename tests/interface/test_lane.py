@@ -135,7 +135,7 @@ def bulk_lane(monkeypatch: pytest.MonkeyPatch) -> Lane:
     monkeypatch.setattr(lane_module, "RETRY_S", (0.01,))
     settings = (PROJECT / "config.yaml").read_text()
     for old, new in (
-        ("batch_light_age_s: 0.015", "batch_light_age_s: 0"),
+        ("batch_light_age_s: 0.01", "batch_light_age_s: 0"),
         ("batch_max_age_s: 0.15", "batch_max_age_s: 9999"),
     ):
         assert old in settings

@@ -71,6 +71,39 @@ def test_what_follows_soon_waits_for_the_light_age_and_what_fills_fast_for_the_f
     assert filling.due(now_s=2.0) is None
 
 
+def pause_of(batch: Batcher) -> float:
+    """Seconds that a light batch waits behind the one before it."""
+    batch.add(delivery(1), now_s=100)
+    assert batch.due(now_s=100) is not None
+    batch.add(delivery(2), now_s=100)
+    assert batch.due_s is not None
+    return batch.due_s - 100
+
+
+def test_light_batches_wait_longer_when_batches_take_long_and_less_when_that_is_over() -> None:
+    # Given batches that are confirmed within a moment
+    quick = batcher()
+    for _ in range(50):
+        quick.took(0.001)
+    assert pause_of(quick) == pytest.approx(0.1)
+
+    # When they take long, then a light batch waits for five times as long, and never longer than a filling one
+    slow = batcher()
+    for _ in range(50):
+        slow.took(0.05)
+    assert pause_of(slow) == pytest.approx(0.25, abs=0.01)
+    stuck = batcher()
+    for _ in range(50):
+        stuck.took(3600)
+    assert pause_of(stuck) == pytest.approx(1.0)
+
+    # When that is over, then it is forgotten within some batches
+    for _ in range(30):
+        stuck.took(0.001)
+    stuck.due(now_s=1e9)
+    assert stuck._pause_s == pytest.approx(0.1)
+
+
 def test_a_full_batch_puts_off_the_next_one() -> None:
     full = batcher()
     for mid in range(5):
