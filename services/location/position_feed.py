@@ -64,6 +64,13 @@ class PositionFeed:
             self._show_or_keep()
             self._pace.ended(began_s=began_s, now_s=self._clock())
 
+    def close(self) -> None:
+        """Show what still waits when the process stops: its guards may not move again for a while."""
+        try:
+            self.show()
+        except Unavailable as error:
+            log.warning("positions_not_shown", error=str(error))
+
     def _show_or_keep(self) -> None:
         """Show what waits. What Redis does not take stays for the next round."""
         started_s = time.perf_counter()

@@ -86,6 +86,7 @@ class Parts:
         )
 
     def close(self) -> None:
+        self.positions.close()
         self.depth.close()
 
 

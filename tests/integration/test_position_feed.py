@@ -128,3 +128,12 @@ def test_positions_that_redis_did_not_take_are_shown_when_it_is_back(config: Con
 
     # Then the newest of each is shown
     assert sorted((guard, at[17:19]) for guard, at in frames[0]) == [("a", "02"), ("b", "01")]
+
+
+def test_what_waits_when_the_process_stops_is_shown(config: Config) -> None:
+    feed = process(config)
+    feed.put(TENANT, position("a", 1))
+    feed.close()
+    assert [len(frame) for frame in shown(config)] == [1]
+    feed.close()
+    assert len(shown(config)) == 1
