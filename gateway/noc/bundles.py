@@ -26,42 +26,50 @@ def pause_s(sessions: int) -> float:
 
 
 class Bundle(NamedTuple):
-    """Frames of one tenant in the order of their ids, framed for the wire. `first_id`, `last_id`: of the frames."""
+    """Frames of one tenant, framed for the wire, in the order of their ids."""
 
-    tenant_id: int
-    first_id: int
-    last_id: int
-    wire: bytes
+    ids: list[int]
+    wires: list[bytes]
+
+    @property
+    def first_id(self) -> int:
+        return self.ids[0]
+
+    @property
+    def last_id(self) -> int:
+        return self.ids[-1]
+
+    @property
+    def wire(self) -> bytes:
+        return b"".join(self.wires)
 
 
 class Bundles:
     """The frames of positions that wait, by tenant."""
 
     def __init__(self) -> None:
-        self._held: dict[int, tuple[list[int], list[bytes]]] = {}
+        self._held: dict[int, Bundle] = {}
         self._due_s: dict[int, float] = {}
 
     def add(self, tenant_id: int, frame_id: int, wire: bytes) -> None:
         """Hold a frame. `due` returns it when its time has come, at once after a pause."""
-        ids, wires = self._held.setdefault(tenant_id, ([], []))
-        ids.append(frame_id)
-        wires.append(wire)
+        held = self._held.setdefault(tenant_id, Bundle([], []))
+        held.ids.append(frame_id)
+        held.wires.append(wire)
 
     def take(self, tenant_id: int, *, sessions: int, now_s: float) -> Bundle | None:
         """Return what is held of a tenant, whether it is due or not; None when there is nothing."""
         held = self._held.pop(tenant_id, None)
-        if held is None:
-            return None
-        self._due_s[tenant_id] = now_s + pause_s(sessions)
-        ids, wires = held
-        return Bundle(tenant_id, ids[0], ids[-1], b"".join(wires))
+        if held is not None:
+            self._due_s[tenant_id] = now_s + pause_s(sessions)
+        return held
 
     def due(self, *, now_s: float) -> list[int]:
         """Return the tenants whose frames are due."""
         return [
             tenant_id
-            for tenant_id, (_, wires) in self._held.items()
-            if now_s >= self._due_s.get(tenant_id, now_s) or sum(map(len, wires)) >= MOST_BYTES
+            for tenant_id, held in self._held.items()
+            if now_s >= self._due_s.get(tenant_id, now_s) or sum(map(len, held.wires)) >= MOST_BYTES
         ]
 
     def rest_s(self, *, now_s: float) -> float | None:

@@ -198,22 +198,25 @@ class Hub:
             self._bundles.add(tenant_id, frame_id, wire)
             return
         self._hand_out_bundle(tenant_id)  # what came before goes before
-        self._offer(tenant_id, Entry(kind, frame_id, wire))
+        entry = Entry(kind, frame_id, wire)
+        for listener in tuple(self._listeners[tenant_id]):
+            listener.offer(entry)
 
     def _hand_out_bundle(self, tenant_id: int) -> None:
         """Hand out the frames of positions that are held of a tenant, as one entry."""
-        listeners = self._listeners.get(tenant_id, ())
+        listeners = tuple(self._listeners.get(tenant_id, ()))
         bundle = self._bundles.take(tenant_id, sessions=len(listeners), now_s=time.monotonic())
         if bundle is None:
             return
         oldest_s = self.arrivals.get(bundle.first_id)
         if oldest_s is not None:
             self.arrivals[bundle.last_id] = oldest_s
-        self._offer(tenant_id, Entry(POSITIONS, bundle.last_id, bundle.wire))
-
-    def _offer(self, tenant_id: int, entry: Entry) -> None:
-        for listener in tuple(self._listeners.get(tenant_id, ())):
-            listener.offer(entry)
+        together = [Entry(POSITIONS, bundle.last_id, bundle.wire)]
+        apart = [Entry(POSITIONS, *frame) for frame in zip(bundle.ids, bundle.wires, strict=True)]
+        for listener in listeners:
+            # One that joined meanwhile has read some of them by itself.
+            for entry in together if listener.last_id < bundle.first_id else apart:
+                listener.offer(entry)
 
     def _note(self, tenant_id: int, frame_id: int, kind: str, outside: Outside) -> None:
         if outside.arrived is not None:
@@ -270,8 +273,6 @@ class Hub:
                 listener.await_room()
                 listener.offer(Entry(kind, frame_id, text_frame(frame)))
             if not frames and self._cursor.get(tenant_id, 0) <= listener.last_id:
-                # It has read what the others still wait for: of a bundle it would get a part twice.
-                self._hand_out_bundle(tenant_id)
                 self._cursor.setdefault(tenant_id, listener.last_id)
                 self._listeners.setdefault(tenant_id, set()).add(listener)
                 return

@@ -22,7 +22,8 @@ def test_the_first_frame_is_due_at_once_and_those_after_it_together() -> None:
     bundles.add(1, 10, b"a")
     assert bundles.due(now_s=0) == [1]
     first = bundles.take(1, sessions=1000, now_s=0)
-    assert first == (1, 10, 10, b"a")
+    assert first is not None
+    assert (first.first_id, first.last_id, first.wire) == (10, 10, b"a")
 
     # When two more come, they wait for the end of the pause and go together
     bundles.add(1, 11, b"b")
@@ -30,7 +31,10 @@ def test_the_first_frame_is_due_at_once_and_those_after_it_together() -> None:
     assert bundles.due(now_s=0.1) == []
     assert bundles.rest_s(now_s=0.1) == pytest.approx(LONGEST_PAUSE_S - 0.1)
     assert bundles.due(now_s=LONGEST_PAUSE_S) == [1]
-    assert bundles.take(1, sessions=1000, now_s=LONGEST_PAUSE_S) == (1, 11, 12, b"bc")
+    second = bundles.take(1, sessions=1000, now_s=LONGEST_PAUSE_S)
+    assert second is not None
+    assert (second.first_id, second.last_id, second.wire) == (11, 12, b"bc")
+    assert (second.ids, second.wires) == ([11, 12], [b"b", b"c"])
     assert bundles.rest_s(now_s=1) is None
 
 
