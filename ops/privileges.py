@@ -220,7 +220,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
         ),
         serves_rpc=True,
         calls={"alerts": ("list_alerts",), "directory": ("list_zone_edits",)},
-        redis=Redis(write=("feed:*", "hot:*", "turn:*"), commands=("xadd", "xrevrange", "unlink", "set")),
+        redis=Redis(write=("feed:*", "hot:*"), commands=("xadd", "xrevrange", "unlink")),
         secrets=frozenset({"DATABASE_URL", "AMQP_URI", "REDIS_URL", "CHANNELS_ENCRYPTION_KEY"}),
     ),
     "alerts": Privileges(

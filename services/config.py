@@ -111,6 +111,7 @@ class Feed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     encryption_keys: str
     encryption_keys_file: str
     max_frames: int
+    positions_shortest_interval_s: float
     positions_interval_s: float
 
 

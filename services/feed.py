@@ -132,18 +132,6 @@ class FeedWriter:
         except redis.RedisError as error:
             raise unavailable(error, f"Redis: {error}") from error
 
-    def may_send(self, tenant_id: int, type: str, *, interval_s: float) -> bool:  # noqa: A002
-        """True for one caller in each interval, over all processes: how positions are held to 4 a second."""
-        self._check_not_left_alone()
-        try:
-            return bool(
-                self._redis.set(
-                    f"{self._prefix}:turn:{type}:{tenant_id}", b"1", nx=True, px=int(interval_s * 1000)
-                )
-            )
-        except redis.RedisError as error:
-            raise self._failed(error) from error
-
     def _check_not_left_alone(self) -> None:
         if time.monotonic() < self._left_alone_until_s:
             raise Outage.of(REDIS, "Redis did not answer a moment ago")

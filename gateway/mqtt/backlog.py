@@ -21,6 +21,8 @@ LEAST_S = 2.0
 """A shorter time without reading is not noted."""
 QUIET_S = 0.1
 """A socket that had nothing for so long, while all that was delivered is acknowledged, shows that nothing waits."""
+TICK_S = 0.01
+"""While there is a note, the lane's loop is looked at so often."""
 CATCH_UP_S = 60.0
 """A backlog ends after this time at the latest, under a load that never pauses. What waits longer is not noted."""
 
@@ -52,7 +54,7 @@ class Backlog:
             self.note = ""
 
     def ticked(self, now: float) -> None:
-        """The loop turned; called every few milliseconds."""
+        """The loop turned; called every `TICK_S` while there is a note."""
         self._lag_s = max(self._lag_s, now - self._ticked_at)
         self._ticked_at = now
 

@@ -8,6 +8,11 @@ from typing import NamedTuple
 
 from gateway.mqtt.rate_limit import Share
 
+SENDING_SHARE = 0.2
+"""The part of the time in which a light batch may be on its way."""
+SMOOTHING = 0.2
+"""The weight of the newest batch in how long batches take."""
+
 
 class Delivery(NamedTuple):
     """One message as the broker delivered it: `mid` is what to acknowledge, on that connection only.
@@ -37,10 +42,13 @@ class Batch(NamedTuple):
 
 
 class Batcher:
-    """Collects deliveries; a batch is full by count, by bytes or by age, whichever comes first.
+    """Collects deliveries; a batch is full by count or by bytes, or it is due.
 
-    The age depends on the traffic: a batch that is still light after `light_age_s` goes then, because little is
-    saved by waiting; one that fills fast waits up to `max_age_s`, because each message then costs much less.
+    It is due when the one before it has left long enough ago: a message that comes alone goes at once, and those that
+    come soon after it go together. How long that is depends on the traffic. A light batch leaves `light_age_s` after
+    the one before, because little is saved by waiting; later when batches take long on their way, because a busy
+    machine has no time for many of them. One that fills fast leaves `max_age_s` after it, because each message then
+    costs much less.
     """
 
     def __init__(
@@ -59,7 +67,8 @@ class Batcher:
         self._generation = 0
         self._open: list[Delivery] = []
         self._bytes = 0
-        self._since_s = 0.0
+        self._left_s = float("-inf")
+        self._takes_s = 0.0
 
     @property
     def is_empty(self) -> bool:
@@ -74,23 +83,36 @@ class Batcher:
 
     def add(self, delivery: Delivery, *, now_s: float) -> Batch | None:
         """Take one delivery; returns the batch that it filled."""
-        if not self._open:
-            self._since_s = now_s
         self._open.append(delivery)
         self._bytes += len(delivery.payload)
         if len(self._open) >= self._max_messages or self._bytes >= self._max_bytes:
-            return self._close()
+            return self._close(now_s)
         return None
 
-    def due(self, *, now_s: float) -> Batch | None:
-        """The open batch when it is old enough."""
+    @property
+    def due_s(self) -> float | None:
+        """Return the time from which on the open batch is due; None when there is none."""
         if not self._open:
             return None
-        light = len(self._open) <= self._light_messages
-        patience_s = self._light_age_s if light else self._max_age_s
-        return self._close() if now_s - self._since_s >= patience_s else None
+        return self._left_s + self._pause_s
 
-    def _close(self) -> Batch:
+    @property
+    def _pause_s(self) -> float:
+        if len(self._open) > self._light_messages:
+            return self._max_age_s
+        return min(max(self._light_age_s, self._takes_s / SENDING_SHARE), self._max_age_s)
+
+    def took(self, seconds: float) -> None:
+        """Note how long a batch was on its way. One that waited for a server counts no more than the longest pause."""
+        self._takes_s += SMOOTHING * (min(seconds, self._max_age_s) - self._takes_s)
+
+    def due(self, *, now_s: float) -> Batch | None:
+        """Return the open batch when it is due."""
+        due_s = self.due_s
+        return self._close(now_s) if due_s is not None and now_s >= due_s else None
+
+    def _close(self, now_s: float) -> Batch:
+        self._left_s = now_s
         self._number += 1
         batch = Batch(self._number, self._generation, self._open)
         self._open = []
@@ -104,6 +126,11 @@ class AckOrder:
     def __init__(self) -> None:
         self._waiting: deque[Batch] = deque()
         self._confirmed: set[int] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many batches are on their way, or wait for one before them."""
+        return len(self._waiting)
 
     @property
     def is_idle(self) -> bool:

@@ -9,6 +9,7 @@ was two thirds of the gateway's time (docs/adr/0003).
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -41,6 +42,8 @@ NOT_SUBSCRIBED = 17
 
 OnRead = Callable[[bool, float], None]
 """Called after each read of the socket, before what came is taken: whether bytes came, and after which wait."""
+OnTaken = Callable[[], None]
+"""Called when all that one read brought is taken. May block for a moment: nothing is read meanwhile."""
 OnMessage = Callable[[str, wire.Published], None]
 """Called with the topic (without the installation's prefix) and the message. Must not block and must not raise."""
 
@@ -63,6 +66,8 @@ class BufferedSocket:
         self.closed_by_peer = False
         self._outgoing = bytearray()
         self._flushing = Semaphore()
+        # What is written here is whole packets: none may wait for the TCP acknowledgement of the one before.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(IDLE_WAIT_S)
 
     def fill(self) -> bool:
@@ -193,6 +198,9 @@ class Link:
     def _has_read(self, heard: bool, waited_s: float) -> None:
         """The socket was read: whether bytes came, and how long they were waited for. Must not block."""
 
+    def _has_taken(self) -> None:
+        """Do what waited for the last packet of one read."""
+
     def _between_turns(self, client: BufferedPaho) -> None:
         """Do what is due; called at least every `IDLE_WAIT_S`. Raises `Unavailable`."""
 
@@ -261,6 +269,7 @@ class Link:
                 self._checked(client.loop_read())
         except (ValueError, IndexError) as error:
             raise Unavailable(f"the MQTT broker sent a broken packet: {error}") from error
+        self._has_taken()
         if client.buffered.closed_by_peer:
             raise Unavailable("the MQTT broker closed the connection")
         self._checked(client.loop_misc())
@@ -296,6 +305,7 @@ class Connection(Link):
         on_connected: Callable[[int], None],
         on_session: Callable[[bool], None] = lambda _: None,
         on_read: OnRead = lambda *_: None,
+        on_taken: OnTaken = lambda: None,
     ) -> None:
         super().__init__(config, name=lane)
         self._filters = [topics.shared(config.shared_group, config.topic_prefix + name) for name in filters]
@@ -306,6 +316,7 @@ class Connection(Link):
         self._on_connected = on_connected
         self._on_session = on_session
         self._on_read = on_read
+        self._on_taken = on_taken
         self.generation = 0
 
     def ack(self, message_ids: Iterable[int], *, generation: int) -> None:
@@ -337,6 +348,9 @@ class Connection(Link):
 
     def _has_read(self, heard: bool, waited_s: float) -> None:
         self._on_read(heard, waited_s)
+
+    def _has_taken(self) -> None:
+        self._on_taken()
 
     def _on_packet(self, first: int, buffer: bytes, start: int, end: int) -> bool:
         if first & 0xF0 != wire.PUBLISH:

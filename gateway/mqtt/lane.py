@@ -18,6 +18,7 @@ from typing import Any
 import eventlet
 import msgspec
 import structlog
+from eventlet.event import Event
 from eventlet.queue import Queue
 
 from gateway.mqtt import (
@@ -69,7 +70,7 @@ RETRY_S = (0.2, 0.5, 1.0)
 HEALTHY_AFTER_S = 5.0
 # QoS 1 is bounded by the receive maximum; this bounds QoS 0: a full queue stops the reading of the socket.
 MAX_WAITING_BATCHES = 256
-MAX_TOGETHER = 25
+MAX_TOGETHER = 50
 """Alerts of a jam that go on together. Each is an event; what is shared is the wait for the confirm."""
 MAX_TOGETHER_BYTES = 262_144
 GATHER_REPEATS_S = 0.02
@@ -157,7 +158,6 @@ class Lane:
             max_clock_age_s=gateway.max_clock_age_s,
         )
         self._owntracks = gateway.owntracks
-        self._tick_s = max(gateway.batch_light_age_s / 2, 0.001)
         self._batcher = Batcher(
             max_messages=1 if alone else gateway.batch_max_messages,
             max_bytes=gateway.batch_max_bytes,
@@ -166,7 +166,8 @@ class Lane:
             light_age_s=gateway.batch_light_age_s,
         )
         self._senders = gateway.batches_in_flight
-        self._idle_senders = 0
+        self._is_timed = False
+        self._changed = Event()
         self._tries = 0
         limit = gateway.source_limit_alert if alone else gateway.source_limit_bulk
         kind = PressLimits if alone else SourceLimits
@@ -195,6 +196,7 @@ class Lane:
             on_connected=self._connected_again,
             on_session=lambda had_session: self._backlog.connected(had_session=had_session),
             on_read=self._has_read,
+            on_taken=self._has_taken,
         )
         self._out = Outgoing(config.mqtt, lane=name)
         self._way_out: Any = None
@@ -211,7 +213,7 @@ class Lane:
         """Serve until stopped; a broken connection is made again with back-off."""
         work.watch(self._work)
         helpers = [eventlet.spawn(self._send_batches, publish_all) for _ in range(self._senders)]
-        helpers.append(eventlet.spawn(self._close_aged_batches))
+        helpers.append(eventlet.spawn(self._close_due_batches))
         if self._way_out is None:
             self._way_out = eventlet.spawn(self._keep, self._out)
         helpers.append(eventlet.spawn(self._tell_of_floods, publish_all))
@@ -297,15 +299,44 @@ class Lane:
         if batch is not None:
             self._hand_over(batch)
 
-    def _close_aged_batches(self) -> None:
+    def _has_taken(self) -> None:
+        """Close a batch that is due, with all that one read brought."""
+        self._close_due_batch()
+        if not self._is_timed and (self._backlog.note or self._is_waiting):
+            self._is_timed = True
+            self._changed.send(None)
+
+    @property
+    def _is_waiting(self) -> bool:
+        """Return whether deliveries wait for the time at which they are due, and for nothing else."""
+        return self._order.in_flight < self._senders and not self._batcher.is_empty
+
+    def _close_due_batch(self) -> None:
+        """Close the open batch when it is due and a sender is free.
+
+        What comes while a batch is on its way forms the next one: the more there is to do, the less each message costs.
+        """
+        if self._is_waiting:
+            batch = self._batcher.due(now_s=time.monotonic())
+            if batch is not None:
+                self._hand_over(batch)
+
+    def _close_due_batches(self) -> None:
+        """Close batches at their time. As long as nothing waits, this sleeps."""
         while True:
-            eventlet.sleep(self._tick_s)
-            self._backlog.ticked(self._now_s())
-            # While every sender is busy a batch grows instead: the more there is to do, the less each message costs.
-            if self._idle_senders:
-                batch = self._batcher.due(now_s=time.monotonic())
-                if batch is not None:
-                    self._hand_over(batch)
+            self._changed.wait()
+            self._changed = Event()
+            while self._is_waiting or self._backlog.note:
+                eventlet.sleep(self._rest_s(time.monotonic()))
+                self._backlog.ticked(self._now_s())
+                self._close_due_batch()
+            self._is_timed = False
+
+    def _rest_s(self, now_s: float) -> float:
+        """Return the seconds until the open batch is due, or until the loop is looked at again."""
+        due_s = self._batcher.due_s if self._is_waiting else None
+        wait_s = float("inf") if due_s is None else max(0.0, due_s - now_s)
+        return min(wait_s, backlog.TICK_S) if self._backlog.note else wait_s
 
     def _hand_over(self, batch: Batch) -> None:
         self._order.sent(batch)
@@ -316,13 +347,14 @@ class Lane:
 
     def _send_batches(self, publish_all: PublishAll) -> None:
         while True:
-            self._idle_senders += 1
             batches = [self._outgoing.get()]
-            self._idle_senders -= 1
             if self._repeated is not None:
                 self._add_waiting(batches, self._outgoing, MAX_TOGETHER, MAX_TOGETHER_BYTES)
+            began_s = time.monotonic()
             self._send_live(batches, publish_all)
+            self._batcher.took(time.monotonic() - began_s)
             self._acknowledge(*batches)
+            self._has_taken()  # what came meanwhile
 
     def _add_waiting(self, batches: list[Batch], waiting: Queue, most: int, most_bytes: int) -> None:
         """Add batches that wait, of all sources in turn, to the one that was taken."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ from eventlet.event import Event
 from gateway.noc import blindness
 from gateway.noc.auth import Bars, Principal, RoleChanged
 from gateway.noc.blindness import Blindness
+from gateway.noc.bundles import Bundles
 from gateway.noc.framing import text_frame
 from gateway.noc.outbox import Entry
 from gateway.noc.quotas import Quotas
@@ -48,6 +50,7 @@ NOT_AUTHENTICATED = 4401
 ROLE_CHANGED = 4403
 RESUME = 4408
 """Close codes of the contract."""
+POSITIONS = "positions"
 
 
 Frame = tuple[int, int, str, bytes]
@@ -114,6 +117,7 @@ class Hub:
         self._blind_after_s = blind_after_s
         self._listeners: dict[int, set[Listener]] = {}
         self._cursor: dict[int, int] = {}
+        self._bundles = Bundles()
         self.shown = Shown()
         self.arrivals: dict[int, float] = {}
         self._sessions: set[Session] = set()
@@ -162,7 +166,7 @@ class Hub:
 
     def pump(self) -> None:
         """Read once and hand out. Raises `Unavailable`."""
-        frames = list(self.reader.read(self._cursor, block_ms=BLOCK_MS, count=READ_AT_ONCE))
+        frames = list(self.reader.read(self._cursor, block_ms=self._block_ms(), count=READ_AT_ONCE))
         if self._cursor:
             self._answered_s = time.monotonic()
         is_due = time.monotonic() - self._looked_s >= LOOK_INTERVAL_S
@@ -176,17 +180,45 @@ class Hub:
                 eventlet.sleep(
                     0
                 )  # sockets write meanwhile: their outboxes do not hold all that may come at once
+        for tenant_id in self._bundles.due(now_s=time.monotonic()):
+            self._hand_out_bundle(tenant_id)
+
+    def _block_ms(self) -> int:
+        """Return how long a read may wait: no longer than positions that wait for one another."""
+        rest_s = self._bundles.rest_s(now_s=time.monotonic())
+        return BLOCK_MS if rest_s is None else max(1, min(BLOCK_MS, math.ceil(1000 * rest_s)))
 
     def _hand_out(self, tenant_id: int, frame_id: int, kind: str, frame: bytes) -> None:
         if tenant_id not in self._cursor:
             return  # its last socket left while we read
         # A socket that joined meanwhile may be ahead.
         self._cursor[tenant_id] = max(frame_id, self._cursor[tenant_id])
-        if kind in SHOWING or kind == "positions":
+        if kind in SHOWING or kind == POSITIONS:
             self._note(tenant_id, frame_id, kind, msgspec.json.decode(frame, type=Outside))
-        entry = Entry(kind, frame_id, text_frame(frame))  # once, for however many sockets
+        wire = text_frame(frame)  # once, for however many sockets
+        if kind == POSITIONS:
+            self._bundles.add(tenant_id, frame_id, wire)
+            return
+        self._hand_out_bundle(tenant_id)  # what came before goes before
+        entry = Entry(kind, frame_id, wire)
         for listener in tuple(self._listeners[tenant_id]):
             listener.offer(entry)
+
+    def _hand_out_bundle(self, tenant_id: int) -> None:
+        """Hand out the frames of positions that are held of a tenant, as one entry."""
+        listeners = tuple(self._listeners.get(tenant_id, ()))
+        bundle = self._bundles.take(tenant_id, sessions=len(listeners), now_s=time.monotonic())
+        if bundle is None:
+            return
+        oldest_s = self.arrivals.get(bundle.first_id)
+        if oldest_s is not None:
+            self.arrivals[bundle.last_id] = oldest_s
+        together = [Entry(POSITIONS, bundle.last_id, bundle.wire)]
+        apart = [Entry(POSITIONS, *frame) for frame in zip(bundle.ids, bundle.wires, strict=True)]
+        for listener in listeners:
+            # One that joined meanwhile has read some of them by itself.
+            for entry in together if listener.last_id < bundle.first_id else apart:
+                listener.offer(entry)
 
     def _note(self, tenant_id: int, frame_id: int, kind: str, outside: Outside) -> None:
         if outside.arrived is not None:
@@ -219,6 +251,7 @@ class Hub:
             session.end(RESUME, "the feed moved to another server; connect again")
         self._listeners.clear()
         self._cursor.clear()
+        self._bundles.clear()
         self.snapshots.forget()
         self.reader.begin(server)
 
@@ -260,6 +293,7 @@ class Hub:
         if not listeners:
             self._listeners.pop(listener.tenant_id, None)
             self._cursor.pop(listener.tenant_id, None)
+            self._bundles.drop(listener.tenant_id)
 
     def feed_id(self, tenant_id: int) -> str:
         return self.reader.feed_id(tenant_id, fresh=uuid.uuid4().hex)

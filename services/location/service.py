@@ -18,17 +18,18 @@ from services.bus import (
     event_handler,
     event_queue_name,
     gathering_handler,
+    loop,
     rpc,
     timer,
 )
 from services.config import Config
-from services.errors import Unavailable
 from services.feed import FeedWriter
 from services.listening import Listening
 from services.location.battery import battery_rule
 from services.location.hindsight import Hindsight, ZoneTrial, the_last_week
 from services.location.intake import Intake, Outcome
-from services.location.newest import Newest, position_of
+from services.location.newest import position_of
+from services.location.position_feed import PositionFeed
 from services.location.queries import TrackQueries
 from services.location.settling import Settling
 from services.location.silence import ROUNDS, SilenceWatch
@@ -44,7 +45,6 @@ from services.source_status import Statuses
 
 log = structlog.get_logger(__name__)
 
-FLUSH_INTERVAL_S = 0.1
 STATUS_INTERVAL_S = 0.25
 REST_S = 5.0
 """Timers that look for work run so seldom while there is none."""
@@ -74,10 +74,12 @@ class Parts:
         )
         self.settling = Settling(self.store, self.zones, shift_tolerance_s=config.retention.shift_tolerance_s)
         self.feed = FeedWriter.from_config(config)
-        self.newest = Newest()
-        self.without_former_positions: set[int] = set()
+        self.positions = PositionFeed(
+            self.feed,
+            shortest_s=config.feed.positions_shortest_interval_s,
+            longest_s=config.feed.positions_interval_s,
+        )
         self.statuses = Statuses()
-        self.positions_interval_s = config.feed.positions_interval_s
         self.tracks = TrackQueries(database)
         self.whereabouts = Whereabouts(database)
         self.zone_days = ZoneDays(database)
@@ -89,6 +91,7 @@ class Parts:
         )
 
     def close(self) -> None:
+        self.positions.close()
         self.depth.close()
 
 
@@ -122,7 +125,7 @@ class LocationService:
         metrics.position_off_shift.inc(outcome.off_shift)
         for fix, source, in_geofence, violation in outcome.newest:
             position = position_of(fix, in_geofence=in_geofence, violation=violation)
-            self.parts.newest.put(source.tenant_id, position)
+            self.parts.positions.put(source.tenant_id, position)
         self.parts.statuses.put(outcome.statuses)
         self._tell(outcome)
         oldest = min(fix.origin.received_at for fix in fixes)
@@ -137,32 +140,10 @@ class LocationService:
         """The newest believable position of each guard; `silent_since` when it is too old and OFFLINE was told."""
         return self.parts.whereabouts.positions(tenant_id, limit=limit, after=after)
 
-    @timer(FLUSH_INTERVAL_S)
+    @loop
     def show_positions(self) -> None:
-        """Newest per guard, at most one frame an interval and tenant over all location processes."""
-        parts = self.parts
-        for tenant_id in parts.newest.tenants():
-            if not parts.feed.may_send(tenant_id, "positions", interval_s=parts.positions_interval_s):
-                continue
-            positions = parts.newest.take(tenant_id)
-            try:
-                oldest = min(position.received_at for position in positions)
-                parts.feed.publish(tenant_id, "positions", positions, arrived=oldest)
-            except Unavailable:
-                parts.newest.put_back(tenant_id, positions)
-                raise
-            self._remove_former_positions(tenant_id)
-
-    def _remove_former_positions(self, tenant_id: int) -> None:
-        """Remove what an older version left in Redis, once for each tenant. The feed does not wait for it."""
-        parts = self.parts
-        if tenant_id in parts.without_former_positions:
-            return
-        parts.without_former_positions.add(tenant_id)
-        try:
-            parts.feed.remove_former_positions(tenant_id)
-        except Unavailable as error:
-            log.warning("former_positions_not_removed", tenant_id=tenant_id, error=str(error))
+        """Newest per guard, by frames of the feed."""
+        self.parts.positions.run()
 
     @timer(1.0, rest_s=REST_S)
     def tell_owed(self) -> float | None:

@@ -70,13 +70,6 @@ def test_nobody_goes_on_from_a_frame_of_the_time_before_another_server_took_over
     assert reader.holds(1, frames.publish(1, "t", 2))
 
 
-def test_one_process_in_each_interval_may_send(config: Config) -> None:
-    frames = writer(config)
-    assert frames.may_send(1, "positions", interval_s=5)
-    assert not writer(config).may_send(1, "positions", interval_s=5)
-    assert frames.may_send(2, "positions", interval_s=5)
-
-
 def test_redis_holds_no_plain_feed_data_when_sealed(config: Config) -> None:
     sealed = FeedWriter.from_config(config)
     sealed.publish(1, "critical_alert", {"message": "a very secret thing"})

@@ -22,8 +22,9 @@ from services.bus import event_handler
 from services.bus.publishing import Events, Outlet
 from services.config import Config
 from services.errors import Unavailable
+from services.feed import FeedWriter
 from services.location.intake import Intake as LocationIntake
-from services.location.newest import Newest
+from services.location.position_feed import PositionFeed
 from services.location.service import LocationService
 from services.location.store import LocationStore
 from services.location.zonebook import ZoneBook
@@ -135,8 +136,9 @@ class Location(Telemetry):
         self.intake = LocationIntake(self.store, registry, zones, config.location)
         self._service = LocationService()
         self._service.events = self.wire
+        shown = PositionFeed(FeedWriter.from_config(config), shortest_s=0.03, longest_s=0.25)
         self._service.parts = SimpleNamespace(
-            store=self.store, intake=self.intake, newest=Newest(), statuses=Statuses()
+            store=self.store, intake=self.intake, positions=shown, statuses=Statuses()
         )
 
     @staticmethod

@@ -130,6 +130,123 @@ def test_a_batch_of_a_connection_that_is_gone_is_left_to_be_delivered_again(lane
     assert len(sent) == 1
 
 
+def bulk_lane(monkeypatch: pytest.MonkeyPatch) -> Lane:
+    """A lane whose batches are hours apart: only what is free to go goes."""
+    monkeypatch.setattr(lane_module, "RETRY_S", (0.01,))
+    settings = (PROJECT / "config.yaml").read_text()
+    for old, new in (
+        ("batch_light_age_s: 0.01", "batch_light_age_s: 0"),
+        ("batch_max_age_s: 0.15", "batch_max_age_s: 9999"),
+    ):
+        assert old in settings
+        settings = settings.replace(old, new)
+    made = Lane(config.parse(settings, {}), "bulk")
+    made.connection = FakeConnection()  # type: ignore[assignment]
+    made._batcher.start_generation(1)
+    return made
+
+
+def read(lane: Lane, *mids: int) -> None:
+    """One read of the socket brings these."""
+    for mid in mids:
+        lane._take(f"guard/g{mid}/gps", published(b'{"lat":1,"lon":2}', mid))
+    lane._has_taken()
+
+
+def test_a_lone_message_goes_at_once_and_what_comes_while_it_is_on_its_way_goes_next_and_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a lane with nothing on its way, and RabbitMQ that confirms when it is told to
+    lane, confirm = bulk_lane(monkeypatch), eventlet.queue.Queue()
+    sent: list[list[str]] = []
+
+    def publish_all(events: Any) -> None:
+        sent.append([fix.origin.source_id for _, event in events for fix in event.fixes])
+        confirm.get()
+
+    helpers = [eventlet.spawn(lane._send_batches, publish_all), eventlet.spawn(lane._close_due_batches)]
+    try:
+        with eventlet.Timeout(5):
+            # When a message comes alone, then it is published, though nothing comes after it
+            read(lane, 1)
+            while not sent:
+                eventlet.sleep(0)
+            assert sent == [["g1"]]
+
+            # When more come while it is on its way, then none of them is published yet
+            read(lane, 2)
+            read(lane, 3, 4)
+            eventlet.sleep(0)
+            assert len(sent) == 1
+            assert lane._order.in_flight == 1
+
+            # When it is confirmed, then they go together and in their order
+            confirm.put(None)
+            while len(sent) < 2:
+                eventlet.sleep(0)
+            assert sent[1:] == [["g2", "g3", "g4"]]
+            confirm.put(None)
+            while len(lane.connection.acked) < 4:  # type: ignore[attr-defined]
+                eventlet.sleep(0)
+            assert lane.connection.acked == [1, 2, 3, 4]  # type: ignore[attr-defined]
+    finally:
+        for helper in helpers:
+            helper.kill()
+
+
+def test_messages_that_wait_for_their_time_go_without_any_further_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given the usual lane, which has just sent something
+    lane, sent = lane_of(monkeypatch, "bulk"), []
+    helpers = [
+        eventlet.spawn(lane._send_batches, lambda events: sent.append(len(events[0][1].fixes))),
+        eventlet.spawn(lane._close_due_batches),
+    ]
+    try:
+        with eventlet.Timeout(5):
+            read(lane, 1)
+            while not lane._order.is_idle:
+                eventlet.sleep(0)
+
+            # When few more come soon after it, then they leave by themselves
+            read(lane, 2)
+            read(lane, 3)
+            while sum(sent) < 3:
+                eventlet.sleep(0.001)
+            assert sent[0] == 1
+    finally:
+        for helper in helpers:
+            helper.kill()
+
+
+def test_a_batch_that_is_sent_again_is_overtaken_by_no_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given RabbitMQ that is away for the first tries
+    lane, tried = bulk_lane(monkeypatch), []
+
+    def publish_all(events: Any) -> None:
+        tried.append([fix.origin.source_id for fix in events[0][1].fixes])
+        if len(tried) < 4:
+            raise Unavailable("away")
+
+    helpers = [eventlet.spawn(lane._send_batches, publish_all) for _ in range(lane._senders)]
+    try:
+        # When a batch cannot be sent, and others come
+        with eventlet.Timeout(5):
+            read(lane, 1)
+            while not tried:
+                eventlet.sleep(0)
+            read(lane, 2)
+            while len(lane.connection.acked) < 2:  # type: ignore[attr-defined]
+                eventlet.sleep(0.001)
+    finally:
+        for helper in helpers:
+            helper.kill()
+
+    # Then the first goes again until it is confirmed, and only then the next
+    assert tried == [["g1"]] * 4 + [["g2"]]
+
+
 def phones(monkeypatch: pytest.MonkeyPatch, *, taken: bool) -> Lane:
     monkeypatch.setattr(lane_module, "RETRY_S", (0.01,))
     environ = {"VIGIL_OWNTRACKS": str(taken).lower()}

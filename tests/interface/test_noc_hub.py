@@ -1,5 +1,6 @@
 """The hub with a fake feed: a socket that joins while frames flow sees each of them once and in order."""
 
+import json
 import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -472,3 +473,152 @@ def test_whoever_writes_has_a_turn_while_many_frames_are_handed_out() -> None:
     hub.pump()
     writer.wait()
     assert len(written) >= 3
+
+
+class ReaderOfKinds(FakeReader):
+    """A feed whose frames have kinds, and that grows only when a test says so; `blocks` are the waits asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(random.Random(1))
+        self.kinds: dict[int, str] = {}
+        self.blocks: list[int | None] = []
+
+    def grow(self, *kinds: str) -> None:
+        for kind in kinds:
+            self.frames.append(len(self.frames) + 1)
+            self.kinds[len(self.frames)] = kind
+
+    def read(self, after: dict[int, int], *, block_ms: int | None = None, count: int = 500) -> Any:  # noqa: ARG002
+        self.blocks.append(block_ms)
+        return [
+            (tenant, frame, self.kinds[frame], b"{}")
+            for tenant, last in after.items()
+            for frame in self.frames
+            if frame > last
+        ]
+
+
+def joined_by(hub: Hub, count: int, *, since: int = 0) -> list[Socket]:
+    sockets = [Socket(since) for _ in range(count)]
+    for socket in sockets:
+        hub.join(socket)
+    return sockets
+
+
+def test_each_frame_of_positions_goes_at_once_to_few_sessions() -> None:
+    reader = ReaderOfKinds()
+    hub = hub_on(reader)
+    [socket] = joined_by(hub, 1)
+    for number in range(1, 4):
+        reader.grow("positions")
+        hub.pump()
+        assert socket.got == list(range(1, number + 1))
+
+
+def test_to_many_sessions_the_first_frame_of_positions_goes_at_once_and_the_next_ones_together() -> None:
+    # Given a thousand sessions
+    reader = ReaderOfKinds()
+    hub = hub_on(reader)
+    sockets = joined_by(hub, 1000)
+
+    # When positions come, they go at once
+    reader.grow("positions")
+    hub.pump()
+    assert all(socket.got == [1] for socket in sockets)
+
+    # When more come, they wait, and no read of the feed is longer than that
+    reader.grow("positions", "positions", "positions")
+    with eventlet.Timeout(5):
+        while sockets[0].got == [1]:
+            hub.pump()
+            eventlet.sleep(0.001)
+    assert all(block is not None and block <= 250 for block in reader.blocks[-2:])
+
+    # Then they came as one entry, with nothing lost
+    assert all(socket.got == [1, 4] for socket in sockets)
+    assert len(sockets[0].entries[1].wire) == 3 * len(sockets[0].entries[0].wire)
+
+
+def test_an_alert_does_not_wait_for_positions_and_comes_behind_those_before_it() -> None:
+    reader = ReaderOfKinds()
+    hub = hub_on(reader)
+    sockets = joined_by(hub, 1000)
+    reader.grow("positions")
+    hub.pump()
+    reader.grow("positions", "positions", "critical_alert", "positions")
+    hub.pump()
+    assert all(socket.got == [1, 3, 4] for socket in sockets)
+
+
+def test_a_session_that_joins_while_positions_wait_gets_none_of_them_twice() -> None:
+    # Given sessions for which positions wait
+    reader = ReaderOfKinds()
+    hub = hub_on(reader)
+    others = joined_by(hub, 1000)
+    reader.grow("positions")
+    hub.pump()
+    reader.grow("positions")
+    hub.pump()
+    assert others[0].got == [1]
+
+    # When one joins that has seen all of them
+    [late] = joined_by(hub, 1, since=2)
+
+    # Then it gets what comes after them, and the others get both
+    reader.grow("critical_alert")
+    hub.pump()
+    assert late.got == [3]
+    assert all(socket.got == [1, 2, 3] for socket in others)
+
+
+def ids_on(wire: bytes) -> list[int]:
+    """The ids in small text frames of a server (RFC 6455, 5.2)."""
+    found, at = [], 0
+    while at < len(wire):
+        assert wire[at] == 0x81
+        found.append(json.loads(wire[at + 2 : at + 2 + wire[at + 1]])["id"])
+        at += 2 + wire[at + 1]
+    return found
+
+
+class PositionsReader(FakeReader):
+    """The feed that grows while it is read; most of its frames are positions, and each holds its id."""
+
+    def read(self, after: dict[int, int], *, block_ms: int | None = None, count: int = 500) -> Any:
+        found = super().read(after, block_ms=block_ms, count=count)
+        return [
+            (tenant, frame, "alert" if frame % 7 == 0 else "positions", b'{"id":%d}' % frame)
+            for tenant, frame, _, _ in found
+        ]
+
+
+@given(st.integers(0, 2**32), st.integers(0, 10), st.integers(1, 4))
+def test_joining_while_positions_are_held_loses_nothing_and_doubles_nothing(
+    seed: int, start: int, sockets: int
+) -> None:
+    # Given a tenant with as few sessions as here, whose positions are held as those of a thousand are
+    chance = random.Random(seed)
+    reader = PositionsReader(chance)
+    reader.frames = list(range(1, start + 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway.noc.bundles.AT_ONCE_S", 0.0)
+        patch.setattr("gateway.noc.bundles.WRITE_S", 1.0)
+        hub = hub_on(reader)
+        reader.meanwhile = hub.pump
+
+        # When sessions join while the feed grows
+        joined = []
+        for _ in range(sockets):
+            since = chance.randint(0, len(reader.frames))
+            socket = Socket(since)
+            hub.join(socket)
+            joined.append((since, socket))
+            hub.pump()
+        for _ in range(20):
+            hub.pump()
+        hub._hand_out_bundle(1)
+
+    # Then each has every frame once and in order
+    for since, socket in joined:
+        got = [frame_id for entry in socket.entries for frame_id in ids_on(entry.wire)]
+        assert got == list(range(since + 1, socket.last_id + 1))
