@@ -19,6 +19,7 @@ import eventlet
 import msgspec
 import structlog
 from eventlet.queue import Queue
+from eventlet.semaphore import Semaphore
 
 from gateway.mqtt import (
     backlog,
@@ -40,6 +41,7 @@ from gateway.mqtt.rate_limit import Limit, PressLimits, Share, SourceLimits
 from gateway.mqtt.retained import RetainedSweep
 from gateway.mqtt.topics import FILTERS, OPTIONAL, Family
 from services import metrics, poison, restarts, security, tracing, work
+from services.bus.shards import shard_key, split
 from services.config import Config, Mqtt
 from services.crash_marker import CrashMarker
 from services.errors import InvalidMessage, Misconfigured, Unavailable
@@ -90,13 +92,13 @@ UNNAMED_STRIKES = 3
 LONGEST_UNREAD_TOPIC = 200
 """Letters of a topic that are looked at when it may be the topic that stops the process."""
 
-_EVENTS: list[tuple[type, str, Callable[[list[Any]], msgspec.Struct]]] = [
+_SHARDED: list[tuple[type, str, Callable[[list[Any]], msgspec.Struct]]] = [
     (Fix, "guard_gps_received", lambda items: FixBatch(fixes=items)),
     (DeviceReading, "device_telemetry_received", lambda items: DeviceReadingBatch(readings=items)),
     (SensorReading, "sensor_data_received", lambda items: SensorReadingBatch(readings=items)),
     (HealthReading, "system_health_received", lambda items: HealthReadingBatch(readings=items)),
-    (RejectedMessage, "message_rejected", lambda items: RejectedBatch(messages=repeats.merged(items))),
 ]
+"""Events with messages of one kind, of the sources of one shard."""
 
 
 class FairBatches(Queue):
@@ -111,6 +113,11 @@ class FairBatches(Queue):
 
     def _sender_of(self, batch: Batch) -> str:
         return self._sender_name_of(batch.deliveries[0].topic) if batch.deliveries else ""
+
+
+def _source_of(message: Any) -> str:
+    source_id: str = message.origin.source_id
+    return source_id
 
 
 def _size_of(batch: Batch) -> int:
@@ -178,6 +185,9 @@ class Lane:
             self._outgoing = FairBatches(MAX_WAITING_BATCHES, self._shares.sender_of)
             self._repeated = FairBatches(MAX_WAITING_REPEATS, self._shares.sender_of)
         self._order = AckOrder()
+        # Batches with messages of one source are published in order: the next one goes when the last one is confirmed.
+        self._turn = contextlib.nullcontext() if alone else Semaphore(1)
+        self._shards = config.amqp.shards
         self._fresh_key = FreshKeys()
         self._recent = Recent()
         self._held_back_until_s = 0.0
@@ -397,7 +407,14 @@ class Lane:
     def _send(
         self, batch: Batch, events: Sequence[tuple[str, msgspec.Struct]], publish_all: PublishAll
     ) -> None:
-        self._trace(batch, events)
+        with self._turn:
+            self._trace(batch, events)
+            self._publish(batch, events, publish_all)
+
+    def _publish(
+        self, batch: Batch, events: Sequence[tuple[str, msgspec.Struct]], publish_all: PublishAll
+    ) -> None:
+        """Return when RabbitMQ has all events."""
         for attempt in itertools.count():
             try:
                 publish_all(events)
@@ -440,7 +457,7 @@ class Lane:
     def _decode(
         self, batch: Batch, decode_one: Callable[[Delivery], list[Any]] | None = None
     ) -> list[tuple[str, msgspec.Struct]]:
-        """The events that a batch becomes: one for each family, one for each alert."""
+        """The events that a batch becomes: one for each family and shard, one for each alert."""
         by_kind: dict[type, list[Any]] = {}
         # What is decoded again was seen by itself: then each counts.
         repeated = repeats.Repeats(self._seen if decode_one is None else repeats.SeenKeys())
@@ -456,7 +473,12 @@ class Lane:
         for alert in by_kind.get(DeviceAlert, ()):
             self._seen.add(alert.origin.key)
         events += [("device_alert_repeated", event) for event in repeated.events(self._fresh_key)]
-        events += [(event, make(by_kind[kind])) for kind, event, make in _EVENTS if kind in by_kind]
+        for kind, event, make in _SHARDED:
+            pieces = split(by_kind.get(kind, ()), _source_of, self._shards)
+            events += [(shard_key(event, shard), make(items)) for shard, items in pieces.items()]
+        if RejectedMessage in by_kind:
+            merged = repeats.merged(by_kind[RejectedMessage])
+            events.append(("message_rejected", RejectedBatch(messages=merged)))
         self._note_excess(repeated.excess, by_kind.get(RejectedMessage, ()))
         return events
 
