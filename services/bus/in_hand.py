@@ -72,7 +72,7 @@ class InHand(SharedExtension):
 
     @contextmanager
     def together(self, events: Sequence[tuple[str, Any]]) -> Iterator[None]:
-        """Note events that are handled together until they are settled: queue and message of each. None is a suspect."""
+        """Note events (queue, message) that are handled together, until they are settled. None is a suspect."""
         ready = Event()
         self._turns.enter(ready.send, alone=False)
         ready.wait()

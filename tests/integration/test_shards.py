@@ -40,7 +40,7 @@ class Service:
         self.heard: dict[str, list[int]] = defaultdict(list)
         self.by: dict[str, set[str]] = defaultdict(set)
         self.runs: list[list[Note]] = []
-        self.handle: Callable[[list[Note]], None] = lambda notes: None
+        self.handle: Callable[[list[Note]], None] = lambda _: None
         self._events = Events(Outlet(config.amqp, links=1), self.source, {}, frozenset())
         self._sent: dict[str, int] = defaultdict(int)
 
@@ -114,7 +114,7 @@ def shards_of(container: ServiceContainer) -> Any:
 
 def test_events_of_all_shards_are_heard_in_order_and_many_together(start: Any, service: Service) -> None:
     # Given a handler that is busy with the first note
-    service.handle = lambda notes: eventlet.sleep(0.3) if not service.runs else None
+    service.handle = lambda _: eventlet.sleep(0.3) if not service.runs else None
     start(service.make("one"))
 
     # When many come
@@ -127,12 +127,13 @@ def test_events_of_all_shards_are_heard_in_order_and_many_together(start: Any, s
     assert len(service.runs) < 200
 
 
+@pytest.mark.usefixtures("heartbeats")
 def test_shards_are_shared_out_among_those_who_come_and_taken_over_from_those_who_leave(
-    start: Any, service: Service, heartbeats: None
+    start: Any, service: Service
 ) -> None:
     # Given one process, under load
-    load = eventlet.spawn(say_for_ever, service)
     one = start(service.make("one"))
+    load = eventlet.spawn(say_for_ever, service)
     wait_until(lambda: len(service.by["one"]) == len(SOURCES))
 
     # When a second and a third one come, each has its part
@@ -164,12 +165,12 @@ def say_for_ever(service: Service) -> None:
 
 
 def test_an_outage_holds_all_shards_and_keeps_their_order(
-    start: Any, service: Service, quick: Config, monkeypatch: pytest.MonkeyPatch
+    start: Any, service: Service, quick: Config
 ) -> None:
     # Given a handler that leans on a server that is away
     away = [True]
 
-    def handle(notes: list[Note]) -> None:
+    def handle(_: list[Note]) -> None:
         if away[0]:
             raise Outage.of("a server", "it is away")
 
