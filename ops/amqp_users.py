@@ -62,7 +62,7 @@ def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
     ]
     replies = [f"rpc\\.reply-{re.escape(may.service)}-{REPLY}"] if may.calls else []
     served = [f"rpc.{may.service}"] if may.serves_rpc else []
-    heard = [heartbeat_queue_name(re.escape(may.service), REPLY)] if may.hears_heartbeats else []
+    heard = [heartbeat_queue_name(re.escape(may.service), REPLY)] if _hears(process) else []
     own = [*handlers, *map(re.escape, served), *replies, *heard]
 
     retries = [retry_exchange_name(delay_s) for delay_s in retry_delays_s] if handlers else []
@@ -77,7 +77,7 @@ def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
         *sources,
         *rpc,
         *([DEAD_QUEUE] if may.settles_dead_letters else []),
-        *([HEARTBEAT_EXCHANGE] if may.hears_heartbeats else []),
+        *([HEARTBEAT_EXCHANGE] if _hears(process) else []),
     ]
     return Rights(
         configure=any_of([*own, *map(re.escape, publishes)]),
@@ -101,7 +101,7 @@ def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
             Topic(
                 HEARTBEAT_EXCHANGE,
                 any_of(map(re.escape, [process, *([HEARTBEAT_CHECK] if may.checks_servers else [])])),
-                any_of(map(re.escape, PRIVILEGES)) if may.hears_heartbeats else NOTHING,
+                any_of(map(re.escape, _hears(process))),
             ),
         ],
     )
@@ -163,6 +163,14 @@ def definitions(
 def _events_of(process: str, exchange: str) -> list[str]:
     may = PRIVILEGES[process]
     return [_event_key(event) for source, event, _ in may.consumes if event_exchange_name(source) == exchange]
+
+
+def _hears(process: str) -> list[str]:
+    """Return the processes whose heartbeats a process hears."""
+    may = PRIVILEGES[process]
+    if may.hears_heartbeats:
+        return list(PRIVILEGES)
+    return [process] if may.shares_shards else []
 
 
 def _event_key(event: str) -> str:
