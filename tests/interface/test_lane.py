@@ -13,6 +13,7 @@ from gateway.mqtt.batch import Batch
 from gateway.mqtt.lane import Lane
 from ops.environment import PROJECT
 from services import config, poison, restarts
+from services.bus.shards import shard_key, shard_of
 from services.crash_marker import CrashMarker
 from services.errors import Unavailable
 from services.messages import DeviceAlert
@@ -250,7 +251,7 @@ def test_link_words_are_a_reading_of_a_device_and_nothing_of_others(monkeypatch:
     ]
     numbered = [(topic, published(payload, number)) for number, (topic, payload) in enumerate(deliveries, 1)]
     [(name, event)] = sent_of(lane_of(monkeypatch, "bulk"), numbered)
-    assert name == "device_telemetry_received"
+    assert name == shard_key("device_telemetry_received", shard_of("d", 8))
     assert [reading.connectivity for reading in event.readings] == ["OFFLINE", "ONLINE"]
 
 
@@ -342,7 +343,7 @@ def test_what_waited_at_the_broker_says_so_in_all_its_forms(monkeypatch: pytest.
         ("sensor/s/alarm", published(b"{", 2)),
         ("device/d/telemetry", published(b'{"battery":200}', 3)),
     ]
-    events = dict(sent_of(lane, messages))
+    events = {name.partition(".")[0]: event for name, event in sent_of(lane, messages)}
     assert events["guard_gps_received"].fixes[0].origin.quality == (note,)
     assert events["device_telemetry_received"].readings[0].origin.quality == ("battery", note)
     assert events["device_alert_received"].flags == ("unreadable", "broken_json", note)
