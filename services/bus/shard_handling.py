@@ -59,8 +59,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 RUNS = 2
 """Runs of one handler at once: the next one is judged while the last one is stored."""
-RUN_BYTES = 524_288
-"""So much a run takes, some thousand messages."""
+RUN_BYTES, ENOUGH_BYTES = 1_048_576, 262_144
+"""What a run takes at most, and what a second one begins with: some two thousand messages, and five hundred."""
 NO_SHARD = -1
 """Stands for a shard where a queue holds events of all."""
 PREFETCH = 32
@@ -278,7 +278,7 @@ class ShardHandler(EventHandler):
         self._config: Config = self.container.config["vigil"]
         self.shard_count = self._config.amqp.shards
         self.shards = [Shard(self._queue_of(number), number) for number in range(self.shard_count)]
-        self.lines: Lines[Item] = Lines(runs=RUNS, most_bytes=RUN_BYTES)
+        self.lines: Lines[Item] = Lines(most_bytes=RUN_BYTES, enough_bytes=ENOUGH_BYTES)
         self._pause: _Pause | None = None
         self._blame = Blame()
         self._changed: Event | None = None

@@ -102,37 +102,43 @@ class Taken(NamedTuple, Generic[T]):
 class Lines(Generic[S]):
     """What waits of each shard, in order. Of one shard, one run is at a time.
 
+    When there is no run, the next one begins at once, with all that waits. What comes meanwhile forms the next one. As
+    soon as there is enough for two, both are on their way at once, each with half of the shards.
+
     Args:
-        runs: How many runs there may be at once: each has its part of the shards, so that none is left with nothing.
-        most_bytes: A run takes no more than this, except that it takes one item.
+        most_bytes: A run takes no more than this, except that it takes one item of each of its shards.
+        enough_bytes: A run beside another one has so much at least: few large runs cost less than many small ones.
     """
 
-    def __init__(self, *, runs: int, most_bytes: int) -> None:
-        self._runs = runs
+    def __init__(self, *, most_bytes: int, enough_bytes: int) -> None:
         self._most_bytes = most_bytes
+        self._enough_bytes = enough_bytes
         self._waiting: dict[int, deque[S]] = {}
+        self._bytes: dict[int, int] = {}
         self._running: dict[int, int] = {}
         self._closed: set[int] = set()
         self._ready: OrderedDict[int, None] = OrderedDict()
-        self._active: set[int] = set()
-        """Shards of which anything has come since they were opened: those that this process has."""
 
     def put(self, shard: int, item: S) -> None:
         """Put an item behind the others of its shard."""
         self._waiting.setdefault(shard, deque()).append(item)
-        self._active.add(shard)
+        self._bytes[shard] = self._bytes.get(shard, 0) + item.size
         self._set_ready(shard)
 
     def put_back(self, shard: int, items: Sequence[S]) -> None:
         """Put items of a run before the others of their shard."""
         self._waiting.setdefault(shard, deque()).extendleft(reversed(items))
+        self._bytes[shard] = self._bytes.get(shard, 0) + sum(item.size for item in items)
         self._set_ready(shard)
 
     def take(self) -> list[Taken[S]]:
         """Return what the next run has: of shards in turn. `leave` is called when the run is over."""
-        count = min(len(self._ready), max(1, -(-len(self._active) // self._runs)))
-        if not count:
+        size = sum(self._bytes[shard] for shard in self._ready)
+        if not self._ready or (self._running and size < self._enough_bytes):
             return []
+        count = len(self._ready)
+        if not self._running and size >= 2 * self._enough_bytes:
+            count = -(-count // 2)
         return [
             self._take_of(self._ready.popitem(last=False)[0], self._most_bytes // count) for _ in range(count)
         ]
@@ -148,6 +154,7 @@ class Lines(Generic[S]):
         if self._ready.pop(shard, self) is self:
             return []
         items = list(self._waiting.pop(shard))
+        del self._bytes[shard]
         self._running[shard] = len(items)
         return [Taken(shard, items)]
 
@@ -157,6 +164,7 @@ class Lines(Generic[S]):
         size = items[0].size
         while waiting and (size := size + waiting[0].size) <= most_bytes:
             items.append(waiting.popleft())
+        self._bytes[shard] -= sum(item.size for item in items)
         self._running[shard] = len(items)
         return Taken(shard, items)
 
@@ -174,8 +182,8 @@ class Lines(Generic[S]):
     def drop(self, shard: int) -> None:
         """Forget what waits of a shard: it is delivered again."""
         self._waiting.pop(shard, None)
+        self._bytes.pop(shard, None)
         self._ready.pop(shard, None)
-        self._active.discard(shard)
 
     def open(self, shard: int) -> None:
         """Let runs have something of a shard (again)."""

@@ -13,8 +13,8 @@ class Item(NamedTuple):
     size: int = 1
 
 
-def lines(*, runs: int = 2, most_bytes: int = 100) -> Lines[Item]:
-    return Lines(runs=runs, most_bytes=most_bytes)
+def lines(*, most_bytes: int = 100, enough_bytes: int = 4) -> Lines[Item]:
+    return Lines(most_bytes=most_bytes, enough_bytes=enough_bytes)
 
 
 def names(taken: list[Taken[Item]]) -> dict[int, list[str]]:
@@ -84,26 +84,36 @@ def test_a_member_takes_part_from_its_first_heartbeat_until_it_is_silent_or_leav
     assert members.list(16.1) == {"me"}
 
 
-def test_a_run_has_its_part_of_the_shards_and_the_next_one_the_others() -> None:
+def test_when_nothing_runs_all_that_waits_goes_at_once() -> None:
     waiting = lines()
-    for shard in range(4):
-        waiting.put(shard, Item(f"{shard}a"))
-        waiting.put(shard, Item(f"{shard}b"))
+    for shard in (1, 5, 6):
+        waiting.put(shard, Item(f"{shard}"))
+    assert names(waiting.take()) == {1: ["1"], 5: ["5"], 6: ["6"]}
+
+
+def test_what_comes_meanwhile_forms_the_next_run_until_there_is_enough_for_one_beside_it() -> None:
+    waiting = lines(enough_bytes=4)
+    waiting.put(0, Item("first"))
     first = waiting.take()
-    assert names(first) == {0: ["0a", "0b"], 1: ["1a", "1b"]}
-    second = waiting.take()
-    assert names(second) == {2: ["2a", "2b"], 3: ["3a", "3b"]}
+    for shard in (1, 2, 3):
+        waiting.put(shard, Item(f"{shard}"))
+    waiting.put(0, Item("again"))
+    assert waiting.take() == []
+
+    waiting.put(3, Item("more"))
+    assert names(waiting.take()) == {1: ["1"], 2: ["2"], 3: ["3", "more"]}
+    waiting.leave(first)
     assert waiting.take() == []
 
 
-def test_a_single_item_of_few_shards_goes_in_one_run() -> None:
-    waiting = lines()
-    for shard in range(8):
-        waiting.put(shard, Item("early"))
-    waiting.leave([*waiting.take(), *waiting.take()])
-    for shard in (1, 5, 6):
-        waiting.put(shard, Item("now"))
-    assert names(waiting.take()) == {1: ["now"], 5: ["now"], 6: ["now"]}
+def test_when_there_is_enough_for_two_runs_each_has_half_of_the_shards() -> None:
+    waiting = lines(enough_bytes=4)
+    for shard in range(4):
+        waiting.put(shard, Item(f"{shard}a"))
+        waiting.put(shard, Item(f"{shard}b"))
+    assert names(waiting.take()) == {0: ["0a", "0b"], 1: ["1a", "1b"]}
+    assert names(waiting.take()) == {2: ["2a", "2b"], 3: ["3a", "3b"]}
+    assert waiting.take() == []
 
 
 def test_nothing_of_a_shard_runs_while_something_of_it_runs() -> None:
