@@ -8,13 +8,14 @@ from typing import Any
 import eventlet
 import msgspec
 import pytest
+from kombu import Queue
 from nameko.containers import ServiceContainer
 
 from ops import queues
 from services.bus import dead_letters, shard_handler, shard_key, shard_of
 from services.bus.heartbeats import HeartbeatSender
-from services.bus.publishing import Events, Letter, Outlet
-from services.bus.topology import event_queue, event_queue_name
+from services.bus.publishing import Events, Letter, Outlet, connect
+from services.bus.topology import event_queue, event_queue_name, retire_event_queue
 from services.config import Config
 from services.errors import Outage
 from tests.hosting import hosting, wait_until
@@ -231,11 +232,43 @@ def test_the_queue_of_an_older_version_is_worked_off(start: Any, service: Servic
     body = msgspec.msgpack.encode(Note(SOURCES[0], 0))
     outlet.send([Letter(f"{service.source}.events", "said", body, {}) for _ in range(5)])
 
+    assert retire(quick, old) == 5
+
     # When a process starts
-    start(service.make("one"))
+    process = start(service.make("one"))
 
     # Then it handles them, and those that come by shard
     wait_until(lambda: len(service.heard[SOURCES[0]]) == 5)
     service.say(SOURCES[1:])
     wait_until(service.has_all)
     assert queues.depths(quick, [old.name]) == {old.name: 0}
+
+    # And the queue stays for as long as a process reads from it, and is gone after that
+    assert retire(quick, old) == 1
+    process.stop()
+    wait_until(lambda: queues.states(quick, [old.name])[old.name].consumers == 0)
+    assert retire(quick, old) is None
+    assert queues.states(quick, [old.name]) == {}
+    assert retire(quick, old) is None
+
+
+def retire(config: Config, queue: Queue) -> int | None:
+    with connect(config.amqp.uri) as connection:
+        return retire_event_queue(connection, queue)
+
+
+def test_queues_of_more_shards_are_worked_off(start: Any, service: Service, quick: Config) -> None:
+    # Given two queues of shards that are no more, with a note in each
+    queues_before = [
+        event_queue(service.source, "said", service.name, "hear", amqp=quick.amqp, shard=shard)
+        for shard in (SHARDS, SHARDS + 1)
+    ]
+    outlet = Outlet(quick.amqp, links=1)
+    outlet.declare(queues_before)
+    for number, queue in enumerate(queues_before):
+        body = msgspec.msgpack.encode(Note(SOURCES[number], 0))
+        outlet.send([Letter(f"{service.source}.events", queue.routing_key, body, {})])
+
+    # When a process starts, it handles them
+    start(service.make("one"))
+    wait_until(lambda: service.heard == {SOURCES[0]: [0], SOURCES[1]: [0]})
