@@ -285,6 +285,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
             ("notifications", "notification_finished", "record_notification"),
         ),
         publishes=("alert_raised", "alert_updated", "notification_requested"),
+        shares_shards=True,
         serves_rpc=True,
         redis=FEED,
         secrets=frozenset(

@@ -15,6 +15,7 @@ from nameko.extensions import ENTRYPOINT_EXTENSIONS_ATTR
 from ops.processes import PROCESSES, service_class
 from ops.queue_check import Queue as Standing
 from services.bus.consuming import EventHandler
+from services.bus.fair_handling import FairHandler
 from services.bus.publishing import BROKEN, connect
 from services.bus.shard_handling import ShardHandler
 from services.bus.topology import (
@@ -59,7 +60,7 @@ def all_queues(config: Config) -> list[Queue]:
         cls = service_class(process)
         for name, method in inspect.getmembers(cls, inspect.isfunction):
             for entrypoint in getattr(method, ENTRYPOINT_EXTENSIONS_ATTR, ()):
-                if isinstance(entrypoint, ShardHandler):
+                if _is_by_shard(entrypoint):
                     queues += [
                         _queue_of(entrypoint, cls.name, name, config, n) for n in range(config.amqp.shards)
                     ]
@@ -81,13 +82,19 @@ def retire_old_queues(config: Config) -> dict[str, int]:
                 cls = service_class(process)
                 for name, method in inspect.getmembers(cls, inspect.isfunction):
                     for entrypoint in getattr(method, ENTRYPOINT_EXTENSIONS_ATTR, ()):
-                        if isinstance(entrypoint, ShardHandler):
+                        if _is_by_shard(entrypoint):
                             left |= _retire(
                                 connection, partial(_queue_of, entrypoint, cls.name, name, config), config
                             )
     except BROKEN as error:
         raise Unavailable(f"RabbitMQ: {error}") from error
     return left
+
+
+def _is_by_shard(entrypoint: Any) -> bool:
+    return isinstance(entrypoint, ShardHandler) or (
+        isinstance(entrypoint, FairHandler) and entrypoint.by_shard
+    )
 
 
 def _retire(connection: Any, queue_of: Callable[[int | None], Queue], config: Config) -> dict[str, int]:

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -41,7 +42,7 @@ from gateway.mqtt.rate_limit import Limit, PressLimits, Share, SourceLimits
 from gateway.mqtt.retained import RetainedSweep
 from gateway.mqtt.topics import FILTERS, OPTIONAL, Family
 from services import metrics, poison, restarts, security, tracing, work
-from services.bus.shards import shard_key, split
+from services.bus.shards import shard_key, shard_of, split
 from services.config import Config, Mqtt
 from services.crash_marker import CrashMarker
 from services.errors import InvalidMessage, Misconfigured, Unavailable
@@ -66,6 +67,8 @@ from services.work import Work
 log = structlog.get_logger(__name__)
 
 PublishAll = Callable[[Sequence[tuple[str, msgspec.Struct]]], None]
+Turn = AbstractContextManager[object]
+"""What is held while a batch is on its way to RabbitMQ."""
 RETRY_S = (0.2, 0.5, 1.0)
 """Between tries to reach RabbitMQ or the broker. An alarm waits for the end of an outage, not for a pause of ours."""
 HEALTHY_AFTER_S = 5.0
@@ -185,8 +188,8 @@ class Lane:
             self._outgoing = FairBatches(MAX_WAITING_BATCHES, self._shares.sender_of)
             self._repeated = FairBatches(MAX_WAITING_REPEATS, self._shares.sender_of)
         self._order = AckOrder()
-        # Batches with messages of one source are published in order: the next one goes when the last one is confirmed.
-        self._turn = contextlib.nullcontext() if alone else Semaphore(1)
+        # What is of one source goes in order: a batch is published when the one before it is confirmed.
+        self._turn = Semaphore(1)
         self._shards = config.amqp.shards
         self._fresh_key = FreshKeys()
         self._recent = Recent()
@@ -331,7 +334,7 @@ class Lane:
             self._idle_senders -= 1
             if self._repeated is not None:
                 self._add_waiting(batches, self._outgoing, MAX_TOGETHER, MAX_TOGETHER_BYTES)
-            self._send_live(batches, publish_all)
+            self._send_live(batches, publish_all, self._turn)
             self._acknowledge(*batches)
 
     def _add_waiting(self, batches: list[Batch], waiting: Queue, most: int, most_bytes: int) -> None:
@@ -341,15 +344,15 @@ class Lane:
             batches.append(waiting.get())
             size += _size_of(batches[-1])
 
-    def _send_live(self, batches: Sequence[Batch], publish_all: PublishAll) -> None:
+    def _send_live(self, batches: Sequence[Batch], publish_all: PublishAll, turn: Turn) -> None:
         """Send batches in one pipeline. Those of a connection that is gone are left: the broker delivers them again."""
         generation = self.connection.generation
         live = [batch for batch in batches if batch.generation == generation]
         if len(live) == 1:
-            self._send_whatever_happens(live[0], publish_all)
+            self._send_whatever_happens(live[0], publish_all, turn)
         elif live:
             deliveries = [delivery for batch in live for delivery in batch.deliveries]
-            self._send_whatever_happens(Batch(0, generation, deliveries), publish_all)
+            self._send_whatever_happens(Batch(0, generation, deliveries), publish_all, turn)
 
     def _send_repeats(self, waiting: Queue, publish_all: PublishAll) -> None:
         """Send what repeats an alert, of all sources in turn; it never stands before what is first."""
@@ -358,7 +361,7 @@ class Lane:
             if waiting.qsize() < MAX_REPEATS:
                 eventlet.sleep(GATHER_REPEATS_S)
             self._add_waiting(batches, waiting, MAX_REPEATS, MAX_REPEATS_BYTES)
-            self._send_live(batches, publish_all)
+            self._send_live(batches, publish_all, contextlib.nullcontext())
             self._acknowledge(*batches)
 
     def _tell_of_floods(self, publish_all: PublishAll) -> None:
@@ -396,18 +399,22 @@ class Lane:
             )
         return found
 
-    def _send_whatever_happens(self, batch: Batch, publish_all: PublishAll) -> None:
+    def _send_whatever_happens(self, batch: Batch, publish_all: PublishAll, turn: Turn) -> None:
         """A bug of ours costs the messages that meet it, never the sender: nobody would take its place."""
         try:
-            self._send(batch, self._decode(batch), publish_all)
+            self._send(batch, self._decode(batch), publish_all, turn)
         except Exception:
             log.exception("batch_failed", lane=self.name, messages=len(batch.deliveries))
-            self._send(batch, self._decode(batch, self._decode_sendable), publish_all)
+            self._send(batch, self._decode(batch, self._decode_sendable), publish_all, turn)
 
     def _send(
-        self, batch: Batch, events: Sequence[tuple[str, msgspec.Struct]], publish_all: PublishAll
+        self,
+        batch: Batch,
+        events: Sequence[tuple[str, msgspec.Struct]],
+        publish_all: PublishAll,
+        turn: Turn,
     ) -> None:
-        with self._turn:
+        with turn:
             self._trace(batch, events)
             self._publish(batch, events, publish_all)
 
@@ -468,7 +475,8 @@ class Lane:
                 else:
                     by_kind.setdefault(type(message), []).append(message)
         events: list[tuple[str, msgspec.Struct]] = [
-            ("device_alert_received", alert) for alert in by_kind.get(DeviceAlert, [])
+            (shard_key("device_alert_received", shard_of(_source_of(alert), self._shards)), alert)
+            for alert in by_kind.get(DeviceAlert, [])
         ]
         for alert in by_kind.get(DeviceAlert, ()):
             self._seen.add(alert.origin.key)

@@ -255,7 +255,8 @@ class EventHandler(NamekoEventHandler):
         metrics.task_duration.labels(task).observe(time.perf_counter() - started)
         if error is None:
             metrics.task_success.labels(task).inc()
-            metrics.event_settled.labels(self.queue.name).inc(len(messages))
+            for message in messages:
+                metrics.event_settled.labels(self._queue_name_of(message)).inc()
             self.pauses.settle(self.queue.name, messages)
             for message in messages:
                 self.queue_consumer.ack_message(message)

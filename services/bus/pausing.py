@@ -207,7 +207,7 @@ class Pauses(SharedExtension):
         letters = [
             Letter(
                 exchange,
-                queue,
+                held.message.delivery_info.get("queue", queue),
                 bytes(held.message.body),
                 dict(held.message.headers or {}),
                 message_id=held.message.properties.get("message_id", ""),

@@ -75,12 +75,14 @@ class Shard:
     """The subscription of one process to one queue.
 
     `number` is that of the shard; a queue of an older version, which takes no new events, has one that is no shard's.
+    All processes read from a queue that `is_common`, as of a handler without shards.
     """
 
-    def __init__(self, queue: Queue, number: int, *, is_old: bool = False) -> None:
+    def __init__(self, queue: Queue, number: int, *, is_old: bool = False, is_common: bool = False) -> None:
         self.queue = queue
         self.number = number
         self.is_old = is_old
+        self.is_common = is_common
         self.channel: Any = None
         self.is_leaving = False
         self.has_taken = False
@@ -162,7 +164,7 @@ class ShardConsumer(EventQueueConsumer):
         for provider in self._consumers:
             wanted = owners(provider.shard_count, members)
             for shard in provider.shards:
-                if shard.is_old or wanted[shard.number] == self.id:
+                if shard.is_old or shard.is_common or wanted[shard.number] == self.id:
                     shard.pause_s = LOOK_S
                 elif is_changed or (shard.has_taken and now_s >= shard.leave_again_s):
                     self._give_up(provider, shard, now_s)
@@ -189,7 +191,7 @@ class ShardConsumer(EventQueueConsumer):
         """Open a channel for a shard. In the thread of this consumer alone: the answers are read from its socket."""
         shard.is_leaving = shard.has_taken = False
         shard.channel = self._connection.channel()
-        shard.channel.basic_qos(0, PREFETCH, False)
+        shard.channel.basic_qos(0, provider.prefetch, False)
         provider.lines.open(shard.number)
         shard.channel.basic_consume(
             shard.queue.name, callback=partial(self._receive, provider, shard, shard.channel)
@@ -268,21 +270,14 @@ class _Decoded(NamedTuple):
     event: Any
 
 
-class ShardHandler(EventHandler):
-    """Entrypoint behind `shard_handler`."""
-
-    queue_consumer = ShardConsumer()
+class OfShards(EventHandler):
+    """A handler with a queue for each shard."""
 
     def setup(self) -> None:
         super().setup()
         self._config: Config = self.container.config["vigil"]
         self.shard_count = self._config.amqp.shards
         self.shards = [Shard(self._queue_of(number), number) for number in range(self.shard_count)]
-        self.lines: Lines[Item] = Lines(most_bytes=RUN_BYTES, enough_bytes=ENOUGH_BYTES)
-        self._pause: _Pause | None = None
-        self._blame = Blame()
-        self._changed: Event | None = None
-        self._is_stopping = False
 
     def _queue_of(self, shard: int) -> Queue:
         return event_queue(
@@ -302,6 +297,24 @@ class ShardHandler(EventHandler):
             found.append(Shard(queue, number, is_old=True))
             number += 1
         return found
+
+    def _queue_name_of(self, message: Any) -> str:
+        return str(message.delivery_info["queue"])
+
+
+class ShardHandler(OfShards):
+    """Entrypoint behind `shard_handler`."""
+
+    queue_consumer = ShardConsumer()
+    prefetch = PREFETCH
+
+    def setup(self) -> None:
+        super().setup()
+        self.lines: Lines[Item] = Lines(most_bytes=RUN_BYTES, enough_bytes=ENOUGH_BYTES)
+        self._pause: _Pause | None = None
+        self._blame = Blame()
+        self._changed: Event | None = None
+        self._is_stopping = False
 
     def start(self) -> None:
         super().start()
@@ -459,9 +472,6 @@ class ShardHandler(EventHandler):
         metrics.task_failure.labels(self.method_name, reason).inc()
         self._note_success([item])
         self._move_on([(item.message, error)])
-
-    def _queue_name_of(self, message: Any) -> str:
-        return str(message.delivery_info["queue"])
 
     def _hold(self, messages: Sequence[Any], outage: Outage) -> None:
         """Let messages that could not be sent on wait for RabbitMQ at the head of their queues."""

@@ -2,7 +2,7 @@
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import eventlet
@@ -12,7 +12,7 @@ from kombu import Queue
 from nameko.containers import ServiceContainer
 
 from ops import queues
-from services.bus import dead_letters, shard_handler, shard_key, shard_of
+from services.bus import Resource, Sender, dead_letters, fair_handler, shard_handler, shard_key, shard_of
 from services.bus.heartbeats import HeartbeatSender
 from services.bus.publishing import Events, Letter, Outlet, connect
 from services.bus.topology import event_queue, event_queue_name, retire_event_queue
@@ -62,6 +62,22 @@ class Service:
 
         return Listener
 
+    def make_fair(self, member: str) -> type:
+        """Return the same with a handler that takes tenants in turn, for one event at a time."""
+        service = self
+
+        class Listener:
+            name = service.name
+            parts = Resource(lambda _: service)
+
+            @fair_handler(service.source, "said", Note, senders_of=senders_behind, by_shard=True)
+            def hear(self, note: Note) -> None:
+                service.handle([note])
+                service.heard[note.source].append(note.number)
+                service.by[member].add(note.source)
+
+        return Listener
+
     def say(self, sources: list[str], *, word: str = "") -> None:
         """Publish the next note of each source."""
         letters = []
@@ -82,6 +98,10 @@ class Service:
         assert {source: self.heard[source] for source in self._sent} == {
             source: list(range(count)) for source, count in self._sent.items()
         }
+
+
+def senders_behind(_: Service, notes: Sequence[Note]) -> list[Sender]:
+    return [Sender(int(note.source.partition("-")[2]) % 4, note.source) for note in notes]
 
 
 @pytest.fixture
@@ -152,6 +172,34 @@ def test_shards_are_shared_out_among_those_who_come_and_taken_over_from_those_wh
     # And when two of them leave, the last one has all
     one.stop()
     wait_until(lambda: parts()[0] == 0)
+    load.kill()
+
+    # Then nothing was lost, nothing came twice, and each source's notes came in order
+    wait_until(service.has_all)
+    service.assert_all_once_and_in_order()
+
+
+@pytest.mark.usefixtures("heartbeats")
+def test_a_handler_with_turns_keeps_the_order_of_each_source_over_all_processes(
+    start: Any, service: Service
+) -> None:
+    # Given one process, under load, whose handler gives way
+    service.handle = lambda _: eventlet.sleep(0)
+    start(service.make_fair("one"))
+    load = eventlet.spawn(say_for_ever, service)
+    wait_until(lambda: len(service.by["one"]) == len(SOURCES))
+
+    # When a second one comes, and leaves again
+    two = start(service.make_fair("two"))
+
+    def parts() -> list[int]:
+        service.by.clear()
+        eventlet.sleep(0.3)
+        return [len({shard_of(s, SHARDS) for s in service.by[m]}) for m in ("one", "two")]
+
+    wait_until(lambda: parts() == [4, 4])
+    two.stop()
+    wait_until(lambda: parts() == [8, 0])
     load.kill()
 
     # Then nothing was lost, nothing came twice, and each source's notes came in order

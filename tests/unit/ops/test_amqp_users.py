@@ -133,7 +133,7 @@ def test_a_process_sends_heartbeats_under_its_own_name_alone(process: str) -> No
     hears = set()
     if process in ("noc_gateway", "noc_api"):
         hears = set(PRIVILEGES)
-    if process in ("telemetry", "location"):
+    if process in ("telemetry", "location", "alerts"):
         hears = {process}
     assert {other for other in PRIVILEGES if re.search(read, other)} == hears
 
