@@ -40,7 +40,7 @@ from services.bus.pausing import (
     Blamed,
     id_of,
 )
-from services.bus.publishing import Letter
+from services.bus.publishing import BROKEN, Letter
 from services.bus.shards import Lines, Members, Taken, owners
 from services.bus.topology import (
     EVENT_CONTENT_TYPE,
@@ -114,7 +114,9 @@ class ShardConsumer(EventQueueConsumer):
 
     def setup(self) -> None:
         super().setup()
-        self.id = uuid.uuid4().hex
+        # One process may host several services.
+        self._kind = f"{self.container.service_name}/{type(self).__name__}/"
+        self.id = f"{self._kind}{uuid.uuid4().hex}"
         self._members = Members(self.id, silent_after_s=SILENT_AFTER_S)
         self._connection: Any = None
         self._looked_s = float("-inf")
@@ -144,7 +146,8 @@ class ShardConsumer(EventQueueConsumer):
         heartbeats.withdraw(self.id)
 
     def _hear(self, heartbeat: Heartbeat) -> None:
-        self._members.hear(heartbeat.instance, heartbeat.takes, time.monotonic())
+        takes = tuple(member for member in heartbeat.takes if member.startswith(self._kind))
+        self._members.hear(heartbeat.instance, takes, time.monotonic())
 
     def on_iteration(self) -> None:
         self._share_out(time.monotonic())
@@ -461,7 +464,7 @@ class ShardHandler(OfShards):
         for queue, item in last.items():
             metrics.event_settled.labels(queue).inc(counts[queue])
             if not item.is_stale:
-                with contextlib.suppress(ConnectionError):  # it breaks just now: RabbitMQ delivers them again
+                with contextlib.suppress(*BROKEN):  # it breaks just now: RabbitMQ delivers them again
                     item.message.ack(multiple=True)
 
     def _fail(self, item: Item, error: BaseException, started: float | None = None) -> None:
