@@ -32,6 +32,8 @@ EVERYTHING = ".*"
 REPLY = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 """Routing keys of answers: made at random by each caller."""
 SALT_BYTES = 4
+OF_A_SHARD = "(\\.[0-9]+)?"
+"""At the end of a pattern: with or without the number of a shard."""
 
 
 class Topic(NamedTuple):
@@ -54,11 +56,14 @@ class Rights(NamedTuple):
 def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
     """The rights of the user of one process."""
     may = PRIVILEGES[process]
-    handlers = [event_queue_name(*consumed[:2], may.service, consumed[2]) for consumed in may.consumes]
+    handlers = [
+        re.escape(event_queue_name(*consumed[:2], may.service, consumed[2])) + OF_A_SHARD
+        for consumed in may.consumes
+    ]
     replies = [f"rpc\\.reply-{re.escape(may.service)}-{REPLY}"] if may.calls else []
     served = [f"rpc.{may.service}"] if may.serves_rpc else []
-    heard = [heartbeat_queue_name(re.escape(may.service), REPLY)] if may.hears_heartbeats else []
-    own = [*map(re.escape, [*handlers, *served]), *replies, *heard]
+    heard = [heartbeat_queue_name(re.escape(may.service), REPLY)] if _hears(process) else []
+    own = [*handlers, *map(re.escape, served), *replies, *heard]
 
     retries = [retry_exchange_name(delay_s) for delay_s in retry_delays_s] if handlers else []
     publishes = [event_exchange_name(may.service)] if may.publishes or handlers else []
@@ -72,7 +77,7 @@ def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
         *sources,
         *rpc,
         *([DEAD_QUEUE] if may.settles_dead_letters else []),
-        *([HEARTBEAT_EXCHANGE] if may.hears_heartbeats else []),
+        *([HEARTBEAT_EXCHANGE] if _hears(process) else []),
     ]
     return Rights(
         configure=any_of([*own, *map(re.escape, publishes)]),
@@ -83,20 +88,20 @@ def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
             *(
                 Topic(
                     name,
-                    any_of(map(re.escape, may.publishes if name in publishes else ())),
+                    any_of(map(_event_key, may.publishes if name in publishes else ())),
                     any_of(_events_of(process, name)),
                 )
                 for name in sorted({*publishes, *sources})
             ),
             *(Topic(name, any_of(_rpc_written(process)), any_of(_rpc_bound(process))) for name in rpc),
-            *(Topic(name, any_of(map(re.escape, handlers)), NOTHING) for name in retries),
+            *(Topic(name, any_of(handlers), NOTHING) for name in retries),
             # Dead letters of all services are sent again by who settles them, and nothing else.
             *(Topic(name, "^evt-.*$", NOTHING) for name in again),
             # No process speaks for another one.
             Topic(
                 HEARTBEAT_EXCHANGE,
                 any_of(map(re.escape, [process, *([HEARTBEAT_CHECK] if may.checks_servers else [])])),
-                any_of(map(re.escape, PRIVILEGES)) if may.hears_heartbeats else NOTHING,
+                any_of(map(re.escape, _hears(process))),
             ),
         ],
     )
@@ -157,7 +162,20 @@ def definitions(
 
 def _events_of(process: str, exchange: str) -> list[str]:
     may = PRIVILEGES[process]
-    return [re.escape(event) for source, event, _ in may.consumes if event_exchange_name(source) == exchange]
+    return [_event_key(event) for source, event, _ in may.consumes if event_exchange_name(source) == exchange]
+
+
+def _hears(process: str) -> list[str]:
+    """Return the processes whose heartbeats a process hears."""
+    may = PRIVILEGES[process]
+    if may.hears_heartbeats:
+        return list(PRIVILEGES)
+    return [process] if may.shares_shards else []
+
+
+def _event_key(event: str) -> str:
+    """A pattern for the routing keys of an event: its type, and that with a shard."""
+    return re.escape(event) + OF_A_SHARD
 
 
 def calls_of(process: str) -> set[tuple[str, str]]:

@@ -42,7 +42,8 @@ class Privileges(NamedTuple):
 
     `consumes`: (service, event, handler). `publishes`: event types of the own service. `calls`: service to methods;
     with `serves_api`, besides, those of every operation of the HTTP API (`gateway.noc.api.table`).
-    Every process sends its own heartbeats; `hears_heartbeats`: it hears those of all. `checks_servers`: it publishes
+    Every process sends its own heartbeats; `hears_heartbeats`: it hears those of all. `shares_shards`:
+    it takes events by shard, and hears the heartbeats of its own service. `checks_servers`: it publishes
     test messages that go nowhere.
     """
 
@@ -56,6 +57,7 @@ class Privileges(NamedTuple):
     serves_api: bool = False
     settles_dead_letters: bool = False
     hears_heartbeats: bool = False
+    shares_shards: bool = False
     checks_servers: bool = False
     redis: Redis | None = None
     secrets: frozenset[str] = frozenset()
@@ -175,6 +177,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
         ),
         publishes=("telemetry_stored", "alert_condition_met", "alert_condition_cleared"),
         serves_rpc=True,
+        shares_shards=True,
         redis=FEED,
         secrets=frozenset({"DATABASE_URL", "AMQP_URI", "REDIS_URL", "CHANNELS_ENCRYPTION_KEY"}),
     ),
@@ -219,6 +222,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
             "alert_condition_cleared",
         ),
         serves_rpc=True,
+        shares_shards=True,
         calls={"alerts": ("list_alerts",), "directory": ("list_zone_edits",)},
         redis=Redis(write=("feed:*", "hot:*"), commands=("xadd", "xrevrange", "unlink")),
         secrets=frozenset({"DATABASE_URL", "AMQP_URI", "REDIS_URL", "CHANNELS_ENCRYPTION_KEY"}),
@@ -281,6 +285,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
             ("notifications", "notification_finished", "record_notification"),
         ),
         publishes=("alert_raised", "alert_updated", "notification_requested"),
+        shares_shards=True,
         serves_rpc=True,
         redis=FEED,
         secrets=frozenset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,10 @@ ALERT_LANE = (
     "notification_requested",
 )
 """Words in the names of queues in which an alarm waits."""
+
+
+OF_A_SHARD = re.compile(r"(?<=[a-z_])[.][0-9]+$")
+"""What the name of a shard's queue has beyond that of a queue without shards."""
 
 
 def names(config: Config) -> list[str]:
@@ -69,15 +74,27 @@ def states(config: Config, wanted: Iterable[str]) -> dict[str, State]:
     return found
 
 
+def by_handler(found: Mapping[str, int]) -> dict[str, int]:
+    """Return the depths of the queues of all shards together, under the name that a queue without shards has."""
+    summed: dict[str, int] = {}
+    for name, depth in found.items():
+        base = OF_A_SHARD.sub("", name)
+        summed[base] = summed.get(base, 0) + depth
+    return summed
+
+
 def is_alert_lane(queue: str) -> bool:
     return any(word in queue for word in ALERT_LANE)
 
 
 def overfull(found: Mapping[str, int], *, alert: int, bulk: int) -> list[str]:
-    """Queues that hold more than they may, with their depths; the dead letters are judged elsewhere."""
+    """Queues that hold more than they may, with their depths; the dead letters are judged elsewhere.
+
+    All shards of a handler count as one queue.
+    """
     return [
         f"{name} holds {depth}"
-        for name, depth in sorted(found.items())
+        for name, depth in sorted(by_handler(found).items())
         if name != DEAD_QUEUE and depth > (alert if is_alert_lane(name) else bulk)
     ]
 

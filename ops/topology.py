@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import amqp
@@ -13,13 +15,17 @@ from nameko.extensions import ENTRYPOINT_EXTENSIONS_ATTR
 from ops.processes import PROCESSES, service_class
 from ops.queue_check import Queue as Standing
 from services.bus.consuming import EventHandler
+from services.bus.fair_handling import FairHandler
 from services.bus.publishing import BROKEN, connect
+from services.bus.shard_handling import ShardHandler
 from services.bus.topology import (
     declare,
     declare_exchange,
     event_exchange,
     event_queue,
     heartbeat_exchange,
+    is_queue_there,
+    retire_event_queue,
     retire_rpc_queue,
     rpc_exchange,
     shared_queues,
@@ -54,10 +60,62 @@ def all_queues(config: Config) -> list[Queue]:
         cls = service_class(process)
         for name, method in inspect.getmembers(cls, inspect.isfunction):
             for entrypoint in getattr(method, ENTRYPOINT_EXTENSIONS_ATTR, ()):
-                if isinstance(entrypoint, EventHandler):
-                    source, event = entrypoint.source_service, entrypoint.event_type
-                    queues.append(event_queue(source, event, cls.name, name, amqp=config.amqp))
+                if _is_by_shard(entrypoint):
+                    queues += [
+                        _queue_of(entrypoint, cls.name, name, config, n) for n in range(config.amqp.shards)
+                    ]
+                elif isinstance(entrypoint, EventHandler):
+                    queues.append(_queue_of(entrypoint, cls.name, name, config))
     return queues
+
+
+def retire_old_queues(config: Config) -> dict[str, int]:
+    """Delete queues of versions that had no shards, or more of them, once they are empty. Raises `Unavailable`.
+
+    Returns:
+        The messages that still wait in them, by queue: the services work them off.
+    """
+    left: dict[str, int] = {}
+    try:
+        with connect(config.amqp.uri) as connection:
+            for process in PROCESSES:
+                cls = service_class(process)
+                for name, method in inspect.getmembers(cls, inspect.isfunction):
+                    for entrypoint in getattr(method, ENTRYPOINT_EXTENSIONS_ATTR, ()):
+                        if _is_by_shard(entrypoint):
+                            left |= _retire(
+                                connection, partial(_queue_of, entrypoint, cls.name, name, config), config
+                            )
+    except BROKEN as error:
+        raise Unavailable(f"RabbitMQ: {error}") from error
+    return left
+
+
+def _is_by_shard(entrypoint: Any) -> bool:
+    return isinstance(entrypoint, ShardHandler) or (
+        isinstance(entrypoint, FairHandler) and entrypoint.by_shard
+    )
+
+
+def _retire(connection: Any, queue_of: Callable[[int | None], Queue], config: Config) -> dict[str, int]:
+    left: dict[str, int] = {}
+    queues = [queue_of(None)]
+    number = config.amqp.shards
+    while is_queue_there(connection, queue_of(number).name):
+        queues.append(queue_of(number))
+        number += 1
+    for queue in queues:
+        messages = retire_event_queue(connection, queue)
+        if messages is not None:
+            left[queue.name] = messages
+    return left
+
+
+def _queue_of(
+    entrypoint: EventHandler, service: str, handler: str, config: Config, shard: int | None = None
+) -> Queue:
+    source, event = entrypoint.source_service, entrypoint.event_type
+    return event_queue(source, event, service, handler, amqp=config.amqp, shard=shard)
 
 
 def standing(config: Config) -> list[Standing]:

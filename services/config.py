@@ -88,6 +88,7 @@ class Amqp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue_max_bytes: int
     delivery_limit: int
     heartbeat_s: int
+    shards: Annotated[int, msgspec.Meta(ge=1, le=64)]
 
 
 class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

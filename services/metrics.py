@@ -61,6 +61,10 @@ zone_unjudged = Counter(
 track_repaired = Counter(
     "vigil_track_repaired_total", "Times a guard's track was judged again, because fixes of it came late."
 )
+late_by_us = Counter(
+    "vigil_late_by_us_total",
+    "Fixes that were judged after a newer one although they were received before it: they were overtaken in Vigil.",
+)
 task_success = Counter("vigil_task_success_total", "Handler runs that ended well.", ["task_name"])
 task_failure = Counter("vigil_task_failure_total", "Handler runs that raised.", ["task_name", "reason"])
 task_retry = Counter("vigil_task_retry_total", "Messages put on the delay ladder.", ["task_name"])

@@ -36,6 +36,8 @@ class Heartbeat(msgspec.Struct, frozen=True):
     process: str
     instance: str
     faults: tuple[Fault, ...] = ()
+    takes: tuple[str, ...] = ()
+    """Consumers of this process that are subscribed to all shards of their service (`services/bus/shards`)."""
 
 
 _decoder = msgspec.msgpack.Decoder(Heartbeat)

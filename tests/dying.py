@@ -20,6 +20,7 @@ from eventlet.event import Event  # noqa: E402
 from gateway.mqtt import payloads  # noqa: E402
 from ops import run  # noqa: E402
 from services.alerts.service import AlertsService  # noqa: E402
+from services.location.service import LocationService  # noqa: E402
 
 COMPUTES, WAITS, KILLED = b"makes it compute", b"makes it wait", b"kills it"
 HANDLER_KILLED = "kills the handler"
@@ -57,7 +58,18 @@ def dying_handler(handle: Any) -> Any:
     return wrapped
 
 
+def dying_intake(handle: Any) -> Any:
+    @wraps(handle)
+    def wrapped(service: Any, events: Any) -> Any:
+        if any(HANDLER_KILLED in fix.origin.raw for event in events for fix in event.fixes):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return handle(service, events)
+
+    return wrapped
+
+
 if __name__ == "__main__":
     payloads.decode = dying_decoder(payloads.decode)
     AlertsService.process_device_alert = dying_handler(AlertsService.process_device_alert)  # type: ignore[method-assign]
+    LocationService.process_guard_gps = dying_intake(LocationService.process_guard_gps)  # type: ignore[method-assign]
     run.main()

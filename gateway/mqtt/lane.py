@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ import msgspec
 import structlog
 from eventlet.event import Event
 from eventlet.queue import Queue
+from eventlet.semaphore import Semaphore
 
 from gateway.mqtt import (
     backlog,
@@ -41,6 +43,7 @@ from gateway.mqtt.rate_limit import Limit, PressLimits, Share, SourceLimits
 from gateway.mqtt.retained import RetainedSweep
 from gateway.mqtt.topics import FILTERS, OPTIONAL, Family
 from services import metrics, poison, restarts, security, tracing, work
+from services.bus.shards import shard_key, shard_of, split
 from services.config import Config, Mqtt
 from services.crash_marker import CrashMarker
 from services.errors import InvalidMessage, Misconfigured, Unavailable
@@ -65,6 +68,8 @@ from services.work import Work
 log = structlog.get_logger(__name__)
 
 PublishAll = Callable[[Sequence[tuple[str, msgspec.Struct]]], None]
+Turn = AbstractContextManager[object]
+"""What is held while a batch is on its way to RabbitMQ."""
 RETRY_S = (0.2, 0.5, 1.0)
 """Between tries to reach RabbitMQ or the broker. An alarm waits for the end of an outage, not for a pause of ours."""
 HEALTHY_AFTER_S = 5.0
@@ -91,13 +96,13 @@ UNNAMED_STRIKES = 3
 LONGEST_UNREAD_TOPIC = 200
 """Letters of a topic that are looked at when it may be the topic that stops the process."""
 
-_EVENTS: list[tuple[type, str, Callable[[list[Any]], msgspec.Struct]]] = [
+_SHARDED: list[tuple[type, str, Callable[[list[Any]], msgspec.Struct]]] = [
     (Fix, "guard_gps_received", lambda items: FixBatch(fixes=items)),
     (DeviceReading, "device_telemetry_received", lambda items: DeviceReadingBatch(readings=items)),
     (SensorReading, "sensor_data_received", lambda items: SensorReadingBatch(readings=items)),
     (HealthReading, "system_health_received", lambda items: HealthReadingBatch(readings=items)),
-    (RejectedMessage, "message_rejected", lambda items: RejectedBatch(messages=repeats.merged(items))),
 ]
+"""Events with messages of one kind, of the sources of one shard."""
 
 
 class FairBatches(Queue):
@@ -112,6 +117,11 @@ class FairBatches(Queue):
 
     def _sender_of(self, batch: Batch) -> str:
         return self._sender_name_of(batch.deliveries[0].topic) if batch.deliveries else ""
+
+
+def _source_of(message: Any) -> str:
+    source_id: str = message.origin.source_id
+    return source_id
 
 
 def _size_of(batch: Batch) -> int:
@@ -179,6 +189,9 @@ class Lane:
             self._outgoing = FairBatches(MAX_WAITING_BATCHES, self._shares.sender_of)
             self._repeated = FairBatches(MAX_WAITING_REPEATS, self._shares.sender_of)
         self._order = AckOrder()
+        # What is of one source goes in order: a batch is published when the one before it is confirmed.
+        self._turn = Semaphore(1)
+        self._shards = config.amqp.shards
         self._fresh_key = FreshKeys()
         self._recent = Recent()
         self._held_back_until_s = 0.0
@@ -351,7 +364,7 @@ class Lane:
             if self._repeated is not None:
                 self._add_waiting(batches, self._outgoing, MAX_TOGETHER, MAX_TOGETHER_BYTES)
             began_s = time.monotonic()
-            self._send_live(batches, publish_all)
+            self._send_live(batches, publish_all, self._turn)
             self._batcher.took(time.monotonic() - began_s)
             self._acknowledge(*batches)
             self._has_taken()  # what came meanwhile
@@ -363,15 +376,15 @@ class Lane:
             batches.append(waiting.get())
             size += _size_of(batches[-1])
 
-    def _send_live(self, batches: Sequence[Batch], publish_all: PublishAll) -> None:
+    def _send_live(self, batches: Sequence[Batch], publish_all: PublishAll, turn: Turn) -> None:
         """Send batches in one pipeline. Those of a connection that is gone are left: the broker delivers them again."""
         generation = self.connection.generation
         live = [batch for batch in batches if batch.generation == generation]
         if len(live) == 1:
-            self._send_whatever_happens(live[0], publish_all)
+            self._send_whatever_happens(live[0], publish_all, turn)
         elif live:
             deliveries = [delivery for batch in live for delivery in batch.deliveries]
-            self._send_whatever_happens(Batch(0, generation, deliveries), publish_all)
+            self._send_whatever_happens(Batch(0, generation, deliveries), publish_all, turn)
 
     def _send_repeats(self, waiting: Queue, publish_all: PublishAll) -> None:
         """Send what repeats an alert, of all sources in turn; it never stands before what is first."""
@@ -380,7 +393,7 @@ class Lane:
             if waiting.qsize() < MAX_REPEATS:
                 eventlet.sleep(GATHER_REPEATS_S)
             self._add_waiting(batches, waiting, MAX_REPEATS, MAX_REPEATS_BYTES)
-            self._send_live(batches, publish_all)
+            self._send_live(batches, publish_all, contextlib.nullcontext())
             self._acknowledge(*batches)
 
     def _tell_of_floods(self, publish_all: PublishAll) -> None:
@@ -418,18 +431,29 @@ class Lane:
             )
         return found
 
-    def _send_whatever_happens(self, batch: Batch, publish_all: PublishAll) -> None:
+    def _send_whatever_happens(self, batch: Batch, publish_all: PublishAll, turn: Turn) -> None:
         """A bug of ours costs the messages that meet it, never the sender: nobody would take its place."""
         try:
-            self._send(batch, self._decode(batch), publish_all)
+            self._send(batch, self._decode(batch), publish_all, turn)
         except Exception:
             log.exception("batch_failed", lane=self.name, messages=len(batch.deliveries))
-            self._send(batch, self._decode(batch, self._decode_sendable), publish_all)
+            self._send(batch, self._decode(batch, self._decode_sendable), publish_all, turn)
 
     def _send(
+        self,
+        batch: Batch,
+        events: Sequence[tuple[str, msgspec.Struct]],
+        publish_all: PublishAll,
+        turn: Turn,
+    ) -> None:
+        with turn:
+            self._trace(batch, events)
+            self._publish(batch, events, publish_all)
+
+    def _publish(
         self, batch: Batch, events: Sequence[tuple[str, msgspec.Struct]], publish_all: PublishAll
     ) -> None:
-        self._trace(batch, events)
+        """Return when RabbitMQ has all events."""
         for attempt in itertools.count():
             try:
                 publish_all(events)
@@ -472,7 +496,7 @@ class Lane:
     def _decode(
         self, batch: Batch, decode_one: Callable[[Delivery], list[Any]] | None = None
     ) -> list[tuple[str, msgspec.Struct]]:
-        """The events that a batch becomes: one for each family, one for each alert."""
+        """The events that a batch becomes: one for each family and shard, one for each alert."""
         by_kind: dict[type, list[Any]] = {}
         # What is decoded again was seen by itself: then each counts.
         repeated = repeats.Repeats(self._seen if decode_one is None else repeats.SeenKeys())
@@ -483,12 +507,18 @@ class Lane:
                 else:
                     by_kind.setdefault(type(message), []).append(message)
         events: list[tuple[str, msgspec.Struct]] = [
-            ("device_alert_received", alert) for alert in by_kind.get(DeviceAlert, [])
+            (shard_key("device_alert_received", shard_of(_source_of(alert), self._shards)), alert)
+            for alert in by_kind.get(DeviceAlert, [])
         ]
         for alert in by_kind.get(DeviceAlert, ()):
             self._seen.add(alert.origin.key)
         events += [("device_alert_repeated", event) for event in repeated.events(self._fresh_key)]
-        events += [(event, make(by_kind[kind])) for kind, event, make in _EVENTS if kind in by_kind]
+        for kind, event, make in _SHARDED:
+            pieces = split(by_kind.get(kind, ()), _source_of, self._shards)
+            events += [(shard_key(event, shard), make(items)) for shard, items in pieces.items()]
+        if RejectedMessage in by_kind:
+            merged = repeats.merged(by_kind[RejectedMessage])
+            events.append(("message_rejected", RejectedBatch(messages=merged)))
         self._note_excess(repeated.excess, by_kind.get(RejectedMessage, ()))
         return events
 

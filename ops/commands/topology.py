@@ -12,7 +12,7 @@ import msgspec  # noqa: E402
 
 from ops.environment import apply_environment  # noqa: E402
 from ops.tables import as_json_option, show  # noqa: E402
-from ops.topology import declare_all, standing  # noqa: E402
+from ops.topology import declare_all, retire_old_queues, standing  # noqa: E402
 from services import config  # noqa: E402
 
 
@@ -30,7 +30,12 @@ def topology(check: bool, as_json: bool) -> None:
         show([msgspec.structs.asdict(queue) for queue in found], as_json=as_json)
         raise SystemExit(any(queue.state != "there" for queue in found))
     queues = declare_all(settings)
+    left = retire_old_queues(settings)
     if as_json:
         show([{"queue": queue.name} for queue in queues], as_json=True)
     else:
         click.echo(f"{len(queues)} queues declared")
+        for queue, messages in left.items():
+            click.echo(
+                f"{queue}: of an older version, {messages} messages wait; it goes once it is empty and unread"
+            )

@@ -36,8 +36,10 @@ def missing(look: Look, queues: Iterable[str], rungs: Iterable[str]) -> float:
 
 def event_of(queue: str) -> str:
     """Return the event that a handler's queue takes."""
-    source, _, event = queue.removeprefix("evt-").partition("--")[0].partition("-")
-    return f"{source}.{event}"
+    head, _, handler = queue.removeprefix("evt-").partition("--")
+    source, _, event = head.partition("-")
+    _, _, shard = handler.partition(".")[2].partition(".")
+    return f"{source}.{event}.{shard}" if shard else f"{source}.{event}"
 
 
 class Balance:

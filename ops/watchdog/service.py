@@ -99,7 +99,7 @@ class WatchdogService:
     @timer(QUEUES_INTERVAL_S, eager=True)
     def measure_queues(self) -> None:
         ask = partial(queues.depths, self.parts.config, self.parts.queues)
-        for queue, depth in within(QUEUES_DEADLINE_S, ask).items():
+        for queue, depth in queues.by_handler(within(QUEUES_DEADLINE_S, ask)).items():
             metrics.queue_depth.labels(queue).set(depth)
 
     @timer(ACCOUNTS_INTERVAL_S)

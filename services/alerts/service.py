@@ -133,7 +133,12 @@ class AlertsService:
     parts = Resource(Parts)
 
     @fair_handler(
-        "mqtt_gateway", "device_alert_received", DeviceAlert, senders_of=_devices_behind, vital=True
+        "mqtt_gateway",
+        "device_alert_received",
+        DeviceAlert,
+        senders_of=_devices_behind,
+        by_shard=True,
+        vital=True,
     )
     def process_device_alert(self, event: DeviceAlert) -> None:
         occurrence = self._occurrence_of(event, self.parts.whose(event.origin.source_id))

@@ -2,7 +2,8 @@
 
 The only package that names Nameko's classes. What a service shell may use:
 
-- `event_handler`, `fair_handler`, `gathering_handler`, `rpc`, `timer`, `loop`, `http`, `upgrade`: what starts a method
+- `event_handler`, `shard_handler`, `fair_handler`, `gathering_handler`, `rpc`, `timer`, `loop`, `http`, `upgrade`:
+  what starts a method
 - `Publisher`, `RpcProxy`, `Resource`, `QueueDepth`, `RequestRates`, `HeartbeatListener`: what a method works with
 - `within`: a question with a deadline; `report_away`, `report_back`: what the next heartbeat says
 
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
     from services.bus.pace import NOTHING_DUE
     from services.bus.publishing import Publisher
     from services.bus.running import Resource, loop, timer
+    from services.bus.shard_handling import shard_handler
+    from services.bus.shards import shard_key, shard_of, split
     from services.bus.topology import (
         DEAD_QUEUE,
         HEADER_HISTORY,
         HEADER_QUEUE,
         HEADER_REASON,
         event_queue_name,
+        shard_queue_names,
     )
     from services.bus.web import RequestRates, http, upgrade
 
@@ -56,6 +60,11 @@ __all__ = [
     "report_away",
     "report_back",
     "rpc",
+    "shard_handler",
+    "shard_key",
+    "shard_of",
+    "shard_queue_names",
+    "split",
     "timer",
     "upgrade",
     "within",
@@ -86,12 +95,19 @@ _FILES = {
         "loop",
         "timer",
     ),
+    "services.bus.shard_handling": ("shard_handler",),
+    "services.bus.shards": (
+        "shard_key",
+        "shard_of",
+        "split",
+    ),
     "services.bus.topology": (
         "DEAD_QUEUE",
         "HEADER_HISTORY",
         "HEADER_QUEUE",
         "HEADER_REASON",
         "event_queue_name",
+        "shard_queue_names",
     ),
     "services.bus.web": (
         "RequestRates",

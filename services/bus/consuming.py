@@ -235,6 +235,25 @@ class EventHandler(NamekoEventHandler):
             self.queue_consumer.requeue_message(message)
             done()
 
+    def _work(self, events: list[Any], message: Any = None) -> BaseException | None:
+        """Run the method in a worker; return what it raised. The trace is that of `message`, if there is one."""
+        ended = Event()
+
+        def handle_result(_ctx: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
+            ended.send(exc_info[1] if exc_info else None)
+            return result, exc_info
+
+        context = {} if message is None else self.unpack_message_headers(message)
+        context.setdefault("trace_id", uuid.uuid4().hex)
+        try:
+            self.container.spawn_worker(
+                self, (events,), {}, context_data=context, handle_result=handle_result
+            )
+        except ContainerBeingKilled as error:
+            return error
+        found: BaseException | None = ended.wait()
+        return found
+
     def _settle(self, messages: Sequence[Any], started: float, error: BaseException | None) -> None:
         """Acknowledge, hold, or first make the messages safe elsewhere. Never raises: that would end the process."""
         task = self.method_name
@@ -242,7 +261,8 @@ class EventHandler(NamekoEventHandler):
         metrics.task_duration.labels(task).observe(time.perf_counter() - started)
         if error is None:
             metrics.task_success.labels(task).inc()
-            metrics.event_settled.labels(self.queue.name).inc(len(messages))
+            for message in messages:
+                metrics.event_settled.labels(self._queue_name_of(message)).inc()
             self.pauses.settle(self.queue.name, messages)
             for message in messages:
                 self.queue_consumer.ack_message(message)
@@ -281,36 +301,42 @@ class EventHandler(NamekoEventHandler):
             eventlet.sleep(REQUEUE_PAUSE_S)  # else RabbitMQ would hand it back at once, in a hot loop
             settle = self.queue_consumer.requeue_message
         else:
-            given_up = sum(letter.exchange == DEAD_EXCHANGE for letter in onward)
-            metrics.event_settled.labels(self.queue.name).inc(given_up)
+            for letter in onward:
+                if letter.exchange == DEAD_EXCHANGE:
+                    metrics.event_settled.labels(letter.routing_key).inc()
         for message in messages:
             settle(message)
 
     def _onward(self, message: Any, error: BaseException) -> Letter:
         reason = error.reason if isinstance(error, InvalidMessage) else type(error).__name__
+        queue = self._queue_name_of(message)
         headers = dict(message.headers or {})
         history = [
             *headers.get(HEADER_HISTORY, []),
             {"at": time.time(), "error": f"{type(error).__name__}: {error}"},
         ]
-        headers |= {HEADER_QUEUE: self.queue.name, HEADER_HISTORY: history[-50:]}
+        headers |= {HEADER_QUEUE: queue, HEADER_HISTORY: history[-50:]}
         delay_s = self._next_delay_s(len(history), error)
         if delay_s is None:
             headers[HEADER_REASON] = reason
-            metrics.dead_letter.labels(self.queue.name, reason).inc()
-            log.error("dead_letter", queue=self.queue.name, reason=reason, error=str(error))
+            metrics.dead_letter.labels(queue, reason).inc()
+            log.error("dead_letter", queue=queue, reason=reason, error=str(error))
             exchange = DEAD_EXCHANGE
         else:
             metrics.task_retry.labels(self.method_name).inc()
-            log.warning("retry_later", queue=self.queue.name, delay_s=delay_s, error=str(error))
+            log.warning("retry_later", queue=queue, delay_s=delay_s, error=str(error))
             exchange = retry_exchange_name(delay_s)
         return Letter(
             exchange,
-            self.queue.name,
+            queue,
             bytes(message.body),
             headers,
             message_id=message.properties.get("message_id", ""),
         )
+
+    def _queue_name_of(self, message: Any) -> str:  # noqa: ARG002 - handlers of several queues look at it
+        """Return the name of the queue that a message came from."""
+        return self.queue.name
 
     def _next_delay_s(self, failures: int, error: BaseException) -> int | None:
         """The rung after so many failures, None for the dead letters."""
@@ -418,7 +444,7 @@ class GatheringHandler(EventHandler):
             self._take_up(item.message, partial(self._handle_alone, item))
         others = [item for item in gathered if item not in suspects]
         if others:
-            with self.in_hand.together(self.queue.name, [item.message for item in others]):
+            with self.in_hand.together([(self.queue.name, item.message) for item in others]):
                 self._handle_gathered(others)
 
     def _handle_alone(self, item: _Gathered, done: Callable[[], None]) -> None:
@@ -443,24 +469,6 @@ class GatheringHandler(EventHandler):
         log.warning("gathered_apart", task=self.method_name, events=len(gathered), error=repr(error))
         for item in gathered:
             self._handle_gathered([item])
-
-    def _work(self, events: list[Any]) -> BaseException | None:
-        """Run the method in a worker; return what it raised."""
-        ended = Event()
-
-        def handle_result(_ctx: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
-            ended.send(exc_info[1] if exc_info else None)
-            return result, exc_info
-
-        context = {"trace_id": uuid.uuid4().hex}
-        try:
-            self.container.spawn_worker(
-                self, (events,), {}, context_data=context, handle_result=handle_result
-            )
-        except ContainerBeingKilled as error:
-            return error
-        found: BaseException | None = ended.wait()
-        return found
 
 
 def gathering_handler(

@@ -16,6 +16,7 @@ from services.bus.topology import (
     HEADER_HISTORY,
     HEADER_QUEUE,
     HEADER_REASON,
+    is_queue_there,
     retry_exchange_name,
 )
 from services.errors import Refused, Unavailable
@@ -53,7 +54,7 @@ def settle(uri: str, wanted: Callable[[DeadLetter], bool], *, again_after_s: int
             if not wanted(letter):
                 continue
             if again_after_s is not None:
-                _check_there(channel, letter)
+                queue = _queue_of(channel, letter)
                 headers = {k: v for k, v in (message.headers or {}).items() if not k.startswith("x-vigil-")}
                 fresh = channel.prepare_message(
                     bytes(message.body),
@@ -65,7 +66,7 @@ def settle(uri: str, wanted: Callable[[DeadLetter], bool], *, again_after_s: int
                 channel.basic_publish_confirm(
                     fresh,
                     exchange=retry_exchange_name(again_after_s),
-                    routing_key=letter.queue,
+                    routing_key=queue,
                     mandatory=True,
                 )
             message.ack()
@@ -73,13 +74,15 @@ def settle(uri: str, wanted: Callable[[DeadLetter], bool], *, again_after_s: int
     return count
 
 
-def _check_there(channel: Any, letter: DeadLetter) -> None:
-    """On the way to a queue that is not there, the letter would wait for ever where nobody looks."""
-    try:
-        with channel.connection.channel() as asked:
-            asked.queue_declare(letter.queue, passive=True)
-    except NotFound:
-        raise Refused(f"dead letter {letter.id}: its queue {letter.queue} is not there; it stays") from None
+def _queue_of(channel: Any, letter: DeadLetter) -> str:
+    """Return the queue that a letter goes to: its own, or the first shard's where its own was parted since.
+
+    On the way to a queue that is not there, the letter would wait for ever where nobody looks.
+    """
+    for queue in (letter.queue, f"{letter.queue}.0"):
+        if is_queue_there(channel.connection, queue):
+            return queue
+    raise Refused(f"dead letter {letter.id}: its queue {letter.queue} is not there; it stays")
 
 
 def letter_of(message: Any) -> DeadLetter:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -19,8 +20,8 @@ from eventlet.queue import Empty, LightQueue
 from nameko.extensions import SharedExtension
 
 from services import metrics
-from services.bus.consuming import EventHandler, EventQueueConsumer
 from services.bus.fair_turns import FairTurns, Sender
+from services.bus.shard_handling import Item, OfShards, Shard, ShardConsumer
 from services.errors import Unavailable
 
 log = structlog.get_logger(__name__)
@@ -148,22 +149,60 @@ class FairIntake(SharedExtension):
         self._wake()
 
 
-class FairConsumer(EventQueueConsumer):
+class FairConsumer(ShardConsumer):
     """A connection for events that wait here for their turn."""
 
-    intake = FairIntake()
 
-    @property
-    def prefetch_count(self) -> int:
-        return HELD_AT_MOST
+class FairLines:
+    """What a process has of each shard of a handler, and how much of it runs."""
 
-    def handle_message(self, provider: Any, body: bytes, message: Any) -> None:
-        """Hand an event on. What is read waits for room, and so all that is behind it."""
-        self.intake.await_room(message, len(body))
-        super().handle_message(provider, body, message)
+    def __init__(self) -> None:
+        self._taken: dict[int, list[Any]] = {}
+        self._running: Counter[int] = Counter()
+        self._idle: Event | None = None
+
+    def add(self, item: Item) -> None:
+        self._taken.setdefault(item.shard.number, []).append(item.message)
+
+    def open(self, shard: int) -> None: ...
+
+    def close(self, shard: int) -> None: ...
+
+    def drop(self, shard: int) -> None:
+        """Forget what was taken of a shard: it is delivered again."""
+        self._taken.pop(shard, None)
+
+    def begin(self, shard: int) -> None:
+        """Note that an event of a shard is handled."""
+        self._running[shard] += 1
+
+    def end(self, shard: int) -> None:
+        """Note that it is settled."""
+        self._running[shard] -= 1
+        if self._idle is not None and not self._running.total():
+            self._idle.send()
+            self._idle = None
+
+    def await_idle(self) -> None:
+        """Return when no event is handled."""
+        if self._running.total():
+            self._idle = self._idle or Event()
+            self._idle.wait()
+
+    def is_running(self, shard: int) -> bool:
+        return self._running[shard] > 0
+
+    def waiting(self, shard: int) -> Sequence[Any]:
+        """Return the messages of a shard that are not settled."""
+        left = [m for m in self._taken.get(shard, ()) if not m.acknowledged and m.channel.connection]
+        self._taken[shard] = left
+        return left
+
+    def in_hand(self, shard: int) -> int:
+        return len(self.waiting(shard))
 
 
-class FairHandler(EventHandler):
+class FairHandler(OfShards):
     """Entrypoint behind `fair_handler`."""
 
     queue_consumer = FairConsumer()
@@ -177,16 +216,41 @@ class FairHandler(EventHandler):
         *,
         senders_of: SendersOf,
         resource: str,
+        by_shard: bool = False,
         vital: bool = False,
         **kwargs: Any,
     ):
+        self.by_shard = by_shard
         self._senders_of = senders_of
         self._resource = resource
         super().__init__(source_service, event_type, body_type, vital=vital, **kwargs)
 
+    def setup(self) -> None:
+        super().setup()
+        self.lines = FairLines()
+        if not self.by_shard:
+            self.shards, self.shard_count = [Shard(self.queue, 0, is_common=True)], 1
+        self.prefetch = HELD_AT_MOST // self.shard_count
+
+    def old_shards(self, is_there: Callable[[str], bool]) -> list[Shard]:
+        return super().old_shards(is_there) if self.by_shard else []
+
+    @property
+    def is_paused(self) -> bool:
+        """Return whether a server is away without which no event can be handled."""
+        return self.pauses.is_paused(self.queue.name)
+
     def stop(self) -> None:
         self.intake.stop_taking()
+        self.queue_consumer.withdraw()
+        self.lines.await_idle()
         super().stop()
+
+    def receive(self, item: Item) -> None:
+        """Take an event that RabbitMQ delivered. What is read waits for room, and so all that is behind it."""
+        self.intake.await_room(item.message, item.size)
+        self.lines.add(item)
+        self.container.spawn_managed_thread(partial(self.handle_message, item.body, item.message))
 
     def _accept(self, body: bytes, message: Any) -> None:
         event = self._decoded(body, message, time.perf_counter())
@@ -197,6 +261,11 @@ class FairHandler(EventHandler):
 
     def begin(self, event: Any, message: Any, leave: Callable[[], None]) -> None:
         """Handle an event whose turn has come, and call `leave` when that is over."""
+        queue = self._queue_name_of(message)
+        shard = next(shard for shard in self.shards if shard.queue.name == queue)
+        if shard.is_leaving:  # RabbitMQ delivers it to another process
+            leave()
+            return
         if self.pauses.is_paused(self.queue.name) and not self.pauses.is_tried(self.queue.name, message):
             again = partial(self._accept, bytes(message.body), message)
             self.pauses.hold(self.queue.name, message, again)
@@ -206,11 +275,14 @@ class FairHandler(EventHandler):
         def run(done: Callable[[], None]) -> None:
             def settled() -> None:
                 done()
+                self.lines.end(shard.number)
                 leave()
 
             self._run(event, message, time.perf_counter(), settled)
 
+        self.lines.begin(shard.number)
         if not self._take_up(message, run):
+            self.lines.end(shard.number)
             leave()
 
     def senders_of(self, events: Sequence[Any]) -> list[Sender]:
@@ -236,6 +308,7 @@ def fair_handler(
     *,
     senders_of: SendersOf,
     resource: str = "parts",
+    by_shard: bool = False,
     vital: bool = False,
 ) -> Callable[[F], F]:
     """Run the method for every event, as `event_handler` does: tenants in turn, each with a part of the workers.
@@ -245,8 +318,16 @@ def fair_handler(
     Args:
         senders_of: Says of a list of events on whose behalf each waits. It is given the service's resource.
         resource: The name of that resource in the service's class.
+        by_shard: The publisher sends each event under the shard of its source (`shards.shard_key`): then its order
+            holds over all processes of the service.
     """
     decorator: Callable[[F], F] = FairHandler.decorator(
-        source_service, event_type, body_type, senders_of=senders_of, resource=resource, vital=vital
+        source_service,
+        event_type,
+        body_type,
+        senders_of=senders_of,
+        resource=resource,
+        by_shard=by_shard,
+        vital=vital,
     )
     return decorator

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -54,6 +54,7 @@ class _Known:
         self.faults = KnownFaults()
         self.changed: Event = Event()
         self.are_refused = False
+        self.takes: set[str] = set()
 
     def wake(self) -> None:
         if not self.changed.ready():
@@ -72,6 +73,20 @@ def report_away(part: str, *, since_s: float) -> None:
 def report_back(part: str) -> None:
     """Report that a part works."""
     if _known.faults.clear(part):
+        _known.wake()
+
+
+def announce(consumer: str) -> None:
+    """Say with the next heartbeat, which goes out now, that a consumer is subscribed to all shards of its service."""
+    if consumer not in _known.takes:
+        _known.takes.add(consumer)
+        _known.wake()
+
+
+def withdraw(consumer: str) -> None:
+    """Say that a consumer leaves its shards to others."""
+    if consumer in _known.takes:
+        _known.takes.discard(consumer)
         _known.wake()
 
 
@@ -113,7 +128,8 @@ class HeartbeatSender:
             self._connection = connect(self._uri)
             self._channel = self._connection.channel()
         faults = _known.faults.list(now_s=time.monotonic())
-        publish_confirmed(self._channel, self._process, encode(Heartbeat(self._process, INSTANCE, faults)))
+        heartbeat = Heartbeat(self._process, INSTANCE, faults, tuple(sorted(_known.takes)))
+        publish_confirmed(self._channel, self._process, encode(heartbeat))
 
 
 class HeartbeatListener:
@@ -161,21 +177,31 @@ class HeartbeatListener:
             eventlet.sleep(PAUSE_S)
 
     def _consume(self, connection: Any) -> None:
-        channel = connection.channel()
-        name = heartbeat_queue_name(self._service, str(uuid.uuid4()))
-        channel.queue_declare(
-            name, durable=False, exclusive=True, auto_delete=True, arguments={"x-max-length": MOST_WAITING}
-        )
-        for process in self._processes:
-            channel.queue_bind(name, HEARTBEAT_EXCHANGE, routing_key=process)
-        channel.basic_consume(name, no_ack=True, callback=self._take)
+        def take(heartbeat: Heartbeat) -> None:
+            self._heard.hear(heartbeat, now_s=time.monotonic())
 
-    def _take(self, message: Any) -> None:
+        hear_heartbeats(connection.channel(), self._service, self._processes, take)
+
+
+def hear_heartbeats(
+    channel: Any, service: str, processes: Iterable[str], take: Callable[[Heartbeat], None]
+) -> None:
+    """Have `take` called with each heartbeat of these processes, for as long as the channel is open."""
+
+    def receive(message: Any) -> None:
         body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
         heartbeat = decode(body)
         # RabbitMQ lets each user send under the name of its own process alone.
         if heartbeat is not None and heartbeat.process == message.delivery_info["routing_key"]:
-            self._heard.hear(heartbeat, now_s=time.monotonic())
+            take(heartbeat)
+
+    name = heartbeat_queue_name(service, str(uuid.uuid4()))
+    channel.queue_declare(
+        name, durable=False, exclusive=True, auto_delete=True, arguments={"x-max-length": MOST_WAITING}
+    )
+    for process in processes:
+        channel.queue_bind(name, HEARTBEAT_EXCHANGE, routing_key=process)
+    channel.basic_consume(name, no_ack=True, callback=receive)
 
 
 def publish_confirmed(channel: Any, routing_key: str, body: bytes) -> None:

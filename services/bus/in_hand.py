@@ -91,13 +91,13 @@ class InHand(SharedExtension):
         return bool(self._marker.strikes_of(poison.digest(queue, _identity(message))))
 
     @contextmanager
-    def together(self, queue: str, messages: Sequence[Any]) -> Iterator[None]:
-        """Note events that are handled together, none of which is a suspect, until they are settled."""
+    def together(self, events: Sequence[tuple[str, Any]]) -> Iterator[None]:
+        """Note events (queue, message) that are handled together, until they are settled. None is a suspect."""
         ready = Event()
         self._turns.enter(ready.send, alone=False)
         ready.wait()
-        hands = [self._free.pop() for _ in messages[: len(self._free)]]
-        for hand, message in zip(hands, messages, strict=False):
+        hands = [self._free.pop() for _ in events[: len(self._free)]]
+        for hand, (queue, message) in zip(hands, events, strict=False):
             self._marker.take(poison.digest(queue, _identity(message)), hand)
         try:
             yield

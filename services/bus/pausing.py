@@ -128,7 +128,7 @@ class Pauses(SharedExtension):
             self._end_trial(pause, got_through=False)
             self._wait_for(queue, pause, error.server)
         blame = self._blame.setdefault(queue, Blame())
-        if blame.meet(_id_of(message), time.monotonic(), alone=was_tried and error.hung_up):
+        if blame.meet(id_of(message), time.monotonic(), alone=was_tried and error.hung_up):
             return Blamed(f"this event was in hand whenever the server hung up: {error}")
         if pause is None:
             pause = self._begin(queue, error)
@@ -142,7 +142,7 @@ class Pauses(SharedExtension):
             return
         pause = self._pauses.get(queue)
         for message in messages:
-            blame.succeed(_id_of(message), time.monotonic())
+            blame.succeed(id_of(message), time.monotonic())
             if pause is not None and pause.tried is message:
                 self._end_trial(pause, got_through=True)
 
@@ -172,7 +172,7 @@ class Pauses(SharedExtension):
         while True:
             eventlet.sleep(pause_s)
             self._hand_back(queue, pause)
-            if not self._answers(pause.server):
+            if not self.answers(pause.server):
                 pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
                 trial_pause_s = FIRST_PAUSE_S
                 continue
@@ -187,7 +187,8 @@ class Pauses(SharedExtension):
             if not held.is_stale:
                 self.container.spawn_managed_thread(held.again)
 
-    def _answers(self, server: str) -> bool:
+    def answers(self, server: str) -> bool:
+        """Return whether a server answers. True for one that is not asked: an event that is tried shows it."""
         question = self._questions.get(server)
         return question is None or question.is_answered(self._config)
 
@@ -219,7 +220,7 @@ class Pauses(SharedExtension):
         letters = [
             Letter(
                 exchange,
-                queue,
+                held.message.delivery_info.get("queue", queue),
                 bytes(held.message.body),
                 dict(held.message.headers or {}),
                 message_id=held.message.properties.get("message_id", ""),
@@ -269,5 +270,6 @@ class _Question:
         return False
 
 
-def _id_of(message: Any) -> str:
+def id_of(message: Any) -> str:
+    """Return the id that all deliveries of a message have in common, as far as it has one."""
     return str(message.properties.get("message_id") or message.delivery_info.get("delivery_tag"))

@@ -1,6 +1,8 @@
 """Names and arguments of exchanges and queues, and their declaration.
 
     <service>.events (topic) --event type--> evt-<service>-<event>--<consumer>.<handler>   (quorum)
+    <service>.events (topic) --event type.shard--> evt-<service>-<event>--<consumer>.<handler>.<shard>   (quorum,
+                                                   one active consumer)
     vigil.retry.<n>s (topic) -> vigil.delay.<n>s (quorum, TTL n) --expired--> back to the handler's queue
     nameko-rpc (topic) --<service>.*--> rpc.<service> (quorum)
     vigil.dead (fanout) -> vigil.dead (quorum): given up on, kept until somebody decides
@@ -21,6 +23,7 @@ from typing import Any
 from amqp.exceptions import NotFound, PreconditionFailed
 from kombu import Connection, Exchange, Queue
 
+from services.bus.shards import shard_key
 from services.config import Amqp
 
 DEAD_EXCHANGE = DEAD_QUEUE = "vigil.dead"
@@ -66,26 +69,69 @@ def _shared(name: str, kind: str) -> Exchange:
     return Exchange(name, type=kind, durable=True, no_declare=True)
 
 
-def event_queue_name(source: str, event_type: str, consumer: str, handler: str) -> str:
-    return f"evt-{source}-{event_type}--{consumer}.{handler}"
+def event_queue_name(
+    source: str, event_type: str, consumer: str, handler: str, shard: int | None = None
+) -> str:
+    name = f"evt-{source}-{event_type}--{consumer}.{handler}"
+    return name if shard is None else f"{name}.{shard}"
 
 
-def event_queue(source: str, event_type: str, consumer: str, handler: str, *, amqp: Amqp) -> Queue:
-    """A handler's queue: replicated, bounded (a full one refuses the publisher), poison goes to the dead."""
+def shard_queue_names(source: str, event_type: str, consumer: str, handler: str, *, shards: int) -> list[str]:
+    """Return the names of all queues of a handler that takes its events by shard."""
+    return [event_queue_name(source, event_type, consumer, handler, shard) for shard in range(shards)]
+
+
+def event_queue(
+    source: str, event_type: str, consumer: str, handler: str, *, amqp: Amqp, shard: int | None = None
+) -> Queue:
+    """A handler's queue: replicated, bounded (a full one refuses the publisher), poison goes to the dead.
+
+    The queue of a shard has one active consumer: of several subscribers one gets all messages, the others wait for
+    its end. Which of them it is follows the order in which they subscribed.
+    """
+    arguments = {
+        "x-delivery-limit": amqp.delivery_limit,
+        "x-dead-letter-exchange": DEAD_EXCHANGE,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-max-length-bytes": amqp.queue_max_bytes,
+    }
+    if shard is not None:
+        arguments["x-single-active-consumer"] = True
     return Queue(
-        event_queue_name(source, event_type, consumer, handler),
+        event_queue_name(source, event_type, consumer, handler, shard),
         exchange=event_exchange(source),
-        routing_key=event_type,
+        routing_key=event_type if shard is None else shard_key(event_type, shard),
         durable=True,
-        queue_arguments=_quorum(
-            {
-                "x-delivery-limit": amqp.delivery_limit,
-                "x-dead-letter-exchange": DEAD_EXCHANGE,
-                "x-dead-letter-strategy": "at-least-once",
-                "x-max-length-bytes": amqp.queue_max_bytes,
-            }
-        ),
+        queue_arguments=_quorum(arguments),
     )
+
+
+def is_queue_there(connection: Any, name: str) -> bool:
+    """Return whether RabbitMQ has a queue. `connection` is kombu's, or amqp's under it."""
+    return _is_there(connection, partial(_look_at_queue, name))
+
+
+def retire_event_queue(connection: Connection, queue: Queue) -> int | None:
+    """Delete a queue that takes no new events, once it is empty and no process reads from it.
+
+    Returns:
+        How many messages wait in it; None when it is not there (any more). While a process reads from it, at least 1.
+    """
+    try:
+        with connection.channel() as channel:
+            _, messages, consumers = channel.queue_declare(queue.name, passive=True)
+            if messages or consumers:
+                return max(messages, 1)
+            # An older gateway may publish to it: what it cannot send any more, it keeps and sends again.
+            channel.queue_unbind(queue.name, exchange=queue.exchange.name, routing_key=queue.routing_key)
+            _, messages, consumers = channel.queue_declare(queue.name, passive=True)
+            if messages or consumers:
+                channel.queue_bind(queue.name, exchange=queue.exchange.name, routing_key=queue.routing_key)
+                return max(messages, 1)
+            channel.queue_delete(queue.name)
+    except NotFound:
+        pass
+    return None
 
 
 def retry_exchange_name(delay_s: int) -> str:

@@ -63,6 +63,11 @@ def correct(fixes: Sequence[Fix], clock: Clock, heard: Heard | None) -> Correcte
     return Corrected(found, clock)
 
 
+def is_late_by_us(recorded_at: datetime, received_at: datetime, heard: Heard | None) -> bool:
+    """Return True for a fix that a newer one overtook in Vigil: the gateway received that one after it."""
+    return heard is not None and recorded_at < heard[0] and received_at < heard[1]
+
+
 def known_time(origin: Origin, clock: Clock) -> datetime:
     """Return the time of a fix by what is known of the clock already. The fix teaches nothing."""
     if origin.clock_suspect or is_near(origin) or clock.offset_s is None:

@@ -22,6 +22,7 @@ from services.location.conditions import (
     moves_of,
     speeding_of,
 )
+from services.location.guard_clocks import is_late_by_us
 from services.location.record import LateTrack, TrackRecord, Work
 from services.location.repair import CHECKPOINT_FIXES, Checkpoint, Position, period_of, position_of
 from services.location.repair_share import DEAR_STRETCHES, Density, RepairShare
@@ -207,6 +208,13 @@ class Judging:
         ]
         if not tracks:
             return {}
+        metrics.late_by_us.inc(
+            sum(
+                is_late_by_us(fix.recorded_at, fix.received_at, piece.state.heard)
+                for piece in pieces
+                for fix in piece.late
+            )
+        )
         work = self._record.begin(connection, tracks)
         mended: dict[str, tuple[Sequence[Step], Belief | None]] = {}
         with self._charged(work):

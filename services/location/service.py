@@ -15,11 +15,11 @@ from services.bus import (
     QueueDepth,
     Resource,
     RpcProxy,
-    event_handler,
-    event_queue_name,
     gathering_handler,
     loop,
     rpc,
+    shard_handler,
+    shard_queue_names,
     timer,
 )
 from services.config import Config
@@ -84,8 +84,10 @@ class Parts:
         self.whereabouts = Whereabouts(database)
         self.zone_days = ZoneDays(database)
         self.hindsight = Hindsight(database, config.location)
-        queue = event_queue_name("mqtt_gateway", "guard_gps_received", "location", "process_guard_gps")
-        self.depth = QueueDepth(config.amqp, [queue])
+        queues = shard_queue_names(
+            "mqtt_gateway", "guard_gps_received", "location", "process_guard_gps", shards=config.amqp.shards
+        )
+        self.depth = QueueDepth(config.amqp, queues)
         self.silence = SilenceWatch(
             self.store, Listening("location", self.depth), limit_s=config.location.silence_limit_s
         )
@@ -103,9 +105,9 @@ class LocationService:
     alerts = RpcProxy("alerts")
     directory = RpcProxy("directory")
 
-    @event_handler("mqtt_gateway", "guard_gps_received", FixBatch)
-    def process_guard_gps(self, event: FixBatch) -> None:
-        self._store(event.fixes, hold=True)
+    @shard_handler("mqtt_gateway", "guard_gps_received", FixBatch)
+    def process_guard_gps(self, events: list[FixBatch]) -> None:
+        self._store([fix for event in events for fix in event.fixes], hold=True)
 
     @gathering_handler(
         "location",

@@ -14,8 +14,9 @@ from services.bus import (
     QueueDepth,
     Resource,
     event_handler,
-    event_queue_name,
     rpc,
+    shard_handler,
+    shard_queue_names,
     timer,
 )
 from services.config import Config
@@ -76,7 +77,13 @@ class Parts:
         )
         self.feed = FeedWriter.from_config(config)
         self.statuses = Statuses()
-        queues = [event_queue_name("mqtt_gateway", event, "telemetry", handler) for event, handler in QUEUES]
+        queues = [
+            queue
+            for event, handler in QUEUES
+            for queue in shard_queue_names(
+                "mqtt_gateway", event, "telemetry", handler, shards=config.amqp.shards
+            )
+        ]
         self.depth = QueueDepth(config.amqp, queues)
         listening = Listening("telemetry", self.depth)
         self.silence = SilenceWatch(self.store, listening, limits_of(config.location))
@@ -92,17 +99,17 @@ class TelemetryService:
     events = Publisher()
     parts = Resource(Parts)
 
-    @event_handler("mqtt_gateway", "device_telemetry_received", DeviceReadingBatch)
-    def process_device_telemetry(self, event: DeviceReadingBatch) -> None:
-        self._process(self.parts.device, event.readings)
+    @shard_handler("mqtt_gateway", "device_telemetry_received", DeviceReadingBatch)
+    def process_device_telemetry(self, events: list[DeviceReadingBatch]) -> None:
+        self._process(self.parts.device, [reading for event in events for reading in event.readings])
 
-    @event_handler("mqtt_gateway", "sensor_data_received", SensorReadingBatch)
-    def process_sensor_data(self, event: SensorReadingBatch) -> None:
-        self._process(self.parts.sensor, event.readings)
+    @shard_handler("mqtt_gateway", "sensor_data_received", SensorReadingBatch)
+    def process_sensor_data(self, events: list[SensorReadingBatch]) -> None:
+        self._process(self.parts.sensor, [reading for event in events for reading in event.readings])
 
-    @event_handler("mqtt_gateway", "system_health_received", HealthReadingBatch)
-    def process_system_health(self, event: HealthReadingBatch) -> None:
-        self._process(self.parts.system, event.readings)
+    @shard_handler("mqtt_gateway", "system_health_received", HealthReadingBatch)
+    def process_system_health(self, events: list[HealthReadingBatch]) -> None:
+        self._process(self.parts.system, [reading for event in events for reading in event.readings])
 
     @event_handler("mqtt_gateway", "message_rejected", RejectedBatch)
     def keep_rejected_messages(self, event: RejectedBatch) -> None:

@@ -114,7 +114,7 @@ class Telemetry:
         return DeviceReading(origin(source, minute, **changes), 90.0, None, None, None)
 
     def handle(self, *batch: Any) -> None:
-        self._service.process_device_telemetry(DeviceReadingBatch(list(batch)))
+        self._service.process_device_telemetry([DeviceReadingBatch(list(batch))])
 
     def dies_after_the_commit_of(self, *batch: Any) -> None:
         self.intake.store(batch, now=NOW)
@@ -150,7 +150,7 @@ class Location(Telemetry):
         return Fix(origin(source, minute, **changes), JUST_INSIDE, LON, 5.0, None, None, "gps", False)
 
     def handle(self, *batch: Any) -> None:
-        self._service.process_guard_gps(FixBatch(list(batch)))
+        self._service.process_guard_gps([FixBatch(list(batch))])
 
 
 Start = Callable[[], Telemetry]

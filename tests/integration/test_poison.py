@@ -205,6 +205,36 @@ def test_alerts_behind_one_that_kills_the_alerts_service_are_raised(
     outside.until(lambda: alerts(outside, bad))
 
 
+def test_positions_beside_one_that_kills_the_location_service_are_stored(
+    stack: Stack, outside: Outside, tmp_path: Path
+) -> None:
+    # Given positions of many guards in the queues of all shards, one of which kills the handler
+    guards = [f"guard-{outside.run}-{number}" for number in range(24)]
+    bad = guards[11]
+    query = "SELECT guard_id FROM mqtt_guard_location WHERE guard_id = ANY(%s)"
+    with dying(stack, "location", tmp_path) as process:
+        for guard in guards:
+            note = HANDLER_KILLED if guard == bad else "fine"
+            outside.publish(f"guard/{guard.removeprefix('guard-')}/gps", {"lat": 43, "lon": 17, "note": note})
+
+        # When the location service starts
+        process.start()
+
+        # Then the others are stored, each once
+        until(process, outside, lambda: len(outside.rows(query, guards)) == len(guards) - 1)
+
+        # And this one is among the dead letters, with its reason, after three ends
+        def letters() -> list[dead_letters.DeadLetter]:
+            return [
+                found for found in dead_letters.look(outside.env["AMQP_URI"]) if bad.encode() in found.body
+            ]
+
+        until(process, outside, letters)
+        assert [letter.reason for letter in letters()] == ["poison"]
+        assert process.process.restarts == 3
+        assert sorted(guard for (guard,) in outside.rows(query, guards)) == sorted({*guards} - {bad})
+
+
 def test_an_alert_whose_handler_never_ends_stops_nothing_for_good(
     stack: Stack, outside: Outside, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """A lane without broker: what it sends on, in which order it acknowledges, and that nothing ends it."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from gateway.mqtt.batch import Batch
 from gateway.mqtt.lane import Lane
 from ops.environment import PROJECT
 from services import config, poison, restarts
+from services.bus.shards import shard_key, shard_of
 from services.crash_marker import CrashMarker
 from services.errors import Unavailable
-from services.messages import DeviceAlert
+from services.messages import DeviceAlert, FixBatch
 
 
 def published(payload: bytes, message_id: int, **marks: bool) -> wire.Published:
@@ -42,13 +44,14 @@ def lane(monkeypatch: pytest.MonkeyPatch) -> Lane:
     return made
 
 
-def run(lane: Lane, publish_all: Any, *, until: int) -> list[int]:
+def run(lane: Lane, publish_all: Any, *, until: int, senders: int = 1) -> list[int]:
     acked = lane.connection.acked  # type: ignore[attr-defined]
-    sender = eventlet.spawn(lane._send_batches, publish_all)
+    sending = [eventlet.spawn(lane._send_batches, publish_all) for _ in range(senders)]
     with eventlet.Timeout(5):
         while len(acked) < until:
             eventlet.sleep(0.005)
-    sender.kill()
+    for sender in sending:
+        sender.kill()
     return list(acked)
 
 
@@ -56,7 +59,10 @@ def test_alerts_go_one_by_one_and_are_acknowledged_after_the_confirm(lane: Lane)
     sent: list[str] = []
     lane._take("alert/panic/guard-1", published(b"{}", 7))
     lane._take("alert/sos/guard-2", published(b"garbage", 8))
-    assert run(lane, lambda events: sent.extend(kind for kind, _ in events), until=2) == [7, 8]
+    assert run(lane, lambda events: sent.extend(key.partition(".")[0] for key, _ in events), until=2) == [
+        7,
+        8,
+    ]
     assert sent == ["device_alert_received", "device_alert_received", "message_rejected"]
 
 
@@ -108,7 +114,7 @@ def test_a_message_that_meets_a_bug_is_refused_and_the_next_panic_is_sent(
 
     def publish_all(events: Any) -> None:
         for kind, body in events:
-            if kind == "device_alert_received":
+            if kind.startswith("device_alert_received."):
                 picky(body)
         sent.extend(events)
 
@@ -293,7 +299,12 @@ def lane_of(monkeypatch: pytest.MonkeyPatch, name: str) -> Lane:
 
 
 def sent_of(lane: Lane, deliveries: list[tuple[str, wire.Published]]) -> list[tuple[str, Any]]:
-    """The events that these deliveries become, when all are acknowledged."""
+    """The events that these deliveries become, by their types, when all are acknowledged."""
+    return [(key.partition(".")[0], event) for key, event in keyed_of(lane, deliveries)]
+
+
+def keyed_of(lane: Lane, deliveries: list[tuple[str, wire.Published]]) -> list[tuple[str, Any]]:
+    """The same by their routing keys."""
     sent: list[tuple[str, Any]] = []
     for topic, message in deliveries:
         lane._take(topic, message)
@@ -467,3 +478,55 @@ def test_what_waited_at_the_broker_says_so_in_all_its_forms(monkeypatch: pytest.
     fresh = lane_of(monkeypatch, "bulk")
     [(_, fixes)] = sent_of(fresh, [("guard/1/gps", published(b'{"lat":3,"lon":2}', 4))])
     assert fixes.fixes[0].origin.quality == ()
+
+
+def test_messages_go_under_the_shard_of_their_source_in_the_order_in_which_they_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given messages of many guards and sensors, some of each
+    guards = [f"guard-{number % 20}" for number in range(60)]
+    deliveries = [
+        (f"guard/{guard.removeprefix('guard-')}/gps", published(b'{"lat":1,"lon":2,"n":%d}' % number, number))
+        for number, guard in enumerate(guards, 1)
+    ]
+    deliveries += [(f"sensor/s{n}/status", published(b'{"state":"OPEN"}', 100 + n)) for n in range(20)]
+
+    # When they are sent
+    events = keyed_of(lane_of(monkeypatch, "bulk"), deliveries)
+
+    # Then each event holds what is of one shard, in order, and there is one event for each kind and shard
+    assert len({key for key, _ in events}) == len(events)
+    fixes, readings = [], []
+    for key, event in events:
+        items = event.fixes if isinstance(event, FixBatch) else event.readings
+        kind = "guard_gps_received" if isinstance(event, FixBatch) else "sensor_data_received"
+        assert {shard_key(kind, shard_of(item.origin.source_id, 8)) for item in items} == {key}
+        numbers = [json.loads(item.origin.raw).get("n", 0) for item in items]
+        assert numbers == sorted(numbers)
+        (fixes if isinstance(event, FixBatch) else readings).extend(item.origin.source_id for item in items)
+    assert Counter(fixes) == Counter(guards)
+    assert len(readings) == 20
+
+
+def test_a_batch_is_published_when_the_one_before_it_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given two senders, a batch that RabbitMQ does not take at first, and another one behind it
+    monkeypatch.setattr("gateway.mqtt.lane.RETRY_S", (0.01,))
+    lane = lane_of(monkeypatch, "bulk")
+    tried: list[int] = []
+
+    def publish_all(events: Any) -> None:
+        [(_, event)] = events
+        tried.append(json.loads(event.fixes[0].origin.raw)["n"])
+        eventlet.sleep(0)
+        if len(tried) < 4:
+            raise Unavailable("not yet")
+
+    for number in (1, 2):
+        lane._take("guard/1/gps", published(b'{"lat":1,"lon":2,"n":%d}' % number, number))
+        batch = lane._batcher.due(now_s=float("inf"))
+        assert batch is not None
+        lane._hand_over(batch)
+
+    # When they are sent, then the second one waits for the first
+    assert run(lane, publish_all, until=2, senders=2) == [1, 2]
+    assert tried == [1, 1, 1, 1, 2]

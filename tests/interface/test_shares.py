@@ -61,7 +61,7 @@ class Rabbit:
         self.events += events
 
     def of(self, kind: str) -> list[Any]:
-        return [body for name, body in self.events if name == kind]
+        return [body for name, body in self.events if name.partition(".")[0] == kind]
 
 
 def running(name: str, rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> tuple[Broker, list[Any]]:

@@ -121,7 +121,7 @@ def main() -> None:
                 if order.held:
                     service.process_held_fixes([order.batch])
                 else:
-                    service.process_guard_gps(order.batch)
+                    service.process_guard_gps([order.batch])
         send(told, Told(done=True))
 
 

@@ -6,12 +6,15 @@ Each test prints what it measured: for how long nothing was stored, and the coun
 from __future__ import annotations
 
 import json
+import os
+import re
 import secrets
+import signal
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from bench import checker, load, messages
 from bench.checker import Balance
 from ops.processes import PROCESSES
 from ops.stack import Stack
+from ops.supervisor import Process
 from services.bus import dead_letters
 from services.providers import database_url
 from tests import clusters
@@ -198,6 +202,73 @@ def test_nodes_of_rabbitmq_die_under_load(home: Path) -> None:
             assert balance.holds, balance
             assert balance.dead == 0
             assert not run.restarts()
+
+
+SCALED = ("location", "telemetry")
+LATE_BY_US = re.compile(r"^vigil_late_by_us_total (.+)$", re.MULTILINE)
+
+
+def late_by_us(stack: Stack) -> float:
+    """How many fixes were overtaken within Vigil, by the processes that run now."""
+    with urllib.request.urlopen(f"http://{stack.addresses()['http']}/metrics/export/", timeout=20) as answer:
+        return sum(float(count) for count in LATE_BY_US.findall(answer.read().decode()))
+
+
+def come_go_and_die(stack: Stack, late: list[float]) -> Story:
+    """Of three processes of each service two stop in order, come back, one is killed, and all are started anew."""
+    processes = {process.name: process for process in stack.supervisor.processes}
+    others = [processes[f"{name}@{number}"] for name in SCALED for number in (2, 3)]
+    yield from passed(5)
+    for process in others:
+        process.ask_to_stop()
+    while any(process.state != "stopped" for process in others):
+        yield
+    late.append(late_by_us(stack))
+    yield from passed(5)
+    for process in others:
+        process.start()
+    yield from ready_again(others)
+    yield from passed(5)
+    late.append(late_by_us(stack))
+    for name in SCALED:
+        pid = processes[name].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+    yield from passed(5)
+    yield from ready_again([processes[name] for name in SCALED])
+    late.append(late_by_us(stack))
+    for process in others:
+        process.ask_to_stop()
+        while process.state != "stopped":
+            yield
+        process.start()
+        yield from ready_again([process])
+    yield from passed(5)
+    late.append(late_by_us(stack))
+
+
+def ready_again(processes: Sequence[Process]) -> Story:
+    while any(process.state != "ready" for process in processes):
+        yield
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_processes_that_come_go_and_die_under_load_keep_the_order_of_each_source(home: Path) -> None:
+    with vigil_on(home, {}, instances=dict.fromkeys(SCALED, 3)) as stack:
+        late: list[float] = []
+        run = Run(stack, count=24_000)
+        balance = run.go(come_go_and_die(stack, late))
+        print(
+            balance,
+            "late by us:",
+            late,
+            "longest gap:",
+            run.longest_gap_s(since_s=0, until_s=time.monotonic()),
+        )
+        assert balance.holds, balance
+        assert balance.dead == 0
+        assert late == [0.0] * 4
 
 
 def fail_over(pair: PostgresPair, told: dict[str, float]) -> Story:

@@ -52,6 +52,7 @@ PURE = {
     "services/bus/pace.py",
     "services/bus/request_head.py",
     "services/bus/fair_turns.py",
+    "services/bus/shards.py",
     "services/bus/taking_turns.py",
     "services/connection_counts.py",
     "services/envelope.py",

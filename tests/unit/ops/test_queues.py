@@ -1,6 +1,6 @@
 """Which queues hold too much: few for those in which an alarm waits."""
 
-from ops.queues import is_alert_lane, overfull
+from ops.queues import by_handler, is_alert_lane, overfull
 
 ALERT = "evt-mqtt_gateway-device_alert_received--alerts.process_device_alert"
 BULK = "evt-mqtt_gateway-guard_gps_received--location.process_guard_gps"
@@ -19,3 +19,16 @@ def test_a_queue_is_overfull_by_the_measure_of_its_lane() -> None:
         f"{ALERT} holds 51",
         f"{BULK} holds 1001",
     ]
+
+
+def test_the_queues_of_all_shards_are_as_one() -> None:
+    found = {
+        f"{BULK}.0": 400,
+        f"{BULK}.10": 500,
+        f"{BULK}": 101,
+        ALERT: 7,
+        "vigil.dead": 1,
+        "vigil.delay.5s": 2,
+    }
+    assert by_handler(found) == {BULK: 1001, ALERT: 7, "vigil.dead": 1, "vigil.delay.5s": 2}
+    assert overfull(found, alert=50, bulk=1000) == [f"{BULK} holds 1001"]

@@ -6,7 +6,14 @@ import msgspec
 import pytest
 
 from services.ingestion.clock_offset import RIGHT, Clock
-from services.location.guard_clocks import CORRECTED, correct, is_near, known_time, needs_no_look
+from services.location.guard_clocks import (
+    CORRECTED,
+    correct,
+    is_late_by_us,
+    is_near,
+    known_time,
+    needs_no_look,
+)
 from services.messages import Fix, Origin
 from tests.yard import at
 
@@ -105,3 +112,16 @@ def test_a_fix_that_was_corrected_before_says_so_once() -> None:
 )
 def test_what_is_known_already_gives_a_time(fix: Fix, offset_s: float | None, expected_s: float) -> None:
     assert known_time(fix.origin, Clock(offset_s)) == at(expected_s)
+
+
+@pytest.mark.parametrize(
+    ("recorded_s", "received_s", "late_by_us"),
+    [(9, 9, True), (9, 11, False), (11, 9, False), (9, 10, False)],
+    ids=["overtaken here", "sent late", "of another order", "received at once with it"],
+)
+def test_a_fix_is_late_by_us_when_a_newer_one_that_came_after_it_was_judged_before_it(
+    recorded_s: float, received_s: float, late_by_us: bool
+) -> None:
+    heard = at(10), at(10)
+    assert is_late_by_us(at(recorded_s), at(received_s), heard) is late_by_us
+    assert not is_late_by_us(at(recorded_s), at(received_s), None)

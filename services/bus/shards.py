@@ -1,0 +1,211 @@
+"""Shards: which messages belong together, which process is to have which of them, and what waits of each. Pure.
+
+All messages of one source are of one shard, whoever sends them and however often. Each shard has a queue of its own,
+which one process works off, in order: no two processes ever wait for each other's rows.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Sized(Protocol):
+    """What waits: an event of so many bytes."""
+
+    @property
+    def size(self) -> int: ...
+
+
+S = TypeVar("S", bound=Sized)
+
+
+def shard_of(source_id: str, shards: int) -> int:
+    """Return the shard of a source: the same in every process and every version."""
+    return zlib.crc32(source_id.encode("utf-8", "surrogatepass")) % shards
+
+
+def shard_key(event_type: str, shard: int) -> str:
+    """Return the routing key of a shard's events."""
+    return f"{event_type}.{shard}"
+
+
+def split(items: Iterable[T], source_of: Callable[[T], str], shards: int) -> dict[int, list[T]]:
+    """Return items by the shard of their source, each shard's in the order in which they came."""
+    found: dict[int, list[T]] = {}
+    for item in items:
+        shard = shard_of(source_of(item), shards)
+        if shard in found:
+            found[shard].append(item)
+        else:
+            found[shard] = [item]
+    return found
+
+
+def owners(shards: int, members: Collection[str]) -> tuple[str, ...]:
+    """Return which member is to have each shard.
+
+    Everybody who knows the same members comes to the same. No member has more than one shard more than another one
+    would have at an even share, and when one comes or goes, most shards stay where they are.
+    """
+    if not members:
+        raise ValueError("shards are shared out among one member at least")
+    ordered = sorted(members)
+    most = -(-shards // len(ordered))
+    room = dict.fromkeys(ordered, most)
+    found = []
+    for shard in range(shards):
+        takes = max((m for m in ordered if room[m]), key=lambda m: zlib.crc32(f"{shard}/{m}".encode()))
+        room[takes] -= 1
+        found.append(takes)
+    return tuple(found)
+
+
+class Members:
+    """The consumers of one service that take part, by the heartbeats of their processes.
+
+    Args:
+        own: The consumer that asks. It always takes part.
+        silent_after_s: A process that was not heard for so long takes no part.
+    """
+
+    def __init__(self, own: str, *, silent_after_s: float) -> None:
+        self._own = own
+        self._silent_after_s = silent_after_s
+        self._heard: dict[str, tuple[float, tuple[str, ...]]] = {}
+
+    def hear(self, instance: str, takes: tuple[str, ...], now_s: float) -> None:
+        """Take a heartbeat of a process that came now."""
+        self._heard[instance] = now_s, takes
+
+    def list(self, now_s: float) -> frozenset[str]:
+        """Return the consumers that take part now."""
+        self._heard = {
+            instance: (heard_s, takes)
+            for instance, (heard_s, takes) in self._heard.items()
+            if now_s - heard_s <= self._silent_after_s
+        }
+        return frozenset({self._own, *(member for _, takes in self._heard.values() for member in takes)})
+
+
+class Taken(NamedTuple, Generic[T]):
+    """What one run has of one shard."""
+
+    shard: int
+    items: list[T]
+
+
+class Lines(Generic[S]):
+    """What waits of each shard, in order. Of one shard, one run is at a time.
+
+    When there is no run, the next one begins at once, with all that waits. What comes meanwhile forms the next one. As
+    soon as there is enough for two, both are on their way at once, each with half of the shards.
+
+    Args:
+        most_bytes: A run takes no more than this, except that it takes one item of each of its shards.
+        enough_bytes: A run beside another one has so much at least: few large runs cost less than many small ones.
+    """
+
+    def __init__(self, *, most_bytes: int, enough_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._enough_bytes = enough_bytes
+        self._waiting: dict[int, deque[S]] = {}
+        self._bytes: dict[int, int] = {}
+        self._running: dict[int, int] = {}
+        self._closed: set[int] = set()
+        self._ready: OrderedDict[int, None] = OrderedDict()
+
+    def put(self, shard: int, item: S) -> None:
+        """Put an item behind the others of its shard."""
+        self._waiting.setdefault(shard, deque()).append(item)
+        self._bytes[shard] = self._bytes.get(shard, 0) + item.size
+        self._set_ready(shard)
+
+    def put_back(self, shard: int, items: Sequence[S]) -> None:
+        """Put items of a run before the others of their shard."""
+        self._waiting.setdefault(shard, deque()).extendleft(reversed(items))
+        self._bytes[shard] = self._bytes.get(shard, 0) + sum(item.size for item in items)
+        self._set_ready(shard)
+
+    def take(self) -> list[Taken[S]]:
+        """Return what the next run has: of shards in turn. `leave` is called when the run is over."""
+        size = sum(self._bytes[shard] for shard in self._ready)
+        if not self._ready or (self._running and size < self._enough_bytes):
+            return []
+        count = len(self._ready)
+        if not self._running and size >= 2 * self._enough_bytes:
+            count = -(-count // 2)
+        return [
+            self._take_of(self._ready.popitem(last=False)[0], self._most_bytes // count) for _ in range(count)
+        ]
+
+    def take_one(self) -> list[Taken[S]]:
+        """Return a run of one item: the first of the shard whose turn it is."""
+        if not self._ready:
+            return []
+        return [self._take_of(self._ready.popitem(last=False)[0], 0)]
+
+    def take_all(self, shard: int) -> list[Taken[S]]:
+        """Return a run of all that waits of one shard."""
+        if self._ready.pop(shard, self) is self:
+            return []
+        items = list(self._waiting.pop(shard))
+        del self._bytes[shard]
+        self._running[shard] = len(items)
+        return [Taken(shard, items)]
+
+    def _take_of(self, shard: int, most_bytes: int) -> Taken[S]:
+        waiting = self._waiting[shard]
+        items = [waiting.popleft()]
+        size = items[0].size
+        while waiting and (size := size + waiting[0].size) <= most_bytes:
+            items.append(waiting.popleft())
+        self._bytes[shard] -= sum(item.size for item in items)
+        self._running[shard] = len(items)
+        return Taken(shard, items)
+
+    def leave(self, taken: Iterable[Taken[S]]) -> None:
+        """End a run."""
+        for shard, _ in taken:
+            del self._running[shard]
+            self._set_ready(shard)
+
+    def close(self, shard: int) -> None:
+        """Let no further run have anything of a shard. One that has, goes on."""
+        self._closed.add(shard)
+        self._ready.pop(shard, None)
+
+    def drop(self, shard: int) -> None:
+        """Forget what waits of a shard: it is delivered again."""
+        self._waiting.pop(shard, None)
+        self._bytes.pop(shard, None)
+        self._ready.pop(shard, None)
+
+    def open(self, shard: int) -> None:
+        """Let runs have something of a shard (again)."""
+        self._closed.discard(shard)
+        self._set_ready(shard)
+
+    def is_running(self, shard: int) -> bool:
+        """Return whether a run has something of a shard."""
+        return shard in self._running
+
+    def is_idle(self) -> bool:
+        """Return whether there is no run."""
+        return not self._running
+
+    def waiting(self, shard: int) -> Sequence[S]:
+        """Return what waits of a shard, without what runs."""
+        return tuple(self._waiting.get(shard, ()))
+
+    def in_hand(self, shard: int) -> int:
+        """Return how many items of a shard wait or run."""
+        return len(self._waiting.get(shard, ())) + self._running.get(shard, 0)
+
+    def _set_ready(self, shard: int) -> None:
+        if self._waiting.get(shard) and shard not in self._running and shard not in self._closed:
+            self._ready.setdefault(shard)
