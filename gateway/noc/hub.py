@@ -189,10 +189,9 @@ class Hub:
         return BLOCK_MS if rest_s is None else max(1, min(BLOCK_MS, math.ceil(1000 * rest_s)))
 
     def _hand_out(self, tenant_id: int, frame_id: int, kind: str, frame: bytes) -> None:
-        if tenant_id not in self._cursor:
-            return  # its last socket left while we read
-        # A socket that joined meanwhile may be ahead.
-        self._cursor[tenant_id] = max(frame_id, self._cursor[tenant_id])
+        if frame_id <= self._cursor.get(tenant_id, frame_id):
+            return  # its last socket left while we read; one that joined since then has read further
+        self._cursor[tenant_id] = frame_id
         if kind in SHOWING or kind == POSITIONS:
             self._note(tenant_id, frame_id, kind, msgspec.json.decode(frame, type=Outside))
         wire = text_frame(frame)  # once, for however many sockets
