@@ -215,7 +215,7 @@ def test_positions_beside_one_that_kills_the_location_service_are_stored(
     with dying(stack, "location", tmp_path) as process:
         for guard in guards:
             note = HANDLER_KILLED if guard == bad else "fine"
-            outside.publish(f"guard/{guard.removeprefix('guard-')}/gps", {"lat": 43, "lon": 17, "note": note})
+            outside.publish(f"guard/{guard}/gps", {"lat": 43, "lon": 17, "note": note})
 
         # When the location service starts
         process.start()
