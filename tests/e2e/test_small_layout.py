@@ -66,7 +66,6 @@ def test_parts_that_share_a_process_do_their_work_and_switching_needs_nothing_el
         check["name"]: check for check in json.loads(run_vigil(outside.env, "health", "--json", check=False))
     }
     assert checks[f"process {GROUP}"]["ok"]
-    assert "it runs in domains" in run_vigil(outside.env, "restart", "location", check=False)
 
     # When it is killed, a panic is shown without it
     group.kill()
