@@ -390,7 +390,7 @@ class Stack:
             for name, value in {**self._given, **self.settings()}.items()
             if name not in SECRETS | SECRETS_AS_FILES
         }
-        own = {} if process in GROUPS else self._secrets_of(process)
+        own = {"VIGIL_HOME": str(self.home)} if process in GROUPS else self._secrets_of(process)
         return {**shared, **own, **WARNINGS}
 
     def operator_environment(self) -> dict[str, str]:

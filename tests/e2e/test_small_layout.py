@@ -41,7 +41,7 @@ def test_parts_that_share_a_process_do_their_work_and_switching_needs_nothing_el
 ) -> None:
     # Given a control room that is logged in, and a person who is notified
     login, password = outside.person()
-    status, session = outside.request("POST", "/api/v1/session", {"login": login, "password": password})
+    status, session = outside.request("POST", "/api/v1/session", {"user": login, "password": password})
     assert status == 200, session
     house = House(outside, tmp_path, outer)
     screen = outside.screen(tenant_id=house.tenant_id)
@@ -52,8 +52,8 @@ def test_parts_that_share_a_process_do_their_work_and_switching_needs_nothing_el
     house.press()
 
     # Then the control room sees both, and the person is called
-    screen.wait("critical_alert")
-    screen.wait("positions", lambda frame: house.guard in json.dumps(frame["data"], default=str))
+    outside.until(lambda: screen.seen("critical_alert"))
+    outside.until(lambda: house.guard in json.dumps(screen.seen("positions"), default=str))
     outside.until(lambda: house.taken("twilio"))
     house.close()
 
@@ -61,18 +61,16 @@ def test_parts_that_share_a_process_do_their_work_and_switching_needs_nothing_el
     for lane in ("alert", "bulk"):
         [found] = json.loads(run_vigil(outside.env, "watchdog", "test", "--lane", lane, "--json"))
         assert found["lost"] is None
-    heartbeat = screen.wait("heartbeat", lambda frame: not frame.get("blind"), timeout_s=30)[1]
-    assert not heartbeat.get("away")
+    screen.wait("heartbeat", lambda frame: frame["blind"] is False and not frame["away"], timeout_s=30)
     checks = {
         check["name"]: check for check in json.loads(run_vigil(outside.env, "health", "--json", check=False))
     }
     assert checks[f"process {GROUP}"]["ok"]
-    assert "it runs in domains" in run_vigil(outside.env, "restart", "location", check=False)
 
     # When it is killed, a panic is shown without it
     group.kill()
     house.press("sos")
-    screen.wait("critical_alert")
+    outside.until(lambda: len(screen.seen("critical_alert")) > 1)
     while group.state == "ready":
         stack.supervisor.poll()
     assert stack.supervisor.wait_ready([GROUP], timeout_s=60) == [], group.last_lines()
