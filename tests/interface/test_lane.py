@@ -206,7 +206,9 @@ def test_messages_that_wait_for_their_time_go_without_any_further_message(
     # Given the usual lane, which has just sent something
     lane, sent = lane_of(monkeypatch, "bulk"), []
     helpers = [
-        eventlet.spawn(lane._send_batches, lambda events: sent.append(len(events[0][1].fixes))),
+        eventlet.spawn(
+            lane._send_batches, lambda events: sent.append(sum(len(event.fixes) for _, event in events))
+        ),
         eventlet.spawn(lane._close_due_batches),
     ]
     try:

@@ -72,7 +72,7 @@ def running(name: str, rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> tuple
     broker = Broker(lane, window=100 if name == "alert" else 10_000)
     lane.connection = broker  # type: ignore[assignment]
     work: list[Any] = [(lane._send_batches, rabbit.publish_all) for _ in range(2)]
-    work += [(lane._close_aged_batches,), (lane._tell_of_floods, rabbit.publish_all)]
+    work += [(lane._close_due_batches,), (lane._tell_of_floods, rabbit.publish_all)]
     if lane._repeated is not None:
         work.append((lane._send_repeats, lane._repeated, rabbit.publish_all))
     return broker, [eventlet.spawn(*task) for task in work]
