@@ -7,7 +7,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,8 @@ def frozen_tree(stack: Stack, name: str) -> Iterator[None]:
         yield
     finally:
         for pid in held:
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # one that was about to end has ended
+                os.kill(pid, signal.SIGCONT)
 
 
 def children_of(pid: int) -> list[int]:
