@@ -252,6 +252,7 @@ class EventHandler(NamekoEventHandler):
         except ContainerBeingKilled as error:
             return error
         found: BaseException | None = ended.wait()
+        self.activity.note()
         return found
 
     def _settle(self, messages: Sequence[Any], started: float, error: BaseException | None) -> None:

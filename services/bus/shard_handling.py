@@ -63,7 +63,7 @@ RUN_BYTES, ENOUGH_BYTES = 1_048_576, 262_144
 """What a run takes at most, and what a second one begins with: some two thousand messages, and five hundred."""
 NO_SHARD = -1
 """Stands for a shard where a queue holds events of all."""
-PREFETCH = 32
+PREFETCH = 64
 """Events of one shard that a process takes before it has handled them."""
 LOOK_S = 1.0
 """How often a process looks for shards that it is not to have."""

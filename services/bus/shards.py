@@ -49,18 +49,22 @@ def split(items: Iterable[T], source_of: Callable[[T], str], shards: int) -> dic
 def owners(shards: int, members: Collection[str]) -> tuple[str, ...]:
     """Return which member is to have each shard.
 
-    Everybody who knows the same members comes to the same. No member has more than one shard more than another one
-    would have at an even share, and when one comes or goes, most shards stay where they are.
+    Everybody who knows the same members comes to the same. Two members differ by one shard at most, so that none is
+    idle while there are as many shards as members. When one comes or goes, most shards stay where they are.
     """
     if not members:
         raise ValueError("shards are shared out among one member at least")
     ordered = sorted(members)
-    most = -(-shards // len(ordered))
-    room = dict.fromkeys(ordered, most)
+    least, further = divmod(shards, len(ordered))
+    count = dict.fromkeys(ordered, 0)
     found = []
     for shard in range(shards):
-        takes = max((m for m in ordered if room[m]), key=lambda m: zlib.crc32(f"{shard}/{m}".encode()))
-        room[takes] -= 1
+        most = least if not further else least + 1
+        takes = max(
+            (m for m in ordered if count[m] < most), key=lambda m: zlib.crc32(f"{shard}/{m}".encode())
+        )
+        count[takes] += 1
+        further -= count[takes] > least
         found.append(takes)
     return tuple(found)
 

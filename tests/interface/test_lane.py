@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import eventlet
+import msgspec
 import pytest
 
 from gateway.mqtt import lane as lane_module
@@ -139,14 +140,9 @@ def test_a_batch_of_a_connection_that_is_gone_is_left_to_be_delivered_again(lane
 def bulk_lane(monkeypatch: pytest.MonkeyPatch) -> Lane:
     """A lane whose batches are hours apart: only what is free to go goes."""
     monkeypatch.setattr(lane_module, "RETRY_S", (0.01,))
-    settings = (PROJECT / "config.yaml").read_text()
-    for old, new in (
-        ("batch_light_age_s: 0.01", "batch_light_age_s: 0"),
-        ("batch_max_age_s: 0.15", "batch_max_age_s: 9999"),
-    ):
-        assert old in settings
-        settings = settings.replace(old, new)
-    made = Lane(config.parse(settings, {}), "bulk")
+    settings = config.parse((PROJECT / "config.yaml").read_text(), {})
+    gateway = msgspec.structs.replace(settings.gateway, batch_light_age_s=0, batch_max_age_s=9999)
+    made = Lane(msgspec.structs.replace(settings, gateway=gateway), "bulk")
     made.connection = FakeConnection()  # type: ignore[assignment]
     made._batcher.start_generation(1)
     return made
