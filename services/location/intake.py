@@ -88,7 +88,7 @@ class Intake:
                 in `held` of the outcome, by guard, to be stored together later.
 
         Raises:
-            Unavailable: The database does not answer.
+            Unavailable: Something that the service depends on did not answer.
         """
         with self._turnstile.turn() as turn:
             return self._store_in_turn(fixes, turn, now=now, hold=hold)

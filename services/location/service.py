@@ -377,7 +377,7 @@ class LocationService:
         Raises:
             Refused: The features are wrong, or the period has more fixes than are judged while the
                 caller waits.
-            NotFound: There is no such guard or zone.
+            NotFound: The guard, or something that a feature names, does not exist.
         """
         edits = self.directory.list_zone_edits(tenant_id=tenant_id, document=document, format=format)
         period = the_last_week(since, until, now=datetime.now(UTC))
