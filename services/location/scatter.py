@@ -1,5 +1,4 @@
-"""Real scatter of fixes, whatever they claim: from a straight line through the last of them.
-Pure."""
+"""Scatter of fixes from a straight line through the last of them, whatever they claim. Pure."""
 
 from __future__ import annotations
 

@@ -1,8 +1,12 @@
 """Guards on shift from whom nothing believable is received: OFFLINE, reported once, and its end.
 
-A guard is offline since the latest of three times: the start of the shift, the receipt of the last
-fix that was believed (`guard_state`), and the time since which the service has listened without a
-pause (`services.listening`). All are compared with PostgreSQL's clock.
+A guard is offline since the latest of three times:
+
+- the start of the shift;
+- the receipt of the last fix that was believed (`guard_state`);
+- the time since which the service has listened without a pause (`services.listening`).
+
+All are compared with PostgreSQL's clock.
 """
 
 from __future__ import annotations
@@ -264,7 +268,6 @@ def _status(row: Row[Any], state: State) -> SourceStatus:
 
 
 def _key(guard_id: str, since: datetime, word: str) -> bytes:
-    """Return the key of the beginning or end of an episode. A report that comes twice counts
-    once."""
+    """Return the key of the beginning or end of an episode. A second report does not count."""
     named = f"{dedup_key(guard_id)}\n{since.isoformat()}\n{word}".encode()
     return hashlib.blake2b(named, digest_size=16).digest()

@@ -125,8 +125,7 @@ class Judge:
         ]
 
     def _sight(self, belief: Belief, fix: TrackFix) -> Sighted:
-        """Find out if a fix is believed, and how far off it may be: sections 1 and 2 of the
-        rule."""
+        """Apply sections 1 and 2 of the rule: is a fix believed, and how far off may it be."""
         _check_order(belief, fix)
         settings = self._settings
         belief.last_at, belief.last_key = fix.recorded_at, fix.key

@@ -24,8 +24,7 @@ MOST = 10.0
 
 
 class Jumping(NamedTuple):
-    """Jumps that are not forgotten. `told` is True when they were reported to the alerts
-    service."""
+    """Jumps that are not forgotten, and a flag: they were reported to the alerts service."""
 
     jumps: float = 0.0
     told: bool = False
