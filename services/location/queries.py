@@ -25,7 +25,7 @@ READ_POINTS = 5_000
 """Most points that are thinned by corners.
 
 They take about 50 ms of the process that also takes in fixes. Of a longer track, PostgreSQL returns
-all points that must stay, and an even selection of the others.
+all points that must stay, and every n-th of the others.
 """
 MAX_LISTED = 1_000
 MAX_CHANGES = 2_000

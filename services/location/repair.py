@@ -24,7 +24,10 @@ CHECKPOINT_INTERVAL_S = 900.0
 CHECKPOINT_FIXES = 250
 """Number of fixes after which a checkpoint is made, however close in time they are."""
 LOOK_AHEAD = 8
-"""Late fixes within so many checkpoints of the next one are mended with one look at the record."""
+"""Late fixes within this many checkpoints of the next late fix are mended together.
+
+They need one look at the record.
+"""
 Position = tuple[datetime, bytes]
 """A place in a track: (recorded_at, key)."""
 BEGINNING: Position = (datetime.min.replace(tzinfo=UTC), b"\0" * 16)
@@ -260,7 +263,7 @@ def period_of(at: datetime) -> int:
 
 
 def _stretches(piece: Sequence[Recorded], kept: dict[Position, Belief]) -> Iterable[list[Recorded]]:
-    """Cut a piece after each checkpoint, where a period ends, and after so many fixes."""
+    """Cut after each checkpoint, where a period ends, and after `CHECKPOINT_FIXES` fixes."""
     for _, of_period in groupby(piece, key=lambda item: period_of(item.fix.recorded_at)):
         stretch: list[Recorded] = []
         for item in of_period:

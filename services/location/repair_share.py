@@ -22,7 +22,7 @@ LONGEST_HOLD_S = 10.0
 WHILE_REPAIRED_S = 30.0
 """A repair that did not end within this time has failed."""
 DEAR_STRETCHES = 4
-"""A repair with late fixes between so many pairs of checkpoints holds its guard at once."""
+"""A repair with late fixes between this many pairs of checkpoints holds its guard at once."""
 FORGOTTEN_AT_ONCE = 4
 REMEMBERED = 100_000
 

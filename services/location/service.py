@@ -272,7 +272,7 @@ class LocationService:
     ) -> dict[str, Any]:
         """Return the nearest guards who can go to a place.
 
-        Such a guard is enabled, was seen lately and is not silent. The guard is on shift, where
+        Such a guard is enabled, was seen lately and is not OFFLINE. The guard is on shift, where
         shifts are kept. The guard has no open alert, neither as its source nor assigned. With
         `explain`, the answer also lists the guards who are nearer, and why they cannot go. Raises
         `Refused`.

@@ -129,8 +129,7 @@ class SilenceWatch:
         return self._limit_s > 0 and self._listening.is_open()
 
     def look(self, *, judge: bool) -> Watched:
-        """Commit the beginnings (when `judge`) and ends of OFFLINE, with their events in the
-        outbox.
+        """Commit beginnings (when `judge`) and ends of OFFLINE, with events in the outbox.
 
         OFFLINE ends here when it no longer matters. Raises `Unavailable`.
         """

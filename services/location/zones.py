@@ -27,7 +27,7 @@ EARTH_RADIUS_M = 6_371_008.8
 METRES_A_DEGREE = math.pi * EARTH_RADIUS_M / 180
 TURN = 360.0
 SPARE = 1.0001
-"""Factor by which boxes are larger than they must be: rounding may cost work, never a zone."""
+"""Factor for boxes, which are larger than they must be: rounding may cost work, never a zone."""
 DIGITS = 6
 """Digits to which distances in metres are rounded: to a micrometre.
 
@@ -39,7 +39,7 @@ Ints = npt.NDArray[np.intp]
 
 
 class Confirmation(msgspec.Struct, frozen=True):
-    """Evidence that confirms a change: so many fixes, or such a time.
+    """Evidence that confirms a change: a number of fixes, or a time in seconds.
 
     `hold_s` is how long the change must have lasted (dwell, grace).
     """

@@ -214,9 +214,9 @@ class Standing:
     readings are compared with that time.
 
     The state is a function of the source's readings in the order in which they were made, however
-    they came in batches. Time passes only by readings. A condition is not raised by a source that
-    goes offline while the condition holds: OFFLINE says that. The next reading of the source
-    decides.
+    they came in batches. Time passes only by readings. When a source goes offline while a condition
+    is pending, the condition is not raised: OFFLINE says that the source is offline. The next
+    reading of the source decides.
     """
 
     __slots__ = ("conditions", "pending", "rule_times")

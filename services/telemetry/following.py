@@ -24,7 +24,7 @@ from services.telemetry.findings import Finding, Reading, Ruleset, Standing, of_
 from services.telemetry.late_data import Moment, in_order, is_older, moment_of
 
 TICK = timedelta(microseconds=1)
-"""A condition that begins again at the moment of its end begins so much after it."""
+"""A condition that begins again at the moment of its end begins this much after it."""
 CORRECTED = "clock_corrected"
 RIGHT_WITHIN = timedelta(seconds=clock_offset.RIGHT_WITHIN_S)
 

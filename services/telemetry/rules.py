@@ -254,8 +254,7 @@ def parse_rules(trees: object) -> tuple[Rule, ...]:
 
 
 def check_override(rules: Sequence[Rule], override: Override) -> None:
-    """Raise `Misconfigured` when an override is not about a rule, a setting and a type that
-    exist."""
+    """Raise `Misconfigured` when an override is about a rule, setting or type that is not there."""
     rule = next((rule for rule in rules if rule.name == override.rule), None)
     if rule is None:
         raise Misconfigured(f"there is no rule {override.rule!r}; there are {_listed(r.name for r in rules)}")
