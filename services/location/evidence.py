@@ -34,8 +34,8 @@ class EvidenceFix(msgspec.Struct, frozen=True, omit_defaults=True):
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """Evidence of a transition, for machines.
 
-    `fixes` are the first and the last of `count` fixes. Beside each figure stands the figure that
-    was needed.
+    `fixes` are the first and the last of `count` fixes. The figures that were needed stand beside
+    the figures that there were.
 
     `rule` is `fixes` or `seconds` (what confirmed), `schedule` (the zone came into or out of
     force), `no_longer_applies`, or `left` (of speeding: the zone was left).

@@ -118,7 +118,7 @@ class Mending:
 
     @property
     def after(self) -> Position:
-        """Return the position from which the record is read, without the fix of the position.
+        """Return the position from which the record is read, without the fix at that position.
 
         Without a checkpoint, the record is read from its beginning.
         """

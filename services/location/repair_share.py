@@ -1,9 +1,9 @@
 """Share of a service's time for repairs of one guard's track, and density of checkpoints. Pure.
 
 Each guard has a budget of time for repairs. While the budget is overdrawn the guard is held: the
-guard's fixes wait together elsewhere, and are one repair. The fixes of other guards do not wait for
-it. Fixes that come late now and then are within the budget, also when the machine is slow. Fixes
-that are held become late, and late fixes cost a repair.
+guard's fixes wait together elsewhere, and need one repair. The fixes of other guards do not wait
+for it. Fixes that come late now and then are within the budget, also when the machine is slow.
+Fixes that are held become late, and late fixes cost a repair.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class RepairShare:
         return True
 
     def begin(self, guard_id: str, now_s: float) -> None:
-        """Hold a guard whose repair is a dear one.
+        """Hold a guard whose repair is costly.
 
         Other guards must not wait for the row that the repair locks.
         """

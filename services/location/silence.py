@@ -1,6 +1,6 @@
 """Guards on shift from whom nothing believable is received: OFFLINE, reported once, and its end.
 
-A guard is offline since the latest of three times:
+The time without a fix is counted from the latest of three times:
 
 - the start of the shift;
 - the receipt of the last fix that was believed (`guard_state`);

@@ -1,7 +1,7 @@
 """OFFLINE of devices, sensors, systems and panic buttons: reported once, with its end.
 
-It is as with guards (`services.location.silence`), but without shifts. A source is offline since
-the latest of these times:
+It is as with guards (`services.location.silence`), but without shifts. The time without a message
+is counted from the latest of these times:
 
 1. the receipt of the newest reading, or of an alert that the source sent by itself;
 2. when the source was registered, enabled, or given a limit of its own (`device.watched_since`; the
