@@ -1,8 +1,8 @@
 """Thinning of a track for drawing: ends, changes, gaps and corners stay. Pure.
 
 Corners are found by the method of Visvalingam and Whyatt. The point whose triangle with its
-neighbours is smallest goes first. A guard who stands leaves one point, and a turn of the street
-stays.
+neighbours is smallest is removed first. A guard who stands leaves one point, and a turn of the
+street stays.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class TrackPoint(msgspec.Struct, frozen=True, kw_only=True):
 def thin(points: Sequence[TrackPoint], *, max_points: int, gap_s: float = GAP_S) -> list[TrackPoint]:
     """Return at most `max_points` of a track, in the order of time.
 
-    There may be too little room even for the points that must stay. Then the ends go before
-    changes, changes before the ends of gaps, and these before implausible points. Within a kind,
-    the most prominent points go first. Raises `Refused` for a bound below 2.
+    There may be too little room even for the points that must stay. Then the ends are kept first,
+    then changes, then the ends of gaps, then implausible points. Of each kind, the most prominent
+    points are kept first. Raises `Refused` for a bound below 2.
     """
     if max_points < 2:
         raise Refused(f"max_points must be at least 2, for the two ends of a track, not {max_points}")

@@ -1,4 +1,4 @@
-"""Two devices that report for one guard: positions jump between places far apart. Pure.
+"""Two devices that report for one guard: positions jump to and fro between places far apart. Pure.
 
 The judge believes one device, until the other agrees with itself while the first is quiet. The
 guard may carry the other device, so a person must be notified. A broken receiver looks the same.

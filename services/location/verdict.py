@@ -169,7 +169,7 @@ class Verdict:
     def violation(self, *, before: bool, within: Within) -> bool:
         """Return True when there is a violation now.
 
-        Its beginning or end has the first cause.
+        The transition of its beginning or end has the first cause.
         """
         now = within.without or any(held.forbids for held in self.held.values())
         if now != before:
