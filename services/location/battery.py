@@ -1,7 +1,8 @@
-"""A low battery of a guard's phone, by the rule of the configuration for the batteries of devices. Pure.
+"""Low battery of a guard's phone, by the configured rule for the batteries of devices. Pure.
 
-Phones send their battery with a fix, and a guard is no device: the rules of telemetry do not see it. Of the rule, its
-thresholds, its severity and its message hold here; overrides of tenants and sites do not.
+Phones send their battery with a fix. A guard is no device, so the rules of telemetry do not see it.
+The thresholds, the severity and the message of the rule hold here. Overrides of tenants and sites
+do not.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from services.messages import AlertType, Condition, Fix, Severity
 
 
 class BatteryRule(msgspec.Struct, frozen=True, kw_only=True):
-    """What is read of a rule: settings that have no meaning here are passed over."""
+    """Settings that are read from a rule. Settings that have no meaning here are ignored."""
 
     name: str
     source: str
@@ -39,7 +40,7 @@ def battery_rule(rules: Iterable[Mapping[str, Any]]) -> BatteryRule | None:
 
 
 def is_low(rule: BatteryRule, battery: float, *, before: bool) -> bool:
-    """Return True when the battery is low now; between the two thresholds it stays what it was."""
+    """Return True when the battery is low now. Between the two thresholds it stays what it was."""
     clear_from = rule.raise_below if rule.clear_from is None else rule.clear_from
     return battery < rule.raise_below or (before and battery < clear_from)
 
@@ -47,10 +48,11 @@ def is_low(rule: BatteryRule, battery: float, *, before: bool) -> bool:
 def conclude(
     rule: BatteryRule, fixes: Sequence[Fix], *, low: bool, tenant_id: int, site_id: int | None
 ) -> tuple[bool, Condition | None]:
-    """Conclude from a guard's fixes, in their order, of which each has a battery.
+    """Conclude from a guard's fixes, in their order. Each fix has a battery.
 
     Returns:
-        Whether the battery is low now, and the condition that this begins or ends, if it is another than before.
+        True when the battery is low now, and the condition that begins or ends. The condition is
+        None when nothing has changed.
     """
     after, last = low, None
     for fix in fixes:

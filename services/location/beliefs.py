@@ -1,6 +1,7 @@
-"""One belief with the evidence that is gathered against it: what confirms a change, and what is kept of it. Pure.
+"""A belief and the evidence gathered against it, up to the change that it confirms. Pure.
 
-The same small machine holds whether a guard is in a zone, within the required ones, and speeding (docs/zones.md).
+The same small machine holds whether a guard is in a zone, within the required ones, and speeding
+(docs/zones.md).
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 import msgspec
 
 FIRST_AND_LAST = 10
-"""So many fixes of an evidence are kept: the first, and the last of the others."""
+"""Number of fixes that are kept of an evidence: the first, and the last of the others."""
 
 
 class Sign(msgspec.Struct, frozen=True, array_like=True):
-    """A fix as evidence: what was measured, and what that was taken for."""
+    """A fix as evidence: the measured values, and what they were taken for."""
 
     key: bytes
     at_us: int
@@ -27,25 +28,29 @@ class Sign(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Needed(msgspec.Struct, frozen=True, array_like=True):
-    """What confirms: so many fixes with such a sum of weights, or two over so many seconds; never before the hold."""
+    """Evidence that confirms a change.
+
+    Either `fixes` fixes with a sum of weights of `weight`, or two fixes over `seconds`. Nothing is
+    confirmed before `hold_s`.
+    """
 
     fixes: int
     seconds: float
     hold_s: float
     weight: float = 0.0
     zone_id: int | None = None
-    """Whose confirmation this is, where it was chosen when the first evidence was gathered."""
+    """Zone of this confirmation, when it was chosen as the first evidence was gathered."""
     zone_version: int | None = None
 
 
 class Gathered(msgspec.Struct, frozen=True, array_like=True):
-    """Evidence towards the other side, without a contrary fix since the first."""
+    """Evidence for the other side, without a contrary fix since the first."""
 
     signs: tuple[Sign, ...]
     count: int
     weight: float
     needed: Needed | None = None
-    """Kept where the first evidence decides it; otherwise it is asked for at each fix."""
+    """Kept when the first evidence decides it. Otherwise it is asked for at each fix."""
 
     @property
     def first(self) -> Sign:
@@ -53,7 +58,7 @@ class Gathered(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def seconds(self) -> float:
-        """From the first to the last."""
+        """Return the seconds from the first sign to the last."""
         return (self.signs[-1].at_us - self.signs[0].at_us) / 1_000_000
 
     def with_(self, sign: Sign) -> Gathered:
@@ -62,7 +67,7 @@ class Gathered(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A belief changed: by which rule, and by what evidence."""
+    """A changed belief, with the rule and the evidence that changed it."""
 
     rule: str
     signs: tuple[Sign, ...]
@@ -77,17 +82,17 @@ class Change(msgspec.Struct, frozen=True):
 
     @property
     def last(self) -> Sign:
-        """The fix that was enough."""
+        """Return the fix that was enough."""
         return self.signs[-1]
 
 
 def gather(before: Gathered | None, sign: Sign, *, needed: Needed | None = None) -> Gathered:
-    """`needed` is kept only with the first evidence."""
+    """Add a sign to the evidence. `needed` is kept only with the first sign."""
     return before.with_(sign) if before is not None else Gathered((sign,), 1, sign.weight, needed)
 
 
 def confirmed(gathered: Gathered, needed: Needed) -> Change | None:
-    """The change that the evidence is enough for, or None while it is not."""
+    """Return the change that the evidence confirms, or None while it is not enough."""
     seconds = gathered.seconds
     if seconds < needed.hold_s:
         return None

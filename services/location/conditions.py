@@ -1,7 +1,8 @@
-"""What the alerts service is told of a guard: violations and their ends, speeding and its end. Pure.
+"""Conditions of a guard for the alerts service: violations and speeding, and their ends. Pure.
 
-Told is the net effect of a batch: what began and ended within one says nothing about now. What came too late to be told
-at once is told by a timer, if it still stands by then (`Standing`).
+Only the net effect of a batch is reported: a condition that begins and ends within one batch says
+nothing about now. When a change comes too late to be reported at once, a timer reports it, if it
+still stands by then (`Standing`).
 """
 
 from __future__ import annotations
@@ -16,13 +17,20 @@ from services.location.track import Belief, Step, TrackFix, Transition
 from services.messages import AlertType, Condition, ZoneMove
 
 PROMPT_S = 300.0
-"""A fix that came later than this after it was made says nothing about now by itself."""
+"""Longest time in seconds from the making of a fix until it is received.
+
+A fix that came later says nothing about now by itself.
+"""
 JUST_AFTER = timedelta(microseconds=1)
 SHIFT_OVER = "is not on shift any more: the shift is over"
 
 
 class Who(NamedTuple):
-    """`replayed`: what is old is told as if it were of now, if it comes in its order, and counts in no figure."""
+    """The guard, with tenant and site.
+
+    `replayed`: an old fix that comes in its order is reported as if it were of now. It counts in no
+    figure.
+    """
 
     tenant_id: int
     guard_id: str
@@ -31,7 +39,10 @@ class Who(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What the alerts service was told of, and not yet of the end; `repeat_at`: when the violation was told last."""
+    """Conditions whose beginning was reported to the alerts service, and whose end was not yet.
+
+    `repeat_at` is the time at which the violation was last reported.
+    """
 
     violation: bool = False
     repeat_at: datetime | None = None
@@ -39,7 +50,7 @@ class Told(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where and when a condition is said to be met or to be over, by which fix."""
+    """Place and time at which a condition is said to be met or over, with the fix that says so."""
 
     at: datetime
     key: bytes
@@ -71,7 +82,7 @@ FindsNearest = Callable[[float, float, datetime], Nearest | None]
 
 
 class Timed(Protocol):
-    """A fix, or where a guard was last: by the device's clock, and by ours."""
+    """Times of a fix, or of a guard's last position: by the device's clock and by the server's."""
 
     @property
     def recorded_at(self) -> datetime: ...
@@ -80,8 +91,11 @@ class Timed(Protocol):
 
 
 class Drawn:
-    """What follows from one guard's fixes. `nearest` finds the zone that the guard should be in, from (lat, lon, time):
-    evidence names one only when its edge was near."""
+    """Conditions that follow from one guard's fixes.
+
+    `nearest` finds the zone that the guard should be in, from (lat, lon, time). Evidence names a
+    zone only when its edge was near.
+    """
 
     def __init__(self, who: Who, told: Told, nearest: FindsNearest) -> None:
         self.who = who
@@ -101,14 +115,16 @@ class Drawn:
         on_shift: bool = True,
         buffered: Collection[bytes] = (),
     ) -> None:
-        """Conclude from fixes that came in their order: only what was prompt is told of at once.
+        """Conclude from fixes that came in their order. Only prompt fixes are reported at once.
 
         Args:
-            steps: What the fixes came to.
+            steps: The verdicts on the fixes.
             belief: What is held true after them.
-            repeat_interval_s: Device time after which an open violation is told of again.
-            on_shift: False for a guard whose shifts are kept and who was on none of them at the last fix.
-            buffered: Keys of fixes that the device says it kept: they are not prompt, whatever their times say.
+            repeat_interval_s: Device time after which an open violation is reported again.
+            on_shift: False for a guard whose shifts are kept, and who was on no shift at the last
+                fix.
+            buffered: Keys of fixes that the device says it kept. They are not prompt, whatever
+                their times say.
         """
         self._buffered = buffered
         if not steps or not self.is_prompt(steps[-1]):
@@ -138,10 +154,18 @@ class Drawn:
         prompt: bool,
         on_shift: bool = True,
     ) -> None:
-        """What stands and was not told; `standing` are the newest beginnings of what there is to tell.
+        """Report what stands and was not reported yet.
 
-        Late fixes alone begin nothing: the newest fix must have been `prompt` and not speak against it. It is told
-        as of just after that fix: an end that was told by that same fix does not end this.
+        Late fixes alone begin nothing: the newest fix must be prompt and not speak against the
+        condition. A condition is dated just after that fix, so an end that the same fix reported
+        does not end it.
+
+        Args:
+            belief: What is held true now.
+            place: Place of the newest fix.
+            standing: The newest beginnings of the conditions that may have to be reported.
+            prompt: True when the newest fix was prompt.
+            on_shift: False for a guard off shift: conditions that were reported end.
         """
         place = place._replace(at=place.at + JUST_AFTER)
         if not on_shift:
@@ -162,20 +186,24 @@ class Drawn:
             self._clear_speeding(place, zone_id)
 
     def shift_over(self, place: Place) -> None:
-        """Zones are not watched off shift: whatever was told is over, wherever the guard is."""
+        """End all conditions that were reported, wherever the guard is.
+
+        Zones are not watched off shift.
+        """
         if self.told.violation:
             self._clear_violation(place, SHIFT_OVER)
         for zone_id in sorted(self.told.speeding):
             self._clear_speeding(place, zone_id, SHIFT_OVER)
 
     def is_prompt(self, step: Step) -> bool:
-        """Return True when a fix says something about now, after `after` was called."""
+        """Return True when a fix says something about now. `after` has to be called first."""
         return self.who.replayed or (is_prompt(step.fix) and step.fix.key not in self._buffered)
 
     def _violating(self, steps: Sequence[Step], belief: Belief, interval: timedelta) -> None:
-        """Told when it begins, and again each `interval` of device time.
+        """Report a violation when it begins, and again after each `interval` of device time.
 
-        A beginning that came too late is told as of the newest fix, if that is prompt and not evidence against it.
+        A beginning that came too late is reported as of the newest fix, if that fix is prompt and
+        is not evidence against the violation.
         """
         if not self.told.violation:
             found = _last(steps, "violation_began")
@@ -196,7 +224,10 @@ class Drawn:
                 self.met.append(self._still_violating(_place(step.fix)))
 
     def _still_violating(self, place: Place) -> Condition:
-        """A repeat says where the guard is now: its words become the headline of the alert."""
+        """Return the condition of a repeat. It says where the guard is now.
+
+        Its words become the headline of the alert.
+        """
         nearest = self._nearest(place.lat, place.lon, place.at)
         if nearest is None or nearest.distance_m <= 0:
             return self._violation(place, "has not come back", {})
@@ -253,7 +284,7 @@ def is_prompt(fix: Timed) -> bool:
 
 
 def returning(belief: Belief) -> bool:
-    """Whether there is evidence already that a violation is over, though not enough."""
+    """Return True when there is evidence that a violation is over, though not enough."""
     reasons = [held.gathered for held in belief.zones.values() if held.forbids]
     if belief.within.without:
         reasons.append(belief.within.gathered)
@@ -261,17 +292,17 @@ def returning(belief: Belief) -> bool:
 
 
 def all_told(told: Told, belief: Belief) -> bool:
-    """Whether nothing is left for the timer."""
+    """Return True when nothing is left for the timer to report."""
     return told.violation == belief.violation and told.speeding == speeding_of(belief)
 
 
 def ends_told(told: Told, belief: Belief) -> bool:
-    """Return True when nothing is over that was told of."""
+    """Return True when no condition that was reported is over."""
     return (belief.violation or not told.violation) and told.speeding <= speeding_of(belief)
 
 
 def speeding_of(belief: Belief) -> frozenset[int]:
-    """The zones in which the guard is believed to be speeding."""
+    """Return the zones in which the guard is believed to be speeding."""
     return frozenset(zone_id for zone_id, held in belief.zones.items() if held.speeding)
 
 
@@ -284,7 +315,7 @@ def speeding_key(guard_id: str, zone_id: int) -> str:
 
 
 def headline(standing: Standing | None, nearest: Nearest | None = None) -> str:
-    """What is wrong, in the words that follow the guard's name."""
+    """Return the headline of a condition, in words that follow the guard's name."""
     if standing is not None and standing.kind == "speeding_began":
         return _speeding(standing.evidence)
     if standing is not None and standing.evidence.zone_kind == "forbidden":
@@ -301,7 +332,7 @@ def _speeding(evidence: Evidence) -> str:
 
 
 def detail_of(standing: Standing | None, nearest: Nearest | None = None) -> dict[str, Any]:
-    """The same for machines."""
+    """Return the detail of a condition: the facts of its headline, for machines."""
     detail: dict[str, Any] = {}
     if standing is not None:
         last = standing.evidence.fixes[-1]
@@ -331,13 +362,13 @@ def standing_of(transition: Transition) -> Standing:
 
 
 def transition_name(identity: bytes) -> str:
-    """As people and programs write it: a UUID."""
+    """Return the id of a transition as users and programs write it: a UUID."""
     text = identity.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def moves_of(who: Who, steps: Iterable[Step]) -> dict[str, list[ZoneMove]]:
-    """Entries and exits, by the name of their event."""
+    """Return the entries and exits, by the name of their event."""
     moves: dict[str, list[ZoneMove]] = {}
     for step in steps:
         for transition in step.transitions:

@@ -1,4 +1,4 @@
-"""Which zones apply to a guard at a time, and whether any required one is in force. Pure."""
+"""Zones that apply to a guard at a time, and the required zones in force. Pure."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from services.schedules import covers
 
 
 class Guarded(NamedTuple):
-    """Who is judged: the guard, and the groups that it is in."""
+    """The guard who is judged, and the guard's groups."""
 
     guard_id: str
     groups: frozenset[int] = frozenset()
 
 
 def holds(zone: Zone, at: datetime) -> bool:
-    """Whether this version of the zone is the one of that time."""
+    """Return True when this version of the zone is the version of that time."""
     return (zone.in_force_from is None or zone.in_force_from <= at) and (
         zone.in_force_to is None or at < zone.in_force_to
     )
 
 
 def applies(zone: Zone, guard: Guarded) -> bool:
-    """Whether a version that holds is meant for the guard at all, in force or not."""
+    """Return True when a version that holds is meant for the guard, in force or not."""
     if not zone.enabled:
         return False
     if zone.group_id is None and zone.guard_id is None:
@@ -34,14 +34,15 @@ def applies(zone: Zone, guard: Guarded) -> bool:
 
 
 def in_force(zone: Zone, at: datetime) -> bool:
-    """Whether the schedule of a zone that applies covers the time."""
+    """Return True when the schedule of a zone that applies covers the time."""
     return zone.schedule is None or covers(zone.schedule, at, zone.time_zone)
 
 
 class RequiredZones:
-    """All versions of required zones by whom they are meant for: a guard's own are found without a look at the others.
+    """All versions of required zones, by the guards for whom they are meant.
 
-    One that holds for ever and for all makes every question a look at the first of a list: such come first.
+    A guard's own zones are found without a look at those of others. Zones that hold for ever and
+    for all come first: then every question is a look at the first of a list.
     """
 
     def __init__(self, zones: Iterable[Zone]) -> None:

@@ -1,4 +1,4 @@
-"""A transition, and the evidence that it is kept with: what `zone_transition` holds. Pure."""
+"""Transitions, and the evidence that is kept with them in `zone_transition`. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class EvidenceFix(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A fix and what it was taken for. `distance_m` from the edge, negative inside; left out: beyond all reach."""
+    """A fix as evidence, and what it was taken for.
+
+    `distance_m` is the distance from the edge of the zone, negative inside. It is left out when the
+    fix is beyond all reach.
+    """
 
     key: str
     at: datetime
@@ -28,10 +32,13 @@ class EvidenceFix(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why, for machines. `fixes` are the first and the last of `count`; what was needed stands beside what there was.
+    """Evidence of a transition, for machines.
 
-    `rule` is `fixes` or `seconds` (what confirmed), `schedule` (the zone came into or out of force),
-    `no_longer_applies`, or `left` (of speeding: the zone was left).
+    `fixes` are the first and the last of `count` fixes. The figures that were needed stand beside
+    the figures that there were.
+
+    `rule` is `fixes` or `seconds` (what confirmed), `schedule` (the zone came into or out of
+    force), `no_longer_applies`, or `left` (of speeding: the zone was left).
     """
 
     rule: str
@@ -49,7 +56,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """Something that a track came to. `id` is the same whenever, and however often, it is judged."""
+    """A change that a track shows. `id` is the same whenever, and however often, it is judged."""
 
     id: bytes
     kind: str
@@ -69,7 +76,7 @@ def transition(
     zone_version: int | None,
     zone: Zone | None,
 ) -> Transition:
-    """`zone` is the version that it is about, where that is at hand."""
+    """Make the transition of a change. `zone` is its version of the zone, where that is at hand."""
     about = f"{guard_id}\n{kind}\n{zone_id}\n".encode()
     identity = hashlib.blake2b(about + change.first.key + change.last.key, digest_size=16).digest()
     return Transition(

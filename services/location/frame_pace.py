@@ -1,13 +1,14 @@
-"""The pauses between two rounds of positions to the feed. Pure: time comes in."""
+"""Pauses between two rounds of positions to the feed. Pure: the time is an argument."""
 
 from __future__ import annotations
 
 
 class FramePace:
-    """A round goes at once when the one before it is long enough ago, and waits for that otherwise.
+    """Pace of the rounds: a round begins at once when the one before it is long enough ago.
 
-    The pause grows with the cost of a round, so that rounds take no more than `share` of the time: with few positions
-    it is `shortest_s`, with many `longest_s`.
+    Otherwise the round waits until then. The pause grows with the cost of a round, so that rounds
+    take no more than `share` of the time. With few positions the pause is `shortest_s`, with many
+    `longest_s`.
     """
 
     def __init__(self, *, shortest_s: float, longest_s: float, share: float) -> None:
@@ -23,6 +24,6 @@ class FramePace:
         return max(0.0, self._next_s - now_s)
 
     def ended(self, *, began_s: float, now_s: float) -> None:
-        """Note a round: the next one begins a pause after the beginning of this one."""
+        """Note a round. The next one begins a pause after the beginning of this one."""
         pause_s = (now_s - began_s) / self._share
         self._next_s = began_s + min(max(pause_s, self._shortest_s), self._longest_s)

@@ -1,6 +1,7 @@
-"""Fixes with the time that a guard's clock should have shown, and what they teach of that clock. Pure.
+"""Times that guards' clocks should have shown, and what fixes teach about the clocks. Pure.
 
-The offset is measured in `services.ingestion.clock_offset`. A guard whose clock is right costs one comparison a fix.
+The offset is measured in `services.ingestion.clock_offset`. A guard whose clock is right costs one
+comparison for each fix.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from services.ingestion.clock_offset import RIGHT, RIGHT_WITHIN_S, Clock, take
 from services.messages import Fix, Origin
 
 CORRECTED = "clock_corrected"
-"""In the quality of a fix whose time of recording is the device's, less the offset of its clock."""
+"""Quality mark of a fix with a corrected time: the device's time, less the offset of its clock."""
 _RIGHT_WITHIN = timedelta(seconds=RIGHT_WITHIN_S)
 Heard = tuple[datetime, datetime]
-"""When a fix was recorded, after correction, and when it was received."""
+"""Times of a fix: when it was recorded, after correction, and when it was received."""
 
 
 class Corrected(NamedTuple):
-    """A guard's fixes in the order in which they were given, and what is known of the guard's clock after them."""
+    """A guard's fixes in the given order, and what is known of the guard's clock after them."""
 
     fixes: list[Fix]
     clock: Clock
@@ -34,7 +35,10 @@ def needs_no_look(origin: Origin, clock: Clock) -> bool:
 
 
 def is_near(origin: Origin) -> bool:
-    """Return True when the fix was recorded, by its device's clock, when it was received: it is never corrected."""
+    """Return True when a fix was recorded at the time of its receipt, by its device's clock.
+
+    Such a fix is never corrected.
+    """
     return -_RIGHT_WITHIN <= origin.recorded_at - origin.received_at <= _RIGHT_WITHIN
 
 
@@ -64,7 +68,10 @@ def correct(fixes: Sequence[Fix], clock: Clock, heard: Heard | None) -> Correcte
 
 
 def is_late_by_us(recorded_at: datetime, received_at: datetime, heard: Heard | None) -> bool:
-    """Return True for a fix that a newer one overtook in Vigil: the gateway received that one after it."""
+    """Return True for a fix that a newer one overtook within Vigil.
+
+    The gateway received the newer fix after this one.
+    """
     return heard is not None and recorded_at < heard[0] and received_at < heard[1]
 
 

@@ -1,4 +1,4 @@
-"""What edited zones would have made of the tracks on record. It reads, and tells nobody but who asks."""
+"""Trial of edited zones on the tracks on record. It only reads; nobody but the caller sees it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ from services.providers import Database
 LONGEST = timedelta(days=31)
 A_WEEK = timedelta(days=7)
 LEAD_IN = timedelta(hours=1)
-"""Judged before the period, for what was believed when it began."""
+"""Time before the period that is judged too, for what was believed when the period began."""
 MAX_FIXES = 50_000
-"""While a caller waits, in the process that also takes fixes in; `vigil zone try` takes as many as there are."""
+"""Most fixes that are judged while a caller waits, in the process that also takes fixes in.
+
+`vigil zone try` takes as many as there are.
+"""
 PAGE = 500
 ZONES = text(
     """
@@ -55,11 +58,11 @@ FIXES = text(
 )
 BEFORE_ALL = bytes(16)
 Said = Callable[[int, int], None]
-"""Hears how many fixes have been judged, of how many."""
+"""Callback with the number of fixes that have been judged, and the number of all fixes."""
 
 
 class TriedZone(msgspec.Struct, frozen=True, kw_only=True):
-    """A zone of the edit: `outcome` is `new`, `changed` or `unchanged`."""
+    """A zone of the edit. `outcome` is `new`, `changed` or `unchanged`."""
 
     name: str
     outcome: str
@@ -67,7 +70,10 @@ class TriedZone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ZoneTrial(msgspec.Struct, frozen=True, kw_only=True):
-    """What the edit would have changed. `guards` are those for whom something would have been different."""
+    """Changes that the edit would have made.
+
+    `guards` are those for whom something would have been different.
+    """
 
     since: datetime
     until: datetime
@@ -78,7 +84,10 @@ class ZoneTrial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hindsight:
-    """All of one tenant at a time, in the role that sees only that. Raises `Refused`, `NotFound`."""
+    """Trials for one tenant at a time, in the role that sees only that tenant.
+
+    Raises `Refused`, `NotFound`.
+    """
 
     def __init__(self, database: Database, settings: config.Location) -> None:
         self._database = database
@@ -95,7 +104,16 @@ class Hindsight:
         max_fixes: int = MAX_FIXES,
         say: Said = lambda *_: None,
     ) -> ZoneTrial:
-        """`edits` as `list_zone_edits` of the directory gives them. `say` is called often: others may run meanwhile."""
+        """Judge the tracks of a period by today's zones and by the edited zones, and compare.
+
+        Args:
+            edits: Edits, as `list_zone_edits` of the directory returns them.
+            tenant_id: The tenant.
+            since, until: The period.
+            guard_id: The only guard to judge. None: all guards.
+            max_fixes: The period must not have more fixes.
+            say: Called often, so that others may run meanwhile.
+        """
         period = as_period(since, until, longest=LONGEST)
         today = self._zones(tenant_id)
         edited = edited_zones(today, [self._edit(number, edit) for number, edit in enumerate(edits, 1)])
@@ -133,7 +151,7 @@ class Hindsight:
         return [zone_of(row, self._settings) for row in found]
 
     def _edit(self, number: int, edit: Mapping[str, Any]) -> Zone:
-        """One that is new has no id yet: it gets one that no zone has."""
+        """Return the zone of an edit. A new zone has no id yet: it gets one that no zone has."""
         fields = dict(edit["zone"])
         fields |= {
             "area": bytes.fromhex(fields["area"]),
@@ -164,7 +182,10 @@ class Hindsight:
 
 
 def the_last_week(since: object, until: object, *, now: datetime) -> tuple[object, object]:
-    """The period that is asked for, with what is left out of it. Raises `Refused`."""
+    """Return the period that is asked for, with missing ends filled in. Raises `Refused`.
+
+    It ends now, and begins a week before its end.
+    """
     end = now if until is None else as_time(until, what="until")
     return (end - A_WEEK if since is None else since), end
 

@@ -1,4 +1,4 @@
-"""One batch of fixes through registry, zones and store: what is stored, and what follows from it."""
+"""Intake of one batch of fixes: registry, zones and store, and what follows from the fixes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from services.registry import Registry, Source
 
 
 class Outcome(Conclusions):
-    """What one batch came to. Filled in by `Intake.store`."""
+    """Result of one batch, filled in by `Intake.store`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,10 @@ class Outcome(Conclusions):
 
 
 class Written(NamedTuple):
-    """What a transaction wrote and owes. `off_shift` are the keys of fixes that were not kept."""
+    """Result of one transaction: what it wrote and put into the outbox.
+
+    `off_shift` has the keys of fixes that were not kept.
+    """
 
     drawn: Conclusions
     debt: Debt
@@ -67,16 +70,25 @@ class Intake:
         self._judging = Judging(
             store, settings, shift_tolerance_s=shift_tolerance_s, battery_rule=battery_rule
         )
-        # Batches lock in the order in which they came: one that overtakes another with the same guards makes its fixes
-        # late, and late ones cost many times as much. Of other processes' batches nothing is known; there repair helps.
+        # Batches lock in the order in which they came. When a batch overtakes another with the same
+        # guards, the other's fixes are late, and late fixes cost many times as much. Nothing is
+        # known of batches of other processes: there repair helps.
         self._turnstile = Turnstile()
 
     def store(self, fixes: Sequence[Fix], *, now: datetime, hold: bool = False) -> Outcome:
-        """Commit a batch with what it owes. Raises `Unavailable`; a batch done twice is stored once.
+        """Commit a batch with its events in the outbox. A batch that comes twice is stored once.
 
-        Fixes of tenants whose zones cannot be judged are not stored; why is in `unjudged` of the outcome. With `hold`,
-        fixes of guards whose tracks take too much time to repair are not stored either: they are in `held`, by guard,
-        to be stored together later.
+        Fixes of tenants whose zones cannot be judged are not stored. The reason is in `unjudged` of
+        the outcome.
+
+        Args:
+            fixes: The batch.
+            now: The time of day.
+            hold: Do not store fixes of guards whose tracks take too much time to repair. They are
+                in `held` of the outcome, by guard, to be stored together later.
+
+        Raises:
+            Unavailable: Something that the service depends on did not answer.
         """
         with self._turnstile.turn() as turn:
             return self._store_in_turn(fixes, turn, now=now, hold=hold)
@@ -105,7 +117,7 @@ class Intake:
         return outcome
 
     def _parted(self, fixes: Sequence[Fix]) -> tuple[list[Fix], dict[str, list[Fix]]]:
-        """Return the fixes that are stored now, and by guard those that are held."""
+        """Split fixes into those that are stored now, and those that are held, by guard."""
         now_s = time.monotonic()
         free: list[Fix] = []
         held: dict[str, list[Fix]] = {}
@@ -120,10 +132,11 @@ class Intake:
     def _on_shift(
         self, admitted: Sequence[tuple[Fix, Source]], outcome: Outcome, now: datetime
     ) -> list[tuple[Fix, Source]]:
-        """Return those that may be kept, as far as that is known before their guards' clocks are looked at.
+        """Return the fixes that may be kept, as far as this is known without the guards' clocks.
 
-        Of the others nothing stays but a count, and a receipt that says so. A fix that came long after the time that it
-        names may be late, or of a slow clock: `_off_shift` decides, once the clock is known.
+        Only a count stays of the others, and a receipt that says so. A fix that came long after the
+        time that it names may be late, or its clock may be slow. `_off_shift` decides on such a
+        fix, once the clock is known.
         """
         kept = []
         for fix, source in admitted:
@@ -142,7 +155,10 @@ class Intake:
             outcome.receipts.append(Receipt(origin.source_id, origin.msg_id, "off_shift", now))
 
     def _store_judged(self, arrived: Sequence[Arrived], outcome: Outcome, turn: Turn, now: datetime) -> None:
-        """All that can be judged: one tenant's zone that cannot be read keeps no other tenant's fixes waiting."""
+        """Store all fixes that can be judged.
+
+        When the zones of a tenant cannot be read, the fixes of other tenants do not wait for them.
+        """
         while arrived:
             try:
                 judges = {tenant: self._zones.judge_of(tenant) for tenant in _tenants(arrived)}
@@ -164,7 +180,7 @@ class Intake:
         guard_ids = {item.source.source_id for item in arrived}
         newcomers: set[str] = set()
         while True:
-            turn.wait()  # without a connection: whoever's turn it is may need it
+            turn.wait()  # without a connection: the batch whose turn it is may need one
             with self._store.transaction() as connection:
                 states = self._store.lock(connection, guard_ids, newcomers)
                 missing = guard_ids - states.keys() - newcomers
@@ -172,8 +188,8 @@ class Intake:
                     turn.end()
                     written = self._write(connection, arrived, states, judges, now)
                     break
-            newcomers |= missing  # once more from the start: they are locked before all rows
-        # Only now: a batch that is tried again in parts must not be counted twice.
+            newcomers |= missing  # start again: newcomers are locked before all rows
+        # Count only now: a batch that is tried again in parts must not be counted twice.
         outcome.add(written.drawn)
         outcome.debt.add(written.debt)
         kept = arrived
@@ -223,7 +239,11 @@ class Intake:
         kept: Sequence[Arrived],
         clocks: Mapping[str, Clock],
     ) -> None:
-        """Keep nothing of fixes off shift, their identities neither: a shift may be entered after it. They teach."""
+        """Keep nothing of the fixes off shift, and store the identities of `kept` again.
+
+        The identities of fixes off shift are not kept either, because a shift may be entered after
+        its time. The knowledge about clocks that the fixes brought is kept.
+        """
         assert savepoint is not None, "only what may be off shift is"
         savepoint.rollback()
         _new(connection, kept)
@@ -238,8 +258,10 @@ class Intake:
         states: Mapping[str, GuardState],
         clocks: Mapping[str, Clock],
     ) -> set[bytes]:
-        """Return the keys of fixes that must not be kept, by the corrected times of new ones, the others by the clock
-        as it is known now."""
+        """Return the keys of fixes that must not be kept.
+
+        New fixes are judged by their corrected times, the others by the clock as it is known now.
+        """
         times = {item.track.key: item.track.recorded_at for item in new}
         found = set()
         for item in filter(_may_be_off_shift, arrived):
@@ -252,12 +274,16 @@ class Intake:
 
 
 def _may_be_off_shift(item: Arrived) -> bool:
-    """Return True when the tenant wants positions on shift only, and the fix's clock has a say in when it was made."""
+    """Return True when a fix may be off shift, and only the guard's clock can decide it.
+
+    The tenant wants positions on shift only, and the fix was not recorded at the time of its
+    receipt by its device's clock.
+    """
     return item.source.shifts is not None and not is_near(item.fix.origin)
 
 
 def _new(connection: Connection, arrived: Sequence[Arrived]) -> list[Arrived]:
-    """Return those that were never stored before, which are to be stored in this transaction."""
+    """Return the fixes that were never stored before. This transaction stores them."""
     seen = rows.see(connection, [item.fix.origin for item in arrived])
     return [item for item in arrived if item.track.key in seen]
 
@@ -268,7 +294,8 @@ def corrected(
     """Give new fixes the times that their guards' clocks should have shown.
 
     Returns:
-        The fixes, in their order, and what is known now of those clocks of which something else was known before.
+        The fixes, in their order, and the clocks by guard. Only clocks about which something else
+        is known now than before are returned.
     """
     found = list(new)
     places: dict[str, list[int]] = {}
@@ -294,7 +321,10 @@ def corrected(
 
 
 def track_fix_of(fix: Fix) -> TrackFix:
-    """As the judge wants it, with its numbers as the table keeps them: what is judged again must come to the same."""
+    """Convert a fix to the form that the judge takes.
+
+    Numbers are as the table keeps them: a fix that is judged again must get the same verdict.
+    """
     origin = fix.origin
     return TrackFix(
         origin.key,
@@ -309,7 +339,10 @@ def track_fix_of(fix: Fix) -> TrackFix:
 
 
 def _as_kept(value: float | None) -> float | None:
-    """The nearest number of four bytes. One that is too great for that stays as it is, and is refused by PostgreSQL."""
+    """Return the nearest float of four bytes.
+
+    A number that is too great for four bytes stays as it is, and PostgreSQL refuses it.
+    """
     if value is None:
         return None
     try:

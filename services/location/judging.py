@@ -1,4 +1,4 @@
-"""New fixes of one batch judged within its transaction, and all written that they change."""
+"""Judging of the new fixes of one batch, within its transaction, with all that they change."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NO_CLOCKS: Mapping[str, Clock] = {}
 
 
 class Shown(NamedTuple):
-    """A fix that its guard is shown at from now on, with its verdict."""
+    """Fix at which its guard is shown from now on, with the verdict."""
 
     fix: Fix
     source: Source
@@ -49,7 +49,7 @@ class Shown(NamedTuple):
 
 
 class Conclusions:
-    """What fixes call for."""
+    """Conditions, moves, positions and statuses that follow from fixes."""
 
     def __init__(self) -> None:
         self.met: list[Condition] = []
@@ -71,7 +71,7 @@ class Conclusions:
         self.stored += more.stored
 
     def draw(self, drawn: Drawn, moves: Mapping[str, Sequence[ZoneMove]]) -> None:
-        """Put in what one guard's fixes call for."""
+        """Add what follows from one guard's fixes."""
         self.met += drawn.met
         self.cleared += drawn.cleared
         self.violations_begun += drawn.begun
@@ -80,18 +80,21 @@ class Conclusions:
 
     @property
     def events(self) -> list[Event]:
-        """What is told of it."""
+        """Return the events to publish."""
         moves: list[Event] = [(event, ZoneMovesEvent(found)) for event, found in self.moves.items()]
         return [*moves, *condition_events(self.met, self.cleared)]
 
     @property
     def owings(self) -> list[Owing]:
-        """The same, as it is owed: each tenant's apart."""
+        """Return the same events for the outbox, separate for each tenant."""
         return [*_owing_moves(self.moves), *owing_conditions(self.met, self.cleared)]
 
 
 class Piece(NamedTuple):
-    """A guard's new fixes in a batch: those that come before what was judged already, and those that go on from it."""
+    """New fixes of one guard in a batch.
+
+    `late` come before the newest fix that was judged already. `on_time` go on from it.
+    """
 
     source: Source
     state: GuardState
@@ -100,7 +103,10 @@ class Piece(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What a piece came to: the steps of its late fixes and of the others, what is believed before these and after."""
+    """Result of a piece: the steps of its late fixes (`late`) and of the others (`steps`).
+
+    `before` is what is believed before `steps`, `belief` what is believed after them.
+    """
 
     piece: Piece
     before: Belief | None
@@ -141,9 +147,9 @@ class Judging:
         Args:
             connection: The transaction that holds the locks of the guards' states.
             new: Fixes whose times are corrected.
-            states: By guard; who has none is new.
+            states: By guard. A guard without a state is new.
             judges: By tenant.
-            clocks: What is known now of those clocks of which something else is known than the state says.
+            clocks: By guard. Only clocks about which something else is known than the state says.
             now: The time of day.
         """
         pieces = self._pieces(connection, new, states)
@@ -158,7 +164,7 @@ class Judging:
             self._conclude(item, judges[item.piece.source.tenant_id], arrived, drawn, off_shift, clocks, now)
             for item in judged
         ]
-        # Without a believable fix there is no place to show: such a guard is new again next time.
+        # Without a believable fix there is no place to show. Such a guard is new again next time.
         self._store.put_states(
             connection,
             [
@@ -172,7 +178,10 @@ class Judging:
     def _pieces(
         self, connection: Connection, new: Sequence[Arrived], states: Mapping[str, GuardState]
     ) -> list[Piece]:
-        """Each guard's fixes in the order of its track; guards in order, as their rows are locked."""
+        """Group fixes by guard, each guard's fixes in the order of its track.
+
+        Guards are in the order in which their rows are locked.
+        """
         grouped: dict[str, list[Arrived]] = {}
         for item in sorted(new, key=lambda item: (item.source.source_id, *position_of(item.track))):
             grouped.setdefault(item.source.source_id, []).append(item)
@@ -199,8 +208,12 @@ class Judging:
         new: set[bytes],
         now: datetime,
     ) -> dict[str, tuple[Sequence[Step], Belief | None]]:
-        """Mend what is on record before the frontiers. By guard: the steps of late fixes, and what is believed at the
-        frontier if that is another now."""
+        """Mend the tracks on record before the frontiers.
+
+        Returns:
+            By guard: the steps of its late fixes, and what is believed at the frontier. The belief
+            is None when it has not changed.
+        """
         tracks = [
             LateTrack(piece.source, judges[piece.source.tenant_id], piece.late)
             for piece in pieces
@@ -248,7 +261,7 @@ class Judging:
         mended: Mapping[str, tuple[Sequence[Step], Belief | None]],
         judges: Mapping[int, TenantJudge],
     ) -> list[Judged]:
-        """All guards of a tenant with one look into the index."""
+        """Judge the fixes on time. All guards of a tenant need one look into the index."""
         judged = []
         for tenant_id in sorted({piece.source.tenant_id for piece in pieces}):
             mine = [piece for piece in pieces if piece.source.tenant_id == tenant_id]
@@ -269,7 +282,10 @@ class Judging:
         return judged
 
     def _write(self, connection: Connection, new: Sequence[Arrived], judged: Sequence[Judged]) -> None:
-        """The fixes with their verdicts, and what they came to; what late ones changed is written already."""
+        """Write the fixes with their verdicts, and what follows from them.
+
+        The changes that late fixes made are written already.
+        """
         flat = [(item.piece.source, step) for item in judged for step in item.steps]
         every = [step for item in judged for step in (*item.late, *item.steps)]
         verdicts = {step.fix.key: (step.in_geofence, step.violation) for step in every}
@@ -284,10 +300,13 @@ class Judging:
         )
 
     def _checkpoint(self, judged: Judged) -> Checkpoint | None:
-        """After a guard's first fixes; then before the first of each period, and before too many since the last one.
+        """Return the checkpoint that is due, or None.
 
-        Before, not after: whatever comes late within a period is judged from there on, and nothing older is judged
-        again, by zones that are no longer at hand.
+        One is due after a guard's first fixes. Later ones are due before the first fix of each
+        period, and before there are too many fixes since the last checkpoint.
+
+        They are due before that fix, not after it. A fix that comes late within a period is judged
+        from the checkpoint on. Nothing older is judged again, by zones that are no longer at hand.
         """
         frontier, last = judged.piece.state.frontier, position_of(judged.steps[-1].fix)
         if frontier is None or judged.before is None:
@@ -307,7 +326,11 @@ class Judging:
         clocks: Mapping[str, Clock],
         now: datetime,
     ) -> GuardOutcome:
-        """Draw what is told of a guard. Return its new state, and the fix that it is shown at from now on."""
+        """Add what follows from a guard's fixes to `drawn`.
+
+        Returns:
+            The guard's new state, with the fix at which the guard is shown from now on.
+        """
         (source, state, _, _), _, late, steps, belief = judged
         on_shift = source.source_id not in off_shift
         fixes = [arrived[step.fix.key].fix for step in steps]
@@ -327,7 +350,7 @@ class Judging:
         if not all_told(mine.told, belief):
             begins = on_shift and not (steps and steps[-1].fix.key in buffered)
             if begins and clock.offset_s is not None and clock.offset_s != state.clock.offset_s:
-                # By the clock as it is measured now, the fixes before were no later than this one.
+                # By the clock as it is measured now, the earlier fixes were no later than this one.
                 settles_at = now
             elif begins or not ends_told(mine.told, belief):
                 settles_at = state.settles_at or now + timedelta(seconds=self._settings.settle_s)
@@ -344,7 +367,7 @@ class Judging:
             if condition is not None:
                 (drawn.met if jumping.told else drawn.cleared).append(condition)
 
-        # A late fix moves no marker, but where there is none it is better than none.
+        # A late fix moves no marker. Where there is no marker, a late fix is better than none.
         last = _last_plausible(steps if state is not NO_STATE else [*late, *steps])
         if last is None:
             return GuardOutcome(source, belief, mine.told, settles_at, None, clock, low, jumping)
@@ -353,7 +376,10 @@ class Judging:
         return GuardOutcome(source, belief, mine.told, settles_at, marker, clock, low, jumping)
 
     def _battery_low(self, piece: Piece, prompt: Sequence[Fix], drawn: Conclusions) -> bool:
-        """Return whether the battery of the guard's phone is low, and draw what that begins or ends."""
+        """Return True when the battery of the guard's phone is low.
+
+        The condition that this begins or ends is added to `drawn`.
+        """
         known = [fix for fix in prompt if fix.battery is not None]
         if not known or self._battery_rule is None:
             return piece.state.battery_low
@@ -369,7 +395,10 @@ class Judging:
         return low
 
     def _off_shift(self, connection: Connection, judged: Sequence[Judged], now: datetime) -> set[str]:
-        """Return the guards off shift, of those of whom there is something to tell. An ordinary batch asks nothing."""
+        """Return the guards off shift, among those about whom there is something to report.
+
+        For an ordinary batch there is no query.
+        """
         asked = []
         for (source, state, _, _), _, _, steps, belief in judged:
             concerned = belief.violation or state.told.violation or state.told.speeding or speeding_of(belief)

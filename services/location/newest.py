@@ -1,4 +1,4 @@
-"""The newest position of each guard, gathered between two frames of the feed. Pure."""
+"""Newest position of each guard, gathered between two frames of the feed. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.messages import Fix
 
 
 class Position(msgspec.Struct, frozen=True):
-    """A fix as the control room sees it; units as in `services.messages`."""
+    """A fix as the control room sees it. Units are as in `services.messages`."""
 
     guard_id: str
     lat: float
@@ -40,7 +40,10 @@ def position_of(fix: Fix, *, in_geofence: bool, violation: bool) -> Position:
 
 
 class Newest:
-    """Newest position per tenant and guard since it was last taken; bounded by the number of guards."""
+    """Newest position per tenant and guard since the last `take`.
+
+    The number of guards bounds the size.
+    """
 
     def __init__(self) -> None:
         self._of_tenant: dict[int, dict[str, Position]] = {}
@@ -56,11 +59,11 @@ class Newest:
         return [tenant_id for tenant_id, guards in self._of_tenant.items() if guards]
 
     def take(self, tenant_id: int) -> list[Position]:
-        """Hand out what is waiting for a tenant."""
+        """Remove and return the positions that wait for a tenant."""
         return list(self._of_tenant.pop(tenant_id, {}).values())
 
     def put_back(self, tenant_id: int, positions: list[Position]) -> None:
-        """They could not be sent; newer ones that came meanwhile win."""
+        """Keep positions that could not be sent. Newer ones that came meanwhile win."""
         for position in positions:
             guards = self._of_tenant.setdefault(tenant_id, {})
             guards.setdefault(position.guard_id, position)

@@ -1,4 +1,4 @@
-"""Which fixes are believed: no fixes, mock positions, teleports and those that turn out true. Pure."""
+"""Plausibility of fixes: no fixes, mock positions, teleports, and teleports that are true. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.location.zones import METRES_A_DEGREE, haversine_m
 
 
 class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is remembered of a fix; `own_m` is its claimed accuracy, or what stands for it."""
+    """A fix as it is remembered. `own_m` is its claimed accuracy, or what stands for it."""
 
     at_us: int
     lat: float
@@ -29,7 +29,10 @@ class Suspects(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Plausibility(NamedTuple):
-    """`reason` is None for a plausible fix; `relocated` for one that came true after teleports."""
+    """Assessment of a fix. `reason` is None for a plausible fix.
+
+    `relocated` is True for a fix that came true after teleports.
+    """
 
     reason: str | None
     detail: dict[str, float]
@@ -39,27 +42,37 @@ class Plausibility(NamedTuple):
 
 PLAUSIBLE = Plausibility(None, {}, None)
 SUDDEN_S = 60.0
-"""Of what took longer nobody can say how a guard moved meanwhile."""
+"""Longest time in seconds over which a jump is judged.
+
+Over a longer time, nobody can say how a guard moved meanwhile.
+"""
 DOUBT = 2.0
-"""A claimed speed is doubted when it is more than this times the greatest that the positions allow."""
+"""A claimed speed is doubted above this many times the greatest that the positions allow."""
 
 
 def own_radius_m(accuracy: float | None, settings: Location) -> float:
-    """Return the claimed accuracy, or what stands for one that is missing or negative, which means unknown."""
+    """Return the claimed accuracy in metres, but not less than the floor.
+
+    The default stands for an accuracy that is missing or negative, which means unknown.
+    """
     claimed = settings.accuracy_default_m if accuracy is None or accuracy < 0 else accuracy
     return max(claimed, settings.accuracy_floor_m)
 
 
 def least_distance_m(a: Seen, b: Seen) -> float:
-    """How far the two must be apart, allowing for both error radii; negative when they may be one place."""
+    """Return how far the two must be apart, in metres, allowing for both error radii.
+
+    The distance is negative when the two may be one place.
+    """
     return haversine_m(a.lat, a.lon, b.lat, b.lon) - a.own_m - b.own_m
 
 
 def doubted(speed: float, fix: Seen, before: Seen | None, settings: Location) -> bool:
-    """Return True when a claimed speed cannot be right: it is no guard's, or the positions contradict it by far.
+    """Return True when a claimed speed cannot be right.
 
-    Devices send speeds in other units. `before` is the plausible fix before. A claim that is too low is not doubted:
-    whoever stops at a light says so rightly.
+    It is too fast for a guard, or the positions contradict it by far. Devices send speeds in other
+    units. A claim that is too low is not doubted: a guard who stops at a light claims so rightly.
+    `before` is the plausible fix before.
     """
     if speed > settings.max_speed_mps:
         return True
@@ -77,7 +90,7 @@ def reachable(a: Seen, b: Seen, *, seconds: float, max_speed_mps: float) -> bool
 
 
 def too_sudden(before: Seen, trusted: Seen, fix: Seen, *, seconds: float, max_jump_m: float) -> bool:
-    """Return True for a jump off the way that the two fixes before were on."""
+    """Return True for a jump off the course of the two fixes before."""
     if seconds > SUDDEN_S:
         return False
     way_m = least_distance_m(trusted, fix)
@@ -96,7 +109,7 @@ def assess(
     suspects: Suspects | None,
     settings: Location,
 ) -> Plausibility:
-    """One fix against the last plausible ones, `memory`, and the teleports since."""
+    """Assess a fix against the last plausible ones (`memory`), and the teleports since."""
     limit = settings.max_speed_mps
     if fix.lat == 0.0 and fix.lon == 0.0:
         return Plausibility("no_fix", {}, suspects)
@@ -117,7 +130,11 @@ def assess(
 
 
 def _follows(fix: Seen, memory: Sequence[Seen], suspects: Suspects | None, settings: Location) -> bool:
-    """Time that went by with teleports brings nobody anywhere: it is counted from the last of them."""
+    """Return True when the fix can follow the last plausible one.
+
+    A guard gets nowhere in the time that went by with teleports: time is counted from the last of
+    them.
+    """
     trusted = memory[-1]
     since_us = trusted.at_us if suspects is None else suspects.last.at_us
     seconds = (fix.at_us - since_us) / 1_000_000
@@ -132,7 +149,10 @@ def _follows(fix: Seen, memory: Sequence[Seen], suspects: Suspects | None, setti
 
 
 def _at_most_m(a: Seen, b: Seen) -> float:
-    """No distance on the sphere is longer than the way along a meridian and the equator: cheap, for the usual case."""
+    """Return the way along a meridian and the equator in metres.
+
+    No distance on the sphere is longer. This is cheap, for the usual case.
+    """
     return (abs(a.lat - b.lat) + abs(a.lon - b.lon)) * METRES_A_DEGREE
 
 

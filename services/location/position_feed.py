@@ -1,4 +1,4 @@
-"""Newest positions on their way to the control room: the first at once, those that come soon after it together."""
+"""Newest positions for the control room: the first at once, those soon after it together."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ log = structlog.get_logger(__name__)
 
 TASK = "show_positions"
 ROUNDS_SHARE = 0.1
-"""The part of the time that rounds may take: beyond it, positions wait longer for one another."""
+"""Part of the time that rounds may take. Beyond it, positions wait longer for one another."""
 
 
 class PositionFeed:
-    """The newest position of each guard since the last frame.
+    """Newest position of each guard since the last frame.
 
-    Each process shows what it has stored itself, at its own pace: none waits for another one's turn.
+    Each process publishes the positions that it has stored itself, at its own pace. No process
+    waits for the turn of another.
 
     Args:
         feed: Takes the frames.
@@ -54,7 +55,7 @@ class PositionFeed:
             self._arrived.send(None)
 
     def run(self) -> None:
-        """Show positions for as long as the process lives. Without any, this sleeps."""
+        """Publish positions for as long as the process lives. Sleep while there are none."""
         while True:
             if not self._newest.tenants():
                 self._arrived.wait()
@@ -65,14 +66,17 @@ class PositionFeed:
             self._pace.ended(began_s=began_s, now_s=self._clock())
 
     def close(self) -> None:
-        """Show what still waits when the process stops: its guards may not move again for a while."""
+        """Publish what still waits when the process stops.
+
+        The guards may not move again for a while.
+        """
         try:
             self.show()
         except Unavailable as error:
             log.warning("positions_not_shown", error=str(error))
 
     def _show_or_keep(self) -> None:
-        """Show what waits. What Redis does not take stays for the next round."""
+        """Publish what waits. Positions that Redis does not take stay for the next round."""
         started_s = time.perf_counter()
         try:
             self.show()
@@ -85,7 +89,11 @@ class PositionFeed:
         metrics.task_duration.labels(TASK).observe(time.perf_counter() - started_s)
 
     def show(self) -> None:
-        """Append one frame for each tenant with positions that wait. Raises `Unavailable`, and keeps them then."""
+        """Append one frame for each tenant with positions that wait.
+
+        Raises:
+            Unavailable: Redis does not answer. The positions still wait.
+        """
         for tenant_id in self._newest.tenants():
             positions = self._newest.take(tenant_id)
             try:
@@ -97,7 +105,10 @@ class PositionFeed:
             self._remove_former(tenant_id)
 
     def _remove_former(self, tenant_id: int) -> None:
-        """Remove what an older version left in Redis, once for each tenant. The feed does not wait for it."""
+        """Remove what an older version left in Redis, once for each tenant.
+
+        The feed goes on when this fails.
+        """
         if tenant_id in self._without_former:
             return
         self._without_former.add(tenant_id)

@@ -1,4 +1,4 @@
-"""What is on record of guards' tracks, read: the track itself, its transitions, and what was not believed of it."""
+"""Queries of recorded tracks: the track itself, its transitions, and fixes not believed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ from services.providers import Database
 LONGEST_TRACK = timedelta(days=31)
 MAX_POINTS = 5_000
 READ_POINTS = 5_000
-"""So many are thinned by corners: about 50 ms of the process that also takes in fixes. Of more, PostgreSQL gives all
-that must stay, and of the others every so-manieth."""
+"""Most points that are thinned by corners.
+
+They take about 50 ms of the process that also takes in fixes. Of a longer track, PostgreSQL returns
+all points that must stay, and every n-th of the others.
+"""
 MAX_LISTED = 1_000
 MAX_CHANGES = 2_000
 
@@ -37,7 +40,7 @@ OF_TRACK = """
     WHERE l.tenant_id = :tenant_id AND l.guard_id = :guard_id AND l.recorded_at >= :since AND l.recorded_at < :until
 """
 POINT_NAMES = TrackPoint.__struct_fields__
-"""The order of `POINT`, whose columns are the first of a row."""
+"""Names of the columns of `POINT`, in its order. They are the first columns of a row."""
 # Most tracks are short enough to be read whole.
 ALL_POINTS = text(f"SELECT {POINT} {OF_TRACK} ORDER BY l.recorded_at, l.message_key LIMIT :read + 1")
 POINTS = text(
@@ -100,14 +103,14 @@ IMPLAUSIBLE = """
 
 
 class Cursor(NamedTuple):
-    """Where a list goes on: after the row of this time and id."""
+    """Position in a list, which goes on after the row of this time and id."""
 
     at: datetime
     id: UUID
 
     @classmethod
     def parse(cls, text_form: object) -> Cursor:
-        """Raises `Refused` for what no list gave."""
+        """Parse a cursor. Raises `Refused` for a text that no list gave."""
         try:
             at, _, its_id = str(text_form).partition("~")
             return cls(as_time(at, what="cursor"), UUID(its_id))
@@ -119,7 +122,7 @@ class Cursor(NamedTuple):
 
 
 class TrackQueries:
-    """All of one tenant at a time, in the role that sees only that."""
+    """Queries of one tenant at a time, in the role that sees only that tenant."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -127,7 +130,7 @@ class TrackQueries:
     def track(
         self, guard_id: str, *, tenant_id: int, since: object, until: object, max_points: int
     ) -> dict[str, Any]:
-        """Points for drawing, and how many fixes there are. Raises `Refused`, `NotFound`."""
+        """Return points for drawing, and the number of fixes. Raises `Refused`, `NotFound`."""
         period = as_period(since, until, longest=LONGEST_TRACK)
         most = check_limit_of("max_points", max_points, most=MAX_POINTS)
         values: dict[str, Any] = {"tenant_id": tenant_id, "guard_id": guard_id, **period._asdict()}
@@ -160,7 +163,10 @@ class TrackQueries:
         cursor: object = None,
         limit: int = 100,
     ) -> dict[str, Any]:
-        """Newest first: `items`, and `next` to go on with when there are more. Raises `Refused`."""
+        """List transitions, newest first.
+
+        The answer has `items`, and `next` to go on with when there are more. Raises `Refused`.
+        """
         check_limit(limit, most=MAX_LISTED)
         values: dict[str, Any] = {"guard_id": guard_id, "zone_id": zone_id}
         values |= {name: None if at is None else as_time(at, what=name) for name, at in _named(since, until)}
@@ -180,7 +186,7 @@ class TrackQueries:
             return _page(connection.execute(query, values).mappings().all(), limit, "at", "transition_id")
 
     def transition(self, transition_id: object, *, tenant_id: int) -> dict[str, Any]:
-        """One transition with its evidence, and `why` in plain words. Raises `NotFound`."""
+        """Return one transition with its evidence, and `why` in plain words. Raises `NotFound`."""
         with self._database.of(tenant_id) as connection:
             values = {"tenant_id": tenant_id, "id": _transition_uuid(transition_id)}
             row = connection.execute(ONE, values).mappings().one_or_none()
@@ -198,7 +204,10 @@ class TrackQueries:
         cursor: object = None,
         limit: int = 100,
     ) -> dict[str, Any]:
-        """Fixes that no verdict was built on, newest first: `items` and `next`. Raises `Refused`."""
+        """List the fixes that no verdict was built on, newest first.
+
+        The answer has `items` and `next`. Raises `Refused`.
+        """
         check_limit(limit, most=MAX_LISTED)
         values: dict[str, Any] = {"tenant_id": tenant_id, "limit": limit + 1, "guard_id": guard_id}
         values |= {name: None if at is None else as_time(at, what=name) for name, at in _named(since, until)}
@@ -219,7 +228,7 @@ def _points(found: Iterable[Sequence[Any]]) -> list[TrackPoint]:
 
 
 def check_limit_of(what: str, value: object, *, most: int) -> int:
-    """As `check_limit`, of a bound with another name. Raises `Refused`."""
+    """Return a bound between 2 and `most`, as `check_limit` does for a limit. Raises `Refused`."""
     if not isinstance(value, int) or isinstance(value, bool) or not 2 <= value <= most:
         raise Refused(f"{what} must be a number from 2 to {most}")
     return value
@@ -259,7 +268,7 @@ def _why(row: RowMapping) -> str:
 
 
 def _page(found: Sequence[RowMapping], limit: int, at: str, its_id: str) -> dict[str, Any]:
-    """One row more than the limit was asked for: whether there are more."""
+    """Return a page. `found` has one row more than the limit when there are more."""
     more = str(Cursor(found[limit - 1][at], found[limit - 1][its_id])) if len(found) > limit else None
     return {"items": [_plain(row) for row in found[:limit]], "next": more}
 

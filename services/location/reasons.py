@@ -1,4 +1,4 @@
-"""Why a transition is on record, in words for whoever has to believe it. Pure."""
+"""Reasons why a transition is on record, in words for the users who have to believe it. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ DIRECTION = {
 
 
 class Told(msgspec.Struct, frozen=True):
-    """A transition as it is on record; `zone_name` is that of its version, empty when it is about no single zone."""
+    """A transition as it is on record.
+
+    `zone_name` is the name in its version. It is empty when the transition is about no single zone.
+    """
 
     guard_id: str
     kind: str
@@ -34,7 +37,10 @@ class Told(msgspec.Struct, frozen=True):
 
 
 def explain(told: Told, *, time_zone: str = "UTC") -> str:
-    """A few sentences: what happened and when, what showed it, and what was needed."""
+    """Explain a transition in a few sentences.
+
+    They say what happened and when, what showed it, and what was needed.
+    """
     clock = Clock(time_zone)
     sentences = [f"{_headline(told)} at {clock.time(told.at)}.", *_reason(told, clock)]
     if told.late:
@@ -47,7 +53,7 @@ def explain(told: Told, *, time_zone: str = "UTC") -> str:
 
 
 class Clock:
-    """Times as the site's clock shows them."""
+    """Clock of a site, which writes times in the site's time zone."""
 
     def __init__(self, time_zone: str) -> None:
         self._zone = ZoneInfo(time_zone)

@@ -1,4 +1,4 @@
-"""What is on record of tracks, read and mended where fixes came late: `repair`, for several guards at once."""
+"""Recorded tracks, read and mended where fixes came late: `repair`, for several guards at once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Work(NamedTuple):
     source: Source
     mending: Mending
     ahead: list[Checkpoint]
-    """Those that are on record after the earliest late fix."""
+    """Checkpoints on record after the earliest late fix."""
 
 
 class TrackRecord:
@@ -46,7 +46,7 @@ class TrackRecord:
         self._store = store
 
     def begin(self, connection: Connection, tracks: Sequence[LateTrack]) -> list[Work]:
-        """Return for each track from where on it is judged again."""
+        """Return the work for each track: it is judged again from a checkpoint on."""
         first = {track.source.source_id: min(map(position_of, track.fixes)) for track in tracks}
         kept = self._checkpoints(connection, first)
         work = []
@@ -60,14 +60,17 @@ class TrackRecord:
         return work
 
     def judge_again(self, connection: Connection, work: Sequence[Work]) -> None:
-        """What is on record is read piece by piece, each twice as long, until the rest needs no look."""
+        """Judge recorded tracks again, piece by piece, until the rest needs no look.
+
+        Each piece that is read is twice as long as the one before.
+        """
         while work:
             work = self._go_on(connection, work)
 
     def mend(
         self, connection: Connection, source: Source, mending: Mending, *, new: set[bytes], now: datetime
     ) -> None:
-        """Write what is another now; fixes whose keys are `new` are not on record yet."""
+        """Write what has changed. Fixes whose keys are `new` are not on record yet."""
         changes = mending.changes
         known = [step for step in changes.steps if step.fix.key not in new]
         self._mend_fixes(connection, source, known)
@@ -85,7 +88,7 @@ class TrackRecord:
         self._store.put_checkpoints(connection, [(source, checkpoint) for checkpoint in changes.checkpoints])
 
     def _go_on(self, connection: Connection, work: Sequence[Work]) -> list[Work]:
-        """A further piece of each; returns those that have to go on."""
+        """Judge a further piece of each track. Return the tracks that have to go on."""
         until = {item.source.source_id: item.mending.look_until() for item in work}
         pieces = rows.arrays(sql.PIECES, _pieces(work, until))
         recorded = self._recorded(connection, pieces)

@@ -1,10 +1,11 @@
-"""A track judged again because fixes of it came late: what of its record has to change. Pure.
+"""Repair of a track whose fixes came late: the changes that its record needs. Pure.
 
-The record is read piece by piece, from the checkpoint before the earliest late fix on. When what is believed at a
-later checkpoint is what was believed there before, nothing after it can differ until the next late fix: the record is
-not looked at from there to the checkpoint before that one.
+The record is read piece by piece, from the checkpoint before the earliest late fix on. When the
+belief at a later checkpoint is the same as before, nothing after it can differ until the next late
+fix. The record is not read from there to the checkpoint before that fix.
 
-How much a late fix costs is bounded by the number of fixes between two checkpoints, whatever their density in time.
+The number of fixes between two checkpoints bounds the cost of a late fix, whatever the density of
+fixes in time.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from services.location.track import Belief, Guarded, Judge, Step, TrackFix, Tran
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHECKPOINT_INTERVAL_S = 900.0
 CHECKPOINT_FIXES = 250
-"""A checkpoint is made after so many fixes, however close in time they are."""
+"""Number of fixes after which a checkpoint is made, however close in time they are."""
 LOOK_AHEAD = 8
-"""Late fixes within so many checkpoints of the next one are mended with one look at the record."""
+"""Late fixes within this many checkpoints of the next late fix are mended together.
+
+They need one look at the record.
+"""
 Position = tuple[datetime, bytes]
 """A place in a track: (recorded_at, key)."""
 BEGINNING: Position = (datetime.min.replace(tzinfo=UTC), b"\0" * 16)
@@ -31,7 +35,7 @@ END: Position = (datetime.max.replace(tzinfo=UTC), b"\xff" * 16)
 
 
 class Checkpoint(NamedTuple):
-    """What was believed after the fix of this position."""
+    """Belief after the fix of this position."""
 
     position: Position
     belief: Belief
@@ -43,11 +47,11 @@ class Implausible(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """A fix as it is on record; a late one is not yet (`verdict` is None)."""
+    """A fix as it is on record. A late fix is not on record yet: its `verdict` is None."""
 
     fix: TrackFix
     verdict: tuple[bool, bool] | None = None
-    """in_geofence, geofence_violation."""
+    """(in_geofence, geofence_violation)."""
     implausible: Implausible | None = None
 
     @property
@@ -59,28 +63,28 @@ class RecordedTransition(NamedTuple):
     id: bytes
     superseded: bool
     position: Position
-    """Of the fix that confirmed it."""
+    """Position of the fix that confirmed it."""
     zone_version: int | None
     evidence: Evidence
 
 
 class Changes(NamedTuple):
-    """What has to change for the record to say what the track says."""
+    """Changes that make the record agree with the track."""
 
     steps: list[Step]
-    """Late fixes, and recorded ones whose verdict or plausibility is another now."""
+    """Late fixes, and recorded ones whose verdict or plausibility has changed."""
     transitions: list[tuple[Transition, bytes]]
-    """To be put on record (again), each with the key of its confirming fix."""
+    """Transitions to put on record (again), each with the key of its confirming fix."""
     superseded: list[bytes]
     """Ids of transitions that do not hold."""
     checkpoints: list[Checkpoint]
-    """New ones, and those at which something else is believed now."""
+    """New checkpoints, and those at which the belief has changed."""
 
 
 class Mending:
-    """The record of one guard, judged again: `go_on` with each further piece of it until it returns True.
+    """Repair of one guard's record. Call `go_on` with each further piece until it returns True.
 
-    `belief` is what is believed at the end; None: what was believed at the end of the record before.
+    `belief` is what is believed at the end. None: the belief at the end has not changed.
     """
 
     def __init__(
@@ -91,7 +95,7 @@ class Mending:
         late: Sequence[TrackFix],
         ahead: Sequence[Checkpoint] = (),
     ) -> None:
-        """`ahead`: the checkpoints on record after `start`, in order."""
+        """Begin at `start`. `ahead` are the checkpoints on record after `start`, in order."""
         self._judge = judge
         self._guard = guard
         self._late = sorted(late, key=position_of)
@@ -105,13 +109,19 @@ class Mending:
 
     @property
     def stretches(self) -> int:
-        """Between how many pairs of neighbouring checkpoints there are late fixes: what the repair costs at least."""
+        """Return the number of pairs of neighbouring checkpoints with late fixes between them.
+
+        It is the least cost of the repair.
+        """
         places = [checkpoint.position for checkpoint in self._ahead]
         return len({bisect_left(places, position_of(fix)) for fix in self._late})
 
     @property
     def after(self) -> Position:
-        """The record is read from after this; without a checkpoint, from its beginning."""
+        """Return the position from which the record is read, without the fix at that position.
+
+        Without a checkpoint, the record is read from its beginning.
+        """
         return self.through
 
     def go_on(
@@ -122,7 +132,11 @@ class Mending:
         *,
         until: Position = END,
     ) -> bool:
-        """With all that is on record after `after`, up to and with `until`; True when the rest needs no look."""
+        """Judge all that is on record after `after`, up to and with `until`.
+
+        Returns:
+            True when the rest of the record needs no look.
+        """
         late = [Recorded(fix) for fix in self._late if self.through < position_of(fix) <= until]
         piece = sorted([*recorded, *late], key=lambda item: item.position)
         kept = {checkpoint.position: checkpoint.belief for checkpoint in checkpoints}
@@ -143,15 +157,17 @@ class Mending:
         else:
             looked_at.append((self.through, until))
             self.through = max(self.through, until)
-        # Where nobody looked, transitions stand as they are.
+        # Transitions stand as they are where the record was not looked at.
         self._compare(made, [found for found in transitions if _is_within(found.position, looked_at)])
         if not is_over and until == END:
             self.belief = self._at
         return is_over or until == END
 
     def look_until(self) -> Position:
-        """Return up to where the record should be read next: to a checkpoint after the next late fixes, and each time
-        twice as far."""
+        """Return the position up to which the record should be read next.
+
+        It is the position of a checkpoint after the next late fixes. Each time it is twice as far.
+        """
         late = [position_of(fix) for fix in self._late]
         following = next((position for position in late if position > self.through), self.through)
         beyond = [checkpoint.position for checkpoint in self._ahead if checkpoint.position > following]
@@ -161,7 +177,7 @@ class Mending:
         return beyond[self._reach - 1] if len(beyond) >= self._reach else END
 
     def _go_to_next(self) -> bool:
-        """Go on from the checkpoint before the next late fix; False when there is none."""
+        """Go on from the checkpoint before the next late fix. Return False when there is none."""
         following = next((fix for fix in self._late if position_of(fix) > self.through), None)
         if following is None:
             return False
@@ -177,7 +193,7 @@ class Mending:
         kept: dict[Position, Belief],
         made: dict[bytes, tuple[Transition, bytes]],
     ) -> None:
-        """Judge up to a checkpoint, or up to where there should be one."""
+        """Judge a stretch: up to a checkpoint, or up to where there should be one."""
         self._at, steps = self._judge.judge(self._guard, self._at, [item.fix for item in stretch])
         for item, step in zip(stretch, steps, strict=True):
             made |= {transition.id: (transition, step.fix.key) for transition in step.transitions}
@@ -210,7 +226,11 @@ def mend(
     checkpoints: Sequence[Checkpoint],
     transitions: Sequence[RecordedTransition],
 ) -> tuple[Belief | None, Changes]:
-    """All at once: for a record that is at hand as a whole. The belief is None when that at the end stays the same."""
+    """Judge a record again that is at hand as a whole.
+
+    Returns:
+        The belief at the end, or None when it stays the same, and the changes.
+    """
     first = min(position_of(fix) for fix in late)
     before = [checkpoint for checkpoint in checkpoints if checkpoint.position < first]
     start = max(before, key=lambda checkpoint: checkpoint.position, default=None)
@@ -238,12 +258,12 @@ def _says_the_same(found: RecordedTransition, transition: Transition) -> bool:
 
 
 def period_of(at: datetime) -> int:
-    """Checkpoints are made once in each of these."""
+    """Return the number of the period of a time. A checkpoint is made once in each period."""
     return int((at - EPOCH).total_seconds() // CHECKPOINT_INTERVAL_S)
 
 
 def _stretches(piece: Sequence[Recorded], kept: dict[Position, Belief]) -> Iterable[list[Recorded]]:
-    """Cut after each checkpoint, where a period ends, and after so many fixes."""
+    """Cut after each checkpoint, where a period ends, and after `CHECKPOINT_FIXES` fixes."""
     for _, of_period in groupby(piece, key=lambda item: period_of(item.fix.recorded_at)):
         stretch: list[Recorded] = []
         for item in of_period:

@@ -1,8 +1,9 @@
-"""How much of a service's time the repairs of one guard's track may take, and how near checkpoints must be. Pure.
+"""Share of a service's time for repairs of one guard's track, and density of checkpoints. Pure.
 
-Each guard has a budget of time for repairs. While it is overdrawn the guard is held: the guard's fixes wait together
-elsewhere, and are one repair. Others' fixes wait for none of it. What comes late now and then is within the budget,
-also when the machine is slow: to hold fixes makes them late, and what is late costs a repair.
+Each guard has a budget of time for repairs. While the budget is overdrawn the guard is held: the
+guard's fixes wait together elsewhere, and need one repair. The fixes of other guards do not wait
+for it. Fixes that come late now and then are within the budget, also when the machine is slow.
+Fixes that are held become late, and late fixes cost a repair.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 BUDGET_S = 0.5
-"""Repairs of a guard who had none for a while may take so long before the guard is held."""
+"""Seconds that repairs of a guard who had none for a while may take before the guard is held."""
 SHARE = 0.1
-"""In the long run, repairs of one guard take at most this part of the time, repairs of gathered fixes apart."""
+"""Greatest part of the time for repairs of one guard, in the long run.
+
+Repairs of gathered fixes are not included.
+"""
 LONGEST_HOLD_S = 10.0
 WHILE_REPAIRED_S = 30.0
 """A repair that did not end within this time has failed."""
 DEAR_STRETCHES = 4
-"""A repair that looks at the track between so many checkpoints holds its guard from its beginning."""
+"""A repair with late fixes between this many pairs of checkpoints holds its guard at once."""
 FORGOTTEN_AT_ONCE = 4
 REMEMBERED = 100_000
 
@@ -28,7 +32,7 @@ class _Spent(NamedTuple):
     at_s: float
 
     def left(self, now_s: float) -> float:
-        """What of it counts still."""
+        """Return the seconds that still count."""
         return max(0.0, self.seconds - max(0.0, now_s - self.at_s) * SHARE)
 
 
@@ -36,18 +40,18 @@ NOTHING = _Spent(0.0, 0.0)
 
 
 class RepairShare:
-    """Which guards are held, and until when."""
+    """Guards that are held, and the ends of their holds."""
 
     def __init__(self) -> None:
         self._until_s: dict[str, float] = {}
         self._spent: OrderedDict[str, _Spent] = OrderedDict()
 
     def __bool__(self) -> bool:
-        """Whether anybody may be held: nearly always nobody is, and nothing need be asked."""
+        """Return True when some guard may be held. Nearly always no guard is held."""
         return bool(self._until_s)
 
     def is_held(self, guard_id: str, now_s: float) -> bool:
-        """Return whether the guard's fixes have to wait; forget a hold that is over."""
+        """Return True when the guard's fixes have to wait. Forget a hold that is over."""
         until_s = self._until_s.get(guard_id)
         if until_s is None:
             return False
@@ -57,11 +61,14 @@ class RepairShare:
         return True
 
     def begin(self, guard_id: str, now_s: float) -> None:
-        """Hold a guard whose repair is a dear one: others must not wait for the row that the repair locks."""
+        """Hold a guard whose repair is costly.
+
+        Other guards must not wait for the row that the repair locks.
+        """
         self._until_s[guard_id] = now_s + WHILE_REPAIRED_S
 
     def end(self, guard_id: str, now_s: float, *, took_s: float) -> None:
-        """Charge a guard with what the repair of its track took, and hold it as long as that is over its budget."""
+        """Charge a guard with the time that a repair took. Hold the guard while over budget."""
         self._forget(now_s)
         most_s = BUDGET_S + LONGEST_HOLD_S * SHARE
         spent_s = min(most_s, self._spent.pop(guard_id, NOTHING).left(now_s) + took_s)
@@ -72,7 +79,7 @@ class RepairShare:
             self._until_s[guard_id] = now_s + (spent_s - BUDGET_S) / SHARE
 
     def _forget(self, now_s: float) -> None:
-        """Drop those of whom nothing counts any more: they are the ones charged longest ago."""
+        """Drop guards for whom nothing counts any more: they were charged longest ago."""
         for _ in range(FORGOTTEN_AT_ONCE):
             oldest = next(iter(self._spent), None)
             if oldest is None or self._spent[oldest].left(now_s) > 0.0:
@@ -81,14 +88,17 @@ class RepairShare:
 
 
 class Density:
-    """Counts fixes of each guard since its last checkpoint. It is bounded, and lost at a restart."""
+    """Count of the fixes of each guard since the last checkpoint.
+
+    It is bounded, and lost at a restart.
+    """
 
     def __init__(self, *, most: int) -> None:
         self._most = most
         self._since: dict[str, int] = {}
 
     def is_due(self, guard_id: str, count: int) -> bool:
-        """Add fixes of a guard; return whether there is to be a checkpoint before them."""
+        """Add fixes of a guard. Return True when a checkpoint is due before them."""
         before = self._since.get(guard_id, 0)
         if before + count > self._most and before:
             self._since[guard_id] = count

@@ -1,4 +1,4 @@
-"""How far fixes really scatter, whatever they claim: from a straight line through the last of them. Pure."""
+"""Scatter of fixes from a straight line through the last of them, whatever they claim. Pure."""
 
 from __future__ import annotations
 
@@ -13,19 +13,25 @@ from services.location.zones import EARTH_RADIUS_M, TURN
 
 ENOUGH = 4
 RADIUS_68 = 1.07
-"""The radius that holds 68 % of a scatter in two dimensions, in roots of the sum of both variances."""
+"""Radius that holds 68 % of a scatter in two dimensions, in roots of the sum of both variances."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
 
 def scatter_m(fixes: Sequence[Seen]) -> float | None:
-    """The 68 % radius of the scatter at the last fix; None when they are too few or of one time."""
+    """Return the 68 % radius of the scatter at the last fix, in metres.
+
+    Return None when the fixes are too few or of one time.
+    """
     return scatters_m([fixes])[0]
 
 
 def scatters_m(memories: Sequence[Sequence[Seen]]) -> list[float | None]:
-    """The same for each of many; sums are made in the order of the fixes, so that company changes not a bit of them."""
+    """Return `scatter_m` of each of many memories.
+
+    Sums are made in the order of the fixes: each result is the same to the bit in any company.
+    """
     found: list[float | None] = [None] * len(memories)
     asked = [number for number, fixes in enumerate(memories) if len(fixes) >= ENOUGH]
     if not asked:
@@ -53,7 +59,7 @@ def scatters_m(memories: Sequence[Sequence[Seen]]) -> list[float | None]:
 def _from_the_last(
     memories: Sequence[Sequence[Seen]], counts: Ints, whose: Ints
 ) -> tuple[Floats, Floats, Floats]:
-    """Seconds, metres east and metres north of every fix from the last of its memory."""
+    """Return the seconds, metres east and metres north of each fix from the last of its memory."""
     at_us = np.array([fix.at_us for fixes in memories for fix in fixes], dtype=np.int64)
     lat = np.array([fix.lat for fixes in memories for fix in fixes])
     lon = np.array([fix.lon for fixes in memories for fix in fixes])

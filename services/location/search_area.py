@@ -1,4 +1,4 @@
-"""The shape within which guards are looked for: GeoJSON, checked before the database sees it. Pure."""
+"""Shape within which guards are searched: GeoJSON, checked before the database sees it. Pure."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ from services.errors import Refused
 from services.geometry_limits import check_counts, check_edges
 
 MAX_REACH_DEGREES = 80.0
-"""From the middle of all corners: the inside of a larger shape is not one thing on a sphere, and two corners opposite
-each other have no edge."""
+"""Greatest distance of a corner from the middle of all corners, in degrees.
+
+The inside of a larger shape is not one thing on a sphere. Two corners opposite each other have no
+edge.
+"""
 NOUN = "a shape"
 MAX_RADIUS_M = 1_000_000.0
 
 
 class SearchArea(msgspec.Struct, frozen=True):
-    """`wkb`: polygons, or the centre of a circle of `radius_m`."""
+    """Shape as the database takes it. `wkb`: polygons, or the centre of a circle of `radius_m`."""
 
     wkb: bytes
     radius_m: float | None
 
 
 def parse(shape: object) -> SearchArea:
-    """A GeoJSON Polygon or MultiPolygon, or a Point with `radius_m`. Raises `Refused` that names the field."""
+    """Parse a GeoJSON Polygon or MultiPolygon, or a Point with `radius_m`.
+
+    Raises `Refused`, which names the field.
+    """
     if not isinstance(shape, dict):
         raise Refused('shape must be a GeoJSON object, such as {"type": "Polygon", "coordinates": [...]}')
     kind, coordinates = shape.get("type"), shape.get("coordinates")
@@ -43,7 +49,7 @@ def parse(shape: object) -> SearchArea:
 
 
 def check_place(lat: object, lon: object) -> tuple[float, float]:
-    """A latitude and longitude. Raises `Refused` that names which is wrong."""
+    """Return a latitude and longitude. Raises `Refused`, which names the wrong one."""
     return _number(lat, "lat", 90.0), _number(lon, "lon", 180.0)
 
 
@@ -74,7 +80,7 @@ def _rings(rings: object, where: str) -> list[list[tuple[float, float]]]:
 
 
 def _check_reach(places: list[tuple[float, float]]) -> None:
-    """Raises `Refused` when a place lies too far from the middle of all."""
+    """Raise `Refused` when a place is too far from the middle of all places."""
     lons, lats = np.radians(np.asarray(places)).T
     points = np.column_stack([np.cos(lats) * np.cos(lons), np.cos(lats) * np.sin(lons), np.sin(lats)])
     middle = points.mean(axis=0)

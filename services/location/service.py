@@ -47,17 +47,23 @@ log = structlog.get_logger(__name__)
 
 STATUS_INTERVAL_S = 0.25
 REST_S = 5.0
-"""Timers that look for work run so seldom while there is none."""
+"""Rest of a timer in seconds, when it looked for work and found none."""
 SILENCE_REST_S = 3.0
-"""A mark that the road is open may be missing for ten seconds (`services/listening.py`)."""
+"""Rest of `watch_silence` in seconds.
+
+The mark that the pipeline is open may be missing for ten seconds (`services/listening.py`).
+"""
 HELD_INTERVAL_S = 2.0
-"""Fixes of a guard whose track takes long to repair are stored together once in so many seconds."""
+"""Interval in seconds at which held fixes are stored together.
+
+Fixes are held when the track of their guard takes long to repair.
+"""
 ALERTS_A_PAGE = 1_000
-"""As many as the alerts service lists at once."""
+"""Alerts on one page: as many as the alerts service lists at once."""
 
 
 class Parts:
-    """What the service works with, made once a process."""
+    """Objects that the service works with, made once per process."""
 
     def __init__(self, config: Config) -> None:
         database = Database(config, name="location")
@@ -117,7 +123,10 @@ class LocationService:
         every_s=HELD_INTERVAL_S,
     )
     def process_held_fixes(self, events: list[FixBatch]) -> None:
-        """Store what guards sent while their tracks were repaired: for each guard one repair for all of it."""
+        """Store the fixes that guards sent while their tracks were repaired.
+
+        Each guard's track is repaired once for all of its fixes.
+        """
         self._store([fix for event in events for fix in event.fixes], hold=False)
 
     def _store(self, fixes: list[Fix], *, hold: bool) -> None:
@@ -139,12 +148,15 @@ class LocationService:
     def list_positions(
         self, *, tenant_id: int, limit: int = 20_000, after: list[Any] | None = None
     ) -> list[dict[str, Any]]:
-        """The newest believable position of each guard; `silent_since` when it is too old and OFFLINE was told."""
+        """List the newest believable position of each guard.
+
+        `silent_since` is set when the position is too old and OFFLINE was reported.
+        """
         return self.parts.whereabouts.positions(tenant_id, limit=limit, after=after)
 
     @loop
     def show_positions(self) -> None:
-        """Newest per guard, by frames of the feed."""
+        """Publish the newest position of each guard in frames of the feed."""
         self.parts.positions.run()
 
     @timer(1.0, rest_s=REST_S)
@@ -153,7 +165,10 @@ class LocationService:
 
     @timer(1.0, rest_s=REST_S)
     def tell_settled(self) -> float:
-        """Publish violations, and ends of them, that no prompt fix told of, and what ended with a shift."""
+        """Publish violations, and ends of violations, that no prompt fix reported.
+
+        Conditions that ended with a shift are published too.
+        """
         for tell in (self.parts.settling.settle, self.parts.settling.end_shifts):
             drawn, debt = tell(now=datetime.now(UTC))
             metrics.mqtt_geofence_violation.inc(drawn.violations_begun)
@@ -178,7 +193,10 @@ class LocationService:
 
     @timer(1.0, rest_s=SILENCE_REST_S)
     def watch_silence(self) -> float | None:
-        """OFFLINE of guards on shift of whom nothing is heard, and its end when that no longer matters."""
+        """Report OFFLINE of guards on shift from whom nothing is received.
+
+        OFFLINE ends here when it no longer matters: the guard is off shift or disabled.
+        """
         judge = self.parts.silence.is_open()
         free_s: float | None = NOTHING_DUE
         for _ in range(ROUNDS):
@@ -206,9 +224,10 @@ class LocationService:
         until: datetime | str,
         max_points: int = 500,
     ) -> dict[str, Any]:
-        """A guard's track between two times, thinned for drawing; `count`: of how many fixes.
+        """Return a guard's track between two times, thinned for drawing.
 
-        Ends, changes of the verdict, gaps and corners stay; implausible fixes are marked. Raises `Refused`, `NotFound`.
+        Ends, changes of the verdict, gaps and corners stay. Implausible fixes are marked. `count`
+        is the number of fixes before thinning. Raises `Refused`, `NotFound`.
         """
         return self.parts.tracks.track(
             guard_id, tenant_id=tenant_id, since=since, until=until, max_points=max_points
@@ -218,11 +237,17 @@ class LocationService:
     def guards_within(
         self, *, tenant_id: int, shape: dict[str, Any], limit: int = 1_000
     ) -> list[dict[str, Any]]:
-        """Guards whose newest position is in a GeoJSON Polygon, MultiPolygon, or Point with `radius_m`."""
+        """List the guards whose newest position is in a GeoJSON shape.
+
+        The shape is a Polygon, a MultiPolygon, or a Point with `radius_m`.
+        """
         return self.parts.whereabouts.within(shape, tenant_id=tenant_id, limit=limit)
 
     def _open_alerts(self, tenant_id: int) -> list[dict[str, Any]]:
-        """All of them, page by page: whoever has one is not free, however many came after it."""
+        """Return all open alerts of a tenant, read page by page.
+
+        A guard with an open alert is not free, however many alerts came after it.
+        """
         found: list[dict[str, Any]] = []
         after = None
         while True:
@@ -245,8 +270,12 @@ class LocationService:
         max_age_s: float = 600,
         explain: bool = False,
     ) -> dict[str, Any]:
-        """The nearest guards who could go: enabled, on shift where shifts are kept, seen lately, not silent, and with
-        no open alert of their own or assigned to them. `explain`: also who is nearer, and why not. Raises `Refused`.
+        """Return the nearest guards who can go to a place.
+
+        Such a guard is enabled, was seen lately and is not OFFLINE. The guard is on shift, where
+        shifts are kept. The guard has no open alert, neither as its source nor assigned. With
+        `explain`, the answer also lists the guards who are nearer, and why they cannot go. Raises
+        `Refused`.
         """
         alerts = self._open_alerts(tenant_id)
         return self.parts.whereabouts.nearest(
@@ -270,7 +299,10 @@ class LocationService:
         until: datetime | str | None = None,
         limit: int = 1_000,
     ) -> dict[str, Any]:
-        """Seconds that guards were believed in zones, per local day of the zone's site. Raises `Refused`."""
+        """Return the seconds that guards were believed in zones, per local day of the zone's site.
+
+        Raises `Refused`.
+        """
         return self.parts.zone_days.time_in_zones(
             tenant_id=tenant_id, guard_id=guard_id, day=day, since=since, until=until, limit=limit
         )
@@ -288,7 +320,10 @@ class LocationService:
         cursor: str | None = None,
         limit: int = 100,
     ) -> dict[str, Any]:
-        """What tracks came to, newest first: `items`, and `next` to go on with as `cursor`."""
+        """List the transitions of tracks, newest first.
+
+        The answer has `items`, and `next`: pass it as `cursor` to go on.
+        """
         return self.parts.tracks.transitions(
             tenant_id=tenant_id,
             guard_id=guard_id,
@@ -302,7 +337,7 @@ class LocationService:
 
     @rpc
     def get_transition(self, *, tenant_id: int, transition_id: str) -> dict[str, Any]:
-        """One transition with its evidence, and `why` in plain words. Raises `NotFound`."""
+        """Return one transition with its evidence, and `why` in plain words. Raises `NotFound`."""
         return self.parts.tracks.transition(transition_id, tenant_id=tenant_id)
 
     @rpc
@@ -316,7 +351,10 @@ class LocationService:
         cursor: str | None = None,
         limit: int = 100,
     ) -> dict[str, Any]:
-        """Fixes that no verdict was built on, newest first, for people to look at: `items` and `next`."""
+        """List the fixes that no verdict was built on, newest first, for users to look at.
+
+        The answer has `items` and `next`.
+        """
         return self.parts.tracks.implausible(
             tenant_id=tenant_id, guard_id=guard_id, since=since, until=until, cursor=cursor, limit=limit
         )
@@ -332,10 +370,14 @@ class LocationService:
         until: datetime | str | None = None,
         guard_id: str | None = None,
     ) -> ZoneTrial:
-        """What the zones of a GeoJSON or KML text would have made of a period's tracks, held against today's zones.
+        """Compare the zones of a GeoJSON or KML text with today's zones, on the tracks of a period.
 
-        The period is the last seven days when it is left out. Nothing is changed and nobody is told. Raises `Refused`
-        (wrong features, more fixes than are judged while the caller waits), `NotFound`.
+        Without a period, the last seven days are judged. Nothing is changed and nobody is notified.
+
+        Raises:
+            Refused: The features are wrong, or the period has more fixes than are judged while the
+                caller waits.
+            NotFound: The guard, or something that a feature names, does not exist.
         """
         edits = self.directory.list_zone_edits(tenant_id=tenant_id, document=document, format=format)
         period = the_last_week(since, until, now=datetime.now(UTC))
@@ -345,5 +387,5 @@ class LocationService:
 
 
 def give_way(*_: object) -> None:
-    """Let other green threads run: fixes keep coming in meanwhile."""
+    """Let other green threads run, so that fixes keep coming in meanwhile."""
     eventlet.sleep(0)

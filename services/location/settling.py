@@ -1,4 +1,7 @@
-"""What is told without a fix: violations, and ends of them, that only late fixes show; and what ends with a shift."""
+"""Conditions that are reported without a fix.
+
+They are violations, and ends of violations, that only late fixes show, and ends with a shift.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ LIMIT = 200
 
 
 def _no_zone(_lat: float, _lon: float, _at: datetime) -> None:
-    """Return no nearest zone: what ends needs none."""
+    """Return no nearest zone: an end needs none."""
 
 
 def _put(connection: Connection, mine: Drawn) -> None:
@@ -45,7 +48,10 @@ class Settling:
         self._shift_tolerance_s = shift_tolerance_s
 
     def settle(self, *, now: datetime) -> tuple[Conclusions, Debt]:
-        """Owe what has stood long enough; each guard is one process's at a time, and nobody waits for another."""
+        """Put into the outbox what has stood long enough.
+
+        One process at a time works on a guard, and no process waits for another.
+        """
         drawn = Conclusions()
         with self._store.transaction() as connection:
             values = {"now": now, "limit": LIMIT, "tolerance_s": self._shift_tolerance_s}
@@ -60,20 +66,23 @@ class Settling:
             return drawn, self._store.owed.owe(connection, drawn.owings)
 
     def free_s(self, *, now: datetime) -> float:
-        """Return for how many seconds nothing has to settle; infinite when nothing waits."""
+        """Return the seconds until something has to settle; infinite when nothing waits."""
         with self._store.transaction() as connection:
             at = connection.execute(sql.NEXT_SETTLING).scalar_one_or_none()
         return float("inf") if at is None else max(0.0, (at - now).total_seconds())
 
     def end_shifts(self, *, now: datetime) -> tuple[Conclusions, Debt]:
-        """Owe the ends of what was told of guards whose shift is over: a phone that is switched off sends no fix."""
+        """Put into the outbox the ends of conditions of guards whose shift is over.
+
+        A phone that is switched off sends no fix.
+        """
         drawn = Conclusions()
         with self._store.transaction() as connection:
             values = {"limit": LIMIT, "tolerance_s": self._shift_tolerance_s}
             for row in connection.execute(sql.LOCK_SHIFT_OVER, values).all():
                 told = told_of(row)
                 mine = Drawn(Who(row.tenant_id, row.guard_id, row.site_id), told, _no_zone)
-                # An end is never before what it ends, whatever the clocks say.
+                # An end is never before the condition that it ends, whatever the clocks say.
                 at = now if told.repeat_at is None else max(now, told.repeat_at + JUST_AFTER)
                 key = b"" if row.judged_key is None else rows.bytes_of(row.judged_key)
                 mine.shift_over(Place(at, key, row.lat, row.lon, row.accuracy))
@@ -92,14 +101,18 @@ class Settling:
     def _nearest(
         self, tenant_id: int, guard: Guarded, lat: float, lon: float, at: datetime
     ) -> Nearest | None:
-        """None too while the zones cannot be read: that is on record, and no reason not to tell of a violation."""
+        """Return the nearest required zone, or None when there is none.
+
+        Return None too while the zones cannot be read. That failure is on record, and is no reason
+        to hold back a violation.
+        """
         try:
             return self._zones.judge_of(tenant_id).nearest_required(guard, lat, lon, at)
         except Unjudged:
             return None
 
     def _standing(self, connection: Connection, found: Iterable[Any]) -> dict[str, list[Standing]]:
-        """The newest beginnings that are on record of these guards, and were not superseded."""
+        """Return the newest beginnings on record of these guards that were not superseded."""
         guards = [(row.tenant_id, row.guard_id) for row in found]
         values = {
             "tenant_id": rows.array("int", [tenant_id for tenant_id, _ in guards]),

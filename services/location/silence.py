@@ -1,8 +1,12 @@
-"""Guards on shift of whom nothing believable is heard: OFFLINE, told once, and its end.
+"""Guards on shift from whom nothing believable is received: OFFLINE, reported once, and its end.
 
-Silence is counted from the latest of three times: the start of the shift, the receipt of the last fix that was believed
-(`guard_state`), and since when the service has heard without a pause (`services.listening`). All are held against
-PostgreSQL's clock.
+The time without a fix is counted from the latest of three times:
+
+- the start of the shift;
+- the receipt of the last fix that was believed (`guard_state`);
+- the time since which the service has listened without a pause (`services.listening`).
+
+All are compared with PostgreSQL's clock.
 """
 
 from __future__ import annotations
@@ -25,9 +29,9 @@ from services.silences import NOTHING, Watched
 from services.source_status import SourceStatus, State, in_words
 
 AT_ONCE = 500
-"""Guards a transaction."""
+"""Most guards in a transaction."""
 ROUNDS = 20
-"""Transactions a second at the most."""
+"""Most transactions in a second."""
 
 OVERDUE = text(
     """
@@ -42,7 +46,8 @@ OVERDUE = text(
     ORDER BY since LIMIT :limit
     """
 )
-# Whoever holds a state has a fix of that guard in hand: the next second will know. Who has no state has no fix.
+# A process that holds a state has a fix of that guard in hand: OFFLINE is judged in the next
+# second. A guard without a state has no fix.
 LOCK = text(
     """
     SELECT i.guard_id FROM unnest(CAST(:ids AS text[])) AS i (guard_id)
@@ -65,7 +70,7 @@ BEGIN = text(
     ON CONFLICT (guard_id) DO NOTHING RETURNING guard_id, told_at
     """
 )
-# An end is never before its beginning, whoever waited for whose lock.
+# An end is never before its beginning, no matter which transaction waited for a lock.
 ENDED_AT = "greatest(clock_timestamp(), q.told_at + interval '1 microsecond')"
 END = Prepared(
     f"""
@@ -74,8 +79,8 @@ END = Prepared(
     RETURNING q.guard_id, q.tenant_id, q.since, q.told_at, g.site_id, {ENDED_AT} AS at, 'spoke' AS why
     """  # noqa: S608 - words of our own
 )
-# The last of the three is for a guard's very first fix, which has no state to be locked: it may have come while the
-# silence was put down.
+# The last of the three conditions is for a guard's very first fix. It has no state to be locked,
+# and may have come while OFFLINE was stored.
 POINTLESS = text(
     f"""
     WITH over AS (
@@ -102,14 +107,17 @@ ENDS = {
 
 
 class Ended(NamedTuple):
-    """A silence that is over: what the alerts service is told, and what screens show."""
+    """End of OFFLINE: the condition for the alerts service, the status for websocket sessions."""
 
     condition: Condition
     status: SourceStatus
 
 
 class SilenceWatch:
-    """Finds who fell silent. Several processes may look: each guard is told of by one of them, once."""
+    """Watch for guards that are offline.
+
+    Several processes may look. Each guard is reported by one of them, once.
+    """
 
     def __init__(self, store: LocationStore, listening: Listening, *, limit_s: float) -> None:
         self._store = store
@@ -117,13 +125,13 @@ class SilenceWatch:
         self._limit_s = limit_s
 
     def is_open(self) -> bool:
-        """Whether silence can be judged now. Raises `Unavailable`."""
+        """Return True when OFFLINE can be judged now. Raises `Unavailable`."""
         return self._limit_s > 0 and self._listening.is_open()
 
     def look(self, *, judge: bool) -> Watched:
-        """Commit who is silent now (when `judge`), and of whom it no longer matters, with what that owes.
+        """Commit beginnings (when `judge`) and ends of OFFLINE, with events in the outbox.
 
-        Raises `Unavailable`.
+        OFFLINE ends here when it no longer matters. Raises `Unavailable`.
         """
         with self._store.transaction() as connection:
             if not self._listening.my_turn(connection):
@@ -161,9 +169,9 @@ class SilenceWatch:
 
 
 def end(connection: Connection, guard_ids: Iterable[str]) -> list[Ended]:
-    """These guards were heard of, believably and not late: their silences are over.
+    """End OFFLINE of guards from whom a believable fix came that was not late.
 
-    For the transaction that stores the fixes, once it holds the guards' states.
+    Call this in the transaction that stores the fixes, once it holds the guards' states.
     """
     ids = sorted(set(guard_ids))
     if not ids:
@@ -172,7 +180,10 @@ def end(connection: Connection, guard_ids: Iterable[str]) -> list[Ended]:
 
 
 def hear(connection: Connection, drawn: Conclusions, *, known: Container[str]) -> None:
-    """Put into a batch's conclusions whose silence its fixes end, and who is heard of for the first time."""
+    """Add to a batch's conclusions the ends of OFFLINE that its fixes bring.
+
+    Statuses of guards from whom the first fix ever came are added too.
+    """
     over = end(connection, [shown.source.source_id for shown in drawn.newest])
     drawn.cleared += [ended.condition for ended in over]
     drawn.statuses += [(ended.condition.tenant_id, ended.status) for ended in over]
@@ -256,6 +267,6 @@ def _status(row: Row[Any], state: State) -> SourceStatus:
 
 
 def _key(guard_id: str, since: datetime, word: str) -> bytes:
-    """Of an episode's beginning or end: what is told twice counts once."""
+    """Return the key of the beginning or end of an episode. A second report does not count."""
     named = f"{dedup_key(guard_id)}\n{since.isoformat()}\n{word}".encode()
     return hashlib.blake2b(named, digest_size=16).digest()

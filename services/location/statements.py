@@ -1,4 +1,4 @@
-"""SQL of location, statement by statement: fixes, states of guards, what is on record of their tracks."""
+"""SQL statements of location: fixes, states of guards, and recorded tracks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ INSERT_FIXES = rows.insert_statement(
     seen=True,
 )
 
-# Guards without a row are taken before all rows, so that two workers with a guard's first fixes take turns.
+# Guards without a row are locked before all rows, so that two workers with a guard's first fixes
+# take turns.
 LOCK_NEWCOMERS = text(
     "SELECT pg_advisory_xact_lock(hashtextextended('vigil guard ' || id, 0))"
     " FROM unnest(CAST(:ids AS text[])) AS id"
@@ -57,7 +58,7 @@ STATE = {
     "jumps_told": "bool",
 }
 EXPRESSIONS = {"speeding_told": "{}speeding_told::int[]", "clock": "nullif({}clock, '')"}
-"""Columns of a state that do not travel as they are stored."""
+"""Columns of a state that are not sent in the form in which they are stored."""
 MARKER = {
     "recorded_at": "timestamptz",
     "received_at": "timestamptz",
@@ -93,14 +94,16 @@ PUT_STATES = Prepared(
         location = excluded.location
     """  # noqa: S608 - names from our own code
 )
-# Without a plausible fix in its order the marker stays where it is. A guard who never had one has no row.
+# Without a plausible fix in its order, the marker stays where it is. A guard who never had such a
+# fix has no row.
 KEEP_STATES = Prepared(
     f"""
     UPDATE guard_state s SET {_assigned(STATE)}
     FROM {_unnested(STATE)} WHERE s.guard_id = t.guard_id
     """  # noqa: S608 - names from our own code
 )
-# Of guards whose new fixes are all of a time that their tenant does not want: these teach of the clock, and go.
+# For guards whose new fixes are all of a time that their tenant does not want. These fixes teach
+# about the clock, and are not kept.
 PUT_CLOCKS = text(
     f"""
     UPDATE guard_state s SET clock = nullif(t.clock, '')
@@ -125,7 +128,7 @@ OFF_SHIFT = Prepared(
           AND NOT {ON_SHIFT.format(tenant_id="w.tenant_id", guard_id="w.guard_id", at="w.at")}
     """  # noqa: S608 - conditions of our own
 )
-# Of guards without a judged state: the newest of their fixes that are not before these.
+# For guards without a judged state: the newest of their fixes that are not before the given ones.
 NEWEST_RECORDED = text(
     """
     SELECT DISTINCT ON (w.guard_id) w.guard_id, l.recorded_at, l.message_key
@@ -186,7 +189,7 @@ PUT_CHECKPOINTS = text(
     ON CONFLICT (guard_id, recorded_at, message_key) DO UPDATE SET belief = excluded.belief
     """  # noqa: S608 - names from our own code
 )
-# From the last before a position on.
+# The checkpoints from the last one before a position on.
 SELECT_CHECKPOINTS = text(
     """
     SELECT c.guard_id, c.recorded_at, c.message_key, c.belief
@@ -269,7 +272,8 @@ LOCK_SETTLING = text(
     """  # noqa: S608 - conditions of our own
 )
 NEXT_SETTLING = text("SELECT min(settles_at) FROM guard_state WHERE settles_at IS NOT NULL")
-# Guards of whom something was told, and whose shift is over. A tenant of replays lives in another time.
+# Guards for whom a condition was reported, and whose shift is over. A tenant of replays lives in
+# another time.
 LOCK_SHIFT_OVER = text(
     f"""
     SELECT s.guard_id, s.tenant_id, g.site_id, s.judged_key, s.violation_told, s.repeat_told_at, s.speeding_told,

@@ -1,4 +1,4 @@
-"""Fixes, states of guards, and what is on record of their tracks, in PostgreSQL."""
+"""Store of fixes, states of guards, and recorded tracks, in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from services.registry import Source
 MAX_LISTED = 100_000
 NOTHING = Told()
 SPEED_DOUBTED = "speed_doubted"
-"""In the quality of a fix that is believed, and whose claimed speed is not."""
+"""Quality mark of a fix that is believed, while its claimed speed is not."""
 _belief_decoder = msgspec.msgpack.Decoder(Belief)
 
 
 class Arrived(NamedTuple):
-    """A fix, whose it is, and the same as the judge wants it."""
+    """A fix, its source, and the same fix in the form that the judge takes."""
 
     fix: Fix
     source: Source
@@ -43,8 +43,11 @@ class Arrived(NamedTuple):
 
 
 class GuardState(NamedTuple):
-    """What is held true of a guard: `frontier` is the newest fix that was judged, `heard` the times of the newest
-    that was believed."""
+    """State of a guard, from which the judge goes on.
+
+    `frontier` is the newest fix that was judged. `heard` has the times of the newest fix that was
+    believed.
+    """
 
     belief: Belief | None = None
     frontier: Position | None = None
@@ -57,7 +60,10 @@ class GuardState(NamedTuple):
 
 
 class GuardOutcome(NamedTuple):
-    """A guard's state after a batch. `marker` is the fix that it is shown at from now on; None: where it was."""
+    """State of a guard after a batch.
+
+    `marker` is the fix at which the guard is shown from now on. None: the guard stays where it was.
+    """
 
     source: Source
     belief: Belief
@@ -75,13 +81,16 @@ class LocationStore:
         self.owed = OwedEvents(database, "location")
 
     def transaction(self) -> AbstractContextManager[Connection]:
-        """One transaction of the road, for messages of all tenants."""
+        """Open one transaction of the pipeline, for messages of all tenants."""
         return self._database.across()
 
     def lock(
         self, connection: Connection, guard_ids: Iterable[str], newcomers: Iterable[str]
     ) -> dict[str, GuardState]:
-        """The states of those that have one, locked until the transaction ends. `newcomers` seem to have none."""
+        """Lock the states of guards until the transaction ends, and return those that exist.
+
+        `newcomers` are guards that seem to have no state.
+        """
         if new := sorted(newcomers):
             connection.execute(sql.LOCK_NEWCOMERS, {"ids": rows.array("text", new)})
         found = sql.LOCK_STATES.run(connection, {"ids": rows.array("text", sorted(guard_ids))})
@@ -90,7 +99,10 @@ class LocationStore:
     def newest_recorded(
         self, connection: Connection, first: dict[str, tuple[int, datetime]]
     ) -> dict[str, Position]:
-        """Where tracks end that go on after a time, of guards without a judged state (by guard: tenant, time)."""
+        """Return where the tracks of guards without a judged state end, if they go on after a time.
+
+        `first` has the tenant and the time by guard.
+        """
         if not first:
             return {}
         values = {
@@ -104,7 +116,7 @@ class LocationStore:
     def off_shift(
         self, connection: Connection, asked: Sequence[tuple[Source, datetime]], *, tolerance_s: float
     ) -> set[str]:
-        """Return those guards whose shifts are kept and who are on none of them at the time that stands beside."""
+        """Return the guards whose shifts are kept, and who are on none at the time asked for."""
         if not asked:
             return set()
         values = {
@@ -123,9 +135,13 @@ class LocationStore:
         *,
         doubted: Collection[bytes] = (),
     ) -> None:
-        """Store new fixes, each with its verdict (by key: in_geofence, geofence_violation).
+        """Store new fixes, each with its verdict.
 
-        `doubted` are the keys of those whose claimed speed is not believed.
+        Args:
+            connection: The transaction.
+            arrived: The fixes.
+            verdicts: `in_geofence` and `geofence_violation` by key.
+            doubted: Keys of the fixes whose claimed speed is not believed.
         """
         if not arrived:
             return
@@ -151,7 +167,10 @@ class LocationStore:
             sql.KEEP_STATES.run(connection, rows.arrays(sql.STATE, values))
 
     def put_clocks(self, connection: Connection, clocks: Mapping[str, Clock]) -> None:
-        """Keep what is known of the clocks of guards that have a state and no new fix on record."""
+        """Store what is known of guards' clocks.
+
+        The guards have a state, and no new fix on record.
+        """
         if not clocks:
             return
         values = {
@@ -177,7 +196,7 @@ class LocationStore:
     def put_transitions(
         self, connection: Connection, found: Sequence[tuple[Source, Transition, bytes]], *, late: bool
     ) -> None:
-        """Each with the key of its confirming fix."""
+        """Store transitions, each with the key of its confirming fix."""
         if not found:
             return
         values: dict[str, list[Any]] = {
@@ -219,7 +238,7 @@ def told_of(row: Any) -> Told:
 
 
 def _told(violation: bool, repeat_at: datetime | None, speeding: Sequence[int]) -> Told:
-    # Of nearly all guards nothing was told.
+    # For nearly all guards, nothing was reported.
     return Told(violation, repeat_at, frozenset(speeding)) if violation or repeat_at or speeding else NOTHING
 
 
@@ -242,7 +261,7 @@ def _state_of(
     recorded_at: datetime,
     received_at: datetime,
 ) -> GuardState:
-    """Return what a row of `LOCK_STATES` says, its columns in their order."""
+    """Return the state that a row of `LOCK_STATES` holds. The parameters are its columns."""
     return GuardState(
         None if belief is None else belief_of(belief),
         None if judged_at is None else (judged_at, bytes(judged_key)),
@@ -256,7 +275,7 @@ def _state_of(
 
 
 def _stored_clock(clock: Clock) -> bytes:
-    """Empty for a clock that nothing speaks against, which is null in the table."""
+    """Return a clock as it is stored: empty when nothing speaks against it (null in the table)."""
     return encode_clock(clock) or b""
 
 

@@ -1,7 +1,8 @@
-"""A track with fewer points, for drawing: ends, changes, gaps and corners stay. Pure.
+"""Thinning of a track for drawing: ends, changes, gaps and corners stay. Pure.
 
-Corners by Visvalingam and Whyatt: what goes first is the point whose triangle with its neighbours is smallest, so that
-a guard who stands leaves one point and a turn of the street stays.
+Corners are found by the method of Visvalingam and Whyatt. The point whose triangle with its
+neighbours is smallest is removed first. A guard who stands leaves one point, and a turn of the
+street stays.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import msgspec
 from services.errors import Refused
 
 GAP_S = 120.0
-"""A pause that a drawing shows: both of its ends stay."""
+"""Shortest pause in seconds that a drawing shows: both of its ends stay."""
 
 
 class TrackPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One stored fix of a track; units as in `services.messages`.
+    """One stored fix of a track. Units are as in `services.messages`.
 
-    `implausible` says why no verdict was built on it; `transition`: a belief changed by it, or because of it.
+    `implausible` is the reason why no verdict was built on it. `transition` is True when a belief
+    changed by it, or because of it.
     """
 
     recorded_at: datetime
@@ -39,10 +41,11 @@ class TrackPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def thin(points: Sequence[TrackPoint], *, max_points: int, gap_s: float = GAP_S) -> list[TrackPoint]:
-    """At most `max_points` of a track in the order of time. Raises `Refused` for a bound below 2.
+    """Return at most `max_points` of a track, in the order of time.
 
-    When not even those that must stay have room: the ends first, then changes, then the ends of gaps, then what is
-    implausible, and of each kind the most prominent.
+    There may be too little room even for the points that must stay. Then the ends are kept first,
+    then changes, then the ends of gaps, then implausible points. Of each kind, the most prominent
+    points are kept first. Raises `Refused` for a bound below 2.
     """
     if max_points < 2:
         raise Refused(f"max_points must be at least 2, for the two ends of a track, not {max_points}")
@@ -55,7 +58,7 @@ def thin(points: Sequence[TrackPoint], *, max_points: int, gap_s: float = GAP_S)
 
 
 def _ranks(points: Sequence[TrackPoint], gap_s: float) -> list[int]:
-    """0: an end, 1: a change, 2: beside a gap, 3: implausible, 4: any other."""
+    """Rank each point: 0 an end, 1 a change, 2 beside a gap, 3 implausible, 4 any other."""
     ranks = [3 if point.implausible else 4 for point in points]
     for index, (before, point) in enumerate(zip(points, points[1:], strict=False), start=1):
         if (point.recorded_at - before.recorded_at).total_seconds() > gap_s:
@@ -68,9 +71,10 @@ def _ranks(points: Sequence[TrackPoint], gap_s: float) -> list[int]:
 
 
 def _prominence(points: Sequence[TrackPoint]) -> list[float]:
-    """Twice the area (m2) that each point was worth when its turn came; never less than of one that went before it.
+    """Return twice the area (m2) that each point was worth when its turn came.
 
-    What is implausible was nowhere: it makes no corner of another point.
+    The area of a point is never less than that of a point that went before it. An implausible point
+    was nowhere: it makes no corner of another point.
     """
     found = [0.0] * len(points)
     kept = [index for index, point in enumerate(points) if point.implausible is None]
@@ -85,7 +89,7 @@ def _prominence(points: Sequence[TrackPoint]) -> list[float]:
     while heap:
         area, index = heapq.heappop(heap)
         if worth.get(index) != area:
-            continue  # its neighbour went, and it was put in again
+            continue  # its neighbour went, and the point was put in again
         so_far = max(so_far, area)
         found[index] = so_far
         del worth[index]
@@ -102,7 +106,10 @@ METRES_PER_DEGREE = 111_195.0
 
 
 def _triangle(points: Sequence[TrackPoint], left: int, middle: int, right: int) -> float:
-    """Twice the area on the plane that touches at the middle; longitudes go the short way round."""
+    """Return twice the area of a triangle (m2), on the plane that touches at the middle.
+
+    Longitudes go the short way round.
+    """
     at = points[middle]
     scale = METRES_PER_DEGREE * math.cos(math.radians(at.lat))
     (x1, y1), (x2, y2) = (

@@ -1,7 +1,7 @@
-"""A guard's track judged fix by fix: docs/zones.md, which is the rule. Pure.
+"""Judge of a guard's track, fix by fix. The rule is docs/zones.md. Pure.
 
-What was held true before and the fixes after it come in, what is held true now and each fix's transitions come out:
-`judge(a + b)` is `judge(a)` and then `judge(b)`.
+The belief so far and the fixes after it come in. The belief now and the transitions of each fix
+come out. `judge(a + b)` is `judge(a)` and then `judge(b)`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ __all__ = ["Belief", "Guarded", "Judge", "Step", "TrackFix", "Transition"]
 
 
 class TrackFix(msgspec.Struct, frozen=True, gc=False):
-    """One position, with its numbers as the table keeps them: what is judged again must come to the same."""
+    """One position. Its numbers are as the table keeps them.
+
+    A fix that is judged again must get the same verdict.
+    """
 
     key: bytes
     recorded_at: datetime
@@ -41,7 +44,10 @@ class TrackFix(msgspec.Struct, frozen=True, gc=False):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What one fix came to. `implausible` is the reason why it was left out; its flags are then those before it."""
+    """Verdict on one fix.
+
+    `implausible` is the reason why the fix was left out. Its flags are then those before it.
+    """
 
     fix: TrackFix
     implausible: str | None
@@ -51,38 +57,44 @@ class Step(msgspec.Struct, frozen=True):
     error_radius_m: float
     transitions: tuple[Transition, ...] = ()
     speed_doubted: bool = False
-    """The fix is believed, and the speed that it claims is not."""
+    """True when the fix is believed, and the speed that it claims is not."""
 
 
 class Belief(msgspec.Struct, array_like=True):
-    """What is held true after the last fix. Two that are equal judge whatever comes next alike."""
+    """Belief after the last fix. Two equal beliefs judge all later fixes alike."""
 
     last_at: datetime | None = None
     last_key: bytes = b""
     violation: bool = False
     in_geofence: bool = False
     memory: tuple[Seen, ...] = ()
-    """The plausible fixes that the next one's scatter may need; the last is the one that it must be reachable from."""
+    """Plausible fixes that the scatter of the next fix may need.
+
+    The next fix must be reachable from the last of them.
+    """
     suspects: Suspects | None = None
     zones: dict[int, Held] = {}
     within: Within = Within()
 
 
 class Sighted(NamedTuple):
-    """A fix after the part that no zone has a say in."""
+    """A fix after the part of the rule that does not depend on zones."""
 
     fix: TrackFix
     seen: Seen
     memory: tuple[Seen, ...]
-    """It and the plausible fixes before it, which say how far it may be off; none of one that is implausible."""
+    """The fix and the plausible fixes before it, which say how far off it may be.
+
+    Empty for an implausible fix.
+    """
     plausibility: Plausibility
     before: Seen | None
-    """The plausible fix before it; none after a relocation."""
+    """The plausible fix before it. None after a relocation."""
     speed_doubted: bool = False
 
 
 class Judge:
-    """Judges tracks by one tenant's zones. It keeps nothing: whatever is remembered is in the beliefs."""
+    """Judge of tracks by one tenant's zones. It keeps nothing: the beliefs hold all memory."""
 
     def __init__(self, zones: ZoneIndex, settings: Location) -> None:
         self._zones = zones
@@ -93,13 +105,13 @@ class Judge:
     def judge(
         self, guard: Guarded, belief: Belief | None, fixes: Sequence[TrackFix]
     ) -> tuple[Belief, list[Step]]:
-        """The fixes in the order of a track, all after the belief's last one."""
+        """Judge fixes in the order of a track, all after the belief's last one."""
         return self.judge_many([(guard, belief, fixes)])[0]
 
     def judge_many(
         self, tracks: Sequence[tuple[Guarded, Belief | None, Sequence[TrackFix]]]
     ) -> list[tuple[Belief, list[Step]]]:
-        """The same for several guards, with one look into the index."""
+        """Judge the fixes of several guards, with one look into the index."""
         sighted: list[list[Sighted]] = []
         beliefs: list[Belief] = []
         for _, before, fixes in tracks:
@@ -113,7 +125,7 @@ class Judge:
         ]
 
     def _sight(self, belief: Belief, fix: TrackFix) -> Sighted:
-        """Is it believed, and how far off may it be: sections 1 and 2 of the rule."""
+        """Apply sections 1 and 2 of the rule: is a fix believed, and how far off may it be."""
         _check_order(belief, fix)
         settings = self._settings
         belief.last_at, belief.last_key = fix.recorded_at, fix.key
@@ -143,7 +155,7 @@ class Judge:
         return (*kept, seen)
 
     def _measure(self, sighted: Sequence[Sighted]) -> Iterator[tuple[float, Near]]:
-        """The error radius of each fix, and the zones near it."""
+        """Return the error radius of each fix in metres, and the zones near it."""
         scatters = scatters_m([item.memory for item in sighted])
         errors_m = [
             max(item.seen.own_m, scatter or 0.0) for item, scatter in zip(sighted, scatters, strict=True)
@@ -174,7 +186,7 @@ class Judge:
     def _conclude(
         self, guard: Guarded, belief: Belief, item: Sighted, error_m: float, near: Near
     ) -> tuple[Transition, ...]:
-        """Sections 3 to 5 of the rule."""
+        """Apply sections 3 to 5 of the rule."""
         raw = item.fix
         at = raw.recorded_at if raw.recorded_at < raw.received_at else raw.received_at
         if _stays(guard, belief, near, at):
@@ -194,7 +206,7 @@ class Judge:
         return tuple(verdict.transitions)
 
     def _concerned(self, guard: Guarded, belief: Belief, fix: Fix, near: Near) -> list[tuple[Zone, float]]:
-        """The zones that apply and are near, or that something is held of: by zone id."""
+        """Return the zones that apply and are near, or that something is held of, by zone id."""
         found = [(zone, d) for zone, d in near if holds(zone, fix.at) and applies(zone, guard)]
         if belief.zones:
             there = {zone.zone_id for zone, _ in found}
@@ -208,8 +220,11 @@ class Judge:
 
 
 def _stays(guard: Guarded, belief: Belief, near: Near, at: datetime) -> bool:
-    """The usual case, in which nothing of the rest could change anything: within the one zone the guard must be
-    and is believed to be, with nothing gathered against that and no other zone near."""
+    """Return True in the usual case, in which the rest of the rule can change nothing.
+
+    The guard is within the one zone where the guard must be and is believed to be. Nothing is
+    gathered against that, and no other zone is near.
+    """
     if len(near) != 1 or len(belief.zones) != 1 or belief.violation or belief.within != BELIEVED_WITHIN:
         return False
     zone, d = near[0]
@@ -226,7 +241,7 @@ def _stays(guard: Guarded, belief: Belief, near: Near, at: datetime) -> bool:
 
 
 def _copy(belief: Belief | None) -> Belief:
-    """Never the caller's own: what it holds before a step that fails must stay as it was."""
+    """Copy a belief. When a step fails, the belief of the caller must stay as it was."""
     if belief is None:
         return Belief()
     return Belief(
@@ -251,6 +266,6 @@ def _check_order(belief: Belief, fix: TrackFix) -> None:
 
 
 def _us(at: datetime) -> int:
-    """Whole microseconds, so that differences are exact."""
+    """Return whole microseconds since 1970, so that differences are exact."""
     since = at - EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

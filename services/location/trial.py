@@ -1,7 +1,8 @@
-"""What other zones would have made of tracks: each judged twice, by the zones of today and by the edited ones. Pure.
+"""Trial of zones on tracks: each is judged by the zones of today and by the edited ones. Pure.
 
-Two transitions are one when they are of one kind and zone and begin within `SAME` of each other: an edge that was
-moved a little is reached a little earlier or later, and nobody would call that another exit.
+Two transitions are one when they are of one kind and zone and begin within `SAME` of each other. An
+edge that was moved a little is reached a little earlier or later, and nobody would call that
+another exit.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from services.location.zones import Zone
 
 SAME = timedelta(minutes=5)
 MAX_TOLD = 100
-"""Transitions of a guard that are told of, of each sort; all are counted."""
+"""Most transitions of a guard that are listed, of each sort. All are counted."""
 BEGAN, ENDED = "violation_began", "violation_ended"
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """A transition that only one of the judgements came to; `why` says it in plain words."""
+    """A transition of only one of the judgements. `why` explains it in plain words."""
 
     kind: str
     zone_id: int | None
@@ -33,7 +34,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shifted(msgspec.Struct, frozen=True, kw_only=True):
-    """A transition that both came to, at different times."""
+    """A transition of both judgements, at different times."""
 
     kind: str
     zone_id: int | None
@@ -43,14 +44,17 @@ class Shifted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Violations(msgspec.Struct, frozen=True, kw_only=True):
-    """How many there were in the period, and how long they lasted together."""
+    """Number of violations in the period, and the seconds that they lasted together."""
 
     count: int = 0
     seconds: float = 0.0
 
 
 class GuardDifference(msgspec.Struct, frozen=True, kw_only=True):
-    """What the edit changes for one guard. The lists hold the first of each; the counts say how many there are."""
+    """Changes by the edit for one guard.
+
+    The lists hold the first transitions of each sort. The counts say how many there are.
+    """
 
     guard_id: str
     fixes: int
@@ -82,7 +86,10 @@ class Side:
         self.found += [transition for step in steps for transition in step.transitions]
 
     def violations(self, since: datetime, until: datetime) -> Violations:
-        """Those that lasted into the period; one that is open at its end counts up to there."""
+        """Return the violations that lasted into the period.
+
+        A violation that is open at the end of the period counts up to there.
+        """
         count, seconds, began = 0, 0.0, None
         for transition in [*self.found, None]:
             if transition is not None and transition.kind == BEGAN:
@@ -118,9 +125,10 @@ class Side:
 
 
 class Trial:
-    """One guard's track by two judges: `take` its fixes in their order, piece by piece, then ask for the difference.
+    """Trial of one guard's track by two judges.
 
-    What began before `since` is judged, for what was believed then, and not told of.
+    Call `take` with the fixes in their order, piece by piece, and then `difference`. Transitions
+    before `since` are judged, for what was believed then, and not listed.
     """
 
     def __init__(
@@ -167,21 +175,25 @@ class Trial:
 
 
 def edited_zones(today: Iterable[Zone], edits: Iterable[Zone]) -> list[Zone]:
-    """The zones with the edits in the place of those that they change."""
+    """Return the zones, with the edits in the place of the zones that they change."""
     return list({zone.zone_id: zone for zone in (*today, *edits)}.values())
 
 
 def as_if_always(zone: Zone) -> Zone:
-    """The version of now, as if it had never been another."""
+    """Return the version of now, as if there had never been another."""
     return msgspec.structs.replace(zone, in_force_from=None, in_force_to=None)
 
 
 def _matched(
     before: Sequence[Transition], after: Sequence[Transition]
 ) -> tuple[list[Transition], list[Transition], list[tuple[Transition, Transition]]]:
-    """Those of `before` alone, those of `after` alone, and the pairs that are one at different times.
+    """Match the transitions of two judgements.
 
-    What is at the same time is one before anything else is.
+    Transitions at the same time are matched before all others.
+
+    Returns:
+        The transitions of `before` alone, those of `after` alone, and the pairs that are one at
+        different times.
     """
     lost: list[Transition] = []
     gained: list[Transition] = []
@@ -212,7 +224,7 @@ def _order(found: Transition) -> tuple[datetime, str]:
 
 
 def _about(found: Transition) -> tuple[str, int | None]:
-    """A violation is the guard's, whichever zone it names."""
+    """Return the kind and the zone. A violation is the guard's, no matter which zone it names."""
     return found.kind, None if found.kind in (BEGAN, ENDED) else found.zone_id
 
 

@@ -1,4 +1,4 @@
-"""Lets batches pass one by one, in the order of their arrival."""
+"""Turnstile that lets batches pass one by one, in the order of their arrival."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Turn:
         self._changed = changed
 
     def wait(self) -> None:
-        """Return when all who came before are through; at once when this turn has ended."""
+        """Wait until all turns before this one have ended. Return at once when this one has."""
         with self._changed:
             self._changed.wait_for(self._is_first_or_over)
 
@@ -32,7 +32,7 @@ class Turn:
 
 
 class Turnstile:
-    """Gives out turns, to workers of one process."""
+    """Queue of turns for the workers of one process."""
 
     def __init__(self) -> None:
         self._waiting: deque[Turn] = deque()
@@ -40,7 +40,7 @@ class Turnstile:
 
     @contextmanager
     def turn(self) -> Iterator[Turn]:
-        """Take a place behind those who are there; it ends with the block at the latest."""
+        """Take a place behind those in the queue. It ends with the block at the latest."""
         mine = Turn(self._waiting, self._changed)
         with self._changed:
             self._waiting.append(mine)

@@ -1,7 +1,7 @@
-"""Two devices that report for one guard: positions that jump to and fro between places far apart. Pure.
+"""Two devices that report for one guard: positions jump to and fro between places far apart. Pure.
 
-The judge believes one of them, until the other agrees with itself while the first is quiet. The other one may be the
-one that the guard carries, so that a person must hear of it. A receiver that is broken looks the same.
+The judge believes one device, until the other agrees with itself while the first is quiet. The
+guard may carry the other device, so a person must be notified. A broken receiver looks the same.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from services.messages import AlertType, Condition
 
 JUMPS_TO_TELL = 6.0
 A_PLAUSIBLE_FIX = 0.25
-"""So much of a jump is forgotten with each fix that is believed: one jump in five fixes never adds up."""
+"""Part of a jump that is forgotten with each believed fix.
+
+One jump in five fixes never adds up.
+"""
 MOST = 10.0
-"""More is not counted: forty believed fixes in a row end it."""
+"""Most jumps that are counted: forty believed fixes in a row end the condition."""
 
 
 class Jumping(NamedTuple):
-    """Jumps that are not forgotten, and whether the alerts service was told of them."""
+    """Jumps that are not forgotten, and a flag: they were reported to the alerts service."""
 
     jumps: float = 0.0
     told: bool = False
@@ -36,7 +39,8 @@ def conclude(
     """Conclude from fixes of one guard that came in their order, and in time.
 
     Returns:
-        What is known now, and the condition that this begins or ends.
+        The jumps that are known now, and the condition that they begin or end. The condition is
+        None when nothing has changed.
     """
     count, told = before
     began: Step | None = None

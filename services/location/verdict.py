@@ -1,6 +1,6 @@
-"""What one plausible fix changes: zones entered and left, violation, speeding. Pure.
+"""Changes by one plausible fix: zones entered and left, violation, speeding. Pure.
 
-Sections 3 to 5 of docs/zones.md.
+These are sections 3 to 5 of docs/zones.md.
 """
 
 from __future__ import annotations
@@ -20,26 +20,32 @@ from services.location.zones import Confirmation, Zone, depth_m
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True):
-    """What is held of one zone; of a zone that the guard is outside of, without evidence, nothing is."""
+    """Belief about one zone.
+
+    Nothing is held of a zone that the guard is outside of, without evidence.
+    """
 
     inside: bool = False
     gathered: Gathered | None = None
     version: int = 0
     forbids: bool = False
-    """It is forbidden and in force, and the guard is believed inside."""
+    """True when the zone is forbidden and in force, and the guard is believed inside."""
     speeding: bool = False
     speed_gathered: Gathered | None = None
 
 
 class Within(msgspec.Struct, frozen=True, array_like=True):
-    """Whether the guard is within what is required."""
+    """Belief about the required zones. `without` is True when the guard is not within them."""
 
     without: bool = False
     gathered: Gathered | None = None
 
 
 class Fix(NamedTuple):
-    """A plausible fix as zones see it; `at` is its zone time, `speed` what it claims unless that is doubted."""
+    """A plausible fix as zones see it.
+
+    `at` is its zone time. `speed` is the speed that it claims, unless that is doubted.
+    """
 
     key: bytes
     seen: Seen
@@ -51,7 +57,10 @@ class Fix(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """A change, and the zone that it is about; `zone` is None when no version of it applies any more."""
+    """A change, and the zone that it is about.
+
+    `zone` is None when no version of it applies any more.
+    """
 
     change: Change
     zone_id: int | None
@@ -64,7 +73,10 @@ BELIEVED_WITHIN = Within()
 
 
 class Verdict:
-    """Goes over the zones of one fix, by zone id; then it is asked what follows, in the order of the rule."""
+    """Verdict on one fix.
+
+    Call `zone` for its zones, by zone id. Then call the other methods, in the order of the rule.
+    """
 
     def __init__(self, guard: Guarded, fix: Fix, held: dict[int, Held], settings: Location) -> None:
         self._guard_id = guard.guard_id
@@ -84,7 +96,7 @@ class Verdict:
 
     @property
     def required_near(self) -> bool:
-        """Whether a required zone in force was among those that were seen."""
+        """Return True when a required zone in force was among the zones of the fix."""
         return self._nearest is not None
 
     @property
@@ -92,7 +104,7 @@ class Verdict:
         return (*_by_zone(self._of_zones), *self._of_violation, *_by_zone(self._of_speeding))
 
     def zone(self, zone: Zone, d: float) -> None:
-        """A zone that applies, `d` from its edge."""
+        """Judge a zone that applies. `d` is the distance from its edge in metres."""
         before = self._before.get(zone.zone_id, NOTHING)
         if before is not NOTHING:
             self._passed.add(zone.zone_id)
@@ -119,7 +131,7 @@ class Verdict:
             self.held[zone.zone_id] = now
 
     def gone(self) -> None:
-        """Of zones that no longer apply nothing is held."""
+        """End what is held of zones that no longer apply."""
         if len(self._passed) == len(self._before):
             return
         for zone_id, before in sorted(self._before.items()):
@@ -133,7 +145,7 @@ class Verdict:
                 self._of_speeding.append(self._transition("speeding_ended", cause))
 
     def within(self, before: Within, *, required: bool) -> Within:
-        """Is the guard within the required zones in force, if there are any."""
+        """Judge if the guard is within the required zones in force, if there are any."""
         if not required:
             if before.without:
                 self._required = Cause(Change("schedule", (self._sign(None),)), None, None, None)
@@ -155,7 +167,10 @@ class Verdict:
         return Within(not before.without)
 
     def violation(self, *, before: bool, within: Within) -> bool:
-        """Whether there is one now; its beginning or end is the first cause's."""
+        """Return True when there is a violation now.
+
+        The transition of its beginning or end has the first cause.
+        """
         now = within.without or any(held.forbids for held in self.held.values())
         if now != before:
             causes = sorted(self._causes[now], key=lambda cause: cause.zone_id or 0)
@@ -165,7 +180,7 @@ class Verdict:
         return now
 
     def _side(self, zone: Zone, d: float, before: Held) -> tuple[bool, Gathered | None, Change | None]:
-        """Inside or outside: the table of section 3."""
+        """Judge if the guard is inside or outside a zone, by the table of section 3."""
         inside, gathered, e = before.inside, before.gathered, self._fix.error_m
         if zone.kind == "required":
             alarming = inside
@@ -185,7 +200,7 @@ class Verdict:
         return not inside, None, change
 
     def _speed(self, zone: Zone, d: float, before: Held) -> tuple[bool, Gathered | None]:
-        """In a speed zone in force: the evidence of section 5."""
+        """Judge speeding in a speed zone in force, by the evidence of section 5."""
         v = self._velocity()
         speeding, gathered = before.speeding, before.speed_gathered
         if v is None or zone.speed_limit_mps is None:
@@ -202,7 +217,7 @@ class Verdict:
         return not speeding, None
 
     def _no_speed(self, zone: Zone, d: float, before: Held) -> tuple[bool, Gathered | None]:
-        """Whoever is not in a speed zone in force does not speed in it."""
+        """End speeding: a guard who is not in a speed zone in force does not speed in it."""
         if before.speeding:
             change = Change("left", (self._sign(d),))
             cause = Cause(change, zone.zone_id, zone.version, zone)
@@ -210,7 +225,10 @@ class Verdict:
         return False, None
 
     def _velocity(self) -> float | None:
-        """What the fix claims, else what it must have been from the plausible fix before it."""
+        """Return the claimed speed in m/s.
+
+        Without a claim, return the speed that it must have been from the plausible fix before.
+        """
         fix = self._fix
         if fix.speed is not None:
             return fix.speed
@@ -232,7 +250,10 @@ class Verdict:
         return msgspec.structs.replace(needed, zone_id=zone.zone_id, zone_version=zone.version)
 
     def _sign(self, d: float | None, e: float | None = None, *, speed_mps: float | None = None) -> Sign:
-        """This fix as evidence; it weighs something when `e` is what its distance is measured in."""
+        """Return this fix as evidence.
+
+        The fix has a weight only when `e` is given: the distance is measured in `e`.
+        """
         fix, cap, weight = self._fix, self._settings.margin_cap_radii, 0.0
         if e is not None and d is not None:
             weight = (min(abs(d) / e, cap) if e > 0 else cap) ** 2

@@ -1,4 +1,4 @@
-"""Where guards are now: all of a tenant, those within a shape, and those who could go to a place."""
+"""Positions of guards now: all of a tenant, within a shape, or nearest to a place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.providers import Database
 MAX_LISTED = 100_000
 MAX_NEAREST = 100
 LEFT_OUT = 20
-"""So many who are left out are named, the nearest of them."""
+"""Most guards that are left out and named: the nearest of them."""
 MAX_AGE_S = 86_400.0
 
 POSITION = """
@@ -33,8 +33,9 @@ WITHIN = {
     False: f"ST_Intersects(s.location, {AREA})",
     True: f"ST_DWithin(s.location, {AREA}, :radius_m)",
 }
-# There is no index on places (migration 0008 says why): this is one look at each position of the tenant, by a distance
-# on a sphere that costs a tenth of the exact one. The exact one, and all else, is asked of the nearest by that.
+# There is no index on places (migration 0008 says why). The query looks once at each position of
+# the tenant, by a distance on a sphere that costs a tenth of the exact one. The exact distance, and
+# all else, is asked only of the nearest by that.
 NEAREST = """
     WITH keeps AS (
         SELECT EXISTS (SELECT FROM guard_shift WHERE tenant_id = :tenant_id AND ends_at > now() - interval '10 days')
@@ -69,7 +70,10 @@ EARTH_RADIUS_M = 6_371_008.8
 SPHERE_IS_NEAR = 0.99
 """Distances on the sphere and on the ellipsoid differ by less than 0.6 %."""
 CANDIDATES = (100, 1_000, None)
-"""So many of the nearest are looked at, and more when these do not do; None: all of them."""
+"""Numbers of nearest guards that are looked at, one after the other until one is enough.
+
+None: all guards.
+"""
 ON_SHIFT_OF_FEW = """
     EXISTS (SELECT FROM guard_shift d WHERE d.tenant_id = s.tenant_id AND d.guard_id = s.guard_id
             AND d.ends_at > now() AND d.starts_at <= now())
@@ -96,7 +100,7 @@ REASONS = {
 
 
 def busy_with(alerts: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Ids and names of those who have something to do with these open alerts: source, carrier, assigned."""
+    """Return ids and names of those with a part in these open alerts: source, carrier, assigned."""
     named = (alert.get(name) for alert in alerts for name in ("source_id", "carried_by", "assigned_to"))
     return {name for name in named if name}
 
@@ -106,7 +110,10 @@ class Whereabouts:
         self._database = database
 
     def positions(self, tenant_id: int, *, limit: int, after: object = None) -> list[dict[str, Any]]:
-        """The newest believable position of each guard; `silent_since` when OFFLINE was told of one."""
+        """List the newest believable position of each guard.
+
+        `silent_since` is set when OFFLINE was reported for the guard.
+        """
         check_limit(limit, most=MAX_LISTED)
         _, place = beyond(BY_GUARD, after)
         values = {"tenant_id": tenant_id, "limit": limit, "after_0": place.get("after_0")}
@@ -116,7 +123,10 @@ class Whereabouts:
             return [dict(zip(names, row, strict=True)) for row in found]
 
     def within(self, shape: object, *, tenant_id: int, limit: int) -> list[dict[str, Any]]:
-        """Guards whose newest position is in a shape. Raises `Refused` that names what is wrong with it."""
+        """List the guards whose newest position is in a shape.
+
+        Raises `Refused`, which names what is wrong with the shape.
+        """
         check_limit(limit, most=MAX_LISTED)
         area = search_area.parse(shape)
         query = text(
@@ -139,9 +149,10 @@ class Whereabouts:
         max_age_s: float,
         explain: bool,
     ) -> dict[str, Any]:
-        """The nearest free guards; with `explain` also the nearest who are not, and why. Raises `Refused`.
+        """Return the nearest free guards.
 
-        `busy` holds ids and names of those who have something to do with an open alert.
+        With `explain`, also return the nearest guards who are not free, and why. `busy` holds ids
+        and names of those with a part in an open alert. Raises `Refused`.
         """
         check_limit(limit, most=MAX_NEAREST)
         place = search_area.check_place(lat, lon)
@@ -163,7 +174,10 @@ class Whereabouts:
 
 
 def _nearest(connection: Connection, which: str, values: Mapping[str, Any]) -> Sequence[RowMapping]:
-    """Return the nearest of one kind, from as many of the nearest guards as it takes to be sure of them."""
+    """Return the nearest of one kind.
+
+    As many of the nearest guards are looked at as it takes to be sure of the answer.
+    """
     rows: Sequence[RowMapping] = []
     for candidates in CANDIDATES:
         query = NEAREST_OF[which, candidates is not None]
@@ -175,7 +189,7 @@ def _nearest(connection: Connection, which: str, values: Mapping[str, Any]) -> S
 
 
 def _are_the_nearest(rows: Sequence[RowMapping], candidates: int, limit: int) -> bool:
-    """Return whether nobody who was not looked at can be among them."""
+    """Return True when no guard that was not looked at can be among the nearest."""
     if rows and rows[0]["considered"] < candidates:
         return True
     return len(rows) == limit and bool(rows[-1]["distance_m"] <= rows[-1]["reach_m"] * SPHERE_IS_NEAR)

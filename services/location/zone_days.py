@@ -1,4 +1,4 @@
-"""How long guards were in zones, from the transitions on record."""
+"""Time that guards were in zones, from the transitions on record."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from services.providers import Database
 
 LONGEST = timedelta(days=31)
 LOOKBACK = timedelta(days=31)
-"""Of all guards of a tenant, a stay that began longer before is not found; of one guard every stay is."""
+"""Time before the period in which stays of all guards of a tenant are searched.
+
+A stay that began earlier is not found. For one guard, every stay is found.
+"""
 MAX_CROSSINGS = 50_000
 MAX_LISTED = 10_000
 DAY_MARGIN = timedelta(hours=15)
 """No local day begins or ends further from that of UTC."""
 
-# Those of the period, and of each guard and zone the last before it: who is inside at its beginning.
+# The crossings of the period, and the last one before it of each guard and zone: it says which
+# guards are inside at the beginning of the period.
 CROSSINGS = """
     WITH before AS (
         SELECT DISTINCT ON (guard_id, zone_id) guard_id, zone_id, at, confirmed_at, kind
@@ -64,9 +68,9 @@ class ZoneDays:
         until: object = None,
         limit: int = 1_000,
     ) -> dict[str, Any]:
-        """Seconds per guard, zone and local day. Either a `day`, of each zone's own time zone, or a period.
+        """Return seconds per guard, zone and local day.
 
-        Raises `Refused`.
+        Give either a `day`, in each zone's own time zone, or a period. Raises `Refused`.
         """
         check_limit(limit, most=MAX_LISTED)
         wanted, period = _asked(day, since, until)

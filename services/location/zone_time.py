@@ -1,7 +1,8 @@
-"""How long guards were in zones, day by day: from what their tracks came to, in each zone's time zone. Pure.
+"""Time of guards in zones, day by day, in each zone's time zone, from their transitions. Pure.
 
-What is counted is belief: from the first fix that showed an entry to the first that showed the exit, as
-docs/zones.md says. A stay without an exit counts until the guard's last fix: after that nobody knows.
+Belief is counted: from the first fix that showed an entry to the first that showed the exit, as
+docs/zones.md says. A stay without an exit counts until the guard's last fix: after that nobody
+knows.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import msgspec
 
 
 class Crossing(NamedTuple):
-    """An entry into a zone or an exit, of one guard; those of a guard and zone come in the order of time."""
+    """Entry of one guard into a zone, or exit.
+
+    The crossings of a guard and zone come in the order of time.
+    """
 
     guard_id: str
     zone_id: int
@@ -25,7 +29,7 @@ class Crossing(NamedTuple):
 
 
 class Stay(NamedTuple):
-    """From entry to exit. `open`: there was no exit."""
+    """Stay in a zone, from entry to exit. `open` is True when there was no exit."""
 
     guard_id: str
     zone_id: int
@@ -35,7 +39,10 @@ class Stay(NamedTuple):
 
 
 class DayInZone(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds of one local day that a guard was believed in a zone. `open`: the guard has not left it since."""
+    """Seconds of one local day that a guard was believed in a zone.
+
+    `open` is True when the guard has not left the zone since.
+    """
 
     guard_id: str
     zone_id: int
@@ -48,7 +55,10 @@ class DayInZone(msgspec.Struct, frozen=True, kw_only=True):
 def stays(
     crossings: Iterable[Crossing], last_fixes: dict[str, datetime], *, since: datetime, until: datetime
 ) -> Iterator[Stay]:
-    """The stays between two times, cut to them. A stay that began before `since` begins there."""
+    """Yield the stays between two times, cut to them.
+
+    A stay that began before `since` begins there.
+    """
     inside: dict[tuple[str, int], datetime] = {}
     for crossing in crossings:
         key = crossing.guard_id, crossing.zone_id
@@ -68,7 +78,10 @@ def _cut(stay: Stay, since: datetime, until: datetime) -> Iterator[Stay]:
 
 
 def by_day(found: Iterable[Stay], time_zones: dict[int, str]) -> list[DayInZone]:
-    """Each stay's seconds to the local days that it touches: a day may have 23 or 25 hours."""
+    """Divide each stay's seconds among the local days that it touches.
+
+    A day may have 23 or 25 hours.
+    """
     seconds: dict[tuple[str, int, date], float] = defaultdict(float)
     count: dict[tuple[str, int, date], int] = defaultdict(int)
     still: set[tuple[str, int, date]] = set()
@@ -94,7 +107,7 @@ def by_day(found: Iterable[Stay], time_zones: dict[int, str]) -> list[DayInZone]
 
 
 def _days(begin: datetime, end: datetime, zone: ZoneInfo) -> Iterator[tuple[date, datetime, datetime]]:
-    """The parts of a stretch by local day."""
+    """Yield the parts of a stretch by local day."""
     day = begin.astimezone(zone).date()
     while begin < end:
         midnight = day_bounds(day, zone)[1]
@@ -105,6 +118,9 @@ def _days(begin: datetime, end: datetime, zone: ZoneInfo) -> Iterator[tuple[date
 
 
 def day_bounds(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """When a local day begins and ends. A midnight that a change of clocks leaves out is the moment of the change."""
+    """Return the beginning and the end of a local day.
+
+    A midnight that a change of clocks leaves out is the moment of the change.
+    """
     begin, end = (datetime(d.year, d.month, d.day, tzinfo=zone) for d in (day, day + timedelta(days=1)))
     return begin.astimezone(UTC), end.astimezone(UTC)

@@ -1,4 +1,7 @@
-"""Each tenant's zones, with all versions that a fix may still ask for; read again when the registry says so."""
+"""Zones of each tenant, with all versions that a fix may still ask for.
+
+They are read again when the registry says so.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 REACHES_M = (500.0, 5_000.0, 50_000.0)
 KEPT_DAYS = 8
-"""A fix may be a week late: that long a version that holds no more is asked for."""
+"""Days for which a version that holds no more is kept: a fix may be a week late."""
 SELECT_VERSIONS = text(
     """
     SELECT zone_id, version, kind, name, site_id, time_zone, group_id, guard_id, ST_AsBinary(area) AS area, radius_m,
@@ -43,8 +46,10 @@ Track = tuple[Guarded, Belief | None, Sequence[TrackFix]]
 
 
 class Unjudged(Unavailable):
-    """A tenant's fixes cannot be judged. They are tried again, and then kept among the dead letters: no verdict is ever
-    made up."""
+    """Error: a tenant's fixes cannot be judged.
+
+    They are tried again, and then kept among the dead letters: no verdict is ever made up.
+    """
 
     def __init__(self, message: str, tenant_id: int = 0) -> None:
         super().__init__(message)
@@ -52,7 +57,7 @@ class Unjudged(Unavailable):
 
 
 class TenantJudge(Judge):
-    """A judge that fails loudly: it says whose zones, and which of them, could not be judged by."""
+    """Judge that fails loudly. Its error names the tenant and the zone that cannot be judged by."""
 
     def __init__(self, tenant_id: int, index: ZoneIndex, settings: config.Location) -> None:
         super().__init__(index, settings)
@@ -67,7 +72,10 @@ class TenantJudge(Judge):
             raise _unjudged(self._tenant_id, _culprit(self._index.zones, places), error) from error
 
     def nearest_required(self, guard: Guarded, lat: float, lon: float, at: datetime) -> Nearest | None:
-        """Of the zones in force that the guard should be in, as far as a guard may be from one."""
+        """Return the nearest zone in force that the guard should be in.
+
+        Return None when there is none as far as a guard may be from one.
+        """
         for reach_m in REACHES_M:
             found = [
                 (d, zone.zone_id, zone)
@@ -81,7 +89,10 @@ class TenantJudge(Judge):
 
 
 class ZoneBook:
-    """One a process. A tenant's judge is the same until the registry's version grows."""
+    """Zones of all tenants: one book per process.
+
+    A tenant's judge is the same until the registry's version grows.
+    """
 
     def __init__(self, database: Database, registry: Registry, settings: config.Location) -> None:
         self._database = database
@@ -91,7 +102,10 @@ class ZoneBook:
         self._of_tenant: dict[int, TenantJudge] = {}
 
     def judge_of(self, tenant_id: int) -> TenantJudge:
-        """Raises `Unavailable`, and `Unjudged` that names the zone that cannot be read."""
+        """Return the judge of a tenant.
+
+        Raises `Unavailable`. It is an `Unjudged`, which names the zone, when a zone cannot be read.
+        """
         version = self._registry.check_version()
         if version != self._version:
             self._of_tenant.clear()
@@ -99,7 +113,7 @@ class ZoneBook:
         judge = self._of_tenant.get(tenant_id)
         if judge is None:
             judge = TenantJudge(tenant_id, self._read(tenant_id), self._settings)
-            if version == self._version:  # else another green thread saw a newer one while this waited
+            if version == self._version:  # else another green thread saw a newer version meanwhile
                 self._of_tenant[tenant_id] = judge
         return judge
 
@@ -120,7 +134,10 @@ class ZoneBook:
 
 
 def zone_of(row: Any, settings: config.Location) -> Zone:
-    """A row of `zone_version` as the judge wants it. Raises whatever is wrong with it."""
+    """Convert a row of `zone_version` to the form that the judge takes.
+
+    Raises any error that the row causes.
+    """
     enter, leave = ((row.confirmation or {}).get(direction) or {} for direction in ("enter", "exit"))
     return Zone(
         **{name: getattr(row, name) for name in (*NAMED, *MORE)},

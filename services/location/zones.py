@@ -1,8 +1,9 @@
-"""Zones, how far a fix is from them, and which are near. Pure.
+"""Zones, distances of fixes from them, and an index of the zones near a place. Pure.
 
-Distances are those of docs/zones.md: of a circle by the haversine formula (mean earth radius of IUGG: 6,371,008.8 m),
-of polygons on the plane that touches at the fix. Both are good to well under a metre over the kilometres that a guarded
-site measures. Everything is computed for many pairs of fix and zone at once: a batch costs little more than a fix.
+Distances are those of docs/zones.md. From a circle, the distance is by the haversine formula (mean
+earth radius of IUGG: 6,371,008.8 m). From polygons, it is on the plane that touches at the fix.
+Both are good to well under a metre over the kilometres that a guarded site measures. Everything is
+computed for many pairs of fix and zone at once: a batch costs little more than a fix.
 """
 
 from __future__ import annotations
@@ -26,16 +27,22 @@ EARTH_RADIUS_M = 6_371_008.8
 METRES_A_DEGREE = math.pi * EARTH_RADIUS_M / 180
 TURN = 360.0
 SPARE = 1.0001
-"""Boxes are made this much larger than they must be: rounding may cost work, never a zone."""
+"""Factor for boxes, which are larger than they must be: rounding may cost work, never a zone."""
 DIGITS = 6
-"""Distances are rounded to a micrometre: what the order of a computation does to the last bits must decide nothing."""
+"""Digits to which distances in metres are rounded: to a micrometre.
+
+The order of a computation changes the last bits, and must decide nothing.
+"""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
 
 class Confirmation(msgspec.Struct, frozen=True):
-    """What confirms a change: so many fixes, or such a time; and how long it must have lasted (dwell, grace)."""
+    """Evidence that confirms a change: a number of fixes, or a time in seconds.
+
+    `hold_s` is how long the change must have lasted (dwell, grace).
+    """
 
     fixes: int
     seconds: float
@@ -43,7 +50,10 @@ class Confirmation(msgspec.Struct, frozen=True):
 
 
 class Edges(msgspec.Struct, frozen=True):
-    """The edges of polygons in degrees, unrolled: (lon0, lat0) to (lon1, lat1). `middle`: of the edge's own polygon."""
+    """Edges of polygons in degrees, unrolled: (lon0, lat0) to (lon1, lat1).
+
+    `middle` is the middle of the edge's own polygon.
+    """
 
     lon0: Any
     lat0: Any
@@ -55,8 +65,8 @@ class Edges(msgspec.Struct, frozen=True):
 class Zone(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One version of a zone: a circle (`radius_m` round `area`'s point), a polygon or several.
 
-    `kind`: required, forbidden, speed. `enter` and `exit` are resolved: the zone's own wishes over the settings. Times
-    that are None are without bound.
+    `kind` is required, forbidden or speed. `enter` and `exit` are resolved: the zone's own wishes
+    go before the settings. Times that are None are without bound.
     """
 
     zone_id: int
@@ -78,24 +88,27 @@ class Zone(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     in_force_to: datetime | None = None
 
     def holds_at(self, at: datetime) -> bool:
-        """Whether this version is the zone's at that time."""
+        """Return True when this version is the zone's at that time."""
         return (self.in_force_from is None or self.in_force_from <= at) and (
             self.in_force_to is None or at < self.in_force_to
         )
 
     @cached_property
     def edges(self) -> Edges:
-        """Of a polygon or several."""
+        """Return the edges of a polygon or several."""
         return _edges_of(self.area)
 
     @cached_property
     def depth_m(self) -> float:
-        """2 · area / perimeter: a circle's radius, half the side of a square."""
+        """Return 2 · area / perimeter: a circle's radius, half the side of a square."""
         return self.radius_m if self.radius_m is not None else _depth_m(self.area)
 
     @cached_property
     def box(self) -> tuple[float, float, float, float]:
-        """West, south, east, north in degrees; west is -180 to 180, east may be beyond."""
+        """Return west, south, east and north in degrees.
+
+        West is -180 to 180. East may be beyond.
+        """
         if self.radius_m is not None:
             point: Any = self.area
             return _box_round(point.y, point.x, self.radius_m)
@@ -107,7 +120,10 @@ class Zone(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 class ZoneIndex:
-    """All versions of a tenant's zones that may be needed, found by place: a verdict's cost does not grow with them."""
+    """Index by place of all versions of a tenant's zones that may be needed.
+
+    The cost of a verdict does not grow with their number.
+    """
 
     def __init__(self, zones: Iterable[Zone]) -> None:
         self.zones: Sequence[Zone] = list(zones)
@@ -123,17 +139,20 @@ class ZoneIndex:
         self._edges = _Edges([zone if zone.radius_m is None else None for zone in self.zones])
 
     def holding(self, zone_id: int, at: datetime) -> Zone | None:
-        """The version of a zone that holds at a time."""
+        """Return the version of a zone that holds at a time."""
         return next((zone for zone in self._versions.get(zone_id, ()) if zone.holds_at(at)), None)
 
     def near(self, lat: float, lon: float, reach_m: float) -> list[tuple[Zone, float]]:
-        """Zones, all versions, whose edge is within reach or that contain the place, with its distance."""
+        """Return the zones near a place, all versions, each with its distance in metres.
+
+        The edge of such a zone is within reach, or the zone contains the place.
+        """
         return self.near_many([lat], [lon], [reach_m])[0]
 
     def near_many(
         self, lats: Sequence[float], lons: Sequence[float], reaches_m: Sequence[float]
     ) -> list[list[tuple[Zone, float]]]:
-        """The same for each of many places."""
+        """Return for each of many places what `near` returns."""
         found: list[list[tuple[Zone, float]]] = [[] for _ in lats]
         if self._tree is None or not found:
             return found
@@ -151,7 +170,7 @@ class ZoneIndex:
         return found
 
     def _pairs(self, lat: Floats, lon: Floats, reach: Floats) -> tuple[Ints, Ints]:
-        """(number of the place, number of the zone), each once, wherever boxes meet."""
+        """Return (number of the place, number of the zone) wherever boxes meet, each pair once."""
         assert self._tree is not None
         west, south, east, north = _boxes_round(lat, lon, reach)
         fixes = np.arange(len(lat))
@@ -183,7 +202,7 @@ class ZoneIndex:
 
 
 class _Edges:
-    """The edges of many zones, one after the other."""
+    """Edges of many zones, one after the other."""
 
     def __init__(self, zones: Sequence[Zone | None]) -> None:
         parts = [zone.edges if zone is not None else None for zone in zones]
@@ -197,7 +216,7 @@ class _Edges:
         ]
 
     def distances(self, zones: Ints, lat: Floats, lon: Floats) -> Floats:
-        """Signed distances in metres, each place from its zone."""
+        """Return the signed distances in metres, each place from its zone."""
         counts = self._counts[zones]
         ends = np.cumsum(counts)
         starts = ends - counts
@@ -220,7 +239,7 @@ class _Edges:
 
 
 def distance_m(zone: Zone, lat: float, lon: float) -> float:
-    """Metres from the zone's edge: negative inside, positive outside."""
+    """Return the metres from the zone's edge: negative inside, positive outside."""
     if zone.radius_m is not None:
         point: Any = zone.area
         return round(haversine_m(point.y, point.x, lat, lon) - zone.radius_m, DIGITS)
@@ -231,12 +250,12 @@ def distance_m(zone: Zone, lat: float, lon: float) -> float:
 
 
 def depth_m(zone: Zone) -> float:
-    """How deep inside the zone one can be, by the measure of docs/zones.md."""
+    """Return how deep inside the zone one can be, in metres, by the measure of docs/zones.md."""
     return zone.depth_m
 
 
 def haversine_m(lat1: float, lon1: float, lat2: float, lon2: float) -> float:
-    """Great-circle distance in metres; degrees in."""
+    """Return the great-circle distance in metres. The arguments are in degrees."""
     phi1, phi2 = math.radians(lat1), math.radians(lat2)
     half_phi = (phi2 - phi1) / 2
     half_lambda = math.radians(lon2 - lon1) / 2
@@ -268,7 +287,10 @@ def _edges_of(area: BaseGeometry) -> Edges:
 
 
 def _rings(polygon: Any) -> Iterator[tuple[Floats, float]]:
-    """Shell and holes as (lon, lat), unrolled; holes turned to their shell. And the middle of the shell."""
+    """Yield shell and holes as (lon, lat), unrolled, each with the middle of the shell.
+
+    Holes are turned to their shell.
+    """
     shell = _unrolled(shapely.get_coordinates(polygon.exterior))
     middle = _middle(shell)
     yield shell, middle
@@ -279,7 +301,7 @@ def _rings(polygon: Any) -> Iterator[tuple[Floats, float]]:
 
 
 def _unrolled(ring: Floats) -> Floats:
-    """Every edge goes the short way round."""
+    """Unroll a ring: every edge goes the short way round."""
     steps = np.diff(ring[:, 0])
     turns = np.concatenate([[0.0], np.cumsum(-TURN * np.round(steps / TURN))])
     return np.column_stack([ring[:, 0] + turns, ring[:, 1]])
@@ -290,7 +312,7 @@ def _middle(ring: Floats) -> float:
 
 
 def _depth_m(area: BaseGeometry) -> float:
-    """On the plane that touches at the middle of its extent."""
+    """Return the depth in metres, on the plane that touches at the middle of the extent."""
     shells_and_holes = [list(_rings(part)) for part in shapely.get_parts(area)]
     lats = np.concatenate([ring[:, 1] for rings in shells_and_holes for ring, _ in rings])
     scale = math.cos(math.radians(float(lats.min() + lats.max()) / 2))
@@ -310,10 +332,10 @@ def _box_round(lat: float, lon: float, reach_m: float) -> tuple[float, float, fl
 
 
 def _boxes_round(lat: Floats, lon: Floats, reach_m: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Boxes that hold all within reach, on the sphere and on the plane at the place.
+    """Return boxes that hold all within reach, on the sphere and on the plane at the place.
 
-    On the sphere, meridians touch a circle of angular radius δ at asin(sin δ / cos φ), and all of them pass through one
-    that holds a pole.
+    On the sphere, meridians touch a circle of angular radius δ at asin(sin δ / cos φ). All
+    meridians pass through a circle that holds a pole.
     """
     lon = (lon + 180) % TURN - 180
     reach = reach_m / METRES_A_DEGREE * SPARE
@@ -326,7 +348,7 @@ def _boxes_round(lat: Floats, lon: Floats, reach_m: Floats) -> tuple[Floats, Flo
 
 
 def _turned(box: tuple[float, float, float, float]) -> Iterator[tuple[float, float, float, float]]:
-    """The box wherever places from -180 to 180 may meet it."""
+    """Yield the box wherever places from -180 to 180 may meet it."""
     west, south, east, north = box
     yield box
     if east > 180:

@@ -1,6 +1,7 @@
-"""What readings say about a source: conditions that call for an alert, or no longer do. Pure.
+"""Findings of readings about a source: conditions that call for an alert, or no longer do. Pure.
 
-Rules are compiled once into a `Ruleset`, which only compares. What a source showed before is its `Standing`.
+Rules are compiled once into a `Ruleset`, which only compares. `Standing` holds what a source showed
+before.
 """
 
 from __future__ import annotations
@@ -29,11 +30,14 @@ Told = Literal["met", "held", "cleared"]
 CALM_STATES = frozenset({"NORMAL", "CLEAR", "CLOSED"})
 LONGEST_EXCERPT = 200
 ALARM_RULE = Rule(name=ALARM_TOPIC, source="sensor", states=("ALARM",), alert=AlertType.UNREADABLE_ALERT)
-"""The last line of defence: what comes on an alarm topic and means nothing to any rule."""
+"""Rule of last defence: for readings on an alarm topic that mean nothing to any other rule."""
 
 
 class Finding(msgspec.Struct, frozen=True, gc=False):
-    """What one rule makes of one reading. `between`: not met, and not over either. `off`: the rule is disabled."""
+    """Result of one rule for one reading.
+
+    `between`: the rule is not met, and not over either. `off`: the rule is disabled.
+    """
 
     rule: Rule
     stage: Stage
@@ -54,12 +58,12 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
         return self.rule.name
 
     def dedup_key(self, source_id: str) -> str:
-        """Two findings with one key are about the same trouble."""
+        """Return the dedup key. Two findings with one key are about the same trouble."""
         return f"{self.rule.alert}:{source_id}:{self.rule.name}"
 
     @property
     def message(self) -> str:
-        """A sentence for people; made only when it is told."""
+        """Return a sentence for users. It is made only when the finding is reported."""
         if self.words is not None:
             return self.words
         rule, value = self.rule, self.value
@@ -79,10 +83,11 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
 
 
 def of_alarm_topic(reading: Reading, findings: Sequence[Finding]) -> Finding | None:
-    """Return what a reading says of its source's alarm topic; None: nothing.
+    """Return what a reading says of its source's alarm topic, or None when it says nothing.
 
-    Met: the reading came on the alarm topic, no rule is met or over by it, and its state is not a calm one. A rule that
-    a person switched off has a known meaning. Over: a reading that shows that all is calm.
+    Met: the reading came on the alarm topic, no rule is met or over by it, and its state is not a
+    calm one. A rule that a user switched off has a known meaning. Over: a reading that shows that
+    all is calm.
     """
     if type(reading) is not SensorReading:
         return None
@@ -115,7 +120,10 @@ def _as_sent(reading: SensorReading) -> str:
 
 
 class _Check(NamedTuple):
-    """A rule as it is compared: what is not given never raises, and never stands in the way of clearing."""
+    """A rule as it is compared.
+
+    A setting that is not given never raises, and never prevents clearing.
+    """
 
     rule: Rule
     enabled: bool
@@ -141,7 +149,10 @@ def _compile(rule: Rule) -> _Check:
 
 
 class Ruleset:
-    """The rules in force for the sources of one tenant and site. `faults` names overrides that had to be left out."""
+    """Rules in force for the sources of one tenant and site.
+
+    `faults` names overrides that had to be left out.
+    """
 
     def __init__(
         self, rules: Sequence[Rule], overrides: Sequence[Override] = (), *, site_id: int | None = None
@@ -162,10 +173,11 @@ class Ruleset:
         self._of_type = {sensor_type: checks("sensor", sensor_type) for sensor_type in SENSOR_TYPES}
 
     def findings(self, reading: Reading) -> list[Finding]:
-        """What each rule says of a reading; a rule whose value and state are unknown says nothing.
+        """Return what each rule says of a reading.
 
-        A known value decides whether a condition is over, its state only when there is no value: a reading in the
-        band between the thresholds changes nothing.
+        A rule whose value and state are unknown says nothing. A known value decides if a condition
+        is over. The state decides only when there is no value. A reading in the band between the
+        thresholds changes nothing.
         """
         if type(reading) is SensorReading:
             checks = self._of_type.get(reading.type, ())
@@ -195,14 +207,16 @@ class Ruleset:
 
 
 class Standing:
-    """What is known of a source between its readings.
+    """State of a source between its readings.
 
-    `conditions` are raised, `pending` are met since a time and must still hold. `rule_times` says for each rule of life
-    safety when the newest reading was made that met or ended it: late readings are held against that.
+    `conditions` are raised. `pending` are met since a time and must still hold. `rule_times` has
+    the time of the newest reading that met or ended a rule, for each rule of life safety. Late
+    readings are compared with that time.
 
-    It is a function of the source's readings in the order in which they were made, however they came in batches. Time
-    passes only by readings: a source that falls silent while a condition holds is not raised by it (OFFLINE says that
-    it is silent); its next reading decides.
+    The state is a function of the source's readings in the order in which they were made, however
+    they came in batches. Time passes only by readings. When a source goes offline while a condition
+    is pending, the condition is not raised: OFFLINE says that the source is offline. The next
+    reading of the source decides.
     """
 
     __slots__ = ("conditions", "pending", "rule_times")
@@ -225,7 +239,7 @@ class Standing:
             self.rule_times = {name: at for name, at in self.rule_times.items() if name in names}
 
     def take(self, finding: Finding, at: datetime) -> Told | None:
-        """Put in a finding of time `at`, and return what is to be told of it, if anything."""
+        """Put in a finding of time `at`. Return what to report of it, or None."""
         rule = finding.rule
         if finding.stage != "between" and rule.alert in LIFE_SAFETY:
             self.rule_times[rule.name] = at

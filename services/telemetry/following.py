@@ -1,10 +1,12 @@
-"""One source's readings followed in the order in which they were made: conditions met and ended. Pure.
+"""Following of one source's readings in the order in which they were made. Pure.
 
-A reading that is late says nothing about now, with two exceptions. A late reading that meets a rule of life safety is
-told, because it burnt: as met at its own time, and as ended when a newer reading ended it. An alarm without a known
-meaning is told whenever it comes.
+It finds the conditions that are met and that end. A late reading says nothing about now, with two
+exceptions. A late reading that meets a rule of life safety is reported, because the danger was
+there: as met at its own time, and as ended when a newer reading ended it. An alarm without a known
+meaning is reported whenever it comes.
 
-A late reading of a rule with `hold_s` is told when the late readings of one batch hold for that long by themselves.
+A late reading of a rule with `hold_s` is reported when the late readings of one batch hold for that
+long by themselves.
 """
 
 from __future__ import annotations
@@ -22,15 +24,16 @@ from services.telemetry.findings import Finding, Reading, Ruleset, Standing, of_
 from services.telemetry.late_data import Moment, in_order, is_older, moment_of
 
 TICK = timedelta(microseconds=1)
-"""A condition that begins again at the moment of its end begins after it."""
+"""A condition that begins again at the moment of its end begins this much after it."""
 CORRECTED = "clock_corrected"
 RIGHT_WITHIN = timedelta(seconds=clock_offset.RIGHT_WITHIN_S)
 
 
 class Known(NamedTuple):
-    """State of a source before a batch: times of its newest reading, its clock, and what the readings came to.
+    """State of a source before a batch: times of its newest reading, its clock, its standing.
 
-    `judged_at` is the newest time that a condition was judged at, never before the newest reading's.
+    `judged_at` is the newest time that a condition was judged at. It is never before the time of
+    the newest reading.
     """
 
     newest: Moment
@@ -41,7 +44,7 @@ class Known(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """A finding that is told, the reading that showed it, and the time that it holds for."""
+    """A finding to report, the reading that showed it, and the time that it holds for."""
 
     finding: Finding
     reading: Reading
@@ -49,7 +52,7 @@ class Verdict(NamedTuple):
 
 
 class Followed:
-    """What one source's part of a batch came to. `newest` is None when every reading is late."""
+    """Result of one source's part of a batch. `newest` is None when every reading is late."""
 
     __slots__ = ("cleared", "judged_at", "met", "newest", "standing")
 
@@ -64,7 +67,8 @@ class Followed:
 def correct(readings: Sequence[Reading], known: Known | None) -> tuple[list[Reading], Clock]:
     """Correct device times by the measured offset of the source's clock, and learn from them.
 
-    Returns the readings, and what is known of the clock after them.
+    Returns:
+        The readings, and what is known of the clock after them.
     """
     clock = RIGHT if known is None else known.clock
     if clock is RIGHT and all(map(_is_right, readings)):
@@ -104,9 +108,9 @@ def _with_time(reading: Reading, at: datetime) -> Reading:
 
 
 def follow(readings: Sequence[Reading], known: Known | None, ruleset: Ruleset) -> Followed:
-    """Follow readings of one source, whose times are corrected already, from the state before them.
+    """Follow readings of one source from the state before them. Their times are corrected already.
 
-    Conditions met are told each time, endings only when there was something to end.
+    Conditions met are reported each time, ends only when there was something to end.
     """
     followed = Followed(known)
     followed.standing.forget_all_but(ruleset.names)
@@ -138,7 +142,10 @@ def known_after(followed: Followed, known: Known | None, clock: Clock) -> Known:
 
 
 def _take(followed: Followed, reading: Reading, at: datetime, ruleset: Ruleset) -> None:
-    """Put in a reading that is the newest so far. Times that conditions are judged at never go back."""
+    """Put in a reading that is the newest so far.
+
+    The times at which conditions are judged never go back.
+    """
     before = followed.judged_at
     if before is not None and before > at:
         at = before
@@ -156,7 +163,10 @@ def _take(followed: Followed, reading: Reading, at: datetime, ruleset: Ruleset) 
 
 
 def _take_late(followed: Followed, late: Sequence[tuple[datetime, Reading]], ruleset: Ruleset) -> None:
-    """Put in late readings, by device time: only what is about life, or an alarm that nobody understands."""
+    """Put in late readings, by device time.
+
+    Only life safety is reported, and an alarm that nobody understands.
+    """
     standing, aside = followed.standing, Standing()
     ends: dict[str, Verdict] = {}
     for at, reading in late:
@@ -167,7 +177,7 @@ def _take_late(followed: Followed, late: Sequence[tuple[datetime, Reading]], rul
             known_at = standing.rule_times.get(finding.name)
             if known_at is None and finding.name in standing.conditions:
                 known_at = followed.judged_at
-            if known_at is None or at > known_at:  # the newest that speaks of this rule
+            if known_at is None or at > known_at:  # the newest reading about this rule
                 _tell(followed, finding, reading, at)
             elif aside.take(finding, at) == "met":
                 followed.met.append(Verdict(finding, reading, at))

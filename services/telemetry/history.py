@@ -1,4 +1,4 @@
-"""SQL of what was stored: readings between two times, and messages that were refused."""
+"""SQL of stored data: readings between two times, and messages that were refused."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ TABLES = {
     "sensor": ("mqtt_sensor_reading", "sensor_id", ("kind", "type", "value", "state")),
     "system": ("mqtt_system_health", "system_id", ("cpu", "memory", "disk", "uptime")),
 }
-"""The table of each family, its source's column, and what it measures."""
+"""Table of each family, the column of its source, and its measured values."""
 NEWEST_FIRST = Order((("received_at", "timestamptz"), ("message_key", "uuid")), descending=True)
 
 
 class HistoryStore:
-    """Each method is one transaction of one tenant. Raises `Refused`, `NotFound`, `Unavailable`."""
+    """Store of past readings and refused messages.
+
+    Each method is one transaction of one tenant. Raises `Refused`, `NotFound`, `Unavailable`.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -31,7 +34,7 @@ class HistoryStore:
     def readings(
         self, source_id: str, *, tenant_id: int, since: datetime, until: datetime, limit: int
     ) -> list[dict[str, Any]]:
-        """Newest first, by device time: since <= recorded_at < until."""
+        """List readings, newest first, by device time: since <= recorded_at < until."""
         check_limit(limit, most=MAX_LISTED)
         if not since < until:
             raise Refused("until must be after since")
@@ -46,7 +49,10 @@ class HistoryStore:
     def rejected(
         self, *, tenant_id: int, reason: str | None, limit: int, after: object = None
     ) -> list[dict[str, Any]]:
-        """Newest first, from the place `after` on. Messages that belong to no tenant are the platform's to see."""
+        """List refused messages, newest first, from the place `after` on.
+
+        Only the platform may see messages that belong to no tenant.
+        """
         check_limit(limit, most=MAX_LISTED)
         further, place = beyond(NEWEST_FIRST, after)
         query = text(

@@ -1,4 +1,4 @@
-"""One batch of readings through registry, rules and store: what is stored, and what follows from it."""
+"""Intake of one batch of readings: registry, rules and store, and what follows."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from services.telemetry.store import Shape, State, TelemetryStore
 
 Admitted = Sequence[tuple[Reading, Source]]
 Place = tuple[int, int | None]
-"""Tenant and site: what decides which rules are in force."""
+"""Tenant and site, which decide the rules in force."""
 
 
 class Outcome:
-    """What one batch came to. Filled in by `Intake.store`."""
+    """Result of one batch, filled in by `Intake.store`."""
 
     def __init__(self) -> None:
         self.receipts: list[Receipt] = []
@@ -41,7 +41,7 @@ class Outcome:
 
 
 class Part:
-    """What one transaction came to."""
+    """Result of one transaction."""
 
     def __init__(self) -> None:
         self.stored = 0
@@ -54,7 +54,7 @@ class Part:
 
 
 class Intake:
-    """Stores batches of one kind of reading."""
+    """Intake of batches of one kind of reading."""
 
     def __init__(self, store: TelemetryStore, registry: Registry, shape: Shape, rules: RuleBook) -> None:
         self._store = store
@@ -63,13 +63,17 @@ class Intake:
         self._rules = rules
 
     def store(self, readings: Sequence[Reading], *, now: datetime) -> Outcome:
-        """Commit a batch with what it owes. Raises `Unavailable`; a batch done twice is stored once."""
+        """Commit a batch with its events in the outbox. A batch that comes twice is stored once.
+
+        Raises `Unavailable`.
+        """
         ids = {reading.origin.source_id for reading in readings}
         sources = self._registry.lookup(ids, kind="device", family=self._shape.family)
         admitted, refused = admission.sort_out(readings, sources)
         outcome = Outcome()
         outcome.refused = refused
-        # Before the transaction: what has to be read for it must not wait for a second connection while one is held.
+        # Read the rules before the transaction: a read must not wait for a second connection while
+        # one is held.
         places = {(source.tenant_id, source.site_id) for _, source in admitted}
         rulesets = {place: self._rules.of(*place) for place in places}
 
@@ -93,8 +97,8 @@ class Intake:
                 if not missing:
                     part = self._write(connection, by_source, before, rulesets)
                     break
-            newcomers |= missing  # once more from the start: they are locked before all rows
-        # Only now: a batch that is tried again in parts must not be counted twice.
+            newcomers |= missing  # start again: newcomers are locked before all rows
+        # Count only now: a batch that is tried again in parts must not be counted twice.
         outcome.stored += part.stored
         outcome.admitted += len(admitted)
         outcome.met += part.met
@@ -141,7 +145,7 @@ class Intake:
         return part
 
     def _note_heard(self, part: Part, state: State, known: Known | None, source: Source) -> None:
-        """Put in that a source came online, or is heard of again. Late readings do not say so."""
+        """Note that a source came online, or is heard of again. Late readings do not say so."""
         silent_since = None if known is None else known.silent_since
         if state.newest is None or (known is not None and silent_since is None):
             return
@@ -152,7 +156,10 @@ class Intake:
     def _keep_refused(
         self, readings: Sequence[Reading], sources: Mapping[str, Source], outcome: Outcome
     ) -> None:
-        """Keep what was refused. Of alarms somebody is told, but not of those of a source that a person disabled."""
+        """Keep what was refused, and report the refused alarms.
+
+        Alarms of a source that a user disabled are not reported.
+        """
         reasons = {message.key: message.reason for message in outcome.refused}
         alarms = {
             reading.origin.key: reading
@@ -170,12 +177,15 @@ class Intake:
         outcome.debt.add(debt)
 
     def _stranger(self, reading: SensorReading) -> Source:
-        """Return a source that nobody registered as one of the default tenant, as alerts of strangers are."""
+        """Return a source of the default tenant for a reading of a source that nobody registered.
+
+        Alerts of such sources belong to the default tenant too.
+        """
         return Source(reading.origin.source_id, self._registry.default_tenant_id, None, "device", False)
 
 
 def _online(reading: Reading, family: str) -> SourceStatus:
-    """For the first time, or again."""
+    """Return the status of a source that is online, for the first time or again."""
     origin = reading.origin
     return SourceStatus(
         source_id=origin.source_id,
@@ -187,7 +197,7 @@ def _online(reading: Reading, family: str) -> SourceStatus:
 
 
 def _by_source(admitted: Admitted) -> dict[str, tuple[Source, list[Reading]]]:
-    """Each source with its readings; sources in order, as their rows are locked."""
+    """Group readings by source. Sources are in the order in which their rows are locked."""
     grouped: dict[str, tuple[Source, list[Reading]]] = {}
     for reading, source in admitted:
         grouped.setdefault(source.source_id, (source, []))[1].append(reading)
@@ -206,7 +216,7 @@ def _condition(verdict: Verdict, source: Source) -> Condition:
         alert_type=finding.alert_type,
         dedup_key=dedup_key,
         at=verdict.at,
-        # One reading may show several conditions, each of which is an occurrence of its own.
+        # One reading may show several conditions. Each is an occurrence of its own.
         key=hashlib.blake2b(origin.key + dedup_key.encode(), digest_size=16).digest(),
         message=finding.message,
         severity=finding.rule.severity,

@@ -1,8 +1,9 @@
 """Order of one source's readings, and which of them are late. Pure.
 
-Only times of one clock are compared. Two device times are compared with each other; when one of the two readings has no
-device time, both are compared by receipt. A device time ahead of receipt is the time of a clock that is wrong by an
-unknown amount, so it never makes a later reading late: within `UNSURE_S` of it, receipt decides.
+Only times of one clock are compared. Two device times are compared with each other. When one of the
+two readings has no device time, both are compared by receipt. A device time ahead of receipt is the
+time of a clock that is wrong by an unknown amount. It never makes a later reading late: within
+`UNSURE_S` of it, receipt decides.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from services.messages import Origin
 T = TypeVar("T")
 
 UNSURE_S = RIGHT_WITHIN_S
-"""A clock that is ahead by more is corrected, so no stored time is ahead by more."""
+"""Most seconds that a stored time is ahead: a clock that is ahead by more is corrected."""
 
 
 class Moment(NamedTuple):
@@ -52,7 +53,10 @@ def is_older(first: Moment, second: Moment) -> bool:
 
 
 def in_order(items: Iterable[tuple[Moment, T]]) -> list[tuple[Moment, T]]:
-    """Sort readings of one source: by device time when every one has a time that is not ahead, else by receipt."""
+    """Sort readings of one source by device time, or else by receipt.
+
+    They are sorted by device time when each of them has one that is not ahead.
+    """
     found = list(items)
     if all(moment.timed and moment.recorded_at < moment.received_at for moment, _ in found):
         found.sort(key=lambda item: (item[0].recorded_at, item[0].received_at))

@@ -1,4 +1,7 @@
-"""SQL of rule overrides: each checked, before it is kept, against the rules and the tenant's other overrides."""
+"""SQL of rule overrides.
+
+Each is checked, before it is kept, against the rules and the tenant's other overrides.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +38,12 @@ class OverrideStore:
         self._rules = rules
 
     def of_tenant(self, tenant_id: int) -> list[Override]:
-        """A tenant's overrides, as the road reads them."""
+        """Return a tenant's overrides, as the pipeline reads them."""
         with self._database.across() as connection:
             return _select(connection, tenant_id)
 
     def list_rules(self, tenant_id: int) -> list[dict[str, Any]]:
-        """Each rule as config.yaml has it, followed by the tenant's overrides of it."""
+        """List each rule as config.yaml has it, followed by the tenant's overrides of it."""
         with self._database.of(tenant_id) as connection:
             overrides = _select(connection, tenant_id)
         return listed(self._rules, overrides)
@@ -67,7 +70,12 @@ class OverrideStore:
             raise NotFound(f"no site {wanted.site_id} in tenant {tenant_id}") from error
 
     def remove(self, rule: str, *, tenant_id: int, site_id: int | None, source_type: str | None) -> None:
-        """Raises `NotFound`; `Refused` when what stands upon it would no longer be sound."""
+        """Remove an override.
+
+        Raises:
+            NotFound: There is no such override.
+            Refused: Overrides that build on it would no longer be sound.
+        """
         named = _read(Override(rule=rule, change={}, site_id=site_id, source_type=source_type))
         values = {
             "tenant_id": tenant_id,
@@ -82,15 +90,17 @@ class OverrideStore:
                 if connection.execute(REMOVE, values).rowcount == 0:
                     raise missing
                 self._check(connection, tenant_id, rule, before=before)
-        except DataError as error:  # a site beyond all numbers of sites
+        except DataError as error:  # the number of the site is out of range
             raise missing from error
 
     def _check(
         self, connection: Connection, tenant_id: int, rule: str, *, before: Sequence[Override]
     ) -> None:
-        """Refuses what was sound before the write and is not now; what a new config.yaml broke can still be mended.
+        """Raise `Refused` for what was sound before the write and is not now.
 
-        After the write: its trigger holds the registry's version, so writers take turns and see each other's.
+        What a new config.yaml broke can still be mended. The check comes after the write. The
+        trigger of the write holds the registry's version, so writers take turns and see each
+        other's changes.
         """
         broken = faults_of(self._rules, _select(connection, tenant_id), rule)
         if new := sorted(broken - faults_of(self._rules, before, rule)):
@@ -98,7 +108,7 @@ class OverrideStore:
 
 
 def _read(given: Override) -> Override:
-    """What a caller gave, with its types checked. Raises `Refused`."""
+    """Check the types of an override that a caller gave. Raises `Refused`."""
     try:
         return msgspec.convert(msgspec.to_builtins(given), Override)
     except (msgspec.ValidationError, TypeError) as error:
@@ -111,7 +121,10 @@ def _select(connection: Connection, tenant_id: int) -> list[Override]:
 
 
 def listed(rules: Sequence[Rule], overrides: Sequence[Override]) -> list[dict[str, Any]]:
-    """Each rule as config.yaml has it, followed by the overrides of it. One with a `fault` is left out somewhere."""
+    """List each rule as config.yaml has it, followed by its overrides.
+
+    An override with a `fault` is left out somewhere.
+    """
     found: list[dict[str, Any]] = []
     for rule in rules:
         settings = {name: value for name, value in as_tree(rule).items() if name != "name"}

@@ -1,4 +1,7 @@
-"""Which rules are in force where: compiled once for each tenant and site, true to the database within two seconds."""
+"""Rules in force, compiled once for each tenant and site.
+
+They follow the database within two seconds.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,11 @@ log = structlog.get_logger(__name__)
 
 
 class RuleBook:
-    """One a process. `overrides` reads those of a tenant; it is asked again when the registry's version grew."""
+    """Compiled rules: one book per process.
+
+    `overrides` reads the overrides of a tenant. It is called again when the registry's version has
+    grown.
+    """
 
     def __init__(
         self, rules: Sequence[Rule], registry: Registry, overrides: Callable[[int], Sequence[Override]]
@@ -28,7 +35,7 @@ class RuleBook:
         self._compiled: dict[tuple[int, int | None], Ruleset] = {}
 
     def of(self, tenant_id: int, site_id: int | None) -> Ruleset:
-        """The rules for sources of this tenant and site. Raises `Unavailable`."""
+        """Return the rules for sources of this tenant and site. Raises `Unavailable`."""
         version = self._registry.check_version()
         if version != self._version:
             self._of_tenant.clear()
@@ -41,7 +48,7 @@ class RuleBook:
         if overrides is None:
             overrides = self._overrides(tenant_id)
         made = self._compile(tenant_id, site_id, overrides)
-        if version == self._version:  # else another green thread has seen a newer version while we read
+        if version == self._version:  # else another green thread saw a newer version meanwhile
             self._of_tenant[tenant_id] = overrides
             self._compiled[tenant_id, site_id] = made
         return made

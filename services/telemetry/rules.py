@@ -1,6 +1,6 @@
-"""The rules as they are declared: in config.yaml, and changed by overrides of tenants and sites. Pure.
+"""Rules as declared in config.yaml, and changed by overrides of tenants and sites. Pure.
 
-Both are checked when they come in. What they make of readings is in `findings`.
+Both are checked when they come in. `findings` applies them to readings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from services.messages import (
 )
 
 ALARM_TOPIC = "alarm"
-"""Name of the rule for alarm topics that no rule of config.yaml knows the meaning of."""
+"""Name of the rule for alarm topics whose meaning no rule of config.yaml knows."""
 LONGEST_HOLD_S = 86_400
 LONGEST_MESSAGE = 200
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
@@ -30,7 +30,7 @@ PLACEHOLDER = re.compile(r"\{(value|state)\}")
 
 
 class Kind(NamedTuple):
-    """What a kind of source measures: its numbers with their units, and the field that holds its state."""
+    """Measured values of a kind of source: its numbers with units, and the field of its state."""
 
     numbers: Mapping[str, str]
     state_field: str
@@ -44,13 +44,18 @@ KINDS = {
 }
 THRESHOLDS = ("raise_below", "clear_from", "raise_above", "clear_at_most")
 CHANGEABLE = (*THRESHOLDS, "states", "clear_states", "severity", "hold_s", "enabled", "message")
-"""What an override may change: never the name, the source or the alert, by which alerts are merged."""
+"""Settings that an override may change.
+
+The name, the source and the alert never change: alerts are merged by them.
+"""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One rule. `field` is held against thresholds, the source's state against `states`; either of them raises.
+    """One rule.
 
-    `hold_s`: the condition must be met that long, by the device's clock, before it is raised.
+    `field` is compared with thresholds, the source's state with `states`. Either of them raises.
+    `hold_s` is the time in seconds that the condition must be met, by the device's clock, before it
+    is raised.
     """
 
     name: str
@@ -71,7 +76,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @classmethod
     def parse(cls, tree: object) -> Rule:
-        """A checked rule. Raises `Misconfigured` that names the rule, the setting and the remedy."""
+        """Parse and check a rule.
+
+        Raises `Misconfigured`, which names the rule, the setting and the remedy.
+        """
         if not isinstance(tree, Mapping) or not isinstance(name := tree.get("name"), str):
             raise Misconfigured(f"rules: each is a mapping with a name, not {str(tree)[:80]!r}")
         if not NAME.match(name):
@@ -92,7 +100,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return rule
 
     def check(self) -> None:
-        """Raises `Misconfigured` when the rule could not do what it says."""
+        """Raise `Misconfigured` when the rule could not do what it says."""
         kind = KINDS[self.source]
         if self.type is not None and (self.source != "sensor" or self.type not in SENSOR_TYPES):
             self._refuse("type", f"is for sensors, and one of {_listed(SENSOR_TYPES)}")
@@ -161,13 +169,16 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             self._refuse("message", "may hold {value} and {state}, and no other braces")
 
     def clear_band(self) -> tuple[float, float]:
-        """From where to where a value is over; a clearing threshold that is missing is the raising one."""
+        """Return the lowest and the highest value that is over.
+
+        A clearing threshold that is missing is the raising one.
+        """
         low = self.clear_from if self.clear_from is not None else self.raise_below
         high = self.clear_at_most if self.clear_at_most is not None else self.raise_above
         return (-math.inf if low is None else low), (math.inf if high is None else high)
 
     def changed(self, change: Mapping[str, Any]) -> Rule:
-        """The rule with an override's change put in. Raises `Misconfigured`."""
+        """Return the rule with an override's change put in. Raises `Misconfigured`."""
         for name in change:
             if name not in CHANGEABLE:
                 self._refuse(name, f"cannot be changed by an override; these can: {', '.join(CHANGEABLE)}")
@@ -180,9 +191,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Override(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant's change of a rule, for all of its sources or those of a site, a kind or a sensor type.
+    """A tenant's change of a rule: for all of its sources, a site, a kind or a sensor type.
 
-    `change` maps settings to values; null takes a setting back to what a rule has without it.
+    `change` maps settings to values. Null takes a setting back to what a rule has without it.
     """
 
     rule: str
@@ -191,12 +202,15 @@ class Override(msgspec.Struct, frozen=True, kw_only=True):
     source_type: str | None = None
 
     def place(self) -> str:
-        """Where it is in force, in words."""
+        """Return in words where the override is in force."""
         where = "the tenant" if self.site_id is None else f"site {self.site_id}"
         return where if self.source_type is None else f"{where}, {self.source_type}"
 
     def rank(self) -> tuple[bool, int]:
-        """Higher wins: site and type, site, type, tenant. A sensor's type is closer than `sensor`."""
+        """Return the rank. Higher wins: site and type, site, type, tenant.
+
+        A sensor's type is closer than `sensor`.
+        """
         closeness = 0 if self.source_type is None else 1 if self.source_type in KINDS else 2
         return self.site_id is not None, closeness
 
@@ -209,20 +223,20 @@ class Override(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fault(NamedTuple):
-    """An override that cannot be put in: where it is, and what is wrong."""
+    """An override that cannot be put in: its place, and what is wrong."""
 
     place: str
     problem: str
 
 
 def as_tree(rule: Rule) -> dict[str, Any]:
-    """A rule as config.yaml would have it."""
+    """Return a rule as config.yaml would have it."""
     tree: dict[str, Any] = msgspec.to_builtins(rule)
     return tree
 
 
 def parse_rules(trees: object) -> tuple[Rule, ...]:
-    """The rules of config.yaml. Raises `Misconfigured`."""
+    """Parse the rules of config.yaml. Raises `Misconfigured`."""
     if not isinstance(trees, Sequence) or isinstance(trees, str):
         raise Misconfigured("config.yaml: rules must be a list")
     try:
@@ -240,7 +254,7 @@ def parse_rules(trees: object) -> tuple[Rule, ...]:
 
 
 def check_override(rules: Sequence[Rule], override: Override) -> None:
-    """Raises `Misconfigured` when an override is about nothing that there is."""
+    """Raise `Misconfigured` when an override is about a rule, setting or type that is not there."""
     rule = next((rule for rule in rules if rule.name == override.rule), None)
     if rule is None:
         raise Misconfigured(f"there is no rule {override.rule!r}; there are {_listed(r.name for r in rules)}")
@@ -255,7 +269,7 @@ def check_override(rules: Sequence[Rule], override: Override) -> None:
 
 
 def faults_of(rules: Sequence[Rule], overrides: Sequence[Override], name: str) -> set[Fault]:
-    """What is wrong with the overrides of one rule, at any place where they come together."""
+    """Return the faults of one rule's overrides, at any place where they come together."""
     mine = [override for override in overrides if override.rule == name]
     sites = {None, *(override.site_id for override in mine)}
     types = {None, *(override.source_type for override in mine)}
@@ -272,9 +286,9 @@ def faults_of(rules: Sequence[Rule], overrides: Sequence[Override], name: str) -
 def in_force(
     rule: Rule, overrides: Iterable[Override], *, site_id: int | None, sensor_type: str | None = None
 ) -> tuple[Rule, list[Fault]]:
-    """The rule as it is for sources of this site and type, and what is wrong with overrides that had to be left out.
+    """Return the rule for sources of this site and type, and the faults of overrides left out.
 
-    An override was sound when it came in; config.yaml may have changed under it since.
+    An override was sound when it came in. config.yaml may have changed since.
     """
     faults: list[Fault] = []
     applying = [override for override in overrides if override.applies(rule, site_id, sensor_type)]
@@ -287,7 +301,7 @@ def in_force(
 
 
 def _check_words(name: str, tree: Mapping[Any, Any]) -> None:
-    """Words of a fixed set, with the set in the message."""
+    """Check words of a fixed set. The error names the set."""
     settings = Rule.__struct_fields__
     for setting in tree:
         if setting not in settings:

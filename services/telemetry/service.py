@@ -1,4 +1,4 @@
-"""The telemetry service: stores readings and refused messages, and says what they call for."""
+"""The telemetry service: stores readings and refused messages, and publishes their conditions."""
 
 from __future__ import annotations
 
@@ -50,20 +50,23 @@ QUEUES = (
 )
 SILENCE_INTERVAL_S = 2.0
 SILENCE_LOOK_EVERY = 5
-"""One mark in so many looks for silent sources: the shortest limit is minutes, and a look goes through all devices."""
+"""Marks for each look for offline sources.
+
+The shortest limit is minutes, and a look goes through all devices.
+"""
 STATUS_INTERVAL_S = 0.25
 REST_S = 5.0
-"""Timers that look for work run so seldom while there is none."""
+"""Rest of a timer in seconds, when it looked for work and found none."""
 RETENTION_INTERVAL_S = 10.0
 RETENTION_BUDGET_S = 4.0
-"""The day's run takes no more than this of each interval: messages come first."""
+"""Most seconds of each interval that the day's run takes: messages come first."""
 
 
 class Parts:
-    """What the service works with, made once a process."""
+    """Objects that the service works with, made once per process."""
 
     def __init__(self, config: Config) -> None:
-        # First: a rule that cannot work ends the start before anything is opened.
+        # Parse the rules first: a rule that cannot work ends the start before anything is opened.
         rules = parse_rules(config.rules)
         database = Database(config, name="telemetry")
         self.store = TelemetryStore(database)
@@ -123,14 +126,14 @@ class TelemetryService:
     def list_device_states(
         self, *, tenant_id: int, limit: int = 10_000, after: list[Any] | None = None
     ) -> list[dict[str, Any]]:
-        """The newest reading of each device, sensor and system, and the conditions that it shows."""
+        """List the newest reading of each device, sensor and system, and its conditions."""
         return self.parts.store.list_states(tenant_id, limit=limit, after=after)
 
     @rpc
     def list_readings(
         self, *, tenant_id: int, source_id: str, since: datetime, until: datetime, limit: int = 1000
     ) -> list[dict[str, Any]]:
-        """What a device, sensor or system measured between two times, newest first."""
+        """List what a device, sensor or system measured between two times, newest first."""
         return self.parts.history.readings(
             source_id, tenant_id=tenant_id, since=since, until=until, limit=limit
         )
@@ -139,12 +142,12 @@ class TelemetryService:
     def list_rejected(
         self, *, tenant_id: int, reason: str | None = None, limit: int = 100, after: list[Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Messages of the tenant's sources that were refused, newest first, with their bytes."""
+        """List refused messages of the tenant's sources, newest first, with their bytes."""
         return self.parts.history.rejected(tenant_id=tenant_id, reason=reason, limit=limit, after=after)
 
     @rpc
     def list_rules(self, *, tenant_id: int) -> list[dict[str, Any]]:
-        """The rules of config.yaml, each followed by the tenant's overrides of it."""
+        """List the rules of config.yaml, each followed by the tenant's overrides of it."""
         return self.parts.overrides.list_rules(tenant_id)
 
     @rpc
@@ -157,9 +160,10 @@ class TelemetryService:
         site_id: int | None = None,
         source_type: str | None = None,
     ) -> None:
-        """Change a rule for a tenant, or for one of its sites or types of source; effective within two seconds.
+        """Change a rule for a tenant, or for one of its sites or types of source.
 
-        `change` takes the place of what was set there before. Raises `Refused` that says what is wrong, `NotFound`.
+        The change is effective within two seconds. `change` takes the place of what was set there
+        before. Raises `NotFound`, and `Refused`, which says what is wrong.
         """
         wanted = Override(rule=rule, change=change, site_id=site_id, source_type=source_type)
         self.parts.overrides.put(wanted, tenant_id=tenant_id)
@@ -185,7 +189,7 @@ class TelemetryService:
 
     @timer(SILENCE_INTERVAL_S, rest_s=SILENCE_INTERVAL_S)
     def watch_silence(self) -> float | None:
-        """OFFLINE of sources of which nothing is heard."""
+        """Report OFFLINE of sources from which nothing is received."""
         parts, free_s = self.parts, NOTHING_DUE
         if not parts.silence.is_open():
             return free_s

@@ -1,14 +1,17 @@
-"""Devices, sensors, systems and panic buttons of which nothing is heard: OFFLINE, told once, and its end.
+"""OFFLINE of devices, sensors, systems and panic buttons: reported once, with its end.
 
-As with guards (`services.location.silence`), but without shifts. Silence is counted from the latest of these times:
+It is as with guards (`services.location.silence`), but without shifts. The time without a message
+is counted from the latest of these times:
 
 1. the receipt of the newest reading, or of an alert that the source sent by itself;
-2. when the source was registered, enabled, or given a limit of its own (`device.watched_since`; the upgrade that
-   brought this counts too);
-3. since when the limit of its family holds (`offline_limit`): who switches it on does not alarm on the past;
-4. since when the service has heard without a pause (`services.listening`).
+2. when the source was registered, enabled, or given a limit of its own (`device.watched_since`; the
+   upgrade that brought this counts too);
+3. since when the limit of its family holds (`offline_limit`): a limit that is switched on does not
+   alarm on the past;
+4. since when the service has listened without a pause (`services.listening`).
 
-An alert leaves no state. It is looked for when a source would be OFFLINE otherwise, and of those that are.
+An alert leaves no state. Alerts are searched when a source would be OFFLINE otherwise, and for
+sources that are OFFLINE.
 """
 
 from __future__ import annotations
@@ -30,9 +33,9 @@ from services.source_status import SourceStatus, State, in_words
 from services.telemetry.store import TelemetryStore
 
 AT_ONCE = 500
-"""Sources a transaction."""
+"""Most sources in a transaction."""
 ROUNDS = 20
-"""Transactions a look at the most."""
+"""Most transactions in a look."""
 
 SET_LIMITS = text(
     """
@@ -43,7 +46,8 @@ SET_LIMITS = text(
     WHERE l.limit_s <> excluded.limit_s
     """
 )
-# What a source sent by itself came on a topic; what rules found about it did not. OFFLINE itself is one of the latter.
+# An alert that a source sent by itself came on a topic. An alert that rules found did not, and
+# OFFLINE itself is one of these.
 SENT = """
     SELECT max(o.received_at) FROM mqtt_device_alert a
     JOIN alert_occurrence o ON o.tenant_id = a.tenant_id AND o.alert_id = a.alert_id
@@ -82,7 +86,7 @@ _SOURCES = (
     "unnest(CAST(:source_id AS text[]), CAST(:tenant_id AS int[]), CAST(:family AS text[]),"
     " CAST(:since AS timestamptz[])) AS t (source_id, tenant_id, family, since)"
 )
-# A source that has no state gets one without a reading: the time of what was heard stands for it.
+# A source that has no state gets one without a reading: the time of its alert stands for a reading.
 HEARD = text(
     f"""
     INSERT INTO source_state AS s (source_id, tenant_id, family, recorded_at, received_at, clock_suspect, reading,
@@ -91,7 +95,8 @@ HEARD = text(
     ON CONFLICT (source_id) DO UPDATE SET heard_at = greatest(s.heard_at, excluded.heard_at)
     """  # noqa: S608 - words of our own
 )
-# A state that is locked has a reading in hand: the next look will know. So has one that has changed since.
+# A process that locks a state has a reading in hand: the next look will know. The same holds for a
+# state that has changed since.
 BEGIN = text(
     f"""
     WITH mine AS (
@@ -103,7 +108,8 @@ BEGIN = text(
     RETURNING s.source_id, clock_timestamp() AS at
     """  # noqa: S608 - words of our own
 )
-# Whoever has the first reading of a source in hand holds its lock by name (`store.LOCK_NEWCOMERS`).
+# The process that has the first reading of a source in hand holds the source's lock by name
+# (`store.LOCK_NEWCOMERS`).
 BEGIN_UNHEARD = text(
     f"""
     INSERT INTO source_state (source_id, tenant_id, family, recorded_at, received_at, clock_suspect, reading,
@@ -143,7 +149,10 @@ ENDS = {
 
 
 class SilenceWatch:
-    """Finds what fell silent. Several processes may look: each source is told of by one of them, once."""
+    """Watch for sources that are offline.
+
+    Several processes may look. Each source is reported by one of them, once.
+    """
 
     def __init__(self, store: TelemetryStore, listening: Listening, limits_s: Mapping[str, float]) -> None:
         self._store = store
@@ -152,17 +161,23 @@ class SilenceWatch:
         self._limits_are_set = False
 
     def is_open(self) -> bool:
-        """Whether silence can be judged now. Raises `Unavailable`."""
+        """Return True when OFFLINE can be judged now. Raises `Unavailable`."""
         return self._listening.is_open()
 
     def mark(self) -> None:
-        """Put down that messages are heard, without a look: a look goes through all devices. Raises `Unavailable`."""
+        """Store the mark that messages are heard, without a look. Raises `Unavailable`.
+
+        A look goes through all devices.
+        """
         with self._store.transaction() as connection:
             if self._listening.my_turn(connection):
                 self._listening.since(connection)
 
     def look(self) -> Watched:
-        """Commit what is silent now, and of what it no longer matters, with what that owes. Raises `Unavailable`."""
+        """Commit the beginnings and ends of OFFLINE, with their events in the outbox.
+
+        OFFLINE ends here when it no longer matters. Raises `Unavailable`.
+        """
         with self._store.transaction() as connection:
             if not self._listening.my_turn(connection):
                 return NOTHING
@@ -184,7 +199,10 @@ class SilenceWatch:
         return Watched(met, cleared, statuses, debt, full=max(len(overdue), len(over)) == AT_ONCE)
 
     def _begin(self, connection: Connection, overdue: Sequence[Row[Any]]) -> list[tuple[Row[Any], datetime]]:
-        """Put down who is silent, and when that is told; who has sent an alert was heard."""
+        """Store which sources are offline. Return them with the times of the reports.
+
+        A source that has sent an alert was heard.
+        """
         if heard := [row for row in overdue if row.alert_at is not None]:
             connection.execute(HEARD, _sources(heard, [row.alert_at for row in heard]))
         silent = [row for row in overdue if row.alert_at is None]
@@ -197,17 +215,21 @@ class SilenceWatch:
 
 
 class Silenced(NamedTuple):
-    """A source that was silent and now has a newer reading."""
+    """A source that was offline and now has a newer reading."""
 
     source: Source
     silent_since: datetime
 
 
 def end(connection: Connection, heard: Sequence[Silenced]) -> list[Condition]:
-    """The ends of these silences, for the transaction that stores the readings, once it holds the states."""
+    """Return the ends of OFFLINE of these sources.
+
+    Call this in the transaction that stores the readings, once it holds the states.
+    """
     if not heard:
         return []
-    # Asked for only now: what was told before the lock was ours must not look newer than its end.
+    # Read the time only now, under the lock. A beginning that was reported before the lock was held
+    # must not look newer than its end.
     at: datetime = connection.execute(NOW).scalar_one()
     return [
         Condition(
@@ -225,7 +247,7 @@ def end(connection: Connection, heard: Sequence[Silenced]) -> list[Condition]:
 
 
 def limits_of(settings: config.Location) -> dict[str, float]:
-    """Return seconds by family of device; 0: never."""
+    """Return the limits in seconds by family of device. 0 means never."""
     return {
         "device": settings.device_silence_limit_s,
         "sensor": settings.sensor_silence_limit_s,
@@ -309,6 +331,6 @@ def _status(
 
 
 def _key(source_id: str, since: datetime, word: str) -> bytes:
-    """Of an episode's beginning or end: what is told twice counts once."""
+    """Return the key of the beginning or end of an episode. A second report does not count."""
     named = f"{dedup_key(source_id)}\n{since.isoformat()}\n{word}".encode()
     return hashlib.blake2b(named, digest_size=16).digest()

@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """How one kind of reading is stored: its table, the column of its source, its own columns."""
+    """Storage of one kind of reading: its table, the column of its source, its own columns."""
 
     family: str
     table: str
@@ -60,7 +60,8 @@ SYSTEM = Shape(
 
 _statements = {shape.table: shape.statement() for shape in (DEVICE, SENSOR, SYSTEM)}
 
-# Sources without a row are taken before all rows, so that two workers with a source's first readings take turns.
+# Sources without a row are locked before all rows, so that two workers with a source's first
+# readings take turns.
 LOCK_NEWCOMERS = text(
     "SELECT pg_advisory_xact_lock(hashtextextended('vigil source ' || id, 0))"
     " FROM unnest(CAST(:ids AS text[])) AS id"
@@ -83,7 +84,7 @@ STATE = {
     "clock": "text",
 }
 KEPT = ("conditions", "pending", "rule_times", "judged_at", "clock")
-"""What late readings may change of a state."""
+"""Columns of a state that late readings may change."""
 _AS = {
     "reading": "reading::jsonb",
     "conditions": "string_to_array(conditions, ',')",
@@ -109,7 +110,7 @@ PUT_STATES = Prepared(
         silent_since = NULL
     """  # noqa: S608 - names of our own
 )
-# Late readings change neither the newest state nor whether the source is silent.
+# Late readings do not change the newest state. They do not end OFFLINE either.
 KEEP_STATES = Prepared(
     f"""
     UPDATE source_state s SET {", ".join(f"{name} = t.{name}" for name in KEPT)}
@@ -125,7 +126,10 @@ BY_SOURCE = Order((("source_id", "text"),))
 
 
 class State(NamedTuple):
-    """What is known of a source after a batch. `newest`: its newest reading; None: the batch was late, it stays."""
+    """State of a source after a batch.
+
+    `newest` is its newest reading. None: the batch was late, and the newest reading stays.
+    """
 
     source_id: str
     tenant_id: int
@@ -141,11 +145,11 @@ class TelemetryStore:
         self.owed = OwedEvents(database, "telemetry")
 
     def transaction(self) -> Any:
-        """One transaction of the road, for messages of all tenants."""
+        """Open one transaction of the pipeline, for messages of all tenants."""
         return self._database.across()
 
     def insert(self, connection: Connection, shape: Shape, admitted: Sequence[tuple[Reading, Source]]) -> int:
-        """Store readings, each message once; returns how many were new."""
+        """Store readings, each message once. Return the number of new ones."""
         origins = [reading.origin for reading, _ in admitted]
         values = rows.common_values(
             shape.source_column, origins, [source.tenant_id for _, source in admitted]
@@ -157,9 +161,9 @@ class TelemetryStore:
     def lock_states(
         self, connection: Connection, source_ids: Iterable[str], newcomers: Iterable[str] = ()
     ) -> dict[str, Known]:
-        """Return the states of those that have one, locked until the transaction ends.
+        """Lock the states of sources until the transaction ends, and return those that exist.
 
-        `newcomers` seem to have none: they are locked by name, before all rows.
+        `newcomers` seem to have no state. They are locked by name, before all rows.
         """
         if new := sorted(newcomers):
             connection.execute(LOCK_NEWCOMERS, {"ids": rows.array("text", new)})
@@ -184,7 +188,10 @@ class TelemetryStore:
     def keep_refused(
         self, messages: Sequence[RejectedMessage], met: Sequence[Condition]
     ) -> tuple[list[Condition], Debt]:
-        """Keep refused messages, and owe the conditions that they call for, of tenants that there are."""
+        """Keep refused messages, and put their conditions into the outbox.
+
+        Conditions of tenants that do not exist are left out.
+        """
         with self.transaction() as connection:
             keep_rejected(connection, messages)
             if not met:
@@ -197,7 +204,7 @@ class TelemetryStore:
             return owed, self.owed.owe(connection, owing_conditions(owed, ()))
 
     def list_states(self, tenant_id: int, *, limit: int, after: object = None) -> list[dict[str, Any]]:
-        """The newest state of each device, sensor and system of a tenant, from the place `after` on."""
+        """List the newest state of each source of a tenant, from the place `after` on."""
         further, place = beyond(BY_SOURCE, after)
         query = text(
             "SELECT source_id, family, recorded_at, received_at, reading, conditions, silent_since, clock"
@@ -216,7 +223,7 @@ def _listed(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _known_of(row: Any) -> Known:
-    """Of a row of `LOCK_STATES`; most have nothing to say in the last columns."""
+    """Return the state in a row of `LOCK_STATES`. Most rows have nothing in the last columns."""
     _, recorded_at, received_at, suspect, judged_at, conditions, pending, rule_times, clock, silent_since = (
         row
     )
