@@ -207,8 +207,7 @@ class AlertStore:
         first_at: datetime,
         now: datetime,
     ) -> Change | None:
-        """Merge occurrences that were not seen before, as one, with `more` messages that are only
-        counted.
+        """Merge occurrences that were not seen before as one, with `more` that are only counted.
 
         The caller has noted the identities of the occurrences in this transaction.
         """
@@ -593,7 +592,9 @@ class AlertStore:
             return [alert_of(row, []) for row in found]
 
     def list_gravest(self, *, tenant_id: int, limit: int) -> list[Alert]:
-        """Return the open alerts: the gravest first, then those that nobody has, then the newest.
+        """Return the open alerts: the gravest first, then those without a holder, then the newest.
+
+        NEW comes first within a severity: nobody has such an alert.
         """
         query = text(
             f"SELECT {ALERT_COLUMNS} FROM mqtt_device_alert WHERE tenant_id = :tenant_id AND status IN {sql.OPEN}"
