@@ -132,8 +132,9 @@ class Guidance:
         )
 
     def forms_of(self, connection: Connection, tenant_id: int, *words: str) -> set[str]:
-        """Return the words, and the names of guards, devices and users whose ids or logins they
-        are.
+        """Return the words, and the names of the guards, devices and users that they identify.
+
+        Words are guard ids, device ids and logins.
         """
         values = {"tenant_id": tenant_id, "words": [word for word in words if word]}
         return {*(word for word in words if word), *connection.execute(sql.NAMES, values).scalars()}

@@ -102,7 +102,7 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def of_rule(self) -> bool:
-        """Say that the occurrence is a rule's finding, which ends when the rule says so.
+        """Return whether the occurrence is a rule's finding, which ends when the rule says so.
 
         A message of a device has a topic, a finding has none.
         """
@@ -114,7 +114,7 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def pressed(self) -> bool:
-        """Say that the occurrence is a call for help on a topic.
+        """Return whether the occurrence is a call for help on a topic.
 
         A later call of the same alert notifies the contacts again. An unreadable message counts too
         when its topic says that a life is at stake. Without a word in the topic, the severity
@@ -366,7 +366,10 @@ class Repeated(msgspec.Struct, frozen=True):
 
     @property
     def is_many(self) -> bool:
-        """Say that the messages get one timeline row together. A few messages get one row each."""
+        """Return whether the messages get one timeline row together.
+
+        A few messages get one row each.
+        """
         return bool(self.counted) or len(self.occurrences) > ROWS_OF_REPEATS
 
     def set_aside(self) -> Repeated:
