@@ -1,6 +1,4 @@
-"""Hash chain of timeline rows: each row seals the one before it, so that any later change shows.
-
-Pure.
+"""Hash chain of timeline rows: each row seals the one before it, so any later change shows. Pure.
 
     hash = sha256(prev_hash || sha256(canonical)), the first prev_hash is 32 zero bytes
 

@@ -1,6 +1,4 @@
-"""Escalation policies: the recipients of an alert's steps, their channels and times, and the end.
-
-Pure.
+"""Escalation policies: recipients, channels, times and end of the steps for an alert. Pure.
 
 A policy holds a ladder for each severity or alert type. A ladder of an alert type goes before one
 of a severity. A site's policy goes before its tenant's, and this before the policy of config.yaml.
@@ -234,10 +232,9 @@ def _named(word: str, book: Book, *, site_id: int | None, at: datetime) -> Seque
 def fallback_contacts(recipients: Mapping[str, Sequence[str]]) -> list[Contact]:
     """Return the ALERT_..._RECIPIENTS as contacts.
 
-    Each address of a channel is a contact of its own.
-
-    The name of such a contact is its address, as far as lists may show it. Equal names get a
-    number, because a step takes contacts of one name for one person.
+    Each address of a channel is a contact of its own. The name of such a contact is its address, as
+    far as lists may show it. Equal names get a number, because a step takes contacts of one name
+    for one person.
     """
     found: dict[str, Contact] = {}
     for channel, addresses in recipients.items():

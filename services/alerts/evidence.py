@@ -1,9 +1,8 @@
-"""Evidence pack of an alert: a JSON document that a third party can check without Vigil's servers.
+"""Evidence pack of an alert: a JSON document that a third party can check by itself. Pure.
 
-Pure.
-
-A pack holds the records of its time, in sections. `sections` has the SHA-256 of each section.
-`signature` is Ed25519 over the whole document. The bytes that are hashed and signed are UTF-8 of
+The check needs no server of Vigil. A pack holds the records of its time, in sections. `sections`
+has the SHA-256 of each section. `signature` is Ed25519 over the whole document. The bytes that are
+hashed and signed are UTF-8 of
 
     json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
@@ -387,9 +386,9 @@ def _blind(row: Row) -> Link:
 
 
 def _check_key(pack: Pack, expected: str | None, own: str | None) -> Check:
-    """Check which key signed the pack: a forger can sign as well, with another key.
+    """Check that the right key signed the pack: a forger can sign too, with another key.
 
-    A pack of another company is no forgery, so its key is unknown and not wrong.
+    A pack of another company is no forgery. Its key is unknown, not wrong.
     """
     found = fingerprint(base64.b64decode(pack["signature"]["public_key"], validate=True))
     if expected is not None:

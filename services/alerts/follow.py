@@ -228,7 +228,7 @@ class Follower:
         return timing.told(timer, ladder, note=note, now=now)
 
     def assign(self, connection: Connection, alert: Alert, events: Events, *, by: str, rounds: int) -> str:
-        """Notify the person to whose name an alert was just assigned.
+        """Notify the new assignee of an alert.
 
         The request leaves before the assignment is committed. Its step number is negative: steps of
         rounds count from 0.

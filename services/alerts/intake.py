@@ -1,4 +1,4 @@
-"""Turn a device's alert or a rule's finding into an occurrence that is ready to be merged. Pure."""
+"""Conversion of a device's alert or a rule's finding into an occurrence, ready to merge. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROWS_OF_REPEATS = 3
 """Largest number of repeats of one alert that get a timeline row each when they come together."""
 RANK = {severity: rank for rank, severity in enumerate(reversed(Severity))}
 SAME_WITHIN = timedelta(seconds=60)
-"""Largest difference between a device time and the receipt at which the time is the message's own.
+"""A device time that differs from the receipt by this much at most is the message's own time.
 
 Then the same bytes again are the same message again.
 """
@@ -244,7 +244,7 @@ def _of_life_safety(word: str) -> bool:
 def _dedup_key(alert: DeviceAlert) -> str:
     """Return the dedup key of a device's alert.
 
-    The word contains no colon, so that no two pairs of source and word have the same key.
+    Colons in the word are escaped, so that no two pairs of source and word have the same key.
     """
     key = f"{alert.alert_type}:{alert.origin.source_id}"
     if alert.alert_type in KEYED_BY_WORD and alert.word:
@@ -357,7 +357,7 @@ def of_flood(flood: SourceFlood, whose: Whose) -> Condition:
 class Repeated(msgspec.Struct, frozen=True):
     """Messages that repeat one alert, and the number of further ones that were only counted.
 
-    `counted` maps the key of each count to its number.
+    `counted` has the number of messages for each key.
     """
 
     occurrences: list[Occurrence]

@@ -1,10 +1,10 @@
 """Figures about the handling of alerts: response times, operators' load, delivery of notifications.
 
 Answer times count from `received_at`, when Vigil had the alarm, to the first acknowledgement by a
-human. The limits of 10 s and 40 s are those of an alarm receiving centre. EN 50518 demands that 80
-% of hold-up alarms are answered within 30 s and 98.5 % within 60 s. Vigil's limits are stricter,
-and the report also gives the percentiles. Alarms per operator-hour is the measure of EEMUA 191 and
-ANSI/ISA-18.2: about 6 an hour are likely to be acceptable.
+human. The limits of 10 s and 40 s follow the demands on an alarm receiving centre. EN 50518 demands
+that 80 % of hold-up alarms are answered within 30 s and 98.5 % within 60 s. Vigil's limits are
+stricter, and the report also gives the percentiles. Alarms per operator-hour is the measure of
+EEMUA 191 and ANSI/ISA-18.2: about 6 an hour are likely to be acceptable.
 """
 
 from __future__ import annotations

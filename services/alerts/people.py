@@ -1,7 +1,4 @@
-"""People around an alert: assignees, contacts of people, and exclusions from silent alerts.
-
-Pure.
-"""
+"""People around an alert: assignees, their contacts, and exclusions from silent alerts. Pure."""
 
 from __future__ import annotations
 

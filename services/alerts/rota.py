@@ -23,7 +23,10 @@ HOURS_AND_MINUTES = re.compile(r"[0-2][0-9]:[0-5][0-9]")
 
 
 class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Exception to a rota: `member` is on call from `start` until before `end`."""
+    """Exception to a rota: `member` is on call from `start` until before `end`.
+
+    It holds whatever the turns of the rota say.
+    """
 
     start: datetime
     end: datetime

@@ -417,7 +417,7 @@ class AlertsService:
 
     @rpc
     def get_policy(self, *, tenant_id: int, site_id: int | None = None) -> dict[str, Any]:
-        """Return the policy of a site's or a tenant's own; empty when there is none."""
+        """Return the policy that a site or a tenant has of its own; empty when it has none."""
         return self.parts.plans.get_policy(tenant_id=tenant_id, site_id=site_id)
 
     @rpc
@@ -470,7 +470,7 @@ class AlertsService:
     def record_notification(self, event: NotificationFinished) -> None:
         """Record the result of a notification on the alert's timeline.
 
-        The guard's device gets a receipt when somebody was notified.
+        The source of the alert gets a receipt when the first notification reached somebody.
         """
         line = intake.of_notification(event)
         if line is None:

@@ -211,7 +211,7 @@ CLEAR = text(
     """
 )
 # One worker at a time for a condition. The worker that handles its beginning must see an end that
-# another worker just handles.
+# another worker handles at the same time.
 LOCK_CONDITION = text(
     "SELECT pg_advisory_xact_lock(hashtextextended('vigil condition ' || :tenant_id || ' ' || :dedup_key, 0))"
 )
@@ -279,7 +279,7 @@ SET_TIMER = text(
 )
 END_TIMER = text("DELETE FROM alert_timer WHERE alert_id = :alert_id")
 
-# Contacts, rotas and policies.
+# Contacts, rotas and policies that alerts use.
 POLICIES = text(
     "SELECT policy FROM escalation_policy WHERE tenant_id = :tenant_id AND (site_id IS NULL OR site_id = :site_id)"
     " ORDER BY site_id NULLS LAST"

@@ -1,9 +1,8 @@
 """Storms: many alerts of one site within a window become one group.
 
-Every member stays an alert of its own.
-
-Contacts learn of the storm from the alerts before it. A member that is graver than the group so far
-notifies at once. Any other member notifies after a while, unless somebody has taken it.
+Every member stays an alert of its own. Contacts learn of the storm from the alerts before it. A
+member that is graver than the group so far notifies at once. Any other member notifies after a
+while, unless somebody has taken it.
 
 An alert type in `NEVER_HELD_BACK` is never grouped. Vigil answers the flood of EEMUA 191 by
 suppressing notifications, not alarms.

@@ -64,7 +64,7 @@ def after(
             return Timer("escalate", latest + 1, 0, now)
         return timer
     if alert.status is AlertStatus.ACKNOWLEDGED and ladder.expires_s:
-        # Each action of a person starts the whole time again.
+        # Each action of a person gives the whole time again.
         return Timer("progress", latest, 0, now + timedelta(seconds=ladder.expires_s))
     return None
 

@@ -64,8 +64,8 @@ class DeadLetters:
         Raises `NotFound`, `Unavailable`.
         """
         letter = self.find(letter_id, tenant_id)
-        # Two dead letters share an id when one was sent again and failed again. Only the one that
-        # was found goes.
+        # Two dead letters share an id when one was sent again and failed again. Settle only the one
+        # that was judged.
         found = dead_letters.settle(
             self._uri, lambda other: other == letter, again_after_s=self._again_after_s if again else None
         )

@@ -100,7 +100,7 @@ def changed(old: Draft, changes: Mapping[str, object]) -> Draft:
 
 
 def check_known(fields: object) -> None:
-    """Check that a zone has all of these fields. Raises `Refused`."""
+    """Check that a zone has these fields. Raises `Refused` for an unknown one."""
     if not isinstance(fields, Mapping):
         raise Refused(f"the zone's fields are {shown(fields)}; they must be an object")
     unknown = sorted(str(name) for name in fields if name not in FIELDS)

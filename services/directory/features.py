@@ -43,7 +43,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def feature_of(index: int, properties: Mapping[str, Any], area: object, *, reason: str = "") -> Feature:
-    """Return the feature of these properties. An unreadable property becomes its reason."""
+    """Return the feature of these properties. A fault of a property becomes its `reason`."""
     given = properties.get("name")
     name = given.strip() if isinstance(given, str) else ""
     ignored = tuple(sorted(str(key) for key in properties if key not in PROPERTIES))

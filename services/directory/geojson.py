@@ -42,7 +42,7 @@ def read(document: str | bytes) -> list[Feature]:
 
 
 def area_of(document: str | bytes) -> tuple[Any, Any]:
-    """Return the geometry of a file with exactly one, and its `radius_m`. Raises `Refused`.
+    """Return the geometry of a file with exactly one feature, and its `radius_m`. Raises `Refused`.
 
     The name of the feature does not matter.
     """

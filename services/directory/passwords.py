@@ -18,7 +18,7 @@ def hash_password(password: str) -> str:
 def matches(password: str, stored: str | None) -> bool:
     """Return whether the password is the stored one.
 
-    With None, the work takes as long for False.
+    With None stored, the work takes as long, and the answer is False.
     """
     try:
         return _hasher.verify(stored or _hash_of_nobody(), password) and stored is not None

@@ -114,7 +114,7 @@ class PeopleStore:
                 raise NotFound(f"no user {login!r} in tenant {tenant_id}")
 
     def barred(self, *, since: datetime) -> tuple[dict[str, float | None], dict[str, str], list[str]]:
-        """Return the users, their roles and the ended sessions whose older tokens are void.
+        """Return the changes since a time that void tokens.
 
         Returns:
             (login -> Unix second before which its tokens are void, None for all; login -> role;

@@ -1,6 +1,6 @@
 """Register of a tenant over RPC: lists, and changes that do not need the platform's rights.
 
-A source's credential is not made here. The broker holds it, and `vigil guard|device` makes it.
+A source's credential is not made here. The broker holds it, and `vigil guard|device` gives it out.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class DirectoryService(Register, ZoneCalls, LetterCalls):
     def list_barred(self) -> dict[str, Any]:
         """Return the tokens that are void before their time.
 
-        Bars that are older than a token's life are left out: no token of that time is valid.
+        Changes that are older than a token's life are left out: no token of that time is valid.
 
         Returns:
             `users`: the Unix second before which tokens are void, by login; null for all tokens.

@@ -84,7 +84,7 @@ def polygon(vertices: object) -> BaseGeometry:
 def shape_of(geometry: object, *, radius_m: object = None) -> Shape:
     """Return the shape of a GeoJSON geometry. Raises `Refused`.
 
-    A Point needs `radius_m`, and no other geometry may have it.
+    A Point needs `radius_m`. No other geometry may have it.
     """
     if not isinstance(geometry, dict):
         raise Refused(f"area is {shown(geometry)}; it must be a GeoJSON geometry such as a Polygon")

@@ -74,7 +74,7 @@ KEYS = {
 }
 SOURCES = ("guard", "device")
 OF_THE_PLATFORM = ("tenant", "user")
-"""Kinds that need the owner's rights for a change. No service may change them."""
+"""Kinds that only the owner's rights can change. No service may change them."""
 CONTACT_FIELDS = ("email", "phone", "push_token", "url", "language", "note", "site_id")
 """Fields of a contact that can be changed."""
 CONTACT = text(

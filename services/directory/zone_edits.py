@@ -1,4 +1,4 @@
-"""Preview of an import of zones, which only reads."""
+"""Preview of an import of zones. It only reads."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ class ZoneEdit(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         zone_id: None for a new zone.
-        zone: all fields of the resulting zone, with `version` and `time_zone`. Its `area` is WKB in
-            hex digits. None for a
-            refused feature.
+        zone: the fields of the resulting zone, with `version` and `time_zone`; None for a refused
+            feature.
+
+    `area` in `zone` is WKB in hex digits.
     """
 
     index: int

@@ -193,7 +193,7 @@ class Delivery:
     def _guard(self, work: Callable[[list[Notification]], None], rows: list[Notification]) -> None:
         """Run `work`.
 
-        After an error in Vigil, decide about the rows, so that none is left unattended.
+        After an error of Vigil itself, decide about the rows: none may stay unattended.
         """
         try:
             work(rows)
@@ -285,7 +285,7 @@ class Delivery:
             self._finish(row, following, error.kind)
 
     def _resolve(self, rows: list[Notification]) -> None:
-        """Find out whether an attempt was sent before its process died."""
+        """Decide about an attempt whose process died: ask the provider, where one was chosen."""
         [row] = rows
         provider = next(
             (p for providers in self._providers.values() for p in providers if p.name == row.provider), None
@@ -370,7 +370,7 @@ class Delivery:
             self._due[row.channel].set()  # its loop may rest for longer than that
 
     def fail_over(self, row: Notification) -> None:
-        """Use the next channel of a message that its provider reported as not delivered.
+        """Notify by the next channel after a provider reported that a message did not arrive.
 
         The provider had accepted the message before.
         """

@@ -1,11 +1,12 @@
 """Links with which a message's reader takes the alert. Pure.
 
-    token = base64url(16 bytes reference | 4 bytes Unix time of the end | 16 bytes of HMAC-SHA256
-        over the rest)
+    token = base64url(reference | end | MAC)
 
-A link names its notification, has an end, and cannot be forged. Keys are HKDF-SHA256 (RFC 5869) of
-each master key of the feed, newest first, so that a rotation leaves older links valid. The
-notification's row records that its link was used: it works once.
+The reference has 16 bytes. The end is a Unix time of 4 bytes. The MAC is 16 bytes of HMAC-SHA256
+over the rest. A link names its notification, has an end, and cannot be forged.
+
+Keys are HKDF-SHA256 (RFC 5869) of each master key of the feed, newest first, so that a rotation
+leaves older links valid. The notification's row records that its link was used: it works once.
 """
 
 from __future__ import annotations

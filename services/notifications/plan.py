@@ -1,7 +1,4 @@
-"""Notices of a request: one for each recipient and channel, with the channels for a failover.
-
-Pure.
-"""
+"""Notices of a request, one for each recipient and channel, with channels for failover. Pure."""
 
 from __future__ import annotations
 

@@ -3,7 +3,9 @@
 Only a person's act takes an alert. A reply takes one by the code of its message, or by a word of
 consent from the lists. Such a word stands alone, or polite words follow it. A word of refusal
 anywhere takes everything back. Every other text (a question, an auto-reply, "got it") takes
-nothing. To add a language:
+nothing.
+
+To add a language:
 
 1. Add its words to `CONSENT`, `POLITE` and `REFUSAL`, each a list of words or phrases as users type
   them.
@@ -161,7 +163,7 @@ def answer(what: str, language: str, *, reason: str = "") -> str:
 
 
 def _words(plain: str) -> tuple[str, ...]:
-    """Words of letters and digits, case-folded, without joiners and decorations."""
+    """Return the words of letters and digits, case-folded, without joiners and decorations."""
     kept = "".join(map(_folded, APOSTROPHES.sub("", plain.casefold())))
     return tuple(unicodedata.normalize("NFC", kept).split())
 

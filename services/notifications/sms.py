@@ -97,7 +97,7 @@ def fit_sms(write: Callable[[str], str], words: Words, language: str) -> str:
             written = _shorten(partial(_after, must), message)
             if written is not None:
                 return written
-    # The names of devices and sites, or the time, are longer than any real ones.
+    # The names of the devices or sites, or the time, are longer than real ones.
     names = {name: plain(str(clean(getattr(words, name)))) for name in ("source", "site", "place", "time")}
     most = 16 if words.silent else 40
     must = _must(msgspec.structs.replace(words, **names), FIXED["en"], terse=False, most=most)

@@ -1,8 +1,8 @@
 """Texts of messages: Jinja2 templates in a sandbox, by channel and language. Pure.
 
 A tenant may have templates of its own. When one fails, the built-in template is used, and the fault
-is reported: the message goes out. A drill is marked whatever the template says. The message of a
-silent alert always says that nobody calls the guard back.
+is reported: the alarm goes out. A drill is marked whatever the template says. The message of a
+silent alert says that nobody calls the guard back.
 """
 
 from __future__ import annotations

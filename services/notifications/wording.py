@@ -72,7 +72,7 @@ SAMPLE = Words(
     link="https://noc.example.com/a/sample",
     code="K7RM",
 )
-"""Alert with which users see a template."""
+"""Sample alert that shows users a template."""
 SAMPLES = (
     SAMPLE,
     msgspec.structs.replace(SAMPLE, drill=True),

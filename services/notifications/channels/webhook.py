@@ -1,10 +1,9 @@
 """Signed webhooks: JSON to a customer's URL, which must not open a way into Vigil's network (SSRF).
 
-    X-Vigil-Signature: t=<Unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>" under
-        VIGIL_WEBHOOK_SECRET>
+    X-Vigil-Signature: t=<Unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">
     X-Vigil-Reference: the same for each attempt, so that a receiver knows a repeat
 
-A rule of `services/outgoing` limits the destinations.
+The key of the HMAC is VIGIL_WEBHOOK_SECRET. A rule of `services/outgoing` limits the destinations.
 """
 
 from __future__ import annotations
