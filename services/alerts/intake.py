@@ -357,7 +357,7 @@ def of_flood(flood: SourceFlood, whose: Whose) -> Condition:
 class Repeated(msgspec.Struct, frozen=True):
     """Messages that repeat one alert, and the number of further ones that were only counted.
 
-    `counted` has the number of messages for each key.
+    `counted` has the number of messages for each key. Each key counts once.
     """
 
     occurrences: list[Occurrence]

@@ -44,8 +44,8 @@ class GeometryThread:
         It raises the exceptions of the function.
 
         Raises:
-            TooMany: there are too many checks already, of all tenants or of this one, or the wait
-                is over.
+            TooMany: there are too many checks already, of all tenants or of this one, or
+                `longest_wait_s` has passed.
         """
         return cast(Judge, partial(self._run, tenant_id))
 
