@@ -1,1 +1,1 @@
-"""Alerts: merged, followed, on record."""
+"""Alerts: merging, escalation and the record of them."""

@@ -1,9 +1,10 @@
-"""The chain of timeline rows: each seals the one before it, so that any later change shows. Pure.
+"""Hash chain of timeline rows: each row seals the one before it, so any later change shows. Pure.
 
     hash = sha256(prev_hash || sha256(canonical)), the first prev_hash is 32 zero bytes
 
-The database writes it (migration 0004); this file checks it. A link whose content is not shown is followed by its
-digest alone. A chain proves nothing about rows before its first link, nor after its last one without the head.
+The database writes the chain (migration 0004). This module checks it. A link without its content
+has the digest of the content instead. A chain proves nothing about rows before its first link.
+Without the head, it proves nothing about rows after its last link.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ GENESIS = bytes(32)
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """What a link seals: the row of the timeline without its place."""
+    """Content that a link seals: the row of the timeline without its place in the chain."""
 
     tenant_id: int
     alert_id: str
@@ -32,7 +33,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """One place of the chain: with its `content`, or with the `digest` of a content that is not shown."""
+    """One place of the chain, with its `content` or with the `digest` of a hidden content."""
 
     seq: int
     prev_hash: bytes
@@ -43,7 +44,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """The last link, as it was noted beside the chain."""
+    """Place and hash of the last link, noted beside the chain."""
 
     seq: int
     hash: bytes
@@ -57,7 +58,7 @@ class Wrong(StrEnum):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What is wrong, at which place, in words for a person."""
+    """Fault of a chain: its place, its kind, and a text for users."""
 
     seq: int
     wrong: Wrong
@@ -68,12 +69,18 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 def time_text(at: datetime) -> str:
-    """UTC with microseconds, always 27 characters: the same moment is the same text."""
+    """Return a time in UTC with microseconds. The same moment is always the same text.
+
+    The text always has 27 characters.
+    """
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def canonical(seq: int, content: Content) -> bytes:
-    """The bytes that a link seals, the same as `vigil_timeline_canonical` gives in the database."""
+    """Return the bytes that a link seals.
+
+    They are the same as those of `vigil_timeline_canonical` in the database.
+    """
     fields = [
         seq,
         content.tenant_id,
@@ -84,12 +91,13 @@ def canonical(seq: int, content: Content) -> bytes:
         content.by,
         content.note,
     ]
-    # A half of a surrogate pair cannot come from the database; from a forged file it must not end the check.
+    # Half of a surrogate pair cannot come from the database. In a forged file it must not end the
+    # check.
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def digest_of(link: Link) -> bytes:
-    """The digest of the content, of the one that is shown when there is one."""
+    """Return the digest of a link's content: computed from the content when the link shows it."""
     if link.content is not None:
         return sha256(canonical(link.seq, link.content)).digest()
     return link.digest or b""
@@ -100,7 +108,10 @@ def linked(prev_hash: bytes, digest: bytes) -> bytes:
 
 
 class Verifier:
-    """Follows a chain link by link, so that one of any length can be checked. Each `step` gives that link's faults."""
+    """Check of a chain, link by link, so that a chain of any length can be checked.
+
+    Each `step` returns the faults of its link.
+    """
 
     def __init__(self, *, tenant_id: int) -> None:
         self._tenant_id = tenant_id
@@ -119,7 +130,10 @@ class Verifier:
         return faults
 
     def end(self, head: Head | None) -> list[Fault]:
-        """Whether the chain ends where the head says; a tenant that never had an alert has neither."""
+        """Return a fault when the chain does not end where the head says.
+
+        A tenant that never had an alert has neither chain nor head.
+        """
         if head is None:
             return [] if self.last is None else [Fault(self.last.seq, Wrong.MISSING, "the head is not there")]
         if self.last is None:
@@ -133,7 +147,7 @@ class Verifier:
         return []
 
     def _place(self, link: Link) -> Iterator[Fault]:
-        """Where the link stands, and whether it seals the one before it."""
+        """Yield a fault when the link is in the wrong place, or does not seal the one before it."""
         last = self.last
         if last is None:
             if link.seq < 1:
@@ -158,7 +172,10 @@ class Verifier:
 
 
 def verify(links: Iterable[Link], *, tenant_id: int, head: Head | None = None) -> list[Fault]:
-    """All faults of a chain, in order; none when nothing was changed. Without a head the end is not checked."""
+    """Return all faults of a chain, in order; none when nothing was changed.
+
+    Without a head, the end of the chain is not checked.
+    """
     verifier = Verifier(tenant_id=tenant_id)
     faults = [fault for link in links for fault in verifier.step(link)]
     return faults + (verifier.end(head) if head is not None else [])

@@ -1,7 +1,8 @@
-"""Who is told of an alert, by which channels, after how long, until what. Pure.
+"""Escalation policies: recipients, channels, times and end of the steps for an alert. Pure.
 
-A policy holds a ladder for each severity, or for an alert type, which goes before. A site's policy stands before its
-tenant's, that before the one of config.yaml; each needs to hold only what it wants otherwise.
+A policy holds a ladder for each severity or alert type. A ladder of an alert type goes before one
+of a severity. A site's policy goes before its tenant's, and this before the policy of config.yaml.
+A policy needs to hold only the ladders that differ.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MAX_WAIT_S = 7 * 86_400
 MIN_REPEAT_S = 10
 
 AT_ONCE: tuple[Channel, ...] = ("sms", "email", "push", "url")
-"""Channels that wait for no digest."""
+"""Channels that do not wait for a digest."""
 _GRAVER_THAN: dict[Severity, tuple[tuple[str], ...]] = {
     Severity.LOW: (("MEDIUM",), ("HIGH",), ("CRITICAL",)),
     Severity.MEDIUM: (("HIGH",), ("CRITICAL",)),
@@ -41,9 +42,9 @@ _ENDED_BY: dict[Until, frozenset[AlertStatus]] = {
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One rung: `who` by `channels`, `after_s` since the round began.
+    """One step of a ladder: notify `who` by `channels`, `after_s` seconds after the round began.
 
-    `who`: contacts, fallback, rota:NAME, contact:NAME.
+    `who` holds contacts, fallback, rota:NAME or contact:NAME.
     """
 
     after_s: float
@@ -52,9 +53,13 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Steps in time; the last comes again each `repeat_s` (0: once) until the alert's status is `until` or beyond.
+    """Steps of an escalation, in the order of their times.
 
-    An acknowledgement that sees no progress within `expires_s` (0: never) is void, and a new round begins.
+    Attributes:
+        repeat_s: seconds between repeats of the last step; 0: it comes once.
+        expires_s: an acknowledgement without progress for this time is void, and a new round
+            begins; 0: never.
+        until: the ladder ends when the alert's status is this one or beyond.
     """
 
     steps: list[Step]
@@ -71,7 +76,10 @@ Policy = Mapping[str, Ladder]
 
 
 class Contact(msgspec.Struct, frozen=True):
-    """A person that alerts are told to; `site_id` None: of the whole tenant."""
+    """Person who is notified of alerts.
+
+    A contact with `site_id` None belongs to the whole tenant.
+    """
 
     name: str
     site_id: int | None
@@ -80,7 +88,7 @@ class Contact(msgspec.Struct, frozen=True):
 
 
 class Book(msgspec.Struct, frozen=True):
-    """Everybody whom a tenant's policies can name."""
+    """Contacts and rotas that a tenant's policies can name."""
 
     contacts: Sequence[Contact]
     rotas: Mapping[str, Rota]
@@ -88,7 +96,10 @@ class Book(msgspec.Struct, frozen=True):
 
 
 def parse(document: Any) -> dict[str, Ladder]:
-    """A policy from plain data. Raises `Refused` naming the place, the fault and the remedy."""
+    """Return a policy from plain data.
+
+    Raises `Refused` naming the place, the fault and the remedy.
+    """
     try:
         policy = msgspec.convert(document, dict[str, Ladder], strict=False)
     except msgspec.ValidationError as error:
@@ -102,7 +113,10 @@ def parse(document: Any) -> dict[str, Ladder]:
 
 
 def default_policy(document: Any) -> dict[str, Ladder]:
-    """The policy of config.yaml: it must have an answer for every severity. Raises `Misconfigured`."""
+    """Return the policy of config.yaml, with a ladder for every severity.
+
+    Raises `Misconfigured`.
+    """
     try:
         policy = parse(document)
     except Refused as error:
@@ -136,10 +150,14 @@ def _check(key: str, ladder: Ladder) -> None:
 
 
 def ladder_of(policies: Sequence[Policy], *, alert_type: AlertType, severity: Severity) -> Ladder:
-    """The first ladder for this alert; `policies` from the nearest (site) to the default, which has one for all.
+    """Return the first ladder for this alert.
 
-    What is never held back waits for no digest, whatever a policy says: digests are left out of its ladder, and where
-    nothing else is in it, the ladder of the next graver severity holds.
+    An alert type in `NEVER_HELD_BACK` waits for no digest, whatever a policy says. Digests are left
+    out of its ladder. When nothing else is in the ladder, the ladder of the next graver severity
+    holds.
+
+    Args:
+        policies: from the nearest (site) to the default, which has a ladder for every alert.
     """
     first = _first_ladder(policies, alert_type.value, severity.value)
     if alert_type not in NEVER_HELD_BACK:
@@ -169,21 +187,22 @@ def _without_digest(step: Step) -> Step | None:
 
 
 def next_step(ladder: Ladder, step: int) -> tuple[int, float] | None:
-    """(number, wait in seconds) of what follows on step `step` (from 0); None when nothing does."""
+    """Return (number, wait in seconds) of the step after `step` (from 0), or None at the end."""
     if step + 1 < len(ladder.steps):
         return step + 1, ladder.steps[step + 1].after_s - ladder.steps[step].after_s
     return (step + 1, ladder.repeat_s) if ladder.repeat_s else None
 
 
 def step_at(ladder: Ladder, step: int) -> Step:
-    """Step `step` (from 0), where numbers beyond the last mean the last again."""
+    """Return step `step` (from 0). Numbers beyond the last step give the last step again."""
     return ladder.steps[min(step, len(ladder.steps) - 1)]
 
 
 def targets(step: Step, book: Book, *, site_id: int | None, at: datetime) -> list[Target]:
-    """Who is told in this step at this time, each once.
+    """Return the recipients of a step at a time, each once.
 
-    When that is nobody: the contacts, else the fallback, else the contacts of other sites; somebody must know.
+    When the step has none, these are the contacts, else the fallback, else the contacts of other
+    sites. Somebody must know of the alert.
     """
     found: dict[str, Contact] = {}
     for word in step.who:
@@ -211,10 +230,11 @@ def _named(word: str, book: Book, *, site_id: int | None, at: datetime) -> Seque
 
 
 def fallback_contacts(recipients: Mapping[str, Sequence[str]]) -> list[Contact]:
-    """The ALERT_..._RECIPIENTS as contacts, each address a contact of its own, by channel.
+    """Return the ALERT_..._RECIPIENTS as contacts.
 
-    A contact bears its address as its name, as far as lists may show it. Names that are then equal get a number,
-    because people of one name are one person to a step.
+    Each address of a channel is a contact of its own. The name of such a contact is its address, as
+    far as lists may show it. Equal names get a number, because a step takes contacts of one name
+    for one person.
     """
     found: dict[str, Contact] = {}
     for channel, addresses in recipients.items():
@@ -229,7 +249,7 @@ def fallback_contacts(recipients: Mapping[str, Sequence[str]]) -> list[Contact]:
 
 
 def told_note(step: int, told: Sequence[Target], channels: Sequence[str]) -> str:
-    """The timeline's line about a step."""
+    """Return the timeline's note about a step."""
     if not told:
         remedy = "add a contact (`vigil contact add`) or set ALERT_EMAIL_RECIPIENTS"
         return f"step {step + 1}: there is nobody to tell; {remedy}"

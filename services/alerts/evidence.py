@@ -1,14 +1,16 @@
-"""The evidence pack of an alert: one JSON document that a third party can check without Vigil's servers. Pure.
+"""Evidence pack of an alert: a JSON document that a third party can check by itself. Pure.
 
-A pack is what was on record when it was made, in sections. `sections` has the SHA-256 of each, `signature` is Ed25519
-over all of it. The bytes that are hashed and signed are UTF-8 of
+The check needs no server of Vigil. A pack holds the records of its time, in sections. `sections`
+has the SHA-256 of each section. `signature` is Ed25519 over the whole document. The bytes that are
+hashed and signed are UTF-8 of
 
     json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
-where `value` is the section, and for the signature the whole document without `signature.value`. The rows of the
-timeline are proved besides by the tenant's chain (`services.alerts.chain`): from this alert's first row to the head
-at the time, where rows of other alerts are there by their digests alone. Times are UTC, hashes hexadecimal, bytes
-base64.
+`value` is the section, and for the signature the whole document without `signature.value`.
+
+The tenant's chain (`services.alerts.chain`) proves the rows of the timeline too. It goes from this
+alert's first row to the head at that time. Rows of other alerts are in it by their digests alone.
+Times are UTC, hashes hexadecimal, bytes base64.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ Row = Mapping[str, Any]
 
 
 class Window(msgspec.Struct, frozen=True):
-    """The time that the track covers; `cut_short` when the alert went on for longer."""
+    """Time that the track covers. `cut_short` says that the alert went on for longer."""
 
     since: datetime
     until: datetime
@@ -62,7 +64,7 @@ class Window(msgspec.Struct, frozen=True):
 
 
 class Gathered(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows that a pack is made of, as the database gave them in one snapshot."""
+    """Rows that a pack is made of, as the database gave them in one snapshot."""
 
     tenant: Row
     alert: Row
@@ -87,7 +89,7 @@ class State(StrEnum):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing that was checked, and what came of it in words for a person."""
+    """Result of one check, with a text for users."""
 
     name: str
     state: State
@@ -95,7 +97,10 @@ class Check(msgspec.Struct, frozen=True):
 
 
 def window_of(alert: Row, *, now: datetime) -> Window:
-    """From 15 minutes before the alert to 15 minutes after its end, in bounds."""
+    """Return the window from 15 minutes before the alert to 15 minutes after its end.
+
+    It is at most 24 hours long. It ends at `now` at the latest.
+    """
     since = min(alert["recorded_at"], alert["received_at"]) - BEFORE
     wanted = min((alert["closed_at"] or now) + AFTER, max(now, since))
     until = min(wanted, since + LONGEST)
@@ -103,7 +108,7 @@ def window_of(alert: Row, *, now: datetime) -> Window:
 
 
 def build(gathered: Gathered, *, made_by: str, now: datetime) -> Pack:
-    """The document without its signature."""
+    """Return the document without its signature."""
     window = gathered.window
     timeline = [_with_hashes(row) for row in gathered.timeline]
     links = [_with_hashes(row) for row in gathered.links]
@@ -142,7 +147,7 @@ def build(gathered: Gathered, *, made_by: str, now: datetime) -> Pack:
 
 
 def sign(pack: Pack, key: Ed25519PrivateKey) -> Pack:
-    """The document with its signature."""
+    """Return the document with its signature."""
     public = public_bytes(key.public_key())
     signature = {
         "algorithm": "Ed25519",
@@ -158,12 +163,12 @@ def public_bytes(key: Ed25519PublicKey) -> bytes:
 
 
 def fingerprint(public: bytes) -> str:
-    """SHA-256 of the 32 bytes of a public key: what is published beforehand."""
+    """Return the SHA-256 of the 32 bytes of a public key. The company publishes it beforehand."""
     return sha256(public).hexdigest()
 
 
 def as_json(value: Any) -> Any:
-    """A value of the database as JSON has it; nothing is rounded."""
+    """Return a value of the database in JSON types. No number is rounded."""
     if isinstance(value, datetime):
         return time_text(value if value.tzinfo else value.replace(tzinfo=UTC))
     if isinstance(value, bytes | bytearray | memoryview):
@@ -178,13 +183,13 @@ def as_json(value: Any) -> Any:
 
 
 def json_bytes(value: Any) -> bytes:
-    """The bytes that are hashed and signed."""
+    """Return the bytes that are hashed and signed."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "surrogatepass")
 
 
 def file_bytes(pack: Pack) -> bytes:
-    """The file: the same document with line breaks, for eyes and `diff`."""
+    """Return the bytes of the file: the same document with line breaks, for readers and `diff`."""
     return (json.dumps(pack, ensure_ascii=False, indent=1) + "\n").encode()
 
 
@@ -193,7 +198,11 @@ def digest_of(value: Any) -> str:
 
 
 def parse(data: bytes) -> Pack:
-    """A pack from a file's bytes. Raises `Refused` for what is none, or could be read in two ways."""
+    """Return a pack from a file's bytes.
+
+    Raises:
+        Refused: the file is no pack, or can be read in two ways.
+    """
     try:
         pack = json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
@@ -208,9 +217,11 @@ def parse(data: bytes) -> Pack:
 
 
 def check(pack: Pack, *, expected: str | None = None, own: str | None = None) -> list[Check]:
-    """Everything that can be checked of a pack by itself.
+    """Return the results of all checks that need nothing but the pack.
 
-    `expected` is the fingerprint that its key must have; without one, `own` is of the key that we would have used.
+    Args:
+        expected: the fingerprint that the pack's key must have.
+        own: the fingerprint of this installation's key, for when `expected` is None.
     """
     checks = [
         *_check_sections(pack),
@@ -225,7 +236,11 @@ def check(pack: Pack, *, expected: str | None = None, own: str | None = None) ->
 
 
 def anchors(pack: Pack, *, tenant_id: int) -> dict[int, str]:
-    """Hashes by seq that the tenant's record must have for as long as it is the one of this pack. Raises `Refused`."""
+    """Return the hashes by seq that the tenant's record must have, if the pack comes from it.
+
+    Raises:
+        Refused: the pack fails a check, or is of another tenant.
+    """
     failed = [check for check in check(pack) if check.state is State.FAILED]
     if failed:
         raise Refused(f"the evidence file itself fails: {failed[0].name}: {failed[0].detail}")
@@ -236,7 +251,7 @@ def anchors(pack: Pack, *, tenant_id: int) -> dict[int, str]:
 
 
 def _with_hashes(row: Row) -> dict[str, Any]:
-    """Hashes are hexadecimal, so that they look like what other tools print."""
+    """Return a row with its hashes in hexadecimal, as other tools print them."""
     hashes = ("prev_hash", "hash", "digest")
     return {
         name: bytes(value).hex() if name in hashes and value is not None else value
@@ -245,7 +260,10 @@ def _with_hashes(row: Row) -> dict[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A name that is there twice would be read in one way by us and in another by others."""
+    """Return the object of these pairs. Raises `ValueError` for a name that is there twice.
+
+    Two readers can read such an object in two ways.
+    """
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name is there twice in one object")
@@ -257,7 +275,10 @@ def _no_constant(name: str) -> Any:
 
 
 def _guarded(name: str, of: Callable[[Pack], Check], pack: Pack) -> Check:
-    """A pack from a stranger may hold anything; what cannot be read has failed."""
+    """Run a check.
+
+    A check that cannot read the pack has failed: a stranger's pack may hold anything.
+    """
     try:
         return of(pack)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
@@ -293,7 +314,7 @@ def _check_signature(pack: Pack) -> Check:
 
 
 def _check_timeline(pack: Pack) -> Check:
-    """Each row is of this alert, and has its place."""
+    """Check that each row is of this alert and has its place in the chain."""
     alert = pack["alert"]
     for row in pack["timeline"]:
         if (row["alert_id"], row["tenant_id"]) != (alert["alert_id"], alert["tenant_id"]):
@@ -325,7 +346,7 @@ def _check_chain(pack: Pack) -> Check:
 
 
 def link_of_row(row: Row) -> Link:
-    """The link of a row of the section `timeline`."""
+    """Return the link of a row of the section `timeline`."""
     return Link(
         seq=row["seq"],
         prev_hash=bytes.fromhex(row["prev_hash"]),
@@ -343,7 +364,11 @@ def link_of_row(row: Row) -> Link:
 
 
 def _moment(written: str) -> datetime:
-    """A time in the one form that a link seals. Raises `ValueError` for the same moment in other words."""
+    """Return a time that is written in the one form that a link seals.
+
+    Raises:
+        ValueError: the text is another form of the moment.
+    """
     at = datetime.fromisoformat(written)
     if at.tzinfo is None or time_text(at) != written:
         raise ValueError(f"{written!r} is not written as it was sealed")
@@ -361,7 +386,10 @@ def _blind(row: Row) -> Link:
 
 
 def _check_key(pack: Pack, expected: str | None, own: str | None) -> Check:
-    """A forger can sign as well, with another key: whose key it is decides. Another company's is no forgery."""
+    """Check that the right key signed the pack: a forger can sign too, with another key.
+
+    A pack of another company is no forgery. Its key is unknown, not wrong.
+    """
     found = fingerprint(base64.b64decode(pack["signature"]["public_key"], validate=True))
     if expected is not None:
         same = plain_fingerprint(expected) == found
@@ -373,5 +401,5 @@ def _check_key(pack: Pack, expected: str | None, own: str | None) -> Check:
 
 
 def plain_fingerprint(text: str) -> str:
-    """A fingerprint as people write it, with colons, blanks or capitals."""
+    """Return a fingerprint in its plain form. Users write it with colons, blanks or capitals."""
     return "".join(text.split()).replace(":", "").lower()

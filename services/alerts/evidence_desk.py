@@ -1,4 +1,4 @@
-"""Evidence for whoever sits at a desk: the signed pack and its page in one answer."""
+"""Evidence for users at a desk: the signed pack and its page in one answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.errors import Misconfigured, Refused, Unavailable
 from services.providers import Database
 
 MAX_BYTES = 16 * 1024 * 1024
-"""What an answer may carry; larger ones are for the command."""
+"""Largest evidence that an answer carries, in bytes. Larger evidence needs the command."""
 NO_KEY = (
     "evidence is signed with the key of VIGIL_EVIDENCE_KEY_FILE, which the alerts service does not have: set it,"
     " or say `vigil alert export`"
@@ -24,21 +24,27 @@ NO_KEY = (
 
 
 class EvidenceDesk:
-    """`key_file` is empty where the key is the operator's alone."""
+    """Exporter of evidence. `key_file` is empty when the operator alone has the key."""
 
     def __init__(self, database: Database, *, key_file: str) -> None:
         self._database = database
         self._key_file = key_file
 
     def export(self, alert_id: str, *, tenant_id: int, by: str, now: datetime) -> dict[str, Any]:
-        """Raises `NotFound`, `Unavailable` without a key, `Refused` for one that is too large."""
+        """Return the signed evidence of an alert, with its page and its failed checks.
+
+        Raises:
+            NotFound: there is no such alert.
+            Unavailable: there is no key.
+            Refused: the evidence is too large.
+        """
         if not self._key_file:
             raise Unavailable(NO_KEY)
         with self._database.of(tenant_id, snapshot=True) as connection:
             gathered = evidence_store.gather(
                 connection, tenant_id=tenant_id, alert_id=alert_id, now=now, say=lambda _: None
             )
-        # Seconds of pure computing for a long record; in a thread it holds no alarm up.
+        # A long record takes seconds of pure computing. In a thread it delays no alarm.
         made: dict[str, Any] = tpool.execute(self._made, gathered, by, now)
         return made
 

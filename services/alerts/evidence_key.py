@@ -1,4 +1,4 @@
-"""The key that signs evidence packs: an Ed25519 key in a file of its own, made at first use."""
+"""Key that signs evidence packs: an Ed25519 key in a file of its own, made at first use."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ DEFAULT_NAME = "evidence-key.pem"
 
 
 def signing_key(path: Path) -> Ed25519PrivateKey:
-    """The key of this file. Raises `Misconfigured` for a file that is none, or that others may read."""
+    """Return the key of a file. The file is made when it does not exist.
+
+    Raises:
+        Misconfigured: the file is not a key, or others may read it.
+    """
     if not path.exists():
         _make(path)
     return read_key(path)
 
 
 def read_key(path: Path) -> Ed25519PrivateKey:
-    """The key of a file that is there. Raises `Misconfigured`."""
+    """Return the key of a file that exists. Raises `Misconfigured`."""
     try:
         others = path.stat().st_mode & 0o077
         key = load_pem_private_key(path.read_bytes(), password=None)
@@ -40,7 +44,10 @@ def read_key(path: Path) -> Ed25519PrivateKey:
 
 
 def _make(path: Path) -> None:
-    """Whole or not at all, and never over another: of two processes at once, both use what the first one made."""
+    """Make the key file, whole or not at all, and never over another.
+
+    When two processes make it at once, both use the file of the first.
+    """
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")

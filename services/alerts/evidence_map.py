@@ -1,7 +1,8 @@
-"""The map of an evidence pack: where the guard went, as an inline SVG. Pure.
+"""Map of an evidence pack: the track of the guard as an inline SVG. Pure.
 
-Local equirectangular projection: metres east and north of the alert's point, north up, one scale both ways. Good to
-a part in a thousand within some ten kilometres, which is all that a map of a track is asked for.
+The projection is local and equirectangular: metres east and north of the alert's point, north up,
+one scale both ways. Its error is a part in a thousand within some ten kilometres, which is enough
+for the map of a track.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ NEAR_M = 3_000.0
 ARROWS = 14
 LABELS = 9
 PAUSE_S = 300.0
-"""Between fixes that are further apart the line is dashed: nobody knows the way in between."""
+"""Seconds between two fixes beyond which the line is dashed: the way between them is unknown."""
 
 Row = Mapping[str, Any]
 
 
 class Point(NamedTuple):
-    """Metres east and north of the map's origin; then, after `View.place`, pixels right and down."""
+    """Metres east and north of the map's origin; after `View.place`, pixels right and down."""
 
     x: float
     y: float
@@ -39,13 +40,13 @@ class Stop(NamedTuple):
 
 
 class Plane(NamedTuple):
-    """The plane that touches the earth at the origin."""
+    """Plane that touches the earth at the origin."""
 
     lat: float
     lon: float
 
     def metres(self, lat: float, lon: float) -> Point:
-        """East and north; the shorter way around where the track crosses the 180th meridian."""
+        """Return the metres east and north, by the shorter way around at the 180th meridian."""
         east = (lon - self.lon + 180.0) % 360.0 - 180.0
         return Point(
             east * METRES_A_DEGREE * math.cos(math.radians(self.lat)), (lat - self.lat) * METRES_A_DEGREE
@@ -53,7 +54,7 @@ class Plane(NamedTuple):
 
 
 class View(NamedTuple):
-    """Which part of the plane the picture shows."""
+    """Part of the plane that the picture shows."""
 
     centre: Point
     pixels_a_metre: float
@@ -66,7 +67,7 @@ class View(NamedTuple):
 
 
 def track_map(pack: Mapping[str, Any]) -> Html:
-    """The picture, or a sentence when no position at all is known."""
+    """Return the picture, or a sentence when no position at all is known."""
     alert, site = pack["alert"], pack["place"]["site"]
     fixes = pack["track"]["fixes"]
     origin = _origin(alert, fixes, site)
@@ -102,13 +103,17 @@ def track_map(pack: Mapping[str, Any]) -> Html:
 
 
 def nice_metres(most: float) -> float:
-    """The greatest of 1, 2, 5, 10, 20, 50 ... that is not above `most`."""
+    """Return the greatest of 1, 2, 5, 10, 20, 50 ... that is not above `most`."""
     power = 10.0 ** math.floor(math.log10(most))
     return next(step * power for step in (5, 2, 1) if step * power <= most * (1 + 1e-9))
 
 
 def _origin(alert: Row, fixes: Sequence[Row], site: Row | None) -> tuple[float, float] | None:
-    """The alert's point; without one the fix nearest to it in time, or its site."""
+    """Return the alert's point.
+
+    Without one, return the fix nearest to the alert in time. Without fixes, return the site's
+    point.
+    """
     if alert["lat"] is not None:
         return alert["lat"], alert["lon"]
     if fixes:
@@ -133,7 +138,7 @@ def _view(points: Sequence[Point]) -> View:
 
 
 def _outline(plane: Plane, zone: Row) -> Iterator[list[Point]]:
-    """The rings of a zone; a circle as sixty-four corners."""
+    """Yield the rings of a zone. A circle has sixty-four corners."""
     shape = json.loads(zone["area"])
     kind, corners = shape["type"], shape["coordinates"]
     if kind == "Point":
@@ -146,7 +151,10 @@ def _outline(plane: Plane, zone: Row) -> Iterator[list[Point]]:
 
 
 def _coordinates(view: View, points: Iterable[Point]) -> str:
-    """A little past the edge is as good as far past it, and no viewer stumbles over huge numbers."""
+    """Return points as SVG coordinates, each at most a little past the edge.
+
+    A point far past the edge looks the same, and no viewer fails over huge numbers.
+    """
     placed = (view.place(point) for point in points)
     return " ".join(f"{_bound(p.x):.1f},{_bound(p.y):.1f}" for p in placed)
 
@@ -162,7 +170,7 @@ def _zone(view: View, zone: Row, rings: Sequence[Sequence[Point]]) -> Html:
 
 
 def _line(view: View, stops: Sequence[Stop]) -> Iterator[Html]:
-    """The way from fix to fix, broken where there was silence."""
+    """Yield the line from fix to fix, dashed across pauses."""
     run: list[Point] = []
     for index, stop in enumerate(stops):
         before = stops[index - 1] if index else None
@@ -185,7 +193,7 @@ def _arrow_head() -> Html:
 
 
 def _arrows(view: View, stops: Sequence[Stop]) -> Iterator[Html]:
-    """Which way they went: some arrows along the line, where there was a way."""
+    """Yield some arrows along the line, in the direction of the guard."""
     placed = [view.place(stop.point) for stop in stops]
     length = sum(math.dist(a, b) for a, b in zip(placed, placed[1:], strict=False))
     every, gone = max(length / ARROWS, 25.0), 0.0
@@ -200,7 +208,10 @@ def _arrows(view: View, stops: Sequence[Stop]) -> Iterator[Html]:
 
 
 def _times(view: View, stops: Sequence[Stop]) -> Iterator[Html]:
-    """Labels at even steps of time; one that would cover another is left out, never the first or the last."""
+    """Yield time labels at even steps of time.
+
+    A label that would cover another is left out, but never the first or the last.
+    """
     chosen = _chosen(stops)
     taken: list[Point] = []
     for stop in chosen:

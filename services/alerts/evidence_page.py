@@ -1,4 +1,7 @@
-"""An evidence pack as a page for people: one file, no script, nothing from elsewhere, made of the JSON alone. Pure."""
+"""Evidence pack as a page for readers: one file without scripts, made of the JSON alone. Pure.
+
+The page loads nothing from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,7 @@ Row = Mapping[str, Any]
 
 
 def page(pack: Row, *, json_name: str, json_sha256: str) -> str:
-    """The whole page; `json_name` is the file that it was made of."""
+    """Return the whole page. `json_name` is the file that it was made of."""
     clock = Clock(pack["place"]["site"])
     alert = pack["alert"]
     head = tag(
@@ -118,11 +121,11 @@ def type_words(alert: Row) -> str:
 
 
 class Clock:
-    """Times in words: UTC, and in brackets the site's own."""
+    """Formatter of times: UTC, and in brackets the site's own time."""
 
     def __init__(self, site: Row | None) -> None:
         self.zone: ZoneInfo | None = None
-        # A zone that this machine does not know: UTC alone, rather than no page.
+        # For a time zone that this machine does not know, show UTC alone rather than no page.
         with suppress(ValueError, OSError, KeyError):
             self.zone = ZoneInfo(site["time_zone"]) if site else None
         if self.zone is not None and self.zone.key in ("UTC", "Etc/UTC"):

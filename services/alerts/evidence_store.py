@@ -1,4 +1,4 @@
-"""SQL of evidence packs: all that is on record of an alert, in one snapshot."""
+"""SQL of evidence packs: all records of an alert, in one snapshot."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ OTHER_LINKS = text(
     """
 )
 HEAD = text("SELECT seq, hash FROM timeline_head WHERE tenant_id = :tenant_id")
-# Chosen one by one: a pack leaves the installation, and a new column must not leave with it unseen.
+# The columns are chosen one by one. A pack leaves the installation, and a new column must not leave
+# with it unseen.
 NOTIFICATIONS = text(
     """
     SELECT notification_id, tenant_id, alert_id, round, step, channel, recipient, name, language, severity, alert_type,
@@ -78,7 +79,8 @@ ZONES = text(
     ORDER BY zone_id LIMIT 200
     """
 )
-# The first fix, the last one, and every n-th between: what is left out is left out evenly.
+# The first fix, the last one, and every n-th between: the fixes that are left out are spread
+# evenly.
 FIXES = text(
     """
     SELECT * FROM (
@@ -140,7 +142,11 @@ def export(
     key: Ed25519PrivateKey,
     say: Callable[[str], None] = lambda _: None,
 ) -> Pack:
-    """The signed evidence pack of an alert; `say` is told each step. Raises `NotFound`."""
+    """Return the signed evidence pack of an alert. `say` is called with each step.
+
+    Raises:
+        NotFound: there is no such alert.
+    """
     with database.of(tenant_id, snapshot=True) as connection:
         gathered = gather(connection, tenant_id=tenant_id, alert_id=alert_id, now=now, say=say)
     return evidence.sign(evidence.build(gathered, made_by=made_by, now=now), key)
@@ -149,7 +155,7 @@ def export(
 def gather(
     connection: Connection, *, tenant_id: int, alert_id: str, now: datetime, say: Callable[[str], None]
 ) -> Gathered:
-    """The rows of a pack. Raises `NotFound`."""
+    """Return the rows of a pack. Raises `NotFound`."""
     ids = {"tenant_id": tenant_id, "alert_id": as_uuid(alert_id)}
     found = _rows(connection, ALERT, ids)
     if not found:
@@ -194,7 +200,7 @@ def head_of(connection: Connection, tenant_id: int) -> Head | None:
 
 
 def links_of(connection: Connection, tenant_id: int, *, batch: int = BATCH) -> Iterator[list[Link]]:
-    """The tenant's whole chain, batch by batch."""
+    """Yield the tenant's whole chain, batch by batch."""
     after = -(2**63)
     while True:
         rows = connection.execute(CHAIN, {"tenant_id": tenant_id, "after": after, "limit": batch}).all()
@@ -205,7 +211,7 @@ def links_of(connection: Connection, tenant_id: int, *, batch: int = BATCH) -> I
 
 
 def unchained(connection: Connection, tenant_id: int) -> int:
-    """Rows without a place: what was written while the triggers were off."""
+    """Return the number of rows without a place, written while the triggers were off."""
     return int(connection.execute(UNCHAINED, {"tenant_id": tenant_id}).scalar_one())
 
 
@@ -239,14 +245,20 @@ def _rows(connection: Connection, query: TextClause, values: dict[str, Any]) -> 
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON as the text that the database holds, so that no number changes on its way; a point as lat and lon."""
+    """Return a row with its JSON as the text of the database, and its point as lat and lon.
+
+    As text, no number changes on its way.
+    """
     row["raw_data"] = row.pop("raw_text")
     row.pop("location", None)
     return row
 
 
 def _addressed(row: dict[str, Any]) -> dict[str, Any]:
-    """A notification whose recipient is shown as lists show it: push tokens and URLs are secrets of the recipient."""
+    """Return a notification with its recipient as lists show it.
+
+    Push tokens and URLs are secrets of the recipient.
+    """
     shown = shown_address(row["channel"], row["recipient"])
     return {**row, "recipient": shown, "name": shown if row["name"] == row["recipient"] else row["name"]}
 
@@ -254,9 +266,10 @@ def _addressed(row: dict[str, Any]) -> dict[str, Any]:
 def _other_links(
     connection: Connection, ids: dict[str, Any], timeline: list[dict[str, Any]], first_seq: int | None
 ) -> tuple[list[dict[str, Any]], bool]:
-    """Links of other alerts after this one's first row, to the head; whether a pack's bound cut them short of it.
+    """Return the links of other alerts after this one's first row, up to the head.
 
-    The bound never cuts off a row of this alert.
+    The second value says that the limit of a pack cut the links short of the head. The limit never
+    cuts off a row of this alert.
     """
     if first_seq is None:
         return [], False
@@ -276,7 +289,7 @@ def _fixes(
 
 
 def hold(database: Database, *, tenant_id: int, alert_id: str, reason: str, by: str) -> None:
-    """Keep an alert whatever retention says. For the owner. Raises `NotFound`."""
+    """Keep an alert beyond its retention. For the owner. Raises `NotFound`."""
     values = {"tenant_id": tenant_id, "alert_id": as_uuid(alert_id), "reason": reason, "by": by}
     with database.of(tenant_id) as connection:
         if connection.execute(HOLD, values).rowcount == 0:
@@ -284,7 +297,10 @@ def hold(database: Database, *, tenant_id: int, alert_id: str, reason: str, by: 
 
 
 def release(database: Database, *, tenant_id: int, alert_id: str) -> None:
-    """It goes again when its time has come. For the owner. Raises `NotFound`."""
+    """End the hold of an alert: retention removes it when its time has come.
+
+    For the owner. Raises `NotFound`.
+    """
     values = {"tenant_id": tenant_id, "alert_id": as_uuid(alert_id)}
     with database.of(tenant_id) as connection:
         if connection.execute(RELEASE, values).rowcount == 0:

@@ -1,7 +1,8 @@
-"""Following an alert until a named human has it: each timer that runs out is judged, done and put on record once.
+"""Escalation of alerts: each timer that runs out is judged, carried out and recorded once.
 
-The request to tell people leaves before the step is committed: after a crash in between it leaves again, under the
-same (alert, round, step), by which the notifications service knows it.
+An alert is followed until its ladder ends, by default when somebody acknowledges it. The request to
+notify leaves before the step is committed. After a crash in between, it leaves again under the same
+(alert, round, step), and the notifications service recognises it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 SEEN_WITHIN = timedelta(days=1)
-"""Who had a websocket session open within this time can be assigned, registered here or not."""
+"""Time since the last websocket session in which a user can be assigned, registered here or not."""
 ASSIGNED_UNTIL = "closed"
 CHANNEL_COLUMNS = {"email": "email", "sms": "phone", "push": "push_token", "url": "url"}
 
@@ -40,7 +41,10 @@ class Events(Protocol):
 
 
 class Guidance:
-    """What the database and config.yaml say about telling people. Each answer is as the database is now."""
+    """Policies, rotas and contacts from the database and config.yaml.
+
+    Each answer is as the database is now.
+    """
 
     def __init__(self, default: Policy, fallback_contacts: list[Contact], *, default_tenant_id: int) -> None:
         self._default = default
@@ -57,7 +61,7 @@ class Guidance:
         )
 
     def ladder(self, connection: Connection, alert: Alert) -> Ladder:
-        """How this alert is followed."""
+        """Return the ladder of an alert."""
         values = {"tenant_id": alert.tenant_id, "site_id": alert.site_id}
         rows = connection.execute(sql.POLICIES, values)
         own = [
@@ -68,7 +72,10 @@ class Guidance:
         )
 
     def book(self, connection: Connection, tenant_id: int) -> Book:
-        """Whom the tenant's policies can name; the ALERT_..._RECIPIENTS are the default tenant's."""
+        """Return the contacts and rotas that the tenant's policies can name.
+
+        The ALERT_..._RECIPIENTS belong to the default tenant.
+        """
         values = {"tenant_id": tenant_id}
         contacts = [
             Contact(
@@ -93,10 +100,13 @@ class Guidance:
     def targets(
         self, connection: Connection, alert: Alert, step: Step, *, at: datetime, besides: Sequence[str] = ()
     ) -> list[Target]:
-        """Who is notified in a step at a time.
+        """Return the recipients of a step at a time.
 
-        `besides`: logins, guard ids or names of people who are notified too, as far as they have a contact. The source
-        of a silent alert, and the guard who carries it, are left out.
+        The source of a silent alert, and the guard who carries it, are left out.
+
+        Args:
+            besides: logins, guard ids or names of further recipients, as far as they have a
+                contact.
         """
         book = self.audible_book(connection, alert)
         found = escalation.targets(step, book, site_id=alert.site_id, at=at)
@@ -110,7 +120,10 @@ class Guidance:
         return found
 
     def audible_book(self, connection: Connection, alert: Alert) -> Book:
-        """Everybody who may hear of an alert: of a silent one neither its source nor who carries that."""
+        """Return the contacts and rotas that may be notified of an alert.
+
+        For a silent alert, its source and the guard who carries the source are left out.
+        """
         book = self.book(connection, alert.tenant_id)
         if not alert.silent:
             return book
@@ -119,24 +132,30 @@ class Guidance:
         )
 
     def forms_of(self, connection: Connection, tenant_id: int, *words: str) -> set[str]:
-        """The words, and the registered names of the guards, devices and users that they are ids and logins of."""
+        """Return the words, and the names of the guards, devices and users that they identify.
+
+        Words are guard ids, device ids and logins.
+        """
         values = {"tenant_id": tenant_id, "words": [word for word in words if word]}
         return {*(word for word in words if word), *connection.execute(sql.NAMES, values).scalars()}
 
     def people(self, connection: Connection, tenant_id: int, *, now: datetime) -> list[Person]:
-        """Everybody whom a tenant can assign."""
+        """Return everybody whom a tenant can assign."""
         values = {"tenant_id": tenant_id, "since": now - SEEN_WITHIN}
         return [Person(row.kind, row.registered, row.name) for row in connection.execute(sql.PEOPLE, values)]
 
     def site(self, connection: Connection, alert: Alert) -> tuple[str, str]:
-        """(name, time zone) of the alert's site; empty and UTC without one."""
+        """Return (name, time zone) of the alert's site; an empty name and UTC without a site."""
         values = {"tenant_id": alert.tenant_id, "site_id": alert.site_id}
         row = connection.execute(sql.SITE, values).one_or_none()
         return ("", "UTC") if row is None else (row.name, row.time_zone)
 
 
 def _readable(parse: Callable[[Any], T], document: Any, *, what: str, tenant_id: int) -> T | None:
-    """A stored plan, or None for one that cannot be read: it must not keep an alarm from those whom others name."""
+    """Return a stored plan, or None for one that cannot be read.
+
+    An unreadable plan must not keep an alarm from the recipients of other plans.
+    """
     try:
         return parse(document)
     except Refused as error:
@@ -145,16 +164,20 @@ def _readable(parse: Callable[[Any], T], document: Any, *, what: str, tenant_id:
 
 
 class Follower:
-    """Runs timers. Several workers may: each alert is followed by one at a time."""
+    """Runner of timers. Several workers may run it: each alert is followed by one at a time."""
 
     def __init__(self, store: AlertStore, guidance: Guidance) -> None:
         self._store = store
         self._guidance = guidance
 
     def follow_due(self, events: Events, *, now: datetime, tell: Callable[[Change], None]) -> float | None:
-        """Every timer that has run out. Raises the first error, after the others were followed.
+        """Follow every alert with a timer that has run out.
 
-        Returns for how many seconds none runs out; None when one had.
+        Returns:
+            The seconds during which no timer runs out; None when one had run out.
+
+        Raises:
+            Exception: the first error, after the other alerts were followed.
         """
         failure: Exception | None = None
         due = self._store.due(now=now)
@@ -169,7 +192,10 @@ class Follower:
         return None if due else self._store.free_s(now=now)
 
     def follow(self, alert_id: str, events: Events, *, now: datetime, tell: Callable[[Change], None]) -> None:
-        """One alert, when its timer has run out. Raises `Unavailable`; then nothing was done."""
+        """Follow one alert, when its timer has run out.
+
+        Raises `Unavailable`; then nothing was done.
+        """
 
         def decide(connection: Connection, alert: Alert, timer: Timer) -> Verdict:
             if timer.kind == "unshelve":
@@ -202,9 +228,14 @@ class Follower:
         return timing.told(timer, ladder, note=note, now=now)
 
     def assign(self, connection: Connection, alert: Alert, events: Events, *, by: str, rounds: int) -> str:
-        """Notify the person whom an alert was just assigned to; returns how, as a part of the timeline's note.
+        """Notify the new assignee of an alert.
 
-        The request leaves before the assignment is committed, under a step of its own: those of rounds count from 0.
+        The request leaves before the assignment is committed. Its step number is negative: steps of
+        rounds count from 0.
+
+        Returns:
+            The channels, or the reason why nobody could be notified, as a part of the timeline's
+            note.
         """
         assert alert.assigned_to is not None
         forms = self._guidance.forms_of(connection, alert.tenant_id, alert.assigned_to)
@@ -240,7 +271,10 @@ ASSIGNED_BY = ("sms", "email", "push")
 
 
 def _who_had_it(alert: Alert, timer: Timer) -> list[str]:
-    """Who held an alert before it was raised again, and who was to go: they are notified as a round begins."""
+    """Return the last holder of an alert that was raised again, and its assignee.
+
+    They are notified with the first step of a round.
+    """
     if timer.round == 1 or timer.step > 0:
         return []
     return [word for word in (alert.previous_holder, alert.assigned_to) if word]

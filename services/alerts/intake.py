@@ -1,4 +1,4 @@
-"""What a device's alert or a rule's finding comes to: an occurrence, ready to be merged. Pure."""
+"""Conversion of a device's alert or a rule's finding into an occurrence, ready to merge. Pure."""
 
 from __future__ import annotations
 
@@ -25,22 +25,28 @@ from services.messages import (
 )
 
 KEYED_BY_WORD = frozenset({AlertType.UNKNOWN, AlertType.UNREADABLE_ALERT})
-"""Types that stand for anything: the topic's word tells their alerts apart."""
+"""Types that stand for anything. The topic's word keeps their alerts apart."""
 MAX_MESSAGE = 2000
 ROWS_OF_REPEATS = 3
-"""Repeats of one alert that come together: up to so many get a row each on the timeline."""
+"""Largest number of repeats of one alert that get a timeline row each when they come together."""
 RANK = {severity: rank for rank, severity in enumerate(reversed(Severity))}
 SAME_WITHIN = timedelta(seconds=60)
-"""A device time this near to the receipt is that of the message: the same bytes again are the same message again."""
+"""A device time that differs from the receipt by this much at most is the message's own time.
+
+Then the same bytes again are the same message again.
+"""
 SAME_MSG_ID_WITHIN = timedelta(minutes=10)
 SAME_BYTES_WITHIN = timedelta(seconds=5)
 
 
 class Whose(msgspec.Struct, frozen=True):
-    """What the registry says of a source; `tenant_id` is the default tenant's when it is `known` to nobody.
+    """Entry of the registry for a source.
 
-    A `newcomer` was known to nobody until this alert: it is let in like one of ours, but its alert says so.
-    `off_shift`: the tenant keeps shifts, and this guard is in none of them now.
+    Attributes:
+        tenant_id: the tenant of the source; the default tenant for a source that is not `known`.
+        newcomer: the source was unknown until this alert. The alert is let in like one of a known
+            source, with a flag.
+        off_shift: the tenant keeps shifts, and this guard is in none of them now.
     """
 
     tenant_id: int
@@ -53,11 +59,17 @@ class Whose(msgspec.Struct, frozen=True):
 
 
 class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
-    """One message or finding behind an alert. Merged by (tenant_id, dedup_key), counted once by `key`.
+    """One message or finding behind an alert.
 
-    `spoken`: a person or a rule sent the message; otherwise it is a text that stands in for one. `word` is the topic's
-    word for the type. `buffered`: the device kept the message for a while. `told_as`: said on the timeline before its
-    own text, of one that stands for many. `outbox`: its id is of no other message.
+    Occurrences are merged by (tenant_id, dedup_key). Each is counted once, by `key`.
+
+    Attributes:
+        spoken: a person or a rule wrote the message; otherwise a text stands in for one.
+        word: the topic's word for the type.
+        buffered: the device kept the message for a while.
+        told_as: text that precedes the message on the timeline, when one occurrence stands for
+            many.
+        outbox: the source has an outbox, so that its message id belongs to no other message.
     """
 
     key: bytes
@@ -90,7 +102,10 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def of_rule(self) -> bool:
-        """A rule's finding, which ends when the rule says so; what a device sent came on a topic."""
+        """Return whether the occurrence is a rule's finding, which ends when the rule says so.
+
+        A message of a device has a topic, a finding has none.
+        """
         return self.topic is None
 
     @property
@@ -99,9 +114,11 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def pressed(self) -> bool:
-        """Somebody or something called for help on a topic: a later one of the same calls people again.
+        """Return whether the occurrence is a call for help on a topic.
 
-        An unreadable one counts as well where the topic, or else its severity, says that a life is at stake.
+        A later call of the same alert notifies the contacts again. An unreadable message counts too
+        when its topic says that a life is at stake. Without a word in the topic, the severity
+        decides.
         """
         if self.of_rule:
             return False
@@ -111,7 +128,7 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def note(self) -> str:
-        """What its row on the timeline says: its own text, and its place."""
+        """Return the text of the occurrence on the timeline: its message and its position."""
         text = self.message if self.spoken else ""
         if self.told_as:
             text = f"{self.told_as}; the last: {text}" if text else self.told_as
@@ -121,7 +138,13 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def of_device(alert: DeviceAlert, whose: Whose) -> Occurrence:
-    """A device's alert. Life-safety alerts are flagged and kept; others raise `InvalidMessage`."""
+    """Return the occurrence of a device's alert.
+
+    A life-safety alert with objections is flagged and kept.
+
+    Raises:
+        InvalidMessage: there is an objection to an alert that may be refused.
+    """
     alert = msgspec.structs.replace(alert, word=_word(alert))
     origin = alert.origin
     flags = list(alert.flags)
@@ -168,9 +191,10 @@ def of_device(alert: DeviceAlert, whose: Whose) -> Occurrence:
 
 
 def of_refused(alert: DeviceAlert, whose: Whose, refusal: InvalidMessage) -> Occurrence | None:
-    """The alert by which people hear that an alert was refused; None where a person disabled its source.
+    """Return the occurrence that reports a refused alert; None where a person disabled its source.
 
-    The refused message is kept beside it. Its own text and bytes are on the alert: what was refused may be true.
+    The refused message is kept beside the alert. The alert has the message's own text and bytes,
+    because a refused message may be true.
     """
     if refusal.reason == "source_disabled":
         return None
@@ -189,7 +213,10 @@ def of_refused(alert: DeviceAlert, whose: Whose, refusal: InvalidMessage) -> Occ
 
 
 def _word(alert: DeviceAlert) -> str:
-    """The topic's word for the type; read from the topic where an older gateway did not send it."""
+    """Return the topic's word for the type.
+
+    An older gateway does not send it: then it is read from the topic.
+    """
     if alert.word:
         return alert.word.lower()
     family, _, rest = alert.origin.topic.partition("/")
@@ -200,7 +227,11 @@ def _word(alert: DeviceAlert) -> str:
 
 
 def _severity(kind: AlertType, claimed: Severity | None, *, word: str = "") -> Severity:
-    """The default for life safety, whatever is claimed; for others the claim, as far as there is one."""
+    """Return the severity of an alert.
+
+    Life safety has its default, whatever is claimed. Other types have the claimed severity, or
+    their default without one.
+    """
     if kind in LIFE_SAFETY or (kind is AlertType.UNREADABLE_ALERT and _of_life_safety(word)):
         return Severity.CRITICAL
     return claimed or DEFAULT_SEVERITY[kind]
@@ -211,7 +242,10 @@ def _of_life_safety(word: str) -> bool:
 
 
 def _dedup_key(alert: DeviceAlert) -> str:
-    """Without a colon in the word, no source and word together are those of another pair."""
+    """Return the dedup key of a device's alert.
+
+    Colons in the word are escaped, so that no two pairs of source and word have the same key.
+    """
     key = f"{alert.alert_type}:{alert.origin.source_id}"
     if alert.alert_type in KEYED_BY_WORD and alert.word:
         key += f":{alert.word.replace('%', '%25').replace(':', '%3A')}"
@@ -219,7 +253,10 @@ def _dedup_key(alert: DeviceAlert) -> str:
 
 
 def _message(alert: DeviceAlert) -> str:
-    """The alert's own text; where its type says nothing, with the topic's word for it."""
+    """Return the alert's own text.
+
+    For a type that says nothing, the topic's word comes before it.
+    """
     word = alert.word if alert.alert_type in KEYED_BY_WORD else ""
     named = word and word not in (alert.alert_type.lower(), "") and word not in alert.message.lower()
     if not alert.message.strip():
@@ -228,16 +265,18 @@ def _message(alert: DeviceAlert) -> str:
 
 
 def is_another(occurrence: Occurrence, *, first_received_at: datetime, first_is_open: bool) -> bool:
-    """Judge whether a message with a known identity is another message all the same.
+    """Return whether a message with a known identity is nevertheless another message.
 
-    Doubt ends in a second occurrence where a life is at stake. A message that says no live time proves little: counters
-    restart, and a device without a fix repeats the time of its last one. Received at the same moment as the first, it
-    is the first, delivered again between our own services. The id of an outbox is of one message only, and its
-    message comes again when a receipt was lost, perhaps hours later.
+    In doubt, a life-safety message is a second occurrence. A message without a live time proves
+    little: counters restart, and a device without a fix repeats the time of its last one.
+
+    A message with the same time of receipt as the first is the first, delivered again between
+    Vigil's own services. The id of an outbox belongs to one message only. Its message comes again
+    when a receipt was lost, perhaps hours later.
 
     Args:
-        first_received_at: when the first message of this identity was received.
-        first_is_open: the alert that the first one raised is open.
+        first_received_at: the time at which the first message of this identity was received.
+        first_is_open: the alert that the first message raised is open.
     """
     if occurrence.of_rule or not occurrence.never_held_back or occurrence.received_at == first_received_at:
         return False
@@ -251,7 +290,10 @@ def is_another(occurrence: Occurrence, *, first_received_at: datetime, first_is_
 
 
 def seen_before(occurrence: Occurrence) -> Occurrence:
-    """The occurrence with an identity of its own, which says that its message was perhaps seen before."""
+    """Return the occurrence with an identity of its own and the flag `seen_before`.
+
+    The flag says that the message was perhaps seen before.
+    """
     flags = tuple(dict.fromkeys((*occurrence.flags, "seen_before")))
     key = _derived(occurrence.key, occurrence.received_at.isoformat())
     return msgspec.structs.replace(occurrence, key=key, flags=flags)
@@ -262,7 +304,7 @@ def _derived(key: bytes, word: str) -> bytes:
 
 
 def of_condition(condition: Condition, *, now: datetime) -> Occurrence:
-    """A rule's finding."""
+    """Return the occurrence of a rule's finding."""
     return Occurrence(
         key=condition.key,
         tenant_id=condition.tenant_id,
@@ -283,7 +325,10 @@ def of_condition(condition: Condition, *, now: datetime) -> Occurrence:
 
 
 def of_flood(flood: SourceFlood, whose: Whose) -> Condition:
-    """The condition of a source that sends more than its limit; at its end, the condition that is over."""
+    """Return the condition of a source that sends more than its limit.
+
+    At the end of the flood, this is the condition that is over.
+    """
     excess = f"{flood.counted} beyond it were counted as repeats, {flood.refused} were refused"
     message = (
         f"Source {flood.source_id} sends no more than {flood.limit_per_s:g} messages a second again: {excess}."
@@ -310,7 +355,10 @@ def of_flood(flood: SourceFlood, whose: Whose) -> Condition:
 
 
 class Repeated(msgspec.Struct, frozen=True):
-    """Messages that say one alert again, and so many more of which only the number is kept, once for each of `keys`."""
+    """Messages that repeat one alert, and the number of further ones that were only counted.
+
+    `counted` has the number of messages for each key. Each key counts once.
+    """
 
     occurrences: list[Occurrence]
     counted: Mapping[bytes, int] = {}
@@ -318,18 +366,22 @@ class Repeated(msgspec.Struct, frozen=True):
 
     @property
     def is_many(self) -> bool:
-        """They get one row on the timeline; few of them get one each."""
+        """Return whether the messages get one timeline row together.
+
+        A few messages get one row each.
+        """
         return bool(self.counted) or len(self.occurrences) > ROWS_OF_REPEATS
 
     def set_aside(self) -> Repeated:
-        """The same with raw data as bytes; see `raw_set_aside`."""
+        """Return the same messages with raw data as bytes; see `raw_set_aside`."""
         return msgspec.structs.replace(self, occurrences=[raw_set_aside(item) for item in self.occurrences])
 
 
 def as_one(occurrences: Sequence[Occurrence], *, count: int, first_at: datetime) -> Occurrence:
-    """Return the last of several occurrences of one alert, with what the others say besides.
+    """Return the last of several occurrences of one alert, completed from the others.
 
-    The gravest severity, a place if any has one, the last text that somebody wrote, and that it is to be silent.
+    It takes the gravest severity, a position if any has one, the last text that a person or rule
+    wrote, and all flags. It is silent when any of them is.
     """
     last = occurrences[-1]
     placed = next((item for item in reversed(occurrences) if item.lat is not None), last)
@@ -349,7 +401,10 @@ def as_one(occurrences: Sequence[Occurrence], *, count: int, first_at: datetime)
 
 
 def raw_set_aside(occurrence: Occurrence) -> Occurrence:
-    """The occurrence with its raw data as bytes, for a database that cannot hold them as JSON."""
+    """Return the occurrence with its raw data as bytes.
+
+    Use it for a database that cannot hold the data as JSON.
+    """
     if occurrence.raw is None:
         return occurrence
     flags = tuple(dict.fromkeys((*occurrence.flags, "raw_unstorable")))
@@ -357,7 +412,10 @@ def raw_set_aside(occurrence: Occurrence) -> Occurrence:
 
 
 class NotificationLine(msgspec.Struct, frozen=True):
-    """A notification's row on the timeline; `key` is the same each time that the same is told."""
+    """Timeline row of a notification.
+
+    `key` is the same each time that the same state is reported.
+    """
 
     key: UUID
     reached: bool
@@ -365,7 +423,7 @@ class NotificationLine(msgspec.Struct, frozen=True):
 
 
 def of_notification(event: NotificationFinished) -> NotificationLine | None:
-    """What goes on record of a notification; None for states that are no news."""
+    """Return the timeline row of a notification; None for a state that is no news."""
     name = f"{event.name} ({event.recipient})" if event.name not in ("", event.recipient) else event.recipient
     again = ", possibly a second time" if event.possible_duplicate else ""
     match event.state:

@@ -1,9 +1,9 @@
-"""The life of an alert: which step may follow which. Pure.
+"""Life of an alert: the order of its states and actions. Pure.
 
     NEW -> ACKNOWLEDGED -> IN_PROGRESS -> RESOLVED or FALSE_ALARM
 
-People skip steps forwards (a false alarm is often seen at once) and never take one back. Vigil itself takes one back:
-an acknowledgement without progress expires, and the alert is NEW again.
+Users skip states forwards (a false alarm is often seen at once) and never go back. Vigil itself
+goes back once: an acknowledgement without progress expires, and the alert is NEW again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FALSE_ALARM_REASONS = ("accident", "test", "equipment", "animal", "weather", "ma
 
 
 class Action(StrEnum):
-    """What a person does; the value is the timeline's word for it."""
+    """Action of a person on an alert. The value is the timeline's word for it."""
 
     ACKNOWLEDGE = "acknowledged"
     START = "started"
@@ -50,17 +50,25 @@ _FROM = {
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What an action comes to. `changes` False: it was done before by the same person, nothing to do."""
+    """Result of an action.
+
+    `changes` False: the same person did it before, and there is nothing to do.
+    """
 
     status: AlertStatus
     changes: bool
 
 
 def step(action: Action, *, status: AlertStatus, by: str, acknowledged_by: str | None) -> Step:
-    """Judge an action on an alert. Raises `Conflict` saying who has the alert or how it ended.
+    """Judge an action on an alert.
 
-    Acknowledging twice is harmless for the one who has the alert, and refused to anybody else: two people
-    who both believe that it is theirs are worse than one who is told. A closed alert takes notes and nothing else.
+    A second acknowledgement is harmless from the holder of the alert, and refused from anybody
+    else. Two people who both believe that the alert is theirs are worse than one who gets an error.
+    A closed alert takes notes and nothing else.
+
+    Raises:
+        Conflict: another person has the alert, or it is closed. The text names the person or the
+            status.
     """
     if action is Action.NOTE:
         return Step(status, changes=True)
@@ -76,12 +84,15 @@ def step(action: Action, *, status: AlertStatus, by: str, acknowledged_by: str |
 
 
 def expire(status: AlertStatus) -> AlertStatus:
-    """The status after an acknowledgement ran out without progress: Vigil's own step, not a person's."""
+    """Return the status after an acknowledgement expired without progress.
+
+    This is a step of Vigil, not of a person.
+    """
     return AlertStatus.NEW if status is AlertStatus.ACKNOWLEDGED else status
 
 
 def check_note(note: str, *, required: bool = False) -> str:
-    """A note that can be kept. Raises `Refused`."""
+    """Return a note that can be kept. Raises `Refused`."""
     if not isinstance(note, str) or len(note) > MAX_NOTE_LENGTH or "\0" in note:
         raise Refused(f"a note has at most {MAX_NOTE_LENGTH} characters, and no NUL among them")
     if required and not note.strip():
@@ -90,21 +101,24 @@ def check_note(note: str, *, required: bool = False) -> str:
 
 
 def check_name(name: str, *, what: str) -> str:
-    """A person's name. Raises `Refused` that names `what`."""
+    """Return a person's name without surrounding blanks. Raises `Refused` that names `what`."""
     if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME_LENGTH or "\0" in name:
         raise Refused(f"{what} must be a name of at most {MAX_NAME_LENGTH} characters")
     return name.strip()
 
 
 def check_reason(reason: str) -> str:
-    """Why it was a false alarm. Raises `Refused` naming the words that there are."""
+    """Return the reason of a false alarm. Raises `Refused` that lists the valid reasons."""
     if reason not in FALSE_ALARM_REASONS:
         raise Refused(f"reason must be one of {', '.join(FALSE_ALARM_REASONS)}, not {str(reason)[:50]!r}")
     return reason
 
 
 def as_time(moment: object, *, what: str) -> datetime:
-    """An aware time, from a datetime or RFC 3339 text. Raises `Refused` that names `what`."""
+    """Return an aware time, from a datetime or RFC 3339 text.
+
+    Raises `Refused` that names `what`.
+    """
     try:
         time = moment if isinstance(moment, datetime) else datetime.fromisoformat(str(moment))
     except ValueError as error:
@@ -117,9 +131,16 @@ def as_time(moment: object, *, what: str) -> datetime:
 def check_shelving(
     alert_type: AlertType, *, reason: str, until: datetime, now: datetime, longest_s: float
 ) -> str:
-    """A shelving has a reason and an end (ANSI/ISA-18.2), and is never of what is never held back. Raises `Refused`.
+    """Check the shelving of an alert, and return the note for the timeline.
 
-    `until` is aware; returns the note for the timeline.
+    A shelving has a reason and an end (ANSI/ISA-18.2). An alert type in `NEVER_HELD_BACK` cannot be
+    shelved.
+
+    Args:
+        until: an aware time.
+
+    Raises:
+        Refused: the alert cannot be shelved so.
     """
     if alert_type in NEVER_HELD_BACK:
         raise Refused(f"a {alert_type} alert cannot be shelved: somebody must go")

@@ -1,9 +1,10 @@
-"""How well alerts are answered: the response clock, the operators' load, the delivery of notifications.
+"""Figures about the handling of alerts: response times, operators' load, delivery of notifications.
 
-Answer times are counted from `received_at`, when Vigil had the alarm, to the first acknowledgement by a human.
-The 10 s and 40 s are what an alarm receiving centre is asked for: EN 50518 wants 80 % of hold-up alarms answered
-within 30 s and 98.5 % within 60 s; ours are stricter, and the report gives the percentiles besides. Alarms per
-operator-hour is the measure of EEMUA 191 and ANSI/ISA-18.2 (about 6 an hour are likely to be acceptable).
+Answer times count from `received_at`, when Vigil had the alarm, to the first acknowledgement by a
+human. The limits of 10 s and 40 s follow the demands on an alarm receiving centre. EN 50518 demands
+that 80 % of hold-up alarms are answered within 30 s and 98.5 % within 60 s. Vigil's limits are
+stricter, and the report also gives the percentiles. Alarms per operator-hour is the measure of
+EEMUA 191 and ANSI/ISA-18.2: about 6 an hour are likely to be acceptable.
 """
 
 from __future__ import annotations
@@ -68,9 +69,11 @@ NOTE_PRESENCE = text(
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Rows by severity and by channel; `drills` holds the same of drills alone.
+    """Rows by severity and by channel. `drills` holds the same of drills alone.
 
-    `operator_hours` are hours of open control-room screens, one a person; None alarms per hour when nobody was there.
+    Attributes:
+        operator_hours: hours with an open session in the control room, added up over the operators.
+        alarms_per_operator_hour: None when no operator was present.
     """
 
     tenant_id: int
@@ -94,7 +97,7 @@ class NumberStore:
             connection.execute(NOTE_PRESENCE, values)
 
     def report(self, *, tenant_id: int, since: datetime, until: datetime) -> Report:
-        """Raises `Refused` for a time range that is none."""
+        """Return the figures of a time range. Raises `Refused` for an invalid range."""
         if not since < until or until - since > LONGEST:
             raise Refused(f"until must be after since, and at most {LONGEST.days} days after it")
         values = {"tenant_id": tenant_id, "since": since, "until": until}
@@ -118,7 +121,7 @@ class NumberStore:
 
 
 def _rows(connection: Connection, query: Any, values: dict[str, Any]) -> list[dict[str, Any]]:
-    """Seconds as floats with milliseconds, None where nothing was measured."""
+    """Return rows with seconds as floats with milliseconds; None where nothing was measured."""
     return [
         {
             name: round(float(value), 3)

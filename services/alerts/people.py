@@ -1,4 +1,4 @@
-"""People around an alert: who can be assigned, whose contact is whose, who must not hear of a silent alert. Pure."""
+"""People around an alert: assignees, their contacts, and exclusions from silent alerts. Pure."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ ASSIGNED = {
     "en": "Assigned to you by {by}.",
     "hi": "यह अलर्ट आपको {by} ने सौंपा है।",
 }
-"""What an assignment says, by the language of its reader."""
+"""Text of an assignment, by the language of its reader."""
 
 
 class Person(msgspec.Struct, frozen=True):
-    """Somebody whom a tenant knows. `registered` is a login, a guard id or a contact's name; `name` is for reading.
+    """Person whom a tenant knows.
 
-    `operator`: somebody of an identity provider, who had a websocket session open lately.
+    Attributes:
+        kind: "operator" is a user of an identity provider who had a websocket session open lately.
+        registered: a login, a guard id or a contact's name.
+        name: a name for readers.
     """
 
     kind: Kind
@@ -34,10 +37,13 @@ class Person(msgspec.Struct, frozen=True):
 
 
 def find(wanted: str, people: Sequence[Person], *, tenant_id: int) -> Person:
-    """Return the person that a text names: by registered form, by the number of a guard, or by a name that one has.
+    """Return the person that a text names.
+
+    The text is the registered form, the number of a guard, or a name.
 
     Raises:
-        Refused: with the names that are like it, or that two people have this name.
+        Refused: nobody or more than one has this name. The text lists similar names, or the people
+            of this name.
     """
     word = wanted.strip()
     for person in people:
@@ -83,9 +89,9 @@ def contact_of(forms: Collection[str], contacts: Sequence[Contact]) -> Contact |
 
 
 def without(book: Book, forms: Collection[str]) -> Book:
-    """Return a book that cannot name the people of these forms, nor reach an address that is theirs.
+    """Return the book without the people of these forms, and without their addresses.
 
-    A silent alert must make no sound at the person whom somebody threatens.
+    A silent alert must make no sound near a threatened person.
     """
     folded = {form.strip().casefold() for form in forms if form}
     muted = [contact for contact in (*book.contacts, *book.fallback) if _is_one(contact, folded)]
@@ -111,6 +117,6 @@ def _is_one(contact: Contact, folded: Collection[str]) -> bool:
 
 
 def assigned_message(message: str, *, by: str, language: str) -> str:
-    """Return an alert's message with, before it, who assigned the alert to the reader."""
+    """Return an alert's message after a sentence that names the person who assigned the alert."""
     words = ASSIGNED.get(language) or ASSIGNED.get(language.partition("-")[0]) or ASSIGNED["en"]
     return f"{words.format(by=by)} {message}".strip()

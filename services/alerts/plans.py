@@ -1,4 +1,4 @@
-"""SQL of policies and rotas, and the preview of who would be told."""
+"""SQL of policies and rotas, and the preview of an escalation's recipients."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ DROP_ROTA = text("DELETE FROM rota WHERE tenant_id = :tenant_id AND name = :name
 
 
 class PlanStore:
-    """Each method is one transaction of one tenant. Raises `Refused`, `NotFound`, `Unavailable`."""
+    """Policies and rotas in the database.
+
+    Each method is one transaction of one tenant. Raises `Refused`, `NotFound`, `Unavailable`.
+    """
 
     def __init__(self, database: Database, guidance: Guidance) -> None:
         self._database = database
@@ -57,7 +60,10 @@ class PlanStore:
             return connection.execute(SELECT_POLICY, values).scalar_one_or_none() or {}
 
     def set_policy(self, *, tenant_id: int, site_id: int | None, policy: dict[str, Any], by: str) -> None:
-        """Every name in it must be there: a policy that tells nobody must not wait for the night to be noticed."""
+        """Replace a policy; an empty one removes it. Every contact and rota in it must exist.
+
+        A policy that notifies nobody must not stay unnoticed until the night.
+        """
         ladders = escalation.parse(policy)
         with self._database.of(tenant_id) as connection:
             values = {"tenant_id": tenant_id, "site_id": site_id}
@@ -83,9 +89,11 @@ class PlanStore:
     def preview(
         self, *, tenant_id: int, alert_type: str, severity: str | None, site_id: int | None, at: datetime
     ) -> list[dict[str, Any]]:
-        """One row a step: when, by which channels, to whom; then how the last repeats and when an acknowledgement ends.
+        """Return one row for each step: its time, its channels and its recipients.
 
-        People are those on call at the time of the step, not of the alert.
+        The row also says when the ladder ends, how the last step repeats and when an
+        acknowledgement expires. Recipients are those on call at the time of the step, not of the
+        alert.
         """
         alert = _imagined(tenant_id, alert_type, severity, site_id, at)
         with self._database.of(tenant_id) as connection:
@@ -116,9 +124,9 @@ class PlanStore:
             return rows
 
     def find_person(self, name: str, *, tenant_id: int, by: str, now: datetime) -> str:
-        """The registered form of a person's name: a login, a guard id or a contact. `by` may always name themself.
+        """Return the registered form of a person's name: a login, a guard id or a contact.
 
-        Raises `Refused` with the names that are like it.
+        `by` may always name themself. Raises `Refused` with similar names.
         """
         with self._database.of(tenant_id) as connection:
             known = self._guidance.people(connection, tenant_id, now=now)
@@ -152,7 +160,7 @@ class PlanStore:
 
 
 def _on_call(document: Any, at: datetime) -> dict[str, str]:
-    """Who is on call; of a rota that cannot be read, nobody and why."""
+    """Return the member on call; for a rota that cannot be read, nobody and the reason."""
     try:
         return {"on_call": rotas.on_call(rotas.parse(document), at)}
     except Refused as error:

@@ -1,4 +1,4 @@
-"""Rows of alerts as the words that services say to each other."""
+"""Conversion of alerts' rows into the message types of services."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALERT_COLUMNS = """
 
 
 def as_uuid(text_form: str) -> UUID:
-    """Raises `NotFound` for what is no alert id at all."""
+    """Return an alert id. Raises `NotFound` for a text that is no alert id at all."""
     try:
         return UUID(text_form)
     except (ValueError, AttributeError, TypeError) as error:

@@ -1,7 +1,8 @@
-"""Who is on call: a rota goes round its members at a wall-clock time of its place. Pure.
+"""On-call schedules: a rota takes its members in turn, with a handover at a local time. Pure.
 
-Times are local: a handover at 08:00 is at 08:00 on the day the clocks change as well, so that a shift there is an hour
-shorter or longer. `zoneinfo` knows the zones; a local time that a change skips is taken as PEP 495 says (fold 0).
+Times are local. A handover at 08:00 is at 08:00 also on the day the clocks change, so that a shift
+there is an hour shorter or longer. `zoneinfo` knows the zones. A local time that a change skips is
+taken as PEP 495 says (fold 0).
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ HOURS_AND_MINUTES = re.compile(r"[0-2][0-9]:[0-5][0-9]")
 
 
 class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Somebody stands in: `member` is on call from `start` until before `end`, whatever the round says."""
+    """Exception to a rota: `member` is on call from `start` until before `end`.
+
+    It holds whatever the turns of the rota say.
+    """
 
     start: datetime
     end: datetime
@@ -30,7 +34,10 @@ class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`members` are names of contacts, who take turns of `turn_days` from the handover on `first_day` on."""
+    """On-call schedule. `members` are names of contacts.
+
+    They take turns of `turn_days`, from the handover on `first_day` on.
+    """
 
     members: list[str]
     time_zone: str
@@ -41,9 +48,9 @@ class Rota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _with_seconds(document: Any) -> Any:
-    """Return the document with a handover that has seconds: "20:00" as people write it, and as YAML reads it.
+    """Return the document with seconds in its handover.
 
-    YAML 1.1 reads 20:00 without quotes as 1200, a number of base 60.
+    Users write "20:00", and YAML 1.1 reads 20:00 without quotes as 1200, a number of base 60.
     """
     if not isinstance(document, dict):
         return document
@@ -56,7 +63,7 @@ def _with_seconds(document: Any) -> Any:
 
 
 def parse(document: Any) -> Rota:
-    """A rota from plain data. Raises `Refused` naming the field and the remedy."""
+    """Return a rota from plain data. Raises `Refused` naming the field and the remedy."""
     try:
         rota = msgspec.convert(_with_seconds(document), Rota)
     except msgspec.ValidationError as error:
@@ -79,7 +86,7 @@ def parse(document: Any) -> Rota:
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """A time zone by its IANA name. Raises `Refused`."""
+    """Return a time zone by its IANA name. Raises `Refused`."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
@@ -87,12 +94,16 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 def on_call(rota: Rota, at: datetime) -> str:
-    """The member on call at an aware time. Of exceptions that overlap, the one that was written last counts."""
+    """Return the member on call at an aware time.
+
+    When exceptions overlap, the one that was written last counts.
+    """
     for exchange in reversed(rota.exceptions):
         if exchange.start <= at < exchange.end:
             return exchange.member
     zone = zone_of(rota.time_zone)
-    # The handover of the local day may be still to come, or (in a day that the change of clocks bends) just past.
+    # The handover of the local day may be still to come. On a day when the clocks change, it may be
+    # just past.
     day = at.astimezone(zone).date()
     if at < _handover(rota, day, zone):
         day -= timedelta(days=1)

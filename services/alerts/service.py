@@ -1,4 +1,4 @@
-"""The alerts service: takes alarms from devices and rules, and people's steps."""
+"""Alerts service: takes alarms from devices and rules, and the actions that users take on them."""
 
 from __future__ import annotations
 
@@ -53,13 +53,16 @@ log = structlog.get_logger(__name__)
 UNTOLD_AFTER = timedelta(seconds=2)
 FOLLOW_INTERVAL_S = 0.5
 REST_S = 5.0
-"""Timers that look for work run so seldom while there is none; what is due earlier is done in time."""
+"""Seconds between two runs of a timer while there is no work.
+
+Work that is due earlier is done in time.
+"""
 REPEATS_INTERVAL_S = 1.0
 SHOWN_WITHIN = timedelta(hours=1)
 
 
 class Parts:
-    """What the service works with, made once a process."""
+    """Stores and collaborators of the service, made once per process."""
 
     def __init__(self, config: Config) -> None:
         database = Database(config, name="alerts")
@@ -81,7 +84,7 @@ class Parts:
         self.test_tenant_id = config.watchdog.tenant_id
 
     def senders(self, source_ids: Sequence[str]) -> list[Sender]:
-        """Return on whose behalf messages of these sources wait."""
+        """Return the senders on whose behalf messages of the sources wait, one for each source."""
         tenant_ids = self.registry.tenants_of(source_ids)
         return [Sender(*named) for named in zip(tenant_ids, source_ids, strict=True)]
 
@@ -114,7 +117,10 @@ def _flooders_behind(parts: Parts, events: Sequence[SourceFlood]) -> list[Sender
 
 
 def _conditions_behind(_parts: Parts, events: Sequence[ConditionsEvent]) -> list[Sender]:
-    """One event is of one tenant (`services.owed`), and its conditions are found in one transaction."""
+    """Return one sender for each event.
+
+    An event holds conditions of one tenant (`services.owed`). They are found in one transaction.
+    """
     return [Sender(event.conditions[0].tenant_id, event.conditions[0].source_id) for event in events]
 
 
@@ -166,7 +172,10 @@ class AlertsService:
         vital=True,
     )
     def process_repeated_alerts(self, events: list[RepeatedAlert]) -> None:
-        """Merge what sources send again and again: for each alert one row, one frame and one round of receipts."""
+        """Merge the repeats of alerts that sources send again and again.
+
+        Each alert gets one row, one frame and one round of receipts.
+        """
         groups: dict[tuple[int, str], list[Occurrence]] = {}
         counted: dict[tuple[int, str], dict[bytes, int]] = {}
         msg_ids: dict[tuple[int, str], list[str | None]] = {}
@@ -186,7 +195,7 @@ class AlertsService:
                 counted.setdefault(name, {})[event.key] = event.counted
                 msg_ids[name] += event.msg_ids
             first_at[name] = min(event.first_at, first_at.get(name, event.first_at))
-        names = sorted(groups)  # in one order for all workers, as in `_open`
+        names = sorted(groups)  # the same order for all workers, as in `_open`
         changes = self.parts.store.record_repeats(
             [Repeated(groups[name], counted.get(name, {}), first_at.get(name)) for name in names],
             now=datetime.now(UTC),
@@ -202,7 +211,10 @@ class AlertsService:
         "mqtt_gateway", "source_flood_changed", SourceFlood, senders_of=_flooders_behind, vital=True
     )
     def follow_flood(self, event: SourceFlood) -> None:
-        """A source that sends more than its limit is an alert until it ends."""
+        """Open an alert for a source that sends more than its limit.
+
+        Clear it when the flood ends.
+        """
         condition = intake.of_flood(event, self.parts.whose(event.source_id))
         if event.is_over:
             self._clear([condition])
@@ -245,7 +257,12 @@ class AlertsService:
         site_id: int | None = None,
         after: list[Any] | None = None,
     ) -> list[Alert]:
-        """Newest first, from the place `after` on; `status` is open, all, or one status."""
+        """Return the alerts of a tenant, newest first.
+
+        Args:
+            status: "open", "all", or one status.
+            after: the place after which the list begins.
+        """
         return self.parts.store.list_alerts(
             tenant_id=tenant_id,
             status=status,
@@ -258,42 +275,48 @@ class AlertsService:
 
     @rpc
     def list_gravest(self, *, tenant_id: int, limit: int = 1000) -> list[Alert]:
-        """What is open, by what must not be missed: gravest first, then what nobody has, then the newest."""
+        """Return the open alerts of a tenant, in the order in which they need attention.
+
+        The gravest come first, then those that nobody has acknowledged, then the newest.
+        """
         return self.parts.store.list_gravest(tenant_id=tenant_id, limit=limit)
 
     @rpc
     def get_alert(self, *, tenant_id: int, alert_id: str) -> Alert:
-        """One alert with its whole timeline."""
+        """Return one alert with its whole timeline."""
         return self.parts.store.get(tenant_id=tenant_id, alert_id=alert_id)
 
     @rpc
     def acknowledge_alert(self, *, tenant_id: int, alert_id: str, by: str, note: str = "") -> Alert:
-        """A named human has it."""
+        """Acknowledge an alert: `by` takes it."""
         return self._act(Deed(Action.ACKNOWLEDGE, by, note), tenant_id, alert_id)
 
     @rpc
     def start_alert(self, *, tenant_id: int, alert_id: str, by: str, note: str = "") -> Alert:
-        """Somebody is on the way."""
+        """Set an alert in progress: somebody is on the way."""
         return self._act(Deed(Action.START, by, note), tenant_id, alert_id)
 
     @rpc
     def resolve_alert(self, *, tenant_id: int, alert_id: str, by: str, note: str = "") -> Alert:
-        """It is over."""
+        """Close an alert as resolved."""
         return self._act(Deed(Action.RESOLVE, by, note), tenant_id, alert_id)
 
     @rpc
     def mark_false_alarm(
         self, *, tenant_id: int, alert_id: str, by: str, note: str = "", reason: str = "other"
     ) -> Alert:
-        """It never was one; `reason` is one of `lifecycle.FALSE_ALARM_REASONS`."""
+        """Close an alert as a false alarm. `reason` is one of `lifecycle.FALSE_ALARM_REASONS`."""
         deed = Deed(Action.FALSE_ALARM, by, note, reason=lifecycle.check_reason(reason))
         return self._act(deed, tenant_id, alert_id)
 
     @rpc
     def assign_alert(self, *, tenant_id: int, alert_id: str, by: str, to: str, note: str = "") -> Alert:
-        """Assign an alert to a user, guard or contact, and notify them. Escalation goes on until somebody acknowledges.
+        """Assign an alert to a user, guard or contact, and notify the assignee.
 
-        Raises `Refused` when the tenant has nobody of this name.
+        Escalation goes on until somebody acknowledges.
+
+        Raises:
+            Refused: the tenant has nobody of this name.
         """
         lifecycle.check_note(note)
         name = self.parts.plans.find_person(
@@ -308,7 +331,7 @@ class AlertsService:
 
     @rpc
     def add_note(self, *, tenant_id: int, alert_id: str, by: str, note: str) -> Alert:
-        """Something to keep on the alert's record; a closed alert takes notes too."""
+        """Add a note to the timeline of an alert. A closed alert takes notes too."""
         return self._act(
             Deed(Action.NOTE, by, lifecycle.check_note(note, required=True)), tenant_id, alert_id
         )
@@ -317,7 +340,10 @@ class AlertsService:
     def shelve_alert(
         self, *, tenant_id: int, alert_id: str, by: str, reason: str, until: datetime | str
     ) -> Alert:
-        """Nobody is told of it until `until`. Never of a life-safety alert."""
+        """Shelve an alert: nobody is notified of it until `until`.
+
+        A life-safety alert cannot be shelved.
+        """
         alert = self.parts.store.get(tenant_id=tenant_id, alert_id=alert_id)
         end = lifecycle.as_time(until, what="until")
         note = lifecycle.check_shelving(
@@ -331,30 +357,43 @@ class AlertsService:
 
     @rpc
     def unshelve_alert(self, *, tenant_id: int, alert_id: str, by: str, note: str = "") -> Alert:
-        """Off the shelf before its time."""
+        """Unshelve an alert before its time."""
         return self._act(Deed(Action.UNSHELVE, by, note), tenant_id, alert_id)
 
     @rpc
     def acknowledge_group(self, *, tenant_id: int, group_id: str, by: str, note: str = "") -> list[str]:
-        """Every open member of a storm that nobody has; returns their ids."""
+        """Acknowledge every open alert of a storm that nobody has taken.
+
+        Return the ids of these alerts.
+        """
         ids = self.parts.store.new_members(tenant_id=tenant_id, group_id=group_id)
         return [self._act(Deed(Action.ACKNOWLEDGE, by, note), tenant_id, alert_id).id for alert_id in ids]
 
     @rpc
     def mark_shown(self, *, tenant_id: int, frames: dict[int, datetime | str]) -> list[int]:
-        """Frames that a screen has; returns those that belong to no alert (yet)."""
+        """Record when websocket sessions received the frames of new alerts.
+
+        Args:
+            frames: the time of receipt by frame id.
+
+        Returns:
+            The ids of frames that marked no alert. A frame can belong to no alert, or to none yet.
+        """
         times = {int(frame): lifecycle.as_time(at, what="at") for frame, at in frames.items()}
         since = datetime.now(UTC) - SHOWN_WITHIN
         return self.parts.store.mark_shown(tenant_id=tenant_id, frames=times, since=since)
 
     @rpc
     def note_presence(self, *, tenant_id: int, names: list[str]) -> None:
-        """These operators have a screen open in this minute."""
+        """Record that these operators have a websocket session open in this minute."""
         self.parts.numbers.note_presence(tenant_id=tenant_id, names=names, now=datetime.now(UTC))
 
     @rpc
     def get_report(self, *, tenant_id: int, since: datetime | str, until: datetime | str) -> Report:
-        """How alerts were answered and notifications delivered between two times; drills apart."""
+        """Return how alerts were answered and notifications delivered between two times.
+
+        Drills are counted apart.
+        """
         return self.parts.numbers.report(
             tenant_id=tenant_id,
             since=lifecycle.as_time(since, what="since"),
@@ -363,9 +402,14 @@ class AlertsService:
 
     @rpc
     def export_evidence(self, *, tenant_id: int, alert_id: str, by: str) -> dict[str, Any]:
-        """The signed evidence of an alert as `json`, its `page` to read, and what of the record does not hold.
+        """Return the signed evidence of an alert as `json`, and its `page` to read.
 
-        Raises `NotFound`, `Unavailable` when this service has no key, `Refused` when it is too large for an answer.
+        The answer also names the `faults`: the checks of the record that fail.
+
+        Raises:
+            NotFound: there is no such alert.
+            Unavailable: this service has no key.
+            Refused: the evidence is too large for an answer.
         """
         made = self.parts.evidence.export(alert_id, tenant_id=tenant_id, by=by, now=datetime.now(UTC))
         log.info("evidence_exported", alert_id=alert_id, tenant_id=tenant_id, by=by, sha256=made["sha256"])
@@ -373,14 +417,14 @@ class AlertsService:
 
     @rpc
     def get_policy(self, *, tenant_id: int, site_id: int | None = None) -> dict[str, Any]:
-        """The policy that a site or a tenant has of its own; empty when it has none."""
+        """Return the policy that a site or a tenant has of its own; empty when it has none."""
         return self.parts.plans.get_policy(tenant_id=tenant_id, site_id=site_id)
 
     @rpc
     def set_policy(
         self, *, tenant_id: int, by: str, policy: dict[str, Any], site_id: int | None = None
     ) -> None:
-        """Replace the own policy of a site or a tenant; an empty one removes it."""
+        """Replace the own policy of a site or a tenant. An empty policy removes it."""
         self.parts.plans.set_policy(tenant_id=tenant_id, site_id=site_id, policy=policy, by=by)
 
     @rpc
@@ -393,7 +437,7 @@ class AlertsService:
         site_id: int | None = None,
         at: datetime | str | None = None,
     ) -> list[dict[str, Any]]:
-        """Who would be told, step by step, of such an alert raised now (or at `at`)."""
+        """Return the recipients, step by step, of such an alert raised at `at` (default: now)."""
         return self.parts.plans.preview(
             tenant_id=tenant_id,
             alert_type=alert_type,
@@ -404,12 +448,12 @@ class AlertsService:
 
     @rpc
     def list_rotas(self, *, tenant_id: int) -> list[dict[str, Any]]:
-        """The tenant's rotas, each with who is on call now."""
+        """Return the tenant's rotas, each with the member who is on call now."""
         return self.parts.plans.list_rotas(tenant_id=tenant_id, at=datetime.now(UTC))
 
     @rpc
     def set_rota(self, *, tenant_id: int, name: str, rota: dict[str, Any]) -> None:
-        """Add or replace a rota; its members must be contacts."""
+        """Add or replace a rota. Its members must be contacts."""
         self.parts.plans.set_rota(tenant_id=tenant_id, name=name, document=rota)
 
     @rpc
@@ -424,7 +468,10 @@ class AlertsService:
         vital=True,
     )
     def record_notification(self, event: NotificationFinished) -> None:
-        """What became of a notification goes on the alert's record, and the guard hears that somebody was told."""
+        """Record the result of a notification on the alert's timeline.
+
+        The source of the alert gets a receipt when the first notification reached somebody.
+        """
         line = intake.of_notification(event)
         if line is None:
             return
@@ -434,7 +481,7 @@ class AlertsService:
         if change is not None:
             self._tell_of_step(change)
 
-    # After a restart, what ran out meanwhile comes first.
+    # After a restart, the timers that ran out meanwhile come first.
     @timer(FOLLOW_INTERVAL_S, eager=True, rest_s=REST_S)
     def follow_due(self) -> float | None:
         return self.parts.follower.follow_due(self.events, now=datetime.now(UTC), tell=self._tell_of_step)
@@ -451,7 +498,10 @@ class AlertsService:
             metrics.alerts_open.labels(severity).set(counts.get(severity, 0))
 
     def _occurrence_of(self, event: DeviceAlert, whose: Whose) -> Occurrence | None:
-        """Return what a device's alert comes to. One that is refused is kept; what stands in for it is returned."""
+        """Return the occurrence of a device's alert; None when there is nothing to record.
+
+        A refused alert is kept, and the occurrence that stands in for it is returned.
+        """
         try:
             return intake.of_device(event, whose)
         except InvalidMessage as error:
@@ -461,9 +511,13 @@ class AlertsService:
             return intake.of_refused(event, whose, error)
 
     def _tell_of_device(self, change: Change, msg_ids: list[str | None], *, outbox: bool) -> None:
-        """The source is told `stored` even of what was stored before: it may not have heard the first time.
+        """Publish the change that a device's message made, with receipts for its source.
 
-        The source of a silent alert hears nothing, unless it is an outbox, which shows nothing of a silent receipt.
+        The source gets a `stored` receipt even for a message that was stored before. The first
+        receipt may not have arrived.
+
+        The source of a silent alert gets no receipt, unless it has an outbox. An outbox shows
+        nothing of a silent receipt.
         """
         now, alert = datetime.now(UTC), change.alert
         stored = [
@@ -482,7 +536,10 @@ class AlertsService:
         self.events.publish("alert_updated", AlertEvent(alert, receipts))
 
     def _open(self, conditions: list[Condition]) -> None:
-        """In one order for all workers: two that merge into the same alerts must not wait for each other."""
+        """Open alerts for conditions, in the same order for all workers.
+
+        Two workers that merge into the same alerts must not wait for each other.
+        """
         now = datetime.now(UTC)
         ordered = sorted(conditions, key=lambda condition: (condition.tenant_id, condition.dedup_key))
         occurrences = [intake.of_condition(condition, now=now) for condition in ordered]
@@ -511,7 +568,10 @@ class AlertsService:
         return change.alert
 
     def _follow_now(self, changes: list[Change]) -> None:
-        """People are told at once, after the control room. What fails is followed by the timer, half a second later."""
+        """Follow changed alerts at once: contacts are notified after the control room.
+
+        An alert that cannot be followed now is followed by the timer, half a second later.
+        """
         for change in changes:
             try:
                 self.parts.follower.follow(

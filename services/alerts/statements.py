@@ -1,4 +1,7 @@
-"""SQL of alerts, statement by statement. The partial unique index holds that one alert a dedup key is open."""
+"""SQL of alerts, statement by statement.
+
+A partial unique index ensures one open alert per dedup key.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ RANKS = "ARRAY['LOW', 'MEDIUM', 'HIGH', 'CRITICAL']"
 
 
 def rank(severity: str) -> str:
-    """SQL: how grave a severity is, as a number that grows with it."""
+    """Return SQL for the rank of a severity: a number that grows with it."""
     return f"array_position({RANKS}, {severity})"
 
 
@@ -19,7 +22,8 @@ OPEN = "('NEW', 'ACKNOWLEDGED', 'IN_PROGRESS')"
 
 _GRAVER = f"{rank('excluded.severity')} > {rank('a.severity')}"
 _AFTER_CLEAR = "(a.cleared_at IS NOT NULL AND excluded.recorded_at > a.cleared_at)"
-# Why a repeat calls people again. Of an alert that is NEW people are being called already, unless its ladder has ended.
+# The reason why a repeat notifies the contacts again. For a NEW alert, notification goes on
+# already, unless its ladder has ended.
 _BECAUSE = f"""CASE
                 WHEN {_GRAVER} THEN 'graver'
                 WHEN {_AFTER_CLEAR} AND (a.status <> 'NEW' OR NOT EXISTS (
@@ -29,7 +33,8 @@ _BECAUSE = f"""CASE
                 WHEN a.shelved_until IS NOT NULL AND :never_held_back THEN 'off_shelf' END"""
 _AGAIN = f"({_BECAUSE}) IS NOT NULL"
 _OFF_SHELF = f"({_GRAVER} OR :never_held_back)"
-# On the shelf it is NEW again and people are called at the end of the shelving, by the timer that is there.
+# On the shelf, the alert is NEW again. The timer that is there notifies the contacts at the end of
+# the shelving.
 _CALLS = f"({_AGAIN} AND (a.shelved_until IS NULL OR {_OFF_SHELF}))"
 
 RE_RAISED_BECAUSE = {
@@ -38,11 +43,12 @@ RE_RAISED_BECAUSE = {
     "pressed_again": "it was sent again",
     "off_shelf": "it was sent again while it was shelved",
 }
-"""What the timeline says of an alert that is raised again, by `called_because`."""
+"""Text of the timeline for an alert that is raised again, by `called_because`."""
 _WORDS = " ".join(f"WHEN '{word}' THEN '{said}'" for word, said in RE_RAISED_BECAUSE.items())
 
-# One statement, one round trip: a message seen before changes nothing and returns no row. The former state of the open
-# alert is read in the update itself, where its row is held: a snapshot could be older than another worker's commit.
+# One statement is one round trip. A message that was seen before changes nothing and returns no
+# row. The former state of the open alert is read in the update itself, where its row is held: a
+# snapshot could be older than another worker's commit.
 MERGE = Prepared(
     f"""
     WITH seen AS (
@@ -112,7 +118,7 @@ MERGE = Prepared(
     SELECT merged.*, line.* FROM merged, line ORDER BY entry_id
     """
 )
-# The first message of this identity, and what became of its alert (null: it is gone).
+# The first message of this identity, and the status of its alert (null: the alert is gone).
 FIRST_OF_KEY = text(
     """
     SELECT s.received_at, a.status FROM message_seen s
@@ -169,7 +175,8 @@ NOTIFIED = text(
 SEE = text(
     "INSERT INTO message_seen (message_key, received_at) VALUES (CAST(:key AS uuid), :now) ON CONFLICT DO NOTHING"
 )
-# Messages that stand behind an alert besides the one that was merged into it; their identities are seen already.
+# Further messages behind an alert, besides the one that was merged into it. Their identities are
+# seen already.
 OCCURRENCES = {
     "message_key": "uuid",
     "msg_id": "text",
@@ -203,7 +210,8 @@ CLEAR = text(
     RETURNING {ALERT_COLUMNS}
     """
 )
-# One worker at a time for a condition: whoever hears of its beginning must see an end that another is just told of.
+# One worker at a time for a condition. The worker that handles its beginning must see an end that
+# another worker handles at the same time.
 LOCK_CONDITION = text(
     "SELECT pg_advisory_xact_lock(hashtextextended('vigil condition ' || :tenant_id || ' ' || :dedup_key, 0))"
 )
@@ -244,10 +252,11 @@ SHOWN = text(
     """
 )
 
-# Timers: whoever changes one holds its alert's row.
+# Timers. A change of a timer needs the lock of its alert's row.
 DUE = text("SELECT alert_id FROM alert_timer WHERE due_at <= :now ORDER BY due_at LIMIT :limit")
 NEXT_DUE = text("SELECT min(due_at) FROM alert_timer")
-# Both rows are locked: of a row that is only read, a worker could see the state before another one's commit.
+# Both rows are locked. Of a row that is only read, a worker could see the state before another
+# worker's commit.
 LOCK_DUE = text(
     f"""
     SELECT {ALERT_COLUMNS}, t.kind, t.round, t.step, t.due_at
@@ -256,8 +265,8 @@ LOCK_DUE = text(
     """
 )
 TIMER_OF = text("SELECT kind, round, step, due_at FROM alert_timer WHERE alert_id = :alert_id")
-# The alert remembers how many rounds there were: its timer goes when somebody has it, and a round with a number of
-# before would be taken for one that was notified already.
+# The alert remembers how many rounds there were. Its timer goes when somebody has it. A round with
+# an old number would be taken for one that was notified already.
 SET_TIMER = text(
     """
     WITH counted AS (
@@ -270,12 +279,12 @@ SET_TIMER = text(
 )
 END_TIMER = text("DELETE FROM alert_timer WHERE alert_id = :alert_id")
 
-# Whom policies can name.
+# Contacts, rotas and policies that alerts use.
 POLICIES = text(
     "SELECT policy FROM escalation_policy WHERE tenant_id = :tenant_id AND (site_id IS NULL OR site_id = :site_id)"
     " ORDER BY site_id NULLS LAST"
 )
-# The names that stand behind ids and logins.
+# The names that belong to ids and logins.
 NAMES = text(
     """
     SELECT name FROM guard WHERE tenant_id = :tenant_id AND guard_id = ANY(:words)
@@ -328,7 +337,7 @@ NEW_GROUP = text(
     RETURNING group_id, severity
     """
 )
-# Members that somebody is just changing are left out: waiting for them could be waiting for one another.
+# Members that another worker changes now are left out: two workers could wait for each other.
 GATHER = text(
     """
     UPDATE mqtt_device_alert SET group_id = :group_id WHERE alert_id IN (

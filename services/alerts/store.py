@@ -1,4 +1,7 @@
-"""SQL of alerts. The database itself holds that there is one open alert a dedup key, under any concurrency."""
+"""SQL of alerts.
+
+The database itself ensures one open alert per dedup key, under any concurrency.
+"""
 
 from __future__ import annotations
 
@@ -33,21 +36,25 @@ NEWEST_FIRST = Order((("received_at", "timestamptz"), ("alert_id", "uuid")), des
 FindsLadder = Callable[[Connection, Alert], Ladder]
 Decides = Callable[[Connection, Alert, Timer], Verdict]
 Accompanies = Callable[[Connection, Alert, int], str]
-"""What goes with a person's act, in its transaction, with the number of rounds so far; returns the timeline's note."""
+"""Callback within the transaction of a person's action.
+
+It takes the number of rounds so far, and returns the timeline's note.
+"""
 PRESS_AGAIN_S = 30.0
 AS_THEY_ARE = ("msg_id", "topic", "recorded_at", "received_at", "clock_suspect")
 
 
 class DeviceMessage(NamedTuple):
-    """The message by which a device raised an alert."""
+    """Message with which a device raised an alert."""
 
     msg_id: str | None
 
 
 class Change(NamedTuple):
-    """An alert after a change, and the timeline rows that are still to be told: none when nothing changed.
+    """Alert after a change, with the timeline rows that are still to be published.
 
-    `first` is the device's message behind the alert, where its source may have to be told of the change.
+    There are no rows when nothing changed. `first` is the device's message behind the alert, for
+    when its source may have to receive a receipt.
     """
 
     alert: Alert
@@ -57,14 +64,20 @@ class Change(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What a round of telling came to: the rows that were told, and the first error of those that were not."""
+    """Result of a round of publishing: the published rows, and the first error of the others."""
 
     told: tuple[int, ...]
     failure: Exception | None
 
 
 class Deed(NamedTuple):
-    """What a person does to an alert, and with what: whom they assign, until when they shelve, why it was false."""
+    """Action of a person on an alert, with its details.
+
+    Attributes:
+        to: the new assignee of the alert.
+        until: the end of the shelving.
+        reason: the reason of a false alarm.
+    """
 
     action: Action
     by: str
@@ -80,7 +93,7 @@ def timer_of(connection: Connection, alert: Alert) -> Timer | None:
 
 
 def put_timer(connection: Connection, alert: Alert, timer: Timer | None) -> None:
-    """Set what happens next to an alert whose row the caller holds; None: nothing."""
+    """Set the timer of an alert whose row the caller holds. None removes the timer."""
     if timer is None:
         connection.execute(sql.END_TIMER, {"alert_id": alert.id})
         return
@@ -89,7 +102,7 @@ def put_timer(connection: Connection, alert: Alert, timer: Timer | None) -> None
 
 
 def _both(change: Change, more: Change) -> Change:
-    """Two changes of one alert in one transaction, as one."""
+    """Return two changes of one alert in one transaction as one."""
     alert = msgspec.structs.replace(more.alert, timeline=change.alert.timeline + more.alert.timeline)
     return Change(alert, change.entry_ids + more.entry_ids, change.is_new, change.first)
 
@@ -103,9 +116,12 @@ def _lock_condition(connection: Connection, tenant_id: int, dedup_key: str) -> N
 
 
 class AlertStore:
-    """`ladder` says how an alert is followed, from its row's tenant and site: see `Follower`.
+    """Alerts in the database.
 
-    A life-safety alert that is sent again calls people again once `press_again_s` have passed since the last call.
+    Args:
+        ladder: finds the ladder of an alert, from its row's tenant and site; see `Follower`.
+        press_again_s: seconds since the last call after which a repeated life-safety alert notifies
+            the contacts again.
     """
 
     def __init__(
@@ -124,8 +140,12 @@ class AlertStore:
     def record(self, occurrences: Sequence[Occurrence], *, now: datetime) -> list[Change | None]:
         """Merge occurrences in one transaction, in order.
 
-        For each: the change it made; when it was seen before, its alert without rows (None if that is gone).
-        Raw data that the database cannot hold as JSON is kept as bytes: no alarm is lost for its trimmings.
+        Raw data that the database cannot hold as JSON is kept as bytes: no alarm is lost for its
+        trimmings.
+
+        Returns:
+            For each occurrence, the change that it made. An occurrence that was seen before gives
+            its alert without rows, or None if that alert is gone.
         """
         try:
             return self._record_all(occurrences, now)
@@ -135,7 +155,8 @@ class AlertStore:
     def _record_all(self, occurrences: Sequence[Occurrence], now: datetime) -> list[Change | None]:
         with self._database.across() as connection:
             changes = [self._record(connection, occurrence, now) for occurrence in occurrences]
-            # After the last merge: who waits for a site must not hold up whoever waits for an alert.
+            # After the last merge: a worker that waits for a site must not block a worker that
+            # waits for an alert.
             gathered = [self._gathered(connection, change, now) for change in changes]
             return [
                 self._over_already(connection, change, occurrence, now)
@@ -143,9 +164,13 @@ class AlertStore:
             ]
 
     def record_repeats(self, groups: Sequence[Repeated], *, now: datetime) -> list[list[Change]]:
-        """Merge messages that repeat alerts in one transaction: of many in a group, one statement merges all.
+        """Merge messages that repeat alerts in one transaction.
 
-        Returns the changes of each group. What was seen before changes nothing, as in `record`.
+        One statement merges all messages of a large group. A message that was seen before changes
+        nothing, as in `record`.
+
+        Returns:
+            The changes of each group.
         """
         try:
             return self._record_groups(groups, now)
@@ -182,7 +207,10 @@ class AlertStore:
         first_at: datetime,
         now: datetime,
     ) -> Change | None:
-        """Merge occurrences whose identities are seen in this transaction, and `more` that are only counted."""
+        """Merge occurrences that were not seen before as one, with `more` that are only counted.
+
+        The caller has noted the identities of the occurrences in this transaction.
+        """
         others = fresh[:-1]
         one = as_one(fresh, count=len(fresh) + more, first_at=first_at)
         change = self._merge(connection, one, now, more=len(others) + more, is_seen=True)
@@ -224,9 +252,12 @@ class AlertStore:
         more: int = 0,
         is_seen: bool = False,
     ) -> Change | None:
-        """The occurrence's change; None when its identity was seen before, unless `is_seen` says that it was just now.
+        """Merge an occurrence, and return its change; None when its identity was seen before.
 
-        `more`: it stands for so many further ones.
+        Args:
+            more: the number of further messages that this occurrence stands for.
+            is_seen: the identity was noted just now, in this transaction, and does not count as
+                seen before.
         """
         values = {name: getattr(occurrence, name) for name in occurrence.__struct_fields__}
         values |= {"key": _key(occurrence), "alert_id": uuid4(), "now": now, "flags": list(occurrence.flags)}
@@ -245,7 +276,7 @@ class AlertStore:
         return Change(alert_of(rows[0], lines), tuple(row.entry_id for row in rows), rows[0].is_new)
 
     def _gathered(self, connection: Connection, change: Change | None, now: datetime) -> Change | None:
-        """The change, with the row about the storm that its new alert belongs to."""
+        """Return the change, with the timeline row about the storm that its new alert joins."""
         if change is None or not change.is_new:
             return change
         joined = self._storms.join(connection, change.alert, now=now)
@@ -259,7 +290,10 @@ class AlertStore:
     def _over_already(
         self, connection: Connection, change: Change | None, occurrence: Occurrence, now: datetime
     ) -> Change | None:
-        """The change, and the end of its condition when that was heard of before this beginning of it."""
+        """Return the change, and with it the end of its condition when that end is known already.
+
+        The end of a condition can arrive before its beginning.
+        """
         if change is None or not change.entry_ids or not occurrence.of_rule:
             return change
         values = {"tenant_id": occurrence.tenant_id, "dedup_key": occurrence.dedup_key}
@@ -278,9 +312,18 @@ class AlertStore:
         now: datetime,
         beside: Accompanies | None = None,
     ) -> Change:
-        """A person's step. Raises `NotFound`, `Conflict`, `Refused`. No entry ids when there was nothing to do.
+        """Take a person's action on an alert.
 
-        `beside` runs once the step is taken and before its commit: what it raises leaves everything as it was.
+        The change has no entry ids when there was nothing to do.
+
+        Args:
+            beside: runs after the action and before its commit. An exception from it leaves
+                everything as it was.
+
+        Raises:
+            NotFound: there is no such alert.
+            Conflict: the state of the alert does not allow the action.
+            Refused: the action is not valid.
         """
         with self._database.of(tenant_id) as connection:
             values = {"alert_id": as_uuid(alert_id), "tenant_id": tenant_id}
@@ -327,9 +370,10 @@ class AlertStore:
     def clear(
         self, *, tenant_id: int, dedup_key: str, at: datetime, note: str, now: datetime
     ) -> Change | None:
-        """The condition is over: small alerts are resolved with it, graver ones wait for a person.
+        """End a condition, and return the change of its alert, if any.
 
-        The newest end is remembered for beginnings of before it that are heard of later.
+        An alert of severity MEDIUM or LOW is resolved. A graver one waits for a person. The newest
+        end is remembered for beginnings before it that arrive later.
         """
         with self._database.across() as connection:
             _lock_condition(connection, tenant_id, dedup_key)
@@ -338,7 +382,7 @@ class AlertStore:
             return self._clear(connection, {**values, "now": now}, note)
 
     def _clear(self, connection: Connection, values: dict[str, Any], note: str) -> Change | None:
-        """None when no open alert was last seen before that end."""
+        """Return the change; None when no open alert was last seen before that end."""
         row = connection.execute(sql.CLEAR, values).one_or_none()
         if row is None:
             return None
@@ -364,20 +408,24 @@ class AlertStore:
         return None if row is None else DeviceMessage(row.msg_id)
 
     def due(self, *, now: datetime, limit: int = 50) -> list[str]:
-        """Ids of the alerts whose timers have run out, the longest overdue first."""
+        """Return the ids of the alerts with timers that have run out, the longest overdue first."""
         with self._database.across() as connection:
             return [str(row[0]) for row in connection.execute(sql.DUE, {"now": now, "limit": limit})]
 
     def free_s(self, *, now: datetime) -> float:
-        """Return for how many seconds no timer runs out; infinite when there is none."""
+        """Return for how many seconds no timer runs out; infinite when there is no timer."""
         with self._database.across() as connection:
             at = connection.execute(sql.NEXT_DUE).scalar_one_or_none()
         return float("inf") if at is None else max(0.0, (at - now).total_seconds())
 
     def follow(self, alert_id: str, decide: Decides, *, now: datetime) -> Change | None:
-        """Do what an alert's timer says, once whatever the number of workers. None when another one does, or did.
+        """Carry out an alert's timer that has run out, once for any number of workers.
 
-        What `decide` raises leaves everything as it was.
+        An exception from `decide` leaves everything as it was.
+
+        Returns:
+            The change; None when another worker does it or did it, or when there is nothing to
+            record.
         """
         with self._database.across() as connection:
             row = connection.execute(sql.LOCK_DUE, {"alert_id": alert_id, "now": now}).one_or_none()
@@ -401,7 +449,11 @@ class AlertStore:
     def note_notification(
         self, *, key: UUID, alert_id: str, reached: bool, note: str, now: datetime
     ) -> Change | None:
-        """Put on record what became of a notification; None when it stands there already, or the alert is gone."""
+        """Record the result of a notification on the alert's timeline.
+
+        Returns:
+            The change; None when the result is recorded already, or the alert is gone.
+        """
         with self._database.across() as connection:
             if not connection.execute(sql.SEE, {"key": str(key), "now": now}).rowcount:
                 return None
@@ -413,7 +465,11 @@ class AlertStore:
             return self._with_line(connection, row, action=action, by="vigil", note=note, now=now)
 
     def mark_shown(self, *, tenant_id: int, frames: Mapping[int, datetime], since: datetime) -> list[int]:
-        """Keep when frames were first written to a screen; returns those that are no alert's (yet)."""
+        """Record when frames were first written to a websocket session.
+
+        Returns:
+            The ids of frames that marked no alert. A frame can belong to no alert, or to none yet.
+        """
         with self._database.of(tenant_id) as connection:
             return [
                 frame_id
@@ -431,10 +487,13 @@ class AlertStore:
         alert_id: str | None = None,
         limit: int = 100,
     ) -> Round:
-        """Hand rows that nobody heard of to `tell`, alert by alert; each is told by one process only.
+        """Pass the timeline rows that are not published yet to `tell`, alert by alert.
 
-        It returns the frame by which a new alert was shown. What `tell` raises leaves the rows of that alert untold,
-        and of no other.
+        Each row is published by one process only. An exception from `tell` leaves the rows of that
+        alert unpublished, and of no other.
+
+        Args:
+            tell: publishes a change, and returns the frame that shows a new alert.
         """
         told: list[int] = []
         frames: dict[str, int] = {}
@@ -457,7 +516,11 @@ class AlertStore:
     def _untold(
         self, connection: Connection, *, before: datetime, alert_id: str | None, limit: int
     ) -> Iterator[Change]:
-        """Each alert is read only when its turn has come: an old state must not be shown after a newer one."""
+        """Yield the changes that are not published yet, alert by alert.
+
+        Each alert is read only when its turn has come: an old state must not be shown after a newer
+        one.
+        """
         values = {"before": before, "alert_id": alert_id, "limit": limit}
         by_alert: dict[UUID, list[Row[Any]]] = {}
         for line in connection.execute(sql.UNTOLD, values):
@@ -470,7 +533,11 @@ class AlertStore:
             yield Change(alert_of(row, [line_of(line) for line in lines]), ids, is_new, first)
 
     def mark_told(self, entry_ids: Sequence[int], frames: Mapping[str, int]) -> None:
-        """These rows were told, and these alerts (by id) shown in these frames."""
+        """Record that rows were published, and which frame shows each alert.
+
+        Args:
+            frames: the frame by alert id.
+        """
         with self._database.across() as connection:
             connection.execute(sql.TOLD, {"ids": list(entry_ids)})
             self._frame(connection, frames)
@@ -480,7 +547,7 @@ class AlertStore:
             connection.execute(sql.FRAMED, {"alert_id": alert_id, "frame_id": frame_id})
 
     def get(self, *, tenant_id: int, alert_id: str) -> Alert:
-        """One alert with its whole timeline. Raises `NotFound`."""
+        """Return one alert with its whole timeline. Raises `NotFound`."""
         values = {"id": as_uuid(alert_id), "tenant_id": tenant_id}
         with self._database.of(tenant_id) as connection:
             row = connection.execute(sql.SELECT_OF_TENANT, values).one_or_none()
@@ -499,7 +566,15 @@ class AlertStore:
         site_id: int | None = None,
         after: Sequence[Any] | None = None,
     ) -> list[Alert]:
-        """Newest first. `status`: open, all, or one status. Raises `Refused` for any other word."""
+        """Return the alerts of a tenant, newest first.
+
+        Args:
+            status: "open", "all", or one status.
+            after: the place after which the list begins.
+
+        Raises:
+            Refused: `status` is another word.
+        """
         wanted = {"open": f"status IN {sql.OPEN}", "all": "true"}.get(status, "status = :status")
         if status not in ("open", "all", *AlertStatus):
             raise Refused(f"status is open, all, or one of {', '.join(AlertStatus)}, not {status!r}")
@@ -517,7 +592,10 @@ class AlertStore:
             return [alert_of(row, []) for row in found]
 
     def list_gravest(self, *, tenant_id: int, limit: int) -> list[Alert]:
-        """Open alerts: the gravest first, of these the ones that nobody has, of these the newest."""
+        """Return the open alerts: the gravest first, then those without a holder, then the newest.
+
+        NEW comes first within a severity: nobody has such an alert.
+        """
         query = text(
             f"SELECT {ALERT_COLUMNS} FROM mqtt_device_alert WHERE tenant_id = :tenant_id AND status IN {sql.OPEN}"
             f" ORDER BY {sql.rank('severity')} DESC, status <> 'NEW', received_at DESC, alert_id LIMIT :limit"
@@ -527,7 +605,7 @@ class AlertStore:
             return [alert_of(row, []) for row in connection.execute(query, values)]
 
     def new_members(self, *, tenant_id: int, group_id: str) -> list[str]:
-        """Ids of a storm's alerts that nobody has yet. Raises `NotFound`."""
+        """Return the ids of a storm's alerts that nobody has taken yet. Raises `NotFound`."""
         with self._database.of(tenant_id) as connection:
             values = {"tenant_id": tenant_id, "group_id": as_uuid(group_id)}
             members = connection.execute(sql.MEMBERS, values).all()
@@ -536,7 +614,7 @@ class AlertStore:
         return [str(row.alert_id) for row in members if row.status == AlertStatus.NEW]
 
     def count_open(self, *, besides: int) -> dict[str, int]:
-        """Open alerts by severity, those of the tenant `besides` left out."""
+        """Return the number of open alerts by severity, without those of the tenant `besides`."""
         query = text(
             f"SELECT severity, count(*) FROM mqtt_device_alert WHERE status IN {sql.OPEN}"
             " AND tenant_id <> :besides GROUP BY severity"
@@ -545,6 +623,6 @@ class AlertStore:
             return {row[0]: row[1] for row in connection.execute(query, {"besides": besides})}
 
     def keep_rejected(self, message: RejectedMessage) -> bool:
-        """Keep a refused message; False when it was kept before."""
+        """Keep a refused message. Return False when it was kept before."""
         with self._database.across() as connection:
             return keep_rejected(connection, [message]) > 0

@@ -1,8 +1,11 @@
-"""Storms: many alerts of one site within a window become one group; every member is still an alert of its own.
+"""Storms: many alerts of one site within a window become one group.
 
-People are told of the storm by the alerts that came before it. A member is told of after a while all the same when
-nobody has taken it, at once when it is graver than what was told. An alert of `NEVER_HELD_BACK` is never grouped (the
-flood of EEMUA 191 is met by suppressing the telling, not the alarm).
+Every member stays an alert of its own. Contacts learn of the storm from the alerts before it. A
+member that is graver than the group so far notifies at once. Any other member notifies after a
+while, unless somebody has taken it.
+
+An alert type in `NEVER_HELD_BACK` is never grouped. Vigil answers the flood of EEMUA 191 by
+suppressing notifications, not alarms.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ RANK = {
 
 
 class Joined(NamedTuple):
-    """The alert's row in its group, and the timeline's note."""
+    """Row of an alert in its group, and the timeline's note."""
 
     row: Row[Any]
     note: str
@@ -35,7 +38,10 @@ class Storms:
         self._config = config
 
     def join(self, connection: Connection, alert: Alert, *, now: datetime) -> Joined | None:
-        """Put a new alert into its site's storm; None when there is none. Within the transaction that raised it."""
+        """Put a new alert into its site's storm. Return None when there is no storm.
+
+        The connection is in the transaction that raised the alert.
+        """
         if alert.site_id is None or alert.alert_type in NEVER_HELD_BACK:
             return None
         where = {

@@ -1,7 +1,8 @@
-"""Telling what happened to an alert: the control room first, then everybody else, then the record of it.
+"""Publishing of alerts' changes: to the control room first, then as events.
 
-The row is committed before anybody is told, and marked when all have heard. What is not marked is told again by a
-sweeper: neither a crash nor an absent Redis or RabbitMQ can keep an alarm from the control room.
+The row is committed before anything is published, and marked after the feed and the events have it.
+A sweeper publishes unmarked rows again. Neither a crash nor an absent Redis or RabbitMQ can keep an
+alarm from the control room.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ TOLD_TO_SOURCE = {
 
 
 class Place(NamedTuple):
-    """An alert, in the order in which transactions take the rows of several."""
+    """Sort key of an alert: the order in which transactions take the rows of several alerts."""
 
     tenant_id: int
     dedup_key: str
@@ -57,7 +58,7 @@ def frame_type(alert: Alert, *, is_new: bool) -> str:
 
 
 def together(changes: Sequence[Change | None]) -> list[Change]:
-    """Several findings about one alert are told once, with all their rows."""
+    """Merge the changes of one alert, so that it is published once with all its rows."""
     merged: dict[str, Change] = {}
     for change in changes:
         if change is None or not change.entry_ids:
@@ -76,9 +77,10 @@ def together(changes: Sequence[Change | None]) -> list[Change]:
 
 
 def receipts_of(change: Change) -> list[Receipt]:
-    """What the source of an alert is told, one for each row that concerns it; an alert of a rule has no such source.
+    """Return the receipts for the source of an alert, one for each row that concerns it.
 
-    The source of a silent alert is told nothing at all: whoever threatens the guard sees the phone light up too.
+    An alert of a rule has no such source. The source of a silent alert gets no receipt at all: an
+    attacker beside the guard would see the phone light up too.
     """
     alert, first = change.alert, change.first
     if first is None or alert.silent:
@@ -95,10 +97,10 @@ def _told_to_source(line: TimelineEntry, alert: Alert) -> str | None:
     if line.action == "cleared":
         return "resolved" if line.status is AlertStatus.RESOLVED else None
     if line.action == "started":
-        # Who starts on an alert that nobody had acknowledged has acknowledged it.
+        # The start of work on an alert that nobody had acknowledged acknowledges it.
         return "acknowledged" if alert.acknowledged_at == line.at else None
     if line.action == "notified":
-        return "notified" if alert.notified_at == line.at else None  # the first is enough
+        return "notified" if alert.notified_at == line.at else None  # only the first
     return TOLD_TO_SOURCE.get(line.action)
 
 
@@ -107,10 +109,11 @@ def _who(line: TimelineEntry) -> str | None:
 
 
 class Teller:
-    """Tells changes. `events` belongs to the running handler, so it comes with each call.
+    """Publisher of changes. `events` belongs to the running handler, so it comes with each call.
 
-    It remembers which rows one way has taken while the other was shut: for as long as Redis is away the sweeper
-    must not repeat an event every second, nor a frame on the screens for as long as RabbitMQ is.
+    The feed and the events are two outlets. The publisher remembers the rows that one outlet took
+    while the other was away. While Redis is away, the sweeper must not repeat an event every
+    second. While RabbitMQ is away, it must not repeat a frame on websocket sessions.
     """
 
     def __init__(self, store: AlertStore, feed: Feed) -> None:
@@ -124,7 +127,11 @@ class Teller:
         self._is_marking = False
 
     def tell(self, changes: Sequence[Change], events: Events, *, receipts: dict[str, list[Receipt]]) -> None:
-        """Tell changes that were just committed; `receipts` by alert id. What fails is left to the sweeper."""
+        """Publish changes that were just committed. The sweeper publishes those that fail.
+
+        Args:
+            receipts: the receipts by alert id.
+        """
         told: list[int] = []
         frames: dict[Place, int] = {}
         shut: dict[str, Unavailable] = {}
@@ -145,9 +152,13 @@ class Teller:
             self._mark(told, frames)
 
     def tell_untold(self, events: Events, *, before: datetime, alert_id: str | None = None) -> int:
-        """Tell what is older than `before` and still untold, of one alert or of all; return how much that was.
+        """Publish rows that are older than `before` and not yet published, of one alert or of all.
 
-        Raises what kept anything from being told, after the rest was.
+        Returns:
+            The number of rows that were published.
+
+        Raises:
+            Exception: the first error, after the other alerts were published.
         """
         shut: dict[str, Unavailable] = {}
         done = self._store.tell_untold(
@@ -159,7 +170,8 @@ class Teller:
         if done.failure is not None:
             raise done.failure
         if alert_id is None and not done.told:
-            # Nothing is left to tell: what another process told in our place can be forgotten as well.
+            # Nothing is left to publish: rows that another process published instead can be
+            # forgotten as well.
             self._shown.clear()
             self._published.clear()
             self._frames.clear()
@@ -168,11 +180,17 @@ class Teller:
     def _tell_one(
         self, change: Change, events: Events, *, receipts: list[Receipt], shut: dict[str, Unavailable]
     ) -> int | None:
-        """Feed first; RabbitMQ is tried even when Redis is away. Raises `Unavailable` when either was.
+        """Publish a change to the feed first, and then as an event, even when Redis is away.
 
-        Returns the frame that showed a new alert.
+        Args:
+            shut: the outlets that failed in this round, with their errors. Each can cost seconds,
+                and is not tried twice.
 
-        `shut` holds the ways that failed in this round: each may cost seconds, and is not tried twice.
+        Returns:
+            The frame that shows a new alert.
+
+        Raises:
+            Unavailable: the feed or the events failed.
         """
         alert, ids = change.alert, frozenset(change.entry_ids)
         frame = frame_type(alert, is_new=change.is_new)
@@ -210,7 +228,11 @@ class Teller:
         return self._frames.pop(alert.id, None)
 
     def _mark(self, ids: Sequence[int], frames: dict[Place, int]) -> None:
-        """Mark what was told. While one handler does, others leave theirs to it: many marks are one transaction."""
+        """Mark rows as published.
+
+        While one handler marks, other handlers leave their rows to it: many marks are one
+        transaction.
+        """
         self._unmarked += ids
         self._unmarked_frames |= frames
         if self._is_marking:
@@ -220,7 +242,8 @@ class Teller:
             while self._unmarked:
                 told, self._unmarked = self._unmarked, []
                 shown, self._unmarked_frames = self._unmarked_frames, {}
-                # In the order in which alerts are merged: two transactions must not wait for each other.
+                # In the order in which alerts are merged: two transactions must not wait for each
+                # other.
                 self._mark_now(told, {place.alert_id: shown[place] for place in sorted(shown)})
         finally:
             self._is_marking = False
@@ -229,7 +252,7 @@ class Teller:
         try:
             self._store.mark_told(ids, frames)
         except Unavailable as error:
-            # Everybody has heard; the sweeper will find both ways taken, and only mark it.
+            # Both outlets have the rows. The sweeper finds that, and only marks them.
             log.warning("alert_told_unmarked", entry_ids=list(ids), error=str(error))
         else:
             self._forget(ids)

@@ -1,6 +1,7 @@
-"""What happens next to an alert, and when: told further, raised again, taken off the shelf. Pure.
+"""Timers of alerts: when to notify further, raise again or unshelve. Pure.
 
-An alert has at most one timer, which is a row: it survives restarts, and whoever holds the alert's row may change it.
+An alert has at most one timer. The timer is a row, so it survives restarts. The process that holds
+the alert's row may change it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ Kind = Literal["escalate", "progress", "unshelve"]
 
 
 class Timer(NamedTuple):
-    """`round` counts the times that an alert was raised (again), `step` the steps told in this round, from 0."""
+    """Timer of an alert.
+
+    `round` counts the times that the alert was raised, from 1. `step` counts the steps of this
+    round, from 0.
+    """
 
     kind: Kind
     round: int
@@ -25,7 +30,10 @@ class Timer(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a timer that ran out comes to: the next timer, and the timeline's row (None: none)."""
+    """Result of a timer that ran out: the next timer, and the action of the timeline's row.
+
+    `action` is None when no row is written.
+    """
 
     timer: Timer | None
     action: str | None = None
@@ -36,9 +44,13 @@ class Verdict(NamedTuple):
 def after(
     action: Action, alert: Alert, timer: Timer | None, ladder: Ladder, *, rounds: int = 1, now: datetime
 ) -> Timer | None:
-    """The timer after a person's action; `alert` is how it is after it, `rounds` how many it has had.
+    """Return the timer after a person's action.
 
-    A round takes a number that no round before it had, also where the alert had no timer any more.
+    A round takes a number that no round before it had, even when the alert had no timer any more.
+
+    Args:
+        alert: the alert after the action.
+        rounds: the number of rounds that the alert has had.
     """
     if alert.status not in OPEN:
         return None
@@ -46,21 +58,22 @@ def after(
     if action is Action.SHELVE and alert.shelved_until is not None:
         return Timer("unshelve", latest, 0, alert.shelved_until)
     if alert.shelved_until is not None:
-        return timer  # until it is off the shelf
+        return timer  # until the alert is unshelved
     if not ladder.ended_by(alert.status):
         if action is Action.UNSHELVE:
             return Timer("escalate", latest + 1, 0, now)
         return timer
     if alert.status is AlertStatus.ACKNOWLEDGED and ladder.expires_s:
-        # Each sign of life from people gives them the whole time again.
+        # Each action of a person gives the whole time again.
         return Timer("progress", latest, 0, now + timedelta(seconds=ladder.expires_s))
     return None
 
 
 def told(timer: Timer, ladder: Ladder, *, note: str, now: datetime) -> Verdict:
-    """A step was told: the next one follows in its own time, whatever held this one up.
+    """Return the verdict after a step was notified.
 
-    Repeats that were missed while nobody was there to tell them are not made up for.
+    The next step follows at its own time, even when this one was late. Repeats that were missed
+    while no process ran are not made up for.
     """
     following = next_step(ladder, timer.step)
     if following is None:
@@ -73,7 +86,10 @@ def told(timer: Timer, ladder: Ladder, *, note: str, now: datetime) -> Verdict:
 
 
 def expired(alert: Alert, timer: Timer, *, now: datetime) -> Verdict:
-    """Nobody went on after the acknowledgement: the alert is raised again, from the first step."""
+    """Return the verdict when nobody went on after the acknowledgement.
+
+    The alert is raised again, from the first step.
+    """
     status = expire(alert.status)
     if status is alert.status:
         return Verdict(None)
@@ -82,5 +98,5 @@ def expired(alert: Alert, timer: Timer, *, now: datetime) -> Verdict:
 
 
 def off_the_shelf(timer: Timer, *, now: datetime) -> Verdict:
-    """A shelving ended: who is told, is told anew."""
+    """Return the verdict at the end of a shelving: notification starts again at the first step."""
     return Verdict(Timer("escalate", timer.round + 1, 0, now), Action.UNSHELVE, "the shelving has ended")

@@ -1,1 +1,1 @@
-"""Tenants, sites, zones, guards, devices, people."""
+"""Directory: tenants, sites, zones, guards, devices and users."""

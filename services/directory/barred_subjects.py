@@ -1,7 +1,7 @@
-"""Bars of token subjects: people of an identity provider, and programs, of whom Vigil has no user.
+"""Bars of token subjects that are not Vigil's users: users of an identity provider, and programs.
 
-A bar voids every token of one issuer, subject and tenant. A bar with an end voids, after its end, the tokens that were
-issued before it: they stay void for as long as a token may live, and then the bar is forgotten.
+A bar voids every token of one issuer, subject and tenant. After its end, a bar still voids the
+tokens that were issued before the end, for as long as a token may live. Then the bar is deleted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,12 @@ FORGET = text("DELETE FROM barred_subject WHERE until < :before")
 
 
 class BarredSubjects:
-    """`issuer`: whose tokens are believed besides our own; empty without an identity provider."""
+    """Bars in the database.
+
+    Args:
+        issuer: the issuer whose tokens are accepted besides Vigil's own; empty without an identity
+            provider.
+    """
 
     def __init__(self, database: Database, *, issuer: str = "") -> None:
         self._database = database
@@ -61,7 +66,7 @@ class BarredSubjects:
         issuer: str | None = None,
         until: datetime | None = None,
     ) -> int:
-        """Bar a subject, or change its bar; return the bar's id. Raises `Refused`."""
+        """Bar a subject, or change its bar. Return the bar's id. Raises `Refused`."""
         if not subject.strip() or len(subject) > MAX_SUBJECT_LENGTH or "\0" in subject:
             raise Refused(f"subject must be the `sub` of the tokens, 1 to {MAX_SUBJECT_LENGTH} characters")
         believed = [name for name in (self._issuer, OWN_ISSUER) if name]
@@ -77,7 +82,7 @@ class BarredSubjects:
             return int(made.scalar_one())
 
     def lift(self, bar_id: int, *, tenant_id: int, by: str) -> None:
-        """End a bar; tokens from before stay void. Raises `NotFound`."""
+        """End a bar. Tokens from before stay void. Raises `NotFound`."""
         with self._database.of(tenant_id) as connection:
             values = {"tenant_id": tenant_id, "bar_id": bar_id, "by": by}
             if connection.execute(LIFT, values).rowcount == 0:
@@ -95,9 +100,12 @@ class BarredSubjects:
             return [dict(row._mapping) for row in rows]
 
     def in_force(self, *, since: datetime) -> list[tuple[int, str, str, float | None]]:
-        """Return (tenant id, issuer, subject, Unix second before which tokens are void; None: all of them).
+        """Return (tenant id, issuer, subject, second) of each bar that voids tokens.
 
-        `since`: no token lives that was issued before.
+        Tokens from before the second (Unix time) are void; all tokens are void when it is None.
+
+        Args:
+            since: no token that was issued earlier is still alive.
         """
         with self._database.people() as connection:
             return [

@@ -1,4 +1,4 @@
-"""Areas over the antimeridian: put together from halves, cut in halves, rolled out, and in one order. Pure."""
+"""Areas over the antimeridian: joined, cut, unrolled, and in a canonical order. Pure."""
 
 from __future__ import annotations
 
@@ -15,24 +15,31 @@ from services.errors import Refused
 
 OVERLAP = "{} has parts that overlap; draw them so that they do not, or as one"
 STRAIGHT = 2e-9
-"""Degrees: a corner that a cut made lies this near to the edge that was cut."""
+"""Largest distance in degrees between a corner that a cut made and the edge that was cut."""
 
 
 def unrolled(area: BaseGeometry) -> BaseGeometry:
-    """A polygon or several with corners between -180 and 180, rolled out: all parts on one plane, perhaps past 180."""
+    """Return polygons with corners between -180 and 180 unrolled.
+
+    All parts are then on one plane, perhaps past 180.
+    """
     parts = [_rolled_out(part) for part in parts_of(area)]
     moved = [turned_near(part, parts[0]) for part in parts]
     return moved[0] if len(moved) == 1 else MultiPolygon(moved)
 
 
 def turned_near(part: Polygon, other: Polygon) -> Polygon:
-    """The part turned by whole turns until it is nearest to the other."""
+    """Return the part, turned by whole turns until it is nearest to the other."""
     turn = rings.turn_near(_middle(part), _middle(other))
     return _mapped(part, lambda corners: rings.turned(corners, turn)) if turn else part
 
 
 def put_together(parts: Sequence[Polygon], *, field: str) -> list[Polygon]:
-    """Parts that meet at the antimeridian as one, without the corners that cutting them made. Raises `Refused`."""
+    """Join parts that meet at the antimeridian, without the corners that the cut made.
+
+    Raises:
+        Refused: parts overlap.
+    """
     meeting = [part for part in parts if _seams(part)]
     ends = {part.bounds[2] for part in meeting} & {part.bounds[0] for part in meeting}
     seams = {end for end in ends if _is_seam(end)}
@@ -41,7 +48,8 @@ def put_together(parts: Sequence[Polygon], *, field: str) -> list[Polygon]:
     for seam in seams:
         for side in (0, 2):
             _check_apart([part for part in meeting if part.bounds[side] == seam], field)
-    # Parts of one side do not overlap, so that edges cross at the seam only: a union is as small as its parts.
+    # Parts of one side do not overlap, so edges cross at the seam only. A union is as small as its
+    # parts.
     whole = shapely.union_all(meeting)
     if abs(whole.area - sum(part.area for part in meeting)) > 1e-9 * whole.area:
         raise Refused(OVERLAP.format(field))
@@ -50,19 +58,25 @@ def put_together(parts: Sequence[Polygon], *, field: str) -> list[Polygon]:
 
 
 def _check_apart(parts: Sequence[Polygon], field: str) -> None:
-    """Raises `Refused` when some overlap; the check ends at the first place where they do."""
+    """Check that no parts overlap. The check ends at the first overlap. Raises `Refused`."""
     if len(parts) > 1 and not MultiPolygon(parts).is_valid:
         raise Refused(OVERLAP.format(field))
 
 
 def cut(area: BaseGeometry) -> BaseGeometry:
-    """The area with its corners between -180 and 180 and no edge over the antimeridian, as RFC 7946 has it."""
+    """Return the area with corners between -180 and 180 and no edge over the antimeridian.
+
+    This is the form of RFC 7946.
+    """
     pieces = [piece for part in parts_of(unrolled(area)) for piece in _pieces(part)]
     return pieces[0] if len(pieces) == 1 else MultiPolygon(pieces)
 
 
 def canonical(area: BaseGeometry) -> BaseGeometry:
-    """The same area, its corners between -180 and 180 and in one order: edge counterclockwise, least corner first."""
+    """Return the same area with its corners between -180 and 180 and in a canonical order.
+
+    The edge is counterclockwise, and the least corner comes first.
+    """
     parts = sorted(
         (_ordered(turned_near(part, _AT_ZERO)) for part in parts_of(area)),
         key=lambda part: part.exterior.coords[0],
@@ -98,7 +112,7 @@ def _rolled_out(part: Polygon) -> Polygon:
 
 
 def _pieces(part: Polygon) -> Iterator[Polygon]:
-    """The part cut at each antimeridian that it crosses."""
+    """Yield the part, cut at each antimeridian that it crosses."""
     west, south, east, north = part.bounds
     turn = FULL_TURN * ((west + HALF_TURN) // FULL_TURN)
     while turn - HALF_TURN < east:
@@ -113,7 +127,7 @@ def _turned_back(piece: Polygon, turn: float) -> Polygon:
 
 
 def _seams(part: Polygon) -> set[float]:
-    """Antimeridians (180, -180, 540 ...) at which the part ends."""
+    """Return the antimeridians (180, -180, 540 ...) at which the part ends."""
     west, _, east, _ = part.bounds
     return {edge for edge in (west, east) if _is_seam(edge)}
 
@@ -123,7 +137,10 @@ def _is_seam(lon: float) -> bool:
 
 
 def _without_cuts(corners: Sequence[Corner], seams: set[float]) -> list[Corner]:
-    """Without corners on a seam that lie on the straight line from one side of it to the other."""
+    """Return the corners without those that a cut made.
+
+    Such a corner is on a seam, on the straight line between its neighbours on both sides.
+    """
     around = zip((corners[-1], *corners[:-1]), corners, (*corners[1:], corners[0]), strict=True)
     kept = [b for a, b, c in around if not (b[0] in seams and _on_the_way(a, b, c))]
     return kept if len(kept) >= LEAST_CORNERS else list(corners)
@@ -137,7 +154,10 @@ def _on_the_way(before: Corner, here: Corner, after: Corner) -> bool:
 
 
 def _mapped(part: Polygon, change: Callable[[list[Corner]], list[Corner]]) -> Polygon:
-    """The polygon with each ring changed; a ring comes without its closing corner."""
+    """Return the polygon with each ring changed.
+
+    `change` gets a ring without its closing corner.
+    """
     holes = [np.asarray(change(_corners(hole))) for hole in part.interiors]
     return Polygon(np.asarray(change(_corners(part.exterior))), holes)
 

@@ -1,4 +1,4 @@
-"""Dead letters over RPC: a tenant's own for its admins, all of them for the platform's people."""
+"""Dead letters over RPC: a tenant's own for its admins, all of them for users of the platform."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from services.providers import Database
 log = structlog.get_logger(__name__)
 
 LOOKED_AT = 10_000
-"""So many are looked at for those that are a tenant's."""
+"""Number of dead letters that are searched for a tenant's own."""
 MAX_LISTED = 1_000
-# An id that a guard of one tenant shares with a device of another is nobody's.
+# An id that a guard of one tenant shares with a device of another belongs to neither.
 OWNERS = text(
     "SELECT source_id, min(tenant_id) AS tenant_id FROM (SELECT device_id AS source_id, tenant_id FROM device"
     " UNION ALL SELECT guard_id, tenant_id FROM guard) s WHERE source_id = ANY(:ids)"
@@ -32,7 +32,7 @@ OWNERS = text(
 
 
 class DeadLetters:
-    """What was given up on; it stays until somebody decides."""
+    """Events that the services gave up on. Each stays until a person decides."""
 
     def __init__(self, config: Config, database: Database) -> None:
         self._uri = config.amqp.uri
@@ -40,7 +40,11 @@ class DeadLetters:
         self._database = database
 
     def look(self, tenant_id: int | None) -> list[DeadLetter]:
-        """Oldest first; of all tenants when `tenant_id` is None. Raises `Unavailable`."""
+        """Return dead letters, oldest first; those of all tenants when `tenant_id` is None.
+
+        Raises:
+            Unavailable: the message bus does not answer.
+        """
         letters = dead_letters.look(self._uri, limit=LOOKED_AT)
         if tenant_id is None:
             return letters
@@ -48,16 +52,20 @@ class DeadLetters:
         return [letter for letter in letters if mine(letter)]
 
     def find(self, letter_id: str, tenant_id: int | None) -> DeadLetter:
-        """Raises `NotFound`, for another tenant's too."""
+        """Return a dead letter. Raises `NotFound`, also for one of another tenant."""
         for letter in self.look(tenant_id):
             if letter.id == letter_id:
                 return letter
         raise NotFound(f"no dead letter {letter_id[:100]!r}; the list says which there are")
 
     def settle(self, letter_id: str, tenant_id: int | None, *, again: bool) -> None:
-        """Send it to its queue again, or let it go. Raises `NotFound`, `Unavailable`."""
+        """Send a dead letter to its queue again, or discard it.
+
+        Raises `NotFound`, `Unavailable`.
+        """
         letter = self.find(letter_id, tenant_id)
-        # Two letters may share an id, when one was sent again and died again; only the one that was judged goes.
+        # Two dead letters share an id when one was sent again and failed again. Settle only the one
+        # that was judged.
         found = dead_letters.settle(
             self._uri, lambda other: other == letter, again_after_s=self._again_after_s if again else None
         )
@@ -73,9 +81,10 @@ class DeadLetters:
 
 
 class LetterCalls:
-    """The part of the directory service that shows dead letters; `parts.letters` is a `DeadLetters`.
+    """RPC methods of the directory service about dead letters. `parts.letters` is a `DeadLetters`.
 
-    `across`: of all tenants, also those whose tenant nobody can tell; only for the platform's people.
+    `across` means all tenants, with dead letters of unknown tenants. It is for users of the
+    platform only.
     """
 
     parts: Any
@@ -84,13 +93,16 @@ class LetterCalls:
     def list_dead_letters(
         self, *, tenant_id: int, limit: int = 100, across: bool = False
     ) -> list[dict[str, Any]]:
-        """Oldest first; nothing is taken away."""
+        """Return dead letters, oldest first. None is removed."""
         check_limit(limit, most=MAX_LISTED)
         return [_shown(letter) for letter in self.parts.letters.look(_whose(tenant_id, across))[:limit]]
 
     @rpc
     def get_dead_letter(self, *, tenant_id: int, letter_id: str, across: bool = False) -> dict[str, Any]:
-        """One with the history of its tries, and its body decoded. Raises `NotFound`."""
+        """Return one dead letter with the history of its tries and its decoded body.
+
+        Raises `NotFound`.
+        """
         letter = self.parts.letters.find(letter_id, _whose(tenant_id, across))
         try:
             body = msgspec.msgpack.decode(letter.body)
@@ -100,13 +112,13 @@ class LetterCalls:
 
     @rpc
     def retry_dead_letter(self, *, tenant_id: int, letter_id: str, by: str, across: bool = False) -> None:
-        """Back to the queue that it came from. Raises `NotFound`."""
+        """Send a dead letter back to the queue that it came from. Raises `NotFound`."""
         self.parts.letters.settle(letter_id, _whose(tenant_id, across), again=True)
         log.warning("dead_letter_sent_again", letter_id=letter_id, by=by, tenant_id=tenant_id)
 
     @rpc
     def discard_dead_letter(self, *, tenant_id: int, letter_id: str, by: str, across: bool = False) -> None:
-        """It goes for good. Raises `NotFound`."""
+        """Discard a dead letter for good. Raises `NotFound`."""
         self.parts.letters.settle(letter_id, _whose(tenant_id, across), again=False)
         log.warning("dead_letter_discarded", letter_id=letter_id, by=by, tenant_id=tenant_id)
 

@@ -1,4 +1,7 @@
-"""A zone as people enter it: every field checked, with the field and the remedy in the message. Pure."""
+"""Zones as users enter them: every field is checked. Pure.
+
+An error names the field and the remedy.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +39,11 @@ FIELDS = (
     "area",
     "radius_m",
 )
-"""What of a zone people say; the rest is kept for them."""
+"""Fields of a zone that users set. Vigil sets the others."""
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """A zone that passed every check but those that need the database."""
+    """Zone that passed every check except those that need the database."""
 
     name: str
     kind: str
@@ -55,7 +58,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool = True
 
     def columns(self) -> dict[str, Any]:
-        """As the database takes them."""
+        """Return the values for the database."""
         values: dict[str, Any] = {name: getattr(self, name) for name in FIELDS}
         for name in ("schedule", "confirmation"):
             values[name] = None if values[name] is None else msgspec.json.encode(values[name]).decode()
@@ -69,7 +72,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def draft_of(fields: Mapping[str, object]) -> Draft:
-    """A new zone. Raises `Refused` naming the field that is wrong or missing."""
+    """Return a new zone. Raises `Refused` naming the field that is wrong or missing."""
     check_known(fields)
     for name in ("name", "area"):
         if fields.get(name) is None:
@@ -79,7 +82,7 @@ def draft_of(fields: Mapping[str, object]) -> Draft:
 
 
 def changed(old: Draft, changes: Mapping[str, object]) -> Draft:
-    """The zone with some of its fields changed; an absent one stays. Raises `Refused`."""
+    """Return the zone with some of its fields changed. An absent field stays. Raises `Refused`."""
     check_known(changes)
     shape = Shape(old.area, old.radius_m)
     if changes.get("area") is not None:
@@ -90,14 +93,14 @@ def changed(old: Draft, changes: Mapping[str, object]) -> Draft:
         shapes.circle(lat=old.area.y, lon=old.area.x, radius_m=changes["radius_m"])
         shape = Shape(old.area, number(changes["radius_m"], "radius_m"))
     fields = {name: getattr(old, name) for name in FIELDS} | dict(changes)
-    # Another kind has no limit, unless one is named.
+    # A zone of another kind has no limit, unless the changes name one.
     if fields["kind"] != "speed" and "speed_limit_mps" not in changes:
         fields["speed_limit_mps"] = None
     return _checked(fields, shape)
 
 
 def check_known(fields: object) -> None:
-    """Raises `Refused` when there is a field that no zone has."""
+    """Check that a zone has these fields. Raises `Refused` for an unknown one."""
     if not isinstance(fields, Mapping):
         raise Refused(f"the zone's fields are {shown(fields)}; they must be an object")
     unknown = sorted(str(name) for name in fields if name not in FIELDS)
@@ -127,7 +130,7 @@ def _checked(fields: Mapping[str, Any], shape: Shape) -> Draft:
 
 
 def name_of(value: object) -> str:
-    """A name as it is kept. Raises `Refused`."""
+    """Return a name as it is kept. Raises `Refused`."""
     name = value.strip() if isinstance(value, str) else ""
     if not 1 <= len(name) <= LONGEST_NAME or UNPRINTABLE.search(name):
         raise Refused(f"name is {shown(value)}; it must be 1 to {LONGEST_NAME} printable characters")
@@ -135,14 +138,14 @@ def name_of(value: object) -> str:
 
 
 def plain_text(value: object, field: str) -> str:
-    """A text that the database can look up. Raises `Refused`."""
+    """Return a text that the database can look up. Raises `Refused`."""
     if not isinstance(value, str) or UNPRINTABLE.search(value):
         raise Refused(f"{field} is {shown(value)}; it must be printable text")
     return value
 
 
 def row_id(value: object, field: str) -> int:
-    """A number that may be a row's. Raises `Refused`."""
+    """Return a number that can be the number of a row. Raises `Refused`."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
         raise Refused(f"{field} is {shown(value)}; it must be the number of one of the tenant's own")
     return value
@@ -196,7 +199,11 @@ def _schedule(document: object) -> dict[str, Any] | None:
 
 
 def _confirmation(document: object) -> dict[str, Any] | None:
-    """{"enter": {fixes, seconds, dwell_s}, "exit": {fixes, seconds, grace_s}}; what is absent is config.yaml's."""
+    """Return a checked confirmation; None for an empty one.
+
+    Its form is {"enter": {fixes, seconds, dwell_s}, "exit": {fixes, seconds, grace_s}}. Absent
+    values come from config.yaml.
+    """
     if document is None or document == {}:
         return None
     if not isinstance(document, dict) or set(document) - set(CONFIRMATION):

@@ -1,6 +1,7 @@
-"""Zones of a file, one feature each: what it says of a zone, whatever the file's format. Pure.
+"""Zones of a file: one feature for each, in any format. Pure.
 
-A property that is absent leaves the field as it is (a new zone takes the usual); null takes it away.
+An absent property leaves the field as it is, and gives a new zone the default. A null removes the
+value.
 """
 
 from __future__ import annotations
@@ -19,15 +20,19 @@ MAX_FEATURES = 10_000
 NUMBERS = ("speed_limit_mps", "radius_m")
 DOCUMENTS = ("schedule", "confirmation")
 REFERENCES = ("site", "group", "guard")
-"""Names of the tenant's own: of a site, of a group; the id of a guard."""
+"""Properties that name a site or a group of the tenant, or a guard by id."""
 PROPERTIES = ("name", "kind", *REFERENCES, "enabled", *NUMBERS, *DOCUMENTS)
 SWITCH = {"true": True, "1": True, "false": False, "0": False}
 
 
 class Feature(msgspec.Struct, frozen=True, kw_only=True):
-    """`fields`: those of PROPERTIES that it has, and its `area`. `reason`: why there are none.
+    """Feature of a file.
 
-    `index` counts from 1; `ignored` are properties that say nothing of a zone.
+    Attributes:
+        index: the place in the file, from 1.
+        fields: the properties in `PROPERTIES`, and `area`.
+        reason: the reason why there are no fields.
+        ignored: the properties that a zone does not have.
     """
 
     index: int
@@ -38,7 +43,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def feature_of(index: int, properties: Mapping[str, Any], area: object, *, reason: str = "") -> Feature:
-    """The feature of these properties; what cannot be read of them is its reason."""
+    """Return the feature of these properties. A fault of a property becomes its `reason`."""
     given = properties.get("name")
     name = given.strip() if isinstance(given, str) else ""
     ignored = tuple(sorted(str(key) for key in properties if key not in PROPERTIES))
@@ -54,7 +59,10 @@ def feature_of(index: int, properties: Mapping[str, Any], area: object, *, reaso
 
 
 def without_twins(features: list[Feature]) -> list[Feature]:
-    """The first of each name; which of several is meant, nobody can say, so the others are refused."""
+    """Return the features, with a reason on each one that has the name of an earlier feature.
+
+    Of several features with one name, the intended one is unknown.
+    """
     first: dict[str, int] = {}
     for feature in features:
         if not feature.reason:
@@ -73,7 +81,7 @@ def without_twins(features: list[Feature]) -> list[Feature]:
 
 
 def check_size(document: str | bytes) -> None:
-    """Raises `Refused`."""
+    """Check the size of a file. Raises `Refused`."""
     if len(document) > MAX_FILE_BYTES:
         raise Refused(
             f"the file has {len(document):,} bytes; {MAX_FILE_BYTES:,} at the most are read: split it"
@@ -81,13 +89,16 @@ def check_size(document: str | bytes) -> None:
 
 
 def check_count(count: int) -> None:
-    """Raises `Refused`."""
+    """Check the number of features. Raises `Refused`."""
     if count > MAX_FEATURES:
         raise Refused(f"the file has more than {MAX_FEATURES:,} features; split it")
 
 
 def _value(key: str, value: Any) -> Any:
-    """Formats that have only text, and programs that write everything as text, are understood as well."""
+    """Return the value of a property.
+
+    Text is converted too, because some formats and programs write everything as text.
+    """
     if not isinstance(value, str):
         if key in REFERENCES and value is not None:
             raise Refused(f"{key} is {shown(value)}; it must be a {'guard id' if key == 'guard' else 'name'}")

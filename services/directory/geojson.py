@@ -1,4 +1,4 @@
-"""Zones as GeoJSON (RFC 7946): read, and written. Pure."""
+"""Zones as GeoJSON (RFC 7946): reading and writing. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ GEOMETRIES = (
 
 
 def read(document: str | bytes) -> list[Feature]:
-    """The features of a FeatureCollection, a Feature or a geometry. Raises `Refused` when it is none of them."""
+    """Return the features of a FeatureCollection, a Feature or a geometry.
+
+    Raises:
+        Refused: the document is none of these.
+    """
     found = decode(document)
     shapes.check_crs(found)
     nodes = _nodes(found)
@@ -38,7 +42,10 @@ def read(document: str | bytes) -> list[Feature]:
 
 
 def area_of(document: str | bytes) -> tuple[Any, Any]:
-    """The geometry of a file with one, whatever it is called, and its `radius_m`. Raises `Refused`."""
+    """Return the geometry of a file with exactly one feature, and its `radius_m`. Raises `Refused`.
+
+    The name of the feature does not matter.
+    """
     found = decode(document)
     shapes.check_crs(found)
     nodes = _nodes(found)
@@ -54,7 +61,7 @@ def area_of(document: str | bytes) -> tuple[Any, Any]:
 
 
 def write(zones: Iterable[Mapping[str, Any]]) -> bytes:
-    """A FeatureCollection of zones as `ZoneStore.export` gives them, a line each."""
+    """Return a FeatureCollection of zones as `ZoneStore.export` gives them, one line each."""
     lines = b",\n".join(
         msgspec.json.encode(
             {
@@ -69,16 +76,17 @@ def write(zones: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def geometry_of(area: BaseGeometry) -> dict[str, Any]:
-    """As GeoJSON: what lies over the antimeridian is cut there."""
+    """Return an area as GeoJSON, cut at the antimeridian."""
     try:
         return dict(mapping(area if area.geom_type == "Point" else crossing.cut(area)))
     except (Refused, GEOSException):
-        # Drawn before shapes were checked, right round the earth perhaps: shown as it is, it can still be mended.
+        # The area is older than the checks of shapes, and perhaps goes right round the earth. Shown
+        # as it is, it can still be corrected.
         return dict(mapping(area))
 
 
 def decode(document: str | bytes) -> dict[str, Any]:
-    """A JSON object. Raises `Refused`."""
+    """Return a JSON object. Raises `Refused`."""
     features.check_size(document)
     if isinstance(document, bytes):
         document = text_of(document, save_as=SAVE_AS)

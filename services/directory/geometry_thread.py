@@ -1,7 +1,8 @@
-"""Checks of drawn shapes in a native thread: log-ins and snapshots go on meanwhile.
+"""Checks of drawn shapes in a native thread, so that log-ins and snapshots go on meanwhile.
 
-The work of one shape is bounded (`services.geometry_limits`), and GEOS lets other threads run. One shape is checked at
-a time, first come, first served, so that many of them share one core at the most. No tenant takes all places.
+The work for one shape is limited (`services.geometry_limits`), and GEOS lets other threads run. One
+shape is checked at a time, in the order of arrival, so that all checks share one core at most. No
+tenant takes all places.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ R = TypeVar("R")
 LONGEST_WAIT_S = 2.0
 MOST = 3
 MOST_OF_TENANT = 2
-"""At work or waiting: each holds one of the service's workers, and log-ins and other tenants need some."""
+"""Limit of a tenant's checks, at work or waiting.
+
+Each holds one of the service's workers. Log-ins and other tenants need workers too.
+"""
 
 
 class GeometryThread:
-    """Runs pure functions, one at a time, outside of the thread that serves RPC."""
+    """Runner of pure functions, one at a time, outside of the thread that serves RPC."""
 
     def __init__(self, *, longest_wait_s: float = LONGEST_WAIT_S) -> None:
         self._free = Semaphore(1)
@@ -35,10 +39,13 @@ class GeometryThread:
         self._inside: Counter[int] = Counter()
 
     def of(self, tenant_id: int) -> Judge:
-        """Return what runs a function for this tenant.
+        """Return a runner of functions for this tenant.
 
-        It raises what the function raises; `TooMany` when too many are there already, of all or of this tenant, and
-        after a wait of `longest_wait_s`.
+        It raises the exceptions of the function.
+
+        Raises:
+            TooMany: there are too many checks already, of all tenants or of this one, or
+                `longest_wait_s` has passed.
         """
         return cast(Judge, partial(self._run, tenant_id))
 
@@ -56,5 +63,5 @@ class GeometryThread:
                 self._free.release()
         finally:
             self._inside[tenant_id] -= 1
-            self._inside += Counter()  # forget tenants that have nothing there
+            self._inside += Counter()  # forget tenants without checks
         return result

@@ -1,7 +1,7 @@
-"""Zones as KML 2.2 (OGC 07-147r2): read, and written. Pure.
+"""Zones as KML 2.2 (OGC 07-147r2): reading and writing. Pure.
 
-A file may be anybody's. It is read by expat as a stream, one element after the other; a document type, and with it
-every entity, is refused where it begins; nothing that it points to is fetched.
+A file may come from anybody. expat reads it as a stream, one element after the other. A document
+type, and with it every entity, is refused at its beginning. No link in the file is fetched.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FETCHED = "NetworkLink"
 
 
 class Placemark:
-    """What was read of a Placemark so far."""
+    """Content of a Placemark that was read so far."""
 
     def __init__(self) -> None:
         self.properties: dict[str, Any] = {}
@@ -59,7 +59,7 @@ class Placemark:
 
 
 class Reader:
-    """Hears expat; keeps the Placemarks."""
+    """Handler of expat's events. It keeps the Placemarks."""
 
     def __init__(self) -> None:
         self.found: list[Feature] = []
@@ -127,7 +127,11 @@ class Reader:
 
 
 def read(document: str | bytes) -> list[Feature]:
-    """The Placemarks of a file. Raises `Refused` when it is no KML, or one that asks for more than reading."""
+    """Return the Placemarks of a file.
+
+    Raises:
+        Refused: the file is no KML, or asks for more than reading.
+    """
     features.check_size(document)
     check_not_binary(document, save_as="KML")
     reader = Reader()
@@ -136,7 +140,7 @@ def read(document: str | bytes) -> list[Feature]:
 
 
 def write(zones: Iterable[Mapping[str, Any]]) -> bytes:
-    """A Document of zones as `ZoneStore.export` gives them, a Placemark each."""
+    """Return a Document of zones as `ZoneStore.export` gives them, one Placemark each."""
     marks = "".join(map(_placemark, zones))
     head = '<?xml version="1.0" encoding="UTF-8"?>\n<kml xmlns="http://www.opengis.net/kml/2.2"><Document>\n'
     return (head + marks + "</Document></kml>\n").encode()

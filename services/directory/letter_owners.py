@@ -1,4 +1,4 @@
-"""Whose a dead letter is: the tenants and sources that the event in it speaks of. Pure."""
+"""Owners of dead letters: the tenants and sources in an event. Pure."""
 
 from __future__ import annotations
 
@@ -51,7 +51,12 @@ BODIES: Mapping[str, type] = {
 
 
 class Spoken(msgspec.Struct, frozen=True):
-    """What a letter speaks of. `sources` are those of whom it says no tenant; `readable`: whether we know at all."""
+    """Tenants and sources in a dead letter.
+
+    Attributes:
+        sources: the sources without a tenant in the event.
+        readable: the owners are known.
+    """
 
     tenants: frozenset[int] = frozenset()
     sources: frozenset[str] = frozenset()
@@ -59,13 +64,16 @@ class Spoken(msgspec.Struct, frozen=True):
 
 
 def event_type_of(queue: str) -> str:
-    """`evt-<service>-<event>--<consumer>.<handler>`; empty for any other queue."""
+    """Return the event type of a queue; empty for a queue without events.
+
+    The queues of events are named `evt-<service>-<event>--<consumer>.<handler>`.
+    """
     head, _, _ = queue.partition("--")
     return head.removeprefix("evt-").partition("-")[2] if head.startswith("evt-") else ""
 
 
 def spoken_of(queue: str, body: bytes) -> Spoken:
-    """Of the event in a letter that was meant for this queue."""
+    """Return the tenants and sources of the event that was meant for this queue."""
     kind = BODIES.get(event_type_of(queue))
     if kind is None:
         return Spoken(readable=False)
@@ -86,14 +94,17 @@ def spoken_of(queue: str, body: bytes) -> Spoken:
 
 
 def belongs(spoken: Spoken, tenant_id: int, tenant_of: Mapping[str, int]) -> bool:
-    """Whether all of it is this tenant's: of a letter that speaks of two, neither may see it."""
+    """Return whether the whole dead letter is this tenant's.
+
+    A dead letter about two tenants is visible to neither.
+    """
     if not spoken.readable or not spoken.sources <= tenant_of.keys():
         return False
     return {*spoken.tenants, *(tenant_of[source] for source in spoken.sources)} == {tenant_id}
 
 
 def _parts(node: Any) -> Iterator[msgspec.Struct]:
-    """Every struct in an event, itself included."""
+    """Yield every struct in an event, the event included."""
     if isinstance(node, msgspec.Struct):
         yield node
         for name in node.__struct_fields__:

@@ -16,7 +16,10 @@ def hash_password(password: str) -> str:
 
 
 def matches(password: str, stored: str | None) -> bool:
-    """Whether the password is the stored one; with None stored it works as long and says no."""
+    """Return whether the password is the stored one.
+
+    With None stored, the work takes as long, and the answer is False.
+    """
     try:
         return _hasher.verify(stored or _hash_of_nobody(), password) and stored is not None
     except (VerifyMismatchError, InvalidHashError):
@@ -25,8 +28,9 @@ def matches(password: str, stored: str | None) -> bool:
 
 @cache
 def _hash_of_nobody() -> str:
-    """Return what is verified when there is no such user, so that the answer takes as long.
+    """Return the hash that is verified for an unknown user, so that the answer takes as long.
 
-    Made when it is first needed: it takes a quarter of a second, and every command imports this file.
+    It is made when it is first needed. It takes a quarter of a second, and every command imports
+    this file.
     """
     return _hasher.hash(secrets.token_urlsafe(16))

@@ -1,4 +1,4 @@
-"""SQL of people who log in: users, their sessions, and the refresh tokens that each session goes through."""
+"""SQL of users who log in: their sessions, and the refresh tokens of each session."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FORGET = text("DELETE FROM user_session WHERE expires_at < :before")
 
 
 class Refreshed(NamedTuple):
-    """A session that goes on: whose it is, its id, and when it ends whatever happens."""
+    """Session that goes on: its user, its id, and its final end."""
 
     user: dict[str, Any]
     session_id: str
@@ -55,7 +55,7 @@ class Refreshed(NamedTuple):
 
 
 class Reused(NotAuthenticated):
-    """A refresh token came a second time: somebody has a copy. Its session has been ended."""
+    """A refresh token came a second time: somebody has a copy. Its session is ended."""
 
 
 class PeopleStore:
@@ -63,13 +63,13 @@ class PeopleStore:
         self._database = database
 
     def find(self, login: str) -> dict[str, Any] | None:
-        """An enabled user with the password's hash, or None."""
+        """Return an enabled user with the password's hash, or None."""
         with self._database.people() as connection:
             row = connection.execute(FIND_USER, {"login": login}).one_or_none()
             return None if row is None else dict(row._mapping)
 
     def open(self, user: dict[str, Any], *, token: str, now: datetime, lifetime: timedelta) -> Refreshed:
-        """A new session, to be gone on with by `token`."""
+        """Open a session that `token` can refresh."""
         session_id = uuid4()
         values = {"session_id": session_id, "tenant_id": user["tenant_id"], "user_id": user["user_id"]}
         with self._database.people() as connection:
@@ -78,7 +78,7 @@ class PeopleStore:
         return Refreshed(user, str(session_id), now + lifetime)
 
     def refresh(self, token: str, *, fresh: str, now: datetime) -> Refreshed:
-        """Take one token, give the next. Raises `NotAuthenticated`, `Reused`."""
+        """Exchange a refresh token for the next one. Raises `NotAuthenticated`, `Reused`."""
         with self._database.people() as connection:
             row = connection.execute(FIND_TOKEN, {"token_hash": token_hash(token)}).one_or_none()
             if row is not None and row.used_at is None and self._lives(row, now):
@@ -91,27 +91,35 @@ class PeopleStore:
                 return Refreshed(user, str(row.session_id), row.expires_at)
             if row is not None and row.used_at is not None:
                 self._revoke(connection, row.session_id, now=now, why="refresh token used twice")
-        # Only here: the revocation must be committed, not rolled back with the error.
+        # Raise here: the revocation must be committed, not rolled back with the error.
         if row is not None and row.used_at is not None:
             raise Reused(f"a refresh token of {row.login} was used twice; the session is ended, log in again")
         raise NotAuthenticated("the session is unknown or has ended; log in again")
 
     def close(self, session_id: str, *, now: datetime, why: str) -> None:
-        """End a session; one that has ended or is unknown is left as it is."""
+        """End a session. A session that has ended or is unknown stays as it is."""
         with self._database.people() as connection:
             self._revoke(connection, UUID(session_id), now=now, why=why)
 
     def change(
         self, login: str, *, tenant_id: int, password_hash: str | None = None, role: str | None = None
     ) -> None:
-        """A new password or role; older tokens and sessions are void. Needs the owner's rights. Raises `NotFound`."""
+        """Set a new password or role. Older tokens and sessions are void.
+
+        It needs the owner's rights. Raises `NotFound`.
+        """
         values = {"login": login, "tenant_id": tenant_id, "password_hash": password_hash, "role": role}
         with self._database.people() as connection:
             if connection.execute(CHANGE, values).rowcount == 0:
                 raise NotFound(f"no user {login!r} in tenant {tenant_id}")
 
     def barred(self, *, since: datetime) -> tuple[dict[str, float | None], dict[str, str], list[str]]:
-        """(login -> Unix seconds before which its tokens are void, None for all; login -> role; ended sessions)."""
+        """Return the changes since a time that void tokens.
+
+        Returns:
+            (login -> Unix second before which its tokens are void, None for all; login -> role;
+            ended sessions).
+        """
         with self._database.people() as connection:
             changed = connection.execute(CHANGED_USERS, {"since": since}).all()
             users = {row.login: row.changed_at.timestamp() if row.enabled else None for row in changed}
@@ -132,5 +140,8 @@ class PeopleStore:
 
 
 def token_hash(token: str) -> bytes:
-    """What is kept of a refresh token: it is random, so a plain hash cannot be guessed back."""
+    """Return the hash that is kept of a refresh token.
+
+    A plain hash is enough: the token is random, so it cannot be guessed from its hash.
+    """
     return hashlib.sha256(token.encode()).digest()

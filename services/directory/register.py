@@ -1,6 +1,6 @@
-"""Who and what belongs to a tenant, over RPC: lists, and what may be added or changed without the platform.
+"""Register of a tenant over RPC: lists, and changes that do not need the platform's rights.
 
-A source's credential is not made here: the broker holds it, and `vigil guard|device` gives it out.
+A source's credential is not made here. The broker holds it, and `vigil guard|device` gives it out.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from services.recipients import check_contact
 
 Rows = list[dict[str, Any]]
 Place = list[Any]
-"""Of the last row of the page before."""
+"""Place of the last row of the page before."""
 
 
 class Register:
-    """The part of the directory service that keeps the register; `parts.store` is a `DirectoryStore`, `parts.bars` a
-    `BarredSubjects`.
+    """RPC methods of the directory service about the register.
+
+    `parts.store` is a `DirectoryStore`, `parts.bars` a `BarredSubjects`.
     """
 
     parts: Any
@@ -41,7 +42,7 @@ class Register:
         lat: float | None = None,
         lon: float | None = None,
     ) -> int:
-        """Returns its id. Raises `Refused`, `Conflict`."""
+        """Add a site, and return its id. Raises `Refused`, `Conflict`."""
         if time_zone not in available_timezones():
             raise Refused(f"time_zone: there is no {time_zone[:50]!r}; write it as Asia/Kolkata or UTC")
         if (lat is None) != (lon is None):
@@ -54,17 +55,20 @@ class Register:
 
     @rpc
     def get_guard(self, *, tenant_id: int, guard_id: str) -> dict[str, Any]:
-        """Raises `NotFound`."""
+        """Return a guard. Raises `NotFound`."""
         return self._store.get_row("guard", guard_id, tenant_id=tenant_id)
 
     @rpc
     def get_device(self, *, tenant_id: int, device_id: str) -> dict[str, Any]:
-        """Raises `NotFound`."""
+        """Return a device. Raises `NotFound`."""
         return self._store.get_row("device", device_id, tenant_id=tenant_id)
 
     @rpc
     def add_guard(self, *, tenant_id: int, guard_id: str, name: str = "", site_id: int | None = None) -> str:
-        """Returns the id as it is spoken (`guard-7`). Raises `Refused`, `Conflict`, `NotFound`."""
+        """Add a guard, and return the id in full (`guard-7`).
+
+        Raises `Refused`, `Conflict`, `NotFound`.
+        """
         checked = check_source_id(guard_id, family="guard")
         return str(
             self._add("guard", tenant_id=tenant_id, guard_id=checked, name=name or checked, site_id=site_id)
@@ -72,7 +76,7 @@ class Register:
 
     @rpc
     def switch_guard(self, *, tenant_id: int, guard_id: str, enabled: bool) -> None:
-        """Known everywhere within two seconds. Raises `NotFound`."""
+        """Enable or disable a guard, everywhere within two seconds. Raises `NotFound`."""
         self._store.set_enabled("guard", guard_id, tenant_id=tenant_id, enabled=enabled)
 
     @rpc
@@ -83,7 +87,10 @@ class Register:
     def add_device(
         self, *, tenant_id: int, device_id: str, family: str, name: str = "", site_id: int | None = None
     ) -> str:
-        """`family`: device, sensor, system or alert. Raises `Refused`, `Conflict`, `NotFound`."""
+        """Add a device of a family (device, sensor, system or alert), and return its id.
+
+        Raises `Refused`, `Conflict`, `NotFound`.
+        """
         checked = check_source_id(device_id, family=family)
         return str(
             self._add(
@@ -98,30 +105,33 @@ class Register:
 
     @rpc
     def switch_device(self, *, tenant_id: int, device_id: str, enabled: bool) -> None:
-        """Known everywhere within two seconds. Raises `NotFound`."""
+        """Enable or disable a device, everywhere within two seconds. Raises `NotFound`."""
         self._store.set_enabled("device", device_id, tenant_id=tenant_id, enabled=enabled)
 
     @rpc
     def set_silence_limit(self, *, tenant_id: int, device_id: str, silence_limit_s: float | None) -> None:
-        """Set after how many seconds without a message it is OFFLINE; None: as its family, 0: never.
+        """Set the seconds without a message after which a device is OFFLINE.
 
-        Counted from now on. Raises `NotFound`, `Refused`.
+        They count from now on. Raises `NotFound`, `Refused`.
+
+        Args:
+            silence_limit_s: None for the limit of the device's family, 0 for never.
         """
         self._store.set_silence_limit(device_id, silence_limit_s, tenant_id=tenant_id)
 
     @rpc
     def list_carriers(self, *, tenant_id: int, device_id: str, limit: int = 100) -> Rows:
-        """Which guard carried the device, since when and until when, newest first."""
+        """Return the guards who carried a device, with their times, newest first."""
         return self._store.carriers(device_id, tenant_id=tenant_id, limit=limit)
 
     @rpc
     def assign_device(self, *, tenant_id: int, device_id: str, guard_id: str) -> None:
-        """From now on this guard carries the device, and nobody else. Raises `NotFound`."""
+        """Assign a device to a guard, who alone carries it from now on. Raises `NotFound`."""
         self._store.assign(device_id, guard_id, tenant_id=tenant_id, at=datetime.now(UTC))
 
     @rpc
     def release_device(self, *, tenant_id: int, device_id: str) -> None:
-        """Nobody carries it any more. Raises `NotFound`."""
+        """End the assignment of a device: nobody carries it. Raises `NotFound`."""
         self._store.release(device_id, tenant_id=tenant_id, at=datetime.now(UTC))
 
     @rpc
@@ -130,17 +140,17 @@ class Register:
 
     @rpc
     def add_group(self, *, tenant_id: int, name: str) -> int:
-        """Returns its id. Raises `Conflict`."""
+        """Add a group of guards, and return its id. Raises `Conflict`."""
         return self._add("group", tenant_id=tenant_id, name=name)
 
     @rpc
     def join_group(self, *, tenant_id: int, name: str, guard_id: str) -> None:
-        """Raises `NotFound`."""
+        """Put a guard into a group. Raises `NotFound`."""
         self._store.set_member(name, guard_id, tenant_id=tenant_id, member=True)
 
     @rpc
     def leave_group(self, *, tenant_id: int, name: str, guard_id: str) -> None:
-        """Raises `NotFound`."""
+        """Take a guard out of a group. Raises `NotFound`."""
         self._store.set_member(name, guard_id, tenant_id=tenant_id, member=False)
 
     @rpc
@@ -161,7 +171,10 @@ class Register:
         note: str = "",
         site_id: int | None = None,
     ) -> int:
-        """A person to be told of alerts. Raises `Refused` naming the address that is wrong, `Conflict`."""
+        """Add a person who is notified of alerts, and return the contact's id.
+
+        Raises `Refused` naming the address that is wrong, and `Conflict`.
+        """
         check_contact(email=email, phone=phone, push_token=push_token, url=url)
         addresses = {"email": email, "phone": phone, "push_token": push_token, "url": url}
         further = {"language": language, "note": note, "site_id": site_id}
@@ -169,7 +182,10 @@ class Register:
 
     @rpc
     def change_contact(self, *, tenant_id: int, name: str, **changes: Any) -> None:
-        """Change fields of a contact; the others stay. Raises `Refused` naming the address, `NotFound`."""
+        """Change fields of a contact. The others stay.
+
+        Raises `Refused` naming the address that is wrong, and `NotFound`.
+        """
         unknown = sorted(changes.keys() - set(CONTACT_FIELDS))
         if unknown:
             raise Refused(f"a contact has no {unknown[0]!r}; it has {', '.join(sorted(CONTACT_FIELDS))}")
@@ -177,7 +193,7 @@ class Register:
 
     @rpc
     def remove_contact(self, *, tenant_id: int, name: str) -> None:
-        """Raises `NotFound`."""
+        """Remove a contact. Raises `NotFound`."""
         self._store.remove_contact(name, tenant_id=tenant_id)
 
     @rpc
@@ -186,18 +202,22 @@ class Register:
 
     @rpc
     def add_shift(self, *, tenant_id: int, guard_id: str, starts_at: datetime, ends_at: datetime) -> int:
-        """At most 48 hours, and no two of a guard overlap. Raises `Refused`, `Conflict`, `NotFound`."""
+        """Add a shift of a guard, and return its id.
+
+        A shift has 48 hours at most, and no two shifts of a guard overlap. Raises `Refused`,
+        `Conflict`, `NotFound`.
+        """
         checked = check_source_id(guard_id, family="guard")
         return self._add("shift", tenant_id=tenant_id, guard_id=checked, starts_at=starts_at, ends_at=ends_at)
 
     @rpc
     def remove_shift(self, *, tenant_id: int, shift_id: int) -> None:
-        """Positions that were stored during it stay. Raises `NotFound`."""
+        """Remove a shift. Positions that were stored during it stay. Raises `NotFound`."""
         self._store.remove_shift(shift_id, tenant_id=tenant_id)
 
     @rpc
     def list_users(self, *, tenant_id: int, limit: int = 1000, after: Place | None = None) -> Rows:
-        """People who log in; nothing of their passwords."""
+        """Return users who log in, without anything about their passwords."""
         return self._store.list_users(tenant_id=tenant_id, limit=limit, after=after)
 
     @rpc
@@ -211,7 +231,10 @@ class Register:
         issuer: str | None = None,
         until: datetime | None = None,
     ) -> int:
-        """Void the tokens of a subject everywhere within two seconds; return the bar's id. Raises `Refused`."""
+        """Void the tokens of a subject everywhere within two seconds. Return the bar's id.
+
+        Raises `Refused`.
+        """
         bar_id: int = self.parts.bars.bar(
             subject, tenant_id=tenant_id, by=by, reason=reason, issuer=issuer, until=until
         )
@@ -219,12 +242,12 @@ class Register:
 
     @rpc
     def lift_bar(self, *, tenant_id: int, by: str, bar_id: int) -> None:
-        """End a bar: new tokens of the subject are good again. Raises `NotFound`."""
+        """End a bar: new tokens of the subject are valid again. Raises `NotFound`."""
         self.parts.bars.lift(bar_id, tenant_id=tenant_id, by=by)
 
     @rpc
     def list_bars(self, *, tenant_id: int, limit: int = 1000, after: Place | None = None) -> Rows:
-        """Return bars in the order in which they were made, those that ended lately included."""
+        """Return bars in the order in which they were made, with those that ended lately."""
         rows: Rows = self.parts.bars.list_rows(tenant_id=tenant_id, limit=limit, after=after)
         return rows
 

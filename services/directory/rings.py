@@ -1,7 +1,8 @@
-"""Rings of zones: corners as people give them, rolled out over the antimeridian and wrapped again. Pure.
+"""Rings of zones: users' corners, unrolled over the antimeridian and wrapped again. Pure.
 
-A corner is (longitude, latitude) in degrees, to 9 decimals (a tenth of a millimetre): so wrapped and unrolled corners
-are the same to the bit, and so are those that PostGIS writes as GeoJSON.
+A corner is (longitude, latitude) in degrees, with 9 decimals (a tenth of a millimetre). Therefore
+wrapped and unrolled corners are the same to the bit. The same is true of corners that PostGIS
+writes as GeoJSON.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ LEAST_CORNERS = 3
 
 
 def number(value: object, field: str) -> float:
-    """A finite number. Raises `Refused`."""
+    """Return a finite number. Raises `Refused`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Refused(f"{field} is {shown(value)}; it must be a number")
     try:
@@ -32,7 +33,7 @@ def number(value: object, field: str) -> float:
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it: whatever it is, in one short line."""
+    """Return any value for an error text, in one short line."""
     if isinstance(value, int) and abs(value) > 10**30:
         return "a huge number"
     text = repr(value) if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
@@ -40,7 +41,11 @@ def shown(value: object) -> str:
 
 
 def check_position(lat: object, lon: object, *, prefix: str = "") -> Corner:
-    """(longitude, latitude), rounded. Raises `Refused` naming which is wrong, and whether they look swapped."""
+    """Return (longitude, latitude), rounded.
+
+    Raises:
+        Refused: a value is wrong. The text names it, and says when the two look swapped.
+    """
     north, east = number(lat, f"{prefix}lat"), number(lon, f"{prefix}lon")
     fits = abs(north) <= 90 and abs(east) <= HALF_TURN
     if not fits and abs(east) <= 90 and abs(north) <= HALF_TURN:
@@ -56,7 +61,10 @@ def check_position(lat: object, lon: object, *, prefix: str = "") -> Corner:
 
 
 def ring_of(positions: object, *, field: str) -> list[Corner]:
-    """The corners of a ring, closed or not, unrolled; without repeats and without the closing one. Raises `Refused`."""
+    """Return the corners of a ring, closed or not, unrolled. Raises `Refused`.
+
+    The result has no repeats and no closing corner.
+    """
     if not isinstance(positions, list | tuple):
         raise Refused(f"{field} is {shown(positions)}; it must be a list of [longitude, latitude] pairs")
     corners: list[Corner] = []
@@ -72,7 +80,11 @@ def ring_of(positions: object, *, field: str) -> list[Corner]:
 
 
 def unroll(corners: Sequence[Corner], *, field: str) -> list[Corner]:
-    """Each corner less than half a turn from the one before. Raises `Refused` when the ring does not close so."""
+    """Return the corners, each less than half a turn from the one before.
+
+    Raises:
+        Refused: the ring does not close so.
+    """
     lons = [lon for lon, _ in corners]
     if max(lons) - min(lons) < HALF_TURN:
         # The usual case: no edge can go the other way round.
@@ -86,19 +98,22 @@ def unroll(corners: Sequence[Corner], *, field: str) -> list[Corner]:
 
 
 def turned(corners: Iterable[Corner], turn: float) -> list[Corner]:
-    """The corners moved east by whole turns."""
+    """Return the corners moved east by whole turns."""
     if not turn:
         return list(corners)
     return [(round(lon + turn, DIGITS), lat) for lon, lat in corners]
 
 
 def turn_near(middle: float, other: float) -> float:
-    """By how much to turn what has its middle at `middle`, that it comes nearest to `other`."""
+    """Return the turn, in degrees, that moves `middle` nearest to `other`."""
     return FULL_TURN * math.floor((other - middle) / FULL_TURN + 0.5)
 
 
 def wrapped(corners: Sequence[Corner]) -> list[Corner]:
-    """The corners between -180 and 180. A ring that lies on one side of the antimeridian stays on its side."""
+    """Return the corners between -180 and 180.
+
+    A ring on one side of the antimeridian stays on its side.
+    """
     west, east = min(lon for lon, _ in corners), max(lon for lon, _ in corners)
     turn = turn_near((west + east) / 2, 0.0)
     moved = turned(corners, turn)
@@ -111,7 +126,7 @@ def wrapped(corners: Sequence[Corner]) -> list[Corner]:
 
 
 def from_least(corners: Sequence[Corner]) -> list[Corner]:
-    """The same ring, begun at its least corner: two drawings of one ring are equal."""
+    """Return the same ring from its least corner on, so that two drawings of one ring are equal."""
     start = corners.index(min(corners))
     return [*corners[start:], *corners[:start]]
 

@@ -1,4 +1,4 @@
-"""The directory service: who people are, what belongs to whom, and the snapshot that a screen starts from."""
+"""Directory service: sessions of users, the register of tenants, zones, and snapshots."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from services.schema.check import SchemaCheck
 
 SNAPSHOT_ALERTS = 1000
 CLOCK_SKEW = timedelta(minutes=1)
-"""By which the clocks of an identity provider, the gateway and the database may differ together."""
+"""Largest difference between the clocks of an identity provider, the gateway and the database."""
 
 
 class PasswordChecks:
-    """Password checks at once, and log-ins that may hold a worker for one: half of them work, half wait."""
+    """Limit of password checks at once, and of log-ins that hold a worker: half work, half wait."""
 
     def __init__(self, *, at_once: int) -> None:
         self._turns = Semaphore(at_once)
@@ -42,7 +42,7 @@ class PasswordChecks:
         self._admitted = 0
 
     def admit(self) -> bool:
-        """Whether there is room for one more log-in; then `leave` must follow."""
+        """Return whether there is room for one more log-in. If so, `leave` must follow."""
         if self._admitted >= self._most:
             return False
         self._admitted += 1
@@ -52,13 +52,16 @@ class PasswordChecks:
         self._admitted -= 1
 
     def run(self, check: Callable[..., bool], *arguments: Any) -> bool:
-        """Return what `check` returns. It computes for a tenth of a second; in a thread it holds nobody else up."""
+        """Return the result of `check`.
+
+        It computes for a tenth of a second, in a thread where it delays nothing else.
+        """
         with self._turns:
             return bool(tpool.execute(check, *arguments))
 
 
 class Parts:
-    """What the service works with, made once a process."""
+    """Stores and collaborators of the service, made once per process."""
 
     def __init__(self, config: Config) -> None:
         database = Database(config, name="directory")
@@ -84,10 +87,12 @@ class DirectoryService(Register, ZoneCalls, LetterCalls):
 
     @rpc
     def open_session(self, *, login: str, password: str) -> dict[str, Any]:
-        """A session of the user whose password this is, with its first refresh token.
+        """Open a session for the user with this password. Return it with its first refresh token.
 
-        Raises `NotAuthenticated`, after the same work whether the user exists or not; `TooMany` when as many log-ins
-        are at work as may be: the other workers belong to snapshots, bars and zones.
+        Raises:
+            NotAuthenticated: the user or the password is wrong. The work is the same for both.
+            TooMany: the limit of log-ins is reached. The other workers are for snapshots, bars and
+                zones.
         """
         checks = self.parts.password_checks
         if not checks.admit():
@@ -109,9 +114,9 @@ class DirectoryService(Register, ZoneCalls, LetterCalls):
 
     @rpc
     def refresh_session(self, *, token: str) -> dict[str, Any]:
-        """The session goes on with the next refresh token. A token that comes twice ends its session.
+        """Continue a session, and return it with the next refresh token.
 
-        Raises `NotAuthenticated`.
+        A token that comes twice ends its session. Raises `NotAuthenticated`.
         """
         fresh = secrets.token_urlsafe(32)
         try:
@@ -122,16 +127,19 @@ class DirectoryService(Register, ZoneCalls, LetterCalls):
 
     @rpc
     def close_session(self, *, session_id: str) -> None:
-        """The user logs out: the session's tokens are void everywhere within two seconds."""
+        """Log a user out: the session's tokens are void everywhere within two seconds."""
         self.parts.people.close(session_id, now=datetime.now(UTC), why="logged out")
 
     @rpc
     def list_barred(self) -> dict[str, Any]:
-        """Whose tokens are void before their time.
+        """Return the tokens that are void before their time.
 
-        `users`: login to the Unix second before which its tokens are void, null for all of them; `roles`: what they are
-        now; `sessions`: ids; `subjects`: (tenant id, issuer, subject, second as of `users`). What was barred longer ago
-        than a token may live is left out: no token of that time is good.
+        Changes that are older than a token's life are left out: no token of that time is valid.
+
+        Returns:
+            `users`: the Unix second before which tokens are void, by login; null for all tokens.
+            `roles`: the present role by login. `sessions`: ids. `subjects`: (tenant id, issuer,
+            subject, second as in `users`).
         """
         parts = self.parts
         since = datetime.now(UTC) - parts.token_life
@@ -147,16 +155,23 @@ class DirectoryService(Register, ZoneCalls, LetterCalls):
 
     @rpc
     def check(self) -> dict[str, str]:
-        """Return the states of this service, its database and the whole schema: "ok", or what is wrong in words."""
+        """Return the states of this service, its database and the whole schema.
+
+        A state is "ok", or the fault in words.
+        """
         self.parts.store.check()
         return {"directory": "ok", "postgresql": "ok", "schema": self.parts.schema.words() or "ok"}
 
     @rpc
     def seal_snapshot(self, *, tenant_id: int, frame_id: int) -> bytes:
-        """A `snapshot` frame, sealed here so that the websocket gateway never holds what is in it.
+        """Return a `snapshot` frame, sealed here: the websocket gateway never holds its content.
 
-        Without the alerts there is no snapshot (`Unavailable`); positions and devices may be missing, and are named.
-        So are alerts beyond the gravest thousand: who has so many open must know that there are more.
+        Without the alerts there is no snapshot. Positions and devices may be missing, and are then
+        named. Alerts beyond the gravest thousand are named too, because the operator must know that
+        there are more.
+
+        Raises:
+            Unavailable: the alerts service does not answer.
         """
         missing: list[str] = []
 

@@ -1,7 +1,8 @@
-"""Shapes of zones as people enter them: checked here, with the field and the remedy in the message. Pure.
+"""Shapes of zones as users enter them, checked. Pure.
 
-An edge goes the short way round. Halves that were cut at 180 degrees (RFC 7946, 3.1.9) are put together again; what is
-kept has all its corners between -180 and 180, in one order whoever drew it.
+An error names the field and the remedy. An edge goes the short way round. Halves that were cut at
+180 degrees (RFC 7946, 3.1.9) are joined. All corners of the result are between -180 and 180, in one
+order for any drawing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MAX_EXTENT_M = 1_000_000
 MIN_AREA_M2 = 1.0
 NOUN = "a zone"
 MAX_CROSSINGS = 200
-"""Of the antimeridian: what is written to a file is cut at each."""
+"""Limit of crossings of the antimeridian. A file has a cut at each."""
 DEEPEST = 8
 METRES_A_DEGREE = math.pi * 6_371_008.8 / 180
 WGS_84 = re.compile(r"(?:urn:ogc:def:crs:)?(?:EPSG:{1,2}[\d.]*:?4326|OGC:(?:1\.3)?:?CRS84)", re.IGNORECASE)
@@ -43,18 +44,21 @@ REASONS = {
     "Interior is disconnected": ("its holes cut it in pieces", "draw the pieces as parts"),
 }
 OVERLAP = ("two parts overlap or share an edge", "draw them apart, or as one")
-"""What ails several parts that are each sound."""
+"""Fault and remedy of several parts that are each valid."""
 
 
 class Shape(NamedTuple):
-    """What a zone covers: `area` is a polygon or several, or the centre of a circle of `radius_m`."""
+    """Area of a zone: one or more polygons, or the centre of a circle of `radius_m`."""
 
     area: BaseGeometry
     radius_m: float | None = None
 
 
 class Measures(NamedTuple):
-    """How large a shape is, on the plane that touches at its middle. `depth_m` is that of docs/zones.md."""
+    """Size of a shape, on the plane that touches at its middle.
+
+    `depth_m` is that of docs/zones.md.
+    """
 
     area_m2: float
     extent_m: float
@@ -64,7 +68,7 @@ class Measures(NamedTuple):
 
 
 def circle(*, lat: object, lon: object, radius_m: object) -> BaseGeometry:
-    """The centre of a circle. Raises `Refused`."""
+    """Return the centre of a circle. Raises `Refused`."""
     centre = rings.check_position(lat, lon)
     radius = rings.number(radius_m, "radius_m")
     if not MIN_RADIUS_M <= radius <= MAX_RADIUS_M:
@@ -73,12 +77,15 @@ def circle(*, lat: object, lon: object, radius_m: object) -> BaseGeometry:
 
 
 def polygon(vertices: object) -> BaseGeometry:
-    """A polygon from [longitude, latitude] pairs, closed or not. Raises `Refused`."""
+    """Return a polygon from [longitude, latitude] pairs, closed or not. Raises `Refused`."""
     return polygons([[vertices]], field="vertices")
 
 
 def shape_of(geometry: object, *, radius_m: object = None) -> Shape:
-    """The shape of a GeoJSON geometry; a Point wants `radius_m`, nothing else has it. Raises `Refused`."""
+    """Return the shape of a GeoJSON geometry. Raises `Refused`.
+
+    A Point needs `radius_m`. No other geometry may have it.
+    """
     if not isinstance(geometry, dict):
         raise Refused(f"area is {shown(geometry)}; it must be a GeoJSON geometry such as a Polygon")
     check_crs(geometry)
@@ -98,7 +105,10 @@ def shape_of(geometry: object, *, radius_m: object = None) -> Shape:
 
 
 def polygons(parts: Sequence[object], *, field: str) -> BaseGeometry:
-    """One polygon or several, each a list of rings: its edge, and its holes. Raises `Refused`."""
+    """Return one or more polygons from lists of rings. Raises `Refused`.
+
+    The first ring of each list is the edge, and the others are holes.
+    """
     if not parts:
         raise Refused(f"{field} is empty; it must have a polygon of 3 corners at least")
     listed = list(_rings_in(parts))
@@ -108,7 +118,8 @@ def polygons(parts: Sequence[object], *, field: str) -> BaseGeometry:
     drawn = [_drawn(part, name) for part, name in zip(parts, names, strict=True)]
     first = _middle(drawn[0][0])
     drawn = [_near(part, first) for part in drawn]
-    # Before anything is built: what follows takes time by the pairs of edges, and by the extent in turns.
+    # Check before any polygon is built: the next steps take time by the pairs of edges, and by the
+    # extent in turns.
     every = [ring for part in drawn for ring in part]
     _check_extent(_bounds(every), field)
     check_edges(every, field=field, noun=NOUN)
@@ -124,7 +135,7 @@ def polygons(parts: Sequence[object], *, field: str) -> BaseGeometry:
 
 
 def positions_in(geometry: object) -> int:
-    """Return how many positions a GeoJSON geometry has, whatever it is and however deep it is nested."""
+    """Return the number of positions in a GeoJSON geometry of any type and depth."""
     waiting: list[object] = [geometry]
     count = 0
     while waiting:
@@ -140,7 +151,7 @@ def positions_in(geometry: object) -> int:
 
 
 def measure(shape: Shape) -> Measures:
-    """How large it is."""
+    """Return the size of a shape."""
     if shape.radius_m is not None:
         radius = shape.radius_m
         return Measures(math.pi * radius**2, 2 * radius, radius, 1, 1)
@@ -156,7 +167,10 @@ def measure(shape: Shape) -> Measures:
 
 
 def check_crs(node: object) -> None:
-    """What GeoJSON of before 2016 may say of its coordinates; only WGS 84 is taken. Raises `Refused`."""
+    """Check the coordinate system that GeoJSON from before 2016 may name. Raises `Refused`.
+
+    Only WGS 84 is accepted.
+    """
     crs = node.get("crs") if isinstance(node, dict) else None
     if crs is None:
         return
@@ -170,7 +184,7 @@ def check_crs(node: object) -> None:
 
 
 def _parts(geometry: dict[str, object], depth: int) -> list[object]:
-    """The polygons of a geometry, each a list of rings."""
+    """Return the polygons of a geometry, each a list of rings."""
     kind, coordinates = geometry.get("type"), geometry.get("coordinates")
     if kind == "GeometryCollection":
         members = geometry.get("geometries")
@@ -194,7 +208,7 @@ def _member(member: object) -> dict[str, object]:
 
 
 def _rings_in(parts: Sequence[object]) -> Iterator[Sequence[object]]:
-    """The lists that should be rings."""
+    """Yield the lists that should be rings."""
     for part in parts:
         if isinstance(part, list | tuple):
             yield from (ring for ring in part if isinstance(ring, list | tuple))
@@ -211,13 +225,13 @@ def _drawn(part: object, field: str) -> list[list[Corner]]:
 
 
 def _near(part: list[list[Corner]], middle: float) -> list[list[Corner]]:
-    """Return the polygon turned by whole turns until it is nearest to `middle`."""
+    """Return the polygon, turned by whole turns until it is nearest to `middle`."""
     turn = rings.turn_near(_middle(part[0]), middle)
     return [rings.turned(ring, turn) for ring in part] if turn else part
 
 
 def _polygon(drawn: list[list[Corner]], field: str) -> Polygon:
-    """One polygon with its holes, sound in itself."""
+    """Return one polygon with its holes, valid in itself."""
     shell, *holes = map(np.asarray, drawn)
     made = Polygon(shell, holes)
     _check_valid(made, field)
@@ -245,7 +259,7 @@ def _check_valid(made: BaseGeometry, field: str) -> None:
 
 
 def _check_crossings(flat: BaseGeometry, field: str) -> None:
-    """Raises `Refused` when a file would hold too many pieces of it."""
+    """Check that a file would not have too many pieces of the shape. Raises `Refused`."""
     sides = np.floor((shapely.get_coordinates(flat)[:, 0] + rings.HALF_TURN) / rings.FULL_TURN)
     crossings = int(np.count_nonzero(np.diff(sides)))
     if crossings > MAX_CROSSINGS:
@@ -273,7 +287,7 @@ def _check_extent(bounds: tuple[float, float, float, float], field: str) -> None
 
 
 def _flat(unrolled: BaseGeometry) -> BaseGeometry:
-    """In metres, on the plane that touches at the middle of the extent."""
+    """Return the shape in metres, on the plane that touches at the middle of the extent."""
     west, south, east, north = unrolled.bounds
     scale = _scale(south, north)
     centre = [(west + east) / 2, (south + north) / 2]
@@ -281,7 +295,7 @@ def _flat(unrolled: BaseGeometry) -> BaseGeometry:
 
 
 def _scale(south: float, north: float) -> float:
-    """Return how long a degree of longitude is at the middle latitude, in degrees of latitude."""
+    """Return the length of a degree of longitude at the middle latitude, in degrees of latitude."""
     return max(math.cos(math.radians((south + north) / 2)), 1e-9)
 
 

@@ -1,4 +1,4 @@
-"""Limit of silence of one device: after how long without a message it is OFFLINE. Pure."""
+"""Offline limit of one device: the time without a message after which it is OFFLINE. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ WORDS: dict[str, float | None] = {"default": None, "never": 0.0}
 
 
 def check(limit_s: float | None) -> None:
-    """Raise `Refused` for what is no number of seconds up to a year; None is the default of the device's family."""
+    """Check a limit: seconds up to a year, or None for the default of the device's family.
+
+    Raises:
+        Refused: the limit is out of range.
+    """
     if limit_s is not None and not 0 <= limit_s <= LONGEST_S:
         raise Refused(f"silence_limit_s must be from 0 (never) to {LONGEST_S} seconds, or null (default)")
 
 
 def parse(text: str) -> float | None:
-    """Return the limit that a person wrote: seconds, `default` or `never`. Raises `Refused`."""
+    """Return the limit that a user wrote: seconds, `default` or `never`. Raises `Refused`."""
     if text in WORDS:
         return WORDS[text]
     try:

@@ -1,4 +1,4 @@
-"""Ids of sources as people enter them: what may stand in a topic, and cannot be taken for something else. Pure."""
+"""Ids of sources as users enter them: valid in a topic, and unlike any alert type. Pure."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from services.alert_words import alert_type
 from services.errors import Refused
 
 FAMILIES = ("device", "sensor", "system", "alert")
-"""Families of devices; a guard is a family of its own."""
+"""Families of devices. Guards are a family of their own."""
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 RESERVED = "vigil-"
 NOT_FREE = "this id is not free; choose another"
-"""The one answer to an id that a source has, of any kind and of any tenant: it says nothing of another tenant."""
+"""Answer for an id that any source of any tenant has. It reveals nothing about another tenant."""
 
 
 def check_source_id(text: str, *, family: str) -> str:
-    """The id as it is kept; a guard's number becomes `guard-<number>`. Raises `Refused`.
+    """Return the id as it is kept. A guard's number becomes `guard-<number>`. Raises `Refused`.
 
-    A source must not be called as an alert type is: in `alert/<type>/<source>` nobody could tell which is which.
+    A source must not have the name of an alert type: in `alert/<type>/<source>`, the two could be
+    confused.
     """
     source_id = f"guard-{text}" if family == "guard" and text.isascii() and text.isdigit() else text
     if not ID.fullmatch(source_id):
@@ -35,5 +36,8 @@ def check_source_id(text: str, *, family: str) -> str:
 
 
 def number_of(text: str) -> str | None:
-    """The number of a guard who was entered as one: then the phone may publish to `guard/<number>/gps` as well."""
+    """Return the number of a guard who was entered by number, else None.
+
+    The phone of such a guard may publish to `guard/<number>/gps` as well.
+    """
     return text if text.isascii() and text.isdigit() else None

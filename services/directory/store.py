@@ -1,4 +1,4 @@
-"""SQL of the registry: what operators add, list, enable and disable."""
+"""SQL of the registry: adding, listing, enabling and disabling of its rows."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ORDERS = {
     "contact": Order((("contact_id", "bigint"),)),
 }
 SHOWN: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"contact": shown_contact}
-"""How a row is shown that holds secrets; these are written and never read back."""
+"""Functions that mask the secrets of a row. Secrets are written and never read back."""
 INSERTS = {
     "tenant": "INSERT INTO tenant (tenant_id, name) VALUES (:tenant_id, :name) RETURNING tenant_id",
     "site": "INSERT INTO site (tenant_id, name, time_zone, location) VALUES (:tenant_id, :name, :time_zone,"
@@ -66,7 +66,7 @@ INSERTS = {
     "contact": "INSERT INTO contact (tenant_id, site_id, name, email, phone, push_token, url, language, note)"
     " VALUES (:tenant_id, :site_id, :name, :email, :phone, :push_token, :url, :language, :note) RETURNING contact_id",
 }
-# (table, key column, what besides `enabled` a switch changes)
+# (table, key column, further changes of a switch besides `enabled`)
 KEYS = {
     "guard": ("guard", "guard_id", ""),
     "device": ("device", "device_id", ""),
@@ -74,9 +74,9 @@ KEYS = {
 }
 SOURCES = ("guard", "device")
 OF_THE_PLATFORM = ("tenant", "user")
-"""What only the owner's rights can change: no service may."""
+"""Kinds that only the owner's rights can change. No service may change them."""
 CONTACT_FIELDS = ("email", "phone", "push_token", "url", "language", "note", "site_id")
-"""What of a contact can be changed."""
+"""Fields of a contact that can be changed."""
 CONTACT = text(
     f"SELECT {', '.join(CONTACT_FIELDS)} FROM contact WHERE tenant_id = :tenant_id AND name = :name FOR UPDATE"
 )
@@ -105,14 +105,14 @@ class DirectoryStore:
         self._database = database
 
     def add(self, what: str, /, **values: Any) -> Any:
-        """Add a row of `INSERTS`; returns its id. Raises `Conflict`, `NotFound`."""
+        """Add a row of `INSERTS`, and return its id. Raises `Conflict`, `NotFound`."""
         with self._telling(what), self._transaction(what, values["tenant_id"]) as connection:
             return connection.execute(text(INSERTS[what]), values).scalar_one()
 
     def list_rows(
         self, kind: str, *, tenant_id: int | None, limit: int, after: Sequence[Any] | None = None
     ) -> list[dict[str, Any]]:
-        """In the order of `ORDERS`, from the place `after` on. Raises `Refused`."""
+        """Return rows in the order of `ORDERS`, from the place `after` on. Raises `Refused`."""
         check_limit(limit, most=MAX_LISTED)
         order = ORDERS[kind]
         further, place = beyond(order, after)
@@ -123,7 +123,7 @@ class DirectoryStore:
             return [shown(dict(row._mapping)) for row in found]
 
     def get_row(self, kind: str, key: str, *, tenant_id: int) -> dict[str, Any]:
-        """One of those that `list_rows` lists. Raises `NotFound`."""
+        """Return one of the rows that `list_rows` returns. Raises `NotFound`."""
         _, column, _ = KEYS[kind]
         query = text(f"SELECT * FROM ({LISTS[kind]}) listed WHERE {column} = :key")
         with self._transaction(kind, tenant_id) as connection:
@@ -133,7 +133,7 @@ class DirectoryStore:
         return dict(row._mapping)
 
     def set_enabled(self, kind: str, key: str, *, tenant_id: int, enabled: bool) -> None:
-        """Raises `NotFound`."""
+        """Enable or disable a row. Raises `NotFound`."""
         table, column, further = KEYS[kind]
         query = text(
             f"UPDATE {table} SET enabled = :enabled{further} WHERE {column} = :key AND tenant_id = :tenant_id"
@@ -144,7 +144,7 @@ class DirectoryStore:
                 raise NotFound(f"no {kind} {key!r} in tenant {tenant_id}")
 
     def list_users(self, *, tenant_id: int, limit: int, after: Sequence[Any] | None) -> list[dict[str, Any]]:
-        """The tenant's people, with the rights of the tenant."""
+        """Return the tenant's users, with the rights of the tenant."""
         check_limit(limit, most=MAX_LISTED)
         further, place = beyond(ORDERS["user"], after)
         query = text(
@@ -155,7 +155,7 @@ class DirectoryStore:
             return [dict(row._mapping) for row in found]
 
     def source(self, kind: str, key: str, *, tenant_id: int) -> dict[str, Any]:
-        """A guard or device of the tenant. Raises `NotFound`."""
+        """Return a guard or device of the tenant. Raises `NotFound`."""
         table, column, _ = KEYS[kind]
         family = "'guard' AS family" if kind == "guard" else "family"
         query = text(
@@ -171,7 +171,7 @@ class DirectoryStore:
     def describe(
         self, kind: str, key: str, *, tenant_id: int, name: str | None = None, site_id: int | None = None
     ) -> None:
-        """Give a guard or device another name or site; None leaves what is there. Raises `NotFound`."""
+        """Set the name or site of a guard or device. None leaves the value. Raises `NotFound`."""
         table, column, _ = KEYS[kind]
         query = text(
             f"UPDATE {table} SET name = coalesce(:name, name), site_id = coalesce(:site_id, site_id)"
@@ -183,7 +183,7 @@ class DirectoryStore:
                 raise NotFound(f"no {kind} {key!r} in tenant {tenant_id}")
 
     def set_credential(self, kind: str, key: str, *, tenant_id: int, credential: str) -> None:
-        """Remember what kind of credential the broker holds for a source, since now."""
+        """Record the kind of the credential that the broker holds for a source from now on."""
         table, column, _ = KEYS[kind]
         query = text(
             f"UPDATE {table} SET credential = :credential, credential_at = now()"
@@ -193,9 +193,12 @@ class DirectoryStore:
             connection.execute(query, {"credential": credential, "key": key, "tenant_id": tenant_id})
 
     def set_silence_limit(self, device_id: str, limit_s: float | None, *, tenant_id: int) -> None:
-        """Set after how long without a message the device is OFFLINE; None: as its family, 0: never.
+        """Set the seconds without a message after which a device is OFFLINE.
 
         Raises `NotFound`, `Refused`.
+
+        Args:
+            limit_s: None for the limit of the device's family, 0 for never.
         """
         silence_limit.check(limit_s)
         values = {"tenant_id": tenant_id, "device_id": device_id, "limit_s": limit_s}
@@ -204,7 +207,7 @@ class DirectoryStore:
                 raise NotFound(f"no device {device_id!r} in tenant {tenant_id}")
 
     def assign(self, device_id: str, guard_id: str, *, tenant_id: int, at: datetime) -> None:
-        """From now on this guard carries the device, and nobody else. Raises `NotFound`."""
+        """Assign a device to a guard, who alone carries it from `at` on. Raises `NotFound`."""
         values = {"tenant_id": tenant_id, "device_id": device_id, "guard_id": guard_id, "at": at}
         with (
             self._telling(f"device {device_id!r} or guard {guard_id!r}"),
@@ -214,14 +217,14 @@ class DirectoryStore:
             connection.execute(ASSIGN, values)
 
     def release(self, device_id: str, *, tenant_id: int, at: datetime) -> None:
-        """Nobody carries the device any more. Raises `NotFound` when nobody did."""
+        """End the assignment of a device. Raises `NotFound` when nobody carries it."""
         values = {"tenant_id": tenant_id, "device_id": device_id, "at": at}
         with self._database.of(tenant_id) as connection:
             if connection.execute(RELEASE, values).rowcount == 0:
                 raise NotFound(f"nobody carries device {device_id!r} of tenant {tenant_id}")
 
     def carriers(self, device_id: str, *, tenant_id: int, limit: int) -> list[dict[str, Any]]:
-        """Who carried the device, newest first."""
+        """Return the guards who carried a device, newest first."""
         values = {
             "tenant_id": tenant_id,
             "device_id": device_id,
@@ -231,7 +234,7 @@ class DirectoryStore:
             return [dict(row._mapping) for row in connection.execute(CARRIERS, values)]
 
     def set_member(self, group: str, guard_id: str, *, tenant_id: int, member: bool) -> None:
-        """Put a guard into a group, or take them out. Raises `NotFound`."""
+        """Put a guard into a group, or take the guard out. Raises `NotFound`."""
         values = {"tenant_id": tenant_id, "name": group, "guard_id": guard_id}
         with self._telling(f"guard {guard_id!r}"), self._database.of(tenant_id) as connection:
             query = text("SELECT group_id FROM guard_group WHERE tenant_id = :tenant_id AND name = :name")
@@ -248,9 +251,10 @@ class DirectoryStore:
             connection.execute(text(statement), values | {"group_id": group_id})
 
     def change_contact(self, name: str, changes: Mapping[str, Any], *, tenant_id: int) -> None:
-        """Set these fields of a contact. Raises `NotFound`, `Refused` naming the address that is wrong.
+        """Set fields of a contact.
 
-        A secret that comes back as lists show it was not changed.
+        Raises `NotFound`, and `Refused` naming the address that is wrong. A secret in the form in
+        which lists show it stays as it was.
         """
         values = {"tenant_id": tenant_id, "name": name}
         with self._telling("contact"), self._database.of(tenant_id) as connection:
@@ -266,21 +270,21 @@ class DirectoryStore:
             connection.execute(CHANGE_CONTACT, values | after)
 
     def remove_contact(self, name: str, *, tenant_id: int) -> None:
-        """Raises `NotFound`."""
+        """Remove a contact. Raises `NotFound`."""
         query = text("DELETE FROM contact WHERE tenant_id = :tenant_id AND name = :name")
         with self._database.of(tenant_id) as connection:
             if connection.execute(query, {"tenant_id": tenant_id, "name": name}).rowcount == 0:
                 raise NotFound(f"no contact {name!r} in tenant {tenant_id}")
 
     def remove_shift(self, shift_id: int, *, tenant_id: int) -> None:
-        """Raises `NotFound`."""
+        """Remove a shift. Raises `NotFound`."""
         query = text("DELETE FROM guard_shift WHERE tenant_id = :tenant_id AND shift_id = :shift_id")
         with self._database.of(tenant_id) as connection:
             if connection.execute(query, {"tenant_id": tenant_id, "shift_id": shift_id}).rowcount == 0:
                 raise NotFound(f"no shift {shift_id} in tenant {tenant_id}")
 
     def set_tenant(self, setting: str, value: bool, *, tenant_id: int) -> None:
-        """Of the platform: needs the owner's rights. Raises `NotFound`."""
+        """Change a setting of a tenant. It needs the owner's rights. Raises `NotFound`."""
         query = text(
             "UPDATE tenant SET settings = settings || jsonb_build_object(CAST(:setting AS text), CAST(:value AS bool))"
             " WHERE tenant_id = :tenant_id"
@@ -291,7 +295,7 @@ class DirectoryStore:
                 raise NotFound(f"no tenant {tenant_id}")
 
     def has_shift(self, *, tenant_id: int) -> bool:
-        """Return True when a guard of the tenant has a shift that is not over."""
+        """Return whether a guard of the tenant has a shift that is not over."""
         query = text(
             "SELECT EXISTS (SELECT FROM guard_shift WHERE tenant_id = :tenant_id AND ends_at > now())"
         )
@@ -299,7 +303,7 @@ class DirectoryStore:
             return bool(connection.execute(query, {"tenant_id": tenant_id}).scalar_one())
 
     def check(self) -> None:
-        """Raises `Unavailable` when the database does not answer."""
+        """Check that the database answers. Raises `Unavailable`."""
         with self._database.people() as connection:
             connection.execute(text("SELECT 1"))
 
@@ -310,7 +314,7 @@ class DirectoryStore:
 
     @contextmanager
     def _telling(self, what: str) -> Iterator[None]:
-        """What the database refuses, in the words of the caller's world."""
+        """Convert errors of the database into errors for the caller."""
         try:
             yield
         except IntegrityError as error:

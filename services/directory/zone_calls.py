@@ -1,4 +1,4 @@
-"""What other services ask the directory about zones."""
+"""RPC methods of the directory service about zones."""
 
 from __future__ import annotations
 
@@ -20,22 +20,26 @@ from services.paging import check_tenant
 MAX_TEXT = 4 * 1024 * 1024
 MAX_FEATURES = 1000
 MAX_CORNERS = 50_000
-"""Of a file that comes in a call; `vigil zone import` takes larger ones."""
+"""Limit of corners of a file in a call. `vigil zone import` takes larger files."""
 
 
 class ZoneCalls:
-    """The part of the directory's class that is about zones; `area` is a GeoJSON geometry throughout.
+    """RPC methods of the directory service about zones. `area` is always a GeoJSON geometry.
 
-    A change makes a new version, in force two seconds later; `by` is recorded with it.
+    A change makes a new version, in force two seconds later. `by` is recorded with it.
     """
 
     parts: Any
 
     @rpc
     def add_zone(self, *, tenant_id: int, by: str = "", **fields: Any) -> dict[str, Any]:
-        """Add a zone: `name`, `area`, and what else `drafts.FIELDS` names. Gives zone_id, version, in_force_from.
+        """Add a zone from `name`, `area`, and other fields of `drafts.FIELDS`.
 
-        Raises `Refused` naming the field that is wrong.
+        Returns:
+            zone_id, version and in_force_from.
+
+        Raises:
+            Refused: a field is wrong. The text names it.
         """
         return dict(self.parts.zones.add(fields, tenant_id=tenant_id, by=by))
 
@@ -50,10 +54,15 @@ class ZoneCalls:
         version: int | None = None,
         by: str = "",
     ) -> dict[str, Any]:
-        """Change some fields of a zone, by name or id. Gives zone_id, version, in_force_from, and whether anything
-        changed.
+        """Change some fields of a zone, by name or id.
 
-        Raises `Conflict` when the zone is not at `version` any more, `NotFound`, `Refused`.
+        Returns:
+            zone_id, version, in_force_from, and `changed`: whether the change changed anything.
+
+        Raises:
+            Conflict: the zone is not at `version` any more.
+            NotFound: there is no such zone.
+            Refused: a field is wrong.
         """
         which = name if zone_id is None else zone_id
         return dict(self.parts.zones.change(which, changes, tenant_id=tenant_id, version=version, by=by))
@@ -74,9 +83,13 @@ class ZoneCalls:
 
     @rpc
     def check_zone(self, *, tenant_id: int, **fields: Any) -> dict[str, Any]:
-        """Whether `add_zone` would take the fields, as far as they say it themselves; gives what was understood.
+        """Check the fields for `add_zone`, as far as the fields alone allow it.
 
-        Raises `Refused` naming the field that is wrong.
+        Returns:
+            The measures of the zone's shape.
+
+        Raises:
+            Refused: a field is wrong. The text names it.
         """
         check_tenant(tenant_id)
         measures: Measures = self.parts.zones.judge_of(tenant_id)(_measured, fields)
@@ -86,21 +99,24 @@ class ZoneCalls:
     def list_zones(
         self, *, tenant_id: int, limit: int = 1000, after: list[Any] | None = None
     ) -> list[dict[str, Any]]:
-        """By id, from the place `after` on."""
+        """Return zones by id, from the place `after` on."""
         return list(self.parts.zones.list_zones(tenant_id=tenant_id, limit=limit, after=after))
 
     @rpc
     def get_zone(
         self, *, tenant_id: int, name: str | None = None, zone_id: int | None = None, limit: int = 100
     ) -> dict[str, Any]:
-        """A zone by name or id, with its `versions`, newest first. Raises `NotFound`."""
+        """Return a zone by name or id, with its `versions`, newest first. Raises `NotFound`."""
         found = self.parts.zones.get(tenant_id=tenant_id, name=name, zone_id=zone_id)
         versions = self.parts.zones.versions(found["zone_id"], tenant_id=tenant_id, limit=limit)
         return {**found, "versions": versions}
 
     @rpc
     def list_zone_versions(self, *, tenant_id: int, zone_id: int, limit: int = 100) -> list[dict[str, Any]]:
-        """What the zone was and when, newest first; `in_force_to` is null of the one that holds."""
+        """Return the versions of a zone, newest first.
+
+        `in_force_to` is null for the present one.
+        """
         return list(self.parts.zones.versions(zone_id, tenant_id=tenant_id, limit=limit))
 
     @rpc
@@ -115,9 +131,13 @@ class ZoneCalls:
         dry_run: bool = False,
         by: str = "",
     ) -> list[dict[str, Any]]:
-        """Zones of a GeoJSON or KML text; what became of each feature: index, name, outcome, reason.
+        """Import zones from a GeoJSON or KML text.
 
-        Raises `Refused` when the text is no such file at all.
+        Returns:
+            The outcome of each feature: index, name, outcome, reason.
+
+        Raises:
+            Refused: the text is no such file at all.
         """
         features = self.parts.zones.judge_of(tenant_id)(_read, document, format)
         taken = Import(
@@ -133,9 +153,12 @@ class ZoneCalls:
         document: str,
         format: str | None = None,  # noqa: A002
     ) -> list[dict[str, Any]]:
-        """What zones a GeoJSON or KML text would make, each with all its fields; nothing is changed.
+        """Return the zones that a GeoJSON or KML text would make, each with all its fields.
 
-        Raises `Refused` when a feature is no zone.
+        Nothing is changed.
+
+        Raises:
+            Refused: a feature is no zone.
         """
         features = self.parts.zones.judge_of(tenant_id)(_read, document, format)
         edits = edits_of(self.parts.zones, features, tenant_id=tenant_id)
@@ -144,7 +167,7 @@ class ZoneCalls:
 
     @rpc
     def export_zones(self, *, tenant_id: int, format: str = "geojson") -> str:  # noqa: A002
-        """All zones of the tenant as a GeoJSON or KML text, which `import_zones` takes."""
+        """Return all zones of the tenant as a GeoJSON or KML text, which `import_zones` accepts."""
         zones = self.parts.zones.export(tenant_id=tenant_id)
         written: bytes = self.parts.zones.beside(zone_files.write, zones, format=format)
         return written.decode()
@@ -161,7 +184,7 @@ class ZoneCalls:
         kind: str = "required",
         by: str = "",
     ) -> int:
-        """Add a circle; returns its id. Raises `Refused` naming the field that is wrong."""
+        """Add a circle, and return its id. Raises `Refused` naming the field that is wrong."""
         area = {"type": "Point", "coordinates": [lon, lat]}
         fields = {"name": name, "kind": kind, "area": area, "radius_m": radius_m}
         return int(self.parts.zones.add(fields, tenant_id=tenant_id, by=by)["zone_id"])
@@ -170,7 +193,7 @@ class ZoneCalls:
     def add_polygon_zone(
         self, *, tenant_id: int, name: str, vertices: list[list[float]], kind: str = "required", by: str = ""
     ) -> int:
-        """Add a polygon of [longitude, latitude] pairs; returns its id."""
+        """Add a polygon of [longitude, latitude] pairs, and return its id."""
         area = {"type": "Polygon", "coordinates": [vertices]}
         fields = {"name": name, "kind": kind, "area": area}
         return int(self.parts.zones.add(fields, tenant_id=tenant_id, by=by)["zone_id"])
@@ -182,7 +205,7 @@ def _measured(fields: Mapping[str, Any]) -> Measures:
 
 
 def _read(document: object, format: str | None) -> list[Feature]:  # noqa: A002
-    """The features of a text that is small enough to be dealt with while the caller waits. Raises `Refused`."""
+    """Return the features of a text that is small enough for a call. Raises `Refused`."""
     if not isinstance(document, str):
         raise Refused("document must be the text of a GeoJSON or KML file")
     features = zone_files.read(document, format=format) if len(document) <= MAX_TEXT else None

@@ -1,4 +1,4 @@
-"""What the zones of a file would be, if they were imported: worked out by reading alone."""
+"""Preview of an import of zones. It only reads."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ NAMED_REFUSALS = 3
 
 
 class ZoneEdit(msgspec.Struct, frozen=True, kw_only=True):
-    """A feature: `outcome` is `new`, `changed`, `unchanged` or `refused`.
+    """Effect of a feature: its `outcome` is `new`, `changed`, `unchanged` or `refused`.
 
-    `zone`: all fields of the zone as it would be, `version` and `time_zone` included, its `area` as WKB in hex digits;
-    nothing of what is refused. `zone_id` is null of a new one.
+    Attributes:
+        zone_id: None for a new zone.
+        zone: the fields of the resulting zone, with `version` and `time_zone`; None for a refused
+            feature.
+
+    `area` in `zone` is WKB in hex digits.
     """
 
     index: int
@@ -35,7 +39,7 @@ class ZoneEdit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ZoneEdits:
-    """Takes the features of one file one by one."""
+    """Preview of the features of one file, one by one."""
 
     def __init__(
         self,
@@ -57,7 +61,7 @@ class ZoneEdits:
             return ZoneEdit(index=feature.index, name=feature.name, outcome="refused", reason=feature.reason)
         try:
             return self._edit(feature)
-        except TooMany:  # says nothing of the feature
+        except TooMany:  # an error that is not about the feature
             raise
         except Refused as error:
             return ZoneEdit(index=feature.index, name=feature.name, outcome="refused", reason=str(error))
@@ -83,7 +87,7 @@ class ZoneEdits:
         )
 
     def _check(self, draft: Draft) -> None:
-        """What an import would learn from the database's constraints. Raises `Refused`."""
+        """Check the constraints that the database would check in an import. Raises `Refused`."""
         if draft.guard_id is None:
             return
         values = {"tenant_id": self._tenant_id, "guard_id": draft.guard_id}
@@ -102,7 +106,10 @@ class ZoneEdits:
 
 
 def edits_of(store: ZoneStore, features: Sequence[Feature], *, tenant_id: int) -> list[ZoneEdit]:
-    """What would become of each feature; those without a twin, as `zone_files.read` gives them."""
+    """Return the effect of each feature.
+
+    The features have unique names, as from `zone_files.read`.
+    """
     names = store.names(tenant_id=tenant_id)
     with store.transaction(tenant_id) as connection:
         edits = ZoneEdits(connection, names, tenant_id=tenant_id, judge=store.judge_of(tenant_id))
@@ -110,7 +117,11 @@ def edits_of(store: ZoneStore, features: Sequence[Feature], *, tenant_id: int) -
 
 
 def check_edits(edits: Sequence[ZoneEdit]) -> None:
-    """Raises `Refused` that names the features that are: by half of a file nothing can be said."""
+    """Check that no feature is refused: half of a file proves nothing.
+
+    Raises:
+        Refused: features are refused. The text names them.
+    """
     wrong = [edit for edit in edits if edit.outcome == "refused"]
     if wrong:
         named = "; ".join(

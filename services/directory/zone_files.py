@@ -1,4 +1,4 @@
-"""Zones into and out of files: each feature of a file becomes a zone, or is named with the reason why not."""
+"""Import and export of zones: each feature becomes a zone, or is refused with a reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ BATCH = 100
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """What became of a feature: `added`, `changed`, `unchanged`, `refused`, or `left` for another's sake."""
+    """Outcome of a feature: `added`, `changed`, `unchanged`, `refused` or `left`.
+
+    A feature is `left` when others were refused and the import was to be all or nothing.
+    """
 
     index: int
     name: str
@@ -35,11 +38,14 @@ class Outcome(msgspec.Struct, kw_only=True):
 
 
 class Undone(Exception):  # noqa: N818 - not an error: how a transaction is left without a trace
-    """Takes a transaction back."""
+    """Signal that rolls a transaction back."""
 
 
 def read(document: str | bytes, *, format: str | None = None) -> list[Feature]:  # noqa: A002 - its name on the wire
-    """The features of a file, by its beginning when no format is named. Raises `Refused`."""
+    """Return the features of a file. Raises `Refused`.
+
+    Without a named format, the beginning of the file decides.
+    """
     features.check_size(document)
     check_not_binary(document, save_as="GeoJSON or KML")
     guessed = "kml" if first_text(document).startswith("<") else "geojson"
@@ -48,12 +54,12 @@ def read(document: str | bytes, *, format: str | None = None) -> list[Feature]: 
 
 
 def write(zones: Iterable[Mapping[str, Any]], *, format: str) -> bytes:  # noqa: A002
-    """A file of zones as `ZoneStore.export` gives them. Raises `Refused`."""
+    """Return a file of zones as `ZoneStore.export` gives them. Raises `Refused`."""
     return kml.write(zones) if check_format(format) == "kml" else geojson.write(zones)
 
 
 def check_format(value: object) -> Format:
-    """Raises `Refused`."""
+    """Return a known format. Raises `Refused` for any other."""
     for known in FORMATS:
         if value == known:
             return known
@@ -61,10 +67,12 @@ def check_format(value: object) -> Format:
 
 
 class Import:
-    """Brings features into a tenant.
+    """Import of features into a tenant.
 
-    `update`: zones of the same names are changed; else only those that are the same are let pass. `whole`: all or
-    nothing. `dry`: nothing at all, but what would be.
+    Args:
+        update: change zones of the same names; otherwise only equal zones are accepted.
+        whole: import all features or none.
+        dry: import nothing, and only return the outcomes.
     """
 
     def __init__(
@@ -87,7 +95,7 @@ class Import:
         self._names = store.names(tenant_id=tenant_id)
 
     def run(self, features: list[Feature], *, say: Callable[[int], None] = lambda _: None) -> list[Outcome]:
-        """What became of each; `say` hears how many so far."""
+        """Return the outcome of each feature. `say` is called with the number so far."""
         outcomes: list[Outcome] = []
         size = max(len(features), 1) if self._whole else BATCH
         for start in range(0, len(features), size):
@@ -119,7 +127,7 @@ class Import:
         try:
             with connection.begin_nested():
                 outcome.outcome, row = self._put(connection, resolved(feature.fields, self._names))
-        except TooMany:  # says nothing of the feature: the whole call is to be made again
+        except TooMany:  # not about the feature: the whole call must be made again
             raise
         except Refused as error:
             outcome.reason = str(error)
@@ -144,7 +152,7 @@ class Import:
 
 
 def resolved(fields: Mapping[str, Any], ids: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """A feature's fields with ids in place of names. Raises `NotFound`."""
+    """Return a feature's fields with ids in place of names. Raises `NotFound`."""
     found = {name: value for name, value in fields.items() if name not in ("site", "group", "guard")}
     for kind, known in ids.items():
         if kind in fields:
@@ -160,7 +168,7 @@ def resolved(fields: Mapping[str, Any], ids: Mapping[str, Mapping[str, int]]) ->
 
 
 def _leave(outcomes: list[Outcome]) -> None:
-    """Nothing was imported: the good ones for the sake of the others."""
+    """Mark the valid features of an import that was rolled back because of the others."""
     for outcome in outcomes:
         if outcome.outcome != "refused":
             outcome.outcome, outcome.zone_id, outcome.version = "left", None, None

@@ -1,4 +1,4 @@
-"""SQL of zones: added, changed, listed. Their versions are written by triggers (migration 0008)."""
+"""SQL of zones: added, changed, listed. Triggers write their versions (migration 0008)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ R = TypeVar("R")
 
 
 class Judge(Protocol):
-    """Runs a pure function that may compute for long: `GeometryThread.run` where others wait meanwhile."""
+    """Runner of a pure function that may compute for long; `GeometryThread` where others wait."""
 
     def __call__(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
 
@@ -80,7 +80,12 @@ def at_once(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
 
 class ZoneStore:
-    """`judge_of` gives what checks the shapes of a tenant; `beside` runs what only writes shapes down."""
+    """Zones in the database.
+
+    Args:
+        judge_of: returns the runner that checks the shapes of a tenant.
+        beside: runs functions that only write shapes.
+    """
 
     def __init__(
         self,
@@ -99,7 +104,12 @@ class ZoneStore:
             yield connection
 
     def add(self, fields: Mapping[str, object], *, tenant_id: int, by: str) -> dict[str, Any]:
-        """Its id, version and since when it holds. Raises `Refused`; `Conflict` when the name is taken."""
+        """Add a zone, and return its id, its version and the time from which it is in force.
+
+        Raises:
+            Refused: a field is wrong.
+            Conflict: the name is taken.
+        """
         draft = self.judge_of(tenant_id)(draft_of, fields)
         with self._database.of(tenant_id) as connection:
             return self.insert(connection, draft, tenant_id=tenant_id, by=by)
@@ -119,10 +129,17 @@ class ZoneStore:
         by: str,
         version: int | None = None,
     ) -> dict[str, Any]:
-        """Of the zone of that name or id: its id, version, since when it holds, and `changed` (a change that changes
-        nothing makes no version).
+        """Change the zone of a name or id.
 
-        Raises `NotFound`, `Refused`, and `Conflict` when it is not at `version` any more.
+        A change without effect makes no version.
+
+        Returns:
+            The id, the version, the time from which it is in force, and `changed`.
+
+        Raises:
+            NotFound: there is no such zone.
+            Refused: a field is wrong.
+            Conflict: the zone is not at `version` any more.
         """
         with self._database.of(tenant_id) as connection:
             row = self.find(connection, which, tenant_id=tenant_id)
@@ -138,7 +155,7 @@ class ZoneStore:
     def update(
         self, connection: Connection, row: Any, changes: Mapping[str, object], *, by: str
     ) -> dict[str, Any]:
-        """Of a row that `find` locked."""
+        """Change a zone whose row `find` locked. The result is that of `change`."""
         old = drafted(row)
         new = self.judge_of(row.tenant_id)(changed, old, changes)
         if not new.differs_from(old):
@@ -151,7 +168,7 @@ class ZoneStore:
         return {**found._mapping, "changed": True}
 
     def find(self, connection: Connection, which: str | int, *, tenant_id: int) -> Any:
-        """The row of that name or id, locked; None when there is none."""
+        """Return the row of a name or id, locked; None when there is none."""
         if isinstance(which, int):
             by_id = {"tenant_id": tenant_id, "zone_id": row_id(which, "zone_id")}
             return connection.execute(LOCK_BY_ID, by_id).one_or_none()
@@ -159,7 +176,7 @@ class ZoneStore:
         return connection.execute(LOCK, by_name).one_or_none()
 
     def list_zones(self, *, tenant_id: int, limit: int, after: object = None) -> list[dict[str, Any]]:
-        """By id, from the place `after` on. Raises `Refused`."""
+        """Return zones by id, from the place `after` on. Raises `Refused`."""
         condition, place = beyond(BY_ID, after)
         values = {"tenant_id": tenant_id, "limit": check_limit(limit, most=MAX_LISTED), **place}
         with self._database.of(tenant_id) as connection:
@@ -167,7 +184,7 @@ class ZoneStore:
         return self.beside(_all_shown, rows)
 
     def get(self, *, tenant_id: int, name: str | None = None, zone_id: int | None = None) -> dict[str, Any]:
-        """By name or id. Raises `NotFound`."""
+        """Return a zone by name or id. Raises `NotFound`."""
         values = {
             "tenant_id": tenant_id,
             "name": plain_text(name, "name") if zone_id is None else None,
@@ -181,7 +198,7 @@ class ZoneStore:
         return shown
 
     def versions(self, zone_id: int, *, tenant_id: int, limit: int) -> list[dict[str, Any]]:
-        """What the zone was and when, newest first."""
+        """Return the versions of a zone, newest first."""
         values = {
             "tenant_id": tenant_id,
             "zone_id": row_id(zone_id, "zone_id"),
@@ -192,7 +209,7 @@ class ZoneStore:
         return self.beside(_all_shown, rows)
 
     def names(self, *, tenant_id: int) -> dict[str, dict[str, int]]:
-        """Ids of the tenant's sites and groups by name."""
+        """Return the ids of the tenant's sites and groups by name."""
         with self._database.of(tenant_id) as connection:
             return {
                 kind: {row[0]: row[1] for row in connection.execute(query, {"tenant_id": tenant_id})}
@@ -200,7 +217,10 @@ class ZoneStore:
             }
 
     def export(self, *, tenant_id: int, say: Callable[[int], None] = lambda _: None) -> list[dict[str, Any]]:
-        """All zones, as files have them: with the names of what they belong to. `say` hears how many so far."""
+        """Return all zones in the form of files, with the names of sites and groups.
+
+        `say` is called with the number so far.
+        """
         found: list[dict[str, Any]] = []
         with self._database.of(tenant_id, snapshot=True) as connection:
             while True:
@@ -214,7 +234,7 @@ class ZoneStore:
 
 
 def drafted(row: Any) -> Draft:
-    """A row of `find` as what people entered."""
+    """Return a row of `find` as a draft."""
     values = {name: getattr(row, name) for name in FIELDS}
     return Draft(**values | {"area": shapely.from_wkb(bytes(row.area))})
 
@@ -234,7 +254,7 @@ def _shown(row: Any) -> dict[str, Any]:
 
 @contextmanager
 def _telling(draft: Draft) -> Iterator[None]:
-    """What the database refuses, in the words of the caller's world."""
+    """Convert errors of the database into errors for the caller."""
     try:
         yield
     except IntegrityError as error:

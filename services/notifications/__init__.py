@@ -1,1 +1,1 @@
-"""Who is told of an alert, by which channel, and what became of it."""
+"""Notifications: recipients, messages, delivery and results."""

@@ -1,4 +1,4 @@
-"""Effects of an SMS reply: an alert is taken, or the reply goes on the timelines of open alerts."""
+"""Effects of SMS replies: a reply takes an alert, or goes on the timelines of open alerts."""
 
 from __future__ import annotations
 
@@ -19,15 +19,19 @@ log = structlog.get_logger(__name__)
 
 REPLY_WITHIN = timedelta(days=1)
 KNOWN_WITHIN = timedelta(days=30)
-"""So long a code that takes nothing any more is known for that of its alert."""
+"""Time in which a code that takes nothing any more is still known as that of its alert."""
 KEPT = timedelta(days=2)
-"""So long it is remembered who was answered: longer than a code is good."""
+"""Time in which answers are remembered: longer than a code is good."""
 OPEN = ("NEW", "ACKNOWLEDGED", "IN_PROGRESS")
 NO_ANSWER = ""
 
 
 class Answering:
-    """Takes replies. `alerts` is the RPC proxy of the alerts service; `clock` gives aware UTC times."""
+    """Handler of replies.
+
+    Args:
+        clock: gives aware UTC times.
+    """
 
     def __init__(
         self,
@@ -41,9 +45,16 @@ class Answering:
         self._clock = clock
 
     def take(self, reply: Reply, alerts: Any) -> str:
-        """Give a reply its effect, once. Returns what its sender is answered; empty: nothing.
+        """Give a reply its effect, once.
 
-        Raises `Unavailable` when it had none: the provider may bring it again.
+        Args:
+            alerts: the RPC proxy of the alerts service.
+
+        Returns:
+            The answer to the sender; empty: none.
+
+        Raises:
+            Unavailable: the reply had no effect. The provider may bring it again.
         """
         if not self._store.claim(reply.message_id, now=self._clock()):
             log.info("sms_reply_repeated")
@@ -57,7 +68,7 @@ class Answering:
         return answer
 
     def forget(self) -> None:
-        """Remove what is remembered of answers of long ago."""
+        """Remove the records of old answers."""
         self._store.forget_answers(before=self._clock() - KEPT)
 
     def _take(self, reply: Reply, alerts: Any) -> str:
@@ -85,15 +96,16 @@ class Answering:
         return self._automatic(reply.from_number, what, opened or named)
 
     def _named(self, phone: str, said: Said, *, since: datetime) -> list[Sent]:
-        """The messages whose codes are in the reply, under every key of the ring."""
+        """Return the messages with codes that are in the reply, under every key of the ring."""
         masters = self._keys.all() if self._keys is not None else ()
         hashes = [seals.hash_code(master, code, phone=phone) for code in said.codes for master in masters]
         return self._store.by_codes(phone, hashes, since=since)
 
     def _by_code(self, named: Sequence[Sent], reply: Reply, alerts: Any) -> str:
-        """Take the alerts whose codes were not used yet: a code is good once for its alert, round and reader.
+        """Take the alerts with codes that were not used yet.
 
-        Who sends a code twice has the alert, or it was raised again since: then the code of its newest message counts.
+        A code is good once for its alert, round and reader. A sender who uses a code twice has the
+        alert, or the alert was raised again since. Then the code of the newest message counts.
         """
         fresh = [sent for sent in named if not self._store.was_confirmed(sent)]
         if fresh:
@@ -102,7 +114,10 @@ class Answering:
         return self._automatic(reply.from_number, "used", named)
 
     def _acknowledge(self, named: Sequence[Sent], reply: Reply, alerts: Any) -> str:
-        """Take each alert. A confirmation goes before a refusal: one answer has room for one."""
+        """Acknowledge each alert, and return the answer.
+
+        A confirmation goes before a refusal, because one answer has room for one of them.
+        """
         confirmed: Sent | None = None
         refused: tuple[Sent, str] | None = None
         for sent in named:
@@ -136,7 +151,10 @@ class Answering:
                 log.warning("sms_reply_not_noted", alert_id=str(sent.alert_id), error=str(error))
 
     def _automatic(self, phone: str, what: str, about: Sequence[Sent], *, reason: str = "") -> str:
-        """An answer that no person wrote: one for each number and hour, so that two machines never talk."""
+        """Return an automatic answer, at most one for each number and hour.
+
+        The limit keeps two machines from a conversation.
+        """
         if not self._store.may_answer(phone, now=self._clock()):
             return NO_ANSWER
         language = about[0].language if about else "en"

@@ -1,11 +1,13 @@
-"""A provider behind circuit breakers: a destination that fails again and again is left alone for a while.
+"""Provider behind circuit breakers: calls to a destination that keeps failing stop for a while.
 
-A provider with one account for everybody (Twilio, a mail server, FCM) is one destination. Of a provider of URLs, each
-tenant's URL is a destination of its own: one that is dead costs nobody else anything. What is about a message or its
-recipient alone (a wrong number, a full mailbox) opens no circuit.
+A provider with one account for all tenants (Twilio, a mail server, FCM) is one destination. For a
+provider of URLs, each tenant's URL is a destination of its own. A dead destination does not affect
+others. An error about a message or its recipient alone (a wrong number, a full mailbox) opens no
+circuit.
 
-pybreaker keeps the state. Its own call holds a lock for as long as the provider takes, which would let one slow call
-hold up all others; so the provider is called outside, and the breaker is told how it went.
+pybreaker keeps the state. Its own call holds a lock for as long as the provider takes, so one slow
+call would delay all others. Therefore the provider is called outside, and the breaker gets the
+result.
 """
 
 from __future__ import annotations
@@ -25,16 +27,22 @@ from services.notifications.channels import Accepted, Channel, Outgoing, SendFai
 log = structlog.get_logger(__name__)
 
 MOST_CIRCUITS = 5000
-"""Of one provider; the one that was used longest ago makes room, and starts closed when it is needed again."""
+"""Limit of circuits of one provider.
+
+The circuit that was used longest ago makes room. It starts closed when it is needed again.
+"""
 SHARED = (0, "")
-"""The destination of a provider that has one account for all."""
+"""Destination of a provider that has one account for all tenants."""
 
 Destination = tuple[int, str]
 """(tenant, recipient)."""
 
 
 class Guarded:
-    """One provider of one channel. `send` and `find` raise as `Channel`'s do. `by_recipient`: see the module."""
+    """One provider of one channel. `send` and `find` raise the same errors as those of `Channel`.
+
+    For `by_recipient`, see the module.
+    """
 
     def __init__(
         self,
@@ -68,19 +76,22 @@ class Guarded:
         return len(self._circuits)
 
     def takes(self, recipient: str) -> bool:
-        """Whether this provider is the one for such an address."""
+        """Return whether this provider is the one for such an address."""
         return self._takes(recipient)
 
     def destination(self, tenant_id: int, recipient: str) -> Destination:
-        """What a message to this recipient shares its circuit with."""
+        """Return the destination of a message: all messages to it share one circuit."""
         return (tenant_id, recipient) if self._by_recipient else SHARED
 
     def allows(self, destination: Destination = SHARED) -> bool:
-        """Whether a call makes sense now. An open circuit lets one trial through each `reset_s`."""
+        """Return whether a call makes sense now.
+
+        An open circuit allows one trial each `reset_s`.
+        """
         return destination not in self._open or self._circuit(destination).take_trial(self._clock())
 
     def wait_s(self, destination: Destination = SHARED) -> float:
-        """Seconds until the next trial of an open circuit."""
+        """Return the seconds until the next trial of an open circuit."""
         return self._circuit(destination).wait_s(self._clock()) if destination in self._open else 0.0
 
     def send(self, outgoing: Outgoing, destination: Destination = SHARED) -> Accepted:
@@ -88,7 +99,7 @@ class Guarded:
         try:
             accepted = self._channel.send(outgoing)
         except SendFailed as error:
-            # A wrong number is no fault of the provider's.
+            # A wrong number is not a fault of the provider.
             self._circuit(destination).hear(None if error.of_recipient else error)
             raise
         else:
@@ -118,7 +129,7 @@ class Guarded:
         return found
 
     def changed(self, circuit: _Circuit, *, state: str, was: str | None) -> None:
-        """A circuit has another state now."""
+        """Note that a circuit has another state now."""
         tenant_id, recipient = circuit.destination
         if self._circuits.get(circuit.destination) is circuit:
             (self._open.add if state == pybreaker.STATE_OPEN else self._open.discard)(circuit.destination)
@@ -133,7 +144,7 @@ class Guarded:
 
 
 class _Circuit:
-    """The breaker of one destination. Times are of the clock of its provider."""
+    """Breaker of one destination. Times are of the clock of its provider."""
 
     def __init__(self, owner: Guarded, destination: Destination, *, failures: int, reset_s: float) -> None:
         self.destination = destination

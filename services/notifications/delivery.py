@@ -1,7 +1,7 @@
-"""Delivery: rows that are due become calls to providers, each written down before and after.
+"""Delivery: due rows become calls to providers, and each call is recorded before and after it.
 
-Each channel has a loop and a few green threads of its own: a provider that hangs holds up its own channel's calls, up
-to a deadline, and nobody else's.
+Each channel has a loop and a few green threads of its own. A provider that hangs delays the calls
+of its own channel only, and those up to a deadline.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TELL_POLL_S = 5.0
 AWAY_PAUSE_S = 1.0
 STOP_WAIT_S = 4.0
 FULL_PAUSE_S = 1.0
-"""After this a message is looked at again whose destination had its share of calls."""
+"""Seconds after which a message is tried again when its destination had its share of calls."""
 DIGEST_AT_ONCE = 500
 MISSING = {
     "sms": "no SMS provider: set TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_PHONE_NUMBER",
@@ -55,7 +55,11 @@ MISSING = {
 
 
 class Delivery:
-    """One a process. `providers` by channel, the preferred first."""
+    """Delivery of notifications, one per process.
+
+    Args:
+        providers: the providers by channel, the preferred first.
+    """
 
     def __init__(
         self,
@@ -82,7 +86,7 @@ class Delivery:
         self._ended = threading.Event()
 
     def wake(self) -> None:
-        """Something may be due."""
+        """Note that something may be due."""
         for channel, event in self._due.items():
             self._looks[channel].found(now_s=time.monotonic())
             event.set()
@@ -90,7 +94,8 @@ class Delivery:
     def run(self, channel: str) -> None:
         """Deliver a channel's notifications until stopped.
 
-        A call that is under way then is given a moment; what came of a longer one is asked for by the next process.
+        A call under way then gets a moment to end. The next process asks the provider for the
+        result of a longer call.
         """
         config = self._config
         pool = GreenPool(config.url_calls_at_once if channel == "url" else config.calls_at_once)
@@ -108,11 +113,14 @@ class Delivery:
                 pool.waitall()
 
     def wake_teller(self) -> None:
-        """Some notification came to an end."""
+        """Note that a notification has ended."""
         self._ended.set()
 
     def tell_finished(self, publish: Callable[[list[NotificationFinished]], None]) -> None:
-        """Publish what came to an end, until stopped; what cannot be published now is published later."""
+        """Publish notifications that have ended, until stopped.
+
+        Failed publications are repeated later.
+        """
         while True:
             self._ended.clear()
             try:
@@ -125,14 +133,14 @@ class Delivery:
                 self._ended.wait(TELL_POLL_S)
 
     def recover(self) -> int:
-        """Take over the attempts that a crash left; returns how many."""
+        """Take over the attempts that a crash left, and return their number."""
         rows = self._store.adopt(holder=self._holder.number(), limit=100)
         for row in rows:
             eventlet.spawn_n(self._guard, self._resolve, [row])
         return len(rows)
 
     def _round(self, channel: str, pool: GreenPool) -> bool:
-        """Take what is due and there is room for; False when that was nothing."""
+        """Take the due rows for which there is room. Return False when there were none."""
         with pool.sem:
             room = pool.free() + 1
         now = datetime.now(UTC)
@@ -163,7 +171,7 @@ class Delivery:
         return bool(rows)
 
     def _send_to_urls(self, rows: Sequence[Notification], pool: GreenPool) -> None:
-        """Deliver what its tenant and its destination have a share for; the others wait."""
+        """Deliver the rows whose tenant and destination have a share left. The others wait."""
         for row in rows:
             destination = destination_of(row.tenant_id, row.recipient)
             if self._shares.take(destination, row.recipient):
@@ -183,7 +191,10 @@ class Delivery:
             self._due["url"].set()
 
     def _guard(self, work: Callable[[list[Notification]], None], rows: list[Notification]) -> None:
-        """A fault of ours must not leave rows that nobody will ever look at again."""
+        """Run `work`.
+
+        After an error of Vigil itself, decide about the rows: none may stay unattended.
+        """
         try:
             work(rows)
         except Exception as error:
@@ -199,7 +210,7 @@ class Delivery:
                 self._finish(row, following, "failed")
 
     def _kept(self, write: Callable[[], T]) -> T:
-        """Write what must not be forgotten, when need be as soon as the database is back."""
+        """Write a record that must not be lost. While the database is away, try again."""
         while True:
             try:
                 return write()
@@ -228,7 +239,10 @@ class Delivery:
         )
 
     def _choose(self, row: Notification) -> Guarded | None:
-        """The first provider that may be called; None when there is none, and the row waits or has failed."""
+        """Return the first provider that may be called.
+
+        Without one, return None, and the row waits or has failed.
+        """
         now = datetime.now(UTC)
         channel = "email" if row.channel == "digest" else row.channel
         providers = [p for p in self._providers.get(channel, ()) if p.takes(row.recipient)]
@@ -251,7 +265,7 @@ class Delivery:
 
     def _failed(self, row: Notification, provider: Guarded, outgoing: Outgoing, error: SendFailed) -> None:
         metrics.alert_notification_failed.labels(row.channel, error.kind).inc()
-        # A provider may repeat what it was given, and what it was given is nobody's but the reader's.
+        # A provider may repeat the message in its error. The message is for its reader only.
         said = without_secrets(str(error), outgoing)
         log.warning(
             "notification_attempt_failed",
@@ -271,14 +285,15 @@ class Delivery:
             self._finish(row, following, error.kind)
 
     def _resolve(self, rows: list[Notification]) -> None:
-        """An attempt whose process died: did it go out?"""
+        """Decide about an attempt whose process died: ask the provider, where one was chosen."""
         [row] = rows
         provider = next(
             (p for providers in self._providers.values() for p in providers if p.name == row.provider), None
         )
         log.warning("notification_recovered", notification_id=row.notification_id, provider=row.provider)
         if provider is None:
-            # No provider was chosen when it died, so nothing went out; or it is configured no longer.
+            # Without a chosen provider, nothing was sent. A chosen provider may have been removed
+            # from the configuration.
             decide = outcome.not_sent if row.provider is None else outcome.perhaps_sent
             following = decide(
                 self._tried(row), "the process died", pause_s=0, rules=self._rules, now=datetime.now(UTC)
@@ -288,7 +303,10 @@ class Delivery:
         self._ask(row, provider, self._writer.outgoing(row), "the process died during the call", "crashed")
 
     def _ask(self, row: Notification, provider: Guarded, outgoing: Outgoing, reason: str, kind: str) -> None:
-        """Ask the provider by our reference whether it has the message; when it cannot say, decide without it."""
+        """Ask the provider by Vigil's reference whether it has the message.
+
+        When the provider cannot say, decide without an answer.
+        """
         since = row.attempt_started_at or row.created_at
         try:
             accepted = provider.find(outgoing, since=since)
@@ -352,7 +370,10 @@ class Delivery:
             self._due[row.channel].set()  # its loop may rest for longer than that
 
     def fail_over(self, row: Notification) -> None:
-        """A provider reported that what it had accepted did not arrive."""
+        """Notify by the next channel after a provider reported that a message did not arrive.
+
+        The provider had accepted the message before.
+        """
         self._store.record(self._writer.failover(row), ended=ENDED_BY[row.until], now=datetime.now(UTC))
         self.wake()
 
@@ -366,7 +387,7 @@ class Delivery:
         return self._wait(state)
 
     def _send_digests(self, rows: Sequence[Notification], pool: GreenPool) -> None:
-        """One e-mail for each recipient of a tenant, about all that waited for it."""
+        """Send one e-mail to each recipient of a tenant, about all rows that waited for it."""
 
         def whose(row: Notification) -> tuple[int, str]:
             return row.tenant_id, row.recipient

@@ -1,7 +1,7 @@
-"""Which process holds which attempts: an advisory lock of PostgreSQL, which is free as soon as its process is dead.
+"""Holder of attempts: an advisory lock of PostgreSQL that is free as soon as its process is dead.
 
-A row that says `attempting` under a lock that nobody holds was left by a crash. No lease has to run out first: the
-server sees the connection of a killed process end at once.
+A row in state `attempting` under a free lock was left by a crash. No lease has to run out first,
+because the server sees at once that the connection of a killed process ends.
 """
 
 from __future__ import annotations
@@ -20,34 +20,40 @@ from services.providers import Database, reason_of
 log = structlog.get_logger(__name__)
 
 LOCK_CLASS = 0x7669676C
-"""'vigl': the first half of the lock's two numbers; the second is the holder's."""
+"""First half of the lock's two numbers: 'vigl'. The second is the holder's number."""
 HELD = f"""
     SELECT 1 FROM pg_locks l WHERE l.locktype = 'advisory' AND l.classid = {LOCK_CLASS} AND l.objsubid = 2
     AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND l.objid::bigint = n.holder
 """
-"""SQL: whether the holder of row `n` lives."""
+"""SQL: the holder of row `n` lives."""
 TAKE = text(f"SELECT pg_try_advisory_lock({LOCK_CLASS}, :holder)")
 STILL = text("SELECT 1")
 
 
 class Holder:
-    """This process's number, as long as its connection lives; another one after the connection was lost."""
+    """Number of this process, for as long as its connection lives.
+
+    A new connection gets another number.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._connection: Any = None
         self._number = 0
-        self._looking = threading.Lock()  # a connection is no place for two green threads
+        self._looking = threading.Lock()  # two green threads must not share a connection
 
     def number(self) -> int:
-        """The number to hold attempts under. Raises `Unavailable`."""
+        """Return the number under which attempts are held. Raises `Unavailable`."""
         if self._connection is None:
             self.keep()
         return self._number
 
     def keep(self) -> None:
-        """Look that the lock is still held, and take another one when it is not. Raises `Unavailable`."""
+        """Check that the lock is still held, and take another one when it is not.
+
+        Raises `Unavailable`.
+        """
         with self._looking:
             try:
                 if self._connection is not None:

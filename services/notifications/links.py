@@ -1,9 +1,12 @@
-"""Links by which a message's reader takes the alert: they name the notification, end, and cannot be made up. Pure.
+"""Links with which a message's reader takes the alert. Pure.
 
-    token = base64url(16 bytes reference | 4 bytes Unix time of the end | 16 bytes of HMAC-SHA256 over the rest)
+    token = base64url(reference | end | MAC)
 
-Keys: HKDF-SHA256 (RFC 5869) of each master key of the feed, newest first, so that a rotation leaves older links good.
-That a link works once is kept with its notification.
+The reference has 16 bytes. The end is a Unix time of 4 bytes. The MAC is 16 bytes of HMAC-SHA256
+over the rest. A link names its notification, has an end, and cannot be forged.
+
+Keys are HKDF-SHA256 (RFC 5869) of each master key of the feed, newest first, so that a rotation
+leaves older links valid. The notification's row records that its link was used: it works once.
 """
 
 from __future__ import annotations
@@ -23,15 +26,19 @@ from services.errors import Refused
 
 MAC_BYTES = 16
 CODE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
-"""Without those that are taken for one another on a small screen."""
+"""Characters of a code, without those that look alike on a small display."""
 CODE_LENGTH = 4
 CODE_DIGITS = "23456789"
 
 
 def make_code(choose: Callable[[str], str]) -> str:
-    """Return a code for replies by SMS; `choose` picks one character at random.
+    """Return a code for replies by SMS.
 
-    A code has at least one digit and one letter: an answer such as BUSY or a year is never a code by chance.
+    A code has at least one digit and one letter: a reply such as BUSY or a year is never a code by
+    chance.
+
+    Args:
+        choose: picks one character at random.
     """
     while True:
         code = "".join(choose(CODE_LETTERS) for _ in range(CODE_LENGTH))
@@ -50,13 +57,17 @@ def is_code(word: str) -> bool:
 
 
 def make_token(master: bytes, reference: UUID, *, ends_at_s: int) -> str:
-    """A token good until `ends_at_s` (Unix seconds)."""
+    """Return a token that is valid until `ends_at_s` (Unix seconds)."""
     body = reference.bytes + struct.pack(">I", ends_at_s)
     return base64.urlsafe_b64encode(body + _mac(master, body)).decode().rstrip("=")
 
 
 def read_token(masters: Sequence[bytes], token: str, *, now_s: float) -> UUID:
-    """The reference that a token names. Raises `Refused` for one that is not ours or has ended."""
+    """Return the reference that a token names.
+
+    Raises:
+        Refused: Vigil did not make the token, or it has ended.
+    """
     try:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     except (binascii.Error, ValueError) as error:

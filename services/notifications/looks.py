@@ -1,4 +1,4 @@
-"""How often it is looked for notifications that are due: often while some are, rarely while none is known. Pure."""
+"""Polling for due notifications: often while some are due, rarely while none is known. Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import heapq
 
 POLL_S = 0.5
 REST_S = 5.0
-"""So seldom it is looked for what another process left."""
+"""Seconds between polls for notifications that another process left."""
 RESTLESS_S = 5.0
-"""For so long after something was due it is looked for more."""
+"""Seconds after the last due notification during which polls are frequent."""
 
 
 class Looks:
-    """The looks of one channel. Times are seconds of one clock that only moves on."""
+    """Polls of one channel. Times are seconds of one monotonic clock."""
 
     def __init__(self, *, now_s: float) -> None:
         self._restless_until_s = now_s + RESTLESS_S
@@ -23,11 +23,11 @@ class Looks:
         self._restless_until_s = max(self._restless_until_s, now_s + RESTLESS_S)
 
     def expect(self, at_s: float) -> None:
-        """Note that something is due then."""
+        """Note that something is due at a time."""
         heapq.heappush(self._known_s, at_s)
 
     def pause_s(self, *, now_s: float) -> float:
-        """Return how long to wait after a look that found nothing."""
+        """Return the seconds to wait after a poll that found nothing."""
         while self._known_s and self._known_s[0] <= now_s:
             self.found(now_s=heapq.heappop(self._known_s))
         if now_s < self._restless_until_s:

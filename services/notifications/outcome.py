@@ -1,4 +1,4 @@
-"""What follows from an attempt: accepted, tried again, told otherwise, or given up. Pure.
+"""Next state after an attempt: accepted, tried again, sent by another channel, or given up. Pure.
 
     pending -> attempting -> accepted -> delivered
                    |    \\-> pending (later)       -> failed
@@ -6,8 +6,9 @@
                    \\-> unknown: perhaps sent, nobody can say
     pending -> withdrawn: somebody has the alert
 
-A life-safety notification is never given up and never left unknown: it is sent again, marked as a possible duplicate.
-So is any other whose alert nobody was told of: told twice is better than not at all.
+A life-safety notification is never given up and never left unknown. It is sent again, marked as a
+possible duplicate. The same holds for any other notification when no notification of its alert was
+accepted: two messages are better than none.
 """
 
 from __future__ import annotations
@@ -22,15 +23,18 @@ FINAL = ("accepted", "delivered", "failed", "unknown", "withdrawn")
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """How often one notification is tried, and after how many failures its recipient is tried otherwise too."""
+    """Limits of one notification: its attempts, and the failures before the next channel."""
 
     attempts: int
     failover_after: int
 
 
 class Tried(msgspec.Struct, frozen=True):
-    """A notification as an attempt found it: `attempts` counts this one too, `heard` says that another notification of
-    its alert was accepted."""
+    """State of a notification at an attempt.
+
+    `attempts` counts this attempt too. `heard` says that another notification of the alert was
+    accepted.
+    """
 
     life_safety: bool
     attempts: int
@@ -40,7 +44,10 @@ class Tried(msgspec.Struct, frozen=True):
 
 
 class Next(msgspec.Struct, frozen=True):
-    """The next state, `pending` from `at` on; `failover`: the recipient is told by the next channel as well."""
+    """Next state of a notification; `pending` holds from `at` on.
+
+    `failover` says that the next channel of the recipient is used as well.
+    """
 
     state: State
     at: datetime
@@ -50,12 +57,12 @@ class Next(msgspec.Struct, frozen=True):
 
 
 def refused(tried: Tried, error: str, *, now: datetime) -> Next:
-    """The provider said no for good: the number does not exist, the token is void."""
+    """Return the state after a final refusal: the number does not exist, or the token is void."""
     return Next("failed", now, error, tried.possible_duplicate, tried.has_failover)
 
 
 def not_sent(tried: Tried, error: str, *, pause_s: float, rules: Rules, now: datetime) -> Next:
-    """It certainly did not go out."""
+    """Return the state after an attempt that certainly was not sent."""
     over = tried.attempts >= rules.attempts and not tried.life_safety
     failover = tried.has_failover and (over or tried.attempts >= rules.failover_after)
     at = now + timedelta(seconds=pause_s)
@@ -63,7 +70,7 @@ def not_sent(tried: Tried, error: str, *, pause_s: float, rules: Rules, now: dat
 
 
 def perhaps_sent(tried: Tried, error: str, *, pause_s: float, rules: Rules, now: datetime) -> Next:
-    """It may have gone out, and the provider cannot tell."""
+    """Return the state after an attempt that may have been sent, and the provider cannot say."""
     if tried.life_safety or (not tried.heard and tried.attempts < rules.attempts):
         failover = tried.has_failover and tried.attempts >= rules.failover_after
         return Next("pending", now + timedelta(seconds=pause_s), error, True, failover)
@@ -71,7 +78,10 @@ def perhaps_sent(tried: Tried, error: str, *, pause_s: float, rules: Rules, now:
 
 
 def no_provider(tried: Tried, error: str, *, put_off_s: float, now: datetime) -> Next:
-    """No provider takes anything now: no attempt was made, and the person is told otherwise at once."""
+    """Return the state while no provider can be called.
+
+    No attempt was made, and the next channel of the recipient is used at once.
+    """
     return Next(
         "pending", now + timedelta(seconds=put_off_s), error, tried.possible_duplicate, tried.has_failover
     )

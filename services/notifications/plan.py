@@ -1,4 +1,4 @@
-"""What a request to tell people comes to: one notice for each person and channel, and what to go on with. Pure."""
+"""Notices of a request, one for each recipient and channel, with channels for failover. Pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ import msgspec
 from services.messages import NEVER_HELD_BACK, NotificationRequest, Target
 
 REACHING = ("sms", "email", "push", "url")
-"""Channels in the order in which a person is tried whom the wanted ones cannot reach."""
+"""Channels in the order in which they are tried when the wanted ones cannot reach a recipient."""
 
 ENDED_BY = {
     "acknowledged": ("ACKNOWLEDGED", "IN_PROGRESS", "RESOLVED", "FALSE_ALARM"),
     "in_progress": ("IN_PROGRESS", "RESOLVED", "FALSE_ALARM"),
     "closed": ("RESOLVED", "FALSE_ALARM"),
 }
-"""The statuses of an alert in which nobody needs to be told any more, by a request's `until`."""
+"""Statuses of an alert in which no notification is needed any more, by a request's `until`."""
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """One message to one person by one channel; `failover` holds their further channels and addresses, in order."""
+    """One message to one recipient by one channel.
+
+    `failover` holds the recipient's further channels and addresses, in order.
+    """
 
     channel: str
     recipient: str
@@ -30,9 +33,11 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 def notices(request: NotificationRequest) -> list[Notice]:
-    """The notices of a request, each (channel, recipient) once. Who has none of those channels is told by another.
+    """Return the notices of a request, each (channel, recipient) once.
 
-    An alert that nothing holds back is in no digest: it goes out by every channel that reaches a person.
+    A recipient without any of the wanted channels gets a notice by another channel. An alert of a
+    type in `NEVER_HELD_BACK` is in no digest: it goes out by every channel that reaches a
+    recipient.
     """
     channels = request.channels
     if request.alert.alert_type in NEVER_HELD_BACK and "digest" in channels:
@@ -63,6 +68,6 @@ def _ways(target: Target, channels: list[str]) -> list[tuple[str, str]]:
 
 
 def next_digest(now: datetime, digest_at: time) -> datetime:
-    """The next time (UTC) that a digest goes out."""
+    """Return the next time (UTC) at which a digest goes out."""
     today = now.replace(hour=digest_at.hour, minute=digest_at.minute, second=0, microsecond=0)
     return today if today > now else today + timedelta(days=1)

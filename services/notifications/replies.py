@@ -1,10 +1,14 @@
 """Reading of SMS replies: codes, refusal and consent. Pure.
 
-Only a person's act takes an alert. A reply takes one by the code of its message, or by a listed word of consent that
-stands alone or is followed by polite words only. A word of refusal anywhere takes everything back. Every other text
-(a question, an auto-reply, "got it") takes nothing. To add a language:
+Only a person's act takes an alert. A reply takes one by the code of its message, or by a word of
+consent from the lists. Such a word stands alone, or polite words follow it. A word of refusal
+anywhere takes everything back. Every other text (a question, an auto-reply, "got it") takes
+nothing.
 
-1. Add its words to `CONSENT`, `POLITE` and `REFUSAL`, each a list of words or phrases as people type them.
+To add a language:
+
+1. Add its words to `CONSENT`, `POLITE` and `REFUSAL`, each a list of words or phrases as users type
+  them.
 2. Add its answers to `ANSWERS`.
 3. Add its replies to the tables of tests/unit/services/notifications/test_replies.py.
 """
@@ -21,7 +25,7 @@ from services.notifications.links import is_code
 from services.notifications.wording import JOINERS
 
 MAX_READ = 1_600
-"""Characters of an SMS that are read; a concatenated SMS has no more (Twilio, "Message body")."""
+"""Characters of an SMS that are read. A concatenated SMS has no more (Twilio, "Message body")."""
 MAX_NOTED = 500
 
 CONSENT: dict[str, tuple[str, ...]] = {
@@ -79,7 +83,7 @@ NO_REFUSAL = (
     "no problem", "no worries", "not a problem", "right away", "minutes away", "minute away", "mins away", "min away",
     "no issue", "why not",
 )  # fmt: skip
-"""Phrases whose words of refusal refuse nothing."""
+"""Phrases with words of refusal that refuse nothing."""
 
 ANSWERS: dict[str, dict[str, str]] = {
     "en": {
@@ -107,12 +111,15 @@ ANSWERS: dict[str, dict[str, str]] = {
 
 APOSTROPHES = re.compile("['‘’‛ʼʹ`´]")
 CANDRABINDU, ANUSVARA = "\u0901", "\u0902"
-"""Two ways to write the nasal of हाँ; people type either."""
+"""Two ways to write the nasal of हाँ. Users type either."""
 QUESTIONS = "?؟"
 
 
 class Said(msgspec.Struct, frozen=True):
-    """A reply, read. `codes` are its words that look like a code, `question` says that it asks something."""
+    """Content of a reply.
+
+    `codes` are its words that look like a code. `question` says that it asks something.
+    """
 
     words: tuple[str, ...]
     codes: tuple[str, ...]
@@ -120,7 +127,10 @@ class Said(msgspec.Struct, frozen=True):
     question: bool
 
     def consents(self, language: str) -> bool:
-        """Return whether it is a word of consent in this language or in English, and polite words."""
+        """Return whether the reply is a word of consent, with polite words at most.
+
+        Words of `language` and of English count.
+        """
         if self.refuses or self.question:
             return False
         base = language.partition("-")[0].lower()
@@ -153,7 +163,7 @@ def answer(what: str, language: str, *, reason: str = "") -> str:
 
 
 def _words(plain: str) -> tuple[str, ...]:
-    """Words of letters and digits, case-folded, without joiners and decorations."""
+    """Return the words of letters and digits, case-folded, without joiners and decorations."""
     kept = "".join(map(_folded, APOSTROPHES.sub("", plain.casefold())))
     return tuple(unicodedata.normalize("NFC", kept).split())
 
@@ -194,7 +204,7 @@ def _is_made_of(words: Sequence[str], place: int, phrases: frozenset[tuple[str, 
 
 
 def _match(words: Sequence[str], place: int, phrases: frozenset[tuple[str, ...]]) -> int:
-    """The number of words of the longest phrase that begins here; 0 when none does."""
+    """Return the number of words of the longest phrase that begins at `place`; 0 when none does."""
     longest = min(6, len(words) - place)
     return next((n for n in range(longest, 0, -1) if tuple(words[place : place + n]) in phrases), 0)
 

@@ -1,4 +1,4 @@
-"""SQL of SMS replies: alerts that a number was sent, requests that were taken, answers."""
+"""SQL of SMS replies: messages to a number, requests that were taken, and answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy import Row, text
 from services.providers import Database
 
 CLAIM_S = 30.0
-"""A request whose process died is taken over after this."""
+"""Seconds after which a request is taken over when its process died."""
 ONE_ANSWER = timedelta(hours=1)
 MOST_ALERTS = 100
 AUTOMATIC = ""
@@ -28,7 +28,7 @@ CLAIM = text(
 )
 FINISH = text("UPDATE sms_reply SET finished_at = :now WHERE message_id = :message_id")
 RELEASE = text("DELETE FROM sms_reply WHERE message_id = :message_id AND finished_at IS NULL")
-# The newest message of each alert. Nobody answers a message that no provider was ever given.
+# The newest message of each alert. A message that no provider ever got has no reply.
 SENT_TO = text(
     """
     SELECT * FROM (
@@ -62,7 +62,7 @@ FORGET = text("DELETE FROM sms_answer WHERE answered_at < :before")
 
 
 class Sent(NamedTuple):
-    """A message that a number was sent, with its alert, round and reader."""
+    """Message that was sent to a number, with its alert, round and reader."""
 
     reference: UUID
     alert_id: UUID
@@ -75,35 +75,41 @@ class Sent(NamedTuple):
 
 
 class ReplyStore:
-    """Each method is one transaction. Raises `Unavailable`."""
+    """Requests and answers in the database.
+
+    Each method is one transaction. Raises `Unavailable`.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def claim(self, message_id: str, *, now: datetime) -> bool:
-        """Take a request; False when it was taken before, or another process works on it."""
+        """Take a request. Return False when it was taken before, or another process works on it."""
         values = {"message_id": message_id, "now": now, "abandoned": now - timedelta(seconds=CLAIM_S)}
         with self._database.across() as connection:
             return connection.execute(CLAIM, values).one_or_none() is not None
 
     def finish(self, message_id: str, *, now: datetime) -> None:
-        """The request had its effect, and never has it again."""
+        """Record that the request had its effect. It never has it again."""
         with self._database.across() as connection:
             connection.execute(FINISH, {"message_id": message_id, "now": now})
 
     def release(self, message_id: str) -> None:
-        """The request failed: it may come again at once."""
+        """Release a request that failed: it may come again at once."""
         with self._database.across() as connection:
             connection.execute(RELEASE, {"message_id": message_id})
 
     def sent_to(self, phone: str, *, statuses: Sequence[str], since: datetime) -> list[Sent]:
-        """Return the newest message of each alert in these statuses that this number was sent, newest first."""
+        """Return the newest message to this number for each alert in these statuses.
+
+        The newest message comes first.
+        """
         values = {"phone": phone, "open": list(statuses), "since": since, "most": MOST_ALERTS}
         with self._database.across() as connection:
             return [_sent(row) for row in connection.execute(SENT_TO, values)]
 
     def by_codes(self, phone: str, hashes: Sequence[bytes], *, since: datetime) -> list[Sent]:
-        """Return the messages to this number whose codes these are, one for each alert."""
+        """Return the messages to this number with these codes, one for each alert."""
         if not hashes:
             return []
         values = {"phone": phone, "hashes": list(hashes), "since": since}
@@ -111,7 +117,7 @@ class ReplyStore:
             return [_sent(row) for row in connection.execute(BY_CODE, values)]
 
     def may_answer(self, phone: str, *, now: datetime) -> bool:
-        """Return whether this number gets an automatic answer now, and remember it: one an hour."""
+        """Return whether this number gets an automatic answer now, and record it: one an hour."""
         return self._answer(phone, AUTOMATIC, now=now, again_from=now - ONE_ANSWER)
 
     def may_confirm(self, sent: Sent, *, now: datetime) -> bool:
@@ -127,7 +133,7 @@ class ReplyStore:
             return bool(connection.execute(WAS_CONFIRMED, values).scalar_one())
 
     def forget_answers(self, *, before: datetime) -> int:
-        """Remove who was answered before then; returns how many rows."""
+        """Remove the records of answers before a time, and return the number of rows."""
         with self._database.across() as connection:
             return connection.execute(FORGET, {"before": before}).rowcount
 
@@ -138,7 +144,7 @@ class ReplyStore:
 
 
 def _confirmation(sent: Sent) -> str:
-    """The `about` of the confirmation that somebody has an alert."""
+    """Return the `about` of the confirmation that somebody has an alert."""
     return f"{sent.alert_id}:{sent.round}"
 
 

@@ -1,9 +1,9 @@
 """Seals of notification texts with links and codes, and keyed hashes of codes. Pure.
 
-A row of `notification` is read by viewers, by evidence packs and by backups. Its readable columns therefore hold the
-text with `LINK` and `CODE` in place of the link and the code. The text as the provider gets it is sealed (Fernet) until
-the notification is finished. Keys: HKDF-SHA256 (RFC 5869) of each master key of the feed, so that a rotation leaves
-older seals open to every key of the ring.
+Viewers, evidence packs and backups read a row of `notification`. Therefore its readable columns
+hold the text with `LINK` and `CODE` in place of the link and the code. The text for the provider is
+sealed (Fernet) until the notification is finished. Keys are HKDF-SHA256 (RFC 5869) of each master
+key of the feed. After a rotation, every key of the ring still opens older seals.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TEXT, _CODE = b"vigil notification text", b"vigil reply code"
 
 
 class Private(msgspec.Struct, frozen=True, kw_only=True):
-    """The message as its reader gets it. `reference` binds it to its row."""
+    """Message as its reader gets it. `reference` binds it to its row."""
 
     reference: UUID
     subject: str
@@ -43,7 +43,7 @@ def seal(master: bytes, private: Private) -> bytes:
 
 
 def unseal(masters: Sequence[bytes], sealed: bytes, *, reference: UUID) -> Private | None:
-    """Return the message of this row; None when no key opens the seal, or when it is another row's."""
+    """Return the message of this row; None when no key opens the seal, or it is another row's."""
     for master in masters:
         try:
             private = msgspec.json.decode(Fernet(_fernet_key(master)).decrypt(sealed), type=Private)
@@ -54,7 +54,10 @@ def unseal(masters: Sequence[bytes], sealed: bytes, *, reference: UUID) -> Priva
 
 
 def hash_code(master: bytes, code: str, *, phone: str) -> bytes:
-    """Return the hash of a code that was sent to a phone. It fits no other phone and installation."""
+    """Return the hash of a code that was sent to a phone.
+
+    The hash fits no other phone and no other installation.
+    """
     return hmac.digest(_derived(master, _CODE), f"{phone} {code}".encode(), hashlib.sha256)
 
 

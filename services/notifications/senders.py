@@ -1,4 +1,4 @@
-"""Makes the providers that the configuration names."""
+"""Construction of the providers that the configuration names."""
 
 from __future__ import annotations
 
@@ -34,9 +34,12 @@ def to_log(problem: str) -> None:
 def make_providers(
     config: Notifications, *, environment: str, report: Callable[[str], None] = to_log
 ) -> dict[str, list[Guarded]]:
-    """By channel, the preferred first. One that cannot be made is reported, and stops no other.
+    """Return the providers by channel, the preferred first.
 
-    `environment`: development or production.
+    A provider that cannot be made is reported, and stops no other.
+
+    Args:
+        environment: development or production.
     """
     providers: dict[str, list[Guarded]] = {"email": [], "sms": [], "push": [], "url": []}
     ours = Client(rules.of_operator(environment))

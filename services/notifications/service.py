@@ -1,4 +1,4 @@
-"""The notifications service: tells people by real channels, and keeps what became of each telling."""
+"""Notifications service: sends messages about alerts by real channels, and records the results."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ log = structlog.get_logger(__name__)
 TEMPLATES_AGE_S = 5.0
 FORGET_S = 600.0
 RECOVERY_REST_S = 3.0
-"""So seldom it is looked for attempts of processes that died, while there are none."""
+"""Seconds between checks for attempts of dead processes, while there are none."""
 
 
 class Parts:
-    """What the service works with, made once a process."""
+    """Stores and collaborators of the service, made once per process."""
 
     def __init__(self, config: Config) -> None:
         for problem in settings.problems(config.notifications):
@@ -65,7 +65,7 @@ class Parts:
         self._known: dict[int, tuple[float, Templates]] = {}
 
     def _templates(self, tenant_id: int) -> Templates:
-        """The tenant's templates as they were at most a few seconds ago."""
+        """Return the tenant's templates, at most a few seconds old."""
         read_at_s, templates = self._known.get(tenant_id, (float("-inf"), Templates({})))
         if time.monotonic() - read_at_s > TEMPLATES_AGE_S:
             templates = compiled(tuple(sorted(self.templates.of_tenant(tenant_id).items())))
@@ -100,7 +100,7 @@ class NotificationsService:
 
     @event_handler("alerts", "alert_updated", AlertEvent, vital=True)
     def withdraw_notifications(self, event: AlertEvent) -> None:
-        """Who was not told yet of an alert that somebody has, need not be told."""
+        """Withdraw the pending notifications of an alert that somebody has."""
         alert = event.alert
         over = [until for until, statuses in ENDED_BY.items() if alert.status in statuses]
         if over:
@@ -129,7 +129,10 @@ class NotificationsService:
 
     @loop
     def tell_finished(self) -> None:
-        """The alerts service hears of every notification that came to an end, however this process fared."""
+        """Publish every notification that has ended, for the alerts service.
+
+        A crash of this process loses none of them.
+        """
         self.parts.delivery.tell_finished(self._publish)
 
     @timer(1.0, rest_s=RECOVERY_REST_S)
@@ -146,33 +149,45 @@ class NotificationsService:
         limit: int = 100,
         after: list[Any] | None = None,
     ) -> list[dict[str, Any]]:
-        """What was recorded for a tenant or for one alert, newest first. Raises `NotFound`, `Refused`."""
+        """Return the notifications of a tenant or of one alert, newest first.
+
+        Raises `NotFound`, `Refused`.
+        """
         return self.parts.store.list_notifications(
             tenant_id=tenant_id, alert_id=alert_id, limit=limit, after=after
         )
 
     @rpc
     def list_templates(self, *, tenant_id: int) -> list[dict[str, Any]]:
-        """The tenant's own templates; one with a `fault` is passed over when messages are written."""
+        """Return the tenant's own templates. One with a `fault` is not used for messages."""
         return self.parts.templates.list_templates(tenant_id=tenant_id)
 
     @rpc
     def set_template(self, *, tenant_id: int, channel: str, language: str, part: str, source: str) -> None:
-        """Replace a template of the tenant; in force within seconds. Raises `Refused` with line and fault."""
+        """Replace a template of the tenant; it is in force within seconds.
+
+        Raises:
+            Refused: the template is not valid. The text names the line and the fault.
+        """
         self.parts.templates.set_template(
             tenant_id=tenant_id, channel=channel, language=language, part=part, source=source
         )
 
     @rpc
     def remove_template(self, *, tenant_id: int, channel: str, language: str, part: str) -> None:
-        """The built-in template holds again. Raises `NotFound`."""
+        """Remove a template of the tenant: the built-in template holds again. Raises `NotFound`."""
         self.parts.templates.remove_template(
             tenant_id=tenant_id, channel=channel, language=language, part=part
         )
 
     @rpc
     def describe_link(self, *, token: str) -> dict[str, Any]:
-        """What a link is about. Raises `Refused` for one that is not ours, `NotFound`."""
+        """Return the content of the message that a link belongs to.
+
+        Raises:
+            Refused: Vigil did not make the link, or it has ended.
+            NotFound: the message is no longer on record.
+        """
         row = self.parts.store.find(self._reference(token))
         return {
             "subject": row.subject or row.body,
@@ -183,7 +198,10 @@ class NotificationsService:
 
     @rpc
     def use_link(self, *, token: str) -> dict[str, Any]:
-        """The reader of a message takes its alert; a link works once. Raises `Refused`, `Conflict`, `NotFound`."""
+        """Take the alert of a message for its reader. A link works once.
+
+        Raises `Refused`, `Conflict`, `NotFound`.
+        """
         reference = self._reference(token)
         row = self.parts.store.find(reference)
         if row.link_used_at is not None:
@@ -196,7 +214,7 @@ class NotificationsService:
     def take_provider_report(
         self, *, path: str, params: dict[str, str], signature: str, reference: str
     ) -> None:
-        """Twilio says what became of an SMS. Raises `Forbidden` unless Twilio signed it."""
+        """Record Twilio's report about an SMS. Raises `Forbidden` unless Twilio signed it."""
         self._check_signature(path, params, signature)
         said = twilio.status_of(params)
         if said is None:
@@ -215,7 +233,10 @@ class NotificationsService:
 
     @rpc
     def take_reply(self, *, path: str, params: dict[str, str], signature: str) -> str:
-        """An SMS came. Returns what its sender is answered; empty: nothing. Raises `Forbidden`, `Unavailable`."""
+        """Handle an SMS to Vigil's number, and return the answer to its sender; empty: none.
+
+        Raises `Forbidden`, `Unavailable`.
+        """
         self._check_signature(path, params, signature)
         return self.parts.answering.take(twilio.reply_of(params), self.alerts)
 
@@ -234,7 +255,10 @@ class NotificationsService:
         return links.read_token(self.parts.keys.all(), token, now_s=time.time())
 
     def _check_signature(self, path: str, params: dict[str, str], signature: str) -> None:
-        """The URL is the one that Twilio was given, whatever a proxy made of it."""
+        """Check that Twilio signed a request. Raises `Forbidden`.
+
+        The signed URL is the one that Twilio was given. A proxy may have changed it since.
+        """
         token = self.parts.twilio_auth_token
         if not token or not twilio.is_signed(f"{self.parts.public_url}{path}", params, signature, token):
             raise Forbidden("this was not signed by our provider")

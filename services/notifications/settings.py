@@ -1,4 +1,7 @@
-"""What is wrong with the settings of notifications: one sentence each, and nothing else stops for it. Pure."""
+"""Check of the settings of notifications: one sentence for each fault. Pure.
+
+A fault stops nothing else.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from services.errors import Misconfigured
 from services.recipients import fallback, is_phone, phone_fault, split_list
 
 OWN_FIELDS = ("To", "From", "Body", "StatusCallback")
-"""What Vigil itself says of an SMS."""
+"""Form fields of an SMS that Vigil itself sets."""
 TWILIO = ("twilio_account_sid", "twilio_auth_token", "twilio_phone_number")
 
 
 def problems(config: Notifications) -> list[str]:
-    """Each names the variable, what is wrong, and the remedy."""
+    """Return the faults of the settings. Each names the variable, the fault and the remedy."""
     return [
         *_firebase(config),
         *_twilio(config),
@@ -26,7 +29,7 @@ def problems(config: Notifications) -> list[str]:
 
 
 def digest_time(config: Notifications) -> time:
-    """Raises `Misconfigured`."""
+    """Return the time of day of the digest. Raises `Misconfigured`."""
     try:
         return time.fromisoformat(config.digest_at)
     except ValueError as error:
@@ -36,7 +39,7 @@ def digest_time(config: Notifications) -> time:
 
 
 def extra_fields(config: Notifications) -> tuple[dict[str, str], list[str]]:
-    """Return (the form fields that each SMS carries besides Vigil's own, a sentence for each that it cannot carry)."""
+    """Return the further form fields of each SMS, and a sentence for each unusable field."""
     given = config.twilio_extra_fields
     if isinstance(given, str):
         pairs = [part.partition("=") for part in split_list(given)]

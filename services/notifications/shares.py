@@ -1,7 +1,7 @@
-"""Shares of the calls of a channel: no tenant and no destination has them all. Pure.
+"""Shares of the calls of a channel: no tenant and no destination has all of them. Pure.
 
-A destination that hangs keeps a call for as long as the deadline lets it. It has a few of these at most, its tenant a
-part of all, and the calls of other tenants go on.
+A destination that hangs keeps a call until the deadline. It has a few of these calls at most, and
+its tenant a part of all calls. The calls of other tenants go on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from services.apprise_urls import SERVICES, host_of, scheme_of
 MOST_REMEMBERED = 1000
 
 Destination = tuple[int, str]
-"""(tenant, what its calls have in common: a host, or a service)."""
+"""(tenant, common part of its calls: a host, or a service)."""
 
 
 class Shares:
@@ -28,9 +28,9 @@ class Shares:
         self._recipients: dict[Destination, set[str]] = {}
 
     def take(self, destination: Destination, recipient: str) -> bool:
-        """Begin a call; False when the tenant or the destination has its share already.
+        """Begin a call. Return False when the tenant or the destination has its share already.
 
-        A recipient whose destination is full is remembered as such until a call of that destination ends.
+        A recipient with a full destination is remembered until a call of that destination ends.
         """
         tenant_id, _ = destination
         full = self._destinations[destination] >= self._of_destination
@@ -51,11 +51,11 @@ class Shares:
             self._recipients.pop(destination, None)
 
     def full_tenants(self) -> list[int]:
-        """The tenants for which no further call may begin."""
+        """Return the tenants that may begin no further call."""
         return [tenant_id for tenant_id, count in self._tenants.items() if count >= self._of_tenant]
 
     def full_recipients(self) -> list[tuple[int, str]]:
-        """(tenant, recipient) of those known for which no further call may begin."""
+        """Return the known (tenant, recipient) pairs that may begin no further call."""
         return [
             (destination[0], recipient)
             for destination, count in self._destinations.items()
@@ -70,7 +70,10 @@ class Shares:
 
 
 def destination_of(tenant_id: int, url: str) -> Destination:
-    """Return what calls to a URL share: the host, or the service where the URL has a token in place of a host."""
+    """Return the destination of a URL: its host, or its service.
+
+    It is the service for a URL that has a token in place of a host.
+    """
     scheme = scheme_of(url)
     service = SERVICES.get(scheme)
     if service is None:

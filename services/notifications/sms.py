@@ -1,8 +1,9 @@
-"""One SMS: 160 letters of GSM 03.38, or 70 UTF-16 units when a text has others. Pure.
+"""Text of one SMS: 160 characters of GSM 03.38, or 70 UTF-16 units for a text with others. Pure.
 
-Its free text is what gives way. When that is not enough, drill, severity, type, source, place, time, the sentence of a
-silent alert and code are written without the template; when the names are in an alphabet of 70 units, severity and code
-give way to them. Room is kept for the mark of a possible duplicate.
+When the text is too long, its free text is shortened first. When that is not enough, the SMS is
+written without the template. It then holds drill, severity, type, source, place, time, the sentence
+of a silent alert and code. When the names need an alphabet of 70 units, severity and code are left
+out for them. Room is kept for the mark of a possible duplicate.
 """
 
 from __future__ import annotations
@@ -23,16 +24,19 @@ GSM_EXTENDED = frozenset("^{}\\[~]|€\f")
 GSM7, GSM7_OF_SEVERAL = 160, 153
 UCS2, UCS2_OF_SEVERAL = 70, 67
 MARK = "2x? "
-"""Before a text that may have gone out already."""
+"""Mark before a text that may have been sent already."""
 TWINS = str.maketrans("‘’‚“”„–—‑…•", "'''\"\"\"---.*")
-"""Letters of word processors, and what every phone has in their place."""
+"""Characters of word processors, and their replacements that every phone has."""
 MAX_TIME = 20
 FORMS = ((False, 40), (False, 20), (True, 20), (True, 12), (True, 6))
-"""Of what must be in an SMS: (without severity and code, length of names), from the best to the shortest."""
+"""Forms of the necessary parts of an SMS, from the best to the shortest.
+
+Each is (without severity and code, length of names).
+"""
 
 
 def gsm7_length(text: str) -> int | None:
-    """How many septets a text takes in GSM 03.38; None when it has characters beyond."""
+    """Return the septets of a text in GSM 03.38; None when it has other characters."""
     length = 0
     for letter in text:
         if letter in GSM_BASIC:
@@ -45,25 +49,25 @@ def gsm7_length(text: str) -> int | None:
 
 
 def size(text: str) -> tuple[int, str]:
-    """(how much a text takes, of what): GSM-7 or UCS-2."""
+    """Return (size of a text, its alphabet): GSM-7 or UCS-2."""
     septets = gsm7_length(text)
     return (septets, "GSM-7") if septets is not None else (len(text.encode("utf-16-be")) // 2, "UCS-2")
 
 
 def segments(text: str) -> int:
-    """As how many SMS a text is sent, and paid for."""
+    """Return the number of SMS in which a text is sent, and paid for."""
     taken, alphabet = size(text)
     one, each = (GSM7, GSM7_OF_SEVERAL) if alphabet == "GSM-7" else (UCS2, UCS2_OF_SEVERAL)
     return 1 if taken <= one else -(-taken // each)
 
 
 def fits(text: str) -> bool:
-    """Whether a text is one SMS, also with the mark before it."""
+    """Return whether a text is one SMS, also with the mark before it."""
     return segments(MARK + text) == 1
 
 
 def plain(text: str) -> str:
-    """The nearest letters that every phone has; others become question marks."""
+    """Return the text in characters that every phone has. Unknown ones become question marks."""
     return "".join(map(_nearest, text.translate(TWINS)))
 
 
@@ -78,7 +82,11 @@ def _nearest(letter: str) -> str:
 
 
 def fit_sms(write: Callable[[str], str], words: Words, language: str) -> str:
-    """One SMS. `write` makes its text with the message that it is given, as much of it as there is room for."""
+    """Return the text of one SMS.
+
+    Args:
+        write: makes the text with a message. It gets as much of the message as there is room for.
+    """
     message = " ".join(str(clean(words.message)).split())
     written = _shorten(write, message)
     if written is not None:
@@ -89,7 +97,7 @@ def fit_sms(write: Callable[[str], str], words: Words, language: str) -> str:
             written = _shorten(partial(_after, must), message)
             if written is not None:
                 return written
-    # Beyond all that devices, sites and clocks are called.
+    # The names of the devices or sites, or the time, are longer than real ones.
     names = {name: plain(str(clean(getattr(words, name)))) for name in ("source", "site", "place", "time")}
     most = 16 if words.silent else 40
     must = _must(msgspec.structs.replace(words, **names), FIXED["en"], terse=False, most=most)
@@ -97,12 +105,15 @@ def fit_sms(write: Callable[[str], str], words: Words, language: str) -> str:
 
 
 def _shorten(write: Callable[[str], str], message: str) -> str | None:
-    """The text with as much of the message as fits, in plain letters when more can be read so; None: none fits."""
+    """Return the text with as much of the message as fits; None when no text fits.
+
+    Plain characters are used when more of the message is readable with them.
+    """
     best: tuple[int, str] | None = None
     for letters in (message, plain(message)):
         low, high = -1, len(letters) + 1
         written = ""
-        # The whole first; then what fits grows with each letter left out.
+        # Try the whole message first. Then search for the longest part that fits.
         middle = len(letters)
         while high - low > 1:
             text = write(letters[:middle].strip())
@@ -124,7 +135,7 @@ def _after(must: str, message: str) -> str:
 
 
 def _must(words: Words, fixed: Mapping[str, str], *, terse: bool, most: int) -> str:
-    """Drill, severity, type, source, place, time, the sentence of a silent alert, and code.
+    """Return drill, severity, type, source, place, time, the sentence of a silent alert, and code.
 
     Long names lose their middles.
     """

@@ -1,4 +1,7 @@
-"""SQL of notifications: a row before any call, one for each alert, round, step, channel and recipient."""
+"""SQL of notifications: one row before any call.
+
+There is one row for each alert, round, step, channel and recipient.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,18 @@ from services.recipients import shown_address
 
 MAX_LISTED = 1000
 REPORTED_WITHIN = timedelta(days=4)
-"""Carriers report within three days what became of an SMS."""
+"""Time in which a report counts. Carriers report on an SMS within three days."""
 NEWEST_FIRST = Order((("notification_id", "bigint"),), descending=True)
 
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
-    """A row as the delivery works with it. `attempts` counts the one under way; `words` are the templates'.
+    """Row of a notification for the delivery.
 
-    `sealed` holds the text with its link and code until the row is finished; see `services.notifications.seals`.
+    Attributes:
+        attempts: the number of attempts, the one under way included.
+        words: the values for templates.
+        sealed: the text with its link and code, until the row is finished; see
+            `services.notifications.seals`.
     """
 
     notification_id: int
@@ -63,7 +70,7 @@ COLUMNS = ", ".join(f"n.{name}" for name in Notification.__struct_fields__)
 
 
 class NewNotification(NamedTuple):
-    """What is written for one notice; see `Notification`."""
+    """Values of a new row for one notice; see `Notification`."""
 
     alert_id: UUID
     tenant_id: int
@@ -94,7 +101,7 @@ _VALUES = [
     f"CAST(:{name} AS jsonb)" if name in ("words", "failover") else f":{name}"
     for name in NewNotification._fields
 ]
-# Nobody is told of an alert that somebody took while the request was on its way.
+# No row is written for an alert that somebody took while the request was on its way.
 RECORD = text(
     f"""
     INSERT INTO notification ({", ".join(NewNotification._fields)}, state, created_at)
@@ -103,8 +110,9 @@ RECORD = text(
     ON CONFLICT (alert_id, round, step, channel, recipient) DO NOTHING
     """
 )
-# The rate limit counts what the recipient was or is just being sent; the order within it is that of the due times.
-# Tenants take turns: the first message of each goes before the second of any.
+# The rate limit counts messages that were sent to the recipient, and those under way. Within the
+# limit, rows are taken in the order of their due times. Tenants take turns: the first message of
+# each goes before the second of any.
 TAKE = text(
     f"""
     WITH due AS (
@@ -196,8 +204,9 @@ UNTOLD = text(
     """
 )
 TOLD = text("UPDATE notification SET told_state = state WHERE notification_id = ANY(:ids)")
-# A report can come before our own record of the call that it is about. One about another attempt than the one that was
-# accepted says that a copy did not arrive, and one that comes days later says nothing that helps.
+# A report can come before Vigil's own record of the call that it is about. A report about another
+# attempt than the accepted one says that a copy did not arrive. A report that comes days later is
+# of no use.
 REPORTED = text(
     f"""
     UPDATE notification n SET state = :state, error = :error, finished_at = :now, holder = NULL, sealed = NULL,
@@ -233,13 +242,19 @@ LIST = text(
 
 
 class NotificationStore:
-    """Each method is one transaction. Raises `Unavailable`."""
+    """Notifications in the database.
+
+    Each method is one transaction. Raises `Unavailable`.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def record(self, rows: Sequence[NewNotification], *, ended: Sequence[str], now: datetime) -> int:
-        """Keep notices of an alert that is in none of the statuses `ended`; returns how many were new."""
+        """Record notices of an alert, unless its status is in `ended`.
+
+        Return the number of new ones.
+        """
         with self._database.across() as connection:
             return _record(connection, rows, ended=ended, now=now)
 
@@ -256,10 +271,13 @@ class NotificationStore:
         full_tenants: Sequence[int] = (),
         full_recipients: Sequence[tuple[int, str]] = (),
     ) -> list[Notification]:
-        """Return due notifications of a channel, now attempted by this holder.
+        """Take due notifications of a channel for this holder, and return them.
 
-        At most `most` a recipient since `since`, at most `of_tenant` a tenant, and none of tenants and recipients
-        (with their tenants) that are full.
+        Args:
+            most: the limit for each recipient since `since`.
+            of_tenant: the limit for each tenant.
+            full_tenants: tenants that get none.
+            full_recipients: (tenant, recipient) pairs that get none.
         """
         values = {
             "of_tenant": limit if of_tenant is None else of_tenant,
@@ -277,13 +295,16 @@ class NotificationStore:
             return [_notification(row) for row in connection.execute(TAKE, values)]
 
     def adopt(self, *, holder: int, limit: int) -> list[Notification]:
-        """Attempts that a crash left, now this holder's."""
+        """Take over attempts that a crash left, for this holder, and return them."""
         with self._database.across() as connection:
             found = connection.execute(ADOPT, {"holder": holder, "limit": limit})
             return [_notification(row) for row in found]
 
     def begin(self, row: Notification, *, provider: str, holder: int, now: datetime) -> bool:
-        """Write down that this provider is called now; False when the row is no longer this holder's."""
+        """Record that this provider is called now.
+
+        Return False when the row is no longer this holder's.
+        """
         values = {"id": row.notification_id, "provider": provider, "holder": holder, "now": now}
         with self._database.across() as connection:
             return connection.execute(BEGIN, values).rowcount > 0
@@ -300,7 +321,7 @@ class NotificationStore:
         failover: Sequence[NewNotification] = (),
         ended: Sequence[str] = (),
     ) -> None:
-        """Keep what an attempt came to, and what its recipient is told by instead."""
+        """Record the result of an attempt, and the rows of the failover."""
         values = {
             "id": row.notification_id,
             "state": following.state,
@@ -320,19 +341,21 @@ class NotificationStore:
             _record(connection, failover, ended=ended, now=now)
 
     def is_heard(self, alert_id: UUID) -> bool:
-        """Whether some notification of the alert was accepted."""
+        """Return whether a notification of the alert was accepted."""
         with self._database.across() as connection:
             return bool(connection.execute(HEARD, {"alert_id": alert_id}).scalar_one())
 
     def withdraw(self, alert_id: str, *, until: Sequence[str], error: str, now: datetime) -> int:
-        """What is still to be sent is not sent any more; returns how many that were."""
+        """Withdraw the pending notifications of an alert, and return their number."""
         values = {"alert_id": as_uuid(alert_id), "until": list(until), "error": error, "now": now}
         with self._database.across() as connection:
             return connection.execute(WITHDRAW, values).rowcount
 
     def tell_untold(self, tell: Any, *, limit: int = 200) -> int:
-        """Hand finished notifications that nobody heard of to `tell`, as one list; returns how many. What it raises
-        leaves them untold."""
+        """Pass finished notifications that are not published yet to `tell`, as one list.
+
+        An exception from `tell` leaves them unpublished. Return their number.
+        """
         with self._database.across() as connection:
             rows = connection.execute(UNTOLD, {"final": list(FINAL), "limit": limit}).all()
             if rows:
@@ -343,7 +366,11 @@ class NotificationStore:
     def report(
         self, reference: UUID, *, state: str, error: str, provider_ref: str | None, now: datetime
     ) -> Notification | None:
-        """What a provider reported afterwards; None when it changes nothing, else the row, with the failover it had."""
+        """Record a later report of a provider.
+
+        Returns:
+            The row with its former failover; None when the report changes nothing.
+        """
         values = {
             "reference": reference,
             "state": state,
@@ -356,7 +383,7 @@ class NotificationStore:
             return None if row is None else _notification(row)
 
     def find(self, reference: UUID) -> Row[Any]:
-        """Raises `NotFound`."""
+        """Return the row with this reference. Raises `NotFound`."""
         with self._database.across() as connection:
             row = connection.execute(BY_REFERENCE, {"reference": reference}).one_or_none()
         if row is None:
@@ -364,7 +391,7 @@ class NotificationStore:
         return row
 
     def use_link(self, reference: UUID, *, now: datetime) -> bool:
-        """False when it was used before."""
+        """Record the use of a link. Return False when it was used before."""
         with self._database.across() as connection:
             return connection.execute(USE_LINK, {"reference": reference, "now": now}).rowcount > 0
 
@@ -375,7 +402,15 @@ class NotificationStore:
     def list_notifications(
         self, *, tenant_id: int, alert_id: str | None, limit: int, after: Sequence[Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Newest first, from the place `after` on. Raises `NotFound` for what is no alert id, `Refused`."""
+        """Return notifications, newest first.
+
+        Args:
+            after: the place after which the list begins.
+
+        Raises:
+            NotFound: `alert_id` is no alert id.
+            Refused: the limit or the place is not valid.
+        """
         check_limit(limit, most=MAX_LISTED)
         wanted = None if alert_id is None else as_uuid(alert_id)
         _, place = beyond(NEWEST_FIRST, after)
@@ -414,7 +449,10 @@ def _finished(row: Row[Any]) -> NotificationFinished:
 
 
 def _listed(row: Row[Any]) -> dict[str, Any]:
-    """A row as people read it: a push token or a URL is a secret of the contact."""
+    """Return a row for readers.
+
+    A push token or a URL is a secret of the contact, so it is masked.
+    """
     shown = shown_address(row.channel, row.recipient)
     return {**row._mapping, "recipient": shown, "name": _shown_name(row)}
 

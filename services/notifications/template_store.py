@@ -1,4 +1,4 @@
-"""SQL of tenants' own templates: each checked, before it is kept, by writing messages with it."""
+"""SQL of tenants' own templates. Each is checked before it is kept, by writing messages with it."""
 
 from __future__ import annotations
 
@@ -26,25 +26,28 @@ REMOVE = text(
 
 
 class TemplateStore:
-    """Each method is one transaction. Raises `Unavailable`."""
+    """Templates of tenants in the database.
+
+    Each method is one transaction. Raises `Unavailable`.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def of_tenant(self, tenant_id: int) -> dict[tuple[str, str, str], str]:
-        """A tenant's templates by (channel, language, part), as messages are written with them."""
+        """Return a tenant's templates by (channel, language, part)."""
         with self._database.across() as connection:
             found = connection.execute(SELECT, {"tenant_id": tenant_id})
             return {(row.channel, row.language, row.part): row.source for row in found}
 
     def list_templates(self, *, tenant_id: int) -> list[dict[str, Any]]:
-        """A tenant's templates; one with a `fault` is passed over when messages are written."""
+        """Return a tenant's templates. One with a `fault` is not used for messages."""
         with self._database.of(tenant_id) as connection:
             rows = [dict(row._mapping) for row in connection.execute(SELECT, {"tenant_id": tenant_id})]
         return [{**row, "fault": fault_of(**row)} for row in rows]
 
     def set_template(self, *, tenant_id: int, channel: str, language: str, part: str, source: str) -> None:
-        """Keep a template in the place of an earlier one. Raises `Refused`, `NotFound`."""
+        """Add or replace a template. Raises `Refused`, `NotFound`."""
         check_template(channel=channel, language=language, part=part, source=source)
         values = {"channel": channel, "language": language, "part": part, "source": source}
         try:
@@ -54,7 +57,7 @@ class TemplateStore:
             raise NotFound(f"there is no tenant {tenant_id}") from error
 
     def remove_template(self, *, tenant_id: int, channel: str, language: str, part: str) -> None:
-        """The built-in one holds again. Raises `NotFound`."""
+        """Remove a template: the built-in one holds again. Raises `NotFound`."""
         missing = NotFound(f"tenant {tenant_id} has no template {channel} {language} {part} of its own")
         values = {"channel": channel, "language": language, "part": part}
         if not all(isinstance(value, str) and value.isprintable() for value in values.values()):

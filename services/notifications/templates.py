@@ -1,7 +1,8 @@
-"""What messages say: Jinja2 templates in a sandbox, by channel and language; a tenant may have its own. Pure.
+"""Texts of messages: Jinja2 templates in a sandbox, by channel and language. Pure.
 
-A template of a tenant's that fails gives way to the built-in one, and the message says why: an alarm is told.
-A drill is marked as one whatever the template says, and a silent alert says that nobody calls the guard back.
+A tenant may have templates of its own. When one fails, the built-in template is used, and the fault
+is reported: the alarm goes out. A drill is marked whatever the template says. The message of a
+silent alert says that nobody calls the guard back.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from services.notifications.wording import FIXED, SAMPLES, WORDS, Words, clean, 
 MAX_SOURCE = 4_000
 MAX_OUTPUT = {"subject": 200, "text": 4_000, "html": 40_000}
 MAX_PUSH = 1_000
-"""Characters of a push notification's text; phones show fewer."""
+"""Limit of characters of a push notification's text. Phones show fewer."""
 MAX_FILTERED = 40_000
-"""Characters that a filter may make."""
+"""Limit of characters that a filter may make."""
 FILTERS = (
     "join",
     "upper",
@@ -52,18 +53,24 @@ PARTS = {
     "push": ("subject", "text"),
     "url": ("subject", "text"),
 }
-"""By channel. `template_id` is what the operator's regulator registered the text as (DLT in India)."""
+"""Parts of a message by channel.
+
+`template_id` is the id under which the operator's regulator registered the text (DLT in India).
+"""
 MARKED = {("sms", "text"), ("email", "subject"), ("email", "text"), ("email", "html"), ("push", "subject"),
           ("url", "subject")}  # fmt: skip
-"""What says of a drill that it is one."""
+"""Parts with the mark of a drill."""
 SILENT = {("sms", "text"), ("email", "text"), ("email", "html"), ("push", "text"), ("url", "text")}
-"""What says of a silent alert that the guard must not be called back."""
+"""Parts with the sentence of a silent alert: do not call the guard back."""
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 TEMPLATE_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 class Rendered(msgspec.Struct, frozen=True, kw_only=True):
-    """A message. `faults`: the tenant's templates that gave way to built-in ones, and why, a sentence each."""
+    """A message. `faults` has a sentence for each of the tenant's templates that failed.
+
+    A built-in template replaces each of these.
+    """
 
     subject: str
     text: str
@@ -117,9 +124,10 @@ BUILT_IN: dict[tuple[str, str], str] = {
 
 
 class Templates:
-    """The built-in templates, and before them a tenant's own, by (channel, language, part).
+    """Built-in templates and a tenant's own, by (channel, language, part). The tenant's go first.
 
-    For `hi-IN` stands what there is for `hi`; for a language of which Vigil has no words, what the tenant has for `en`.
+    `hi-IN` uses the templates of `hi`. A language without words in Vigil uses the tenant's
+    templates of `en`.
     """
 
     def __init__(self, overrides: Mapping[tuple[str, str, str], str]) -> None:
@@ -127,7 +135,7 @@ class Templates:
         self._compiled: dict[tuple[bool, str], jinja2.Template] = {}
 
     def render(self, channel: str, language: str, words: Words) -> Rendered:
-        """The message of a channel, whatever the tenant's templates are like."""
+        """Return the message of a channel, whatever the tenant's templates are like."""
         parts: dict[str, str] = {}
         faults: list[str] = []
         for part in ("subject", "text", "html"):
@@ -137,7 +145,7 @@ class Templates:
                 try:
                     parts[part] = self._write(channel, language, part, source, words)
                     fault = None if parts[part] or part == "html" else ": it makes no text"
-                except Exception as error:  # whatever there is in a tenant's template, the alarm is told
+                except Exception as error:  # a fault of a tenant's template must not stop the alarm
                     fault = _problem(error)
                 if fault:
                     faults.append(f"template {channel} {found_for} {part}{fault}; the built-in one is used")
@@ -153,7 +161,10 @@ class Templates:
         )
 
     def source(self, channel: str, language: str, part: str) -> tuple[str, str | None]:
-        """The template in force, and for which language the tenant gave it; None: it is the built-in one."""
+        """Return the template in force, and the language that the tenant gave it for.
+
+        The language is None for the built-in template.
+        """
         base = language.partition("-")[0]
         for candidate in (language, base, *(() if base in FIXED else ("en",))):
             own = self._overrides.get((channel, candidate, part))
@@ -162,12 +173,12 @@ class Templates:
         return BUILT_IN.get((channel, part), ""), None
 
     def _template_id(self, channel: str, language: str) -> str:
-        """An id is good for the text that was registered under it."""
+        """Return the template id. An id is valid for the text that was registered under it."""
         _, text_is_for = self.source(channel, language, "text")
         return self.source(channel, text_is_for or language, "template_id")[0].strip()
 
     def _write(self, channel: str, language: str, part: str, source: str, words: Words) -> str:
-        """One part, marked and no longer than its channel takes."""
+        """Return one part, marked and within the limit of its channel."""
         html = part == "html"
 
         def fill(message: str) -> str:
@@ -185,7 +196,7 @@ class Templates:
         most = MAX_PUSH if (channel, part) == ("push", "text") else MAX_OUTPUT[part]
         if len(written) <= most:
             return written
-        # The sentence of a silent alert may stand at the end, and must not be what is cut off.
+        # The sentence of a silent alert may stand at the end. It must not be cut off.
         cut = written[:most]
         if (channel, part) not in SILENT or _hushed(cut, words, language, html=html) == cut:
             return cut
@@ -209,10 +220,13 @@ class Templates:
 
 
 def compile_template(source: str, *, html: bool) -> jinja2.Template:
-    """A template of the few things that a message needs. Raises `jinja2.TemplateError`.
+    """Return a template from the few constructs that a message needs.
 
-    What can run long or grow large (loops, macros, calls, multiplication, formats) is not among them, and filters stop
-    at 40,000 characters.
+    Constructs that can run long or grow large are refused: loops, macros, calls, multiplication,
+    formats. Filters stop at 40,000 characters.
+
+    Raises:
+        jinja2.TemplateError: the template is not valid.
     """
     if len(source) > MAX_SOURCE:
         raise jinja2.TemplateSyntaxError(f"{len(source)} characters; the limit is {MAX_SOURCE}", 1)
@@ -226,14 +240,18 @@ def compile_template(source: str, *, html: bool) -> jinja2.Template:
                 raise jinja2.TemplateSyntaxError(problem, node.lineno)
         return made.from_string(source)
     except (RecursionError, MemoryError, SyntaxError, ValueError, OverflowError) as error:
-        # What Python's own compiler makes of a thousand brackets.
+        # Python's own compiler raises these for a thousand brackets.
         raise jinja2.TemplateSyntaxError(
             "it is too deeply nested, or its numbers are too large", 1
         ) from error
 
 
 def check_template(*, channel: str, language: str, part: str, source: str) -> None:
-    """Raises `Refused` naming line and fault of a tenant's template, which is tried with several alerts."""
+    """Check a tenant's template by writing several alerts with it.
+
+    Raises:
+        Refused: the template is not valid. The text names the line and the fault.
+    """
     parts = PARTS.get(channel) if isinstance(channel, str) else None
     if parts is None:
         raise Refused(f"template: there is no channel {channel!r}; channels are {', '.join(PARTS)}")
@@ -257,7 +275,7 @@ def check_template(*, channel: str, language: str, part: str, source: str) -> No
 
 
 def fault_of(*, channel: str, language: str, part: str, source: str) -> str | None:
-    """What is wrong with a template that is kept; None: nothing."""
+    """Return the fault of a template that is kept; None when there is none."""
     try:
         check_template(channel=channel, language=language, part=part, source=source)
     except Refused as error:
@@ -266,7 +284,7 @@ def fault_of(*, channel: str, language: str, part: str, source: str) -> str | No
 
 
 def _marked(text: str, words: Words, language: str, *, html: bool) -> str:
-    """The text, saying of a drill that it is one."""
+    """Return the text, with the mark of a drill where it is missing."""
     word = named_words(language)["drill"]
     if not words.drill or word in text:
         return text
@@ -274,7 +292,7 @@ def _marked(text: str, words: Words, language: str, *, html: bool) -> str:
 
 
 def _hushed(text: str, words: Words, language: str, *, html: bool) -> str:
-    """The text; of a silent alert with the sentence before it that a template left out."""
+    """Return the text, with the sentence of a silent alert before it where it is missing."""
     sentence = named_words(language)["silent"]
     if not words.silent or sentence in text:
         return text
@@ -282,7 +300,7 @@ def _hushed(text: str, words: Words, language: str, *, html: bool) -> str:
 
 
 def _try_out(channel: str, language: str, part: str, source: str) -> None:
-    """Raises whatever is wrong."""
+    """Write sample alerts with a template. Raises any fault as an exception."""
     template = compile_template(source, html=part == "html")
     if channel == "sms":
         used = {node.name for node in template.environment.parse(source).find_all(nodes.Name)}
@@ -307,7 +325,7 @@ def _try_out(channel: str, language: str, part: str, source: str) -> None:
 
 
 def _objection(node: nodes.Node) -> str | None:
-    """Why a template must not have this; None when it may."""
+    """Return the reason why a template must not have this node; None when it may."""
     if not isinstance(node, ALLOWED):
         return f"{type(node).__name__} is not offered in a template"
     match node:
@@ -327,14 +345,14 @@ def _objection(node: nodes.Node) -> str | None:
 
 
 def _problem(error: Exception) -> str:
-    """`, line 2: what is wrong`."""
+    """Return the fault in the form `, line 2: fault`."""
     line = error.lineno if isinstance(error, jinja2.TemplateSyntaxError) else _line_of(error)
     said = error.message if isinstance(error, jinja2.TemplateError) else str(error)
     return f"{f', line {line}' if line else ''}: {said or type(error).__name__}"
 
 
 def _line_of(error: Exception) -> int | None:
-    """Where in the template it happened, as Jinja2 wrote it into the traceback."""
+    """Return the line of the template, which Jinja2 wrote into the traceback."""
     lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"
     ]

@@ -1,4 +1,4 @@
-"""The words of messages: what is said of an alert, and what the languages have for it. Pure."""
+"""Words of messages: the values from an alert, and the fixed words of each language. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 import msgspec
 
 JOINERS = "\u200c\u200d"
-"""Without width, and part of words in the scripts of India."""
+"""Characters without width that are part of words in the scripts of India."""
 
 
 class Words(msgspec.Struct, frozen=True, kw_only=True):
-    """What a template may use. `place` is a position or a site's name, `time` that of the place."""
+    """Values that a template may use.
+
+    `place` is a position or a site's name. `time` is the local time of the place.
+    """
 
     severity: str
     alert_type: str
@@ -50,10 +53,10 @@ FIXED: dict[str, dict[str, str]] = {
         "PATROL_INCOMPLETE": "गश्त अधूरी", "TAMPER": "छेड़छाड़", "REPORTED": "सूचित घटना",
     },
 }  # fmt: skip
-"""Fixed words by language; a word that a language lacks stands as it is."""
+"""Fixed words by language. A word that a language lacks stays as it is."""
 
 WORDS = frozenset(FIXED["en"]) | {"severity", "alert_type"}
-"""What a template's `w.` offers."""
+"""Words that a template's `w.` offers."""
 SAMPLE = Words(
     severity="CRITICAL",
     alert_type="PANIC",
@@ -69,27 +72,30 @@ SAMPLE = Words(
     link="https://noc.example.com/a/sample",
     code="K7RM",
 )
-"""What people are shown a template with."""
+"""Sample alert that shows users a template."""
 SAMPLES = (
     SAMPLE,
     msgspec.structs.replace(SAMPLE, drill=True),
     Words(severity="LOW", alert_type="OFFLINE", source="sensor-1", time="31 Jan 18:05 UTC"),
 )
-"""What a template has to do with before it is taken."""
+"""Alerts that a template must be able to write before it is accepted."""
 
 
 def fixed_words(language: str) -> Mapping[str, str]:
-    """Those of `hi` for `hi-IN`; none for a language that Vigil does not know."""
+    """Return the fixed words of a language: those of `hi` for `hi-IN`, none for an unknown one."""
     return FIXED.get(language) or FIXED.get(language.partition("-")[0], {})
 
 
 def named_words(language: str) -> Mapping[str, str]:
-    """Return every fixed word: those of the language, and in English what it lacks."""
+    """Return every fixed word: those of the language, and the English ones that it lacks."""
     return {**FIXED["en"], **fixed_words(language)}
 
 
 def clean(value: Any) -> Any:
-    """Text without control characters, but for line ends and what joins letters; a device chose it."""
+    """Return text without control characters, except line ends and joiners.
+
+    A device chose the text.
+    """
     if isinstance(value, tuple):
         return tuple(map(clean, value))
     if not isinstance(value, str):

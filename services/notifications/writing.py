@@ -1,4 +1,4 @@
-"""What people are sent: requests as rows with their text, and rows as what a provider takes."""
+"""Conversion of requests into rows with their texts, and of rows into messages for providers."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ LINKED = ("email", "push", "url")
 DUPLICATE_WORD = "(possibly a second time)"
 
 FindsTemplates = Callable[[int], Templates]
-"""A tenant's templates."""
+"""Callback that returns a tenant's templates."""
 
 
 class Writer:
-    """`public_url` empty or `keys` None: messages carry no links and no codes.
+    """Writer of notifications.
 
-    Without a public URL no answer could reach us; without keys neither could be kept out of readable records.
+    Without `public_url` or `keys`, messages carry no links and no codes. Without a public URL, no
+    reply could reach Vigil. Without keys, links and codes would be in readable records.
     """
 
     def __init__(
@@ -55,12 +56,12 @@ class Writer:
         self._digest_at = digest_at
 
     def rows(self, request: NotificationRequest, *, now: datetime) -> list[NewNotification]:
-        """One row for each notice of a request."""
+        """Return one row for each notice of a request."""
         words = words_of(request)
         return [self._row(request, notice, words, now=now) for notice in plan.notices(request)]
 
     def failover(self, row: Notification) -> list[NewNotification]:
-        """The row by which its recipient is told by their next channel; none when there is no other."""
+        """Return the row for the recipient's next channel; none when there is no other channel."""
         if not row.failover:
             return []
         (channel, recipient), *rest = row.failover
@@ -72,7 +73,8 @@ class Writer:
     def private(self, row: Notification) -> Private:
         """Return the message of a row as its reader gets it.
 
-        A seal that no key opens any more costs the code and nothing else: the text is written again with its link.
+        When no key opens the seal any more, only the code is lost: the text is written again with
+        its link.
         """
         if row.sealed is None:
             return Private(
@@ -93,7 +95,10 @@ class Writer:
         )
 
     def outgoing(self, row: Notification) -> Outgoing:
-        """What the provider is given; an attempt after one that perhaps went out says so."""
+        """Return the message for the provider.
+
+        An attempt after one that may have been sent has a mark.
+        """
         private = self.private(row)
         silent = bool(row.words.get("silent"))
         data = {"alert_id": str(row.alert_id), "alert_type": row.alert_type, "severity": row.severity}
@@ -123,7 +128,7 @@ class Writer:
         )
 
     def digest(self, rows: Sequence[Notification]) -> Outgoing:
-        """One e-mail about several alerts."""
+        """Return one e-mail about several alerts."""
         first = rows[0]
         again = any(row.possible_duplicate for row in rows)
         lines = [row.body for row in sorted(rows, key=lambda row: row.created_at)]
@@ -164,7 +169,7 @@ class Writer:
         sent = self._render(tenant_id, notice.channel, notice.language, words, link=link, code=code)
         shown = sent
         if link or code:
-            # Written a second time, because a template may cut and change what it is given.
+            # Written a second time, because a template may cut and change its values.
             shown = self._render(
                 tenant_id,
                 notice.channel,
@@ -196,13 +201,17 @@ class Writer:
 
     @property
     def _takes_codes(self) -> bool:
-        """Codes are kept as keyed hashes only: without keys there are none, and a word of consent is the way."""
+        """Return whether SMS carry codes.
+
+        Codes are kept as keyed hashes only, so they need keys. Without codes, a word of consent
+        takes an alert.
+        """
         return bool(self._public_url) and self._keys is not None
 
     def _render(
         self, tenant_id: int, channel: str, language: str, words: Words, *, link: str, code: str
     ) -> Rendered:
-        # A digest is made of the lines that an SMS would have been.
+        # A digest consists of the lines that an SMS would have.
         channel = "sms" if channel == "digest" else channel
         said = msgspec.structs.replace(words, link=link, code=code)
         return self._templates(tenant_id).render(channel, language, said)
@@ -235,7 +244,7 @@ _COPIED = ("alert_id", "round", "step", "severity", "alert_type", "drill", "life
 
 
 def words_of(request: NotificationRequest) -> Words:
-    """What templates may say of an alert; its time is that of the place."""
+    """Return the values of an alert for templates. Its time is the local time of the place."""
     alert = request.alert
     place = (
         f"{alert.lat:.5f},{alert.lon:.5f}"
@@ -259,7 +268,7 @@ def words_of(request: NotificationRequest) -> Words:
 
 
 def hidden_parts(row: Notification, private: Private) -> dict[str, str]:
-    """Return the parts of a message that are its reader's alone, with what records hold in their place."""
+    """Return the parts of a message for its reader only, with their replacements in records."""
     parts = {
         private.link: seals.LINK,
         private.link.rpartition("/")[2]: seals.LINK,
@@ -273,14 +282,17 @@ def hidden_parts(row: Notification, private: Private) -> dict[str, str]:
 
 
 def without_secrets(said: str, outgoing: Outgoing) -> str:
-    """Return what a provider said, as logs and records may hold it: providers repeat what they were given."""
+    """Return a provider's text without secrets, for logs and records.
+
+    Providers repeat the message in their errors.
+    """
     for part in sorted(outgoing.hidden, key=len, reverse=True):
         said = said.replace(part, outgoing.hidden[part])
     return said
 
 
 def _zone(name: str) -> tzinfo:
-    """A site's time zone; UTC when there is none of that name, because an alarm is told all the same."""
+    """Return a site's time zone. An unknown name gives UTC, because the alarm must go out."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""The words between the delivery and a provider, whichever it is."""
+"""Interface between the delivery and providers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ CONNECT_TIMEOUT_S = 5.0
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
-    """One message. `reference` is ours and the same for each attempt; `data` is for programs (push, webhooks).
+    """One message to one recipient.
 
-    `template_id` is what the operator's regulator registered the text as (DLT in India). `silent`: whoever raised the
-    alert must not be heard, so a message about it makes no sound. `hidden` is not sent: parts of the message that
-    records and logs must not hold, and what stands there for each.
+    Attributes:
+        reference: Vigil's id of the message, the same for each attempt.
+        data: values for programs (push, webhooks).
+        silent: an attacker near the guard must hear nothing, so a message about the alert makes no
+            sound.
+        template_id: the id under which the operator's regulator registered the text (DLT in India).
+        hidden: parts of the message that records and logs must not hold, with their replacements.
+            They are not sent.
     """
 
     reference: str
@@ -34,17 +39,21 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """The provider has it, under its own reference."""
+    """Acceptance of a message by a provider, under the provider's own reference."""
 
     provider_ref: str
 
 
 class SendFailed(VigilError):  # noqa: N818
-    """The provider did not take a message, or nobody knows whether it did.
+    """The provider did not take a message, or it is unknown whether it did.
 
-    `kind` is a short stable word (a metric's label). `permanent`: another attempt is of no use. `maybe_sent`: it may
-    have gone out. `retry_after_s`: the provider asked for so much patience. `of_recipient`: it is about this message or
-    its recipient, and says nothing about what the provider does with others.
+    Attributes:
+        kind: a short stable word (a metric's label).
+        permanent: another attempt is of no use.
+        maybe_sent: the message may have gone out.
+        retry_after_s: seconds that the provider asks to wait.
+        of_recipient: the error is about this message or its recipient, and says nothing about
+            messages to others.
     """
 
     def __init__(
@@ -66,16 +75,20 @@ class SendFailed(VigilError):  # noqa: N818
 
 
 class CannotTell(VigilError):  # noqa: N818
-    """The provider cannot be asked what it has, or did not answer."""
+    """The provider cannot say which messages it has, or did not answer."""
 
 
 class Channel(Protocol):
-    """A provider. `name` is for people and metrics."""
+    """A provider. `name` is for users and metrics."""
 
     name: str
 
     def send(self, outgoing: Outgoing) -> Accepted:
-        """Hand a message over. Raises `SendFailed` and nothing else, within the channel's deadline."""
+        """Send a message. Raises `SendFailed` and nothing else, within the channel's deadline."""
 
     def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:
-        """Whether the provider took this message since then; None: it did not. Raises `CannotTell`."""
+        """Return the acceptance if the provider took this message since then, else None.
+
+        Raises:
+            CannotTell: the provider cannot say.
+        """

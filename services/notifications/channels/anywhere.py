@@ -1,7 +1,8 @@
-"""Everything else that apprise knows (Slack, Teams, PagerDuty, ntfy ...): one URL a recipient.
+"""All other services that apprise knows (Slack, Teams, PagerDuty, ntfy ...): one URL per recipient.
 
-apprise has more ways out than a look at a URL can know. So its plugins are given another `requests`: each request that
-they make goes through the guarded client, to the hosts of their service only, however the URL brought them to it.
+A URL does not show every request that apprise makes for it. Therefore apprise's plugins get another
+`requests`. Each of their requests goes through the guarded client, and to the hosts of their
+service only, whatever the URL says.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from services.outgoing.rules import ForbiddenDestination, Target
 
 METHODS = frozenset({"get", "post", "put", "patch", "delete", "head", "options"})
 NAMES = frozenset({"codes", "status_codes", "exceptions", "RequestException", "Response"})
-"""What plugins may have of the real `requests`; all else would be a way around the guard."""
+"""Names of the real `requests` that plugins may use. All others would be a way around the guard."""
 ALSO_BY_REQUESTS = ("apprise.attachment.http", "apprise.config.http")
 """Modules of apprise, besides its plugins, that fetch URLs."""
 GONE = (404, 410)
 MOST_REQUESTS = 20
-"""Of one message; a URL may name any number of readers."""
+"""Limit of requests for one message. A URL may name any number of readers."""
 
 
 class _Call:
-    """One message on its way: its session, and what came of the requests that a plugin made."""
+    """Delivery of one message: its session, and the results of the plugin's requests."""
 
     def __init__(self, session: GuardedSession, provider: str) -> None:
         self._session = session
@@ -44,7 +45,11 @@ class _Call:
         self.failure: SendFailed | None = None
 
     def request(self, method: str, url: str, **options: Any) -> requests.Response:
-        """Make a request of a plugin. Raises `requests.RequestException` only: plugins know no other."""
+        """Make a request of a plugin.
+
+        Raises:
+            requests.RequestException: any error, because plugins know no other.
+        """
         self.made += 1
         try:
             self._check_count()
@@ -58,7 +63,10 @@ class _Call:
         return response
 
     def failed(self, otherwise: SendFailed) -> SendFailed:
-        """Return why the message was not taken as a whole; some of its readers may have it."""
+        """Return the error of a message that was not taken as a whole.
+
+        Some of its readers may have it.
+        """
         why = self.failure or otherwise
         why.maybe_sent = why.maybe_sent or self.taken > 0
         return why
@@ -83,7 +91,10 @@ _current: ContextVar[_Call] = ContextVar("vigil_apprise_call")
 
 
 class GuardedRequests(ModuleType):
-    """Stands in for the module `requests` in apprise. Without a call under way it makes no request."""
+    """Stand-in for the module `requests` in apprise.
+
+    Without a call under way it makes no request.
+    """
 
     def __init__(self) -> None:
         super().__init__("requests")
@@ -103,7 +114,7 @@ GUARDED = GuardedRequests()
 
 
 class AnywhereChannel:
-    """apprise, by a client whose rule is that of tenants' URLs."""
+    """apprise, by a client with the rule for tenants' URLs."""
 
     name = "apprise"
 
@@ -125,9 +136,10 @@ class AnywhereChannel:
                     taken = plugin.notify(
                         title=outgoing.subject, body=outgoing.text, notify_type=_kind(outgoing)
                     )
-            except Exception as error:  # by many hands: what they raise is known to nobody
+            except Exception as error:  # plugins have many authors, and raise anything
                 raise call.failed(web.failure_of(error, provider=f"apprise: {scheme}")) from error
-        # A plugin with nothing to do (an alert of "information" closes what is open) says yes as well.
+        # A plugin with nothing to do (an alert of "information" closes what is open) reports
+        # success too.
         if not taken or not call.taken:
             text = f"apprise: {scheme} did not take it"
             raise call.failed(SendFailed(text, kind="refused", maybe_sent=call.made > 0, of_recipient=True))
@@ -137,8 +149,11 @@ class AnywhereChannel:
         raise CannotTell("a service behind apprise cannot be asked what it has taken")
 
     def _plugin(self, url: str, scheme: str) -> Any:
-        """Make the plugin of a URL, with the options as apprise has read them. Raises `SendFailed`."""
-        import apprise  # it brings over a hundred modules; most installations never need it
+        """Make the plugin of a URL, with the options as apprise has read them.
+
+        Raises `SendFailed`.
+        """
+        import apprise  # it imports over a hundred modules; most installations never need it
         import apprise.plugins
 
         found = apprise.plugins.url_to_dict(url, secure_logging=True)  # type: ignore[no-untyped-call]
@@ -179,14 +194,21 @@ class AnywhereChannel:
 
 
 def _kind(outgoing: Outgoing) -> Any:
-    """The kind of a message for apprise. Incident services take one of information or success for an end."""
+    """Return the kind of a message for apprise.
+
+    Incident services take information or success for the end of an incident.
+    """
     import apprise
 
     return apprise.NotifyType.FAILURE if outgoing.urgent else apprise.NotifyType.WARNING
 
 
 def _guard(plugin: type) -> None:
-    """Give every module that a plugin is made of the guarded `requests`. Raises `SendFailed` for one without any."""
+    """Give the guarded `requests` to every module that a plugin is made of.
+
+    Raises:
+        SendFailed: no module of the plugin uses `requests`.
+    """
     modules = {kind.__module__ for kind in plugin.__mro__ if kind.__module__.startswith("apprise.plugins.")}
     guarded = 0
     for name in (*modules, *ALSO_BY_REQUESTS):
@@ -203,5 +225,5 @@ def _guard(plugin: type) -> None:
 
 
 def _named(args: tuple[Any, ...]) -> dict[str, Any]:
-    """The one argument that `requests.post(url, data)` takes by place besides the URL."""
+    """Return the one positional argument of `requests.post(url, data)` besides the URL, by name."""
     return {"data": args[0]} if args else {}

@@ -1,4 +1,4 @@
-"""Push by Firebase Cloud Messaging, HTTP v1. FCM cannot be asked what it has."""
+"""Push by Firebase Cloud Messaging, HTTP v1. FCM cannot say which messages it has."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from services.outgoing.rules import ForbiddenDestination
 API = "https://fcm.googleapis.com"
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 INVALID_RECIPIENT = ("UNREGISTERED", "INVALID_ARGUMENT", "SENDER_ID_MISMATCH")
-"""FCM's error codes by which this token will never do again."""
+"""Error codes of FCM that make a token invalid for ever."""
 MAX_BODY = 1000
 SILENT_CHANNEL = "vigil_silent"
-"""The notification channel for silent alerts; an app makes it without sound and vibration."""
+"""The notification channel for silent alerts. An app makes it without sound and vibration."""
 
 
 class Message(msgspec.Struct):
@@ -33,7 +33,7 @@ class Message(msgspec.Struct):
 
 
 class FcmChannel:
-    """One Firebase project. Raises `Misconfigured` for a file that is no service account's."""
+    """One Firebase project. Raises `Misconfigured` for a file that is not a service account's."""
 
     name = "fcm"
 
@@ -61,7 +61,8 @@ class FcmChannel:
         if answer.status != 200:
             code, said = _fault(answer.body)
             permanent = code in INVALID_RECIPIENT
-            # FCM limits the messages to one phone or topic by the same status as those of a project.
+            # FCM uses the same status for the limit of one phone or topic as for the limit of a
+            # project.
             web.check(answer, provider=self.name, permanent=permanent, said=said, limits_recipient=True)
         try:
             return Accepted(provider_ref=msgspec.json.decode(answer.body, type=Message).name)
@@ -72,7 +73,11 @@ class FcmChannel:
         raise CannotTell("FCM cannot be asked what it has taken")
 
     def _token(self) -> str:
-        """The access token, got anew when it is about to end. Raises `SendFailed`: nothing was sent."""
+        """Return the access token, renewed when it is about to end.
+
+        Raises:
+            SendFailed: there is no token. The message was not sent.
+        """
         if not self._refreshing.acquire(timeout=self._deadline_s):
             raise SendFailed("fcm: no access token: Google gave none in time", kind="timeout")
         try:
@@ -97,7 +102,7 @@ class FcmChannel:
 
 
 def message_of(outgoing: Outgoing) -> dict[str, Any]:
-    """The `message` of FCM's API. `data` values are all text, as it wants them."""
+    """Return the `message` of FCM's API. All values of `data` are text, as FCM requires."""
     topic = outgoing.recipient.removeprefix("/topics/")
     to = {"token": outgoing.recipient} if topic == outgoing.recipient else {"topic": topic}
     priority, apns = ("high", "10") if outgoing.urgent else ("normal", "5")
@@ -106,7 +111,8 @@ def message_of(outgoing: Outgoing) -> dict[str, Any]:
         **to,
         "notification": {"title": outgoing.subject[:200], "body": outgoing.text[:MAX_BODY]},
         "data": {**{k: str(v) for k, v in outgoing.data.items()}, "reference": outgoing.reference},
-        # The same reference replaces its earlier copy on the phone: a possible duplicate is seen once.
+        # The same reference replaces its earlier copy on the phone: a possible duplicate is seen
+        # once.
         "android": {"priority": priority, "notification": {"tag": collapse, **_android_sound(outgoing)}},
         "apns": {
             "headers": {"apns-priority": apns, "apns-collapse-id": collapse},
@@ -117,9 +123,10 @@ def message_of(outgoing: Outgoing) -> dict[str, Any]:
 
 
 def _android_sound(outgoing: Outgoing) -> dict[str, Any]:
-    """The fields of AndroidNotification about sound.
+    """Return the fields of AndroidNotification about sound.
 
-    From Android 8 on the channel of the app decides. An app without this channel shows the message in its default one.
+    From Android 8 on, the channel of the app decides. An app without this channel shows the message
+    in its default one.
     """
     if outgoing.silent:
         return {"channel_id": SILENT_CHANNEL, "default_sound": False, "default_vibrate_timings": False}
@@ -127,7 +134,7 @@ def _android_sound(outgoing: Outgoing) -> dict[str, Any]:
 
 
 def _fault(body: bytes) -> tuple[str, str]:
-    """(FCM's error code, what it said)."""
+    """Return (FCM's error code, FCM's error text)."""
     try:
         error = json.loads(body)["error"]
         details = [detail.get("errorCode", "") for detail in error.get("details", [])]

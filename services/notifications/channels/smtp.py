@@ -1,8 +1,10 @@
 """E-mail by SMTP (RFC 5321), over TLS.
 
-smtp://user:password@host:587?from=vigil@example.com      STARTTLS, required
-smtps://user:password@host:465?from=...                   TLS from the start
-options: ca=/path/ca.pem (a private authority), tls=off (for servers on this machine only)
+    smtp://user:password@host:587?from=vigil@example.com      STARTTLS, required
+    smtps://user:password@host:465?from=...                   TLS from the start
+
+The URL has two more options: ca=/path/ca.pem (a private authority), and tls=off (for servers on
+this machine only).
 """
 
 from __future__ import annotations
@@ -28,7 +30,11 @@ HELP = "write it as smtp://user:password@host:587?from=vigil@example.com"
 
 
 class SmtpChannel:
-    """One mail server; each message has a connection of its own. Raises `Misconfigured` for a URL that cannot work."""
+    """One mail server. Each message has a connection of its own.
+
+    Raises:
+        Misconfigured: the URL cannot work.
+    """
 
     def __init__(self, url: str, *, name: str = "smtp", deadline_s: float = 15.0) -> None:
         self.name = name
@@ -57,7 +63,10 @@ class SmtpChannel:
             raise Misconfigured(f"SMTP_URL: ca={options.get('ca')} cannot be read: {error}") from error
 
     def send(self, outgoing: Outgoing) -> Accepted:
-        """Raises `SendFailed`. Once the text is on its way, a lost answer means that it may have been taken."""
+        """Send a message. Raises `SendFailed`.
+
+        When the answer is lost after the text was sent, the server may have taken the message.
+        """
         try:
             message = self._message(outgoing)
         except ValueError as error:
@@ -112,7 +121,7 @@ class SmtpChannel:
         code, said = server.data(message.as_bytes(policy=email.policy.SMTP))
         if code != 250:
             raise smtplib.SMTPResponseException(code, said)
-        # It is taken. A server that answers no QUIT changes nothing about that.
+        # The message is taken. A server that does not answer QUIT does not change that.
 
     def _message(self, outgoing: Outgoing) -> EmailMessage:
         message = EmailMessage()
@@ -135,7 +144,10 @@ class SmtpChannel:
 
 
 def _address(text: str) -> Address:
-    """Raises `ValueError`. What Python's parser makes of a wrong address is any of a dozen exceptions."""
+    """Return an address. Raises `ValueError`.
+
+    For a wrong address, Python's parser raises any of a dozen exceptions.
+    """
     if is_email(text):
         with suppress(Exception):
             return Address(addr_spec=text)
@@ -145,7 +157,12 @@ def _address(text: str) -> Address:
 def _refused(
     code: int, said: bytes | str, *, maybe_sent: bool = False, of_recipient: bool = False
 ) -> SendFailed:
-    """`of_recipient`: the server said it of an address; 421 ends the whole connection whenever it is said."""
+    """Return the error for an answer of the server.
+
+    Args:
+        of_recipient: the server answered about an address. A 421 always ends the whole connection
+            instead.
+    """
     text = said.decode(errors="replace") if isinstance(said, bytes) else said
     kind = "bad_answer" if maybe_sent else "invalid_recipient" if code in (550, 551, 553) else "refused"
     if code in (530, 534, 535):
@@ -161,7 +178,7 @@ def _refused(
 
 
 def _ran_out(error: BaseException | None) -> bool:
-    """Whether time ran out; smtplib makes a lost connection of it."""
+    """Return whether time ran out. smtplib turns a timeout into a lost connection."""
     while error is not None:
         if isinstance(error, TimeoutError):
             return True
@@ -170,5 +187,5 @@ def _ran_out(error: BaseException | None) -> bool:
 
 
 def _is_rubbish(error: smtplib.SMTPResponseException) -> bool:
-    """smtplib says -1 for an answer that is none."""
+    """Return whether the server's answer was no SMTP answer. smtplib gives it the code -1."""
     return error.smtp_code < 200

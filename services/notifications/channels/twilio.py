@@ -1,7 +1,8 @@
-"""SMS by Twilio's REST API (Programmable Messaging, Messages resource of 2010-04-01), and what Twilio tells us back.
+"""SMS by Twilio's REST API, with delivery reports and replies.
 
-Twilio keeps no reference of ours. What it took is found among the messages to that number by the text, which has a
-code of its own; and its status callback goes to a URL that has our reference.
+The API is Programmable Messaging, Messages resource of 2010-04-01. Twilio does not keep Vigil's
+reference. A message that Twilio took is found by its text among the messages to that number, and
+the text has a code of its own. The URL of the status callback has Vigil's reference.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from services.outgoing.client import Answer, Client
 
 API = "https://api.twilio.com"
 INVALID_RECIPIENT = frozenset({21211, 21214, 21217, 21408, 21421, 21610, 21612, 21614})
-"""Error codes of Twilio by which this number can never get this message from us."""
+"""Error codes of Twilio for a number that can never get this message from this sender."""
 CLOCKS_APART = timedelta(seconds=5)
 MAX_SID = 64
 PAGES = 5
@@ -37,7 +38,7 @@ STATES = {
 
 
 class Message(msgspec.Struct):
-    """What we read of a message resource."""
+    """Fields of a message resource that Vigil reads."""
 
     sid: str
     body: str = ""
@@ -56,7 +57,10 @@ class Fault(msgspec.Struct):
 
 
 class Reply(NamedTuple):
-    """An SMS that came to our number. `message_id` is the same when the same request comes again."""
+    """SMS from a recipient to Vigil's number.
+
+    `message_id` is the same when the same request comes again.
+    """
 
     from_number: str
     text: str
@@ -64,9 +68,11 @@ class Reply(NamedTuple):
 
 
 class TwilioChannel:
-    """One account and sending number. `public_url` empty: no delivery reports are asked for.
+    """One account and sending number.
 
-    `extra_fields`: form fields that the installation sets for each message.
+    Args:
+        public_url: the base of callback URLs; empty: no delivery reports are requested.
+        extra_fields: form fields that the installation sets for each message.
     """
 
     name = "twilio"
@@ -153,12 +159,18 @@ class TwilioChannel:
 
 
 def body_of(outgoing: Outgoing) -> str:
-    """The text as it goes out; a possible duplicate says so, and each text leaves room for that."""
+    """Return the text that is sent.
+
+    A possible duplicate has a mark, and each text leaves room for it.
+    """
     return sms.MARK + outgoing.text if outgoing.possible_duplicate else outgoing.text
 
 
 def signature(url: str, params: Mapping[str, str], auth_token: str) -> str:
-    """What Twilio signs a request with: HMAC-SHA1 over URL and sorted parameters (Twilio, "Webhooks security")."""
+    """Return Twilio's signature of a request: HMAC-SHA1 over URL and sorted parameters.
+
+    See Twilio, "Webhooks security".
+    """
     signed = url + "".join(f"{name}{params[name]}" for name in sorted(params))
     digest = hmac.digest(auth_token.encode(), signed.encode(), hashlib.sha1)
     return base64.b64encode(digest).decode()
@@ -169,7 +181,7 @@ def is_signed(url: str, params: Mapping[str, str], given: str, auth_token: str) 
 
 
 def status_of(params: Mapping[str, str]) -> tuple[str, str] | None:
-    """(our state, what went wrong) of a status callback; None for a status that is no news."""
+    """Return (Vigil's state, error) of a status callback; None for a status that is no news."""
     status = params.get("MessageStatus") or params.get("SmsStatus") or ""
     state = STATES.get(status.lower())
     if state is None:
@@ -182,7 +194,7 @@ def status_of(params: Mapping[str, str]) -> tuple[str, str] | None:
 def reply_of(params: Mapping[str, str]) -> Reply:
     """Return the SMS of an inbound request.
 
-    Twilio names it by `MessageSid`. Of a request without one, all that was signed is the name.
+    Twilio names the SMS by `MessageSid`. Without one, a hash of all signed parameters is its name.
     """
     given = params.get("MessageSid") or params.get("SmsSid") or ""
     signed = "".join(f"{name}\0{params[name]}\0" for name in sorted(params))

@@ -1,4 +1,4 @@
-"""HTTP calls to providers: what came of each, honest about what may have arrived."""
+"""HTTP calls to providers, with errors that say whether a message may have arrived."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from services.outgoing.client import Answer, Client, chain, never_connected
 from services.outgoing.rules import ForbiddenDestination
 
 NOT_ACTED = (500, 503)
-"""A provider that answers so has not taken the message (Twilio's and Google's own advice is to send it again)."""
+"""Statuses of a provider that has not taken the message.
+
+Twilio and Google advise to send it again.
+"""
 
 
 def call(
@@ -26,7 +29,7 @@ def call(
 
 
 def failure_of(error: Exception, *, provider: str) -> SendFailed:
-    """Return what became of a request that ended in this error."""
+    """Return the failure of a request that ended in this error."""
     said = f"{provider}: {short(error)}"
     if isinstance(error, ForbiddenDestination):
         return SendFailed(f"{provider}: {error}", kind="forbidden_address", permanent=True)
@@ -44,10 +47,18 @@ def failure_of(error: Exception, *, provider: str) -> SendFailed:
 def check(
     answer: Answer, *, provider: str, permanent: bool = False, said: str = "", limits_recipient: bool = False
 ) -> None:
-    """Raises `SendFailed` for a status that is no success; `permanent` and `said` are the provider's own verdict.
+    """Check that the status is a success.
 
-    A refusal is about this message and its recipient, unless it is about who we are, or how much we send;
-    `limits_recipient`: how much we send to this recipient.
+    A refusal is about this message and its recipient, except when it is about the sender's identity
+    or rate.
+
+    Args:
+        permanent: the provider refuses the message for good.
+        said: the provider's error text.
+        limits_recipient: a rate limit is about messages to this recipient.
+
+    Raises:
+        SendFailed: the status is not a success.
     """
     status = answer.status
     if 200 <= status < 300:
@@ -69,12 +80,18 @@ def check(
 
 
 def _retry_after_s(answer: Answer) -> float | None:
-    """Seconds of a Retry-After header; a date in it is left to our own back-off."""
+    """Return the seconds of a Retry-After header, 600 at most.
+
+    For a date, return None: Vigil's own back-off decides.
+    """
     text = answer.headers.get("Retry-After", "")
     return min(float(text), 600.0) if text.isascii() and text.isdigit() else None
 
 
 def short(error: BaseException) -> str:
-    """The innermost message: the outer ones repeat the URL, which may hold a secret."""
+    """Return the innermost error's message.
+
+    The outer ones repeat the URL, which may hold a secret.
+    """
     inner = chain(error)[-1]
     return f"{type(inner).__name__}: {inner}"[:200].split(" at 0x")[0]

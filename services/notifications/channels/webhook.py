@@ -1,9 +1,9 @@
-"""Signed webhooks: JSON to a URL of a customer's, which must not become a way into our network (SSRF).
+"""Signed webhooks: JSON to a customer's URL, which must not open a way into Vigil's network (SSRF).
 
-    X-Vigil-Signature: t=<Unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>" under VIGIL_WEBHOOK_SECRET>
+    X-Vigil-Signature: t=<Unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">
     X-Vigil-Reference: the same for each attempt, so that a receiver knows a repeat
 
-Where it may go is a rule of `services/outgoing`.
+The key of the HMAC is VIGIL_WEBHOOK_SECRET. A rule of `services/outgoing` limits the destinations.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.outgoing.client import Client
 
 
 class WebhookChannel:
-    """Webhooks by a client whose rule is that of tenants' URLs."""
+    """Webhooks by a client with the rule for tenants' URLs."""
 
     name = "webhook"
 
