@@ -10,7 +10,10 @@ import structlog
 
 
 def configure(level: str, *, service: str) -> None:
-    """Set up structlog and the standard library's logging alike. JSON escapes control characters."""
+    """Set up structlog and the standard library's logging alike.
+
+    JSON escapes control characters.
+    """
 
     def name_service(
         _logger: Any, _method: str, event: structlog.types.EventDict
