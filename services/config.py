@@ -107,8 +107,7 @@ class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lock_timeout_s: float
     dedup_window_days: int
     process: str = ""
-    """The process whose roles are taken; set by `ops.run`. Empty: the roles of operators' commands.
-    """
+    """The process whose roles are taken, set by `ops.run`. Empty: those of operators' commands."""
 
 
 class Feed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,19 +1,19 @@
 """The one error tree of Vigil.
 
     VigilError
-    ├── InvalidMessage        the sender's fault: never retried, kept with its reason
-    ├── Unavailable           a dependency's fault: retried, then dead-lettered
-    │   ├── Outage            a server is away for all: its consumers pause until it is back
-    │   ├── Unanswered        a request got no answer: it may have been carried out
-    │   └── SchemaBehind      the database lacks a table, column or function that the code names
-    ├── Refused               the caller's fault, reported to the caller (RPC, HTTP, websocket)
-    │   ├── NotFound
-    │   ├── Conflict          the thing is not in a state that allows it
-    │   ├── NotAuthenticated  the caller is unknown
-    │   ├── Forbidden         the caller is known, and may not do this
-    │   ├── TooMany           too often; the message says when to try again
-    │   └── TooLarge          more bytes than the operation takes; the message names the limit
-    └── Misconfigured         the operator's fault, reported at start
+    ├── InvalidMessage        the sender's fault: never retried, kept with its reason.
+    ├── Unavailable           a dependency's fault: retried, then dead-lettered.
+    │   ├── Outage            a server is away for all: its consumers pause until it is back.
+    │   ├── Unanswered        a request got no answer: it may have been carried out.
+    │   └── SchemaBehind      the database lacks a table, column or function that the code names.
+    ├── Refused               the caller's fault, reported to the caller (RPC, HTTP, websocket).
+    │   ├── NotFound          there is no such thing.
+    │   ├── Conflict          the thing is not in a state that allows it.
+    │   ├── NotAuthenticated  the caller is unknown.
+    │   ├── Forbidden         the caller is known, and may not do this.
+    │   ├── TooMany           too often; the message says when to try again.
+    │   └── TooLarge          more bytes than the operation takes; the message names the limit.
+    └── Misconfigured         the operator's fault, reported at start.
 
 Every error carries a message that a person can act on. Errors cross RabbitMQ by name and message
 only (see `services.bus`). Each is therefore made from one string.

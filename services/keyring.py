@@ -125,7 +125,7 @@ def read_key_files(config: Config) -> dict[str, bytes]:
             try:
                 found[variable] = Path(file).read_bytes()
             except FileNotFoundError:
-                pass  # it is made at its first use, or missed by whoever opens it
+                pass  # it is made at its first use, or its reader reports it missing
             except OSError as error:
                 log.warning("key_file_unreadable", variable=variable, error=str(error))
     return found
