@@ -349,9 +349,7 @@ class Receipt(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
-    """Body of `telemetry_stored` and `positions_stored`: the counts of a commit and the receipts
-    due.
-    """
+    """Body of `telemetry_stored` and `positions_stored`: counts of a commit and its receipts."""
 
     receipts: list[Receipt]
     stored: int

@@ -20,11 +20,11 @@ MOST = 255
 
 
 def digest(name: str, content: bytes) -> bytes:
-    """Return the digest by which a message is recognized in every delivery and every process.
+    """Return the digest that identifies a message in every delivery, to every process.
 
-    An MQTT message is recognized by its topic and its bytes, which are the same in each delivery.
+    An MQTT message is identified by its topic and its bytes, which are the same in each delivery.
     Its packet id is not counted: a broker that was restarted may choose another one. An event is
-    recognized by its queue and its message id.
+    identified by its queue and its message id.
     """
     return hashlib.blake2b(
         name.encode("utf-8", "surrogatepass") + b"\0" + content, digest_size=DIGEST_BYTES

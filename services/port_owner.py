@@ -38,7 +38,10 @@ def pid_of(port: int) -> int | None:
 
 
 def _listening(port: int) -> Iterator[str]:
-    """Yield the links by which a process holds a socket that listens on this port: `socket:[INODE]`."""
+    """Yield the links `socket:[INODE]` of the sockets that listen on this port.
+
+    A process holds a socket by such a link.
+    """
     for table in ("tcp", "tcp6"):
         try:
             lines = Path("/proc/net", table).read_text().splitlines()[1:]

@@ -1,9 +1,11 @@
 """Payloads that are stored beside their columns: those that say more than the columns hold. Pure.
 
 Most payloads say nothing else, and a payload takes as much room as all columns of its row. A
-payload is left out on three conditions: every field is known, each is written as its column stores
-it, and nothing about the message is in doubt. Fields that served their purpose are no reason to
-keep one: `sent_at`, and ids that were compared with the topic and the registry.
+payload is left out on three conditions. Every field is known. Each field is written as its column
+stores it. Nothing about the message is in doubt.
+
+Some fields have served their purpose, and are no reason to keep a payload: `sent_at`, and ids that
+were compared with the topic and the registry.
 
 To add a column of a field table, give its field to the class of the table here, with the values
 that the column can give back.
