@@ -7,7 +7,7 @@ stores it. Nothing about the message is in doubt.
 Some fields have served their purpose, and are no reason to keep a payload: `sent_at`, and ids that
 were compared with the topic and the registry.
 
-To add a column of a field table, give its field to the class of the table here, with the values
+To add a column of a field table, give its field to the class of the table here. Allow the values
 that the column can give back.
 """
 

@@ -1,4 +1,4 @@
-"""How many messages wait in queues of ours, asked again and again over one connection."""
+"""The number of messages that wait in our queues, asked repeatedly over one connection."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from services.errors import Unavailable
 
 DEADLINE_S = 5.0
 AT_A_TIME = 4
-"""So many queues are asked at once, after all of them were asked once."""
+"""Queues asked at once, after all of them were asked once."""
 
 
 class QueueDepth:
-    """For one green thread at a time. Messages that a consumer holds are not counted.
+    """Depth of some queues, for one green thread at a time.
 
-    Of many queues a few are asked at a time, in turn: a backlog that matters stays for longer than a round.
+    Messages that a consumer holds are not counted. Of many queues a few are asked at a time, in
+    turn: a backlog that matters stays for longer than a round.
     """
 
     def __init__(self, config: Amqp, queues: Sequence[str]) -> None:
@@ -31,7 +32,10 @@ class QueueDepth:
         self._connection: Connection | None = None
 
     def waiting(self) -> int:
-        """In all queues together; one that is not there yet holds nothing. Raises `Unavailable`."""
+        """Return how many messages wait in all queues together. Raises `Unavailable`.
+
+        A queue that does not exist yet holds nothing.
+        """
         late = Unavailable(f"RabbitMQ did not say within {DEADLINE_S:g} s how many messages wait")
         try:
             with eventlet.Timeout(DEADLINE_S, late):
