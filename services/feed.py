@@ -272,7 +272,7 @@ class FeedReader:
             Unavailable: Redis did not answer.
         """
         if not 0 <= frame_id < 2**63:
-            return False  # no number of ours, and none that Redis takes
+            return False  # not an id of ours, and Redis does not take it
         at = f"{frame_id}-0"
         try:
             return bool(self._redis.xrange(stream_key(self._prefix, tenant_id), min=at, max=at, count=1))

@@ -52,7 +52,8 @@ def say(*assignments: str) -> bool:
         _dropped("queue_full")
         return False
     except OSError:
-        # Nobody listens there any more, or no descriptor is free. The work goes on without a supervisor.
+        # No process listens there any more, or no descriptor is free. The work goes on without a
+        # supervisor.
         _dropped("nobody_listens")
         return False
     return True

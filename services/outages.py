@@ -24,7 +24,10 @@ POSTGRES, REDIS, AMQP, MQTT = "postgres", "redis", "amqp", "mqtt"
 HUNG_UP = frozenset({"57P01", "57P02", "57P03"})
 """SQLSTATEs of a PostgreSQL that stops, starts or crashed; the statement may have crashed it."""
 STATES_OF_OUTAGE = HUNG_UP | {"25006", "58000", "58030"}
-"""The same, a replica that was the primary, and errors of the system below PostgreSQL."""
+"""SQLSTATEs of an outage: those of `HUNG_UP`, and two further kinds.
+
+The further ones are a replica that was the primary, and errors of the system below PostgreSQL.
+"""
 CONNECTION, RESOURCES = "08", "53"
 """Classes of SQLSTATEs: of the connection; and of disk, memory or connections that run out.
 
@@ -49,7 +52,7 @@ class Away(NamedTuple):
 def outage_in(error: BaseException) -> Away | None:
     """Return the server that is away, by an error of its driver; None when it is no outage."""
     if _is(error, "sqlalchemy.exc", "TimeoutError"):
-        return Away(POSTGRES)  # others hold all connections: the one that waited is not to blame
+        return Away(POSTGRES)  # other requests hold all connections: the waiting one is not to blame
     if _is(error, "sqlalchemy.exc", "DBAPIError"):
         return _of_postgres(error)
     if _is(error, "redis.exceptions", "RedisError"):
@@ -57,7 +60,7 @@ def outage_in(error: BaseException) -> Away | None:
     if isinstance(error, _AMQP):
         return Away(AMQP)
     if isinstance(error, OSError) and not isinstance(error, AMQPError):
-        return Away(AMQP)  # of the four drivers, only kombu's and amqp's let errors of their sockets through
+        return Away(AMQP)  # of the four drivers, only kombu's and amqp's pass on errors of their sockets
     return None
 
 

@@ -40,10 +40,10 @@ class Prepared:
     def run(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[*tuple[Any, ...]]:
         """Run the statement.
 
+        The errors of any other statement are raised too.
+
         Raises:
             KeyError: A value is not given.
-
-        Raises besides what any statement raises.
         """
         given = tuple(values[name] for name in self.names)
         known: set[str] = connection.info.setdefault(_KNOWN, set())

@@ -180,6 +180,6 @@ def _minutes(value: object, where: str) -> int:
 
 def _date(value: object, where: str) -> date:
     if isinstance(value, str) and DATE.fullmatch(value):
-        with suppress(ValueError):  # no such day: refused with all others
+        with suppress(ValueError):  # there is no such day: refused like all other texts
             return date.fromisoformat(value)
     raise Refused(f"{where} must be a date, such as 2026-12-25")

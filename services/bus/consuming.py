@@ -144,7 +144,7 @@ class EventQueueConsumer(NodesConsumer):
     def _count_for_ever(self) -> None:
         """Show how many events are in hand, again and again.
 
-        The messages are inspected from outside, because a message can leave a hand in many ways.
+        The messages are inspected from outside, because events are settled in many places.
         """
         while True:
             self._unsettled = {
@@ -464,7 +464,7 @@ class GatheringHandler(EventHandler):
         return self._last_s.get(key, float("-inf")) + self.every_s
 
     def _take_due(self, now_s: float) -> list[_Gathered]:
-        """Return the events that are due and that the connection must still acknowledge."""
+        """Return the events that are due, without those of a broken connection."""
         sizes = [item.size for items in self._held.values() for item in items]
         is_full = len(sizes) >= GATHERED_AT_MOST // 2 or sum(sizes) >= GATHERED_BYTES
         keys = [key for key in self._held if is_full or self._due_s(key) <= now_s]

@@ -53,7 +53,7 @@ class QueueDepth:
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.collect()  # closes the socket without a word: the other side may be frozen
+            connection.collect()  # closes the socket without sending anything: the other side may be frozen
 
     def _ask(self) -> int:
         if self._connection is None:
@@ -63,6 +63,6 @@ class QueueDepth:
         for _ in range(max(unknown, min(AT_A_TIME, len(self._queues)))):
             name = self._queues[0]
             self._queues.rotate(-1)
-            self._found[name] = 0  # when it is not there
+            self._found[name] = 0  # for a queue that does not exist
             self._found[name] = int(channel.queue_declare(name, passive=True).message_count)
         return sum(self._found.values())

@@ -90,7 +90,7 @@ class FairIntake(SharedExtension):
 
     def _is_full(self, size: int) -> bool:
         if self._held_bytes + size > HELD_BYTES:
-            # A message can leave a hand in many ways: look from outside for those that have left.
+            # Messages are settled in many places: look from outside for those that are settled.
             for message, _ in list(self._rooms.values()):
                 self.give_room(message)
         return bool(self._held_bytes) and self._held_bytes + size > HELD_BYTES

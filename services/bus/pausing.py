@@ -278,7 +278,7 @@ class _Question:
 
     def _is_answered_now(self, config: Config) -> bool:
         # The timeout must not be an `Exception`. Only then SQLAlchemy leaves a frozen connection
-        # without waiting for it.
+        # without sending anything on it.
         with eventlet.Timeout(ANSWER_S, False):
             try:
                 self._ask(config)

@@ -76,7 +76,7 @@ def connect(uri: str) -> Connection:
         connection.ensure_connection(
             max_retries=len(nodes), interval_start=0, interval_max=0, timeout=2 * CONNECT_TIMEOUT_S
         )
-    except OperationalError as error:  # kombu's own, which is none of the errors that a connection dies of
+    except OperationalError as error:  # kombu's own error, which is not in `BROKEN`
         raise ConnectionError(f"no node of {hosts_of(uri)} answers: {error}") from error
     return connection
 

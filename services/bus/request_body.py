@@ -205,4 +205,4 @@ def linger(sock: Any) -> None:
                 left_bytes -= len(data)
                 eventlet.sleep(0)
     except OSError:
-        return  # the peer is gone already, which is what was waited for
+        return  # the peer is gone already: there is nothing left to wait for

@@ -25,7 +25,7 @@ HEALTHY_AFTER_S = 30.0
 
 
 class Resource(DependencyProvider, Generic[T]):
-    """Dependency that injects what `factory(config)` made once, at set-up.
+    """Dependency that injects the object that `factory(config)` made once, at set-up.
 
     The object is closed at stop when it has `close`.
     """
@@ -143,7 +143,7 @@ class MeasuredTimer(Timer):
             log.warning("timer_failed", task=self.method_name, error=str(exc_info[1]))
         self._free_s = None if exc_info else result
         if self._pace is not None and self._free_s is None:
-            self.activity.note()  # what one timer did may be work for another
+            self.activity.note()  # the result of one timer may be work for another
         handled: tuple[Any, Any] = super().handle_result(worker_ctx, result, exc_info)
         return handled
 

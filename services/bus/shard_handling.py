@@ -237,7 +237,7 @@ class ShardConsumer(EventQueueConsumer):
             return
         shard.has_taken = True
         if shard.is_leaving or channel is not shard.channel:
-            return  # the channel will be closed: it goes back with the others
+            return  # the channel will be closed: the event goes back with the others
         message.delivery_info["queue"] = shard.queue.name
         body = message.body if isinstance(message.body, bytes) else bytes(message.body)
         provider.receive(Item(shard, body, message, time.monotonic()))
@@ -265,7 +265,7 @@ class _Subscription:
 
     def __enter__(self) -> _Subscription:
         for shard in self._provider.shards:
-            self._provider.lines.drop(shard.number)  # of a connection that is gone
+            self._provider.lines.drop(shard.number)  # items of a connection that is gone
         self._consumer.open_all(self._provider)
         return self
 
@@ -492,7 +492,7 @@ class ShardHandler(OfShards):
         for queue, item in last.items():
             metrics.event_settled.labels(queue).inc(counts[queue])
             if not item.is_stale:
-                with contextlib.suppress(*BROKEN):  # it breaks just now: RabbitMQ delivers them again
+                with contextlib.suppress(*BROKEN):  # the connection breaks now: RabbitMQ delivers them again
                     item.message.ack(multiple=True)
 
     def _fail(self, item: Item, error: BaseException, started: float | None = None) -> None:

@@ -37,7 +37,7 @@ class Turns:
         self._start_next()
 
     def _start_next(self) -> None:
-        if self._is_starting:  # one that is done at once leaves within its start
+        if self._is_starting:  # a message that is done at once calls `leave` within its start
             return
         self._is_starting = True
         try:

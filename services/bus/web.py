@@ -345,7 +345,7 @@ class SoleWebServer(WebServer):
                 _turn_away(sock)
             accepted += 1
             if accepted % ACCEPTED_AT_ONCE == 0:
-                eventlet.sleep(0)  # a flood of connections leaves the others their turn
+                eventlet.sleep(0)  # in a flood of connections, other threads get their turn
 
     def _note_limited(self, peer: str) -> None:
         """Record a security event for a peer, at most one in `NOTED_EVERY_S` seconds.
@@ -475,7 +475,7 @@ class Http(HttpRequestHandler):
         metrics.task_duration.labels(self.method_name).observe(time.perf_counter() - started)
         if (
             response.status_code != 500
-        ):  # what the caller did wrong is no failure of ours; 500 is counted below
+        ):  # a caller's mistake is no failure of ours; 500 is counted below
             metrics.task_success.labels(self.method_name).inc()
         return response
 
