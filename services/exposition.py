@@ -50,7 +50,8 @@ def claim(process: str) -> str:
     directory = os.environ.get(VARIABLE)
     if not directory:
         return process
-    path, name = Path(directory), process.replace("_", "-")  # the library splits file names at underscores
+    # The library splits file names at underscores.
+    path, name = Path(directory), process.replace("_", "-")
     path.mkdir(parents=True, exist_ok=True)
     for number in range(1, MAX_OF_A_NAME + 1):
         slot = name if number == 1 else f"{name}.{number}"

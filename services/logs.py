@@ -24,7 +24,8 @@ def configure(level: str, *, service: str) -> None:
 
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
-        name_service,  # last: a process that hosts several services names the one that a task belongs to
+        # Last, so that a process that hosts several services names the one that a task belongs to.
+        name_service,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -43,7 +44,8 @@ def configure(level: str, *, service: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # amqp logs every frame at DEBUG, nameko every worker at DEBUG and expected errors with tracebacks.
+    # amqp logs every frame at DEBUG. nameko logs every worker at DEBUG, and expected errors with
+    # tracebacks.
     for noisy in ("amqp", "kombu", "nameko"):
         logging.getLogger(noisy).setLevel("WARNING" if level != "ERROR" else level)
     structlog.configure(

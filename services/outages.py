@@ -52,7 +52,8 @@ class Away(NamedTuple):
 def outage_in(error: BaseException) -> Away | None:
     """Return the server that is away, by an error of its driver; None when it is no outage."""
     if _is(error, "sqlalchemy.exc", "TimeoutError"):
-        return Away(POSTGRES)  # other requests hold all connections: the waiting one is not to blame
+        # Other requests hold all connections: the waiting one is not to blame.
+        return Away(POSTGRES)
     if _is(error, "sqlalchemy.exc", "DBAPIError"):
         return _of_postgres(error)
     if _is(error, "redis.exceptions", "RedisError"):
@@ -60,7 +61,8 @@ def outage_in(error: BaseException) -> Away | None:
     if isinstance(error, _AMQP):
         return Away(AMQP)
     if isinstance(error, OSError) and not isinstance(error, AMQPError):
-        return Away(AMQP)  # of the four drivers, only kombu's and amqp's pass on errors of their sockets
+        # Of the four drivers, only kombu's and amqp's pass on errors of their sockets.
+        return Away(AMQP)
     return None
 
 
@@ -89,7 +91,8 @@ def _is_lost(error: Any) -> bool:
 def _of_postgres(error: Any) -> Away | None:
     state = getattr(error.orig, "pgcode", None)
     if state is None:
-        # No server has answered: it was not reached, or hung up. Other errors without a state are misuse.
+        # No server has answered: it was not reached, or hung up. Other errors without a state are
+        # misuse.
         is_lost = error.connection_invalidated or _is_lost(error.orig)
         return Away(POSTGRES, hung_up=True) if is_lost else None
     if state in STATES_OF_OUTAGE or state.startswith((CONNECTION, RESOURCES)):

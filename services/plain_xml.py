@@ -38,9 +38,8 @@ def parse(document: str | bytes, reader: Reader, parser: Any) -> None:
         parser.Parse(document, True)
     except expat.ExpatError as error:
         if isinstance(document, bytes) and b"encoding" not in document[:DECLARATION_BYTES]:
-            text_of(
-                document, save_as="XML in UTF-8"
-            )  # refuses text that is not in XML's default encoding
+            # This refuses text that is not in XML's default encoding.
+            text_of(document, save_as="XML in UTF-8")
         raise Refused(f"the file is no XML: {error}") from error
     except (UnicodeError, LookupError, ValueError) as error:
         raise Refused(f"the file is in an encoding that cannot be read: {error}; save it as UTF-8") from error

@@ -59,7 +59,10 @@ def is_weak_key(key: bytes) -> bool:
 
 
 def is_weak_text(secret: str) -> bool:
-    """Return whether a secret text shows a pattern, or has fewer than 32 letters."""
+    """Return whether a secret text shows a pattern, or is too short.
+
+    It needs 32 characters, and 10 different ones among them.
+    """
     codes = [ord(letter) for letter in secret]
     return len(secret) < TEXT_LENGTH or len(set(secret)) < TEXT_DISTINCT or _has_pattern(codes)
 

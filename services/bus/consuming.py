@@ -334,7 +334,8 @@ class EventHandler(NamekoEventHandler):
             return
         except Unavailable as unavailable:
             log.warning("retry_not_possible", queue=self.queue.name, error=str(unavailable))
-            eventlet.sleep(REQUEUE_PAUSE_S)  # else RabbitMQ would hand it back at once, in a hot loop
+            # Without a pause, RabbitMQ would hand the messages back at once, in a hot loop.
+            eventlet.sleep(REQUEUE_PAUSE_S)
             settle = self.queue_consumer.requeue_message
         else:
             for letter in onward:

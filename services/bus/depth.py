@@ -53,7 +53,8 @@ class QueueDepth:
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.collect()  # closes the socket without sending anything: the other side may be frozen
+            # This closes the socket without sending anything: the other side may be frozen.
+            connection.collect()
 
     def _ask(self) -> int:
         if self._connection is None:

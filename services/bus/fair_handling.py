@@ -242,7 +242,7 @@ class FairHandler(OfShards):
 
     @property
     def is_paused(self) -> bool:
-        """Return whether a server is away that every event needs."""
+        """Return whether a server that every event needs is away."""
         return self.pauses.is_paused(self.queue.name)
 
     def stop(self) -> None:

@@ -355,7 +355,7 @@ class ShardHandler(OfShards):
 
     @property
     def is_paused(self) -> bool:
-        """Return whether a server is away that every event needs."""
+        """Return whether a server that every event needs is away."""
         return self._pause is not None
 
     def receive(self, item: Item) -> None:
@@ -492,7 +492,8 @@ class ShardHandler(OfShards):
         for queue, item in last.items():
             metrics.event_settled.labels(queue).inc(counts[queue])
             if not item.is_stale:
-                with contextlib.suppress(*BROKEN):  # the connection breaks now: RabbitMQ delivers them again
+                # If the connection breaks now, RabbitMQ delivers the items again.
+                with contextlib.suppress(*BROKEN):
                     item.message.ack(multiple=True)
 
     def _fail(self, item: Item, error: BaseException, started: float | None = None) -> None:

@@ -473,9 +473,8 @@ class Http(HttpRequestHandler):
         started = time.perf_counter()
         response: Response = super().handle_request(request)
         metrics.task_duration.labels(self.method_name).observe(time.perf_counter() - started)
-        if (
-            response.status_code != 500
-        ):  # a caller's mistake is no failure of ours; 500 is counted below
+        # A caller's mistake is no failure of ours; 500 is counted below.
+        if response.status_code != 500:
             metrics.task_success.labels(self.method_name).inc()
         return response
 
