@@ -24,7 +24,8 @@ def configure(level: str, *, service: str) -> None:
 
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
-        # Last, so that a process that hosts several services names the one that a task belongs to.
+        # This comes after the context variables. In a process that hosts several services, they
+        # name the service of a task.
         name_service,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

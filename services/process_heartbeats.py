@@ -97,7 +97,7 @@ class HeardHeartbeats:
     Args:
         expected: Names of the processes that must be heard, besides the listener's own.
         instance: The listener's own instance, whose heartbeats prove that RabbitMQ takes messages.
-        started_s: The time since when the listener listens.
+        started_s: The time at which the listener began to listen.
     """
 
     def __init__(self, expected: Collection[str], *, instance: str, started_s: float) -> None:

@@ -70,7 +70,7 @@ class InHand(SharedExtension):
         """Call `run` when the event may be handled, with the function to call at the end.
 
         Returns:
-            The fault instead, when the process has ended too often while it handled this event.
+            None, or the fault when the process has ended too often while it handled this event.
         """
         digest = poison.digest(queue, _identity(message))
         strikes = self._marker.strikes_of(digest)

@@ -135,7 +135,8 @@ class Pauses(SharedExtension):
         """Hold an event whose handler met an outage, and pause its queue.
 
         Returns:
-            The reason not to hold the event, when it is to blame for the outage.
+            None when the event is held. When the event is to blame for the outage, the error that
+            says so.
         """
         pause = self._pauses.get(queue)
         was_tried = pause is not None and pause.tried is message

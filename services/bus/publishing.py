@@ -240,7 +240,10 @@ class SharedOutlet(SharedExtension):
 
 
 TraceOf = Callable[[Any], str | None]
-"""Function that returns the trace of an event that has its own; None for other events."""
+"""Function that returns the trace of an event that has its own; None for other events.
+
+An event's own trace replaces that of the current work.
+"""
 
 
 class Events:

@@ -634,8 +634,8 @@ def shard_handler(
 
     The publisher sends each event under its shard (`shards.shard_key`). Events of one shard are
     handled by one process at a time, one run after another, in order. A method that raises for one
-    event is called again with parts of the list. It then repeats its work for the events before
-    that one.
+    event is called again with parts of the list. It then repeats the work that it had done for
+    other events.
     """
     decorator: Callable[[F], F] = ShardHandler.decorator(source_service, event_type, body_type, vital=vital)
     return decorator
