@@ -1,1 +1,1 @@
-"""The domains of Vigil, and the few words and wires that they share."""
+"""The domains of Vigil, and the modules that they share."""

@@ -1,4 +1,4 @@
-"""Settings that name several servers, so that the death of one is survived. Pure.
+"""Settings that name several servers, so that Vigil survives the death of one. Pure.
 
 AMQP_URI      amqp://user:password@a/vigil;amqp://user:password@b/vigil
 DATABASE_URL  postgresql://user:password@a:5432,b:5432/vigil   (libpq's own form)
@@ -23,7 +23,10 @@ PASSWORD = re.compile(r"(?<=://)([^:@/;]*):[^@/;]*@")
 
 
 class Sentinels(NamedTuple):
-    """Where Redis's sentinels are, and which master is asked for. `username` and `password` are the master's."""
+    """The addresses of Redis's sentinels, and the master to ask them for.
+
+    `username` and `password` are the master's.
+    """
 
     hosts: list[tuple[str, int]]
     master: str
@@ -34,7 +37,7 @@ class Sentinels(NamedTuple):
 
 
 def amqp_nodes(uri: str) -> list[str]:
-    """Each node's own URI, in the order given."""
+    """Return the URI of each node, in the order given."""
     return [one for part in uri.split(";") if part.strip() for one in _each_host(part.strip())]
 
 
@@ -47,24 +50,27 @@ def _each_host(uri: str) -> list[str]:
 
 
 def amqp_shuffled(uri: str, shuffle: Callable[[list[str]], None]) -> str:
-    """The same nodes in another order: all processes would else sit on the first one."""
+    """Return the same nodes in another order.
+
+    Without this, all processes would connect to the first node.
+    """
     nodes = amqp_nodes(uri)
     shuffle(nodes)
     return ";".join(nodes)
 
 
 def without_passwords(uri: str) -> str:
-    """For logs: user names stay, passwords do not."""
+    """Return a URI for logs: user names stay, passwords do not."""
     return PASSWORD.sub(r"\1:**@", uri)
 
 
 def with_login(uri: str, login: str, password: str) -> str:
-    """The same servers for another user: in each of several URIs."""
+    """Return a setting with another user's login, in each of its URIs."""
     return LOGIN.sub(f"{quote(login, safe='')}:{quote(password, safe='')}@", uri)
 
 
 def hosts_of(uri: str) -> str:
-    """host:port of each server that a setting names, with commas between."""
+    """Return host:port of each server that a setting names, separated by commas."""
     return ",".join(_hosts_of_one(part) for part in uri.split(";"))
 
 
@@ -83,9 +89,10 @@ def _with_port(host: str, port: list[str]) -> str:
 
 
 def database_of_many(url: str) -> str:
-    """A URL of several hosts in the form that SQLAlchemy takes, of one that may be written to; others as they are.
+    """Return a URL of several hosts in the form that SQLAlchemy takes; other URLs as they are.
 
-    Without `target_session_attrs` it would take the first host that answers, be it a replica.
+    The result asks for a host that takes writes. Without `target_session_attrs`, the driver would
+    use the first host that answers, even a replica.
     """
     split = urlsplit(url)
     login, _, where = split.netloc.rpartition("@")
@@ -105,7 +112,12 @@ def database_of_many(url: str) -> str:
 
 
 def sentinels(url: str) -> Sentinels | None:
-    """What a `redis+sentinel://` URL says; None for any other. Raises `Misconfigured`."""
+    """Return the sentinels of a `redis+sentinel://` URL; None for any other URL.
+
+    Raises:
+        Misconfigured: The URL names no sentinel or no master, or a port or the database is no
+            number.
+    """
     if not url.startswith(f"{SENTINEL_SCHEME}://"):
         return None
     split = urlsplit(url)

@@ -1,4 +1,7 @@
-"""Whose message it is: the registry decides, the payload only claims. And where the refused ones are kept."""
+"""Admission of messages by the registry, and the store of refused messages.
+
+The registry decides about the sender of a message. The payload only claims one.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +31,19 @@ INSERT_REJECTED = text(
         WHERE r.reason = 'rate_limited'
     """
 )
-"""Of a source that sends too much one row stands for all that were refused within a minute, and counts them."""
+"""Store a refused message.
+
+When a source exceeds its rate limit, one row stands for all its messages refused within a minute,
+and counts them.
+"""
 
 
 def admit(origin: Origin, source: Source | None) -> Source:
-    """The registered source of a message. Raises `InvalidMessage` when it may not speak, or not for others."""
+    """Return the registered source of a message.
+
+    Raises:
+        InvalidMessage: The source is unknown or disabled, or the message claims another tenant.
+    """
     found = objections(
         origin,
         known=source is not None,
@@ -47,7 +58,7 @@ def admit(origin: Origin, source: Source | None) -> Source:
 def sort_out(
     messages: Sequence[M], sources: Mapping[str, Source], *, origin_of: str = "origin"
 ) -> tuple[list[tuple[M, Source]], list[RejectedMessage]]:
-    """Part messages into those that their sources may send, each once, and the refused."""
+    """Split messages into admitted ones, each once with its source, and refused ones."""
     admitted: dict[bytes, tuple[M, Source]] = {}
     refused: list[RejectedMessage] = []
     for message in messages:
@@ -61,7 +72,7 @@ def sort_out(
 
 
 def rejected(origin: Origin, error: InvalidMessage, *, tenant_id: int | None = None) -> RejectedMessage:
-    """The refused form of a message that was decoded already."""
+    """Return the refused form of a message that was decoded already."""
     return RejectedMessage(
         origin.key,
         origin.topic,
@@ -90,7 +101,7 @@ def receipts_of(messages: Sequence[RejectedMessage], *, now: datetime) -> list[R
 
 
 def keep_rejected(connection: Connection, messages: Sequence[RejectedMessage]) -> int:
-    """Store refused messages, each once; returns how many were new."""
+    """Store refused messages, each once; return how many were new."""
     if not messages:
         return 0
     rows = [
@@ -111,14 +122,14 @@ def keep_rejected(connection: Connection, messages: Sequence[RejectedMessage]) -
 
 
 def count_rejected(messages: Sequence[RejectedMessage]) -> None:
-    """Count refusals made behind the gateway (the gateway counts its own)."""
+    """Count the refusals made after the gateway. The gateway counts its own."""
     for message in messages:
         metrics.mqtt_message_rejected.labels(message.topic.split("/", 1)[0], message.reason).inc()
     note_impostors([message.reason for message in messages])
 
 
 def note_impostors(reasons: Iterable[str]) -> None:
-    """Those refusals that are about who speaks are security events; one line a reason, however many there are."""
+    """Record refusals about the sender's identity as security events, one log line a reason."""
     for reason, count in Counter(reasons).items():
         if reason in IDENTITY_REASONS:
             security.note(reason, count=count)

@@ -1,7 +1,7 @@
 """Words that name an alert type, in the spellings that devices use. Pure.
 
-To add a spelling: add one line to `ALIASES`, in capitals and without separators. A source must not have such a word
-as its id, because in `alert/<type>/<source>` nobody could tell the two apart.
+To add a spelling, add one line to `ALIASES`, in capitals and without separators. A source must not
+have such a word as its id: in `alert/<type>/<source>` nobody could distinguish the two.
 """
 
 from __future__ import annotations

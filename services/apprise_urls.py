@@ -1,15 +1,18 @@
-"""URLs of services behind apprise: which services are offered, their hosts, and the options that a URL may have. Pure.
+"""URLs of apprise services: the services offered, their hosts and their allowed options. Pure.
 
-A tenant writes such a URL, and apprise makes requests of it. An option that leads elsewhere (`template`, `avatar_url`,
-`attach`), weakens a request (`verify`, `redirect`) or stretches it (`retry`, `rto`) is in no list, and so is refused.
-A request to a host that the service does not have is refused when it is made (`AnywhereChannel`).
+A tenant writes such a URL, and apprise makes requests of it. Some options are in no list, and so
+are refused. They lead elsewhere (`template`, `avatar_url`, `attach`), weaken a request (`verify`,
+`redirect`) or stretch it (`retry`, `rto`). `AnywhereChannel` refuses a request to a host that the
+service does not have, when the request is made.
 
 To offer a further service:
 
-1. Add its schemes to `SERVICES`, with the hosts that its plugin calls (`notify_url` and the like in the plugin).
-2. List the options that say to whom and how loud. An option whose value is a URL, a file or a time is none.
-3. Add a URL of it to tests/unit/services/test_apprise_urls.py. tests/interface/test_apprise.py holds the plugin to what
-   the guard relies on: it makes every request by `requests`.
+1. Add its schemes to `SERVICES`, with the hosts that its plugin calls (`notify_url` and the like in
+   the plugin).
+2. List the options that set the recipient and the urgency. Leave out an option whose value is a
+   URL, a file or a time.
+3. Add a URL of it to tests/unit/services/test_apprise_urls.py. The guard relies on one thing: the
+   plugin makes every request by `requests`. tests/interface/test_apprise.py tests that.
 """
 
 from __future__ import annotations
@@ -25,8 +28,9 @@ MAX_URL = 2048
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """A service. `suffixes`: its hosts end so. `self_hosted`: the URL names the host of a server of somebody's own.
+    """A service behind apprise: its hosts and the options that its URLs may have.
 
+    `suffixes`: the ends of its hosts. `self_hosted`: the URL names the host of a private server.
     `host_in_url`: the host that the URL names must be one of the service's.
     """
 
@@ -37,13 +41,19 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     host_in_url: bool = False
 
     def has_host(self, host: str, *, named: str) -> bool:
-        """Return whether requests to this host are the service's; `named` is the host that the URL names."""
+        """Return whether requests to this host are the service's.
+
+        `named` is the host that the URL names.
+        """
         own = self.self_hosted and host == named.removesuffix(".")
         return own or host in self.hosts or (bool(self.suffixes) and host.endswith(self.suffixes))
 
 
 def _service(hosts: str = "", options: str = "", *, suffixes: str = "", **kind: bool) -> Service:
-    """Each list is of words. `format` says how the text is marked up, for every service."""
+    """Return a service; `hosts`, `options` and `suffixes` are words separated by spaces.
+
+    Every service has the option `format`, which says how the text is marked up.
+    """
     return Service(
         hosts=tuple(hosts.split()),
         suffixes=tuple(suffixes.split()),
@@ -58,7 +68,8 @@ _SPLUNK = _service("alert.victorops.com", "apikey routing_key route entity_id")
 _WEBEX = _service("webexapis.com api.ciscospark.com", "to token mode")
 _WORKFLOWS = _service(
     options="id sig ver pa powerautomate route routeid wrap",
-    # Microsoft, "IP address configuration for Power Automate" and "Azure Logic Apps": public, US government, China.
+    # Microsoft, "IP address configuration for Power Automate" and "Azure Logic Apps": public, US
+    # government, China.
     suffixes=".logic.azure.com .logic.azure.us .logic.azure.cn .api.powerplatform.com",
     host_in_url=True,
 )
@@ -98,11 +109,11 @@ SERVICES: Mapping[str, Service] = {
     "zoom": _service("inbots.zoom.us", "mode token"),
     "zulip": _service("", "to token", suffixes=".zulipchat.com"),
 }
-"""By the scheme of the URL."""
+"""Services by the scheme of the URL."""
 
 
 def scheme_of(url: str) -> str:
-    """The scheme of a URL in lower case; empty for what has none."""
+    """Return the scheme of a URL in lower case; an empty text when the URL has no scheme."""
     scheme, mark, _ = url.partition("://")
     return scheme.lower() if mark else ""
 
@@ -110,7 +121,8 @@ def scheme_of(url: str) -> str:
 def url_fault(url: str) -> str | None:
     """Return the fault of a URL of an apprise service, with the remedy; None: it may be used.
 
-    It reads URLs more strictly than apprise does: what the two might read differently is a fault.
+    This function reads URLs more strictly than apprise does. A URL that the two might read
+    differently is a fault.
     """
     scheme = scheme_of(url)
     service = SERVICES.get(scheme)
@@ -131,13 +143,16 @@ def url_fault(url: str) -> str | None:
 
 
 def host_of(url: str) -> str:
-    """The host of a URL of the form that `url_fault` takes, without port; for most services a token stands there."""
+    """Return the host of a URL of the form that `url_fault` takes, without the port.
+
+    The URLs of most services have a token in the place of the host.
+    """
     authority = re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]
     return authority.rpartition("@")[2].partition(":")[0].lower()
 
 
 def options_fault(scheme: str, options: Mapping[str, object]) -> str | None:
-    """Return the fault of options as apprise has read them."""
+    """Return the fault of the options as apprise has read them; None when there is none."""
     return _options_fault(list(options), scheme, SERVICES[scheme])
 
 

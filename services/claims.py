@@ -1,4 +1,7 @@
-"""What speaks against believing a message: the registry knows who sends, the payload only claims. Pure."""
+"""Objections to a message, by the registry's knowledge of its source. Pure.
+
+The registry knows the sender. The payload only claims one.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ from services.messages import Origin
 
 
 def objections(origin: Origin, *, known: bool, enabled: bool, tenant_id: int | None) -> list[InvalidMessage]:
-    """Why this source may not say this, in order of weight; none for an honest message.
+    """Return the reasons to refuse a message of this source, the weightiest first.
 
-    `tenant_id` is the registry's.
+    An honest message has none. `tenant_id` is the registry's.
     """
     source_id = origin.source_id
     if not known:

@@ -1,4 +1,4 @@
-"""Reads `config.yaml`: environment variables put in, types checked, errors that name the setting."""
+"""Reader of `config.yaml`: substitutes variables, checks types, names the faulty setting."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ SECRETS = frozenset(
         "VIGIL_WEBHOOK_SECRET",
     }
 )
-"""Each may be a file instead, named by NAME_FILE. (CHANNELS_ENCRYPTION_KEY_FILE is a setting of its own: it is
-watched while everything runs.)"""
+"""Variables whose value may come from a file, which the variable NAME_FILE names.
+
+CHANNELS_ENCRYPTION_KEY_FILE is not one of these. It is a setting of its own, because that file is
+watched while Vigil runs.
+"""
 VARIABLE = re.compile(r"\$\{(?P<name>[A-Z][A-Z0-9_]*)(?::(?P<default>[^}]*))?\}")
 
 
@@ -104,7 +107,7 @@ class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lock_timeout_s: float
     dedup_window_days: int
     process: str = ""
-    """Whose roles are taken; set by `ops.run`. Empty: those of operators' commands."""
+    """The process whose roles are taken, set by `ops.run`. Empty: those of operators' commands."""
 
 
 class Feed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -291,7 +294,7 @@ class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole configuration; fields and units are explained in `config.yaml`."""
+    """The whole configuration; `config.yaml` explains the fields and units."""
 
     environment: Literal["development", "production"]
     registration: Literal["open", "closed"]
@@ -319,8 +322,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def substitute(node: Any, environ: Mapping[str, str]) -> Any:
     """Put environment variables into a parsed YAML tree.
 
-    A scalar that is one whole `${NAME}` takes YAML's type of the value (`8000` becomes a number only where
-    the configuration wants one), text around it stays text. Raises `Misconfigured` naming the variable.
+    A scalar that is one whole `${NAME}` takes YAML's type of the value: `8000` becomes a number
+    only where the configuration wants one. Text around a variable stays text.
+
+    Raises:
+        Misconfigured: A variable is not set; the message names it.
     """
     if isinstance(node, dict):
         return {key: substitute(value, environ) for key, value in node.items()}
@@ -342,9 +348,13 @@ def substitute(node: Any, environ: Mapping[str, str]) -> Any:
 
 
 def value_or_file(name: str, environ: Mapping[str, str]) -> str | None:
-    """A variable's value; a secret's may be the content of the file that NAME_FILE names. Raises `Misconfigured`.
+    """Return the value of a variable; None when it is not set.
 
-    An empty variable is one that is not set: environment files list every name.
+    The value of a secret may be the content of the file that NAME_FILE names. Of the two variables,
+    an empty one counts as not set, because environment files list every name.
+
+    Raises:
+        Misconfigured: Both variables are set, or the file cannot be read.
     """
     file = environ.get(f"{name}_FILE") if name in SECRETS else None
     if not file:
@@ -361,7 +371,11 @@ def value_or_file(name: str, environ: Mapping[str, str]) -> str | None:
 
 
 def parse(text: str, environ: Mapping[str, str]) -> Config:
-    """Make a `Config` of YAML text. Raises `Misconfigured` with the field and what it should be."""
+    """Make a `Config` of YAML text.
+
+    Raises:
+        Misconfigured: The text is not valid; the message says which field, and what it should be.
+    """
     try:
         tree = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -373,7 +387,11 @@ def parse(text: str, environ: Mapping[str, str]) -> Config:
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
-    """Read the file that `VIGIL_CONFIG` names, else `config.yaml` beside the packages."""
+    """Read the file that `VIGIL_CONFIG` names, else `config.yaml` beside the packages.
+
+    Raises:
+        Misconfigured: The file cannot be read, or is not valid.
+    """
     env = os.environ if environ is None else environ
     path = path or Path(env.get("VIGIL_CONFIG") or Path(__file__).resolve().parent.parent / "config.yaml")
     try:

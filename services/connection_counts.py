@@ -6,7 +6,7 @@ from collections import Counter
 
 
 class ConnectionCounts:
-    """Open connections by address. `total` of None: only addresses are limited."""
+    """Counts of open connections by address. With `total` None, only addresses are limited."""
 
     def __init__(self, *, per_address: int, total: int | None = None) -> None:
         if per_address < 1 or (total is not None and total < 1):
@@ -17,10 +17,10 @@ class ConnectionCounts:
         self.open_total = 0
 
     def open(self, address: str | None) -> bool:
-        """Count one more connection; of no address in particular when that is None.
+        """Count one more connection; with `address` None, count it for no address.
 
         Returns:
-            False when the address, or all together, have as many as they may.
+            False when the address, or all addresses together, have as many as they may.
         """
         if self._total is not None and self.open_total >= self._total:
             return False
@@ -32,7 +32,7 @@ class ConnectionCounts:
         return True
 
     def close(self, address: str | None) -> None:
-        """A connection that was counted is gone."""
+        """Count one connection less: one that `open` counted is closed."""
         self.open_total -= 1
         if address is None:
             return

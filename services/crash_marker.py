@@ -1,13 +1,14 @@
-"""What a process has in hand, noted where the note survives the process: in a small file mapped into memory.
+"""Notes of the messages that a process has in hand, in a small file mapped into memory.
 
-The kernel holds the pages of the file. They outlive the process however it ends, kill -9 included, and nothing is
-synced for that: a note costs the digest and a copy of 16 bytes. Only a crash of the machine may lose it, and then the
-strikes begin again.
+The kernel holds the pages of the file, so they outlive the process however it ends, kill -9
+included. Nothing is synced for that: a note costs the digest and a copy of 16 bytes. Only a crash
+of the machine may lose the notes; the strikes then begin again at zero.
 
 A note names a message, not a batch: after a redelivery the same messages come in other batches.
 
-Layout of the file: magic, time, strikes; digests in hand, one for each hand; the message that is read, as it is. A copy
-of its bytes costs a third of their digest, which only the next run needs.
+Layout of the file: magic, time, strikes; then the digests in hand, one for each hand; then the
+message that is read, as it is. A copy of its bytes costs a third of their digest. Only the next run
+needs the digest.
 """
 
 from __future__ import annotations
@@ -35,15 +36,21 @@ _LENGTHS = struct.Struct("<HH")
 _BYTES_AT = _READ_AT + _LENGTHS.size
 SIZE = 8192
 LONGEST_COPY = SIZE - _BYTES_AT
-"""Name and content of a message that is noted as it is; of longer ones the digest is."""
+"""Bytes of name and content up to which a message is noted as it is.
+
+Of a longer message the digest is noted.
+"""
 MOST_HANDS = (_READ_AT - _HANDS_AT) // DIGEST_BYTES
-"""Messages that may be in hand at once; what is beyond is not noted."""
+"""Messages that may be in hand at once; further ones are not noted."""
 assert _TABLE.stop <= _HANDS_AT
 _open_markers: weakref.WeakSet[CrashMarker] = weakref.WeakSet()
 
 
 def release_all() -> None:
-    """Empty every hand of this process: it ends in order, and what it has in hand is to blame for nothing."""
+    """Empty every hand of this process, because it ends in order.
+
+    No message in hand is to blame for such an end.
+    """
     for marker in _open_markers:
         marker.release_hands()
 
@@ -53,10 +60,16 @@ def _hand(number: int) -> slice:
 
 
 class CrashMarker:
-    """The notes of one process, or of one link to a broker: of whoever gets the same messages again."""
+    """The notes of one process, or of one link to a broker.
+
+    Each has its own notes because each gets its messages again.
+    """
 
     def __init__(self, path: Path | None) -> None:
-        """Open the notes of the last run. Without a path, or on a disk that is full, they are lost with the process."""
+        """Open the notes of the last run.
+
+        Without a path, or on a full disk, the notes are lost with the process.
+        """
         self._map = _open(path)
         if self._map[: len(MAGIC)] != MAGIC:
             self._map[:] = MAGIC.ljust(SIZE, b"\0")
@@ -71,7 +84,10 @@ class CrashMarker:
         return bool(self._strikes)
 
     def begin_reading(self, name: str, content: bytes) -> None:
-        """Note that this message is read from now on, until `end_reading`. Only one is at a time."""
+        """Note that this message is read from now on, until `end_reading`.
+
+        Only one message is read at a time.
+        """
         encoded = name.encode("utf-8", "surrogatepass")
         if len(encoded) + len(content) > LONGEST_COPY:
             self.take(poison.digest(name, content))
@@ -105,19 +121,22 @@ class CrashMarker:
             self._map[_hand(hand)] = NONE
 
     def forget(self, digest: bytes) -> None:
-        """Forget the strikes of a message that was survived, or is kept elsewhere."""
+        """Forget the strikes of a message that the process survived, or that is kept elsewhere."""
         if self.strikes_of(digest):
             self._strikes.forget(digest)
             self._map[_TABLE] = self._strikes.table()
 
     @property
     def heard_at(self) -> float | None:
-        """The time (epoch) at which the link was last known to work, in this run or in the last one."""
+        """Return the time (epoch) at which the link last worked; None when it is unknown.
+
+        The time may be of this run or of the last one.
+        """
         found: float = _HEARD.unpack_from(self._map, _HEARD_AT)[0]
         return found or None
 
     def heard(self, at: float) -> None:
-        """Note that the link works."""
+        """Note that the link worked at this time (epoch)."""
         _HEARD.pack_into(self._map, _HEARD_AT, at)
 
     def release_hands(self) -> None:
@@ -126,7 +145,7 @@ class CrashMarker:
             self._map[_HANDS_AT:] = bytes(SIZE - _HANDS_AT)
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         self._map.close()
 
     def _count_last_run(self) -> None:
@@ -137,7 +156,8 @@ class CrashMarker:
             held.append(poison.digest(name, self._map[_BYTES_AT + named : _BYTES_AT + named + filled]))
         if not held:
             return
-        # The notes go first: a process that ends between the two lines loses strikes, and adds none.
+        # Clear the notes first. A process that ends between the two lines then loses strikes, and
+        # adds none.
         self._map[_HANDS_AT:] = bytes(SIZE - _HANDS_AT)
         counts = {found.hex(): self._strikes.add(found) for found in held}
         self._map[_TABLE] = self._strikes.table()
@@ -151,7 +171,8 @@ def _open(path: Path | None) -> mmap.mmap:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            # All of it is there before it is mapped: writing to a page that the disk has no room for kills the process.
+            # Allocate the whole file before it is mapped. Writing to a page for which the disk has
+            # no room kills the process.
             os.posix_fallocate(descriptor, 0, SIZE)
             return mmap.mmap(descriptor, SIZE)
         finally:

@@ -1,4 +1,7 @@
-"""What production must not start with: one sentence a problem, with the variable and the remedy. Pure."""
+"""Faults of a configuration that production must not start with. Pure.
+
+Each fault is one sentence, with the variable and the remedy.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,11 @@ WIDEST_NETWORK = 65_536
 ENCRYPTED = re.compile(r"\bsslmode=(require|verify-ca|verify-full)\b")
 MIN_DISTINCT = 10
 MIN_BROKER_PASSWORD_LENGTH = 20
-"""Mosquitto counts no wrong passwords, and these log-ins are good on its public listener (docs/adr/0045)."""
+"""Shortest password for a broker login, in characters.
+
+Mosquitto does not count wrong passwords, and these logins work on its public listener
+(docs/adr/0045).
+"""
 GUESSABLE = (
     f"is weak: it needs {MIN_BROKER_PASSWORD_LENGTH} random characters, because the broker counts no wrong ones;"
     " make one with: openssl rand -base64 24"
@@ -35,13 +42,16 @@ GUESSABLE = (
 
 WEAK_KEY = "{name}: {which} is weak: it was not made at random; make one with {remedy}"
 Files = Mapping[str, bytes]
-"""By variable, the content of the key files that settings name (`services.keyring.read_key_files`)."""
+"""Content of the key files that settings name, by variable (`services.keyring.read_key_files`)."""
 
 
 def problems(config: Config, *, files: Files, secrets: Collection[str] | None = None) -> list[str]:
-    """Everything that keeps this configuration from production; empty when nothing does.
+    """Return the faults that keep this configuration from production; empty when there are none.
 
-    `secrets`: the variables of those that a process needs, when it is not to have all of them.
+    Args:
+        config: The configuration.
+        files: Content of the key files by variable.
+        secrets: The variables of the secrets that a process needs; None: all of them.
     """
     checks: dict[str, Callable[[Config], Iterator[str]]] = {
         "CHANNELS_ENCRYPTION_KEY": lambda config: _feed(config, files),
@@ -57,7 +67,10 @@ def problems(config: Config, *, files: Files, secrets: Collection[str] | None = 
 
 
 def shortcomings(config: Config, environ: Mapping[str, str], modes: Mapping[str, int]) -> list[str]:
-    """What an installation should have besides; it starts without. `modes`: secret files and their permissions."""
+    """Return what an installation should have besides; Vigil starts without it.
+
+    `modes`: secret files and their permissions.
+    """
     return [
         *_outside(config),
         *_edge(config, environ),
@@ -84,7 +97,11 @@ def _outside(config: Config) -> Iterator[str]:
 
 
 def _edge(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
-    """TLS ends at HAProxy, or at the operator's own proxy before it; behind both, each client keeps its address."""
+    """Yield the faults of the edge: TLS, and the addresses of clients behind a proxy.
+
+    TLS ends at HAProxy, or at the operator's own proxy before it. Behind both, each client keeps
+    its address.
+    """
     if not environ.get("VIGIL_EDGE_CERTIFICATE") and not environ.get("VIGIL_EDGE_PROXIES"):
         yield (
             "VIGIL_EDGE_CERTIFICATE is missing: HAProxy has no HTTPS; name a PEM file with certificate, chain and key"
@@ -120,7 +137,10 @@ def _networks(config: Config) -> Iterator[str]:
 
 
 def _transport(config: Config) -> Iterator[str]:
-    """Container names (without a dot) are taken for a network within one host; anything else is a wire."""
+    """Yield the connections that leave this host without TLS.
+
+    A host name without a dot is a container's, in a network within one host.
+    """
     database = urlsplit(config.database.url)
     if _is_elsewhere(database.hostname) and not ENCRYPTED.search(database.query):
         yield f"DATABASE_URL goes to {database.hostname} without TLS; add ?sslmode=verify-full (or require)"
@@ -171,7 +191,10 @@ def _feed(config: Config, files: Files) -> Iterator[str]:
 
 
 def _evidence(config: Config, files: Files) -> Iterator[str]:
-    """A file that is not there is made at its first use; what is no key is refused by its reader."""
+    """Yield the fault of an evidence key that is weak.
+
+    A missing file is made at its first use. A file without a key is refused by its reader.
+    """
     try:
         key = load_pem_private_key(files[EVIDENCE_KEY_FILE], password=None)
     except (KeyError, ValueError, TypeError, UnsupportedAlgorithm):

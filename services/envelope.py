@@ -1,8 +1,9 @@
 """The sealed form of a feed frame: Fernet under a tenant's key, with type, id and tenant inside.
 
-Fernet has no associated data, so what the clear frame says of itself is repeated in the sealed body
-and held against it by the reader. Keys: HKDF-SHA256 (RFC 5869) from each master key of
-`CHANNELS_ENCRYPTION_KEY`, with the tenant in `info`; `kid` names a derived key without telling it.
+Fernet has no associated data. The sealed body therefore repeats the facts of the clear frame, and
+the reader compares the two. Keys are derived by HKDF-SHA256 (RFC 5869) from each master key of
+`CHANNELS_ENCRYPTION_KEY`, with the tenant in `info`. `kid` names a derived key without revealing
+it.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ _encoder = msgspec.json.Encoder()
 
 
 class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A feed frame as it travels: `data` is a Fernet token, or a plain object when encryption is off.
+    """A feed frame as it travels.
 
-    `trace` is for logs and `arrived` (when its message came to the gateway, Unix seconds) for numbers only: whoever
-    changes them has changed nothing that a reader believes.
+    `data` is a Fernet token, or a plain object when encryption is off. `trace` is for logs.
+    `arrived` is for numbers only: the time at which its message came to the gateway, in Unix
+    seconds. Neither is sealed: a change of them changes nothing that a reader believes.
     """
 
     type: str
@@ -46,13 +48,16 @@ class SealedBody(msgspec.Struct, frozen=True):
 
 
 FEED_KEY_FILE, EVIDENCE_KEY_FILE = "CHANNELS_ENCRYPTION_KEY_FILE", "VIGIL_EVIDENCE_KEY_FILE"
-"""The variables that name files with keys."""
+"""The variables that name key files."""
 
 
 def master_keys(written: str | bytes) -> list[bytes]:
-    """The master keys of `CHANNELS_ENCRYPTION_KEY`, or of its file, newest first, 32 bytes each.
+    """Return the master keys of `CHANNELS_ENCRYPTION_KEY` or of its file, newest first.
 
-    Commas or ends of lines part them. Raises `Misconfigured`.
+    Each key has 32 bytes. Commas or line ends separate the written keys.
+
+    Raises:
+        Misconfigured: A key is not 32 bytes in URL-safe base64.
     """
     text_of_all = written if isinstance(written, str) else written.decode("ascii", "replace")
     comma_list = ",".join(text_of_all.splitlines())
@@ -72,7 +77,7 @@ def master_keys(written: str | bytes) -> list[bytes]:
 
 
 def tenant_key(master: bytes, tenant_id: int) -> bytes:
-    """The tenant's Fernet key (44 bytes of URL-safe base64)."""
+    """Return the tenant's Fernet key (44 bytes of URL-safe base64)."""
     derived = HKDF(
         algorithm=hashes.SHA256(), length=32, salt=None, info=f"vigil feed tenant {tenant_id}".encode()
     )
@@ -80,23 +85,23 @@ def tenant_key(master: bytes, tenant_id: int) -> bytes:
 
 
 def key_id(key: bytes) -> str:
-    """Eight hex digits that name a derived key."""
+    """Return the eight hex digits that name a derived key."""
     return hashlib.sha256(b"vigil kid " + key).hexdigest()[:8]
 
 
 def tenant_keys(comma_list: str, tenant_id: int) -> dict[str, str]:
-    """All feed keys of a tenant by kid, newest first: what a reader needs."""
+    """Return all feed keys of a tenant by kid, newest first: the keys that a reader needs."""
     return derived_keys(master_keys(comma_list), tenant_id)
 
 
 def derived_keys(masters: Iterable[bytes], tenant_id: int) -> dict[str, str]:
-    """A tenant's Fernet keys by kid, in the order of the master keys."""
+    """Return a tenant's Fernet keys by kid, in the order of the master keys."""
     keys = [tenant_key(master, tenant_id) for master in masters]
     return {key_id(key): key.decode("ascii") for key in keys}
 
 
 class Sealer:
-    """Seals for any tenant under the master key of the moment; remembers the derived keys."""
+    """Sealer for all tenants under the current master key; remembers the derived keys."""
 
     def __init__(self, master: Callable[[], bytes]) -> None:
         self._master = master
@@ -113,7 +118,7 @@ class Sealer:
         trace: str | None = None,
         arrived: float | None = None,
     ) -> bytes:
-        """The frame as JSON bytes, ready for the socket."""
+        """Return the frame as JSON bytes, ready for the socket."""
         master = self._master()
         known = self._of_tenant.get((master, tenant_id))
         if known is None:
@@ -128,7 +133,10 @@ class Sealer:
 
 
 class PlainSealer:
-    """`NOC_FEED_ENCRYPTION=off`, for development only: the same frames with `data` in the clear."""
+    """Sealer that seals nothing, for development only (`NOC_FEED_ENCRYPTION=off`).
+
+    The frames are the same, with `data` in the clear.
+    """
 
     def seal(
         self,
@@ -145,9 +153,17 @@ class PlainSealer:
 
 
 def open_frame(raw: bytes | str, *, keys: Mapping[str, str], tenant_id: int, after_id: int = 0) -> SealedBody:
-    """Open and check one sealed frame. Raises `InvalidMessage` for anything that does not fit.
+    """Open and check one sealed frame.
 
-    `keys` maps kid to Fernet key. `after_id` is the last id seen: an id that does not grow is a replay.
+    Args:
+        raw: The frame as it came.
+        keys: Fernet keys by kid.
+        tenant_id: The tenant of the reader.
+        after_id: The last id seen. An id that is not greater is a replay.
+
+    Raises:
+        InvalidMessage: The frame is unreadable, not authentic, replayed, or sealed under no known
+            key.
     """
     try:
         frame = msgspec.json.decode(raw, type=Frame)
@@ -170,12 +186,15 @@ def open_frame(raw: bytes | str, *, keys: Mapping[str, str], tenant_id: int, aft
 
 
 def sealed_at_s(token: str) -> int:
-    """When a token that was opened had been sealed, in Unix seconds."""
+    """Return the time at which an opened token was sealed, in Unix seconds."""
     return int.from_bytes(base64.urlsafe_b64decode(token)[1:9], "big")
 
 
 def _is_canonical(token: str) -> bool:
-    """Whether it is the one way to write these bytes: base64 has spare bits that no signature covers."""
+    """Return whether a token is the one way to write its bytes.
+
+    Base64 has spare bits that no signature covers.
+    """
     try:
         return base64.urlsafe_b64encode(base64.urlsafe_b64decode(token)).decode("ascii") == token
     except (binascii.Error, ValueError):

@@ -1,8 +1,9 @@
-"""How the processes of a host are one exposition: each writes files named after itself, not after its pid.
+"""Metrics of all processes of a host, as one exposition.
 
-A name is taken for as long as its process lives, by a lock that the kernel frees. The next process of that name goes
-on with the files, so that neither restarts nor pids of containers that share the directory make them more, and
-counters grow on. Gauges of the living are left out when their process is dead, whoever supervises it.
+Each process writes files named after itself, not after its pid. A process holds its name for as
+long as it lives, by a lock that the kernel frees. The next process of that name goes on with the
+files. Neither restarts nor pids of containers that share the directory therefore add files, and
+counters keep growing. Live gauges are left out when their process is dead, whatever supervises it.
 """
 
 from __future__ import annotations
@@ -26,22 +27,31 @@ _held: list[tuple[str, IO[bytes]]] = []
 
 
 def identifier() -> str:
-    """What the files of this process are named by."""
+    """Return the name that this process's files bear."""
     return _held[0][0] if _held else f"unnamed{os.getpid()}"
 
 
 def write_as_this_process() -> None:
-    """Let metrics that are made from now on write to this process's files, where there is a directory for them."""
+    """Let metrics that are made from now on write to this process's files.
+
+    Without a directory for them, this does nothing.
+    """
     if os.environ.get(VARIABLE):
         values.ValueClass = values.MultiProcessValue(identifier)  # type: ignore[no-untyped-call]
 
 
 def claim(process: str) -> str:
-    """Take a name for this process's files; a second process of the same name is `<name>.2`. Raises `OSError`."""
+    """Take a name for this process's files; a second process of the same name is `<name>.2`.
+
+    Raises:
+        OSError: As many processes as are allowed have the name already, or the directory is not
+            writable.
+    """
     directory = os.environ.get(VARIABLE)
     if not directory:
         return process
-    path, name = Path(directory), process.replace("_", "-")  # the library parts file names at underscores
+    # The library splits file names at underscores.
+    path, name = Path(directory), process.replace("_", "-")
     path.mkdir(parents=True, exist_ok=True)
     for number in range(1, MAX_OF_A_NAME + 1):
         slot = name if number == 1 else f"{name}.{number}"
@@ -56,7 +66,11 @@ def claim(process: str) -> str:
 
 
 def exposition() -> bytes:
-    """All processes of the host in Prometheus's text format when they share a directory, else this one."""
+    """Return the metrics in Prometheus's text format.
+
+    They are those of all processes of the host when these share a directory, else those of this
+    process.
+    """
     directory = os.environ.get(VARIABLE)
     if not directory:
         return generate_latest(REGISTRY)
@@ -68,7 +82,10 @@ def exposition() -> bytes:
 
 
 def samples(names: Collection[str]) -> Iterator[tuple[str, dict[str, str], float]]:
-    """(name, labels, value) of all samples of these names, over all processes of the host that share a directory."""
+    """Yield (name, labels, value) of all samples of these names.
+
+    They are those of all processes of the host that share a directory, else those of this process.
+    """
     directory = os.environ.get(VARIABLE)
     registry: CollectorRegistry = REGISTRY
     if directory:
@@ -83,7 +100,7 @@ def samples(names: Collection[str]) -> Iterator[tuple[str, dict[str, str], float
 
 
 def dead(directory: Path) -> Iterator[str]:
-    """Names whose process has gone."""
+    """Yield the names whose process has ended."""
     for path in sorted(directory.glob("*.lock")):
         with path.open("r+b") as lock:
             if not _is_locked(lock):
@@ -91,7 +108,11 @@ def dead(directory: Path) -> Iterator[str]:
 
 
 def _lock(lock: IO[bytes]) -> bool:
-    """Lock of the open file, not of the process (F_OFD_SETLK): closing another handle does not free it."""
+    """Take the lock of a name; return False when another process has it.
+
+    The lock is the open file's, not the process's (F_OFD_SETLK): closing another handle does not
+    free it.
+    """
     try:
         fcntl.fcntl(lock, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
     except OSError:
@@ -100,7 +121,10 @@ def _lock(lock: IO[bytes]) -> bool:
 
 
 def _is_locked(lock: IO[bytes]) -> bool:
-    """Asked without taking it: a process that starts just now must find its name free."""
+    """Return whether a process holds the lock of a name, without taking the lock.
+
+    A process that starts at this moment must find its name free.
+    """
     answer = fcntl.fcntl(lock, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
     kind: int = _FLOCK.unpack(answer)[0]
     return kind != fcntl.F_UNLCK

@@ -1,7 +1,8 @@
-"""The feed: one Redis stream a tenant, of frames sealed once, in the order of their growing ids.
+"""The feed: one Redis stream for each tenant, of frames sealed once, in the order of their ids.
 
-An id is the microsecond of its making, so that ids keep growing even when Redis has lost everything.
-When two writers meet, Redis refuses the smaller id and the frame is sealed again under a larger one.
+An id is the microsecond at which it was made. Ids therefore keep growing even when Redis has lost
+everything. When two writers conflict, Redis refuses the smaller id, and its frame is sealed again
+under a larger one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from services.outages import REDIS, unavailable
 
 ATTEMPTS = 50
 LEFT_ALONE_S = 0.5
-"""So long nothing is sent to a Redis that has just not answered: each worker that tried would wait for a second."""
+"""Seconds for which nothing is sent to a Redis that did not answer.
+
+Each worker that tried would wait for a second.
+"""
 
 
 class Seals(Protocol):
@@ -54,7 +58,7 @@ def make_sealer(config: Config) -> Seals:
 
 
 class FeedWriter:
-    """Seals and appends frames. Thread of control: any green thread."""
+    """Writer that seals frames and appends them to the feed. Any green thread may use it."""
 
     def __init__(
         self,
@@ -90,9 +94,12 @@ class FeedWriter:
         *,
         arrived: datetime | None = None,
     ) -> int:
-        """Append one frame; returns its id. Raises `Unavailable` when Redis does not take it.
+        """Append one frame; return its id.
 
-        `arrived`: when the message behind it came to the gateway.
+        `arrived`: the time at which the frame's message came to the gateway.
+
+        Raises:
+            Unavailable: Redis did not take the frame.
         """
         self._check_not_left_alone()
         key = stream_key(self._prefix, tenant_id)
@@ -123,9 +130,12 @@ class FeedWriter:
         raise Unavailable(f"the feed of tenant {tenant_id} is contended: {ATTEMPTS} ids were taken by others")
 
     def remove_former_positions(self, tenant_id: int) -> bool:
-        """Remove the newest positions that versions before 1.1 kept; whether there were any. Raises `Unavailable`.
+        """Remove the newest positions that versions before 1.1 kept; return whether there were any.
 
-        Nothing read them, and the ids of guards were their field names in clear.
+        Nothing read them, and the ids of guards were their field names in the clear.
+
+        Raises:
+            Unavailable: Redis did not answer.
         """
         try:
             return bool(self._redis.unlink(f"{self._prefix}:hot:{tenant_id}:positions"))
@@ -137,14 +147,14 @@ class FeedWriter:
             raise Outage.of(REDIS, "Redis did not answer a moment ago")
 
     def _failed(self, error: redis.RedisError) -> Unavailable:
-        """Return the error of ours; when Redis is away, nothing more is sent there for a moment."""
+        """Return our error for one of Redis's. When Redis is away, leave it alone for a moment."""
         found = unavailable(error, f"Redis: {error}")
         if isinstance(found, Outage):
             self._left_alone_until_s = time.monotonic() + LEFT_ALONE_S
         return found
 
     def seal(self, tenant_id: int, type: str, data: Any) -> bytes:  # noqa: A002
-        """A frame that goes to one socket only (a snapshot): sealed, not appended."""
+        """Return a sealed frame for one socket only (a snapshot); it is not appended."""
         return self._seal(tenant_id, type, data)[1]
 
     def _seal(
@@ -165,7 +175,7 @@ class FeedWriter:
         return frame_id, sealed
 
     def _catch_up(self, key: str, tenant_id: int) -> None:
-        """Another writer is ahead, perhaps by a clock that runs fast: go on from its id."""
+        """Go on from the id of another writer that is ahead, perhaps by a clock that runs fast."""
         try:
             last = self._redis.xrevrange(key, count=1)
         except redis.RedisError as error:
@@ -175,7 +185,7 @@ class FeedWriter:
 
 
 class FeedReader:
-    """Reads ciphertext only: what the NOC gateway holds."""
+    """Reader of the sealed frames, for the NOC gateway. It has no key."""
 
     def __init__(self, client: redis.Redis, *, prefix: str, clock: Callable[[], float] = time.time) -> None:
         self._redis = client
@@ -187,14 +197,17 @@ class FeedReader:
         return cls(redis_client.make_redis(config), prefix=config.redis.key_prefix)
 
     def ping(self) -> None:
-        """Raises `Unavailable` when Redis does not answer."""
+        """Return when Redis answers. Raises `Unavailable`."""
         try:
             self._redis.ping()
         except redis.RedisError as error:
             raise unavailable(error, f"Redis: {error}") from error
 
     def feed_id(self, tenant_id: int, *, fresh: str) -> str:
-        """The name of this incarnation of the stream; `fresh` is taken when Redis has none (any more)."""
+        """Return the name of this incarnation of the stream.
+
+        `fresh` becomes the name when Redis has none, or no longer has one. Raises `Unavailable`.
+        """
         key = feed_id_key(self._prefix, tenant_id)
         try:
             self._redis.set(key, fresh, nx=True)
@@ -204,7 +217,7 @@ class FeedReader:
             raise unavailable(error, f"Redis: {error}") from error
 
     def last_id(self, tenant_id: int) -> int:
-        """The newest id in the stream, 0 when there is none."""
+        """Return the newest id in the stream; 0 when there is none. Raises `Unavailable`."""
         try:
             last = self._redis.xrevrange(stream_key(self._prefix, tenant_id), count=1)
         except redis.RedisError as error:
@@ -212,7 +225,10 @@ class FeedReader:
         return id_of(last[0][0]) if last else 0
 
     def server(self) -> str:
-        """Which Redis answers: another one after a failover, and after a restart. Raises `Unavailable`."""
+        """Return the run id of the Redis that answers.
+
+        The run id differs after a failover and after a restart. Raises `Unavailable`.
+        """
         try:
             found: Any = self._redis.info("server")
         except redis.RedisError as error:
@@ -220,9 +236,9 @@ class FeedReader:
         return str(found["run_id"])
 
     def begin(self, server: str) -> None:
-        """From now on the feed is this server's: the one before may have had frames that this one never got.
+        """Note that the feed is this server's from now on.
 
-        Raises `Unavailable`.
+        The server before it may have had frames that this one never got. Raises `Unavailable`.
         """
         try:
             self._redis.set(self._begun_key(server), self._now_id())
@@ -230,7 +246,7 @@ class FeedReader:
             raise unavailable(error, f"Redis: {error}") from error
 
     def begun(self) -> int:
-        """From which id on nothing is missing from what this server has. Raises `Unavailable`."""
+        """Return the id from which on this server lacks no frame. Raises `Unavailable`."""
         key = self._begun_key(self.server())
         try:
             self._redis.set(key, self._now_id(), nx=True)
@@ -246,13 +262,17 @@ class FeedReader:
         return int(self._clock() * 1_000_000)
 
     def holds(self, tenant_id: int, frame_id: int) -> bool:
-        """Whether a client that last saw `frame_id` can go on from there without a gap."""
+        """Return whether a client that last saw `frame_id` can go on from there without a gap."""
         return frame_id >= self.begun() and self.has(tenant_id, frame_id)
 
     def has(self, tenant_id: int, frame_id: int) -> bool:
-        """Whether the frame is still there, and so all after it. Raises `Unavailable`."""
+        """Return whether the frame is still in the stream, and so all after it.
+
+        Raises:
+            Unavailable: Redis did not answer.
+        """
         if not 0 <= frame_id < 2**63:
-            return False  # no number of ours, and none that Redis takes
+            return False  # not an id of ours, and Redis does not take it
         at = f"{frame_id}-0"
         try:
             return bool(self._redis.xrange(stream_key(self._prefix, tenant_id), min=at, max=at, count=1))
@@ -262,9 +282,18 @@ class FeedReader:
     def read(
         self, after: Mapping[int, int], *, block_ms: int | None = None, count: int = 500
     ) -> Iterable[tuple[int, int, str, bytes]]:
-        """Frames after the given id of each tenant: (tenant_id, id, type, frame), in order for each tenant.
+        """Return the frames after the given id of each tenant, in order for each tenant.
 
-        With `block_ms` it waits for the first one, at most so long. Raises `Unavailable`.
+        Args:
+            after: The last id read, by tenant.
+            block_ms: Wait for the first frame for at most so many milliseconds; None: do not wait.
+            count: Frames of one tenant at most.
+
+        Returns:
+            (tenant_id, id, type, frame) of each frame.
+
+        Raises:
+            Unavailable: Redis did not answer.
         """
         if not after:
             return []
@@ -282,10 +311,13 @@ class FeedReader:
 
 
 def _flat(entries: Any) -> Any:
-    """redis-py's RESP3 answers nest the entries of a stream one list deeper than RESP2's."""
+    """Return the entries of a stream.
+
+    redis-py's RESP3 answers nest the entries one list deeper than RESP2's.
+    """
     return entries[0] if entries and isinstance(entries[0], list) else entries
 
 
 def id_of(entry_id: Any) -> int:
-    """Our id from Redis's `<id>-0`."""
+    """Return our id from Redis's `<id>-0`."""
     return int(entry_id.split(b"-", 1)[0])

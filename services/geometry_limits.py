@@ -1,7 +1,8 @@
-"""Bounds of the work that a drawn shape makes, checked before GEOS and PostGIS see it. Pure.
+"""Bounds on the work that a drawn shape causes, checked before GEOS and PostGIS see it. Pure.
 
-Validity checks and unions compare edges pair by pair wherever the bounding boxes of two edges overlap. Ten thousand
-corners can make fifty million such pairs, so that a bound on corners alone bounds nothing.
+Validity checks and unions compare edges pair by pair wherever the bounding boxes of two edges
+overlap. Ten thousand corners can make fifty million such pairs. A bound on corners alone therefore
+bounds nothing.
 """
 
 from __future__ import annotations
@@ -18,16 +19,24 @@ from services.errors import Refused
 MAX_VERTICES = 10_000
 MAX_RINGS = 500
 MAX_EDGE_PAIRS = 200_000
-"""A coastline of 10,000 corners has about 50,000. A validity check looks at a million pairs in about 20 ms."""
+"""Pairs of edges that may overlap.
+
+A coastline of 10,000 corners has about 50,000. A validity check looks at a million pairs in about
+20 ms.
+"""
 CHUNK = 64
-"""Edges looked up at once: at most so many times all edges are held as pairs."""
+"""Edges looked up at once. At most this number times the number of edges are held as pairs."""
 
 Corners = Sequence[tuple[float, float]]
 Boxes = npt.NDArray[np.float64]
 
 
 def check_counts(*, corners: int, rings: int, field: str, noun: str) -> None:
-    """Raises `Refused` that names the limit. `noun`: what is drawn, as in "a zone"."""
+    """Check the numbers of corners and rings. `noun`: the drawn thing, as in "a zone".
+
+    Raises:
+        Refused: There are too many; the message names the limit.
+    """
     if corners > MAX_VERTICES:
         raise Refused(f"{field} has {corners} corners; {noun} has {MAX_VERTICES} at the most: simplify it")
     if rings > MAX_RINGS:
@@ -37,7 +46,13 @@ def check_counts(*, corners: int, rings: int, field: str, noun: str) -> None:
 
 
 def check_edges(rings: Sequence[Corners], *, field: str, noun: str) -> None:
-    """Raises `Refused` when too many pairs of edges run past each other. `rings` come without closing corners."""
+    """Check the number of pairs of edges that run past each other.
+
+    `rings` come without closing corners.
+
+    Raises:
+        Refused: There are too many such pairs.
+    """
     boxes = np.concatenate([_boxes(ring) for ring in rings])
     if min(_overlaps(boxes[:, 0], boxes[:, 2]), _overlaps(boxes[:, 1], boxes[:, 3])) <= MAX_EDGE_PAIRS:
         return
@@ -49,7 +64,7 @@ def check_edges(rings: Sequence[Corners], *, field: str, noun: str) -> None:
 
 
 def _boxes(ring: Corners) -> Boxes:
-    """West, south, east, north of each edge of a ring."""
+    """Return west, south, east and north of each edge of a ring."""
     corners = np.asarray(ring, dtype=np.float64)
     ends = np.roll(corners, -1, axis=0)
     return np.hstack([np.minimum(corners, ends), np.maximum(corners, ends)])
@@ -63,7 +78,7 @@ def _overlaps(lower: npt.NDArray[Any], upper: npt.NDArray[Any]) -> int:
 
 
 def _more_pairs_than(limit: int, boxes: Boxes) -> bool:
-    """Count pairs of boxes that overlap, up to the limit."""
+    """Return whether more than `limit` pairs of boxes overlap; stop counting there."""
     shapes = shapely.box(*boxes.T)
     tree = shapely.STRtree(shapes)
     found = 0

@@ -1,7 +1,8 @@
-"""The feed's master keys: from the environment, or from a file that may change while everything runs.
+"""The feed's master keys: from the environment, or from a file that may change while Vigil runs.
 
-A rotation puts a new key in front. Whoever opens frames must know it before anybody seals with it, and processes look
-at the file at different moments: so a file that has just changed goes on sealing with the key after the newest.
+A rotation puts a new key in front. Every process that opens frames must know the new key before a
+process seals with it, and processes look at the file at different moments. While a change of the
+file is recent, the key after the newest therefore goes on sealing.
 """
 
 from __future__ import annotations
@@ -21,13 +22,20 @@ log = structlog.get_logger(__name__)
 
 CHECK_S = 1.0
 SETTLE_S = 5.0
-"""So old a file must be before its newest key seals; several times `CHECK_S`."""
+"""Age in seconds that a file must have before its newest key seals; several times `CHECK_S`."""
 
 
 class KeyRing:
-    """`file`, when given, is the truth, and looked at once a second. Raises `Misconfigured` when there is no key.
+    """The master keys of one process.
 
-    `strict`: keys that were not made at random are refused, from wherever they come.
+    Args:
+        keys: The value of CHANNELS_ENCRYPTION_KEY.
+        file: The file of the keys. When given, it replaces `keys`, and is looked at once a second.
+        strict: Refuse keys that were not made at random, from either source.
+        clock: Unix time in seconds.
+
+    Raises:
+        Misconfigured: There is no key.
     """
 
     def __init__(
@@ -54,18 +62,18 @@ class KeyRing:
         )
 
     def all(self) -> Sequence[bytes]:
-        """Every key that may open a frame, newest first."""
+        """Return every key that may open a frame, newest first."""
         self._look_again()
         return self._keys
 
     def sealing(self) -> bytes:
-        """The key that seals now."""
+        """Return the key that seals now."""
         self._look_again()
         fresh = self._clock() - self._changed_s < SETTLE_S
         return self._keys[1] if fresh and len(self._keys) > 1 else self._keys[0]
 
     def of_tenant(self, tenant_id: int) -> dict[str, str]:
-        """A tenant's feed keys by kid, newest first: what a reader is given."""
+        """Return a tenant's feed keys by kid, newest first, for a reader."""
         return envelope.derived_keys(self.all(), tenant_id)
 
     def _look_again(self) -> None:
@@ -73,7 +81,7 @@ class KeyRing:
             try:
                 self._look()
             except Misconfigured as error:
-                # What worked goes on working; the operator's slip is told.
+                # Keep the keys that worked, and log the operator's mistake.
                 log.warning("feed_keys_unreadable", error=str(error))
 
     def _look(self) -> None:
@@ -103,7 +111,10 @@ class KeyRing:
 
 
 def read_key_files(config: Config) -> dict[str, bytes]:
-    """By variable, the content of the key files that the configuration names; what cannot be read is left out."""
+    """Return the content of the key files that the configuration names, by variable.
+
+    A file that cannot be read is left out.
+    """
     named = {
         envelope.FEED_KEY_FILE: config.feed.encryption_keys_file,
         envelope.EVIDENCE_KEY_FILE: config.alerts.evidence_key_file,
@@ -114,7 +125,7 @@ def read_key_files(config: Config) -> dict[str, bytes]:
             try:
                 found[variable] = Path(file).read_bytes()
             except FileNotFoundError:
-                pass  # it is made at its first use, or missed by whoever opens it
+                pass  # it is made at its first use, or its reader reports it missing
             except OSError as error:
                 log.warning("key_file_unreadable", variable=variable, error=str(error))
     return found

@@ -1,8 +1,9 @@
-"""Since when a service has heard its messages without a pause: nobody is silent whom it could not have heard.
+"""The time since when a service has received its messages without a pause.
 
-Every second one process of the service puts down that the road is open to it: PostgreSQL takes the mark, RabbitMQ
-answers, and no backlog waits. When marks were missing for a while (the service was down, a server was away, a backlog
-was read), silence is counted from the next one on, for everybody.
+A source is not offline when the service could not have received its messages. Every second one
+process of the service marks that messages get through: PostgreSQL takes the mark, RabbitMQ answers,
+and no backlog waits. Marks are missing when the service was down, a server was away, or a backlog
+was read. After such a gap, offline time counts from the next mark on, for all sources.
 """
 
 from __future__ import annotations
@@ -18,11 +19,17 @@ from sqlalchemy import Connection, text
 log = structlog.get_logger(__name__)
 
 PAUSE_S = 10.0
-"""Marks may be missing for so long, as in a restart, before silence is counted anew."""
+"""Seconds for which marks may be missing, as in a restart.
+
+After a longer gap, offline time counts from zero again.
+"""
 BACKLOG = 20
 """Batches that may wait without being a backlog: they are handled within a second or two."""
 BEHIND_MAX_S = 600.0
-"""Who is behind for longer judges all the same: an overload that does not end must not hide a guard for ever."""
+"""Seconds of backlog after which offline sources are judged again.
+
+An overload that does not end must not hide a guard for ever.
+"""
 
 MARK = text(
     """
@@ -32,7 +39,7 @@ MARK = text(
     RETURNING since
     """
 )
-# One process of a service at a time; whoever comes second has nothing to do in this second.
+# One process of a service at a time; the second one has nothing to do in this second.
 TURN = text("SELECT pg_try_advisory_xact_lock(hashtextextended('vigil silence ' || :service, 0))")
 
 
@@ -41,7 +48,7 @@ class Depth(Protocol):
 
 
 class Listening:
-    """One a process."""
+    """The marks of one service; one for each process."""
 
     def __init__(self, service: str, depth: Depth, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._service = service
@@ -50,7 +57,11 @@ class Listening:
         self._behind_s: float | None = None
 
     def is_open(self) -> bool:
-        """Whether what was sent has been heard. Raises `Unavailable` when RabbitMQ does not say."""
+        """Return whether the messages that were sent have been received.
+
+        Raises:
+            Unavailable: RabbitMQ does not say how many messages wait.
+        """
         waiting = self._depth.waiting()
         if waiting <= BACKLOG:
             self._behind_s = None
@@ -61,11 +72,15 @@ class Listening:
         return self._clock() - self._behind_s > BEHIND_MAX_S
 
     def my_turn(self, connection: Connection) -> bool:
-        """Whether no other process of the service is at it; until the transaction ends."""
+        """Take the turn of this service until the transaction ends.
+
+        Returns:
+            False when another process of the service has the turn.
+        """
         return bool(connection.execute(TURN, {"service": self._service}).scalar_one())
 
     def since(self, connection: Connection) -> datetime:
-        """Put down that the road is open; from when on silence counts."""
+        """Mark that messages get through; return the time from which offline time counts."""
         values = {"service": self._service, "pause_s": PAUSE_S}
         found: datetime = connection.execute(MARK, values).scalar_one()
         return found

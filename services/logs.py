@@ -10,7 +10,10 @@ import structlog
 
 
 def configure(level: str, *, service: str) -> None:
-    """Set up structlog and the standard library's logging alike. JSON escapes control characters."""
+    """Set up structlog and the standard library's logging alike.
+
+    JSON escapes control characters.
+    """
 
     def name_service(
         _logger: Any, _method: str, event: structlog.types.EventDict
@@ -21,7 +24,9 @@ def configure(level: str, *, service: str) -> None:
 
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
-        name_service,  # last: a process that hosts several services names the one that a task belongs to
+        # This comes after the context variables. In a process that hosts several services, they
+        # name the service of a task.
+        name_service,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -40,7 +45,8 @@ def configure(level: str, *, service: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # amqp logs every frame at DEBUG, nameko every worker at DEBUG and expected errors with tracebacks.
+    # amqp logs every frame at DEBUG. nameko logs every worker at DEBUG, and expected errors with
+    # tracebacks.
     for noisy in ("amqp", "kombu", "nameko"):
         logging.getLogger(noisy).setLevel("WARNING" if level != "ERROR" else level)
     structlog.configure(

@@ -1,12 +1,15 @@
-"""The words that services say to each other: frozen values that know their wire form.
+"""The messages that services exchange: frozen values that know their wire form.
 
-Every event body is one of the `...Batch` or `...Event` structs, encoded as MessagePack. Values that travel
-by the thousand are arrays on the wire: a field may be added at the end with a default, never moved.
+Every event body is one of the `...Batch` or `...Event` structs, encoded as MessagePack. Values that
+travel by the thousand are arrays on the wire. A field may be added at the end with a default; no
+field may be moved.
 
-Units: times are aware UTC `datetime`s; `accuracy` metres, `speed` metres a second, `heading` degrees,
-`battery`, `cpu`, `memory`, `disk` per cent, `signal` dBm, `temperature` degrees Celsius, `uptime` seconds.
+Units: times are aware UTC `datetime`s; `accuracy` is in metres, `speed` in metres a second,
+`heading` in degrees. `battery`, `cpu`, `memory` and `disk` are in per cent, `signal` in dBm,
+`temperature` in degrees Celsius, `uptime` in seconds.
 
-`gc=False`: values that come by the thousand and cannot be part of a cycle; the collector need not look at them.
+`gc=False` marks values that come by the thousand and cannot be part of a cycle. The garbage
+collector need not look at them.
 """
 
 from __future__ import annotations
@@ -65,7 +68,10 @@ LIFE_SAFETY = frozenset(
         AlertType.CHECK_IN_MISSED,
     }
 )
-"""Alerts about a person's life. They are never refused for their content and never below their default severity."""
+"""Alerts about a person's life.
+
+They are never refused for their content, and never below their default severity.
+"""
 
 NEVER_HELD_BACK = LIFE_SAFETY | {AlertType.UNREADABLE_ALERT}
 """Alerts that no storm, digest, rate limit, quiet hour or shelving holds back.
@@ -109,12 +115,13 @@ SENSOR_STATES = frozenset({"OPEN", "CLOSED", "DETECTED", "CLEAR", "ALARM", "NORM
 
 
 class Origin(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What every message from the field carries, whatever it says.
+    """The facts that every message from the field carries.
 
-    `key` is the 16-byte identity of the message (same key = same message, delivered again);
-    `claimed_tenant_id` is the payload's `client_id`, to be held against the registry, never believed.
-    `clock_suspect`: the payload has no device time, or one that is not believed; `recorded_at` is then `received_at`.
-    `buffered`: the device says that it kept the message for a while before it could send it.
+    `key` is the 16-byte identity of the message: the same key means the same message, delivered
+    again. `claimed_tenant_id` is the payload's `client_id`. It is compared with the registry and
+    never believed. `clock_suspect`: the payload has no device time, or one that is not believed.
+    `recorded_at` is then `received_at`. `buffered`: the device says that it kept the message before
+    it could send it.
     """
 
     source_id: str
@@ -153,7 +160,10 @@ class DeviceReading(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class SensorReading(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """`kind` is the topic's last word (status, reading, alarm); `type` is what the sensor measures."""
+    """One reading of one sensor.
+
+    `kind` is the topic's last word (status, reading, alarm). `type` is the measured quantity.
+    """
 
     origin: Origin
     kind: str
@@ -171,10 +181,11 @@ class HealthReading(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class RejectedMessage(msgspec.Struct, array_like=True, frozen=True):
-    """A message that was refused: its bytes are kept as they came.
+    """A message that was refused; its bytes are kept as they came.
 
-    `count`: it stands for so many of its source that were refused for sending too many; messages of one `key` add up.
-    `msg_id`: the source is sent a receipt of the refusal under this id; None sends none. `silent`: a silent receipt.
+    `count`: the row stands for so many messages of its source, refused for sending too many. Counts
+    of one `key` add up. `msg_id`: the id under which the source gets a receipt of the refusal;
+    None: it gets no receipt. `silent`: the receipt is a silent one.
     """
 
     key: bytes
@@ -211,12 +222,13 @@ class RejectedBatch(msgspec.Struct, frozen=True):
 
 
 class DeviceAlert(msgspec.Struct, frozen=True):
-    """An alert as a device sent it. `flags` names what was wrong with it; nothing of it was refused.
+    """An alert as a device sent it.
 
-    `unreadable` holds the bytes of a payload that could not be decoded (base64 by the store).
-    `word` is the topic's word for the type, in lower case: it tells unknown and unreadable alerts of one source apart.
-    `outbox`: the device sends it until its receipt, never gives its id to another message, and shows nothing of a
-    silent receipt.
+    `flags` names the faults of the message; none of its content was refused. `unreadable` holds the
+    bytes of a payload that could not be decoded (base64 by the store). `word` is the topic's word
+    for the type, in lower case. It distinguishes unknown and unreadable alerts of one source.
+    `outbox`: the device sends the alert until it has its receipt. Such a device never gives an id
+    to a second message, and shows nothing of a silent receipt.
     """
 
     origin: Origin
@@ -234,10 +246,11 @@ class DeviceAlert(msgspec.Struct, frozen=True):
 
 
 class RepeatedAlert(msgspec.Struct, frozen=True):
-    """Body of `device_alert_repeated`: messages of one source that say one alert again, within moments of each other.
+    """Body of `device_alert_repeated`: messages of one source that repeat one alert within moments.
 
-    `alerts` are kept one by one, oldest first; there is at least one. Of `counted` further ones only the number is
-    kept, once for each `key`, and the `msg_ids`, whose receipts are due. `first_at` is when the first one was received.
+    `alerts` are kept one by one, oldest first; there is at least one. Of `counted` further messages
+    only the number is kept, once for each `key`, and the `msg_ids`, whose receipts are due.
+    `first_at` is the time at which the first one was received.
     """
 
     key: bytes
@@ -248,10 +261,10 @@ class RepeatedAlert(msgspec.Struct, frozen=True):
 
 
 class SourceFlood(msgspec.Struct, frozen=True):
-    """Body of `source_flood_changed`: a source began to send more than its limit, or ended it.
+    """Body of `source_flood_changed`: a source began to exceed its limit, or stopped exceeding it.
 
-    `rate_per_s` is what it sends, `counted` and `refused` what came of the messages beyond the limit since the
-    beginning at `began_at`; `key` identifies this piece of news.
+    `rate_per_s` is the rate at which it sends. `counted` and `refused` are the messages beyond the
+    limit since `began_at`, by their outcome. `key` identifies this event.
     """
 
     key: bytes
@@ -267,9 +280,9 @@ class SourceFlood(msgspec.Struct, frozen=True):
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """A rule's finding about one source: the alert that it calls for, or no longer calls for.
+    """A rule's finding about one source: an alert is to be raised, or no longer.
 
-    `key` identifies the message that showed it, so that a step done twice counts once.
+    `key` identifies the message that showed it, so that a repeated step counts once.
     """
 
     tenant_id: int
@@ -293,8 +306,11 @@ class ConditionsEvent(msgspec.Struct, frozen=True):
 
 
 class ZoneMove(msgspec.Struct, frozen=True):
-    """A guard's confirmed entry into a zone, or exit from it. `at` is the first fix that showed it, `confirmed_at` the
-    one that was enough; the place is the latter's."""
+    """A guard's confirmed entry into a zone, or exit from it.
+
+    `at` is the time of the first fix that showed it. `confirmed_at` is the time of the fix that
+    completed the confirmation; the place is that of this fix.
+    """
 
     tenant_id: int
     guard_id: str
@@ -316,9 +332,10 @@ class ZoneMovesEvent(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What a source is told of its own message, on `receipt/<source_id>`.
+    """Vigil's message to a source about the source's own message, on `receipt/<source_id>`.
 
-    `silent`: nothing at the source may show or sound that the receipt came. `reason`: why the message was refused.
+    `silent`: the source must not show or sound that the receipt came. `reason`: the reason for
+    which the message was refused.
     """
 
     source_id: str
@@ -332,7 +349,7 @@ class Receipt(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
-    """Body of `telemetry_stored` and `positions_stored`: what was committed, and whom to tell."""
+    """Body of `telemetry_stored` and `positions_stored`: counts of a commit and its receipts."""
 
     receipts: list[Receipt]
     stored: int
@@ -341,7 +358,7 @@ class StoredEvent(msgspec.Struct, frozen=True):
 
 
 class TimelineEntry(msgspec.Struct, frozen=True):
-    """One row of an alert's record: who did what, when, and the note that they left."""
+    """One row of an alert's timeline: the action, its time, its author and the note left."""
 
     at: datetime
     action: str
@@ -351,11 +368,14 @@ class TimelineEntry(msgspec.Struct, frozen=True):
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """An alert as the NOC sees it. `timeline` holds the rows that the telling is about.
+    """An alert as the NOC sees it. `timeline` holds the rows that this message is about.
 
-    `assigned_to` is who shall go, `group_id` the storm it belongs to, `shelved_until` the end of a shelving. The
-    response clock: `received_at`, `shown_at` (first screen), `notified_at` (first notification accepted), `accepted_at`
-    (first human), `closed_at`. `previous_holder` had the alert before it was raised again.
+    `assigned_to` is the person who is to go. `group_id` is the storm that the alert belongs to.
+    `shelved_until` is the end of a shelving. `previous_holder` had the alert before it was raised
+    again.
+
+    The response clock has these times: `received_at`, `shown_at` (first websocket session),
+    `notified_at` (first notification accepted), `accepted_at` (first person), `closed_at`.
     """
 
     id: str
@@ -393,10 +413,11 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AlertFrame(Alert, frozen=True, kw_only=True):
-    """An alert in a frame of the feed. `event` names the newest row of its timeline that the frame tells of.
+    """An alert in a frame of the feed.
 
-    After a fault a frame may come again, under a new id: it bears the same `event` of the same alert. A frame with a
-    smaller `event` than one before it is the older of both.
+    `event` names the newest timeline row that the frame reports. After a fault a frame may come
+    again under a new id. It then bears the same `event` of the same alert. A frame with a smaller
+    `event` than one before it is the older of the two.
     """
 
     event: int
@@ -415,7 +436,10 @@ class AlertEvent(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Somebody to be told: their name, language, and address by channel (email, sms, push, url)."""
+    """A recipient of notifications: name, language, and addresses.
+
+    `addresses` has the address by channel (email, sms, push, url).
+    """
 
     name: str
     addresses: dict[str, str]
@@ -425,9 +449,9 @@ class Target(msgspec.Struct, frozen=True):
 class NotificationRequest(msgspec.Struct, frozen=True):
     """Body of `notification_requested`: one step of one round of an alert's escalation.
 
-    The same request may come again; (alert, round, step) says that it is the same. `place` is the site's name, and
-    `time_zone` the site's. Nobody needs to be told any more once the alert is `until` (acknowledged, in_progress,
-    closed).
+    The same request may come again; (alert, round, step) identifies it. `place` is the site's name,
+    and `time_zone` the site's time zone. No notification is needed any more once the alert is
+    `until` (acknowledged, in_progress, closed).
     """
 
     alert: Alert
@@ -441,9 +465,10 @@ class NotificationRequest(msgspec.Struct, frozen=True):
 
 
 class NotificationFinished(msgspec.Struct, frozen=True):
-    """Body of `notification_finished`: what became of one notification, each state once or more.
+    """Body of `notification_finished`: the outcome of one notification, each state once or more.
 
-    `reference` is ours, `provider_ref` the provider's; `name` is the recipient's name, `error` says why it failed.
+    `reference` is ours, `provider_ref` the provider's. `name` is the recipient's name. `error` is
+    the reason of a failure.
     """
 
     tenant_id: int

@@ -1,8 +1,9 @@
 """Every metric of Vigil, declared once with its meaning beside it.
 
-No device, guard, person or tenant name in a label. All processes of a host write to the files of
-`PROMETHEUS_MULTIPROC_DIR` (`services/exposition.py`); `/metrics/export/` adds them up. A gauge that one process alone
-measures has a label: without one, every other process would write a zero for it.
+No label has the name of a device, guard, person or tenant. All processes of a host write to the
+files of `PROMETHEUS_MULTIPROC_DIR` (`services/exposition.py`); `/metrics/export/` adds them up. A
+gauge that one process alone measures has a label. Without one, every other process would write a
+zero for it.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ notification_dropped = Counter(
     ["reason"],
 )
 
-# What only the watchdog process measures: it watches from outside of the services.
+# Metrics that only the watchdog process measures: it watches the services from outside.
 
 dependency_up = Gauge(
     "vigil_dependency_up",

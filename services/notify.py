@@ -1,10 +1,10 @@
 """Messages to the supervisor of this process, by the protocol of sd_notify(3).
 
-No message ever blocks its sender or raises: a supervisor that does not read, or is gone, must not hold up the work.
-Linux queues ten datagrams of a socket (net.unix.max_dgram_qlen). What does not fit is dropped and counted, and the
-next message, a second later, says the same.
+No message ever blocks its sender or raises. A supervisor that does not read, or is gone, must not
+delay the work. Linux queues ten datagrams of a socket (net.unix.max_dgram_qlen). A message that
+does not fit is dropped and counted; the next one, a second later, says the same.
 
-Supervisors import this file to read: what only senders need is imported when they send.
+Supervisors import this file to read. A module that only senders need is imported when they send.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ def _dropped(reason: str) -> None:
 
 
 def say(*assignments: str) -> bool:
-    """Send assignments such as `READY=1` in one datagram; return whether the supervisor will read them.
+    """Send assignments such as `READY=1` in one datagram.
 
-    Without a supervisor there is nothing to send: True.
+    Returns:
+        Whether the supervisor will read them. True without a supervisor: there is nothing to send.
     """
     address = os.environ.get(VARIABLE)
     if not address:
@@ -51,14 +52,15 @@ def say(*assignments: str) -> bool:
         _dropped("queue_full")
         return False
     except OSError:
-        # Nobody listens there any more, or no descriptor is free. The work goes on without a supervisor.
+        # No process listens there any more, or no descriptor is free. The work goes on without a
+        # supervisor.
         _dropped("nobody_listens")
         return False
     return True
 
 
 def status(text: str) -> bool:
-    """Say in one line what this process is doing; an empty text takes it back."""
+    """Report in one line what this process is doing; an empty text withdraws the report."""
     return say("STATUS=" + " ".join(text.split()))
 
 

@@ -10,7 +10,10 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def origin_of(url: str) -> str | None:
-    """Return the origin of a URL as browsers write it: no default port, no path, lower case. None: it has none."""
+    """Return the origin of a URL as browsers write it; None when it has none.
+
+    An origin has no default port and no path, and is in lower case.
+    """
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

@@ -1,9 +1,11 @@
-"""Tell an outage of a server that all lean on from a fault that one message brings about.
+"""The difference between an outage of a server and a fault that one message causes.
 
-An outage pauses consumers (`services/bus/pausing`): no message is to blame, and all of them wait until the server is
-back. Any other fault costs its message a try (`services/bus/consuming`). The kind of an error decides, never its text.
+An outage pauses consumers (`services/bus/pausing`). No message is to blame, and all of them wait
+until the server is back. Any other fault costs its message a try (`services/bus/consuming`). The
+kind of an error decides, never its text.
 
-The libraries of PostgreSQL and Redis are not imported: an error of theirs comes only where they are.
+The libraries of PostgreSQL and Redis are not imported: their errors occur only where they are
+loaded.
 """
 
 from __future__ import annotations
@@ -20,13 +22,17 @@ POSTGRES, REDIS, AMQP, MQTT = "postgres", "redis", "amqp", "mqtt"
 """Names of the servers, as in `vigil_dependency_up`."""
 
 HUNG_UP = frozenset({"57P01", "57P02", "57P03"})
-"""SQLSTATEs of a PostgreSQL that stops, starts or crashed. It may have been the statement that crashed it."""
+"""SQLSTATEs of a PostgreSQL that stops, starts or crashed; the statement may have crashed it."""
 STATES_OF_OUTAGE = HUNG_UP | {"25006", "58000", "58030"}
-"""Besides: a replica that was the primary, and errors of the system below PostgreSQL."""
-CONNECTION, RESOURCES = "08", "53"
-"""Classes of SQLSTATEs: the connection; and what runs out, which is disk, memory or connections.
+"""SQLSTATEs of an outage: those of `HUNG_UP`, and two further kinds.
 
-No outage: 55P03 (lock timeout), 57014 (statement timeout), 40001 and 40P01 (serialization, deadlock).
+The further ones are a replica that was the primary, and errors of the system below PostgreSQL.
+"""
+CONNECTION, RESOURCES = "08", "53"
+"""Classes of SQLSTATEs: of the connection; and of disk, memory or connections that run out.
+
+No outage: 55P03 (lock timeout), 57014 (statement timeout), 40001 and 40P01 (serialization,
+deadlock).
 """
 
 _REDIS = ("ConnectionError", "TimeoutError", "ReadOnlyError", "OutOfMemoryError", "ClusterDownError")
@@ -34,16 +40,20 @@ _AMQP = (RecoverableConnectionError, InternalError, KombuOperationalError)
 
 
 class Away(NamedTuple):
-    """A server that is away. `hung_up`: it broke off while it worked, perhaps because of what it was given."""
+    """A server that is away.
+
+    `hung_up`: it broke off while it worked, perhaps because of what it was given.
+    """
 
     server: str
     hung_up: bool = False
 
 
 def outage_in(error: BaseException) -> Away | None:
-    """Return the server that is away, by an error of its driver; None for a fault that is no outage."""
+    """Return the server that is away, by an error of its driver; None when it is no outage."""
     if _is(error, "sqlalchemy.exc", "TimeoutError"):
-        return Away(POSTGRES)  # others hold all connections: the one that waited is not to blame
+        # Other requests hold all connections: the waiting one is not to blame.
+        return Away(POSTGRES)
     if _is(error, "sqlalchemy.exc", "DBAPIError"):
         return _of_postgres(error)
     if _is(error, "redis.exceptions", "RedisError"):
@@ -51,12 +61,13 @@ def outage_in(error: BaseException) -> Away | None:
     if isinstance(error, _AMQP):
         return Away(AMQP)
     if isinstance(error, OSError) and not isinstance(error, AMQPError):
-        return Away(AMQP)  # of the four drivers, only kombu's and amqp's let errors of their sockets through
+        # Of the four drivers, only kombu's and amqp's pass on errors of their sockets.
+        return Away(AMQP)
     return None
 
 
 def unavailable(error: BaseException, message: str) -> Unavailable:
-    """Return the error of ours for an error of a driver."""
+    """Return our error for an error of a driver."""
     away = outage_in(error)
     if away is None:
         return Unavailable(message)
@@ -64,7 +75,10 @@ def unavailable(error: BaseException, message: str) -> Unavailable:
 
 
 def _is(error: BaseException, module: str, *names: str) -> bool:
-    """Return whether an error is of one of these classes of a library that may not be imported here."""
+    """Return whether an error is of one of these classes of a library.
+
+    The library may not be imported in this process.
+    """
     found = sys.modules.get(module)
     return found is not None and isinstance(error, tuple(getattr(found, name) for name in names))
 
@@ -77,7 +91,8 @@ def _is_lost(error: Any) -> bool:
 def _of_postgres(error: Any) -> Away | None:
     state = getattr(error.orig, "pgcode", None)
     if state is None:
-        # No server has answered: it was not reached, or hung up. Other errors without a state are misuse.
+        # No server has answered: it was not reached, or hung up. Other errors without a state are
+        # misuse.
         is_lost = error.connection_invalidated or _is_lost(error.orig)
         return Away(POSTGRES, hung_up=True) if is_lost else None
     if state in STATES_OF_OUTAGE or state.startswith((CONNECTION, RESOURCES)):

@@ -1,11 +1,12 @@
-"""What a domain owes others: rows of the commit that made it so, gone when RabbitMQ has the events.
+"""Transactional outbox: events stored by the commit that caused them, removed once published.
 
-A batch that meets or ends conditions, or moves guards over the edges of zones, puts its events into its own
-transaction, tells them after the commit, and takes the rows away. Whoever dies between leaves rows, which a timer of
-any process tells.
+A batch that starts or ends conditions, or moves guards over the edges of zones, stores its events
+in its own transaction. It publishes them after the commit, and then deletes the rows. A process
+that dies in between leaves rows. A timer of any process publishes those.
 
-What is owed of one source is told in the order of its commits: a batch tells first what earlier ones still owe of its
-sources. Something may be told twice by that; whoever hears it twice does nothing twice.
+The events of one source are published in the order of their commits: a batch first publishes the
+earlier events that the outbox still holds for its sources. An event may therefore be published
+twice; its receivers handle it once.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ TYPES = {"tenant_id": "int", "event": "text", "about": "text", "body": "bytea"}
 EARLIER = Prepared(
     "SELECT id, event, body FROM owed_event WHERE service = :service AND sources && CAST(:sources AS text[])"
 )
-# The outer query does not see the new rows: it finds what was owed before.
+# The outer query does not see the new rows: it finds the rows stored before.
 OWE = Prepared(
     """
     WITH own AS (
@@ -48,7 +49,7 @@ OWE = Prepared(
     SELECT id, event, body FROM owed_event WHERE service = :service AND sources && CAST(:sources AS text[])
     """
 )
-# One process at a time, or two would tell one source's events out of order.
+# One process at a time. Two would publish the events of one source out of order.
 TURN = text("SELECT pg_try_advisory_xact_lock(hashtextextended('vigil owed ' || :service, 0))")
 OVERDUE = text(
     """
@@ -57,7 +58,7 @@ OVERDUE = text(
     ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
     """
 )
-# Whoever holds one of the rows is telling it or has told it, and deletes it himself.
+# A process that holds one of the rows is publishing it or has published it, and deletes it itself.
 TOLD = text(
     """
     WITH free AS (SELECT id FROM owed_event WHERE id = ANY(:ids) FOR UPDATE SKIP LOCKED)
@@ -67,7 +68,7 @@ TOLD = text(
 
 
 class Owing(NamedTuple):
-    """An event to be owed: of which tenant, and about which sources."""
+    """An event for the outbox, with its tenant and the sources that it is about."""
 
     tenant_id: int
     event: str
@@ -76,7 +77,7 @@ class Owing(NamedTuple):
 
 
 def owing_conditions(met: Sequence[Condition], cleared: Sequence[Condition]) -> list[Owing]:
-    """The events that tell of conditions, one a tenant and kind."""
+    """Return the events that report conditions, one for each tenant and kind."""
     found = []
     for tenant_id in sorted({condition.tenant_id for condition in (*met, *cleared)}):
         mine = [[c for c in conditions if c.tenant_id == tenant_id] for conditions in (met, cleared)]
@@ -87,20 +88,20 @@ def owing_conditions(met: Sequence[Condition], cleared: Sequence[Condition]) -> 
 
 
 def condition_events(met: list[Condition], cleared: list[Condition]) -> list[tuple[str, ConditionsEvent]]:
-    """The events that tell of conditions; none when there are none."""
+    """Return the events that report conditions; none when there are no conditions."""
     both = (("alert_condition_met", met), ("alert_condition_cleared", cleared))
     return [(event, ConditionsEvent(conditions)) for event, conditions in both if conditions]
 
 
 class Debt:
-    """The rows of a batch, and those before it that are about the same sources."""
+    """The outbox rows of a batch, and the earlier rows about the same sources."""
 
     def __init__(self, own: Iterable[int] = (), earlier: Mapping[int, Event] | None = None) -> None:
         self._own = set(own)
         self._earlier = dict(earlier or {})
 
     def add(self, part: Debt) -> None:
-        """Put in what a further part of the batch came to; it may have found the parts before it."""
+        """Add the rows of a further part of the batch; it may have found earlier parts' rows."""
         self._earlier |= {number: event for number, event in part._earlier.items() if number not in self._own}
         self._own |= part._own
 
@@ -110,21 +111,22 @@ class Debt:
 
     @property
     def earlier(self) -> list[Event]:
-        """What has to be told before the batch's own events, in order."""
+        """Return the events to publish before the batch's own events, in order."""
         return [event for _, event in sorted(self._earlier.items())]
 
 
 class OwedEvents:
-    """What one service owes."""
+    """The outbox of one service."""
 
     def __init__(self, database: Database, service: Service) -> None:
         self._database = database
         self._service = service
 
     def owe(self, connection: Connection, owings: Sequence[Owing]) -> Debt:
-        """Put events down in the caller's transaction, once it has locked the states of the sources they are about.
+        """Store events in the caller's transaction.
 
-        Without any, nothing is asked of the database.
+        The caller has locked the states of the sources that the events are about. Without events,
+        no statement is sent to the database.
         """
         if not owings:
             return Debt()
@@ -144,12 +146,18 @@ class OwedEvents:
         return Debt((row.id for row in found if row.event is None), _events(found))
 
     def earlier(self, connection: Connection, sources: Sequence[str]) -> Debt:
-        """What is owed of these sources already: a batch that comes again tells what its first run could not."""
+        """Return the events of these sources that the outbox holds already.
+
+        A batch that comes again publishes the events that its first run could not publish.
+        """
         values = {"service": self._service, "sources": rows.array("text", sources)}
         return Debt((), _events(EARLIER.run(connection, values).all()))
 
     def forget(self, debt: Debt) -> None:
-        """All of it was told. What cannot be deleted now is told once more by the timer."""
+        """Delete rows that were published.
+
+        Rows that cannot be deleted now are published once more by the timer.
+        """
         if not debt.ids:
             return
         try:
@@ -165,7 +173,13 @@ class OwedEvents:
         older_than_s: float = OVERDUE_S,
         limit: int = 100,
     ) -> int:
-        """Hand what is owed for so long to `publish`, in order; returns how much. What it raises leaves all owed."""
+        """Publish the events that have waited for `older_than_s` seconds, in order.
+
+        An error that `publish` raises leaves all of them in the outbox.
+
+        Returns:
+            The number of events published.
+        """
         with self._database.across() as connection:
             if not connection.execute(TURN, {"service": self._service}).scalar_one():
                 return 0

@@ -1,4 +1,4 @@
-"""How much a list may give at once, and where it goes on. Pure."""
+"""Limits of lists, and the place where a list goes on. Pure."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from services.errors import Refused
 
 
 def check_limit(limit: object, *, most: int) -> int:
-    """The limit when it is a number from 1 to `most`. Raises `Refused`."""
+    """Return the limit when it is a number from 1 to `most`. Raises `Refused`."""
     if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= most:
         raise Refused(f"limit must be a number from 1 to {most}")
     return limit
 
 
 def check_tenant(tenant_id: object) -> int:
-    """The tenant that a list is of; no service answers without one. Raises `Refused`."""
+    """Return the tenant that a list is of. Raises `Refused`.
+
+    No service answers without a tenant.
+    """
     if not isinstance(tenant_id, int) or isinstance(tenant_id, bool) or not 0 <= tenant_id < 2**31:
         raise Refused("tenant_id must be the number of a tenant")
     return tenant_id
 
 
 class Order(NamedTuple):
-    """What a list is ordered by: columns with their types, the last of them unique."""
+    """The order of a list: columns with their types, the last of them unique."""
 
     columns: tuple[tuple[str, str], ...]
     descending: bool = False
@@ -37,8 +40,13 @@ class Order(NamedTuple):
 
 
 def beyond(order: Order, after: object) -> tuple[str, dict[str, Any]]:
-    """The condition that a row comes after the place `after` (values of the columns, None: from the beginning), and
-    its values. Raises `Refused`."""
+    """Return the SQL condition that a row comes after the place `after`, and its values.
+
+    `after` has the values of the columns; None: from the beginning.
+
+    Raises:
+        Refused: `after` is no such place.
+    """
     if after is None:
         return "true", {}
     if not isinstance(after, list | tuple) or len(after) != len(order.columns):

@@ -1,4 +1,4 @@
-"""Whose request it is, by address: the socket's peer, or whom a trusted proxy speaks for. Pure."""
+"""The client of a request, by address: the socket's peer, or a trusted proxy's client. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 OWN_PROXY = "127.0.0.1, ::1"
-"""HAProxy's address when it reaches our servers by loopback. Other programs of this machine may use others."""
+"""HAProxy's address when it reaches our servers by loopback.
+
+Other programs of this machine may use other loopback addresses.
+"""
 
 
 class Networks:
-    """A comma list of networks, such as `10.0.0.0/8, ::1`. What is not one lets nobody in, and is in `bad`."""
+    """A comma list of networks, such as `10.0.0.0/8, ::1`.
+
+    A part that is no network admits nobody, and is in `bad`.
+    """
 
     def __init__(self, text: str) -> None:
         self.bad: list[str] = []
@@ -28,7 +34,7 @@ class Networks:
                 self.bad.append(part)
 
     def has(self, text: str) -> bool:
-        """Whether the text is an address in one of them."""
+        """Return whether the text is an address in one of the networks."""
         address = _address(text)
         return address is not None and address in self
 
@@ -37,16 +43,22 @@ class Networks:
 
 
 def proxies(noc: Noc) -> Networks:
-    """Return who is believed about whom it speaks for: HAProxy on this machine, and the operator's own proxies."""
+    """Return the proxies that are believed about their clients.
+
+    They are HAProxy on this machine, and the operator's own proxies.
+    """
     return Networks(f"{OWN_PROXY}, {noc.trusted_proxies}")
 
 
 def client_of(peer: str, forwarded_for: str, *, trusted: Networks) -> str:
-    """The address that the request counts for.
+    """Return the address that the request counts for.
 
-    Only a trusted proxy is believed about whom it speaks for, and only its own entry, the last; so on to the left for
-    as long as that is a trusted proxy too. What stands further left anybody could have written. Raises `Forbidden`
-    when a trusted proxy's entry is no address.
+    Only a trusted proxy is believed about its client, and only its own entry, the last one. While
+    that entry is a trusted proxy too, the entry to its left counts. Anybody could have written the
+    entries further left.
+
+    Raises:
+        Forbidden: A trusted proxy's entry is no address.
     """
     client = _address(peer)
     entries = [entry.strip() for entry in forwarded_for.split(",") if entry.strip()]
@@ -60,7 +72,10 @@ def client_of(peer: str, forwarded_for: str, *, trusted: Networks) -> str:
 
 
 def holder_of(address: str) -> str:
-    """Return the name under which an address is counted: of IPv6, its /64, which one subscriber owns whole."""
+    """Return the name under which an address is counted.
+
+    For IPv6 it is the address's /64, which one subscriber owns whole.
+    """
     found = _address(address)
     if isinstance(found, IPv6Address):
         return str(ip_network((found, 64), strict=False))
@@ -68,14 +83,14 @@ def holder_of(address: str) -> str:
 
 
 def check_allowed(client: str, *, allowed: Networks) -> None:
-    """Raises `Forbidden` unless the client may read metrics."""
+    """Check that the client may read metrics. Raises `Forbidden`."""
     address = _address(client)
     if address is None or address not in allowed:
         raise Forbidden(f"{client} is not in PROMETHEUS_ALLOWED_IPS")
 
 
 def problems(noc: Noc) -> Iterator[str]:
-    """What is no network in the lists of addresses, one sentence each."""
+    """Yield a sentence for each part of the address lists that is no network."""
     lists = {"PROMETHEUS_ALLOWED_IPS": noc.metrics_allowed_ips, "VIGIL_TRUSTED_PROXIES": noc.trusted_proxies}
     for variable, text in lists.items():
         for part in Networks(text).bad:
@@ -83,7 +98,10 @@ def problems(noc: Noc) -> Iterator[str]:
 
 
 def _address(text: str) -> Address | None:
-    """An IPv4 address that came over an IPv6 socket is that IPv4 address."""
+    """Return the address in a text; None when it is none.
+
+    An IPv4 address that came over an IPv6 socket is that IPv4 address.
+    """
     try:
         address = ip_address(text)
     except ValueError:

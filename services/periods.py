@@ -1,4 +1,4 @@
-"""Times that a caller gives: read, and held to a longest period. Pure."""
+"""Times that a caller gives: parsed, and checked against a longest period. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from services.errors import Refused
 
 
 class Period(NamedTuple):
-    """`until` is not part of it."""
+    """A period of time; `until` is not part of it."""
 
     since: datetime
     until: datetime
 
 
 def as_time(moment: object, *, what: str) -> datetime:
-    """An aware time, from a datetime or RFC 3339 text. Raises `Refused` that names `what`."""
+    """Return an aware time from a datetime or RFC 3339 text. Raises `Refused` that names `what`."""
     try:
         time = moment if isinstance(moment, datetime) else datetime.fromisoformat(str(moment))
     except ValueError as error:
@@ -27,7 +27,7 @@ def as_time(moment: object, *, what: str) -> datetime:
 
 
 def as_day(day: object, *, what: str) -> date:
-    """A calendar day, from a date or `2026-01-31`. Raises `Refused` that names `what`."""
+    """Return a calendar day from a date or `2026-01-31`. Raises `Refused` that names `what`."""
     try:
         if isinstance(day, date) and not isinstance(day, datetime):
             return day
@@ -37,7 +37,12 @@ def as_day(day: object, *, what: str) -> date:
 
 
 def as_period(since: object, until: object, *, longest: timedelta) -> Period:
-    """Two times in their order, not further apart than `longest`. Raises `Refused` that names the field."""
+    """Return two times in their order, not further apart than `longest`.
+
+    Raises:
+        Refused: A time is not valid, or the period is empty or too long; the message names the
+            field.
+    """
     period = Period(as_time(since, what="since"), as_time(until, what="until"))
     if period.until <= period.since:
         raise Refused(f"until ({period.until.isoformat()}) must be after since ({period.since.isoformat()})")

@@ -1,6 +1,7 @@
-"""XML of a file that may be anybody's, read by expat as a stream. Pure.
+"""XML of a file from any sender, read by expat as a stream. Pure.
 
-A document type, and with it every entity, is refused where it begins; nothing that the file points to is fetched.
+A document type, and with it every entity, is refused where it begins. Nothing that the file points
+to is fetched.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ class Reader(Protocol):
 
 
 def parse(document: str | bytes, reader: Reader, parser: Any) -> None:
-    """`parser` is a new one of expat: whoever reads may ask it for the line. Raises `Refused`."""
+    """Parse a document by a new expat parser. The reader may ask the parser for the line.
+
+    Raises:
+        Refused: The file is no XML, declares a document type, or is in an unreadable encoding.
+    """
     parser.buffer_text = True
     parser.StartElementHandler = reader.start
     parser.EndElementHandler = reader.end
@@ -33,9 +38,8 @@ def parse(document: str | bytes, reader: Reader, parser: Any) -> None:
         parser.Parse(document, True)
     except expat.ExpatError as error:
         if isinstance(document, bytes) and b"encoding" not in document[:DECLARATION_BYTES]:
-            text_of(
-                document, save_as="XML in UTF-8"
-            )  # refuses what is not in the encoding of XML without one
+            # This refuses text that is not in XML's default encoding.
+            text_of(document, save_as="XML in UTF-8")
         raise Refused(f"the file is no XML: {error}") from error
     except (UnicodeError, LookupError, ValueError) as error:
         raise Refused(f"the file is in an encoding that cannot be read: {error}; save it as UTF-8") from error

@@ -1,7 +1,8 @@
-"""Messages that a process does not survive: how they are known again, and when one is set aside unread. Pure.
+"""Messages that a process does not survive: their identity, and their strikes. Pure.
 
-A message gets a strike when the process ended, killed or stalled, while it had this message in hand. One strike is not
-enough to set it aside: a kill from outside hits some message, and the same one is hit again only by a rare chance.
+A message gets a strike when the process ended, killed or stalled, while it had this message in
+hand. One strike is not enough to set a message aside unread. A kill from outside hits some message,
+and hits the same one again only by a rare chance.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ MOST = 255
 
 
 def digest(name: str, content: bytes) -> bytes:
-    """Return by what a message is known again when it is redelivered, to this process or to the next one.
+    """Return the digest that identifies a message in every delivery, to every process.
 
-    An MQTT message is known by its topic and its bytes, which are the same in each delivery. Its packet id is not
-    counted: a broker that was restarted may choose another one. An event is known by its queue and its message id.
+    An MQTT message is identified by its topic and its bytes, which are the same in each delivery.
+    Its packet id is not counted: a broker that was restarted may choose another one. An event is
+    identified by its queue and its message id.
     """
     return hashlib.blake2b(
         name.encode("utf-8", "surrogatepass") + b"\0" + content, digest_size=DIGEST_BYTES
@@ -32,8 +34,9 @@ def digest(name: str, content: bytes) -> bytes:
 def key(message_digest: bytes, packet_id: int, fresh_key: Callable[[], bytes]) -> bytes:
     """Return the identity of a message that was set aside, made without reading it.
 
-    A redelivery has the packet id of the delivery (MQTT 5, 4.4), so it is the same message; equal bytes that a device
-    sends once more have another id and are another message. What comes at QoS 0 is never delivered twice.
+    A redelivery has the packet id of the delivery (MQTT 5, 4.4), so it is the same message. Equal
+    bytes that a device sends once more have another id and are another message. A message at QoS 0
+    is never delivered twice.
     """
     if not packet_id:
         return fresh_key()
@@ -60,7 +63,7 @@ class Strikes:
         return self._counts.get(message_digest, 0)
 
     def add(self, message_digest: bytes) -> int:
-        """Count one more strike; returns how many there are now."""
+        """Count one more strike; return how many there are now."""
         count = min(self._counts.pop(message_digest, 0) + 1, MOST)
         while len(self._counts) >= REMEMBERED:
             del self._counts[next(iter(self._counts))]
@@ -72,6 +75,6 @@ class Strikes:
         self._counts.pop(message_digest, None)
 
     def table(self) -> bytes:
-        """Return all of it as bytes, `REMEMBERED` records long."""
+        """Return all strikes as bytes, `REMEMBERED` records long."""
         records = b"".join(found + bytes([count]) for found, count in self._counts.items())
         return records.ljust(REMEMBERED * RECORD_BYTES, b"\0")

@@ -6,18 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LISTENING = "0A"
-"""State of a socket in proc(5), `net/tcp`."""
+"""State of a listening socket in proc(5), `net/tcp`."""
 
 
 def sentence(port: int, remedy: str) -> str:
-    """Return one sentence that says which port is taken, by whom if that is known, and what to do."""
+    """Return one sentence: the port that is taken, the process that has it if known, the remedy."""
     owner = owner_of(port)
     by = f" by {owner}" if owner else " by another program"
     return f"port {port} is taken{by}; {remedy}"
 
 
 def owner_of(port: int) -> str:
-    """Return `name (pid N)` of what listens on a port; "" when nobody does, or the kernel does not show us who."""
+    """Return `name (pid N)` of the process that listens on a port.
+
+    Returns:
+        "" when no process listens, or the kernel does not show which one.
+    """
     sockets = set(_listening(port))
     if not sockets:
         return ""
@@ -28,13 +32,16 @@ def owner_of(port: int) -> str:
 
 
 def pid_of(port: int) -> int | None:
-    """Return the pid of what listens on a port; None when that is not known."""
+    """Return the pid of the process that listens on a port; None when it is not known."""
     _, _, rest = owner_of(port).rpartition("(pid ")
     return int(rest.rstrip(")")) if rest else None
 
 
 def _listening(port: int) -> Iterator[str]:
-    """Yield the links by which a process holds a socket that listens on this port: `socket:[INODE]`."""
+    """Yield the links `socket:[INODE]` of the sockets that listen on this port.
+
+    A process holds a socket by such a link.
+    """
     for table in ("tcp", "tcp6"):
         try:
             lines = Path("/proc/net", table).read_text().splitlines()[1:]
@@ -58,7 +65,7 @@ def _sockets_of(process: Path) -> Iterator[str]:
 
 
 def _name_of(process: Path) -> str:
-    """Return what the process calls itself: for Python the module or script that it runs."""
+    """Return the name of a process: for Python, the module or script that it runs."""
     try:
         words = (process / "cmdline").read_text(errors="replace").split("\0")
         name = (process / "comm").read_text(errors="replace").strip()

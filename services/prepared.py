@@ -1,8 +1,9 @@
-"""Statements that PostgreSQL parses and plans once a connection, for what every batch asks.
+"""Statements that PostgreSQL parses and plans once for each connection, for every batch.
 
-To plan the statements of a batch costs PostgreSQL several times as much as to run them when the batch is small. The
-driver has no such statements; PREPARE and EXECUTE of SQL do (PostgreSQL's manual, "PREPARE"). They outlive their
-transaction, also one that is rolled back, and end with the connection.
+For a small batch, planning its statements costs PostgreSQL several times as much as running them.
+The driver has no prepared statements; PREPARE and EXECUTE of SQL do this (PostgreSQL's manual,
+"PREPARE"). They outlive their transaction, also one that is rolled back, and end with the
+connection.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _KNOWN = "vigil_prepared"
 class Prepared:
     """A statement with `:name` for each value, as in `sqlalchemy.text`.
 
-    PostgreSQL finds the types of values by what is done with them: write `CAST(:name AS type)` where that leaves a
-    choice. Values go as text.
+    PostgreSQL finds the types of values by their use. Write `CAST(:name AS type)` where the use
+    leaves a choice. Values go as text.
     """
 
     def __init__(self, statement: str) -> None:
@@ -37,7 +38,13 @@ class Prepared:
         self._execute = f"EXECUTE {self.name}({places})" if names else f"EXECUTE {self.name}"
 
     def run(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[*tuple[Any, ...]]:
-        """Run it. Raises what any statement raises, and KeyError for a value that is not given."""
+        """Run the statement.
+
+        The errors of any other statement are raised too.
+
+        Raises:
+            KeyError: A value is not given.
+        """
         given = tuple(values[name] for name in self.names)
         known: set[str] = connection.info.setdefault(_KNOWN, set())
         if self.name not in known:

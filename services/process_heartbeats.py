@@ -1,10 +1,11 @@
-"""Heartbeats of Vigil's processes, and what follows from those that do not come. Pure.
+"""Heartbeats of Vigil's processes, and the faults that missing ones show. Pure.
 
-Each process publishes a heartbeat to RabbitMQ every two seconds (`services/bus/heartbeats.py`), with what it finds to
-be away. A listener hears its own heartbeats as well. When they do not come back, RabbitMQ takes no messages, and
-nothing is known of the other processes.
+Each process publishes a heartbeat to RabbitMQ every two seconds (`services/bus/heartbeats.py`),
+with the parts that it finds to be away. A listener hears its own heartbeats as well. When they do
+not come back, RabbitMQ takes no messages, and nothing is known of the other processes.
 
-Times are seconds of one clock that only moves on (`time.monotonic`); between processes only durations are exchanged.
+Times are seconds of one clock that only moves on (`time.monotonic`). Processes exchange durations
+only.
 """
 
 from __future__ import annotations
@@ -15,29 +16,44 @@ import msgspec
 
 INTERVAL_S = 2.0
 SILENT_AFTER_S = 6.0
-"""A process that was not heard for so long is silent: two heartbeats may be late, three are not."""
+"""Seconds after which a process without heartbeats is silent.
+
+Two heartbeats may be late, three are not.
+"""
 STOOD_STILL_S = 3.0
-"""A listener that did not run for so long stood still itself."""
+"""Seconds without running after which a listener counts as having stood still itself."""
 AMQP = "amqp"
 HEARTBEATS = "heartbeats"
-"""The part that is away when RabbitMQ is there and refuses heartbeats: a right or the exchange is missing."""
+"""The part that is away when RabbitMQ answers and refuses heartbeats.
+
+A right or the exchange is missing then.
+"""
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """A part that does not work, and for how many seconds. A part is a server, a process or a message path."""
+    """A part that does not work, and for how many seconds.
+
+    A part is a server, a process or a message path.
+    """
 
     part: str
     for_s: float
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
-    """A process says that it runs, and what it finds to be away. `instance` differs between runs of a process."""
+    """A process's report that it runs, and of the parts that it finds to be away.
+
+    `instance` differs between runs of a process.
+    """
 
     process: str
     instance: str
     faults: tuple[Fault, ...] = ()
     takes: tuple[str, ...] = ()
-    """Consumers of this process that are subscribed to all shards of their service (`services/bus/shards`)."""
+    """Consumers of this process that are subscribed to all shards of their service.
+
+    See `services/bus/shards`.
+    """
 
 
 _decoder = msgspec.msgpack.Decoder(Heartbeat)
@@ -48,7 +64,7 @@ def encode(heartbeat: Heartbeat) -> bytes:
 
 
 def decode(body: bytes) -> Heartbeat | None:
-    """Return the heartbeat, or None for a body that is none: a newer version may send another form."""
+    """Return the heartbeat; None for a body that is none. A newer version may send another form."""
     try:
         return _decoder.decode(body)
     except msgspec.DecodeError:
@@ -76,12 +92,12 @@ class KnownFaults:
 
 
 class HeardHeartbeats:
-    """Judges from the heartbeats of all processes which parts are away.
+    """Judge of the parts that are away, by the heartbeats of all processes.
 
     Args:
-        expected: names of the processes that must be heard, besides the listener's own.
-        instance: the listener's own instance, whose heartbeats prove that RabbitMQ takes messages.
-        started_s: since when somebody listens.
+        expected: Names of the processes that must be heard, besides the listener's own.
+        instance: The listener's own instance, whose heartbeats prove that RabbitMQ takes messages.
+        started_s: The time at which the listener began to listen.
     """
 
     def __init__(self, expected: Collection[str], *, instance: str, started_s: float) -> None:
@@ -93,10 +109,10 @@ class HeardHeartbeats:
         self._deaf_since_s: float | None = None
 
     def tick(self, *, now_s: float) -> None:
-        """Note that the listener runs. To be called at least once a second, for as long as it listens.
+        """Note that the listener runs. Call it at least once a second while the listener listens.
 
-        A listener that stood still (its process was stopped, its machine slept) has heard nothing meanwhile. That is
-        nobody's fault, and the time does not count.
+        A listener that stood still has heard nothing meanwhile: its process was stopped, or its
+        machine slept. No other process is to blame, and the time does not count.
         """
         gap_s = now_s - self._ticked_s
         self._ticked_s = now_s
@@ -119,7 +135,7 @@ class HeardHeartbeats:
         """Return the parts that are away: at most one fault for each."""
         self.tick(
             now_s=now_s
-        )  # after a stand-still, whatever of this process runs first must not judge by old times
+        )  # after a stand-still, this may run before the listener: old times must not count
         self._note_silence(now_s)
         if self._deaf_since_s is not None:
             if now_s - self._own_s > SILENT_AFTER_S or self._awaits_others(now_s):
@@ -131,14 +147,20 @@ class HeardHeartbeats:
         return [Fault(part, for_s) for part, for_s in longest.items()]
 
     def _note_silence(self, now_s: float) -> None:
-        """Note when nothing was heard, the own heartbeats included. What comes first after it has some time."""
+        """Note a time in which nothing was heard, the listener's own heartbeats included.
+
+        After such a time, the processes get some time to be heard again.
+        """
         if now_s - self._own_s > SILENT_AFTER_S:
             if self._deaf_since_s is None:
                 self._deaf_since_s = self._own_s
             self._fair_from_s = now_s
 
     def _awaits_others(self, now_s: float) -> bool:
-        """Return whether RabbitMQ is back so recently that the others may just not have been heard yet."""
+        """Return whether other processes may just not have been heard yet.
+
+        That is so while RabbitMQ is back for a short time only.
+        """
         return now_s - self._fair_from_s < SILENT_AFTER_S and any(
             self._heard_s.get(process, 0.0) < self._fair_from_s for process in self._expected
         )
@@ -146,7 +168,8 @@ class HeardHeartbeats:
     def _silent(self, now_s: float) -> Iterable[Fault]:
         """Yield the processes that are silent while the listener still hears itself.
 
-        When RabbitMQ stops, all fall silent within one interval, and some of them a little before the listener itself.
+        When RabbitMQ stops, all processes fall silent within one interval, some of them a little
+        before the listener itself.
         """
         for process in self._expected:
             heard_s = self._heard_s.get(process, self._fair_from_s)
@@ -155,7 +178,7 @@ class HeardHeartbeats:
                 yield Fault(process, now_s - heard_s)
 
     def _still_reported(self, now_s: float) -> Iterable[Fault]:
-        """Yield what processes reported that are still heard."""
+        """Yield the faults reported by processes that are still heard."""
         for key, (heard_s, faults) in list(self._reported.items()):
             if now_s - max(heard_s, self._fair_from_s) > SILENT_AFTER_S:
                 del self._reported[key]

@@ -1,6 +1,7 @@
-"""How to reach PostgreSQL, and with which limits.
+"""Connections to PostgreSQL, and their limits.
 
-The only file that makes engines. No library default waits for ever, so every limit is set here.
+This is the only file that makes engines. Every limit is set here, so that nothing waits for ever by
+a library's default.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from services.paging import check_tenant
 
 
 def database_url(url: str) -> str:
-    """Accept `postgresql://` and several hosts too, and name the driver that Vigil is tested with."""
+    """Return a database URL with the driver that Vigil is tested with.
+
+    `postgresql://` and several hosts are accepted. Raises `Misconfigured`.
+    """
     try:
         parsed = make_url(database_of_many(url))
     except Exception as error:
@@ -36,26 +40,31 @@ def database_url(url: str) -> str:
 
 Role = Literal["vigil_tenant", "vigil_ingest", "vigil_login"]
 DATABASE_ROLES: tuple[Role, ...] = get_args(Role)
-"""Which rows: one tenant's; the road of field messages for all tenants; the log-in of people.
+"""Roles by the rows they see: one tenant's; field messages of all tenants; logins of users.
 
-A process takes its own role of the same access, `vigil_<process>_<access>`: which tables (`ops.privileges`).
+A process takes its own role of the same access, `vigil_<process>_<access>`. That role says which
+tables it may use (`ops.privileges`).
 """
 AS_ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 NO_LONGER_THE_PRIMARY = frozenset({"25006", "57P01", "57P02", "57P03"})
-"""SQLSTATEs of a server that stops, starts, or has become a replica: the primary is elsewhere, or soon will be."""
+"""SQLSTATEs of a server that stops, starts, or has become a replica.
+
+The primary is elsewhere, or soon will be.
+"""
 FEATURE_NOT_SUPPORTED = "0A000"
 LACKING = frozenset({"42P01", "42703", "42883"})
-"""SQLSTATEs of a statement that names a table, column or function that is not there."""
+"""SQLSTATEs of a statement that names a table, column or function that does not exist."""
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-"""Of this process, those that have a pool."""
+"""The engines of this process that have a pool."""
 SET_TENANT = text("SELECT set_config('vigil.tenant_id', :tenant_id, true)")
 
 
 class Database:
-    """PostgreSQL for one process, each transaction in the role that it needs; none of them owns a table.
+    """PostgreSQL for one process, each transaction in the role that it needs.
 
-    Row-level security holds what a role may see (migration 0002). With `as_owner`, for operators' commands, every
-    transaction has the owner's rights. Transactions raise as `transaction` does.
+    None of the roles owns a table. Row-level security limits the rows that a role sees (migration
+    0002). With `as_owner`, for operators' commands, every transaction has the owner's rights.
+    Transactions raise as `transaction` does.
     """
 
     def __init__(
@@ -74,9 +83,12 @@ class Database:
 
     @contextmanager
     def of(self, tenant_id: int, *, snapshot: bool = False) -> Iterator[Connection]:
-        """One transaction that sees and changes this tenant's rows only. Raises `Refused` when none is named.
+        """Open one transaction that sees and changes the rows of this tenant only.
 
-        With `snapshot` it only reads, and sees all through what was there at its beginning.
+        With `snapshot` it only reads, and sees the state at its beginning throughout.
+
+        Raises:
+            Refused: No tenant is named.
         """
         named = check_tenant(tenant_id)
         with transaction(self._engines["vigil_tenant"]) as connection:
@@ -87,20 +99,24 @@ class Database:
 
     @contextmanager
     def across(self) -> Iterator[Connection]:
-        """One transaction of the road: field messages and alerts of all tenants."""
+        """Open one transaction of the pipeline: field messages and alerts of all tenants."""
         with transaction(self._engines["vigil_ingest"]) as connection:
             yield connection
 
     @contextmanager
     def people(self) -> Iterator[Connection]:
-        """One transaction of the log-in: users of all tenants, their sessions and nothing else."""
+        """Open one transaction of the login: users of all tenants and their sessions only."""
         with transaction(self._engines["vigil_login"]) as connection:
             yield connection
 
     def session(self) -> Connection:
-        """A connection of the road that stays out of transactions, for a lock that its holder's death must free.
+        """Return a connection of the pipeline outside of transactions.
 
-        The caller keeps it from the pool, and closes it. Raises `Unavailable`.
+        It is for a lock that must be freed when its holder dies. The caller keeps the connection
+        from the pool, and closes it.
+
+        Raises:
+            Unavailable: PostgreSQL takes no connection.
         """
         try:
             return self._engines["vigil_ingest"].connect().execution_options(isolation_level="AUTOCOMMIT")
@@ -113,7 +129,7 @@ class Database:
 
 
 def role_of(role: Role, process: str) -> str:
-    """The role that a process takes in place of one of the three."""
+    """Return the role that a process takes in place of one of the three."""
     return role.replace("vigil_", f"vigil_{process}_", 1) if process else role
 
 
@@ -125,9 +141,10 @@ def make_engine(
     role: str | None = None,
     as_owner: bool = False,
 ) -> Engine:
-    """An engine for one process; `name` shows in pg_stat_activity and picks the pool's size.
+    """Return an engine for one process.
 
-    `role` is taken by each connection at its start.
+    `name` shows in pg_stat_activity and selects the pool's size. Each connection takes `role` at
+    its start.
     """
     size = pool_size or config.connections.get(name, 2)
     url = (config.database.owner_url or config.database.url) if as_owner else config.database.url
@@ -152,7 +169,8 @@ def make_engine(
             "keepalives_idle": 15,
             "keepalives_interval": 5,
             "keepalives_count": 3,
-            # A host that vanished in the middle of a question; the keepalives above are for idle connections.
+            # For a host that vanished in the middle of a question; the keepalives above are for
+            # idle connections.
             "tcp_user_timeout": 15_000,
         },
     )
@@ -164,22 +182,29 @@ def make_engine(
 
 
 def _drop_what_cannot_write(context: ExceptionContext) -> None:
-    """A pool would keep a connection to a former primary for ever: it answers, and refuses every write."""
+    """Drop a connection to a former primary.
+
+    Such a server answers, and refuses every write. The pool would keep the connection for ever.
+    """
     if getattr(context.original_exception, "pgcode", None) in NO_LONGER_THE_PRIMARY:
         context.is_disconnect = True
 
 
 def _drop_stale_plans(context: ExceptionContext) -> None:
-    """Let a connection go whose prepared statements (`services.prepared`) are of a schema before the present one."""
+    """Drop a connection whose prepared statements are of a schema before the present one.
+
+    See `services.prepared`.
+    """
     error = context.original_exception
     if getattr(error, "pgcode", None) == FEATURE_NOT_SUPPORTED and "cached plan" in str(error):
         context.is_disconnect = True
 
 
 def _drop_what_is_lost_too(context: ExceptionContext) -> None:
-    """Let idle connections of the process's other pools go: a server that hung up on one has hung up on all.
+    """Drop idle connections of the process's other pools.
 
-    Each pool would else find that out by a request that fails, perhaps hours later.
+    A server that hung up on one connection has hung up on all. Otherwise each pool would find that
+    out by a request that fails, perhaps hours later.
     """
     if not context.is_disconnect:
         return
@@ -189,7 +214,10 @@ def _drop_what_is_lost_too(context: ExceptionContext) -> None:
 
 
 def make_operator_engine(url: str, *, name: str, connect_timeout_s: int = 5) -> Engine:
-    """For an operator's long work: no limit on a statement or on an idle transaction, no connection kept for later."""
+    """Return an engine for an operator's long work.
+
+    It has no limit on a statement or on an idle transaction, and keeps no connection for later.
+    """
     return create_engine(
         database_url(url),
         poolclass=NullPool,
@@ -207,10 +235,16 @@ def make_operator_engine(url: str, *, name: str, connect_timeout_s: int = 5) -> 
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """One transaction; what is the database's fault and may pass comes out as `Unavailable`, its absence as `Outage`.
+    """Open one transaction.
 
-    A statement that names what the schema does not have is `SchemaBehind`: the database is of another version.
-    A `DataError` or `IntegrityError` is not caught: it is about the data, and trying again would not help.
+    A `DataError` or `IntegrityError` is not caught. It is about the data, and another try would not
+    help.
+
+    Raises:
+        Outage: The database is away.
+        SchemaBehind: A statement names what the schema does not have; the database is of another
+            version.
+        Unavailable: Another fault of the database that may pass.
     """
     try:
         with engine.begin() as connection:
@@ -228,9 +262,13 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def ask_database(config: Config) -> None:
-    """Return when PostgreSQL takes a new connection and answers. Raises `Unavailable`.
+    """Return when PostgreSQL takes a new connection and answers.
 
-    With the login's own rights and outside of every pool: those may be full of connections to a server that is gone.
+    The connection has the login's own rights and is outside of every pool. A pool may be full of
+    connections to a server that is gone.
+
+    Raises:
+        Unavailable: PostgreSQL does not answer, or is a replica.
     """
     engine = create_engine(
         database_url(config.database.url),
@@ -246,5 +284,5 @@ def ask_database(config: Config) -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """The first line of a driver's message, without the statement and its values."""
+    """Return the first line of a driver's message, without the statement and its values."""
     return str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0]

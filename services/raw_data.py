@@ -1,11 +1,14 @@
-"""Which payloads are stored beside their columns: those that say more than the columns hold. Pure.
+"""Payloads that are stored beside their columns: those that say more than the columns hold. Pure.
 
-Most payloads say nothing else, and a payload takes as much room as all columns of its row. One is left out when every
-field is known, is written as its column stores it, and nothing about the message is in doubt. What served its purpose
-is not kept for its own sake: ids that were held against the topic and the registry, and `sent_at`.
+Most payloads say nothing else, and a payload takes as much room as all columns of its row. A
+payload is left out on three conditions. Every field is known. Each field is written as its column
+stores it. Nothing about the message is in doubt.
 
-To add a column of a field table: give its field to the class of the table here, with the values that the column can
-give back.
+Some fields have served their purpose, and are no reason to keep a payload: `sent_at`, and ids that
+were compared with the topic and the registry.
+
+To add a column of a field table, give its field to the class of the table here. Allow the values
+that the column can give back.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ ALARM_TOPIC = "/alarm"
 
 
 class Told(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """Fields of every family that a row gives back, or that were checked and have no further use."""
+    """Fields of every family that a row gives back, or that have no further use once checked."""
 
     timestamp: str | float | None = None
     msg_id: str | None = None
@@ -74,7 +77,7 @@ _DECODERS: Mapping[str, msgspec.json.Decoder[Told]] = {
     "sensor_id": msgspec.json.Decoder(ToldOfSensor),
     "system_id": msgspec.json.Decoder(ToldOfSystem),
 }
-"""By the column of the source."""
+"""Decoders by the column of the source."""
 
 
 def to_keep(source_column: str, origin: Origin) -> str | None:
@@ -85,6 +88,6 @@ def to_keep(source_column: str, origin: Origin) -> str | None:
         told = _DECODERS[source_column].decode(origin.raw)
     except (msgspec.DecodeError, ValueError):  # an unknown field, or another writing of a known one
         return origin.raw
-    # A time that is not believed is nowhere else; an id of the message is its column.
+    # A time that is not believed has no column; an id of the message has one.
     is_told = told.msg_id == origin.msg_id and not (origin.clock_suspect and told.timestamp is not None)
     return None if is_told else origin.raw

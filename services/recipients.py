@@ -1,4 +1,4 @@
-"""Addresses that people are told at: which are usable, and what is wrong with those that are not. Pure."""
+"""Addresses of recipients: which are usable, and the faults of those that are not. Pure."""
 
 from __future__ import annotations
 
@@ -18,17 +18,23 @@ EMAIL = re.compile(r"[^@\s,;<>\"\\]{1,64}@[^@\s,;<>\"\\]{1,253}")
 
 
 def split_list(comma_list: str) -> list[str]:
-    """`a, b` -> [a, b]."""
+    """Return the parts of a comma list: `a, b` -> [a, b]."""
     return [part.strip() for part in comma_list.split(",") if part.strip()]
 
 
 def is_email(text: str) -> bool:
-    """ASCII only: few mail servers take others (SMTPUTF8, RFC 6531), and an alarm must arrive."""
+    """Return whether a text is an e-mail address in ASCII.
+
+    Few mail servers take others (SMTPUTF8, RFC 6531), and an alarm must arrive.
+    """
     return EMAIL.fullmatch(text) is not None and text.isprintable() and text.isascii()
 
 
 def is_phone(text: str) -> bool:
-    """E.164 (ITU-T): a plus, country code and number, of a range that some network has."""
+    """Return whether a text is a phone number in E.164 (ITU-T).
+
+    E.164 is a plus, country code and number, of a range that some network has.
+    """
     return phone_fault(text) is None
 
 
@@ -72,7 +78,10 @@ def _is_valid(text: str) -> bool:
 
 
 def is_push(text: str) -> bool:
-    """A registration token, or `/topics/NAME`, of Firebase Cloud Messaging."""
+    """Return whether a text is a recipient of Firebase Cloud Messaging.
+
+    A recipient is a registration token, or `/topics/NAME`.
+    """
     return re.fullmatch(r"/topics/[A-Za-z0-9_.~%-]{1,200}|[A-Za-z0-9_:.-]{8,4096}", text) is not None
 
 
@@ -82,7 +91,10 @@ def is_url(text: str) -> bool:
 
 
 def url_fault(text: str) -> str | None:
-    """Return the fault of a URL by its form, with the remedy; None: usable. No host is looked up."""
+    """Return the fault of a URL by its form, with the remedy; None: usable.
+
+    No host is looked up.
+    """
     if not text.lower().startswith(("https://", "http://")):
         return apprise_fault(text)
     try:
@@ -100,9 +112,9 @@ CHECKS: dict[str, tuple[str, Callable[[str], bool], str]] = {
     "push": ("ALERT_PUSH_RECIPIENTS", is_push, "an FCM registration token or /topics/NAME"),
     "url": ("ALERT_URL_RECIPIENTS", is_url, "a URL such as https://example.com/hook or ntfys://host/topic"),
 }
-"""By channel: the variable, the test, and what a right one looks like."""
+"""By channel: the variable, the test, and an example of a right address."""
 FAULTS: dict[str, Callable[[str], str | None]] = {"sms": phone_fault, "url": url_fault}
-"""By channel: what exactly is wrong with an address."""
+"""By channel: the function that returns the exact fault of an address."""
 
 
 def shown_address(channel: str, address: str) -> str:
@@ -113,19 +125,22 @@ def shown_address(channel: str, address: str) -> str:
 
 
 def shown_push(token: str) -> str:
-    """The last 4 characters of a registration token; a topic is no secret."""
+    """Return the last 4 characters of a registration token; a topic is no secret."""
     return token if token.startswith("/topics/") else f"...{token[-4:]}"
 
 
 def shown_url(url: str) -> str:
-    """The scheme, and the host of a webhook; the rest of such a URL is a password."""
+    """Return the scheme, and the host of a webhook; the rest of such a URL is a password."""
     scheme, _, rest = url.partition("://")
     host = _host(url) if scheme.lower() in WITH_HOST else ""
     return f"{scheme[:20]}://{host}{'/' if host and rest else ''}..."
 
 
 def shown_contact(row: dict[str, Any]) -> dict[str, Any]:
-    """A contact's row for people: what it can be reached at, without what would let others write there."""
+    """Return a contact's row for display, without the secret parts of its addresses.
+
+    Those parts would let others write to the contact.
+    """
     push_token, url = row["push_token"], row["url"]
     return {
         **row,
@@ -143,7 +158,10 @@ def _host(url: str) -> str:
 
 
 def fallback(config: Notifications) -> tuple[dict[str, list[str]], list[str]]:
-    """(usable ALERT_..._RECIPIENTS by channel, one sentence for each that is not): one bad number stops no other."""
+    """Return the usable ALERT_..._RECIPIENTS by channel, and one sentence for each unusable one.
+
+    One bad number stops no other.
+    """
     lists = {
         "email": config.email_recipients,
         "sms": config.sms_recipients,
@@ -174,9 +192,12 @@ def check_contact(
     url: str | None = None,
     only: Collection[str] = ("email", "phone", "push_token", "url"),
 ) -> None:
-    """A contact that can be reached somehow; `only`: the fields to look at, the others are as they were.
+    """Check that a contact can be reached somehow.
 
-    Raises `Refused` naming the field and the remedy.
+    `only`: the fields to look at; the others are unchanged.
+
+    Raises:
+        Refused: A field is not valid, or all are empty; the message names the field and the remedy.
     """
     given = {"email": email, "sms": phone, "push": push_token, "url": url}
     if not any(given.values()):

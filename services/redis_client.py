@@ -1,6 +1,7 @@
-"""How to reach Redis, and with which limits.
+"""Connections to Redis, and their limits.
 
-The only file that makes Redis clients; apart from the database, whose library not every process needs.
+This is the only file that makes Redis clients. It is apart from the database, whose library not
+every process needs.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ REDIS_LIMITS: dict[str, Any] = {
     "health_check_interval": 15,
     "decode_responses": False,
 }
-"""No worker waits for a Redis that hangs longer than a second. A read that blocks says for how long, and for less."""
+"""Limits of a connection: no worker waits for a Redis that hangs longer than a second.
+
+A read that blocks says for how long, and for less.
+"""
 SENTINEL_LIMITS = {"socket_connect_timeout": 0.3, "socket_timeout": 0.3}
 
 
@@ -39,7 +43,10 @@ def ask_redis(config: Config) -> None:
 
 
 def make_redis(config: Config) -> redis.Redis:
-    """A Redis client whose every wait ends. Errors are redis.RedisError; callers say what that means."""
+    """Return a Redis client whose every wait ends.
+
+    Errors are redis.RedisError; callers say what that means.
+    """
     several = sentinels(config.redis.url)
     if several is not None:
         return _master_of(several)
@@ -47,7 +54,10 @@ def make_redis(config: Config) -> redis.Redis:
 
 
 def _master_of(several: Sentinels) -> redis.Redis:
-    """Whoever is the master when a connection is made; the sentinels are asked each time."""
+    """Return a client of the current master.
+
+    The sentinels are asked each time a connection is made.
+    """
     asked = {**SENTINEL_LIMITS, "retry": _once(), "password": several.sentinel_password}
     manager = Sentinel(several.hosts, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
     client: redis.Redis = manager.master_for(  # type: ignore[no-untyped-call]
@@ -62,5 +72,8 @@ def _master_of(several: Sentinels) -> redis.Redis:
 
 
 def _once() -> Retry:
-    """Return the policy that tries a command once. The library's own tries it four times, each with its full wait."""
+    """Return the policy that tries a command once.
+
+    The library's own policy tries it four times, each with its full wait.
+    """
     return Retry(NoBackoff(), 0)

@@ -1,7 +1,8 @@
-"""Who a source is: looked up in memory, true to the database within two seconds.
+"""Registered sources, looked up in memory, at most two seconds behind the database.
 
-Every change of the registry raises `registry_version` in its own transaction. At most once a second that one
-number is read; when it grew, everything is forgotten. No event can be missed, because there is none.
+Every change of the registry raises `registry_version` in its own transaction. That number is read
+at most once a second. When it grew, the whole cache is dropped. No event can be missed, because
+there is none.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ SELECT = Prepared(
     ) s ON i.guard_id IS NOT NULL AND t.settings @> '{"positions_only_on_shift": true}'
     """
 )
-# The claim comes first, and only what was free is added: an id that another source holds costs its own message only.
+# The claim comes first, and only free ids are added. An id that another source holds costs only its
+# own message.
 CLAIM = (
     "WITH claimed AS (INSERT INTO source_id (source_key, tenant_id, {column})"
     " SELECT DISTINCT ON (vigil_source_key(id)) vigil_source_key(id), CAST(:tenant_id AS integer), id"
@@ -70,11 +72,12 @@ REGISTER = {
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A registered guard or device: whose it is, whether it may speak, and which guard carries it.
+    """A registered guard or device: its tenant, whether it may send, and the guard that carries it.
 
-    `shifts`: of a guard whose tenant wants positions during shifts only; None: of every other.
-    `newcomer`: nobody had registered it, and open registration took it in with this very look-up.
-    `groups`: ids of those that a guard is in. `replayed`: its tenant is there for recordings, which are old by nature.
+    `shifts`: the shifts of a guard whose tenant wants positions during shifts only; None: of every
+    other source. `newcomer`: open registration registered it with this look-up. `groups`: ids of
+    the groups that a guard is in. `replayed`: its tenant is for recordings, which are old by
+    nature.
     """
 
     source_id: str
@@ -90,7 +93,10 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Registry:
-    """One a process. Raises `Unavailable` when the database is away."""
+    """The registry of sources; one for each process.
+
+    Raises `Unavailable` when the database is away.
+    """
 
     def __init__(
         self,
@@ -118,11 +124,11 @@ class Registry:
 
     @property
     def default_tenant_id(self) -> int:
-        """The tenant of sources that nobody registered."""
+        """Return the tenant of sources that nobody registered."""
         return self._default_tenant_id
 
     def check_version(self) -> int:
-        """The registry's version, at most a second old; when it grew, the cache is dropped."""
+        """Return the registry's version, at most a second old. When it grew, drop the cache."""
         now_s = self._clock()
         if now_s - self._checked_s >= CHECK_INTERVAL_S:
             with self._database.across() as connection:
@@ -134,13 +140,16 @@ class Registry:
         return self._version
 
     def lookup(self, source_ids: Collection[str], *, kind: Kind, family: str) -> dict[str, Source]:
-        """Return the sources among `source_ids` that are registered, or are now because registration is open.
+        """Return the registered sources among `source_ids`.
 
-        Positions hang on guards: with `kind` guard, a device that holds such an id is not returned. Readings hang on
-        ids: with `kind` device, a guard's phone that sends them is returned as the guard.
+        Open registration registers the others first, and they are returned too.
 
-        What is found is gathered here and not read back from the cache: while this waits for the database, another
-        green thread may see a new version and empty it.
+        Positions belong to guards: with `kind` guard, a device with such an id is not returned.
+        Readings belong to ids: with `kind` device, a guard's phone that sends them is returned as
+        the guard.
+
+        The result is gathered here and not read back from the cache. While this waits for the
+        database, another green thread may see a new version and empty the cache.
         """
         self.check_version()
         found: dict[str, Source] = {}
@@ -149,7 +158,7 @@ class Registry:
             known = self._known.get(source_id)
             if known is not None:
                 found[source_id] = known
-            # That nobody holds an id is remembered while registration is closed only.
+            # An unknown id is remembered only while registration is closed.
             elif self._open or source_id not in self._known:
                 misses.append(source_id)
         if misses:
@@ -159,8 +168,10 @@ class Registry:
         return found
 
     def lookup_any(self, source_id: str) -> Source | None:
-        """Return the guard or device that holds this id; when none does, and registration is open, register it as
-        what its name says."""
+        """Return the guard or device that has this id.
+
+        When there is none and registration is open, register it as the kind that its name says.
+        """
         self.check_version()
         known = self._known.get(source_id)
         if known is None and (self._open or source_id not in self._known):
@@ -172,7 +183,10 @@ class Registry:
         return found and msgspec.structs.replace(found, newcomer=True)
 
     def tenants_of(self, source_ids: Collection[str]) -> list[int]:
-        """Return the tenant of each source; the default one for ids that nobody holds (yet). Nothing is registered."""
+        """Return the tenant of each source; the default tenant for ids that no source has.
+
+        Nothing is registered.
+        """
         self.check_version()
         found = {source_id: self._known.get(source_id) for source_id in source_ids}
         misses = sorted(
@@ -193,7 +207,7 @@ class Registry:
             if missing and register:
                 self._register(connection, missing, kind=kind, family=family)
                 found |= self._select(connection, missing)
-        if version == self._version:  # else what was read may be older than what the version promises
+        if version == self._version:  # else the rows read may be older than the version promises
             for source_id in ids:
                 self._known[source_id] = found.get(source_id)
         return found

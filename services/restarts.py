@@ -1,7 +1,8 @@
-"""Why a process ended the last time, and how often: files that outlive it, one of each process.
+"""Records of the ends of each process: the cause of the last one, and how many there were.
 
-`VIGIL_RESTART_DIR` names their directory; without it, nothing is kept. It has to survive the process, and in a
-container the container: a volume.
+Each record is a file that outlives its process. `VIGIL_RESTART_DIR` names the directory; without
+it, nothing is kept. The directory has to survive the process, and in a container the container: use
+a volume.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ _own: list[str] = []
 
 
 class Record(msgspec.Struct):
-    """Ends of a process that nobody asked for, with the cause of the last one.
+    """Unplanned ends of a process, with the cause of the last one.
 
-    `running`: it has not ended in order. `stalled_s`: its loop had stood still for at least so long. `why`: the reason
-    that it gave itself, when that was another one.
+    `running`: it has not ended in order. `stalled_s`: its loop had stood still for at least so many
+    seconds. `why`: the reason that the process gave itself, when that was another one.
     """
 
     running: bool = False
@@ -42,23 +43,34 @@ class Record(msgspec.Struct):
 
 
 def path(name: str) -> Path | None:
-    """Return where a file of this name is kept; None when nothing is."""
+    """Return the path of a kept file of this name; None when nothing is kept."""
     directory = os.environ.get(VARIABLE)
     return Path(directory, name) if directory else None
 
 
 def own_path(kind: str) -> Path | None:
-    """Return where this process keeps a file of its own; None when nothing is kept, or `begin` was not called."""
+    """Return the path of a file of this process.
+
+    Returns:
+        None when nothing is kept, or `begin` was not called.
+    """
     return path(f"{_own[0]}.{kind}") if _own else None
 
 
 def report_path(process: str) -> Path | None:
-    """Return where the stack of a process that stands still is written."""
+    """Return the path of the file for the stack of a process that stands still."""
     return path(f"{process}.stall")
 
 
 def begin(process: str, *, stalled_s: float | None, why: str = "") -> tuple[str, Record]:
-    """Note the start of a process; returns why it ended before, "" when in order, and its record. Raises `OSError`."""
+    """Note the start of a process.
+
+    Returns:
+        The cause of its last end, "" when it ended in order, and its record.
+
+    Raises:
+        OSError: The record cannot be written.
+    """
     _own[:] = [process]
     file = _file(process)
     if file is None:
@@ -94,7 +106,11 @@ def records() -> dict[str, Record]:
 
 
 def read(file: Path) -> Record:
-    """Return a record; an empty one when there is none, or one that was not written whole. Raises `OSError`."""
+    """Return a record; an empty one when there is none, or the file is damaged.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     try:
         return msgspec.json.decode(file.read_bytes(), type=Record)
     except FileNotFoundError:
@@ -105,7 +121,7 @@ def read(file: Path) -> Record:
 
 
 def in_words(record: Record) -> str:
-    """Return how often a process was restarted, and why the last time, for people."""
+    """Return a text for operators: how often a process was restarted, and the last reason."""
     if not record.restarts:
         return "not restarted"
     at = f" at {record.noticed_at:%Y-%m-%d %H:%M} UTC" if record.noticed_at else ""
@@ -116,7 +132,7 @@ def in_words(record: Record) -> str:
 
 
 def stood_still(seconds: float) -> str:
-    """Return the words for a loop that stood still for so long."""
+    """Return the words for a loop that stood still for so many seconds."""
     return f"its loop stood still for {seconds:g} s"
 
 

@@ -1,6 +1,7 @@
 """Batches of field messages as rows: one round trip, each message once.
 
-INSERT ... SELECT FROM unnest(...), joined with the identities that message_seen had not seen before
+A batch is one INSERT ... SELECT FROM unnest(...). It is joined with the identities that
+message_seen did not have before.
 """
 
 from __future__ import annotations
@@ -32,14 +33,17 @@ COMMON = {
     "quality": "text",
     "raw_data": "text",
 }
-"""Columns of every field table and the array types that they travel as."""
+"""Columns of every field table, and the array types that they travel as."""
 
 _CASTS = {"quality": "string_to_array(quality, ',')", "raw_data": "raw_data::json"}
 
 
 def array(kind: str, values: Iterable[Any]) -> str:
-    """PostgreSQL's text form of an array (its manual, 8.15.6). One string for the server to read is a fraction of the
-    work of a list of a thousand constants, for the driver and for the server's parser."""
+    """Return PostgreSQL's text form of an array (its manual, 8.15.6).
+
+    One string costs a fraction of the work of a list of a thousand constants, for the driver and
+    for the server's parser.
+    """
     elements = ",".join(map(_ELEMENTS[kind], values))
     if kind in _NUMBERS:
         elements = elements.replace("None", "NULL")
@@ -77,12 +81,15 @@ SEE = Prepared(
 
 
 def see(connection: Connection, origins: Sequence[Origin]) -> set[bytes]:
-    """The keys of those that were never stored before; whoever asks stores them in this transaction."""
+    """Return the keys of the messages that were never stored before.
+
+    The caller stores these messages in the same transaction.
+    """
     return see_keys(connection, [(origin.key, origin.received_at) for origin in origins])
 
 
 def see_keys(connection: Connection, pairs: Sequence[tuple[bytes, datetime]]) -> set[bytes]:
-    """The same for keys with the times at which their messages were received."""
+    """Do as `see`, for pairs of a key and the time at which its message was received."""
     values = {
         "message_key": array("uuid", [key for key, _ in pairs]),
         "received_at": array("timestamptz", [received_at for _, received_at in pairs]),
@@ -91,7 +98,7 @@ def see_keys(connection: Connection, pairs: Sequence[tuple[bytes, datetime]]) ->
 
 
 def bytes_of(key: object) -> bytes:
-    """The 16 bytes of a UUID as the driver hands it out."""
+    """Return the 16 bytes of a UUID, given as the driver returns it."""
     return bytes.fromhex(str(key).replace("-", ""))
 
 
@@ -102,9 +109,10 @@ def insert_statement(
     *,
     seen: bool = False,
 ) -> Prepared:
-    """The statement for one field table; `columns` maps its own columns to array types.
+    """Return the statement for one field table; `columns` maps its own columns to array types.
 
-    Its result is how many were new; with `seen`, all are: `see` has found them.
+    The statement returns how many messages were new. With `seen`, all are new: `see` has found
+    them.
     """
     types = {name.format(source=source_column): kind for name, kind in COMMON.items()} | dict(columns)
     arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in types.items())
@@ -131,7 +139,7 @@ def insert_statement(
 def common_values(
     source_column: str, origins: Sequence[Origin], tenant_ids: Sequence[int]
 ) -> dict[str, list[Any]]:
-    """The arrays for the common columns, in the order of `origins`."""
+    """Return the arrays for the common columns, in the order of `origins`."""
     return {
         "message_key": [origin.key for origin in origins],
         "tenant_id": list(tenant_ids),
@@ -151,12 +159,15 @@ def insert(
     types: Mapping[str, str],
     values: Mapping[str, Sequence[Any]],
 ) -> int:
-    """Run an `insert_statement`. `types` are those of its own columns."""
+    """Run an `insert_statement`; return how many messages were new.
+
+    `types` are those of its own columns.
+    """
     return int(statement.run(connection, arrays(types, values)).scalar_one())
 
 
 def arrays(types: Mapping[str, str], values: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-    """Each column as an array in text form; the common columns know their types."""
+    """Return each column as an array in text form; the common columns know their types."""
     kinds = COMMON | dict(types)
     return {name: array(kinds.get(name, "text"), column) for name, column in values.items()}
 
@@ -164,9 +175,10 @@ def arrays(types: Mapping[str, str], values: Mapping[str, Sequence[Any]]) -> dic
 def store_or_isolate(
     items: Sequence[T], store: Callable[[Sequence[T]], Any], refuse: Callable[[T, InvalidMessage], Any]
 ) -> None:
-    """Store a batch; when PostgreSQL finds a value that it cannot hold, find the culprits and refuse only them.
+    """Store a batch; when PostgreSQL cannot hold a value, refuse only the faulty items.
 
-    JSON that passed the gateway can still hold what `jsonb` does not take (a number of a million digits).
+    JSON that passed the gateway can still hold a value that `jsonb` does not take, such as a number
+    of a million digits.
     """
     if not items:
         return

@@ -1,11 +1,12 @@
-"""When a zone holds: windows of the week and exceptions by date, in the time zone of a site. Pure.
+"""Schedules of zones: windows of the week and exceptions by date, in a site's time zone. Pure.
 
     {"weekly": [{"days": ["mon", "tue"], "from": "22:00", "to": "06:00"}],
      "exceptions": [{"date": "2026-12-25", "windows": []}]}
 
-A window whose `to` is not after its `from` ends the next day; the end is not part of it. An exception replaces all
-windows that begin on its date. Wall times are those of the place: one that does not exist (clocks go forward) becomes
-the first that does, and of one that comes twice (clocks go back) the first begins a window and the second ends it.
+A window whose `to` is not after its `from` ends the next day. The end is not part of the window. An
+exception replaces all windows that begin on its date. Wall times are those of the site. A wall time
+that does not exist (clocks go forward) becomes the first one that does. Of a wall time that comes
+twice (clocks go back), the first begins a window and the second ends it.
 """
 
 from __future__ import annotations
@@ -30,31 +31,38 @@ EXAMPLE = '{"days": ["mon"], "from": "22:00", "to": "06:00"}'
 
 
 class Window(msgspec.Struct, frozen=True):
-    """Minutes after local midnight of the day that it begins on; `end` may be beyond 1,440."""
+    """A window in minutes after local midnight of the day on which it begins.
+
+    `end` may be beyond 1,440.
+    """
 
     start: int
     end: int
 
 
 class Schedule(msgspec.Struct, frozen=True):
-    """Windows by weekday (Monday is 0), and by date where that is excepted."""
+    """Windows by weekday (Monday is 0), and by date where there is an exception."""
 
     weekly: tuple[tuple[Window, ...], ...]
     exceptions: dict[date, tuple[Window, ...]]
 
     @property
     def is_never(self) -> bool:
-        """Whether there is no window at all."""
+        """Return whether there is no window at all."""
         return not any(self.weekly) and not any(self.exceptions.values())
 
     def windows_on(self, day: date) -> tuple[Window, ...]:
-        """Those that begin on a local date."""
+        """Return the windows that begin on a local date."""
         found = self.exceptions.get(day)
         return self.weekly[day.weekday()] if found is None else found
 
 
 def parse(document: object) -> Schedule:
-    """A schedule of its JSON. Raises `Refused` naming the field and the remedy."""
+    """Return the schedule of a JSON document.
+
+    Raises:
+        Refused: The document is not valid; the message names the field and the remedy.
+    """
     fields = _object(document, "schedule", {"weekly", "exceptions"})
     weekly: list[list[Window]] = [[] for _ in DAYS]
     for number, entry in enumerate(_list(fields.get("weekly", []), "schedule.weekly", most=MAX_WINDOWS)):
@@ -81,7 +89,10 @@ def parse(document: object) -> Schedule:
 
 
 def covers(schedule: Schedule, at: datetime, time_zone: str) -> bool:
-    """Whether a window holds the moment. Windows of two days ago may: clocks may go back in one that is a day long."""
+    """Return whether a window holds the moment.
+
+    A window of two days ago may hold it, because clocks may go back in a window that is a day long.
+    """
     today = at.astimezone(_zone(time_zone)).date()
     return any(
         _moment(day, window.start, time_zone, fold=0) <= at < _moment(day, window.end, time_zone, fold=1)
@@ -96,7 +107,7 @@ def _days_before(day: date) -> list[date]:
 
 @lru_cache(maxsize=10_000)
 def _moment(day: date, minutes: int, time_zone: str, *, fold: int) -> datetime:
-    """When the clocks of a place show so many minutes after midnight."""
+    """Return the time (UTC) at which a site's clocks show so many minutes after midnight."""
     zone = _zone(time_zone)
     days, rest = divmod(minutes, 1440)
     wall = datetime.combine(day + timedelta(days=days), time(rest // 60, rest % 60), zone).replace(fold=fold)
@@ -107,10 +118,10 @@ def _moment(day: date, minutes: int, time_zone: str, *, fold: int) -> datetime:
 
 
 def _end_of_gap(wall: datetime) -> datetime:
-    """The first moment after a wall time that does not exist.
+    """Return the first moment after a wall time that does not exist.
 
-    PEP 495: by fold 1 it counts with the offset after the gap, which is a moment before it; by fold 0 the other way
-    round. The clocks change between the two.
+    By fold 1, the wall time counts with the offset after the gap, which gives a moment before the
+    gap (PEP 495). By fold 0 it gives a moment after the gap. The clocks change between the two.
     """
     zone, after = wall.tzinfo, wall.replace(fold=1).utcoffset()
     low, high = (wall.replace(fold=fold).astimezone(UTC) for fold in (1, 0))
@@ -169,6 +180,6 @@ def _minutes(value: object, where: str) -> int:
 
 def _date(value: object, where: str) -> date:
     if isinstance(value, str) and DATE.fullmatch(value):
-        with suppress(ValueError):  # no such day: refused with all others
+        with suppress(ValueError):  # there is no such day: refused like all other texts
             return date.fromisoformat(value)
     raise Refused(f"{where} must be a date, such as 2026-12-25")

@@ -1,7 +1,8 @@
 """Values that wait in Redis, sealed for one purpose and one place. Pure.
 
-Fernet under a key of the value's own: HKDF-SHA256 (RFC 5869) of a secret, with the purpose and the name of the value in
-`info`. A sealed value that is moved to another name, or to another use of the same secret, does not open.
+Each value is sealed by Fernet under its own key. The key is HKDF-SHA256 (RFC 5869) of a secret,
+with the purpose and the name of the value in `info`. A sealed value that is moved to another name,
+or to another use of the same secret, does not open.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Secrets that were typed or copied, not made at random. Pure.
 
-A judgement of the value alone: it finds what somebody would type or leave as it was. No test finds every weak secret.
+The value alone is judged. The tests find values that a person would type or leave unchanged. No
+test finds every weak secret.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from collections.abc import Sequence
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 KEY_DISTINCT = 18
-"""A random key of 32 bytes has 30 different ones, and in a thousand million keys none has fewer than 18."""
+"""Distinct bytes that a random key has at least.
+
+A random key of 32 bytes has 30 different ones. In a thousand million keys none has fewer than 18.
+"""
 TEXT_LENGTH, TEXT_DISTINCT = 32, 10
 KNOWN_PASSWORDS = frozenset(
     {
@@ -46,26 +50,38 @@ KNOWN_PASSWORDS = frozenset(
 
 
 def is_weak_key(key: bytes) -> bool:
-    """Whether the bytes of a key show a pattern: one byte again and again, a period, a count, typed letters."""
+    """Return whether the bytes of a key show a pattern.
+
+    A pattern is one byte again and again, a period, a count, or typed letters.
+    """
     typed = all(0x20 <= byte < 0x7F for byte in key)
     return typed or len(set(key)) < min(KEY_DISTINCT, len(key) // 2) or _has_pattern(key)
 
 
 def is_weak_text(secret: str) -> bool:
-    """The same of a secret that is text of 32 letters at least."""
+    """Return whether a secret text shows a pattern, or is too short.
+
+    It needs 32 characters, and 10 different ones among them.
+    """
     codes = [ord(letter) for letter in secret]
     return len(secret) < TEXT_LENGTH or len(set(secret)) < TEXT_DISTINCT or _has_pattern(codes)
 
 
 def is_known_password(password: str, *, login: str = "") -> bool:
-    """Whether it is missing, a default, or the login itself, in any case and with any digits behind."""
+    """Return whether a password is missing, a default, or the login itself.
+
+    Any case counts, and any digits at the end.
+    """
     word = password.lower()
     bare = word.rstrip("0123456789!")
     return word in KNOWN_PASSWORDS or (bare or word) in KNOWN_PASSWORDS or word == login.lower()
 
 
 def has_known_password(url: str) -> bool:
-    """The same of the password in a URL: before the host, or as a parameter, as libpq takes it."""
+    """Return whether the password in a URL is missing, a default, or the login itself.
+
+    The password stands before the host, or is a parameter, as libpq takes it.
+    """
     split = urlsplit(url)
     login, password = _login(split)
     return is_known_password(password, login=login)
@@ -79,7 +95,7 @@ def _login(split: SplitResult) -> tuple[str, str]:
 
 
 def _has_pattern(values: Sequence[int]) -> bool:
-    """Whether it repeats itself within its first half, or mostly counts up or down."""
+    """Return whether values repeat within their first half, or mostly count up or down."""
     length = len(values)
     periods = (p for p in range(1, length // 2 + 1) if list(values[p:]) == list(values[:-p]))
     if next(periods, None) is not None:

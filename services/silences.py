@@ -1,4 +1,4 @@
-"""What a look for silence came to, of guards or of devices."""
+"""Results of a look for offline guards or devices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.source_status import SourceStatus
 
 
 class Watched(NamedTuple):
-    """What one look came to, committed; `full`: there may be more."""
+    """The committed result of one look; `full`: there may be more."""
 
     met: list[Condition]
     cleared: list[Condition]
@@ -20,7 +20,7 @@ class Watched(NamedTuple):
 
     @property
     def events(self) -> list[Event]:
-        """What is to be told, after what was owed of these sources before."""
+        """Return the events to publish: the earlier ones of these sources, then the new ones."""
         return [*self.debt.earlier, *condition_events(self.met, self.cleared)]
 
 

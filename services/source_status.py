@@ -1,4 +1,4 @@
-"""What screens are told of sources besides their readings: who came online, who fell silent, who is back."""
+"""Status of sources for websocket sessions, besides their readings: online, offline, back."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ import msgspec
 from services.errors import Unavailable
 
 FRAME_ITEMS = 500
-"""So many sources a frame: an outage of a whole tenant must not make one that sockets choke on."""
+"""Sources in one frame at most.
+
+An outage of a whole tenant must not make a frame that is too large for sockets.
+"""
 
 State = Literal["online", "silent", "off_shift", "disabled"]
 
 
 class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """`kind`: guard, device, sensor, system. `since`: of the state; `last_at`: device time of the newest message.
+    """The status of one source.
 
-    `off_shift` and `disabled`: was silent, and nobody expects to hear of it any more.
+    `kind`: guard, device, sensor, system. `since`: the beginning of the state. `last_at`: device
+    time of the newest message. `off_shift` and `disabled`: the source was offline, and no message
+    of it is expected any more.
     """
 
     source_id: str
@@ -36,21 +41,26 @@ class Writes(Protocol):
 
 
 class Statuses:
-    """The newest status per tenant and source that is still to be shown; bounded by the number of sources.
+    """The newest status by tenant and source that is still to be published.
 
-    A screen that missed one has it from its next snapshot.
+    Their number is bounded by the number of sources. A websocket session that missed one gets it
+    with its next snapshot.
     """
 
     def __init__(self) -> None:
         self._of_tenant: dict[int, dict[str, SourceStatus]] = {}
 
     def put(self, statuses: Iterable[tuple[int, SourceStatus]]) -> None:
-        """Each with its tenant."""
+        """Add statuses, each with its tenant."""
         for tenant_id, status in statuses:
             self._of_tenant.setdefault(tenant_id, {})[status.source_id] = status
 
     def show(self, feed: Writes) -> None:
-        """Frames `device_status` of what waits. Raises `Unavailable`; what was not shown waits on."""
+        """Publish the waiting statuses as `device_status` frames.
+
+        Raises:
+            Unavailable: The feed did not take a frame; the statuses not published wait on.
+        """
         for tenant_id in list(self._of_tenant):
             waiting = list(self._of_tenant.pop(tenant_id).values())
             for start in range(0, len(waiting), FRAME_ITEMS):
@@ -61,14 +71,14 @@ class Statuses:
                     raise
 
     def _put_back(self, tenant_id: int, statuses: Iterable[SourceStatus]) -> None:
-        """Newer ones that came meanwhile win."""
+        """Put statuses back. A newer status that came meanwhile takes precedence."""
         newer = self._of_tenant.setdefault(tenant_id, {})
         for status in statuses:
             newer.setdefault(status.source_id, status)
 
 
 def in_words(seconds: float) -> str:
-    """`40 s`, `5 min`, `2 h 10 min`: cut, not rounded."""
+    """Return a duration as `40 s`, `5 min` or `2 h 10 min`: cut, not rounded."""
     minutes, left_s = divmod(max(int(seconds), 0), 60)
     if minutes < 2:
         return f"{minutes * 60 + left_s} s"

@@ -1,6 +1,6 @@
-"""Text of a file that a person hands over: decoded, or refused with what the file is and what to do. Pure.
+"""Text of an uploaded file: decoded, or refused with the kind of file and the remedy. Pure.
 
-To tell one more binary format apart, add its first bytes and the remedy to `SIGNATURES`.
+To recognize one more binary format, add its first bytes and the remedy to `SIGNATURES`.
 """
 
 from __future__ import annotations
@@ -53,10 +53,12 @@ def text_of(document: bytes, *, save_as: str = UTF_8) -> str:
     """Return the text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
 
     Args:
-        save_as: the format that the remedy names, such as "CSV UTF-8".
+        document: The bytes of the file.
+        save_as: The format that the remedy names, such as "CSV UTF-8".
 
     Raises:
-        Refused: the file is empty, binary or in another encoding; the message says which, and what to do.
+        Refused: The file is empty, binary or in another encoding; the message says which, and the
+            remedy.
     """
     check_not_binary(document, save_as=save_as)
     mark, encoding = _mark_of(document)
@@ -78,12 +80,13 @@ def text_of(document: bytes, *, save_as: str = UTF_8) -> str:
 
 
 def check_not_binary(document: bytes | str, *, save_as: str = UTF_8) -> None:
-    """Refuse a file that is empty, or that its first bytes show to be no text. The encoding is not looked at.
+    """Refuse a file that is empty, or that is no text by its first bytes.
 
-    A reader of XML calls this and leaves the encoding to the XML parser.
+    The encoding is not checked. A reader of XML calls this function and leaves the encoding to the
+    XML parser.
 
     Raises:
-        Refused: the message says what the file is, and what to do.
+        Refused: The message says what the file is, and the remedy.
     """
     if isinstance(document, str):
         _check_text(document, save_as=save_as)
@@ -110,12 +113,15 @@ def first_text(document: bytes | str) -> str:
 
 
 def _mark_of(document: bytes) -> tuple[bytes, str]:
-    """The byte order mark and the encoding that it says; UTF-8 without one."""
+    """Return the byte order mark and the encoding that it says; UTF-8 without one."""
     return next((known for known in BYTE_ORDER_MARKS if document.startswith(known[0])), (b"", "utf-8"))
 
 
 def _unmarked_utf_16(start: bytes) -> str | None:
-    """The encoding of what looks like UTF-16 without a byte order mark: every other byte is zero."""
+    """Return the encoding of a text that looks like UTF-16 without a byte order mark.
+
+    In such a text every other byte is zero.
+    """
     sample = start[: SAMPLE_BYTES // 2 * 2]
     low, high = sample[0::2], sample[1::2]
     if not high:
@@ -141,7 +147,10 @@ def _check_characters(text: str, *, save_as: str) -> None:
 
 
 def _check_text(document: str, *, save_as: str) -> None:
-    """The same for what came as text: a binary file that was read as text has lost its bytes, not its controls."""
+    """Refuse a file that came as text and is empty or binary.
+
+    A binary file that was read as text has lost its bytes, not its control characters.
+    """
     _check_not_empty(document)
     start = document[:SAMPLE_BYTES]
     if start.startswith("PK"):

@@ -6,11 +6,17 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 FORGOTTEN_AT_ONCE = 4
-"""Full buckets that one call may drop: more than it adds, so that the number of buckets follows the load."""
+"""Full buckets that one call may drop.
+
+The number is more than one call adds, so that the number of buckets follows the load.
+"""
 
 
 class Refusal(NamedTuple):
-    """A refused request: seconds until the bucket has enough tokens, and whether this is the first one in a row."""
+    """A refused request.
+
+    `wait_s`: seconds until the bucket has enough tokens. `is_first`: it is the first one in a row.
+    """
 
     wait_s: float
     is_first: bool
@@ -45,7 +51,8 @@ class TokenBuckets:
         """Take tokens from the key's bucket.
 
         Returns:
-            None when they were there; otherwise nothing is taken, and the refusal says when to come again.
+            None when the tokens were there. Otherwise nothing is taken, and the refusal says when
+            to try again.
         """
         self._forget(now_s)
         bucket = self._buckets.get(key)
@@ -65,7 +72,7 @@ class TokenBuckets:
         return Refusal((tokens - bucket.tokens) * self._window_s / self._count, is_first)
 
     def _forget(self, now_s: float) -> None:
-        """Drop the buckets that are full again: they are the ones used longest ago."""
+        """Drop buckets that are full again: they are the ones used longest ago."""
         for _ in range(FORGOTTEN_AT_ONCE):
             oldest = next(iter(self._buckets.values()), None)
             if oldest is None or now_s - oldest.updated_s < self._window_s:

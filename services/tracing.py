@@ -1,7 +1,8 @@
-"""The trace of what is being done: one id from the device's message to the operator's screen, in every log line.
+"""The trace of the current work: one id from the device's message to the operator's console.
 
-An alert's trace is the key of its message, so that a message delivered twice is one trace. It travels in the header
-of events and calls, and on the clear outside of frames of the feed.
+The id stands in every log line. An alert's trace is the key of its message, so that a message
+delivered twice is one trace. It travels in the header of events and calls, and unsealed in frames
+of the feed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from structlog.contextvars import bind_contextvars, get_contextvars, unbind_cont
 
 
 def begin(trace_id: str, **known: str) -> None:
-    """What this green thread does from now on belongs to this trace; `known` stands in its log lines besides."""
+    """Let this green thread's work belong to a trace from now on.
+
+    `known` is added to its log lines.
+    """
     bind_contextvars(trace_id=trace_id, **known)
 
 
@@ -19,6 +23,6 @@ def end() -> None:
 
 
 def current() -> str | None:
-    """The trace of this green thread, if it has one."""
+    """Return the trace of this green thread; None when it has none."""
     found: str | None = get_contextvars().get("trace_id")
     return found

@@ -1,11 +1,15 @@
-"""What a reader of the feed believes, frame by frame; `console/feed.js` is the same in the browser. Pure.
+"""Checks of a reader of the feed, frame by frame. Pure.
 
-A frame is believed when it was sealed for this tenant, says on the outside what was sealed inside, and comes after what
-was read before. A snapshot may bear any id, so its time is looked at: one that is older than what was read is a replay,
-and so are frames older than the snapshot that they follow.
+`console/feed.js` does the same in the browser.
 
-After a fault, what happened to an alert may come again, in a frame of its own: the alert and its `event` are the same.
-Such a frame is believed, and is marked `repeated`: it says nothing new, and must not call anybody a second time.
+A frame is believed on three conditions. It was sealed for this tenant. Its clear facts are those
+that were sealed. It comes after the frames read before. A snapshot may bear any id, so its time is
+checked. A snapshot older than the frames read is a replay, and so are frames older than the
+snapshot that they follow.
+
+After a fault, an event of an alert may come again in a frame of its own: the alert and its `event`
+are the same. Such a frame is believed, and is marked `repeated`. It says nothing new, and must not
+call anybody a second time.
 """
 
 from __future__ import annotations
@@ -19,18 +23,19 @@ from services import envelope
 from services.errors import InvalidMessage
 
 CLEAR = frozenset({"connected", "heartbeat", "error", "ack", "metrics"})
-"""Frames between a socket and its gateway: nothing sealed, no place in the feed."""
+"""Frames between a socket and its gateway: unsealed, and without a place in the feed."""
 SNAPSHOT = "snapshot"
 REMEMBERED = 10_000
-"""So many events of alerts are remembered, the newest of them."""
+"""Events of alerts that are remembered, the newest ones."""
 CLOCKS_APART_S = 60
-"""Frames are sealed on several hosts."""
+"""Largest difference of clocks in seconds: frames are sealed on several hosts."""
 
 
 class Watcher:
-    """`keys` gives the tenant's keys of the moment by kid; None where the feed is not sealed.
+    """Reader's checks for one tenant.
 
-    `since` is the place in the feed to resume from, None for none.
+    `keys` returns the tenant's current keys by kid; None when the feed is not sealed. `since` is
+    the place in the feed to resume from; None: there is none.
     """
 
     def __init__(
@@ -45,7 +50,11 @@ class Watcher:
         self._told: dict[tuple[str, int], None] = {}
 
     def take(self, text: str | bytes) -> dict[str, Any]:
-        """The frame with its data in the clear. Raises `InvalidMessage`; begin anew from a snapshot then."""
+        """Return the frame with its data in the clear.
+
+        Raises:
+            InvalidMessage: The frame is not to be believed. Begin again from a snapshot then.
+        """
         try:
             frame = msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -70,7 +79,7 @@ class Watcher:
         return frame
 
     def _was_told(self, data: Any) -> bool:
-        """Note an event of an alert; return whether a frame before told it."""
+        """Note an event of an alert; return whether an earlier frame had reported it."""
         if not isinstance(data, dict) or not isinstance(data.get("event"), int):
             return False
         event = (str(data.get("id")), data["event"])

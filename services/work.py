@@ -1,6 +1,7 @@
-"""The work that this process has in hand, and how much of it was finished: what a watch over its progress looks at.
+"""The work that this process has in hand, and how much of it was finished, for the progress watch.
 
-Each part of a process that takes work names itself here, with a function that costs next to nothing.
+Each part of a process that takes work registers itself here, with a function that costs next to
+nothing.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from typing import NamedTuple
 
 
 class Work(NamedTuple):
-    """`in_hand`: what the work is, for people; empty when there is none. `finished`: pieces of it, ever.
+    """The work of one part.
 
-    A piece counts as finished however it ended. A failed try that will be made again counts too: what was tried in
-    vain did not stand still.
+    `in_hand`: a description of the work, for operators; empty when there is none. `finished`:
+    pieces of it that were ever finished. A piece counts as finished however it ended. A failed try
+    that will be made again counts too: it did not stand still.
     """
 
     in_hand: str
@@ -24,7 +26,7 @@ _looks: list[Callable[[], Mapping[str, Work]]] = []
 
 
 def watch(look: Callable[[], Mapping[str, Work]]) -> None:
-    """Let the work of some parts, by their names, be watched from now on."""
+    """Have the work of some parts, by their names, watched from now on."""
     if look not in _looks:
         _looks.append(look)
 
@@ -35,10 +37,13 @@ def parts() -> dict[str, Work]:
 
 
 class Standing:
-    """How long the work of one part has stood still, by turns of the watch. Pure."""
+    """The time for which the work of one part has stood still, by turns of the watch. Pure."""
 
     LONGEST_TURN_S = 2.0
-    """What a turn counts for at most: a process that was held or a machine that slept was not at work."""
+    """Seconds that one turn counts for at most.
+
+    A process that was held, or a machine that slept, was not at work.
+    """
 
     def __init__(self) -> None:
         self._finished = -1
@@ -46,7 +51,7 @@ class Standing:
         self.stood_s = 0.0
 
     def look(self, work: Work, now_s: float) -> float:
-        """Return for how long there has been work in hand and none was finished, in seconds."""
+        """Return for how many seconds there has been work in hand and none was finished."""
         turn_s = 0.0 if self._looked_s is None else min(now_s - self._looked_s, self.LONGEST_TURN_S)
         self._looked_s = now_s
         if not work.in_hand or work.finished != self._finished:

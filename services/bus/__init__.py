@@ -1,11 +1,13 @@
-"""The thin layer over Nameko: what the libraries lack for messages that must not be lost.
+"""The thin layer over Nameko: the parts that the libraries lack for messages that must not be lost.
 
-The only package that names Nameko's classes. What a service shell may use:
+This is the only package that names Nameko's classes. A service shell may use:
 
-- `event_handler`, `shard_handler`, `fair_handler`, `gathering_handler`, `rpc`, `timer`, `loop`, `http`, `upgrade`:
-  what starts a method
-- `Publisher`, `RpcProxy`, `Resource`, `QueueDepth`, `RequestRates`, `HeartbeatListener`: what a method works with
-- `within`: a question with a deadline; `report_away`, `report_back`: what the next heartbeat says
+- `event_handler`, `shard_handler`, `fair_handler`, `gathering_handler`, `rpc`, `timer`, `loop`,
+  `http`, `upgrade`: start a method
+- `Publisher`, `RpcProxy`, `Resource`, `QueueDepth`, `RequestRates`, `HeartbeatListener`:
+  dependencies of a method
+- `within`: a call with a deadline
+- `report_away`, `report_back`: the faults that the next heartbeat reports
 
 A name is imported when it is used: no process loads an HTTP server because it publishes events.
 """

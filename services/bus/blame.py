@@ -1,18 +1,19 @@
-"""Tell a message that brings a server down from those that only wait for it. Pure.
+"""Detection of a message that brings a server down, among those that only wait for it. Pure.
 
-An outage is nobody's fault, so what meets one waits and costs its message no try. A statement that crashes PostgreSQL
-looks the same: a message that is found at the scene again and again is to blame, and costs itself its tries.
+An outage is no message's fault. A message that meets one waits, and the outage costs it no try. A
+statement that crashes PostgreSQL looks the same. A message that is in hand at outages again and
+again is to blame, and loses tries.
 """
 
 from __future__ import annotations
 
 TIMES = 3
 REMEMBERED = 10_000
-"""So many messages are remembered, the newest of them."""
+"""Messages that are remembered, the newest ones."""
 
 
 class Blame:
-    """What messages of one queue met. Times are seconds of any one clock."""
+    """The outages that messages of one queue met. Times are seconds of any one clock."""
 
     def __init__(self) -> None:
         self._last_success_s = float("-inf")
@@ -26,8 +27,9 @@ class Blame:
     def meet(self, message_id: str, now_s: float, *, alone: bool) -> bool:
         """Note that a message met an outage; return True when it is to blame for it.
 
-        It is suspected when others have succeeded since its last outage, and when the server was there, was given
-        this message `alone`, and hung up. After `TIMES` suspicions it is to blame, and forgotten.
+        A message is suspected in two cases. Others have succeeded since its last outage. Or the
+        server was there, was given this message `alone`, and hung up. After `TIMES` suspicions the
+        message is to blame, and is forgotten.
         """
         last_s, suspicions = self._met.pop(message_id, (None, 0))
         if alone or (last_s is not None and self._last_success_s > last_s):
@@ -40,6 +42,6 @@ class Blame:
         return False
 
     def succeed(self, message_id: str, now_s: float) -> None:
-        """Note that a message was handled, whatever came of it."""
+        """Note that a message was handled, with whatever result."""
         self._met.pop(message_id, None)
         self._last_success_s = now_s

@@ -1,8 +1,9 @@
 """RPC between services: Nameko's, with a deadline, our serializer and our errors.
 
-Requests wait in a replicated queue, so that a service is reached whichever node of RabbitMQ dies. Answers come to a
-queue that lives and dies with its caller's connection: a classic queue that outlives it would be bound to a node,
-and could not be declared again while that node is away.
+Requests wait in a replicated queue, so that a service is reached whichever node of RabbitMQ dies.
+Answers come to a queue that lives and dies with its caller's connection. A classic queue that
+outlives the connection would be bound to a node. It could not be declared again while that node is
+away.
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ for error_class in (
 
 
 class RpcQueueConsumer(NodesConsumer):
-    """The connection for RPC, asked and asking; with each new one, answers come to a new queue."""
+    """The connection for RPC, both requests and answers.
+
+    Each new connection gets a new queue for answers.
+    """
 
     def get_consumers(self, consumer_cls: Any, channel: Any) -> Any:
         for provider in self._providers:
@@ -65,7 +69,7 @@ class RpcQueueConsumer(NodesConsumer):
 
 
 class RpcConsumer(NamekoRpcConsumer):
-    """What is asked of this service."""
+    """Consumer of the requests to this service."""
 
     queue: Queue | None
     queue_consumer = RpcQueueConsumer()
@@ -77,7 +81,7 @@ class RpcConsumer(NamekoRpcConsumer):
 
 
 class ReplyListener(NamekoReplyListener):
-    """The answers to this process."""
+    """Consumer of the answers to this process."""
 
     _reply_events: dict[str, Any]
     queue_consumer = RpcQueueConsumer()
@@ -87,14 +91,18 @@ class ReplyListener(NamekoReplyListener):
         self.queue_consumer.register_provider(self)
 
     def renew(self) -> None:
-        """The connection is a new one. What was asked before is answered to a queue that is no more."""
+        """Start a new queue for answers, because the connection is a new one.
+
+        Earlier requests are answered to a queue that no longer exists. Their callers get
+        `Unanswered`.
+        """
         waiting, self._reply_events = self._reply_events, {}
         for event in waiting.values():
             event.send_exception(Unanswered("the connection to RabbitMQ broke before the answer came"))
         self._name_queue()
 
     def forget(self, correlation_id: str | None) -> None:
-        """Nobody waits for this answer any more."""
+        """Drop the place of an answer that no caller waits for any more."""
         self._reply_events.pop(correlation_id or "", None)
 
     def _name_queue(self) -> None:
@@ -109,7 +117,7 @@ class ReplyListener(NamekoReplyListener):
 
 
 class MeasuredRpc(Rpc):
-    """Counts its calls; what the caller did wrong is no failure of ours."""
+    """RPC entrypoint that counts its calls. A caller's mistake is no failure of ours."""
 
     rpc_consumer = RpcConsumer()
     activity = Activity()
@@ -135,7 +143,10 @@ def rpc(method: F) -> F:
 
 
 class AwaitedReply:
-    """The place of one call's answer. One that never comes is forgotten with its caller."""
+    """The place of one call's answer.
+
+    The place of an answer that never comes is dropped with its caller.
+    """
 
     def __init__(self, replies: ReplyListener) -> None:
         self._replies = replies
@@ -154,10 +165,10 @@ class AwaitedReply:
 
 
 class Caller:
-    """`caller.get_alert(tenant_id=1, ...)`: keyword arguments only.
+    """Client of one service: `caller.get_alert(tenant_id=1, ...)`, with keyword arguments only.
 
-    A request expires with its caller's patience: RabbitMQ drops what nobody waits for any more, and gives it to no
-    second worker when the first one died over it.
+    A request expires when its caller stops waiting. RabbitMQ then drops the request. It gives the
+    request to no second worker when the first one died over it.
     """
 
     def __init__(self, worker_ctx: Any, replies: ReplyListener, service: str, timeout_s: float) -> None:
@@ -173,7 +184,8 @@ class Caller:
             proxy = ServiceProxy(self._worker_ctx, self._service, awaited, expiration=self._timeout_s)
             try:
                 with eventlet.Timeout(self._timeout_s, late):
-                    # Returns at once when it runs. A loop can be quicker than the queue that answers come to.
+                    # This returns at once when the consumer runs. A loop can start before the queue
+                    # for answers exists.
                     self._replies.queue_consumer.start()
                     return getattr(proxy, method)(**arguments)
             except UnknownService as error:
@@ -189,7 +201,10 @@ class Caller:
 
 
 class RpcProxy(DependencyProvider):
-    """Injects a `Caller` for one service. Raises what the service raised, `Unavailable`, `Unanswered`."""
+    """Dependency that injects a `Caller` for one service.
+
+    Calls raise what the service raised, `Unavailable`, or `Unanswered`.
+    """
 
     replies = ReplyListener()
 

@@ -1,14 +1,19 @@
-"""Consuming events: acknowledged after the handler returned, tried again later, or kept as dead.
+"""Consumption of events: acknowledged once handled, tried again later, or kept as dead letters.
 
 A handler's outcome decides:
-- it returned: acknowledged;
-- `InvalidMessage`: to the dead letters with its reason, at once;
-- `Outage` (a server that all lean on is away): its queue pauses until the server is back, and no try is counted;
-- `Unavailable`, or any other error (a bug may be one of timing): on the delay ladder, and at its end to
-  the dead letters with the history of every try. No handler gives up on `SchemaBehind`, which an operator ends.
-  A `vital` handler never gives up on `Unavailable`: it goes on trying every few seconds, because an alarm must not
-  wait in a dead-letter queue for a service's restart;
-- the process ended: it is delivered again, alone, and after a few ends to the dead letters (`in_hand`).
+
+- it returned: the event is acknowledged
+- `InvalidMessage`: the event goes to the dead letters with its reason, at once
+- `Outage` (a server that all processes need is away): its queue pauses until the server is back,
+  and no try is counted
+- `Unavailable`, or any other error (a bug may be one of timing): the event goes to the delay
+  ladder, and at its end to the dead letters with the history of every try
+- the process ended: the event is delivered again, alone, and after a few ends goes to the dead
+  letters (`in_hand`)
+
+No handler gives up on `SchemaBehind`, which an operator ends. A `vital` handler never gives up on
+`Unavailable`, and goes on trying every few seconds. An alarm must not wait in a dead-letter queue
+for a service's restart.
 """
 
 from __future__ import annotations
@@ -56,33 +61,43 @@ F = TypeVar("F", bound=Callable[..., Any])
 VITAL_RETRY_MAX_S = 5
 REQUEUE_PAUSE_S = 1.0
 COUNT_INTERVAL_S = 1.0
-"""How often it is counted how many events are in hand."""
+"""Seconds between two counts of the events in hand."""
 RECONNECT = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 1.0}
 """Seconds between two tries to reach RabbitMQ."""
 SAY_AGAIN_S = 30.0
-"""Between two lines in the log that say that RabbitMQ cannot be reached."""
+"""Seconds between two log lines that report that RabbitMQ cannot be reached."""
 GATHERED_AT_MOST = 2_000
 GATHERED_BYTES = 16_777_216
-"""Events that a gathering handler holds, not acknowledged. At half of them, or so many bytes, it no longer waits."""
+"""Limits of the events that a gathering handler holds, not acknowledged.
 
-# Bytes in, bytes out: each handler decodes its own type, so that a broken body is parked with a reason.
+It holds no more than `GATHERED_AT_MOST`. At half of them, or at so many bytes, it no longer waits.
+"""
+
+# Bytes in, bytes out. Each handler decodes its own type, so that a broken body becomes a dead
+# letter with a reason.
 kombu.serialization.register("vigil-event", lambda body: body, bytes, EVENT_CONTENT_TYPE, "binary")
 
 
 class NodesConsumer(QueueConsumer):
-    """Nameko's consumer, for a list of nodes: what it says of them in the log holds no password."""
+    """Nameko's consumer, for a list of nodes. Its log lines about nodes have no password."""
 
     _said_s = float("-inf")
 
     def get_consumers(self, consumer_cls: Any, channel: Any) -> Any:
-        """The queues are declared with their consumers; the exchanges that they are bound to, only if missing."""
+        """Declare the exchanges that are missing.
+
+        The queues are declared with their consumers.
+        """
         for provider in self._providers:
             declare_missing_exchange(channel.connection, provider.queue.exchange)
         return super().get_consumers(consumer_cls, channel)
 
     @contextlib.contextmanager
     def establish_connection(self) -> Iterator[Any]:
-        """Try until a node answers, a second apart at most. kombu's own pauses grow to half a minute."""
+        """Try until a node answers, a second apart at most.
+
+        kombu's own pauses grow to half a minute.
+        """
         with self.create_connection() as connection:
             connection.ensure_connection(self.on_connection_error, self.connect_max_retries, **RECONNECT)
             yield connection
@@ -96,7 +111,10 @@ class NodesConsumer(QueueConsumer):
 
 
 class EventQueueConsumer(NodesConsumer):
-    """A connection for events alone, apart from the one for RPC: neither waits for the other's prefetch."""
+    """A connection for events alone.
+
+    It is apart from the one for RPC, so that neither waits for the other's prefetch.
+    """
 
     @property
     def accept(self) -> list[str]:
@@ -124,7 +142,10 @@ class EventQueueConsumer(NodesConsumer):
         super().handle_message(provider, body, message)
 
     def _count_for_ever(self) -> None:
-        """Show how many events are in hand. They are looked at from outside: there are many ways out of a hand."""
+        """Show how many events are in hand, again and again.
+
+        The messages are inspected from outside, because events are settled in many places.
+        """
         while True:
             self._unsettled = {
                 key: (queue, message)
@@ -140,13 +161,14 @@ class EventQueueConsumer(NodesConsumer):
             eventlet.sleep(COUNT_INTERVAL_S)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        # Not from us. Rejected, it goes to the dead letters by the queue's own arguments.
+        # The message is not from Vigil. Rejected, it goes to the dead letters by the queue's own
+        # arguments.
         log.error("foreign_message", queue=message.delivery_info, error=str(exc))
         message.reject(requeue=False)
 
 
 class GatheringConsumer(EventQueueConsumer):
-    """A connection for events that are handled together: what waits here keeps no other event waiting."""
+    """A connection for events that are handled together: they delay no other events."""
 
     @property
     def prefetch_count(self) -> int:
@@ -183,7 +205,7 @@ class EventHandler(NamekoEventHandler):
         self.queue_consumer.register_provider(self)
 
     def stop(self) -> None:
-        """What is held stays in RabbitMQ, which delivers it again."""
+        """Stop. RabbitMQ delivers the held events again."""
         self.pauses.end(self.queue.name)
         super().stop()
 
@@ -197,7 +219,11 @@ class EventHandler(NamekoEventHandler):
         self._take_up(message, partial(self._decode_and_run, body, message))
 
     def _take_up(self, message: Any, run: Callable[[Callable[[], None]], None]) -> bool:
-        """Call `run` when the event may be handled, with what to call when that is over; False when it may not be."""
+        """Call `run` when the event may be handled, with the function to call at the end.
+
+        Returns:
+            False when the event may not be handled.
+        """
         fault = self.in_hand.take(self.queue.name, message, run)
         if fault is not None:
             self._settle([message], time.perf_counter(), fault)
@@ -212,7 +238,10 @@ class EventHandler(NamekoEventHandler):
             self._run(event, message, started, done)
 
     def _decoded(self, body: bytes, message: Any, started: float) -> Any:
-        """Return the event; None for a body that cannot be read, which is in the dead letters then."""
+        """Return the event; None for a body that cannot be read.
+
+        Such an event then is in the dead letters.
+        """
         try:
             return self.decoder.decode(body)
         except msgspec.DecodeError as error:
@@ -236,7 +265,10 @@ class EventHandler(NamekoEventHandler):
             done()
 
     def _work(self, events: list[Any], message: Any = None) -> BaseException | None:
-        """Run the method in a worker; return what it raised. The trace is that of `message`, if there is one."""
+        """Run the method in a worker; return the error that it raised.
+
+        The trace is that of `message`, if there is one.
+        """
         ended = Event()
 
         def handle_result(_ctx: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
@@ -256,7 +288,10 @@ class EventHandler(NamekoEventHandler):
         return found
 
     def _settle(self, messages: Sequence[Any], started: float, error: BaseException | None) -> None:
-        """Acknowledge, hold, or first make the messages safe elsewhere. Never raises: that would end the process."""
+        """Acknowledge messages, hold them, or first make them safe elsewhere.
+
+        This never raises: an error here would end the process.
+        """
         task = self.method_name
         self.activity.note()
         metrics.task_duration.labels(task).observe(time.perf_counter() - started)
@@ -277,7 +312,7 @@ class EventHandler(NamekoEventHandler):
             self._move_on([(message, error) for message in messages])
 
     def _hold(self, messages: Sequence[Any], outage: Outage) -> None:
-        """Hold messages until the server is back; those that are to blame for its absence move on."""
+        """Hold messages until the server is back. Those to blame for its absence move on."""
         to_blame: list[tuple[Any, BaseException]] = []
         for message in messages:
             again = partial(self._accept, bytes(message.body), message)
@@ -299,7 +334,8 @@ class EventHandler(NamekoEventHandler):
             return
         except Unavailable as unavailable:
             log.warning("retry_not_possible", queue=self.queue.name, error=str(unavailable))
-            eventlet.sleep(REQUEUE_PAUSE_S)  # else RabbitMQ would hand it back at once, in a hot loop
+            # Without a pause, RabbitMQ would hand the messages back at once, in a hot loop.
+            eventlet.sleep(REQUEUE_PAUSE_S)
             settle = self.queue_consumer.requeue_message
         else:
             for letter in onward:
@@ -340,7 +376,7 @@ class EventHandler(NamekoEventHandler):
         return self.queue.name
 
     def _next_delay_s(self, failures: int, error: BaseException) -> int | None:
-        """The rung after so many failures, None for the dead letters."""
+        """Return the delay in seconds after so many failures; None for the dead letters."""
         if isinstance(error, InvalidMessage):
             return None
         if self.vital and isinstance(error, Unavailable):
@@ -359,9 +395,10 @@ class _Gathered(NamedTuple):
 
 
 class GatheringHandler(EventHandler):
-    """Entrypoint behind `gathering_handler`: one run of the method at a time, with all events that are due.
+    """Entrypoint behind `gathering_handler`: one run of the method at a time, with all events due.
 
-    The first event of a key runs at once; those that come within `every_s` of that run go together after it.
+    The first event of a key runs at once. Events that come within `every_s` of that run go together
+    after it.
     """
 
     queue_consumer = GatheringConsumer()
@@ -390,7 +427,7 @@ class GatheringHandler(EventHandler):
         self._runner = self.container.spawn_managed_thread(self._gather_for_ever)
 
     def stop(self) -> None:
-        """What is held stays in RabbitMQ, which delivers it again."""
+        """Stop. RabbitMQ delivers the held events again."""
         super().stop()
         if self._runner is not None:
             self._runner.kill()
@@ -413,7 +450,7 @@ class GatheringHandler(EventHandler):
                 self._take_up_all(gathered)
 
     def _wait(self) -> None:
-        """Return when something is due, with all that has arrived."""
+        """Return when an event is due, with all events that have arrived."""
         due_s = min((self._due_s(key) for key in self._held), default=None)
         timeout_s = None if due_s is None else max(0.0, due_s - time.monotonic())
         with contextlib.suppress(Empty):
@@ -428,18 +465,21 @@ class GatheringHandler(EventHandler):
         return self._last_s.get(key, float("-inf")) + self.every_s
 
     def _take_due(self, now_s: float) -> list[_Gathered]:
-        """Return what is due, and what of it the connection still owes an acknowledgement for."""
+        """Return the events that are due, without those of a broken connection."""
         sizes = [item.size for items in self._held.values() for item in items]
         is_full = len(sizes) >= GATHERED_AT_MOST // 2 or sum(sizes) >= GATHERED_BYTES
         keys = [key for key in self._held if is_full or self._due_s(key) <= now_s]
         self._last_s = {key: at_s for key, at_s in self._last_s.items() if now_s - at_s < self.every_s}
         self._last_s |= dict.fromkeys(keys, now_s)
         gathered = [item for key in keys for item in self._held.pop(key)]
-        # What a broken connection had delivered is delivered again.
+        # RabbitMQ delivers again the events of a broken connection.
         return [item for item in gathered if item.message.channel.connection]
 
     def _take_up_all(self, gathered: list[_Gathered]) -> None:
-        """Handle events that are in hand: together, but each in whose handling the process ended before alone."""
+        """Handle events that are in hand together.
+
+        An event in whose handling the process ended before is handled alone.
+        """
         suspects = [item for item in gathered if self.in_hand.is_suspect(self.queue.name, item.message)]
         for item in suspects:
             self._take_up(item.message, partial(self._handle_alone, item))
@@ -456,7 +496,10 @@ class GatheringHandler(EventHandler):
         self.container.spawn_managed_thread(run)
 
     def _handle_gathered(self, gathered: list[_Gathered]) -> None:
-        """Handle events together; when that fails by what one of them holds, each alone: it costs no other."""
+        """Handle events together. When that fails because of one event, handle each alone.
+
+        The faulty event then costs no other event a try.
+        """
         started = time.perf_counter()
         error = self._work([item.event for item in gathered])
         if isinstance(error, ContainerBeingKilled):
@@ -481,10 +524,11 @@ def gathering_handler(
     every_s: float,
     vital: bool = False,
 ) -> Callable[[F], F]:
-    """Run the method with a list of events: those of one key at most once in `every_s` seconds, and never two at once.
+    """Run the method with a list of events, never twice at once.
 
-    For what may come by the thousand and must not keep other events waiting: it has a connection of its own, and
-    holds one of the service's workers at most.
+    The events of one key are handled at most once in `every_s` seconds. Use it for events that may
+    come by the thousand and must not keep other events waiting. The handler has a connection of its
+    own, and holds one of the service's workers at most.
     """
     decorator: Callable[[F], F] = GatheringHandler.decorator(
         source_service, event_type, body_type, key_of=key_of, every_s=every_s, vital=vital
@@ -495,6 +539,9 @@ def gathering_handler(
 def event_handler(
     source_service: str, event_type: str, body_type: type, *, vital: bool = False
 ) -> Callable[[F], F]:
-    """Run the method for every `event_type` of `source_service`, with a body decoded as `body_type`."""
+    """Run the method for every `event_type` of `source_service`.
+
+    The body is decoded as `body_type`. A `vital` handler never gives up on `Unavailable`.
+    """
     decorator: Callable[[F], F] = EventHandler.decorator(source_service, event_type, body_type, vital=vital)
     return decorator

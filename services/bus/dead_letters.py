@@ -1,4 +1,4 @@
-"""The dead-letter queue: looked at without taking anything, sent again, or let go."""
+"""The dead-letter queue: listed without removing anything, sent again, or dropped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from services.errors import Refused, Unavailable
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """One message that was given up on. `id` is its own, or, of a foreign one without, made from its bytes."""
+    """One message that was given up on.
+
+    `id` is its own id. For a foreign message without one, it is made from the bytes.
+    """
 
     id: str
     queue: str
@@ -33,7 +36,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 def look(uri: str, *, limit: int = 1000) -> list[DeadLetter]:
-    """The oldest dead letters; they stay where they are. Raises `Unavailable`."""
+    """Return the oldest dead letters; they stay where they are. Raises `Unavailable`."""
     with _fetched(uri, limit) as (_, messages):
         return [letter_of(message) for message in messages]
 
@@ -43,9 +46,17 @@ def bodies(uri: str, *, limit: int = 100_000) -> list[bytes]:
 
 
 def settle(uri: str, wanted: Callable[[DeadLetter], bool], *, again_after_s: int | None) -> int:
-    """Send the wanted ones to their queues again, or let them go; returns how many. Raises `Refused`, `Unavailable`.
+    """Send the wanted dead letters to their queues again, or drop them.
 
-    They go by the retry exchange of `again_after_s`: on the default exchange, RabbitMQ limits nobody. None: let go.
+    They go by the retry exchange of `again_after_s`, because RabbitMQ limits no user on the default
+    exchange. With `again_after_s` None they are dropped.
+
+    Returns:
+        How many were settled.
+
+    Raises:
+        Refused: The queue of a dead letter does not exist.
+        Unavailable: RabbitMQ did not answer.
     """
     count = 0
     with _fetched(uri, 100_000) as (channel, messages):
@@ -75,9 +86,10 @@ def settle(uri: str, wanted: Callable[[DeadLetter], bool], *, again_after_s: int
 
 
 def _queue_of(channel: Any, letter: DeadLetter) -> str:
-    """Return the queue that a letter goes to: its own, or the first shard's where its own was parted since.
+    """Return the queue that a dead letter goes to.
 
-    On the way to a queue that is not there, the letter would wait for ever where nobody looks.
+    It is the message's own queue, or the first shard's when the own queue was split since. Sent to
+    a queue that does not exist, the message would wait for ever in a place that nobody checks.
     """
     for queue in (letter.queue, f"{letter.queue}.0"):
         if is_queue_there(channel.connection, queue):
@@ -86,7 +98,11 @@ def _queue_of(channel: Any, letter: DeadLetter) -> str:
 
 
 def letter_of(message: Any) -> DeadLetter:
-    """RabbitMQ itself buries what crashed its consumer too often; then the queue is in its own header."""
+    """Return the dead letter of a message.
+
+    RabbitMQ itself dead-letters a message that crashed its consumer too often. The queue is then in
+    RabbitMQ's own header.
+    """
     headers = message.headers or {}
     deaths = headers.get("x-death") or [{}]
     body = bytes(message.body)
@@ -101,7 +117,10 @@ def letter_of(message: Any) -> DeadLetter:
 
 @contextmanager
 def _fetched(uri: str, limit: int) -> Iterator[tuple[Any, list[Any]]]:
-    """Up to `limit` messages, unacknowledged: closing the channel puts back what was not settled."""
+    """Fetch up to `limit` messages, unacknowledged.
+
+    Closing the channel puts back the messages that were not settled.
+    """
     try:
         with connect(uri) as connection, connection.channel() as channel:
             messages: list[Any] = []

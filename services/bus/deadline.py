@@ -1,4 +1,4 @@
-"""A question with a deadline of its own: whoever asks has an answer or an error in time, whatever the library does."""
+"""A call with a deadline of its own: it answers or fails in time, whatever the library does."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ T = TypeVar("T")
 
 
 def within(limit_s: float, ask: Callable[[], T]) -> T:
-    """Return what `ask` returns, or raise what it raises. Raises `Unavailable` when that takes longer than `limit_s`.
+    """Return the result of `ask`, or raise its error.
 
-    `ask` runs in a green thread of its own, which is ended at the deadline. A library that catches the timeouts of its
-    caller, or waits while it closes a connection, holds up nobody but that thread.
+    `ask` runs in a green thread of its own, which is ended at the deadline. A library may catch the
+    timeouts of its caller, or wait while it closes a connection. It then holds up only that thread.
+
+    Raises:
+        Unavailable: `ask` takes longer than `limit_s`.
     """
     answer: Event = Event()
     thread = eventlet.spawn(_answer, ask, answer)

@@ -1,4 +1,4 @@
-"""How many messages wait in queues of ours, asked again and again over one connection."""
+"""The number of messages that wait in our queues, asked repeatedly over one connection."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from services.errors import Unavailable
 
 DEADLINE_S = 5.0
 AT_A_TIME = 4
-"""So many queues are asked at once, after all of them were asked once."""
+"""Queues asked at once, after all of them were asked once."""
 
 
 class QueueDepth:
-    """For one green thread at a time. Messages that a consumer holds are not counted.
+    """Depth of some queues, for one green thread at a time.
 
-    Of many queues a few are asked at a time, in turn: a backlog that matters stays for longer than a round.
+    Messages that a consumer holds are not counted. Of many queues a few are asked at a time, in
+    turn: a backlog that matters stays for longer than a round.
     """
 
     def __init__(self, config: Amqp, queues: Sequence[str]) -> None:
@@ -31,7 +32,10 @@ class QueueDepth:
         self._connection: Connection | None = None
 
     def waiting(self) -> int:
-        """In all queues together; one that is not there yet holds nothing. Raises `Unavailable`."""
+        """Return how many messages wait in all queues together. Raises `Unavailable`.
+
+        A queue that does not exist yet holds nothing.
+        """
         late = Unavailable(f"RabbitMQ did not say within {DEADLINE_S:g} s how many messages wait")
         try:
             with eventlet.Timeout(DEADLINE_S, late):
@@ -49,7 +53,8 @@ class QueueDepth:
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.collect()  # closes the socket without a word: the other side may be frozen
+            # This closes the socket without sending anything: the other side may be frozen.
+            connection.collect()
 
     def _ask(self) -> int:
         if self._connection is None:
@@ -59,6 +64,6 @@ class QueueDepth:
         for _ in range(max(unknown, min(AT_A_TIME, len(self._queues)))):
             name = self._queues[0]
             self._queues.rotate(-1)
-            self._found[name] = 0  # when it is not there
+            self._found[name] = 0  # for a queue that does not exist
             self._found[name] = int(channel.queue_declare(name, passive=True).message_count)
         return sum(self._found.values())

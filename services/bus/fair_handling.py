@@ -1,7 +1,8 @@
-"""Handling events by tenants in turn: what one tenant sends by the thousand keeps no other tenant's event waiting.
+"""Handling of events by tenants in turn: a tenant's thousands of events delay no other tenant.
 
-RabbitMQ hands out a queue's events in the order in which they came. So a process takes many of them, not acknowledged,
-and starts them by turns (`fair_turns`). Each is acknowledged when it was handled, as by `event_handler`.
+RabbitMQ hands out a queue's events in the order in which they came. A process therefore takes many
+of them, not acknowledged, and starts them by turns (`fair_turns`). Each is acknowledged when it was
+handled, as by `event_handler`.
 """
 
 from __future__ import annotations
@@ -28,16 +29,19 @@ log = structlog.get_logger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
 
 HELD_AT_MOST = 2_000
-"""Events of one queue that a process takes. Turns are taken among these: behind them an event waits for its place."""
+"""Events of one queue that a process takes.
+
+Turns are taken among these. Behind them an event waits for its place.
+"""
 HELD_BYTES = 16_777_216
-"""While so much is held, nothing more is read, except that there is always one event."""
+"""While so many bytes are held, no further event is read. One event is always allowed."""
 LOOK_FOR_ROOM_S = 1.0
-"""How often it is looked for room that nobody told of."""
+"""Seconds between two checks for room that no event reported."""
 PART_OF_TENANT = 0.75
-"""The part of a service's workers that the events of one tenant may have."""
+"""The share of a service's workers that the events of one tenant may have."""
 
 SendersOf = Callable[[Any, Sequence[Any]], list[Sender]]
-"""What a service's resource says of events: for each of them, on whose behalf it waits."""
+"""Function that is given a service's resource and events, and returns each event's sender."""
 
 
 class _Held(NamedTuple):
@@ -70,7 +74,7 @@ class FairIntake(SharedExtension):
             self.container.spawn_managed_thread(self._work)
 
     def stop_taking(self) -> None:
-        """Start nothing more. What is held stays in RabbitMQ, which delivers it again."""
+        """Start no further event. RabbitMQ delivers the held events again."""
         self._is_stopping = True
         self._wake()
         self._tell_of_room()
@@ -86,13 +90,13 @@ class FairIntake(SharedExtension):
 
     def _is_full(self, size: int) -> bool:
         if self._held_bytes + size > HELD_BYTES:
-            # There are many ways out of a hand: what has left is looked for from outside.
+            # Messages are settled in many places: look from outside for those that are settled.
             for message, _ in list(self._rooms.values()):
                 self.give_room(message)
         return bool(self._held_bytes) and self._held_bytes + size > HELD_BYTES
 
     def give_room(self, message: Any) -> None:
-        """Give back the room of a message, unless it is neither settled nor to be delivered again."""
+        """Give back the room of a message, if it is settled or will be delivered again."""
         if not message.acknowledged and message.channel.connection:
             return  # it waits for a server that is away
         _, size = self._rooms.pop(id(message), (None, 0))
@@ -119,7 +123,7 @@ class FairIntake(SharedExtension):
                 self._begin(*taken)
 
     def _take_arrived(self) -> list[_Held]:
-        """Wait until something has happened; return what has arrived."""
+        """Wait until something has happened; return the events that have arrived."""
         found = [self._arrived.get()]
         with contextlib.suppress(Empty):
             while True:
@@ -127,14 +131,14 @@ class FairIntake(SharedExtension):
         return [held for held in found if held is not None]
 
     def _sort(self, arrived: Sequence[_Held]) -> None:
-        """Give each event its turn; those of one handler are asked about together."""
+        """Give each event its turn. The senders of one handler's events are asked for together."""
         for handler in dict.fromkeys(held.handler for held in arrived):
             mine = [held for held in arrived if held.handler is handler]
             for held, sender in zip(mine, handler.senders_of([held.event for held in mine]), strict=True):
                 self._turns.put(sender, held)
 
     def _begin(self, sender: Sender, held: _Held) -> None:
-        """Start an event. `end` is called once, whatever comes of it."""
+        """Start an event. `_end` is called once, with whatever result."""
         leave = partial(self._end, sender, held)
         if not held.message.channel.connection:  # RabbitMQ delivers it again
             leave()
@@ -145,16 +149,17 @@ class FairIntake(SharedExtension):
         self.give_room(held.message)
         metrics.events_held.labels(held.handler.queue.name).dec()
         self._turns.leave(sender)
-        # The next one is not started from here: it may have to wait for the worker that calls this.
+        # The next event is not started from here: it may have to wait for the worker that calls
+        # this.
         self._wake()
 
 
 class FairConsumer(ShardConsumer):
-    """A connection for events that wait here for their turn."""
+    """A connection for events that wait in the process for their turn."""
 
 
 class FairLines:
-    """What a process has of each shard of a handler, and how much of it runs."""
+    """The events that a process has of each shard of a handler, and how many of them run."""
 
     def __init__(self) -> None:
         self._taken: dict[int, list[Any]] = {}
@@ -169,22 +174,22 @@ class FairLines:
     def close(self, shard: int) -> None: ...
 
     def drop(self, shard: int) -> None:
-        """Forget what was taken of a shard: it is delivered again."""
+        """Forget the events taken of a shard: they are delivered again."""
         self._taken.pop(shard, None)
 
     def begin(self, shard: int) -> None:
-        """Note that an event of a shard is handled."""
+        """Note that an event of a shard is being handled."""
         self._running[shard] += 1
 
     def end(self, shard: int) -> None:
-        """Note that it is settled."""
+        """Note that the event is settled."""
         self._running[shard] -= 1
         if self._idle is not None and not self._running.total():
             self._idle.send()
             self._idle = None
 
     def await_idle(self) -> None:
-        """Return when no event is handled."""
+        """Return when no event is being handled."""
         if self._running.total():
             self._idle = self._idle or Event()
             self._idle.wait()
@@ -237,7 +242,7 @@ class FairHandler(OfShards):
 
     @property
     def is_paused(self) -> bool:
-        """Return whether a server is away without which no event can be handled."""
+        """Return whether a server that every event needs is away."""
         return self.pauses.is_paused(self.queue.name)
 
     def stop(self) -> None:
@@ -247,7 +252,10 @@ class FairHandler(OfShards):
         super().stop()
 
     def receive(self, item: Item) -> None:
-        """Take an event that RabbitMQ delivered. What is read waits for room, and so all that is behind it."""
+        """Take an event that RabbitMQ delivered.
+
+        The reading thread waits for room here, and so do all events behind this one.
+        """
         self.intake.await_room(item.message, item.size)
         self.lines.add(item)
         self.container.spawn_managed_thread(partial(self.handle_message, item.body, item.message))
@@ -260,7 +268,7 @@ class FairHandler(OfShards):
             self.intake.put(_Held(self, event, message))
 
     def begin(self, event: Any, message: Any, leave: Callable[[], None]) -> None:
-        """Handle an event whose turn has come, and call `leave` when that is over."""
+        """Handle an event whose turn has come, and call `leave` at the end."""
         queue = self._queue_name_of(message)
         shard = next(shard for shard in self.shards if shard.queue.name == queue)
         if shard.is_leaving:  # RabbitMQ delivers it to another process
@@ -286,13 +294,14 @@ class FairHandler(OfShards):
             leave()
 
     def senders_of(self, events: Sequence[Any]) -> list[Sender]:
-        """Return on whose behalf events wait. When nobody can say, they are as one tenant's."""
+        """Return the senders of events. When they are unknown, all events count as one tenant's."""
         try:
             return self._senders_of(self._given(), events)
         except Unavailable as error:
             log.warning("senders_unknown", task=self.method_name, events=len(events), error=str(error))
         except Exception:
-            # A bug of ours, or an id that the database does not take: its own handling says so.
+            # A bug of ours, or an id that the database does not take. The event's own handling
+            # reports it.
             log.exception("senders_unknown", task=self.method_name, events=len(events))
         return [Sender(None, str(number)) for number, _ in enumerate(events)]
 
@@ -311,15 +320,21 @@ def fair_handler(
     by_shard: bool = False,
     vital: bool = False,
 ) -> Callable[[F], F]:
-    """Run the method for every event, as `event_handler` does: tenants in turn, each with a part of the workers.
+    """Run the method for every event, as `event_handler` does: tenants in turn.
 
-    Events of one source are handled one after another, in the order in which they came.
+    Each tenant has a share of the workers. Events of one source are handled one after another, in
+    the order in which they came.
 
     Args:
-        senders_of: Says of a list of events on whose behalf each waits. It is given the service's resource.
+        source_service: The service that publishes the events.
+        event_type: The type of the events.
+        body_type: The type that a body is decoded as.
+        senders_of: Returns the sender of each of a list of events. It is given the service's
+            resource.
         resource: The name of that resource in the service's class.
-        by_shard: The publisher sends each event under the shard of its source (`shards.shard_key`): then its order
-            holds over all processes of the service.
+        by_shard: The publisher sends each event under the shard of its source (`shards.shard_key`).
+            The order of a source's events then holds over all processes of the service.
+        vital: Never give up on `Unavailable`.
     """
     decorator: Callable[[F], F] = FairHandler.decorator(
         source_service,

@@ -1,7 +1,8 @@
-"""A queue whose items run a few at once: tenants in turn, of each tenant its sources in turn. Pure.
+"""A queue whose items run a few at once: tenants in turn, each with its sources in turn. Pure.
 
-A tenant has a part of the places only, so that the first item of another tenant always finds one or waits for one run.
-Items of one source run one after another, in the order in which they came.
+A tenant has a share of the places only. The first item of another tenant therefore always finds a
+place, or waits for one run. Items of one source run one after another, in the order in which they
+came.
 """
 
 from __future__ import annotations
@@ -13,14 +14,20 @@ T = TypeVar("T")
 
 
 class Sender(NamedTuple):
-    """On whose behalf an item waits. `tenant_id` None: nobody knows; all such items are as one tenant's."""
+    """The tenant and the source of an item.
+
+    `tenant_id` None: the tenant is unknown. All such items count as one tenant's.
+    """
 
     tenant_id: int | None
     source: str
 
 
 class _Waiting(Generic[T]):
-    """What waits for one tenant. `ready`: sources that have items and none that runs, in the order of their turns."""
+    """The waiting items of one tenant.
+
+    `ready`: sources that have items and no running item, in the order of their turns.
+    """
 
     def __init__(self) -> None:
         self.items: dict[str, deque[T]] = {}
@@ -43,7 +50,7 @@ class FairTurns(Generic[T]):
         self._of_tenant = of_tenant
         self._tenants: dict[int | None, _Waiting[T]] = {}
         self._turns: list[OrderedDict[int | None, None]] = [OrderedDict() for _ in range(of_tenant)]
-        """Tenants that have something ready, by the number of their items that run, in the order of their turns."""
+        """Tenants with ready items, by the number of their running items, in order of turns."""
         self._running = 0
         self._waiting = 0
 
@@ -60,7 +67,10 @@ class FairTurns(Generic[T]):
         self._set_turn(sender.tenant_id, mine)
 
     def take(self) -> tuple[Sender, T] | None:
-        """Return the item that runs next; None when there is none, or no place. `leave` is called when it is done."""
+        """Return the item that runs next; None when there is no item, or no place.
+
+        Call `leave` when the item is done.
+        """
         if self._running >= self._places:
             return None
         turns = next((turns for turns in self._turns if turns), None)
@@ -93,7 +103,7 @@ class FairTurns(Generic[T]):
             del self._tenants[sender.tenant_id]
 
     def _set_turn(self, tenant_id: int | None, mine: _Waiting[T]) -> None:
-        """Put a tenant behind those with as many running items, unless it stands there already."""
+        """Put a tenant behind those with as many running items, unless it is there already."""
         if mine.ready and len(mine.running) < self._of_tenant:
             self._turns[len(mine.running)].setdefault(tenant_id)
 

@@ -1,7 +1,8 @@
-"""Heartbeats of processes over RabbitMQ: sent by every process, heard by those who have to say what is away.
+"""Heartbeats of processes over RabbitMQ: sent by every process, heard by those that report faults.
 
-A heartbeat is confirmed and not persistent. It has a connection of its own, so that it waits for no work. RabbitMQ
-blocks that connection as it blocks all publishers (memory or disk alarm): what keeps alarms waiting keeps heartbeats.
+A heartbeat is confirmed and not persistent. It has a connection of its own, so that it waits for no
+work. RabbitMQ blocks that connection as it blocks all publishers (memory or disk alarm). A cause
+that delays alarms therefore delays heartbeats too.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ from services.process_heartbeats import (
 log = structlog.get_logger(__name__)
 
 INSTANCE = uuid.uuid4().hex
-"""This run of this process."""
+"""The id of this run of this process."""
 DEADLINE_S = 4.0
-"""How long a connection or a confirm may take; then everything begins anew on another connection."""
+"""Seconds that a connection or a confirm may take; then another connection is tried."""
 PAUSE_S = 0.5
 TICK_S = 0.5
 MOST_WAITING = 1000
@@ -48,7 +49,10 @@ REFUSED = (AccessRefused, NotFound)
 
 
 class _Known:
-    """The faults that this process knows, a wake-up for who sends them, and whether RabbitMQ refuses them."""
+    """The faults that this process knows, and whether RabbitMQ refuses its heartbeats.
+
+    `changed` wakes the sender.
+    """
 
     def __init__(self) -> None:
         self.faults = KnownFaults()
@@ -65,33 +69,39 @@ _known = _Known()
 
 
 def report_away(part: str, *, since_s: float) -> None:
-    """Report with the next heartbeat, which goes out now, that a part is away. `since_s`: `time.monotonic()`."""
+    """Report that a part is away, with a heartbeat that goes out now.
+
+    `since_s`: `time.monotonic()`.
+    """
     if _known.faults.note(part, since_s=since_s):
         _known.wake()
 
 
 def report_back(part: str) -> None:
-    """Report that a part works."""
+    """Report that a part works again."""
     if _known.faults.clear(part):
         _known.wake()
 
 
 def announce(consumer: str) -> None:
-    """Say with the next heartbeat, which goes out now, that a consumer is subscribed to all shards of its service."""
+    """Announce that a consumer is subscribed to all shards of its service.
+
+    The heartbeat goes out now.
+    """
     if consumer not in _known.takes:
         _known.takes.add(consumer)
         _known.wake()
 
 
 def withdraw(consumer: str) -> None:
-    """Say that a consumer leaves its shards to others."""
+    """Announce that a consumer leaves its shards to others."""
     if consumer in _known.takes:
         _known.takes.discard(consumer)
         _known.wake()
 
 
 class HeartbeatSender:
-    """Sends the heartbeats of this process for as long as it lives."""
+    """Sender of the heartbeats of this process, for as long as it lives."""
 
     def __init__(self, config: Config, process: str) -> None:
         self._uri = config.amqp.uri
@@ -133,7 +143,7 @@ class HeartbeatSender:
 
 
 class HeartbeatListener:
-    """Hears the heartbeats of all processes, and says which parts are away."""
+    """Listener that hears the heartbeats of all processes, and knows the parts that are away."""
 
     def __init__(self, config: Config, *, service: str, expected: Collection[str]) -> None:
         self._uri = config.amqp.uri
@@ -149,7 +159,7 @@ class HeartbeatListener:
         return [Fault(HEARTBEATS, fault.for_s) if fault.part == AMQP else fault for fault in found]
 
     def run(self) -> NoReturn:
-        """Listen, on a new connection when nothing is heard on the old one."""
+        """Listen; take a new connection when nothing is heard on the old one."""
         ticking = eventlet.spawn(self._tick)
         try:
             self._listen_for_ever()
@@ -186,12 +196,12 @@ class HeartbeatListener:
 def hear_heartbeats(
     channel: Any, service: str, processes: Iterable[str], take: Callable[[Heartbeat], None]
 ) -> None:
-    """Have `take` called with each heartbeat of these processes, for as long as the channel is open."""
+    """Have `take` called with each heartbeat of these processes while the channel is open."""
 
     def receive(message: Any) -> None:
         body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
         heartbeat = decode(body)
-        # RabbitMQ lets each user send under the name of its own process alone.
+        # RabbitMQ lets each user send only under the name of its own process.
         if heartbeat is not None and heartbeat.process == message.delivery_info["routing_key"]:
             take(heartbeat)
 
@@ -207,7 +217,7 @@ def hear_heartbeats(
 def publish_confirmed(channel: Any, routing_key: str, body: bytes) -> None:
     """Publish to the exchange of heartbeats and wait for the confirm. Raises one of `BROKEN`.
 
-    Without a deadline of the caller's this waits for as long as RabbitMQ blocks publishers.
+    Unless the caller sets a deadline, this waits for as long as RabbitMQ blocks publishers.
     """
     message = amqp.Message(body, content_encoding="binary", delivery_mode=NOT_PERSISTENT)
     channel.basic_publish_confirm(message, exchange=HEARTBEAT_EXCHANGE, routing_key=routing_key)
@@ -217,7 +227,8 @@ def publish_confirmed(channel: Any, routing_key: str, body: bytes) -> None:
 def _deadline() -> Iterator[None]:
     """Raise `TimeoutError` after `DEADLINE_S`.
 
-    Inside, the time-out is no `Exception`: kombu takes a `TimeoutError` for one of the network, and tries again.
+    Inside, the timeout is no `Exception`. kombu takes a `TimeoutError` for one of the network, and
+    tries again.
     """
     timer = eventlet.Timeout(DEADLINE_S)
     try:
@@ -232,9 +243,12 @@ def _deadline() -> Iterator[None]:
 
 @contextmanager
 def brief_connection(uri: str) -> Iterator[Any]:
-    """A connection for one question. It says good-bye when all went well, and else waits for nobody while it closes.
+    """Open a connection for one question.
 
-    Raises one of `BROKEN`.
+    After a success the connection is closed in order. After a failure it is closed without waiting.
+
+    Raises:
+        OSError: RabbitMQ does not answer. Other errors of `BROKEN` are raised too.
     """
     connection = connect(uri)
     try:
@@ -246,7 +260,7 @@ def brief_connection(uri: str) -> Iterator[Any]:
 
 
 def abort(connection: Any) -> None:
-    """Close the socket without asking anybody: nobody may be there to answer."""
+    """Close the socket without a question: no server may be there to answer."""
     transport = connection._connection if connection is not None else None
     if transport is not None:
         transport.collect()

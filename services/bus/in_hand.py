@@ -1,8 +1,9 @@
-"""The events that a process has in hand, and what becomes of one that the process does not survive.
+"""The events that a process has in hand, and the fate of one that the process does not survive.
 
-RabbitMQ delivers an event again when its process ends, twenty times at most (`amqp.delivery_limit`), and until then all
-that waits behind it waits. A note of each event in hand outlives the process (`services/crash_marker`): an event in
-whose handling it ended is handled alone from then on, and after `POISON_STRIKES` ends it is put into the dead letters.
+RabbitMQ delivers an event again when its process ends, twenty times at most
+(`amqp.delivery_limit`). Until then all events behind it wait. A note of each event in hand outlives
+the process (`services/crash_marker`). An event in whose handling the process ended is handled alone
+from then on. After `POISON_STRIKES` ends it goes to the dead letters.
 """
 
 from __future__ import annotations
@@ -27,11 +28,18 @@ from services.errors import InvalidMessage
 log = structlog.get_logger(__name__)
 
 POISON_STRIKES = 3
-"""The first end leaves several suspects; of the next two each was alone. One such end may be a kill from outside."""
+"""Ends after which an event goes to the dead letters.
+
+The first end leaves several suspects; at the next two, each was alone. One such end may be a kill
+from outside.
+"""
 
 
 class Notes:
-    """The notes and turns of one file of notes, which all services of a process share: a suspect is alone in it."""
+    """The notes and turns of one file of notes.
+
+    All services of a process share them, so that a suspect is alone in the process.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self.marker = CrashMarker(path)
@@ -59,14 +67,16 @@ class InHand(SharedExtension):
     def take(
         self, queue: str, message: Any, run: Callable[[Callable[[], None]], None]
     ) -> InvalidMessage | None:
-        """Call `run` when the event may be handled, with what to call when that is over.
+        """Call `run` when the event may be handled, with the function to call at the end.
 
-        Returns the fault instead, when the process has ended too often while it handled this event.
+        Returns:
+            None, or the fault when the process has ended too often while it handled this event.
         """
         digest = poison.digest(queue, _identity(message))
         strikes = self._marker.strikes_of(digest)
         if strikes >= POISON_STRIKES:
-            # The dead letters keep it. Who sends it from there again wants it to be tried again.
+            # The dead letters keep the event. An operator who sends it from there wants it to be
+            # tried again.
             self._marker.forget(digest)
             return InvalidMessage(
                 "poison",
@@ -92,7 +102,10 @@ class InHand(SharedExtension):
 
     @contextmanager
     def together(self, events: Sequence[tuple[str, Any]]) -> Iterator[None]:
-        """Note events (queue, message) that are handled together, until they are settled. None is a suspect."""
+        """Note events (queue, message) that are handled together, until they are settled.
+
+        None of them is a suspect.
+        """
         ready = Event()
         self._turns.enter(ready.send, alone=False)
         ready.wait()
@@ -112,11 +125,11 @@ class InHand(SharedExtension):
             self._marker.release(hand)
             self._free.append(hand)
         self._marker.forget(digest)
-        # Not from here: the next one may have to wait for the worker that calls this.
+        # Not from here: the next event may have to wait for the worker that calls this.
         eventlet.spawn_n(self._turns.leave)
 
 
 def _identity(message: Any) -> bytes:
-    """Return the message id, which every delivery and every try of an event has in common; else its bytes."""
+    """Return the message id, which all deliveries and tries of an event share; else its bytes."""
     message_id = message.properties.get("message_id") or ""
     return message_id.encode() or bytes(message.body)

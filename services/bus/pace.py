@@ -1,18 +1,18 @@
-"""When a timer runs next: at its interval while there may be work, and later while there is none. Pure."""
+"""The next run of a timer: at its interval while there may be work, and later otherwise. Pure."""
 
 from __future__ import annotations
 
 NOTHING_DUE = float("inf")
-"""What a resting timer's method returns when it found nothing, and knows of nothing that is due later."""
+"""Returned by a resting timer's method that found no work, and knows of none due later."""
 
 
 class Pace:
     """The pace of one timer. Times are seconds of one clock that only moves on.
 
     Args:
-        interval_s: between two runs while there is work.
-        rest_s: between two runs while there is none, at most.
-        awake_s: for so long after the service handled an event or a call there may be work.
+        interval_s: Seconds between two runs while there is work.
+        rest_s: Most seconds between two runs while there is none.
+        awake_s: Seconds after an event or a call of the service in which there may be work.
     """
 
     def __init__(self, interval_s: float, rest_s: float, *, awake_s: float = 0.0) -> None:
@@ -23,12 +23,13 @@ class Pace:
         self._awake_s = awake_s
 
     def next_s(self, *, ran_s: float, active_s: float, free_s: float | None) -> float:
-        """Return when to run next.
+        """Return the time of the next run.
 
         Args:
-            ran_s: when the last run began.
-            active_s: when the service last handled an event or a call.
-            free_s: for so long the run knows of nothing to do; None when it found work, or failed.
+            ran_s: The time at which the last run began.
+            active_s: The time at which the service last handled an event or a call.
+            free_s: Seconds for which the run knows of nothing to do; None when it found work, or
+                failed.
         """
         if free_s is None or active_s >= ran_s - self._awake_s:
             return ran_s + self.interval_s

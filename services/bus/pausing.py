@@ -1,12 +1,14 @@
-"""Pause a consumer while a server that it leans on is away, and go on as soon as that server is back.
+"""Pauses of a consumer while a server that it needs is away; it goes on when the server is back.
 
-A handler that raises `Outage` is not at fault, and neither is its event: the event stays unacknowledged, its worker is
-free, and what is delivered meanwhile waits beside it, as far as the prefetch goes. The server is asked again and again.
-When it answers, one event is tried; when that one gets through, all go on, in the order in which they came.
+A handler that raises `Outage` is not at fault, and neither is its event. The event stays
+unacknowledged, and its worker is free. Events delivered meanwhile wait beside it, as far as the
+prefetch goes. The server is asked again and again. When it answers, one event is tried. When that
+one gets through, all go on, in the order in which they came.
 
-RabbitMQ closes the channel of a consumer that holds a message for 30 minutes, and counts that as a failed delivery.
-Events that are held for long are therefore put back into their queue: by the first rung of the ladder, with no try
-counted, because no process may publish to the default exchange.
+RabbitMQ closes the channel of a consumer that holds a message for 30 minutes, and counts that as a
+failed delivery. Events that are held for long are therefore put back into their queue. They go by
+the first rung of the ladder, with no try counted, because no process may publish to the default
+exchange.
 """
 
 from __future__ import annotations
@@ -33,15 +35,21 @@ from services.outages import AMQP, POSTGRES, REDIS
 log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 1.0
-"""Between two questions to a server that is away."""
+"""Seconds between two questions to a server that is away."""
 LONGEST_TRIAL_PAUSE_S = 4.0
-"""Between two events that are tried, when the server answers and yet takes none: its disk may be full."""
+"""Most seconds between two tried events, when the server answers and yet takes none.
+
+The server's disk may be full, for example.
+"""
 ANSWER_S = 2.0
-"""So long a server may take to answer."""
+"""Seconds that a server may take to answer."""
 TRIAL_S = 1.0
-"""All go on when the one that is tried takes longer: it waits for something else."""
+"""Seconds after which all events go on although the tried one has not ended.
+
+The tried event then waits for something else.
+"""
 HELD_AT_MOST_S = 600.0
-"""A third of what RabbitMQ allows by default."""
+"""Seconds that an event is held: a third of what RabbitMQ allows by default."""
 
 
 def _ask_database(config: Config) -> None:
@@ -61,15 +69,18 @@ PROBES: dict[str, Callable[[Config], None]] = {
     REDIS: _ask_redis,
     AMQP: lambda config: ask_rabbitmq(config.amqp),
 }
-"""By server: returns when it answers. A server that is not here is asked by trying an event."""
+"""By server: a function that returns when the server answers.
+
+A server that is not here is asked by trying an event.
+"""
 
 
 class Blamed(VigilError):  # noqa: N818
-    """An event brings a server down: it is no outage that ends by waiting."""
+    """An event that brings a server down: no outage that ends by waiting."""
 
 
 class Held(NamedTuple):
-    """An event that waits for a server. `again` has it handled, and returns at once."""
+    """An event that waits for a server. `again` starts its handling, and returns at once."""
 
     message: Any
     again: Callable[[], None]
@@ -77,12 +88,15 @@ class Held(NamedTuple):
 
     @property
     def is_stale(self) -> bool:
-        """Return whether its connection broke: RabbitMQ delivers it again."""
+        """Return whether its connection broke: RabbitMQ delivers the event again."""
         return not self.message.channel.connection
 
 
 class _Pause:
-    """One queue that is paused. `tried` is the message that is tried, `outcome` gets True when it got through."""
+    """The pause of one queue.
+
+    `tried` is the message that is tried. `outcome` gets True when it got through.
+    """
 
     def __init__(self) -> None:
         self.server = ""
@@ -105,11 +119,11 @@ class Pauses(SharedExtension):
         self._questions = {server: _Question(ask) for server, ask in PROBES.items()}
 
     def is_paused(self, queue: str) -> bool:
-        """Return whether events of this queue are to be held."""
+        """Return whether events of this queue must be held."""
         return queue in self._pauses
 
     def is_tried(self, queue: str, message: Any) -> bool:
-        """Return whether this is the event that shows whether a paused queue may go on."""
+        """Return whether this event is the tried one of a paused queue."""
         pause = self._pauses.get(queue)
         return pause is not None and pause.tried is message
 
@@ -120,7 +134,9 @@ class Pauses(SharedExtension):
     def meet(self, queue: str, error: Outage, message: Any, again: Callable[[], None]) -> Blamed | None:
         """Hold an event whose handler met an outage, and pause its queue.
 
-        Returns why the event is not held, when it is to blame for the outage.
+        Returns:
+            None when the event is held. When the event is to blame for the outage, the error that
+            says so.
         """
         pause = self._pauses.get(queue)
         was_tried = pause is not None and pause.tried is message
@@ -136,7 +152,7 @@ class Pauses(SharedExtension):
         return None
 
     def settle(self, queue: str, messages: Sequence[Any]) -> None:
-        """Note that events were handled, whatever came of them."""
+        """Note that events were handled, with whatever result."""
         blame = self._blame.get(queue)
         if blame is None or not blame.is_watching:
             return
@@ -147,7 +163,7 @@ class Pauses(SharedExtension):
                 self._end_trial(pause, got_through=True)
 
     def end(self, queue: str) -> None:
-        """Stop asking for this queue; RabbitMQ delivers again what is held."""
+        """Stop asking for this queue. RabbitMQ delivers the held events again."""
         pause = self._pauses.pop(queue, None)
         if pause is not None and pause.watcher is not None:
             pause.watcher.kill()
@@ -160,7 +176,7 @@ class Pauses(SharedExtension):
         return pause
 
     def _wait_for(self, queue: str, pause: _Pause, server: str) -> None:
-        """Note the server that the queue waits for: another one than before may be away by now."""
+        """Note the server that the queue waits for; it may be another one than before."""
         if pause.server and pause.server != server:
             metrics.consumer_paused.labels(queue, pause.server).set(0)
         pause.server = server
@@ -188,12 +204,18 @@ class Pauses(SharedExtension):
                 self.container.spawn_managed_thread(held.again)
 
     def answers(self, server: str) -> bool:
-        """Return whether a server answers. True for one that is not asked: an event that is tried shows it."""
+        """Return whether a server answers.
+
+        True for a server that is not asked: a tried event shows whether it answers.
+        """
         question = self._questions.get(server)
         return question is None or question.is_answered(self._config)
 
     def _gets_through(self, pause: _Pause) -> bool:
-        """Try the first event. True as well when there is none, or when it takes its time."""
+        """Try the first event; return whether it got through.
+
+        True as well when there is no event, or when the event takes long.
+        """
         pause.held = deque(held for held in pause.held if not held.is_stale)
         if not pause.held:
             return True
@@ -240,7 +262,7 @@ class Pauses(SharedExtension):
 
 
 class _Question:
-    """Asks one server for all queues that wait for it."""
+    """The question to one server, for all queues that wait for it."""
 
     def __init__(self, ask: Callable[[Config], None]) -> None:
         self._ask = ask
@@ -256,7 +278,8 @@ class _Question:
             return self._answered
 
     def _is_answered_now(self, config: Config) -> bool:
-        # The timeout must not be an `Exception`: only then SQLAlchemy leaves a frozen connection without a word.
+        # The timeout must not be an `Exception`. Only then SQLAlchemy leaves a frozen connection
+        # without sending anything on it.
         with eventlet.Timeout(ANSWER_S, False):
             try:
                 self._ask(config)
@@ -264,12 +287,12 @@ class _Question:
                 log.debug("server_still_away", error=str(error))
                 return False
             except Exception as error:
-                # The server answers, though not as it should. An event that is tried shows whether that matters.
+                # The server answers with an error. A tried event shows whether that matters.
                 log.warning("server_answers_with_error", error=repr(error))
             return True
         return False
 
 
 def id_of(message: Any) -> str:
-    """Return the id that all deliveries of a message have in common, as far as it has one."""
+    """Return the id that all deliveries of a message share, as far as it has one."""
     return str(message.properties.get("message_id") or message.delivery_info.get("delivery_tag"))

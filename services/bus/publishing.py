@@ -1,8 +1,8 @@
-"""Publishing that is safe one hop further, or says that it is not.
+"""Publishing that makes messages safe at the next hop, or fails with an error.
 
-Every message is persistent, mandatory and confirmed; several go out in one pipeline and are waited for
-together, under one hard deadline. A connection that missed it is closed: neither RabbitMQ's flow control nor
-a frozen broker can hold a caller for longer.
+Every message is persistent, mandatory and confirmed. Several go out in one pipeline and are waited
+for together, under one hard deadline. A connection that missed the deadline is closed. Neither
+RabbitMQ's flow control nor a frozen broker can hold a caller for longer.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class Letter(NamedTuple):
-    """One message for RabbitMQ, encoded already."""
+    """One message for RabbitMQ, already encoded."""
 
     exchange: str
     routing_key: str
@@ -63,9 +63,12 @@ class Letter(NamedTuple):
 
 
 def connect(uri: str) -> Connection:
-    """A kombu connection to the first node that answers. Raises one of `BROKEN` when none does.
+    """Return a kombu connection to the first node that answers.
 
-    A node that is frozen costs its share of the time, so that the next one is asked while there is some left.
+    Each node has its share of the time, so that a frozen node leaves time for the next one.
+
+    Raises:
+        ConnectionError: No node answers. Other errors of `BROKEN` are raised too.
     """
     nodes = amqp_nodes(uri)
     connection = Connection(";".join(nodes), connect_timeout=CONNECT_TIMEOUT_S / len(nodes))
@@ -73,7 +76,7 @@ def connect(uri: str) -> Connection:
         connection.ensure_connection(
             max_retries=len(nodes), interval_start=0, interval_max=0, timeout=2 * CONNECT_TIMEOUT_S
         )
-    except OperationalError as error:  # kombu's own, which is none of the errors that a connection dies of
+    except OperationalError as error:  # kombu's own error, which is not in `BROKEN`
         raise ConnectionError(f"no node of {hosts_of(uri)} answers: {error}") from error
     return connection
 
@@ -102,7 +105,11 @@ class Link:
         self._channel.events["basic_return"].add(self._on_return)
 
     def send(self, letters: Sequence[Letter]) -> list[str]:
-        """Publish all, wait for all confirms; returns why any was refused. Raises one of `BROKEN`."""
+        """Publish all messages and wait for all confirms. Raises one of `BROKEN`.
+
+        Returns:
+            The reasons of the refused messages.
+        """
         self._refused = []
         for letter in letters:
             self._sent += 1
@@ -122,7 +129,7 @@ class Link:
         return self._refused
 
     def abort(self) -> None:
-        """Close the socket without asking anybody: nobody may be there to answer."""
+        """Close the socket without a question: no server may be there to answer."""
         transport = self._connection._connection
         if transport is not None:
             transport.collect()
@@ -153,10 +160,14 @@ class Outlet:
             self._idle.put(None)
 
     def send(self, letters: Sequence[Letter]) -> None:
-        """Raises `Unavailable` unless RabbitMQ confirmed every letter and had a queue for it, `Outage` when it is away.
+        """Publish messages, confirmed by RabbitMQ.
 
-        After a failure any of the letters may be in its queue all the same: senders send again, and
-        receivers know a message by its key.
+        After a failure any of the messages may still be in its queue. Senders send again, and
+        receivers recognize a message by its key.
+
+        Raises:
+            Outage: RabbitMQ is away.
+            Unavailable: RabbitMQ did not confirm every message, or had no queue for one.
         """
         if not letters:
             return
@@ -195,7 +206,7 @@ class Outlet:
             link = link or Link(self._config)
             yield link
         except BaseException:
-            # Unconfirmed letters are still out on it, so its bookkeeping is of no more use.
+            # Unconfirmed messages are still out on this link, so its bookkeeping is of no more use.
             if link is not None:
                 link.abort()
             link = None
@@ -205,7 +216,7 @@ class Outlet:
 
 
 class SharedOutlet(SharedExtension):
-    """The process's outlet; the shared queues exist before anything is published through it."""
+    """The process's outlet. The shared queues exist before any message is published through it."""
 
     def setup(self) -> None:
         config: Config = self.container.config["vigil"]
@@ -229,11 +240,14 @@ class SharedOutlet(SharedExtension):
 
 
 TraceOf = Callable[[Any], str | None]
-"""The trace of an event that has one of its own, whatever is being done; None for others."""
+"""Function that returns the trace of an event that has its own; None for other events.
+
+An event's own trace replaces that of the current work.
+"""
 
 
 class Events:
-    """What a service method publishes with; carries the worker's trace id on."""
+    """Publisher for a service method. It passes the worker's trace id on."""
 
     def __init__(
         self,
@@ -251,11 +265,17 @@ class Events:
         self._trace_of = trace_of
 
     def publish(self, event_type: str, body: msgspec.Struct) -> None:
-        """One event. Raises `Unavailable` unless it is safe in every queue that wants it."""
+        """Publish one event. Raises `Unavailable` unless it is safe in every queue bound to it."""
         self.publish_all([(event_type, body)])
 
     def publish_all(self, events: Sequence[tuple[str, msgspec.Struct | msgspec.Raw]]) -> None:
-        """Several events in one pipeline, confirmed together; `Raw` is encoded already. Raises `Unavailable`."""
+        """Publish several events in one pipeline, confirmed together.
+
+        `Raw` is encoded already.
+
+        Raises:
+            Unavailable: Any of the events may not be safe in every queue bound to it.
+        """
         trace_id = tracing.current() or uuid.uuid4().hex
         headers = {**self._headers, HEADER_TRACE: trace_id, "x-vigil-at": time.time()}
         self._outlet.send(
@@ -279,7 +299,7 @@ class Events:
 
 
 class Publisher(DependencyProvider, HeaderEncoder):
-    """Injects `Events`. `optional` names event types that may have no listener at all."""
+    """Dependency that injects `Events`. `optional` names event types that may have no listener."""
 
     shared = SharedOutlet()
 

@@ -1,6 +1,7 @@
-"""The body of a request: read within a time, at a minimum rate, and in chunks of bounded number and syntax.
+"""The body of a request, read within a time, at a minimum rate and in bounded chunks.
 
-eventlet's own reader waits for ever for the next byte, and takes a chunk-size line of any length.
+The number of chunks and their syntax have bounds too. eventlet's own reader waits for ever for the
+next byte, and takes a chunk-size line of any length.
 """
 
 from __future__ import annotations
@@ -17,13 +18,19 @@ from werkzeug.exceptions import BadRequest, ClientDisconnected, RequestTimeout
 
 READ_BYTES = 65_536
 MIN_RATE_BYTES = 8192
-"""Bytes a second that a body must come with, and an answer be taken with, besides the time that each is given."""
+"""Least bytes a second of a body that comes, and of an answer that is taken.
+
+The time given to each comes on top.
+"""
 MAX_CHUNKS = 8192
 MAX_LINE_BYTES = 256
 MAX_TRAILERS = 16
 CHUNK_LINE = re.compile(rb"(?P<size>[0-9A-Fa-f]{1,8})[ \t]*(?:;[\t\x20-\x7e]*)?\r\n")
 DISCARDED_BYTES = 65_536
-"""A body that nobody wanted is read to its end when it is no longer; otherwise the connection is closed."""
+"""Longest unwanted body in bytes that is read to its end.
+
+With a longer one, the connection is closed.
+"""
 LINGER_S = 2.0
 LINGER_BYTES = 8_388_608
 
@@ -31,8 +38,9 @@ LINGER_BYTES = 8_388_608
 class RequestBody(wsgi.Input):
     """The input of one request.
 
-    Raises (while it is read): werkzeug's `RequestTimeout` (408), `BadRequest` (400), `ClientDisconnected`. After any
-    of these the connection cannot be used for another request, and `close_connection` was called.
+    Reading raises werkzeug's `RequestTimeout` (408), `BadRequest` (400) or `ClientDisconnected`.
+    After any of these the connection cannot be used for another request, and `close_connection` was
+    called.
     """
 
     def __init__(
@@ -55,17 +63,17 @@ class RequestBody(wsgi.Input):
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it was read."""
+        """Return whether all of the body was read."""
         return self._ended
 
     def read(self, length: int | None = None) -> bytes:
-        """Return up to `length` bytes, all of them without it; b"" at the end."""
+        """Return up to `length` bytes, all bytes without a length; b"" at the end."""
         if length is None or length < 0:
             return b"".join(iter(lambda: self._some(READ_BYTES), b""))
         return self._some(length) if length else b""
 
     def readline(self, size: int | None = None) -> bytes:
-        """Refused: no operation reads lines, and a line has no bound."""
+        """Refuse: no operation reads lines, and a line has no bound."""
         raise NotImplementedError("read the body by `read`")
 
     readlines = readline
@@ -74,12 +82,19 @@ class RequestBody(wsgi.Input):
         return iter(lambda: self._some(READ_BYTES), b"")
 
     def settle(self) -> None:
-        """Before the answer: announce the end of a connection whose body is not worth reading to its end."""
+        """Announce, before the answer, that the connection ends.
+
+        This is for a body that is too long to read to its end.
+        """
         if self._is_long():
             self._close_connection()
 
     def discard(self, buffer_size: int = READ_BYTES) -> None:
-        """Read what nobody wanted, when that is little. Raises `OSError` when the connection must be closed."""
+        """Read an unwanted body to its end, when it is short.
+
+        Raises:
+            OSError: The connection must be closed.
+        """
         if self._is_long():
             raise OSError("the rest of the body is not worth reading")
         try:
@@ -107,7 +122,8 @@ class RequestBody(wsgi.Input):
             self._ended = True
             self._close_connection()
             raise
-        # eventlet returns at once while bytes are there: without this, one large body holds up everybody.
+        # eventlet returns at once while bytes are there. Without this, one large body delays all
+        # other requests.
         eventlet.sleep(0)
         return data
 
@@ -177,9 +193,9 @@ class RequestBody(wsgi.Input):
 
 
 def linger(sock: Any) -> None:
-    """Say that nothing more is written, and read for a moment.
+    """Announce that nothing more is written, and read for a moment.
 
-    Closing over unread bytes would reset the connection, and take our answer along.
+    Closing a socket with unread bytes would reset the connection, and lose our answer.
     """
     left_bytes = LINGER_BYTES
     try:
@@ -189,4 +205,4 @@ def linger(sock: Any) -> None:
                 left_bytes -= len(data)
                 eventlet.sleep(0)
     except OSError:
-        return  # the peer is gone already, which is what was waited for
+        return  # the peer is gone already: there is nothing left to wait for

@@ -1,7 +1,7 @@
-"""The head of an HTTP/1 request, held to RFC 9112 to the letter. Pure.
+"""The head of an HTTP/1 request, checked strictly by RFC 9112. Pure.
 
-A proxy and a server that read one request differently can be made to take one request for two. What leaves room for
-two readings is therefore refused, and never repaired.
+A proxy and a server that read one request differently can be made to take one request for two. A
+head with two possible readings is therefore refused, and never repaired.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
 
 
 def head_fault(request_line: bytes, lines: Sequence[bytes]) -> str | None:
-    """Return what is wrong with the head of a request, or None.
+    """Return the fault of the head of a request; None when there is none.
 
     Args:
-        request_line: the first line, with its end.
-        lines: the field lines and the empty line behind them, each with its end, as they came.
+        request_line: The first line, with its end.
+        lines: The field lines and the empty line behind them, each with its end, as they came.
     """
     request = REQUEST_LINE.fullmatch(request_line)
     if request is None:

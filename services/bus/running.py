@@ -1,4 +1,4 @@
-"""What runs without a message: timers, loops, and the resources that methods work with."""
+"""Timers, loops, and the resources that methods work with."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ HEALTHY_AFTER_S = 30.0
 
 
 class Resource(DependencyProvider, Generic[T]):
-    """Injects what `factory(config)` made once, at set-up; closed at stop when it can be."""
+    """Dependency that injects the object that `factory(config)` made once, at set-up.
+
+    The object is closed at stop when it has `close`.
+    """
 
     def __init__(self, factory: Callable[[Config], T]) -> None:
         self._factory = factory
@@ -44,7 +47,7 @@ class Resource(DependencyProvider, Generic[T]):
 
 
 class Activity(SharedExtension):
-    """When this service last handled an event or a call. Timers that rest are woken by it."""
+    """The time at which this service last handled an event or a call. It wakes resting timers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +67,7 @@ class Activity(SharedExtension):
             event.send(None)
 
     def rest(self, timeout_s: float) -> bool:
-        """Wait until something is handled; False when nothing was in this time."""
+        """Wait until something is handled; return False when nothing was within this time."""
         event = Event()
         self._resting.append(event)
         with eventlet.Timeout(timeout_s, False):
@@ -77,8 +80,9 @@ class Activity(SharedExtension):
 class MeasuredTimer(Timer):
     """A timer whose errors are counted and logged, and end nothing.
 
-    With `rest_s` its method returns for how long it knows of nothing to do, `NOTHING_DUE` at most, and None when it
-    did something. Then the timer rests, for `rest_s` at most, until the service handles an event or a call.
+    With `rest_s`, its method returns how many seconds it knows of nothing to do, `NOTHING_DUE` at
+    most. It returns None when it did something. After a number the timer rests, for `rest_s` at
+    most, until the service handles an event or a call.
     """
 
     activity = Activity()
@@ -119,7 +123,7 @@ class MeasuredTimer(Timer):
         return bool(self.should_stop.ready())
 
     def _rest(self, pace: Pace, ran_s: float) -> float:
-        """Return when to run next, once that is at the interval or a rest is over."""
+        """Return the time of the next run, once it is at the interval or a rest is over."""
         due_s = pace.next_s(ran_s=ran_s, active_s=self.activity.last_s, free_s=self._free_s)
         at_interval_s = ran_s + pace.interval_s
         if due_s > at_interval_s and self.activity.rest(due_s - time.monotonic()):
@@ -139,13 +143,16 @@ class MeasuredTimer(Timer):
             log.warning("timer_failed", task=self.method_name, error=str(exc_info[1]))
         self._free_s = None if exc_info else result
         if self._pace is not None and self._free_s is None:
-            self.activity.note()  # what one timer did may be work for another
+            self.activity.note()  # the result of one timer may be work for another
         handled: tuple[Any, Any] = super().handle_result(worker_ctx, result, exc_info)
         return handled
 
 
 class Loop(Entrypoint):
-    """Runs a method for the service's whole life; back again with back-off when it raised or returned."""
+    """Entrypoint that runs a method for the service's whole life.
+
+    When the method raised or returned, it is run again with back-off.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         self._runner: Any = None
@@ -190,10 +197,10 @@ class Loop(Entrypoint):
 def timer(
     interval_s: float, *, eager: bool = False, rest_s: float | None = None, awake_s: float = 0.0
 ) -> Callable[[F], F]:
-    """Call the method every `interval_s` seconds, and with `eager` once at the start; never twice at once.
+    """Call the method every `interval_s` seconds, never twice at once.
 
-    With `rest_s` the timer rests while there is nothing to do (`MeasuredTimer`), but not within `awake_s` after an
-    event or a call.
+    With `eager`, call it once at the start too. With `rest_s`, the timer rests while there is
+    nothing to do (`MeasuredTimer`). It does not rest within `awake_s` after an event or a call.
     """
     decorator: Callable[[F], F] = MeasuredTimer.decorator(
         interval=interval_s, eager=eager, rest_s=rest_s, awake_s=awake_s

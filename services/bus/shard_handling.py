@@ -1,13 +1,16 @@
-"""Handling events by shard: all events of one source by one process at a time, in order, many together.
+"""Handling of events by shard: each source's events by one process at a time, in order, in batches.
 
-Each shard has a queue with one active consumer. A process subscribes to all shards of its handlers, each on a channel
-of its own, and RabbitMQ gives each shard to one of the processes. When that one ends, another one has the shard at
-once. RabbitMQ never takes a shard away from a process that lives: processes that hear of each other come to the same
-sharing out (`shards.owners`), and a process gives up a shard that is another one's. It starts nothing more of it, lets
-what runs settle, closes the channel, and subscribes again, behind the other one. What it had taken and not handled,
-RabbitMQ puts back at the head of the queue, in order.
+Each shard has a queue with one active consumer. A process subscribes to all shards of its handlers,
+each on a channel of its own. RabbitMQ gives each shard to one of the processes. When that process
+ends, another one has the shard at once.
 
-What waits of idle shards is handled together: while a run is on its way, the next one gathers.
+RabbitMQ never takes a shard away from a process that lives. Processes that hear of each other
+therefore compute the same distribution (`shards.owners`), and a process gives up a shard that is
+another one's. It starts no further event of it, lets the running ones settle, and closes the
+channel. Then it subscribes again, behind the other process. RabbitMQ puts the events that were
+taken and not handled back at the head of the queue, in order.
+
+Waiting events of idle shards are handled together. While a run is on its way, the next one gathers.
 """
 
 from __future__ import annotations
@@ -60,22 +63,29 @@ F = TypeVar("F", bound=Callable[..., Any])
 RUNS = 2
 """Runs of one handler at once: the next one is judged while the last one is stored."""
 RUN_BYTES, ENOUGH_BYTES = 1_048_576, 262_144
-"""What a run takes at most, and what a second one begins with: some two thousand messages, and five hundred."""
+"""Most bytes of a run, and bytes with which a second run begins.
+
+They are some two thousand messages, and five hundred.
+"""
 NO_SHARD = -1
-"""Stands for a shard where a queue holds events of all."""
+"""Number in place of a shard's, for a queue that holds events of all shards."""
 PREFETCH = 64
 """Events of one shard that a process takes before it has handled them."""
 LOOK_S = 1.0
-"""How often a process looks for shards that it is not to have."""
+"""Seconds between two checks for shards that a process should give up."""
 AGAIN_MAX_S = 60.0
-"""A shard that was given up and is still here is given up again after a pause, which doubles up to this."""
+"""Longest pause in seconds before a shard is given up again.
+
+A shard that was given up and is still here is given up again after a pause, which doubles up to
+this.
+"""
 
 
 class Shard:
     """The subscription of one process to one queue.
 
-    `number` is that of the shard; a queue of an older version, which takes no new events, has one that is no shard's.
-    All processes read from a queue that `is_common`, as of a handler without shards.
+    `number` is that of the shard. A queue of an older version takes no new events, and its number
+    is no shard's. All processes read from a queue that `is_common`, as of a handler without shards.
     """
 
     def __init__(self, queue: Queue, number: int, *, is_old: bool = False, is_common: bool = False) -> None:
@@ -91,7 +101,7 @@ class Shard:
 
 
 class Item(NamedTuple):
-    """An event that a process has taken, and since when it waits."""
+    """An event that a process has taken, and the time since when it waits."""
 
     shard: Shard
     body: bytes
@@ -100,17 +110,20 @@ class Item(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Return how many bytes it has."""
+        """Return the event's size in bytes."""
         return len(self.body)
 
     @property
     def is_stale(self) -> bool:
-        """Return whether its channel was closed: RabbitMQ delivers it again."""
+        """Return whether its channel was closed: RabbitMQ delivers the event again."""
         return not self.message.channel.connection
 
 
 class ShardConsumer(EventQueueConsumer):
-    """A connection with one channel for each shard of each handler, and what this process knows of the others."""
+    """A connection with one channel for each shard of each handler.
+
+    It also keeps what this process knows of the other processes.
+    """
 
     def setup(self) -> None:
         super().setup()
@@ -141,7 +154,7 @@ class ShardConsumer(EventQueueConsumer):
             heartbeats.announce(self.id)
 
     def withdraw(self) -> None:
-        """Leave the shards to others."""
+        """Leave the shards to other processes."""
         self._is_withdrawn = True
         heartbeats.withdraw(self.id)
 
@@ -158,7 +171,7 @@ class ShardConsumer(EventQueueConsumer):
         super().on_iteration()
 
     def _share_out(self, now_s: float) -> None:
-        """Mark the shards that are to be given up."""
+        """Mark the shards to give up."""
         members = self._members.list(now_s)
         is_changed = members != self._known
         if self._is_withdrawn or (not is_changed and now_s - self._looked_s < LOOK_S):
@@ -173,7 +186,8 @@ class ShardConsumer(EventQueueConsumer):
                     self._give_up(provider, shard, now_s)
 
     def _give_up(self, provider: Any, shard: Shard, now_s: float) -> None:
-        # While a server is away nobody can do more with it, and each return costs its events one of their deliveries.
+        # While a server is away, no process can do more with the shard. Each return would cost its
+        # events one of their deliveries.
         if shard.is_leaving or provider.is_paused:
             return
         shard.is_leaving = True
@@ -191,7 +205,10 @@ class ShardConsumer(EventQueueConsumer):
         self.subscribe(provider, shard)
 
     def subscribe(self, provider: Any, shard: Shard) -> None:
-        """Open a channel for a shard. In the thread of this consumer alone: the answers are read from its socket."""
+        """Open a channel for a shard.
+
+        Call this in the thread of this consumer only: the answers are read from its socket.
+        """
         shard.is_leaving = shard.has_taken = False
         shard.channel = self._connection.channel()
         shard.channel.basic_qos(0, provider.prefetch, False)
@@ -201,7 +218,10 @@ class ShardConsumer(EventQueueConsumer):
         )
 
     def open_all(self, provider: Any) -> None:
-        """Declare the queues of a handler and subscribe to them; those of an older version, if they are there."""
+        """Declare the queues of a handler and subscribe to them.
+
+        Subscribe also to the queues of an older version, if they exist.
+        """
         with self._connection.channel() as channel:
             provider.shards = [shard for shard in provider.shards if not shard.is_old]
             for shard in provider.shards:
@@ -217,13 +237,13 @@ class ShardConsumer(EventQueueConsumer):
             return
         shard.has_taken = True
         if shard.is_leaving or channel is not shard.channel:
-            return  # the channel will be closed: it goes back with the others
+            return  # the channel will be closed: the event goes back with the others
         message.delivery_info["queue"] = shard.queue.name
         body = message.body if isinstance(message.body, bytes) else bytes(message.body)
         provider.receive(Item(shard, body, message, time.monotonic()))
 
     def _count_for_ever(self) -> None:
-        """Show how many events are in hand."""
+        """Show how many events are in hand, again and again."""
         shown: dict[str, int] = {}
         while True:
             for provider in list(self._providers):
@@ -245,7 +265,7 @@ class _Subscription:
 
     def __enter__(self) -> _Subscription:
         for shard in self._provider.shards:
-            self._provider.lines.drop(shard.number)  # of a connection that is gone
+            self._provider.lines.drop(shard.number)  # items of a connection that is gone
         self._consumer.open_all(self._provider)
         return self
 
@@ -254,7 +274,7 @@ class _Subscription:
             self._provider.lines.drop(shard.number)
 
     def cancel(self) -> None:
-        """End the subscriptions: what is not settled goes back."""
+        """End the subscriptions: events that are not settled go back."""
         for shard in self._provider.shards:
             self._provider.lines.close(shard.number)
             shard.channel.close()
@@ -293,7 +313,7 @@ class OfShards(EventHandler):
         )
 
     def old_shards(self, is_there: Callable[[str], bool]) -> list[Shard]:
-        """Return the queues of versions that had no shards, or more of them: they are worked off."""
+        """Return the queues of versions that had no shards, or more shards, to be emptied."""
         found = [Shard(self.queue, NO_SHARD, is_old=True)] if is_there(self.queue.name) else []
         number = self.shard_count
         while is_there((queue := self._queue_of(number)).name):
@@ -325,7 +345,7 @@ class ShardHandler(OfShards):
             self.container.spawn_managed_thread(self._run_for_ever)
 
     def stop(self) -> None:
-        """Let the runs settle that are on their way. What waits goes back to RabbitMQ."""
+        """Let the current runs settle. Waiting events go back to RabbitMQ."""
         self._is_stopping = True
         self.queue_consumer.withdraw()
         self._say_changed()
@@ -335,11 +355,14 @@ class ShardHandler(OfShards):
 
     @property
     def is_paused(self) -> bool:
-        """Return whether a server is away without which no event can be handled."""
+        """Return whether a server that every event needs is away."""
         return self._pause is not None
 
     def receive(self, item: Item) -> None:
-        """Take an event that RabbitMQ delivered. Called in the thread that reads: this must not block."""
+        """Take an event that RabbitMQ delivered.
+
+        This is called in the thread that reads, so it must not block.
+        """
         self.lines.put(item.shard.number, item)
         self._say_changed()
 
@@ -361,7 +384,7 @@ class ShardHandler(OfShards):
                 self._wait_for_change()
 
     def _run_taken(self, taken: Sequence[Taken[Item]], *, is_trial: bool = False) -> bool:
-        """Handle what a run has, and end the run. Return False when it met an outage."""
+        """Handle the events of a run, and end the run. Return False when it met an outage."""
         left: list[Item] = []
         try:
             left = self._handle_all([item for _, items in taken for item in items], is_trial=is_trial)
@@ -373,10 +396,12 @@ class ShardHandler(OfShards):
         return not left
 
     def _handle_all(self, items: list[Item], *, is_trial: bool) -> list[Item]:
-        """Handle items together, but each in whose handling the process ended before alone.
+        """Handle items together, but a suspect alone.
+
+        A suspect is an item in whose handling the process ended before.
 
         Returns:
-            Those that are not settled, because a server is away.
+            The items that are not settled, because a server is away.
         """
         while items:
             count = next((n for n, item in enumerate(items) if self._is_suspect(item)), len(items))
@@ -416,10 +441,10 @@ class ShardHandler(OfShards):
         return found
 
     def _handle(self, items: list[Item], *, is_trial: bool) -> list[Item]:
-        """Handle items by one call; when that fails by what one of them holds, halves, until it is found.
+        """Handle items by one call. When one item makes that fail, try halves until it is found.
 
         Returns:
-            Those that are not settled, because a server is away, in their order.
+            The items that are not settled, because a server is away, in their order.
         """
         parts = [self._decoded_of(items)]
         while parts:
@@ -443,7 +468,7 @@ class ShardHandler(OfShards):
         return []
 
     def _decoded_of(self, items: Sequence[Item]) -> list[_Decoded]:
-        """Return events; those that cannot be read are in the dead letters then."""
+        """Return the events that can be read. The others then are in the dead letters."""
         found = []
         for item in items:
             try:
@@ -453,7 +478,10 @@ class ShardHandler(OfShards):
         return found
 
     def _done(self, items: Sequence[Item], started: float) -> None:
-        """Acknowledge items: of each shard the last one, and with it all before it, which are settled."""
+        """Acknowledge items.
+
+        Of each shard the last item is acknowledged, and with it all before it, which are settled.
+        """
         metrics.task_duration.labels(self.method_name).observe(time.perf_counter() - started)
         metrics.task_success.labels(self.method_name).inc()
         self._note_success(items)
@@ -464,7 +492,8 @@ class ShardHandler(OfShards):
         for queue, item in last.items():
             metrics.event_settled.labels(queue).inc(counts[queue])
             if not item.is_stale:
-                with contextlib.suppress(*BROKEN):  # it breaks just now: RabbitMQ delivers them again
+                # If the connection breaks now, RabbitMQ delivers the items again.
+                with contextlib.suppress(*BROKEN):
                     item.message.ack(multiple=True)
 
     def _fail(self, item: Item, error: BaseException, started: float | None = None) -> None:
@@ -477,7 +506,7 @@ class ShardHandler(OfShards):
         self._move_on([(item.message, error)])
 
     def _hold(self, messages: Sequence[Any], outage: Outage) -> None:
-        """Let messages that could not be sent on wait for RabbitMQ at the head of their queues."""
+        """Return messages that could not be sent on to RabbitMQ, at the head of their queues."""
         log.warning("retry_not_possible", queue=self.queue.name, error=str(outage))
         eventlet.sleep(REQUEUE_PAUSE_S)
         for message in messages:
@@ -489,7 +518,13 @@ class ShardHandler(OfShards):
                 self._blame.succeed(id_of(item.message), time.monotonic())
 
     def _meet(self, items: Sequence[Item], outage: Outage, *, is_trial: bool) -> list[Item]:
-        """Pause until the server is back. Return the items that wait for it: those to blame for it move on."""
+        """Pause until the server is back.
+
+        Items that are to blame for the outage move on.
+
+        Returns:
+            The items that wait for the server.
+        """
         left = []
         for item in items:
             alone = is_trial and outage.hung_up
@@ -532,7 +567,10 @@ class ShardHandler(OfShards):
         self._say_changed()
 
     def _gets_through(self) -> bool:
-        """Try the first event of a shard. True as well when there is none, or when it takes its time."""
+        """Try the first event of a shard; return whether it got through.
+
+        True as well when there is no event, or when the event takes long.
+        """
         taken = self.lines.take_one()
         if not taken or self._is_stopping:
             self.lines.leave(taken)
@@ -546,8 +584,9 @@ class ShardHandler(OfShards):
     def _hand_back_old(self) -> None:
         """Put events that are held for long back into their queues.
 
-        RabbitMQ takes them back at the head, in order, and counts a delivery. Only those that were delivered often
-        already go by the ladder, behind the others: RabbitMQ would take them for poison.
+        RabbitMQ takes them back at the head, in order, and counts a delivery. Only events that were
+        delivered often already go by the ladder, behind the others. Otherwise RabbitMQ would take
+        them for poison.
         """
         oldest_s = time.monotonic() - HELD_AT_MOST_S
         for shard in self.shards:
@@ -591,11 +630,12 @@ class ShardHandler(OfShards):
 def shard_handler(
     source_service: str, event_type: str, body_type: type, *, vital: bool = False
 ) -> Callable[[F], F]:
-    """Run the method with a list of events: all that waits, as far as it comes to some thousand messages.
+    """Run the method with a list of events: all waiting events, up to some thousand messages.
 
-    The publisher sends each event under its shard (`shards.shard_key`). Events of one shard are handled by one process
-    at a time, one run after another, in order. A method that raises for one event is called again with parts of the
-    list: what it has done for others before it raised is done again.
+    The publisher sends each event under its shard (`shards.shard_key`). Events of one shard are
+    handled by one process at a time, one run after another, in order. A method that raises for one
+    event is called again with parts of the list. It then repeats the work that it had done for
+    other events.
     """
     decorator: Callable[[F], F] = ShardHandler.decorator(source_service, event_type, body_type, vital=vital)
     return decorator

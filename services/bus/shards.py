@@ -1,7 +1,8 @@
-"""Shards: which messages belong together, which process is to have which of them, and what waits of each. Pure.
+"""Shards: the messages of each, the process that is to have it, and the events that wait. Pure.
 
-All messages of one source are of one shard, whoever sends them and however often. Each shard has a queue of its own,
-which one process works off, in order: no two processes ever wait for each other's rows.
+All messages of one source are of one shard, whatever sends them and however often. Each shard has a
+queue of its own, which one process empties, in order. No two processes ever wait for each other's
+rows.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ T = TypeVar("T")
 
 
 class Sized(Protocol):
-    """What waits: an event of so many bytes."""
+    """A waiting event with its size in bytes."""
 
     @property
     def size(self) -> int: ...
@@ -47,10 +48,11 @@ def split(items: Iterable[T], source_of: Callable[[T], str], shards: int) -> dic
 
 
 def owners(shards: int, members: Collection[str]) -> tuple[str, ...]:
-    """Return which member is to have each shard.
+    """Return the member that is to have each shard.
 
-    Everybody who knows the same members comes to the same. Two members differ by one shard at most, so that none is
-    idle while there are as many shards as members. When one comes or goes, most shards stay where they are.
+    Every process that knows the same members gets the same result. Two members differ by one shard
+    at most, so that none is idle while there are as many shards as members. When a member comes or
+    goes, most shards stay where they are.
     """
     if not members:
         raise ValueError("shards are shared out among one member at least")
@@ -74,7 +76,7 @@ class Members:
 
     Args:
         own: The consumer that asks. It always takes part.
-        silent_after_s: A process that was not heard for so long takes no part.
+        silent_after_s: Seconds without a heartbeat after which a process takes no part.
     """
 
     def __init__(self, own: str, *, silent_after_s: float) -> None:
@@ -97,21 +99,24 @@ class Members:
 
 
 class Taken(NamedTuple, Generic[T]):
-    """What one run has of one shard."""
+    """The items that one run has of one shard."""
 
     shard: int
     items: list[T]
 
 
 class Lines(Generic[S]):
-    """What waits of each shard, in order. Of one shard, one run is at a time.
+    """The waiting items of each shard, in order. One run at a time has items of a shard.
 
-    When there is no run, the next one begins at once, with all that waits. What comes meanwhile forms the next one. As
-    soon as there is enough for two, both are on their way at once, each with half of the shards.
+    When there is no run, the next one begins at once, with all that waits. Items that come
+    meanwhile form the next run. As soon as there is enough for two runs, both begin at once, each
+    with half of the shards.
 
     Args:
-        most_bytes: A run takes no more than this, except that it takes one item of each of its shards.
-        enough_bytes: A run beside another one has so much at least: few large runs cost less than many small ones.
+        most_bytes: A run takes no more bytes than this, except that it takes one item of each of
+            its shards.
+        enough_bytes: A run beside another one has so many bytes at least: few large runs cost less
+            than many small ones.
     """
 
     def __init__(self, *, most_bytes: int, enough_bytes: int) -> None:
@@ -136,7 +141,10 @@ class Lines(Generic[S]):
         self._set_ready(shard)
 
     def take(self) -> list[Taken[S]]:
-        """Return what the next run has: of shards in turn. `leave` is called when the run is over."""
+        """Return the items of the next run, from shards in turn.
+
+        Call `leave` when the run is over.
+        """
         size = sum(self._bytes[shard] for shard in self._ready)
         if not self._ready or (self._running and size < self._enough_bytes):
             return []
@@ -179,23 +187,23 @@ class Lines(Generic[S]):
             self._set_ready(shard)
 
     def close(self, shard: int) -> None:
-        """Let no further run have anything of a shard. One that has, goes on."""
+        """Let no further run have items of a shard. A run that has some goes on."""
         self._closed.add(shard)
         self._ready.pop(shard, None)
 
     def drop(self, shard: int) -> None:
-        """Forget what waits of a shard: it is delivered again."""
+        """Forget the waiting items of a shard: they are delivered again."""
         self._waiting.pop(shard, None)
         self._bytes.pop(shard, None)
         self._ready.pop(shard, None)
 
     def open(self, shard: int) -> None:
-        """Let runs have something of a shard (again)."""
+        """Let runs have items of a shard (again)."""
         self._closed.discard(shard)
         self._set_ready(shard)
 
     def is_running(self, shard: int) -> bool:
-        """Return whether a run has something of a shard."""
+        """Return whether a run has items of a shard."""
         return shard in self._running
 
     def is_idle(self) -> bool:
@@ -203,7 +211,7 @@ class Lines(Generic[S]):
         return not self._running
 
     def waiting(self, shard: int) -> Sequence[S]:
-        """Return what waits of a shard, without what runs."""
+        """Return the waiting items of a shard, without those of a run."""
         return tuple(self._waiting.get(shard, ()))
 
     def in_hand(self, shard: int) -> int:

@@ -1,7 +1,7 @@
-"""Which of the messages in hand may run now: all at once, or one that is suspected, alone. Pure.
+"""Turns of the messages in hand: all run at once, or a suspected one alone. Pure.
 
-When a process ends, nobody knows which of the messages in its hands it was. Each of them is handled alone the next
-time, so that the next end leaves no doubt.
+When a process ends, it is not known which of the messages in hand caused that. Each of them is
+handled alone the next time, so that the next end leaves no doubt.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ Start = Callable[[], None]
 
 
 class Turns:
-    """Starts what may run, in the order in which it came. Who was started calls `leave` once when it is done."""
+    """The turns of messages, in the order in which they came.
+
+    A message that was started calls `leave` once when it is done.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[bool, Start]] = deque()
@@ -27,14 +30,14 @@ class Turns:
         self._start_next()
 
     def leave(self) -> None:
-        """One that was started is done."""
+        """Note that one message that was started is done."""
         self._running -= 1
         if not self._running:
             self._one_is_alone = False
         self._start_next()
 
     def _start_next(self) -> None:
-        if self._is_starting:  # one that is done at once leaves within its start
+        if self._is_starting:  # a message that is done at once calls `leave` within its start
             return
         self._is_starting = True
         try:

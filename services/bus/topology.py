@@ -1,17 +1,21 @@
 """Names and arguments of exchanges and queues, and their declaration.
 
-    <service>.events (topic) --event type--> evt-<service>-<event>--<consumer>.<handler>   (quorum)
-    <service>.events (topic) --event type.shard--> evt-<service>-<event>--<consumer>.<handler>.<shard>   (quorum,
-                                                   one active consumer)
-    vigil.retry.<n>s (topic) -> vigil.delay.<n>s (quorum, TTL n) --expired--> back to the handler's queue
-    nameko-rpc (topic) --<service>.*--> rpc.<service> (quorum)
-    vigil.dead (fanout) -> vigil.dead (quorum): given up on, kept until somebody decides
-    vigil.heartbeats (topic) --process--> heartbeats-<service>-<uuid> (exclusive): who runs, and what is away
+- `<service>.events` (topic) --event type--> `evt-<service>-<event>--<consumer>.<handler>` (quorum).
+- `<service>.events` (topic) --event type.shard-->
+  `evt-<service>-<event>--<consumer>.<handler>.<shard>` (quorum, one active consumer).
+- `vigil.retry.<n>s` (topic) -> `vigil.delay.<n>s` (quorum, TTL n) --expired--> the handler's queue
+  again.
+- `nameko-rpc` (topic) --`<service>.*`--> `rpc.<service>` (quorum).
+- `vigil.dead` (fanout) -> `vigil.dead` (quorum): events given up on, kept until a person decides.
+- `vigil.heartbeats` (topic) --process--> `heartbeats-<service>-<uuid>` (exclusive): the processes
+  that run, and the parts that are away.
 
-A queue's arguments are fixed once it exists; changing them here needs a new queue name or a migration.
+A queue's arguments are fixed once it exists. To change them here, use a new queue name or a
+migration.
 
-Where a message goes is said by its routing key on a topic exchange wherever it can be: RabbitMQ limits these by user
-(`ops.amqp_users`). Processes may declare what is their own; `vigil topology` declares the rest.
+Wherever possible, the routing key on a topic exchange says where a message goes. RabbitMQ limits
+routing keys by user (`ops.amqp_users`). Processes may declare their own queues; `vigil topology`
+declares the rest.
 """
 
 from __future__ import annotations
@@ -30,14 +34,17 @@ DEAD_EXCHANGE = DEAD_QUEUE = "vigil.dead"
 RPC_EXCHANGE = "nameko-rpc"
 HEARTBEAT_EXCHANGE = "vigil.heartbeats"
 HEARTBEAT_CHECK = "check"
-"""The routing key of messages that only show that RabbitMQ takes messages; no queue is bound by it."""
+"""The routing key of messages that only show that RabbitMQ takes messages.
+
+No queue is bound by it.
+"""
 HEADER_QUEUE = "x-vigil-queue"
 HEADER_REASON = "x-vigil-reason"
 HEADER_HISTORY = "x-vigil-history"
 HEADER_TRACE = "nameko.trace_id"
 EVENT_CONTENT_TYPE = "application/vnd.vigil.event+msgpack"
 
-# A dead letter is looked at many times; looking must never throw it away.
+# A dead letter is fetched many times; fetching must never drop it.
 DEAD_DELIVERY_LIMIT = 1_000_000
 
 
@@ -50,22 +57,25 @@ def event_exchange(service: str) -> Exchange:
 
 
 def rpc_exchange() -> Exchange:
-    """Nameko's, where requests and answers go."""
+    """Return Nameko's exchange for requests and answers."""
     return _shared(RPC_EXCHANGE, "topic")
 
 
 def heartbeat_exchange() -> Exchange:
-    """Where the heartbeats of processes go, each under the name of its process."""
+    """Return the exchange for the heartbeats of processes, each under the name of its process."""
     return _shared(HEARTBEAT_EXCHANGE, "topic")
 
 
 def heartbeat_queue_name(service: str, number: str) -> str:
-    """The name of a queue in which one process hears the heartbeats of all."""
+    """Return the name of a queue in which one process hears the heartbeats of all."""
     return f"heartbeats-{service}-{number}"
 
 
 def _shared(name: str, kind: str) -> Exchange:
-    """One that a queue's declaration leaves alone: who binds a queue to it may not declare it."""
+    """Return an exchange that a queue's declaration does not declare.
+
+    A process that binds a queue to it may not declare it.
+    """
     return Exchange(name, type=kind, durable=True, no_declare=True)
 
 
@@ -84,10 +94,12 @@ def shard_queue_names(source: str, event_type: str, consumer: str, handler: str,
 def event_queue(
     source: str, event_type: str, consumer: str, handler: str, *, amqp: Amqp, shard: int | None = None
 ) -> Queue:
-    """A handler's queue: replicated, bounded (a full one refuses the publisher), poison goes to the dead.
+    """Return a handler's queue: replicated and bounded; poison goes to the dead letters.
 
-    The queue of a shard has one active consumer: of several subscribers one gets all messages, the others wait for
-    its end. Which of them it is follows the order in which they subscribed.
+    A full queue refuses the publisher.
+
+    The queue of a shard has one active consumer. Of several subscribers one gets all messages, and
+    the others wait for its end. The order of the subscriptions decides.
     """
     arguments = {
         "x-delivery-limit": amqp.delivery_limit,
@@ -115,14 +127,16 @@ def retire_event_queue(connection: Connection, queue: Queue) -> int | None:
     """Delete a queue that takes no new events, once it is empty and no process reads from it.
 
     Returns:
-        How many messages wait in it; None when it is not there (any more). While a process reads from it, at least 1.
+        How many messages wait in it; None when it does not exist (any more). While a process reads
+        from it, at least 1.
     """
     try:
         with connection.channel() as channel:
             _, messages, consumers = channel.queue_declare(queue.name, passive=True)
             if messages or consumers:
                 return max(messages, 1)
-            # An older gateway may publish to it: what it cannot send any more, it keeps and sends again.
+            # An older gateway may publish to it. A message that it cannot send any more, it keeps
+            # and sends again.
             channel.queue_unbind(queue.name, exchange=queue.exchange.name, routing_key=queue.routing_key)
             _, messages, consumers = channel.queue_declare(queue.name, passive=True)
             if messages or consumers:
@@ -139,7 +153,10 @@ def retry_exchange_name(delay_s: int) -> str:
 
 
 def delay_queue(delay_s: int) -> Queue:
-    """A rung of the ladder. Expired messages go to the queue that their routing key names."""
+    """Return a rung of the delay ladder.
+
+    Expired messages go to the queue that their routing key names.
+    """
     return Queue(
         f"vigil.delay.{delay_s}s",
         exchange=_shared(retry_exchange_name(delay_s), "topic"),
@@ -165,7 +182,10 @@ def dead_queue() -> Queue:
 
 
 def rpc_queue(service: str) -> Queue:
-    """What is asked of a service. Replicated: a classic queue cannot be reached while its node is away."""
+    """Return the queue of the requests to a service.
+
+    It is replicated: a classic queue cannot be reached while its node is away.
+    """
     return Queue(
         f"rpc.{service}",
         exchange=rpc_exchange(),
@@ -176,9 +196,10 @@ def rpc_queue(service: str) -> Queue:
 
 
 def retire_rpc_queue(connection: Connection, service: str) -> None:
-    """Before requests had a replicated queue, they waited in `rpc-<service>`: nobody reads there any more.
+    """Delete `rpc-<service>`, the queue of requests before they had a replicated one.
 
-    One that an older process still reads from gets no more, and is deleted by the next call.
+    No process reads there any more. A queue that an older process still reads from gets no more
+    requests, and is deleted by the next call.
     """
     name = f"rpc-{service}"
     try:
@@ -195,7 +216,10 @@ def shared_queues(amqp: Amqp) -> list[Queue]:
 
 
 def declare(connection: Connection, queues: Iterable[Queue]) -> None:
-    """Declare queues with their exchanges and bindings. Raises what kombu raises: the caller names it."""
+    """Declare queues with their exchanges and bindings.
+
+    Errors are kombu's; the caller names them.
+    """
     with connection.channel() as channel:
         for queue in queues:
             declare_exchange(channel, queue.exchange)
@@ -209,9 +233,10 @@ def declare_exchange(channel: Any, exchange: Exchange) -> None:
 
 
 def declare_missing(connection: Any, queues: Iterable[Queue]) -> None:
-    """Declare queues that are not there, as a user who may look at all of them and declare few.
+    """Declare the queues that do not exist.
 
-    Raises what amqp raises: access is refused to a user who may not declare what is missing.
+    The user may look at all of them and declare few. Errors are amqp's: RabbitMQ refuses access to
+    a user who may not declare a missing queue.
     """
     for queue in queues:
         declare_missing_exchange(connection, queue.exchange)
@@ -221,7 +246,7 @@ def declare_missing(connection: Any, queues: Iterable[Queue]) -> None:
 
 
 def declare_missing_exchange(connection: Any, exchange: Exchange) -> None:
-    """The same of an exchange. `connection` is kombu's, or amqp's under it."""
+    """Declare an exchange that does not exist. `connection` is kombu's, or amqp's under it."""
     if not _is_there(connection, partial(_look_at_exchange, exchange)):
         with connection.channel() as channel:
             declare_exchange(channel, exchange)
@@ -236,7 +261,10 @@ def _look_at_queue(name: str, channel: Any) -> None:
 
 
 def _is_there(connection: Any, ask: Callable[[Any], Any]) -> bool:
-    """A refusal closes its channel: each question has one of its own."""
+    """Return whether a question is answered without `NotFound`.
+
+    A refusal closes its channel, so each question has a channel of its own.
+    """
     try:
         with connection.channel() as channel:
             ask(channel)

@@ -1,7 +1,8 @@
-"""HTTP on Nameko's WSGI server, with our errors, one owner of the port, and a way to take the socket over.
+"""HTTP on Nameko's WSGI server, with our errors, a sole owner of the port, and socket takeover.
 
-Every phase of a request has a bound: connections by address and in total, the time and syntax of the head, the time
-and rate of the body, the requests of an address, and the time in which the answer is taken.
+Every phase of a request has a bound. There are limits on connections by address and in total, and
+on the requests of an address. The head has a time and a strict syntax. The body has a time and a
+minimum rate. The client has a time to take the answer.
 """
 
 from __future__ import annotations
@@ -73,7 +74,10 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 def problem(error: BaseException, *, status: int | None = None) -> Response:
-    """RFC 9457 problem details; what is not the caller's business stays in the log."""
+    """Return an error as RFC 9457 problem details.
+
+    Details that are not for the caller stay in the log.
+    """
     status = status or next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
     if isinstance(error, HTTPException) and error.code:
         status = error.code
@@ -89,7 +93,7 @@ def problem(error: BaseException, *, status: int | None = None) -> Response:
         content_type="application/problem+json",
         headers={"Cache-Control": "no-store"},
     )
-    # What RFC 9110 says must be told along: sections 15.5.2 and 15.5.6.
+    # Headers that RFC 9110 requires: sections 15.5.2 and 15.5.6.
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="vigil"'
     if isinstance(error, TooMany):
@@ -100,7 +104,10 @@ def problem(error: BaseException, *, status: int | None = None) -> Response:
 
 
 class RequestRates:
-    """Token buckets of requests. What is refused is a security event, once for each time that it begins."""
+    """Token buckets of requests.
+
+    The beginning of each series of refusals is one security event.
+    """
 
     def __init__(self, limit: RateLimit, *, event: str) -> None:
         self._buckets = TokenBuckets(count=limit.count, window_s=limit.window_s)
@@ -118,12 +125,15 @@ class RequestRates:
 
 
 class Routes(WsgiApp):
-    """What no route takes is refused as everything else is: by a problem, not by a page."""
+    """The routes of the server.
+
+    A request without a route is refused by a problem, as all refused requests are, not by a page.
+    """
 
     server: SoleWebServer
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
-        # Shallow: nobody reads the body before a route that takes the socket over has had its say.
+        # Shallow: the body is not read before a route that takes the socket over has run.
         request = Request(environ, shallow=True)
         try:
             with self.server.admission(environ):
@@ -145,14 +155,17 @@ class Routes(WsgiApp):
 
 
 def _redirect(elsewhere: RequestRedirect) -> Response:
-    """A redirect within this server. werkzeug's own names the host that the request claims."""
+    """Return a redirect within this server.
+
+    werkzeug's own redirect names the host that the request claims.
+    """
     target = urlsplit(elsewhere.new_url)
     location = "/" + target.path.lstrip("/") + (f"?{target.query}" if target.query else "")
     return Response(status=elsewhere.code, headers={"Location": location})
 
 
 class PromptProtocol(HttpOnlyProtocol):
-    """Each phase of a request has its time: the head, the body (`RequestBody`), and the answer's being taken."""
+    """Protocol with a time for each phase: the head, the body (`RequestBody`), and the answer."""
 
     rfile: Any
     _answer_patience: Any = None
@@ -170,7 +183,7 @@ class PromptProtocol(HttpOnlyProtocol):
             self._patience.cancel()
 
     def parse_request(self) -> bool:
-        """False when the head was refused, and the refusal written."""
+        """Return False when the head was refused, and the refusal written."""
         head = HeadLines(self.rfile)
         self.rfile = head
         if not super().parse_request():
@@ -231,7 +244,7 @@ class PromptProtocol(HttpOnlyProtocol):
                 self._answer_patience = None
 
     def _timed(self, environ: Any, start_response: Any) -> Any:
-        """Give the client a time to take the answer in, from when there is one."""
+        """Limit the time in which the client takes the answer, counted from when there is one."""
         size_bytes = 0
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -245,7 +258,10 @@ class PromptProtocol(HttpOnlyProtocol):
         return result
 
     def _cut_off(self) -> None:
-        """End the connection of a client that does not take its answer; whoever is writing to it is woken."""
+        """End the connection of a client that does not take its answer.
+
+        A thread that is writing to it is woken.
+        """
         log.info("answer_not_taken", peer=self.client_address[0])
         self.close_connection = 1
         self._lingers = False
@@ -264,7 +280,10 @@ class PromptProtocol(HttpOnlyProtocol):
 
 
 class HeadLines:
-    """Reads the lines of a head, and keeps them as they came: parsed headers do not show how they were written."""
+    """Reader that keeps the lines of a head as they came.
+
+    Parsed headers do not show how they were written.
+    """
 
     def __init__(self, given: Any) -> None:
         self._given = given
@@ -277,7 +296,10 @@ class HeadLines:
 
 
 class SoleWebServer(WebServer):
-    """Binds its port alone: two servers that share one would each get half of the requests."""
+    """Server that binds its port alone.
+
+    Of two servers that share a port, each would get half of the requests.
+    """
 
     _starting: bool
     _is_accepting: bool
@@ -309,7 +331,8 @@ class SoleWebServer(WebServer):
             try:
                 sock, address = self._sock.accept()
             except OSError as error:
-                # Out of files, or the peer was gone already: no reason to end the process.
+                # No file descriptor is free, or the peer was gone already: no reason to end the
+                # process.
                 log.warning("connection_not_accepted", error=str(error))
                 eventlet.sleep(ACCEPT_PAUSE_S)
                 continue
@@ -322,10 +345,13 @@ class SoleWebServer(WebServer):
                 _turn_away(sock)
             accepted += 1
             if accepted % ACCEPTED_AT_ONCE == 0:
-                eventlet.sleep(0)  # a flood of connections leaves the others their turn
+                eventlet.sleep(0)  # in a flood of connections, other threads get their turn
 
     def _note_limited(self, peer: str) -> None:
-        """A security event once in a while for each peer: a log line for each connection would help the flood."""
+        """Record a security event for a peer, at most one in `NOTED_EVERY_S` seconds.
+
+        A log line for each connection would help the flood.
+        """
         if self._noted.take(peer, now_s=time.monotonic()) is None:
             security.note("connections_limited", peer=peer)
 
@@ -336,12 +362,20 @@ class SoleWebServer(WebServer):
             self._connections.close(holder)
 
     def _holder(self, peer: str) -> str | None:
-        """Return the address that a connection counts for; None of a trusted proxy, whose requests are counted."""
+        """Return the address that a connection counts for.
+
+        None for a trusted proxy, whose requests are counted instead.
+        """
         return None if self._proxies.has(peer) else holder_of(peer)
 
     @contextmanager
     def admission(self, environ: Any) -> Iterator[None]:
-        """Count a request, and while it is served its connection, for its address. Raises `TooMany`, `Forbidden`."""
+        """Count a request for its address, and while it is served its connection.
+
+        Raises:
+            TooMany: The address has too many requests.
+            Forbidden: A trusted proxy's entry is no address.
+        """
         peer = environ["REMOTE_ADDR"]
         client = client_of(peer, environ.get("HTTP_X_FORWARDED_FOR", ""), trusted=self._proxies)
         holder = holder_of(client)
@@ -391,9 +425,12 @@ class SoleWebServer(WebServer):
 
 
 def _listen(host: str, port: int, variable: str) -> Any:
-    """Return a socket that listens. While another program has the port, say so and wait: a restart would not help.
+    """Return a socket that listens.
 
-    Raises `Misconfigured` for an address that cannot be had at all.
+    While another program has the port, report that and wait: a restart would not help.
+
+    Raises:
+        Misconfigured: The address cannot be had at all.
     """
     said = ""
     while True:
@@ -412,7 +449,7 @@ def _listen(host: str, port: int, variable: str) -> Any:
         if problem != said:
             log.error("port_taken", problem=problem)
             said = problem
-        # Again each second: it keeps systemd from ending a start that takes long.
+        # Sent each second: it keeps systemd from ending a start that takes long.
         notify.say(f"STATUS={problem}", f"{notify.BLOCKED}={problem}", "EXTEND_TIMEOUT_USEC=15000000")
         eventlet.sleep(PORT_PAUSE_S)
 
@@ -428,7 +465,7 @@ def _turn_away(sock: Any) -> None:
 
 
 class Http(HttpRequestHandler):
-    """An ordinary route: a worker a request."""
+    """An ordinary route: each request has a worker."""
 
     server = SoleWebServer()
 
@@ -436,9 +473,8 @@ class Http(HttpRequestHandler):
         started = time.perf_counter()
         response: Response = super().handle_request(request)
         metrics.task_duration.labels(self.method_name).observe(time.perf_counter() - started)
-        if (
-            response.status_code != 500
-        ):  # what the caller did wrong is no failure of ours; 500 is counted below
+        # A caller's mistake is no failure of ours; 500 is counted below.
+        if response.status_code != 500:
             metrics.task_success.labels(self.method_name).inc()
         return response
 
@@ -450,7 +486,10 @@ class Http(HttpRequestHandler):
 
 
 class Upgrade(HttpRequestHandler):
-    """A route whose method takes the socket over. At stop, `GreenletExit` is raised in each method."""
+    """A route whose method takes the socket over.
+
+    At stop, `GreenletExit` is raised in each method.
+    """
 
     server = SoleWebServer()
 
@@ -498,6 +537,6 @@ def http(method: str, url: str) -> Callable[[F], F]:
 
 
 def upgrade(url: str) -> Callable[[F], F]:
-    """Serve a route by `method(request, sock)`; None means that it took the socket over."""
+    """Serve a route by `method(request, sock)`; None means that the method took the socket over."""
     decorator: Callable[[F], F] = Upgrade.decorator(url)
     return decorator

@@ -1,1 +1,1 @@
-"""What happens to every batch of field messages before its domain looks at it."""
+"""Steps that every batch of field messages goes through before its domain handles it."""

@@ -1,12 +1,13 @@
 """Clock offset of one source, measured from its own messages. Pure: both times come in.
 
-The lead of a message is its device time minus the time of receipt, in seconds. A clock that runs ahead gives a
-positive lead, a slow clock or a late message a negative one. A delay only ever lowers the lead. Two things follow:
+The lead of a message is its device time minus the time of receipt, in seconds. A clock that runs
+ahead gives a positive lead, a slow clock or a late message a negative one. A delay only ever lowers
+the lead. Two facts follow:
 
 1. The offset of a clock is at least the lead of each of its messages.
-2. A clock that is wrong by a steady offset gives the same lead again and again, while device time and receipt advance
-   at the same rate. Late data does not: a device that empties its memory sends device times that advance faster than
-   receipt, and it starts where it stopped before the gap.
+2. A clock with a steady offset gives the same lead again and again, while device time and receipt
+   advance at the same rate. Late data does not. A device that empties its memory sends device times
+   that advance faster than receipt, and it starts where it stopped before the gap.
 
 A clock that is right within `RIGHT_WITHIN_S` is left alone.
 """
@@ -19,17 +20,24 @@ from typing import NamedTuple
 import msgspec
 
 RIGHT_WITHIN_S = 15.0
-"""A clock that is off by no more than this is right: networks delay messages by as much."""
+"""Seconds within which a clock is right: networks delay messages by as much."""
 SAME_OFFSET_S = 5.0
 """Offsets that differ by no more than this are one offset, measured twice."""
 STEADY_MESSAGES = 3
 STEADY_SPAN_S = 1.5
-"""A steady lead is one of at least so many messages, received over at least so many seconds."""
+"""Least messages, and least seconds over which they were received, of a steady lead."""
 JITTER_S = 1.0
 JITTER_SHARE = 0.25
-"""Leads of a steady run may differ by `JITTER_S`, or by this share of the run's span, up to `SAME_OFFSET_S`."""
+"""Largest difference of leads within a steady run.
+
+It is `JITTER_S`, or this share of the run's span, up to `SAME_OFFSET_S`.
+"""
 LONGEST_GAP_S = 30.0
-"""After a longer gap in receipt, data that starts where the device stopped is data that it kept meanwhile."""
+"""Longest gap in receipt, in seconds, that says nothing.
+
+After a longer gap, data that starts where the device stopped is data that the device kept
+meanwhile.
+"""
 
 
 class Run(msgspec.Struct, array_like=True, frozen=True):
@@ -40,11 +48,17 @@ class Run(msgspec.Struct, array_like=True, frozen=True):
     lowest_s: float
     highest_s: float
     kept: bool
-    """The run started where the device had stopped before a gap: its lead says nothing about the clock."""
+    """The run started where the device had stopped before a gap.
+
+    Its lead says nothing about the clock.
+    """
 
 
 class Clock(msgspec.Struct, array_like=True, frozen=True):
-    """What is known of a source's clock: `offset_s` is device time minus ours, `spread_s` how far leads differed."""
+    """Knowledge of a source's clock.
+
+    `offset_s` is device time minus ours. `spread_s` is how far the leads differed.
+    """
 
     offset_s: float | None = None
     spread_s: float = 0.0
@@ -52,7 +66,7 @@ class Clock(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Timed(NamedTuple):
-    """A message's time after correction. `clock` is what is known after the message."""
+    """A message's time after correction. `clock` is the knowledge after the message."""
 
     at: datetime
     corrected: bool
@@ -60,11 +74,11 @@ class Timed(NamedTuple):
 
 
 RIGHT = Clock()
-"""A clock that nothing speaks against."""
+"""A clock that no message speaks against."""
 
 
 def encode(clock: Clock) -> bytes | None:
-    """Return the stored form of a clock; None for one that nothing speaks against."""
+    """Return the stored form of a clock; None for `RIGHT`."""
     return None if clock == RIGHT else msgspec.msgpack.encode(clock)
 
 
@@ -84,10 +98,11 @@ def take(
     """Correct the device time of one message, and learn from it.
 
     Args:
-        clock: What was known of the clock before this message.
+        clock: The knowledge of the clock before this message.
         device_at: Device time, aware.
         received_at: Time of receipt, aware. Messages come in the order of their receipt.
-        before: (corrected device time, time of receipt) of the newest message before this one, if there is any.
+        before: (corrected device time, time of receipt) of the newest message before this one, if
+            there is any.
         buffered: The device says that it kept the message: its lead says nothing about the clock.
     """
     lead_s = (device_at - received_at).total_seconds()
@@ -131,7 +146,7 @@ def _run(
     received_at: datetime,
     before: tuple[datetime, datetime] | None,
 ) -> Run:
-    """Return the run that the message goes on with, or a new one that starts with it."""
+    """Return the run that the message continues, or a new one that starts with it."""
     if run is not None:
         lowest_s, highest_s = min(run.lowest_s, lead_s), max(run.highest_s, lead_s)
         span_s = (received_at - run.received_at).total_seconds()

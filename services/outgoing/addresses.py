@@ -19,9 +19,12 @@ NOT_PUBLIC_V4 = tuple(
         ),
     )
 )  # fmt: skip
-"""Of the IPv4 registry every block, whatever it says of reachability: none of them is a customer's server."""
+"""Every block of the IPv4 registry, even a reachable one: none is a customer's server."""
 GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-"""What IANA gives out; the rest is of one network (fec0::/10), of one machine, or of nobody."""
+"""The addresses that IANA assigns.
+
+The rest belongs to one network (fec0::/10), to one machine, or to nobody.
+"""
 NOT_PUBLIC_V6 = tuple(
     map(
         ipaddress.IPv6Network,
@@ -30,14 +33,20 @@ NOT_PUBLIC_V6 = tuple(
         ),
     )
 )  # fmt: skip
-"""Within global unicast: protocols (Teredo, ORCHID, AS112), documentation, 6to4, 6bone."""
+"""Blocks of global unicast that are not public.
+
+They are for protocols (Teredo, ORCHID, AS112), documentation, 6to4 and 6bone.
+"""
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 ISATAP = (0x00005EFE, 0x02005EFE)
-"""The upper half of an interface identifier with an IPv4 address in its lower half (RFC 5214, 6.1)."""
+"""The upper half of an interface identifier, with an IPv4 address in its lower half.
+
+See RFC 5214, 6.1.
+"""
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is out on the internet, whatever older address it has inside of it."""
+    """Return whether an IP address is on the internet, also by an older address inside it."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -67,7 +76,7 @@ def _is_public_v4(ip: IPv4) -> bool:
 
 
 def _inside(ip: IPv6) -> IPv4 | None:
-    """The IPv4 address that a connection to an IPv6 address goes to."""
+    """Return the IPv4 address that a connection to an IPv6 address goes to; None: to none."""
     if ip in NAT64:
         return IPv4(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped

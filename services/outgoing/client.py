@@ -1,9 +1,9 @@
-"""The HTTP client of every outgoing request: each connection goes to an address that was checked.
+"""The HTTP client of every outgoing request: each connection goes to a checked address.
 
-A name is looked up once for each connection. All of its addresses are held against the rule, and the connection goes to
-one of those, so that nobody can change the name in between (DNS rebinding). TLS is always verified, by the name.
-Redirects are never followed. An answer is bounded in bytes and in time, environment variables for proxies and
-certificates are not read.
+A name is looked up once for each connection. All of its addresses are checked against the rule, and
+the connection goes to one of them. The name can therefore not change in between (DNS rebinding).
+TLS is always verified, by the name. Redirects are never followed. An answer is bounded in bytes and
+in time. Environment variables for proxies and certificates are not read.
 """
 
 from __future__ import annotations
@@ -26,22 +26,28 @@ from services.outgoing.rules import ForbiddenDestination, Rule, Target, check_ad
 CONNECT_TIMEOUT_S = 5.0
 MAX_ANSWER_BYTES = 262_144
 MOST_ADDRESSES = 4
-"""Addresses of a name that are tried; the next one only when the one before took no connection."""
+"""Addresses of a name that are tried.
+
+The next one is tried only when the one before took no connection.
+"""
 
 Resolve = Callable[[str, int], list[str]]
-"""(host, port) -> addresses. Raises `OSError`."""
+"""Function from (host, port) to addresses. Raises `OSError`."""
 Allows = Callable[[Target], bool]
-"""A further check of a destination: for libraries that build their URLs themselves."""
+"""A further check of a destination, for libraries that build their URLs themselves."""
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Every address of a name, each once."""
+    """Return every address of a name, each once. Raises `OSError`."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def system_trust() -> str | bool:
-    """The certificates that the machine trusts; those of `certifi` when it names none."""
+    """Return the certificates that the machine trusts.
+
+    True stands for those of `certifi`, when the machine names none.
+    """
     paths = ssl.get_default_verify_paths()
     return paths.cafile or paths.capath or True
 
@@ -56,7 +62,10 @@ class Answer:
 
 
 class Client:
-    """Requests under one rule. `trust` is as `requests` has it: True, or a file or folder of certificates."""
+    """Client for requests under one rule.
+
+    `trust` is as in `requests`: True, or a file or folder of certificates.
+    """
 
     def __init__(self, rule: Rule, *, resolver: Resolve = resolve, trust: str | bool = True) -> None:
         self._rule = rule
@@ -64,7 +73,7 @@ class Client:
         self._trust = trust
 
     def session(self, *, deadline_s: float, allows: Allows | None = None) -> GuardedSession:
-        """Return a session whose requests all have to be over within the deadline, counted from now."""
+        """Return a session whose requests must all end within the deadline, counted from now."""
         adapter = _GuardedAdapter(self._rule, self._resolver, allows)
         return GuardedSession(adapter, trust=self._trust, ends_at_s=time.monotonic() + deadline_s)
 
@@ -76,7 +85,7 @@ class Client:
 
 
 class GuardedSession(requests.Session):
-    """A session that only its owner may widen: options of a request change nothing about what is guarded."""
+    """A session that only its owner may widen: options of a request do not change its guards."""
 
     def __init__(self, adapter: _GuardedAdapter, *, trust: str | bool, ends_at_s: float) -> None:
         super().__init__()
@@ -88,11 +97,17 @@ class GuardedSession(requests.Session):
         self.mount("http://", adapter)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
-        """None: an answer that points elsewhere is an answer."""
+        """Return None: an answer that points elsewhere is the answer."""
         return None
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        """Raises besides `requests.RequestException` also `ForbiddenDestination` and `TimeoutError`."""
+        """Send a request.
+
+        Raises:
+            ForbiddenDestination: The rule forbids the destination.
+            requests.RequestException: The request failed.
+            TimeoutError: The deadline has passed.
+        """
         left_s = self._ends_at_s - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("no time left for another request")
@@ -110,14 +125,17 @@ class GuardedSession(requests.Session):
                 body = response.raw.read(MAX_ANSWER_BYTES, decode_content=True)
             finally:
                 response.close()
-        # What `requests` itself keeps when it has read a whole answer.
+        # `requests` itself sets these when it has read a whole answer.
         response._content = body
         response._content_consumed = True  # type: ignore[attr-defined]
         return response
 
 
 class _GuardedAdapter(HTTPAdapter):
-    """Connects to one checked address, and talks to it (Host, SNI, certificate) by the name that was asked for."""
+    """Adapter that connects to one checked address.
+
+    It talks to the address (Host, SNI, certificate) by the name that was asked for.
+    """
 
     def __init__(self, rule: Rule, resolver: Resolve, allows: Allows | None) -> None:
         self._rule = rule
@@ -152,7 +170,7 @@ class _GuardedAdapter(HTTPAdapter):
         proxies: Any = None,  # noqa: ARG002
         cert: Any = None,
     ) -> HTTPConnectionPool:
-        """The pool of the pinned address; a proxy is never one."""
+        """Return the pool of the pinned address; never the pool of a proxy."""
         assert self._pinned
         target = check_url(request.url or "", self._rule)
         where, tls = self.build_connection_pool_key_attributes(request, verify, cert)
@@ -177,7 +195,7 @@ class _GuardedAdapter(HTTPAdapter):
 
 
 class NotFound(requests.ConnectionError):
-    """The name of a host has no address, or nobody could say."""
+    """A host name that has no address, or that could not be looked up."""
 
 
 def never_connected(error: BaseException) -> bool:
@@ -187,7 +205,7 @@ def never_connected(error: BaseException) -> bool:
 
 
 def chain(error: BaseException | None) -> list[BaseException]:
-    """Return an error and what it was made of, the outermost first."""
+    """Return an error and its causes, the outermost first."""
     links: list[BaseException] = []
     while error is not None and len(links) < 10:
         links.append(error)
@@ -199,6 +217,6 @@ def chain(error: BaseException | None) -> list[BaseException]:
 
 @contextmanager
 def _deadline(seconds: float) -> Iterator[None]:
-    """Raises `TimeoutError` in the block when it takes longer."""
+    """Raise `TimeoutError` in the block when it takes longer."""
     with eventlet.Timeout(seconds, TimeoutError(f"no answer within {seconds:.3g} s")):
         yield

@@ -1,4 +1,4 @@
-"""Rules of outgoing URLs: scheme, form of the host, port, and which addresses. Pure."""
+"""Rules of outgoing URLs: scheme, form of the host, port and allowed addresses. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from services.outgoing.addresses import is_loopback, is_public
 PORTS = {"https": 443, "http": 80}
 LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.IGNORECASE)
 NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+", re.IGNORECASE)
-"""A last label that `inet_aton` takes for (a part of) an IPv4 address: 127.1, 2130706433, 0x7f.1, 010.0.0.1."""
+"""A last label that `inet_aton` takes for (a part of) an IPv4 address.
+
+Examples: 127.1, 2130706433, 0x7f.1, 010.0.0.1.
+"""
 OF_THIS_NETWORK = (
     "localhost",
     "local",
@@ -28,17 +31,24 @@ OF_THIS_NETWORK = (
     "onion",
     "alt",
 )
-"""Domains that no server on the internet has (RFC 6761, 6762, 7686, 8375, 9476; ICANN's name collisions)."""
+"""Domains that no server on the internet has.
+
+They are those of RFC 6761, 6762, 7686, 8375 and 9476, and ICANN's name collisions.
+"""
 MAX_URL = 4096
 
 
 class ForbiddenDestination(VigilError):  # noqa: N818
-    """The rule of a request does not let it go there. No byte was sent."""
+    """A destination that the rule of a request forbids. No byte was sent."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a kind of request may go. `ports` empty: to any. `plain`: by http to anywhere, else to this machine only
-    if `private`."""
+    """The destinations that a kind of request may have.
+
+    `ports`: the allowed ports; empty: any. `plain`: http to anywhere is allowed. Without `plain`,
+    http is allowed only to this machine, and only if `private`. `private`: addresses that are not
+    public are allowed.
+    """
 
     name: str
     private: bool
@@ -47,7 +57,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A destination whose form is right. `host` is lower case, without brackets and without a dot at its end."""
+    """A destination of valid form.
+
+    `host` is in lower case, without brackets and without a dot at its end.
+    """
 
     scheme: str
     host: str
@@ -55,7 +68,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def tenant(ports: Sequence[int]) -> Rule:
-    """The rule of URLs that a tenant writes."""
+    """Return the rule of URLs that a tenant writes."""
     return Rule(name="tenant", private=False, plain=False, ports=frozenset(ports))
 
 
@@ -65,17 +78,17 @@ DEVELOPMENT = Rule(name="development", private=True, plain=True)
 
 
 def of_operator(environment: str) -> Rule:
-    """The rule of URLs that stand in the configuration."""
+    """Return the rule of URLs in the configuration."""
     return OPERATOR if environment == "production" else DEVELOPMENT
 
 
 def of_tenants(*, allow_private: bool, ports: Sequence[int]) -> Rule:
-    """The rule of URLs that tenants write, as the installation is configured."""
+    """Return the rule of URLs that tenants write, as the installation is configured."""
     return CLOSED_NETWORK if allow_private else tenant(ports)
 
 
 def check_url(url: str, rule: Rule) -> Target:
-    """Return where a URL leads, by its form alone. Raises `ForbiddenDestination`."""
+    """Return the destination of a URL, by its form alone. Raises `ForbiddenDestination`."""
     if len(url) > MAX_URL:
         raise ForbiddenDestination(f"the URL has more than {MAX_URL} characters")
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
@@ -100,7 +113,11 @@ def check_url(url: str, rule: Rule) -> Target:
 
 
 def check_addresses(target: Target, addresses: Sequence[str], rule: Rule) -> None:
-    """Hold all addresses of a name against the rule: one that may not be is enough. Raises `ForbiddenDestination`."""
+    """Check all addresses of a name against the rule; one forbidden address is enough to refuse.
+
+    Raises:
+        ForbiddenDestination: An address is forbidden.
+    """
     if not rule.private and not all(map(is_public, addresses)):
         raise ForbiddenDestination(f"{target.host} leads to an address that is not public")
     if target.scheme == "http" and not rule.plain and not all(map(is_loopback, addresses)):
@@ -108,7 +125,10 @@ def check_addresses(target: Target, addresses: Sequence[str], rule: Rule) -> Non
 
 
 def _checked_host(host: str, rule: Rule) -> str:
-    """The host in its one form. An address is written in full; a name has a dot unless it may be of this network."""
+    """Return the host in its one form.
+
+    An address is written in full. A name has a dot, unless it may be of this network.
+    """
     if "%" in host:
         raise ForbiddenDestination(f"{host} is not a host: it has a % in it")
     if ":" in host:

@@ -1,1 +1,1 @@
-"""How long what is kept: partitions made ahead and dropped, rows that are too old."""
+"""Retention of data: partitions made ahead and dropped, and rows that are too old."""

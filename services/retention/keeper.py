@@ -1,6 +1,7 @@
-"""Makes partitions ahead, and removes what nobody needs any more: small transactions, stopped at any moment.
+"""Keeper of the partitions: makes them ahead, and removes data that is too old.
 
-The work is done by functions of migration 0007, which hold the policies; nothing here can erase what they forbid.
+It works in small transactions, and can be stopped at any moment. The functions of migration 0007 do
+the work and hold the policies. Nothing here can erase what they forbid.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ log = structlog.get_logger(__name__)
 
 ADVISORY_LOCK = 0x5649_4752
 BLOCKS = {"alerts": 16}
-"""Blocks of a table in one transaction; an alert takes hundreds of rows of other tables with it."""
+"""Blocks of a table in one transaction.
+
+An alert takes hundreds of rows of other tables with it.
+"""
 USUAL_BLOCKS = 500
 LOOK_EVERY_S = 300.0
 
@@ -49,7 +53,10 @@ class Made(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What one transaction removed: a whole partition (its rows are not counted), or rows; `left` blocks to go."""
+    """The data that one transaction removed: a whole partition, or rows.
+
+    The rows of a whole partition are not counted. `left`: the blocks still to do.
+    """
 
     kind: str
     relation: str
@@ -60,7 +67,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Removed(msgspec.Struct):
-    """What a run came to, of one class."""
+    """The result of a run for one class."""
 
     rows: int = 0
     partitions: int = 0
@@ -73,7 +80,11 @@ class Removed(msgspec.Struct):
 
 
 class Keeper:
-    """`database` is the keeper's own: a run keeps a connection for its lock, and closes what it opened at its end."""
+    """The keeper of one installation.
+
+    `database` is the keeper's own. A run keeps a connection for its lock, and closes at its end
+    what it opened.
+    """
 
     def __init__(
         self, database: Database, config: Config, *, clock: Callable[[], float] = time.monotonic
@@ -87,7 +98,11 @@ class Keeper:
         self._run: Iterator[Step] | None = None
 
     def make_partitions(self) -> list[Made]:
-        """All that are wanted, a transaction each. Raises `Unavailable` after it has tried all."""
+        """Make all partitions that are wanted, a transaction each.
+
+        Raises:
+            Unavailable: Some could not be made; all were tried.
+        """
         with self._database.across() as connection:
             wanted = connection.execute(WANTED, {"weeks": self._weeks_ahead}).all()
         made, failed = [], []
@@ -106,9 +121,12 @@ class Keeper:
         return made
 
     def work(self, *, now: datetime, budget_s: float) -> None:
-        """Go on with the day's run, or begin it when it is due, for about `budget_s` seconds. Raises `Unavailable`.
+        """Continue the day's run, or begin it when it is due, for about `budget_s` seconds.
 
-        In portions, because a service does not stop before its timers come back.
+        The run is done in portions, because a service does not stop before its timers return.
+
+        Raises:
+            Unavailable: The database is away.
         """
         if self._run is None and not self._due(now):
             return
@@ -124,7 +142,13 @@ class Keeper:
         self._run = None
 
     def steps(self, *, dry_run: bool = False) -> Iterator[Step]:
-        """One run, a transaction at a time; ends at once when another one is at work. Raises `Unavailable`."""
+        """Do one run, a transaction at a time; yield each step.
+
+        The run ends at once when another run is at work.
+
+        Raises:
+            Unavailable: The database is away.
+        """
         holder = self._database.session()
         try:
             if not holder.execute(TRY_LOCK, {"key": ADVISORY_LOCK}).scalar_one():
@@ -138,7 +162,7 @@ class Keeper:
             if not dry_run:
                 self._note(started_at, removed)
         finally:
-            # Not back to the pool: with the connection goes the lock.
+            # The connection does not go back to the pool: the lock ends with the connection.
             holder.invalidate()
             holder.close()
             self._database.close()
@@ -179,7 +203,7 @@ class Keeper:
         log.info("retention_done", removed=told)
 
     def _due(self, now: datetime) -> bool:
-        """Looked up now and then only."""
+        """Return whether a run is due. The database is asked only every `LOOK_EVERY_S` seconds."""
         if self._clock() - self._looked_s < LOOK_EVERY_S:
             return False
         self._looked_s = self._clock()

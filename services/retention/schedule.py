@@ -1,4 +1,4 @@
-"""How long what is kept unless a tenant says otherwise, and when a run is due. Pure."""
+"""Default retention times, and the time when a run is due. Pure."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ TENANT_CLASSES = (
     "presence",
     "sessions",
 )
-"""Of these a tenant may have a policy of its own."""
+"""Classes for which a tenant may have a policy of its own."""
 MAX_DAYS = 36_500
 RESTED = timedelta(hours=20)
 MISSED = timedelta(hours=30)
 
 
 def usual_days(config: Config) -> dict[str, int]:
-    """Days by class, as `vigil_retention_classes` (migration 0008) names them, in the order in which they are gone
-    through: alerts before the storms that they were part of.
+    """Return days by class, as `vigil_retention_classes` (migration 0008) names the classes.
+
+    The order is that of a run: alerts before the storms that they were part of.
     """
     own: Mapping[str, int] = {name: getattr(config.retention, f"{name}_days") for name in TENANT_CLASSES}
     return {
@@ -42,7 +43,11 @@ def usual_days(config: Config) -> dict[str, int]:
 
 
 def due(*, now: datetime, last_finished: datetime | None, run_hour: int) -> bool:
-    """Once a day, in its hour; at any hour when a day was missed. A run that was broken off did not finish."""
+    """Return whether a run is due.
+
+    A run is due once a day, in its hour. It is due at any hour when a day was missed. A run that
+    was broken off did not finish.
+    """
     if last_finished is None:
         return now.hour == run_hour
     rested = now - last_finished
@@ -50,7 +55,7 @@ def due(*, now: datetime, last_finished: datetime | None, run_hour: int) -> bool
 
 
 def check_policy(of_class: str, days: int) -> None:
-    """Raises `Refused` when no tenant can have that."""
+    """Check a tenant's policy for a class. Raises `Refused` when no tenant can have it."""
     if of_class not in TENANT_CLASSES:
         raise Refused(f"there is no class {of_class!r}; choose from {', '.join(TENANT_CLASSES)}")
     if not 1 <= days <= MAX_DAYS:

@@ -1,1 +1,1 @@
-"""The database's schema as the code needs it, and where a database differs from it."""
+"""The database schema that the code needs, and the differences of a database from it."""

@@ -1,7 +1,8 @@
-"""Reads a database's schema: every object by name, and its shape in words that all versions of PostgreSQL share.
+"""Reader of a database's schema: every object by name, with its shape in words.
 
-Not here: partitions, whose number grows; rights, which `ops.grants` holds; comments; the order of columns. A test asks
-for the exact definitions besides, which servers of one version write alike.
+All versions of PostgreSQL share these words. Left out are partitions, whose number grows; rights,
+which `ops.grants` holds; comments; and the order of columns. A test asks for the exact definitions
+besides, which servers of one version write alike.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ HELD = """
               FROM aclexplode(coalesce({acl}, acldefault('{kind}', {owner}))) a
               LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE a.grantee <> {owner}), 'no rights')
 """
-"""The rights of others than the owner."""
+"""The rights of roles other than the owner."""
 PARTITIONS = f"""
     SELECT DISTINCT 'partitions of ' || c.relname || ': ' || concat_ws(', ',
                CASE WHEN pg_get_expr(p.relpartbound, p.oid) = 'DEFAULT' THEN 'default' ELSE 'range' END,
@@ -123,7 +124,10 @@ def read(connection: Connection) -> Catalog:
 
 
 def read_exactly(connection: Connection) -> Catalog:
-    """Return the same with definitions, rights and the shapes of partitions, as this server writes them."""
+    """Return the same with definitions, rights and the shapes of partitions.
+
+    The definitions are as this server writes them.
+    """
     found = {
         row[0]: f"{row[1]}: {row[2] or ''}"
         for query in QUERIES
@@ -134,5 +138,5 @@ def read_exactly(connection: Connection) -> Catalog:
 
 
 def _as_it_stands(query: str) -> TextClause:
-    """A colon is PostgreSQL's cast here, and no parameter."""
+    """Return a query whose colons are PostgreSQL's casts, not parameters."""
     return text(query.replace(":", r"\:"))

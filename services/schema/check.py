@@ -1,4 +1,7 @@
-"""Compares the database with what the code needs, now and then: a look takes some 20 ms of PostgreSQL."""
+"""Comparison of the database with the schema that the code needs.
+
+It is done now and then only: a look takes some 20 ms of PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,21 @@ from services.schema.differences import differences, in_words
 from services.schema.expected import expected
 
 GOOD_FOR_S, BAD_FOR_S = 10.0, 2.0
-"""How long an answer is kept; when something is missing, an operator is at it and wants to know soon."""
+"""Seconds for which an answer is kept.
+
+When an object is missing, an operator is at work and wants to know soon.
+"""
 
 
 class SchemaCheck:
-    """The comparison for one process, which many may ask for."""
+    """The comparison for one process, for many callers."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._words, self._until_s = "", 0.0
 
     def words(self) -> str:
-        """Return what is wrong and what to do; empty when the schema is as it should be. Raises `Unavailable`."""
+        """Return the fault and the remedy; empty when the schema is right. Raises `Unavailable`."""
         if time.monotonic() >= self._until_s:
             with self._database.across() as connection:
                 found = differences(expected(), catalog.read(connection))

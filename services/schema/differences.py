@@ -1,7 +1,7 @@
-"""Where a database's schema differs from the one that the code needs, in sentences. Pure.
+"""Differences of a database's schema from the one that the code needs, in sentences. Pure.
 
-An object that the database has and the code does not know is no difference: a newer version may have made it, or the
-operator an index.
+An object that the database has and the code does not know is no difference. A newer version may
+have made it, or an operator may have added an index.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 Catalog = Mapping[str, str]
-"""Kind and name of each object (`column guard_state.belief`) to its shape (`bytea, not null`)."""
+"""Shape of each object (`bytea, not null`) by kind and name (`column guard_state.belief`)."""
 REMEDY = "run `vigil migrate up`; `vigil migrate check` lists all of it"
 SHOWN = 3
 
@@ -25,7 +25,7 @@ class Difference(msgspec.Struct, frozen=True):
 
     @property
     def table(self) -> str:
-        """The table that it belongs to; empty for a function and an index."""
+        """Return the table that the object belongs to; empty for a function and an index."""
         kind, _, name = self.what.partition(" ")
         return "" if kind in ("function", "index") else name.partition(".")[0]
 
@@ -42,7 +42,10 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def differences(wanted: Catalog, found: Catalog) -> list[Difference]:
-    """Return what the database lacks, tables and columns first; of a missing table only the table itself."""
+    """Return the differences, tables and columns first.
+
+    Of a missing table only the table itself is returned.
+    """
     order = ("table", "column", "function", "trigger", "policy", "constraint", "index")
     lacking = [
         Difference(what, shape, found.get(what)) for what, shape in wanted.items() if found.get(what) != shape
@@ -57,16 +60,19 @@ def differences(wanted: Catalog, found: Catalog) -> list[Difference]:
 
 
 def _is_of(one: Difference, tables: set[str]) -> bool:
-    """Return whether an index is of one of these tables, as its shape says."""
+    """Return whether an object is an index of one of these tables, as its shape says."""
     return one.what.startswith("index ") and one.wanted.split(" ")[1] in tables
 
 
 def of_tables(found: list[Difference], tables: frozenset[str]) -> list[Difference]:
-    """Return those of some tables; functions and indexes, which have no table here, are left out."""
+    """Return the differences of some tables.
+
+    Functions and indexes have no table here, and are left out.
+    """
     return [one for one in found if one.table in tables]
 
 
 def in_words(found: list[Difference]) -> str:
-    """Say what is wrong and what to do, in one line."""
+    """Return the fault and the remedy, in one line."""
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return f"the schema is not what this version needs: {'; '.join(map(str, found[:SHOWN]))}{more}; {REMEDY}"

@@ -1,4 +1,7 @@
-"""The schema that this version needs: `expected.json`, which `vigil migrate describe` writes of a new database."""
+"""The schema that this version needs: `expected.json`.
+
+`vigil migrate describe` writes this file from a new database.
+"""
 
 from __future__ import annotations
 
@@ -19,5 +22,5 @@ def expected() -> Catalog:
 
 
 def as_file(catalog: Catalog) -> str:
-    """Return the file's text: one object a line, in order, so that a change is one line."""
+    """Return the file's text: one object a line, sorted, so that a change is one line."""
     return msgspec.json.format(msgspec.json.encode(dict(sorted(catalog.items()))), indent=1).decode() + "\n"
