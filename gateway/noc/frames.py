@@ -1,7 +1,8 @@
-"""The frames of the feed and of its clients, as documents and tests have them. Pure.
+"""Frames of the feed and of its clients, for documents and tests. Pure.
 
-A frame of the feed carries its `data` sealed (a Fernet token) unless encryption is off; what is described here is what
-is in it. Frames that the gateway makes itself are clear, and their fields stand on the top level.
+A frame of the feed carries its `data` sealed (a Fernet token) unless encryption is off. The types
+here describe the unsealed data. Frames that the gateway itself makes are clear, and their fields
+are on the top level.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ FEED: Mapping[str, Any] = {
     "positions": list[FeedPosition],
     "device_status": list[SourceStatus],
 }
-"""What is in `data`, by the frame's type."""
+"""Types of `data`, by the frame's type."""
 CONTROL: Mapping[str, type] = {
     "connected": Connected,
     "heartbeat": ServerHeartbeat,
@@ -151,7 +152,7 @@ CONTROL: Mapping[str, type] = {
     "metrics": Metrics,
     "error": Error,
 }
-"""Frames that the gateway makes itself, whole."""
+"""Frames that the gateway itself makes, complete."""
 CLIENT: Mapping[str, type] = {
     "acknowledge_alert": Act,
     "start_alert": Act,

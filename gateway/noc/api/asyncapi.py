@@ -1,4 +1,4 @@
-"""MQTT and the feed as AsyncAPI 3.0, written from the types that messages are checked against. Pure."""
+"""MQTT and the feed as AsyncAPI 3.0, generated from the types that check messages. Pure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class OwnTracksLocation(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Road(NamedTuple):
-    """A topic of MQTT. `{name}` in the address is a parameter."""
+    """Topic of MQTT. `{name}` in the address is a parameter."""
 
     name: str
     address: str
@@ -151,7 +151,7 @@ SEALED = {
 
 
 def document(*, version: str) -> dict[str, Any]:
-    """The whole document, ready to be JSON."""
+    """Return the whole document, ready for JSON."""
     kinds = [
         *(road.payload for road in ROADS),
         *FEED.values(),
@@ -274,7 +274,7 @@ def _frame(kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sealed(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """A frame of the feed: what is in `data` when it is opened stands beside the token."""
+    """Return the schema of a feed frame: `data` is either the token or the decrypted value."""
     return {
         "type": "object",
         "required": ["type", "id", "data"],
