@@ -68,7 +68,8 @@ class Parts:
         self.keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
         self.metrics_readers = Networks(config.noc.metrics_allowed_ips)
         for problem in peers.problems(config.noc):
-            log.warning("not_a_network", problem=problem)  # a bad network must not stop the control room
+            # A bad network must not stop the control room, so this is only logged.
+            log.warning("not_a_network", problem=problem)
         self.api = Api(Idempotency.from_config(config), heavy=TurnQueue.of_heavy_requests(config))
         self.console = Console(config.noc)
         self.map_file = MapFile(config.noc)
