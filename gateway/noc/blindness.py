@@ -45,7 +45,7 @@ PROCESSES = frozenset(REASONS) - SERVERS - OTHERS
 
 
 class Away(msgspec.Struct, frozen=True):
-    """A part that is away: its name, since when, and in words what that means."""
+    """Part that is away: its name, the time since, and the consequence in words."""
 
     part: str
     since: datetime

@@ -19,11 +19,12 @@ FEED_PATH = "/ws/noc/dashboard/"
 
 
 class ReceiptPayload(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of a message: stored, refused (with the reason), off_shift (not kept), and of an alert also
-    notified, acknowledged (by whom), resolved.
+    """Result of a message: stored, refused (with the reason) or off_shift (not kept).
 
-    The source of a silent alert gets none, unless the alert says `outbox`: then it gets `stored`, marked `silent`, and
-    nothing at the source may show or sound that it came.
+    For an alert it is also notified, acknowledged (with the operator's name) or resolved.
+
+    The source of a silent alert gets no receipt, unless the alert says `outbox`. Then it gets
+    `stored`, marked `silent`, and nothing at the source may show or sound that the receipt came.
     """
 
     msg_id: str | None
@@ -36,7 +37,7 @@ class ReceiptPayload(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class OwnTracksLocation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the OwnTracks apps post (`_type` location). Other kinds that they post are not kept."""
+    """Message of the OwnTracks apps with `_type` location. Their other messages are not kept."""
 
     type_: Literal["location"] = msgspec.field(name="_type")
     lat: float

@@ -1,4 +1,4 @@
-"""The API as OpenAPI 3.1, written from the table and from the types that requests are checked against. Pure."""
+"""The HTTP API as OpenAPI 3.1, generated from the table and from the request types. Pure."""
 
 from __future__ import annotations
 
