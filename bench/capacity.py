@@ -35,9 +35,7 @@ def messages_per_s(sources: int) -> float:
 
 
 def needs(cpu_s_per_1000: Mapping[str, float], sources: int) -> list[Need]:
-    """Return the cores of each kind of process for so many sources, and the number of its
-    processes.
-    """
+    """Return the need of each kind of process for so many sources."""
     per_s = messages_per_s(sources)
     found = []
     for name, used in cpu_s_per_1000.items():

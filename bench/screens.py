@@ -103,7 +103,7 @@ class Screen:
         kind, frame_id = outside.groups()
         self.is_open |= kind == b"snapshot"
         if kind == b"critical_alert":
-            # an id is the microsecond of its making
+            # An id is the microsecond of its making.
             self.came_s[int(frame_id)] = now_s - int(frame_id) / 1e6
 
 

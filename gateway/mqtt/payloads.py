@@ -546,7 +546,7 @@ def _alarm_state(fields: SensorPayload, origin: Origin) -> tuple[str | None, Ori
     word = (fields.state or "").strip().upper()
     if not word:
         if fields.value is None:
-            # A value that is present but unreadable leaves the alarm on: doubt raises an alarm.
+            # An unreadable value counts as an alarm too: doubt raises an alarm.
             return "ALARM", origin
         return {1.0: "ALARM", 0.0: "NORMAL"}.get(fields.value), origin
     if word in SENSOR_STATES:
@@ -639,7 +639,7 @@ def rejected_identity(
     """
     tree: dict[str, Any] = {}
     if not payload_text.has_many_values(payload):
-        # an unreadable payload has no identity of its own
+        # An unreadable payload has no identity of its own.
         with contextlib.suppress(InvalidMessage):
             tree = object_of(payload, IDENTIFYING)
     found = _as_meant("msg_id", tree.get("msg_id"))

@@ -63,7 +63,7 @@ class Answers:
         try:
             taken = self.notifications.use_link(token=token)
         except Unavailable as error:
-            # Nobody may believe that they have the alert when they do not.
+            # No user may believe that the alert is theirs when it is not.
             return _page(
                 "NOT taken",
                 f"<p>{escape(str(error))}</p><p>Try again, or call the control room.</p>",

@@ -220,7 +220,7 @@ class ProviderKeys:
     """
 
     def __init__(self, url: str, *, rule: Rule = DEVELOPMENT) -> None:
-        # most installations have no provider
+        # Most installations have no provider.
         from services.outgoing.client import Client, system_trust
 
         self._url = url
@@ -256,7 +256,7 @@ class ProviderKeys:
                 raise Unavailable(self._failure)
             try:
                 self._keys = self._fetch()
-            # requests' errors are OSErrors
+            # The errors of requests are OSErrors.
             except (VigilError, jwt.PyJWTError, OSError, ValueError) as error:
                 self._failure = f"the identity provider's keys cannot be had: {error}"
                 self._again_from_s = time.monotonic() + JWKS_FAILED_PAUSE_S

@@ -45,7 +45,7 @@ A tenant's first socket is served after at most this time.
 FEED_LATE_S = BLOCK_MS / 1000 + 2.0
 """Frames are late when a read of the feed got no answer for so many seconds."""
 READ_AT_ONCE = 100
-"""Most frames of each tenant in one read. Another tenant's next frame waits for so many at most."""
+"""Most frames of each tenant in one read. Another tenant's next frame waits for no more frames."""
 HANDED_AT_ONCE = 25
 CATCH_UP_FRAMES = 100
 ARRIVALS = 1000
@@ -137,7 +137,7 @@ class Hub:
         self.shown = Shown()
         self.arrivals: dict[int, float] = {}
         self._sessions: set[Session] = set()
-        # without this, the first failure would be no increase
+        # Without this, the first failure would be no increase.
         metrics.websocket_broadcast_failure.labels("noc", "outbox_full")
         self._server = ""
         self._looked_s = float("-inf")
@@ -211,7 +211,7 @@ class Hub:
 
     def _hand_out(self, tenant_id: int, frame_id: int, kind: str, frame: bytes) -> None:
         if frame_id <= self._cursor.get(tenant_id, frame_id):
-            # its last socket left during the read; a socket that joined later has read further
+            # Its last socket left during the read; a socket that joined later has read further.
             return
         self._cursor[tenant_id] = frame_id
         if kind in SHOWING or kind == POSITIONS:

@@ -176,7 +176,7 @@ class Session:
         if self._end is None:
             self._end = (code, reason)
             if code == TOO_SLOW:
-                # the client gets these frames when it resumes; the close must not wait behind them
+                # The client gets these frames when it resumes; the close must not wait behind them.
                 self._outbox.clear()
             self._notify()
             self._ended.send(None)

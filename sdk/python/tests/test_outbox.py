@@ -144,7 +144,7 @@ def test_nothing_shows_that_a_silent_alert_was_sent(broker: Any, gateway: Any) -
         assert outbox.pending() == 0
         assert not outbox.wait(0.0)
         for msg_id in silent:
-            # only the device knows that the other is silent
+            # Only the device knows that the other alert is silent.
             gateway.answer(msg_id, silent=msg_id == silent[0])
         assert outbox.wait(TIMEOUT_S)
         gateway.answer(silent[0], "acknowledged", silent=True)
