@@ -256,8 +256,8 @@ class ProviderKeys:
                 raise Unavailable(self._failure)
             try:
                 self._keys = self._fetch()
-            # The errors of requests are OSErrors.
             except (VigilError, jwt.PyJWTError, OSError, ValueError) as error:
+                # The errors of requests are OSErrors.
                 self._failure = f"the identity provider's keys cannot be had: {error}"
                 self._again_from_s = time.monotonic() + JWKS_FAILED_PAUSE_S
                 raise Unavailable(self._failure) from error
