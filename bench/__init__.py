@@ -1,1 +1,4 @@
-"""Measures Vigil against a naive pipeline and against the floor, and balances the ledger of every message."""
+"""Benchmarks of Vigil against a naive pipeline, the floor and a plain peer.
+
+A ledger of every message must balance.
+"""

@@ -1,7 +1,8 @@
-"""`python -m bench`: zones, sockets, then Vigil beside a naive pipeline, the floor and a plain peer, in one run.
+"""`python -m bench`: zones, sockets, then Vigil, a naive pipeline, the floor and a plain peer.
 
-Prints what it measures with the goals beside it, and writes all of it to `.vigil/bench.json`. Exit code 1 when a ledger
-does not balance, or a source's messages were stored or shown out of order.
+One run prints its figures beside the goals, and writes all of them to `.vigil/bench.json`. The exit
+code is 1 when a ledger does not balance, or when a source's messages were stored or shown out of
+order.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ OTHERS = ["naive", "floor", "peer"]
 STEPS = ["zones", "sockets", "rest", "quiet", "vigil", "rates", "copies", "kills", *OTHERS]
 NOT_USUAL = frozenset({"kills"})
 DISTURBED = 0.1
-"""From this share of the machine on, somebody else's work makes a figure doubtful."""
+"""Share of the machine that other work may use. Above it a figure is doubtful."""
 KILLED_MESSAGES, KILLED_PEER_MESSAGES = 50_000, 40_000
 Figures = dict[str, Any]
 
@@ -71,7 +72,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def steps(chosen: argparse.Namespace) -> list[str]:
-    """Return the steps that were asked for, in their order."""
+    """Return the chosen steps, in their order."""
     wanted = [step for step in STEPS if step not in NOT_USUAL]
     if chosen.only:
         wanted = ["quiet", "vigil"] if chosen.only == "vigil" else [chosen.only]
@@ -101,7 +102,7 @@ def main() -> int:
 
 
 class Bench:
-    """The steps that need servers, against servers of their own."""
+    """Steps that need servers, run against servers of their own."""
 
     def __init__(self, chosen: argparse.Namespace, figures: Figures) -> None:
         self._chosen = chosen
@@ -202,7 +203,7 @@ class Bench:
         self._cpu[f"{name}_at_200"] = paces.cpu_s_per_1000
 
     def _judge(self, name: str, checked: Checked) -> None:
-        """A ledger that does not balance is said, and ends the whole with code 1."""
+        """Report a ledger that does not balance. The run then ends with code 1."""
         if checked.holds:
             return
         say(f"the ledger of {name} does not balance or is out of order: {checked.counts()}")
@@ -211,7 +212,7 @@ class Bench:
 
 
 def report(figures: Figures) -> None:
-    """Print the figures and the goals, and keep them."""
+    """Print the figures and the goals, and write them to the file."""
     for group, values in figures.items():
         if isinstance(values, dict) and group not in ("flood", "quiet", "side_by_side"):
             print(group)

@@ -1,8 +1,10 @@
-"""`python -m bench.broker_persistence`: what a killed Mosquitto loses of what it acknowledged, and what saving costs.
+"""`python -m bench.broker_persistence`: losses of a killed Mosquitto, and the cost of saving.
 
-A subscriber with a kept session is away, as a gateway is while RabbitMQ is frozen, so that everything waits at the
-broker. A publisher sends at a rate. The broker is killed at a random moment of its saving interval, started again, and
-the subscriber counts what is still there.
+A loss is a message that the broker had acknowledged.
+
+A subscriber with a kept session is away, as a gateway is while RabbitMQ is frozen. So all messages
+wait at the broker. A publisher sends at a rate. The broker is killed at a random moment of its
+saving interval and started again. Then the subscriber counts the messages that are left.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ max_inflight_messages 20000
 
 
 class Setting(NamedTuple):
-    """`autosave_interval` in seconds, or in changes when `on_changes`."""
+    """Setting of Mosquitto: `autosave_interval` in seconds, or in changes when `on_changes`."""
 
     interval: int
     on_changes: bool
@@ -65,7 +67,7 @@ SETTINGS = (
 
 
 class Broker:
-    """A private Mosquitto in `data`."""
+    """Private Mosquitto in `data`."""
 
     def __init__(self, data: Path, setting: Setting) -> None:
         with socket.socket() as probe:
@@ -108,7 +110,7 @@ def connect(port: int, name: str, *, clean: bool = True) -> socket.socket:
 
 
 def leave_session(port: int) -> None:
-    """Subscribe with a session that is kept, and go."""
+    """Subscribe with a session that is kept, and disconnect."""
     sock = connect(port, "gateway", clean=False)
     sock.sendall(wire.subscribe("guard/#"))
     sock.recv(5)
@@ -136,7 +138,7 @@ def count_session(port: int) -> set[bytes]:
 
 
 class Publisher:
-    """Sends numbered messages; knows which the broker acknowledged, and how long each took."""
+    """Sender of numbered messages. It records acknowledged messages, and the time of each."""
 
     def __init__(self, port: int, *, first: int = 0) -> None:
         self._sock = connect(port, f"publisher-{first}")
@@ -147,7 +149,7 @@ class Publisher:
         self.took_s: list[float] = []
 
     def run(self, seconds: float, *, rate: float | None) -> None:
-        """Send for so long; without a rate as fast as the window lets."""
+        """Send for `seconds`. Without a rate, send as fast as the window allows."""
         began_s = time.monotonic()
         sent = 0
         while (now_s := time.monotonic()) - began_s < seconds:
@@ -157,7 +159,7 @@ class Publisher:
             self._listen(0.001)
 
     def fill(self, count: int) -> None:
-        """Send so many as fast as the window lets."""
+        """Send `count` messages as fast as the window allows."""
         end = self.number + count
         while self.number < end or self._sent:
             while len(self._sent) < WINDOW and self.number < end:
@@ -198,7 +200,10 @@ def loss(setting: Setting, *, chance: random.Random) -> tuple[int, int]:
 
 
 class Cost(NamedTuple):
-    """Cores that the broker used, and the time of a publish until its PUBACK, at a rate over a backlog."""
+    """Cost of a setting, at a rate over a backlog.
+
+    It holds the cores that the broker used, and the time of a publish until its PUBACK.
+    """
 
     cores: float
     p50_ms: float
@@ -212,7 +217,8 @@ def cost(setting: Setting, *, backlog: int, seconds: float) -> Cost:
         broker = Broker(Path(directory), setting)
         leave_session(broker.port)
         if backlog:
-            # Filled under a setting that saves seldom, then started under the setting that is measured.
+            # The broker is filled under a setting that saves seldom. Then it starts under the
+            # measured setting.
             broker.kill()
             filler = Broker(Path(directory), Setting(1800, False))
             leave_session(filler.port)

@@ -1,6 +1,7 @@
-"""Cost of a number of sources, from figures of the bench: messages a second, cores, processes, storage. Pure.
+"""Cost of a number of sources, from figures of the bench. Pure.
 
-The mix of sources is that of the growth figures. `python -m bench.scaling_tables` prints it for docs/scaling.md.
+The figures are messages a second, cores, processes and storage. The mix of sources is that of the
+growth figures. `python -m bench.scaling_tables` prints the result for docs/scaling.md.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ from typing import NamedTuple
 from bench.growth import MIX
 
 BUSY = 0.7
-"""Share of a core that a process of one thread may use at the peak; beyond it waits grow fast."""
+"""Share of a core that a process of one thread may use at the peak. Above it, waits grow fast."""
 SAFE = 2
-"""So many of each of Vigil's processes in any case: one may end."""
+"""Least number of each of Vigil's processes, because one may end."""
 SERVERS = frozenset({"postgres", "rabbitmq", "redis", "haproxy", "mosquitto"})
-"""Their number is decided by connections, disks and safety, not by cores."""
+"""Servers. Their number depends on connections, disks and safety, not on cores."""
 NOT_COUNTED = frozenset({"generator", "epmd"})
 
 
 class Need(NamedTuple):
-    """One kind of process: its cores, and how many of it there are."""
+    """One kind of process: its cores, and the number of its processes."""
 
     name: str
     cores: float
@@ -29,12 +30,12 @@ class Need(NamedTuple):
 
 
 def messages_per_s(sources: int) -> float:
-    """Return what so many sources of the mix send."""
+    """Return the number of messages a second from so many sources of the mix."""
     return sum(sender.sources / sender.every_s for sender in MIX.values()) * sources / 1000
 
 
 def needs(cpu_s_per_1000: Mapping[str, float], sources: int) -> list[Need]:
-    """Return the cores of each process for so many sources, and how many processes share them."""
+    """Return the need of each kind of process for so many sources."""
     per_s = messages_per_s(sources)
     found = []
     for name, used in cpu_s_per_1000.items():
@@ -48,7 +49,7 @@ def needs(cpu_s_per_1000: Mapping[str, float], sources: int) -> list[Need]:
 def table(
     cpu_s_per_1000: Mapping[str, float], gb_per_1000_sources_day: float | None, numbers: Sequence[int]
 ) -> Iterator[str]:
-    """Yield a Markdown table with a column for each number of sources: cores, and the number of processes."""
+    """Yield a Markdown table of cores and processes, with a column for each number of sources."""
     columns = [needs(cpu_s_per_1000, number) for number in numbers]
     yield "| | CPU s per 1,000 | " + " | ".join(f"{number:,} sources" for number in numbers) + " |"
     yield "|---" * (2 + len(numbers)) + "|"

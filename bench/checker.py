@@ -1,4 +1,4 @@
-"""Holds the ledger against the tables: sent = stored + refused + dead, and nothing twice."""
+"""Check of the ledger against the tables: sent = stored + refused + dead, and no duplicates."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ LOOK_AGAIN_S = 0.25
 
 
 class Balance(NamedTuple):
-    """Counts of distinct messages; the lists name the first of them.
+    """Counts of distinct messages. The lists name the first messages of each kind.
 
-    `missing` was acknowledged by the broker and is nowhere: lost. `unconfirmed` counts those that are nowhere and
-    were never acknowledged, which promises nothing. `misjudged` was stored and should have been refused, or the
-    other way round.
+    `missing` messages were acknowledged by the broker and are nowhere: they are lost. `unconfirmed`
+    counts messages that are nowhere and were never acknowledged, so nothing was promised.
+    `misjudged` messages were stored and should have been refused, or the reverse.
     """
 
     sent: int
@@ -56,7 +56,10 @@ def weigh(
     dead: Set[str],
     unacknowledged: Set[str] = frozenset(),
 ) -> Balance:
-    """The balance of a ledger and of what was found: rows for each msg_id, and msg_ids in dead letters. Pure."""
+    """Return the balance of a ledger and the findings. Pure.
+
+    The findings are the rows for each msg_id, and the msg_ids in dead letters.
+    """
     missing, doubled, misjudged, unconfirmed = [], [], [], 0
     for entry in entries:
         name = entry.msg_id
@@ -91,7 +94,7 @@ def check(
     unacknowledged: Set[str] = frozenset(),
     tables: Sequence[str] = TABLES,
 ) -> Balance:
-    """Count what became of every message of a run."""
+    """Return the balance of every message of a run."""
     return weigh(
         entries,
         stored=_stored(engine, run, tables),
@@ -104,9 +107,10 @@ def check(
 def overtaken(
     entries: Sequence[Entry], engine: Engine, *, run: str, tables: Sequence[str] = TABLES
 ) -> list[str]:
-    """Return the messages that were stored after a later message of their source and topic, in the order sent.
+    """Return the messages that were stored after a later message of their source and topic.
 
-    The order of storing is that of the transactions. Within one transaction messages have no order but their times.
+    They are in the order sent. The order of storing is that of the transactions. Within one
+    transaction, messages have no order except their times.
     """
     transactions: dict[str, int] = {}
     with engine.connect() as connection:
@@ -118,7 +122,7 @@ def overtaken(
 
 
 def out_of_order(entries: Sequence[Entry], transactions: Mapping[str, int]) -> list[str]:
-    """Return the messages whose transaction came after that of a later message of their topic. Pure."""
+    """Return messages whose transaction came after that of a later message of their topic. Pure."""
     first_after: dict[str, int] = {}
     found = []
     for entry in reversed(entries):
@@ -142,13 +146,14 @@ def wait(
     during: Callable[[], None] = lambda: None,
     tables: Sequence[str] = TABLES,
 ) -> Balance:
-    """`check` until all is accounted for, or until nothing has changed for `quiet_s` seconds."""
+    """Repeat `check` until every message is found, or nothing changes for `quiet_s` seconds."""
     changed_s, before = time.monotonic(), None
     while True:
         balance = check(
             entries, engine, run=run, dead_bodies=dead_bodies, unacknowledged=unacknowledged, tables=tables
         )
-        # A message that was never acknowledged may still arrive: only quiet says that it does not.
+        # A message that was never acknowledged may still arrive. Only a quiet time shows that it
+        # does not.
         if balance.holds and not balance.unconfirmed:
             return balance
         if balance != before:
@@ -160,7 +165,7 @@ def wait(
 
 
 def ids_in(body: bytes, run: str) -> list[str]:
-    """The msg_ids of a run that occur in some bytes."""
+    """Return the msg_ids of a run that occur in some bytes."""
     return [match.decode() for match in re.findall(rb"%s-[0-9]+" % re.escape(run.encode()), body)]
 
 

@@ -1,4 +1,7 @@
-"""One and two of each domain service: rates, CPU, latencies; and kill -9 of every process with two of each."""
+"""One and two copies of each domain service: rates, CPU and latencies.
+
+Also kill -9 of every process, with two copies of each.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,19 @@ COPIED = ("directory", "telemetry", "location", "alerts", "notifications")
 LATE_BY_US = "vigil_late_by_us_total"
 READY_TIMEOUT_S = 60.0
 KILL_RATE = 500.0
-"""Messages a second while processes are killed: the load outlasts the killing of all, one after the other."""
+"""Messages a second while processes are killed.
+
+The load outlasts the kills, which come one after the other.
+"""
 KILL_QUIET_S = 30.0
 KILL_PEER_AT = (1 / 3, 2 / 3)
 
 
 class Copies:
-    """On a stack that was made with two of some. The second ones run only while they are wanted."""
+    """Measurements on a stack with two copies of some services.
+
+    The second copies run only while they are needed.
+    """
 
     def __init__(self, stack: Stack, rounds: Rounds, *, say: Callable[[str], None]) -> None:
         self._stack = stack
@@ -34,11 +43,14 @@ class Copies:
         self._seconds = [name for name in stack.services if "@" in name]
 
     def stop_seconds(self) -> None:
-        """Leave one of each."""
+        """Stop the second copy of each service."""
         self._stack.supervisor.stop(only=self._seconds)
 
     def start_seconds(self) -> None:
-        """Have two of each. Raises `RuntimeError` when one does not become ready."""
+        """Start the second copy of each service.
+
+        Raises `RuntimeError` when one does not become ready.
+        """
         supervisor = self._stack.supervisor
         supervisor.start(only=self._seconds)
         if late := supervisor.wait_ready(self._seconds, timeout_s=READY_TIMEOUT_S):
@@ -47,9 +59,10 @@ class Copies:
     def measure(
         self, count: int, *, first: Round | None, seconds: float
     ) -> tuple[dict[str, Any], list[Checked]]:
-        """One, two, two, one: what else the machine does, and the growth of the tables, meet both alike.
+        """Measure with one, two, two and one copies.
 
-        `first` is the round of one that was measured already.
+        This order spreads other work of the machine, and the growth of the tables, evenly over
+        both. `first` is a round with one copy that was measured before.
         """
         ones = [first] if first else []
         twos: list[Round] = []
@@ -73,9 +86,12 @@ class Copies:
         return measured
 
     def kill_each(self, count: int) -> Checked:
-        """Kill every process, both of those that are two, one after the other under load; each comes back by itself.
+        """Kill every process under load, one after the other, including both copies.
 
-        Raises `RuntimeError` when the load ends before all were killed.
+        Each restarts by itself.
+
+        Raises:
+            RuntimeError: The load ended before all processes were killed.
         """
         self.start_seconds()
         supervisor = self._stack.supervisor
@@ -134,7 +150,7 @@ class Copies:
 
 
 def compare(ones: list[Round], twos: list[Round]) -> dict[str, Any]:
-    """Return rates and CPU of one and of two of each, and the ratios of their means. Pure."""
+    """Return rates and CPU with one and two copies, and the ratios of their means. Pure."""
     rate_one, rate_two = (fmean(one.per_s for one in rounds) for rounds in (ones, twos))
     cpu_one, cpu_two = (fmean(one.cpu_of_all for one in rounds) for rounds in (ones, twos))
     age_two = [age for one in twos if (age := one.ages().get("marker_age_p100_s")) is not None]
@@ -152,7 +168,7 @@ def compare(ones: list[Round], twos: list[Round]) -> dict[str, Any]:
 
 
 def by_process(rounds: list[Round]) -> dict[str, float]:
-    """Return the CPU seconds of each kind of process for 1,000 messages: both of those that are two together. Pure."""
+    """Return CPU seconds of each kind of process for 1,000 messages, both copies together. Pure."""
     found: dict[str, float] = {}
     for one in rounds:
         for name, used in one.cpu_s_per_1000.items():
@@ -162,7 +178,7 @@ def by_process(rounds: list[Round]) -> dict[str, float]:
 
 
 def late_by_us(stack: Stack) -> float | None:
-    """Return how many positions were late by Vigil's own doing so far; None when nothing counts them."""
+    """Return the number of positions that Vigil itself made late so far; None without a counter."""
     before = os.environ.get(exposition.VARIABLE)
     os.environ[exposition.VARIABLE] = stack.settings()[exposition.VARIABLE]
     try:

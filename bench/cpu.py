@@ -11,9 +11,9 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def used_s(pid: int) -> float:
-    """User and system seconds of a process, of its living children, and of those that it has reaped.
+    """Return user and system seconds of a process, its living children, and its reaped children.
 
-    The generator's own children are the stack; they have names of their own.
+    The generator's own children are the stack, and have their own names. So they do not count here.
     """
     if pid == os.getpid():
         return time.process_time()
@@ -36,16 +36,17 @@ def _children(pid: int) -> list[int]:
 
 
 def machine_busy_s(stat: str) -> float:
-    """Seconds in which a core was not idle, from the text of /proc/stat; time stolen by the host counts as busy.
+    """Return the seconds in which a core was not idle, from the text of /proc/stat. Pure.
 
-    Pure. Fields: user nice system idle iowait irq softirq steal; guests are in user already.
+    Time stolen by the host counts as busy. Fields: user nice system idle iowait irq softirq steal.
+    Guests are already in user.
     """
     fields = [int(field) for field in stat.split("\n", 1)[0].split()[1:9]]
     return (sum(fields) - fields[3] - fields[4]) / TICKS
 
 
 class Meter:
-    """Seconds used by each named process, and by the whole machine, since the meter was made."""
+    """CPU seconds of each named process, and of the whole machine, since the meter was made."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._pids = dict(pids)
@@ -57,7 +58,10 @@ class Meter:
         return {name: used_s(pid) - self._before[name] for name, pid in self._pids.items()}
 
     def elsewhere(self, used_s: Mapping[str, float]) -> float:
-        """The share of the machine, 0 to 1, that somebody else had: a figure taken then is too low."""
+        """Return the share of the machine, 0 to 1, that other work used.
+
+        A figure taken then is too low.
+        """
         busy_s = machine_busy_s(Path("/proc/stat").read_text()) - self._busy_before_s
         capacity_s = (time.monotonic() - self._started_s) * (os.cpu_count() or 1)
         return max(0.0, min(1.0, (busy_s - sum(used_s.values())) / capacity_s))

@@ -1,10 +1,14 @@
-"""The floor: one process, raw MQTT, the same validation, judge (of each fix by itself) and unnest insert, no bus.
+"""The floor: one process with raw MQTT and without a bus.
 
-It keeps Vigil's promises to a device: every message has an identity and is stored once, MQTT is acknowledged after the
-commit, a session at the broker outlives the process, and each stored message has its receipt. It has no state of
-sources, no alerts beyond their rows, no screens. Nothing that has to cross a bus can be faster on the same machine.
+It has the same validation, judge (of each fix by itself) and unnest insert as Vigil. It keeps
+Vigil's promises to a device. Every message has an identity and is stored once. MQTT is acknowledged
+after the commit. A session at the broker outlives the process. Each stored message has its receipt.
 
-`python -m bench.floor` runs until it is killed. The owner of the tables must have made `ALERTS` before.
+It has no state of sources, no alerts beyond their rows, and no websocket sessions. No pipeline with
+a bus can be faster on the same machine.
+
+`python -m bench.floor` runs until it is killed. The owner of the tables must have made `ALERTS`
+before.
 """
 
 from __future__ import annotations
@@ -71,7 +75,7 @@ class Floor:
         self._prefix = settings.mqtt.topic_prefix
         self._sock = connect(settings.mqtt.host, settings.mqtt.port)
         self._sock.settimeout(None)
-        # The session outlives the process: what it had not acknowledged is sent again.
+        # The session outlives the process, so the broker sends unacknowledged messages again.
         self._sock.sendall(wire.connect("floor", clean=False))
         for number, family in enumerate(FAMILIES):
             self._sock.sendall(wire.subscribe(f"{self._prefix}{family}/#", message_id=number + 1))
@@ -82,7 +86,10 @@ class Floor:
         self._sent = itertools.count()
 
     def run(self) -> None:
-        """Store what waits, at once when nothing more is there, until the broker ends the connection."""
+        """Store waiting messages until the broker ends the connection.
+
+        A batch is stored when it is full, or at once when no further message is there.
+        """
         waiting: list[tuple[bytes, bytes, int]] = []
         while data := self._sock.recv(1_048_576):
             for first, body in self._reader.feed(data):

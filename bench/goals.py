@@ -1,4 +1,4 @@
-"""What the bench is to show: each goal with its bound, held against the figures of a run. Pure."""
+"""Goals of the bench: each with its bound, compared with the figures of a run. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NOT_MEASURED = "not measured"
 
 
 class Goal(NamedTuple):
-    """A figure, named by its path in the report, and its bound: at least, or at most."""
+    """Figure, named by its path in the report, and its bound: at least, or at most."""
 
     words: str
     path: str
@@ -65,7 +65,7 @@ GOALS = (
 
 
 def value_at(figures: Mapping[str, Any], path: str) -> float | None:
-    """Return the figure at a path of names with dots between; None when a name is not there or it is no number."""
+    """Return the figure at a dotted path of names; None when it is missing or no number."""
     found: Any = figures
     for name in path.split("."):
         found = found.get(name) if isinstance(found, Mapping) else None
@@ -91,7 +91,10 @@ def table(lines: list[Line]) -> Iterator[str]:
 
 
 def side_by_side(figures: Mapping[str, Any]) -> dict[str, float]:
-    """Return the ratios of Vigil's flood to that of each contestant; what was not measured is left out."""
+    """Return the ratios of Vigil's flood to that of each contestant.
+
+    Figures not measured are left out.
+    """
     found = {}
     own_rate, own_cpu = (value_at(figures, f"flood.vigil.{name}") for name in ("per_s", "cpu_s_per_1000"))
     for other in ("peer", "floor", "naive"):
@@ -104,7 +107,7 @@ def side_by_side(figures: Mapping[str, Any]) -> dict[str, float]:
 
 
 def comparison(figures: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the contestants side by side: a column each, a line for each figure that any of them has."""
+    """Yield the contestants side by side: a column for each, a line for each of their figures."""
     columns = ("vigil", "peer", "floor", "naive")
     yield f"  {'':<34}" + "".join(f"{name:>12}" for name in columns)
     for group, shown in (("flood", "flood"), ("quiet", "at 200/s")):

@@ -1,4 +1,4 @@
-"""What the database grows by: bytes of a message by table, and gigabytes a day of a stated mix. Pure."""
+"""Growth of the database: bytes of a message by table, and gigabytes a day of a given mix. Pure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 IDENTITIES = "message_seen"
 ALERTS = "alert_occurrence"
-# A table, and what else grows with each of its rows. The few alerts of the bench mostly repeat one that is open: their
-# figure is coarse, and of no weight in the sum.
+# Each table, with the tables that grow with each of its rows. The few alerts of the bench mostly
+# repeat an open alert. So their figure is coarse, and has no weight in the sum.
 GROUPS = {
     "mqtt_guard_location": ("mqtt_guard_location",),
     "mqtt_device_telemetry": ("mqtt_device_telemetry",),
@@ -29,7 +29,7 @@ GB = 1e9
 
 
 class Sender(NamedTuple):
-    """So many of 1,000 sources, each with a message every so many seconds, day and night."""
+    """Senders among 1,000 sources, each with a message every `every_s` seconds, day and night."""
 
     sources: int
     every_s: float
@@ -46,14 +46,14 @@ WORDS = "500 guards every 10 s, 300 devices, 180 sensors, 20 systems every 60 s,
 
 
 class Size(NamedTuple):
-    """A table with its indexes, partitions and long values."""
+    """Size of a table with its indexes, partitions and long values."""
 
     rows: int
     size_bytes: int
 
 
 def of_run(before: Mapping[str, Size], after: Mapping[str, Size]) -> dict[str, Any]:
-    """The figures of a run; a table of the mix that got no rows makes the sum unknown, and is said."""
+    """Return the figures of a run. When a table of the mix got no rows, the sum is None."""
     grown = {
         table: Size(
             after[table].rows - before[table].rows, after[table].size_bytes - before[table].size_bytes
@@ -76,7 +76,7 @@ def of_run(before: Mapping[str, Size], after: Mapping[str, Size]) -> dict[str, A
 
 
 def gb_a_day(bytes_of_message: Mapping[str, float]) -> float | None:
-    """Of `MIX`; None when a part of it was not measured."""
+    """Return the gigabytes a day of `MIX`; None when a part of it was not measured."""
     if set(MIX) - set(bytes_of_message):
         return None
     a_day = sum(

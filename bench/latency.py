@@ -1,4 +1,7 @@
-"""How long a message takes at a quiet pace: to the commit (its receipt) and to the control room (its frame)."""
+"""Latency of a message at a quiet pace: to its commit (the receipt), and to its frame.
+
+The frame is that of the control room's websocket.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,11 @@ ALL_CAME_TIMEOUT_S = 15.0
 GUARDS = 500
 PANIC_EVERY = 20
 FIRST_GUARD = 50_000
-"""Far from the guards of the ledger: the clocks and tracks of one are not those of the other."""
+"""Number of the first guard, far from those of the ledger, so that clocks and tracks do not mix."""
 
 
 class Sent(NamedTuple):
-    """One message: its msg_id, what it is waited for by, and its source."""
+    """One message: its msg_id, the name of its awaited event, and its source."""
 
     msg_id: str
     waits: str
@@ -34,9 +37,9 @@ class Sent(NamedTuple):
 
 
 class Paced:
-    """A connection that sends one message at a time, and hears the receipts between them.
+    """Connection that sends one message at a time, and takes the receipts between them.
 
-    `prefix` is that of the contestant's topics. Without a `watcher` nothing is said of screens.
+    `prefix` is that of the contestant's topics. Without a `watcher`, frames are not measured.
     """
 
     def __init__(self, host: str, port: int, *, prefix: str = "", watcher: Watcher | None = None) -> None:
@@ -52,9 +55,12 @@ class Paced:
         self._number = 0
 
     def warm_up(self, *, panics: int, rate: float) -> None:
-        """Send one position of each source, and wait for the receipts: known sources are what daily work has.
+        """Send one position of each source, and wait for the receipts.
 
-        Raises `TimeoutError` when a receipt does not come.
+        Known sources are the daily case.
+
+        Raises:
+            TimeoutError: A receipt does not come.
         """
         sources = [guard(n) for n in range(GUARDS)] + [self._panicking(n) for n in range(panics)]
         started_s = time.monotonic()
@@ -72,14 +78,17 @@ class Paced:
     def measure(
         self, *, seconds: float, rate: float, meter: Meter
     ) -> tuple[dict[str, float], dict[str, float]]:
-        """Percentiles in ms, and the CPU seconds of each process for 1,000 messages until all are stored."""
+        """Return percentiles in ms, and CPU seconds of each process for 1,000 messages.
+
+        The CPU seconds cover the time until all messages are stored.
+        """
         started_s = time.monotonic()
         before_s = meter.read()
         total = int(seconds * rate)
         for number in range(total):
             self._listen_until(started_s + number / rate)
             self._send(self._message(number))
-        self._wait_for_all()  # what is not done yet is work of this pace too
+        self._wait_for_all()  # unfinished work also belongs to this pace
         used_s = {name: used - before_s[name] for name, used in meter.read().items()}
         return self._percentiles(), {name: 1000 * used / total for name, used in sorted(used_s.items())}
 
@@ -100,14 +109,20 @@ class Paced:
         return found
 
     def _message(self, number: int) -> Sent:
-        """Positions of the known guards in turn; every twentieth is the panic of another source."""
+        """Return a position of the known guards in turn.
+
+        Every twentieth message is a panic of another source.
+        """
         now, msg_id = datetime.now(UTC), f"{self._run}-{number}"
         if number % PANIC_EVERY == PANIC_EVERY - 1:
             return panic(msg_id, self._panicking(number // PANIC_EVERY), now)
         return position(msg_id, guard(number % GUARDS), now)
 
     def _panicking(self, number: int) -> str:
-        """A panic raises an alert only when none of its source is open: each run has sources of its own."""
+        """Return a source for a panic. Each run has its own sources.
+
+        A panic raises an alert only when its source has no open panic.
+        """
         return f"guard-{self._run[1:]}{number:04d}"
 
     def _send(self, message: Sent) -> None:
@@ -125,7 +140,7 @@ class Paced:
         last_s = time.monotonic() + ALL_CAME_TIMEOUT_S
         while not self._have_all():
             if time.monotonic() > last_s:
-                return  # the percentiles name what did not come
+                return  # the percentiles name the missing messages
             self._listen_until(time.monotonic() + 0.05)
 
     def _have_all(self) -> bool:
@@ -153,7 +168,7 @@ def position(msg_id: str, source_id: str, now: datetime) -> Sent:
 
 
 def panic(msg_id: str, source_id: str, now: datetime) -> Sent:
-    """Return a panic, which is waited for by its source: its frame bears no msg_id."""
+    """Return a panic. It is awaited by its source, because its frame has no msg_id."""
     fields = {"severity": "critical"}
     return _sent(msg_id, f"alert:{source_id}", source_id, f"alert/panic/{source_id}", fields, now)
 
@@ -164,7 +179,11 @@ def _sent(msg_id: str, waits: str, source_id: str, topic: str, fields: dict[str,
 
 
 def percentiles(name: str, sent_s: Mapping[str, float], came_s: Mapping[str, float]) -> dict[str, float]:
-    """p50, p95 and p99 in ms. Raises `RuntimeError` when one did not come: the slowest may not be left out."""
+    """Return p50, p95 and p99 in ms.
+
+    Raises:
+        RuntimeError: A message did not come. The slowest may not be left out.
+    """
     absent = [one for one in sent_s if one not in came_s]
     if absent or not sent_s:
         raise RuntimeError(f"{name}: {len(absent)} of {len(sent_s)} did not come, such as {absent[:3]}")

@@ -1,4 +1,7 @@
-"""Sends a ledger over raw MQTT, as fast as the broker acknowledges or at a rate, and hears the receipts."""
+"""Sender of a ledger over raw MQTT, and receiver of its receipts.
+
+It sends as fast as the broker acknowledges, or at a rate.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,20 @@ QUIET_S = 15.0
 
 
 def connect(host: str, port: int) -> socket.socket:
-    """A connection that sends small packets at once: Nagle's algorithm would hold them for 40 ms at a quiet pace."""
+    """Return a connection that sends small packets at once.
+
+    Nagle's algorithm would hold them for 40 ms at a quiet pace.
+    """
     sock = socket.create_connection((host, port), timeout=10)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
 
 class Sender:
-    """One connection with its share of the ledger, encoded before the clock starts."""
+    """One connection with its share of the ledger.
+
+    The messages are encoded before the clock starts.
+    """
 
     def __init__(self, host: str, port: int, name: str, prefix: str, entries: Sequence[Entry]) -> None:
         outgoing = [entry for entry in entries for _ in range(entry.copies)]
@@ -54,12 +63,15 @@ class Sender:
 
     @property
     def unacknowledged(self) -> set[str]:
-        """Brokers acknowledge in the order of arrival [MQTT-4.6.0-2]; one acknowledged copy is enough."""
+        """Return the msg_ids without an acknowledged copy.
+
+        Brokers acknowledge in the order of arrival [MQTT-4.6.0-2].
+        """
         return set(self.names[self.acknowledged :]) - set(self.names[: self.acknowledged])
 
 
 def packets(outgoing: Sequence[Entry], prefix: str = "") -> list[bytes]:
-    """One PUBLISH each; the identifiers go round, far behind the window."""
+    """Return one PUBLISH for each entry. Packet ids repeat only far behind the window."""
     return [
         wire.publish(prefix + entry.topic, entry.payload, message_id=number % 65_535 + 1)
         for number, entry in enumerate(outgoing)
@@ -67,7 +79,7 @@ def packets(outgoing: Sequence[Entry], prefix: str = "") -> list[bytes]:
 
 
 def shares(entries: Sequence[Entry], connections: int) -> list[list[Entry]]:
-    """Return what each connection sends.
+    """Return the entries of each connection.
 
     All messages of one topic use one connection, as those of a device do, and keep their order.
     """
@@ -78,7 +90,7 @@ def shares(entries: Sequence[Entry], connections: int) -> list[list[Entry]]:
 
 
 def allowance(*, elapsed_s: float, rate: float | None, sent: int, connections: int) -> int:
-    """Return how many packets each connection may send now: at most a chunk."""
+    """Return the number of packets that each connection may send now: at most a chunk."""
     if rate is None:
         return CHUNK
     left = int(elapsed_s * rate) - sent
@@ -86,7 +98,7 @@ def allowance(*, elapsed_s: float, rate: float | None, sent: int, connections: i
 
 
 class Receipts:
-    """Hears `receipt/#`: which msg_ids are stored, and when the last one was."""
+    """Subscriber of `receipt/#`. It records the stored msg_ids, and the time of the last one."""
 
     def __init__(self, host: str, port: int, name: str, prefix: str) -> None:
         self.sock = connect(host, port)
@@ -119,7 +131,7 @@ class Receipts:
 
 
 class Result:
-    """The result of a run. Times are of the monotonic clock."""
+    """Result of a run. Times are of the monotonic clock."""
 
     def __init__(self) -> None:
         self.started_s = 0.0
@@ -145,7 +157,8 @@ def run(
 ) -> Result:
     """Send the whole ledger, at `rate` messages a second when given.
 
-    With `receipts`, wait until all that can be stored is, or until nothing has come for `quiet_s`.
+    With `receipts`, wait until every message that can be stored is stored, or until nothing has
+    come for `quiet_s`.
     """
     senders = [
         Sender(host, port, f"bench-{time.monotonic_ns()}-{number}", prefix, share)

@@ -1,4 +1,4 @@
-"""The messages that are sent: every family, some refused on purpose, some sent twice on purpose. Pure."""
+"""Messages of the ledger: every family, some refused and some sent twice on purpose. Pure."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ LAT, LON = 12.9716, 77.5946
 METRES_A_DEGREE = 111_195.0
 WALK_MPS = 1.4
 BEAT_M = 200.0
-"""Guards walk up and down so far east and west of the middle, each on a line of their own."""
+"""Distance that guards walk east and west of the middle. Each guard has its own line."""
 NOMINAL_PER_S = 8_000
-"""The pace of the timestamps. It is near the real pace, so clocks seem right within seconds."""
+"""Pace of the timestamps. It is near the real pace, so clocks seem right within seconds."""
 WEIGHTS = {"guard": 60.0, "device": 25.0, "sensor": 10.0, "system": 4.8, "alert": 0.2}
-"""In per cent. One alert in 500 messages is still far more than any guard company has."""
+"""Shares in per cent. One alert in 500 messages is still far more than any guard company has."""
 REFUSED_SHARE = 0.005
 TWICE_SHARE = 0.005
 
 
 ZONE_M = 500.0
-"""The radius of the site's own zone, which `vigil seed` plants."""
+"""Radius of the site's own zone, which `vigil seed` makes."""
 NEIGHBOUR_M, NEIGHBOURS_APART_M = 300.0, 800.0
 
 
 class Entry(NamedTuple):
-    """One line of the ledger before it is sent. `copies` counts how often it goes out."""
+    """One line of the ledger before it is sent. `copies` is the number of its sends."""
 
     family: str
     topic: str
@@ -38,7 +38,10 @@ class Entry(NamedTuple):
 
 
 def make(*, count: int, sources: int, seed: int, run: str, now: datetime) -> list[Entry]:
-    """`count` distinct messages from `sources` sources; the same seed makes the same ones."""
+    """Return `count` distinct messages from `sources` sources.
+
+    The same seed makes the same messages.
+    """
     chance = random.Random(seed)  # noqa: S311 - a benchmark wants repeatable chance
     families = chance.choices(list(WEIGHTS), list(WEIGHTS.values()), k=count)
     chosen = [(family, chance.randrange(sources)) for family in families]
@@ -50,7 +53,10 @@ def make(*, count: int, sources: int, seed: int, run: str, now: datetime) -> lis
 
 
 def zones(count: int) -> list[tuple[float, float, float]]:
-    """Circles as (latitude, longitude, radius in metres): the site's own first, then others on a grid around it."""
+    """Return circles as (latitude, longitude, radius in metres).
+
+    The site's own circle is first, then others on a grid around it.
+    """
     reach = math.ceil(math.sqrt(count) / 2)
     places = sorted(
         ((north, east) for north in range(-reach, reach + 1) for east in range(-reach, reach + 1)),

@@ -1,10 +1,14 @@
-"""The naive pipeline: the same job as a newcomer to Nameko would do it, one event a message, one ORM insert each.
+"""The naive pipeline: the same job in the way of a Nameko beginner.
 
-The gateway is a Nameko service with an MQTT entrypoint and an `EventDispatcher`; the other service has a handler for
-each family and an ORM model for each table: Vigil's columns, an index for each source, and a unique msg_id where Vigil
-has `message_seen`. It asks PostGIS about the zones. Nameko's defaults throughout. Run as `python -m bench.naive
-gateway|service` with NAIVE_DATABASE_URL, NAIVE_AMQP_URI, NAIVE_MQTT_HOST, NAIVE_MQTT_PORT,
-NAIVE_TOPIC_PREFIX and NAIVE_ZONES (JSON: [[latitude, longitude, radius in metres], ...]).
+Each message is one event and one ORM insert. The gateway is a Nameko service with an MQTT
+entrypoint and an `EventDispatcher`. The other service has a handler for each family and an ORM
+model for each table. The models have Vigil's columns, an index for each source, and a unique msg_id
+where Vigil has `message_seen`. The service asks PostGIS about the zones. All settings are Nameko's
+defaults.
+
+Run it as `python -m bench.naive gateway|service` with NAIVE_DATABASE_URL, NAIVE_AMQP_URI,
+NAIVE_MQTT_HOST, NAIVE_MQTT_PORT, NAIVE_TOPIC_PREFIX and NAIVE_ZONES (JSON: [[latitude, longitude,
+radius in metres], ...]).
 """
 
 from __future__ import annotations
@@ -46,7 +50,10 @@ class Common:
     stored_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.clock_timestamp()
     )
-    """For the bench's latencies; the commit follows at once. It sends no receipts."""
+    """Time of storing, for the bench's latencies. The commit follows at once.
+
+    There are no receipts.
+    """
 
 
 class Telemetry(Common, Base):
@@ -111,7 +118,7 @@ def engine() -> Any:
 
 
 def make_tables() -> None:
-    """Make the tables and the zones."""
+    """Create the tables and the zones."""
     made = engine()
     Base.metadata.create_all(made)
     with Session(made) as session:
@@ -121,7 +128,7 @@ def make_tables() -> None:
 
 
 class MqttMessages(Entrypoint):
-    """Calls the method for each MQTT message."""
+    """Entrypoint that calls the method for each MQTT message."""
 
     def start(self) -> None:
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="naive")
@@ -156,7 +163,7 @@ class NaiveGateway:
 
 
 class Database(DependencyProvider):
-    """A session for each worker."""
+    """Session for each worker."""
 
     def setup(self) -> None:
         self.make = sessionmaker(engine())

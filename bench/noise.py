@@ -1,19 +1,23 @@
-"""Believable or not: false exits of a guard who stands still, and how soon a true exit is noticed.
+"""False exits of a guard who stands still, and the delay until a true exit is noticed.
 
-A site of 200 m by 200 m. A stationary guard is 10 m inside its east edge for days; a leaving guard walks from 100 m
-inside straight out at 1.4 m/s. A fix each 10 s. Vigil judges by its defaults (config.yaml); the plain rule is "the
-point is outside the polygon: alarm". A false exit is a violation that begins; of the plain rule, each turn to outside.
+The site is 200 m by 200 m. A stationary guard is 10 m inside its east edge for days. A leaving
+guard walks from 100 m inside straight out at 1.4 m/s. There is a fix each 10 s. Vigil judges by its
+defaults (config.yaml). The plain rule is "the point is outside the polygon: alarm". A false exit is
+a violation that begins. For the plain rule, it is each change to outside.
 
-Noise, each model with its own seeded chance; all errors in metres, east and north alike:
-- urban: multipath among buildings. The error is an Ornstein-Uhlenbeck walk (a random walk that is held back) of sigma
-  5 m and a correlation time of 60 s: a guard who stands sees the same reflections for a minute. On it white noise of
-  2 m. The claimed accuracy is the true 68 % radius of both, give or take a fifth.
+Each noise model has its own seeded chance. All errors are in metres, east and north alike:
+- urban: multipath among buildings. The error is an Ornstein-Uhlenbeck walk (a random walk that is
+  held back) of sigma 5 m and a correlation time of 60 s. So a guard who stands sees the same
+  reflections for a minute. White noise of 2 m is added. The claimed accuracy is the true 68 %
+  radius of both, give or take a fifth.
 - overconfident: the same noise, and a tenth of that accuracy is claimed.
 - timid: the same noise, and ten times that accuracy is claimed.
 - gaps: urban, and every 5 minutes on average nothing is heard for 30 s.
 - teleports: urban, and every 10 minutes on average one to three fixes lie 250 m to 5 km away.
 - mixed: gaps and teleports, and each hour a device claims a tenth, the truth, or ten times.
-A chip that smooths more errs more slowly, and higher houses make wider errors: `--sigma` and `--correlation` say so.
+
+A chip that smooths more errs more slowly, and higher buildings make wider errors: see `--sigma` and
+`--correlation`.
 """
 
 from __future__ import annotations
@@ -45,7 +49,7 @@ SIGMA_M = 5.0
 CORRELATION_S = 60.0
 WHITE_M = 2.0
 RADIUS_68 = math.sqrt(-2 * math.log(1 - 0.68))
-"""The radius that holds 68 % of a round Gaussian in two dimensions, in standard deviations of one."""
+"""Radius that holds 68 % of a round Gaussian in two dimensions, in standard deviations of one."""
 GAP_S = 30
 GAP_EVERY_S = 300
 TELEPORT_EVERY_S = 600
@@ -59,7 +63,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Model(NamedTuple):
-    """`claims`: factors on the true accuracy, one an hour."""
+    """Noise model. `claims` are factors on the true accuracy, one an hour."""
 
     claims: tuple[float, ...] = (1.0,)
     gaps: bool = False
@@ -77,7 +81,10 @@ MODELS = {
 
 
 class Heard(NamedTuple):
-    """What a phone tells: seconds, metres east of the edge and north of its middle, claimed accuracy."""
+    """Fixes that a phone sends.
+
+    They hold seconds, metres east of the edge and north of its middle, and the claimed accuracy.
+    """
 
     at_s: Floats
     east_m: Floats
@@ -86,7 +93,7 @@ class Heard(NamedTuple):
 
 
 class Weather(NamedTuple):
-    """The size and the slowness of the error."""
+    """Size and slowness of the error."""
 
     sigma_m: float = SIGMA_M
     correlation_s: float = CORRELATION_S
@@ -96,7 +103,7 @@ USUAL = Weather()
 
 
 def heard(east_m: Floats, model: Model, chance: np.random.Generator, weather: Weather = USUAL) -> Heard:
-    """A guard at these places, one each ten seconds, through the noise of a model."""
+    """Return fixes of a guard at these places, one each ten seconds, with the noise of a model."""
     count = len(east_m)
     at_s = np.arange(count, dtype=float) * INTERVAL_S
     error = np.column_stack([_wander(count, chance, weather) for _ in range(2)])
@@ -111,7 +118,10 @@ def heard(east_m: Floats, model: Model, chance: np.random.Generator, weather: We
 
 
 def _wander(count: int, chance: np.random.Generator, weather: Weather) -> Floats:
-    """Ornstein-Uhlenbeck, sampled: x' = a x + sqrt(1 - a²) sigma n, a = exp(-dt / tau)."""
+    """Return a sampled Ornstein-Uhlenbeck walk.
+
+    x' = a x + sqrt(1 - a²) sigma n, a = exp(-dt / tau).
+    """
     a = math.exp(-INTERVAL_S / weather.correlation_s)
     steps = chance.normal(0, weather.sigma_m * math.sqrt(1 - a * a), count)
     steps[0] = chance.normal(0, weather.sigma_m)
@@ -139,7 +149,7 @@ def _without_gaps(at_s: Floats, chance: np.random.Generator) -> npt.NDArray[np.b
 
 
 def fixes_of(told: Heard) -> Iterator[TrackFix]:
-    """The same as fixes at the equator, the edge on the meridian of Greenwich."""
+    """Yield the same data as fixes at the equator, with the edge on the meridian of Greenwich."""
     for number, (at_s, east, north, accuracy) in enumerate(
         zip(*(part.tolist() for part in told), strict=True)
     ):
@@ -157,7 +167,7 @@ def site(settings: config.Location) -> ZoneIndex:
 
 
 def violations(told: Heard, settings: config.Location) -> list[float]:
-    """When Vigil confirmed that the guard was outside, in seconds."""
+    """Return the times, in seconds, at which Vigil confirmed that the guard was outside."""
     judge, belief, found = Judge(site(settings), settings), None, []
     fixes = list(fixes_of(told))
     for start in range(0, len(fixes), PIECE):
@@ -172,7 +182,7 @@ def violations(told: Heard, settings: config.Location) -> list[float]:
 
 
 def plain_exits(told: Heard) -> list[float]:
-    """When the plain rule turned from inside to outside."""
+    """Return the times at which the plain rule changed from inside to outside."""
     outside = (told.east_m > 0) | (told.east_m < -2 * HALF_M) | (np.abs(told.north_m) > HALF_M)
     before = np.concatenate([[False], outside[:-1]])
     return told.at_s[outside & ~before].tolist()
@@ -185,7 +195,11 @@ def stationary(model: Model, chance: np.random.Generator, days: int, weather: We
 def delay_fixes(
     model: Model, chance: np.random.Generator, settings: config.Location, weather: Weather
 ) -> float | None:
-    """Fix intervals from the step over the edge to the confirmed violation; None when there was one before or none."""
+    """Return the fix intervals from the step over the edge to the confirmed violation.
+
+    Returns:
+        None when no violation was confirmed after the step over the edge.
+    """
     start_m = LEAVES_AT_M - chance.uniform(0, WALK_MPS * INTERVAL_S)
     count = int((LEFT_AT_M - start_m) / (WALK_MPS * INTERVAL_S))
     east: Floats = start_m + WALK_MPS * INTERVAL_S * np.arange(count, dtype=np.float64)
@@ -198,7 +212,7 @@ def delay_fixes(
 def measure(
     *, seed: int = 1, days: int = DAYS, exits: int = EXITS, weather: Weather = USUAL
 ) -> dict[str, float]:
-    """False exits a guard-day and the median delay, over all models and of each."""
+    """Return false exits a guard-day and the median delay, over all models and of each."""
     settings = config.load(environ={}).location
     figures: dict[str, float] = {}
     false, plain = 0, 0

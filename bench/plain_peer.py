@@ -1,4 +1,7 @@
-"""Runs the two processes of the plain peer (`bench/peer`) in their own virtual environment (`ops/setup.sh peer`)."""
+"""Runner of the plain peer's two processes (`bench/peer`).
+
+They use their own virtual environment (`ops/setup.sh peer`).
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ PYTHON = PROJECT / ".venv-peer" / "bin" / "python"
 PREFIX = "peer/"
 DATABASE = "peer"
 PARTS = ("store", "gateway")
-"""In the order of their start: the store declares what the gateway publishes to."""
+"""Parts in the order of their start: the store declares the queue that the gateway publishes to."""
 
 
 class PeerMissing(Exception):  # noqa: N818
-    """The peer's virtual environment is not there."""
+    """The peer's virtual environment is missing."""
 
     def __str__(self) -> str:
         return "the plain peer is not installed: `bash ops/setup.sh peer`, or `make bench`"
@@ -54,7 +57,7 @@ class PlainPeer:
 
     @property
     def url(self) -> str:
-        """The address of its websocket."""
+        """Return the address of the peer's websocket."""
         return f"ws://127.0.0.1:{self._websocket_port}/"
 
     @property

@@ -1,8 +1,9 @@
-"""How long the questions of a control room take with many positions on record: `python -m bench.queries`.
+"""`python -m bench.queries`: duration of a control room's queries with many stored positions.
 
-Fills a database of its own with the positions of guards who work eight hours a day, in the order in which such fixes
-come: the fixes of one guard lie far apart. Then each question is asked as its service asks it, of other guards and
-places each time, after a warm-up. Not part of `make bench`: 100 million fixes take 25 GB and about half an hour.
+It fills its own database with the positions of guards who work eight hours a day. The order is that
+in which such fixes come, so the fixes of one guard lie far apart. After a warm-up, each query runs
+as its service runs it, with other guards and places each time. It is not part of `make bench`: 100
+million fixes take 25 GB and about half an hour.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from services.providers import Database, database_url
 
 TENANT = 1
 FIXES_A_DAY = 2_500
-"""Of one guard: every 11.5 s of a shift of eight hours."""
+"""Number of fixes of one guard: one every 11.5 s of a shift of eight hours."""
 SHIFT_S = 8 * 3600
 SHOWN_POINTS = 500
 ALERTS = 200_000
@@ -51,7 +52,7 @@ SELECT 'guard-' || n, 1, now(), now(), ST_SetSRID(ST_MakePoint(lon, lat), 4326),
 FROM (SELECT n, :lat + (random() - 0.5) * :spread AS lat, :lon + (random() - 0.5) * :spread AS lon
       FROM generate_series(1, :guards) n) places
 """
-# A month of shifts behind, two weeks ahead, and half of the guards on shift now.
+# A month of past shifts, two weeks of future ones, and half of the guards on shift now.
 SHIFTS = """
 INSERT INTO guard_shift (tenant_id, guard_id, starts_at, ends_at)
 SELECT 1, guard_id, at, at + interval '12 hours'
@@ -77,7 +78,10 @@ FROM generate_series(1, :alerts) n,
      LATERAL (SELECT now() - n * interval '10 seconds' AS at, n % (:alerts / :open) = 0 AS is_open) of_it
 """
 IN_A_HURRY = ("fsync = off", "full_page_writes = off", "max_wal_size = '16GB'", "autovacuum = off")
-"""Settings of the database that is filled, and thrown away: none of them changes how a question is answered."""
+"""Settings of the filled database, which is temporary.
+
+None of them changes how a query is answered.
+"""
 SIZE = """
 SELECT (SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree('mqtt_guard_location')) AS heap,
        (SELECT sum(pg_indexes_size(relid)) FROM pg_partition_tree('mqtt_guard_location')
@@ -88,7 +92,11 @@ SELECT (SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree('mqtt_guard_l
 
 
 class Asked(NamedTuple):
-    """Milliseconds of many calls: in the database and on the wire, and with what the process does with the answer."""
+    """Milliseconds of many calls.
+
+    `queries_ms` is the time in the database and on the wire. `calls_ms` also holds the process's
+    work with the result.
+    """
 
     queries_ms: list[float]
     calls_ms: list[float]
@@ -102,14 +110,14 @@ class Asked(NamedTuple):
 
 
 class Stopwatch:
-    """The time that statements take, result included: psycopg2 has all rows when `execute` returns."""
+    """Time of statements, result included: psycopg2 has all rows when `execute` returns."""
 
     def __init__(self) -> None:
         self.total_s = 0.0
         self._began_s = 0.0
 
     def watch(self) -> None:
-        """Of every engine of this process."""
+        """Measure every engine of this process."""
         event.listen(Engine, "before_cursor_execute", self._begin)
         event.listen(Engine, "after_cursor_execute", self._end)
 
@@ -131,7 +139,7 @@ class Stopwatch:
 
 
 def fill(engine: Engine, *, fixes: int, guards: int, say: Callable[[str], None]) -> list[datetime]:
-    """Make the rows; return the days on which all guards worked."""
+    """Insert the rows. Return the days on which all guards worked."""
     values = {"guards": guards, "lat": LAT, "lon": LON, "spread": SPREAD}
     with engine.begin() as connection:
         connection.execute(text("SET synchronous_commit = off"))
@@ -162,7 +170,7 @@ def run(connection: Connection, statement: str, values: dict[str, Any]) -> None:
 
 
 def questions(settings: config.Config, days: list[datetime], *, guards: int) -> dict[str, Callable[[], Any]]:
-    """What is measured, by name; each is asked of another guard or place every time."""
+    """Return the measured queries by name. Each call uses another guard or place."""
     chance = random.Random(1)  # noqa: S311 - a benchmark wants repeatable chance
     database = Database(settings, name="bench", pool_size=1)
     where, tracks = Whereabouts(database), TrackQueries(database)
@@ -194,7 +202,7 @@ def questions(settings: config.Config, days: list[datetime], *, guards: int) -> 
 
 
 def filled(stack: Stack, *, fixes: int, guards: int) -> list[datetime]:
-    """Fill the database of a home unless that was done before; return the days on record."""
+    """Fill the database of a home unless that was done before. Return the stored days."""
     mark = stack.home / "filled.json"
     if mark.exists():
         return [datetime.fromisoformat(day) for day in json.loads(mark.read_text())]
@@ -213,7 +221,7 @@ def filled(stack: Stack, *, fixes: int, guards: int) -> list[datetime]:
 
 @contextmanager
 def closing_engine(stack: Stack) -> Iterator[Engine]:
-    """An engine of the owner, for statements that take as long as they take."""
+    """Yield an engine of the owner, without a time limit for statements."""
     url = database_url(stack.operator_environment()["VIGIL_OWNER_DATABASE_URL"])
     engine = create_engine(url, connect_args={"options": "-c statement_timeout=0"})
     try:

@@ -10,12 +10,15 @@ from typing import NamedTuple
 from bench.cpu import Meter
 
 SETTLE_S = 5.0
-"""So long after its last message a stack is left alone before it is measured."""
+"""Pause between a stack's last message and its measurement, in seconds."""
 KIB = 1024
 
 
 class Rest(NamedTuple):
-    """Cores by process; memory as proportional set size in MiB, where shared pages are counted once."""
+    """Cores and memory by process.
+
+    Memory is the proportional set size in MiB, in which shared pages are counted once.
+    """
 
     cores: dict[str, float]
     mib: dict[str, float]
@@ -25,7 +28,7 @@ class Rest(NamedTuple):
 
 
 def measure(pids: Mapping[str, int], *, seconds: float) -> Rest:
-    """Watch processes for a while during which nobody sends anything."""
+    """Measure processes for some seconds in which nothing sends messages."""
     time.sleep(SETTLE_S)
     meter, started_s = Meter(pids), time.monotonic()
     time.sleep(seconds)
@@ -35,7 +38,10 @@ def measure(pids: Mapping[str, int], *, seconds: float) -> Rest:
 
 
 def pss_mib(pid: int) -> float:
-    """Return the memory of a process and of all below it; of what has ended, nothing."""
+    """Return the memory of a process and all its descendants, in MiB.
+
+    Ended processes count as 0.
+    """
     total_kib = 0
     for member in family(pid):
         try:
@@ -46,12 +52,12 @@ def pss_mib(pid: int) -> float:
 
 
 def pss_kib(rollup: str) -> int:
-    """Return the figure of a text of /proc/PID/smaps_rollup. Pure."""
+    """Return the figure, in KiB, from a text of /proc/PID/smaps_rollup. Pure."""
     return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
 
 
 def family(pid: int) -> Iterator[int]:
-    """A process, its children, and theirs."""
+    """Yield a process, its children, and their descendants."""
     yield pid
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -1,4 +1,4 @@
-"""One round each for Vigil and for what it is held against, on the servers of one stack."""
+"""One round each for Vigil and for the other contestants, on the servers of one stack."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ NAIVE_WARM_UP = 500
 NAIVE_PREFIX, FLOOR_PREFIX = "naive/", "floor/"
 COUNT_EVERY_S = 0.1
 NAIVE_QUIET_S = 15.0
-# A partitioned table is the sum of its partitions; of any other there is no tree.
+# The size of a partitioned table is the sum of its partitions. Other tables have no partition tree.
 SIZE = """
 SELECT (SELECT count(*) FROM {table}),
        coalesce(sum(pg_total_relation_size(relid))::bigint, pg_total_relation_size('{table}'))
@@ -63,10 +63,12 @@ NAIVE_WAITS = (
 
 
 class Round(NamedTuple):
-    """Messages a second, from the first publish to the last commit, and CPU seconds of each process for 1,000.
+    """Result of a round.
 
-    `elsewhere` is the share of the machine that somebody else had meanwhile. `marker_age_s` are the ages of the
-    positions that came to a screen, sorted.
+    `per_s` is messages a second, from the first publish to the last commit. `cpu_s_per_1000` is CPU
+    seconds of each process for 1,000 messages. `elsewhere` is the share of the machine that other
+    work had meanwhile. `marker_age_s` are the ages of the positions that came to a websocket
+    session, sorted.
     """
 
     per_s: float
@@ -76,11 +78,11 @@ class Round(NamedTuple):
 
     @property
     def cpu_of_all(self) -> float:
-        """CPU seconds for 1,000 messages of all processes but the generator."""
+        """Return CPU seconds for 1,000 messages of all processes but the generator."""
         return sum(used for name, used in self.cpu_s_per_1000.items() if name != "generator")
 
     def ages(self) -> dict[str, float]:
-        """Return how old the markers of a screen were when they came."""
+        """Return percentiles of the markers' ages at their arrival in a websocket session."""
         if not self.marker_age_s:
             return {}
         return {f"marker_age_p{p}_s": round(rank(self.marker_age_s, p), 3) for p in (50, 99, 100)}
@@ -95,7 +97,7 @@ class Round(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """What the ledger of a round says: the balance, who was overtaken, and what a screen showed out of order."""
+    """Result of a round's ledger: the balance, overtaken messages, and frames out of order."""
 
     balance: Balance
     overtaken: list[str]
@@ -107,7 +109,7 @@ class Checked(NamedTuple):
         return self.balance.holds and not (self.overtaken or self.went_back or self.not_shown)
 
     def counts(self) -> dict[str, int]:
-        """The figures for the report. `lost`: acknowledged by the broker and nowhere."""
+        """Return the figures for the report. `lost`: acknowledged by the broker and nowhere."""
         names = ("sent", "stored", "refused", "dead", "duplicates", "unconfirmed")
         return {
             **{name: getattr(self.balance, name) for name in names},
@@ -131,7 +133,7 @@ class Paces(NamedTuple):
 
 
 class Rounds:
-    """`say` is called with each line of progress."""
+    """Rounds of all contestants. `say` is called with each line of progress."""
 
     def __init__(self, stack: Stack, *, sources: int, seed: int, say: Callable[[str], None]) -> None:
         self._stack = stack
@@ -145,7 +147,7 @@ class Rounds:
         self._until = datetime.now(UTC)
 
     def plant_zones(self) -> None:
-        """Give the tenant its other zones; the seed has planted the first."""
+        """Add the tenant's other zones. The seed has made the first."""
         database = Database(config.load(environ=self._env), name="bench", pool_size=1, as_owner=True)
         store = ZoneStore(database)
         [site, *_] = DirectoryStore(database).list_rows("site", tenant_id=TENANT_ID, limit=1)
@@ -160,7 +162,7 @@ class Rounds:
             store.add(fields, tenant_id=TENANT_ID, by="bench")
 
     def latency(self, *, seconds: float) -> Paces:
-        """Vigil at an even pace; see `bench.latency`."""
+        """Measure Vigil at an even pace; see `bench.latency`."""
         with closing(self._screen()) as screen:
             return self._paced("", seconds, self._pids(), screen)
 
@@ -179,7 +181,10 @@ class Rounds:
             return Paces(*paced.measure(seconds=seconds, rate=LATENCY_RATE, meter=Meter(pids)))
 
     def vigil(self, count: int) -> tuple[Round, Checked, dict[str, Any]]:
-        """A small run first, so that caches and sources are as in daily work. Last: what the database grew by."""
+        """Measure Vigil's flood after a small run, so that caches and sources are as in daily work.
+
+        The last part of the result is the growth of the database.
+        """
         self.flood(WARM_UP, before_now=WARM_UP_AGE)
         before = self._sizes()
         measured, checked = self.flood(count)
@@ -197,12 +202,15 @@ class Rounds:
             engine.dispose()
 
     def flood(self, count: int, *, before_now: timedelta = timedelta()) -> tuple[Round, Checked]:
-        """Vigil, with a screen, as fast as the broker takes the messages."""
+        """Measure Vigil, with a websocket session, as fast as the broker takes the messages."""
         with closing(self._screen()) as screen:
             return self._once(count, pids=self._pids(), screen=screen, before_now=before_now)
 
     def at_rates(self, *, seconds: float) -> tuple[dict[str, float], list[Checked]]:
-        """CPU seconds for 1,000 messages at rates between quiet and flood: batches grow with the rate."""
+        """Return CPU seconds for 1,000 messages at rates between quiet and flood.
+
+        Batches grow with the rate.
+        """
         figures: dict[str, float] = {}
         checks = []
         for rate in RATES:
@@ -224,7 +232,7 @@ class Rounds:
         before_now: timedelta = timedelta(),
         rate: float | None = None,
     ) -> tuple[Round, Checked]:
-        """Send a ledger to a contestant that sends receipts, and hold it against the tables at `url`."""
+        """Send a ledger to a contestant with receipts, and check it against the tables at `url`."""
         run, entries = self.ledger(count, before_now=before_now)
         with closing(self.receipts(run, prefix)) as receipts:
             meter = Meter(pids)
@@ -242,14 +250,15 @@ class Rounds:
         checked = self.check(run, entries, result.unacknowledged, url=url, tables=tables, screen=screen)
         expected = sum(not entry.refused for entry in entries)
         if checked.balance.holds and len(receipts.stored) < expected:
-            # The last commit is known by its receipt; with receipts gone the time would be too short.
+            # The receipt gives the time of the last commit. With missing receipts the time would be
+            # too short.
             raise RuntimeError(f"{expected - len(receipts.stored)} receipts did not come: no time to report")
         ages_s = sorted(screen.seen.ages_s) if screen else []
         seconds = result.stored_s - result.started_s
         return _round(result.published, seconds, used_s, elsewhere, ages_s), checked
 
     def receipts(self, run: str, prefix: str = "") -> load.Receipts:
-        """Listen to the receipts of a contestant."""
+        """Return a subscriber of a contestant's receipts."""
         return load.Receipts(self.host, self.port, f"bench-receipts-{run}", prefix)
 
     def check(
@@ -263,7 +272,7 @@ class Rounds:
         screen: Watcher | None = None,
         during: Callable[[], None] = lambda: None,
     ) -> Checked:
-        """Hold a ledger against the tables, and against what a screen showed."""
+        """Check a ledger against the tables, and against the frames of a websocket session."""
         engine = create_engine(url or self._owner_url)
         try:
             balance = checker.wait(
@@ -284,7 +293,7 @@ class Rounds:
         return Checked(balance, overtaken, screen.seen.went_back, not_shown)
 
     def naive(self, count: int, *, seconds: float) -> tuple[Round, Paces]:
-        """The naive pipeline in a database of its own, after a small run; and at an even pace."""
+        """Measure the naive pipeline in its own database, after a small run and at an even pace."""
         naive_url = self._make_database("naive")
         environment = {
             **self._env,
@@ -305,7 +314,11 @@ class Rounds:
             return measured, self._naive_paced(seconds, naive_url, pids, before=NAIVE_WARM_UP + count)
 
     def _naive_once(self, count: int, url: str, pids: Mapping[str, int], *, before: int) -> Round:
-        """It refuses nothing with a reason and knows no duplicate: it is sent what it can store, and once."""
+        """Measure one flood of the naive pipeline.
+
+        It refuses nothing with a reason and knows no duplicate. So it gets only messages that it
+        can store, each once.
+        """
         _, made = self.ledger(count + count // 50)
         entries = [entry._replace(copies=1) for entry in made if not entry.refused][:count]
         meter = Meter(pids)
@@ -317,7 +330,10 @@ class Rounds:
         return _round(rows - before, last_s - result.started_s, used_s, elsewhere)
 
     def _naive_paced(self, seconds: float, url: str, pids: Mapping[str, int], *, before: int) -> Paces:
-        """Positions at an even pace; it sends no receipts, so its tables say when each was stored."""
+        """Measure positions at an even pace.
+
+        The naive pipeline sends no receipts, so its tables give the time of each store.
+        """
         total, run = int(seconds * LATENCY_RATE), f"n{secrets.token_hex(4)}"
         with closing(load.connect(self.host, self.port)) as sock:
             sock.sendall(wire.connect(f"bench-pace-{run}"))
@@ -338,10 +354,11 @@ class Rounds:
         return Paces(percentiles("position_commit", dict.fromkeys(stored_s, 0.0), stored_s), cpu)
 
     def floor(self, count: int, *, seconds: float) -> tuple[Round, Checked, Paces]:
-        """The floor, into Vigil's tables, after a small run; and at an even pace."""
+        """Measure the floor, with Vigil's tables, after a small run, and at an even pace."""
         with closing(psycopg2.connect(_plain(self._owner_url))) as owner, owner, owner.cursor() as cursor:
             cursor.execute(floor.MAKE_ALERTS)
-        # A prefix of its own: the sessions of Vigil's gateway live on at the broker and would be sent all of it.
+        # The floor has its own prefix. The sessions of Vigil's gateway still exist at the broker,
+        # and would otherwise get all of these messages.
         environment = {**self._env, "VIGIL_TOPIC_PREFIX": FLOOR_PREFIX}
         tables = (*(table for table in checker.TABLES if table != "alert_occurrence"), floor.ALERTS)
         with _part("floor", environment) as process:
@@ -351,7 +368,7 @@ class Rounds:
             return measured, checked, self._paced(FLOOR_PREFIX, seconds, pids, None)
 
     def peer(self, count: int, *, seconds: float) -> tuple[Round, Checked, Paces]:
-        """The plain peer in a database of its own, after a small run; and at an even pace."""
+        """Measure the plain peer in its own database, after a small run, and at an even pace."""
         with self.plain_peer() as (peer, url):
             pids = self._pids(**peer.pids)
             with closing(Watcher(peer.url, peer_frames)):
@@ -363,7 +380,7 @@ class Rounds:
 
     @contextmanager
     def plain_peer(self) -> Iterator[tuple[PlainPeer, str]]:
-        """The peer while it runs, and the address of its database."""
+        """Yield the running peer, and the address of its database."""
         url = self._make_database(PEER_DATABASE)
         with PlainPeer(self._env, database_url=_plain(url), zones=messages.zones(ZONES)) as peer:
             yield peer, url
@@ -375,7 +392,10 @@ class Rounds:
         return f"{self._owner_url.rpartition('/')[0]}/{name}"
 
     def ledger(self, count: int, *, before_now: timedelta = timedelta()) -> tuple[str, list[messages.Entry]]:
-        """A run's name and its messages. Its times begin after those of the ledger before: no fix is late."""
+        """Return a run's name and its messages.
+
+        Its times begin after those of the ledger before, so that no fix is late.
+        """
         now = datetime.now(UTC) - before_now
         if (early_s := (self._until - now).total_seconds()) > 0:
             time.sleep(early_s)  # the times of the ledger before run faster than the clock
@@ -385,7 +405,7 @@ class Rounds:
         return run, messages.make(count=count, sources=self._sources, seed=self._seed, run=run, now=now)
 
     def rest(self, *, seconds: float) -> rest.Rest:
-        """Cost of the stack while nobody sends anything."""
+        """Measure the stack while nothing sends messages."""
         return rest.measure(self._running(), seconds=seconds)
 
     def _running(self) -> dict[str, int]:
@@ -410,7 +430,7 @@ def _wait_until_shown(
     deadline_s = time.monotonic() + SHOWN_TIMEOUT_S
     while (missing := seen.not_shown(newest_sent)) and time.monotonic() < deadline_s:
         during()
-        time.sleep(COUNT_EVERY_S)  # the interval at which the screen is asked
+        time.sleep(COUNT_EVERY_S)  # the interval at which the session is checked
     return missing
 
 
@@ -427,7 +447,10 @@ def _plain(url: str) -> str:
 
 
 def _count_until_quiet(url: str, total: int) -> tuple[int, float]:
-    """(rows, when the last of them was seen); ends when all are there or none has come for a while."""
+    """Return (rows, time of the last new row).
+
+    The count ends when all rows are there, or when none has come for a while.
+    """
     stored, changed_s = 0, time.monotonic()
     with closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
@@ -443,7 +466,7 @@ def _count_until_quiet(url: str, total: int) -> tuple[int, float]:
 
 @contextmanager
 def _part(module: str, environment: Mapping[str, str], *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """One process of a contestant, from when it says that it is ready to the end of the block."""
+    """Yield one process of a contestant, from its ready message to the end of the block."""
     command = [sys.executable, "-W", "ignore", "-m", f"bench.{module}", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=dict(environment), cwd=PROJECT

@@ -1,4 +1,7 @@
-"""`python -m bench.scaling_tables`: the tables of docs/scaling.md, from `.vigil/bench.json` and from the simulation."""
+"""`python -m bench.scaling_tables`: the tables of docs/scaling.md.
+
+They come from `.vigil/bench.json` and from the simulation.
+"""
 
 from __future__ import annotations
 

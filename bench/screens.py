@@ -1,4 +1,7 @@
-"""Many screens in one thread: they open, read or stop reading, and note when each alert came."""
+"""Many websocket clients in one thread.
+
+They open, read or stop reading, and note each alert's arrival.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ READ_BYTES = 65_536
 HEAD_END = b"\r\n\r\n"
 TEXT, CLOSE, PING = 0x1, 0x8, 0x9
 PONG = b"\x8a\x80\x00\x00\x00\x00"
-"""Empty, under a mask of zeros."""
+"""Empty pong, under a mask of zeros."""
 OUTSIDE = re.compile(rb'\{"type":"(\w+)"(?:,"id":(\d+))?')
 ESTABLISHED = 1
 """A TCP state of Linux."""
@@ -31,7 +34,10 @@ class Frame(NamedTuple):
 
 
 def frames(buffer: bytearray) -> Iterator[Frame]:
-    """Take the whole frames off the buffer; what is left of it is the beginning of the next. Pure."""
+    """Yield the whole frames and remove them from the buffer. Pure.
+
+    The rest of the buffer is the beginning of the next frame.
+    """
     while len(buffer) >= 2:
         size, at = buffer[1] & 0x7F, 2
         if size >= 126:
@@ -45,11 +51,16 @@ def frames(buffer: bytearray) -> Iterator[Frame]:
 
 
 class Screen:
-    """One socket; `came_s` has the seconds from an alert's making to its coming, by the alert's id, in order."""
+    """One websocket client.
+
+    `came_s` holds the seconds from an alert's making to its arrival, by the alert's frame id, in
+    order.
+    """
 
     def __init__(self, host: str, port: int, token: str) -> None:
         self.sock = socket.socket()
-        # Before it connects, or the window is larger: what is measured is our end, not this kernel's room.
+        # This must come before the connect, or the window is larger. The measurement is about our
+        # end, not about the space in this kernel.
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RCVBUF_BYTES)
         self.sock.settimeout(OPEN_TIMEOUT_S)
         self.sock.connect((host, port))
@@ -60,7 +71,7 @@ class Screen:
         self._is_past_head = False
 
     def read(self) -> None:
-        """Raises `RuntimeError` when the gateway ends it."""
+        """Read from the socket. Raises `RuntimeError` when the gateway ends the connection."""
         data = self.sock.recv(READ_BYTES)
         now_s = time.time()
         if not data:
@@ -78,7 +89,7 @@ class Screen:
 
     @property
     def is_connected(self) -> bool:
-        """Without reading: whether the other end has let go of it."""
+        """Return True while the other end has not closed the connection. This reads no data."""
         return self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == ESTABLISHED
 
     def _take(self, frame: Frame, now_s: float) -> None:
@@ -92,11 +103,12 @@ class Screen:
         kind, frame_id = outside.groups()
         self.is_open |= kind == b"snapshot"
         if kind == b"critical_alert":
-            self.came_s[int(frame_id)] = now_s - int(frame_id) / 1e6  # an id is the microsecond of its making
+            # An id is the microsecond of its making.
+            self.came_s[int(frame_id)] = now_s - int(frame_id) / 1e6
 
 
 class Crowd:
-    """Screens that are served by turns."""
+    """Websocket clients that are served in turn."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
@@ -104,7 +116,7 @@ class Crowd:
         self._reading: set[Screen] = set()
 
     def open(self, tokens: Sequence[str]) -> list[Screen]:
-        """One for each token, all at once, until each has its snapshot."""
+        """Open one client for each token, all at once, and wait until each has its snapshot."""
         screens = [Screen(*self._address, token) for token in tokens]
         for screen in screens:
             self.read_again(screen)
@@ -125,14 +137,14 @@ class Crowd:
         screen.sock.close()
 
     def serve(self, *, for_s: float) -> None:
-        """Read what comes, for so long."""
+        """Read arriving frames for `for_s` seconds."""
         end_s = time.monotonic() + for_s
         while (left_s := end_s - time.monotonic()) > 0:
             for key, _ in self._selector.select(left_s):
                 key.data.read()
 
     def serve_until(self, condition: Callable[[], bool], *, timeout_s: float) -> None:
-        """Raises `TimeoutError`."""
+        """Serve until a condition holds. Raises `TimeoutError`."""
         deadline_s = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > deadline_s:

@@ -1,7 +1,8 @@
-"""How evenly sources fall on shards, and shards on processes: a simulation with sources of unequal rates. Pure.
+"""Balance of sources over shards, and of shards over processes. Pure.
 
-`python -m bench.shard_balance` prints the table of docs/scaling.md. A source goes to the shard that its id's checksum
-says, for ever; the bus hands whole shards to processes, to each as many as to the others or one more.
+It is a simulation with sources of unequal rates. `python -m bench.shard_balance` prints the table
+of docs/scaling.md. The checksum of a source's id decides its shard, for ever. The bus gives whole
+shards to processes. Each process gets as many as the others, or one more.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ PROCESSES = (2, 3, 4, 8)
 
 
 class Kind(NamedTuple):
-    """So many of 1,000 sources, each with a message every so many seconds in the median.
+    """Number of sources among 1,000, each with a message every `every_s` seconds in the median.
 
     `spread` is the standard deviation of the logarithm: rates of one kind differ by such a factor.
     """
@@ -40,18 +41,21 @@ KINDS = (
 
 
 class Spread(NamedTuple):
-    """The heaviest part beside the mean of all parts: 1 is even."""
+    """Heaviest part relative to the mean of all parts: 1 is even."""
 
     mean: float
     worst: float
 
 
 def rates(sources: int, *, seed: int) -> dict[str, float]:
-    """Return the messages a second of each source, by its id; the same seed makes the same ones."""
+    """Return the messages a second of each source, by its id.
+
+    The same seed makes the same rates.
+    """
     chance = random.Random(seed)  # noqa: S311 - a simulation wants repeatable chance
     found: dict[str, float] = {}
     for kind in KINDS:
-        # Ids are those of a real register: numbers in a row from somewhere.
+        # Ids are those of a real register: consecutive numbers from a random first one.
         first = chance.randrange(1, 1_000_000)
         for number in range(sources * kind.of_1000 // 1000):
             found[f"{kind.prefix}{first + number}"] = chance.lognormvariate(0, kind.spread) / kind.every_s
@@ -72,7 +76,10 @@ def by_shard(loads: dict[str, float], shards: int) -> list[float]:
 
 
 def by_process(of_shards: Sequence[float], processes: int, *, seed: int) -> list[float]:
-    """Return the messages a second of each process, when shards are dealt out by lot without looking at their load."""
+    """Return the messages a second of each process.
+
+    Shards are dealt by lot, whatever their load.
+    """
     dealt = list(of_shards)
     random.Random(seed).shuffle(dealt)  # noqa: S311 - a simulation wants repeatable chance
     found = [0.0] * processes
@@ -82,7 +89,7 @@ def by_process(of_shards: Sequence[float], processes: int, *, seed: int) -> list
 
 
 def heaviest(parts: Sequence[float]) -> float:
-    """Return the heaviest part beside the mean."""
+    """Return the heaviest part relative to the mean."""
     return max(parts) * len(parts) / sum(parts)
 
 
@@ -98,7 +105,7 @@ def simulate(
     processes: Sequence[int] = PROCESSES,
     seeds: int = SEEDS,
 ) -> Iterator[tuple[int, int, Spread, dict[int, Spread]]]:
-    """Yield (sources, shards, heaviest shard, heaviest process by their number)."""
+    """Yield (sources, shards, heaviest shard, heaviest process by the number of processes)."""
     for count in sources:
         drawn = [rates(count, seed=seed) for seed in range(seeds)]
         for number in shards:

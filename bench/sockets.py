@@ -1,4 +1,4 @@
-"""What many screens cost, and what those that stop reading cost the others."""
+"""Cost of many websocket sessions, and the effect of sessions that stop reading on the others."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ ALERT = {
 
 
 class Sockets:
-    """On the gateway of a running stack. Alerts are sealed here and go into the feed, as those of a service do."""
+    """Measurements on the gateway of a running stack.
+
+    Alerts are sealed here and go into the feed, as those of a service do.
+    """
 
     def __init__(self, stack: Stack, *, say: Callable[[str], None]) -> None:
         environ = stack.operator_environment()
@@ -46,7 +49,7 @@ class Sockets:
         [self._pid] = [p.pid for p in stack.supervisor.processes if p.name == GATEWAY and p.pid]
 
     def measure(self, *, quick: bool = False) -> dict[str, float]:
-        """All figures. Raises `RuntimeError` when a screen that reads misses one alert."""
+        """Return all figures. Raises `RuntimeError` when a client that reads misses one alert."""
         rounds = 1 if quick else ROUNDS
         return self._many(MANY // 10 if quick else MANY) | self._stalled(rounds)
 
@@ -69,7 +72,10 @@ class Sockets:
         }
 
     def _stalled(self, rounds: int) -> dict[str, float]:
-        """By turns without and with those that stall: what else the machine does meets both alike."""
+        """Measure in turn without and with stalled clients.
+
+        This order spreads other work of the machine evenly over both.
+        """
         readers = self._open(FEW - STALLED)
         without_s: list[float] = []
         with_s: list[float] = []
@@ -111,7 +117,7 @@ class Sockets:
         of: Sequence[Screen] | None = None,
         also: Callable[[], None] = lambda: None,
     ) -> list[float]:
-        """Seconds that each alert took to each screen (or to those `of` which it is asked)."""
+        """Return the seconds of each alert to each client, or only to the clients in `of`."""
         started_s = time.monotonic()
         sent = []
         for number in range(count):
@@ -125,7 +131,7 @@ class Sockets:
 
 
 class Stall:
-    """Screens stop reading, and it is looked at until the gateway has let go of each."""
+    """Clients that stop reading. They are watched until the gateway has closed each."""
 
     def __init__(self, crowd: Crowd, screens: Sequence[Screen], pid: int) -> None:
         for screen in screens:
@@ -144,19 +150,27 @@ class Stall:
                 self._closed_s[screen] = time.monotonic() - self._started_s
 
     def all_closed_s(self) -> float:
-        """When the last was closed, from when it stopped to read. Raises `RuntimeError` when one is still open."""
+        """Return the seconds from the stop of reading to the last close.
+
+        Raises:
+            RuntimeError: A connection is still open.
+        """
         if len(self._closed_s) < len(self._screens):
             raise RuntimeError(f"{len(self._screens) - len(self._closed_s)} stalled sockets are still open")
         return max(self._closed_s.values())
 
     @property
     def memory_kib(self) -> float:
-        """Of the gateway, for each."""
+        """Return the gateway's additional memory for each client, in KiB."""
         return (self._peak_kib - self._before_kib) / len(self._screens)
 
 
 def waits(came_s: dict[int, float], sent: Sequence[int]) -> list[float]:
-    """Of what was sent, how long each took. Raises `RuntimeError` unless all came, once and in order."""
+    """Return the seconds that each sent alert took.
+
+    Raises:
+        RuntimeError: Not all alerts came, once and in order.
+    """
     wanted = set(sent)
     came = [frame_id for frame_id in came_s if frame_id in wanted]
     if came != list(sent):
@@ -170,7 +184,7 @@ def percentile_ms(waits_s: Sequence[float], p: int) -> float:
 
 
 def rss_kib(pid: int) -> int:
-    """Memory that a process holds, from proc(5)."""
+    """Return the resident memory of a process in KiB, from proc(5)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1])

@@ -1,4 +1,7 @@
-"""One websocket that notes when each position and alert came, how old it was, and whether a position went back."""
+"""One websocket client that notes each position and alert.
+
+It records the arrival times, the ages, and positions that went back in time.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,10 @@ class Shown(NamedTuple):
 
 
 class Seen:
-    """Positions and alerts that a screen was shown, held against those that were sent.
+    """Positions and alerts that a session was sent, compared with the original messages.
 
-    A position counts as shown when a position of its guard comes that is not older. Sent and shown may be noted by two
-    threads.
+    A position counts as shown when a position of its guard comes that is not older. Two threads may
+    record sent and shown positions.
     """
 
     def __init__(self) -> None:
@@ -42,11 +45,14 @@ class Seen:
         self._waiting: dict[str, deque[tuple[datetime, str]]] = defaultdict(deque)
 
     def expect(self, name: str, source_id: str, recorded_at: datetime) -> None:
-        """A position is about to be sent. Of one guard they are sent in the order of their times."""
+        """Record a position before its send.
+
+        Positions of one guard are sent in the order of their times.
+        """
         self._waiting[source_id].append((recorded_at, name))
 
     def take(self, shown: Iterable[Shown], *, at_s: float, now_s: float) -> None:
-        """A frame came at a time of the monotonic clock, and of the epoch."""
+        """Record a frame. `at_s` is of the monotonic clock, and `now_s` is of the epoch."""
         for one in shown:
             if one.recorded_at is None:
                 self.came_s.setdefault(f"alert:{one.source_id}", at_s)
@@ -70,7 +76,7 @@ class Seen:
 
 
 class Watcher(threading.Thread):
-    """Reads frames of a feed into `seen`. `open_frame` returns what a frame shows."""
+    """Reader of a feed's frames into `seen`. `open_frame` returns the contents of a frame."""
 
     def __init__(self, url: str, open_frame: Callable[[str], list[Shown]], *, token: str = "") -> None:
         super().__init__(daemon=True)
@@ -88,7 +94,7 @@ class Watcher(threading.Thread):
             try:
                 text = self._connection.recv()
             except (OSError, websocket.WebSocketException):
-                return  # the other end, or `close`
+                return  # the other end closed, or `close`
             if not text:
                 return
             at_s, now_s = time.monotonic(), time.time()
@@ -102,12 +108,12 @@ class Watcher(threading.Thread):
 
 
 def is_snapshot(text: str) -> bool:
-    """Return whether a frame is the one from which a screen starts."""
+    """Return True when a frame is the snapshot that a session starts from."""
     return text.startswith(('{"type":"snapshot"', '{"type": "snapshot"'))
 
 
 def vigil_frames(keys: Mapping[str, str], tenant_id: int) -> Callable[[str], list[Shown]]:
-    """Return how frames of Vigil's feed are opened."""
+    """Return a function that opens frames of Vigil's feed."""
 
     def opened(text: str) -> list[Shown]:
         if json.loads(text)["type"] not in ("positions", "critical_alert"):
@@ -119,12 +125,12 @@ def vigil_frames(keys: Mapping[str, str], tenant_id: int) -> Callable[[str], lis
 
 
 def peer_frames(text: str) -> list[Shown]:
-    """Return what a frame of the plain peer shows."""
+    """Return the contents of a frame of the plain peer."""
     return [shown_of(item) for item in json.loads(text)["data"]]
 
 
 def shown_of(item: Mapping[str, Any]) -> Shown:
-    """Return a position or an alert as it stands in a frame."""
+    """Return a position or an alert as a frame holds it."""
     if "guard_id" not in item or "lat" not in item:
         return Shown(item["source_id"])
     times = (datetime.fromisoformat(item[name]) for name in ("recorded_at", "received_at"))

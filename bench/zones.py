@@ -1,7 +1,8 @@
-"""What verdicts cost: CPU of one, with few zones and with many, and of a batch.
+"""Cost of verdicts: CPU of one, with few zones and with many, and of a batch.
 
-A city of zones: circles and polygons of 4 to 200 corners. Each guard walks inside a
-zone of its own, every tenth near its edge. Figures are medians of CPU time over several runs, in one process.
+The zones are those of a city: circles, and polygons of 4 to 200 corners. Each guard walks inside an
+own zone, every tenth near its edge. Figures are medians of CPU time over several runs, in one
+process.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Track = tuple[Guarded, Belief | None, Sequence[TrackFix]]
 
 
 def zones(count: int, chance: random.Random) -> list[Zone]:
-    """A grid of zones, 400 m from one to the next, half of them circles."""
+    """Return a grid of zones, 400 m apart, half of them circles."""
     across = math.ceil(math.sqrt(count))
     found = []
     for number in range(count):
@@ -63,7 +64,7 @@ def _degrees(metres: float) -> float:
 def tracks(
     count: int, zone_count: int, *, turn: int, chance: random.Random
 ) -> list[tuple[Guarded, list[TrackFix]]]:
-    """One fix for each guard, ten seconds after the one before."""
+    """Return one fix for each guard, ten seconds after the previous one."""
     across = math.ceil(math.sqrt(zone_count))
     found = []
     for number in range(count):
@@ -79,7 +80,7 @@ def tracks(
 
 
 def batch_s(judge: Judge, zone_count: int, *, seed: int) -> list[float]:
-    """CPU seconds of a batch of one fix for each of 500 guards, again and again as they walk on."""
+    """Return CPU seconds of batches with one fix for each of 500 walking guards."""
     chance = random.Random(seed)  # noqa: S311
     beliefs: list[Belief | None] = [None] * FIXES
     used = []
@@ -92,15 +93,19 @@ def batch_s(judge: Judge, zone_count: int, *, seed: int) -> list[float]:
         judged = judge.judge_many(asked)
         used.append(time.process_time() - started)
         beliefs = [belief for belief, _ in judged]
-    return used[3:]  # the first warm the caches
+    return used[3:]  # the first runs warm the caches
 
 
 def measure(*, seed: int = 1) -> dict[str, float]:
-    """Microseconds of one verdict with few and with many zones, their ratio, and milliseconds of a batch with many."""
+    """Return the figures of a verdict and of a batch.
+
+    They are microseconds of one verdict with few and with many zones, their ratio, and milliseconds
+    of a batch with many.
+    """
     settings = config.load(environ={}).location
     chance = random.Random(seed)  # noqa: S311
     judges = {count: Judge(ZoneIndex(zones(count, chance)), settings) for count in (FEW, MANY)}
-    # In turns: what else the machine does falls on both.
+    # The zones take turns, so that other work of the machine affects both.
     used: dict[int, list[float]] = {FEW: [], MANY: []}
     for again in range(3):
         for count, judge in judges.items():

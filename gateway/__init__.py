@@ -1,1 +1,1 @@
-"""The edges: the only code that meets devices (MQTT) and people (HTTP, websocket)."""
+"""The gateways: the only code that serves devices (MQTT) and users (HTTP, websocket)."""

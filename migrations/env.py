@@ -1,17 +1,19 @@
-"""Alembic's entry: connects as Vigil does and runs each migration in one transaction.
+"""Alembic's entry: it connects as Vigil does and runs each migration in one transaction.
 
 `vigil migrate` is the command; `alembic` works too. Migrations are SQL by hand: autogenerate knows
 neither partitions nor PostGIS's own tables.
 
 To change the schema:
 
-1. Write `versions/NNNN_words.py`, with `upgrade` and `downgrade`. A revision that is there already is never changed:
-   databases that have run it would not run it again (docs/adr/0047).
+1. Write `versions/NNNN_words.py`, with `upgrade` and `downgrade`. Never change a revision that
+   exists: databases that have run it would not run it again (docs/adr/0047).
 2. Add the line that `sha256sum NNNN_words.py` prints to `frozen.sha256`, in the same commit.
-3. Add the state before it to `STATES` in `tests/upgrades/__init__.py`; run `python -m tests.upgrades.make_dump NAME`.
-4. Write the new schema down: `vigil migrate describe >services/schema/expected.json`, on an upgraded development stack.
-5. Say in `ops/privileges.py` which process may do what with a new table; retention, erasure and row-level security
-   have their part of it too.
+3. Add the state before it to `STATES` in `tests/upgrades/__init__.py`. Run `python -m
+   tests.upgrades.make_dump NAME`.
+4. Describe the new schema, on an upgraded development stack: `vigil migrate describe
+   >services/schema/expected.json`.
+5. Give the processes their rights on a new table in `ops/privileges.py`. Retention, erasure and
+   row-level security have entries there too.
 """
 
 from alembic import context
@@ -22,15 +24,16 @@ from ops import grants
 from services.config import load
 from services.providers import database_url
 
-# Two migrations at once would trip over each other; the second waits here.
+# Two migrations at once would disturb each other. The second waits for this lock.
 ADVISORY_LOCK = 0x5649_4749
 MENDING = "0016"
 
 
 def mend() -> None:
-    """Complete a database that ran an earlier text of a revision: the migrations to come build on it.
+    """Complete a database that ran an earlier text of a revision. Later migrations build on it.
 
-    `MENDING` and later databases are complete; one of a version that this code does not know is none of ours.
+    Databases of revision `MENDING` and later are complete. A database with a revision that this
+    code does not know is left alone.
     """
     migrations = context.get_context()
     current = migrations.get_current_revision()
@@ -43,7 +46,10 @@ def mend() -> None:
 
 
 def run() -> None:
-    """Within the transaction of the caller's connection, when there is one (`ops.schema`)."""
+    """Run the migrations.
+
+    They run within the transaction of the caller's connection, when there is one (`ops.schema`).
+    """
     given = context.config.attributes.get("connection")
     if given is None:
         connect_and_run()

@@ -1,6 +1,9 @@
-"""From MQTT to RabbitMQ: what waits goes as one packed message; MQTT is acknowledged after RabbitMQ's confirm.
+"""From MQTT to RabbitMQ. Waiting messages leave as one packed message.
 
-`python -m bench.peer.gateway` with PEER_AMQP_URI, PEER_MQTT_HOST, PEER_MQTT_PORT and PEER_TOPIC_PREFIX.
+MQTT is acknowledged after RabbitMQ's confirm.
+
+Run it as `python -m bench.peer.gateway` with PEER_AMQP_URI, PEER_MQTT_HOST, PEER_MQTT_PORT and
+PEER_TOPIC_PREFIX.
 """
 
 from __future__ import annotations
@@ -25,7 +28,10 @@ Packed = tuple[str, bytes, float]
 
 
 async def main() -> None:
-    """Serve until killed; a connection that breaks is made again, and the broker sends what was not acknowledged."""
+    """Serve until killed. A broken connection is made again.
+
+    The broker then sends unacknowledged messages again.
+    """
     while True:
         try:
             await serve()
@@ -35,7 +41,7 @@ async def main() -> None:
 
 
 async def serve() -> None:
-    """One connection to each side, until either breaks."""
+    """Serve one connection to each side, until either breaks."""
     prefix = os.environ["PEER_TOPIC_PREFIX"]
     amqp = await aio_pika.connect(os.environ["PEER_AMQP_URI"])
     mqtt = aiomqtt.Client(
@@ -44,7 +50,8 @@ async def serve() -> None:
         identifier="peer-gateway",
         clean_session=False,
     )
-    # aiomqtt has no public way to acknowledge late, and none to take what waits without a task for each message.
+    # aiomqtt has no public way to acknowledge late. It also has none to take waiting messages
+    # without a task for each message.
     mqtt._client.manual_ack_set(True)  # noqa: SLF001
     async with amqp, mqtt:
         channel = await amqp.channel(publisher_confirms=True)

@@ -1,4 +1,7 @@
-"""Messages as rows: decoded, checked, identified, and each position held against the zones. Pure."""
+"""Messages as rows: decoded, checked and identified.
+
+Positions are judged against the zones. Pure.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ class Common(msgspec.Struct, kw_only=True):
 
 
 class Position(Common, kw_only=True):
-    """A payload of `guard/<guard>/gps`."""
+    """Payload of `guard/<guard>/gps`."""
 
     lat: Annotated[float, msgspec.Meta(ge=-90, le=90)]
     lon: Annotated[float, msgspec.Meta(ge=-180, le=180)]
@@ -39,7 +42,7 @@ class Position(Common, kw_only=True):
 
 
 class Device(Common, kw_only=True):
-    """A payload of `device/<device>/telemetry`."""
+    """Payload of `device/<device>/telemetry`."""
 
     battery: Percent = None
     signal: Number = None
@@ -48,7 +51,7 @@ class Device(Common, kw_only=True):
 
 
 class Sensor(Common, kw_only=True):
-    """A payload of `sensor/<sensor>/...`."""
+    """Payload of `sensor/<sensor>/...`."""
 
     type: str | None = None
     value: Number = None
@@ -56,7 +59,7 @@ class Sensor(Common, kw_only=True):
 
 
 class System(Common, kw_only=True):
-    """A payload of `system/health/<system>`."""
+    """Payload of `system/health/<system>`."""
 
     cpu: Percent = None
     memory: Percent = None
@@ -65,14 +68,14 @@ class System(Common, kw_only=True):
 
 
 class Alert(Common, kw_only=True):
-    """A payload of `alert/<type>/<source>`."""
+    """Payload of `alert/<type>/<source>`."""
 
     severity: str | None = None
     message: str | None = None
 
 
 class Kind(NamedTuple):
-    """The table of a family, its payload, and which part of the topic names the source."""
+    """Table of a family, its payload, and the part of the topic that names the source."""
 
     table: str
     decoder: msgspec.json.Decoder[Any]
@@ -107,7 +110,7 @@ class Row(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """One message that cannot be stored, and why."""
+    """One message that cannot be stored, and the reason."""
 
     key: bytes
     topic: str
@@ -116,7 +119,7 @@ class Refused(NamedTuple):
 
 
 class Zones:
-    """Circles, asked for many points at once."""
+    """Circles, queried for many points at once."""
 
     def __init__(self, zones: Sequence[Zone]) -> None:
         self._lat, self._lon, self._radius_m = (np.array(column) for column in zip(*zones, strict=True))
@@ -127,7 +130,7 @@ class Zones:
         )
 
     def inside(self, lat: Sequence[float], lon: Sequence[float]) -> list[bool]:
-        """Return of each point whether it is in any zone."""
+        """Return for each point True when it is in any zone."""
         lats, lons = np.array(lat), np.array(lon)
         points, near = self._tree.query(shapely.points(lons, lats))
         north_m = (lats[points] - self._lat[near]) * METRES_A_DEGREE
@@ -138,7 +141,7 @@ class Zones:
 
 
 def decode(topic: str, payload: bytes, received_s: float) -> Row | Refused:
-    """Return the row of a message, or why it has none."""
+    """Return the row of a message, or the refusal with its reason."""
     parts = topic.split("/")
     kind = KINDS.get(parts[0])
     if kind is None or len(parts) <= kind.source_at:
@@ -165,7 +168,7 @@ def key_of(owner: str, identity: bytes) -> bytes:
 
 
 def judge(zones: Zones, fixes: Sequence[Row]) -> list[tuple[Any, ...]]:
-    """Return the whole rows of positions: place and verdict behind the values."""
+    """Return the complete rows of positions, with place and verdict after the values."""
     at = len(COMMON_COLUMNS)
     lat, lon = ([row.values[at + n] for row in fixes] for n in (0, 1))
     return [

@@ -1,7 +1,10 @@
-"""From RabbitMQ to PostgreSQL: what waits is one transaction; then receipts and frames; then the acknowledgement.
+"""From RabbitMQ to PostgreSQL. Waiting messages are one transaction.
 
-`python -m bench.peer.store` with PEER_DATABASE_URL, PEER_AMQP_URI, PEER_MQTT_HOST, PEER_MQTT_PORT,
-PEER_TOPIC_PREFIX, PEER_WEBSOCKET_PORT and PEER_ZONES (JSON: [[latitude, longitude, radius in metres], ...]).
+Then follow receipts and frames, and then the acknowledgement.
+
+Run it as `python -m bench.peer.store` with PEER_DATABASE_URL, PEER_AMQP_URI, PEER_MQTT_HOST,
+PEER_MQTT_PORT, PEER_TOPIC_PREFIX, PEER_WEBSOCKET_PORT and PEER_ZONES (JSON: [[latitude, longitude,
+radius in metres], ...]).
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from bench.peer.rows import COMMON_COLUMNS, KINDS, VERDICT_COLUMNS, Refused, Row
 
 PREFETCH = 20
 AT_ONCE = 4_000
-"""A transaction takes no further packet when it has so many messages."""
+"""Number of messages from which on a transaction takes no further packet."""
 INFLIGHT = 1_000
 SEE = """
     INSERT INTO message_seen (message_key, received_at) SELECT key, now() FROM unnest($1::uuid[]) AS key
@@ -36,7 +39,10 @@ Deliveries = list[Any]
 
 
 class Store:
-    """One consumer of the queue, one database connection, one MQTT connection for receipts, and the screens."""
+    """Consumer of the queue.
+
+    It has one database connection, one MQTT connection for receipts, and the websockets.
+    """
 
     def __init__(self, database: Any, mqtt: aiomqtt.Client, zones: Zones, prefix: str) -> None:
         self._database = database
@@ -51,11 +57,11 @@ class Store:
         self._encode = msgspec.json.Encoder().encode
 
     async def take(self, delivery: Any) -> None:
-        """A packet from the queue."""
+        """Take a packet from the queue."""
         await self._waiting.put(delivery)
 
     async def screen(self, connection: ServerConnection) -> None:
-        """A websocket: the newest position of each guard first, then what is new."""
+        """Serve a websocket: the newest position of each guard first, then new frames."""
         await connection.send(self._frame("snapshot", list(self._newest.values())))
         self._screens.add(connection)
         try:
@@ -64,7 +70,7 @@ class Store:
             self._screens.discard(connection)
 
     async def prepare(self) -> None:
-        """Decode what waits, while the turn before is stored."""
+        """Decode waiting messages while the previous turn is stored."""
         while True:
             deliveries: Deliveries = [await self._waiting.get()]
             packed = self._decode(deliveries[0].body)
@@ -77,7 +83,10 @@ class Store:
             await self._prepared.put((deliveries, rows, refused))
 
     async def store(self) -> None:
-        """Store turn by turn; an error ends the process, and RabbitMQ delivers again what was not acknowledged."""
+        """Store turn by turn. An error ends the process.
+
+        RabbitMQ then delivers unacknowledged messages again.
+        """
         while True:
             deliveries, rows, refused = await self._prepared.get()
             fresh = await self._commit(rows, refused)
@@ -86,7 +95,7 @@ class Store:
             await deliveries[-1].ack(multiple=True)
 
     async def _commit(self, rows: Sequence[Row], refused: Sequence[Refused]) -> dict[bytes, Row]:
-        """Return the rows that were not stored before."""
+        """Store the rows in one transaction. Return the rows that were not stored before."""
         async with self._database.transaction():
             keys = [row.key for row in rows] + [one.key for one in refused]
             seen = {bytes(found[0]) for found in await self._database.fetch(SEE, keys)}
@@ -108,7 +117,10 @@ class Store:
         return fresh
 
     def _send_receipts(self, rows: Sequence[Row]) -> None:
-        """One receipt a message at QoS 1; aiomqtt would wait for the broker after each."""
+        """Send one receipt for each message at QoS 1.
+
+        aiomqtt itself would wait for the broker after each receipt.
+        """
         publish = self._mqtt._client.publish  # noqa: SLF001
         for row in rows:
             if row.msg_id is not None:
@@ -133,7 +145,7 @@ class Store:
 
 
 async def connect_database() -> Any:
-    """A connection that takes EWKB for places and 16 bytes for identities."""
+    """Return a connection that takes EWKB for places and 16 bytes for identities."""
     database = await asyncpg.connect(os.environ["PEER_DATABASE_URL"])
     await database.execute((Path(__file__).parent / "schema.sql").read_text())
     for name, schema in (("geography", "public"), ("uuid", "pg_catalog")):
@@ -142,7 +154,10 @@ async def connect_database() -> Any:
 
 
 async def main() -> None:
-    """Serve until killed or until a connection breaks; whoever started the process starts it again."""
+    """Serve until killed or until a connection breaks.
+
+    The starter of the process starts it again.
+    """
     prefix = os.environ["PEER_TOPIC_PREFIX"]
     zones = Zones(msgspec.json.decode(os.environ["PEER_ZONES"], type=list[tuple[float, float, float]]))
     database = await connect_database()

@@ -1,1 +1,1 @@
-"""From devices to events, and receipts back."""
+"""The MQTT gateway: messages of devices become events, and receipts go back to the devices."""

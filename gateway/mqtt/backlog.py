@@ -1,8 +1,10 @@
-"""Messages that may have waited: after the lane was away, or did not read, their time of receipt is late. Pure.
+"""Note on messages that may have waited at the broker. Pure.
 
-MQTT gives no time at which the broker took a message. While the lane reads, a message is here within milliseconds. When
-it was away, the broker held what came, and delivers it first: each of these messages came at some time since the link
-was last known to work. They bear a note with both ends of that time, until the broker has nothing more to deliver.
+MQTT does not say when the broker took a message. While the lane reads, a message arrives here
+within milliseconds. After the lane was away, or did not read, the broker first delivers the
+messages that it held. Each of these messages was sent at some time since the link was last known to
+work, so its time of receipt is late. Such a message gets a note with both ends of that time, until
+the broker has nothing more to deliver.
 """
 
 from __future__ import annotations
@@ -18,30 +20,33 @@ M = TypeVar("M", bound=Fix | DeviceReading | SensorReading | HealthReading | Dev
 
 NOTE = "received_after_outage"
 LEAST_S = 2.0
-"""A shorter time without reading is not noted."""
+"""The lane makes no note after a shorter time without reading, in seconds."""
 QUIET_S = 0.1
-"""A socket that had nothing for so long, while all that was delivered is acknowledged, shows that nothing waits."""
+"""Time without bytes that proves an empty socket, when every delivered message is acknowledged."""
 TICK_S = 0.01
-"""While there is a note, the lane's loop is looked at so often."""
+"""Interval of `ticked` while there is a note, in seconds."""
 CATCH_UP_S = 60.0
-"""A backlog ends after this time at the latest, under a load that never pauses. What waits longer is not noted."""
+"""Longest time of a backlog, under a load that never pauses.
+
+Messages that wait longer get no note.
+"""
 
 
 class Backlog:
-    """The lane's view of the broker's queue. Times are seconds of the epoch."""
+    """State of the broker's queue, as the lane sees it. Times are seconds of the epoch."""
 
     def __init__(self, heard_at: float | None) -> None:
-        """Take the time at which the link was last known to work, by the process before this one."""
+        """Start with the time at which the previous process last knew that the link worked."""
         self._heard_at = heard_at
         self._read_at: float | None = None
         self._until = 0.0
         self._ticked_at = 0.0
         self._lag_s = 0.0
         self.note = ""
-        """The note for each message that is taken now; empty: the message came at once."""
+        """Note for each message that is taken now. It is empty when messages arrive at once."""
 
     def connecting(self, now: float) -> None:
-        """A connection is being made: the broker may deliver at once."""
+        """Start a connection attempt: from now on the broker may deliver."""
         self._read_at = None
         if self._heard_at is None:
             self._open("", now)
@@ -49,22 +54,24 @@ class Backlog:
             self._open(_time(self._heard_at), now)
 
     def connected(self, *, had_session: bool) -> None:
-        """The broker answered. Without a session it held nothing."""
+        """Take the broker's answer. A broker without a session held no messages."""
         if not had_session:
             self.note = ""
 
     def ticked(self, now: float) -> None:
-        """The loop turned; called every `TICK_S` while there is a note."""
+        """Record one turn of the loop. The lane calls this every `TICK_S` while there is a note."""
         self._lag_s = max(self._lag_s, now - self._ticked_at)
         self._ticked_at = now
 
     def read(self, now: float, *, heard: bool, waited_s: float, outstanding: bool) -> None:
-        """The socket was read once more; called before what came is taken.
+        """Record one read of the socket, before its messages are taken.
 
         Args:
-            heard: Bytes came.
-            waited_s: For so long the reader waited for bytes; that is no sign of an empty socket when the loop stood.
-            outstanding: Messages are delivered and not acknowledged: the broker may hold more back for that.
+            heard: True when the read returned bytes.
+            waited_s: Seconds that the reader waited for bytes. A long wait is no sign of an empty
+                socket when the loop stood still.
+            outstanding: True when delivered messages are not acknowledged. The broker may then hold
+                more messages back.
         """
         if self._read_at is not None and now - self._read_at > LEAST_S:
             self._open(_time(self._read_at), now)
@@ -78,7 +85,8 @@ class Backlog:
             self._heard_at = now
 
     def _open(self, since: str, now: float) -> None:
-        # A second outage within the first one's backlog: the earlier start holds for what still waits.
+        # During a second outage within the backlog of the first, the earlier start still holds for
+        # the messages that wait.
         if self.note:
             since = self.note.removeprefix(f"{NOTE}:").partition("/")[0]
         self.note = f"{NOTE}:{since}/{_time(now)}"

@@ -1,4 +1,4 @@
-"""Batches of deliveries: their limits, and the order of their acknowledgements. Pure: time comes in."""
+"""Batches of deliveries: limits and the order of acknowledgements. Pure: time comes in."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import NamedTuple
 from gateway.mqtt.rate_limit import Share
 
 SENDING_SHARE = 0.2
-"""The part of the time in which a light batch may be on its way."""
+"""Part of the time in which a light batch may be on its way."""
 SMOOTHING = 0.2
-"""The weight of the newest batch in how long batches take."""
+"""Weight of the newest batch in the average time that a batch takes."""
 
 
 class Delivery(NamedTuple):
-    """One message as the broker delivered it: `mid` is what to acknowledge, on that connection only.
+    """One message as the broker delivered it.
 
-    `passed_over`: it says nothing (retained by the broker, or Vigil's own clearing), and is acknowledged only.
-    `outage`: the note of `backlog` when it may have waited at the broker.
-    `share`: the class in which it travels.
+    `mid` is the message id to acknowledge, on that connection only. `passed_over`: the message
+    carries no news (retained by the broker, or Vigil's own clearing) and is only acknowledged.
+    `outage`: the note of `backlog` when the message may have waited at the broker. `share`: the
+    class in which the message travels.
     """
 
     topic: str
@@ -34,7 +35,7 @@ class Delivery(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Deliveries of one connection (`generation`) that go on together."""
+    """Deliveries of one connection (`generation`) that are sent together."""
 
     number: int
     generation: int
@@ -42,13 +43,19 @@ class Batch(NamedTuple):
 
 
 class Batcher:
-    """Collects deliveries; a batch is full by count or by bytes, or it is due.
+    """Collector of deliveries.
 
-    It is due when the one before it has left long enough ago: a message that comes alone goes at once, and those that
-    come soon after it go together. How long that is depends on the traffic. A light batch leaves `light_age_s` after
-    the one before, because little is saved by waiting; later when batches take long on their way, because a busy
-    machine has no time for many of them. One that fills fast leaves `max_age_s` after it, because each message then
-    costs much less.
+    A batch closes when it is full by count or by bytes, or when it is due.
+
+    A batch is due when enough time has passed since the previous batch left. So a message that
+    comes alone leaves at once, and messages that come soon after it leave together. The pause
+    depends on the traffic:
+
+    - A light batch leaves `light_age_s` after the previous one, because waiting saves little. It
+      leaves later when batches take long on their way, because a busy machine has no time for many
+      of them.
+    - A batch that fills fast leaves `max_age_s` after the previous one, because each message then
+      costs much less.
     """
 
     def __init__(
@@ -76,13 +83,16 @@ class Batcher:
         return not self._open
 
     def start_generation(self, generation: int) -> None:
-        """A new connection: what the old one had delivered will be delivered again, so it is let go."""
+        """Start with a new connection.
+
+        Drop the open batch: the broker delivers its messages again.
+        """
         self._generation = generation
         self._open = []
         self._bytes = 0
 
     def add(self, delivery: Delivery, *, now_s: float) -> Batch | None:
-        """Take one delivery; returns the batch that it filled."""
+        """Add one delivery. Return the batch that it filled, else None."""
         self._open.append(delivery)
         self._bytes += len(delivery.payload)
         if len(self._open) >= self._max_messages or self._bytes >= self._max_bytes:
@@ -91,7 +101,7 @@ class Batcher:
 
     @property
     def due_s(self) -> float | None:
-        """Return the time from which on the open batch is due; None when there is none."""
+        """Return the time at which the open batch is due; None when there is no open batch."""
         if not self._open:
             return None
         return self._left_s + self._pause_s
@@ -103,7 +113,10 @@ class Batcher:
         return min(max(self._light_age_s, self._takes_s / SENDING_SHARE), self._max_age_s)
 
     def took(self, seconds: float) -> None:
-        """Note how long a batch was on its way. One that waited for a server counts no more than the longest pause."""
+        """Record the seconds that a batch was on its way.
+
+        A batch that waited for a server counts no more than the longest pause.
+        """
         self._takes_s += SMOOTHING * (min(seconds, self._max_age_s) - self._takes_s)
 
     def due(self, *, now_s: float) -> Batch | None:
@@ -121,7 +134,10 @@ class Batcher:
 
 
 class AckOrder:
-    """MQTT wants acknowledgements in the order of delivery; batches may be confirmed in any order."""
+    """Order of acknowledgements.
+
+    MQTT wants the order of delivery; batches are confirmed in any order.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[Batch] = deque()
@@ -129,20 +145,23 @@ class AckOrder:
 
     @property
     def in_flight(self) -> int:
-        """Return how many batches are on their way, or wait for one before them."""
+        """Return the number of batches that are on their way, or that wait for an earlier batch."""
         return len(self._waiting)
 
     @property
     def is_idle(self) -> bool:
-        """Return True when all that was delivered is acknowledged."""
+        """Return True when every delivered message is acknowledged."""
         return not self._waiting
 
     def sent(self, batch: Batch) -> None:
-        """The batch is on its way; called in order of delivery."""
+        """Record that a batch is on its way. Call this in the order of delivery."""
         self._waiting.append(batch)
 
     def confirmed(self, batch: Batch) -> list[Batch]:
-        """The batch is safe; returns the batches that may be acknowledged now, oldest first."""
+        """Record that a batch is safe.
+
+        Return the batches that may be acknowledged now, oldest first.
+        """
         self._confirmed.add(batch.number)
         ready = []
         while self._waiting and self._waiting[0].number in self._confirmed:

@@ -1,9 +1,9 @@
-"""The connections to the MQTT broker: the only file that knows paho.
+"""Connections to the MQTT broker. This is the only file that uses paho.
 
-paho makes the connection, keeps the session, subscribes and keeps alive; it is driven by its documented external-loop
-calls through a buffer, so that one read of the socket serves hundreds of messages. The packets that come and go by
-the thousand (PUBLISH, PUBACK) are taken off the buffer before paho sees them: it spends 30 to 40 us on each, which
-was two thirds of the gateway's time (docs/adr/0003).
+paho connects, keeps the session, subscribes and sends keep-alives. `Link` drives it through a
+buffer by its documented external-loop calls, so that one read of the socket serves hundreds of
+messages. The frequent packets (PUBLISH, PUBACK) leave the buffer before paho sees them. paho spends
+30 to 40 us on each packet, which was two thirds of the gateway's time (docs/adr/0003).
 """
 
 from __future__ import annotations
@@ -38,23 +38,35 @@ MAX_PACKETS_A_TURN = 200
 MAX_PACKET_ID = 65_535
 
 NOT_SUBSCRIBED = 17
-"""MQTT 5, reason code of an UNSUBACK: there was no such subscription, so there is nothing to leave."""
+"""MQTT 5 reason code of an UNSUBACK: there was no such subscription, and nothing to leave."""
 
 OnRead = Callable[[bool, float], None]
-"""Called after each read of the socket, before what came is taken: whether bytes came, and after which wait."""
+"""Called after each read of the socket, before its messages are taken.
+
+The arguments are: True when bytes came, and the seconds that the read waited.
+"""
 OnTaken = Callable[[], None]
-"""Called when all that one read brought is taken. May block for a moment: nothing is read meanwhile."""
+"""Called when all messages of one read are taken.
+
+It may block for a moment: the lane does not read meanwhile.
+"""
 OnMessage = Callable[[str, wire.Published], None]
-"""Called with the topic (without the installation's prefix) and the message. Must not block and must not raise."""
+"""Called with the topic (without the installation's prefix) and the message.
+
+It must not block or raise.
+"""
 
 
 def client_id(config: Mqtt, name: str) -> str:
-    """The name under which the broker keeps a link's session; two links of one name would put each other off."""
+    """Return the client id under which the broker keeps a link's session.
+
+    Two links with one client id disconnect each other.
+    """
     return "-".join(part for part in (config.client_id, name, config.instance) if part)
 
 
 class BufferedSocket:
-    """The socket that paho is given: it reads from and writes to buffers, and never blocks.
+    """Socket for paho that reads from and writes to buffers, and never blocks.
 
     `fill` and `flush` do the real, green input and output around it.
     """
@@ -66,12 +78,20 @@ class BufferedSocket:
         self.closed_by_peer = False
         self._outgoing = bytearray()
         self._flushing = Semaphore()
-        # What is written here is whole packets: none may wait for the TCP acknowledgement of the one before.
+        # Each write here is a whole packet, and none may wait for the TCP acknowledgement of the
+        # previous one.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(IDLE_WAIT_S)
 
     def fill(self) -> bool:
-        """Wait up to `IDLE_WAIT_S` for bytes; returns whether there were any. Raises `OSError`."""
+        """Wait up to `IDLE_WAIT_S` for bytes.
+
+        Returns:
+            True when bytes came.
+
+        Raises:
+            OSError: The socket failed.
+        """
         try:
             data = self._sock.recv(READ_BYTES)
         except TimeoutError:
@@ -82,7 +102,7 @@ class BufferedSocket:
         return bool(data)
 
     def flush(self) -> None:
-        """Send what paho has written. Raises `OSError`."""
+        """Send the bytes that paho has written. Raises `OSError`."""
         with self._flushing:
             while self._outgoing:
                 data = bytes(self._outgoing)
@@ -94,9 +114,11 @@ class BufferedSocket:
                     self._sock.settimeout(IDLE_WAIT_S)
 
     def take(self, on_packet: Callable[[int, bytes, int, int], bool]) -> bool:
-        """Offer whole packets as (first byte, buffer, start, end) until one is not wanted.
+        """Offer whole packets as (first byte, buffer, start, end) until `on_packet` refuses one.
 
-        True when that one is now at the front, for paho; False when nothing whole is left.
+        Returns:
+            True when a refused packet is now at the front, for paho. False when no whole packet is
+                left.
         """
         buffer, position = self._incoming, self._position
         count = 0
@@ -132,11 +154,11 @@ class BufferedSocket:
         return int(self._sock.fileno())
 
     def setblocking(self, _blocking: bool) -> None:
-        """paho wants a socket that does not block; this one never does."""
+        """Do nothing. paho wants a socket that does not block, and this one never does."""
 
 
 class BufferedPaho(paho.Client):
-    """paho on a `BufferedSocket`."""
+    """paho client on a `BufferedSocket`."""
 
     buffered: BufferedSocket
 
@@ -146,7 +168,7 @@ class BufferedPaho(paho.Client):
 
 
 class Link:
-    """One connection, made and driven by `serve` in one green thread until it breaks."""
+    """One connection. `serve` makes it and drives it in one green thread until it breaks."""
 
     def __init__(self, config: Mqtt, *, name: str, protocol: int = paho.MQTTv5) -> None:
         self._config = config
@@ -179,13 +201,15 @@ class Link:
             manual_ack=True,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
-        # 0: no limit, and none of the scans that a limit costs at each acknowledgement; callers wait for batches.
+        # 0 means no limit, and saves the scans that a limit costs at each acknowledgement. Callers
+        # wait for batches.
         client.max_inflight_messages_set(0)
         if self._config.username:
             client.username_pw_set(self._config.username, self._config.password)
         if self._config.ca_file:
             client.tls_set(ca_certs=self._config.ca_file)
-        # Its being set keeps paho from writing packet by packet; we flush many at once.
+        # With this callback paho does not write packet by packet. `_write` flushes many packets at
+        # once.
         client.on_socket_register_write = lambda *_: None
         return client
 
@@ -193,19 +217,30 @@ class Link:
         raise NotImplementedError
 
     def _broken(self) -> None:
-        """The connection is gone."""
+        """Handle the end of the connection."""
 
     def _has_read(self, heard: bool, waited_s: float) -> None:
-        """The socket was read: whether bytes came, and how long they were waited for. Must not block."""
+        """Handle one read of the socket. Must not block.
+
+        Args:
+            heard: True when bytes came.
+            waited_s: Seconds that the read waited for bytes.
+        """
 
     def _has_taken(self) -> None:
-        """Do what waited for the last packet of one read."""
+        """Do the work that waited for the last packet of one read."""
 
     def _between_turns(self, client: BufferedPaho) -> None:
-        """Do what is due; called at least every `IDLE_WAIT_S`. Raises `Unavailable`."""
+        """Do the work that is due. `serve` calls this at least every `IDLE_WAIT_S`.
+
+        Raises `Unavailable`.
+        """
 
     def _on_packet(self, first: int, buffer: bytes, start: int, end: int) -> bool:
-        """Take a packet, or leave it to paho. Must not raise for what a message holds."""
+        """Take a packet and return True, or return False to leave it to paho.
+
+        Must not raise because of a message's content.
+        """
         raise NotImplementedError
 
     def _open(self, client: BufferedPaho, **options: Any) -> dict[str, Any]:
@@ -236,7 +271,7 @@ class Link:
         qos: int,
         with_retained: bool,
     ) -> None:
-        """Subscribe; live messages do not bear the retain bit. Raises `Unavailable`."""
+        """Subscribe to filters. Live messages do not carry the retain bit. Raises `Unavailable`."""
         answers.pop("subscribe", None)
         handling = (
             SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
@@ -250,7 +285,11 @@ class Link:
             raise Unavailable(f"the MQTT broker refused a subscription: {refused[0]}")
 
     def _leave(self, client: BufferedPaho, answers: dict[str, Any], filters: Sequence[str]) -> None:
-        """Take nothing new of these; the broker still delivers what it holds for this session."""
+        """End subscriptions. The broker still delivers the messages that it holds for this session.
+
+        Raises:
+            Unavailable: The broker refused, or did not answer.
+        """
         answers.pop("unsubscribe", None)
         client.unsubscribe(list(filters))
         codes = self._await(client, answers, "unsubscribe")
@@ -259,7 +298,7 @@ class Link:
             raise Unavailable(f"the MQTT broker refused to end a subscription: {refused[0]}")
 
     def _turn(self, client: BufferedPaho) -> None:
-        """Read once, let paho work through it, write what it answers."""
+        """Read once, let paho process the bytes, and write its answers."""
         self._write(client)
         started_s = time.monotonic()
         heard = client.buffered.fill()
@@ -287,10 +326,12 @@ class Link:
 
 
 class Connection(Link):
-    """A lane's way in: session kept by the broker, acknowledgements by hand.
+    """Incoming connection of a lane.
 
-    `unwanted`: filters that this session may hold from another configuration, and is to hold no more.
-    `on_session` is called with whether the broker had kept the session.
+    The broker keeps the session, and the lane sends acknowledgements itself.
+
+    `unwanted` are filters that the session may hold from another configuration, and must no longer
+    hold. `on_session` is called with True when the broker had kept the session.
     """
 
     def __init__(
@@ -320,7 +361,10 @@ class Connection(Link):
         self.generation = 0
 
     def ack(self, message_ids: Iterable[int], *, generation: int) -> None:
-        """Acknowledge in the given order; those of an earlier connection are void and let go."""
+        """Acknowledge messages in the given order.
+
+        Acknowledgements of an earlier connection are void and are dropped.
+        """
         client = self._client
         if client is None or generation != self.generation:
             return
@@ -335,14 +379,14 @@ class Connection(Link):
         self._on_connected(self.generation)
         answers = self._open(client, clean_start=False, properties=properties)
         self._on_session(answers["session"])
-        # A session that was kept delivers at once, before the answer to the subscription.
+        # A session that was kept delivers at once, before the broker answers the subscription.
         self._client = client
         if self._config.leaving:
             self._leave(client, answers, [*self._filters, *self._unwanted])
         else:
-            # What the broker retains is of the past: it is not delivered.
+            # Retained messages are of the past, so the broker does not deliver them.
             self._join(client, answers, self._filters, qos=1, with_retained=False)
-            if self._unwanted:  # the session may hold them from before
+            if self._unwanted:  # the session may hold old filters
                 self._leave(client, answers, self._unwanted)
         log.info("mqtt_connected", lane=self._name, generation=self.generation, leaving=self._config.leaving)
 
@@ -356,7 +400,7 @@ class Connection(Link):
         if first & 0xF0 != wire.PUBLISH:
             return False
         message = wire.parse_publish(first, buffer, start, end, version=5)
-        # An exception here would end the delivery of everything else.
+        # An exception here would end the delivery of all other messages.
         try:
             topic = message.topic.decode("utf-8", "replace").removeprefix(self._config.topic_prefix)
             self._on_message(topic, message)
@@ -366,7 +410,10 @@ class Connection(Link):
 
 
 class Outgoing(Link):
-    """A lane's way out. MQTT 3.1.1: nothing of 5 is needed, and each acknowledgement costs a third less."""
+    """Outgoing connection of a lane.
+
+    It uses MQTT 3.1.1: nothing of version 5 is needed, and each acknowledgement costs a third less.
+    """
 
     def __init__(self, config: Mqtt, *, lane: str) -> None:
         super().__init__(config, name=f"{lane}-out", protocol=paho.MQTTv311)
@@ -374,7 +421,10 @@ class Outgoing(Link):
         self._last_id = 0
 
     def publish_all(self, messages: Sequence[tuple[str, bytes]], *, timeout_s: float = 10.0) -> None:
-        """Publish at QoS 1 and wait until the broker has them all. Raises `Outage`."""
+        """Publish at QoS 1 and wait until the broker has acknowledged all messages.
+
+        Raises `Outage`.
+        """
         client = self._client
         if client is None:
             raise Outage.of(MQTT, "the MQTT broker is not connected")
@@ -396,7 +446,7 @@ class Outgoing(Link):
         self._open(client)
 
     def _free_id(self) -> int:
-        """The next packet id that is not in use. Raises `Outage` when all are."""
+        """Return the next packet id that is not in use. Raises `Outage` when all ids are in use."""
         for _ in range(MAX_PACKET_ID):
             self._last_id = self._last_id % MAX_PACKET_ID + 1
             if self._last_id not in self._waiting:
@@ -421,7 +471,7 @@ class Outgoing(Link):
 
 
 class _Batch:
-    """Messages that are waited for together."""
+    """Messages that one `publish_all` call waits for."""
 
     def __init__(self, count: int) -> None:
         self.left = count

@@ -1,4 +1,4 @@
-"""Times that devices give, and whether they are believed. Pure: the time of receipt comes in."""
+"""Times that devices report, checked for plausibility. Pure: the time of receipt comes in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import msgspec
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LEAD_TOLERANCE_S = 10.0
-"""A device clock that is off by less is taken as right: `sent_at` also holds the time on the way."""
+"""A device clock that is off by less counts as right.
+
+The difference includes the transport time.
+"""
 _SECONDS = re.compile(r"[0-9]{10}(?:[.,][0-9]{1,9})?")
 _MILLISECONDS = re.compile(r"[0-9]{13}(?:[.,][0-9]{1,9})?")
 
@@ -19,7 +22,10 @@ Moment = datetime | int | float
 
 
 class DeviceTime(NamedTuple):
-    """The time that a message is recorded at. `proves`: it may be part of the message's identity."""
+    """Time at which a message is recorded.
+
+    `proves`: the time may be part of the message's identity.
+    """
 
     recorded_at: datetime
     suspect: bool
@@ -27,12 +33,13 @@ class DeviceTime(NamedTuple):
 
 
 def moment_of(value: object) -> datetime | None:
-    """Return the time that a value writes; None of null and of empty text.
+    """Return the time that a value gives; None for null and for empty text.
 
-    RFC 3339 text, or seconds (10 digits) or milliseconds (13 digits) of the epoch, as a number or as text.
+    The value is RFC 3339 text, or seconds (10 digits) or milliseconds (13 digits) of the epoch. The
+    digits may be a number or text.
 
     Raises:
-        ValueError: The value writes no time.
+        ValueError: The value gives no time.
     """
     if value is None or isinstance(value, datetime):
         return value
@@ -60,13 +67,14 @@ def judge(
     max_age_s: float,
     held_back: bool = False,
 ) -> DeviceTime:
-    """Return the device's time when it is plausible, else the time of receipt; names in `quality` what was wrong.
+    """Return the device's time when it is plausible, else the time of receipt.
 
-    `sent_at` shows the lead of the device's clock, which is taken off the timestamp. A clock that seems to be slow
-    is not corrected while messages may have been `held_back` on their way: then the delay looks the same.
+    The function adds the name of each fault to `quality`. `sent_at` shows the lead of the device's
+    clock, which is subtracted from the timestamp. A clock that seems slow is not corrected while
+    messages may have been `held_back` on their way, because the delay looks the same.
 
-    A timestamp that is plausible only after its correction proves no identity: a clock that stands still writes the
-    same bytes for two presses of a button.
+    A timestamp that is plausible only after its correction proves no identity. A clock that stands
+    still writes the same bytes for two presses of a button.
     """
     if timestamp is None:
         return DeviceTime(received_at, True, False)

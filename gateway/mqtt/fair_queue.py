@@ -1,7 +1,8 @@
-"""A queue that takes from its senders in turn, so that no sender waits behind another one's many messages. Pure.
+"""Queue that serves its senders in turn. Pure.
 
-It is a deficit round robin: a turn is worth `quantum` bytes, and a larger message waits for as many turns as it needs.
-Messages of one sender keep their order.
+No sender waits behind the many messages of another sender. The method is a deficit round robin: a
+turn is worth `quantum` bytes, and a larger message waits for as many turns as it needs. Messages of
+one sender keep their order.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ T = TypeVar("T")
 
 QUANTUM_BYTES = 1024
 LARGEST_COST_BYTES = 65_536
-"""A message costs no more turns than one of this size."""
+"""Largest cost of a message, in bytes. A larger message needs no more turns than this."""
 
 
 class FairQueue(Generic[T]):
-    """Items of many senders, with the names of `collections.deque`: `append` puts one in, `popleft` takes the next.
+    """Queue of items of many senders, with the method names of `collections.deque`.
+
+    `append` adds an item, and `popleft` takes the next one.
 
     Args:
-        sender_of: Who sent an item.
-        size_of: How large it is, in bytes.
+        sender_of: Returns the sender of an item.
+        size_of: Returns the size of an item, in bytes.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class FairQueue(Generic[T]):
         return self._count
 
     def append(self, item: T) -> None:
-        """Put an item behind the others of its sender."""
+        """Add an item behind the other items of its sender."""
         sender = self._sender_of(item)
         mine = self._waiting.get(sender)
         if mine is None:
@@ -55,7 +58,10 @@ class FairQueue(Generic[T]):
         self._count += 1
 
     def popleft(self) -> T:
-        """Take the oldest item of the sender whose turn it is. Raises `IndexError` when there is none."""
+        """Take the oldest item of the sender whose turn it is.
+
+        Raises `IndexError` when the queue is empty.
+        """
         while True:
             sender = self._turns[0]
             mine = self._waiting[sender]
@@ -66,7 +72,7 @@ class FairQueue(Generic[T]):
                 continue
             mine.popleft()
             self._count -= 1
-            # What is left of a turn is not saved: it would buy a run of small messages later.
+            # The rest of a turn is not saved: it would buy a run of small messages later.
             self._deficit[sender] = 0
             if not mine:
                 del self._waiting[sender], self._deficit[sender]

@@ -1,6 +1,7 @@
-"""The identity of a message: when two deliveries are the same message, and when they are not. Pure.
+"""Identity of a message: it decides if two deliveries are the same message. Pure.
 
-A key is 16 bytes. What has no identity of its own gets a key that is made at its receipt (docs/adr/0030).
+A key is 16 bytes. A message without an identity of its own gets a key at its receipt
+(docs/adr/0030).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from gateway.mqtt.topics import Family, Topic
 WINDOW_S = 5.0
 """Equal bytes of a source on one topic within this time of the first are one message."""
 REMEMBERED = 50_000
-"""Sources, and message ids, that one lane remembers."""
+"""Number of sources, and of message ids, that one lane remembers."""
 
 
 class _Last(NamedTuple):
@@ -26,16 +27,18 @@ class _Last(NamedTuple):
 
 
 class Recent:
-    """A lane's memory of its latest messages: the last one of each source, and the bytes behind each message id.
+    """Memory of a lane: the last message of each source, and the bytes behind each message id.
 
-    It is bounded and lost at a restart: it makes duplicates fewer and flags more, and nothing hangs on it.
+    The memory is bounded, and a restart loses it. It reduces duplicates and adds flags, and nothing
+    depends on it.
     """
 
     def __init__(self, *, size: int = REMEMBERED) -> None:
         self._size = size
         self._last: OrderedDict[str, _Last] = OrderedDict()
-        # Two halves: when the newer one is full it becomes the older one, and the older one is forgotten. To delete the
-        # oldest entries of one dictionary one by one costs a walk over the places of those that were deleted before.
+        # There are two halves. When the newer half is full it becomes the older half, and the old
+        # older half is dropped. To delete the oldest entries of one dictionary one by one costs a
+        # walk over the slots of earlier deletions.
         self._keys: dict[int, bytes] = {}
         self._older_keys: dict[int, bytes] = {}
 
@@ -49,10 +52,11 @@ class Recent:
         may_repeat: bool,
         make: Callable[[], bytes],
     ) -> bytes:
-        """Return the key of the source's last message when this one repeats it, else one that `make` makes.
+        """Return the last message's key when this message repeats it, else a key from `make`.
 
-        It repeats it with equal bytes on the same topic within the window, if it `may_repeat` at all. Any other message
-        of the source between them, on whatever topic, makes them two: an alarm, its end, and the same alarm again.
+        A message repeats the last message of its source when it `may_repeat` and has equal bytes on
+        the same topic within the window. Any other message of the source between them, on any
+        topic, makes them two messages. An example is an alarm, its end, and the same alarm again.
         """
         same = digest(topic.encode("utf-8", "surrogatepass") + b"\0" + payload)
         last = self._last.pop(source_id, None)
@@ -71,12 +75,15 @@ class Recent:
         return key
 
     def another(self, source_id: str) -> None:
-        """A message with an identity of its own came of a source: what comes next repeats nothing before it."""
+        """Record a message with its own identity.
+
+        The next message of the source repeats nothing before it.
+        """
         self._last.pop(source_id, None)
 
     def is_reused(self, source_id: str, msg_id: str, key: bytes) -> bool:
-        """Return whether the source gave this id to other bytes, or to another kind of message, before."""
-        # Numbers and bytes alone: the garbage collector does not look at a dictionary that holds nothing else.
+        """Return True when the source has used this id before, with other bytes or another kind."""
+        # The dictionary holds only numbers and bytes, so the garbage collector does not scan it.
         name = hash((source_id, msg_id))
         before = self._keys.get(name) or self._older_keys.get(name)
         if before != key:
@@ -87,17 +94,21 @@ class Recent:
 
 
 def digest(payload: bytes) -> bytes:
-    """Return the hash of a payload's bytes."""
+    """Return the 16-byte hash of a payload's bytes."""
     return hashlib.blake2b(payload, digest_size=16).digest()
 
 
 def own_key(
     topic_text: str, topic: Topic | None, payload: bytes, *, msg_id: str | None, proves: bool, scope: str = ""
 ) -> bytes | None:
-    """Return the key of a message that has an identity of its own: its id, or a time that `proves` it.
+    """Return the key of a message with an identity of its own: an id, or a time that `proves` it.
 
-    With an id the kind, the source and the bytes count as well: counters restart after a reboot, and an id is unique
-    only as far as the device makes it so. Without one it is the topic and the bytes.
+    With an id, the key also covers the kind, the source and the bytes. Counters restart after a
+    reboot, and an id is only as unique as the device makes it. Without an id, the key covers the
+    topic and the bytes.
+
+    Returns:
+        The key, or None when the message has no identity of its own.
     """
     if msg_id is not None and topic is not None:
         kind = topic.detail.lower() if topic.family is Family.ALERT else topic.detail
@@ -116,7 +127,10 @@ def made_key(
     at: datetime,
     may_repeat: bool,
 ) -> bytes:
-    """Return the key of a message without an identity: the one that it repeats, by `recent`, else a new one."""
+    """Return the key of a message without an identity.
+
+    It is the key of the message that this one repeats, by `recent`, else a new key.
+    """
     if recent is None:
         return make()
     return recent.key_of(source_id, topic_text, payload, at=at, may_repeat=may_repeat, make=make)

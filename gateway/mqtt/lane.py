@@ -1,6 +1,7 @@
-"""A lane: from delivery by the broker to an event that RabbitMQ has confirmed, and only then the ack.
+"""Lane from the MQTT broker to RabbitMQ: it acknowledges a delivery after RabbitMQ has it.
 
-connection -> batcher -> senders (decode, publish, wait for the confirm) -> acknowledgements in order
+connection -> batcher -> senders (decode, publish, wait for the confirm)
+-> acknowledgements in order
 """
 
 from __future__ import annotations
@@ -69,32 +70,47 @@ log = structlog.get_logger(__name__)
 
 PublishAll = Callable[[Sequence[tuple[str, msgspec.Struct]]], None]
 Turn = AbstractContextManager[object]
-"""What is held while a batch is on its way to RabbitMQ."""
+"""Held while a batch is on its way to RabbitMQ."""
 RETRY_S = (0.2, 0.5, 1.0)
-"""Between tries to reach RabbitMQ or the broker. An alarm waits for the end of an outage, not for a pause of ours."""
+"""Pauses between attempts to reach RabbitMQ or the broker, in seconds.
+
+An alarm waits for the end of an outage, not for a pause of ours.
+"""
 HEALTHY_AFTER_S = 5.0
-# QoS 1 is bounded by the receive maximum; this bounds QoS 0: a full queue stops the reading of the socket.
+# The receive maximum bounds QoS 1. This bounds QoS 0: a full queue stops the reading of the socket.
 MAX_WAITING_BATCHES = 256
 MAX_TOGETHER = 50
-"""Alerts of a jam that go on together. Each is an event; what is shared is the wait for the confirm."""
+"""Most waiting alerts that are sent together.
+
+Each is an event; they share the wait for the confirm.
+"""
 MAX_TOGETHER_BYTES = 262_144
 GATHER_REPEATS_S = 0.02
 MAX_REPEATS = 250
-"""Repeats that go on together: so many, gathered for so long. A quarter of what the broker may have on its way to us,
-so that a flood fills the way neither while it is gathered nor while it is confirmed."""
+"""Most repeats that are sent together; they are gathered for `GATHER_REPEATS_S`.
+
+It is a quarter of the messages that the broker may have on their way to us. So a flood does not
+fill the connection while its repeats are gathered, or while they are confirmed.
+"""
 MAX_REPEATS_BYTES = 2_097_152
-"""What goes on together is one message for RabbitMQ, which takes no more than 16 MiB."""
+"""Largest size of repeats that are sent together. They are one RabbitMQ message, at most 16 MiB."""
 REPEAT_SENDERS = 2
 MAX_WAITING_REPEATS = 1024
 FLOOD_LOOK_S = 1.0
 CATCH_UP_S = 60.0
-"""For so long after a break messages may have waited at the broker, and a late `sent_at` shows no slow clock."""
+"""Seconds after a break in which messages may have waited at the broker.
+
+In this time a late `sent_at` is no proof of a slow clock.
+"""
 POISON_STRIKES = 2
-"""Ends of the process while it decoded one message, after which that message is not read again."""
+"""After so many ends of the process while it decodes one message, the message is not read again."""
 UNNAMED_STRIKES = 3
-"""Ends after which its topic is not read either: the last of them was while the message was set aside."""
+"""After so many ends the message's topic is not read either.
+
+The last of these ends was while the process set the message aside.
+"""
 LONGEST_UNREAD_TOPIC = 200
-"""Letters of a topic that are looked at when it may be the topic that stops the process."""
+"""Most characters of a topic that are used when the topic itself may stop the process."""
 
 _SHARDED: list[tuple[type, str, Callable[[list[Any]], msgspec.Struct]]] = [
     (Fix, "guard_gps_received", lambda items: FixBatch(fixes=items)),
@@ -102,11 +118,11 @@ _SHARDED: list[tuple[type, str, Callable[[list[Any]], msgspec.Struct]]] = [
     (SensorReading, "sensor_data_received", lambda items: SensorReadingBatch(readings=items)),
     (HealthReading, "system_health_received", lambda items: HealthReadingBatch(readings=items)),
 ]
-"""Events with messages of one kind, of the sources of one shard."""
+"""Events that hold messages of one kind, from the sources of one shard."""
 
 
 class FairBatches(Queue):
-    """Batches of the alert lane, which hold one delivery each, taken from their sources in turn."""
+    """Batches of the alert lane, taken from their sources in turn. Each holds one delivery."""
 
     def __init__(self, maxsize: int, sender_name_of: Callable[[str], str]) -> None:
         self._sender_name_of = sender_name_of
@@ -129,7 +145,7 @@ def _size_of(batch: Batch) -> int:
 
 
 class FreshKeys:
-    """Identities for messages that have none: a random part for the process, then a count."""
+    """Keys for messages without an identity: a random part for the process, then a count."""
 
     def __init__(self) -> None:
         self._process = os.urandom(8)
@@ -140,12 +156,19 @@ class FreshKeys:
 
 
 def trace_of(event: Any) -> str | None:
-    """Return the trace of an alert, which is the key of its message: one that is delivered again has the same."""
+    """Return the trace of an alert, which is the key of its message.
+
+    A message that is delivered again has the same trace.
+    """
     return event.origin.key.hex() if isinstance(event, DeviceAlert) else None
 
 
 def check_instance(mqtt: Mqtt) -> None:
-    """Raises `Misconfigured` when two gateways of a group would be one to the broker."""
+    """Check that two gateways of a group have different names for the broker.
+
+    Raises:
+        Misconfigured: A shared group is set, and the instance has no name.
+    """
     if mqtt.shared_group and not mqtt.instance:
         raise Misconfigured(
             "VIGIL_MQTT_SHARED_GROUP is set, and VIGIL_INSTANCE is not: give each gateway of the group a name"
@@ -154,7 +177,10 @@ def check_instance(mqtt: Mqtt) -> None:
 
 
 class Lane:
-    """`name` is `alert` (each message alone and at once) or `bulk` (in batches)."""
+    """One path from the MQTT broker to RabbitMQ.
+
+    `name` is `alert` (each message alone and at once) or `bulk` (in batches).
+    """
 
     def __init__(self, config: Config, name: str) -> None:
         check_instance(config.mqtt)
@@ -189,7 +215,8 @@ class Lane:
             self._outgoing = FairBatches(MAX_WAITING_BATCHES, self._shares.sender_of)
             self._repeated = FairBatches(MAX_WAITING_REPEATS, self._shares.sender_of)
         self._order = AckOrder()
-        # What is of one source goes in order: a batch is published when the one before it is confirmed.
+        # Messages of one source stay in order: a batch is published when the batch before it is
+        # confirmed.
         self._turn = Semaphore(1)
         self._shards = config.amqp.shards
         self._fresh_key = FreshKeys()
@@ -217,13 +244,13 @@ class Lane:
             *retained_positions.FILTERS,
             *(retained_positions.OPTIONAL if gateway.owntracks else ()),
         )
-        # One process sweeps: the bulk lane's, which a panic does not wait for.
+        # Only the process of the bulk lane sweeps, because no panic waits for it.
         self._sweep = (
             None if alone else RetainedSweep(config.mqtt, filters=swept, every_s=gateway.retained_sweep_s)
         )
 
     def run(self, publish_all: PublishAll) -> None:
-        """Serve until stopped; a broken connection is made again with back-off."""
+        """Serve until stopped. A broken connection is made again with back-off."""
         work.watch(self._work)
         helpers = [eventlet.spawn(self._send_batches, publish_all) for _ in range(self._senders)]
         helpers.append(eventlet.spawn(self._close_due_batches))
@@ -243,19 +270,19 @@ class Lane:
                 helper.kill()
 
     def _work(self) -> dict[str, Work]:
-        """Return whether messages wait to be handed on, and how many tries of that have ended."""
+        """Return the work that waits: messages to publish, with the number of ended attempts."""
         is_idle = self._order.is_idle and self._batcher.is_empty
         return {} if is_idle else {"messages": Work(f"messages of the {self.name} lane", self._tries)}
 
     def _keep(self, link: Link) -> None:
-        """Serve a connection; make it again with back-off whenever it breaks."""
+        """Serve a connection. After each break, make it again with back-off."""
         failures = 0
         while True:
             started_s = time.monotonic()
             try:
                 link.serve()
             except Unavailable as error:
-                # The sweep may be away, and the lane still hears everything.
+                # When only the sweep is disconnected, the lane still receives everything.
                 if link is not self._sweep:
                     self._connected.set(0)
                 failures = 1 if time.monotonic() - started_s > HEALTHY_AFTER_S else failures + 1
@@ -270,12 +297,12 @@ class Lane:
                 eventlet.sleep(pause_s)
 
     def close(self) -> None:
-        """End the way out, which stays open until the last receipt in hand is sent."""
+        """End the outgoing connection, which stays open until the last receipt is sent."""
         if self._way_out is not None:
             self._way_out.kill()
 
     def send_receipts(self, receipts: Sequence[Receipt]) -> None:
-        """Tell sources what became of their messages. Raises `Unavailable` unless the broker has them all."""
+        """Publish receipts to sources. Raises `Unavailable` unless the broker has all of them."""
         self._out.publish_all([(f"receipt/{r.source_id}", _receipt_payload(r)) for r in receipts])
 
     def _connected_again(self, generation: int) -> None:
@@ -285,7 +312,7 @@ class Lane:
         self._backlog.connecting(self._now_s())
 
     def _now_s(self) -> float:
-        """The time of the epoch, by a clock that nobody sets."""
+        """Return the time of the epoch in seconds, by a clock that nobody sets."""
         return self._epoch_s + time.monotonic()
 
     def _has_read(self, heard: bool, waited_s: float) -> None:
@@ -313,7 +340,7 @@ class Lane:
             self._hand_over(batch)
 
     def _has_taken(self) -> None:
-        """Close a batch that is due, with all that one read brought."""
+        """Close a batch that is due, with all messages of one read."""
         self._close_due_batch()
         if not self._is_timed and (self._backlog.note or self._is_waiting):
             self._is_timed = True
@@ -321,13 +348,14 @@ class Lane:
 
     @property
     def _is_waiting(self) -> bool:
-        """Return whether deliveries wait for the time at which they are due, and for nothing else."""
+        """Return True when deliveries wait only for the time at which they are due."""
         return self._order.in_flight < self._senders and not self._batcher.is_empty
 
     def _close_due_batch(self) -> None:
         """Close the open batch when it is due and a sender is free.
 
-        What comes while a batch is on its way forms the next one: the more there is to do, the less each message costs.
+        Messages that come while a batch is on its way form the next batch. So each message costs
+        less when there is more to do.
         """
         if self._is_waiting:
             batch = self._batcher.due(now_s=time.monotonic())
@@ -335,7 +363,7 @@ class Lane:
                 self._hand_over(batch)
 
     def _close_due_batches(self) -> None:
-        """Close batches at their time. As long as nothing waits, this sleeps."""
+        """Close batches when they are due. This sleeps as long as nothing waits."""
         while True:
             self._changed.wait()
             self._changed = Event()
@@ -346,7 +374,7 @@ class Lane:
             self._is_timed = False
 
     def _rest_s(self, now_s: float) -> float:
-        """Return the seconds until the open batch is due, or until the loop is looked at again."""
+        """Return the seconds until the open batch is due, or until the next tick of the backlog."""
         due_s = self._batcher.due_s if self._is_waiting else None
         wait_s = float("inf") if due_s is None else max(0.0, due_s - now_s)
         return min(wait_s, backlog.TICK_S) if self._backlog.note else wait_s
@@ -367,17 +395,20 @@ class Lane:
             self._send_live(batches, publish_all, self._turn)
             self._batcher.took(time.monotonic() - began_s)
             self._acknowledge(*batches)
-            self._has_taken()  # what came meanwhile
+            self._has_taken()  # messages that came meanwhile
 
     def _add_waiting(self, batches: list[Batch], waiting: Queue, most: int, most_bytes: int) -> None:
-        """Add batches that wait, of all sources in turn, to the one that was taken."""
+        """Add waiting batches, of all sources in turn, to the batch that was taken."""
         size = _size_of(batches[0])
         while len(batches) < most and size < most_bytes and not waiting.empty():
             batches.append(waiting.get())
             size += _size_of(batches[-1])
 
     def _send_live(self, batches: Sequence[Batch], publish_all: PublishAll, turn: Turn) -> None:
-        """Send batches in one pipeline. Those of a connection that is gone are left: the broker delivers them again."""
+        """Send batches in one pipeline.
+
+        Batches of an ended connection are dropped: the broker delivers their messages again.
+        """
         generation = self.connection.generation
         live = [batch for batch in batches if batch.generation == generation]
         if len(live) == 1:
@@ -387,7 +418,7 @@ class Lane:
             self._send_whatever_happens(Batch(0, generation, deliveries), publish_all, turn)
 
     def _send_repeats(self, waiting: Queue, publish_all: PublishAll) -> None:
-        """Send what repeats an alert, of all sources in turn; it never stands before what is first."""
+        """Send repeats of alerts, of all sources in turn. They never delay a first message."""
         while True:
             batches = [waiting.get()]
             if waiting.qsize() < MAX_REPEATS:
@@ -397,7 +428,7 @@ class Lane:
             self._acknowledge(*batches)
 
     def _tell_of_floods(self, publish_all: PublishAll) -> None:
-        """Publish which sources begin to send more than their limit, and which ended it."""
+        """Publish the beginnings and ends of floods: sources that send more than their limit."""
         untold: list[tuple[str, msgspec.Struct]] = []
         while True:
             eventlet.sleep(FLOOD_LOOK_S)
@@ -432,7 +463,10 @@ class Lane:
         return found
 
     def _send_whatever_happens(self, batch: Batch, publish_all: PublishAll, turn: Turn) -> None:
-        """A bug of ours costs the messages that meet it, never the sender: nobody would take its place."""
+        """Send a batch.
+
+        A bug costs the messages that cause it, never the sender: no other takes its place.
+        """
         try:
             self._send(batch, self._decode(batch), publish_all, turn)
         except Exception:
@@ -453,7 +487,7 @@ class Lane:
     def _publish(
         self, batch: Batch, events: Sequence[tuple[str, msgspec.Struct]], publish_all: PublishAll
     ) -> None:
-        """Return when RabbitMQ has all events."""
+        """Publish events. Try again until RabbitMQ has confirmed all of them."""
         for attempt in itertools.count():
             try:
                 publish_all(events)
@@ -471,7 +505,7 @@ class Lane:
                 return
 
     def _trace(self, batch: Batch, events: Sequence[tuple[str, msgspec.Struct]]) -> None:
-        """Log alerts under their own traces; what else is sent has one of the batch."""
+        """Log alerts under their own traces. Other messages share one trace of the batch."""
         is_traced = False
         for _, event in events:
             trace_id = trace_of(event)
@@ -490,15 +524,16 @@ class Lane:
             try:
                 self.connection.ack(mids, generation=generation)
             except Unavailable as error:
-                # The broker delivers them again on the next connection; their keys make that harmless.
+                # The broker delivers these messages again on the next connection. Their keys make
+                # that harmless.
                 log.warning("ack_failed", lane=self.name, error=str(error), messages=len(mids))
 
     def _decode(
         self, batch: Batch, decode_one: Callable[[Delivery], list[Any]] | None = None
     ) -> list[tuple[str, msgspec.Struct]]:
-        """The events that a batch becomes: one for each family and shard, one for each alert."""
+        """Return the events of a batch: one for each family and shard, and one for each alert."""
         by_kind: dict[type, list[Any]] = {}
-        # What is decoded again was seen by itself: then each counts.
+        # In a second decoding the keys are already seen, and each message must still count.
         repeated = repeats.Repeats(self._seen if decode_one is None else repeats.SeenKeys())
         for delivery in batch.deliveries:
             for message in self._survive(delivery, decode_one or self._decode_one):
@@ -523,15 +558,15 @@ class Lane:
         return events
 
     def _survive(self, delivery: Delivery, decode_one: Callable[[Delivery], list[Any]]) -> list[Any]:
-        """Decode a message, with a note for the next process, which may be the one that finds out.
+        """Decode a message, with a note on disk for the next process in case this process ends.
 
-        One note is enough: nothing in decoding gives way to another green thread.
+        One note is enough, because decoding never yields to another green thread.
         """
         digest, strikes = self._strikes_of(delivery.topic, delivery.payload)
         self._marker.begin_reading(delivery.topic, delivery.payload)
         try:
             if strikes >= POISON_STRIKES:
-                # Its strikes stay: the same bytes, sent again, would cost as many ends of the process.
+                # The strikes stay: the same bytes, sent again, would end the process as many times.
                 return self._set_aside(delivery, digest, strikes)
             found = decode_one(delivery)
         finally:
@@ -541,14 +576,20 @@ class Lane:
         return found
 
     def _strikes_of(self, topic: str, payload: bytes) -> tuple[bytes, int]:
-        """Return a message's digest and strikes. As long as no message has a strike, nothing is computed."""
+        """Return a message's digest and strikes.
+
+        Nothing is computed while no message has a strike.
+        """
         if not self._marker.has_strikes:
             return poison.NONE, 0
         digest = poison.digest(topic, payload)
         return digest, self._marker.strikes_of(digest)
 
     def _share_of(self, topic: str, payload: bytes, now_s: float) -> Share:
-        """Return the class in which a message travels. A topic that is new is read, and what is read is noted."""
+        """Return the class in which a message travels.
+
+        A new topic is read, with a note for the next process in case this process ends.
+        """
         if self._shares.knows(topic):
             return self._shares.judge(topic, now_s, len(payload))
         if self._strikes_of(topic, payload)[1] >= POISON_STRIKES:
@@ -560,7 +601,7 @@ class Lane:
             self._marker.end_reading()
 
     def _note_excess(self, counted: Mapping[str, int], refused: Sequence[RejectedMessage]) -> None:
-        """Note what was beyond its source's rate: such a source floods."""
+        """Record messages beyond their source's rate. Such a source floods."""
         now_s = time.monotonic()
         for source_id, count in counted.items():
             self._shares.note(source_id, now_s, counted=count)
@@ -571,8 +612,10 @@ class Lane:
                 metrics.mqtt_message_rejected.labels(prefix, message.reason).inc(message.count)
 
     def _decode_excess(self, delivery: Delivery) -> Any:
-        """Return what goes on of a message beyond its source's rate: a press to be counted, what its device kept while
-        it was offline, or a refusal."""
+        """Return the result of a message beyond its source's rate.
+
+        It is a press to count, a message that the device kept while it was offline, or a refusal.
+        """
         message = self._read_excess(delivery)
         if isinstance(message, DeviceAlert):
             if repeats.is_counted(message):
@@ -595,7 +638,7 @@ class Lane:
         return not origin.clock_suspect and self._shares.takes_backlog(topic, now_s, is_old=False)
 
     def _read_excess(self, delivery: Delivery) -> payloads.Message | None:
-        """Return the message, or the alert that stands in for one that cannot be read; None when it is neither."""
+        """Return the message, or the alert that replaces an unreadable one; None when neither."""
         topic = None
         try:
             topic = topics.parse(delivery.topic)
@@ -637,7 +680,7 @@ class Lane:
             link = None if unreadable.names_life_safety(delivery.topic) else self._read_link(delivery)
             return self._refuse(delivery, topic, error) if link is None else link
         except Exception as error:
-            # A bug of ours must neither lose the message nor stop the lane.
+            # A bug must neither lose the message nor stop the lane.
             log.exception("decode_failed", topic=delivery.topic)
             return self._refuse(delivery, topic, InvalidMessage("internal_error", repr(error)))
         if message is None:
@@ -646,10 +689,13 @@ class Lane:
         return [backlog.noted(message, delivery.outage) if delivery.outage else message]
 
     def _set_aside(self, delivery: Delivery, digest: bytes, strikes: int) -> list[Any]:
-        """Return what becomes of a message that this process did not survive: it is kept, reported and not read."""
+        """Return the records of a message that ended the process.
+
+        The message is kept and reported, but not read.
+        """
         topic, topic_text = None, delivery.topic
         if strikes < UNNAMED_STRIKES:
-            with contextlib.suppress(InvalidMessage):  # a topic of no shape has no source
+            with contextlib.suppress(InvalidMessage):  # a topic of no known shape has no source
                 topic = topics.parse(topic_text)
         else:
             topic_text = topic_text[:LONGEST_UNREAD_TOPIC]
@@ -667,7 +713,11 @@ class Lane:
         return self._refused(delivery, topic, error, key, topic_text, searched=b"")
 
     def _decoder_of(self, family: Family) -> Callable[..., payloads.Message | None]:
-        """Return what reads a family's payloads. Raises `InvalidMessage` for phones that are not taken here."""
+        """Return the decoder of a family's payloads.
+
+        Raises:
+            InvalidMessage: The message is from an OwnTracks phone, and these are not accepted here.
+        """
         if family is not Family.OWNTRACKS:
             return payloads.decode
         if not self._owntracks:
@@ -677,7 +727,11 @@ class Lane:
         return owntracks.decode
 
     def _read_link(self, delivery: Delivery) -> list[Any] | None:
-        """Return what a link word comes to: a device's reading, or nothing to keep; None when it is no link word."""
+        """Return the messages for a link word: a device's reading, or an empty list.
+
+        Returns:
+            None when the payload is no link word.
+        """
         link = link_state.read(delivery.topic, delivery.payload)
         if link is None:
             return None
@@ -697,7 +751,7 @@ class Lane:
         return []
 
     def _decode_sendable(self, delivery: Delivery) -> list[Any]:
-        """As `_decode_one`, and what cannot be sent on is refused."""
+        """Decode as `_decode_one` does, and refuse messages that cannot be encoded."""
         messages = self._decode_one(delivery)
         try:
             msgspec.msgpack.encode(messages)
@@ -721,7 +775,8 @@ class Lane:
             recent=self._recent,
             redelivered=delivery.redelivered,
         )
-        # Of what may have been a silent alarm only an outbox gets a receipt: it shows nothing of a silent one.
+        # A refused message that may be a silent alarm gets a receipt only when the device has an
+        # outbox. An outbox does not show the receipt of a silent alarm.
         is_alarm = unreadable.names_life_safety(delivery.topic) or (
             topic is not None and topic.family is Family.ALERT
         )
@@ -748,9 +803,10 @@ class Lane:
         receipt_id: str | None = None,
         is_silent: bool = False,
     ) -> list[Any]:
-        """Return the message as it is kept, and the alert that stands in for it.
+        """Return the message as it is stored, and the alert that replaces it.
 
-        `searched` may be read for words. The source is sent a receipt of the refusal under `receipt_id`.
+        `searched` holds the bytes that may be searched for words. The source gets a receipt of the
+        refusal under `receipt_id`.
         """
         messages: list[Any] = [
             RejectedMessage(

@@ -1,4 +1,7 @@
-"""Link words of devices and bridges: `Offline` as a last will, topics that end with LWT or availability. Pure."""
+"""Link words of devices and bridges. Pure.
+
+Examples are `Offline` as a last will, and topics that end with LWT or availability.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from gateway.mqtt.topics import Family
 from gateway.mqtt.values import word_of
 
 LINK_SEGMENTS = frozenset({"lwt", "availability", "online"})
-"""Last segments of the topics that bridges keep for the link, in small letters."""
+"""Last segments of the topics that bridges use for the link state, in lower case."""
 FAMILIES = (Family.DEVICE, Family.SENSOR, Family.SYSTEM, Family.GUARD)
 ONLINE = frozenset({"ONLINE", "CONNECTED", "AVAILABLE"})
 OFFLINE = frozenset({"OFFLINE", "DISCONNECTED", "UNAVAILABLE"})
@@ -20,7 +23,7 @@ _any = msgspec.json.Decoder()
 
 
 class Link(NamedTuple):
-    """A source's link. `online` is None when the message only clears what the broker retained."""
+    """Link state of a source. `online` is None when the message only clears a retained message."""
 
     family: Family
     source_id: str
@@ -28,7 +31,7 @@ class Link(NamedTuple):
 
 
 def read(topic_text: str, payload: bytes) -> Link | None:
-    """Return what a message says about a link; None when it is no such message."""
+    """Return the link state that a message gives; None when the message is about no link."""
     family, *segments = topic_text.split("/")
     if family not in FAMILIES or len(segments) < 2 or len(payload) > LONGEST_WORD:
         return None
@@ -45,7 +48,11 @@ def read(topic_text: str, payload: bytes) -> Link | None:
 
 
 def _online(payload: bytes, *, of_link: bool) -> bool | None:
-    """Plain words are the link's on every topic; switches, and words in an object, on the link's own topics only."""
+    """Return the link state in a payload; None when the payload is no link word.
+
+    Plain words count on every topic. Switches, and words in an object, count only on the link's own
+    topics.
+    """
     try:
         value = _any.decode(payload)
     except (msgspec.DecodeError, ValueError, RecursionError):

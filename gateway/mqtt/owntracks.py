@@ -1,8 +1,8 @@
-"""What OwnTracks phones say, as fixes of the guards they belong to. Pure: time and identity come in.
+"""OwnTracks messages, decoded as fixes of guards. Pure: time and identity come in.
 
-The payloads are those of the apps (https://owntracks.org/booklet/tech/json): `acc` in metres, `vel` in km/h, `cog` in
-degrees, `tst` in seconds of the epoch. A location becomes the payload that a guard's own app would have sent, and
-goes through the same checks.
+The payloads are those of the apps (https://owntracks.org/booklet/tech/json): `acc` in metres, `vel`
+in km/h, `cog` in degrees, `tst` in seconds of the epoch. A location becomes the payload that a
+guard's own app would have sent, and passes the same checks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ NOT_KEPT = frozenset(
         "waypoints",
     }
 )
-"""What phones say besides; none of it is a position of now. (A transition is the phone's own opinion of a place.)"""
+"""Other types that phones send. None of them is a current position.
+
+A transition is the phone's own opinion of a place.
+"""
 RENAMED = {
     "lat": "lat",
     "lon": "lon",
@@ -50,9 +53,12 @@ RENAMED = {
     "sent_at": "sent_at",
 }
 READ = frozenset({*RENAMED, *CLAIMS, "tid", "topic", "_type", "_id", "created_at", "tst", "vel", "buffered"})
-"""Fields of a phone's message that are looked at."""
+"""Fields of a phone's message that are read."""
 STALE_S = 60.0
-"""A message that the phone made so much later than the fix in it does not say where the guard is now."""
+"""Age of a fix, in seconds, above which it does not give the guard's current place.
+
+The age is the time between the fix and the phone's message.
+"""
 
 
 def decode(
@@ -67,12 +73,12 @@ def decode(
     redelivered: bool = False,
     held_back: bool = False,
 ) -> Fix | None:
-    """Return the fix that a phone sent; None of something that is no position.
+    """Return the fix that a phone sent; None for a message that is no position.
 
     Raises:
-        InvalidMessage: With its reason, and nothing else.
+        InvalidMessage: With its reason. No other exception leaves this function.
     """
-    # What a phone is told to clear is an empty message.
+    # A phone clears a retained message with an empty one.
     if topic.detail.count("/") or not payload:
         return None
     body, text = payload_text.read(payload, max_bytes=limits.max_payload_bytes, max_depth=limits.max_depth)
@@ -97,7 +103,10 @@ def decode(
 
 
 def read_message(payload: bytes) -> dict[str, Any] | None:
-    """What a message that is a location says; None of another that phones send. Raises `InvalidMessage`."""
+    """Return the fields of a location message; None for another known type.
+
+    Raises `InvalidMessage`.
+    """
     said = payloads.object_of(payload, READ)
     return said if _is_location(said) else None
 
@@ -117,14 +126,17 @@ def _is_location(said: dict[str, Any]) -> bool:
 
 
 def as_guard_payload(said: dict[str, Any]) -> dict[str, Any]:
-    """The phone's words in ours. What is not a number is handed on as it is: the checks name it."""
+    """Return the phone's fields under Vigil's names.
+
+    A value that is not a number passes unchanged, and the checks name it.
+    """
     names = RENAMED | dict.fromkeys(CLAIMS)
     body = {
         name or theirs: _sendable(said[theirs])
         for theirs, name in names.items()
         if said.get(theirs) is not None
     }
-    # iOS says -1 where it does not know, and leaves out what Android leaves out.
+    # iOS sends -1 for an unknown value, where Android leaves the field out.
     for name, theirs in (("accuracy", "acc"), ("heading", "cog"), ("battery", "batt")):
         if number_of(said.get(theirs)) == -1:
             del body[name]
@@ -140,7 +152,7 @@ def as_guard_payload(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _own_id(said: dict[str, Any]) -> str | None:
-    """Return the identity that Android gives each message: a random `_id`, with the time at which it was made."""
+    """Return the identity that Android gives each message: a random `_id` and its creation time."""
     made = said.get("_id")
     if not isinstance(made, str) or not 0 < len(made) <= 64:
         return None
@@ -148,7 +160,10 @@ def _own_id(said: dict[str, Any]) -> str | None:
 
 
 def _is_stale(said: dict[str, Any]) -> bool:
-    """Return whether the phone made the message long after its fix. Both times are of the phone's clock."""
+    """Return True when the phone made the message long after its fix.
+
+    Both times are of the phone's clock.
+    """
     try:
         made, fixed = device_time.moment_of(said.get("created_at")), device_time.moment_of(said.get("tst"))
         return made is not None and fixed is not None and (made - fixed).total_seconds() > STALE_S
@@ -157,12 +172,15 @@ def _is_stale(said: dict[str, Any]) -> bool:
 
 
 def _sendable(value: object) -> object:
-    """A whole number that no JSON of ours holds becomes text, which is no number either."""
+    """Return the value, with an integer that our JSON cannot hold as text.
+
+    Text is no number either.
+    """
     return str(value) if isinstance(value, int) and not -LARGEST <= value <= LARGEST else value
 
 
 def _time(value: object) -> object:
-    """Return the time of a fix as the checks read it; what is no time is handed on as it is."""
+    """Return the time of a fix as the checks read it. Other values pass unchanged."""
     try:
         found = device_time.moment_of(value)
     except ValueError:

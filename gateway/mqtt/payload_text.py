@@ -1,7 +1,8 @@
-"""Payload bytes as text: size, encoding, number of values, depth and NUL are checked here, in linear time. Pure.
+"""Payload bytes as text. Pure.
 
-A mebibyte can hold 90,000 keys, or half a million brackets: the work that a decoder has with them is bounded by their
-number, before anything is decoded.
+Size, encoding, number of values, depth and NUL are checked here, in linear time. A mebibyte can
+hold 90,000 keys, or half a million brackets. Their number is bounded before a decoder works on
+them.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import re
 from services.errors import InvalidMessage
 
 MAX_VALUES = 10_000
-"""Commas and opening brackets outside of strings: members and elements that one payload may have."""
+"""Most commas and opening brackets outside of strings: the members and elements of a payload."""
 MAX_QUOTES = 4 * MAX_VALUES
-"""Quotes that are not escaped: each member has two strings at most."""
+"""Most quotes that are not escaped. Each member has at most two strings."""
 TAIL = b"\x00 \t\r\n"
-"""Bytes cut off the end of a payload: C strings end with a NUL, lines with a line feed."""
+"""Bytes that are cut off the end of a payload: C strings end with a NUL, lines with a line feed."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SQUARE = bytes.maketrans(b"{}", b"[]")
 _RUNS = re.compile(rb"\[+|\]+")
@@ -24,7 +25,12 @@ _NOT_MARKS = bytes(set(range(256)) - set(b'"[]{},'))
 
 
 def read(payload: bytes, *, max_bytes: int, max_depth: int) -> tuple[bytes, str]:
-    """Return a payload without its tail, as bytes and as text that can be stored. Raises `InvalidMessage`."""
+    """Return a payload without its tail, as bytes and as text that can be stored.
+
+    Raises:
+        InvalidMessage: The payload is too large, too deep, no UTF-8, or has too many values or a
+            NUL.
+    """
     if len(payload) > max_bytes:
         raise InvalidMessage("too_large", f"{len(payload)} bytes; the limit is {max_bytes}")
     body = payload.rstrip(TAIL).removeprefix(BYTE_ORDER_MARK)
@@ -43,13 +49,19 @@ def read(payload: bytes, *, max_bytes: int, max_depth: int) -> tuple[bytes, str]
 
 
 def has_many_values(payload: bytes) -> bool:
-    """Return whether a payload has more than `MAX_VALUES` members and elements."""
+    """Return True when a payload has more than `MAX_VALUES` members and elements."""
     most = payload.count(b"[") + payload.count(b"{") + payload.count(b",")
     return most > MAX_VALUES and values_in(marks_of(payload)) > MAX_VALUES
 
 
 def _check_marks(marks: bytes, max_depth: int) -> None:
-    """Raises `InvalidMessage`; of too many marks only the first are looked at for their depth."""
+    """Check depth and number of values.
+
+    When there are too many, only the first are checked for depth.
+
+    Raises:
+        InvalidMessage: With the reason `too_deep` or `too_many_values`.
+    """
     many = values_in(marks) > MAX_VALUES
     if deeper_than(marks[:MAX_VALUES] if many else marks, max_depth):
         raise InvalidMessage("too_deep", f"more than {max_depth} levels")
@@ -58,15 +70,16 @@ def _check_marks(marks: bytes, max_depth: int) -> None:
 
 
 def marks_of(payload: bytes) -> bytes:
-    """Return the brackets, all of them square, and the commas of a JSON text that stand outside of its strings.
+    """Return the commas and the brackets, all as square ones, outside of a JSON text's strings.
 
-    Escapes go first, then strings that hold no mark, then the others.
+    Escapes are removed first, then strings that hold no mark, then the other strings.
     """
     unescaped = payload.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in payload else payload
     marks = unescaped.translate(_SQUARE, _NOT_MARKS)
     if marks.count(b'"') <= MAX_QUOTES:
         return _outside_of_strings(marks)
-    # That many strings part as many values, or are no JSON: only how deep it begins is of interest.
+    # So many strings separate as many values, or are no JSON. Only the depth at the beginning
+    # matters.
     return _outside_of_strings(marks[:MAX_QUOTES]) + b"," * (MAX_VALUES + 1)
 
 
@@ -75,12 +88,12 @@ def _outside_of_strings(marks: bytes) -> bytes:
 
 
 def values_in(marks: bytes) -> int:
-    """Return how many members and elements these marks can part, at most."""
+    """Return the largest number of members and elements that these marks can separate."""
     return marks.count(b",") + marks.count(b"[")
 
 
 def deeper_than(marks: bytes, limit: int) -> bool:
-    """Return whether brackets are nested deeper than `limit`, by the runs of equal ones."""
+    """Return True when brackets nest deeper than `limit`, counted by runs of equal brackets."""
     depth = 0
     for run in _RUNS.findall(marks.replace(b",", b"")):
         depth += len(run) if run[0] == OPENING else -len(run)
@@ -90,5 +103,8 @@ def deeper_than(marks: bytes, limit: int) -> bool:
 
 
 def _has_escaped_nul(payload: bytes) -> bool:
-    """Return whether a string holds an escaped NUL; after an escaped backslash the same letters are none."""
+    """Return True when a string holds an escaped NUL.
+
+    The same letters after an escaped backslash are no escape.
+    """
     return b"\\u0000" in payload and b"\\u0000" in payload.replace(b"\\\\", b"")

@@ -1,7 +1,7 @@
-"""Payloads: decoded and checked once, here, and refused with a reason. Pure: time and identity come in.
+"""Payloads, decoded once, and accepted or refused with a reason. Pure: time and identity come in.
 
-The common case is one typed msgspec pass. Only when that finds fault is the payload looked at field by
-field, so that an optional field out of range costs the field and not the message.
+The common case is one typed msgspec pass. Only when that pass finds a fault is the payload read
+field by field. So an optional field out of range costs the field and not the message.
 """
 
 from __future__ import annotations
@@ -42,13 +42,16 @@ Message = Fix | DeviceReading | SensorReading | HealthReading | DeviceAlert
 POSITION_SOURCES = frozenset({"gps", "network", "ble", "nfc", "manual"})
 MAX_MSG_ID = 64
 LIVE_WITHIN_S = 60.0
-"""A device time is of now when it is no further from its receipt."""
+"""A device time is current when it is no further than this from its receipt, in seconds."""
 SWITCHED_TYPES = SENSOR_TYPES - {"DOOR", "TEMPERATURE", "HUMIDITY"}
-"""Types for which a switch says DETECTED or NORMAL. Of a door it would say open or closed, in either sense."""
+"""Sensor types for which a switch means DETECTED or NORMAL.
+
+For a door a switch means open or closed, in either sense.
+"""
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Bounds of a payload; see `gateway` in config.yaml for units and meaning."""
+    """Limits of a payload. See `gateway` in config.yaml for units and meaning."""
 
     max_payload_bytes: int = 1_048_576
     max_depth: int = 32
@@ -59,7 +62,7 @@ class Limits(msgspec.Struct, frozen=True):
 class Common(msgspec.Struct):
     timestamp: Moment | None = None
     msg_id: Annotated[str, Meta(min_length=1, max_length=MAX_MSG_ID)] | None = None
-    # As large as the wire between services carries; what is larger names no tenant of ours.
+    # The wire between services carries no larger number. A larger one names no tenant of ours.
     client_id: Annotated[int, Meta(ge=0, le=2**31 - 1)] | Annotated[str, Meta(max_length=64)] | None = None
     source_id: str | int | None = None
     sent_at: Moment | None = None
@@ -124,7 +127,7 @@ PAYLOADS: dict[Family, type[Common]] = {
     Family.SYSTEM: HealthPayload,
 }
 BARE_STATES = SENSOR_STATES | values.ALARM_WORDS | values.NORMAL_WORDS
-"""Payloads of one word that a sensor's alarm topic takes."""
+"""Payloads of one word that a sensor's alarm topic accepts."""
 MAX_BARE_BYTES = 64
 _decoders = {family: msgspec.json.Decoder(kind) for family, kind in PAYLOADS.items()}
 _fields = {
@@ -140,7 +143,7 @@ _looked_at = {
 QUOTE = ord('"')
 MAX_FIELD_BYTES = 16_384
 TOO_LONG = ["too long to be read"]
-"""Stands for a field that is no text and longer than any that can be right."""
+"""Replaces a field that is no text and is longer than any valid field."""
 
 
 def _takes_number(field_type: object) -> bool:
@@ -149,7 +152,10 @@ def _takes_number(field_type: object) -> bool:
 
 TIMES = ("timestamp", "sent_at")
 SWITCHES = ("buffered", "mock", "silent")
-"""Switches where the wrong guess is dangerous: every value but false, 0, "false", "0" and null switches them on."""
+"""Switches where the wrong guess is dangerous.
+
+Every value except false, 0, "false", "0" and null switches them on.
+"""
 _numbers = frozenset(
     name
     for fields in _fields.values()
@@ -171,17 +177,19 @@ def decode(
     held_back: bool = False,
     own_id: str | None = None,
 ) -> Message:
-    """Return the message that `payload` holds. An alert whose content is wrong comes back with flags.
+    """Return the message that `payload` holds. An alert with wrong content comes back with flags.
 
     Args:
-        fresh_key: Makes the 16-byte identity of a message that has none of its own.
-        recent: The lane's memory, by which equal bytes within seconds are one message.
+        fresh_key: Makes the 16-byte identity of a message that has no identity of its own.
+        recent: The lane's memory. By it, equal bytes within seconds are one message.
         redelivered: The broker marks the delivery as one that it tried before.
-        held_back: Messages may have waited at the broker, so that a late `sent_at` shows no slow clock.
+        held_back: Messages may have waited at the broker. Then a late `sent_at` is no proof of a
+            slow clock.
         own_id: The identity that a foreign format has in place of `msg_id`.
 
     Raises:
-        InvalidMessage: With its reason, and nothing else. See `unreadable.alert_of` for refused alarms.
+        InvalidMessage: With its reason. No other exception leaves this function. See
+            `unreadable.alert_of` for refused alarms.
     """
     body, text = payload_text.read(payload, max_bytes=limits.max_payload_bytes, max_depth=limits.max_depth)
     bare = _bare_state(topic, body)
@@ -203,12 +211,13 @@ def decode(
     )
     msg_id = fields.msg_id or own_id
     is_press = msg_id is None and _is_press(topic, fields)
-    # A time that is not of now may be that of the last fix, which the next press says again.
+    # A time that is not current may be the time of the last fix, and the next press repeats it.
     proves = time.proves and (not is_press or _is_live(time.recorded_at, received_at))
     own = identity.own_key(topic_text, topic, body, msg_id=msg_id, proves=proves)
     if own is None:
-        # Of presses, alarms and positions without an identity each delivery counts, unless the broker says that it is
-        # one again: two presses are two, and a guard who stands still with a dead clock is heard of each time.
+        # Presses, alarms and positions without an identity each count, unless the broker marks a
+        # redelivery. Two presses are two presses. A guard who stands still, with a device whose
+        # clock is dead, is reported each time.
         may_repeat = redelivered or not (is_press or topic.family is Family.GUARD)
         key = identity.made_key(
             topic.source_id, topic_text, body, fresh_key, recent, at=received_at, may_repeat=may_repeat
@@ -237,7 +246,10 @@ def decode(
 
 
 def _is_press(topic: Topic, fields: Any) -> bool:
-    """Return True when a life may be at stake: two such messages are never taken for one without proof."""
+    """Return True when a life may be at stake.
+
+    Without proof, two such messages are never merged.
+    """
     if topic.family is Family.ALERT:
         return _alert_kind(topic, fields) in LIFE_SAFETY
     return _is_alarm_topic(topic)
@@ -261,7 +273,10 @@ def link_reading(
     fresh_key: Callable[[], bytes],
     recent: Recent | None = None,
 ) -> DeviceReading:
-    """Return the reading of a device whose link changed. It is a word about the device, often not by the device."""
+    """Return the reading of a device whose link changed.
+
+    The message is about the device, and often not sent by the device.
+    """
     origin = Origin(
         source_id=source_id,
         key=identity.made_key(
@@ -280,7 +295,10 @@ def link_reading(
 
 
 def _bare_state(topic: Topic, body: bytes) -> str | None:
-    """Return the state that a payload without an object says on the alarm topic of a sensor: `ALARM`, `1`, `true`."""
+    """Return the state in a payload that is no object, on a sensor's alarm topic.
+
+    Examples are `ALARM`, `1` and `true`. Returns None when there is no such state.
+    """
     if not _is_alarm_topic(topic) or len(body) > MAX_BARE_BYTES or body[:1] == b"{":
         return None
     word = body.decode().strip().strip('"').strip().upper()
@@ -288,7 +306,7 @@ def _bare_state(topic: Topic, body: bytes) -> str | None:
 
 
 def _fields_of(family: Family, payload: bytes) -> tuple[Any, list[str]]:
-    # Alerts are few, and what is wrong with one is kept: they are looked at field by field.
+    # Alerts are few, and a wrong field of an alert is kept. So they are read field by field.
     if family is Family.ALERT:
         return _field_by_field(AlertPayload, payload, lenient=True)
     try:
@@ -300,7 +318,10 @@ def _fields_of(family: Family, payload: bytes) -> tuple[Any, list[str]]:
 
 
 def object_of(payload: bytes, names: frozenset[str]) -> dict[str, Any]:
-    """Return the fields of these names. Others are not decoded: they may be a photo, or a million brackets."""
+    """Return the fields with these names. Other fields are not decoded.
+
+    They may be a photo, or a million brackets. Raises `InvalidMessage`.
+    """
     try:
         parts = _parts.decode(payload)
     except msgspec.ValidationError as error:
@@ -319,7 +340,11 @@ def _field(raw: msgspec.Raw) -> Any:
 
 
 def _field_by_field(kind: type[P], payload: bytes, *, lenient: bool) -> tuple[P, list[str]]:
-    """Keep each field that is right, name each that is not; a required one that is wrong refuses the message."""
+    """Keep each valid field and name each invalid one.
+
+    Unless `lenient`, an invalid or missing required field refuses the message with
+    `InvalidMessage`.
+    """
     tree = object_of(payload, _looked_at[kind])
     quality: list[str] = []
     if kind is GuardPayload:
@@ -345,7 +370,10 @@ def _field_by_field(kind: type[P], payload: bytes, *, lenient: bool) -> tuple[P,
 
 
 def _as_meant(name: str, value: object) -> object:
-    """Return a field's value without its dress: a number in text, a time in digits, a switch in words."""
+    """Return a field's value in its plain type.
+
+    A number may come as text, a time as digits, and a switch as a word.
+    """
     if name in TIMES:
         return device_time.moment_of(value)
     if name in SWITCHES:
@@ -361,7 +389,7 @@ def _as_meant(name: str, value: object) -> object:
 
 
 def _put_place(tree: dict[str, Any]) -> None:
-    """Put a guard's place where the checks look for it. Raises `InvalidMessage`."""
+    """Write a guard's place into the fields that the checks read. Raises `InvalidMessage`."""
     if "lat" in tree and "lon" in tree and not (tree["lat"] is None and tree["lon"] is None):
         return
     found = place.find(tree)
@@ -372,7 +400,7 @@ def _put_place(tree: dict[str, Any]) -> None:
 
 
 def _put_switch(tree: dict[str, Any], quality: list[str]) -> None:
-    """Read a switch as a sensor's value as a state, and a state that is no text as its word."""
+    """Read a switch in a sensor's value as a state, and a state that is no text as its word."""
     value = tree.get("value")
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
         value = value.strip().lower() == "true"
@@ -389,7 +417,10 @@ def _put_switch(tree: dict[str, Any], quality: list[str]) -> None:
 
 
 def _put_alert_texts(tree: dict[str, Any], quality: list[str]) -> None:
-    """Read an alert's place, and make its message a text to which a place that cannot be read is added."""
+    """Read an alert's place, and make its message a text.
+
+    Append an unreadable place to the text.
+    """
     found = place.find(tree)
     quality.extend(found.flags)
     if found.point is not None and _has_negative_accuracy(tree):
@@ -426,7 +457,10 @@ CLAIMS = ("client_id", "source_id", "guard_id")
 
 
 def _claims_agree(topic: Topic, fields: Any, origin: Origin) -> bool:
-    """Whether the ids in the payload name the topic's source. `client_id` is for the registry to judge."""
+    """Return True when the ids in the payload name the topic's source.
+
+    The registry judges `client_id`.
+    """
     if origin.quality and any(claim in origin.quality for claim in CLAIMS):
         return False
     claimed_source = fields.source_id
@@ -475,7 +509,8 @@ def _device(topic: Topic, fields: DevicePayload, origin: Origin) -> DeviceReadin
     _check_claims(topic, fields, origin)
     connectivity, origin = _word(fields.connectivity, CONNECTIVITY, "connectivity", origin)
     if fields.battery is not None and 0 < fields.battery < 1:
-        # Some devices send a share of 1. Whether this is one cannot be told, and a battery under 1 % is low.
+        # Some devices send a share of 1. The gateway cannot see if this is one, and a battery under
+        # 1 % is low.
         origin = _flagged(origin, "battery_share")
     return DeviceReading(origin, fields.battery, fields.signal, fields.temperature, connectivity)
 
@@ -495,7 +530,7 @@ def _sensor(topic: Topic, fields: SensorPayload, origin: Origin) -> SensorReadin
 
 
 def _state_of_switch(state: str, kind: str) -> str:
-    """Return the state that a switch says on a topic that is not for alarms."""
+    """Return the state that a switch gives on a topic that is not for alarms."""
     if state in SENSOR_STATES:
         return state
     word = state.strip().upper()
@@ -507,11 +542,11 @@ def _state_of_switch(state: str, kind: str) -> str:
 
 
 def _alarm_state(fields: SensorPayload, origin: Origin) -> tuple[str | None, Origin]:
-    """Return the state on an alarm topic. A message that says nothing else says that there is an alarm."""
+    """Return the state on an alarm topic. A message without a state or value is an alarm."""
     word = (fields.state or "").strip().upper()
     if not word:
         if fields.value is None:
-            # A value that was given and cannot be read leaves the alarm as it is: doubt raises.
+            # An unreadable value counts as an alarm too: doubt raises an alarm.
             return "ALARM", origin
         return {1.0: "ALARM", 0.0: "NORMAL"}.get(fields.value), origin
     if word in SENSOR_STATES:
@@ -560,7 +595,7 @@ def _alert(topic: Topic, fields: AlertPayload, origin: Origin) -> DeviceAlert:
 
 
 def _word(text: str | None, known: frozenset[str], name: str, origin: Origin) -> tuple[str | None, Origin]:
-    """A word of a fixed set, in any case; another one is named in `quality`."""
+    """Return a word of a fixed set, in any case. Add the field to `quality` for another word."""
     if text is None or text in known:
         return text, origin
     word = text.strip().upper()
@@ -577,7 +612,10 @@ _BUILDERS: dict[Family, Callable[[Topic, Any, Origin], Message]] = {
 
 
 class RejectedIdentity(NamedTuple):
-    """Identity of a refused message, its id as far as it can be read, and the device's promise of an outbox."""
+    """Identity of a refused message.
+
+    `msg_id` is its id, as far as it can be read. `outbox` is True when the device has an outbox.
+    """
 
     key: bytes
     msg_id: str | None
@@ -595,10 +633,14 @@ def rejected_identity(
     recent: Recent | None = None,
     redelivered: bool = False,
 ) -> RejectedIdentity:
-    """Return the identity of a refused message: by the same rule, as far as its payload can be read."""
+    """Return the identity of a refused message.
+
+    The rule is that of `decode`, as far as the payload can be read.
+    """
     tree: dict[str, Any] = {}
     if not payload_text.has_many_values(payload):
-        with contextlib.suppress(InvalidMessage):  # what cannot be read at all has no identity of its own
+        # An unreadable payload has no identity of its own.
+        with contextlib.suppress(InvalidMessage):
             tree = object_of(payload, IDENTIFYING)
     found = _as_meant("msg_id", tree.get("msg_id"))
     msg_id = found if isinstance(found, str) and 0 < len(found) <= MAX_MSG_ID else None
@@ -619,7 +661,7 @@ def rejected_identity(
 
 
 IDENTIFYING = frozenset({"msg_id", "timestamp", "tst", "outbox"})
-"""Fields by which a refused message may have an identity. OwnTracks calls its time `tst`."""
+"""Fields that may give a refused message an identity. OwnTracks calls its time `tst`."""
 
 
 def _proves(tree: dict[str, Any], received_at: datetime, limits: Limits, *, only_live: bool) -> bool:

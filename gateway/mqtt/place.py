@@ -1,7 +1,7 @@
-"""Places in the dresses that devices give them: fields, GeoJSON, text, lists. Pure.
+"""Places in the notations that devices use: fields, GeoJSON, text, lists. Pure.
 
-The order of numbers: latitude first, in text ("12.97,77.59") and in lists ([12.97, 77.59]) too. Only GeoJSON has the
-longitude first, and only an object with a `type` of GeoJSON is read as such.
+The order of numbers is latitude first, also in text ("12.97,77.59") and in lists ([12.97, 77.59]).
+Only GeoJSON has the longitude first, and only an object with a GeoJSON `type` is read as GeoJSON.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gateway.mqtt.values import number_of
 
 NAMES = (("lat", "lon"), ("latitude", "longitude"), ("lat", "lng"), ("lat", "long"))
 HOLDERS = ("location", "gps", "position", "coords", "geolocation", "geo")
-"""Fields that hold a place, in the order in which they are looked at."""
+"""Fields that hold a place, in the order in which they are read."""
 FIELDS = (
     *HOLDERS,
     *dict.fromkeys(name for pair in NAMES for name in pair),
@@ -24,7 +24,7 @@ FIELDS = (
     "coordinates",
     "accuracy",
 )
-"""Fields of a payload that may say where it is from."""
+"""Fields of a payload that may give its place."""
 LONGEST_SHOWN = 200
 LONGEST_READ = 100
 _ZERO = 1e-6
@@ -32,11 +32,14 @@ _MAX_NESTED = 3
 
 Point = tuple[float, float]
 Reading = Point | Literal["no_fix"] | None
-"""A place; no fix (0,0, or both null); or nothing that can be read."""
+"""A place; or no fix (0,0, or both null); or None when nothing can be read."""
 
 
 class Found(NamedTuple):
-    """The place that a payload gives. `shown` is what could not be read, as text; `flags` names what was wrong."""
+    """Place that a payload gives.
+
+    `shown` is the unreadable value, as text. `flags` names the faults.
+    """
 
     point: Point | None
     flags: tuple[str, ...] = ()
@@ -44,7 +47,7 @@ class Found(NamedTuple):
 
 
 def find(tree: Mapping[str, Any]) -> Found:
-    """Return the first place that can be read in a payload's object."""
+    """Return the first readable place in a payload's object."""
     unread: list[object] = []
     no_fix = False
     for value in _candidates(tree):
@@ -62,7 +65,7 @@ def find(tree: Mapping[str, Any]) -> Found:
 
 
 def read(value: object, *, nested: int = 0) -> Reading:
-    """Return the place that one value writes."""
+    """Return the place that one value gives."""
     if isinstance(value, Mapping):
         return _of_object(value, nested)
     if isinstance(value, str):
@@ -73,7 +76,7 @@ def read(value: object, *, nested: int = 0) -> Reading:
 
 
 def holds_place(value: object, *, nested: int = 0) -> bool:
-    """Return whether a place may stand anywhere in a decoded payload; a missing fix is none."""
+    """Return True when a decoded payload may hold a place anywhere. A missing fix is no place."""
     if isinstance(value, Mapping):
         if isinstance(_of_object(value, _MAX_NESTED), tuple) or any(
             isinstance(read(value[name]), tuple)
@@ -90,12 +93,12 @@ def holds_place(value: object, *, nested: int = 0) -> bool:
 
 
 def is_no_fix(lat: float, lon: float) -> bool:
-    """Return whether a position is the mark of a receiver without a fix: 0,0."""
+    """Return True when a position is 0,0: the mark of a receiver without a fix."""
     return abs(lat) < _ZERO and abs(lon) < _ZERO
 
 
 def shown(value: object) -> str:
-    """Return a value as text for people, at most `LONGEST_SHOWN` characters."""
+    """Return a value as text for users, at most `LONGEST_SHOWN` characters."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return " ".join(text[: 5 * LONGEST_SHOWN].split())[:LONGEST_SHOWN]
 

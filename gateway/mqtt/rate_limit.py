@@ -1,9 +1,10 @@
-"""Rate limit of each source, and the class in which each of its messages travels. Pure: time comes in.
+"""Rate limit of each source, and the class in which each message travels. Pure: time comes in.
 
-A bucket is one number, the time at which it is full again (GCRA): an honest message costs a look-up and a comparison.
+A bucket is one number, the time at which it is full again (GCRA). A message within the limit costs
+a look-up and a comparison.
 
-Nothing is held back unacknowledged. MQTT wants acknowledgements in the order of delivery, so a held message would hold
-the messages of all other sources behind it (docs/adr/0040).
+No message is held back without acknowledgement. MQTT wants acknowledgements in the order of
+delivery, so a held message would hold the messages of all other sources behind it (docs/adr/0040).
 """
 
 from __future__ import annotations
@@ -17,50 +18,69 @@ from services.alert_words import alert_type
 from services.errors import InvalidMessage
 
 REMEMBERED_TOPICS = 50_000
-"""Topics that one lane remembers. Beyond that, those whose source has a full bucket are forgotten."""
+"""Number of topics that one lane remembers.
+
+Beyond it, the lane forgets all topics, and the sources with a full bucket.
+"""
 FLOOD_ENDS_S = 10.0
-"""A source floods no longer when nothing of it was beyond the limit for so long."""
+"""A flood ends when no message of its source was beyond the limit for so many seconds."""
 RATE_OVER_S = 1.0
-"""A flood is news when it is so old: its rate is known then."""
+"""A flood is reported at this age in seconds, because its rate is known then."""
 CATCHING_UP_S = 5.0
-"""A device sends what it kept until nothing old came for so long."""
+"""A device still sends stored messages until no old message came for so many seconds."""
 BYTES_OF_ONE = 16_384
-"""An alert of so many bytes more counts for one more."""
+"""An alert counts as one more alert for each so many bytes."""
 ALONE_BURST = 5
 ALONE_EVERY_S = 6.0
-"""A source's repeats that travel alone, as first presses do: so many, and one more each so many seconds."""
+"""Repeats of a source that travel alone, as first presses do.
+
+The source may send `ALONE_BURST` of them, and one more every `ALONE_EVERY_S` seconds.
+"""
 BEHIND_S = 2.0
-"""Behind a repeat that travels with others go the source's next ones: they do not overtake it."""
+"""Seconds in which the source's next repeats follow a repeat that travels with others.
+
+They do not overtake it.
+"""
 ALL_ALONE_BURST = 40
 ALL_ALONE_PER_S = 10.0
-"""The same of all sources of a lane together."""
+"""The same limit for all sources of a lane together."""
 OTHER = ""
-"""The kind of a topic whose word is no alert type: all such topics of a source are one kind."""
+"""Kind of a topic without an alert type. All such topics of a source are one kind."""
 
 
 class Share(IntEnum):
-    """The class in which a message travels."""
+    """Class in which a message travels."""
 
     FIRST = 0
     """At once and alone, or in a batch of the bulk lane."""
     REPEAT = 1
-    """Together with other repeats, behind whatever is first."""
+    """Together with other repeats, behind all first messages."""
     OVER = 2
     """Beyond the rate of its source: counted when it repeats an alert, else refused."""
 
 
 class Limit(NamedTuple):
-    """Messages a second, messages at once, and how many more a source may send that it kept while it was offline."""
+    """Limit of one source: messages a second, messages at once, and messages of its backlog.
+
+    `backlog` is the number of further messages that the source may send, which it kept while it was
+    offline.
+    """
 
     per_s: float
     burst: int
     backlog: int
     first_press_s: float
-    """The first message of each kind of alarm within this time passes whatever else its source sends."""
+    """The first message of each kind of alarm within so many seconds always passes.
+
+    No other message of its source prevents that.
+    """
 
 
 class FloodNews(NamedTuple):
-    """The beginning or the end of a flood. `rate_per_s` is the source's rate; counts are since the flood began."""
+    """Beginning or end of a flood.
+
+    `rate_per_s` is the source's rate. The counts start at the beginning of the flood.
+    """
 
     source_id: str
     is_over: bool
@@ -71,7 +91,7 @@ class FloodNews(NamedTuple):
 
 
 class SourceBucket:
-    """The state of one source. Times are those at which a bucket is full again."""
+    """State of one source. Times of buckets are the times at which they are full again."""
 
     __slots__ = (
         "alone_s",
@@ -101,9 +121,10 @@ class SourceBucket:
 
 
 class SourceLimits:
-    """Limits of the bulk lane: `judge` answers `FIRST` or `OVER`.
+    """Limits of the bulk lane. `judge` returns `FIRST` or `OVER`.
 
-    An alarm on a topic of the bulk lane passes when it is the first of its topic within `first_press_s`.
+    An alarm on a topic of the bulk lane passes when it is the first of its kind within
+    `first_press_s`.
     """
 
     def __init__(self, limit: Limit) -> None:
@@ -119,11 +140,11 @@ class SourceLimits:
         self._flooding: dict[str, SourceBucket] = {}
 
     def knows(self, topic: str) -> bool:
-        """Return whether the source of a topic is known, so that `judge` reads the topic no more."""
+        """Return True when the source of a topic is known, so `judge` does not read the topic."""
         return topic in self._by_topic
 
     def judge(self, topic: str, now_s: float, _size: int = 0) -> Share:
-        """Take a message off its source's bucket; return the class in which it travels."""
+        """Take a message off its source's bucket. Return the class in which the message travels."""
         source = self._by_topic.get(topic) or self._learn(topic, now_s)
         full_s = source.full_s
         if full_s < now_s:
@@ -135,9 +156,10 @@ class SourceLimits:
         return self._beyond(source, topic, now_s)
 
     def takes_backlog(self, topic: str, now_s: float, *, is_old: bool) -> bool:
-        """Return whether a message that its source kept while it was offline passes, and take it off that bucket.
+        """Return True when a message beyond the limit passes as part of a device's backlog.
 
-        One that is not old passes behind old ones, a burst of them: a device sends its latest positions last.
+        An old message is taken off the backlog's bucket. A message that is not old passes after old
+        ones, up to a burst, because a device sends its latest positions last.
         """
         source = self._by_topic.get(topic) or self._learn(topic, now_s)
         if is_old:
@@ -153,17 +175,20 @@ class SourceLimits:
         return True
 
     def sender_of(self, topic: str) -> str:
-        """Return the source of a known topic, else the topic, which is not read."""
+        """Return the source of a known topic.
+
+        An unknown topic is not read, and stands for its sender.
+        """
         source = self._by_topic.get(topic)
         return topic if source is None else source.source_id
 
     def source_of(self, topic: str) -> str:
-        """Return the source that a topic names; a topic without one stands for itself."""
+        """Return the source that a topic names. A topic without a source stands for itself."""
         source = self._by_topic.get(topic)
         return _source_of(topic) if source is None else source.source_id
 
     def note(self, source_id: str, now_s: float, *, counted: int = 0, refused: int = 0) -> None:
-        """Note that messages beyond the limit were counted or refused: their source floods."""
+        """Record that messages beyond the limit were counted or refused. Their source floods."""
         source = self._flooding.get(source_id) or self._by_id.get(source_id) or SourceBucket(source_id)
         self._flooding[source_id] = source
         if source.flooding_since_s is None:
@@ -173,7 +198,10 @@ class SourceLimits:
         source.refused += refused
 
     def floods(self, now_s: float) -> list[FloodNews]:
-        """Return which floods began or ended since this was last asked. To be asked about once a second."""
+        """Return the floods that began or ended since the last call.
+
+        Call this about once a second.
+        """
         news = []
         for source in list(self._flooding.values()):
             is_over = now_s - source.touched_s >= FLOOD_ENDS_S
@@ -216,7 +244,10 @@ class SourceLimits:
         return source
 
     def _forget(self, now_s: float) -> None:
-        """Forget topics, and of the sources those with full buckets; when too many are left, all of them."""
+        """Forget all topics, and the sources with full buckets.
+
+        Forget all sources when too many remain.
+        """
         self._by_topic.clear()
         quiet_s = now_s - self._first_press_s
         self._by_id = {
@@ -229,9 +260,10 @@ class SourceLimits:
 
 
 class PressLimits(SourceLimits):
-    """Limits of the alert lane: the first message of each kind and a few repeats travel at once, further ones behind.
+    """Limits of the alert lane.
 
-    A source of which many presses come so delays no other source's first press.
+    The first message of each kind and a few repeats travel at once. Further repeats travel behind.
+    So a source that sends many presses delays no other source's first press.
     """
 
     def __init__(self, limit: Limit) -> None:
@@ -240,7 +272,7 @@ class PressLimits(SourceLimits):
         self._all_alone_s = 0.0
 
     def judge(self, topic: str, now_s: float, size: int = 0) -> Share:
-        """Take a message off its source's bucket; return the class in which it travels.
+        """Take a message off its source's bucket. Return the class in which the message travels.
 
         A message of many bytes counts for several.
         """
@@ -273,13 +305,13 @@ class PressLimits(SourceLimits):
 
 
 def kind_of(topic: str) -> str:
-    """Return the alert type that a topic names, by whatever spelling; `OTHER` when it names none."""
+    """Return the alert type that a topic names, in any spelling; `OTHER` when it names none."""
     named: Callable[[str], str | None] = alert_type
     return next((kind for segment in topic.split("/")[1:] if (kind := named(segment))), OTHER)
 
 
 def _taken(full_s: float, now_s: float, cost_s: float, depth_s: float) -> float | None:
-    """Return when a bucket is full again after one more message; None when there is no room for it."""
+    """Return the time at which a bucket is full again after one more message; None without room."""
     if full_s < now_s:
         return now_s + cost_s
     return full_s + cost_s if full_s - now_s <= depth_s else None

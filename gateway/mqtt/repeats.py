@@ -1,4 +1,4 @@
-"""Messages that repeat one another, made one: presses of one alert, and refusals beyond a source's rate. Pure."""
+"""Repeated messages, merged: presses of one alert, and refusals over the rate limit. Pure."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ RATE_LIMITED = "rate_limited"
 REMEMBERED_KEYS = 50_000
 LARGEST_SAMPLE_BYTES = 16_384
 BACKLOG_OLDER_THAN = timedelta(seconds=60)
-"""A device that says that its message is older than this kept it while it was offline."""
+"""A device kept a message while it was offline when the message's own time is older than this."""
 Name = tuple[str, AlertType, str, bool]
 
 
 class SeenKeys:
-    """Identities of the latest alerts of a lane: the same message delivered twice is one press. Bounded."""
+    """Keys of the latest alerts of a lane, bounded.
+
+    A message that is delivered twice is one press.
+    """
 
     def __init__(self, *, size: int = REMEMBERED_KEYS) -> None:
         self._size = size
         self._keys: OrderedDict[bytes, None] = OrderedDict()
 
     def add(self, key: bytes) -> bool:
-        """Remember a key; return whether it is new."""
+        """Remember a key. Return True when it is new."""
         if key in self._keys:
             return False
         if len(self._keys) >= self._size:
@@ -43,16 +46,16 @@ class _Group:
 
 
 class Repeats:
-    """Alerts of one batch, those that say the same of one source together."""
+    """Alerts of one batch. Alerts that say the same about one source are grouped."""
 
     def __init__(self, seen: SeenKeys) -> None:
         self._seen = seen
         self._groups: dict[Name, _Group] = {}
         self.excess: Counter[str] = Counter()
-        """Alerts beyond their source's rate, by source."""
+        """Number of alerts beyond their source's rate, by source."""
 
     def add(self, alert: DeviceAlert, *, is_over: bool) -> None:
-        """Put in an alert. `is_over`: beyond its source's rate, so that only its number is kept."""
+        """Add an alert. `is_over` means beyond its source's rate: then only the number is kept."""
         is_new = self._seen.add(alert.origin.key)
         name = (alert.origin.source_id, alert.alert_type, alert.word, alert.drill)
         group = self._groups.setdefault(name, _Group())
@@ -64,7 +67,10 @@ class Repeats:
             self.excess[alert.origin.source_id] += 1
 
     def events(self, make_key: Callable[[], bytes]) -> list[RepeatedAlert]:
-        """Return one event for each group. Of alerts that are counted only, the last one stands for them all."""
+        """Return one event for each group.
+
+        When alerts are only counted, the last one represents all of them.
+        """
         return [
             _event(list(group.kept.values()), group.counted, make_key)
             for group in self._groups.values()
@@ -87,7 +93,10 @@ def _event(
 
 
 def _shortened(alert: DeviceAlert) -> DeviceAlert:
-    """The alert without what would make it large: it stands for many, and is not the only word of its source."""
+    """Return an alert without its large parts.
+
+    It represents many alerts, and is not the only message of its source.
+    """
     unreadable_bytes = None if alert.unreadable is None else alert.unreadable[:LARGEST_SAMPLE_BYTES]
     if len(alert.origin.raw) > LARGEST_SAMPLE_BYTES:
         origin = msgspec.structs.replace(alert.origin, raw="{}")
@@ -97,9 +106,10 @@ def _shortened(alert: DeviceAlert) -> DeviceAlert:
 
 
 def is_counted(alert: DeviceAlert) -> bool:
-    """Return whether an alert beyond its source's rate is counted. Others are refused: each may be another alert.
+    """Return True when an alert beyond its source's rate is counted. Other alerts are refused.
 
-    Types are few, so their alerts of one source are few. Words are not, unless they name a life-safety alert.
+    They may all be different alerts. Types are few, so a source has few alerts of different types.
+    Words are not few, unless they name a life-safety alert.
     """
     if alert.alert_type is AlertType.UNKNOWN:
         return False
@@ -109,7 +119,10 @@ def is_counted(alert: DeviceAlert) -> bool:
 
 
 def is_kept(origin: Origin) -> bool:
-    """Return whether a device kept its message while it was offline, by the device time or by its own word."""
+    """Return True when a device kept its message while it was offline.
+
+    The device time shows this, or the device's own `buffered` field.
+    """
     return origin.buffered or (
         not origin.clock_suspect and origin.received_at - origin.recorded_at > BACKLOG_OLDER_THAN
     )
@@ -118,7 +131,10 @@ def is_kept(origin: Origin) -> bool:
 def refusal(
     topic: str, payload: bytes, *, source_id: str, lane: str, received_at: datetime, per_s: float
 ) -> RejectedMessage:
-    """Return the refusal of a message beyond its source's rate. All of one source and minute have one key."""
+    """Return the refusal of a message beyond its source's rate.
+
+    All refusals of one source and minute have one key.
+    """
     minute = int(received_at.timestamp() // 60)
     name = f"{RATE_LIMITED}\0{lane}\0{source_id}\0{minute}"
     return RejectedMessage(
@@ -133,7 +149,10 @@ def refusal(
 
 
 def merged(refusals: Iterable[RejectedMessage]) -> list[RejectedMessage]:
-    """Return refused messages, those of one key as one: the first one's bytes, and how many there were."""
+    """Return refused messages, with the messages of one key merged.
+
+    A merged message has the bytes of the first one and the number of all.
+    """
     found: dict[bytes, RejectedMessage] = {}
     others: list[RejectedMessage] = []
     for message in refusals:

@@ -1,7 +1,8 @@
-"""The sweep of retained positions: what the broker retains about a person's place is cleared within a minute.
+"""The sweep of retained positions. It clears a person's place from the broker within a minute.
 
-The broker accepts retained messages, because most devices send them and some cannot do without. A place that stays
-at the broker outlives every retention rule, so one link of the bulk lane asks for what is retained and clears it.
+The broker accepts retained messages, because most devices send them and some depend on them. A
+place that stays at the broker outlives every retention rule. So one connection of the bulk lane
+asks for retained messages and clears these places.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ log = structlog.get_logger(__name__)
 
 
 class RetainedSweep(Link):
-    """A connection that now and then subscribes, hears what is retained, and clears what says where somebody is.
+    """Connection that clears retained messages which give a person's place.
 
-    It is subscribed for as long as the broker takes to send what it retains: live messages are the lanes'.
+    From time to time it subscribes, and receives the retained messages. It unsubscribes when the
+    broker has sent them all: live messages belong to the lanes.
     """
 
     def __init__(self, config: Mqtt, *, filters: Sequence[str], every_s: float) -> None:
@@ -47,7 +49,7 @@ class RetainedSweep(Link):
     def _sweep(self, client: BufferedPaho) -> None:
         self._found = []
         self._join(client, self._answers, self._filters, qos=0, with_retained=True)
-        # What is retained was sent before the answer to this.
+        # The broker sent every retained message before its answer to this.
         self._leave(client, self._answers, self._filters)
 
         if self._found:

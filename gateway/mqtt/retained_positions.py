@@ -1,4 +1,4 @@
-"""Messages that the broker must not retain, because they say where a person is. Pure."""
+"""Messages that the broker must not retain, because they give a person's place. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from gateway.mqtt.topics import Family
 FILTERS = ("guard/#", "alert/#", "device/#")
 """Filters that are swept, without the installation's prefix."""
 OPTIONAL = ("owntracks/#",)
-"""The same, where the configuration asks for them."""
+"""Further filters that are swept, where the configuration asks for them."""
 LONGEST_LINK_WORD = 32
 _any = msgspec.json.Decoder()
 
 
 def bears_place(topic: str, payload: bytes) -> bool:
-    """Return whether a retained message says, or may say, where somebody is.
+    """Return True when a retained message gives, or may give, a person's place.
 
-    What cannot be read on a guard's topics may be an encrypted position. A link word is none.
+    An unreadable message on a guard's topics may be an encrypted position. A link word is none.
     """
     if not payload:
         return False

@@ -1,8 +1,9 @@
-"""What each credential may do at the broker: Mosquitto's dynamic-security plugin and its topic patterns. Pure.
+"""Rights of each credential at the broker: Mosquitto's dynamic-security plugin and ACL file. Pure.
 
-The plugin knows who somebody is (password hash, client id, enabled or not) and what a source must not do; the patterns
-of the ACL file say what a source may do, with its user name as the source in the topic. A role of its own for each
-source would say the same, at ten times the size of a file that the broker writes anew with every change
+The plugin holds the credentials (password hash, client id, enabled or not) and the actions that a
+source must not do. The patterns of the ACL file hold the actions that a source may do, with its
+user name as the source in the topic. A separate role for each source would give the same rights.
+But the file would be ten times as large, and the broker writes it with every change
 (docs/adr/0006).
 """
 
@@ -19,16 +20,22 @@ Role = dict[str, Any]
 
 ADMIN, GATEWAY, WATCHDOG, SOURCE, DISABLED = "admin", "gateway", "watchdog", "source", "disabled"
 TEST_TOPICS = ("alert/unknown/vigil-watchdog", "guard/guard-vigil-watchdog/gps")
-"""What the watchdog publishes, by which it sees whether the road is whole: of the alert and of the bulk lane."""
+"""Topics of the watchdog's test messages, one for the alert lane and one for the bulk lane.
+
+With them the watchdog checks the whole pipeline.
+"""
 HEALTH, ALIVE_TOPIC = "health", "$SYS/broker/uptime"
-"""Whoever looks whether the broker is well hears this topic, and can do nothing else."""
+"""Health checks of the broker may receive this topic, and have no other right."""
 FAMILY_ROLES = ("guard", "device", "sensor", "system", "alert")
-"""A source has the role of its family; it may not publish under the others'."""
+"""Roles of families. A source has the role of its family, and may not publish under the others."""
 NUMERIC = "numeric-guard"
 EVERYTHING = ("#", "$share/#", "$SYS/#", "$CONTROL/#")
 """Topics that begin with $ are not within #."""
 HASH_ITERATIONS = 101
-"""Mosquitto 2.0's own number: what is hashed is 24 random bytes, which no guessing finds."""
+"""Number of iterations of Mosquitto 2.0.
+
+The hashed password is 24 random bytes, which nobody guesses.
+"""
 
 _TOPICS = {
     "guard": ("guard/{}/+",),
@@ -37,22 +44,29 @@ _TOPICS = {
     "system": ("system/health/{}", "system/health/{}/+"),
     "owntracks": ("owntracks/{}/+",),
 }
-"""Topics of a source's own name. Wrong last words too: `guard/789/panic` must raise, not vanish at the broker."""
+"""Topics with a source's own name.
+
+They include wrong last words: `guard/789/panic` must raise an alert, not vanish at the broker.
+"""
 _OWN_ALERTS = ("alert/+/{}", "alert/+/{}/", "alert/+/+/{}")
-"""Alert topics that end with the source's name, as a device with a slash or a site too many writes them."""
+"""Alert topics that end with the source's name, also with an extra slash or an extra site."""
 _OF_GUARDS = ("guard", "owntracks")
-"""A guard's phone may speak OwnTracks; whether anybody listens, config.yaml says (`gateway.owntracks`)."""
+"""A guard's phone may use OwnTracks.
+
+`gateway.owntracks` in config.yaml switches its reception on.
+"""
 _FIRST, _USUAL, _LAST = 10, 0, -1
 
 
 def acl_file(prefix: str, *, anonymous: bool) -> str:
-    """The ACL file: what every source may do with topics that bear its name.
+    """Return the ACL file: the rights of every source on topics with its name.
 
-    `anonymous` lets clients without a credential do anything, for lines typed by hand on a development machine.
+    `anonymous` gives clients without a credential all rights, for manual commands on a development
+    machine.
     """
     types = [word for kind in AlertType for word in (kind.lower(), kind.upper())]
     write = [topic.format("%u") for own in (*_TOPICS.values(), _OWN_ALERTS) for topic in own]
-    # Only known types before the name: any other word there would itself be read as the source.
+    # Only known types come before the name: any other word there would be read as the source.
     write += [f"alert/%u/{word}" for word in types]
     lines = [f"pattern write {prefix}{topic}" for topic in write]
     lines += [f"pattern read {prefix}{topic}/%u" for topic in ("receipt", "command")]
@@ -60,7 +74,7 @@ def acl_file(prefix: str, *, anonymous: bool) -> str:
 
 
 def roles(prefix: str) -> list[Role]:
-    """All roles; the broker's file holds them beside the clients."""
+    """Return all roles. The broker's file holds them next to the clients."""
     families = [
         _role(
             family,
@@ -75,10 +89,11 @@ def roles(prefix: str) -> list[Role]:
     heard = [
         f"{prefix}{family}/#" for family in ("device", "guard", "sensor", "alert", "system", "owntracks")
     ]
-    # The last ones are where the gateway clears what the broker retains of somebody's place.
+    # On the last four topics the gateway clears retained positions of persons.
     told = [f"{prefix}{topic}/#" for topic in ("receipt", "command", "guard", "alert", "device", "owntracks")]
     own = [f"{prefix}{topic}" for topic in ("receipt/+", "command/+")]
-    # The ACL file grants every subscription (and then holds what is delivered): each role ends with a refusal.
+    # The ACL file grants every subscription, and then limits the delivery. So each role ends with a
+    # refusal.
     no_more = [_deny("subscribePattern", topic, _LAST) for topic in EVERYTHING]
     return [
         _role(
@@ -97,7 +112,8 @@ def roles(prefix: str) -> list[Role]:
                 for kind in ("subscribePattern", "publishClientReceive")
                 for topic in heard
             ),
-            # Several gateways share what one would hear; whatever the group is called, it is no more than that.
+            # Several gateways share the topics of one gateway. A group with any name gives no
+            # further topics.
             *(_allow("subscribePattern", f"$share/+/{topic}") for topic in heard),
             *(_allow("publishClientSend", topic) for topic in told),
             *no_more,
@@ -108,7 +124,8 @@ def roles(prefix: str) -> list[Role]:
             *(_allow(kind, "$SYS/broker/#") for kind in ("subscribePattern", "publishClientReceive")),
             *no_more,
         ),
-        # What a source hears is held by the ACL file; that it does not even ask for more is held here.
+        # The ACL file limits the messages that a source receives. This role also limits its
+        # subscriptions.
         _role(
             SOURCE,
             *(_deny("subscribeLiteral", topic, _FIRST) for topic in own),
@@ -136,7 +153,7 @@ def roles(prefix: str) -> list[Role]:
 def broker_file(
     held: dict[str, Any], *, prefix: str, people: dict[str, tuple[str, str, bytes]]
 ) -> dict[str, Any]:
-    """The plugin's file with our roles and our own clients in it; the sources in `held` are kept as they are.
+    """Return the plugin's file with our roles and clients. The sources in `held` stay unchanged.
 
     `people` maps user names to (password, role, 12 random bytes of salt).
     """
@@ -162,9 +179,10 @@ def broker_file(
 def add(
     source_id: str, *, family: str, password: str | None, prefix: str, number: str | None = None
 ) -> list[Command]:
-    """Commands that let a source in; without a password only by its certificate.
+    """Return the commands that add a source. Without a password the source needs its certificate.
 
-    `number`: this guard also publishes as `guard/<number>/...`, `owntracks/<number>/...` and `alert/<type>/<number>`.
+    `number`: this guard also publishes as `guard/<number>/...`, `owntracks/<number>/...` and
+    `alert/<type>/<number>`.
     """
     client: Command = {
         "command": "createClient",
@@ -186,14 +204,18 @@ def remove(source_id: str) -> list[Command]:
 
 
 def rotate(source_id: str, password: str) -> list[Command]:
-    """A new password; who is connected with the old one is put off."""
+    """Return the commands for a new password.
+
+    The broker disconnects clients with the old password.
+    """
     return [{"command": "setClientPassword", "username": source_id, "password": password}]
 
 
 def switch(source_id: str, *, enabled: bool) -> list[Command]:
-    """Let a source in again, or put it off at once and keep it off.
+    """Return the commands that enable a source, or that disconnect and disable it at once.
 
-    The role holds what the plugin does not look at for somebody who came with a certificate: being disabled.
+    The plugin does not check that a client with a certificate is disabled. The role `DISABLED` does
+    that.
     """
     role = {"username": source_id, "rolename": DISABLED}
     if enabled:
@@ -209,7 +231,7 @@ def _own(family: str, topics: str) -> bool:
 
 
 def _numeric(number: str, prefix: str) -> Role:
-    """What a guard that was entered as a number may do besides."""
+    """Return the role with the further rights of a guard that was entered as a number."""
     own = (*(topic for name in _OF_GUARDS for topic in _TOPICS[name]), *_OWN_ALERTS)
     topics = (f"{prefix}{topic.format(number)}" for topic in own)
     return _role(f"{NUMERIC}-{number}", *(_allow("publishClientSend", topic) for topic in topics))

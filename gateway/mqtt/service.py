@@ -1,6 +1,7 @@
-"""The MQTT gateway: two lanes of one service, each a process of its own.
+"""The MQTT gateway: two lanes of one service, each a separate process.
 
-A panic never waits behind a thousand positions: the lanes share no connection, no queue and no process.
+A panic never waits behind a thousand positions: the lanes share no connection, no queue and no
+process.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ SERVICE = "mqtt_gateway"
 
 
 class BulkLane:
-    """Telemetry, positions, sensors, health."""
+    """Lane of telemetry, positions, sensors and health, in batches."""
 
     name = SERVICE
     events = Publisher()
@@ -33,7 +34,7 @@ class BulkLane:
 
 
 class AlertLane:
-    """Alerts, at once."""
+    """Lane of alerts, each at once."""
 
     name = SERVICE
     events = Publisher(trace_of=trace_of)

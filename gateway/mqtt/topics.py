@@ -1,4 +1,4 @@
-"""What a topic says: the family, the source, and the last word. Pure."""
+"""Topics: the family, the source and the last word of each. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from services.errors import InvalidMessage
 
 MAX_SOURCE_LENGTH = 128
 LONGEST_GUARD_NUMBER = 8
-"""More digits than this are the number of a device, for instance an IMEI, and no guard's."""
+"""Most digits of a guard's number. A longer number is a device's, for instance an IMEI."""
 REMEMBERED = 16_384
-"""Topics that are not read a second time: sources send on the same few again and again."""
+"""Number of parsed topics in the cache. Sources send on the same few topics again and again."""
 SENSOR_KINDS = frozenset({"status", "reading", "alarm"})
 FILTERS = {
     "bulk": ("device/#", "guard/#", "sensor/#", "system/#"),
@@ -23,7 +23,7 @@ FILTERS = {
 }
 """Topic filters of each lane, without the installation's prefix."""
 OPTIONAL = {"bulk": ("owntracks/#",), "alert": ()}
-"""The same, where the configuration asks for them."""
+"""Further topic filters of each lane, where the configuration asks for them."""
 
 
 ALARM = "alarm"
@@ -39,7 +39,7 @@ NO_SOURCE = SENSOR_KINDS | {
     "event",
     "info",
 }
-"""Segments that are never the name of a source, in small letters."""
+"""Segments that are never the name of a source, in lower case."""
 
 
 class Family(StrEnum):
@@ -55,7 +55,10 @@ _FAMILIES: frozenset[str] = frozenset(Family)
 
 
 class Topic(msgspec.Struct, frozen=True):
-    """A topic that has the right shape. `detail` is the sensor's last word, the alert's type, the guard's phone."""
+    """Topic of a valid shape.
+
+    `detail` is the sensor's last word, the alert's type or the guard's phone.
+    """
 
     family: Family
     source_id: str
@@ -64,7 +67,7 @@ class Topic(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=REMEMBERED)
 def parse(topic: str) -> Topic:
-    """Read a topic (without the installation's prefix). Raises `InvalidMessage("topic_shape")`."""
+    """Parse a topic (without the installation's prefix). Raises `InvalidMessage("topic_shape")`."""
     match topic.split("/"):
         case ["device", source, "telemetry"]:
             return Topic(Family.DEVICE, _source(source))
@@ -82,28 +85,37 @@ def parse(topic: str) -> Topic:
 
 
 def shared(group: str, topic_filter: str) -> str:
-    """The filter under which the members of a group hear each message once between them; no group: the filter."""
+    """Return the shared filter, under which each message goes to one member of the group.
+
+    Without a group it is the filter itself.
+    """
     return f"$share/{group}/{topic_filter}" if group else topic_filter
 
 
 def family_of(topic: str) -> str:
-    """The first word when it is a family, else `other`: safe as a metric's label."""
+    """Return the first word when it is a family, else `other`.
+
+    The result is safe as a metric's label.
+    """
     first = topic.partition("/")[0]
     return first if first in _FAMILIES else "other"
 
 
 def metric_prefix(topic: str) -> str:
-    """`family_of`, but `watchdog` for its test messages: they are no sign of life from the field."""
+    """Return `family_of` the topic, but `watchdog` for test messages.
+
+    Test messages are no sign of life from the field.
+    """
     return "watchdog" if topic in TEST_TOPICS else family_of(topic)
 
 
 def guard_id(text: str) -> str:
-    """`789` and `guard-789` are the same guard."""
+    """Return the guard's id: `789` and `guard-789` are the same guard."""
     return f"guard-{text}" if text.isascii() and text.isdigit() else text
 
 
 def _alert(first: str, second: str) -> Topic:
-    """Either order: whichever segment alone is a known type is the type, else the first is.
+    """Return an alert topic. The type is the only segment that is a known type, else the first one.
 
     A source of a few digits is a guard: `alert/panic/789` is of `guard-789`, as `guard/789/gps` is.
     """
@@ -117,10 +129,10 @@ def _alerting(source: str) -> str:
 
 
 def source_in(topic: str) -> str:
-    """Return the source of a topic of the wrong shape: a segment that is no word of ours.
+    """Return the source of a topic with a wrong shape: a segment that is no reserved word.
 
-    It is the first such segment, on alert topics the last one: there the broker lets a credential write its own name
-    only. A topic without such a segment stands for its own source.
+    It is the first such segment. On alert topics it is the last one, because there the broker lets
+    a credential write only its own name. A topic without such a segment stands for its own source.
     """
     family, *segments = topic.split("/")
     for segment in reversed(segments) if family == Family.ALERT else segments:
@@ -130,7 +142,7 @@ def source_in(topic: str) -> str:
 
 
 def source_of(text: str) -> str | None:
-    """Return the source that a segment names; None when a source cannot be called so."""
+    """Return the source that a segment names; None when the segment is no valid source name."""
     return guard_id(text) if _is_source(text) else None
 
 

@@ -1,7 +1,8 @@
-"""The last line of defence: an alarm that was refused raises UNREADABLE_ALERT. Pure.
+"""The last line of defence: a refused alarm raises UNREADABLE_ALERT. Pure.
 
-It holds for everything on `alert/#`, for the alarm topic of a sensor, and for a topic of another family that ends
-with the word of a life-safety alert (`guard/789/panic`). A refused message may have been a panic.
+It covers everything on `alert/#`, and the alarm topic of a sensor. It also covers topics of other
+families that end with the word of a life-safety alert (`guard/789/panic`). A refused message may
+have been a panic.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ SEARCHED_BYTES = 65_536
 LONGEST_WORD = 64
 _WORD = re.compile(r"[A-Z]+")
 _JOINED = re.compile(r"[A-Z]+(?:[_-][A-Z]+)*")
-"""One word too: a pattern that wanted a separator would look at each letter of a long word again and again."""
+"""Words, single or joined.
+
+A pattern that requires a separator would read each letter of a long word again and again.
+"""
 
 
 def alert_of(
@@ -33,7 +37,7 @@ def alert_of(
     received_at: datetime,
     key: bytes,
 ) -> DeviceAlert | None:
-    """Return the alert that stands in for a refused message; None when the message cannot have been an alarm."""
+    """Return the alert that replaces a refused message; None when it cannot be an alarm."""
     if not may_be_alarm(topic_text, topic):
         return None
     word = word_of(topic_text, topic)
@@ -55,7 +59,7 @@ def alert_of(
 
 
 def may_be_alarm(topic_text: str, topic: Topic | None) -> bool:
-    """Return whether a message on this topic may be an alarm."""
+    """Return True when a message on this topic may be an alarm."""
     if topic is not None:
         return topic.family is Family.ALERT or (topic.family is Family.SENSOR and topic.detail == ALARM)
     family, *segments = topic_text.split("/")
@@ -68,12 +72,12 @@ def may_be_alarm(topic_text: str, topic: Topic | None) -> bool:
 
 
 def names_life_safety(topic_text: str) -> bool:
-    """Return whether a segment of the topic names a life-safety alert."""
+    """Return True when a segment of the topic names a life-safety alert."""
     return any(alert_type(segment) in LIFE_SAFETY for segment in topic_text.split("/")[1:])
 
 
 def word_of(topic_text: str, topic: Topic | None) -> str:
-    """Return the word of a topic that says what kind of alarm it is for, in small letters."""
+    """Return the word of a topic that names the kind of alarm, in lower case."""
     if topic is not None:
         return (topic.detail or ALARM).lower()
     family, *segments = topic_text.split("/")
@@ -85,7 +89,10 @@ def word_of(topic_text: str, topic: Topic | None) -> str:
 
 
 def _says_life_safety(payload: bytes) -> bool:
-    """Return whether a payload holds such a word, alone or joined of several: sets, for there may be 16,000 words."""
+    """Return True when a payload holds a life-safety word, single or joined.
+
+    The search uses sets, because there may be 16,000 words.
+    """
     text = payload[:SEARCHED_BYTES].replace(b"\0", b"").decode("latin-1").upper()
     if not LIFE_SAFETY_WORDS.isdisjoint(_WORD.findall(text)):
         return True

@@ -12,15 +12,15 @@ ALARM_WORDS = frozenset({"ON", "TRUE", "1", "TRIGGERED", "TRIGGER", "ACTIVE", "A
 NORMAL_WORDS = frozenset(
     {"OFF", "FALSE", "0", "CLEARED", "NORMAL", "OK", "INACTIVE", "IDLE", "RESTORED", "RESTORE", "NO"}
 )
-"""States that mean NORMAL on an alarm topic. CLEAR and CLOSED are states of their own."""
+"""States that mean NORMAL on an alarm topic. CLEAR and CLOSED are separate states."""
 TRIGGERED_WORDS = frozenset({"TRIGGERED", "ALARMED"})
 """States that mean ALARM on every topic of a sensor."""
 
 
 def number_of(value: object) -> float | None:
-    """Return a number, also one in text: `"350"`, `" 12 "`, `"350,5"` (the comma is a decimal one), `"85 %"`.
+    """Return a number, also from text: `"350"`, `" 12 "`, `"350,5"` (decimal comma), `"85 %"`.
 
-    A switch is no number. Neither is what is not finite.
+    A switch is no number, and neither is a value that is not finite. For these it returns None.
     """
     if isinstance(value, bool):
         return None
@@ -39,9 +39,10 @@ def number_of(value: object) -> float | None:
 
 
 def is_set(value: object) -> bool:
-    """Return whether a switch is on: every value but null, false, 0, `"false"` and `"0"`.
+    """Return True when a switch is on: every value but null, false, 0, `"false"` and `"0"`.
 
-    For switches where the wrong guess is dangerous, for instance a silent alert that makes a sound.
+    Use this for switches where the wrong guess is dangerous, for instance a silent alert that makes
+    a sound.
     """
     if isinstance(value, str):
         return value.strip().lower() not in ("false", "0")
@@ -49,14 +50,17 @@ def is_set(value: object) -> bool:
 
 
 def is_switch(value: object) -> bool:
-    """Return whether a value is one of the usual ways to write a switch."""
+    """Return True when a value is one of the usual ways to write a switch."""
     if isinstance(value, str):
         return value.strip().lower() in ("true", "false", "1", "0")
     return isinstance(value, bool | None) or value in (0, 1)
 
 
 def word_of(value: object) -> str | None:
-    """Return a word in capitals of a text, a switch or a whole number; None of anything else, and of nothing."""
+    """Return the word, in capitals, of a text, a switch or a number.
+
+    None for other types, and for empty text.
+    """
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, int | float):

@@ -1,7 +1,7 @@
-"""The few MQTT packets that travel by the thousand, read and made without ceremony. Pure.
+"""The frequent MQTT packets, parsed and built at low cost. Pure.
 
-Layouts are those of the OASIS standards MQTT 3.1.1 and 5.0, chapter 3. Connections, sessions, subscriptions and
-keep-alive are paho's; see docs/adr for what was measured.
+Layouts follow the OASIS standards MQTT 3.1.1 and 5.0, chapter 3. paho handles connections,
+sessions, subscriptions and keep-alive. See docs/adr for the measurements.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _text(value: bytes) -> bytes:
 def connect(
     client_id: str, *, clean: bool = True, keepalive_s: int = 0, username: str = "", password: str = ""
 ) -> bytes:
-    """CONNECT of MQTT 3.1.1; credentials only when a user name is given."""
+    """Return a CONNECT of MQTT 3.1.1. It has credentials only when a user name is given."""
     flags = 0x02 if clean else 0x00
     fields = [client_id]
     if username:
@@ -43,29 +43,32 @@ def connect(
 
 
 def publish(topic: str, payload: bytes, *, message_id: int, retain: bool = False) -> bytes:
-    """PUBLISH at QoS 1."""
+    """Return a PUBLISH at QoS 1."""
     body = _text(topic.encode()) + message_id.to_bytes(2, "big") + payload
     return (b"\x33" if retain else b"\x32") + _remaining(len(body)) + body
 
 
 _CLEARED = b"\x26" + _text(b"vigil") + _text(b"cleared")
-"""The user property of MQTT 5 by which the gateway knows its own clearing again."""
+"""The user property of MQTT 5 that marks the gateway's own clearing messages."""
 
 
 def clear(topic: bytes) -> bytes:
-    """PUBLISH of MQTT 5 at QoS 0 that takes what the broker retains on a topic away, marked as Vigil's own."""
+    """Return a PUBLISH of MQTT 5 at QoS 0 that clears a topic's retained message.
+
+    It carries the mark of Vigil's own clearing.
+    """
     body = _text(topic) + _remaining(len(_CLEARED)) + _CLEARED
     return b"\x31" + _remaining(len(body)) + body
 
 
 def subscribe(topic_filter: str, *, message_id: int = 1, qos: int = 1) -> bytes:
-    """SUBSCRIBE to one filter."""
+    """Return a SUBSCRIBE to one filter."""
     body = message_id.to_bytes(2, "big") + _text(topic_filter.encode()) + bytes([qos])
     return b"\x82" + _remaining(len(body)) + body
 
 
 def puback(message_ids: Iterable[int]) -> bytes:
-    """Many PUBACKs in one buffer."""
+    """Return many PUBACKs in one buffer."""
     return b"".join(b"\x40\x02" + message_id.to_bytes(2, "big") for message_id in message_ids)
 
 
@@ -74,10 +77,10 @@ PINGREQ = b"\xc0\x00"
 
 
 class Published(NamedTuple):
-    """A PUBLISH as it came; `message_id` is 0 at QoS 0.
+    """PUBLISH as it came. `message_id` is 0 at QoS 0.
 
-    `retained`: the broker had kept it. `redelivered`: the broker has tried before. `cleared`: it is empty and bears the
-    mark of Vigil's own clearing (see `clear`).
+    `retained`: the broker had kept the message. `redelivered`: the broker has tried before.
+    `cleared`: the message is empty and carries the mark of Vigil's own clearing (see `clear`).
     """
 
     topic: bytes
@@ -90,7 +93,14 @@ class Published(NamedTuple):
 
 
 def front(buffer: bytes, position: int) -> tuple[int, int, int] | None:
-    """(first byte, start of the body, end) of the packet at `position`; None while it is not whole."""
+    """Return (first byte, start of the body, end) of the packet at `position`.
+
+    Returns:
+        None while the packet is not whole.
+
+    Raises:
+        ValueError: The remaining length has more than four bytes.
+    """
     size, shift, cursor, end = 0, 0, position + 1, len(buffer)
     while cursor < end:
         digit = buffer[cursor]
@@ -105,7 +115,10 @@ def front(buffer: bytes, position: int) -> tuple[int, int, int] | None:
 
 
 def parse_publish(first: int, buffer: bytes, start: int, end: int, *, version: int = 4) -> Published:
-    """Read a PUBLISH whose body is `buffer[start:end]`. Version 5 has properties, read when there is no payload."""
+    """Parse a PUBLISH with the body `buffer[start:end]`.
+
+    Version 5 has properties, which are read only when there is no payload.
+    """
     topic_end = start + 2 + (buffer[start] << 8 | buffer[start + 1])
     topic = buffer[start + 2 : topic_end]
     qos = first >> 1 & 3
@@ -131,13 +144,13 @@ def parse_publish(first: int, buffer: bytes, start: int, end: int, *, version: i
 
 
 class Reader:
-    """Cuts a byte stream into packets: (first byte, body)."""
+    """Splits a byte stream into packets: (first byte, body)."""
 
     def __init__(self) -> None:
         self._buffer = b""
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        """Take bytes as they came; returns the packets that they complete."""
+        """Take bytes as they came. Return the packets that they complete."""
         buffer = self._buffer + data if self._buffer else data
         packets, position = [], 0
         while position < len(buffer) and (found := front(buffer, position)) is not None:

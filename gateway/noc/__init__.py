@@ -1,1 +1,1 @@
-"""From the feed to people: HTTP and websockets on one port."""
+"""The NOC gateway: the live feed over websockets, and the HTTP API."""

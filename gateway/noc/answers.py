@@ -1,6 +1,6 @@
-"""What comes back from messages: people who take an alert by its link, providers that report, replies by SMS.
+"""Answers to notifications: acknowledge links, provider reports and SMS replies.
 
-A link is only looked at by GET: mail scanners and previews open links, and must not take an alert.
+A GET only shows a link. Mail scanners and previews open links, and must not acknowledge an alert.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ MAX_FORM_FIELDS = 200
 
 
 class HasCallers(Protocol):
-    """Parts of a service that counts who calls."""
+    """Parts of a service that counts its callers."""
 
     @property
     def callers(self) -> Callers: ...
 
 
 class Answers:
-    """Routes of the API that need no log-in: a signature stands for it."""
+    """Routes of the API without log-in: a signature replaces it."""
 
     parts: HasCallers
     notifications = RpcProxy("notifications")
 
     @http("GET", "/a/<token>")
     def show_link(self, request: Request, token: str) -> Response:
-        """The alert, and a button that takes it."""
+        """Show the alert, and a button that acknowledges it."""
         self.parts.callers.count_stranger(request)
         try:
             about = self.notifications.describe_link(token=token)
@@ -58,12 +58,12 @@ class Answers:
 
     @http("POST", "/a/<token>")
     def use_link(self, request: Request, token: str) -> Response:
-        """Takes the alert in the name of whom the message was sent to."""
+        """Acknowledge the alert in the name of the recipient of the message."""
         self.parts.callers.count_stranger(request)
         try:
             taken = self.notifications.use_link(token=token)
         except Unavailable as error:
-            # What must never be: somebody who believes that they have it.
+            # No user may believe that the alert is theirs when it is not.
             return _page(
                 "NOT taken",
                 f"<p>{escape(str(error))}</p><p>Try again, or call the control room.</p>",
@@ -77,7 +77,7 @@ class Answers:
 
     @http("POST", "/api/v1/providers/twilio/status/<reference>")
     def take_twilio_status(self, request: Request, reference: str) -> Response:
-        """What became of an SMS."""
+        """Store the delivery report of an SMS."""
         self.parts.callers.count_provider(request)
         self.notifications.take_provider_report(
             path=_path(request), params=_form(request), signature=_signature(request), reference=reference
@@ -86,7 +86,7 @@ class Answers:
 
     @http("POST", "/api/v1/providers/twilio/inbound")
     def take_twilio_reply(self, request: Request) -> Response:
-        """An SMS from somebody who was sent one; answered by TwiML, which is empty when there is no answer."""
+        """Take an SMS reply of a recipient. Answer with TwiML, which is empty without an answer."""
         self.parts.callers.count_provider(request)
         answer = self.notifications.take_reply(
             path=_path(request), params=_form(request), signature=_signature(request)
@@ -97,7 +97,7 @@ class Answers:
 
 
 def _form(request: Request) -> dict[str, str]:
-    """The fields of a form, each once. Raises `TooLarge`, `Refused`."""
+    """Return the fields of a form, each once. Raises `TooLarge`, `Refused`."""
     content = requests.body_of(request, max_bytes=MAX_FORM_BYTES)
     try:
         fields = parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)
@@ -107,7 +107,7 @@ def _form(request: Request) -> dict[str, str]:
 
 
 def _path(request: Request) -> str:
-    """With its query, as the provider was given it."""
+    """Return the path with its query, as the provider knows it."""
     return request.full_path.rstrip("?")
 
 

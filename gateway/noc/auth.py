@@ -1,4 +1,4 @@
-"""Who is calling: tokens of our own and of an identity provider, and which of them are void before their time."""
+"""Tokens of Vigil and of an identity provider, and tokens that are void before they expire."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ ISSUER = "vigil"
 AUDIENCE = "vigil-noc"
 ALGORITHM = "HS256"
 PROVIDER_ALGORITHMS = ["RS256", "ES256"]
-"""Of an identity provider: only those whose public key cannot be mistaken for a secret."""
+"""Algorithms of an identity provider: their public keys cannot be mistaken for a secret."""
 CLAIMS = ["exp", "iat", "iss", "aud", "sub", "jti", "tenant", "role"]
 ROLES = ("viewer", "operator", "supervisor", "admin", "platform")
 MIN_SECRET_LENGTH = 32
 MAX_TOKEN_LENGTH = 4096
 TYPES = frozenset({"jwt", "at+jwt"})
-"""What the header `typ` may say (RFC 7519, RFC 9068). An identity provider may leave it out; we never do."""
+"""Values of the header `typ` (RFC 7519, RFC 9068).
+
+An identity provider may leave it out. Our own tokens always have it.
+"""
 DEFAULT_MAX_AGE_S = 86_400
 CLOCK_SKEW_S = 5
 JWKS_AGE_S = 3600
@@ -36,9 +39,10 @@ JWKS_FAILED_PAUSE_S = 1
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """A person or program with a valid token. Times in Unix seconds; `session_id` is empty for programs.
+    """Person or program with a valid token.
 
-    `issuer`: who made the token, Vigil itself or an identity provider.
+    Times are Unix seconds. `session_id` is empty for programs. `issuer` made the token: Vigil
+    itself or an identity provider.
     """
 
     login: str
@@ -55,28 +59,31 @@ class Principal(msgspec.Struct, frozen=True):
         return self.role != "viewer"
 
     def must_handle_alerts(self) -> None:
-        """Raises `Forbidden` for a viewer."""
+        """Check the role. Raises `Forbidden` for a viewer."""
         if not self.may_handle_alerts:
             raise Forbidden("a viewer may look, not act; ask for the operator role")
 
     def must_see(self, tenant_id: int) -> None:
-        """Raises `Forbidden` for another tenant than one's own, except for the platform's people."""
+        """Check the tenant.
+
+        Raises `Forbidden` for another tenant, unless the role is `platform`.
+        """
         if tenant_id != self.tenant_id and self.role != "platform":
             raise Forbidden("client_id is not yours to see")
 
 
 class FindsKey(Protocol):
-    """The public keys of an identity provider."""
+    """Public keys of an identity provider."""
 
     def of(self, token: str) -> Any:
-        """The key that signed the token. Raises `jwt.InvalidTokenError`, `Unavailable`."""
+        """Return the key that signed the token. Raises `jwt.InvalidTokenError`, `Unavailable`."""
 
 
 class Tokens:
-    """Makes tokens, and believes its own and an identity provider's. Raises `Misconfigured` for a weak secret.
+    """Makes tokens, and checks its own tokens and those of an identity provider.
 
-    Which key a token is held against follows from its algorithm, and each algorithm has one kind of key: a public key
-    is never taken for a secret.
+    The constructor raises `Misconfigured` for a weak secret. The algorithm of a token decides the
+    key, and each algorithm has one kind of key. So a public key is never taken for a secret.
     """
 
     def __init__(
@@ -139,7 +146,12 @@ class Tokens:
         return jwt.encode(claims, self._secret, algorithm=ALGORITHM)
 
     def check(self, token: str) -> Principal:
-        """Raises `NotAuthenticated` whatever is wrong with the token; `Unavailable` without the provider's keys."""
+        """Return the principal of a valid token.
+
+        Raises:
+            NotAuthenticated: The token is not valid, for any reason.
+            Unavailable: The provider's keys cannot be fetched.
+        """
         if len(token) > MAX_TOKEN_LENGTH:
             raise NotAuthenticated(f"the token has more than {MAX_TOKEN_LENGTH} characters")
         try:
@@ -202,10 +214,14 @@ class Tokens:
 
 
 class ProviderKeys:
-    """An identity provider's keys (RFC 7517), fetched again when they are old or a token names a new one."""
+    """Keys of an identity provider (RFC 7517).
+
+    They are fetched again when they are old, or when a token names a new key.
+    """
 
     def __init__(self, url: str, *, rule: Rule = DEVELOPMENT) -> None:
-        from services.outgoing.client import Client, system_trust  # most installations have no provider
+        # Most installations have no provider.
+        from services.outgoing.client import Client, system_trust
 
         self._url = url
         self._client = Client(rule, trust=system_trust())
@@ -220,16 +236,17 @@ class ProviderKeys:
         key_id = jwt.get_unverified_header(token).get("kid")
         key = self._current().get(key_id)
         if key is None:
-            # The cool-down: tokens with made-up key ids must not make us fetch each time.
+            # This is the cool-down: tokens with invented key ids must not cause a fetch each time.
             key = self._current(age_s=JWKS_PAUSE_S).get(key_id)
         if key is None:
             raise jwt.InvalidKeyError("the identity provider has no key of the token's `kid`")
         return key
 
     def _current(self, *, age_s: float = JWKS_AGE_S) -> Mapping[Any, Any]:
-        """The keys by id, fetched at most `age_s` ago. Raises `Unavailable`.
+        """Return the keys by id, fetched at most `age_s` ago. Raises `Unavailable`.
 
-        Who waited for a fetch that failed does not fetch again at once: they would wait one behind the other.
+        A caller that waited for a failed fetch does not fetch again at once. Otherwise callers
+        would wait one behind the other.
         """
         with self._fetching:
             now_s = time.monotonic()
@@ -239,7 +256,8 @@ class ProviderKeys:
                 raise Unavailable(self._failure)
             try:
                 self._keys = self._fetch()
-            except (VigilError, jwt.PyJWTError, OSError, ValueError) as error:  # requests' are OSErrors
+            except (VigilError, jwt.PyJWTError, OSError, ValueError) as error:
+                # The errors of requests are OSErrors.
                 self._failure = f"the identity provider's keys cannot be had: {error}"
                 self._again_from_s = time.monotonic() + JWKS_FAILED_PAUSE_S
                 raise Unavailable(self._failure) from error
@@ -255,11 +273,14 @@ class ProviderKeys:
 
 
 class RoleChanged(NotAuthenticated):
-    """The user has another role than the token says."""
+    """The user's role differs from the role in the token."""
 
 
 class Bars:
-    """Tokens that are void before their time: user disabled or changed, session ended, subject barred."""
+    """Tokens that are void before they expire.
+
+    The user is disabled or changed, the session has ended, or the subject is barred.
+    """
 
     def __init__(self) -> None:
         self._subjects: Mapping[tuple[int, str, str], float | None] = {}
@@ -275,14 +296,14 @@ class Bars:
         roles: Mapping[str, str] = MappingProxyType({}),
         subjects: Sequence[tuple[int, str, str, float | None]] = (),
     ) -> None:
-        """Take the answer of `list_barred`. `roles`: those of the changed users now."""
+        """Store the answer of `list_barred`. `roles` holds the present roles of changed users."""
         self._subjects = {(tenant, issuer, name): until for tenant, issuer, name, until in subjects}
         self._users = users
         self._roles = roles
         self._sessions = frozenset(sessions)
 
     def check(self, principal: Principal) -> None:
-        """Raises `NotAuthenticated`."""
+        """Check a principal. Raises `NotAuthenticated` when its token is void."""
         if principal.session_id and principal.session_id in self._sessions:
             raise NotAuthenticated("the session has ended; log in again")
         subject = (principal.tenant_id, principal.issuer, principal.login)

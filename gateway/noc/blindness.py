@@ -1,4 +1,4 @@
-"""What a control room does not see while a part is away: the words for it, and since when. Pure."""
+"""Parts that are away, with the consequence for the control room and the time. Pure."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ REASONS = {
     "message-path-alert": "Vigil's own test alarms do not come through: real alarms may not either.",
     "message-path-bulk": "Vigil's own test positions do not come through: positions and readings may stand still.",
 }
-"""By part, gravest first: what is away, and what that means for the control room."""
+"""Texts by part, gravest first: the fault, and its consequence for the control room."""
 _RANK = {part: rank for rank, part in enumerate(REASONS)}
 
 HIDE_NO_ALARM = frozenset({"notifications", "directory", "noc_api", "watchdog"})
-"""Parts without which new alarms still show on a screen that is open."""
+"""Parts without which new alarms still show in an open websocket session."""
 OTHERS = frozenset({HEARTBEATS, *PATHS})
 SERVERS = frozenset({"mqtt", "amqp", "postgres", "redis"})
 PROCESSES = frozenset(REASONS) - SERVERS - OTHERS
@@ -45,7 +45,7 @@ PROCESSES = frozenset(REASONS) - SERVERS - OTHERS
 
 
 class Away(msgspec.Struct, frozen=True):
-    """A part that is away: its name, since when, and in words what that means."""
+    """Part that is away: its name, the time since, and the consequence in words."""
 
     part: str
     since: datetime
@@ -54,7 +54,7 @@ class Away(msgspec.Struct, frozen=True):
 
 
 class Blindness:
-    """What is away now. `since` is the beginning of the oldest fault."""
+    """Parts that are away now. `since` is the beginning of the oldest fault."""
 
     def __init__(self) -> None:
         self.away: tuple[Away, ...] = ()
@@ -68,10 +68,10 @@ class Blindness:
         return min((away.since for away in self.away), default=None)
 
     def update(self, faults: Iterable[Fault], *, now: datetime) -> bool:
-        """Take what is away now. Return whether that differs from before.
+        """Store the parts that are away now. Return True when they differ from before.
 
-        A part keeps the time at which it was first found, so that clocks and rounding move no time on a screen. A test
-        message that does not come through is named only while nothing else explains it.
+        A part keeps the time at which it was first found away. So clocks and rounding never move a
+        time in the console. A missing test message is listed only while nothing else explains it.
         """
         longest: dict[str, float] = {}
         for fault in faults:
@@ -89,7 +89,10 @@ class Blindness:
 
 
 def reason_of(part: str) -> str:
-    """Return what is away, in words; a part that is not in the catalogue is named as it is."""
+    """Return the text for a part that is away.
+
+    A part that is not in the catalogue appears by its name.
+    """
     return REASONS.get(part, f"{part} does not work.")
 
 

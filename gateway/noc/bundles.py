@@ -1,7 +1,8 @@
-"""Frames of positions that go to many websocket sessions together. Pure: time comes in.
+"""Bundles of position frames for many websocket sessions. Pure: time comes in.
 
-Each write to a session costs the same, for one frame or for five. With few sessions each frame goes at once. With
-many, frames of positions wait for one another, so that writes take no more than a part of the time.
+A write to a session costs the same for one frame as for five. With few sessions each frame leaves
+at once. With many sessions, position frames wait for one another, so that writes take only a part
+of the time.
 """
 
 from __future__ import annotations
@@ -9,18 +10,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 WRITE_S = 0.00005
-"""What a write to one session costs the gateway."""
+"""Cost of a write to one session, in seconds."""
 WRITES_SHARE = 0.2
-"""The part of the time that writes of positions may take."""
+"""Part of the time that writes of positions may take."""
 AT_ONCE_S = 0.005
-"""A shorter pause is none."""
+"""A shorter pause counts as none, in seconds."""
 LONGEST_PAUSE_S = 0.25
 MOST_BYTES = 131_072
-"""A larger bundle goes at once: a quarter of what may wait for a session."""
+"""A larger bundle leaves at once. It is a quarter of the bytes that may wait for a session."""
 
 
 def pause_s(sessions: int) -> float:
-    """Return the pause between two bundles to so many sessions."""
+    """Return the pause between two bundles to so many sessions, in seconds."""
     found = sessions * WRITE_S / WRITES_SHARE
     return 0.0 if found < AT_ONCE_S else min(found, LONGEST_PAUSE_S)
 
@@ -45,27 +46,30 @@ class Bundle(NamedTuple):
 
 
 class Bundles:
-    """The frames of positions that wait, by tenant."""
+    """Position frames that wait, by tenant."""
 
     def __init__(self) -> None:
         self._held: dict[int, Bundle] = {}
         self._due_s: dict[int, float] = {}
 
     def add(self, tenant_id: int, frame_id: int, wire: bytes) -> None:
-        """Hold a frame. `due` returns it when its time has come, at once after a pause."""
+        """Hold a frame.
+
+        `due` lists its tenant when the pause is over: at once after a quiet time.
+        """
         held = self._held.setdefault(tenant_id, Bundle([], []))
         held.ids.append(frame_id)
         held.wires.append(wire)
 
     def take(self, tenant_id: int, *, sessions: int, now_s: float) -> Bundle | None:
-        """Return what is held of a tenant, whether it is due or not; None when there is nothing."""
+        """Return the frames that are held for a tenant, due or not; None when there are none."""
         held = self._held.pop(tenant_id, None)
         if held is not None:
             self._due_s[tenant_id] = now_s + pause_s(sessions)
         return held
 
     def due(self, *, now_s: float) -> list[int]:
-        """Return the tenants whose frames are due."""
+        """Return the tenants with frames that are due."""
         return [
             tenant_id
             for tenant_id, held in self._held.items()
@@ -73,16 +77,16 @@ class Bundles:
         ]
 
     def rest_s(self, *, now_s: float) -> float | None:
-        """Return the seconds until something is due; None when nothing is held."""
+        """Return the seconds until a bundle is due; None when no frame is held."""
         dues_s = [self._due_s.get(tenant_id, now_s) for tenant_id in self._held]
         return max(0.0, min(dues_s) - now_s) if dues_s else None
 
     def drop(self, tenant_id: int) -> None:
-        """Forget a tenant: nobody of it is there any more."""
+        """Drop a tenant that has no websocket session any more."""
         self._held.pop(tenant_id, None)
         self._due_s.pop(tenant_id, None)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Drop all tenants."""
         self._held.clear()
         self._due_s.clear()

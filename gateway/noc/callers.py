@@ -1,4 +1,4 @@
-"""Who calls a NOC process: the user of a token that is not void, or an address; each has a share of requests."""
+"""Callers of a NOC process: the user of a valid token, or an address. Each has a request limit."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from services.peers import Networks
 from services.token_buckets import TokenBuckets
 
 NOTED_EVERY_S = 3600.0
-"""So often the log says of an address that it passes requests on and is not trusted."""
+"""Interval of the log entry about an untrusted address that forwards requests, in seconds."""
 BARS_INTERVAL_S = 2.0
-"""How often a process asks which users and sessions are barred."""
+"""Interval at which a process fetches the barred users and sessions, in seconds."""
 
 
 class Callers:
-    """Names the caller of a request, and counts the request for the user or the address."""
+    """Identifies the caller of a request, and counts the request for the user or the address."""
 
     def __init__(self, config: Config) -> None:
         noc = config.noc
@@ -36,7 +36,12 @@ class Callers:
         self._providers = RequestRates(noc.provider_requests, event="provider_requests_limited")
 
     def principal(self, request: Request) -> Principal:
-        """Return the user of the request's token, and count the request. Raises `NotAuthenticated`, `TooMany`."""
+        """Return the user of the request's token, and count the request.
+
+        Raises:
+            NotAuthenticated: The request has no valid token.
+            TooMany: The user or the address has sent too many requests.
+        """
         try:
             principal = self._believed(request)
         except NotAuthenticated:
@@ -46,30 +51,39 @@ class Callers:
         return principal
 
     def count_stranger(self, request: Request) -> str:
-        """Count a request that comes without a valid token, and return the address it counts for. Raises `TooMany`."""
+        """Count a request without a valid token. Return the address that it counts for.
+
+        Raises `TooMany`.
+        """
         client = self.address(request)
         holder = peers.holder_of(client)
         self._strangers.take(holder, whose=f"address {client}")
         return holder
 
     def count_provider(self, request: Request) -> None:
-        """Count a request that claims to come from a provider: few addresses send the reports of many messages."""
+        """Count a request that claims to be from a provider. Few addresses report on many messages.
+
+        Raises:
+            TooMany: The address has sent too many requests.
+        """
         client = self.address(request)
         self._providers.take(peers.holder_of(client), whose=f"address {client}")
 
     def address(self, request: Request) -> str:
         """Return the address that the request counts for. Raises `Forbidden`.
 
-        All requests that a proxy passes on which is not trusted count for that proxy's own address.
+        All requests through a proxy that is not trusted count for the proxy's own address.
         """
         if requests.is_from_unknown_proxy(request, trusted=self._proxies):
             self._note_unknown_proxy(request.remote_addr or "")
         return requests.client_address(request, trusted=self._proxies)
 
     def check_watcher(self, request: Request, *, allowed: Networks) -> None:
-        """Raises `Forbidden` unless the request comes from where this installation may be watched.
+        """Check the address of a request for metrics or health details.
 
-        What a proxy passed on that is not trusted comes from nobody knows where.
+        Raises:
+            Forbidden: This address may not watch the installation. The true origin behind a proxy
+                that is not trusted is unknown, so such a request is refused too.
         """
         address = self.address(request)
         if requests.is_from_unknown_proxy(request, trusted=self._proxies):
@@ -79,7 +93,7 @@ class Callers:
         peers.check_allowed(address, allowed=allowed)
 
     def check_origin(self, request: Request) -> None:
-        """Raises `Forbidden` for a page of another origin."""
+        """Check the origin of a page. Raises `Forbidden` for another origin."""
         requests.check_origin(request, allowed=self._origins, trusted=self._proxies)
 
     def _note_unknown_proxy(self, peer: str) -> None:

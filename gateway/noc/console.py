@@ -1,4 +1,4 @@
-"""The console's files, and what a browser may do with them."""
+"""The console's files, and the content policy for the browser."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONTENT_TYPES = {
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
 }
-"""What is of another kind is not served: beside the console lie the lists of its packages."""
+"""Served content types. Other files are not served: the package lists are in the same folder."""
 
 
 class Console:
@@ -33,7 +33,7 @@ class Console:
         }
 
     def file(self, name: str) -> Response:
-        """Raises `NotFound`."""
+        """Return a file of the console. Raises `NotFound`."""
         path = safe_join(str(FILES), name)
         content_type = CONTENT_TYPES.get(Path(path or "").suffix)
         if path is None or content_type is None or not Path(path).is_file():
@@ -42,9 +42,11 @@ class Console:
 
 
 def content_policy(map_style_url: str) -> str:
-    """Scripts, styles and workers are files of the console alone; of elsewhere, only the map that is configured.
+    """Return the content security policy of the console.
 
-    Whatever that map's style names (tiles, glyphs, sprites) must come from the same origin as the style.
+    Scripts, styles and workers come only from the console's own files. The configured map is the
+    only other origin. The files that the map's style names (tiles, glyphs, sprites) must come from
+    the origin of the style.
     """
     parts = urlsplit(map_style_url)
     elsewhere = f" {parts.scheme}://{parts.netloc}" if parts.netloc else ""

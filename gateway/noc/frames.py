@@ -1,7 +1,8 @@
-"""The frames of the feed and of its clients, as documents and tests have them. Pure.
+"""Frames of the feed and of its clients, for documents and tests. Pure.
 
-A frame of the feed carries its `data` sealed (a Fernet token) unless encryption is off; what is described here is what
-is in it. Frames that the gateway makes itself are clear, and their fields stand on the top level.
+A frame of the feed carries its `data` sealed (a Fernet token) unless encryption is off. The types
+here describe the unsealed data. Frames that the gateway itself makes are clear, and their fields
+are on the top level.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ Ref = Annotated[Any, Meta(description="Whatever the client gave, given back with
 
 
 class FeedPosition(msgspec.Struct, frozen=True):
-    """Metres, metres a second, degrees; `recorded_at` is the device's time."""
+    """Position of a guard, in metres, metres a second and degrees.
+
+    `recorded_at` is the device's time.
+    """
 
     guard_id: str
     lat: float
@@ -37,7 +41,10 @@ class FeedPosition(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Where a screen starts from. `missing` names what it lacks: positions, devices, alerts that are too many."""
+    """Start of a session.
+
+    `missing` names the absent data: positions, devices, alerts that are too many.
+    """
 
     alerts: list[Alert]
     positions: list[Position]
@@ -46,7 +53,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Connected(msgspec.Struct, frozen=True):
-    """The first frame. `resumed`: everything after `since` follows; else a snapshot does."""
+    """The first frame. `resumed`: all frames after `since` follow. Otherwise a snapshot follows."""
 
     type: Literal["connected"]
     tenant_id: int
@@ -59,8 +66,8 @@ class Connected(msgspec.Struct, frozen=True):
 class ServerHeartbeat(msgspec.Struct, frozen=True):
     """Sent every `heartbeat_interval` seconds, and at once when a part is away or back.
 
-    `blind`: something is away, so that what does not show may still happen. `since`: the oldest of `away`; null when
-    nothing is.
+    `blind`: a part is away, so events may happen that do not show. `since`: the time of the oldest
+    entry in `away`; null when there is none.
     """
 
     type: Literal["heartbeat"]
@@ -71,7 +78,7 @@ class ServerHeartbeat(msgspec.Struct, frozen=True):
 
 
 class Ack(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a client asked for is done: of an alert its id and status, of `subscribe_client` the tenant."""
+    """Request done. For an alert: its id and status. For `subscribe_client`: the tenant."""
 
     type: Literal["ack"]
     ref: Ref
@@ -87,7 +94,7 @@ class Metrics(msgspec.Struct, frozen=True):
 
 
 class Error(msgspec.Struct, frozen=True):
-    """A client's frame was refused; the socket stays."""
+    """Refusal of a client's frame. The socket stays open."""
 
     type: Literal["error"]
     message: str
@@ -95,7 +102,7 @@ class Error(msgspec.Struct, frozen=True):
 
 
 class Act(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A step of a person; the role operator or above."""
+    """Action of a user on an alert. It needs the role operator or above."""
 
     type: Literal["acknowledge_alert", "start_alert", "resolve_alert"]
     alert_id: str
@@ -112,7 +119,10 @@ class FalseAlarm(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Resume(msgspec.Struct, frozen=True):
-    """Everything after the frame `since`, exactly once and in order; a snapshot when that is no longer held."""
+    """Request for all frames after `since`, exactly once and in order.
+
+    The answer is a snapshot when these frames are no longer held.
+    """
 
     type: Literal["resume"]
     since: int | None = None
@@ -123,7 +133,7 @@ class ClientHeartbeat(msgspec.Struct, frozen=True):
 
 
 class Subscribe(msgspec.Struct, frozen=True):
-    """Another tenant's feed from now on; only for the platform's people."""
+    """Change to another tenant's feed. It needs the role `platform`."""
 
     type: Literal["subscribe_client"]
     client_id: int
@@ -143,7 +153,7 @@ FEED: Mapping[str, Any] = {
     "positions": list[FeedPosition],
     "device_status": list[SourceStatus],
 }
-"""What is in `data`, by the frame's type."""
+"""Types of `data`, by the frame's type."""
 CONTROL: Mapping[str, type] = {
     "connected": Connected,
     "heartbeat": ServerHeartbeat,
@@ -151,7 +161,7 @@ CONTROL: Mapping[str, type] = {
     "metrics": Metrics,
     "error": Error,
 }
-"""Frames that the gateway makes itself, whole."""
+"""Frames that the gateway itself makes, complete."""
 CLIENT: Mapping[str, type] = {
     "acknowledge_alert": Act,
     "start_alert": Act,

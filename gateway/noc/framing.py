@@ -1,7 +1,8 @@
-"""RFC 6455 from the server's side, without the socket: bytes in, messages out. Pure.
+"""RFC 6455, server side, without the socket: bytes in, messages out. Pure.
 
-wsproto reads what clients send. Messages are put together here and bounded while they grow, so that nobody makes us
-hold more of one than it may have. Frames of the feed are framed once, by `text_frame`, for all sockets.
+wsproto reads the clients' frames. This module joins fragments to messages, and limits a message
+while it grows. So no client makes the gateway hold more than the limit. `text_frame` frames a frame
+of the feed once, for all sockets.
 """
 
 from __future__ import annotations
@@ -31,43 +32,52 @@ TOO_BIG = 1009
 TOO_MANY = 4429
 MAX_FRAGMENTS = 1024
 MAX_EMPTY_FRAGMENTS = 16
-"""In a row. Fragments within a code point of UTF-8 look empty as well, and there are at most three of those."""
+"""Most empty fragments in a row.
+
+Fragments within a code point of UTF-8 also look empty, and there are at most three of those.
+"""
 MAX_REASON_BYTES = 123
 
 
 class NotThisVersion(Refused):
-    """The client speaks another version of the protocol; it is told ours (RFC 6455, section 4.4)."""
+    """The client uses another version of the protocol.
+
+    The answer names ours (RFC 6455, section 4.4).
+    """
 
 
 class Said(NamedTuple):
-    """A whole message; of a binary one nothing is kept but that it was one."""
+    """Complete message. A binary message keeps no content: `text` is None."""
 
     text: str | None
 
 
 class Pinged(NamedTuple):
-    """The pong, framed."""
+    """Ping of the peer, with the framed pong."""
 
     pong: bytes
 
 
 class Ponged(NamedTuple):
-    """The peer answered a ping, or says so unasked."""
+    """Pong of the peer, as the answer to a ping or unsolicited."""
 
 
 class Fragment(NamedTuple):
-    """A part of a message that is not whole yet; its bytes are kept inside."""
+    """Part of an incomplete message. `Framing` keeps its bytes."""
 
 
 class Closed(NamedTuple):
-    """The peer closed, or broke the protocol: the code to answer with, and why. The last that is received."""
+    """End of the connection: the peer closed it, or broke the protocol.
+
+    `code` and `reason` go into the answer. No further value follows.
+    """
 
     code: int
     reason: str
 
 
 class Framing:
-    """One connection. No extension is agreed to: nothing is compressed."""
+    """One connection. No extension is accepted, so nothing is compressed."""
 
     def __init__(self, *, max_message_bytes: int) -> None:
         self._ws = WSConnection(ConnectionType.SERVER)
@@ -78,7 +88,10 @@ class Framing:
         self._empty_fragments = 0
 
     def shake_hands(self, headers: Sequence[tuple[str, str]], target: str, *, protocol: str) -> bytes:
-        """The answer to the opening handshake. Raises `Refused` for what is none, `NotThisVersion`."""
+        """Return the answer to the opening handshake.
+
+        Raises `Refused` for no handshake, `NotThisVersion`.
+        """
         versions = [value for name, value in headers if name.lower() == "sec-websocket-version"]
         if versions and versions != [VERSION]:
             raise NotThisVersion(f"version {versions[0][:20]!r} of the protocol is not spoken; {VERSION} is")
@@ -92,9 +105,10 @@ class Framing:
             raise Refused(f"not a websocket handshake: {error}") from error
 
     def receive(self, data: bytes) -> Iterator[Said | Fragment | Pinged | Ponged | Closed]:
-        """Yield one value for each frame that the bytes complete, at the latest when the caller asks for the next one.
+        """Yield one value for each frame that the bytes complete.
 
-        A peer that breaks the protocol is `Closed` at the first byte that does.
+        A value may come as late as the caller's next request for one. A peer that breaks the
+        protocol is `Closed` at the first wrong byte.
         """
         self._ws.receive_data(data)
         for event in self._ws.events():
@@ -145,7 +159,7 @@ class Framing:
         return self._ws.state is ConnectionState.CLOSED
 
     def ends_with(self, data: bytes) -> bool:
-        """Return whether bytes that came after our close frame hold the peer's, or nothing that can be read."""
+        """Return True when bytes after our close frame hold the peer's, or are unreadable."""
         try:
             self._ws.receive_data(data)
             return any(isinstance(event, CloseConnection) for event in self._ws.events())
@@ -153,13 +167,16 @@ class Framing:
             return True
 
     def close(self, code: int, reason: str) -> bytes:
-        """The close frame; nothing may be sent after it."""
+        """Return the close frame. Nothing may be sent after it."""
         short = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
         return self._ws.send(CloseConnection(code=code, reason=short))
 
 
 def text_frame(payload: bytes) -> bytes:
-    """A whole unmasked text frame (RFC 6455, 5.2): made once, sent to every socket."""
+    """Return a complete unmasked text frame (RFC 6455, 5.2).
+
+    It is made once and sent to every socket.
+    """
     size = len(payload)
     if size < 126:
         return b"\x81" + size.to_bytes(1, "big") + payload

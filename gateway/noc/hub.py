@@ -1,4 +1,7 @@
-"""One reader of the feed for all sockets of the process, and how a socket joins it without gap or double."""
+"""Hub: one reader of the feed for all sockets of the process.
+
+A socket joins without gap or duplicate.
+"""
 
 from __future__ import annotations
 
@@ -33,19 +36,25 @@ from services.process_heartbeats import STOOD_STILL_S, Fault
 log = structlog.get_logger(__name__)
 
 LOOK_INTERVAL_S = 1.0
-"""How often it is asked which Redis answers."""
+"""Interval of the check which Redis server answers, in seconds."""
 BLOCK_MS = 250
-"""How long one read waits: so soon a tenant with its first socket is heard."""
+"""Longest wait of one read, in milliseconds.
+
+A tenant's first socket is served after at most this time.
+"""
 FEED_LATE_S = BLOCK_MS / 1000 + 2.0
-"""When a read of the feed was not answered for so long, frames are late."""
+"""Frames are late when a read of the feed got no answer for so many seconds."""
 READ_AT_ONCE = 100
-"""Frames of each tenant that one read takes: another tenant's next frame waits for so many at most."""
+"""Most frames of each tenant in one read. Another tenant's next frame waits for no more frames."""
 HANDED_AT_ONCE = 25
 CATCH_UP_FRAMES = 100
 ARRIVALS = 1000
-"""Of so many frames it is known when their messages came to the gateway (Unix seconds): those on their way out."""
+"""Number of frames with a stored arrival time (Unix seconds): those on their way out."""
 MISSED_TESTS = 2.5
-"""So many intervals without a test message are too many: one may be late, two are not."""
+"""Intervals without a test message after which a path is faulty.
+
+One message may be late, two are not.
+"""
 NOT_AUTHENTICATED = 4401
 ROLE_CHANGED = 4403
 RESUME = 4408
@@ -58,43 +67,46 @@ Frame = tuple[int, int, str, bytes]
 
 
 class Listener(Protocol):
-    """A socket, as the hub sees it."""
+    """Socket, as the hub sees it."""
 
     tenant_id: int
     last_id: int
 
     @property
     def is_open(self) -> bool:
-        """Whether anybody is still there to be brought up to the feed."""
+        """Return True while the socket still needs the feed."""
 
     def offer(self, entry: Entry) -> None:
-        """Take one frame of the feed; never blocks."""
+        """Take one frame of the feed. Never blocks."""
 
     def await_room(self) -> None:
-        """Block until it can take more of what it missed."""
+        """Block until the socket can take more of its missed frames."""
 
 
 class Session(Protocol):
-    """An open socket with the person behind it, as the hub sees it."""
+    """Open socket and its user, as the hub sees them."""
 
     principal: Principal
 
     def end(self, code: int, reason: str) -> None:
-        """Ask for the end; never blocks."""
+        """Ask for the end of the session. Never blocks."""
 
     def beat(self) -> None:
-        """Send a heartbeat now; never blocks."""
+        """Send a heartbeat now. Never blocks."""
 
 
 class Outside(msgspec.Struct):
-    """What stands on the outside of a frame, for logs and numbers."""
+    """Unsealed fields of a frame, for logs and metrics."""
 
     trace: str | None = None
     arrived: float | None = None
 
 
 def _in_turn(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """Yield frames of several tenants, one of each at a time; those of one tenant keep their order."""
+    """Yield frames of several tenants, one of each tenant at a time.
+
+    Each tenant's order is kept.
+    """
     by_tenant: dict[int, list[Frame]] = {}
     for frame in frames:
         by_tenant.setdefault(frame[0], []).append(frame)
@@ -103,7 +115,11 @@ def _in_turn(frames: Iterable[Frame]) -> Iterator[Frame]:
 
 
 class Hub:
-    """`blind_after_s`: with no test message of the watchdog for so long, the control room may be seeing nothing."""
+    """Distributor of the feed to all sockets.
+
+    `blind_after_s` is the time without a test message of the watchdog after which the control room
+    may be blind.
+    """
 
     def __init__(
         self, reader: FeedReader, quotas: Quotas, *, blind_after_s: float = 150.0, started_s: float = 0.0
@@ -121,7 +137,8 @@ class Hub:
         self.shown = Shown()
         self.arrivals: dict[int, float] = {}
         self._sessions: set[Session] = set()
-        metrics.websocket_broadcast_failure.labels("noc", "outbox_full")  # the first one must be an increase
+        # Without this, the first failure would be no increase.
+        metrics.websocket_broadcast_failure.labels("noc", "outbox_full")
         self._server = ""
         self._looked_s = float("-inf")
         self._joined: Event = Event()
@@ -136,20 +153,23 @@ class Hub:
         )
 
     def look_at_road(self, test_tenant_id: int) -> None:
-        """When a test message last came through; ids of frames are microseconds. Raises `Unavailable`."""
+        """Update the time of the last test message. Frame ids are microseconds.
+
+        Raises `Unavailable`.
+        """
         self.road_seen_s = max(self.road_seen_s, self.reader.last_id(test_tenant_id) / 1e6)
 
     def look(self, faults: Iterable[Fault], *, now: datetime | None = None) -> None:
-        """Judge what is away now, and send every screen a heartbeat at once when that has changed.
+        """Judge which parts are away now. After a change, send every session a heartbeat at once.
 
-        `faults`: what was heard of other parts. What the gateway knows itself is added: whether the feed is read in
-        time, and whether test messages come through.
+        `faults` are reports about other parts. The hub adds its own: a feed that is not read in
+        time, and missing test messages.
         """
         now, now_s = now or datetime.now(UTC), time.monotonic()
         if now_s - self._judged_s > STOOD_STILL_S:
             self._answered_s += (
                 now_s - self._judged_s
-            )  # this process stood still, and so the feed could not be read
+            )  # this process stood still, and so it did not read the feed
         self._judged_s = now_s
         found = [*faults, *self._own_faults(now_s, now.timestamp())]
         if self.blindness.update(found, now=now):
@@ -165,13 +185,14 @@ class Hub:
             yield Fault(blindness.PATHS[0], now_s - self.road_seen_s)
 
     def pump(self) -> None:
-        """Read once and hand out. Raises `Unavailable`."""
+        """Read the feed once and hand out its frames. Raises `Unavailable`."""
         frames = list(self.reader.read(self._cursor, block_ms=self._block_ms(), count=READ_AT_ONCE))
         if self._cursor:
             self._answered_s = time.monotonic()
         is_due = time.monotonic() - self._looked_s >= LOOK_INTERVAL_S
-        # Asked after the reading: of what another server told nobody may hear before all begin anew. Whoever did could
-        # go on from there at another gateway, over what was lost before it.
+        # This check comes after the read. No socket may receive frames of another server before all
+        # sockets start again. Such a socket could resume from these frames at another gateway, and
+        # miss the frames that were lost before them.
         if (frames or is_due) and self._is_another_server():
             return
         for number, (tenant_id, frame_id, kind, frame) in enumerate(_in_turn(frames), start=1):
@@ -179,32 +200,33 @@ class Hub:
             if number % HANDED_AT_ONCE == 0:
                 eventlet.sleep(
                     0
-                )  # sockets write meanwhile: their outboxes do not hold all that may come at once
+                )  # sockets write now: their outboxes do not hold all frames that may come at once
         for tenant_id in self._bundles.due(now_s=time.monotonic()):
             self._hand_out_bundle(tenant_id)
 
     def _block_ms(self) -> int:
-        """Return how long a read may wait: no longer than positions that wait for one another."""
+        """Return the longest wait of a read, in milliseconds. It ends when a bundle is due."""
         rest_s = self._bundles.rest_s(now_s=time.monotonic())
         return BLOCK_MS if rest_s is None else max(1, min(BLOCK_MS, math.ceil(1000 * rest_s)))
 
     def _hand_out(self, tenant_id: int, frame_id: int, kind: str, frame: bytes) -> None:
         if frame_id <= self._cursor.get(tenant_id, frame_id):
-            return  # its last socket left while we read; one that joined since then has read further
+            # Its last socket left during the read; a socket that joined later has read further.
+            return
         self._cursor[tenant_id] = frame_id
         if kind in SHOWING or kind == POSITIONS:
             self._note(tenant_id, frame_id, kind, msgspec.json.decode(frame, type=Outside))
-        wire = text_frame(frame)  # once, for however many sockets
+        wire = text_frame(frame)  # once, for any number of sockets
         if kind == POSITIONS:
             self._bundles.add(tenant_id, frame_id, wire)
             return
-        self._hand_out_bundle(tenant_id)  # what came before goes before
+        self._hand_out_bundle(tenant_id)  # keeps the order
         entry = Entry(kind, frame_id, wire)
         for listener in tuple(self._listeners[tenant_id]):
             listener.offer(entry)
 
     def _hand_out_bundle(self, tenant_id: int) -> None:
-        """Hand out the frames of positions that are held of a tenant, as one entry."""
+        """Hand out the held position frames of a tenant, as one entry."""
         listeners = tuple(self._listeners.get(tenant_id, ()))
         bundle = self._bundles.take(tenant_id, sessions=len(listeners), now_s=time.monotonic())
         if bundle is None:
@@ -215,7 +237,7 @@ class Hub:
         together = [Entry(POSITIONS, bundle.last_id, bundle.wire)]
         apart = [Entry(POSITIONS, *frame) for frame in zip(bundle.ids, bundle.wires, strict=True)]
         for listener in listeners:
-            # One that joined meanwhile has read some of them by itself.
+            # A socket that joined meanwhile has already read some of these frames itself.
             for entry in together if listener.last_id < bundle.first_id else apart:
                 listener.offer(entry)
 
@@ -229,10 +251,11 @@ class Hub:
             log.info("alert_to_screens", frame_id=frame_id, trace_id=outside.trace, screens=screens)
 
     def _is_another_server(self) -> bool:
-        """After a failover of Redis the newest frames may be missing, and nobody can say which: all begin anew.
+        """Return True when Redis has changed to another server, and then end all sessions.
 
-        The sockets are closed first: what they were sent until now is older than the new beginning, so that whoever
-        comes back gets a snapshot.
+        After a failover of Redis the newest frames may be missing, and nobody knows which. The
+        sockets are closed first. Their last frames are older than the new beginning, so a client
+        that reconnects gets a snapshot.
         """
         server = self.reader.server()
         self._looked_s = self._answered_s = time.monotonic()
@@ -259,17 +282,20 @@ class Hub:
         return not self._cursor
 
     def await_listener(self, timeout_s: float) -> None:
-        """Wait until a listener has joined, or for so long."""
+        """Wait until a listener has joined, or for `timeout_s` seconds."""
         self._joined = joined = Event()
         with eventlet.Timeout(timeout_s, False):
             joined.wait()
 
     def join(self, listener: Listener) -> None:
-        """Bring a socket from its `last_id` up to the feed, then let it take part. Raises `Unavailable`.
+        """Bring a socket from its `last_id` up to the feed, then let it take part.
 
-        A socket that reads slower than the feed forgets is told to come again: frames would be missing.
-        Nothing may yield between the comparison with the cursor and the joining: then every frame is either
-        read here or handed out by the pump, and `last_id` keeps it from being both.
+        Nothing may yield between the comparison with the cursor and the joining. Then every frame
+        is either read here or handed out by the pump, and `last_id` prevents both.
+
+        Raises:
+            Unavailable: The feed no longer holds the socket's next frames, because the socket reads
+                too slowly. Or Redis does not answer.
         """
         tenant_id = listener.tenant_id
         while listener.is_open:
@@ -298,7 +324,10 @@ class Hub:
         return self.reader.feed_id(tenant_id, fresh=uuid.uuid4().hex)
 
     def open_socket(self, session: Session) -> None:
-        """Raises `TooMany` when the user or the tenant has too many open."""
+        """Register an open session.
+
+        Raises `TooMany` when the user or the tenant has too many open.
+        """
         self.quotas.open(session.principal)
         self._sessions.add(session)
         metrics.websocket_connections.labels(session.principal.role).inc()
@@ -309,7 +338,7 @@ class Hub:
         metrics.websocket_connections.labels(session.principal.role).dec()
 
     def present(self) -> dict[int, list[str]]:
-        """By tenant, the logins of those who have a screen open and may handle alerts."""
+        """Return the logins of users with an open session who may handle alerts, by tenant."""
         names: dict[int, set[str]] = {}
         for session in self._sessions:
             if session.principal.may_handle_alerts:
@@ -317,7 +346,7 @@ class Hub:
         return {tenant_id: sorted(them) for tenant_id, them in names.items()}
 
     def end_barred(self, bars: Bars) -> None:
-        """Ask the sockets to end whose users may no longer be here."""
+        """Ask the sessions of barred users to end."""
         for session in tuple(self._sessions):
             try:
                 bars.check(session.principal)

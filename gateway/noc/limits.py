@@ -1,4 +1,4 @@
-"""How often a password may be tried, and how many are looked at side by side."""
+"""Limits of log-in attempts, and queues for expensive work."""
 
 from __future__ import annotations
 
@@ -18,29 +18,34 @@ from services.errors import TooMany
 from services.outages import unavailable
 
 MANY = 10
-"""How many times as many failures an address, or a user over all addresses, is given."""
+"""Factor of the failure limit for an address, and for a user over all addresses."""
 PART_OF_ONE = 4
 """One holder may fill a quarter of a queue."""
 BUSY_RETRY_S = 2
 LATE_S = 60.0
-"""Failures of so long ago do not count when the next turn is given."""
+"""Older failures, in seconds, do not count when the next turn is given."""
 FAILURES_REMEMBERED = 5_000
 
 
 class TurnQueue:
-    """Requests for work that is dear: so many at once in this process, and so many that wait their turn.
+    """Queue for expensive work, with limits of running and of waiting requests in this process.
 
-    Holders take turns, those first whose work failed less of late: a wrong password is work that failed. When the
-    queue is full, a holder that has fewer requests in it, or as many and fewer failures, takes the place of the newest
-    one of the holder that has the most. What has no place is refused before any service is asked. `what` names the
-    work in the refusal.
+    Holders take turns, and holders with fewer recent failures go first. A wrong password is a
+    failure.
+
+    In a full queue, a new request may replace the newest request of the holder that has the most.
+    The new holder must have fewer requests in the queue, or as many and fewer failures. A request
+    without a place is refused before any service is called. `what` names the work in the refusal.
     """
 
     def __init__(self, what: str, *, at_once: int, waiting: int, wait_s: float) -> None:
         self._what = what
         self._free = at_once
         self._waiting: dict[str, deque[Event]] = {}
-        """By holder, in the order of their turns. An event is sent whether its request has the turn."""
+        """Waiting requests by holder, in the order of their turns.
+
+        An event carries True for a turn.
+        """
         self._failures: deque[tuple[float, str]] = deque()
         self._failed: Counter[str] = Counter()
         self._most_waiting = waiting
@@ -48,7 +53,10 @@ class TurnQueue:
 
     @classmethod
     def of_passwords(cls, config: Config) -> TurnQueue:
-        """A check takes a tenth of a second of computing, and nobody has logged in yet who asks for one."""
+        """Return the queue for password checks.
+
+        A check takes a tenth of a second of computing, and its caller is not logged in.
+        """
         noc = config.noc
         return cls(
             "log-ins", at_once=noc.password_checks, waiting=noc.password_queue, wait_s=noc.password_wait_s
@@ -56,7 +64,10 @@ class TurnQueue:
 
     @classmethod
     def of_heavy_requests(cls, config: Config) -> TurnQueue:
-        """Evidence and files take seconds of the process that makes them, and megabytes of each on the way."""
+        """Return the queue for evidence and files.
+
+        Each takes seconds of the process that makes it, and megabytes in transfer.
+        """
         noc = config.noc
         return cls(
             "requests of this kind",
@@ -67,7 +78,7 @@ class TurnQueue:
 
     @contextmanager
     def turn(self, holder: str) -> Iterator[None]:
-        """Wait for a turn, and hold it. `holder` is the address or the tenant that asks. Raises `TooMany`."""
+        """Wait for a turn, and hold it. `holder` is the address or the tenant. Raises `TooMany`."""
         self._wait(holder)
         try:
             yield
@@ -85,7 +96,7 @@ class TurnQueue:
         try:
             has_turn = place.wait(timeout=self._wait_s)
         except BaseException:
-            # Nobody is there to take the turn, which may have come in this very moment.
+            # No request takes the turn any more, and it may have come at this moment.
             if self._settled(holder, place):
                 self._pass_on()
             raise
@@ -93,14 +104,17 @@ class TurnQueue:
             raise self._busy()
 
     def _settled(self, holder: str, place: Event) -> bool:
-        """Return whether a request that waits no longer has been given the turn; else it has left the queue."""
+        """Return True when a request that no longer waits has the turn.
+
+        Else remove it from the queue.
+        """
         if place.ready():
             return bool(place.wait())
         self._leave(holder, place)
         return False
 
     def _place_for(self, holder: str) -> Event:
-        """Return the last place of the holder's. Raises `TooMany` when there is none."""
+        """Return a place for the holder, behind its others. Raises `TooMany` when there is none."""
         mine = len(self._waiting.get(holder, ()))
         if mine >= min(self._most_waiting, max(1, self._most_waiting // PART_OF_ONE)):
             raise self._busy()
@@ -122,7 +136,7 @@ class TurnQueue:
             del self._waiting[holder]
 
     def _pass_on(self) -> None:
-        """Give a turn that ends to the oldest request of the holder whose turn it is."""
+        """Give a finished turn to the oldest request of the next holder."""
         if not self._waiting:
             self._free += 1
             return
@@ -131,11 +145,11 @@ class TurnQueue:
         place = self._waiting[holder][0]
         self._leave(holder, place)
         if holder in self._waiting:
-            self._waiting[holder] = self._waiting.pop(holder)  # behind the others
+            self._waiting[holder] = self._waiting.pop(holder)  # behind the other holders
         place.send(True)
 
     def _greed(self, holder: str) -> tuple[int, int]:
-        """How many requests of a holder wait, and how many of its failed of late."""
+        """Return the number of a holder's waiting requests, and of its recent failures."""
         return len(self._waiting[holder]), self._failed[holder]
 
     def _note_failure(self, holder: str, now_s: float) -> None:
@@ -157,7 +171,10 @@ class TurnQueue:
 
 
 class LoginLimit:
-    """Wrong passwords by user and address: after so many in a window, no more are tried. Kept in Redis as hashes."""
+    """Limit of wrong passwords by user and address in a window.
+
+    The counts are in Redis, under hashes.
+    """
 
     def __init__(self, client: redis.Redis, *, prefix: str, failures: int, window_s: int) -> None:
         self._redis = client
@@ -176,29 +193,34 @@ class LoginLimit:
         )
 
     def begin(self, login: str, peer: str) -> None:
-        """Count an attempt before its password is looked at: attempts that run side by side are all counted.
+        """Count an attempt before the password check, so that parallel attempts are all counted.
 
-        Raises `TooMany`; `Unavailable` without Redis.
+        Raises:
+            TooMany: The user or the address has too many failures.
+            Unavailable: Redis does not answer.
         """
         keys = self._keys(login, peer)
         counts = self._add(keys, 1)
         if any(count > most for count, most in zip(counts, keys.values(), strict=True)):
             self._add(
                 keys, -1
-            )  # what is refused is not an attempt: the window ends although somebody goes on
+            )  # a refused attempt does not count, so the window ends even when the attempts go on
             security.note("login_limited", peer=peer)
             raise TooMany.after(self._window_s, f"too many wrong passwords; try again in {self._window_s} s")
 
     def give_back(self, login: str, peer: str) -> None:
-        """The password was right, or nobody looked at it: the attempt does not count."""
+        """Take an attempt back: the password was right, or nobody checked it."""
         self._add(self._keys(login, peer), -1)
 
     def failed(self, peer: str) -> None:
-        """The password was wrong: the attempt stays counted."""
+        """Log a wrong password. Its attempt stays counted."""
         security.note("login_failed", peer=peer)
 
     def _add(self, keys: Mapping[str, int], difference: int) -> list[int]:
-        """Change the counts; each ends a window after its first attempt. Raises `Unavailable`."""
+        """Change the counts. Each count ends one window after its first attempt.
+
+        Raises `Unavailable`.
+        """
         pipeline = self._redis.pipeline(transaction=True)
         for key in keys:
             pipeline.incrby(key, difference)
@@ -210,7 +232,7 @@ class LoginLimit:
         return [int(count) for count in answers[::2]]
 
     def _keys(self, login: str, peer: str) -> dict[str, int]:
-        """Key to the number of failures that it is given."""
+        """Return the Redis keys of an attempt, each with its failure limit."""
         together, one, other = (
             hashlib.sha256(part.encode()).hexdigest()[:32]
             for part in (f"{login}\0{peer}", f"l{login}", f"p{peer}")

@@ -1,4 +1,4 @@
-"""The ground of the console's map from a file of this machine: PMTiles, read by ranges."""
+"""The base map of the console from a local PMTiles file, read by ranges."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from services.errors import NotFound, Refused
 
 ROUTE = "/ground.pmtiles"
 MAGIC = b"PMTiles\x03"
-"""The first bytes of a file of version 3 of the PMTiles specification."""
+"""First bytes of a file of version 3 of the PMTiles specification."""
 MAX_RANGE_BYTES = 4 * 1024 * 1024
-"""One tile, or one directory of tiles; a whole file would keep the screens waiting that this process serves."""
+"""Largest range: one tile, or one directory of tiles. A whole file would block other requests."""
 
 
 def style_url(noc: Noc) -> str:
-    """Where the console finds its ground; empty: it has none. A file goes before an address."""
+    """Return the URL of the console's base map; empty without a map.
+
+    A file has priority over an address.
+    """
     return ROUTE if noc.map_pmtiles_file else noc.map_style_url
 
 
 def problems(noc: Noc) -> Iterator[str]:
-    """What is wrong with the file that is named, one sentence each."""
+    """Yield the faults of the configured file, one sentence each."""
     if not noc.map_pmtiles_file:
         return
     try:
@@ -40,13 +43,16 @@ def problems(noc: Noc) -> Iterator[str]:
 
 
 class MapFile:
-    """Without a file, or while it is away, the map has no ground, and everything else works."""
+    """PMTiles file of the base map.
+
+    Without a readable file the map has no background, and all else works.
+    """
 
     def __init__(self, noc: Noc) -> None:
         self._path = Path(noc.map_pmtiles_file) if noc.map_pmtiles_file else None
 
     def part(self, request: Request) -> Response:
-        """The range that is asked for (RFC 9110, 14). Raises `NotFound`, `Refused`."""
+        """Return the requested range (RFC 9110, 14). Raises `NotFound`, `Refused`."""
         if self._path is None:
             raise NotFound("this installation has no map file: VIGIL_MAP_PMTILES_FILE names one")
         try:

@@ -1,4 +1,4 @@
-"""What one socket still has to send: bounded in frames and bytes, and never short of an alert. Pure."""
+"""Send queue of one socket, limited in frames and bytes. It never drops an alert. Pure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections import deque
 from typing import NamedTuple
 
 SUPERSEDED = frozenset({"positions"})
-"""Frames that a later one makes old: dropped first when there is no room."""
+"""Frames that a later frame replaces. They are dropped first when there is no room."""
 
 
 class Entry(NamedTuple):
-    """One frame, framed for the wire already: all sockets share it. `id` is None for what is not of the feed."""
+    """One frame, already framed for the wire and shared by all sockets.
+
+    `id` is None for a frame that is not of the feed.
+    """
 
     type: str
     id: int | None
@@ -18,10 +21,11 @@ class Entry(NamedTuple):
 
 
 class Outbox:
-    """First in, first out. When full, the oldest superseded frames go; without one, the socket must go.
+    """First-in, first-out queue. A full queue drops its oldest superseded frames.
 
-    An empty outbox takes a frame of any size. So does `begin`, whatever waits: a snapshot may be larger than all that
-    may wait, all sockets share its bytes, and it does not count.
+    When there is none to drop, the socket must close. An empty queue takes a frame of any size.
+    `begin` always takes its snapshot and does not count it: a snapshot may be larger than the
+    limit, and all sockets share its bytes.
     """
 
     def __init__(self, *, max_frames: int, max_bytes: int) -> None:
@@ -38,15 +42,22 @@ class Outbox:
 
     @property
     def is_roomy(self) -> bool:
-        """Whether more than half of it is free: whoever is being caught up waits for that."""
+        """Return True when more than half of the queue is free.
+
+        A socket that catches up waits for this.
+        """
         return 2 * len(self._entries) < self._max_frames and 2 * self.size_bytes < self._max_bytes
 
     def begin(self, snapshot: Entry) -> None:
-        """Where the client starts from: what waits stays before it."""
+        """Add the snapshot that the client starts from, behind the waiting frames."""
         self._entries.append((snapshot, 0))
 
     def put(self, entry: Entry) -> bool:
-        """False when nothing may be dropped for it: the socket is too slow, and resumes later."""
+        """Add an entry. Return False when nothing may be dropped for it: the socket is too slow.
+
+        The client then resumes later. A superseded frame that does not fit is dropped, and the
+        result is True.
+        """
         while not self._fits(entry):
             if not self._drop_oldest():
                 self.dropped += entry.type in SUPERSEDED
@@ -72,7 +83,7 @@ class Outbox:
         return len(self._entries) < self._max_frames and self.size_bytes + len(entry.wire) <= self._max_bytes
 
     def _drop_oldest(self) -> bool:
-        """Whether there was a superseded frame to drop."""
+        """Drop the oldest superseded frame. Return False when there is none."""
         for index, (waiting, counted_bytes) in enumerate(self._entries):
             if waiting.type in SUPERSEDED:
                 del self._entries[index]

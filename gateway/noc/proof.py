@@ -1,7 +1,7 @@
-"""Whether a peer reads what it is sent: behind every so many bytes goes a ping, whose answer proves it. Pure.
+"""Proof that a peer reads: a ping follows every so many bytes, and its answer is the proof. Pure.
 
-Bytes that the peer's kernel has taken prove nothing: it takes megabytes for a program that hangs. A slow line proves
-enough as long as bytes arrive at its other end.
+Bytes that the peer's kernel has taken prove nothing: it takes megabytes for a program that hangs. A
+slow line is proof enough as long as bytes arrive at the other end.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ LOOK_INTERVAL_S = 0.5
 
 
 class Proof:
-    """Of one connection. Bytes are counted from its beginning."""
+    """Proof for one connection. Bytes are counted from its beginning."""
 
     def __init__(self, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -30,23 +30,30 @@ class Proof:
 
     @property
     def is_due(self) -> bool:
-        """Whether a ping has to go out: one at a time."""
+        """Return True when a ping must be sent. Only one is pending at a time."""
         return not self._is_awaited and self._sent_bytes - self._asked_at_bytes >= PROVED_EVERY_BYTES
 
     def asked(self, *, size_bytes: int, now_s: float) -> None:
-        """A ping of this size is what is sent next. Said before: its answer may come before the sending returns."""
+        """Record the ping that is sent next, with its size.
+
+        Call this before the send: the answer may come before the send returns.
+        """
         self._is_awaited = True
         self._asked_at_bytes = self._sent_bytes + size_bytes
         self._moved_s = now_s
 
     def answered(self) -> None:
-        """A pong came; that of a ping before will do, since the next bytes are asked about again."""
+        """Record a pong.
+
+        The pong of an earlier ping is enough, because the next bytes get a new ping.
+        """
         self._is_awaited = False
 
     def is_missing(self, *, waiting_bytes: int, now_s: float) -> bool:
-        """Whether the peer stalls: for `timeout_s` neither an answer, nor a byte more before the ping that arrived.
+        """Return True when the peer stalls.
 
-        `waiting_bytes` are those of all sent that its kernel has not confirmed.
+        A peer stalls when for `timeout_s` no pong came, and no further byte before the ping
+        arrived. `waiting_bytes` are the sent bytes that the peer's kernel has not confirmed.
         """
         if not self._is_awaited:
             return False

@@ -1,9 +1,11 @@
-"""How many sockets a user and a tenant may have, and how many messages a user may send, over all gateways.
+"""Limits of sockets for each user and tenant, and of messages for each user, over all gateways.
 
-Frames and bytes are counted by each gateway alone: a count in Redis for every frame would cost more than the frame.
+Each gateway counts frames and bytes by itself: a count in Redis for every frame would cost more
+than the frame.
 
-Each gateway writes on a board in Redis how many it has, and reads the others'. A board that is not renewed is void:
-its gateway is gone. Without Redis each gateway counts its own.
+Each gateway writes its counts to a board in Redis, and reads the boards of the others. A board that
+is not renewed is void, because its gateway is gone. Without Redis each gateway counts only its own
+sockets.
 """
 
 from __future__ import annotations
@@ -31,7 +33,11 @@ RENEW_INTERVAL_S = 5.0
 
 
 class Quotas:
-    """`gateway` names this one, the same after a restart: what it counted in its former life is void."""
+    """Counters of sockets, messages, frames and bytes.
+
+    `gateway` is the name of this gateway. It stays the same after a restart, so the new process
+    replaces the counts of the old one.
+    """
 
     def __init__(
         self,
@@ -77,18 +83,19 @@ class Quotas:
     def open(self, principal: Principal) -> None:
         """Count one more socket. Raises `TooMany`."""
         names = _names(principal)
-        # First written, then read: of two gateways that do this at once at least one sees both.
+        # The write comes before the read: of two gateways that do this at once at least one sees
+        # both.
         self._open.update(names.values())
         elsewhere = self._elsewhere(list(names.values()))
         for (kind, name), others in zip(names.items(), elsewhere, strict=True):
             if self._open[name] + others > self._most[kind]:
                 self.close(principal)
-                self._elsewhere(list(names.values()))  # the board must not keep the one that was refused
+                self._elsewhere(list(names.values()))  # the board must not keep the refused socket
                 whose = principal.login if kind == "user" else f"tenant {principal.tenant_id}"
                 raise TooMany(f"{whose} has {self._most[kind]} sockets open; close one")
 
     def close(self, principal: Principal) -> None:
-        """The socket that was counted is gone."""
+        """Uncount a socket that is gone."""
         self._open.subtract(_names(principal).values())
         for name in _names(principal).values():
             if self._open[name] <= 0:
@@ -99,21 +106,24 @@ class Quotas:
         return sum(count for name, count in self._open.items() if name.startswith("user:"))
 
     def allow_message(self, principal: Principal) -> bool:
-        """Whether the user may send one more message, over all sockets and gateways."""
+        """Return True when the user may send one more message, over all sockets and gateways."""
         user, now_s = _names(principal)["user"], self._clock()
         return self._allow_here(user, now_s) and self._allow_anywhere(user, now_s)
 
     def allow_frame(self, principal: Principal) -> bool:
-        """Whether the user may send one more frame, of whatever kind, over all sockets of this gateway."""
+        """Return True when the user may send one more frame, over all sockets of this gateway.
+
+        A frame of any kind counts.
+        """
         return self._frames.take(_names(principal)["user"], now_s=self._clock()) is None
 
     def allow_bytes(self, principal: Principal, size_bytes: int) -> bool:
-        """Whether the user may send so many more bytes, over all sockets of this gateway."""
+        """Return True when the user may send so many bytes, over all sockets of this gateway."""
         user = _names(principal)["user"]
         return self._bytes.take(user, now_s=self._clock(), tokens=size_bytes) is None
 
     def renew(self) -> None:
-        """Write the whole board anew, and forget users who have been quiet for long."""
+        """Rewrite the whole board, and forget users who sent nothing within the window."""
         now_s = self._clock()
         for user, times in list(self._sent.items()):
             if now_s - times[-1] > self._window_s:
@@ -127,7 +137,7 @@ class Quotas:
             log.warning("sockets_counted_alone", error=str(error))
 
     def withdraw(self) -> None:
-        """This gateway stops: its sockets are no longer its own."""
+        """Delete the board, because this gateway stops."""
         try:
             self._redis.delete(self._board(self._gateway))
         except redis.RedisError as error:
@@ -141,7 +151,10 @@ class Quotas:
         pipeline.hset(self._gateways, self._gateway, repr(self._clock()))
 
     def _elsewhere(self, names: list[str]) -> list[int]:
-        """How many each name has at the other gateways; none when Redis cannot say: screens come first."""
+        """Return the count of each name at the other gateways.
+
+        It is 0 when Redis does not answer: sessions have priority over limits.
+        """
         try:
             boards = self._boards_of_others(names)
         except redis.RedisError as error:
@@ -172,7 +185,11 @@ class Quotas:
         return True
 
     def _allow_anywhere(self, user: str, now_s: float) -> bool:
-        """The newest messages are a list in Redis; the one beyond the limit tells whether there were too many."""
+        """Return True when the user is within the limit over all gateways.
+
+        The user's newest messages are a list in Redis. The entry beyond the limit shows if there
+        were too many.
+        """
         key = f"{self._prefix}:messages:{user}"
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.lpush(key, repr(now_s))
@@ -195,6 +212,9 @@ class Quotas:
 
 
 def _names(principal: Principal) -> dict[str, str]:
-    """What a socket counts for. No login in clear: Redis is for ciphertext."""
+    """Return the names that a socket counts for.
+
+    They hold no login in clear: Redis gets ciphertext.
+    """
     login = hashlib.sha256(f"{principal.tenant_id}\0{principal.login}".encode()).hexdigest()[:32]
     return {"user": f"user:{login}", "tenant": f"tenant:{principal.tenant_id}"}

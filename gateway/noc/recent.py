@@ -1,4 +1,4 @@
-"""An answer that is dear to make and may be a little old: made once for all who ask at about the same time."""
+"""Answers that are expensive to make and may be a little old. Concurrent callers share one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ T = TypeVar("T")
 
 
 class Recent(Generic[T]):
-    """What `make` returned, not older than `max_age_s`. What it raises is raised, and not kept."""
+    """Result of `make`, not older than `max_age_s`.
+
+    An exception of `make` is raised and not kept.
+    """
 
     def __init__(
         self, make: Callable[[], T], *, max_age_s: float, clock: Callable[[], float] = time.monotonic
@@ -30,7 +33,10 @@ class Recent(Generic[T]):
 
 
 class SharedAnswer(Generic[T]):
-    """An answer whose making waits for others. Requests that come meanwhile wait for the same one."""
+    """Answer that blocks while it is made.
+
+    Requests that come meanwhile wait for the same answer.
+    """
 
     def __init__(self, *, max_age_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_age_s = max_age_s
@@ -39,7 +45,10 @@ class SharedAnswer(Generic[T]):
         self._at_work: Event | None = None
 
     def get(self, make: Callable[[], T]) -> T:
-        """Return what `make` returns, not older than `max_age_s`; what it raises is raised for all who wait."""
+        """Return the result of `make`, not older than `max_age_s`.
+
+        An exception of `make` is raised for all waiting callers.
+        """
         if self._kept is not None and self._clock() - self._kept[0] < self._max_age_s:
             return self._kept[1]
         if self._at_work is not None:

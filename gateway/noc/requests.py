@@ -1,4 +1,4 @@
-"""What a request says of its sender: token, ticket, origin, address, body."""
+"""Sender's data in a request: token, ticket, origin, address, body."""
 
 from __future__ import annotations
 
@@ -16,19 +16,27 @@ FORWARDED = ("X-Forwarded-For", "Forwarded")
 
 
 def bearer(request: Request) -> str | None:
-    """The token of an `Authorization: Bearer` header."""
+    """Return the token of an `Authorization: Bearer` header; None without one."""
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if kind.lower() == "bearer" and token.strip() else None
 
 
 def offered_ticket(request: Request) -> str | None:
-    """The ticket in `Sec-WebSocket-Protocol: vigil.noc.v1, ticket.<ticket>`."""
+    """Return the ticket in `Sec-WebSocket-Protocol: vigil.noc.v1, ticket.<ticket>`.
+
+    Returns:
+        None when there is no ticket.
+    """
     offered = [part.strip() for part in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
     return next((part.removeprefix("ticket.") for part in offered if part.startswith("ticket.")), None)
 
 
 def check_origin(request: Request, *, allowed: Sequence[str], trusted: Networks) -> None:
-    """Raises `Forbidden` for a page of another origin. Programs send none and are not asked."""
+    """Check the origin of a page. Programs send no origin and pass.
+
+    Raises:
+        Forbidden: The page is of another origin.
+    """
     origin = request.headers.get("Origin")
     if origin is None:
         return
@@ -38,11 +46,11 @@ def check_origin(request: Request, *, allowed: Sequence[str], trusted: Networks)
 
 
 def body_of(request: Request, *, max_bytes: int) -> bytes:
-    """Return the body. Raises `TooLarge`, before it is read when its length is known."""
+    """Return the body. Raises `TooLarge`, before the read when the length is known."""
     said_bytes = request.content_length
     if said_bytes is not None and said_bytes > max_bytes:
         raise TooLarge(f"the body has {said_bytes} bytes; at most {max_bytes} are taken here")
-    # Not `get_data`: werkzeug cuts off what is beyond its limit when the length is not known, and says nothing.
+    # Not `get_data`: when the length is unknown, werkzeug silently cuts the body at its limit.
     stream, parts, left_bytes = request.environ["wsgi.input"], [], max_bytes + 1
     while left_bytes > 0 and (data := stream.read(left_bytes)):
         parts.append(data)
@@ -53,7 +61,10 @@ def body_of(request: Request, *, max_bytes: int) -> bytes:
 
 
 def scheme_of(request: Request, *, trusted: Networks) -> str:
-    """Return the scheme by which the client came: a trusted proxy says in `X-Forwarded-Proto` whether it was TLS."""
+    """Return the scheme of the client's request.
+
+    A trusted proxy gives it in `X-Forwarded-Proto`.
+    """
     said = request.headers.get("X-Forwarded-Proto", "").lower()
     if said in SCHEMES and trusted.has(request.remote_addr or ""):
         return said
@@ -61,11 +72,14 @@ def scheme_of(request: Request, *, trusted: Networks) -> str:
 
 
 def is_from_unknown_proxy(request: Request, *, trusted: Networks) -> bool:
-    """Return whether a proxy that is not trusted passed the request on: then nobody knows whose it is."""
+    """Return True when an untrusted proxy forwarded the request.
+
+    Its true sender is then unknown.
+    """
     is_forwarded = any(name in request.headers for name in FORWARDED)
     return is_forwarded and not trusted.has(request.remote_addr or "")
 
 
 def client_address(request: Request, *, trusted: Networks) -> str:
-    """The address that the request counts for; see `client_of`. Raises `Forbidden`."""
+    """Return the address that the request counts for; see `client_of`. Raises `Forbidden`."""
     return client_of(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""), trusted=trusted)

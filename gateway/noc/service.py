@@ -1,4 +1,7 @@
-"""The live feed of the NOC over websockets, in a process of its own: what floods the API delays no frame."""
+"""The live feed of the NOC over websockets, in a separate process.
+
+A flood of the API delays no frame.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ from services.errors import Unavailable
 log = structlog.get_logger(__name__)
 
 NO_SOCKETS_PAUSE_S = 1.0
-"""So often it is asked which Redis answers while no session is open; the first one ends the pause."""
+"""Interval of the Redis check while no session is open, in seconds.
+
+The first session ends the pause.
+"""
 FEED_AGAIN_S = 0.5
 PARTS_INTERVAL_S = 0.5
 SHOWN_INTERVAL_S = 1.0
@@ -39,7 +45,7 @@ ACTIONS = {
 
 
 class Parts:
-    """Objects that all sockets of the process share, made once."""
+    """Objects that all sockets of the process share. They are made once."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -55,7 +61,7 @@ class Parts:
 
 
 class NocGateway:
-    """The live feed: websocket sessions, the pump that reads the feed for them, and what they have in common."""
+    """The live feed: websocket sessions, the pump that reads for them, and their shared parts."""
 
     name = "noc_gateway"
 
@@ -72,38 +78,53 @@ class NocGateway:
             try:
                 hub.pump()
             except Unavailable as error:
-                # Not left to the loop's back-off: screens see again as soon as Redis does.
+                # The loop's back-off is not used: sessions continue as soon as Redis does.
                 metrics.task_failure.labels("pump_feed", type(error).__name__).inc()
                 log.warning("feed_not_read", error=str(error))
                 eventlet.sleep(FEED_AGAIN_S)
 
     @loop
     def listen_to_heartbeats(self) -> None:
-        """Every process of Vigil says every two seconds that it runs, and what it finds to be away."""
+        """Receive the heartbeats of every process of Vigil.
+
+        Every two seconds a process reports that it runs, and which parts it finds away.
+        """
         self.parts.heartbeats.run()
 
     @loop
     def look_for_what_is_away(self) -> None:
-        """Screens hear at once when a part is away, and when it is back: old is not quiet."""
+        """Send sessions a heartbeat at once when a part is away or back.
+
+        Old data must not look like quiet.
+        """
         while True:
             self.parts.hub.look(self.parts.heartbeats.faults())
             eventlet.sleep(PARTS_INTERVAL_S)
 
     @timer(BARS_INTERVAL_S)
     def learn_who_is_barred(self) -> None:
-        """A disabled user's sockets close, and their tokens are refused, within seconds."""
+        """Update the barred users and sessions.
+
+        A disabled user's sockets close, and the user's tokens are refused, within seconds.
+        """
         barred = self.directory.list_barred()
         self.parts.callers.bars.update(**barred)
         self.parts.hub.end_barred(self.parts.callers.bars)
 
     @timer(ROAD_INTERVAL_S, eager=True)
     def look_at_road(self) -> None:
-        """Whether the watchdog's test messages come through: an empty screen must not pass for a quiet night."""
+        """Check for the watchdog's test messages.
+
+        An empty console must not pass for a quiet night.
+        """
         self.parts.hub.look_at_road(self.parts.config.watchdog.tenant_id)
 
     @timer(SHOWN_INTERVAL_S)
     def tell_what_was_shown(self) -> None:
-        """The response clock begins when an alert stands on a screen."""
+        """Report the first display of alerts.
+
+        The response clock begins when a session shows an alert.
+        """
         shown = self.parts.hub.shown
         for tenant_id, frames in shown.take().items():
             unknown = self.alerts.mark_shown(tenant_id=tenant_id, frames=frames)
@@ -111,18 +132,18 @@ class NocGateway:
 
     @timer(RENEW_INTERVAL_S, eager=True)
     def tell_how_many_sockets(self) -> None:
-        """Limits hold over all gateways."""
+        """Publish this gateway's socket counts, so that limits hold over all gateways."""
         self.parts.hub.quotas.renew()
 
     @timer(PRESENCE_INTERVAL_S)
     def tell_who_is_here(self) -> None:
-        """Alarms are counted by the hour and operator."""
+        """Report the present operators, because alarms are counted by operator and hour."""
         for tenant_id, names in self.parts.hub.present().items():
             self.alerts.note_presence(tenant_id=tenant_id, names=names)
 
     @upgrade("/ws/noc/dashboard/")
     def dashboard(self, request: Request, sock: Any) -> Response | None:
-        """The live feed; see the contract for its frames."""
+        """Serve the live feed. See the contract for its frames."""
         parts = self.parts
         parts.callers.check_origin(request)
         principal = self._principal(request)

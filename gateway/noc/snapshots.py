@@ -1,4 +1,4 @@
-"""Where a screen begins: one snapshot for all sockets of a tenant that ask at about the same time."""
+"""Snapshots: one for all sockets of a tenant that start at about the same time."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ Seal = Callable[[int, int], bytes]
 
 
 class Snapshots:
-    """Sealed, framed and held once: a thousand screens that come back together cost one.
+    """Snapshots that are sealed, framed and held once. A thousand returning sessions cost one.
 
-    A snapshot bears the id of the feed's last frame before it was made. Whoever goes on from there misses nothing,
-    however old the snapshot is; frames that it may contain already say the same once more.
+    A snapshot has the id of the feed's last frame before it was made. A client that continues from
+    there misses nothing, however old the snapshot is. Frames that the snapshot may already contain
+    repeat the same data.
     """
 
     def __init__(
@@ -37,7 +38,10 @@ class Snapshots:
         self._kept: dict[int, tuple[float, Entry]] = {}
 
     def of(self, tenant_id: int, *, seal: Seal) -> Entry:
-        """Raises `Unavailable`. Green threads that ask meanwhile wait for the one that makes it."""
+        """Return a tenant's snapshot. Raises `Unavailable`.
+
+        Green threads that ask meanwhile wait for the thread that makes it.
+        """
         with self._turns.setdefault(tenant_id, Semaphore()):
             made_s, entry = self._kept.get(tenant_id, (float("-inf"), None))
             if entry is None or self._clock() - made_s >= self._max_age_s:
@@ -48,7 +52,7 @@ class Snapshots:
             return entry
 
     def forget(self) -> None:
-        """The feed moved to another server: what was begun before does not lead there."""
+        """Drop all snapshots: the feed moved to another server, and no snapshot leads there."""
         self._kept.clear()
 
     def _keep(self, tenant_id: int, made_s: float, entry: Entry) -> None:

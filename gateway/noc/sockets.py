@@ -1,7 +1,8 @@
-"""One NOC socket: a reader, a writer, one who does what is asked, and the rules of the contract.
+"""One NOC socket: reader, writer, worker for the client's frames, and the contract's rules.
 
-A stalled peer stalls only its own writer: the pump puts frames into a bounded outbox and goes on. What is asked may
-take long, a service or all that was missed. Meanwhile the reader goes on: who answers pings must be heard.
+A stalled peer stalls only its own writer: the pump puts frames into a bounded outbox and goes on. A
+client's frame may take long, because of a service or of many missed frames. Meanwhile the reader
+goes on, because it must hear the pongs.
 """
 
 from __future__ import annotations
@@ -48,18 +49,21 @@ log = structlog.get_logger(__name__)
 
 READ_BYTES = 16_384
 FRAMES_AT_ONCE = 32
-"""Frames of one read after which the other sockets have their turn."""
+"""Frames of one read after which the other sockets get their turn."""
 PEER_END_BYTES = 1_048_576
-"""What a peer may still send while the close frame is on its way."""
+"""Bytes that a peer may still send while the close frame is on its way."""
 MAX_PINGS_AWAITED = 1000
 WRITE_BYTES = 65_536
 SEND_BUFFER_BYTES = 131_072
-"""The kernel's share of what waits for a socket; its own choice grows to megabytes, and hides that a peer stalls."""
+"""Size of the kernel's send buffer for a socket.
+
+The kernel's own choice grows to megabytes, and hides a stalled peer.
+"""
 CLOSE_TIMEOUT_S = 1.0
 FINISH_TIMEOUT_S = 10.0
 ROOM_INTERVAL_S = 0.02
 PINGS_OF_IDLE_TIME = 3
-"""So often within the time after which a silent peer is taken for gone it is pinged; an answer is a sign of life."""
+"""Pings within the time after which a silent peer counts as gone. A pong is a sign of life."""
 
 GOING_AWAY = 1001
 GONE = 1006
@@ -69,7 +73,7 @@ TOO_SLOW = RESUME
 
 
 class ClientFrame(msgspec.Struct):
-    """What a client may send; which fields count depends on `type`."""
+    """Frame of a client. `type` decides which fields count."""
 
     type: str
     alert_id: str = ""
@@ -78,16 +82,19 @@ class ClientFrame(msgspec.Struct):
     since: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
     client_id: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     ref: msgspec.Raw = msgspec.Raw(b"null")
-    """Goes back byte for byte: it is the client's own, whatever it is."""
+    """The client's own reference. It goes back byte for byte."""
 
 
 CLIENT_FRAME = msgspec.json.Decoder(ClientFrame)
 Act = Callable[[Principal, ClientFrame], dict[str, Any]]
-"""Does what an alert frame asks for; returns the top level of the answer. Raises `VigilError`."""
+"""Does the action of an alert frame. Returns the top level of the answer. Raises `VigilError`."""
 
 
 class Session:
-    """`run` blocks until the socket is closed. Raises nothing but `GreenletExit`."""
+    """One websocket session.
+
+    `run` blocks until the socket is closed, and raises only `GreenletExit`.
+    """
 
     def __init__(
         self,
@@ -123,7 +130,7 @@ class Session:
         self.last_id = 0
 
     def run(self) -> None:
-        """Shake hands, serve, close."""
+        """Make the handshake, serve the session, and close it."""
         if not self._shake_hands():
             return
         writer = eventlet.spawn(self._guard, self._write_until_end)
@@ -147,7 +154,7 @@ class Session:
             self._close(writer)
 
     def offer(self, entry: Entry) -> None:
-        """Called by the hub for each frame of the feed, in order; never blocks."""
+        """Take one frame of the feed, in order. The hub calls this. Never blocks."""
         if entry.id is None or entry.id <= self.last_id or self._end is not None:
             return
         self.last_id = entry.id
@@ -157,16 +164,20 @@ class Session:
             metrics.websocket_broadcast_failure.labels("noc", "outbox_full").inc()
 
     def await_room(self) -> None:
-        """Called by the hub while it brings this socket up to the feed: as fast as the peer reads, not faster."""
+        """Wait for room, so that the hub's catch-up is no faster than the peer reads.
+
+        The hub calls this.
+        """
         while self._end is None and not self._outbox.is_roomy:
             eventlet.sleep(ROOM_INTERVAL_S)
 
     def end(self, code: int, reason: str) -> None:
-        """Ask for the end; the first reason counts."""
+        """Ask for the end of the session. The first reason counts."""
         if self._end is None:
             self._end = (code, reason)
             if code == TOO_SLOW:
-                self._outbox.clear()  # it gets these when it resumes; the close must not wait behind them
+                # The client gets these frames when it resumes; the close must not wait behind them.
+                self._outbox.clear()
             self._notify()
             self._ended.send(None)
 
@@ -175,7 +186,7 @@ class Session:
         return self._end is None
 
     def _guard(self, part: Callable[[], None]) -> None:
-        """Runs a part of the session; a mistake of ours ends the socket, not in silence."""
+        """Run a part of the session. A bug ends the socket, with an entry in the log."""
         try:
             part()
         except Exception:
@@ -212,7 +223,10 @@ class Session:
         self.end(asked.code, asked.reason)
 
     def _finish(self, worker: Any) -> None:
-        """What was asked before the end is done: who acknowledges and closes the page has acknowledged."""
+        """Finish the frames that came before the end.
+
+        A user who acknowledges and closes the page succeeds.
+        """
         if self._end is not None and self._end[0] not in (NOT_AUTHENTICATED, ROLE_CHANGED):
             self._asked.put(Closed(*self._end))
             with eventlet.Timeout(FINISH_TIMEOUT_S, False):
@@ -223,16 +237,22 @@ class Session:
         return int(since) if since.isascii() and since.isdigit() and len(since) < 20 else None
 
     def _begin(self, *, since: int | None, **answer: Any) -> None:
-        """Start, or end: a socket that stayed open outside the feed would pass for a quiet night."""
+        """Start the feed, or end the session.
+
+        An open socket outside the feed would pass for a quiet night.
+        """
         try:
             self._start(since=since, **answer)
         except Unavailable as error:
             self.end(TRY_LATER, str(error))
 
     def _start(self, *, since: int | None, **answer: Any) -> None:
-        """Tell where the client stands, then bring it up to the feed. Raises `Unavailable`.
+        """Send the client its position in the feed, then bring it up to the feed.
 
-        `answer`: the `ref` of the frame that asked for it, by which the client knows what came before and what after.
+        Raises `Unavailable`.
+
+        `answer` holds the `ref` of the frame that asked for it. By it the client separates earlier
+        from later frames.
         """
         resumed = since is not None and self._hub.reader.holds(self.tenant_id, since)
         snapshot = None if resumed else self._hub.snapshots.of(self.tenant_id, seal=self._seal)
@@ -249,7 +269,8 @@ class Session:
         if self._hub.blindness.is_blind:
             self.beat()
         if snapshot is not None:
-            # Frames after last_id may be in the snapshot already; they say the same, and then go on from it.
+            # The snapshot may already hold frames after last_id. They repeat the same data, and
+            # then continue.
             self._outbox.begin(snapshot._replace(id=None))
             self._notify()
         self._hub.join(self)
@@ -264,7 +285,7 @@ class Session:
     def _read_until_end(self) -> None:
         while self._end is None and not self._is_leaving and (wait_s := self._next_deadline_s()) > 0:
             try:
-                # Not the socket's own timeout: that would be the writer's as well.
+                # The socket's own timeout would also be the writer's.
                 with eventlet.Timeout(wait_s, TimeoutError("nothing heard")):
                     data = self._sock.recv(READ_BYTES)
             except TimeoutError:
@@ -276,11 +297,15 @@ class Session:
                 return
             self._last_heard_s = time.monotonic()
             self._take(data)
-            # `recv` returns at once while bytes are there: without this, one peer that never stops holds up the rest.
+            # `recv` returns at once while bytes are there. Without this sleep, one peer that never
+            # stops holds up the others.
             eventlet.sleep(0)
 
     def _next_deadline_s(self) -> float:
-        """Seconds until this socket's token or patience runs out; ends it when that is now."""
+        """Return the seconds until the token or the idle time ends.
+
+        End the session when that is now.
+        """
         token_s = self.principal.expires_at - time.time()
         if token_s <= 0:
             self.end(NOT_AUTHENTICATED, "the token has expired; log in again")
@@ -312,7 +337,10 @@ class Session:
                 eventlet.sleep(0)
 
     def _is_over_quota(self, received: Any) -> bool:
-        """Count a frame. A pong that answers a ping of ours is free: we asked for it."""
+        """Count a frame, and return True when it is over a quota.
+
+        A pong that answers our ping is free.
+        """
         match received:
             case Closed():
                 return False
@@ -324,7 +352,7 @@ class Session:
         return not self._hub.quotas.allow_frame(self.principal)
 
     def _leave(self, code: int, reason: str) -> None:
-        """End once what was asked before is answered; nothing more is heard."""
+        """End after the earlier frames are answered. Nothing more is read."""
         self._is_leaving = True
         self._asked.put(Closed(code, reason))
 
@@ -368,7 +396,10 @@ class Session:
         self._put(Entry(frame["type"], None, text_frame(msgspec.json.encode(frame))))
 
     def beat(self) -> None:
-        """Called by the hub when a part is away or back: put a heartbeat into the outbox; never blocks."""
+        """Put a heartbeat into the outbox. The hub calls this when a part is away or back.
+
+        Never blocks.
+        """
         blindness = self._hub.blindness
         self._control(
             type="heartbeat",
@@ -391,7 +422,10 @@ class Session:
             self._wake.send(None)
 
     def _write_until_end(self) -> None:
-        """What waits, heartbeats, and last the close frame: only here is anything written."""
+        """Write waiting frames, heartbeats, and last the close frame.
+
+        Nothing else writes to the socket.
+        """
         next_heartbeat_s = time.monotonic() + self._noc.heartbeat_interval_s
         next_ping_s = next_heartbeat_s
         try:
@@ -438,7 +472,7 @@ class Session:
         return self._framing.ping()
 
     def _send(self, data: bytes) -> None:
-        """Raises `OSError` when the peer takes no byte for too long."""
+        """Send bytes. Raises `OSError` when the peer takes no byte for too long."""
         left = memoryview(data)
         while left:
             with eventlet.Timeout(self._noc.stall_timeout_s, TimeoutError("no byte taken in time")):
@@ -461,7 +495,10 @@ class Session:
     # -- the end
 
     def _close(self, writer: Any) -> None:
-        """The close frame behind what waits, the peer's answer, then the connection; all within short times."""
+        """Send the close frame behind waiting frames, await the peer's answer, and disconnect.
+
+        Each step has a short time limit.
+        """
         code, reason = self._end or (GONE, "")
         metrics.websocket_closed.labels(str(code)).inc()
         log.info("socket_closed", user=self.principal.login, code=code, reason=reason)
@@ -482,8 +519,8 @@ class Session:
     def _await_end_of_peer(self) -> None:
         """Wait for the peer's close frame, then read to the end.
 
-        A proxy passes nothing on to a peer whose server has gone. And closing over unread bytes would reset the
-        connection and take our close frame along.
+        A proxy passes nothing on to a peer when the server's side is gone. And a close over unread
+        bytes would reset the connection, and lose our close frame.
         """
         with eventlet.Timeout(CLOSE_TIMEOUT_S, False):
             left_bytes, is_over = PEER_END_BYTES, self._framing.is_over
@@ -494,17 +531,17 @@ class Session:
                 if not is_over and self._framing.ends_with(data):
                     is_over = True
                     self._sock.shutdown(socket.SHUT_WR)
-                eventlet.sleep(0)  # else a flood would outlast the time that it is given
+                eventlet.sleep(0)  # without this sleep a flood would outlast its time limit
         if _unconfirmed_bytes(self._sock):
             self._drop_what_waits()
 
     def _drop_what_waits(self) -> None:
-        """What the kernel holds for a peer that does not read is not held any longer."""
+        """Drop the bytes that the kernel holds for a peer that does not read."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _client_frame(text: str | None) -> ClientFrame:
-    """Raises `Refused` whatever is wrong with it."""
+    """Return the client's frame. Raises `Refused` for any fault."""
     if text is None:
         raise Refused("a frame is JSON text, not binary")
     try:
@@ -517,6 +554,6 @@ def _client_frame(text: str | None) -> ClientFrame:
 
 
 def _unconfirmed_bytes(sock: socket.socket) -> int:
-    """Of what was sent, what the peer's kernel has not confirmed (SIOCOUTQ in tcp(7))."""
+    """Return the sent bytes that the peer's kernel has not confirmed (SIOCOUTQ in tcp(7))."""
     [count] = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
     return int(count)

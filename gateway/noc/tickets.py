@@ -19,16 +19,17 @@ PURPOSE = "ticket"
 
 
 class Ticket(msgspec.Struct, frozen=True):
-    """What is kept of a ticket: for whom, and for which page."""
+    """Stored data of a ticket: its user and its page."""
 
     principal: Principal
     origin: str | None
 
 
 class Tickets:
-    """One-use passes to the websocket, for browsers, which cannot send a header there.
+    """One-use passes to the websocket for browsers, which cannot send a header there.
 
-    Redis has the hash of a ticket, and what belongs to it sealed under the ticket itself: only its holder can open it.
+    Redis holds the hash of a ticket, and the ticket's data sealed under the ticket itself. So only
+    the ticket's holder can open the data.
     """
 
     def __init__(self, client: redis.Redis, *, prefix: str, lifetime_s: int) -> None:
@@ -42,7 +43,10 @@ class Tickets:
         return cls(client, prefix=config.redis.key_prefix, lifetime_s=config.noc.ticket_lifetime_s)
 
     def make(self, principal: Principal, *, origin: str | None) -> str:
-        """A ticket for the page at `origin` only, when one asked. Raises `Unavailable`."""
+        """Return a ticket, for the page at `origin` only when there is one.
+
+        Raises `Unavailable`.
+        """
         ticket = f"{principal.tenant_id}.{secrets.token_urlsafe(32)}"
         plain = msgspec.json.encode(Ticket(principal, origin))
         key = self._key(ticket)
@@ -53,7 +57,12 @@ class Tickets:
         return ticket
 
     def redeem(self, ticket: str, *, origin: str | None) -> Principal:
-        """Raises `NotAuthenticated` for one that is unknown, used, too old or another page's; `Unavailable`."""
+        """Return the user of a ticket, and use the ticket up.
+
+        Raises:
+            NotAuthenticated: The ticket is unknown, used, too old, or another page's.
+            Unavailable: Redis does not answer.
+        """
         key = self._key(ticket)
         try:
             held = self._redis.getdel(key)

@@ -1,1 +1,1 @@
-"""The HTTP API: a table of operations, from which requests are served and OpenAPI is written."""
+"""The HTTP API: a table of operations, from which requests are served and OpenAPI is generated."""

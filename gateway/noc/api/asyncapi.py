@@ -1,4 +1,4 @@
-"""MQTT and the feed as AsyncAPI 3.0, written from the types that messages are checked against. Pure."""
+"""MQTT and the feed as AsyncAPI 3.0, generated from the types that check messages. Pure."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ FEED_PATH = "/ws/noc/dashboard/"
 
 
 class ReceiptPayload(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of a message: stored, refused (with the reason), off_shift (not kept), and of an alert also
-    notified, acknowledged (by whom), resolved.
+    """Result of a message: stored, refused (with the reason) or off_shift (not kept).
 
-    The source of a silent alert gets none, unless the alert says `outbox`: then it gets `stored`, marked `silent`, and
-    nothing at the source may show or sound that it came.
+    For an alert it is also notified, acknowledged (with the operator's name) or resolved.
+
+    The source of a silent alert gets no receipt, unless the alert says `outbox`. Then it gets
+    `stored`, marked `silent`, and nothing at the source may show or sound that the receipt came.
     """
 
     msg_id: str | None
@@ -36,7 +37,7 @@ class ReceiptPayload(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class OwnTracksLocation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the OwnTracks apps post (`_type` location). Other kinds that they post are not kept."""
+    """Message of the OwnTracks apps with `_type` location. Their other messages are not kept."""
 
     type_: Literal["location"] = msgspec.field(name="_type")
     lat: float
@@ -49,7 +50,7 @@ class OwnTracksLocation(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Road(NamedTuple):
-    """A topic of MQTT. `{name}` in the address is a parameter."""
+    """Topic of MQTT. `{name}` in the address is a parameter."""
 
     name: str
     address: str
@@ -151,7 +152,7 @@ SEALED = {
 
 
 def document(*, version: str) -> dict[str, Any]:
-    """The whole document, ready to be JSON."""
+    """Return the whole document, ready for JSON."""
     kinds = [
         *(road.payload for road in ROADS),
         *FEED.values(),
@@ -274,7 +275,7 @@ def _frame(kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sealed(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """A frame of the feed: what is in `data` when it is opened stands beside the token."""
+    """Return the schema of a feed frame: `data` is either the token or the decrypted value."""
     return {
         "type": "object",
         "required": ["type", "id", "data"],

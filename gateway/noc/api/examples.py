@@ -1,4 +1,7 @@
-"""Examples of messages and frames, for the AsyncAPI document; tests hold each against its schema. Pure."""
+"""Examples of messages and frames for the AsyncAPI document. Pure.
+
+Tests check each example against its schema.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,10 @@ STATUS = {"source_id": "dev-12", "kind": "device", "state": "silent", "since": A
 
 
 def _feed(kind: str, data: Any) -> dict[str, Any]:
-    """As it is with encryption off; else `data` is a token, and there is a `kid`."""
+    """Return a frame as it is with encryption off.
+
+    With encryption, `data` is a token, and `kid` is set.
+    """
     return {"type": kind, "id": 1767647643000001, "data": data}
 
 

@@ -1,8 +1,10 @@
-"""`Idempotency-Key`: a POST that is sent again, because its answer was lost, is answered and not done again.
+"""`Idempotency-Key`: a repeated POST gets the first answer, and is not done again.
 
-Answers are kept in Redis for a day, for each user, and sealed: an answer is often a whole alert. The seal is bound to
-the user and to the key, and the sealed answer names its request. A request that is sent while the first is at work gets
-a conflict. So does one whose first may or may not have been done: only the caller can look.
+A client repeats a POST when its answer was lost. Answers stay in Redis for a day, for each user,
+and sealed: an answer is often a whole alert. The seal is bound to the user and to the key, and the
+sealed answer names its request. A repeated request gets a conflict while the first one is in
+progress. It also gets a conflict when nobody knows if the first one was done: only the caller can
+check.
 """
 
 from __future__ import annotations
@@ -28,14 +30,14 @@ MAX_KEY_LENGTH = 255
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What was answered, to what: `digest` is that of method, path and body."""
+    """Stored answer. `digest` identifies its request: the hash of method, path and body."""
 
     digest: str
     status: int = 0
     body: bytes = b""
     content_type: str = "application/json"
     unknown: bool = False
-    """Nobody answered, and nobody knows whether it was done."""
+    """True when the service did not answer, so that nobody knows if the request was done."""
 
     @property
     def done(self) -> bool:
@@ -43,7 +45,11 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Idempotency:
-    """`keys` seal the answers; without keys (`NOC_FEED_ENCRYPTION=off`, development only) they are kept in clear."""
+    """Store of answers in Redis.
+
+    `keys` seal the answers. Without keys (`NOC_FEED_ENCRYPTION=off`, development only) answers are
+    stored in clear.
+    """
 
     def __init__(self, client: redis.Redis, *, prefix: str, keys: KeyRing | None) -> None:
         self._redis = client
@@ -56,9 +62,15 @@ class Idempotency:
         return cls(redis_client.make_redis(config), prefix=config.redis.key_prefix, keys=keys)
 
     def once(self, key: str, principal: Principal, digest: str, do: Callable[[], Answer]) -> Answer:
-        """Do it, or say what was answered when it was done. Raises `Conflict`, `Refused`, `Unavailable`.
+        """Run `do` once for a key, and return its answer, or the stored answer of the first run.
 
-        What `do` raises is not kept: nothing was done, and it may be tried again. `Unanswered` is kept.
+        An exception of `do` is not stored: nothing was done, and the caller may try again. Only
+        `Unanswered` is stored.
+
+        Raises:
+            Conflict: The first request is in progress, or its result is unknown or unreadable.
+            Refused: The key is invalid, or it was used for another request.
+            Unavailable: Redis does not answer.
         """
         if not (key.isascii() and key.isprintable() and 1 <= len(key) <= MAX_KEY_LENGTH):
             raise Refused(f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} printable ASCII characters")
@@ -104,7 +116,11 @@ class Idempotency:
         return answer
 
     def _keep(self, name: str, answer: Answer) -> None:
-        """It may be done, whatever becomes of the note: without it the key would be refused for two minutes only."""
+        """Store the answer. Raises `Unavailable`, and then the request may still be done.
+
+        Without the stored answer, the mark of the first request blocks the key for only two
+        minutes.
+        """
         try:
             self._redis.set(name, self._sealed(name, answer), ex=KEPT_S)
         except redis.RedisError as error:
@@ -128,7 +144,7 @@ class Idempotency:
         try:
             return None if plain is None else msgspec.json.decode(plain, type=Answer)
         except msgspec.DecodeError:
-            return None  # sealed, and encryption was switched off since
+            return None  # sealed, and encryption was switched off later
 
     def _name(self, key: str, principal: Principal) -> str:
         whose = hashlib.sha256(f"{principal.login}\0{key}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The API as OpenAPI 3.1, written from the table and from the types that requests are checked against. Pure."""
+"""The HTTP API as OpenAPI 3.1, generated from the table and from the request types. Pure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ KEY = {
 
 
 def document(operations: Sequence[Operation], *, version: str) -> dict[str, Any]:
-    """The whole document, ready to be JSON."""
+    """Return the whole document, ready for JSON."""
     types = _types(operations)
     schemas, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
     schema_of = dict(zip(map(id, types), schemas, strict=True))

@@ -1,4 +1,4 @@
-"""What an operation of the API is, and how a request becomes the arguments of an RPC. Pure."""
+"""Operations of the API, and the conversion of a request to the arguments of an RPC. Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ MAX_LIMIT = 1000
 MAX_BODY_BYTES = 65_536
 MAX_VALUES = 20_000
 AREA_BYTES, AREA_VALUES = 1_048_576, 100_000
-"""Of a zone with its ten thousand corners."""
+"""Limits of a body with a zone of ten thousand corners."""
 FILE_BYTES = 4_194_304
-"""Of a file that travels as one text."""
+"""Limit of a body that holds a file as one text."""
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,18 +28,27 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One method of one path, served by an RPC of a domain service that gets `tenant_id` of the caller's token.
+    """One method of one path.
 
-    `path` is under /api/v1, `{name}` in it an argument. `query` and `body` are the types of the rest; a list with a
-    `cursor` (the answer's fields that say where it goes on) takes `limit` and `cursor` besides. `signed`: the RPC gets
-    the caller's name as `by`. `pages`: the RPC pages by itself, with `items`, and `next` to be given back as `cursor`.
-    `fixed`: arguments that are always the same. `media`: the answer is a text of that type, not JSON.
-    `across`: the RPC hears whether the caller is of the platform, and then is about all tenants.
+    A domain service's RPC serves it, with `tenant_id` of the caller's token.
 
-    `max_body_bytes` and `max_values` bound a body before it is read and before it is decoded. An operation that takes
-    more than the default says so, and why: its body is worked on by the one thread that serves all requests.
-    `heavy`: it takes seconds of computing or megabytes; few of these are done at once, whoever asks.
-    `max_values` is compared with the commas and brackets of the body; 0 for bodies that are mostly text.
+    - `path` is under /api/v1. `{name}` in it is an argument.
+    - `query` and `body` are the types of the other arguments.
+    - `cursor` holds the answer's fields that give the next page's start. Such a list also takes
+      `limit` and `cursor`.
+    - `signed`: the RPC gets the caller's name as `by`.
+    - `pages`: the RPC itself pages. It returns `items`, and `next` as the `cursor` of the next
+      page.
+    - `fixed`: arguments that are always the same.
+    - `media`: the answer is a text of that type, not JSON.
+    - `across`: the RPC learns if the caller has the role `platform`, and then covers all tenants.
+    - `max_body_bytes` and `max_values` limit a body before it is read and before it is decoded. An
+      operation that takes more than the default gives the reason. The one thread that serves all
+      requests handles its body.
+    - `max_values` is compared with the number of commas and brackets in the body. It is 0 for
+      bodies that are mostly text.
+    - `heavy`: the operation takes seconds of computing, or megabytes. Few of these run at once, for
+      all callers together.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -73,24 +82,27 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def paged(self) -> bool:
-        """Whether an answer may say where it goes on."""
+        """Return True when an answer may have a next page."""
         return bool(self.cursor) or self.pages
 
     @property
     def places(self) -> list[str]:
-        """The names in the path."""
+        """Return the names in the path."""
         return PLACE.findall(self.path)
 
     @property
     def template(self) -> str:
-        """The path as werkzeug's rules have it."""
+        """Return the path in the notation of werkzeug's rules."""
         return PLACE.sub(r"<\1>", self.path)
 
 
 def arguments(
     operation: Operation, *, places: Mapping[str, str], query: Mapping[str, str], body: bytes
 ) -> dict[str, Any]:
-    """The RPC's arguments besides tenant, caller and page. Raises `Refused` naming the field."""
+    """Return the RPC's arguments without tenant, caller and page.
+
+    Raises `Refused` with the field's name.
+    """
     found: dict[str, Any] = {
         name: _convert(name, places[name], operation.types.get(name, str)) for name in operation.places
     }
@@ -124,7 +136,7 @@ def _convert(name: str, text: str, wanted: type) -> Any:
 
 
 def _fields(values: msgspec.Struct) -> dict[str, Any]:
-    """Those that were given; an RPC has defaults of its own."""
+    """Return the fields that were given. An RPC has its own defaults."""
     return {
         name: msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value
         for name in values.__struct_fields__
@@ -133,13 +145,16 @@ def _fields(values: msgspec.Struct) -> dict[str, Any]:
 
 
 def _check_size(body: bytes, *, most: int) -> None:
-    """Raises `Refused` for a body of more values than the operation takes, before any of them is made."""
+    """Check the number of values in a body, before any of them is decoded. Raises `Refused`."""
     if most and body.count(b",") + body.count(b"[") + body.count(b"{") > most:
         raise Refused(f"body: at most {most} values are taken here")
 
 
 def _check_values(node: Any) -> None:
-    """PostgreSQL holds no NUL in a text, and no message to a service a number beyond 64 bits."""
+    """Check for values that cannot be stored or sent. Raises `Refused`.
+
+    PostgreSQL stores no NUL in a text, and a message to a service holds no number beyond 64 bits.
+    """
     if isinstance(node, int) and not -(2**63) <= node < 2**64:
         raise Refused("a whole number must fit into 64 bits")
     if isinstance(node, str):

@@ -1,4 +1,4 @@
-"""Cursors: where a list goes on. A page's `Link` header (RFC 8288) leads to the next. Pure."""
+"""Cursors: the start of a list's next page. A page's `Link` header (RFC 8288) leads to it. Pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ NOT_OURS = "cursor is none of ours; take it from the Link header of the page bef
 
 
 def cursor_of(row: Any, names: Sequence[str]) -> str:
-    """The place after a row, as one opaque word. `row` is what `msgspec.to_builtins` takes."""
+    """Return the position after a row as one opaque word.
+
+    `row` is a value for `msgspec.to_builtins`.
+    """
     plain = msgspec.to_builtins(row)
     place = msgspec.json.encode([plain[name] for name in names])
     return base64.urlsafe_b64encode(place).rstrip(b"=").decode()
 
 
 def place_of(cursor: str, names: Sequence[str]) -> list[Any]:
-    """What `cursor_of` put in. Raises `Refused`: a cursor is handed back as it came."""
+    """Return the values that `cursor_of` encoded.
+
+    Raises `Refused` for a cursor that was changed.
+    """
     try:
         place = msgspec.json.decode(
             base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
@@ -40,5 +46,5 @@ def place_of(cursor: str, names: Sequence[str]) -> list[Any]:
 
 
 def link_to(path: str, parameters: Mapping[str, str], cursor: str) -> str:
-    """The `Link` header that leads to the next page."""
+    """Return the `Link` header that leads to the next page."""
     return f'<{path}?{urlencode({**parameters, "cursor": cursor})}>; rel="next"'

@@ -1,6 +1,7 @@
-"""Zones, tracks and positions as the API says them. Pure.
+"""Types of zones, tracks and positions in the API. Pure.
 
-Areas are GeoJSON geometries: a Polygon, a MultiPolygon, or a Point, which is the centre of a circle of `radius_m`.
+Areas are GeoJSON geometries: a Polygon, a MultiPolygon, or a Point. A Point is the centre of a
+circle of `radius_m`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Confirming = Annotated[
 
 
 class ZoneRules(msgspec.Struct, frozen=True):
-    """What of a zone people say."""
+    """The part of a zone that users set."""
 
     name: str
     kind: str
@@ -51,7 +52,7 @@ class Zone(ZoneRules, frozen=True, kw_only=True):
 
 
 class ZoneVersion(ZoneRules, frozen=True, kw_only=True):
-    """`in_force_to` is null of the one that holds."""
+    """Version of a zone. `in_force_to` is null for the current one."""
 
     version: int
     changed_by: str
@@ -61,7 +62,7 @@ class ZoneVersion(ZoneRules, frozen=True, kw_only=True):
 
 
 class ZoneWithVersions(Zone, frozen=True, kw_only=True):
-    """`versions`, newest first, a hundred at the most."""
+    """Zone with its versions, newest first, at most a hundred."""
 
     versions: list[ZoneVersion]
 
@@ -73,7 +74,7 @@ class ZoneMade(msgspec.Struct, frozen=True):
 
 
 class ZoneChanged(msgspec.Struct, frozen=True):
-    """A change that changes nothing makes no version: `changed` is false."""
+    """Result of a change. When nothing changes, `changed` is false and no version is made."""
 
     zone_id: int
     version: int
@@ -110,14 +111,21 @@ class NewZone(In, frozen=True, kw_only=True):
 
 
 class ZoneChange(In, frozen=True):
-    """An absent field stays. With `version`, a zone that somebody else changed meanwhile is left alone (409)."""
+    """Change of a zone. An absent field stays as it is.
+
+    With `version`, a zone that another user has changed meanwhile is not changed (409).
+    """
 
     changes: ZoneFields
     version: Id | UnsetType = UNSET
 
 
 class Measures(msgspec.Struct, frozen=True):
-    """`depth_m`: how far the middle of it is from its edge, about; what is shallow cannot be confirmed by GPS."""
+    """Measures of a zone.
+
+    `depth_m` is the approximate distance from the middle to the edge. GPS cannot confirm a guard in
+    a shallow zone.
+    """
 
     area_m2: float
     extent_m: float
@@ -127,7 +135,7 @@ class Measures(msgspec.Struct, frozen=True):
 
 
 class ZoneFile(In, frozen=True):
-    """The text of a GeoJSON or KML file; what the format is is seen from it unless it is said."""
+    """The text of a GeoJSON or KML file. Without `format`, the text decides the format."""
 
     document: Annotated[str, Meta(min_length=1)]
     format: Literal["geojson", "kml"] | UnsetType = UNSET
@@ -137,7 +145,7 @@ class ZoneFile(In, frozen=True):
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """What became of one feature: added, changed, unchanged, left, or refused with the reason."""
+    """Result of one feature: added, changed, unchanged, left, or refused with the reason."""
 
     index: int
     name: str | None
@@ -149,7 +157,7 @@ class Imported(msgspec.Struct, frozen=True):
 
 
 class ZoneFileToTry(In, frozen=True):
-    """The last seven days, unless `since` and `until` say otherwise."""
+    """Zones to try. The period is the last seven days, unless `since` and `until` are given."""
 
     document: Annotated[str, Meta(min_length=1)]
     format: Literal["geojson", "kml"] | UnsetType = UNSET
@@ -159,7 +167,7 @@ class ZoneFileToTry(In, frozen=True):
 
 
 class TriedZone(msgspec.Struct, frozen=True):
-    """`outcome`: what an import would make of it. `zone_id` is null of one that is new."""
+    """Zone of a trial. `outcome` is the result of an import. `zone_id` is null for a new zone."""
 
     name: str
     outcome: str
@@ -167,14 +175,14 @@ class TriedZone(msgspec.Struct, frozen=True):
 
 
 class Violations(msgspec.Struct, frozen=True):
-    """How many there were in the period, and how long they lasted together."""
+    """Number of violations in the period, and their total duration."""
 
     count: int
     seconds: float
 
 
 class TriedMoment(msgspec.Struct, frozen=True):
-    """A transition that only one of the judgements came to."""
+    """Transition that only one of the two judgements found."""
 
     kind: str
     zone_id: int | None
@@ -185,7 +193,7 @@ class TriedMoment(msgspec.Struct, frozen=True):
 
 
 class TriedShift(msgspec.Struct, frozen=True):
-    """A transition that both came to, at different times."""
+    """Transition that both judgements found, at different times."""
 
     kind: str
     zone_id: int | None
@@ -195,7 +203,10 @@ class TriedShift(msgspec.Struct, frozen=True):
 
 
 class GuardDifference(msgspec.Struct, frozen=True):
-    """What would have been different for one guard. The lists hold the first of each; the counts say how many."""
+    """Differences for one guard. The lists hold the first items of each kind.
+
+    The counts are complete.
+    """
 
     guard_id: str
     fixes: int
@@ -210,7 +221,7 @@ class GuardDifference(msgspec.Struct, frozen=True):
 
 
 class ZoneTrial(msgspec.Struct, frozen=True):
-    """`guards` are those for whom something would have been different, of `guards_judged`."""
+    """Result of a trial. `guards` are the guards with a difference, among `guards_judged`."""
 
     since: datetime
     until: datetime
@@ -229,9 +240,11 @@ class TransitionQuery(In, frozen=True):
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """`at` is the first fix that showed it, `confirmed_at` the one that settled it. `late`: from fixes that came late.
+    """Transition of a guard.
 
-    `superseded_at`: when later fixes showed that it was not so.
+    `at` is the first fix that showed the transition, and `confirmed_at` the fix that confirmed it.
+    `late`: the fixes came late. `superseded_at`: the time at which later fixes showed that the
+    transition was wrong.
     """
 
     transition_id: str
@@ -247,7 +260,7 @@ class Transition(msgspec.Struct, frozen=True):
 
 
 class TransitionWithWhy(Transition, frozen=True, kw_only=True):
-    """`why` for people, `evidence` for machines."""
+    """Transition with its reason: `why` for readers, `evidence` for programs."""
 
     why: str
     time_zone: str
@@ -261,7 +274,11 @@ class TrackQuery(In, frozen=True):
 
 
 class TrackPoint(msgspec.Struct, frozen=True):
-    """`implausible` says why no verdict was built on it; `transition`: a belief changed by it."""
+    """Point of a track.
+
+    `implausible` is the reason why no verdict uses the point. `transition`: the point changed a
+    judgement.
+    """
 
     recorded_at: datetime
     received_at: datetime
@@ -277,7 +294,10 @@ class TrackPoint(msgspec.Struct, frozen=True):
 
 
 class Track(msgspec.Struct, frozen=True):
-    """`points` for drawing, of `count` fixes in all."""
+    """Track of a guard.
+
+    `points` are a selection for drawing, and `count` is the number of all fixes.
+    """
 
     guard_id: str
     since: datetime
@@ -318,14 +338,17 @@ class LeftOut(NearGuard, frozen=True, kw_only=True):
 
 
 class Nearest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`left_out`, when it was asked to explain: who is near too, and why not they."""
+    """Nearest guards.
+
+    With `explain`, `left_out` lists other near guards, and the reasons against them.
+    """
 
     guards: list[NearGuard]
     left_out: list[LeftOut] | None = None
 
 
 class ZoneTimeQuery(In, frozen=True):
-    """Either `day`, which is local to each zone's site, or `since` and `until`."""
+    """Period: `day`, which is local to each zone's site, or `since` and `until`."""
 
     guard_id: Word | UnsetType = UNSET
     day: date | UnsetType = UNSET
@@ -334,7 +357,7 @@ class ZoneTimeQuery(In, frozen=True):
 
 
 class DayInZone(msgspec.Struct, frozen=True):
-    """`open`: the guard has not left since."""
+    """Time of a guard in a zone on one day. `open`: the guard has not left since."""
 
     guard_id: str
     zone_id: int
@@ -346,7 +369,7 @@ class DayInZone(msgspec.Struct, frozen=True):
 
 
 class DaysInZones(msgspec.Struct, frozen=True):
-    """`truncated`: there are more; ask for a guard, or for less time."""
+    """Days in zones. `truncated`: there are more; ask for one guard, or for a shorter period."""
 
     days: list[DayInZone]
     truncated: bool
@@ -359,7 +382,10 @@ class ImplausibleQuery(In, frozen=True):
 
 
 class ImplausibleFix(msgspec.Struct, frozen=True):
-    """`detail` holds the figures that `reason` goes by; places are null when the fix itself is past its retention."""
+    """Implausible fix. `detail` holds the figures for `reason`.
+
+    The place is null when the fix itself is past its retention.
+    """
 
     message_key: str
     guard_id: str

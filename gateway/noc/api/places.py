@@ -1,4 +1,4 @@
-"""The operations about zones, and about where guards were. Pure."""
+"""Operations about zones, and about positions of guards. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.noc.api.shapes import Id
 
 ZONE = {"zone_id": Id}
 AREA: dict[str, Any] = {"max_body_bytes": AREA_BYTES, "max_values": AREA_VALUES}
-"""The size of a body that holds a zone's area."""
+"""Limits of a body that holds a zone's area."""
 FILE: dict[str, Any] = {"max_body_bytes": FILE_BYTES, "max_values": 0, "heavy": True}
 
 
@@ -27,7 +27,7 @@ def _zone(
     status: int = 200,
     is_file: bool = False,
 ) -> Operation:
-    """Something that changes zones; who did it is kept with the version."""
+    """Return an operation that changes zones. The version stores the caller's name."""
     size = FILE if is_file else AREA if body is not Nothing else {}
     return Operation(
         method=method,
@@ -146,7 +146,7 @@ ZONES = (
 
 
 def _look(path: str, rpc: str, summary: str, tag: str, answer: Any, **further: Any) -> Operation:
-    """Something on record of tracks, to be seen by everybody in the control room."""
+    """Return an operation that reads stored tracks. Every user of the control room may call it."""
     return Operation(
         **{"method": "GET", **further},
         path=path,

@@ -1,4 +1,4 @@
-"""Serves the table: from a request to an RPC and back."""
+"""Server of the operations' table: a request becomes an RPC, and its result the response."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ VERSION = "1"
 BY_ID = {operation.id: operation for operation in OPERATIONS}
 PAGING = ("limit", "cursor")
 NOT_KEPT = {"Cache-Control": "no-store"}
-"""What is on record about people stays in no cache."""
+"""No cache keeps personal data."""
 
 
 Ask = Callable[[str, str, dict[str, Any]], Any]
-"""Asks a service: its name, the RPC, the arguments."""
+"""Calls a service. The arguments are the service's name, the RPC and its arguments."""
 
 
 class Api:
-    """Serves the operations of the table. `heavy` is the queue of those that are heavy."""
+    """Serves the operations of the table. `heavy` is the queue of heavy operations."""
 
     def __init__(self, idempotency: Idempotency, *, heavy: TurnQueue) -> None:
         self._idempotency = idempotency
@@ -43,7 +43,14 @@ class Api:
         )
 
     def serve(self, request: Request, path: str, principal: Principal, ask: Ask) -> Response:
-        """Raises what the service raises, `Refused`, `Forbidden`, `NotFound`."""
+        """Serve one request.
+
+        Raises:
+            Refused: The request is invalid.
+            Forbidden: The caller's role is too low.
+            NotFound: There is no such path.
+            VigilError: The service raised this error.
+        """
         operation, places = self._match(request.method, f"/{path}")
         if RANKS[principal.role] < RANKS[operation.role]:
             raise Forbidden(f"this needs the role {operation.role}, and yours is {principal.role}")
@@ -64,12 +71,12 @@ class Api:
 
     @cached_property
     def described(self) -> bytes:
-        """The OpenAPI document."""
+        """Return the OpenAPI document as JSON."""
         return msgspec.json.encode(openapi.document(OPERATIONS, version=VERSION))
 
     @cached_property
     def described_messages(self) -> bytes:
-        """The AsyncAPI document."""
+        """Return the AsyncAPI document as JSON."""
         return msgspec.json.encode(asyncapi.document(version=VERSION))
 
     def _answer(self, called: Called, ask: Ask) -> Response:
@@ -89,7 +96,7 @@ class Api:
 
 
 class Called(NamedTuple):
-    """A request whose operation is found and allowed."""
+    """Request with its operation, after the check of the role."""
 
     request: Request
     operation: Operation
@@ -131,7 +138,7 @@ def _answer(called: Called, ask: Ask) -> Response:
 
 
 def _place(operation: Operation, cursor: str) -> dict[str, Any]:
-    """Where the list goes on, as the RPC takes it."""
+    """Return the start of the page, as the RPC takes it."""
     if operation.pages:
         return {"cursor": cursor}
     return {"after": pages.place_of(cursor, operation.cursor)}
@@ -142,7 +149,11 @@ def _pages(operation: Operation, name: str) -> bool:
 
 
 def _query(request: Request) -> dict[str, str]:
-    """Raises `Refused` for a name that comes twice: whoever takes the one may mean the other."""
+    """Return the query's parameters.
+
+    Raises:
+        Refused: A name appears twice, and either value may be meant.
+    """
     found: dict[str, str] = {}
     for name, values in request.args.lists():
         if len(values) > 1:

@@ -1,4 +1,7 @@
-"""The HTTP API of the NOC, log-in, the console's files, health and metrics: everything but the live feed."""
+"""The HTTP API of the NOC, log-in, the console's files, health and metrics.
+
+The live feed is apart.
+"""
 
 from __future__ import annotations
 
@@ -41,16 +44,19 @@ from services.process_heartbeats import AMQP
 log = structlog.get_logger(__name__)
 
 EXPOSITION_AGE_S = 1.0
-"""Reading the files of all processes takes tens of milliseconds in which no request is served."""
+"""Age of shared metrics.
+
+Reading the files of all processes blocks requests for tens of milliseconds.
+"""
 READY_AGE_S = 1.0
 READY_WITHIN_S = 1.2
-"""How long one part has to answer: `/readyz` as a whole answers within two seconds."""
+"""Seconds in which one part must answer: `/readyz` as a whole answers within two seconds."""
 NOT_KEPT = {"Cache-Control": "no-store"}
-"""Of answers that bear secrets, or what is on record about people."""
+"""Headers of answers with secrets or personal data."""
 
 
 class Parts:
-    """Objects that all requests of the process share, made once."""
+    """Objects that all requests of the process share. They are made once."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -62,9 +68,8 @@ class Parts:
         self.keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
         self.metrics_readers = Networks(config.noc.metrics_allowed_ips)
         for problem in peers.problems(config.noc):
-            log.warning(
-                "not_a_network", problem=problem
-            )  # the control room matters more than who reads metrics
+            # A bad network must not stop the control room, so this is only logged.
+            log.warning("not_a_network", problem=problem)
         self.api = Api(Idempotency.from_config(config), heavy=TurnQueue.of_heavy_requests(config))
         self.console = Console(config.noc)
         self.map_file = MapFile(config.noc)
@@ -75,7 +80,7 @@ class Parts:
 
 
 class NocApi(Answers):
-    """The HTTP API, and everything else on the public port but the live feed."""
+    """The HTTP API, and all else on the public port except the live feed."""
 
     name = "noc_api"
 
@@ -87,17 +92,23 @@ class NocApi(Answers):
 
     @timer(BARS_INTERVAL_S)
     def learn_who_is_barred(self) -> None:
-        """A disabled user's tokens are refused within seconds."""
+        """Update the barred users and sessions.
+
+        A disabled user's tokens are refused within seconds.
+        """
         self.parts.callers.bars.update(**self.directory.list_barred())
 
     @loop
     def listen_to_heartbeats(self) -> None:
-        """What every process of Vigil says of itself, for `/readyz`."""
+        """Receive the heartbeats of every process of Vigil, for `/readyz`."""
         self.parts.heartbeats.run()
 
     @http("POST", "/api/v1/session")
     def log_in(self, request: Request) -> Response:
-        """User and password for a token (15 min), a refresh token (a shift) and the tenant's feed keys."""
+        """Open a session from user and password.
+
+        The answer holds a token (15 min), a refresh token (a shift) and the tenant's feed keys.
+        """
         holder = self.parts.callers.count_stranger(request)
         body = _body(request)
         login, password = _text(body, "user"), _text(body, "password")
@@ -110,7 +121,7 @@ class NocApi(Answers):
                 limit.failed(holder)
                 raise
             except Unanswered:
-                raise  # somebody may have looked at it: the attempt stays counted
+                raise  # the directory may have checked the password, so the attempt stays counted
             except (Unavailable, TooMany):
                 limit.give_back(login, holder)
                 raise
@@ -119,7 +130,7 @@ class NocApi(Answers):
 
     @http("POST", "/api/v1/session/refresh")
     def refresh_session(self, request: Request) -> Response:
-        """A refresh token for a new token and the next refresh token; each refresh token is good once."""
+        """Replace a refresh token by a new token and a new refresh token. Each is valid once."""
         self.parts.callers.count_stranger(request)
         return self._session_answer(
             self.directory.refresh_session(token=_text(_body(request), "refresh_token"))
@@ -127,7 +138,7 @@ class NocApi(Answers):
 
     @http("DELETE", "/api/v1/session")
     def log_out(self, request: Request) -> Response:
-        """The session ends: its tokens are void and its sockets closed within seconds."""
+        """End the session. Its tokens become void, and its sockets close within seconds."""
         principal = self.parts.callers.principal(request)
         if principal.session_id:
             self.directory.close_session(session_id=principal.session_id)
@@ -135,7 +146,7 @@ class NocApi(Answers):
 
     @http("GET", "/api/v1/feed-keys")
     def list_feed_keys(self, request: Request) -> Response:
-        """The keys that open the tenant's feed, newest first: after a rotation there is one more."""
+        """Return the keys of the tenant's feed, newest first. A rotation adds one key."""
         principal = self.parts.callers.principal(request)
         tenant_id = request.args.get("client_id", str(principal.tenant_id))
         if not (tenant_id.isascii() and tenant_id.isdigit() and len(tenant_id) < 10):
@@ -161,7 +172,7 @@ class NocApi(Answers):
 
     @http("GET,POST,PUT,PATCH,DELETE", "/api/v1/<path:path>")
     def serve_api(self, request: Request, path: str) -> Response:
-        """What `gateway/noc/api/table.py` lists."""
+        """Serve the operations that `gateway/noc/api/table.py` lists."""
         return self.parts.api.serve(request, path, self.parts.callers.principal(request), self._ask)
 
     @http("GET", "/healthz")
@@ -178,7 +189,7 @@ class NocApi(Answers):
 
     @http("GET", "/metrics/export/")
     def export_metrics(self, request: Request) -> Response:
-        """Every process of the host, to those who may read it."""
+        """Return the metrics of every process of the host, to callers that may read them."""
         self.parts.callers.check_watcher(request, allowed=self.parts.metrics_readers)
         return Response(self.parts.exposition.get(), content_type="text/plain; version=0.0.4")
 
@@ -192,7 +203,7 @@ class NocApi(Answers):
 
     @http("GET", "/api/v1/console")
     def describe_console(self, request: Request) -> Response:
-        """What of the configuration the console goes by."""
+        """Return the configuration that the console uses."""
         self.parts.callers.principal(request)
         return _json({"map_style_url": mapfile.style_url(self.parts.config.noc)})
 
@@ -224,14 +235,14 @@ class NocApi(Answers):
         return self.parts.keys.of_tenant(tenant_id) if self.parts.keys is not None else {}
 
     def _readiness(self, request: Request) -> Response:
-        """Whether the gateway is ready, and to those who may know, what is not and why."""
+        """Return the readiness of the gateway, with the checks for callers that may see them."""
         states = self.parts.readiness.get(self._look_at_parts)
         ready = all(state == "ok" for state in states.values())
         answer = {"ready": ready, **({"checks": states} if self._may_know(request) else {})}
         return _json(answer, status=200 if ready else 503)
 
     def _may_know(self, request: Request) -> bool:
-        """Whether the request comes from a user, or from where metrics are read."""
+        """Return True when a request comes from a user, or from a network that may read metrics."""
         callers = self.parts.callers
         try:
             callers.check_watcher(request, allowed=self.parts.metrics_readers)
@@ -246,18 +257,21 @@ class NocApi(Answers):
         return True
 
     def _check_schema(self) -> None:
-        """Raises `SchemaBehind` with what the database lacks."""
+        """Check the database's schema. Raises `SchemaBehind` with the missing parts."""
         words = self.directory.check().get("schema", "ok")
         if words != "ok":
             raise SchemaBehind(words)
 
     def _look_at_parts(self) -> dict[str, str]:
-        """Each part by name: `ok`, or in words what is wrong. All are asked at once; none waits for another."""
+        """Return the state of each part by name: `ok`, or a description of the fault.
+
+        All checks run at once, and none waits for another.
+        """
         away = {fault.part: blindness.reason_of(fault.part) for fault in self.parts.heartbeats.faults()}
         services = self._services()
         checks: dict[str, Callable[[], Any]] = {"redis": self.parts.feed.ping}
         unasked: dict[str, str] = {}
-        if AMQP in away:  # nobody can be asked, and that is not the fault of who would be
+        if AMQP in away:  # no service can be asked, and that is not the service's fault
             unasked = dict.fromkeys(services, "not asked: RabbitMQ takes no messages")
         else:
             checks |= services
@@ -265,7 +279,10 @@ class NocApi(Answers):
         return {**states, **unasked, **away}
 
     def _services(self) -> dict[str, Callable[[], Any]]:
-        """A screen needs all of these. Servers and other processes are known by heartbeats."""
+        """Return the checks of the services that the console needs.
+
+        Heartbeats cover servers and other processes.
+        """
         return {
             "directory": self.directory.check,
             "schema": self._check_schema,
@@ -277,7 +294,10 @@ class NocApi(Answers):
 
 
 def _state(check: Callable[[], Any]) -> str:
-    """Return `ok`, or in words what is wrong. Whatever a library raises is the finding, and no failure of ours."""
+    """Return `ok`, or a description of the fault.
+
+    An exception of a library is a finding, not a failure.
+    """
     try:
         within(READY_WITHIN_S, check)
     except Exception as error:

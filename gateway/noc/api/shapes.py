@@ -1,6 +1,7 @@
-"""What goes in and comes out of the API, besides what services say to each other anyway. Pure.
+"""Types of the API's requests and answers, except the types that services share. Pure.
 
-Times are RFC 3339 with an offset; ids of alerts are UUIDs, those of guards and devices their MQTT names.
+Times are RFC 3339 with an offset. Ids of alerts are UUIDs. Ids of guards and devices are their MQTT
+names.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class In(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What comes in: a field that nobody knows is a mistake of the caller's, and is named."""
+    """Input of the API. An unknown field is an error of the caller, and the answer names it."""
 
 
 class AlertQuery(In, frozen=True):
@@ -56,8 +57,11 @@ class Shelving(In, frozen=True):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """`json` and `page` are the files `name`.json and `name`.html, byte for byte in UTF-8; `vigil alert verify` checks
-    them. `faults`: what of the record itself does not hold."""
+    """Evidence of an alert.
+
+    `json` and `page` are the files `name`.json and `name`.html, byte for byte in UTF-8. `vigil
+    alert verify` checks them. `faults` lists the faults of the record itself.
+    """
 
     name: str
     json: str
@@ -176,7 +180,10 @@ class Enabled(In, frozen=True):
 
 
 class SilenceLimit(In, frozen=True):
-    """`silence_limit_s`: OFFLINE after so long without a message; null: as its family, 0: never."""
+    """Offline limit. `silence_limit_s`: OFFLINE after so many seconds without a message.
+
+    Null means the limit of the device's family, and 0 means never.
+    """
 
     silence_limit_s: Annotated[float, Meta(ge=0, le=31_536_000)] | None
 
@@ -204,9 +211,10 @@ class Named(In, frozen=True):
 
 
 class Contact(msgspec.Struct, frozen=True):
-    """A person who is sent alerts. `push_token` and `url` are write-only: what is set is shown shortened.
+    """Person who is notified of alerts.
 
-    `url_problem`: why nothing is sent to a URL that was stored before its kind was refused.
+    `push_token` and `url` are write-only: their stored values appear shortened. `url_problem`: the
+    reason why nothing is sent to a URL that was stored before its kind was refused.
     """
 
     contact_id: int
@@ -234,7 +242,7 @@ class NewContact(In, frozen=True):
 
 
 class ContactChange(In, frozen=True):
-    """What is left out stays as it is; null takes an address away."""
+    """Change of a contact. An absent field stays as it is; null removes an address."""
 
     email: Word | UnsetType | None = UNSET
     phone: Word | UnsetType | None = UNSET
@@ -269,7 +277,7 @@ class User(msgspec.Struct, frozen=True):
 
 
 class Bar(msgspec.Struct, frozen=True):
-    """A subject whose tokens are void; those issued after `until` are good again."""
+    """Subject with void tokens. Tokens that are issued after `until` are valid again."""
 
     bar_id: int
     tenant_id: int
@@ -282,7 +290,11 @@ class Bar(msgspec.Struct, frozen=True):
 
 
 class NewBar(In, frozen=True):
-    """`subject`: the `sub` of the tokens. `issuer`: the identity provider when there is one, else `vigil`."""
+    """Subject to bar.
+
+    `subject` is the `sub` of the tokens. `issuer` is the identity provider when there is one, else
+    `vigil`.
+    """
 
     subject: Annotated[str, Meta(min_length=1, max_length=255)]
     reason: Note | UnsetType = UNSET
@@ -291,7 +303,7 @@ class NewBar(In, frozen=True):
 
 
 class Added(msgspec.Struct, frozen=True):
-    """What was added goes by this from now on."""
+    """Id of the new item."""
 
     id: int | str
 
@@ -335,7 +347,10 @@ class HistoryQuery(In, frozen=True):
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """`payload` as it came, base64. Of a source that sends too much one row stands for `occurrences` messages."""
+    """Rejected message. `payload` is the original, as base64.
+
+    For a source that sends too much, one row stands for `occurrences` messages.
+    """
 
     message_key: str
     topic: str
@@ -352,7 +367,10 @@ class RejectedQuery(In, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A message that was given up on. `queue` says for whom it was, `error` what its last try ended with."""
+    """Dead letter: a message that the services gave up on.
+
+    `queue` names its receiver, and `error` is the error of its last try.
+    """
 
     id: str
     queue: str
@@ -365,7 +383,10 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class DeadLetterInFull(DeadLetter, frozen=True):
-    """`history` has a row for each try, `at` in Unix seconds; bytes in `body` are base64."""
+    """Dead letter with its content. Bytes in `body` are base64.
+
+    `history` has a row for each try, with `at` in Unix seconds.
+    """
 
     history: list[dict[str, Any]]
     body: Any

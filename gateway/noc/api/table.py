@@ -14,7 +14,10 @@ from services.messages import Alert
 
 
 class Report(msgspec.Struct, frozen=True):
-    """How alerts were answered and notifications delivered; rows by severity and by channel, drills apart."""
+    """Report about the answers to alerts and the delivery of notifications.
+
+    Rows are by severity and by channel. Drills are separate.
+    """
 
     tenant_id: int
     since: shapes.Moment

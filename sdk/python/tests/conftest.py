@@ -26,7 +26,7 @@ TIMEOUT_S = 30.0
 
 
 class Mosquitto:
-    """A broker on a free port; what it holds survives `stop`, and not `kill`."""
+    """Broker on a free port. Its messages survive `stop`, but not `kill`."""
 
     def __init__(self, directory: Path) -> None:
         with socket.socket() as probe:
@@ -87,7 +87,7 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 
 class Gateway:
-    """What hears a source's messages and answers receipts, as long as `answers`."""
+    """Receives a source's messages and, while `answers`, sends receipts."""
 
     def __init__(self, port: int) -> None:
         self.heard: list[tuple[str, bytes]] = []
@@ -133,7 +133,7 @@ def gateway(broker: Mosquitto) -> Iterator[Gateway]:
 
 @pytest.fixture
 def gateways(broker: Mosquitto) -> Iterator[Callable[[], Gateway]]:
-    """Makes further gateways."""
+    """Return a function that makes further gateways."""
     made: list[Gateway] = []
 
     def make() -> Gateway:

@@ -1,4 +1,4 @@
-"""What the outbox sends, and when: no clock, no chance, no wire."""
+"""Sends of the outbox, without clock, chance or wire."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vigil_device.policy import DAY_S, Policy
 
 
 class Bench:
-    """A core with a clock that the test moves; every back-off has the length that `chance` says."""
+    """Core with a clock that the test moves. `chance` sets the length of every back-off."""
 
     def __init__(self, policy: Policy = Policy(), *, chance: float = 1.0) -> None:  # noqa: B008 - immutable
         self.core = Core(policy, chance=lambda: chance)
@@ -301,4 +301,4 @@ def test_what_the_broker_refused_is_sent_again_after_its_wait() -> None:
     bench.core.taken(one)
     bench.core.not_taken(two)
 
-    assert bench.until_due() == [one, two]  # the probe, and the one that the broker has not
+    assert bench.until_due() == [one, two]  # the probe, and the message that the broker has not

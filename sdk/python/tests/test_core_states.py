@@ -1,4 +1,7 @@
-"""Any order of sends, receipts, broken connections, crashes and pauses: no alert is forgotten before its receipt."""
+"""Any order of sends, receipts, broken connections, crashes and pauses.
+
+No alert is forgotten before its receipt.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ POLICY = Policy(max_messages=12, window=3)
 
 
 class World(RuleBasedStateMachine):
-    """An outbox on a real database; a broker that loses what it acknowledged; a Vigil that is away or not."""
+    """Outbox on a real database, with a simulated broker and a simulated Vigil.
+
+    The broker loses acknowledged messages, and Vigil is away or not.
+    """
 
     sent = Bundle("sent")
 
@@ -79,7 +85,10 @@ class World(RuleBasedStateMachine):
 
     @rule(reopened_after_s=st.sampled_from([0.0, 3600.0]))
     def crash(self, reopened_after_s: float) -> None:
-        """kill -9: what was committed is there, what was only marked to be deleted is there too."""
+        """Kill the device with kill -9.
+
+        Committed messages survive, and so do messages only marked for deletion.
+        """
         self.connected = False
         self.store._connection.close()  # noqa: SLF001 - as the system closes the file of a dead process
         self.now_s += reopened_after_s
@@ -115,7 +124,7 @@ class World(RuleBasedStateMachine):
 
     @rule(target=sent)
     def vigil_stores(self) -> str:
-        """The oldest that the broker holds."""
+        """Store the oldest message that the broker holds."""
         if not self.at_broker:
             return ""
         message = self.at_broker.pop(0)
@@ -124,7 +133,7 @@ class World(RuleBasedStateMachine):
 
     @rule(msg_id=consumes(sent), status=st.sampled_from(["stored", "acknowledged", "new word"]))
     def receipt_arrives(self, msg_id: str, status: str) -> None:
-        """Receipts come in any order, late, and after a crash of the device."""
+        """Deliver a receipt, in any order, late, or after a crash of the device."""
         if msg_id:
             self.take(msg_id, status)
 
@@ -152,7 +161,7 @@ class World(RuleBasedStateMachine):
         assert len(self.core) <= max(POLICY.max_messages, alerts)
 
     def teardown(self) -> None:
-        """Everything is well again: what is left arrives, with its own bytes."""
+        """Restore all parts. The remaining messages must arrive, with their own bytes."""
         self.disconnect()
         self.connect()
         for _ in range(1_000):

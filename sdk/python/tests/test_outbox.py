@@ -1,4 +1,7 @@
-"""The outbox against a real broker, with a gateway that the test plays: it stores what it likes and answers."""
+"""The outbox against a real broker.
+
+The test plays the gateway, and stores and answers as it likes.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def until(condition: Callable[[], Any]) -> Any:
     deadline_s = time.monotonic() + TIMEOUT_S
     while not (found := condition()):
         assert time.monotonic() < deadline_s, "it did not come to pass in time"
-        time.sleep(0.02)  # what the test waits for is in another thread
+        time.sleep(0.02)  # the event is in another thread
     return found
 
 
@@ -95,7 +98,7 @@ def test_what_was_queued_without_a_broker_goes_out_after_a_restart_of_the_device
 def test_a_broker_that_is_killed_and_forgets_costs_nothing(
     broker: Any, gateway: Any, gateways: Callable[[], Any], tmp_path: Path
 ) -> None:
-    """The gateway is deaf meanwhile: what the broker had acknowledged was only in its memory."""
+    """While the gateway is away, the broker's acknowledged messages are only in its memory."""
     taken: list[str] = []
 
     def on_update(update: Update) -> None:
@@ -141,7 +144,8 @@ def test_nothing_shows_that_a_silent_alert_was_sent(broker: Any, gateway: Any) -
         assert outbox.pending() == 0
         assert not outbox.wait(0.0)
         for msg_id in silent:
-            gateway.answer(msg_id, silent=msg_id == silent[0])  # of the other only the device knows
+            # Only the device knows that the other alert is silent.
+            gateway.answer(msg_id, silent=msg_id == silent[0])
         assert outbox.wait(TIMEOUT_S)
         gateway.answer(silent[0], "acknowledged", silent=True)
         loud = outbox.send_position(0.0, 0.0)
@@ -155,7 +159,7 @@ def test_nothing_shows_that_a_silent_alert_was_sent(broker: Any, gateway: Any) -
 def test_what_nobody_listens_to_is_not_sent_as_far_as_the_device_knows(
     broker: Any, gateways: Callable[[], Any]
 ) -> None:
-    """MQTT 5 says so in its PUBACK: the broker has kept nothing."""
+    """The PUBACK of MQTT 5 says that the broker has kept nothing."""
     updates: list[Update] = []
     with open_outbox(broker, ":memory:", on_update=updates.append) as outbox:
         position = outbox.send_position(0.0, 0.0)

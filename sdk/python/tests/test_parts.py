@@ -160,7 +160,8 @@ def test_a_wait_has_a_floor_and_a_ceiling(sends: int, age_s: float, chance: floa
 def test_the_offset_of_a_clock_is_found_within_its_uncertainty() -> None:
     measure = ClockMeasure()
     assert measure.offset() is None
-    # The device is 100 s behind; Vigil stored 0.3 s after the send, and the receipt came 0.1 s later.
+    # The device is 100 s behind. Vigil stores 0.3 s after the send, and the receipt comes 0.1 s
+    # later.
     for delay_s in (5.0, 0.3):
         at = NOW + timedelta(seconds=100 + delay_s)
         measure.add(sent=NOW, at=at, arrived=NOW + timedelta(seconds=delay_s + 0.1))

@@ -1,4 +1,4 @@
-"""The package keeps its order, and its README says what is so."""
+"""Rules of the package: its imports, and a README that agrees with the code."""
 
 from __future__ import annotations
 

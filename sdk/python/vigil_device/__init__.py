@@ -2,7 +2,13 @@
 
 from vigil_device import Outbox
 
-outbox = Outbox("outbox.db", source_id="guard-789", host="broker.example", username="guard-789", password="...")
+outbox = Outbox(
+    "outbox.db",
+    source_id="guard-789",
+    host="broker.example",
+    username="guard-789",
+    password="...",
+)
 outbox.send_alert("PANIC", message="help", lat=12.97, lon=77.59)
 """
 

@@ -1,7 +1,7 @@
 """The offset of the device's clock, measured from receipts. Pure.
 
-The offset is information for the device. The outbox applies it to nothing: `timestamp` is the device's own time at
-the press, and Vigil measures and corrects a steady offset by itself.
+The offset is information for the device. The outbox applies it to nothing: `timestamp` is the
+device's own time at the press, and Vigil itself measures and corrects a steady offset.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ KEPT = 8
 
 
 class ClockOffset(NamedTuple):
-    """`seconds`: add them to the device's clock to get Vigil's. The truth is at most `uncertainty_s` away from it."""
+    """Offset of the device's clock.
+
+    Add `seconds` to the device's clock to get Vigil's. The true offset differs by at most
+    `uncertainty_s`.
+    """
 
     seconds: float
     uncertainty_s: float
 
 
 class ClockMeasure:
-    """The narrowest of the latest measurements.
+    """Store of the latest measurements. It returns the most certain one.
 
     Vigil writes `at` into a receipt between the send of the message and the arrival of the receipt.
     """
@@ -29,7 +33,10 @@ class ClockMeasure:
         self._latest: list[ClockOffset] = []
 
     def add(self, *, sent: datetime, at: datetime, arrived: datetime) -> None:
-        """Take one measurement; times of the device are aware. A clock that was set in between measures nothing."""
+        """Add one measurement. Times of the device are aware.
+
+        A measurement is dropped when the clock was set back in between.
+        """
         if arrived < sent:
             return
         most_s, least_s = (at - sent).total_seconds(), (at - arrived).total_seconds()
@@ -37,7 +44,7 @@ class ClockMeasure:
         del self._latest[:-KEPT]
 
     def forget(self) -> None:
-        """The device's clock was set."""
+        """Drop all measurements, because the device's clock was set."""
         self._latest.clear()
 
     def offset(self) -> ClockOffset | None:

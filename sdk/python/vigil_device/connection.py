@@ -1,4 +1,4 @@
-"""One connection to the broker, by paho. What happens on it comes as events, in the order in which it happened."""
+"""One connection to the broker, by paho. It reports events in the order in which they happened."""
 
 from __future__ import annotations
 
@@ -13,39 +13,45 @@ from paho.mqtt.properties import Properties
 
 CONNECT_TIMEOUT_S = 10.0
 SESSION_EXPIRY_S = 86_400
-"""The broker keeps receipts for a device that is away for so long (MQTT 5; in 3.1.1 the broker decides)."""
+"""Seconds for which the broker keeps receipts for an absent device.
+
+This holds for MQTT 5. In MQTT 3.1.1 the broker decides.
+"""
 NO_SUBSCRIBER = 0x10
-"""PUBACK of MQTT 5: nobody listens, so the broker kept nothing."""
+"""Reason code of a PUBACK of MQTT 5: there is no subscriber, so the broker kept nothing."""
 
 
 class Taken(NamedTuple):
-    """The broker acknowledged a packet; `kept` is False when it refused it or nobody listens."""
+    """PUBACK of the broker.
+
+    `kept` is False when the broker refused the message or has no subscriber.
+    """
 
     packet_id: int
     kept: bool
 
 
 class Arrived(NamedTuple):
-    """A receipt came."""
+    """Receipt that came."""
 
     payload: bytes
 
 
 class Broken(NamedTuple):
-    """The connection is gone; nothing comes after it."""
+    """End of the connection. No event follows."""
 
     reason: str
 
 
 class Wake(NamedTuple):
-    """Something is to be sent."""
+    """Signal that a message waits to be sent."""
 
 
 Event = Union[Taken, Arrived, Broken, Wake]
 
 
 class Settings(NamedTuple):
-    """How to reach the broker. `tls`: None for plain TCP."""
+    """Address and credentials of the broker. `tls` is None for plain TCP."""
 
     host: str
     port: int
@@ -59,9 +65,10 @@ class Settings(NamedTuple):
 
 
 class Connection:
-    """Made by the constructor; raises `OSError` when the broker is not reached or lets nobody in.
+    """Connection to the broker, made by the constructor.
 
-    paho calls back in a thread of its own and with its locks held, so a callback does nothing but put an event.
+    The constructor raises `OSError` when the broker is not reached or refuses the device. paho
+    calls back in its own thread with its locks held. So a callback only puts an event.
     """
 
     def __init__(self, settings: Settings, events: queue.SimpleQueue[Event], *, receipts: str) -> None:
@@ -81,14 +88,14 @@ class Connection:
             raise ConnectionError(refusal)
 
     def publish(self, topic: str, payload: bytes) -> int:
-        """Publish at QoS 1; return the packet id. Raises `OSError`."""
+        """Publish at QoS 1. Return the packet id. Raises `OSError`."""
         info = self._client.publish(self._settings.topic_prefix + topic, payload, qos=1)
         if info.rc != paho.MQTT_ERR_SUCCESS:
             raise ConnectionError(paho.error_string(info.rc))
         return int(info.mid)
 
     def close(self) -> None:
-        """Say good-bye and end paho's thread."""
+        """Disconnect and end paho's thread."""
         self._client.disconnect()
         self._stop()
 
@@ -130,7 +137,7 @@ class Connection:
         if code.is_failure:
             self._answer.put(f"the broker refused the connection: {code}")
             return
-        # Before the first message goes out: its receipt finds the subscription there.
+        # This comes before the first message, so that its receipt finds the subscription.
         client.subscribe(self._settings.topic_prefix + self._receipts, qos=1)
         self._answer.put("")
 

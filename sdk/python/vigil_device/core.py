@@ -1,12 +1,13 @@
-"""Decisions of the outbox: what to send now, what to send again, what to let go. Pure: time and chance come in.
+"""Decisions of the outbox: send, send again, or give up. Pure: time and chance come in.
 
-A message is due for the first time when the window has room, and at once when it is an alert. It stays outstanding
-until its receipt. Two rules keep the number of sends low when Vigil is away and the broker is not:
+A message is due for the first time when the window has room. An alert is due at once. A message
+stays outstanding until its receipt. Two rules keep the number of sends low when Vigil is away and
+the broker is not:
 
-1. The window: what has never been sent waits in the outbox, not at the broker.
-2. The path is proven by a receipt. While no receipt comes, only the oldest outstanding position or reading is sent
-   again, as a probe, and alerts. A receipt proves the path: then the others have one more wait before they are sent
-   again, because the broker may have kept them.
+1. The window: a message that was never sent waits in the outbox, not at the broker.
+2. A receipt proves the path. While no receipt comes, only alerts and the oldest outstanding
+   position or reading are sent again, the latter as a probe. After a receipt, the others wait once
+   more before they are sent again, because the broker may have kept them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from vigil_device.messages import Kind, Message, Receipt, State
 from vigil_device.policy import Policy
 
 BUSY_REASONS = frozenset({"rate_limited"})
-"""Reasons of a refusal that is about the moment and not about the message."""
+"""Reasons of a refusal that depend on the moment and not on the message."""
 STATES_OF_STATUS = {
     "stored": State.STORED,
     "notified": State.NOTIFIED,
@@ -30,20 +31,20 @@ STATES_OF_STATUS = {
     "off_shift": State.OFF_SHIFT,
     "refused": State.REFUSED,
 }
-"""States by the status of a receipt. Each says that the message needs no further send."""
+"""States by the status of a receipt. In each state the message needs no further send."""
 STRAGGLER_SENDS = 2
-"""Sends that others overtook, after which a message no longer takes a place in the window."""
+"""Number of overtaken sends after which a message no longer takes a place in the window."""
 
 
 class Due(NamedTuple):
-    """What to do now: publish `sends` in this order, and set `given_up` aside."""
+    """Work that is due now: publish `sends` in this order, and set `given_up` aside."""
 
     sends: list[Message]
     given_up: list[tuple[Message, str]]
 
 
 class _Item:
-    """A message that was sent and has no receipt."""
+    """Message that was sent and has no receipt."""
 
     __slots__ = ("due_s", "message", "passed", "sends", "sent_s", "taken", "was_taken")
 
@@ -58,7 +59,7 @@ class _Item:
 
 
 class Core:
-    """The messages that are waiting. One thread at a time may use it."""
+    """Waiting messages. Only one thread at a time may use it."""
 
     def __init__(self, policy: Policy, *, chance: Callable[[], float]) -> None:
         self._policy = policy
@@ -76,13 +77,16 @@ class Core:
         return len(self._alerts) + len(self._bulk) + len(self._outstanding)
 
     def messages(self) -> Iterable[Message]:
-        """Return every message that is waiting, in no particular order."""
+        """Return every waiting message, in no particular order."""
         yield from self._alerts.values()
         yield from self._bulk.values()
         yield from (item.message for item in self._outstanding.values())
 
     def add(self, message: Message) -> list[Message]:
-        """Queue a message; return what was dropped to make room, which may be the message itself."""
+        """Queue a message. Return the messages that were dropped to make room.
+
+        The new message may be among them.
+        """
         queue = self._alerts if message.kind is Kind.ALERT else self._bulk
         queue[message.msg_id] = message
         dropped = []
@@ -95,7 +99,10 @@ class Core:
         return dropped
 
     def connected(self, now_s: float) -> None:
-        """A connection is made. What the broker had not acknowledged is due at once, and so is every alert."""
+        """Start with a new connection.
+
+        Messages that the broker had not acknowledged are due at once, and so is every alert.
+        """
         self._connected = True
         self._heard_s = self._asked_s = None
         for item in self._outstanding.values():
@@ -104,11 +111,14 @@ class Core:
             self._set_due(item, now_s + pause_s)
 
     def disconnected(self) -> None:
-        """The connection is gone."""
+        """Record the end of the connection."""
         self._connected = False
 
     def taken(self, msg_id: str) -> Message | None:
-        """The broker acknowledged a message; return it for the first time."""
+        """Record that the broker acknowledged a message.
+
+        Return the message the first time, else None.
+        """
         item = self._outstanding.get(msg_id)
         if item is None or item.taken:
             return None
@@ -119,13 +129,16 @@ class Core:
         return item.message
 
     def not_taken(self, msg_id: str) -> None:
-        """The broker refused a message, or nobody listened to it. It is sent again when its wait is over."""
+        """Record that the broker refused a message, or had no subscriber for it.
+
+        The message is sent again after its wait.
+        """
         item = self._outstanding.get(msg_id)
         if item is not None:
             item.taken = False
 
     def receipt(self, receipt: Receipt, now_s: float) -> Message | None:
-        """Take a receipt; return the message that is done by it, if it was waiting."""
+        """Take a receipt. Return the message that it completes, if that message was waiting."""
         self._prove(now_s)
         if receipt.status not in STATES_OF_STATUS:
             return None
@@ -137,11 +150,11 @@ class Core:
         return self._remove(receipt.msg_id)
 
     def forget(self, msg_id: str) -> None:
-        """Let a message go that can never be sent."""
+        """Remove a message that can never be sent."""
         self._remove(msg_id)
 
     def due(self, now_s: float) -> Due:
-        """Return what to do now. What is returned to be sent counts as sent."""
+        """Return the work that is due now. The returned messages count as sent."""
         if not self._connected:
             return Due([], [])
         again, given_up = self._due_again(now_s)
@@ -161,7 +174,7 @@ class Core:
         return Due([item.message for item in items], given_up)
 
     def wake_at_s(self, now_s: float) -> float | None:
-        """Return the time of the next thing to do; None when nothing is to be done without an event."""
+        """Return the time of the next work; None when nothing is due without an event."""
         if not self._connected:
             return None
         if self._alerts or (self._bulk and self._in_window < self._policy.window):
@@ -170,7 +183,7 @@ class Core:
         return self._timers[0][0] if self._timers else None
 
     def _due_again(self, now_s: float) -> tuple[list[_Item], list[tuple[Message, str]]]:
-        """Return outstanding messages whose wait is over, and those that are given up."""
+        """Return the outstanding messages whose wait is over, and those that are given up."""
         over = self._over(now_s)
         again: list[_Item] = []
         given_up: list[tuple[Message, str]] = []
@@ -193,7 +206,7 @@ class Core:
             due_s, _, msg_id = heapq.heappop(self._timers)
             item = self._outstanding.get(msg_id)
             if item is not None and item.due_s == due_s:
-                item.due_s = math.inf  # an equal timer of the same message is no second one
+                item.due_s = math.inf  # an equal timer of the same message does not count twice
                 over.append(item)
         return over
 
@@ -203,7 +216,7 @@ class Core:
         return "no receipt" if item.passed >= self._policy.max_passed else ""
 
     def _count_overtaken(self, item: _Item) -> None:
-        """Count a send that receipts of other messages overtook: something is wrong with this message."""
+        """Count a send that receipts of other messages overtook. Such a message may be faulty."""
         if item.message.kind is Kind.ALERT or self._heard_s is None or self._heard_s <= item.sent_s:
             return
         item.passed += 1
@@ -218,7 +231,7 @@ class Core:
         return item
 
     def _prove(self, now_s: float) -> None:
-        """A receipt came. After a time without any, what is outstanding has one more wait."""
+        """Record a receipt. After a time without receipts, outstanding messages wait once more."""
         was_proven = self._is_proven(now_s)
         self._heard_s, self._asked_s = now_s, None
         if was_proven:
@@ -230,7 +243,7 @@ class Core:
                 self._set_due(item, now_s + (0.0 if is_alert else wait_s) + self._chance() * wait_s)
 
     def _is_proven(self, now_s: float) -> bool:
-        """Return True when a receipt came on this connection, and none is overdue since."""
+        """Return True when a receipt came on this connection, and no later one is overdue."""
         if self._heard_s is None:
             return False
         return self._asked_s is None or now_s - self._asked_s <= self._policy.bulk_wait_s

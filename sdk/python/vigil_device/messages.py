@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Kind(str, Enum):
-    """Kind of a message. It decides what is sent first and what is dropped first."""
+    """Kind of a message. It decides the order in which messages are sent and dropped."""
 
     ALERT = "alert"
     READING = "reading"
@@ -18,9 +18,14 @@ class Kind(str, Enum):
 class State(str, Enum):
     """State of a message, as `on_update` reports it.
 
-    QUEUED: in the outbox. SENT: the broker has it; it may still be lost. STORED: Vigil has committed it. NOTIFIED,
-    ACKNOWLEDGED, RESOLVED: what became of an alert. OFF_SHIFT: not kept, because the guard is not on shift. REFUSED:
-    Vigil does not accept it. UNDELIVERED: given up and set aside. DROPPED: removed to make room.
+    - QUEUED: the message is in the outbox.
+    - SENT: the broker has the message; it may still be lost.
+    - STORED: Vigil has committed the message.
+    - NOTIFIED, ACKNOWLEDGED, RESOLVED: later states of an alert.
+    - OFF_SHIFT: not kept, because the guard is not on shift.
+    - REFUSED: Vigil does not accept the message.
+    - UNDELIVERED: given up and set aside.
+    - DROPPED: removed to make room.
     """
 
     QUEUED = "queued"
@@ -38,8 +43,9 @@ class State(str, Enum):
 class Message(NamedTuple):
     """One message in the outbox. Each send has the same bytes: the payload is part of the identity.
 
-    `number` grows with each message. `born_s` is a time of the outbox's own clock, which counts while it runs.
-    `silent`: no display and no sound of the device may show anything about this message.
+    `number` grows with each message. `born_s` is a time of the outbox's own clock, which counts
+    while it runs. `silent`: no display and no sound of the device may show anything about this
+    message.
     """
 
     number: int
@@ -52,7 +58,7 @@ class Message(NamedTuple):
 
 
 class Receipt(NamedTuple):
-    """What Vigil published about a message on `receipt/<source_id>`."""
+    """Vigil's receipt of a message, published on `receipt/<source_id>`."""
 
     msg_id: str
     status: str
@@ -73,7 +79,7 @@ class Update(NamedTuple):
 
 
 class SetAside(NamedTuple):
-    """A message that is no longer sent: refused by Vigil, or given up."""
+    """Message that is no longer sent: refused by Vigil, or given up."""
 
     message: Message
     state: State

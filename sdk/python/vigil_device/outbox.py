@@ -1,7 +1,7 @@
-"""The outbox that a device uses: a message is on disk before the call returns, and is sent until Vigil has stored it.
+"""The outbox that a device uses. A message is on disk before the call returns.
 
-Caller's threads put messages into the store and the core, under a lock. One thread of the outbox's own connects, sends,
-takes receipts and calls `on_update`.
+The outbox sends it until Vigil has stored it. Callers' threads put messages into the store and the
+core, under a lock. The outbox's own thread connects, sends, takes receipts and calls `on_update`.
 """
 
 from __future__ import annotations
@@ -31,31 +31,35 @@ from vigil_device.store import MEMORY, Store, StoreFailed
 log = logging.getLogger(__name__)
 
 FLUSH_S = 2.0
-"""Deletions are written after this time at the latest."""
+"""Longest time until deletions are written, in seconds."""
 RAN_EVERY_S = 300.0
-"""The time that the outbox has run is written this often."""
+"""Interval at which the run time of the outbox is written, in seconds."""
 SETTLED_S = 30.0
-"""A connection that lasted this long ends the back-off of the next attempt."""
+"""A connection that lasted so many seconds ends the back-off of the next attempt."""
 SHORTEST_PAUSE_S = 0.2
 NO_ANSWER_S = 60.0
-"""A connection on which something was sent and nothing came for so long is given up."""
+"""A connection is given up when a message was sent and nothing came for so many seconds."""
 
 
 class Outbox:
     """Outbox of one source. All methods may be called from any thread.
 
     Args:
-        path: File of the outbox. It is made when it is missing. `:memory:` keeps nothing over a restart.
-        source_id: The source's id, by which the credential is also called.
+        path: File of the outbox. It is made when it is missing. `:memory:` keeps nothing over a
+            restart.
+        source_id: The source's id, which is also the name of its credential.
         family: `guard`, `device`, `sensor` or `system`.
-        port: 8883 with TLS, 1883 without, when left out.
-        tls: True for TLS with the system's authorities, the file of an authority, or an `ssl.SSLContext`.
+        port: When left out, 8883 with TLS and 1883 without.
+        tls: True for TLS with the system's authorities, the file of an authority, or an
+            `ssl.SSLContext`.
         protocol: 5, or 3 for MQTT 3.1.1.
-        on_update: Called with an `Update` for each change of a message, in a thread of the outbox. An update may come
-            twice. Silent messages have no updates: nothing of the device may show that they were sent.
+        on_update: Called with an `Update` for each change of a message, in a thread of the outbox.
+            An update may come twice. Silent messages have no updates: nothing of the device may
+            show that they were sent.
         policy: Limits and waits.
-        or_memory: When the file can be neither opened nor made, keep messages in memory instead of raising. For the
-            field, where a device with a broken flash must still send its alarms; `is_durable` says so.
+        or_memory: When the file can be neither opened nor made, keep messages in memory instead of
+            raising. Use it in the field, where a device with a broken flash must still send its
+            alarms. `is_durable` is then False.
 
     Raises:
         OutboxInUse: Another process has the file open.
@@ -140,12 +144,13 @@ class Outbox:
         at: datetime | None = None,
         **fields: Any,
     ) -> str:
-        """Send an alert; return its `msg_id`.
+        """Send an alert. Return its `msg_id`.
 
-        A disk that fails does not keep an alert back: it is sent from memory. DURESS is always silent.
+        A failed disk does not keep an alert back: the outbox sends it from memory. DURESS is always
+        silent.
 
         Raises:
-            ValueError: The type cannot be part of a topic, or `at` has no offset.
+            ValueError: The type cannot be part of a topic, or the outbox is closed.
         """
         topic = payloads.alert_topic(alert_type, self.source_id)
         silent = silent or alert_type.strip().upper() == "DURESS"
@@ -167,7 +172,10 @@ class Outbox:
         at: datetime | None = None,
         **fields: Any,
     ) -> str:
-        """Send a guard's position; return its `msg_id`. `at` is the time of the fix. Raises `ValueError`."""
+        """Send a guard's position. Return its `msg_id`. `at` is the time of the fix.
+
+        Raises `ValueError`.
+        """
         topic = payloads.position_topic(self._family, self.source_id)
         own = {
             "lat": lat,
@@ -181,7 +189,10 @@ class Outbox:
         return self._put(Kind.POSITION, topic, {**fields, **own}, at=at)
 
     def send_reading(self, *, at: datetime | None = None, **fields: Any) -> str:
-        """Send a reading of a device, sensor or system; return its `msg_id`. Raises `ValueError`."""
+        """Send a reading of a device, sensor or system. Return its `msg_id`.
+
+        Raises `ValueError`.
+        """
         return self._put(Kind.READING, payloads.reading_topic(self._family, self.source_id), fields, at=at)
 
     def send(
@@ -192,48 +203,61 @@ class Outbox:
         kind: Kind = Kind.READING,
         at: datetime | None = None,
     ) -> str:
-        """Send to another topic of the source, as `guard/<id>/checkin`; return the `msg_id`. Raises `ValueError`."""
+        """Send to another topic of the source, such as `guard/<id>/checkin`.
+
+        Returns:
+            The `msg_id`.
+
+        Raises:
+            ValueError: The topic or the fields cannot be published, or the outbox is closed.
+        """
         return self._put(kind, payloads.topic(topic), fields, at=at)
 
     def pending(self, kind: Kind | None = None) -> int:
-        """Return how many messages have no receipt. Silent ones are not counted: nothing may show that they exist."""
+        """Return the number of messages without a receipt.
+
+        Silent messages are not counted: nothing may show that they exist.
+        """
         with self._lock:
             return sum(
                 not message.silent and kind in (None, message.kind) for message in self._core.messages()
             )
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until no message is pending, silent ones included; return False when the time is over before."""
+        """Wait until no message is pending, silent messages included.
+
+        Return False after `timeout_s`.
+        """
         with self._changed:
             return self._changed.wait_for(lambda: len(self._core) == 0, timeout_s)
 
     def set_aside(self) -> list[SetAside]:
-        """Return messages that were refused or given up, oldest first; the latest 1,000 are kept."""
+        """Return the refused and given-up messages, oldest first. The latest 1,000 are kept."""
         with self._lock:
             return self._store.all_set_aside()
 
     def clear_set_aside(self) -> None:
-        """Delete messages that were refused or given up. Raises `StoreFailed`."""
+        """Delete the refused and given-up messages. Raises `StoreFailed`."""
         with self._lock:
             self._store.clear_set_aside()
 
     def clock_offset(self) -> ClockOffset | None:
-        """Return what to add to the device's clock to get Vigil's; None before the first receipt."""
+        """Return the offset from the device's clock to Vigil's; None before the first receipt."""
         with self._lock:
             return self._clock.offset()
 
     @property
     def sends(self) -> int:
-        """Number of messages published since the start, repeats included."""
+        """Return the number of messages published since the start, repeats included."""
         return self._sends
 
     @property
     def is_durable(self) -> bool:
-        """False when messages are kept in memory only."""
+        """Return False when messages are kept only in memory."""
         return self._store.path != MEMORY
 
     def close(self) -> None:
-        """Stop at once. What is pending stays on disk. `on_update` may call it."""
+        """Stop at once. Pending messages stay on disk. `on_update` may call this."""
         self._closing = True
         self._events.put(Wake())
         if threading.current_thread() is not self._worker:
@@ -273,7 +297,10 @@ class Outbox:
         return msg_id
 
     def _stored(self, msg_id: str, kind: Kind, topic: str, payload: bytes, silent: bool) -> Message:
-        """Commit a message. One that the disk does not take is kept in memory, and sent all the same."""
+        """Commit a message.
+
+        When the disk fails, the message is kept in memory and is still sent.
+        """
         born_s = self._now_s()
         try:
             return self._store.put(
@@ -289,7 +316,8 @@ class Outbox:
         failures = 0
         while not self._closing:
             began_s = time.monotonic()
-            # Each connection has events of its own: what the one before still says is of no interest.
+            # Each connection has its own events, because late events of the last connection do not
+            # matter.
             self._events = queue.SimpleQueue()
             try:
                 connection = Connection(self._settings, self._events, receipts=f"receipt/{self.source_id}")
@@ -336,7 +364,7 @@ class Outbox:
         except OSError as error:
             log.info("the connection broke: %s", error)
         except Exception:
-            # A bug of the outbox costs a connection, never the alarms that wait.
+            # A bug of the outbox costs a connection, never the waiting alarms.
             log.exception("the connection is given up")
         finally:
             with self._lock:
@@ -366,7 +394,7 @@ class Outbox:
             self._packets[packet_id] = message.msg_id
 
     def _take_events(self) -> bool:
-        """Wait for events and take all that are there; return False when the connection is gone."""
+        """Wait for events and take all of them. Return False when the connection is gone."""
         with self._lock:
             now_s = self._now_s()
             wake_at_s = self._core.wake_at_s(now_s)
@@ -483,7 +511,7 @@ class Outbox:
                 log.exception("on_update failed for %s", update.msg_id)
 
     def _now_s(self) -> float:
-        """Return the outbox's own clock: it counts while the outbox runs, and nobody can set it."""
+        """Return the outbox's own clock. It counts while the outbox runs, and nobody can set it."""
         return float(time.monotonic() - self._began_s)
 
 

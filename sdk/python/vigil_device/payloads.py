@@ -1,7 +1,8 @@
-"""Topics and payloads of what a device sends. Pure: time and identity come in.
+"""Topics and payloads of a device's messages. Pure: time and identity come in.
 
-`sent_at` is left out. The bytes of a message stay the same for every send, so it could only name the first send, and
-Vigil would take the age of a later send for an error of the device's clock.
+`sent_at` is left out. The bytes of a message are the same for every send, so `sent_at` could only
+name the first send. Then Vigil would take the age of a later send for an error of the device's
+clock.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any
 
 FAMILIES = ("guard", "device", "sensor", "system")
 MAX_BYTES = 1_048_576
-"""Longest payload that Vigil takes."""
+"""Longest payload that Vigil accepts, in bytes."""
 MAX_TEXT = 2_000
-"""Characters of a text that Vigil keeps of an alert."""
+"""Most characters of an alert's text that Vigil keeps."""
 MAX_EXTRA, MAX_NAMES = 500_000, 20
 MAX_TOPIC = 65_535
 READING_TOPICS = {
@@ -29,7 +30,10 @@ WORD_FORBIDDEN = TOPIC_FORBIDDEN | {"/"}
 
 
 def alert_topic(alert_type: str, source_id: str) -> str:
-    """Return `alert/<type>/<source>`. Raises `ValueError` for a type that cannot be part of a topic."""
+    """Return `alert/<type>/<source>`.
+
+    Raises `ValueError` for a type that cannot be part of a topic.
+    """
     return f"alert/{_word(alert_type.strip().lower(), 'alert_type')}/{source_id}"
 
 
@@ -44,7 +48,8 @@ def alert_fields(
 ) -> dict[str, Any]:
     """Return the fields of an alert.
 
-    `outbox` is the device's promise: its ids never repeat, and it shows nothing of a receipt that is silent.
+    `outbox` is the device's promise: its ids never repeat, and it shows nothing of a silent
+    receipt.
     """
     return {
         "message": str(message)[:MAX_TEXT],
@@ -57,16 +62,17 @@ def alert_fields(
 
 
 def extra_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return further fields of an alert: what is no JSON becomes text, and what is too long is left out.
+    """Return further fields of an alert. No field of the caller may keep the alert back.
 
-    Nothing that the caller adds may keep the alert back.
+    Values that are no JSON become text. Fields that are too long are left out, and `left_out` names
+    them.
     """
     texts = {name: value if _is_json(value) else str(value)[:MAX_TEXT] for name, value in fields.items()}
     return texts if len(json.dumps(texts)) <= MAX_EXTRA else {"left_out": sorted(texts)[:MAX_NAMES]}
 
 
 def position_topic(family: str, source_id: str) -> str:
-    """Return the topic of a guard's positions. Raises `ValueError` for sources that are no guards."""
+    """Return the topic of a guard's positions. Raises `ValueError` for other sources."""
     if family != "guard":
         raise ValueError(f"a {family} has no position; an Outbox with family='guard' has")
     return f"guard/{source_id}/gps"
@@ -89,21 +95,28 @@ def topic(text: str) -> str:
 
 
 def source(source_id: str, family: str) -> str:
-    """Return the id of a source. Raises `ValueError` for what is none."""
+    """Return the id of a source. Raises `ValueError` for an invalid id or family."""
     if family not in FAMILIES:
         raise ValueError(f"family is {family!r}; it is one of {', '.join(FAMILIES)}")
     return _word(source_id, "source_id")
 
 
 def location(lat: float | None, lon: float | None) -> dict[str, float] | None:
-    """Return the place of an alert; None without one. A place that is no number is left out, never the alert."""
+    """Return the place of an alert; None without one.
+
+    A place that is no number is left out, never the alert.
+    """
     if lat is None or lon is None or not (math.isfinite(lat) and math.isfinite(lon)):
         return None
     return {"lat": lat, "lon": lon}
 
 
 def encode(fields: Mapping[str, Any], *, msg_id: str, at: datetime) -> bytes:
-    """Return the payload. A time without an offset is local time. Raises `ValueError` for what JSON cannot hold."""
+    """Return the payload. A time without an offset is local time.
+
+    Raises:
+        ValueError: JSON cannot hold the fields, or the payload is too long.
+    """
     stamp = at if at.tzinfo is not None else at.astimezone()
     given = {name: value for name, value in fields.items() if value is not None}
     body = {**given, "timestamp": stamp.isoformat(), "msg_id": msg_id}

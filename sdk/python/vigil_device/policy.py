@@ -1,4 +1,4 @@
-"""How long to wait for a receipt, and when to give a message up. Pure."""
+"""Waits of the outbox for a receipt, and the limits that end a message. Pure."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ DAY_S = 86_400.0
 class Policy(NamedTuple):
     """Limits of an outbox. Times are in seconds of the outbox's own clock.
 
-    max_messages: Messages that are kept. Above it the oldest position is dropped, then the oldest reading; an alert
-        is never dropped.
-    window: Positions and readings that are sent and not yet receipted. Alerts are not counted.
-    alert_wait_s, bulk_wait_s: Shortest wait for a receipt before a message is sent again.
-    cap_s: Longest back-off that is added to that wait. slow_cap_s: The same for an alert that is older than an hour.
-    max_age_s: Age at which a message is given up and set aside.
-    max_passed: Sends of a position or reading after which it is given up, when receipts of other messages came
-        after each of them.
-    connect_cap_s: Longest pause before the next attempt to connect.
-    urgent_connect_cap_s: The same while an alert waits.
+    Attributes:
+        max_messages: Messages that are kept. Above this number the oldest position is dropped, then
+            the oldest reading. An alert is never dropped.
+        window: Positions and readings that are sent and have no receipt yet. Alerts are not
+            counted.
+        alert_wait_s, bulk_wait_s: Shortest wait for a receipt before a message is sent again.
+        cap_s: Longest back-off that is added to that wait.
+        slow_cap_s: The same for an alert that is older than an hour.
+        max_age_s: Age at which a message is given up and set aside.
+        max_passed: Sends of a position or reading after which it is given up, when receipts of
+            other messages came after each of them.
+        connect_cap_s: Longest pause before the next attempt to connect.
+        urgent_connect_cap_s: The same while an alert waits.
     """
 
     max_messages: int = 10_000
@@ -41,9 +44,10 @@ class Policy(NamedTuple):
         return self.alert_wait_s if kind is Kind.ALERT else self.bulk_wait_s
 
     def resend_after_s(self, kind: Kind, *, sends: int, age_s: float, chance: float) -> float:
-        """Return the wait after the latest of `sends` sends: the shortest wait, then a back-off with full jitter.
+        """Return the wait after the latest of `sends` sends.
 
-        `chance` is a random number from 0 to 1.
+        It is the shortest wait and a back-off with full jitter. `chance` is a random number from 0
+        to 1.
         """
         wait_s = self.wait_s(kind)
         cap_s = self.slow_cap_s if kind is Kind.ALERT and age_s > HOUR_S else self.cap_s

@@ -1,4 +1,4 @@
-"""Receipts as Vigil publishes them, read. Pure."""
+"""Parser of the receipts that Vigil publishes. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from vigil_device.messages import Receipt
 
 
 def read(payload: bytes) -> Receipt | None:
-    """Return the receipt; None when the bytes hold none that names a message. Unknown fields are passed over."""
+    """Return the receipt; None when the bytes hold no receipt of a message.
+
+    Unknown fields are ignored.
+    """
     try:
         body = json.loads(payload)
     except (ValueError, RecursionError):

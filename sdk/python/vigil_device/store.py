@@ -1,8 +1,9 @@
 """The outbox on disk: one SQLite database, one process.
 
-A message is committed with `synchronous=FULL` before `put` returns: a power cut after it loses nothing. The journal
-is a write-ahead log, which costs one write and one `fsync` for each message; a rollback journal costs three and a file
-made and deleted. What is done is deleted with the next message or at `flush`: a deletion that is lost costs one send.
+A message is committed with `synchronous=FULL` before `put` returns: a later power cut loses
+nothing. The journal is a write-ahead log, which costs one write and one `fsync` for each message. A
+rollback journal costs three, and a file that is made and deleted. A completed message is deleted
+with the next message or at `flush`. A lost deletion costs one send.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 MEMORY = ":memory:"
 VERSION = 1
 MAX_SET_ASIDE = 1_000
-"""Messages that are kept after they were given up or refused; the oldest go first."""
+"""Most messages that are kept after they were given up or refused. The oldest are deleted first."""
 CHECKPOINT_PAGES = 200
 SCHEMA = """
 CREATE TABLE installation (
@@ -49,10 +50,11 @@ class StoreFailed(Exception):  # noqa: N818
 
 
 class Store:
-    """The database. One thread at a time may use it. `path` may be `:memory:`.
+    """Database of the outbox. Only one thread at a time may use it.
 
-    `installation` names this database; `starts` counts how often it was opened; `ran_s` is the time that the outbox ran
-    before this start. `damaged` is the copy of a database that could not be read, and was replaced.
+    `path` may be `:memory:`. `installation` names this database, and `starts` counts its openings.
+    `ran_s` is the time that the outbox ran before this start. `damaged` is the copy of an
+    unreadable database that was replaced.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -71,14 +73,14 @@ class Store:
             self._connection = self._open()
 
     def close(self) -> None:
-        """Write what is left to be written and close."""
-        with contextlib.suppress(StoreFailed):  # a deletion that is lost costs one more send
+        """Write what is left and close."""
+        with contextlib.suppress(StoreFailed):  # a lost deletion costs one more send
             self.flush()
         self._connection.close()
 
     @property
     def has_deletions(self) -> bool:
-        """True when messages are done and not yet deleted."""
+        """Return True when completed messages are not yet deleted."""
         return bool(self._gone)
 
     def put(
@@ -144,7 +146,7 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=1.0)
         try:
-            # Exclusive: a second process on the same outbox would send everything twice.
+            # Exclusive: a second process on the same outbox would send every message twice.
             for setting in (
                 "locking_mode = EXCLUSIVE",
                 "journal_mode = WAL",
@@ -158,7 +160,7 @@ class Store:
             [(self.installation, self.starts, self.ran_s)] = connection.execute(
                 "SELECT name, starts, ran_s FROM installation"
             ).fetchall()
-            # A page of the rows that is damaged is noticed now, while the file can be replaced.
+            # A damaged page of rows is found now, while the file can be replaced.
             connection.execute("SELECT count(length(payload)) FROM message").fetchall()
             connection.execute("COMMIT")
         except BaseException:
@@ -196,7 +198,7 @@ class Store:
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
-                with contextlib.suppress(sqlite3.Error):  # some errors have rolled it back already
+                with contextlib.suppress(sqlite3.Error):  # some errors have already rolled it back
                     self._connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
