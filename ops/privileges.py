@@ -27,7 +27,7 @@ from typing import Literal, NamedTuple, get_args
 Access = Literal["tenant", "ingest", "login"]
 """Rows that a role sees: those of one tenant, of the pipeline of field messages, or of the log-in.
 
-ADR 7 has the reasons.
+See ADR 7.
 """
 ACCESSES: tuple[Access, ...] = get_args(Access)
 

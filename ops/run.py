@@ -258,8 +258,8 @@ def begin_watch(process: str, name: str, limit_s: float) -> StallWatch:
 def environment_of(part: str, *, alone: bool) -> Mapping[str, str]:
     """Return the environment that configures a part; in a group, with the secrets of this part.
 
-    The secrets come from the directory that `VIGIL_SECRETS_DIRECTORY` names. When the operator did
-    not set it, they come from the file of the part in the home of a stack.
+    The secrets come from the directory that `VIGIL_SECRETS_DIRECTORY` names. Without it, they come
+    from the file of the part in the home of a stack. There, a variable that the operator sets wins.
     """
     if alone:
         return os.environ

@@ -148,8 +148,8 @@ def _private(path: str, flags: int) -> int:
 class Process:
     """One supervised process.
 
-    It reports readiness itself (sd_notify), or `probe` finds out. `ports` maps the ports that it
-    listens on to the remedy when another program has one.
+    It reports that it is ready itself (sd_notify), or `probe` finds out. `ports` maps the ports
+    that it listens on to the remedy when another program has one.
     """
 
     def __init__(

@@ -267,7 +267,7 @@ def _libpq(url: URL) -> tuple[str, dict[str, str]]:
     Other users of the machine could see a password in the address.
     """
     password = {"PGPASSWORD": str(url.password)} if url.password else {}
-    # SQLAlchemy would write a missing password as an empty one.
+    # URL.set() keeps the password when None is given, so the URL is built again without it.
     address = URL.create(
         "postgresql", url.username, None, url.host, url.port, url.database, url.query
     ).render_as_string(hide_password=False)

@@ -28,9 +28,9 @@ log = structlog.get_logger(__name__)
 
 SERVERS_INTERVAL_S = 3.0
 SERVER_DEADLINE_S = 4.0
-"""A server that has not answered for this time is down.
+"""Time after which a server that has not answered is down.
 
-With the interval, that is within seven seconds.
+With the interval, an outage is noticed within seven seconds.
 """
 QUEUES_INTERVAL_S = 10.0
 """Time between two counts; metrics are read each 15 s (prometheus/prometheus.yml)."""
@@ -40,7 +40,10 @@ VITALS_INTERVAL_S = 30.0
 VITAL_DEADLINE_S = 10.0
 LOOK_FOR_LOST_S = 5.0
 AGAIN_AFTER_LOSS_S = 5.0
-"""Pause after a lost test message. Consoles warn that they may be blind until one arrives."""
+"""Pause after a lost test message.
+
+It is short, because the console warns that it may be blind until a test message arrives.
+"""
 CLOSING_INTERVAL_S = 600.0
 CLOSE_AFTER = timedelta(days=1)
 INTERVALS_GOOD = 2.5
@@ -124,7 +127,7 @@ class WatchdogService:
 
     @timer(CLOSING_INTERVAL_S)
     def close_old_test_alert(self) -> None:
-        """Resolve the open test alert once a day.
+        """Resolve the open test alert when it is a day old.
 
         Repeats make an open alert longer. A new alert each day can be erased whole.
         """

@@ -49,7 +49,7 @@ def login(config: Config) -> dict[str, str]:
 def login_of_checks(config: Config) -> tuple[str, str]:
     """Return the name and password for checks of servers.
 
-    They are the gateway's. The watchdog knows only its own.
+    They are the gateway's when its password is set. The watchdog's process knows only its own.
     """
     if config.mqtt.password:
         return config.mqtt.username, config.mqtt.password
