@@ -1,6 +1,6 @@
-"""For the people who run Vigil."""
+"""Commands and processes for the operators of Vigil."""
 
 import warnings
 
-# Known and decided (docs/adr): an operator's terminal and every log need not be told at each start.
+# Known and decided (docs/adr): the warning at each start helps neither operators nor logs.
 warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")

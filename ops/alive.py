@@ -1,14 +1,18 @@
-"""Is a process well, seen from beside it: `python -m ops.alive NAME`, for a container's health check.
+"""Health check of one process from outside: `python -m ops.alive NAME`, for containers.
 
-A process that is ready writes a sign of life to a file in `VIGIL_RUNTIME_DIR` every second, from the hub that does all
-its work. When the hub hangs or the process is held, the file grows old. Docker starts again what has ended, not what is
-unhealthy: so this check ends a process whose file is too old, by the same rule as the supervisor of `vigil up` and
-systemd (`supervision.stall_timeout_s`), and the container is started again.
+A process that is ready writes a sign of life to a file in `VIGIL_RUNTIME_DIR` every second. The
+write comes from the hub that does all work of the process. When the hub hangs or the process is
+held, the file grows old.
 
-The watchdog has a file for each lane besides, written by each test message that arrives: it is well when messages
-arrive, so that `docker compose up --wait` fails when they do not.
+Docker restarts a container that has ended, but not one that is unhealthy. Therefore this check ends
+a process whose file is too old, and the container is started again. The limit is the same as for
+the supervisor of `vigil up` and for systemd (`supervision.stall_timeout_s`).
 
-Nothing but the standard library is imported: the check runs every few seconds.
+The watchdog also has a file for each lane. Each test message that arrives writes the file of its
+lane. The watchdog is well while test messages arrive, so `docker compose up --wait` fails when they
+do not.
+
+The module imports only the standard library, because the check runs every few seconds.
 """
 
 from __future__ import annotations
@@ -26,15 +30,21 @@ DIRECTORY = "VIGIL_RUNTIME_DIR"
 LANES = ("alert", "bulk")
 HTTP_TIMEOUT_S = 3.0
 LOOK_AGAIN_S = 1.5
-"""A machine that slept, and a process that waits for its turn, get so long to say that they are well."""
+"""Time to give a sign of life after the machine slept, or while the process waits for its turn."""
 END_S = 1.0
 POLL_S = 0.1
 END_SIGNAL = signal.SIGPROF
-"""Of which a process of Vigil dies and leaves where it stood (ops/stall_watch.py)."""
+"""Ends a process of Vigil and leaves its stack for the log (ops/stall_watch.py)."""
 
 
 class Sign(NamedTuple):
-    """A sign of life: when (the machine's monotonic clock), of which process, and when it is too old."""
+    """A sign of life of one process.
+
+    Attributes:
+        at_s: when it was given, by the machine's monotonic clock.
+        pid: the process that gave it.
+        timeout_s: the age at which it is too old.
+    """
 
     at_s: float
     pid: int
@@ -46,12 +56,18 @@ class Sign(NamedTuple):
 
 
 def tell(process: str, timeout_s: float) -> bool:
-    """Write this process's sign of life; without a directory, nobody looks. Return False when it cannot be written."""
+    """Write this process's sign of life.
+
+    Without a directory (`VIGIL_RUNTIME_DIR`), nothing is written, because nothing reads the file.
+
+    Returns:
+        False when the file cannot be written.
+    """
     directory = os.environ.get(DIRECTORY)
     if not directory:
         return True
     try:
-        # One write of one line: who reads meanwhile reads the old one, the new one, or nothing.
+        # One write of one line: a reader sees the old line, the new line, or nothing.
         Path(directory, f"{process}.alive").write_text(f"{time.monotonic()} {os.getpid()} {timeout_s}\n")
     except OSError:
         return False
@@ -59,7 +75,7 @@ def tell(process: str, timeout_s: float) -> bool:
 
 
 def last_sign(process: str, directory: str) -> Sign | None:
-    """Return the last sign of life; None when there is none, or it is being written."""
+    """Return the last sign of life, or None when there is none or it is being written."""
     try:
         at_s, pid, timeout_s = Path(directory, f"{process}.alive").read_text().split()
         return Sign(float(at_s), int(pid), float(timeout_s))
@@ -68,9 +84,9 @@ def last_sign(process: str, directory: str) -> Sign | None:
 
 
 def finding(process: str, directory: str | None, url: str | None) -> str:
-    """Return what is wrong, in words; "" when nothing is.
+    """Return what is wrong with a process, in words, or "" when nothing is wrong.
 
-    Ends a process that has given no sign of life for too long.
+    End the process when it has given no sign of life for too long.
     """
     if not directory:
         return f"{DIRECTORY} is not set: nobody can tell whether {process} is well"
@@ -86,7 +102,7 @@ def finding(process: str, directory: str | None, url: str | None) -> str:
 
 
 def tell_arrived(lane: str, *, good_for_s: float) -> None:
-    """Note that a test message of a lane has arrived, and for how long that is news."""
+    """Note that a test message of a lane has arrived, and for how many seconds that counts."""
     directory = os.environ.get(DIRECTORY)
     if directory:
         Path(directory, f"{lane}.arrived").write_text(str(time.time() + good_for_s))
@@ -106,28 +122,34 @@ def _finding_messages(directory: str) -> str:
 
 
 def end(pid: int, process: str) -> None:
-    """End a process that stands still or is held: so that it leaves where it stood, or else at once."""
+    """End a process that stands still or is held.
+
+    The first signal makes it leave its stack for the log. After `END_S` it is killed.
+    """
     for signum in (END_SIGNAL, signal.SIGCONT, signal.SIGKILL):
         if signum == signal.SIGKILL:
             deadline_s = time.monotonic() + END_S
             while _is_process(pid, process) and time.monotonic() < deadline_s:
-                time.sleep(POLL_S)  # there is no event for the end of a process that is not our child
+                time.sleep(POLL_S)  # the end of a process that is not a child sends no event
         if _is_process(pid, process):
             os.kill(pid, signum)
 
 
 def _sign_of_late(process: str, directory: str) -> Sign | None:
-    """Return the last sign of life, after another look when it is missing or too old."""
+    """Return the last sign of life; look again for a while when it is missing or too old."""
     deadline_s = time.monotonic() + LOOK_AGAIN_S
     while True:
         sign = last_sign(process, directory)
         if (sign is not None and sign.age_s <= sign.timeout_s) or time.monotonic() > deadline_s:
             return sign
-        time.sleep(POLL_S)  # a file can only be looked at again
+        time.sleep(POLL_S)  # the file sends no event, so look again
 
 
 def _is_process(pid: int, process: str) -> bool:
-    """Return whether this pid is still that process: what has its number by now is left alone."""
+    """Return whether this pid is still that process.
+
+    Another process may have the same number by now. It must not be ended.
+    """
     try:
         words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except OSError:

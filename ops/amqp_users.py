@@ -1,8 +1,8 @@
-"""Users of RabbitMQ as definitions that it imports, from `ops.privileges`.
+"""Users of RabbitMQ as definitions that it imports, made from `ops.privileges`.
 
-A user may declare, bind and read the queues of its own process only. What it publishes and binds is limited by
-routing key: events of its own service, RPCs that its process calls, its own queues on the retry exchanges. The default
-exchange, which reaches every queue, is closed to all processes.
+A user may declare, bind and read only the queues of its own process. Routing keys limit what it may
+publish and bind: events of its own service, RPCs that its process calls, and its own queues on the
+retry exchanges. The default exchange reaches every queue, so it is closed to all processes.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ OPERATOR = "vigil"
 NOTHING = "^$"
 EVERYTHING = ".*"
 REPLY = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-"""Routing keys of answers: made at random by each caller."""
+"""Routing keys of answers. Each caller makes its own at random."""
 SALT_BYTES = 4
 OF_A_SHARD = "(\\.[0-9]+)?"
-"""At the end of a pattern: with or without the number of a shard."""
+"""End of a pattern that matches with or without the number of a shard."""
 
 
 class Topic(NamedTuple):
-    """Routing keys of one exchange: those that may be published, and those that queues may be bound by."""
+    """Routing keys of one exchange: `write` may be published, `read` may bind queues."""
 
     exchange: str
     write: str
@@ -45,7 +45,13 @@ class Topic(NamedTuple):
 
 
 class Rights(NamedTuple):
-    """What a user may declare, publish to or bind, and consume from or bind to."""
+    """Rights of a user of RabbitMQ, as patterns of names.
+
+    Attributes:
+        configure: what the user may declare.
+        write: exchanges that the user may publish to, and queues that it may bind.
+        read: queues that the user may consume from, and exchanges that it may bind to.
+    """
 
     configure: str
     write: str
@@ -54,7 +60,7 @@ class Rights(NamedTuple):
 
 
 def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
-    """The rights of the user of one process."""
+    """Return the rights of the user of one process."""
     may = PRIVILEGES[process]
     handlers = [
         re.escape(event_queue_name(*consumed[:2], may.service, consumed[2])) + OF_A_SHARD
@@ -84,7 +90,7 @@ def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
         write=any_of([*own, *map(re.escape, written)]),
         read=any_of([*own, *map(re.escape, read)]),
         topics=[
-            # One line for each exchange: a service may consume its own events.
+            # One line for each exchange, because a service may consume its own events.
             *(
                 Topic(
                     name,
@@ -95,9 +101,10 @@ def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
             ),
             *(Topic(name, any_of(_rpc_written(process)), any_of(_rpc_bound(process))) for name in rpc),
             *(Topic(name, any_of(handlers), NOTHING) for name in retries),
-            # Dead letters of all services are sent again by who settles them, and nothing else.
+            # The process that settles dead letters may send those of all services again. It may
+            # send nothing else there.
             *(Topic(name, "^evt-.*$", NOTHING) for name in again),
-            # No process speaks for another one.
+            # A process may send only its own heartbeat.
             Topic(
                 HEARTBEAT_EXCHANGE,
                 any_of(map(re.escape, [process, *([HEARTBEAT_CHECK] if may.checks_servers else [])])),
@@ -108,7 +115,7 @@ def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
 
 
 def any_of(patterns: Iterable[str]) -> str:
-    """A pattern that matches each of these, whole; of none, nothing."""
+    """Return a pattern that matches each of the patterns as a whole; without patterns, nothing."""
     found = list(patterns)
     return f"^({'|'.join(found)})$" if found else NOTHING
 
@@ -121,9 +128,17 @@ def definitions(
     retry_delays_s: Sequence[int],
     operator: str = OPERATOR,
 ) -> dict[str, Any]:
-    """What `rabbitmqctl import_definitions` and `load_definitions` take. `passwords`: by process.
+    """Return the users in the form for `rabbitmqctl import_definitions` and `load_definitions`.
 
-    The user of operators' commands, who declares what all share, may do everything in the virtual host.
+    The user of operators' commands declares the shared objects. It may do everything in the virtual
+    host.
+
+    Args:
+        passwords: the password of each process.
+        operator_password: the password of the user of operators' commands.
+        vhost: the virtual host in which the rights hold.
+        retry_delays_s: the delays of the retry exchanges.
+        operator: the name of the user of operators' commands.
     """
     users = {operator: operator_password, **passwords}
     rights = {process: rights_of(process, retry_delays_s=retry_delays_s) for process in passwords}
@@ -174,12 +189,12 @@ def _hears(process: str) -> list[str]:
 
 
 def _event_key(event: str) -> str:
-    """A pattern for the routing keys of an event: its type, and that with a shard."""
+    """Return a pattern for the routing keys of an event: its type, with or without a shard."""
     return re.escape(event) + OF_A_SHARD
 
 
 def calls_of(process: str) -> set[tuple[str, str]]:
-    """(service, method) of every RPC that a process may call."""
+    """Return (service, method) of every RPC that a process may call."""
     may = PRIVILEGES[process]
     calls = {(service, method) for service, methods in may.calls.items() for method in methods}
     return calls | ({(o.service, o.rpc) for o in OPERATIONS} if may.serves_api else set())
@@ -197,9 +212,11 @@ def _rpc_bound(process: str) -> list[str]:
 
 
 def _hash(password: str, *, salt: str) -> str:
-    """As RabbitMQ keeps it: base64 of the salt, and the SHA-256 of salt and password.
+    """Return a password hash as RabbitMQ keeps it.
 
-    The passwords are made at random, so that the salt need not be: the same users make the same file.
+    It is base64 of the salt and of the SHA-256 of salt and password.
+
+    The passwords are random, so the salt need not be. The same users always make the same file.
     """
     own = hashlib.sha256(salt.encode()).digest()[:SALT_BYTES]
     return base64.b64encode(own + hashlib.sha256(own + password.encode()).digest()).decode()

@@ -1,7 +1,10 @@
-"""A certificate authority of one's own: for the broker's TLS listeners, and for sources that prove themselves by
-certificate (subject = source). X.509 v3 as RFC 5280 has it; keys are P-256.
+"""Vigil's own certificate authority, for the broker's TLS listeners and for sources.
 
-In production the operator's authority does as well: the broker's files are named in its own configuration.
+Sources may log in by certificate (subject = source). Certificates are X.509 v3 (RFC 5280), and keys
+are P-256.
+
+In production the operator's authority can take its place. The broker's own configuration names its
+files.
 """
 
 from __future__ import annotations
@@ -26,14 +29,17 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 
 class Authority:
-    """The authority in `directory`: `ca.pem` for everybody, `ca-key.pem` for its owner only."""
+    """Certificate authority in `directory`.
+
+    Everybody may read `ca.pem`; only its owner may read `ca-key.pem`.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.certificate_file = directory / "ca.pem"
         self._key_file = directory / "ca-key.pem"
 
     def make(self) -> None:
-        """Make it unless it is there."""
+        """Make the authority when it is not there."""
         if self.certificate_file.exists() and self._key_file.exists():
             return
         key = ec.generate_private_key(ec.SECP256R1())
@@ -47,7 +53,10 @@ class Authority:
         )
 
     def keep_server(self, directory: Path, *, hosts: Sequence[str]) -> bool:
-        """Issue the server's certificate unless there is one for these hosts with a month to go; tells whether."""
+        """Issue the server's certificate when it is needed, and return whether it was issued.
+
+        The present certificate is kept when it names these hosts and has more than a month left.
+        """
         try:
             held = x509.load_pem_x509_certificate((directory / "server.pem").read_bytes())
             names = held.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -62,7 +71,7 @@ class Authority:
         return True
 
     def issue_server(self, directory: Path, *, hosts: Sequence[str]) -> None:
-        """`server.pem` and `server-key.pem` for these names and addresses."""
+        """Write `server.pem` and `server-key.pem` for these names and addresses."""
         names = [
             x509.IPAddress(ipaddress.ip_address(h)) if _is_address(h) else x509.DNSName(h) for h in hosts
         ]
@@ -70,7 +79,7 @@ class Authority:
         self._issue(directory / "server", hosts[0], alternative, ExtendedKeyUsageOID.SERVER_AUTH, SERVER_DAYS)
 
     def issue_source(self, directory: Path, source_id: str) -> tuple[Path, Path]:
-        """(certificate, key) files of a source; its id is the subject's common name."""
+        """Issue (certificate, key) files of a source; its id is the subject's common name."""
         return self._issue(
             directory / source_id, source_id, None, ExtendedKeyUsageOID.CLIENT_AUTH, SOURCE_DAYS
         )

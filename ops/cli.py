@@ -63,7 +63,10 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """Knows its commands by name; `vigil --help` must not import half of the project to answer."""
+    """Group of commands that are known by name.
+
+    `vigil --help` must not import half of the project to answer.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -80,7 +83,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or fail with the one that is meant. Raises `click.UsageError`."""
+        """Find the command, or fail and suggest the nearest name. Raises `click.UsageError`."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
             nearest = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -90,7 +93,10 @@ class LazyGroup(click.Group):
 
 
 def _log_to_standard_error() -> None:
-    """Standard output is for what the command answers: with `--json` a program reads it."""
+    """Send logs to standard error.
+
+    Standard output is for answers: with `--json`, a program reads it.
+    """
     import structlog
 
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
@@ -103,8 +109,9 @@ def group() -> None:
 
 
 def main() -> None:
-    """Entry point: errors of ours are one line that says what to do."""
-    # A command is no process of the service: its numbers are nobody's, and the directory may not be there yet.
+    """Run `vigil`. An error of Vigil is printed as one line that says what to do."""
+    # A command is not a process of the service. Nothing reads its metrics, and their directory may
+    # not exist yet.
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     try:
         group(prog_name="vigil")
@@ -113,7 +120,8 @@ def main() -> None:
             raise
         sys.exit(f"vigil: {error}")
     except OSError as error:
-        # A file that may not be written, a disk that is full; any other error is a fault of ours and shown whole.
+        # For example, a file that may not be written, or a full disk. Any other error is a fault in
+        # Vigil, and is shown in full.
         if error.filename is None or os.environ.get("VIGIL_DEBUG"):
             raise
         sys.exit(f"vigil: {error.filename}: {error.strerror}: change its permissions, or name another file")

@@ -1,4 +1,7 @@
-"""`python -m ops.cli_page > docs/cli.md`: every command of `vigil` with its options, from the commands themselves."""
+"""The page docs/cli.md, with every command of `vigil` and its options.
+
+`python -m ops.cli_page > docs/cli.md` makes it from the commands themselves.
+"""
 
 from __future__ import annotations
 

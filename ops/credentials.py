@@ -1,7 +1,7 @@
-"""How a source comes by its credential: registered in the database, let in at the broker, shown once.
+"""Credentials of sources: registered in the database, added at the broker, shown once.
 
-The registry is the truth. When the broker is away half-way, the source is registered without a credential, and saying
-the same again goes on from there.
+The registry is the truth. When the broker is not reachable half-way, the source is registered
+without a credential. The same command, given again, goes on from there.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ PASSWORD_BYTES = 24
 
 
 class AlreadyThere(Conflict):
-    """The source is registered as it is wanted."""
+    """The source is already registered as wanted."""
 
 
 class Wanted(NamedTuple):
-    """A source to be added, as the operator entered it. `family`: guard, device, sensor, system, alert."""
+    """A source to add, as the operator entered it.
+
+    `family` is guard, device, sensor, system or alert.
+    """
 
     entered: str
     family: str
@@ -39,7 +42,7 @@ class Wanted(NamedTuple):
 
 
 class Credential(NamedTuple):
-    """What the source itself must be given, once. User name and client id are its id."""
+    """Credential to give to the source, once. Its user name and client id are the source's id."""
 
     source_id: str
     password: str = ""
@@ -48,16 +51,17 @@ class Credential(NamedTuple):
 
 
 class Registered(NamedTuple):
-    """A source in the registry. `said`: what was done, for the operator."""
+    """A source in the registry. `said` says what was done, for the operator."""
 
     source_id: str
     said: str
 
 
 class Provisioner:
-    """Adds, rotates and switches sources of one tenant. Raises `Refused`, `Conflict`, `NotFound`, `Unavailable`.
+    """Adds, rotates and switches sources of one tenant.
 
-    Without a broker nothing but the registry is touched.
+    Methods raise `Refused`, `Conflict`, `NotFound` and `Unavailable`. Without a broker, only the
+    registry is changed.
     """
 
     def __init__(self, store: DirectoryStore, broker: Broker | None, *, tenant_id: int, prefix: str) -> None:
@@ -69,7 +73,8 @@ class Provisioner:
     def register(self, wanted: Wanted) -> Registered:
         """Put a source into the registry only.
 
-        One that is there without a credential keeps what it has, but for the name and site that are given.
+        A source that is there without a credential keeps its data, except for a name and site that
+        are given.
         """
         source_id = check_source_id(wanted.entered, family=wanted.family)
         values = {"tenant_id": self._tenant_id, "site_id": wanted.site_id, "name": wanted.name or source_id}
@@ -84,7 +89,10 @@ class Provisioner:
         return Registered(source_id, f"{wanted.kind} {source_id} added")
 
     def give_passwords(self, batch: Sequence[tuple[Wanted, str]]) -> list[Credential]:
-        """A new password for each registered (wanted, id); who was let in before is let in anew."""
+        """Give each registered (wanted, id) a new password.
+
+        It replaces the earlier access of the source at the broker.
+        """
         credentials = {source_id: self._password(source_id) for _, source_id in batch}
         self._let_in([(wanted, source_id, credentials[source_id].password) for wanted, source_id in batch])
         for wanted, source_id in batch:
@@ -94,14 +102,17 @@ class Provisioner:
     def give_certificate(
         self, wanted: Wanted, source_id: str, *, authority: Authority, out: Path
     ) -> Credential:
-        """A certificate and key in `out`; the source is let in without a password."""
+        """Issue a certificate and key in `out`; add the source at the broker without a password."""
         certificate_file, key_file = authority.issue_source(out, source_id)
         self._let_in([(wanted, source_id, None)])
         self._remember(wanted.kind, source_id, "certificate")
         return Credential(source_id, "", str(certificate_file), str(key_file))
 
     def rotate(self, kind: str, source_id: str) -> Credential:
-        """A new password; the old one is void at once. One that has none yet is given its first."""
+        """Give a source a new password; the old one is void at once.
+
+        A source without a password gets its first one.
+        """
         source = self._store.source(kind, source_id, tenant_id=self._tenant_id)
         if source["credential"] != "password":
             [credential] = self.give_passwords([(Wanted(source_id, source["family"]), source_id)])
@@ -112,14 +123,17 @@ class Provisioner:
         return credential
 
     def switch(self, kind: str, source_id: str, *, enabled: bool) -> None:
-        """Registry first: if the broker cannot be told, what the source says is refused all the same."""
+        """Enable or disable a source, in the registry first.
+
+        If the broker cannot be reached, the messages of a disabled source are still refused.
+        """
         source = self._store.source(kind, source_id, tenant_id=self._tenant_id)
         self._store.set_enabled(kind, source_id, tenant_id=self._tenant_id, enabled=enabled)
         if source["credential"] is not None:
             self._run(rights.switch(source_id, enabled=enabled), ignore=["already", "not found"])
 
     def _let_in(self, sources: Sequence[tuple[Wanted, str, str | None]]) -> None:
-        # The first command clears away what an earlier installation may have left at the broker.
+        # The first command removes what an earlier installation may have left at the broker.
         commands = [
             command
             for wanted, source_id, password in sources
@@ -144,7 +158,7 @@ class Provisioner:
         self._store.set_credential(kind, source_id, tenant_id=self._tenant_id, credential=credential)
 
     def _complete(self, wanted: Wanted, source_id: str, known: Mapping[str, Any]) -> str:
-        """Give a source that was registered before the name and site that are given now; say so."""
+        """Give a source that was registered before its new name and site, and say so."""
         given = {"name": wanted.name or None, "site_id": wanted.site_id}
         changes = {
             field: value for field, value in given.items() if value is not None and value != known[field]
@@ -163,7 +177,12 @@ class Provisioner:
         )
 
     def _unfinished(self, wanted: Wanted, source_id: str, conflict: Conflict) -> dict[str, Any]:
-        """Return a source that was registered before and still waits for its credential. Raises when it is not so."""
+        """Return a source that was registered before and still waits for its credential.
+
+        Raises:
+            AlreadyThere: the source has a credential, or there is no broker.
+            Conflict: the source is not there, or the id belongs to another family.
+        """
         try:
             source = self._store.source(wanted.kind, source_id, tenant_id=self._tenant_id)
         except NotFound:

@@ -1,4 +1,7 @@
-"""A CSV file as rows with named columns: separators, headers and slips as spreadsheets write them. Pure."""
+"""A CSV file as rows with named columns. Pure.
+
+Separators, headers and mistakes are taken as spreadsheets write them.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,15 @@ from services.text_files import text_of
 CSV_UTF_8 = "CSV UTF-8"
 SEPARATORS = (",", ";", "\t", "|")
 SEPARATOR_LINE = re.compile(r'"?sep=(?P<separator>[,;\t|])"?[ \t;,]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
-"""What Excel reads and writes as a first line."""
+"""Excel reads and writes such a first line, which names the separator."""
 SHOWN_COLUMNS = 8
 
 
 class Row(NamedTuple):
-    """One line with content. `number` counts lines as an editor does; `problem`: why the cells fit no columns."""
+    """One line with content.
+
+    `number` counts lines as an editor does. `problem` says why the cells do not fit the columns.
+    """
 
     number: int
     cells: Sequence[str]
@@ -34,7 +40,7 @@ class Table(NamedTuple):
     separator: str
 
     def fields(self, row: Row) -> dict[str, str]:
-        """The cells of a row by column; those of columns without a name are left out."""
+        """Return the cells of a row by column. Cells of columns without a name are left out."""
         return {name: cell.strip() for name, cell in zip(self.columns, row.cells, strict=False) if name}
 
 
@@ -43,8 +49,8 @@ def read_table(
 ) -> Table:
     """Return the rows of a CSV file.
 
-    The separator is the one that an Excel line `sep=;` names, else the one that gives the most columns of `known`:
-    comma, semicolon, tab or bar. Case and blanks in the header do not matter.
+    An Excel line `sep=;` names the separator. Otherwise it is the one that gives the most columns
+    of `known`: comma, semicolon, tab or bar. Case and blanks in the header do not matter.
 
     Args:
         known: the names that a column may have.
@@ -84,13 +90,13 @@ def read_table(
 
 
 def column_name(cell: str) -> str:
-    """The name of a column: lower case, without blanks around; a blank or dash inside is an underscore."""
+    """Return the name of a column: lower case, stripped, with an underscore for a blank or dash."""
     return re.sub(r"[\s-]+", "_", cell.strip().lower())
 
 
 def _separator_of(text: str, known: Collection[str]) -> str:
-    """The separator that makes the most known columns of the header; a comma when none does."""
-    # The reader refuses a longer cell, and says where it is; here it must not stop the guess.
+    """Return the separator that makes the most known columns of the header, else a comma."""
+    # The reader refuses a longer cell and says where it is. Here it must not stop the guess.
     header = next((line for line in text.splitlines() if line.strip()), "")[: csv.field_size_limit()]
 
     def hits(separator: str) -> int:
@@ -103,7 +109,11 @@ def _separator_of(text: str, known: Collection[str]) -> str:
 def _check_columns(
     columns: Sequence[str], *, known: Collection[str], required: Collection[str], others: bool
 ) -> None:
-    """Raises `Refused`."""
+    """Check the columns of the header.
+
+    Raises:
+        Refused: columns are missing, double or unknown.
+    """
     named = [name for name in columns if name]
     wanted = f"wanted: {', '.join(known)} ({', '.join(required)} must be there)"
     if twice := sorted({name for name in named if named.count(name) > 1}):
@@ -114,7 +124,7 @@ def _check_columns(
 
 
 def _row(number: int, cells: Sequence[str], wanted: int) -> Row:
-    """Blank cells behind the last column do no harm: spreadsheets write them."""
+    """Return a row without blank cells after the last column, which spreadsheets write."""
     while len(cells) > wanted and not cells[-1].strip():
         cells = cells[:-1]
     if len(cells) == wanted:
@@ -123,7 +133,10 @@ def _row(number: int, cells: Sequence[str], wanted: int) -> Row:
 
 
 def renamed(columns: Sequence[str], names: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """The place of each column by our name for it; `names`: what files call it, the first that is there counts."""
+    """Return the place of each column, by Vigil's name for it.
+
+    `names` lists the names that files use; the first that is there counts.
+    """
     return {
         ours: columns.index(found)
         for ours, theirs in names.items()

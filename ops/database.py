@@ -1,10 +1,13 @@
-"""Makes what only a superuser of PostgreSQL may make: owner, logins, roles, the database, PostGIS.
+"""Makes the objects that only a superuser of PostgreSQL may make.
 
-The login of DATABASE_URL can be every role: it is that of operators' commands, and of all processes where there is only
-one. A login of one process can be the roles of that process, and nothing without one of them.
+These are the owner, the logins, the roles, the database and PostGIS.
 
-Everything is looked at first, so it may be run again at any time; passwords are set to what the URLs say, so it
-also carries a changed password to the server.
+The login of DATABASE_URL can take every role. Operators' commands use it, and so do all processes
+where there is only one login. The login of one process can take only the roles of that process.
+Without a role it may do nothing.
+
+Everything is looked up first, so it may be run again at any time. Passwords are set to those in the
+URLs, so a run also carries a changed password to the server.
 """
 
 from __future__ import annotations
@@ -42,9 +45,20 @@ def prepare(
     service_url: str,
     process_urls: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
-    """Make what is missing; returns what was made, in words. Raises `Misconfigured`, `Unavailable`.
+    """Make what is missing.
 
-    `process_urls`: by process, the URL whose login it is to have.
+    Args:
+        superuser_url: the login of a superuser.
+        owner_url: the login that owns the tables, and the database.
+        service_url: the login of DATABASE_URL.
+        process_urls: for each process, the URL with its own login.
+
+    Returns:
+        Names of what was made, in words.
+
+    Raises:
+        Misconfigured: the URLs do not fit together, or the superuser may not do it.
+        Unavailable: the server does not answer.
     """
     owner, service = _login(owner_url, "VIGIL_OWNER_DATABASE_URL"), _login(service_url, "DATABASE_URL")
     if owner.username == service.username:
@@ -73,7 +87,7 @@ def prepare(
 
 
 def make_postgis(superuser_url: str) -> None:
-    """PostGIS in the database that the URL names, when it is not there."""
+    """Add PostGIS to the database that the URL names, when it is not there."""
     with _cursor(superuser_url) as cursor:
         cursor.execute("CREATE EXTENSION IF NOT EXISTS postgis")
 
@@ -97,7 +111,10 @@ def _role(cursor: Any, name: str, rights: str, *, password: str | None = None) -
 
 
 def _roles(cursor: Any) -> list[str]:
-    """The roles of all processes; those of one process see rows by the policies of the same access."""
+    """Make the roles of all processes.
+
+    The roles of one process see rows by the policies of the same access.
+    """
     made = [line for role in ALL_ROLES for line in _role(cursor, role, "NOLOGIN")]
     for process, privileges in PRIVILEGES.items():
         for access in privileges.tables:
@@ -107,7 +124,7 @@ def _roles(cursor: Any) -> list[str]:
 
 
 def _login_of_process(cursor: Any, process: str, url: URL) -> list[str]:
-    """A login that inherits nothing: without a role of its process it can do nothing."""
+    """Make a login that inherits nothing: without a role of its process it may do nothing."""
     login = str(url.username)
     made = _role(cursor, login, "LOGIN NOINHERIT", password=url.password)
     wanted = {database_role(process, access) for access in PRIVILEGES[process].tables}
@@ -140,7 +157,7 @@ def _cursor(url: str) -> Iterator[Any]:
         )
     except psycopg2.OperationalError as error:
         raise Unavailable(f"PostgreSQL as superuser at {target.host}: {str(error).strip()}") from error
-    connection.autocommit = True  # a database is not made within a transaction
+    connection.autocommit = True  # a database cannot be made within a transaction
     try:
         yield connection.cursor()
     except psycopg2.errors.InsufficientPrivilege as error:
@@ -153,7 +170,10 @@ def _cursor(url: str) -> Iterator[Any]:
 
 
 def main() -> None:
-    """Prepare a private server; standard input says its addresses, as `ops.servers` writes them."""
+    """Prepare a private server.
+
+    Standard input holds its addresses, as `ops.servers` writes them.
+    """
     wanted = json.load(sys.stdin)
     try:
         make_postgis(wanted["template_url"])

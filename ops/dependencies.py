@@ -1,7 +1,7 @@
-"""The four servers that Vigil leans on: does each answer, as Vigil itself would ask it.
+"""Checks of the four servers that Vigil needs: each asks its server as Vigil itself does.
 
-No check has a time limit as a whole: its caller gives it one (`services.bus.within`), and the check is ended then,
-wherever it is. So none may wait for a server while it cleans up.
+No check has a time limit of its own. Its caller sets one (`services.bus.within`), and then ends the
+check wherever it is. Therefore no check may wait for a server while it cleans up.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ def mqtt(config: Config) -> str:
 
 
 def amqp(config: Config) -> str:
-    """Publish a message and wait for its confirm: RabbitMQ with an alarm takes connections, and no messages."""
+    """Publish a message and wait for its confirm.
+
+    RabbitMQ with an alarm accepts connections, but no messages.
+    """
     try:
         with brief_connection(config.amqp.uri) as connection:
             publish_confirmed(connection.channel(), HEARTBEAT_CHECK, b"")
@@ -70,4 +73,4 @@ DEPENDENCIES: dict[str, Callable[[Config], str]] = {
     "redis": redis,
     "postgres": postgres,
 }
-"""By name: says in words how it answers. Raises `Unavailable`."""
+"""Checks by name. Each returns how the server answers, in words, or raises `Unavailable`."""

@@ -1,6 +1,7 @@
-"""The certificate of the HTTP edge: one PEM file with certificate, chain and key, as HAProxy reads it.
+"""The certificate of the HTTP edge: one PEM file with certificate, chain and key, for HAProxy.
 
-An operator brings one of a public authority. Until then the installation's own authority issues it, as for the broker.
+The operator brings a certificate of a public authority. Until then the installation's own authority
+issues it, as for the broker.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ class Kept(Enum):
 
 
 def keep(file: Path, *, authority: Path, host: str) -> Kept:
-    """Issue the certificate unless there is one for this name with a month to go, or one that the operator brought.
+    """Issue the certificate when it is needed.
+
+    A certificate for this name with more than a month left stays. A certificate that the operator
+    brought stays too.
 
     Raises:
         Misconfigured: the file is there, and holds no certificate with its key.
@@ -42,7 +46,8 @@ def keep(file: Path, *, authority: Path, host: str) -> Kept:
         is_issued = _is_issued_by(held, authority)
         if is_issued and host in names_of(held) and _left(held) > RENEW_BEFORE:
             return Kept.GOOD
-        # One of an authority of ours that was made new since then is not the operator's.
+        # Vigil's own authority may have been made again since. Its older certificates are not the
+        # operator's.
         if not is_issued and held.issuer.rfc4514_string() != OWN_ISSUER:
             return Kept.BROUGHT
     issuer = Authority(authority)
@@ -62,7 +67,11 @@ def keep(file: Path, *, authority: Path, host: str) -> Kept:
 
 
 def load(file: Path) -> x509.Certificate:
-    """Return the first certificate of the file. Raises `Misconfigured` unless its key is in the file too."""
+    """Return the first certificate of the file.
+
+    Raises:
+        Misconfigured: the file cannot be read, or does not hold the key of the certificate.
+    """
     try:
         content = file.read_bytes()
         certificate = x509.load_pem_x509_certificate(content)
@@ -86,7 +95,7 @@ def names_of(certificate: x509.Certificate) -> list[str]:
 
 
 def problems(file: Path, *, public_url: str) -> Iterator[str]:
-    """What browsers and phones would not take, one sentence each, with the remedy."""
+    """Yield what browsers and phones would not accept, one sentence each, with the remedy."""
     try:
         held = load(file)
     except Misconfigured as error:
@@ -106,7 +115,10 @@ def problems(file: Path, *, public_url: str) -> Iterator[str]:
 
 
 def _matches(name: str, host: str) -> bool:
-    """Whether a name of a certificate covers the host; `*` stands for one label (RFC 6125)."""
+    """Return whether a name of a certificate covers the host.
+
+    `*` stands for one label (RFC 6125).
+    """
     if name.startswith("*."):
         return host.partition(".")[2] == name[2:]
     return name == host

@@ -1,8 +1,11 @@
-"""Where a checkout keeps its state, and how commands find the stack that runs there.
+"""The state directory of a checkout, and the environment files of the stack that runs there.
 
-`<home>/secrets.env` is made once and kept; `<home>/stack.env` says where the running stack listens,
-`<home>/operator.env` holds what only operators' commands may have, and `<home>/secrets/<process>.env` what one process
-may have. What the operator sets in the environment always wins.
+- `<home>/secrets.env` is made once and kept.
+- `<home>/stack.env` says where the running stack listens.
+- `<home>/operator.env` holds what only operators' commands may have.
+- `<home>/secrets/<process>.env` holds what one process may have.
+
+A variable that the operator sets in the environment always wins.
 """
 
 from __future__ import annotations
@@ -17,13 +20,16 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def home(environ: Mapping[str, str] | None = None) -> Path:
-    """The state directory: `VIGIL_HOME`, else `.vigil` in the checkout."""
+    """Return the state directory: `VIGIL_HOME`, else `.vigil` in the checkout."""
     env = os.environ if environ is None else environ
     return Path(env.get("VIGIL_HOME") or PROJECT / ".vigil")
 
 
 def read_env(path: Path) -> dict[str, str]:
-    """KEY=VALUE lines; comments and blank lines are passed over, a missing file is empty."""
+    """Return the KEY=VALUE lines of a file.
+
+    Comments and blank lines are skipped. A missing file counts as empty.
+    """
     if not path.exists():
         return {}
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
@@ -55,23 +61,26 @@ def write_private(path: Path, content: str | bytes) -> None:
 
 
 def password_of(server: str, process: str) -> str:
-    """The name, in `secrets.env`, of the password that a process has at a server (DB, AMQP, REDIS)."""
+    """Return the name, in `secrets.env`, of a process's password at a server (DB, AMQP, REDIS)."""
     return f"VIGIL_{server}_PASSWORD_{process.replace('-', '_').upper()}"
 
 
 def secrets_file(directory: Path, process: str) -> Path:
-    """Where the secrets of one process are, while the stack of this home runs."""
+    """Return the file with the secrets of one process, while the stack of this home runs."""
     return directory / "secrets" / f"{process}.env"
 
 
 def environment_files(directory: Path) -> list[Path]:
-    """What is there only while the stack of this home runs."""
+    """Return the files that are there only while the stack of this home runs."""
     own = sorted((directory / "secrets").glob("*.env"))
     return [directory / "stack.env", directory / "operator.env", *own]
 
 
 def keep_secrets(directory: Path, *, passwords: Iterable[str] = ()) -> dict[str, str]:
-    """The secrets of this home; those that are missing are made now. `passwords`: names of further ones."""
+    """Return the secrets of this home, and make those that are missing.
+
+    `passwords` names further secrets.
+    """
     path = directory / "secrets.env"
     kept = read_env(path)
     made: dict[str, Callable[[], str]] = {
@@ -94,9 +103,9 @@ def keep_secrets(directory: Path, *, passwords: Iterable[str] = ()) -> dict[str,
 
 
 def apply_environment(*, process: str = "") -> None:
-    """Let this process find the running stack: set what the operator did not.
+    """Let this process find the running stack: set the variables that the operator did not set.
 
-    Operators' commands are given what is in `operator.env`; a process of Vigil, what is its own.
+    Operators' commands get those of `operator.env`. A process of Vigil gets its own.
     """
     own = secrets_file(home(), process) if process else home() / "operator.env"
     for file in (home() / "stack.env", own):

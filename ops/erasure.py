@@ -1,7 +1,7 @@
-"""Erasure of a person: what of a guard, contact or user is deleted, and what is replaced by a pseudonym.
+"""Erasure of a person: deletes rows of a guard, contact or user, or replaces names by a pseudonym.
 
-One transaction with the owner's rights: all of it or nothing, and a dry run is the same, rolled back. `docs/privacy.md`
-says table by table what becomes of what.
+It is one transaction with the owner's rights, so all of it happens or nothing. A dry run is the
+same transaction, rolled back. `docs/privacy.md` says for each table what happens to its rows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ FIND = {
     "user": "SELECT user_id::text AS key, login, name FROM app_user"
     " WHERE tenant_id = :tenant AND (login = :name OR name = :name)",
 }
-# Names of places and of the company are no person's, and templates are written by nobody in particular.
+# Names of places and of the company are not names of a person. Templates are not written by one
+# person.
 NOT_SWEPT = (
     "tenant",
     "site",
@@ -55,7 +56,7 @@ OF_A_GUARD = (
     "implausible_fix",
     "guard_silence",
 )
-# Ids of other sources: keys that rows hang on.
+# Ids of other sources: keys that other rows refer to.
 NOT_REPLACED = ("device_id", "sensor_id", "system_id", "guard_id", "source_key")
 COLUMNS = text(
     """
@@ -73,7 +74,7 @@ COLUMNS = text(
 
 
 class Count(NamedTuple):
-    """What became of how many rows of a table: deleted, replaced (by the pseudonym), blanked, or kept."""
+    """Number of rows of a table that were deleted, replaced by the pseudonym, blanked or kept."""
 
     table: str
     what: str
@@ -85,12 +86,12 @@ class Person(NamedTuple):
     tenant_id: int
     key: str
     words: tuple[str, ...]
-    """By which the person can be known: id, name, addresses."""
+    """Words that identify the person: id, name, addresses."""
     credential: bool = False
 
 
 class Erasure:
-    """Erases one person within a connection's transaction; `say` is told each step."""
+    """Erases one person within a connection's transaction; `say` is called at each step."""
 
     def __init__(
         self, connection: Connection, person: Person, pseudonym: str, say: Callable[[str], None]
@@ -108,7 +109,11 @@ class Erasure:
         self.counts: list[Count] = []
 
     def run(self, *, force: bool, with_alerts: bool) -> None:
-        """Raises `Refused` when something about the person is still going on."""
+        """Erase the person.
+
+        Raises:
+            Refused: something about the person is still in progress, or on hold.
+        """
         self._check_nothing_held()
         self._check_no_emergency()
         if not force:
@@ -131,9 +136,10 @@ class Erasure:
 
     @contextmanager
     def _zones_as_they_are(self) -> Iterator[None]:
-        """That somebody has a pseudonym now is no new version of a zone: the trigger that numbers them rests.
+        """Stop the trigger that numbers versions of zones: a pseudonym makes no new version.
 
-        Others change zones again when this transaction ends. It comes before anything else, as they take their locks.
+        Other sessions can change zones again when this transaction ends. The block comes before all
+        other changes, because they take the locks that it needs.
         """
         concerned = (
             "SELECT count(*) FROM zone WHERE tenant_id = :tenant"
@@ -147,7 +153,10 @@ class Erasure:
         self._execute("ALTER TABLE zone ENABLE TRIGGER zone_numbered")
 
     def _check_nothing_held(self) -> None:
-        """Evidence is not for us to erase, whoever asks: the claim it is kept for goes first."""
+        """Check that no alert of the person is on hold as evidence.
+
+        Nobody may erase evidence, so the hold must be released first.
+        """
         query = (
             "SELECT count(*) FROM alert_hold h JOIN mqtt_device_alert a USING (tenant_id, alert_id)"
             " WHERE h.tenant_id = :tenant AND (a.source_id = :key OR a.carried_by = :key)"
@@ -159,7 +168,10 @@ class Erasure:
             )
 
     def _check_no_emergency(self) -> None:
-        """Somebody may be in danger: no --force makes such an alert go away."""
+        """Check that no life-safety alert is open.
+
+        The person may be in danger, so --force does not skip this check.
+        """
         query = (
             "SELECT count(*) FROM mqtt_device_alert WHERE tenant_id = :tenant"
             f" AND (source_id = :key OR carried_by = :key) AND status IN {OPEN} AND alert_type = ANY(:grave)"
@@ -204,7 +216,7 @@ class Erasure:
         self._do("mqtt_device_alert", "deleted", "(source_id = :key OR carried_by = :key)")
         for table in OF_A_GUARD:
             self._do(table, "deleted", "guard_id = :key")
-        # The row goes on under the pseudonym: who carried which device stays countable.
+        # The row goes on under the pseudonym, so the carriers of a device can still be counted.
         self._execute(
             "INSERT INTO guard (guard_id, tenant_id, name, enabled, registered_by)"
             " VALUES (:p, :tenant, :p, false, 'erasure')"
@@ -212,7 +224,7 @@ class Erasure:
         self._do(
             "device_carrier", "replaced", "guard_id = :key", "guard_id = :p, until = coalesce(until, now())"
         )
-        # A zone of theirs alone must not become one of everybody.
+        # A zone for this guard only must not become a zone for everybody.
         for table in ("zone", "zone_version"):
             self._do(table, "replaced", "guard_id = :key", "guard_id = :p")
         self._execute("DELETE FROM guard WHERE tenant_id = :tenant AND guard_id = :key")
@@ -247,7 +259,10 @@ class Erasure:
         )
 
     def _sealed_texts(self) -> None:
-        """A sealed text that names the person is written again from the row, which will name the pseudonym."""
+        """Mark sealed texts that name the person.
+
+        They are written again from the row, which will name the pseudonym.
+        """
         self._do(
             "notification",
             "replaced",
@@ -256,7 +271,10 @@ class Erasure:
         )
 
     def _timeline(self, *, with_alerts: bool) -> None:
-        """Timeline rows are sealed: they stay as they are, or their alerts go whole and leave digests."""
+        """Keep timeline rows as they are, because they are sealed, or delete their alerts whole.
+
+        Deleted alerts leave digests of their rows.
+        """
         named = "(t.by ~* :pattern OR t.note ~* :pattern)"
         if with_alerts:
             self._do(
@@ -271,7 +289,10 @@ class Erasure:
             self.counts.append(Count("alert_timeline", "kept", kept))
 
     def _refused_messages(self) -> None:
-        """Bytes that nobody could read are not mended: what names the person goes."""
+        """Delete refused messages that name the person.
+
+        Bytes that cannot be read cannot be changed.
+        """
         self._say("rejected_message")
         found = self._execute(
             "DELETE FROM rejected_message WHERE (tenant_id = :tenant OR tenant_id IS NULL) AND ("
@@ -286,7 +307,7 @@ class Erasure:
         self._count("alert_occurrence", "blanked", found)
 
     def _sweep(self, table: str, column: str, kind: str) -> None:
-        """Whatever text of the tenant names the person names the pseudonym from now on."""
+        """Replace the person by the pseudonym in a text column of the tenant."""
         self._say(f"{table}.{column}")
         name = f'"{column}"'
         found = self._execute(
@@ -321,7 +342,12 @@ class Erasure:
 
 
 def find(database: Database, kind: Kind, name: str, *, tenant_id: int) -> Person:
-    """Raises `NotFound`, `Refused` when several bear the name."""
+    """Find a person by name or id.
+
+    Raises:
+        NotFound: nobody has the name.
+        Refused: several have the name.
+    """
     with database.across() as connection:
         rows = [
             dict(row)
@@ -348,7 +374,12 @@ def erase(
     with_alerts: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Count]:
-    """Erase the person; returns what became of which rows. Raises `Refused`, `Unavailable`."""
+    """Erase the person, and return what happened to the rows of each table.
+
+    Raises:
+        Refused: something about the person is still in progress, or on hold.
+        Unavailable: the database does not answer.
+    """
     with database.across() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         with connection.begin_nested() as all_of_it:
@@ -360,8 +391,9 @@ def erase(
 
 
 def pattern_of(words: tuple[str, ...]) -> str:
-    """A regular expression of PostgreSQL for the words as they are and as JSON may write them; not as parts of others:
-    guard-12 is not in guard-123.
+    """Return a regular expression of PostgreSQL for the words, plain or as JSON writes them.
+
+    A word does not match as a part of another word: guard-12 is not in guard-123.
     """
     forms = {
         form

@@ -1,4 +1,4 @@
-"""A client of the live feed for programs: opens, checks, resumes."""
+"""A client of the live feed for programs: it opens and checks frames, and resumes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from services.keyring import KeyRing
 from services.watching import Watcher
 
 SILENT_HEARTBEATS = 1.8
-"""A gateway that was not heard for so many intervals of its heartbeat is taken for gone."""
+"""A gateway that is not heard for this many intervals of its heartbeat counts as gone."""
 FIRST_FRAME_S = 9.0
-"""How long the handshake and the first frame may take."""
+"""Time limit of the handshake and the first frame."""
 
 
 def dashboard_url(settings: Config) -> str:
-    """Where the running stack's feed is."""
+    """Return the address of the running stack's feed."""
     return f"ws://{settings.noc.host}:{settings.noc.port}/ws/noc/dashboard/"
 
 
 class Feed:
-    """Frames of one tenant, opened and checked; resumes by itself where it left off."""
+    """Frames of one tenant, opened and checked; resumes by itself where it stopped."""
 
     def __init__(
         self,
@@ -48,13 +48,16 @@ class Feed:
         self._watcher = Watcher(tenant_id, keys=self._keys, since=since)
 
     def frames(self, *, silence_s: float | None = None) -> Generator[dict[str, Any], None, None]:
-        """Every frame as {"type", "id"?, "data"? ...}, but for those that say again what a frame before said.
+        """Yield frames as {"type", "id"?, "data"? ...}, without repetitions of an earlier frame.
 
-        Raises `websocket.WebSocketException`, `OSError`.
+        Args:
+            silence_s: a gateway that sends nothing for so long counts as gone. None means nearly
+                two intervals of its heartbeat.
 
-        A gateway that says nothing for `silence_s` is taken for gone; with None, after nearly two intervals of its
-        heartbeat. A frame that is not to be believed raises `InvalidMessage`; the next call begins anew, from a
-        snapshot.
+        Raises:
+            websocket.WebSocketException: the connection failed or was closed.
+            OSError: the gateway cannot be reached.
+            InvalidMessage: a frame is not authentic; the next call starts again from a snapshot.
         """
         since = self._watcher.since
         query = f"?since={since}" if since is not None else ""
@@ -80,7 +83,8 @@ class Feed:
         if self._token:
             return self._token
         tokens = Tokens(self._settings.noc.jwt_secret)
-        # A program sees and does nothing: an operator's screen would stop the clocks that wait for a person to look.
+        # A program only watches. An operator's session would stop the timers that wait for a person
+        # to look.
         return tokens.make(name=self._name, tenant_id=self._tenant_id, role="viewer", lifetime_s=3600)
 
     def _open(self, text: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What somebody wants to see of the feed. Pure."""
+"""Filter of the feed for `vigil watch`. Pure."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ SOURCE_FIELDS = ("source_id", "guard_id", "device_id")
 
 
 class Filter(NamedTuple):
-    """Empty: everything. `severity` is the least one of an alert; with it, what is no alert is left out."""
+    """Filter of frames; empty, it passes everything.
+
+    `severity` is the lowest severity of an alert that passes. With it, only alerts pass.
+    """
 
     types: frozenset[str] = frozenset()
     sources: frozenset[str] = frozenset()
     severity: Severity | None = None
 
     def narrow(self, frame: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The frame with what is wanted of it; None when that is nothing.
+        """Return the frame reduced to the wanted items, or None when no item is left.
 
-        Where a feed begins (`connected`, and a snapshot with whatever is left of it) is shown for any source and
-        severity.
+        The frames at the start of a feed pass for any source and severity. They are `connected`,
+        and a snapshot with the items that are left of it.
         """
         if self.types and frame["type"] not in self.types:
             return None

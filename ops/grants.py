@@ -1,6 +1,7 @@
-"""Brings the grants of a database to what `ops.privileges` declares: what is missing is granted, the rest revoked.
+"""Brings the grants of a database to the declaration in `ops.privileges`.
 
-Part of `vigil migrate up`, after the migrations. Where nothing differs nothing is said to the server but one question.
+Missing privileges are granted, and all others are revoked. This is a part of `vigil migrate up`,
+after the migrations. Where nothing differs, the server is only queried, and nothing is changed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, text
 from ops.privileges import PRIVILEGES, Grants, database_role, database_roles
 
 REVISION = "0014"
-"""Older schemas know no roles of processes."""
+"""Older schemas have no roles of processes."""
 KNOWS_ROLES = text("SELECT to_regclass('alembic_version')")
 PRIVILEGE = re.compile(r"(SELECT|INSERT|UPDATE|DELETE)(?: \(([a-z_, ]+)\))?")
 HELD = text(
@@ -55,7 +56,7 @@ POLICIES = text(
 
 
 class Right(NamedTuple):
-    """One privilege of a role. `part`: the column, when it is of one column only."""
+    """One privilege of a role. `part` is the column of a privilege on one column."""
 
     kind: str
     name: str
@@ -65,7 +66,10 @@ class Right(NamedTuple):
 
 
 def apply(connection: Connection) -> list[str]:
-    """Bring the grants to the declaration, within the caller's transaction; returns what was said to the server."""
+    """Bring the grants to the declaration, in the caller's transaction.
+
+    Return the statements used.
+    """
     statements = differences(connection)
     for statement in statements:
         connection.exec_driver_sql(statement)
@@ -75,7 +79,7 @@ def apply(connection: Connection) -> list[str]:
 def differences(connection: Connection) -> list[str]:
     """Return the statements that would bring the grants to the declaration.
 
-    What the declaration names and this schema does not have is passed over: it is of a later revision.
+    Declared objects that this schema does not have belong to a later revision, and are skipped.
     """
     if connection.execute(KNOWS_ROLES).scalar_one() is None:
         return []
@@ -90,14 +94,14 @@ def differences(connection: Connection) -> list[str]:
 
 
 def privileges_of(grants: str) -> Iterator[tuple[str, str]]:
-    """(privilege, column or "") of words such as `SELECT, UPDATE (a, b)`."""
+    """Yield (privilege, column or "") from words such as `SELECT, UPDATE (a, b)`."""
     for privilege, columns in PRIVILEGE.findall(grants):
         for column in columns.split(",") if columns else [""]:
             yield privilege, column.strip()
 
 
 def rows_role(role: str) -> str:
-    """The role that lends its policies, and no grants, to the roles of processes."""
+    """Return the role that gives its policies, but no grants, to the roles of processes."""
     return f"{role}_rows"
 
 

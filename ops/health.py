@@ -1,6 +1,7 @@
-"""Is everything well: every check is run, each says what was found and where to read on.
+"""The checks of `vigil health`. Each says what was found and where to read on.
 
-All run at once, each with a deadline of its own, so that the whole ends within 15 s whatever hangs.
+All checks run at once, each with its own deadline. The whole ends within 15 s, even when a check
+hangs.
 """
 
 from __future__ import annotations
@@ -35,10 +36,14 @@ from services.source_status import in_words
 TIMEOUT_S = 3.0
 CHECK_DEADLINE_S = 5.0
 PATH_DEADLINE_S = 6.0
-"""How long a test message has. Then, until the check's deadline, it is looked for where it was last seen."""
+"""Time limit of a test message.
+
+After it, and until the check's deadline, the place is searched where the message was last seen.
+"""
 PATH_CHECK_DEADLINE_S = 11.0
 MIN_FREE_SHARE = 0.1
-# The limits of prometheus/rules: who has mended what an alert told must see it here.
+# The same limits as in prometheus/rules. An operator who has mended the cause of an alert sees it
+# here.
 MAX_CLOCK_OFFSET_S = 1.0
 CERTIFICATE_NOTICE = timedelta(days=21)
 PARTITION_NOTICE = timedelta(days=7)
@@ -71,11 +76,11 @@ PAGES = {
     "message-path-alert": "vigilblind",
     "message-path-bulk": "vigilblind",
 }
-"""Which page of the runbook a check that failed leads to; a process's is `vigilprocessmissing`."""
+"""Page of the runbook for each check that fails. For a process it is `vigilprocessmissing`."""
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One component: whether it is well, in words what was found, and the runbook's page about it."""
+    """Result of one check: whether it passed, what was found, and the runbook's page about it."""
 
     name: str
     ok: bool
@@ -84,7 +89,10 @@ class Check(msgspec.Struct, frozen=True):
 
 
 def all_checks(config: Config, *, state: Mapping[str, Any] | None, home: Path) -> list[Check]:
-    """Run every check, all at once; none keeps another from being run. For a process that eventlet has patched."""
+    """Run every check, all at once. A failing check does not keep the others from running.
+
+    Call it in a process that eventlet has patched.
+    """
     checks: dict[str, Callable[[], str]] = {
         **{name: partial(answers, config) for name, answers in DEPENDENCIES.items()},
         "migrations": migrations,
@@ -113,7 +121,7 @@ def all_checks(config: Config, *, state: Mapping[str, Any] | None, home: Path) -
 
 
 class Unwell(VigilError):  # noqa: N818
-    """A check found something; the message says what and what to do."""
+    """A check found something. The message says what was found and what to do."""
 
 
 def _run(name: str, check: Callable[[], str]) -> Check:
@@ -122,7 +130,7 @@ def _run(name: str, check: Callable[[], str]) -> Check:
     try:
         return Check(name, True, within(limit_s, check), page)
     except Exception as error:
-        # Whatever went wrong, it is the finding: the other checks are run all the same.
+        # Any error is the finding of this check. The other checks still run.
         return Check(name, False, str(error) or type(error).__name__, page)
 
 
@@ -135,13 +143,16 @@ def with_database(config: Config, check: Callable[[providers.Database], str]) ->
 
 
 def migrations() -> str:
-    """The revision is only a number: every table, column, function, index and right is compared with the code."""
+    """Compare every table, column, function, index and right with the code.
+
+    The number of the revision alone does not prove that they are there.
+    """
     with transaction(migrate.engine()) as connection:
         return f"at {schema.check(connection)}, as this version needs it"
 
 
 def tenant(config: Config) -> str:
-    """A life-safety alarm of a stranger belongs to the default tenant: it has to be there."""
+    """Check that the default tenant exists: life-safety alarms of unknown sources belong to it."""
     query = text("SELECT name FROM tenant WHERE tenant_id = :tenant_id")
     values = {"tenant_id": config.default_tenant_id}
 
@@ -159,7 +170,10 @@ def tenant(config: Config) -> str:
 
 
 def shifts(database: providers.Database) -> str:
-    """Positions on shift only, and nobody has a shift: no position is stored, and nothing else says so."""
+    """Check that tenants which store positions on shift only have shifts.
+
+    Without a shift no position is stored, and nothing else reports it.
+    """
     with database.across() as connection:
         found = [str(tenant_id) for tenant_id in connection.execute(WITHOUT_SHIFTS).scalars()]
     if found:
@@ -228,7 +242,7 @@ def waiting(config: Config) -> str:
 
 
 def paused() -> str:
-    """Consumers of this host that wait for a server."""
+    """Check for consumers of this host that wait for a server."""
     found = [labels for _, labels, value in exposition.samples({"vigil_consumer_paused"}) if value]
     if found:
         servers = ", ".join(sorted({labels["server"] for labels in found}))
@@ -239,7 +253,7 @@ def paused() -> str:
 
 
 def unaccounted() -> str:
-    """The balance that the watchdog keeps (`ops/watchdog/accounts`)."""
+    """Check the balance of events that the watchdog keeps (`ops/watchdog/accounts`)."""
     found = [value for _, _, value in exposition.samples({"vigil_events_unaccounted"})]
     if not found or math.isnan(found[0]):
         return "not counted on this host"
@@ -288,7 +302,7 @@ def running(process: Mapping[str, Any]) -> str:
 
 
 def stalls() -> str:
-    """The records of restarts that all processes of this host keep, whoever supervises them."""
+    """Check the records of restarts that all processes of this host keep, under any supervisor."""
     found = restarts.records()
     told = [f"{name}: {restarts.in_words(record)}" for name, record in found.items() if record.restarts]
     recent = datetime.now(UTC) - STALL_NOTICE

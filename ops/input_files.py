@@ -1,4 +1,4 @@
-"""Files that commands are given: read whole within a bound, or refused with one sentence."""
+"""Files that commands are given: read whole within a limit, or refused with one sentence."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from services.text_files import text_of
 
 MAX_BYTES = 64 * 1024 * 1024
 INPUT_FILE = click.Path(path_type=Path, readable=False)
-"""The type of an argument or option that names a file to read: the reader checks it, in words of ours."""
+"""Type of an argument or option that names a file to read.
+
+The reader checks the file, so that the message is Vigil's own.
+"""
 STANDARD_INPUT = Path("-")
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Put the name of the file before what is wrong with it."""
+    """Put the name of the file before the message of a refusal."""
     try:
         yield
     except Refused as error:
@@ -34,11 +37,12 @@ def read_bytes(path: Path, *, at_most: int = MAX_BYTES, standard_input: bool = F
     """Return the content of a file.
 
     Args:
+        path: the file to read.
         at_most: the largest size in bytes that is read.
-        standard_input: `-` is standard input.
+        standard_input: take `-` as standard input.
 
     Raises:
-        Refused: it is missing, a directory, not readable or too large.
+        Refused: the file is missing, a directory, not readable or too large.
     """
     try:
         if standard_input and path == STANDARD_INPUT:
@@ -68,7 +72,7 @@ def read_text(path: Path, *, at_most: int = MAX_BYTES, standard_input: bool = Fa
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file holds. Raises `Refused`."""
+    """Return the content of a JSON file. Raises `Refused`."""
     text = read_text(path)
     try:
         return msgspec.json.decode(text)
@@ -77,7 +81,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """Return what a YAML or JSON file holds. Raises `Refused`."""
+    """Return the content of a YAML or JSON file. Raises `Refused`."""
     text = read_text(path)
     try:
         return yaml.safe_load(text)
@@ -86,7 +90,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def yaml_problem(error: Exception) -> str:
-    """One line that says where a YAML file is wrong."""
+    """Return one line that says where a YAML file is wrong."""
     mark = getattr(error, "problem_mark", None)
     what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     where = f"line {mark.line + 1}: " if mark is not None else ""
@@ -94,6 +98,6 @@ def yaml_problem(error: Exception) -> str:
 
 
 def shown(path: Path) -> str:
-    """The name of a file, safe for a terminal."""
+    """Return the name of a file, safe for a terminal."""
     text = "standard input" if path == STANDARD_INPUT else str(path)
     return "".join(sign if sign.isprintable() else "?" for sign in text)

@@ -14,7 +14,7 @@ from services.errors import Unavailable
 TIMEOUT_S = 5.0
 PING_S = 20.0
 WINDOW = 500
-"""Unacknowledged messages at the most."""
+"""Largest number of unacknowledged messages."""
 REASONS = {
     1: "protocol version",
     2: "client id",
@@ -27,7 +27,11 @@ REASONS = {
 def connect(
     mqtt: Mqtt, client_id: str, *, username: str = "", password: str = "", keepalive_s: int = 60
 ) -> socket.socket:
-    """A socket after CONNACK. Raises `Unavailable` when the broker is away or refuses."""
+    """Return a socket after CONNACK.
+
+    Raises:
+        Unavailable: the broker does not answer, or refuses the connection.
+    """
     try:
         sock = socket.create_connection((mqtt.host, mqtt.port), timeout=TIMEOUT_S)
         if mqtt.ca_file:
@@ -46,7 +50,10 @@ def connect(
 
 
 class Line:
-    """Publishes at QoS 1 within a window. Raises `OSError`, at the start `Unavailable`."""
+    """Connection that publishes at QoS 1 within a window.
+
+    Methods raise `OSError`. The constructor raises `Unavailable`.
+    """
 
     def __init__(self, mqtt: Mqtt, client_id: str, *, username: str = "", password: str = "") -> None:
         self._prefix = mqtt.topic_prefix
@@ -61,7 +68,7 @@ class Line:
         return self._sock.fileno()
 
     def publish(self, topic: str, payload: bytes) -> int:
-        """Send one and return its packet id; waits while the window is full."""
+        """Send one message and return its packet id; wait while the window is full."""
         self.settle(WINDOW - 1)
         self._next_id = self._next_id % 65_535 + 1
         self._sock.sendall(wire.publish(self._prefix + topic, payload, message_id=self._next_id))
@@ -70,7 +77,7 @@ class Line:
         return self._next_id
 
     def settle(self, at_most: int) -> None:
-        """Wait until no more than so many messages are unacknowledged."""
+        """Wait until at most this many messages are unacknowledged."""
         while self.in_flight > at_most:
             before = self.in_flight
             if select.select([self._sock], [], [], TIMEOUT_S)[0]:
@@ -79,7 +86,7 @@ class Line:
                 raise TimeoutError(f"nothing acknowledged within {TIMEOUT_S:g} s")
 
     def listen(self) -> None:
-        """Take what has come."""
+        """Take the packets that have arrived."""
         data = self._sock.recv(65_536)
         if not data:
             raise ConnectionError("the broker closed the connection")
@@ -90,10 +97,10 @@ class Line:
             self._take(first, bytes(body))
 
     def _take(self, first: int, body: bytes) -> None:
-        """A packet came. A subclass may look at it."""
+        """Look at a packet that has arrived; a subclass may override it."""
 
     def keep_alive(self) -> None:
-        """Say something when nothing has been said for a while."""
+        """Send a ping when nothing has been sent for a while."""
         if time.monotonic() - self._said_s > PING_S:
             self._sock.sendall(wire.PINGREQ)
             self._said_s = time.monotonic()
@@ -103,7 +110,7 @@ class Line:
         self._sock.close()
 
     def close(self) -> None:
-        """Wait for what is on its way, and say good-bye."""
+        """Wait until all messages are acknowledged, then disconnect."""
         try:
             self.settle(0)
             self._sock.sendall(wire.DISCONNECT)

@@ -1,4 +1,4 @@
-"""The broker: its configuration, its rights file, and how an administrator speaks with it while it runs."""
+"""The MQTT broker: its configuration, its rights file, and commands to it while it runs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ PLUGIN_DIRECTORIES = ("/usr/lib", "/usr/local/lib")
 CONTROL = "$CONTROL/dynamic-security/v1"
 RESPONSE = f"{CONTROL}/response"
 WINDOW = 16
-"""Commands on their way: the broker writes its whole file for each, and has other things to do meanwhile."""
+"""Most commands that wait for an answer.
+
+For each command the broker writes its whole file, and it has other work meanwhile.
+"""
 TIMEOUT_S = 15.0
 
-# Mosquitto's own limits drop acknowledged messages without a word; these do not.
+# Mosquitto's own limits drop acknowledged messages silently. These limits do not.
 CONFIG = """\
 # Plain, for this machine only.
 listener {mqtt} 127.0.0.1
@@ -87,11 +90,20 @@ def write_configuration(
     authority: Path | None = None,
     plugin_file: str = "",
 ) -> Path:
-    """Write everything that the broker reads into `data`; returns its configuration file.
+    """Write everything that the broker reads into `data`, and return its configuration file.
 
-    Credentials of sources that are there already are kept. `people`: user name to (password, role). `hosts`: the
-    names that clients reach the broker by; `authority`: where the certificate authority is kept, apart from the
-    broker; `plugin_file`: for a broker on another machine, the path there.
+    Credentials of sources that are there already are kept.
+
+    Args:
+        data: the directory of the broker.
+        ports: the port of each listener, by name.
+        people: user name to (password, role).
+        prefix: the prefix of topics.
+        anonymous: whether clients may connect without a name.
+        tls_host: the address that the TLS listeners bind.
+        hosts: the names that clients use for the broker.
+        authority: the directory of the certificate authority, apart from the broker.
+        plugin_file: for a broker on another machine, the path of the plugin there.
     """
     tls = data / "tls"
     tls.mkdir(parents=True, exist_ok=True)
@@ -111,7 +123,8 @@ def write_configuration(
             data=data,
             anonymous=str(anonymous).lower(),
             plugin=plugin_file or plugin(),
-            # A broker that root starts without further words becomes the user mosquitto, who may not read this.
+            # A broker that root starts becomes the user mosquitto by default, and that user may not
+            # read this.
             user="user root" if os.geteuid() == 0 and not plugin_file else "",
         )
     )
@@ -119,7 +132,7 @@ def write_configuration(
 
 
 def _write_rights(file: Path, people: Mapping[str, tuple[str, str]], *, prefix: str) -> None:
-    """Left alone when it says the same already: a running broker writes it too."""
+    """Write the rights file only when it changes, because a running broker writes it too."""
     held = json.loads(file.read_text()) if file.exists() else {}
     salts = {
         client["username"]: base64.b64decode(client["salt"])
@@ -133,7 +146,11 @@ def _write_rights(file: Path, people: Mapping[str, tuple[str, str]], *, prefix: 
 
 
 def plugin() -> Path:
-    """The dynamic-security plugin's file. Raises `Misconfigured`."""
+    """Return the file of the dynamic-security plugin.
+
+    Raises:
+        Misconfigured: it is not installed.
+    """
     for directory in PLUGIN_DIRECTORIES:
         for found in sorted(Path(directory).glob(f"**/{PLUGIN}")):
             return found
@@ -166,7 +183,15 @@ class Broker:
             raise Unavailable(f"the MQTT broker: {error}") from error
 
     def run(self, commands: Sequence[Command], *, ignore: Iterable[str] = ()) -> None:
-        """Run commands in order. Raises `Unavailable` for the first that the broker refuses with other words."""
+        """Run commands in order.
+
+        Args:
+            commands: the commands to run.
+            ignore: parts of errors that are not a failure.
+
+        Raises:
+            Unavailable: the broker refuses a command with another error.
+        """
         for command, error in self.run_each(commands):
             if error and not any(words in error for words in ignore):
                 raise Unavailable(
@@ -174,7 +199,11 @@ class Broker:
                 )
 
     def run_each(self, commands: Iterable[Command]) -> Iterator[tuple[Command, str]]:
-        """Run commands in order, some at once; yields each with the broker's error, empty when there is none."""
+        """Run commands in order, up to `WINDOW` at once.
+
+        Yields:
+            Each command with the broker's error, which is empty on success.
+        """
         waiting: dict[str, Command] = {}
         for number, command in enumerate(commands):
             while len(waiting) >= WINDOW:

@@ -1,8 +1,8 @@
-"""Look host names up in native threads, by the system's resolver, while the hub turns.
+"""Look up host names in native threads, with the system's resolver, while the hub turns.
 
-eventlet's own resolver needs dnspython twice over, which is 13 MiB in each process. `ops.run` goes without it
-(`EVENTLET_NO_GREENDNS`). Then eventlet leaves `getaddrinfo` as it is, and a name server that does not answer would stop
-the hub for many seconds.
+eventlet's own resolver loads dnspython twice, which takes 13 MiB in each process. `ops.run` does
+without it (`EVENTLET_NO_GREENDNS`). Then eventlet leaves `getaddrinfo` as it is. A name server that
+does not answer would stop the hub for many seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from eventlet.green import _socket_nodns
 from eventlet.green import socket as green_socket
 
 MOST = 10
-"""Look-ups at once. One that hangs holds its thread after its caller has left; half of the threads are for others."""
+"""Most look-ups at once.
+
+A look-up that hangs holds its thread after its caller has left. Half of the threads are for other
+work.
+"""
 KNOWN = frozenset({None, "", b"", "localhost"})
 
 _threading: Any = patcher.original("threading")
@@ -28,7 +32,7 @@ class Lookups:
 
     Args:
         look_up: the system's `getaddrinfo`.
-        most: how many may be at work.
+        most: the largest number of look-ups at once.
     """
 
     def __init__(self, look_up: Callable[..., Any], *, most: int = MOST) -> None:
@@ -37,7 +41,7 @@ class Lookups:
         self._lock = _threading.Lock()
 
     def getaddrinfo(self, host: Any, port: Any, *args: Any, **options: Any) -> Any:
-        """Return what the system's function returns. Raises `socket.gaierror`."""
+        """Return the result of the system's function. Raises `socket.gaierror`."""
         if is_known(host):
             return self._look_up(host, port, *args, **options)
         if not self._take():
@@ -60,7 +64,7 @@ class Lookups:
 
 
 def is_known(host: Any) -> bool:
-    """Return whether no name server is asked for a host: it is an address, or this machine."""
+    """Return whether a host needs no name server, as it is an address or this machine."""
     if host in KNOWN:
         return True
     try:
@@ -71,7 +75,10 @@ def is_known(host: Any) -> bool:
 
 
 def use_threads() -> None:
-    """Let every look-up of this process run in a native thread. Called once, before anything connects."""
+    """Let every look-up of this process run in a native thread.
+
+    Call it once, before anything connects.
+    """
     lookups = Lookups(socket.getaddrinfo)
     modules: tuple[Any, ...] = (socket, green_socket, _socket_nodns)
     for module in modules:

@@ -1,8 +1,11 @@
-"""Loopback ports for private servers: below 32768, remembered, and the usual ones when they are free.
+"""Loopback ports for private servers: below 32768, remembered, and the usual ones when free.
 
-A port is chosen long before its server binds it. Meanwhile it is reserved among the Vigil stacks of the host, so that
-two that start at once never choose the same; what another program takes meanwhile is chosen again (`ops.stack`).
-Above 32768 is the ephemeral range: a client that reconnects can be given the very port that its server wants back.
+A port is chosen long before its server binds it. Meanwhile it is reserved among the Vigil stacks of
+the host, so two stacks that start at once never choose the same. When another program takes the
+port meanwhile, another port is chosen (`ops.stack`).
+
+Above 32768 is the ephemeral range. There a client that reconnects can be given the very port that
+its server wants back.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ ATTEMPTS = 200
 
 
 def is_free(port: int) -> bool:
-    """Whether the port can be bound on the loopback address now."""
+    """Return whether the port can be bound on the loopback address now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -46,17 +49,20 @@ def is_free(port: int) -> bool:
 
 
 class Reservations:
-    """Ports that this process keeps other Vigil stacks of the host from choosing, until it closes them or ends.
+    """Ports that this process reserves among the Vigil stacks of the host.
 
-    A reservation is a name of an abstract Unix socket (unix(7)): the kernel gives it to one process, whoever that
-    runs as, and takes it back when the process ends, however it ends. The TCP port stays free for the server.
+    They are reserved until the process closes them or ends.
+
+    A reservation is a name of an abstract Unix socket (unix(7)). The kernel gives the name to one
+    process, of any user. It takes the name back when the process ends, however it ends. The TCP
+    port stays free for the server.
     """
 
     def __init__(self) -> None:
         self._held: dict[int, socket.socket] = {}
 
     def take(self, port: int) -> bool:
-        """Reserve a port that nobody uses; False when somebody uses it or another stack has reserved it."""
+        """Reserve a free port; return False when it is in use or another stack has reserved it."""
         if not is_free(port):
             return False
         if port in self._held:
@@ -71,7 +77,7 @@ class Reservations:
         return True
 
     def close(self) -> None:
-        """Give all of them back."""
+        """Release all reservations."""
         for held in self._held.values():
             held.close()
         self._held.clear()
@@ -84,7 +90,7 @@ def choose(
     prefer: bool = True,
     take: Callable[[int], bool] = is_free,
 ) -> dict[str, int]:
-    """A free port for each name: the one kept from last time, else the usual one, else any.
+    """Return a free port for each name: the one kept from last time, else the usual one, else any.
 
     `take(port)` says whether the port may be chosen, and may reserve it.
     """
@@ -106,7 +112,10 @@ def remembered(
     more: Iterable[str] = (),
     take: Callable[[int], bool] = is_free,
 ) -> dict[str, int]:
-    """Choose ports for a home, of `more` than the usual names, and remember them for the next start."""
+    """Choose ports for a home and remember them for the next start.
+
+    `more` adds names to the usual ones.
+    """
     kept = json.loads(path.read_text()) if path.exists() else {}
     chosen = choose(kept, [*NAMES, *more], prefer=prefer, take=take)
     write_private(path, json.dumps(chosen))

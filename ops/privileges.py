@@ -1,14 +1,20 @@
-"""What each process may do at the servers, and which secrets it is given: the one declaration. Pure.
+"""Rights of each process at the servers, and the secrets that it is given. Pure.
 
-Whatever is not declared here, no process may do. Database roles and grants (`ops.grants`), RabbitMQ users
-(`ops.amqp_users`), Redis users (`ops.redis_users`), secret files, units and containers are made from it or compared
-with it by a test.
+This is the only declaration: a process may do nothing that is not declared here. These are made
+from it, or a test compares them with it:
+
+- database roles and grants (`ops.grants`)
+- RabbitMQ users (`ops.amqp_users`)
+- Redis users (`ops.redis_users`)
+- secret files, units and containers.
 
 To give a process a new right:
 
-1. Add it to the process's entry in `PRIVILEGES`: a table with its privileges, an event, an RPC, a Redis key.
-2. Run `vigil migrate up`, which brings the grants to the declaration. A running development stack takes RabbitMQ's and
-   Redis's users at its next start; an installation by `ops/install.sh`, said again.
+1. Add it to the process's entry in `PRIVILEGES`: a table with its privileges, an event, an RPC, a
+   Redis key.
+2. Run `vigil migrate up`, which brings the grants to the declaration. A running development stack
+   takes the users of RabbitMQ and Redis at its next start. In an installation, run `ops/install.sh`
+   again.
 3. A new process needs an entry here and in `ops.processes`, and its database roles in a migration.
 """
 
@@ -19,18 +25,21 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
 Access = Literal["tenant", "ingest", "login"]
-"""Which rows: those of one tenant, those of the pipeline of field messages, those of the log-in (ADR 7)."""
+"""Rows that a role sees: those of one tenant, of the pipeline of field messages, or of the log-in.
+
+See ADR 7.
+"""
 ACCESSES: tuple[Access, ...] = get_args(Access)
 
 Grants = Mapping[str, str]
-"""Table to privileges in the words of GRANT, columns in parentheses."""
+"""Table to privileges in the words of GRANT, with columns in parentheses."""
 
 OWN_URLS = ("DATABASE_URL", "AMQP_URI", "REDIS_URL")
-"""Secrets of which each process has one of its own: address, login and password of a server."""
+"""Secrets that differ for each process: address, login and password of a server."""
 
 
 class Redis(NamedTuple):
-    """Keys (after the prefix) that are read, that are read and written, and the commands."""
+    """Rights in Redis: keys (after the prefix) to read, keys to read and write, and commands."""
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
@@ -38,13 +47,19 @@ class Redis(NamedTuple):
 
 
 class Privileges(NamedTuple):
-    """All that one process may do.
+    """All rights of one process.
 
-    `consumes`: (service, event, handler). `publishes`: event types of the own service. `calls`: service to methods;
-    with `serves_api`, besides, those of every operation of the HTTP API (`gateway.noc.api.table`).
-    Every process sends its own heartbeats; `hears_heartbeats`: it hears those of all. `shares_shards`:
-    it takes events by shard, and hears the heartbeats of its own service. `checks_servers`: it publishes
-    test messages that go nowhere.
+    Every process may also send its own heartbeats.
+
+    Attributes:
+        consumes: (service, event, handler) of the events that it takes.
+        publishes: event types of its own service.
+        calls: service to methods that it may call.
+        serves_api: it may also call the RPCs of every operation of the HTTP API
+            (`gateway.noc.api.table`).
+        hears_heartbeats: it hears the heartbeats of all processes.
+        shares_shards: it takes events by shard, and hears the heartbeats of its own service.
+        checks_servers: it publishes test messages that have no receiver.
     """
 
     service: str
@@ -63,7 +78,7 @@ class Privileges(NamedTuple):
     secrets: frozenset[str] = frozenset()
 
 
-# What `services.registry` asks, and what open registration adds.
+# Tables that `services.registry` reads, and that open registration adds rows to.
 REGISTRY = {
     "registry_version": "SELECT",
     "tenant": "SELECT",
@@ -74,7 +89,8 @@ REGISTRY = {
     "guard_group_member": "SELECT",
     "guard_shift": "SELECT",
 }
-# What `services.owed` and `services.rows` write for both of the domains that take field messages in batches.
+# Tables that `services.owed` and `services.rows` write, for both domains that take messages in
+# batches.
 BATCHES = {
     "message_seen": "SELECT, INSERT",
     "owed_event": "SELECT, INSERT, UPDATE (owed_at), DELETE",
@@ -123,7 +139,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
                 "app_user": "SELECT (user_id, tenant_id, login, name, role, enabled, created_at)",
                 "barred_subject": "SELECT, INSERT, UPDATE",
             },
-            # Whose a dead letter is.
+            # To find the tenant of a dead letter.
             "ingest": {"guard": "SELECT", "device": "SELECT"},
             "login": {
                 "app_user": "SELECT, UPDATE (password_hash, changed_at)",
@@ -163,7 +179,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
                 "offline_limit": "SELECT, INSERT, UPDATE",
                 "rule_override": "SELECT",
                 "retention_run": "SELECT, INSERT",
-                # Whether a source of alarms was heard of.
+                # To know whether a source of alarms was heard.
                 "alert_occurrence": "SELECT (tenant_id, alert_id, topic, received_at)",
                 "mqtt_device_alert": "SELECT (tenant_id, alert_id, source_id)",
             },
@@ -351,7 +367,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
             ("telemetry", "telemetry_stored", "send_telemetry_receipts"),
             ("location", "positions_stored", "send_position_receipts"),
         ),
-        # Alarms too: what comes on `sensor/+/alarm`, and link states.
+        # Alarms too: messages on `sensor/+/alarm`, and link states.
         publishes=(*LANE_EVENTS, *BULK_EVENTS),
         secrets=frozenset({"AMQP_URI", "MQTT_BROKER_PASSWORD"}),
     ),
@@ -431,18 +447,18 @@ PRIVILEGES: Mapping[str, Privileges] = {
 OF_OPERATORS = frozenset(
     {"VIGIL_OWNER_DATABASE_URL", "VIGIL_SUPERUSER_DATABASE_URL", "MQTT_ADMIN_PASSWORD", "VIGIL_CA_DIRECTORY"}
 )
-"""What no process is given."""
+"""Variables that no process is given."""
 SECRETS = OF_OPERATORS.union(*(privileges.secrets for privileges in PRIVILEGES.values()))
 """The variable of every secret."""
 
 
 def database_role(process: str, access: Access) -> str:
-    """The role that holds what a process may do on these rows."""
+    """Return the role with the rights of a process on these rows."""
     return f"vigil_{process}_{access}"
 
 
 def database_roles() -> list[str]:
-    """Every role that holds grants of a process."""
+    """Return every role that holds grants of a process."""
     return [
         database_role(process, access)
         for process, privileges in PRIVILEGES.items()
@@ -451,5 +467,5 @@ def database_roles() -> list[str]:
 
 
 def of_process(process: str) -> Privileges:
-    """`process` may be one of several instances: `telemetry@2`."""
+    """Return the privileges of a process, which may be one of several instances: `telemetry@2`."""
     return PRIVILEGES[process.partition("@")[0]]

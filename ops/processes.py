@@ -1,7 +1,8 @@
-"""Vigil's processes: which class each one hosts. The order is the order in which they are shown.
+"""Vigil's processes and the class that each one hosts, in the order in which they are shown.
 
-On a small machine one process hosts several of them (`GROUPS`). The parts of a group keep their names at all servers:
-queues, logins, rights, heartbeats. So both layouts run on the same data, and a change needs no migration.
+On a small machine one process hosts several of them (`GROUPS`). The parts of a group keep their own
+names at all servers: queues, logins, rights and heartbeats. Therefore both layouts run on the same
+data, and a change of the layout needs no migration.
 """
 
 from __future__ import annotations
@@ -27,22 +28,31 @@ PROCESSES = {
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"domains": ("directory", "telemetry", "location", "notifications")}
 )
-"""Names of processes that host several parts, and these parts. What a panic waits for is in no group: the alert lane,
-the alerts service and the live feed run for themselves in each layout."""
+"""Names of processes that host several parts, and these parts.
+
+The path of a panic is in no group. In each layout the alert lane, the alerts service and the live
+feed run in processes of their own.
+"""
 
 STALL_TIMEOUT_S = 10.0
-"""How long the loop of a process may stand still when `supervision.stall_timeout_s` does not say otherwise."""
+"""Longest time that the loop of a process may stand still.
+
+`supervision.stall_timeout_s` may set another time.
+"""
 STALL_LIMITS_S = {"mqtt_gateway-alert": 5.0, "mqtt_gateway-bulk": 5.0}
-"""The most that it may be in processes behind which a panic waits."""
+"""Upper limit of that time for processes that a panic has to wait for."""
 
 
 def parts_of(process: str) -> tuple[str, ...]:
-    """Return the parts that a process hosts: those of its group, or the one that it is named after."""
+    """Return the parts that a process hosts: those of its group, or the part of its own name."""
     return GROUPS.get(process, (process,))
 
 
 def layout(*, small: bool = False) -> tuple[str, ...]:
-    """Return the names of the processes that run all of Vigil; `small`: groups in the place of their parts."""
+    """Return the names of the processes that run all of Vigil.
+
+    With `small`, a group takes the place of its parts.
+    """
     if not small:
         return tuple(PROCESSES)
     hosts = {part: group for group, parts in GROUPS.items() for part in parts}
@@ -50,16 +60,19 @@ def layout(*, small: bool = False) -> tuple[str, ...]:
 
 
 def host_of(part: str, running: Mapping[str, Any]) -> str | None:
-    """Return which of the running processes hosts a part; None when none of them does."""
+    """Return the running process that hosts a part, or None when none does."""
     return next((process for process in running if part in parts_of(process)), None)
 
 
 def stall_limit_s(process: str, timeout_s: float = STALL_TIMEOUT_S) -> float:
-    """Return how long the loop of a process may stand still; of `telemetry@2` that of `telemetry`."""
+    """Return how long the loop of a process may stand still, in seconds.
+
+    An instance such as `telemetry@2` has the limit of `telemetry`.
+    """
     return min(timeout_s, STALL_LIMITS_S.get(process.partition("@")[0], timeout_s))
 
 
 def service_class(process: str) -> Any:
-    """The class that a process hosts; imports it."""
+    """Import and return the class that a process hosts."""
     module, _, name = PROCESSES[process].partition(":")
     return getattr(importlib.import_module(module), name)

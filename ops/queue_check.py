@@ -1,6 +1,7 @@
-"""RabbitMQ's queues as `vigil topology` sees them, asked in a process of its own.
+"""RabbitMQ's queues as `vigil topology` sees them, queried in a separate process.
 
-To know the queues, the classes of the services are imported, and those change the world around them (eventlet).
+To find the queues, the classes of the services are imported. That import changes the process
+(eventlet).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ TIMEOUT_S = 90.0
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """`state`: there, missing, differs."""
+    """A queue. `state` is there, missing or differs."""
 
     queue: str
     state: str
@@ -26,7 +27,7 @@ class Queue(msgspec.Struct, frozen=True):
 
 
 def look() -> list[Queue]:
-    """How each stands; nothing is declared. Raises `Unavailable`."""
+    """Return the state of each queue, without declaring any. Raises `Unavailable`."""
     said = _topology("--check", "--json")
     try:
         return msgspec.json.decode(said.stdout, type=list[Queue])
@@ -35,7 +36,7 @@ def look() -> list[Queue]:
 
 
 def declare() -> str:
-    """Declare what is missing. Raises `Unavailable`."""
+    """Declare the missing queues. Raises `Unavailable`."""
     said = _topology()
     if said.returncode != 0:
         raise Unavailable(_reason(said))

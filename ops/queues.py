@@ -1,4 +1,4 @@
-"""How many messages wait in each queue, asked over AMQP: no management plugin has to be there."""
+"""Numbers of messages in each queue, queried over AMQP, so that no management plugin is needed."""
 
 from __future__ import annotations
 
@@ -27,18 +27,21 @@ ALERT_LANE = (
 
 
 OF_A_SHARD = re.compile(r"(?<=[a-z_])[.][0-9]+$")
-"""What the name of a shard's queue has beyond that of a queue without shards."""
+"""End of the name of a shard's queue, after the name of a queue without shards."""
 
 
 def names(config: Config) -> list[str]:
-    """Every queue that Vigil has."""
+    """Return the name of every queue that Vigil has."""
     from ops.topology import all_queues  # imports every service
 
     return [queue.name for queue in all_queues(config)]
 
 
 def asked_names() -> list[str]:
-    """Return the names as `names` does, found by another process: it takes every service's code to find them."""
+    """Return the same names as `names`, found by another process.
+
+    Finding them imports the code of every service.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "ops.queues"], check=True, capture_output=True, text=True, cwd=PROJECT
     )
@@ -46,19 +49,30 @@ def asked_names() -> list[str]:
 
 
 class State(NamedTuple):
-    """Of one queue: messages that wait in it, not those that a consumer holds; and how many consumers it has."""
+    """State of one queue: messages that wait in it, and its consumers.
+
+    Messages that a consumer holds are not counted.
+    """
 
     messages: int
     consumers: int
 
 
 def depths(config: Config, wanted: Iterable[str]) -> dict[str, int]:
-    """Messages by queue, those left out that are not there (yet). Raises `Unavailable`."""
+    """Return the number of messages by queue. Queues that do not exist are left out.
+
+    Raises:
+        Unavailable: RabbitMQ does not answer.
+    """
     return {name: state.messages for name, state in states(config, wanted).items()}
 
 
 def states(config: Config, wanted: Iterable[str]) -> dict[str, State]:
-    """States by queue, those left out that are not there (yet). Raises `Unavailable`."""
+    """Return the states by queue. Queues that do not exist are left out.
+
+    Raises:
+        Unavailable: RabbitMQ does not answer.
+    """
     found: dict[str, State] = {}
     try:
         with brief_connection(config.amqp.uri) as connection:
@@ -75,7 +89,7 @@ def states(config: Config, wanted: Iterable[str]) -> dict[str, State]:
 
 
 def by_handler(found: Mapping[str, int]) -> dict[str, int]:
-    """Return the depths of the queues of all shards together, under the name that a queue without shards has."""
+    """Return the sums of the depths over all shards, by the name of a queue without shards."""
     summed: dict[str, int] = {}
     for name, depth in found.items():
         base = OF_A_SHARD.sub("", name)
@@ -88,9 +102,9 @@ def is_alert_lane(queue: str) -> bool:
 
 
 def overfull(found: Mapping[str, int], *, alert: int, bulk: int) -> list[str]:
-    """Queues that hold more than they may, with their depths; the dead letters are judged elsewhere.
+    """Return the queues that hold more than they may, with their depths.
 
-    All shards of a handler count as one queue.
+    All shards of a handler count as one queue. Another check covers the dead letters.
     """
     return [
         f"{name} holds {depth}"

@@ -1,7 +1,9 @@
-"""Users of Redis, from `ops.privileges`: each sees the keys and commands of its process alone. Pure.
+"""Users of Redis, from `ops.privileges`.
 
-The user of operators' commands may do everything. Who says no name comes in as a server that follows this one, as a
-sentinel or a health check, where these have a password; else nobody does.
+Each may use only the keys and commands of its process. Pure.
+
+The user of operators' commands may do everything. A connection without a user name is a replica, a
+sentinel or a health check, where these have a password. Otherwise no such connection is allowed.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from ops.privileges import PRIVILEGES, Redis
 
 OPERATOR = "vigil"
 OF_EVERYBODY = ("auth", "hello", "ping", "select", "quit", "client|setname")
-"""What a client library says of itself when it connects, and its health checks."""
+"""Commands of a client library when it connects, and of its health checks."""
 
 
 OF_SERVERS = (
@@ -32,7 +34,7 @@ OF_SERVERS = (
     ),
     *("config|rewrite", "client|kill", "script|kill"),
 )
-"""What replicas and sentinels say to each other; no key."""
+"""Commands between replicas and sentinels, which touch no key."""
 
 
 def acl_file(
@@ -43,9 +45,17 @@ def acl_file(
     operator: str = OPERATOR,
     servers_password: str = "",
 ) -> str:
-    """The file that Redis's `aclfile` names. `passwords`: by process; `prefix`: of all keys.
+    """Return the file that Redis's `aclfile` names.
 
-    An installation of old has `default` for its operator: it is Redis's name of who says none.
+    An old installation has `default` for its operator, which is Redis's name for a user without a
+    name.
+
+    Args:
+        passwords: the password of each process.
+        operator_password: the password of operators' commands.
+        prefix: the prefix of all keys.
+        operator: the user of operators' commands.
+        servers_password: the password of replicas and sentinels; empty when there are none.
     """
     lines = [f"user {operator} reset on {_hash(operator_password)} ~* &* +@all"]
     if operator != "default":
@@ -60,7 +70,7 @@ def acl_file(
 
 
 def rules_of(may: Redis, *, prefix: str) -> str:
-    """Keys and commands of one process, as Redis's ACL writes them."""
+    """Return keys and commands of one process in the words of Redis's ACL."""
     escaped = prefix.translate({ord(letter): f"\\{letter}" for letter in "*?[]\\"})
     keys = [f"%R~{escaped}:{key}" for key in may.read] + [f"%RW~{escaped}:{key}" for key in may.write]
     return " ".join([*keys, "-@all", *(f"+{command}" for command in (*OF_EVERYBODY, *may.commands))])

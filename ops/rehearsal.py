@@ -1,4 +1,7 @@
-"""Sample messages through the gateway's decoder and the rules, as the services would take them. Pure: time comes in."""
+"""Runs sample messages through the gateway's decoder and the rules, as the services do. Pure.
+
+Times come in.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,14 @@ from services.telemetry.findings import Finding, Reading, Ruleset, of_alarm_topi
 from services.telemetry.following import Followed, Known, correct, follow, known_after
 
 RulesOf = Callable[[str], Ruleset]
-"""The rules in force for a source, by its id."""
+"""Returns the rules in force for a source, by its id."""
 
 
 class Sample(msgspec.Struct, forbid_unknown_fields=True):
-    """One line of a file. A payload that is a JSON string is sent as its text: so can broken ones be tried."""
+    """One line of a file.
+
+    A payload that is a JSON string is sent as its text, so that broken payloads can be tried.
+    """
 
     topic: str
     payload: msgspec.Raw
@@ -35,7 +41,10 @@ class Sample(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """What one rule came to: `told` is met (and `raises` the first time), held, cleared, or nothing."""
+    """Result of one rule: met, held, cleared or None.
+
+    `raises` marks the first result that is met.
+    """
 
     rule: str
     stage: str
@@ -47,7 +56,11 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one line. `outcome`: judged, late (says nothing about now), not_for_rules, refused."""
+    """Result of one line.
+
+    `outcome` is judged, late (the line does not change the present state), not_for_rules, or
+    refused.
+    """
 
     line: int
     outcome: str
@@ -59,7 +72,10 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rehearsal:
-    """Takes line after line, each like a message that comes alone; remembers each source as the services do."""
+    """Rehearsal of lines: each counts as a message that comes alone.
+
+    The state of each source is kept between lines, as the services do.
+    """
 
     def __init__(self, rules_of: RulesOf, *, limits: Limits, now: datetime) -> None:
         self._rules_of = rules_of
@@ -69,7 +85,7 @@ class Rehearsal:
         self._count = 0
 
     def run(self, lines: Iterable[bytes]) -> Iterator[Line]:
-        """Blank lines are passed over, and counted."""
+        """Yield the result of each line. Blank lines are skipped, but counted."""
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 yield self._take(number, line)
@@ -115,7 +131,10 @@ class Rehearsal:
         )
 
     def _follow(self, message: Reading) -> tuple[bool, tuple[Judged, ...]]:
-        """Whether the reading is late, and what rules make of it; of a late one, what is told of it."""
+        """Return whether the reading is late, and the results of the rules.
+
+        For a late reading, only the results that are met are returned.
+        """
         source_id = message.origin.source_id
         ruleset, known = self._rules_of(source_id), self._known.get(source_id)
         raised = frozenset() if known is None else frozenset(known.standing.conditions)
@@ -135,7 +154,7 @@ class Rehearsal:
 
 
 def _told(followed: Followed, reading: Reading, ruleset: Ruleset) -> Iterator[tuple[Finding, str | None]]:
-    """Each finding about a reading, and what is told of it."""
+    """Yield each finding about a reading with its result: met, held, cleared or None."""
     met, cleared = ({v.finding.name for v in found} for found in (followed.met, followed.cleared))
     findings = ruleset.findings(reading)
     alarm = of_alarm_topic(reading, findings)

@@ -1,10 +1,13 @@
-"""A new id for a guard or device: for ids that several sources share, and for ids that were entered wrong.
+"""Gives a guard or device a new id, where several sources share an id, or it was entered wrong.
 
-The row moves to the new id, and so does what refers to it by a foreign key (shifts, groups, carriers, zones) and what
-is known of it now. What was recorded stays under the id that it was recorded under. The broker is not told: the source
-needs a credential under its new id, and the credential of the old id may belong to another source.
+The row moves to the new id. The rows that refer to it by a foreign key (shifts, groups, carriers,
+zones) and its present state move too. Recorded rows stay under the id that they were recorded
+under.
 
-Works with every revision of the schema: a migration that refuses shared ids asks for it.
+Nothing is changed at the broker. The source needs a credential under its new id, and the credential
+of the old id may belong to another source.
+
+It works with every revision of the schema, because a migration that refuses shared ids requires it.
 """
 
 from __future__ import annotations
@@ -26,7 +29,10 @@ STATES = {
     "guard": (("guard_state", "guard_id"), ("track_checkpoint", "guard_id")),
     "device": (("source_state", "source_id"),),
 }
-"""Tables with the present state of a source. Rows left under the old id would go to its next holder."""
+"""Tables with the present state of a source.
+
+Rows left under the old id would go to its next holder.
+"""
 NOT_COPIED = ("credential", "credential_at")
 FREE = text(
     "SELECT NOT EXISTS (SELECT FROM guard WHERE guard_id = ANY(:ids))"
@@ -35,9 +41,19 @@ FREE = text(
 
 
 def rename(database: Database, kind: Kind, old: str, entered: str, *, tenant_id: int) -> str:
-    """Give a source of the tenant another id, in one transaction; returns it as it is kept.
+    """Give a source of the tenant another id, in one transaction, and return the new id.
 
-    `database` has the owner's rights. Raises `Refused`, `NotFound`, and `Conflict` when the id is not free.
+    Args:
+        database: a connection with the owner's rights.
+        kind: guard or device.
+        old: the present id.
+        entered: the new id, as the operator entered it.
+        tenant_id: the tenant of the source.
+
+    Raises:
+        Refused: the new id is not valid.
+        NotFound: the tenant has no such source.
+        Conflict: the new id is not free.
     """
     new = check_source_id(entered, family="guard" if kind == "guard" else "device")
     try:
@@ -54,7 +70,8 @@ def _move(connection: Connection, kind: Kind, old: str, new: str, tenant_id: int
     schema, key = catalog.read(connection), KEYS[kind]
     values = {"old": old, "new": new, "tenant_id": tenant_id}
 
-    # Before the schema had one key over all sources, nothing else refused an id of the other kind.
+    # Older schemas have no common key over all sources, so only this check refuses an id of the
+    # other kind.
     number = new.removeprefix("guard-")
     spellings = [number, f"guard-{number}"] if number.isdigit() else [new]
     if not connection.execute(FREE, {"ids": spellings}).scalar_one():
@@ -86,7 +103,7 @@ def _move(connection: Connection, kind: Kind, old: str, new: str, tenant_id: int
 
 
 def _references(table: Table, kind: Kind, key: str) -> list[str]:
-    """Columns of a table that name a source of this kind."""
+    """Return the columns of a table that name a source of this kind."""
     return [
         column
         for reference in table.references

@@ -1,10 +1,11 @@
-"""Hosts one Vigil process: `python -m ops.run NAME`, for the supervisor, systemd and containers alike.
+"""Hosts one Vigil process: `python -m ops.run NAME`, for the supervisor, systemd and containers.
 
-NAME is a part of Vigil, or a group of parts that share a process (`ops.processes`). Each part of a group has a
-container, settings, logins and heartbeats of its own.
+NAME is a part of Vigil, or a group of parts that share a process (`ops.processes`). Each part of a
+group has its own container, settings, logins and heartbeats.
 
-Ready when all extensions have started (said by the sd_notify protocol), ends on the first SIGTERM or SIGINT
-after the work in hand is done, and exits with 1 when the service died, so that whoever supervises starts it again.
+The process is ready when all extensions have started, which it reports by the sd_notify protocol.
+On the first SIGTERM or SIGINT it finishes the work in hand and ends. When the service dies, it
+exits with 1, so that its supervisor starts it again.
 """
 
 from __future__ import annotations
@@ -69,15 +70,15 @@ log = structlog.get_logger(__name__)
 
 SAMPLE_S = 1.0
 STOP_TIMEOUT_S = 7.0
-"""What is in hand has so long to end after a signal; supervisors kill after ten seconds and more."""
+"""Time for the work in hand to end after a signal. Supervisors kill after ten seconds or more."""
 SECRETS_DIRECTORY = "VIGIL_SECRETS_DIRECTORY"
-"""Where the secret files of several parts are, by the names of `ops.secret_files`."""
+"""Directory with the secret files of several parts, by the names of `ops.secret_files`."""
 WATCHED = (EventHandler, MeasuredRpc)
-"""What is bounded by limits of its own, and ends: not sessions, loops and timers."""
+"""Work that ends within limits of its own. Sessions, loops and timers are not watched."""
 
 
 def nameko_config(settings: Config, service: str) -> dict[str, Any]:
-    """What Nameko itself wants to know; everything else reads `config["vigil"]`."""
+    """Return the settings that Nameko itself needs; all other code reads `config["vigil"]`."""
     return {
         "AMQP_URI": ";".join(amqp_nodes(settings.amqp.uri)),
         "serializer": SERIALIZER,
@@ -89,10 +90,10 @@ def nameko_config(settings: Config, service: str) -> dict[str, Any]:
 
 
 class TracedContainer(ServiceContainer):
-    """Every worker knows which trace it belongs to, and which task it is: its log lines say so.
+    """Container whose workers know their trace and their task, for their log lines.
 
-    It counts the handlers of events and calls that have ended: whether its work goes on. `part`: the name under which
-    its heartbeats go out and its rights are kept.
+    It counts the handlers of events and calls that have ended, which shows whether its work goes
+    on. Heartbeats are sent and rights are kept under the name `part`.
     """
 
     def __init__(self, service_cls: Any, config: Any, *, part: str = "") -> None:
@@ -102,14 +103,17 @@ class TracedContainer(ServiceContainer):
         self._finished: Counter[str] = Counter()
 
     def work(self) -> dict[str, Work]:
-        """Return what is handled now, and how much was: each kind of event by itself, all calls together."""
+        """Return the work in hand and the number of finished tasks.
+
+        Each kind of event counts separately. All calls count together.
+        """
         in_hand = Counter(_kind_of(context.entrypoint) for context in self._watched())
         return {
             f"{self.part} {kind}": Work(f"{in_hand[kind]} {kind}", self._finished[kind]) for kind in in_hand
         }
 
     def stacks(self) -> dict[str, str]:
-        """Return where each watched worker stands."""
+        """Return the stack of each watched worker."""
         threads = {context: self._worker_threads[context] for context in self._watched()}
         return {
             context.call_id: "".join(traceback.format_stack(thread.gr_frame))
@@ -148,14 +152,14 @@ class Host:
         self._begun: list[TracedContainer] = []
 
     def start(self) -> None:
-        """Start all parts. Raises what kept one of them from starting."""
+        """Start all parts. Raise the error that keeps one of them from starting."""
         for container in self.containers:
             self._begun.append(container)
             container.start()
         self.is_ready = True
 
     def wait(self) -> None:
-        """Wait until one of the parts has ended. Raises what made it end."""
+        """Wait until one of the parts ends. Raise the error that made it end."""
         over: Event = Event()
 
         def tell(thread: Any) -> None:
@@ -167,22 +171,25 @@ class Host:
         over.wait().wait()
 
     def stop(self) -> None:
-        """Stop all parts, side by side: each puts away what it has in hand. Raises what went wrong in the first."""
+        """Stop all parts at the same time; each finishes its work in hand.
+
+        The error of the first part that fails is raised.
+        """
         stopping = [eventlet.spawn(container.stop) for container in self.containers]
         for thread in stopping:
             thread.wait()
 
     def kill(self) -> None:
-        """End the parts of a process that has not started yet, as far as they have."""
+        """End the parts that have started, in a process that is not ready yet."""
         for container in self._begun:
             container.kill()
 
     def in_hand(self) -> list[str]:
-        """Return what is handled now, in words."""
+        """Return the work in hand, in words."""
         return [part.in_hand for container in self.containers for part in container.work().values()]
 
     def stacks(self) -> dict[str, str]:
-        """Return where each watched worker stands."""
+        """Return the stack of each watched worker."""
         return {call: stack for container in self.containers for call, stack in container.stacks().items()}
 
     def away(self) -> list[str]:
@@ -195,10 +202,11 @@ class Host:
 
 
 def sample(host: Host, work_watch: WorkWatch) -> None:
-    """Measure what only the process itself can see: busy workers, and how late the hub wakes a sleeper.
+    """Measure busy workers and the lag of the hub, which only the process itself can see.
 
-    The supervisor hears each second that the hub turns, and a hub that hangs falls silent. When this ends by a mistake
-    of ours, the process falls silent too, and is started again: it does not live on with figures that stand still.
+    Each second that the hub turns, the supervisor gets a sign of life. When the hub hangs, the
+    signs stop. An error in this loop also stops the signs, and the process is started again. So the
+    process never goes on with figures that no longer change.
     """
     names = [container.service_name for container in host.containers]
     for container in host.containers:
@@ -213,7 +221,8 @@ def sample(host: Host, work_watch: WorkWatch) -> None:
         for container, lag, busy in zip(host.containers, lags, active, strict=True):
             lag.set(lag_s)
             busy.set(container._worker_pool.running())
-        # Ready again and again: the first time, the supervisor's queue may have been full.
+        # Report readiness again each time: the first time, the supervisor's queue may have been
+        # full.
         notify.say("READY=1", "WATCHDOG=1")
         work_watch.look(time.monotonic())
         told = alive.tell(host.process, host.stall_timeout_s)
@@ -229,13 +238,13 @@ def begin_watch(process: str, name: str, limit_s: float) -> StallWatch:
         for cause in (restarts.STALLED, restarts.DIED):
             metrics.process_restart.labels(
                 process, cause
-            )  # 0 until the first, so that the first is seen to be one
+            )  # 0 until the first, so that the first is seen as an increase
         report = watch.last_report()
         why = stall_watch.why_of(report)
         cause, record = restarts.begin(name, stalled_s=limit_s if report else None, why=why)
         watch.start()
     except OSError as error:
-        # A directory that cannot be written to costs the record, not the service.
+        # When the directory cannot be written, only the record is lost. The service goes on.
         log.warning("restart_record_unusable", error=str(error))
         watch = StallWatch(limit_s, None)
         watch.start()
@@ -247,10 +256,10 @@ def begin_watch(process: str, name: str, limit_s: float) -> StallWatch:
 
 
 def environment_of(part: str, *, alone: bool) -> Mapping[str, str]:
-    """Return the environment that a part is configured by: in a group, with the secrets of this part.
+    """Return the environment that configures a part; in a group, with the secrets of this part.
 
-    They come from the directory that `VIGIL_SECRETS_DIRECTORY` names, or, where the operator did not set them, from the
-    file of the part in the home of a stack.
+    The secrets come from the directory that `VIGIL_SECRETS_DIRECTORY` names. Without it, they come
+    from the file of the part in the home of a stack. There, a variable that the operator sets wins.
     """
     if alone:
         return os.environ
@@ -274,7 +283,8 @@ def settings_of(part: str, *, alone: bool) -> Config:
         raise Misconfigured(
             "production does not start with this:\n" + "\n".join(f"  {line}" for line in found)
         )
-    # Each process begins with another node of a cluster: they would else all sit on the first one.
+    # Each process begins with another node of a cluster. Otherwise all would connect to the first
+    # one.
     uri = amqp_shuffled(settings.amqp.uri, random.shuffle)
     return msgspec.structs.replace(
         settings,
@@ -290,7 +300,7 @@ def container_of(part: str, settings: Config) -> TracedContainer:
 
 
 def host(process: str, signals: StopSignals) -> None:
-    """Run one process until a signal asks it to stop. Raises what made a service end."""
+    """Run one process until a signal asks it to stop. Raise the error that made a service end."""
     parts = parts_of(process)
     settings = {part: settings_of(part, alone=parts == (process,)) for part in parts}
     name = exposition.claim(process)
@@ -317,14 +327,15 @@ def host(process: str, signals: StopSignals) -> None:
         log.warning("restart_record_unusable", error=str(error))
     log.info("stopped", process=process)
     if not in_order:
-        # What still runs would keep the interpreter from ending. Nobody has acknowledged it: it is delivered again.
+        # Work that still runs would keep the interpreter from ending. Its message is not
+        # acknowledged, so it is delivered again.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
 
 
 def first_of(service: Any, signals: StopSignals) -> int | None:
-    """Wait until a signal asks for the end, and return its number; None when the service ends before."""
+    """Wait for a signal to stop and return its number, or None when the service ends before."""
     over: Event = Event()
 
     def tell(signum: int | None) -> None:
@@ -338,7 +349,10 @@ def first_of(service: Any, signals: StopSignals) -> int | None:
 
 
 def serve(hosted: Host, watch: StallWatch) -> Exception | None:
-    """Run the services until the end of one; return what made it end, None when it was stopped."""
+    """Run the services until one ends.
+
+    Return the error that ended it, or None when it was stopped.
+    """
     try:
         run(hosted, watch)
     except Exception as error:
@@ -347,9 +361,12 @@ def serve(hosted: Host, watch: StallWatch) -> Exception | None:
 
 
 def run(hosted: Host, watch: StallWatch) -> None:
-    """Start the services, say that they are ready, and wait for the end of one. Raises what made it end."""
+    """Start the services, report that they are ready, and wait for the end of one.
+
+    The error that made it end is raised.
+    """
     hosted.start()
-    # What is there now stays: a full collection would look at all of it again and again.
+    # Objects that exist now stay. A full collection would look at all of them again and again.
     gc.collect()
     gc.freeze()
     for container in hosted.containers:
@@ -376,7 +393,7 @@ def report_schema(settings: Config, part: str) -> None:
 
 
 def end_standing(hosted: Host, why: str, watch: StallWatch) -> None:
-    """End this process because its work stands still; the log shows where each worker stands."""
+    """End this process because its work stands still; the log shows the stack of each worker."""
     log.critical("work_stood_still", problem=why, stacks=hosted.stacks())
     notify.say(f"{notify.FAULT}={why}")
     sys.stdout.flush()
@@ -384,7 +401,11 @@ def end_standing(hosted: Host, why: str, watch: StallWatch) -> None:
 
 
 def stop(hosted: Host, service: Any) -> bool:
-    """Stop the services, within a time; return whether they stopped in order, with nothing left in hand."""
+    """Stop the services within `STOP_TIMEOUT_S`.
+
+    Returns:
+        Whether they stopped in order, with no work left in hand.
+    """
     notify.say("STOPPING=1")
     patience = eventlet.Timeout(STOP_TIMEOUT_S)
     try:

@@ -1,6 +1,7 @@
-"""The schema's revisions: where the database is, and the ways up and down.
+"""The schema's revisions: the present one, and the ways up and down.
 
-Both ways are one transaction when there is data to keep or to put back: PostgreSQL's DDL is transactional.
+Both ways are one transaction when there are data to keep or to put back. PostgreSQL's DDL is
+transactional.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ CONNECTED = text(
 )
 LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 ADVISORY_LOCK = 0x5649_4749
-"""The same as in migrations/env.py: one change of the schema at a time."""
+"""Key of the lock, the same as in migrations/env.py: only one change of the schema at a time."""
 LOCK_TIMEOUT_S = 30
 LOCK_NOT_AVAILABLE = "55P03"
 SHOWN = 3
@@ -47,7 +48,10 @@ REPAIR = (
 
 
 def alembic(connection: Connection | None = None) -> AlembicConfig:
-    """Alembic's configuration, wherever the command is run from; it works within the connection's transaction."""
+    """Return Alembic's configuration, which works from any directory.
+
+    Alembic works within the connection's transaction.
+    """
     found = AlembicConfig(str(PROJECT / "setup.cfg"))
     found.set_main_option("script_location", str(PROJECT / "migrations"))
     found.attributes["connection"] = connection
@@ -61,7 +65,7 @@ def scripts() -> ScriptDirectory:
 
 
 def engine(url: str | None = None) -> Engine:
-    """As the owner of the tables; of the configured database when no URL is given."""
+    """Return an engine with the owner's login, by default of the configured database."""
     database = config.load().database
     return make_operator_engine(url or database.owner_url or database.url, name="migrate")
 
@@ -75,26 +79,35 @@ def newest() -> str:
 
 
 def revisions(connection: Connection) -> tuple[str | None, str | None]:
-    """(revision of the database, newest revision there is)."""
+    """Return (revision of the database, newest revision)."""
     return revision_of(connection), newest()
 
 
 def pending(current: str | None, *, to: str = "head") -> list[tuple[str, str]]:
-    """(revision, what it is) that are still to come, the first first. Raises `Refused` for an unknown revision."""
+    """Return (revision, description) of the revisions to come, the next one first.
+
+    Raises:
+        Refused: the present revision is unknown.
+    """
     _check_known(current)
     found = scripts().iterate_revisions(to, current or "base")
     return [(s.revision, (s.doc or "").splitlines()[0]) for s in found if s.revision != current][::-1]
 
 
 def unlike(connection: Connection) -> list[str]:
-    """Return in sentences where the database is not what this version needs; empty when it is."""
+    """Return sentences on where the database is not as this version needs it; empty when it is."""
     found = differences(expected(), catalog.read(connection))
     rights = grants.differences(connection)
     return [*map(str, found), *(f"rights: not yet done: {statement}" for statement in rights)]
 
 
 def check(connection: Connection) -> str:
-    """Return the revision. Raises `Refused` with what the schema lacks and the remedy."""
+    """Return the revision.
+
+    Raises:
+        Refused: the schema is not as this version needs it; the message says what it lacks and the
+            remedy.
+    """
     current, wanted = revisions(connection)
     if current != wanted:
         raise Refused(
@@ -115,7 +128,11 @@ def upgrade_within(connection: Connection, to: str) -> None:
 
 
 def up(engine: Engine) -> list[Outcome]:
-    """To the newest revision; puts back what rollbacks kept. Raises `Unavailable` when tables are in use."""
+    """Go up to the newest revision, and put back the data that rollbacks kept.
+
+    Raises:
+        Unavailable: tables are in use.
+    """
     with transaction(engine) as connection:
         records = keeping.waiting(connection)
     if not records:
@@ -134,11 +151,12 @@ def running_services(connection: Connection) -> list[str]:
 
 
 def down(engine: Engine, to: str, *, destroy_data: bool = False) -> Record | None:
-    """Take the schema to an older revision; return what was kept.
+    """Take the schema to an older revision; return the record of the kept data.
 
     Raises:
-        Refused: There is no such revision, or services run: they would store nothing on the older schema.
-        Unavailable: Tables are in use.
+        Refused: there is no such revision, or services run, which would store nothing on the older
+            schema.
+        Unavailable: tables are in use.
     """
     with transaction(engine) as connection:
         running = running_services(connection)
@@ -160,7 +178,7 @@ def down(engine: Engine, to: str, *, destroy_data: bool = False) -> Record | Non
 
 
 def _up_step_by_step(engine: Engine) -> None:
-    """Each migration in a transaction of its own: nobody waits for all of them."""
+    """Run each migration in its own transaction, so that nobody waits for all of them."""
     while True:
         with alone(engine) as connection:
             to_come = pending(revision_of(connection))
@@ -171,7 +189,7 @@ def _up_step_by_step(engine: Engine) -> None:
 
 
 def _up_past(connection: Connection, record: Record) -> list[Outcome]:
-    """Up to the revision that a rollback started from, and what it kept put back."""
+    """Go up to the revision that a rollback started from, and put back the data that it kept."""
     older = {revision for revision, _ in pending(None, to=record.from_revision)}
     current = revision_of(connection)
     if current is not None and current not in older:
@@ -198,7 +216,10 @@ def _check_known(current: str | None) -> None:
 
 @contextmanager
 def alone(engine: Engine) -> Iterator[Connection]:
-    """One transaction that changes the schema, alone. Does not wait for ever for tables that others use."""
+    """Yield the only transaction that changes the schema.
+
+    It waits at most `LOCK_TIMEOUT_S` for tables that others use.
+    """
     try:
         with engine.begin() as connection:
             connection.execute(LOCK, {"key": ADVISORY_LOCK})

@@ -1,7 +1,8 @@
-"""What the tables of a process lack, in its log: at its start, and again until it is mended.
+"""Reports in the log what the tables of a process lack: at its start, and until it is mended.
 
-No process refuses to start: a missing index makes a query slow, a missing column fails those statements that name it,
-and all other messages are still handled. The messages that fail wait on the delay ladder (`SchemaBehind`).
+No process refuses to start. A missing index makes a query slow. A missing column fails only the
+statements that name it, and all other messages are still handled. Messages that fail wait on the
+delay ladder (`SchemaBehind`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def tables_of(process: str) -> frozenset[str]:
 
 
 def report(settings: Config, process: str) -> None:
-    """Log every difference, and again each minute while there is one. Ends when there is none."""
+    """Log every difference, again each minute while there is one, and return when there is none."""
     tables = tables_of(process)
     if not tables:
         return

@@ -1,8 +1,9 @@
-"""The secrets of an installation as files, one each: what compose and systemd hand to processes.
+"""The secrets of an installation as files, which compose and systemd pass to processes.
 
-A file's name is the variable's in small letters; of what a process has for itself, `<process>.<variable>`. What is
-there is kept; what is missing is made at random, or left empty where only a provider can know it. What the servers
-must know of users is made of that anew each time.
+Each secret has one file. A file's name is the variable's in small letters. The name of a secret of
+one process is `<process>.<variable>`. Files that are there are kept. Missing ones are made at
+random, or left empty where only a provider knows the secret. The definitions of users for the
+servers are made from these files each time.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ from services.addresses import amqp_nodes, with_login
 from services.config import Config
 
 OPTIONAL = ("smtp_url", "twilio_auth_token", "alert_url_recipients")
-"""Known to a provider only: empty means that the channel is not used."""
+"""Secrets that only a provider knows. An empty file means that the channel is not used."""
 NO_FILES = frozenset({"VIGIL_EVIDENCE_KEY_FILE", "FCM_CREDENTIALS_FILE", "FCM_SERVER_KEY"})
 """Secrets that the installation's settings point to."""
 LOAD = "load_definitions = /run/secrets/rabbitmq_definitions"
-"""Where RabbitMQ's container has the users of processes."""
+"""Line that makes RabbitMQ's container load the users of processes."""
 SHARED = {"DATABASE_URL": "vigil_owner_database_url", "AMQP_URI": "amqp_uri", "REDIS_URL": "redis_url"}
-"""The file whose URL is that of a process but for the login."""
+"""Files whose URL is that of a process, except for the login."""
 DATABASE = "vigil"
 VHOST = "vigil"
 
 
 class Addresses(NamedTuple):
-    """host:port of the servers, as Vigil reaches them."""
+    """Addresses (host:port) that Vigil uses for the servers."""
 
     postgres: str
     amqp: str
@@ -51,9 +52,15 @@ def write(
     owners: Mapping[str, tuple[int, int]] | None = None,
     one_login: Collection[str] = (),
 ) -> list[str]:
-    """Make what is missing; returns the names of what was made. `owners`: name to (user id, group id).
+    """Make the missing files and return their names.
 
-    `one_login`: variables of servers elsewhere that know no users of processes; all have the same URL there.
+    Args:
+        directory: the directory of the files.
+        addresses: the servers.
+        settings: the configuration, for the users at the servers.
+        owners: file name to (user id, group id); "" is the default.
+        one_login: variables of external servers without users of processes; all processes have the
+            same URL there.
     """
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o700)
@@ -67,9 +74,9 @@ def write(
             made.append(name)
         elif name in derived and file.read_text() != make() + "\n":
             write_private(file, make() + "\n")
-        if name == "rabbitmq_conf" and LOAD not in file.read_text():  # of an installation of old
+        if name == "rabbitmq_conf" and LOAD not in file.read_text():  # an older installation
             write_private(file, f"{LOAD}\n{file.read_text()}")
-        # Whoever put one there by hand may have left it open to all.
+        # A file that was put there by hand may be readable by everybody.
         file.chmod(0o600 if owners is None else 0o440)
         if owners is not None:
             os.chown(file, *owners.get(name, owners[""]))
@@ -77,12 +84,15 @@ def write(
 
 
 def name_of(variable: str, process: str) -> str:
-    """The file of what a process has for itself; of what several are given, the one file of all."""
+    """Return the file of a variable: one for the process, or one that several share."""
     return f"{process}.{variable.lower()}" if variable in OWN_URLS else variable.lower()
 
 
 def files_of(process: str) -> dict[str, str]:
-    """The secret files that a process is given, by variable; settings that name a file of their own are none."""
+    """Return the secret files that a process is given, by variable.
+
+    Settings that name a file of their own are left out.
+    """
     wanted = sorted(PRIVILEGES[process].secrets - NO_FILES)
     return {variable: name_of(variable, process) for variable in wanted}
 
@@ -104,7 +114,7 @@ def _of_processes(directory: Path, one_login: Collection[str]) -> dict[str, Call
 
 
 def _of_servers(directory: Path, settings: Config) -> dict[str, Callable[[], str]]:
-    """The users of RabbitMQ and Redis, as these read them."""
+    """Return makers of the definitions of users for RabbitMQ and Redis."""
 
     def logins(variable: str) -> tuple[tuple[str, str], dict[str, str]]:
         operator = _login_of((directory / variable.lower()).read_text())
@@ -140,13 +150,16 @@ def _of_servers(directory: Path, settings: Config) -> dict[str, Callable[[], str
 
 
 def _login_of(url: str) -> tuple[str, str]:
-    """Login and password of a URL; of several, those of the first."""
+    """Return login and password of a URL; of several URLs, those of the first."""
     split = urlsplit(url.strip().split(";")[0])
     return unquote(split.username or ""), unquote(split.password or "")
 
 
 def _makers(directory: Path, addresses: Addresses) -> dict[str, Callable[[], str]]:
-    """In the order in which they need each other: a URL repeats a password that stands in another file."""
+    """Return the makers of files, in the order of their dependencies.
+
+    A URL repeats a password that is in another file.
+    """
 
     def password(name: str) -> str:
         return (directory / name).read_text().split()[-1]

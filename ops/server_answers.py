@@ -1,7 +1,7 @@
-"""Whether the servers behind a process answer at all: asked when its work stands still, before it is blamed.
+"""Checks whether the servers behind a process answer, when the work of the process stands still.
 
-The first bytes of each protocol are enough, and need no login. A server that is frozen takes the connection, by its
-kernel, and says nothing.
+The process is at fault only when they answer. The first bytes of each protocol are enough, and need
+no login. The kernel of a frozen server accepts the connection, but no answer comes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ ANSWER_S = 3.0
 
 
 class Server(NamedTuple):
-    """`hello`: bytes that any server of this kind answers. `hosts`: one of them is enough."""
+    """A server to ask.
+
+    `hello` holds bytes that any server of this kind answers. One answer from any of `hosts` is
+    enough.
+    """
 
     name: str
     hello: bytes
@@ -48,14 +52,14 @@ def servers_of(process: str, config: Config) -> Iterator[Server]:
 
 
 def away(process: str, config: Config) -> list[str]:
-    """Return the names of the servers that do not answer now; asks all of them at once."""
+    """Return the names of the servers that do not answer now; ask all of them at once."""
     servers = list(servers_of(process, config))
     asked = [(server.name, eventlet.spawn(answers, server)) for server in servers]
     return [name for name, thread in asked if not thread.wait()]
 
 
 def answers(server: Server) -> bool:
-    """Return whether one host of a server says anything within `ANSWER_S`."""
+    """Return whether one host of a server sends anything within `ANSWER_S`."""
     threads = [eventlet.spawn(_answers_at, server, host, port) for host, port in server.hosts]
     found = [thread.wait() for thread in threads]
     return any(found)
@@ -72,7 +76,7 @@ def _answers_at(server: Server, host: str, port: int) -> bool:
 
 
 def _unverified() -> ssl.SSLContext:
-    """Nothing is said or believed here: only whether somebody answers."""
+    """Return a context without verification: no data are sent, and only an answer counts."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""Private instances of the real servers: how each is set up, started and probed. Loopback only."""
+"""Private instances of the real servers: their setup, start and probe. Loopback only."""
 
 from __future__ import annotations
 
@@ -83,14 +83,17 @@ SMALL_POSTGRES = {
     "autovacuum_naptime": "2min",
     "max_logical_replication_workers": "0",
 }
-"""For a small machine, in the place of those above. A commit is synced before it is answered, whatever the delays."""
+"""For a small machine, in place of the settings above.
+
+A commit is synced before it is answered, whatever the delays.
+"""
 SMALL_RABBITMQ = """\
 raft.wal_max_size_bytes = 33554432
 """
 
 
 def binary(name: str) -> str:
-    """The server's program. Raises `Misconfigured` saying what to install."""
+    """Return the server's program. Raises `Misconfigured`, which says what to install."""
     path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if path is None:
         raise _missing(name)
@@ -98,7 +101,7 @@ def binary(name: str) -> str:
 
 
 def postgres_bin() -> Path:
-    """The directory of the newest PostgreSQL that has PostGIS."""
+    """Return the directory of the newest PostgreSQL that has PostGIS."""
     for library in sorted(Path("/usr/lib/postgresql").glob("*/lib/postgis-3.so"), reverse=True):
         directory = library.parent.parent / "bin"
         if (directory / "initdb").exists():
@@ -107,7 +110,7 @@ def postgres_bin() -> Path:
 
 
 def rabbitmq_sbin() -> Path:
-    """RabbitMQ's own scripts; the wrappers in PATH insist on a system user."""
+    """Return the directory of RabbitMQ's own scripts; the wrappers in PATH need a system user."""
     found = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin"))
     if not found:
         raise _missing("rabbitmq-server")
@@ -115,7 +118,7 @@ def rabbitmq_sbin() -> Path:
 
 
 def answers(port: int) -> bool:
-    """Whether something accepts connections there."""
+    """Return whether a server accepts connections on the port."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1):
             return True
@@ -124,7 +127,7 @@ def answers(port: int) -> bool:
 
 
 def mosquitto(home: Path, ports: Mapping[str, int], environment: Mapping[str, str], config: Path) -> Process:
-    """`config`: what `ops.mosquitto.write_configuration` made."""
+    """Return the MQTT broker. `ops.mosquitto.write_configuration` makes `config`."""
     return Process(
         "mosquitto",
         [binary("mosquitto"), "-c", str(config)],
@@ -145,9 +148,10 @@ def haproxy(
     name: str = "haproxy",
     remedy: str = REMEDY,
 ) -> Process:
-    """HAProxy on the public port, with the configuration of production.
+    """Return HAProxy on the public port, with the configuration of production.
 
-    `feeds` and `apis`: the ports of one or two processes each, between which HAProxy shares requests out.
+    `feeds` and `apis` are the ports of one or two processes each. HAProxy shares the requests among
+    them.
     """
     addresses = {
         "VIGIL_HTTP_HOST": "127.0.0.1",
@@ -177,13 +181,17 @@ def redis(
     more: str = "",
     users: str = "",
 ) -> Process:
-    """`more`: lines for its configuration (that it is a replica, and of whom). `users`: its ACL file's content."""
+    """Return a Redis server.
+
+    `more` are further lines of its configuration, such as the master of a replica. `users` is the
+    content of its ACL file.
+    """
     data = _directory(home / name)
     config, acl = data / "redis.conf", data / "users.acl"
     if users:
         write_private(acl, users)
         more += f"aclfile {acl}\n"
-    if users or not config.exists() or not more:  # sentinels write into it who is the master now
+    if users or not config.exists() or not more:  # sentinels write the present master into it
         write_private(config, REDIS.format(port=ports[name], data=data, more=more))
     return Process(
         name,
@@ -196,7 +204,10 @@ def redis(
 
 
 def epmd(home: Path, ports: Mapping[str, int], environment: Mapping[str, str]) -> Process:
-    """Erlang's name server, ours alone: RabbitMQ would start one that outlives it."""
+    """Return Erlang's name server, for this stack only.
+
+    RabbitMQ would start one that outlives it.
+    """
     return Process(
         "epmd",
         [binary("epmd"), "-address", "127.0.0.1", "-port", str(ports["epmd"])],
@@ -208,19 +219,19 @@ def epmd(home: Path, ports: Mapping[str, int], environment: Mapping[str, str]) -
 
 
 def rabbitmq_node(ports: Mapping[str, int], number: int = 1) -> str:
-    """The Erlang name of a node."""
+    """Return the Erlang name of a node."""
     return f"vigil{ports[_numbered('amqp_dist', number)]}@localhost"
 
 
 def rabbitmq_settings(
     home: Path, ports: Mapping[str, int], environment: Mapping[str, str], *, number: int = 1
 ) -> dict[str, str]:
-    """The environment of a node, and of the tools that administer it."""
+    """Return the environment of a node, and of the tools that administer it."""
     data = home / _numbered("rabbitmq", number)
     loopback = "-kernel inet_dist_use_interface {127,0,0,1}"
     return {
         **environment,
-        # Where the cookie is: nodes of one cluster share it.
+        # The directory of the cookie, which nodes of one cluster share.
         "HOME": str(home / "rabbitmq"),
         "RABBITMQ_NODENAME": rabbitmq_node(ports, number),
         "RABBITMQ_CONFIG_FILE": str(data / "rabbitmq.conf"),
@@ -245,9 +256,10 @@ def rabbitmq(
     number: int = 1,
     more: str = "",
 ) -> Process:
-    """Its users are those of `definitions`, else one with `password` who may do everything.
+    """Return a RabbitMQ node.
 
-    `number` and `more` (lines for its configuration) are for further nodes of a cluster.
+    Its users are those of `definitions`, else one with `password` who may do everything. `number`
+    and `more` (further lines of its configuration) are for further nodes of a cluster.
     """
     name, port = _numbered("rabbitmq", number), ports[_numbered("amqp", number)]
     data = _directory(home / name)
@@ -279,10 +291,18 @@ def postgres(
     more: Mapping[str, str] = MappingProxyType({}),
     make: Callable[[Path, str | None], None] | None = None,
 ) -> Process:
-    """PostgreSQL refuses to run as root; then it runs as the user that Debian's package made.
+    """Return a PostgreSQL server.
 
-    `password` is the superuser's. `make(data, user)` fills the directory of one that is not there yet (a replica's);
-    `more` are further settings.
+    PostgreSQL refuses to run as root. Then it runs as the user that Debian's package made.
+
+    Args:
+        home: the state directory.
+        ports: the port of each server, by name.
+        environment: the environment of the server.
+        password: the superuser's password.
+        name: the name of the server.
+        more: further settings.
+        make: fills the directory of a new server, for (data, user); used for a replica.
     """
     user = "postgres" if os.geteuid() == 0 else None
     data = _directory(home / name)
@@ -292,7 +312,7 @@ def postgres(
     data.chmod(0o700)
     if not (data / "PG_VERSION").exists():
         (make or _initdb)(data, user)
-    # A supervisor that was killed leaves it; we know by our ports that nobody is there any more.
+    # A supervisor that was killed leaves this file. The free ports show that the server is gone.
     (data / "postmaster.pid").unlink(missing_ok=True)
     if make is None:
         _ask_for_passwords(data, user, password)
@@ -305,7 +325,7 @@ def postgres(
         environment=environment,
         probe=lambda: _postgres_answers(ports[name]),
         ports={ports[name]: REMEDY},
-        stop_signal=2,  # SIGINT: fast shutdown, without waiting for clients to go
+        stop_signal=2,  # SIGINT: fast shutdown, without waiting for clients to leave
         user=user,
     )
 
@@ -326,11 +346,11 @@ def _initdb(data: Path, user: str | None) -> None:
 
 
 def _ask_for_passwords(data: Path, user: str | None, password: str) -> None:
-    """Everybody has to say a password, in a directory that was made when nobody had to as well."""
+    """Require a password of everybody, also in a directory that was made without passwords."""
     rules = data / "pg_hba.conf"
     if rules.read_text() == PG_HBA:
         return
-    # Without a server: the single-user mode asks nobody for anything.
+    # Without a server: the single-user mode needs no password.
     alone = [
         str(postgres_bin() / "postgres"),
         "--single",
@@ -346,7 +366,7 @@ def _ask_for_passwords(data: Path, user: str | None, password: str) -> None:
 
 
 def database_url(port: int, login: str, password: str, name: str = DATABASE) -> str:
-    """The address of a database of the private server."""
+    """Return the address of a database of the private server."""
     return f"postgresql+psycopg2://{login}:{password}@127.0.0.1:{port}/{name}"
 
 
@@ -358,9 +378,10 @@ def prepare_database(
     service_password: str,
     process_passwords: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """The owner, the logins, the roles, database and PostGIS, where they are not yet there.
+    """Make the owner, the logins, the roles, database and PostGIS, where they are missing.
 
-    PostGIS is in the template as well: whatever the owner makes of it, scratch databases and tests', has it.
+    PostGIS is in the template too. Therefore each database that the owner makes has it, such as
+    scratch databases and those of tests.
     """
     superuser = partial(database_url, port, SUPERUSER, superuser_password)
     wanted = {
@@ -373,12 +394,13 @@ def prepare_database(
             for process, password in process_passwords.items()
         },
     }
-    # In a process of its own: this one lives as long as the stack, and needs the library of databases for nothing else.
+    # In a separate process, because this one lives as long as the stack, and needs the database
+    # library only here.
     run([sys.executable, "-m", "ops.database"], say=json.dumps(wanted), cwd=PROJECT)
 
 
 def _haproxy_answers(port: int) -> bool:
-    """Return whether HAProxy itself answers there, and not another program that has the port."""
+    """Return whether HAProxy itself answers, and not another program that has the port."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
         connection.request("GET", "/edge/healthz")
@@ -395,7 +417,7 @@ def _postgres_answers(port: int) -> bool:
 
 
 def _numbered(name: str, number: int) -> str:
-    """The first of several has the plain name."""
+    """Return a name with its number; the first of several has the plain name."""
     return name if number == 1 else f"{name}_{number}"
 
 
@@ -413,7 +435,13 @@ def run(
     environment: Mapping[str, str] | None = None,
     cwd: Path = Path("/"),
 ) -> str:
-    """Run a server's own tool, which is given `say`; returns what it says. Raises `Misconfigured`."""
+    """Run a server's own tool and return its output.
+
+    `say` is the tool's standard input.
+
+    Raises:
+        Misconfigured: the tool failed.
+    """
     done = subprocess.run(
         command,
         check=False,
@@ -432,7 +460,7 @@ def run(
 
 
 def _check_reachable(path: Path, user: str) -> None:
-    """Raises `Misconfigured` when the user cannot get to the directory at all."""
+    """Check that the user can enter all parents of the directory. Raises `Misconfigured`."""
     uid = pwd.getpwnam(user).pw_uid
     for parent in path.resolve().parents:
         status = parent.stat()

@@ -1,4 +1,7 @@
-"""The phones of a simulated fleet: one outbox for all, and a connection for each source that has a credential."""
+"""The phones of a simulated fleet.
+
+All share one outbox. Each source that has a credential has its own connection.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,17 @@ from services.config import Mqtt
 from services.errors import Refused, Unavailable
 
 POLICY = Policy(max_messages=100_000, window=500)
-"""One outbox for a whole fleet: a window of some messages for each of a hundred phones."""
+"""Policy of the one outbox of a fleet.
+
+The window has room for some messages of each of a hundred phones.
+"""
 FILE = "outbox.db"
 FLUSH_S = 2.0
 LONGEST_WAIT_S = 0.5
 
 
 class PhoneLine(Line):
-    """A connection that also hears receipts."""
+    """A connection that also receives receipts."""
 
     def __init__(
         self,
@@ -60,10 +66,12 @@ class PhoneLine(Line):
 
 
 class Phones:
-    """Sends what the fleet says until its receipt. All phones lose and find the broker together.
+    """Sender of the fleet's messages, each until its receipt comes.
+
+    All phones lose and find the broker together.
 
     Raises:
-        Refused: The directory is in use or cannot be written, or a source has no password.
+        Refused: the directory is in use or cannot be written, or a source has no password.
     """
 
     def __init__(self, mqtt: Mqtt, passwords: Mapping[str, str] | None, *, directory: Path | None) -> None:
@@ -89,7 +97,7 @@ class Phones:
 
     @property
     def pending(self) -> int:
-        """Number of messages without a receipt."""
+        """Return the number of messages without a receipt."""
         return len(self._core)
 
     def put(self, outgoing: Outgoing) -> None:
@@ -104,7 +112,7 @@ class Phones:
         self._drop(self._core.add(message))
 
     def step(self, *, wait_s: float) -> None:
-        """Connect, send what is due, and listen for so long at most."""
+        """Connect, send the messages that are due, and listen for at most `wait_s` seconds."""
         until_s = time.monotonic() + min(wait_s, LONGEST_WAIT_S)
         try:
             self._connect_when_due()
@@ -119,7 +127,7 @@ class Phones:
             self._store.flush(ran_s=self._now_s())
 
     def close(self) -> None:
-        """Hang up; what has no receipt stays in the directory."""
+        """Close the connections; messages without a receipt stay in the directory."""
         for line in self._lines.values():
             line.hang_up()
         self._selector.close()
@@ -196,7 +204,7 @@ class Phones:
             self._store.remove(message.number)
 
     def _break(self, reason: str) -> None:
-        """Lose every connection; the next attempt comes after a pause with jitter."""
+        """Drop every connection; the next attempt comes after a pause with jitter."""
         for line in self._lines.values():
             self._selector.unregister(line)
             line.hang_up()

@@ -1,8 +1,8 @@
-"""A guard company, simulated: guards on their rounds, devices that drain, and now and then trouble. Pure.
+"""A simulated guard company: guards on rounds, devices that drain, and some trouble. Pure.
 
-Rounds are correlated random walks at walking speed within the site; whoever leaves the site does so on a motorcycle.
-GPS noise is Gaussian, of the size of the claimed accuracy. All chance comes from the `random.Random` that the caller
-seeds; time is an argument.
+Rounds are correlated random walks at walking speed within the site. A guard who leaves the site
+does so on a motorcycle. GPS noise is Gaussian, of the size of the claimed accuracy. All chance
+comes from the `random.Random` that the caller seeds; time is an argument.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AWAY_TURNS = 6
 
 
 class Outgoing(NamedTuple):
-    """One message to publish; `notable` says what a person watching would like to know."""
+    """One message to publish. `notable` is text for a person who watches."""
 
     source_id: str
     topic: str
@@ -85,7 +85,7 @@ class Guard:
         yield Outgoing(self.source_id, f"guard/{self.source_id}/gps", _json(fix), notable)
 
     def _move(self, elapsed_s: float) -> str:
-        """Go on for so long; says so when that led across the edge of the site."""
+        """Move on for `elapsed_s` seconds; return a text when that crosses the edge of the site."""
         east_m, north_m = self._east_m, self._north_m
         if self._aim_m is None:
             self._walk(WALK_MPS * elapsed_s)
@@ -109,7 +109,7 @@ class Guard:
             self._heading = math.degrees(math.atan2(-self._east_m, -self._north_m))
 
     def _ride(self, step_m: float, aim_m: float) -> None:
-        """Straight out to the aim, a few turns there, straight back."""
+        """Ride straight out to the aim, stay a few turns there, and ride straight back."""
         distance_m = math.hypot(self._east_m, self._north_m)
         outward = math.atan2(self._east_m, self._north_m)
         self._heading = math.degrees(outward if aim_m >= distance_m else outward + math.pi)
@@ -214,7 +214,7 @@ class System:
 
 
 class Fleet:
-    """All of them; `turn` lets one source speak, each in its turn."""
+    """All simulated sources; each `turn` sends the messages of the next source."""
 
     def __init__(self, *, guards: int, chance: random.Random, run: str, odds: Odds | None = None) -> None:
         self._chance = chance
@@ -229,7 +229,10 @@ class Fleet:
         self._turns = 0
 
     def turn(self, *, now: datetime, elapsed_s: float) -> list[Outgoing]:
-        """What the next source says; `elapsed_s` since it spoke last, above 0."""
+        """Return the messages of the next source.
+
+        `elapsed_s` is the time since its last messages, above 0.
+        """
         source = self._sources[self._turns % len(self._sources)]
         self._turns += 1
         msg_id = f"{self._run}-{self._turns}"
@@ -240,7 +243,7 @@ class Fleet:
         return list(source.turn(now=now, msg_id=msg_id))
 
     def sources(self) -> list[tuple[str, str]]:
-        """(id, family) of each: what has to be registered."""
+        """Return (id, family) of each source, for its registration."""
         return [(source.source_id, source.family) for source in self._sources]
 
     def __len__(self) -> int:

@@ -13,7 +13,10 @@ COLUMNS = {"guard": ("id", "name", "site"), "device": ("id", "name", "family", "
 
 
 class Line(NamedTuple):
-    """One line: what it asks for, or why it cannot be read. `number` counts as an editor does."""
+    """One line: the source that it asks for, or why it cannot be read.
+
+    `number` counts lines as an editor does.
+    """
 
     number: int
     fields: Mapping[str, str]
@@ -22,12 +25,12 @@ class Line(NamedTuple):
 
 
 def read(document: bytes, kind: str) -> Table:
-    """Return the lines of a file. Raises `Refused` for a file that cannot be read, before anything is done."""
+    """Return the lines of a file. Raises `Refused` for a file that cannot be read."""
     return read_table(document, known=COLUMNS[kind], required=("id",))
 
 
 def lines_of(table: Table, kind: str, *, sites: Mapping[str, int]) -> Iterator[Line]:
-    """Yield what each line asks for. `sites` maps names and ids to site ids."""
+    """Yield the source that each line asks for. `sites` maps names and ids to site ids."""
     for row in table.rows:
         yield _line(row, table.fields(row), kind, sites)
 

@@ -1,6 +1,6 @@
 """The local stack: private servers that are not given, Vigil's processes, and their order.
 
-servers -> database -> migrations -> queues -> (development) seed -> processes, and HAProxy before them
+servers -> database -> migrations -> queues -> (development) seed -> processes, then HAProxy
 """
 
 from __future__ import annotations
@@ -31,18 +31,24 @@ from services.errors import VigilError
 from services.keyring import read_key_files
 
 GIVEN = {"postgres": "DATABASE_URL", "amqp": "AMQP_URI", "redis": "REDIS_URL", "mqtt": "MQTT_BROKER_ADDRESS"}
-"""A server whose variable the operator set is used, not started."""
+"""Variables by server.
+
+When the operator sets the variable, that server is used, and none is started.
+"""
 SERVERS = {"DB": "DATABASE_URL", "AMQP": "AMQP_URI", "REDIS": "REDIS_URL"}
-"""Servers at which each process has a login of its own, and the variable that says which."""
+"""Servers at which each process has its own login, and the variable with that login."""
 SECRETS_AS_FILES = frozenset(f"{name}_FILE" for name in SECRETS if not name.endswith("_FILE"))
 WARNINGS = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}
 HAPROXY = "haproxy"
 HTTP_PORTS = {HAPROXY: "http", "noc_gateway": "feed", "noc_api": "api"}
-"""A process that listens for HTTP, and the name of its port."""
+"""Processes that listen for HTTP, and the names of their ports."""
 PORT_VARIABLES = {"http": "VIGIL_HTTP_PORT", "feed": "VIGIL_FEED_PORT", "api": "VIGIL_API_PORT"}
 SERVERS_TIMEOUT_S = 90.0
 TEST_MESSAGES_S = 20.0
-"""For so long test messages are sent again: what has just started may be late for its first one."""
+"""Time for which test messages are repeated.
+
+A process that has just started may be late for its first one.
+"""
 LOST = (
     "Vigil is NOT up: a test message did not arrive, so alarms may not arrive either. What runs goes on running;"
     " `vigil health` says what is wrong, `vigil logs NAME` why, and `vigil down` stops it."
@@ -54,14 +60,24 @@ Say = Callable[[str], None]
 
 
 class StackFailed(VigilError):  # noqa: N818
-    """The stack did not come up; the message says which part and shows the end of its log."""
+    """The stack did not come up.
+
+    The message says which part failed and shows the end of its log.
+    """
 
 
 class Stack:
-    """One stack in one home. `say` is told each step and how long it took; `given` is the operator's environment.
+    """One stack in one home.
 
-    `instances`: of which processes there are several; the second of `telemetry` is `telemetry@2`. `small`: parts that
-    need no process of their own share one (`ops.processes.GROUPS`), and the servers take less memory.
+    Args:
+        home: the state directory.
+        say: called at each step with the time that it took.
+        prefer_usual_ports: take the usual ports when they are free.
+        given: the operator's environment.
+        instances: number of processes of those that run more than once; the second of `telemetry`
+            is `telemetry@2`.
+        small: parts that need no process of their own share one (`ops.processes.GROUPS`), and the
+            servers take less memory.
     """
 
     def __init__(
@@ -107,8 +123,8 @@ class Stack:
         self._write_environments()
 
     def prepare(self) -> None:
-        """Choose the ports, make the secrets: what a home keeps."""
-        # PostgreSQL's own user must be able to get through to its directory.
+        """Choose the ports and make the secrets, which the home keeps."""
+        # PostgreSQL's own user must be able to enter its directory.
         self.home.chmod(0o711 if os.geteuid() == 0 else 0o700)
         self._secrets = environment.keep_secrets(
             self.home,
@@ -122,7 +138,7 @@ class Stack:
         )
 
     def start_services(self, *, timeout_s: float = 60.0) -> None:
-        """Migrate, declare, seed, start Vigil's processes. Raises `StackFailed`."""
+        """Migrate, declare, seed, and start Vigil's processes. Raises `StackFailed`."""
         metrics = Path(self.settings()["PROMETHEUS_MULTIPROC_DIR"])
         shutil.rmtree(metrics, ignore_errors=True)
         metrics.mkdir(parents=True)
@@ -132,9 +148,12 @@ class Stack:
             self._start_on_free_ports(timeout_s)
 
     def lost_messages(self) -> str:
-        """Send a test message by each lane, until both arrive; return what is wrong and what to do, empty when nothing.
+        """Send test messages by each lane until both arrive.
 
-        A part that is ready may be of use to nobody: queues, tables and rights are tried by a message alone.
+        A part that is ready may still be of no use. Only a message tests queues, tables and rights.
+
+        Returns:
+            What is wrong and what to do; empty when nothing is wrong.
         """
         deadline_s = time.monotonic() + TEST_MESSAGES_S
         while True:
@@ -149,7 +168,10 @@ class Stack:
                 return ""
 
     def _schema_problem(self) -> str:
-        """What `vigil migrate check` finds, when it finds something: the usual reason after a change of version."""
+        """Return the problem that `vigil migrate check` finds, or "".
+
+        It is the usual reason after a change of version.
+        """
         try:
             self._vigil("migrate", "check")
         except StackFailed as failed:
@@ -157,9 +179,10 @@ class Stack:
         return ""
 
     def _start_on_free_ports(self, timeout_s: float) -> None:
-        """Start Vigil's processes; when another program takes an HTTP port before the process does, on another one.
+        """Start Vigil's processes, on other HTTP ports when another program takes one first.
 
-        All of them start again then: the port is in the environment of each, in links to the console too.
+        Then all of them start again, because the port is in the environment of each, and in links
+        to the console.
         """
         deadline_s = time.monotonic() + timeout_s
         while True:
@@ -168,7 +191,8 @@ class Stack:
             names = self.services
             late = self._late(names, deadline_s)
             if not late:
-                # Last: HAProxy would find that the others do not answer yet, and refuse requests for a second more.
+                # HAProxy starts last. Earlier, it would see that the others do not answer, and
+                # refuse requests for a second longer.
                 self.supervisor.add(self._haproxy())
                 names = [*self.services, HAPROXY]
                 late = self._late(names, deadline_s)
@@ -179,12 +203,15 @@ class Stack:
             self.supervisor.remove(*names)
 
     def _late(self, names: list[str], deadline_s: float) -> list[Process]:
-        """Wait for these; return those that are not ready at the deadline, or when one of them has lost its port."""
+        """Wait for these processes, and return those that are not ready.
+
+        The wait ends at the deadline, or when one of them has lost its port.
+        """
         left_s = deadline_s - time.monotonic()
         return self.supervisor.wait_ready(names, timeout_s=left_s, give_up=self._is_blocked)
 
     def _leave_taken_ports(self) -> None:
-        """Choose another HTTP port for each that is taken by now, and write it wherever it is named."""
+        """Choose other ports for the HTTP ports that are taken now, and write them to all files."""
         taken = [name for name in self._http_ports().values() if not ports.is_free(self._ports[name])]
         if not taken:
             return
@@ -205,7 +232,7 @@ class Stack:
         return any(process.state == "blocked" for process in self.supervisor.processes) or self._lost_a_port()
 
     def _lost_a_port(self) -> bool:
-        """Return whether another program has a port that this stack has chosen, and may choose again."""
+        """Return whether another program has a port that this stack can choose again."""
         names = self._http_ports()
         blocked = {process.name for process in self.supervisor.processes if process.state == "blocked"}
         ended = {process.name for process in self.supervisor.processes if process.state == "backoff"}
@@ -215,7 +242,10 @@ class Stack:
         )
 
     def _http_ports(self) -> dict[str, str]:
-        """Return the names of the HTTP ports that this stack chooses, by process; the operator's own stay."""
+        """Return the names of the HTTP ports that this stack chooses, by process.
+
+        Ports that the operator sets are left out, because they stay.
+        """
         return {
             process: port
             for process, port in self._ports_of_processes().items()
@@ -223,7 +253,10 @@ class Stack:
         }
 
     def _ports_of_processes(self) -> dict[str, str]:
-        """Return the name of the port of each process that listens for HTTP: `noc_gateway@2` has `feed@2`."""
+        """Return the name of the port of each process that listens for HTTP.
+
+        For instance, `noc_gateway@2` has `feed@2`.
+        """
         parts = [(name, *name.partition("@")) for name in [HAPROXY, *self.services]]
         return {
             name: f"{HTTP_PORTS[process]}{at}{instance}"
@@ -232,7 +265,7 @@ class Stack:
         }
 
     def _check_production(self) -> None:
-        """Said here once, not by each process in its log."""
+        """Check the settings for production once, instead of in the log of each process."""
         settings = self._config()
         if settings.environment == "production" and (
             found := problems(settings, files=read_key_files(settings))
@@ -240,7 +273,7 @@ class Stack:
             raise StackFailed("\n".join(["production does not start with this:", *found]))
 
     def stop(self) -> None:
-        """Services first: they put away what they have in hand while the servers still run."""
+        """Stop the services first, so that they finish their work while the servers still run."""
         self.supervisor.tell(up=False)
         names = [process.name for process in self.supervisor.processes]
         self.supervisor.stop(only=[name for name in names if name in (*self.services, HAPROXY, "simulator")])
@@ -251,7 +284,11 @@ class Stack:
         self._reserved.close()
 
     def _write_environments(self) -> None:
-        """The settings for all; the secrets for operators' commands, and for each process its own."""
+        """Write the environment files of this home.
+
+        They hold the settings for all, the secrets for operators' commands, and those of each
+        process.
+        """
         settings, operators = self.settings(), self.operator_settings()
         shared = {name: value for name, value in settings.items() if name not in SECRETS}
         environment.write_env(self.home / "stack.env", shared)
@@ -262,7 +299,10 @@ class Stack:
             environment.write_env(environment.secrets_file(self.home, process), own)
 
     def settings(self) -> dict[str, str]:
-        """What an operator's command needs to find this stack; the operator's own values win."""
+        """Return the settings that operators' commands need to find this stack.
+
+        The operator's values win.
+        """
         loopback, port = "127.0.0.1", self._ports
         made = {
             "VIGIL_HOME": str(self.home),
@@ -284,15 +324,19 @@ class Stack:
             "PROMETHEUS_MULTIPROC_DIR": str(self.home / "metrics"),
             "VIGIL_RESTART_DIR": str(self.home / "restarts"),
         }
-        # Only a development stack takes strangers in; unsaid, registration is closed.
+        # Only a development stack registers unknown sources. Registration is closed by default.
         if (self._given.get("VIGIL_ENV") or "development") == "development":
             made["VIGIL_REGISTRATION"] = "open"
-            # And only there is the console's own address one that the readers of messages can reach.
+            # Only there can the readers of messages reach the console at this address.
             made["VIGIL_PUBLIC_URL"] = f"http://{loopback}:{port['http']}"
         return {name: self._given.get(name) or value for name, value in made.items()}
 
     def operator_settings(self) -> dict[str, str]:
-        """What operators' commands need besides: the tables' owner, the broker's administrator, the authority."""
+        """Return further settings for operators' commands.
+
+        They are the login of the tables' owner, the password of the broker's administrator, and the
+        authority.
+        """
         made = {}
         if self._own("postgres"):
             made["VIGIL_OWNER_DATABASE_URL"] = self._database_url(servers.OWNER, "VIGIL_DB_PASSWORD")
@@ -302,7 +346,7 @@ class Stack:
         return {name: self._given.get(name) or value for name, value in made.items()}
 
     def superuser_url(self, database: str = "postgres") -> str:
-        """The address of the private PostgreSQL, as its superuser."""
+        """Return the address of the private PostgreSQL for its superuser."""
         password = self._secrets["VIGIL_DB_SUPERUSER_PASSWORD"]
         return servers.database_url(self._ports["postgres"], servers.SUPERUSER, password, database)
 
@@ -319,7 +363,7 @@ class Stack:
         return config.load(environ=self.operator_environment())
 
     def _passwords(self, server: str) -> dict[str, str]:
-        """The password of each process that has something to do at a server."""
+        """Return the password of each process that uses a server."""
         variable = SERVERS[server]
         return {
             process: self._secrets[environment.password_of(server, process)]
@@ -328,10 +372,13 @@ class Stack:
         }
 
     def _secrets_of(self, process: str) -> dict[str, str]:
-        """All secrets that a process is given, and no other: addresses of servers with a login of its own."""
+        """Return all secrets that a process is given, and no others.
+
+        They include the addresses of servers with the process's own login.
+        """
         wanted = of_process(process).secrets
         everything = {**self._given, **self.settings()}
-        # A key in a file may be named by the setting of the file.
+        # A key in a file may be named by the setting for the file.
         found = {
             name: value
             for name, value in everything.items()
@@ -340,7 +387,7 @@ class Stack:
         return found | self._own_urls(process)
 
     def _own_urls(self, process: str) -> dict[str, str]:
-        """Addresses of this stack's own servers, with the login of one process."""
+        """Return the addresses of this stack's own servers, with the login of one process."""
         made = {}
         wanted = of_process(process).secrets
         if "DATABASE_URL" in wanted and self._own("postgres"):
@@ -354,7 +401,7 @@ class Stack:
         return made
 
     def addresses(self) -> dict[str, str]:
-        """host:port of every part, for people and programs."""
+        """Return host:port of every part, for operators and programs."""
         settings = self.settings()
         found = {
             **{name: f"127.0.0.1:{port}" for name, port in self._ports.items() if "@" in name},
@@ -377,13 +424,13 @@ class Stack:
         )
 
     def _own_keys(self) -> bool:
-        """Whether the feed's keys are a file of this home's, and not the operator's."""
+        """Return whether the feed's keys are a file of this home, and not given by the operator."""
         return not self._given.get("CHANNELS_ENCRYPTION_KEY")
 
     def process_environment(self, process: str) -> dict[str, str]:
-        """The whole environment of a process of this stack: no secret but its own.
+        """Return the whole environment of a process of this stack, with no secrets but its own.
 
-        A group has none: each of its parts reads its own file of secrets.
+        The environment of a group has no secrets. Each of its parts reads its own file of secrets.
         """
         shared = {
             name: value
@@ -394,7 +441,7 @@ class Stack:
         return {**shared, **own, **WARNINGS}
 
     def operator_environment(self) -> dict[str, str]:
-        """The whole environment of an operator's command."""
+        """Return the whole environment of an operator's command."""
         return {**self._given, **self.settings(), **self.operator_settings(), **WARNINGS}
 
     def _server_processes(self) -> list[Process]:
@@ -428,7 +475,7 @@ class Stack:
         return started
 
     def mosquitto_configuration(self) -> Path:
-        """Write what the broker reads; returns its configuration file."""
+        """Write the files that the broker reads, and return its configuration file."""
         settings = self.settings()
         return mosquitto.write_configuration(
             self.home / "mosquitto",
@@ -460,11 +507,11 @@ class Stack:
         )
 
     def _port(self, name: str) -> int:
-        """Return the number of an HTTP port by its name; the operator's own wins."""
+        """Return the number of an HTTP port by its name; a port that the operator sets wins."""
         return self._ports[name] if "@" in name else int(self.settings()[PORT_VARIABLES[name]])
 
     def _remedy(self, name: str) -> str:
-        """Return what to do when another program has an HTTP port."""
+        """Return the remedy when another program has an HTTP port."""
         if "@" in name or not self._given.get(PORT_VARIABLES[name]):
             return servers.REMEDY
         return f"end that program, or set {PORT_VARIABLES[name]} to another port"
@@ -491,7 +538,11 @@ class Stack:
         yield "watchdog", ["watchdog", "prepare"]
 
     def run(self, title: str, *arguments: str) -> None:
-        """Run a `vigil` command as an operator would. Raises `StackFailed` with what it said."""
+        """Run a `vigil` command as an operator would.
+
+        Raises:
+            StackFailed: the command failed; the message has its output.
+        """
         with self._step(title):
             self._vigil(*arguments)
 
@@ -524,18 +575,18 @@ class Stack:
 
 
 def _worst_of(late: list[Process]) -> Process:
-    """Return the process to name: rather one whose port is taken than one that only is not ready yet."""
+    """Return the process to name: one with a taken port before one that is only not ready."""
     return next((process for process in late if process.state == "blocked"), late[0])
 
 
 def _numbered(name: str, number: int) -> str:
-    """The first of several has the plain name."""
+    """Return a name with its number; the first of several has the plain name."""
     return name if number == 1 else f"{name}@{number}"
 
 
 @contextmanager
 def running_servers(home: Path) -> Iterator[Stack]:
-    """Only the servers, on free ports, for as long as the block lasts: what tests run on."""
+    """Run only the servers, on free ports, while the block lasts; for tests."""
     stack = Stack(home, say=lambda _: None, prefer_usual_ports=False)
     try:
         stack.start_servers()

@@ -1,17 +1,21 @@
-"""Ends a process whose loop stands still, so that whoever supervises it starts it again.
+"""Ends a process whose loop stands still, so that its supervisor starts it again.
 
-Everything that a process does, it does in one thread, by eventlet's hub. Two things make the hub stand:
+A process does all its work in one thread, in eventlet's hub. Two things make the hub stand still:
 
-- It computes. Native code, for instance a regular expression, holds the interpreter's lock all the while: no thread of
-  ours would run. So the kernel counts the processor time of the process (`ITIMER_PROF`) and sends SIGPROF, of which
-  the process dies. Each turn of the hub winds the timer up again.
-- It waits, for instance for a file or a lock. That costs no processor time. A native thread sees that the hub has not
-  turned for a while during which the main thread slept in the kernel, and sends the same signal.
+- It computes. Native code, for instance a regular expression, holds the interpreter's lock for the
+  whole time, so no thread of Python can run. Therefore the kernel counts the processor time of the
+  process (`ITIMER_PROF`) and sends SIGPROF, which ends the process. Each turn of the hub starts the
+  timer again.
+- It waits, for instance for a file or a lock. That takes no processor time. A native thread notices
+  that the hub has not turned for a while, and that the main thread slept in the kernel for that
+  time. It sends the same signal.
 
-Neither counts time in which the process could not run: while the machine sleeps, while SIGSTOP holds the process and
-while others take the processor, no processor time is used, and the thread, which counts its own turns, has none.
+Neither counts time in which the process could not run. While the machine sleeps, SIGSTOP holds the
+process, or others take the processor, no processor time is used. The thread counts its own turns,
+and has none in that time.
 
-faulthandler writes the stack in the signal's handler, without the interpreter's lock; the next start logs it.
+faulthandler writes the stack in the signal's handler, without the interpreter's lock. The next
+start logs it.
 """
 
 from __future__ import annotations
@@ -33,18 +37,21 @@ log = structlog.get_logger(__name__)
 
 SIGNAL = STALL_SIGNAL
 WHY = "why: "
-"""Begins the first line of a report when something else than the loop stood still."""
+"""Start of the first line of a report, when the cause was not the loop."""
 TURN_S = 1.0
-"""At most so long between two turns; a quarter of a short limit."""
+"""Longest time between two turns. With a short limit, it is a quarter of the limit."""
 SLEEPS = "S"
-"""State of a thread that waits for something (proc(5)); one that waits for its turn, or for a disk, has another."""
+"""State of a thread that waits for an event (proc(5)).
+
+A thread that waits for a processor or a disk has another state.
+"""
 
 _time: Any = patcher.original("time")
 _thread: Any = patcher.original("_thread")
 
 
 class StallWatch:
-    """The watch over the hub of this process; there is one of it."""
+    """The only watch over the hub of this process."""
 
     def __init__(self, limit_s: float, report: Path | None) -> None:
         self._limit_s = limit_s
@@ -55,7 +62,7 @@ class StallWatch:
         self._watching = False
 
     def last_report(self) -> str:
-        """Return the stack that the process before this one left when it stood still, and forget it."""
+        """Return and remove the stack that the previous process left when it stood still."""
         if self._report_path is None or not self._report_path.exists():
             return ""
         found = self._report_path.read_text(errors="replace")
@@ -63,7 +70,7 @@ class StallWatch:
         return found
 
     def start(self) -> None:
-        """Watch from now on. Raises `OSError` when the stack could not be written in the end."""
+        """Start to watch. Raises `OSError` when the stack could not be written."""
         if self._report_path is not None:
             self._report_path.parent.mkdir(parents=True, exist_ok=True)
             self._report = self._report_path.open("w")
@@ -75,7 +82,7 @@ class StallWatch:
         _thread.start_new_thread(self._count_sleep, ())
 
     def stop(self) -> None:
-        """Watch no longer: the process ends in order."""
+        """Stop watching, because the process ends in order."""
         self._watching = False
         signal.setitimer(signal.ITIMER_PROF, 0.0)
         faulthandler.unregister(SIGNAL)
@@ -83,14 +90,17 @@ class StallWatch:
             self._report.close()
 
     def end(self, why: str) -> None:
-        """End this process now, as for a loop that stands still, and leave the reason for the next one."""
+        """End this process now, and leave the reason for the next one.
+
+        The process ends in the same way as for a loop that stands still.
+        """
         if self._report is not None:
             self._report.write(f"{WHY}{why}\n")
             self._report.flush()
         os.kill(os.getpid(), SIGNAL)
 
     def turn(self) -> None:
-        """The hub turns."""
+        """Count one turn of the hub."""
         self._turns += 1
         signal.setitimer(signal.ITIMER_PROF, self._limit_s)
 
@@ -100,7 +110,10 @@ class StallWatch:
             eventlet.sleep(self._turn_s)
 
     def _count_sleep(self) -> None:
-        """Run in a native thread: no logging here, it would wait for the hub."""
+        """Count sleep, in a native thread.
+
+        Logging is not allowed here, as it would wait for the hub.
+        """
         seen, slept_s = 0, 0.0
         while self._watching:
             _time.sleep(self._turn_s)
@@ -120,7 +133,7 @@ def why_of(report: str) -> str:
 
 
 def log_end(process: str, record: restarts.Record, report: str) -> None:
-    """Say in the log how the process before this one ended."""
+    """Log how the previous process ended."""
     if report:
         log.error("loop_stood_still", process=process, ended=restarts.in_words(record), stack=report)
     else:

@@ -1,10 +1,12 @@
-"""Keeps processes alive: started, watched, started again with back-off, stopped together.
+"""Keeps processes alive: starts and watches them, restarts them with back-off, stops them together.
 
-A process that gives no sign of life for `stall_timeout_s` is ended and started again; one whose port another program
-has is started when the port is free. Both are named in the state file, with the reason and since when.
+A process that gives no sign of life for `stall_timeout_s` is ended and started again. When another
+program has the port of a process, the process is started as soon as the port is free. The state
+file names both, with the reason and the time.
 
-No thread does any work, and no signal handler more than to wake the loop: one loop polls, and everything that a poll
-finds is decided there. While all is well it sleeps; the end of a process wakes it (`pidfd_open`).
+One loop polls and decides everything that a poll finds. No thread does any work, and signal
+handlers only wake the loop. While all is well the loop sleeps, and the end of a process wakes it
+(`pidfd_open`).
 """
 
 from __future__ import annotations
@@ -35,27 +37,36 @@ BACKOFF_LAST_S = 10.0
 HEALTHY_AFTER_S = 30.0
 GRACE_S = 10.0
 START_TIMEOUT_S = 120.0
-"""A process that is starting and says nothing for so long is started again; systemd's `TimeoutStartSec` is the same."""
+"""A starting process that sends nothing for this time is started again.
+
+systemd's `TimeoutStartSec` is the same.
+"""
 INSIST_S = 2.0
-"""What does not end by `STALL_SIGNAL` within this time is killed."""
+"""A process that `STALL_SIGNAL` does not end within this time is killed."""
 SUSPECT_S = 2.0
 LONGEST_TURN_S = 1.0
-"""What one turn of the supervisor counts for at most: while the machine slept, nobody was silent."""
+"""Longest time that one turn of the supervisor counts.
+
+While the machine sleeps, no process fails to give signs of life.
+"""
 PORT_LOOK_S = 1.0
 POLL_S = 0.05
-"""Between two turns while a process starts or ends."""
+"""Time between two turns while a process starts or ends."""
 CALM_POLL_S = 0.5
-"""Between two turns of a stack of which all processes are ready, unless one ends meanwhile."""
+"""Time between two turns while all processes of a stack are ready.
+
+The end of a process makes it shorter.
+"""
 CALM = frozenset({"ready", "stopped"})
 PR_SET_PDEATHSIG = 1
 STALL_SIGNAL = signal.SIGPROF
-"""Of which a process of Vigil dies when its loop stands still (ops/stall_watch.py)."""
+"""Ends a process of Vigil and leaves its stack for the log (ops/stall_watch.py)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def backoff_s(failures: int) -> float:
-    """How long to wait before the start after so many failures in a row."""
+    """Return the pause before a start, after this many failures in a row."""
     return float(min(BACKOFF_LAST_S, BACKOFF_FIRST_S * 2 ** max(0, failures - 1)))
 
 
@@ -70,7 +81,7 @@ def end_in_words(process: str, code: int, stall_timeout_s: float = STALL_TIMEOUT
 
 
 def restarts_in_words(process: Mapping[str, Any]) -> str:
-    """Return how often a process of a state file was started again, and why the last time."""
+    """Return how often a process of a state file was started again, and the last reason."""
     count, last = process["restarts"], process.get("last_end", "")
     words = "1 restart" if count == 1 else f"{count} restarts"
     at = f" at {process['last_end_at']}" if process.get("last_end_at") else ""
@@ -78,7 +89,10 @@ def restarts_in_words(process: Mapping[str, Any]) -> str:
 
 
 def state_in_words(process: Mapping[str, Any]) -> str:
-    """Return the state of a process of a state file; unless it is simply ready, since when and why."""
+    """Return the state of a process of a state file.
+
+    Unless it is ready, with its time and reason.
+    """
     state, doing = str(process["state"]), process.get("doing", "")
     if state == "ready":
         return f"ready, but {doing}" if doing else "ready"
@@ -88,7 +102,10 @@ def state_in_words(process: Mapping[str, Any]) -> str:
 
 
 def state_of(pid: int) -> str:
-    """Return the state letter of a process (proc(5), field 3), "" when it is gone; `T` is one that a signal holds."""
+    """Return the state letter of a process (proc(5), field 3), or "" when it is gone.
+
+    `T` is a process that a signal holds.
+    """
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -96,7 +113,7 @@ def state_of(pid: int) -> str:
 
 
 def waited_for_cpu_s(pid: int) -> float:
-    """Return how long the main thread of a process could have run and had no processor (`schedstat`)."""
+    """Return for how long the main thread of a process waited for a processor (`schedstat`)."""
     try:
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
     except (OSError, IndexError):
@@ -108,7 +125,10 @@ def _now() -> str:
 
 
 def started_at(pid: int) -> int | None:
-    """The start time of a process in clock ticks (proc(5), field 22); with the pid it names a process for good."""
+    """Return the start time of a process in clock ticks (proc(5), field 22).
+
+    Together with the pid it identifies a process for ever.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -117,7 +137,7 @@ def started_at(pid: int) -> int | None:
 
 
 def _die_with_parent() -> None:
-    # In the child, before exec: whoever kills the supervisor must not leave orphans behind.
+    # Runs in the child, before exec. A supervisor that is killed must not leave orphans.
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -126,9 +146,10 @@ def _private(path: str, flags: int) -> int:
 
 
 class Process:
-    """One supervised process. `ready` is said by itself (sd_notify) or found by `probe`.
+    """One supervised process.
 
-    `ports`: those that it listens on, and what to do when another program has one.
+    It reports that it is ready itself (sd_notify), or `probe` finds out. `ports` maps the ports
+    that it listens on to the remedy when another program has one.
     """
 
     def __init__(
@@ -178,7 +199,11 @@ class Process:
 
     @property
     def state(self) -> str:
-        """One of starting, ready, blocked (by a taken port), stalled (being ended), backoff, stopping, stopped."""
+        """Return the state of the process.
+
+        It is one of starting, ready, blocked (by a taken port), stalled (being ended), backoff,
+        stopping, stopped.
+        """
         return self._state
 
     @state.setter
@@ -211,7 +236,7 @@ class Process:
                 user=self._user,
                 group=self._user,
                 extra_groups=[] if self._user else None,
-                umask=0o077,  # what it writes holds messages, keys and passwords
+                umask=0o077,  # its files hold messages, keys and passwords
             )
         self._pidfd = os.pidfd_open(self._child.pid)
         self.state = "starting"
@@ -221,11 +246,11 @@ class Process:
 
     @property
     def pidfd(self) -> int | None:
-        """A descriptor that can be read once the process has ended."""
+        """Return a descriptor that can be read once the process has ended."""
         return self._pidfd
 
     def poll(self) -> bool:
-        """Notice exits, signs of life and due starts; True when something changed."""
+        """Notice exits, signs of life and due starts; return True when something changed."""
         before = (self.state, self.pid, self.doing)
         heard = self._hear()
         if self._child is not None and (code := self._child.poll()) is not None:
@@ -243,7 +268,10 @@ class Process:
         return before != (self.state, self.pid, self.doing)
 
     def ask_to_stop(self) -> None:
-        """Send one signal, once. A process that a signal holds goes on, to hear it."""
+        """Send the stop signal once.
+
+        A held process is continued, so that it can take the signal.
+        """
         if self._child is None:
             self.state = "stopped"
         elif self.state != "stopping":
@@ -253,19 +281,22 @@ class Process:
             self._child.send_signal(signal.SIGCONT)
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
-        """Send a signal, for tests and for emergencies; what dies of it is no failure that a pause would mend."""
+        """Send a signal, for tests and for emergencies.
+
+        A process that ends by it does not count as failed, so no pause comes before its next start.
+        """
         if self._child is not None:
             self._failures = 0
             self._child.send_signal(signum)
 
     def last_lines(self, count: int = 20) -> str:
-        """The end of its log."""
+        """Return the end of its log."""
         if not self._log.exists():
             return ""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-count:])
 
     def _watch(self, child: subprocess.Popen[bytes], heard: bool) -> None:
-        """Look at a process that runs: whether it is ready by now, and whether it still gives signs of life."""
+        """Check whether a running process is ready, and whether it still gives signs of life."""
         if self.state == "starting" and self._probe is not None and self._probe():
             self.state = "ready"
         elif self.state == "ready" and time.monotonic() - self._started_s > HEALTHY_AFTER_S:
@@ -277,7 +308,7 @@ class Process:
             self._end_stalled(child, limit_s)
 
     def _end_stalled(self, child: subprocess.Popen[bytes], silent_s: float) -> None:
-        """End a process that gives no sign of life, in the way by which it leaves where it stands."""
+        """End a process that gives no sign of life, by the signal that leaves its stack."""
         held = "it was held by a stop signal, and " if state_of(child.pid) == "T" else "it "
         self.doing = self._fault = f"{held}gave no sign of life for {silent_s:g} s"
         self.state = "stalled"
@@ -286,7 +317,7 @@ class Process:
         child.send_signal(signal.SIGCONT)
 
     def _hear(self) -> bool:
-        """Read all that the process has said; return whether it has said anything."""
+        """Read all messages of the process; return whether there were any."""
         heard = False
         while (datagram := self._receive()) is not None:
             heard = True
@@ -333,7 +364,10 @@ class Process:
             _kill_group(child)
 
     def _listen(self) -> str:
-        """Return the address at which the process says that it is well. What the last one said is forgotten."""
+        """Return the address for the process's messages.
+
+        Messages of the process before are dropped.
+        """
         if self._notify is None:
             self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._notify.setblocking(False)
@@ -349,10 +383,10 @@ def _kill_group(child: subprocess.Popen[bytes]) -> None:
 
 
 class _Silence:
-    """How long a process has given no sign of life, by turns of the supervisor.
+    """Time without a sign of life of a process, counted by turns of the supervisor.
 
-    Time in which the process waited for a processor that others had is not counted, nor time in which the supervisor
-    itself did not run.
+    Two times do not count: time in which the process waited for a processor, and time in which the
+    supervisor itself did not run.
     """
 
     def __init__(self) -> None:
@@ -361,7 +395,7 @@ class _Silence:
         self._waited_s: float | None = None
 
     def turn(self, now_s: float, heard: bool, pid: int) -> float:
-        """Count one turn; return the length of the silence in seconds."""
+        """Count one turn; return the time without a sign of life in seconds."""
         elapsed_s = 0.0 if self._looked_s is None else min(now_s - self._looked_s, LONGEST_TURN_S)
         self._looked_s = now_s
         if heard:
@@ -377,7 +411,7 @@ class _Silence:
 
 
 class Supervisor:
-    """All processes of a stack. `state_file` always tells what is running."""
+    """Supervisor of all processes of a stack. `state_file` always says what is running."""
 
     def __init__(self, state_file: Path) -> None:
         self.processes: list[Process] = []
@@ -387,7 +421,7 @@ class Supervisor:
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def interrupt(self, *_: object) -> None:
-        """Ask the loop to end, and wake it: a signal handler."""
+        """Ask the loop to end, and wake it; for use as a signal handler."""
         self.interrupted = True
         with suppress(BlockingIOError):
             os.write(self._wake, b"\0")
@@ -405,7 +439,10 @@ class Supervisor:
         self.write_state()
 
     def poll(self, *, calm_s: float = POLL_S) -> None:
-        """One turn: notice everything, act on it, then rest a little; `calm_s` while no process starts or ends."""
+        """Do one turn: notice everything, act on it, then rest.
+
+        The rest is up to `calm_s` while no process starts or ends.
+        """
         changed = [process.poll() for process in self.processes]
         if any(changed):
             self.write_state()
@@ -414,7 +451,7 @@ class Supervisor:
     def _rest(self, calm_s: float) -> None:
         """Sleep until the next turn. The end of a process, or of all, ends the sleep."""
         if any(process.state not in CALM for process in self.processes):
-            time.sleep(POLL_S)  # the interval of the poll; what is waited for is a condition
+            time.sleep(POLL_S)  # the interval of the poll, as the loop waits for a condition
             return
         ends = [process.pidfd for process in self.processes if process.pidfd is not None]
         select.select([*ends, self._woken], [], [], calm_s)
@@ -422,9 +459,13 @@ class Supervisor:
     def wait_ready(
         self, names: Sequence[str], *, timeout_s: float, give_up: Callable[[], bool] = lambda: False
     ) -> list[Process]:
-        """Poll until these are ready; returns those that are not when the time is up, or `give_up` says so.
+        """Poll until these processes are ready.
 
-        Raises `InterruptedError` after `interrupt`, which a signal handler may call at any time.
+        Returns:
+            The processes that are not ready when the time is up, or when `give_up` says so.
+
+        Raises:
+            InterruptedError: `interrupt` was called, which a signal handler may do at any time.
         """
         deadline_s = time.monotonic() + timeout_s
         wanted = [process for process in self.processes if process.name in names]
@@ -437,7 +478,7 @@ class Supervisor:
         return [process for process in wanted if process.state != "ready"]
 
     def stop(self, *, only: Sequence[str] | None = None) -> None:
-        """Stop all, or those named, together; hard after their grace."""
+        """Stop all processes, or those named, together; kill them after their grace."""
         stopping = [process for process in self.processes if only is None or process.name in only]
         for process in stopping:
             process.ask_to_stop()
@@ -446,13 +487,13 @@ class Supervisor:
         self.write_state()
 
     def remove(self, *names: str) -> None:
-        """Stop these, and forget them."""
+        """Stop these processes, and forget them."""
         self.stop(only=names)
         self.processes = [process for process in self.processes if process.name not in names]
         self.write_state()
 
     def start(self, *, only: Sequence[str]) -> None:
-        """Start those named that were stopped; until then they stay down, whatever happens."""
+        """Start the named processes that were stopped. Nothing else starts a stopped process."""
         for process in self.processes:
             if process.name in only and process.state == "stopped":
                 process.start()

@@ -1,4 +1,4 @@
-"""How commands print rows: a table for people, one JSON list for programs."""
+"""Output of rows by commands: a table for operators, one JSON list for programs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rich.table import Table
 
 F = TypeVar("F", bound=Callable[..., Any])
 LONGEST_CELL = 80
-"""Characters of a cell; an id has 64 at most."""
+"""Largest number of characters of a cell. An id has at most 64."""
 
 
 def limit_option(command: F) -> F:
-    """`--limit`: how many rows at the most."""
+    """Add `--limit`: the largest number of rows."""
     return click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True)(command)
 
 
 def as_json_option(command: F) -> F:
-    """`--json`: one JSON list and nothing else."""
+    """Add `--json`: one JSON list and nothing else."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON list and nothing else.")(
         command
     )
@@ -55,7 +55,10 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, hide: Sequence[str
 
 
 def _show_one_below_the_other(names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    """Print each row as lines of name and value: on a narrow terminal a table would cut ids."""
+    """Print each row as lines of name and value.
+
+    On a narrow terminal a table would cut ids.
+    """
     wide = max(map(len, names))
     for row in cells:
         click.echo()

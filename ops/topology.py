@@ -1,4 +1,4 @@
-"""Every queue that a handler of Vigil reads from, found by looking at the service classes."""
+"""Every queue that a handler of Vigil reads from, found in the service classes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,14 @@ STANDING_TIMEOUT_S = 60.0
 
 
 def declare_all(config: Config) -> list[Queue]:
-    """Declare everything that processes may not declare, and their queues; returns these. Raises `Unavailable`."""
+    """Declare the objects that processes may not declare, and the processes' queues.
+
+    Returns:
+        The queues.
+
+    Raises:
+        Unavailable: RabbitMQ does not answer.
+    """
     queues = all_queues(config)
     services = sorted({service_class(process).name for process in PROCESSES})
     try:
@@ -54,7 +61,7 @@ def declare_all(config: Config) -> list[Queue]:
 
 
 def all_queues(config: Config) -> list[Queue]:
-    """The shared queues first, then one for each event handler."""
+    """Return the shared queues, then one queue for each event handler."""
     queues = list(shared_queues(config.amqp))
     for process in PROCESSES:
         cls = service_class(process)
@@ -70,10 +77,13 @@ def all_queues(config: Config) -> list[Queue]:
 
 
 def retire_old_queues(config: Config) -> dict[str, int]:
-    """Delete queues of versions that had no shards, or more of them, once they are empty. Raises `Unavailable`.
+    """Delete empty queues of versions that had no shards, or more shards.
 
     Returns:
-        The messages that still wait in them, by queue: the services work them off.
+        Numbers of messages that still wait in such queues, by queue. The services process them.
+
+    Raises:
+        Unavailable: RabbitMQ does not answer.
     """
     left: dict[str, int] = {}
     try:
@@ -119,7 +129,7 @@ def _queue_of(
 
 
 def standing(config: Config) -> list[Standing]:
-    """How RabbitMQ's queues stand; nothing is declared. Raises `Unavailable`."""
+    """Return the state of RabbitMQ's queues, without declaring any. Raises `Unavailable`."""
     late = Unavailable(f"RabbitMQ did not tell of its queues within {STANDING_TIMEOUT_S:g} s")
     deadline = eventlet.Timeout(STANDING_TIMEOUT_S, late)
     try:
@@ -132,7 +142,7 @@ def standing(config: Config) -> list[Standing]:
 
 
 def _standing(connection: Any, queue: Queue) -> Standing:
-    # A refusal closes its channel: each question has one of its own.
+    # A refusal closes its channel, so each question has its own channel.
     try:
         with connection.channel() as channel:
             messages = queue(channel).queue_declare(passive=True).message_count
@@ -140,7 +150,8 @@ def _standing(connection: Any, queue: Queue) -> Standing:
         return Standing(queue.name, "missing")
     try:
         with connection.channel() as channel:
-            # It is there: declared again it stays as it is, and what differs is said.
+            # The queue is there. Declared again it stays as it is, and RabbitMQ reports
+            # differences.
             queue(channel).queue_declare()
     except amqp.exceptions.PreconditionFailed as error:
         return Standing(queue.name, "differs", messages, str(error.reply_text))

@@ -1,4 +1,4 @@
-"""What this version wants of an installation, tried in a scratch copy before it is done."""
+"""Steps of an upgrade to this version, tried in a scratch copy before they are done."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from services.providers import transaction
 FRESH = timedelta(hours=1)
 PARTITION_WEEKS = 4
 OF_ALEMBIC = ("alembic_version", "pg_catalog")
-# Whoever reads or writes such a table waits until the migration is committed.
+# Readers and writers of such a table wait until the migration is committed.
 LOCKS = text(
     """
     SELECT c.relname, max(l.mode) AS mode FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
@@ -45,7 +45,7 @@ INSERT INTO alembic_version (version_num) VALUES ('{revision}');
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One migration: what it is, how long it took in the scratch copy, its SQL, and whom it makes wait."""
+    """One migration: its description, its time in the scratch copy, its SQL, and its locks."""
 
     revision: str
     description: str
@@ -55,7 +55,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """`kept`: what a rollback put aside, and `vigil migrate up` puts back."""
+    """Plan of an upgrade.
+
+    `kept` lists the data that a rollback put aside, which `vigil migrate up` puts back.
+    """
 
     current: str
     newest: str
@@ -76,7 +79,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan(url: URL, store: Store, *, with_data: bool, say: Say) -> Plan:
-    """Everything that an upgrade would do, found out without touching the installation."""
+    """Return everything that an upgrade would do, without touching the installation."""
     with transaction(_engine(url)) as connection:
         postgres.check_owner(connection)
         current, newest = schema.revisions(connection)
@@ -100,7 +103,11 @@ def plan(url: URL, store: Store, *, with_data: bool, say: Say) -> Plan:
 
 
 def carry_out(url: URL, store: Store, *, without_backup: bool, say: Say) -> Done:
-    """Do it. Raises `Refused` without a fresh verified backup."""
+    """Do the upgrade.
+
+    Raises:
+        Refused: there is no fresh verified backup.
+    """
     owner = _engine(url)
     with transaction(owner) as connection:
         postgres.check_owner(connection)
@@ -119,7 +126,10 @@ def carry_out(url: URL, store: Store, *, without_backup: bool, say: Say) -> Done
 
 
 def services_run(url: URL) -> bool:
-    """Return whether services are connected to this database: after an upgrade, messages must arrive at them."""
+    """Return whether services are connected to this database.
+
+    If they are, messages must arrive at them after an upgrade.
+    """
     with transaction(_engine(url)) as connection:
         return bool(schema.running_services(connection))
 
@@ -141,7 +151,10 @@ def _check_backup(store: Store, *, now: datetime) -> None:
 
 
 def _look_at_queues() -> tuple[list[Queue], str]:
-    """What is said of RabbitMQ does not keep the rest from being found out."""
+    """Return the queues, or the reason why they are not known.
+
+    The rest of the plan is made anyway.
+    """
     try:
         return queue_check.look(), ""
     except VigilError as error:
@@ -149,7 +162,10 @@ def _look_at_queues() -> tuple[list[Queue], str]:
 
 
 def _try(url: URL, current: str, *, with_data: bool, say: Say) -> tuple[list[Step], int]:
-    """The migrations on a scratch copy; and how many partitions would be made after them."""
+    """Try the migrations on a scratch copy.
+
+    Return them with the number of partitions made after them.
+    """
     with _scratch_copy(url, current, with_data=with_data, say=say) as copy:
         owner = _engine(copy)
         steps = []
@@ -203,7 +219,10 @@ def _locks(connection: Connection, tables: list[str]) -> dict[str, str]:
 
 @contextmanager
 def _statements(owner: Engine) -> Iterator[list[str]]:
-    """What is sent to the server meanwhile: the SQL as it is, which offline generation cannot know."""
+    """Yield the list of SQL statements that are sent to the server during the block.
+
+    Offline generation cannot know all of this SQL.
+    """
     said: list[str] = []
 
     def remember(_connection: Any, _cursor: Any, statement: str, *_further: Any) -> None:

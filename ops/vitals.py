@@ -1,6 +1,8 @@
-"""What may be measured of an installation besides its messages: disk, clocks, certificates, partitions, backups.
+"""Measures of an installation besides its messages.
 
-Used by `vigil health`, which judges it, and by the watchdog, which shows it to Prometheus.
+They cover disk, clocks, certificates, partitions and backups.
+
+`vigil health` judges them, and the watchdog exports them to Prometheus.
 """
 
 from __future__ import annotations
@@ -30,7 +32,13 @@ TIMEOUT_S = 5.0
 
 
 class Partitions(NamedTuple):
-    """A partitioned table: rows that no partition wanted (counted up to 10,000), and until when it is made ahead."""
+    """A partitioned table.
+
+    Attributes:
+        table: its name.
+        default_rows: number of rows that fit no partition, counted up to 10,000.
+        horizon: time until which partitions are made ahead.
+    """
 
     table: str
     default_rows: int
@@ -38,13 +46,17 @@ class Partitions(NamedTuple):
 
 
 def free_share(home: Path) -> float:
-    """Free share, 0 to 1, of the file system that holds `home`."""
+    """Return the free share, 0 to 1, of the file system that holds `home`."""
     usage = shutil.disk_usage(home if home.exists() else Path("/"))
     return usage.free / usage.total
 
 
 def clock_offset_s(database: Database) -> float:
-    """This machine's clock less PostgreSQL's, in seconds; half of the round trip is taken off. Raises `Unavailable`."""
+    """Return this machine's clock minus PostgreSQL's, in seconds, without half of the round trip.
+
+    Raises:
+        Unavailable: PostgreSQL does not answer.
+    """
     with database.across() as connection:
         asked_s = time.time()
         theirs_s = float(connection.execute(CLOCK).scalar_one())
@@ -57,13 +69,16 @@ def database_size_bytes(database: Database) -> int:
 
 
 def partitions(database: Database) -> list[Partitions]:
-    """Raises `Unavailable`."""
+    """Return the partitioned tables. Raises `Unavailable`."""
     with database.across() as connection:
         return [Partitions(*row) for row in connection.execute(PARTITIONS)]
 
 
 def certificates(config: Config, home: Path) -> Iterator[tuple[str, datetime]]:
-    """(name, end) of those that the parts show each other: files of the home, and what the broker shows."""
+    """Yield (name, end) of the certificates that Vigil's parts present to each other.
+
+    They are files of the home, and the certificate that the broker presents.
+    """
     files = {
         path.stem: path
         for path in sorted((home / "mosquitto" / "tls").glob("*.pem"))
@@ -85,7 +100,7 @@ def certificates(config: Config, home: Path) -> Iterator[tuple[str, datetime]]:
 
 
 def _shown_at(host: str, port: int) -> datetime:
-    """The end of what is shown there, whoever signed it."""
+    """Return the end of the certificate that is presented at an address, by any issuer."""
     try:
         pem = ssl.get_server_certificate((host, port), timeout=TIMEOUT_S)
     except OSError as error:
@@ -107,11 +122,14 @@ def _shown_by_broker(config: Config) -> datetime:
 
 
 def backup_directory(config: Config, home: Path) -> Path:
-    """Where backups are."""
+    """Return the directory of the backups."""
     return Path(config.backup.directory) if config.backup.directory else home / "backups"
 
 
 def last_backup(directory: Path) -> datetime | None:
-    """When the newest backup was made that was also restored for proof; None: never."""
+    """Return the time of the newest verified backup, or None when there is none.
+
+    A backup is verified by a restore.
+    """
     path = directory / LAST_SUCCESS
     return datetime.fromisoformat(path.read_text().strip()) if path.exists() else None

@@ -1,11 +1,12 @@
 """Ends a process that has work in hand and finishes none of it, although its loop turns.
 
-Green threads that wait for each other, or a helper that has died, leave a process that looks well: connected, ready,
-its metrics fresh. What shows it is that nothing is finished (`services/work`).
+Green threads may wait for each other, or for a helper that has died. The process then looks well:
+connected, ready, with fresh metrics. The only sign is that no work is finished (`services/work`).
 
-Each single wait has its own limit (statements, publishes, calls), so work that fails is finished too. Only a server
-that is frozen can hold work for longer; then the process waits, says for whom, and is not ended: a restart would not
-help, and would be repeated for as long as the server is away.
+Each single wait has its own limit (statements, publishes, calls), so work that fails is finished
+too. Only a frozen server can hold work for longer. Then the process waits, reports the server, and
+is not ended. A restart would not help, and would be repeated for as long as the server does not
+answer.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ ASK_EVERY_S = 5.0
 class WorkWatch:
     """The watch over the work of this process. `look` is called about once a second.
 
-    `away` returns the servers that do not answer, and may take seconds. `end` ends the process, with the reason.
+    `away` returns the servers that do not answer, and may take seconds. `end` ends the process,
+    with the reason.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class WorkWatch:
         self._said = ""
 
     def look(self, now_s: float) -> None:
-        """Say what stands still, and end the process when that is its own fault."""
+        """Report work that stands still, and end the process when it is the cause itself."""
         parts = work.parts()
         # A part that is not named has nothing in hand.
         self._standing = {name: self._standing.get(name, work.Standing()) for name in parts}

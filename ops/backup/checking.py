@@ -1,5 +1,7 @@
-"""Whether a backup is one that can be restored: its files are what was written, and a scratch database made of it holds
-the rows that the snapshot held, with every chain of the timeline whole.
+"""Checks whether a backup can be restored.
+
+The files must be as they were written. A scratch database made of the backup must hold the rows
+that the snapshot held, and every chain of the timeline must be whole.
 """
 
 from __future__ import annotations
@@ -23,7 +25,11 @@ SHOWN = 10
 
 
 def check_files(directory: Path) -> Manifest:
-    """The manifest, when every file is what it says. Raises `Refused` naming those that are not."""
+    """Return the manifest of a backup when every file is as the manifest says.
+
+    Raises:
+        Refused: files are damaged or missing; the message names them.
+    """
     manifest = store.manifest_of(directory)
     wrong = differences(manifest.files, {file.name: file for file in store.files_of(directory)})
     if wrong:
@@ -32,7 +38,11 @@ def check_files(directory: Path) -> Manifest:
 
 
 def check_in_scratch(directory: Path, manifest: Manifest, url: URL, *, say: Say) -> None:
-    """Restore into a scratch database on that server, compare, and drop it. Raises `Refused`."""
+    """Restore into a scratch database on that server, compare it, and drop it.
+
+    Raises:
+        Refused: the restored database is not what was backed up.
+    """
     with postgres.scratch_database(url) as scratch:
         program = program_for(scratch, "pg_restore")
         postgres.restore(program, directory / DUMP, scratch, options=[f"--jobs={JOBS}"], say=say)
@@ -45,7 +55,11 @@ def program_for(url: URL, name: str) -> Path:
 
 
 def check_database(url: URL, manifest: Manifest, *, say: Say) -> None:
-    """The database against the manifest, before anything has written to it. Raises `Refused`."""
+    """Compare the database with the manifest, before anything has written to it.
+
+    Raises:
+        Refused: the database differs from the manifest.
+    """
     with transaction(
         make_operator_engine(url.render_as_string(hide_password=False), name="backup")
     ) as connection:

@@ -1,5 +1,7 @@
-"""What an installation has besides its database: the broker's definitions and the configuration, which go into the
-backup, and keys and passwords, which go into a set of their own.
+"""Files of an installation besides its database.
+
+The broker's definitions and the configuration go into the backup. Keys and passwords go into a
+separate key set.
 """
 
 from __future__ import annotations
@@ -20,18 +22,18 @@ from services.config import Config
 from services.errors import Refused
 
 BROKER_FILES = ("dynamic-security.json", "acl", "mosquitto.conf", "tls/ca.pem", "tls/server.pem")
-"""The broker holds passwords of sources as salted hashes."""
+"""The broker holds passwords of sources only as salted hashes."""
 KEY_NAMES = ("*-key.pem", "*.key")
 HOME_KEYS = ("secrets.env", "feed.keys", DEFAULT_NAME)
 ENVIRONMENT = "environment.env"
 OF_DATA = ("CHANNELS_ENCRYPTION_KEY", "JWT_SECRET")
-"""Secrets that belong to the data; the others belong to the servers of a machine."""
+"""Secrets that belong to the data. The other secrets belong to the servers of a machine."""
 FURTHER_VARIABLES = ("VIGIL_CA_DIRECTORY", "VIGIL_EVIDENCE_KEY_FILE", "VIGIL_CONFIG")
 MIN_SECRET_LENGTH = 8
 
 
 class Place(NamedTuple):
-    """A file to be kept, its name in the set, and its place in the home when it has one there."""
+    """A file to keep: its path, its name in the set, and its place in the home if it has one."""
 
     path: Path
     name: str
@@ -39,7 +41,7 @@ class Place(NamedTuple):
 
 
 def definitions(home: Path, broker: Path | None) -> Iterator[tuple[Path, str]]:
-    """(file, name in the backup) of what is not secret."""
+    """Yield (file, name in the backup) of the files that are not secret."""
     directory = broker or home / "mosquitto"
     for name in BROKER_FILES:
         if (directory / name).is_file():
@@ -53,7 +55,11 @@ def config_file() -> Path:
 
 
 def copy_definitions(home: Path, broker: Path | None, to: Path, *, secrets: set[str]) -> list[str]:
-    """Returns what to tell the operator. Raises `Refused` rather than let a secret into the backup."""
+    """Copy the definitions and return notes for the operator.
+
+    Raises:
+        Refused: a file holds a secret, and a backup must not hold one.
+    """
     notes = []
     names = set()
     for path, name in definitions(home, broker):
@@ -73,7 +79,7 @@ def copy_definitions(home: Path, broker: Path | None, to: Path, *, secrets: set[
 
 
 def copy_keys(config: Config, home: Path, broker: Path | None, to: Path, *, name: str) -> KeySet:
-    """Everything secret, each file for its owner only, with the list of what was where."""
+    """Copy every secret file, readable by its owner only, and return the list of their places."""
     files = []
     for place in key_files(config, home, broker):
         write(to / place.name, place.path.read_bytes())
@@ -85,7 +91,7 @@ def copy_keys(config: Config, home: Path, broker: Path | None, to: Path, *, name
 
 
 def key_files(config: Config, home: Path, broker: Path | None) -> list[Place]:
-    """Files that hold secrets, each once."""
+    """Return the files that hold secrets, each once."""
     directory = broker or home / "mosquitto"
     found = [Place(home / name, f"home/{name}", name) for name in HOME_KEYS]
     for pattern in KEY_NAMES:
@@ -105,7 +111,10 @@ def _each_once(places: list[Place]) -> list[Place]:
 
 
 def _named_files(config: Config) -> Iterator[Path]:
-    """Files that settings point to: of the variables that end in _FILE all but the public authority."""
+    """Yield the files that settings point to.
+
+    These include the files of all variables that end in _FILE, except the public authority.
+    """
     authority = os.environ.get("VIGIL_CA_DIRECTORY", "")
     if authority:
         yield Path(authority, "ca-key.pem")
@@ -118,14 +127,17 @@ def _named_files(config: Config) -> Iterator[Path]:
 
 
 def environment() -> list[tuple[str, str]]:
-    """The variables that config.yaml and commands read, as they are set now."""
+    """Return the variables that config.yaml and commands read, with their present values."""
     named = {match["name"] for match in configuration.VARIABLE.finditer(config_file().read_text())}
     wanted = sorted(named | {f"{name}_FILE" for name in named} | set(FURTHER_VARIABLES))
     return [(name, os.environ[name]) for name in wanted if os.environ.get(name)]
 
 
 def secret_values(config: Config, home: Path) -> set[str]:
-    """What must not stand in a backup: every password and key that this installation has in its settings."""
+    """Return every password and key in the settings of this installation.
+
+    No backup may hold them.
+    """
     urls = [config.database.url, config.database.owner_url, config.amqp.uri, config.redis.url]
     urls += config.notifications.smtp_url.split(",")
     values = {unquote(urlsplit(url.strip()).password or "") for url in urls}

@@ -1,4 +1,4 @@
-"""What a backup says of itself: the manifest, its names, and what to compare. Pure: times come in."""
+"""The manifest of a backup, the names of backups, and comparisons. Pure: times come in."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_INCLUDED = (
 
 
 class File(msgspec.Struct, frozen=True):
-    """`name` is relative to the backup's directory."""
+    """A file of a backup. `name` is relative to the backup's directory."""
 
     name: str
     size_bytes: int
@@ -38,7 +38,10 @@ class Head(msgspec.Struct, frozen=True, order=True):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read in the snapshot that was dumped. `tables`: schema and name to the number of rows."""
+    """Facts of the snapshot that was dumped.
+
+    `tables` maps schema and name of a table to its number of rows.
+    """
 
     schema: str
     revision: str
@@ -61,7 +64,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyFile(msgspec.Struct, frozen=True):
-    """`home_name`: where in the home it belongs; empty for a file of elsewhere, which was at `was_at`."""
+    """A file of a key set.
+
+    `home_name` is its place in the home. It is empty for a file from elsewhere, which was at
+    `was_at`.
+    """
 
     name: str
     sha256: str
@@ -88,7 +95,11 @@ def encoded(document: msgspec.Struct) -> bytes:
 
 
 def read(data: bytes, *, where: str) -> Manifest:
-    """Raises `Refused` for what is no manifest of this format."""
+    """Decode the manifest of a backup.
+
+    Raises:
+        Refused: the data are not a manifest, or have another format.
+    """
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.DecodeError as error:
@@ -109,7 +120,7 @@ def read_keys(data: bytes, *, where: str) -> KeySet:
 
 
 def differences(files: Sequence[File], there: Mapping[str, File]) -> list[str]:
-    """What is wrong with the files of a backup."""
+    """Return what is wrong with the files of a backup, one line for each file."""
     found = []
     for file in files:
         actual = there.get(file.name)
@@ -123,7 +134,7 @@ def differences(files: Sequence[File], there: Mapping[str, File]) -> list[str]:
 
 
 def disagreements(wanted: Facts, found: Facts) -> list[str]:
-    """Where a restored database differs from what the snapshot held."""
+    """Return where a restored database differs from the facts of the snapshot."""
     lines = []
     for table in sorted(wanted.tables.keys() | found.tables.keys()):
         rows = wanted.tables.get(table), found.tables.get(table)
@@ -137,6 +148,6 @@ def disagreements(wanted: Facts, found: Facts) -> list[str]:
 
 
 def to_prune(names: Sequence[str], *, keep: int) -> list[str]:
-    """The oldest ones beyond `keep`; names sort by time. 0 keeps all."""
+    """Return the oldest backups beyond `keep`, by name, as names sort by time. 0 keeps all."""
     ordered = sorted(filter(is_backup, names))
     return ordered[:-keep] if keep > 0 else []

@@ -1,4 +1,4 @@
-"""PostgreSQL's own programs for dumps, the facts of a snapshot, and databases that are made for a while."""
+"""PostgreSQL's own programs for dumps, the facts of a snapshot, and temporary databases."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from services.providers import database_url, make_operator_engine, reason_of, tr
 
 Say = Callable[[str], None]
 EXTENSIONS = ("postgis", "btree_gist")
-"""What the tables lean on, and a dump of our schemas does not hold."""
+"""Extensions that the tables need. A dump of Vigil's schemas does not hold them."""
 DIRECTORIES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
 VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 PROGRESS_S = 1.0
@@ -57,7 +57,11 @@ FORGOTTEN = text(
 
 
 def owner_url(url: str) -> URL:
-    """The owner's address. Raises `Misconfigured` when it is not set."""
+    """Return the owner's address.
+
+    Raises:
+        Misconfigured: it is not set.
+    """
     if not url:
         raise Misconfigured(
             "VIGIL_OWNER_DATABASE_URL is not set: a backup is taken, and put back, by the owner of the tables; "
@@ -67,7 +71,12 @@ def owner_url(url: str) -> URL:
 
 
 def check_owner(connection: Connection) -> None:
-    """Raises `Refused` when there is no schema, or it is somebody else's."""
+    """Check that there is a schema and that this login owns it.
+
+    Raises:
+        Refused: there is no schema.
+        Misconfigured: the login does not own the tables.
+    """
     owns = connection.execute(OWNS).scalar_one_or_none()
     where = connection.engine.url.database
     if owns is None:
@@ -80,7 +89,7 @@ def check_owner(connection: Connection) -> None:
 
 
 def facts(connection: Connection, *, say: Say = lambda _: None) -> Facts:
-    """Counted in the transaction of the connection: what its snapshot holds."""
+    """Count the rows in the transaction of the connection: the rows of its snapshot."""
     server = connection.execute(SERVER).one()
     tables = {}
     for row in connection.execute(TABLES).all():
@@ -98,7 +107,11 @@ def facts(connection: Connection, *, say: Say = lambda _: None) -> Facts:
 
 
 def program(name: str, connection: Connection) -> Path:
-    """pg_dump or pg_restore of the server's version, else the oldest newer one. Raises `Misconfigured`."""
+    """Return pg_dump or pg_restore of the server's version, else the oldest newer one.
+
+    Raises:
+        Misconfigured: no fitting program is installed.
+    """
     wanted = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one()) // 10_000
     found = dict(sorted(_installed(name)))
     fitting = [version for version in found if version >= wanted]
@@ -113,7 +126,7 @@ def program(name: str, connection: Connection) -> Path:
 def _installed(name: str) -> Iterator[tuple[int, Path]]:
     in_path = [Path(part) / name for part in os.environ.get("PATH", "").split(":") if part]
     listed = [path / name for pattern in DIRECTORIES for path in Path("/").glob(pattern[1:])]
-    # What a distribution puts in the path may be a wrapper; a version's own directory is preferred.
+    # The program in the path may be a distribution's wrapper. Prefer a version's own directory.
     for path in [*in_path, *listed]:
         if path.exists():
             said = subprocess.run(
@@ -124,7 +137,10 @@ def _installed(name: str) -> Iterator[tuple[int, Path]]:
 
 
 def dump(program: Path, url: URL, to: Path, *, within: str, options: Sequence[str], say: Say) -> None:
-    """Everything of Vigil's in this database, as one file that `restore` reads. `within`: the schema of its tables."""
+    """Dump all data of Vigil in this database into one file, which `restore` reads.
+
+    `within` is the schema of its tables.
+    """
     schemas = [f"--schema={name}" for name in (within, KEPT)]
     command = [str(program), "--format=custom", "--verbose", *schemas, "--exclude-table-data=spatial_ref_sys"]
     address, environment = _libpq(url)
@@ -137,7 +153,10 @@ def dump(program: Path, url: URL, to: Path, *, within: str, options: Sequence[st
 
 
 def restore(program: Path, file: Path, url: URL, *, options: Sequence[str] = (), say: Say) -> None:
-    """Into an empty database; everything will be its owner's. `say` is told how far it is."""
+    """Restore a dump into an empty database; everything then belongs to the database's owner.
+
+    `say` is called with the progress.
+    """
     with transaction(
         make_operator_engine(url.render_as_string(hide_password=False), name="restore")
     ) as connection:
@@ -157,7 +176,10 @@ def restore(program: Path, file: Path, url: URL, *, options: Sequence[str] = (),
 
 
 def _contents(program: Path, file: Path) -> str:
-    """The dump's contents without what a new database has already, and its owner may not make again."""
+    """Return the dump's contents, except objects that a new database has already.
+
+    The owner of the database may not make those objects again.
+    """
     done = subprocess.run([program, "--list", file], check=False, capture_output=True, text=True, timeout=300)
     if done.returncode != 0:
         raise Refused(f"{file} cannot be read as a dump: {done.stderr.strip()}")
@@ -176,7 +198,10 @@ def _ensure(connection: Connection, extension: str) -> None:
 
 @contextmanager
 def scratch_database(url: URL) -> Iterator[URL]:
-    """A database on that server for as long as the block lasts. One that a kill left is dropped a day later."""
+    """Keep a scratch database on that server while the block lasts.
+
+    A database that is left after a kill is dropped a day later.
+    """
     name = f"{SCRATCH}_{int(time.time())}_{secrets.token_hex(3)}"
     _drop_forgotten(url)
     create_database(url, name)
@@ -187,7 +212,11 @@ def scratch_database(url: URL) -> Iterator[URL]:
 
 
 def create_database(url: URL, name: str) -> None:
-    """Raises `Refused` when this login may not."""
+    """Create a database.
+
+    Raises:
+        Refused: this login may not create it.
+    """
     try:
         _execute_aside(url, f'CREATE DATABASE "{name}"')
     except DBAPIError as error:
@@ -216,7 +245,10 @@ def _execute_aside(url: URL, statement: str) -> None:
 
 @contextmanager
 def aside(url: URL) -> Iterator[Connection]:
-    """A connection to the server's own database, outside of transactions: for what is about databases."""
+    """Yield a connection to the server's own database, outside of transactions.
+
+    Statements about databases need such a connection.
+    """
     address = url.set(database="postgres").render_as_string(hide_password=False)
     engine = make_operator_engine(address, name="backup")
     try:
@@ -230,9 +262,12 @@ def aside(url: URL) -> Iterator[Connection]:
 
 
 def _libpq(url: URL) -> tuple[str, dict[str, str]]:
-    """The address without its password, which other users would see, and the environment that has it."""
+    """Return the address without its password, and the environment that holds the password.
+
+    Other users of the machine could see a password in the address.
+    """
     password = {"PGPASSWORD": str(url.password)} if url.password else {}
-    # SQLAlchemy would write a missing password as none at all.
+    # URL.set() keeps the password when None is given, so the URL is built again without it.
     address = URL.create(
         "postgresql", url.username, None, url.host, url.port, url.database, url.query
     ).render_as_string(hide_password=False)
@@ -242,7 +277,10 @@ def _libpq(url: URL) -> tuple[str, dict[str, str]]:
 def _run(
     command: Sequence[str], environment: Mapping[str, str], *, progress: Callable[[int], None], counted: str
 ) -> None:
-    """Runs to its end, however long a large database takes; ends the program when we are interrupted."""
+    """Run a program to its end, without a time limit, as a large database may take long.
+
+    End the program when this process is interrupted.
+    """
     said: list[str] = []
     process = subprocess.Popen(
         command,

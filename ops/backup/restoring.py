@@ -1,4 +1,8 @@
-"""Restoring a backup: into an empty database at once, over one that is used by a swap that can be undone."""
+"""Restoring a backup.
+
+An empty database is filled at once. A database that is in use is replaced by a swap that can be
+undone.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +42,13 @@ LONGEST_NAME = 63
 
 
 class Target(msgspec.Struct, frozen=True):
-    """The database to restore into, as its owner; who will use it; whether what it holds may be put aside."""
+    """Target of a restore.
+
+    Attributes:
+        url: the database to restore into, with the owner's login.
+        service_login: the login that will use the database.
+        replace: whether existing data may be put aside.
+    """
 
     url: URL
     service_login: str
@@ -55,7 +65,10 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def restore(directory: Path, target: Target, *, say: Say) -> Restored:
-    """Restore a backup, verified and brought up to this version. Raises what says why not; then nothing is changed."""
+    """Restore a backup, verify it, and bring it up to this version.
+
+    Every error says why the backup cannot be restored, and then nothing is changed.
+    """
     manifest = checking.check_files(directory)
     if not any(manifest.facts.revision == known for known, _ in schema.pending(None)):
         raise Refused(
@@ -83,7 +96,7 @@ def restore(directory: Path, target: Target, *, say: Say) -> Restored:
 
 
 def _restore_new(directory: Path, manifest: Manifest, url: URL, name: str, *, say: Say) -> None:
-    """A database that was not there: it has its name when it is whole, and is gone when it fails."""
+    """Restore into a new database. It gets its name when it is whole, and is dropped on failure."""
     working = _beside(name, "restoring")
     postgres.create_database(url, working)
     try:
@@ -96,7 +109,11 @@ def _restore_new(directory: Path, manifest: Manifest, url: URL, name: str, *, sa
 
 
 def _replace(directory: Path, manifest: Manifest, target: Target, *, say: Say) -> str:
-    """Beside the one that is there; then the two change names. Returns the name of the one that was put aside."""
+    """Restore beside the existing database, then swap the names.
+
+    Returns:
+        The name under which the old database was put aside.
+    """
     name = str(target.url.database)
     if not target.replace:
         raise Conflict(
@@ -110,7 +127,7 @@ def _replace(directory: Path, manifest: Manifest, target: Target, *, say: Say) -
         _check_nobody_there(target.url, name)
         with postgres.aside(target.url) as connection:
             swap = f'ALTER DATABASE "{name}" RENAME TO "{old}"; ALTER DATABASE "{fresh}" RENAME TO "{name}"'
-            connection.exec_driver_sql(swap)  # two statements sent as one are one transaction
+            connection.exec_driver_sql(swap)  # two statements that are sent as one are one transaction
     except BaseException as error:
         postgres.drop_database(target.url, fresh)
         if isinstance(error, DBAPIError):
@@ -120,7 +137,7 @@ def _replace(directory: Path, manifest: Manifest, target: Target, *, say: Say) -
 
 
 def _fill(directory: Path, manifest: Manifest, url: URL, *, options: list[str], say: Say) -> None:
-    """Restore, compare, bring up to this version, and tell the caches."""
+    """Restore, compare, bring up to this version, and invalidate the caches."""
     program = checking.program_for(url, "pg_restore")
     postgres.restore(program, directory / DUMP, url, options=options, say=say)
     checking.check_database(url, manifest, say=say)
@@ -130,12 +147,16 @@ def _fill(directory: Path, manifest: Manifest, url: URL, *, options: list[str], 
         schema.up(owner)
     with transaction(owner) as connection:
         connection.exec_driver_sql("UPDATE registry_version SET version = version + 1")
-        # A dump has no statistics, and without them every plan is a guess.
+        # A dump has no statistics. Without them, the planner can only guess.
         connection.exec_driver_sql("ANALYZE")
 
 
 def _check_roles(target: Target) -> list[str]:
-    """The roles that rows are granted to must be there before. Returns what to tell the operator."""
+    """Check that the roles which the backup grants rights to are there.
+
+    Returns:
+        Notes for the operator.
+    """
     with postgres.aside(target.url) as connection:
         missing = [row[0] for row in connection.execute(MISSING_ROLES, {"roles": list(ALL_ROLES)})]
         made = "; ".join(f"CREATE ROLE {role} NOLOGIN" for role in missing)
@@ -190,7 +211,11 @@ def _beside(name: str, what: str) -> str:
 
 
 def restore_broker(directory: Path, to: Path) -> list[str]:
-    """The broker's files of a backup into its directory; what was there is kept beside. Returns what was written."""
+    """Copy the broker's files of a backup into its directory, and keep the old files beside them.
+
+    Returns:
+        A line for each file that was written.
+    """
     source = directory / "broker"
     if not source.is_dir():
         raise NotFound(f"{directory} holds no broker's definitions; its manifest says why")
@@ -199,7 +224,11 @@ def restore_broker(directory: Path, to: Path) -> list[str]:
 
 
 def restore_keys(keys: Path, home: Path) -> list[str]:
-    """What of a key set belongs to the data, into the home; returns what was done, and what is left to do by hand."""
+    """Copy the part of a key set that belongs to the data into the home.
+
+    Returns:
+        Lines on what was done, and what is left to do by hand.
+    """
     listed = keys / MANIFEST
     if not listed.exists():
         raise NotFound(f"{keys} is no key set: it has no {MANIFEST}")
@@ -218,7 +247,7 @@ def restore_keys(keys: Path, home: Path) -> list[str]:
 
 
 def _merge_secrets(path: Path, to: Path) -> str:
-    """Passwords of servers stay those of the servers that are here."""
+    """Merge only the secrets of the data. The passwords of this machine's servers stay."""
     kept = {name: value for name, value in read_env(path).items() if name in installation.OF_DATA}
     write_env(to, read_env(to) | kept)
     return f"wrote {', '.join(kept)} into {to}"
@@ -236,7 +265,7 @@ def _put(path: Path, to: Path) -> str:
 
 
 def answers(host: str, port: int) -> bool:
-    """Whether a broker listens there."""
+    """Return whether a broker listens at this address."""
     try:
         with socket.create_connection((host, port), timeout=2):
             return True

@@ -1,7 +1,8 @@
-"""The directory of backups: one directory a backup, which is there whole or not at all.
+"""The directory of backups: one directory for each backup, which is whole or not there.
 
-It is made under a name with `.partial`, every file is synced, and only then has its name. Who makes one holds the lock
-of the directory: what is partial while the lock is free was left by a crash, and is removed.
+A backup is made under a name with `.partial`. Every file is synced before the backup gets its final
+name. The process that makes a backup holds the lock of the directory. A partial backup while the
+lock is free was left by a crash, and is removed.
 """
 
 from __future__ import annotations
@@ -33,14 +34,18 @@ NOT_OF_THE_BACKUP = {MANIFEST, VERIFIED}
 
 
 class Store:
-    """Backups in a directory. Raises `Misconfigured` for one that cannot be written."""
+    """Backups in a directory. Raises `Misconfigured` when the directory cannot be written."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Raises `Conflict` when another backup is being made here."""
+        """Hold the lock of the directory.
+
+        Raises:
+            Conflict: another backup is being made here.
+        """
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(self.directory / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -58,7 +63,10 @@ class Store:
 
     @contextmanager
     def fresh(self, name: str) -> Iterator[Path]:
-        """A directory to fill; it has its name when the block ends, and is gone when the block fails."""
+        """Yield a directory to fill.
+
+        It gets its name when the block ends, and is removed when the block fails.
+        """
         partial = self.directory / f"{name}{PARTIAL_SUFFIX}"
         final = self.directory / name
         if final.exists():
@@ -78,14 +86,18 @@ class Store:
             raise
 
     def names(self) -> list[str]:
-        """Complete ones, the oldest first."""
+        """Return the names of the complete backups, oldest first."""
         if not self.directory.is_dir():
             return []
         found = (path for path in self.directory.iterdir() if is_backup(path.name))
         return sorted(path.name for path in found if (path / MANIFEST).exists())
 
     def prune(self, *, keep: int) -> list[str]:
-        """Remove the oldest beyond `keep`; returns their names. Under a partial name first: half of one is none."""
+        """Remove the oldest backups beyond `keep` and return their names.
+
+        A backup first gets a partial name, so that one that is half removed does not count as a
+        backup.
+        """
         names = to_prune(self.names(), keep=keep)
         for name in names:
             going = self.directory / f"{name}{PARTIAL_SUFFIX}"
@@ -94,7 +106,7 @@ class Store:
         return names
 
     def succeeded(self, at: datetime) -> None:
-        """A verified backup was taken at that time: what health looks at."""
+        """Note that a verified backup was taken at that time, for the health check."""
         write(self.directory / LAST_SUCCESS, f"{at.astimezone(UTC).isoformat(timespec='seconds')}\n".encode())
 
     def last_success(self) -> datetime | None:
@@ -107,7 +119,12 @@ class Store:
 
 
 def manifest_of(directory: Path) -> Manifest:
-    """Raises `NotFound`, `Refused`."""
+    """Return the manifest of a backup.
+
+    Raises:
+        NotFound: the directory has no manifest.
+        Refused: the manifest cannot be read.
+    """
     path = directory / MANIFEST
     if not path.exists():
         partial = directory.name.endswith(PARTIAL_SUFFIX)
@@ -119,7 +136,7 @@ def manifest_of(directory: Path) -> Manifest:
 
 
 def files_of(directory: Path) -> list[File]:
-    """Every file of a backup with its digest, but the manifest."""
+    """Return every file of a backup, except the manifest, with its digest."""
     return [
         File(path.relative_to(directory).as_posix(), path.stat().st_size, digest(path))
         for path in sorted(directory.rglob("*"))
@@ -133,8 +150,8 @@ def digest(path: Path) -> str:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Whole or not at all, for the owner only."""
-    # Path.mkdir gives its mode to the last directory only.
+    """Write a file whole or not at all, for its owner only."""
+    # Path.mkdir gives its mode only to the last directory.
     for parent in reversed([parent for parent in path.parents if not parent.exists()]):
         parent.mkdir(mode=0o700, exist_ok=True)
     write_private(path, data)

@@ -1,4 +1,8 @@
-"""Taking a backup: dump and manifest of one snapshot, the broker's definitions, the configuration; keys apart."""
+"""Taking a backup.
+
+A backup holds the dump and manifest of one snapshot, the broker's definitions and the
+configuration. The keys go to a separate place.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,10 @@ AS_ONE_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a backup goes, and how it is checked. `keep`: older ones beyond so many are removed; 0 keeps all."""
+    """Settings of a backup: where it goes, and how it is checked.
+
+    Older backups beyond `keep` are removed; 0 keeps all.
+    """
 
     directory: Path
     keys: Path
@@ -51,7 +58,10 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def take(config: Config, wanted: Wanted, *, say: Say) -> Taken:
-    """Take a backup, check it, and remove old ones. Raises what says why not; then nothing half is left."""
+    """Take a backup, check it, and remove old backups.
+
+    Every error says why there is no backup, and then no part of one is left.
+    """
     _check_apart(wanted)
     url = postgres.owner_url(config.database.owner_url)
     kept, keys = Store(wanted.directory), Store(wanted.keys)
@@ -64,7 +74,8 @@ def take(config: Config, wanted: Wanted, *, say: Say) -> Taken:
             verify(
                 kept, manifest, wanted.verify_url or str(url.render_as_string(hide_password=False)), say=say
             )
-        # Only now: an old backup that can be restored is worth more than a new one that cannot.
+        # Remove old backups only now. One that can be restored is worth more than a new one that
+        # cannot.
         removed = kept.prune(keep=wanted.keep)
         for old in removed:
             shutil.rmtree(keys.directory / old, ignore_errors=True)
@@ -81,7 +92,11 @@ def take(config: Config, wanted: Wanted, *, say: Say) -> Taken:
 
 
 def verify(kept: Store, manifest: Manifest, address: str, *, say: Say) -> None:
-    """Restore it into a scratch database and compare; then it counts as a success. Raises `Refused`."""
+    """Restore the backup into a scratch database and compare; only then it counts as a success.
+
+    Raises:
+        Refused: the restored database is not what was backed up.
+    """
     directory = kept.directory / manifest.name
     checking.check_in_scratch(directory, manifest, postgres.owner_url(address), say=say)
     write(directory / VERIFIED, msgspec.json.encode({"verified_at": datetime.now(UTC)}))
@@ -118,7 +133,7 @@ def _take(config: Config, wanted: Wanted, url: URL, name: str, at: datetime, *, 
 
 
 def _dump(url: URL, to: Path, *, say: Say) -> tuple[Facts, str]:
-    """The dump, and what the same snapshot holds."""
+    """Dump the database, and return the facts of the same snapshot and the program's version."""
     with _snapshot(url) as connection:
         postgres.check_owner(connection)
         snapshot = connection.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one()
@@ -132,7 +147,7 @@ def _dump(url: URL, to: Path, *, say: Say) -> tuple[Facts, str]:
 
 @contextmanager
 def _snapshot(url: URL) -> Iterator[Connection]:
-    """A transaction that sees the database as it is now, for as long as the dump takes."""
+    """Yield a transaction that sees the database as it is now, until the dump is done."""
     engine = make_operator_engine(url.render_as_string(hide_password=False), name="backup")
     with transaction(engine) as connection:
         connection.exec_driver_sql(AS_ONE_SNAPSHOT)
@@ -140,7 +155,7 @@ def _snapshot(url: URL) -> Iterator[Connection]:
 
 
 def _queues(directory: Path, *, say: Say) -> list[str]:
-    """How the queues stand, for the record: what waits in them is in no backup."""
+    """Record the depths of the queues, as no backup holds the messages in them."""
     say("queues")
     try:
         found = queue_check.look()
@@ -152,7 +167,11 @@ def _queues(directory: Path, *, say: Say) -> list[str]:
 
 
 def _check_apart(wanted: Wanted) -> None:
-    """Keys beside the data that they open would be no keys. Raises `Misconfigured`."""
+    """Check that keys and data go to separate directories: a key beside its data protects nothing.
+
+    Raises:
+        Misconfigured: one directory is within the other.
+    """
     data, keys = wanted.directory.resolve(), wanted.keys.resolve()
     if keys == data or data in keys.parents or keys in data.parents:
         raise Misconfigured(

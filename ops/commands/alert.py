@@ -1,4 +1,4 @@
-"""`vigil alert`: alerts and what is on record of them, and evidence that a third party can check."""
+"""`vigil alert`: alerts with their records, and evidence that a third party can check."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def verify(
         click.echo(msgspec.json.encode(result))
     else:
         for check in checks:
-            # What is in a file from a stranger must not reach the operator's terminal as it is.
+            # Text of a file from a stranger must not reach the operator's terminal unescaped.
             detail = check.detail.encode("unicode_escape", "backslashreplace").decode()
             name = check.name.encode("unicode_escape", "backslashreplace").decode()
             click.echo(f"{check.state:<8}{name}{': ' if detail else ''}{detail}")
@@ -231,10 +231,10 @@ def evidence_key(as_json: bool) -> None:
 
 
 def check_file(file: Path, *, key: str | None) -> list[Check]:
-    """Every check of a file, and of the page beside it when there is one."""
+    """Return every check of a file, and of the page beside it when there is one."""
     try:
         data = read_bytes(file)
-        text_of(data)  # refuses what is no text, in words that help
+        text_of(data)  # refuses a file that is not text, with a helpful message
         pack = evidence.parse(data)
     except Refused as error:
         return [Check("file", State.FAILED, str(error))]
@@ -248,7 +248,7 @@ def check_file(file: Path, *, key: str | None) -> list[Check]:
 
 
 def check_tenant(tenant_id: int, *, against: Sequence[Path], say: Callable[[str], None]) -> list[Check]:
-    """The tenant's whole chain and its head, as the database has them, held against packs from earlier."""
+    """Check the tenant's whole chain and its head in the database, also against earlier packs."""
     settings = _settings()
     verifier, faults = Verifier(tenant_id=tenant_id), list[Fault]()
     anchors = {path: _anchors_of(path, tenant_id) for path in against}
@@ -278,7 +278,7 @@ def check_tenant(tenant_id: int, *, against: Sequence[Path], say: Callable[[str]
 
 
 def _anchors_of(path: Path, tenant_id: int) -> dict[int, str]:
-    """The hashes that a pack from earlier holds. Raises `Refused`."""
+    """Return the hashes that an earlier pack holds. Raises `Refused`."""
     content = read_bytes(path)
     with naming(path):
         text_of(content)
@@ -286,7 +286,7 @@ def _anchors_of(path: Path, tenant_id: int) -> dict[int, str]:
 
 
 def _anchored(path: Path, places: dict[int, str], found: dict[int, str]) -> Check:
-    """Whether the record still has what it had when the pack was made."""
+    """Check that the record still has the hashes that it had when the pack was made."""
     lost = [seq for seq, its_hash in sorted(places.items()) if found.get(seq) != its_hash]
     if lost:
         return Check(
@@ -304,7 +304,10 @@ def _span(verifier: Verifier) -> str:
 
 
 def _check_page(page: Path, pack: Pack, json_name: str, data: bytes) -> Check:
-    """The page is made of the JSON alone: made again, it must be the same."""
+    """Check the page, which is made of the JSON alone.
+
+    It must be the same when it is made again.
+    """
     try:
         there = page.read_bytes()
         if f'content="{evidence_page.VERSION}"'.encode() not in there:
@@ -354,7 +357,10 @@ def _key(*, make: bool) -> Ed25519PrivateKey:
 
 
 def _own_fingerprint() -> str | None:
-    """This installation's, when it has a key; who only checks needs none and gets none."""
+    """Return this installation's fingerprint, when it has a key.
+
+    An operator who only checks evidence needs no key, and none is made.
+    """
     try:
         return evidence.fingerprint(evidence.public_bytes(_key(make=False).public_key()))
     except VigilError:

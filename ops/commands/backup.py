@@ -1,4 +1,4 @@
-"""`vigil backup`: take a backup, list them, verify one."""
+"""`vigil backup`: take a backup, list backups, verify one."""
 
 from __future__ import annotations
 
@@ -121,20 +121,20 @@ def verify_backup(backup_directory: Path, verify_url: str, files_only: bool, as_
 
 
 def backups(settings: config.Config) -> Path:
-    """Where this installation's backups are."""
+    """Return the directory of this installation's backups."""
     return vitals.backup_directory(settings, home())
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the work and leave nothing half."""
+    """Let Ctrl-C and SIGTERM end the work in the block, without leaving a part of a backup."""
 
     def stop(number: int, _frame: Any) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
-    # Else the driver waits in C for as long as a statement takes, and no signal is heard.
+    # Otherwise the driver waits in C until a statement ends, and no signal is handled.
     psycopg2.extensions.set_wait_callback(_wait)
     try:
         yield
@@ -155,7 +155,7 @@ def _wait(connection: Any) -> None:
 
 
 class _Progress:
-    """One line at the most each half second, on standard error."""
+    """Progress on standard error, at most one line in half a second."""
 
     interval_s = 0.5
 

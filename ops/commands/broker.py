@@ -1,4 +1,4 @@
-"""`vigil broker`: everything that a Mosquitto of one's own reads, wherever it runs."""
+"""`vigil broker`: all files that Vigil's own Mosquitto reads, on any machine."""
 
 from __future__ import annotations
 
@@ -110,7 +110,11 @@ def _people(settings: Config) -> dict[str, tuple[str, str]]:
 
 
 def _health_password(directory: Path) -> str:
-    """Kept in a file as mosquitto_sub reads its options: `XDG_CONFIG_HOME=DIRECTORY/health mosquitto_sub ...`."""
+    """Return the password of the health check, and make it when there is none.
+
+    It is kept in a file in the form of mosquitto_sub's options: `XDG_CONFIG_HOME=DIRECTORY/health
+    mosquitto_sub ...`.
+    """
     file = directory / "health" / "mosquitto_sub"
     if file.exists():
         return file.read_text().split()[-1]

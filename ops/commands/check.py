@@ -59,7 +59,10 @@ def check(deploy: bool, as_json: bool) -> None:
 
 
 def _shared_logins(environ: Mapping[str, str]) -> Iterator[str]:
-    """Servers at which all processes have one login: whoever has one process has all that the server holds."""
+    """Yield a problem for each server at which all processes have one login.
+
+    There, a person who controls one process has all that the server holds.
+    """
     for variable in OWN_URLS:
         own = {
             process: _own_url(process, variable, environ)
@@ -77,7 +80,10 @@ def _shared_logins(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _own_url(process: str, variable: str, environ: Mapping[str, str]) -> str | None:
-    """Of a development stack, or of the secret files beside the one that the environment names."""
+    """Return the URL of a process, from a development stack or from the secret files.
+
+    The secret files are beside the file that the environment names.
+    """
     if found := read_env(secrets_file(home(environ), process)).get(variable):
         return found
     named = environ.get(f"{variable}_FILE")
@@ -86,7 +92,7 @@ def _own_url(process: str, variable: str, environ: Mapping[str, str]) -> str | N
 
 
 def _modes(environ: Mapping[str, str]) -> dict[str, int]:
-    """The secret files that the environment names, as far as they are there, and their permissions."""
+    """Return the permissions of the secret files that the environment names and that are there."""
     names = [*sorted(f"{name}_FILE" for name in config.SECRETS), *KEY_FILES]
     files = [Path(environ[name]) for name in names if environ.get(name)]
     return {str(file): stat.S_IMODE(file.stat().st_mode) for file in files if file.exists()}

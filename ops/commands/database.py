@@ -1,4 +1,4 @@
-"""`vigil database`: what a superuser of PostgreSQL makes once, before the migrations."""
+"""`vigil database`: objects that a superuser of PostgreSQL makes once, before the migrations."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ def prepare(secrets: Path | None) -> None:
 
 
 def _urls_of_processes(directory: Path, *, but: str) -> dict[str, str]:
-    """Those that have a login of their own: where all have one, it is made already."""
+    """Return the URLs of processes that have a login of their own.
+
+    When all share one login, that login is made already.
+    """
     files = {process: directory / name_of("DATABASE_URL", process) for process in PRIVILEGES}
     found = {process: file.read_text().strip() for process, file in files.items() if file.exists()}
     return {process: url for process, url in found.items() if url != but}

@@ -32,7 +32,7 @@ def demo(guards: int, rate: float) -> None:
 
 
 def provision(stack: Stack, *, guards: int) -> None:
-    """Every simulated source gets a credential of its own, by the commands that an operator uses."""
+    """Give every simulated source its own credential, by the commands that an operator uses."""
     files, passwords = stack.home / "fleet", str(stack.home / PASSWORDS)
     stack.run("fleet", "simulate", "--guards", str(guards), "--write-sources", str(files))
     for kind in ("guard", "device"):
@@ -40,7 +40,7 @@ def provision(stack: Stack, *, guards: int) -> None:
 
 
 def simulator(stack: Stack, *, guards: int, rate: float) -> Process:
-    """The fleet as one more supervised process."""
+    """Return the fleet as one more supervised process."""
     command = [
         sys.executable,
         "-m",

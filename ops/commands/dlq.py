@@ -1,4 +1,4 @@
-"""`vigil dlq`: what was given up on."""
+"""`vigil dlq`: dead letters, which are events that the services gave up on."""
 
 from __future__ import annotations
 

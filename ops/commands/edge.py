@@ -1,4 +1,4 @@
-"""`vigil edge`: what HAProxy reads."""
+"""`vigil edge`: the files that HAProxy reads."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def erase(
     settings = config.load()
     database = Database(settings, name="cli", pool_size=1, as_owner=True)
     person = erasure.find(database, kind, name, tenant_id=tenant_id)
-    # First a rehearsal: what is refused must be refused before the broker and Redis are told.
+    # First a rehearsal: a refusal must come before anything is changed at the broker and in Redis.
     counts = erasure.erase(database, person, dry_run=True, force=force, with_alerts=with_alerts)
     if not dry_run:
         if kind == "guard":
@@ -54,7 +54,11 @@ def _say(what: str) -> None:
 
 
 def _forget_outside(settings: Config, person: erasure.Person) -> None:
-    """The guard's access to the broker, and what an older version kept in Redis. Raises `Unavailable`."""
+    """Remove the guard's access to the broker, and the data that an older version kept in Redis.
+
+    Raises:
+        Unavailable: a server does not answer.
+    """
     if person.credential:
         broker = Broker(settings.mqtt)
         try:

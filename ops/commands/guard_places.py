@@ -1,6 +1,6 @@
-"""`vigil guard track|near|within`: where guards are and were.
+"""`vigil guard track|near|within`: present and past positions of guards.
 
-Numpy is imported by those who use it: `vigil guard add` does not wait for it.
+Numpy is imported only by the commands that use it, so that `vigil guard add` does not wait for it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""`vigil health`: one line a component."""
+"""`vigil health`: one line for each component."""
 
 from __future__ import annotations
 
-# The classes of the services are looked at for their queues, and they need their world as it is when they run.
+# The command looks at the classes of the services for their queues, and they need eventlet's
+# patches.
 import eventlet
 
 eventlet.monkey_patch()

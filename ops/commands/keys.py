@@ -93,7 +93,7 @@ def _settings() -> Config:
 
 def _held(path: str) -> list[bytes]:
     text = read_text(Path(path)).replace("\n", ",")
-    envelope.master_keys(text)  # says what is wrong with the file before anything is written
+    envelope.master_keys(text)  # reports what is wrong with the file before anything is written
     return [part.strip().encode() for part in text.split(",") if part.strip()]
 
 

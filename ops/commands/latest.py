@@ -23,7 +23,8 @@ KINDS = {
     "sensor": ("mqtt_sensor_reading", "sensor_id", "kind, type, value, state"),
     "system": ("mqtt_system_health", "system_id", "cpu, memory, disk, uptime"),
 }
-# Without a tenant: of all, but not the watchdog's own messages, which would hide what anybody looks for.
+# Without a tenant, rows of all tenants are shown, except the watchdog's own messages. Those would
+# hide the others.
 OF_TENANT = (
     "CASE WHEN CAST(:tenant AS int) IS NULL THEN tenant_id <> :test_tenant ELSE tenant_id = :tenant END"
 )
@@ -38,7 +39,10 @@ ALERTS = f"""
 
 
 def query_for(kind: str) -> str:
-    """The SELECT for a kind; newest by device time first."""
+    """Return the SELECT for a kind, newest first.
+
+    Rows are sorted by the time of arrival, alerts by the time of the last occurrence.
+    """
     if kind == "alert":
         return ALERTS
     table, source, columns = KINDS[kind]

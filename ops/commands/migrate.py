@@ -34,7 +34,8 @@ def up() -> None:
     say_returned(schema.up(owner))
     with transaction(owner) as connection:
         click.echo(f"schema is at {revisions(connection)[0]} ({time.monotonic() - started_s:.1f} s)")
-        # No failure: the services start after this command, and most of their messages may still be handled.
+        # This is not a failure: the services start after this command, and most of their messages
+        # may still be handled.
         for line in schema.unlike(connection):
             click.echo(f"WARNING, the schema is not what this version needs: {line}", err=True)
 
@@ -56,7 +57,7 @@ def down(to: str, destroy_data: bool) -> None:
 
 
 def say_kept(record: Record | None) -> None:
-    """What a rollback has put aside."""
+    """Print the data that a rollback has put aside."""
     if record is None:
         return
     for loss in record.losses:
@@ -66,7 +67,7 @@ def say_kept(record: Record | None) -> None:
 
 
 def say_returned(outcomes: Sequence[Outcome]) -> None:
-    """What was put back, and what could not be."""
+    """Print the rows that were put back, and those that could not be."""
     for outcome in outcomes:
         if outcome.kept:
             click.echo(

@@ -1,4 +1,4 @@
-"""`vigil policy|rota|report|notification`: who is told of alerts, who is on call, and how it went."""
+"""`vigil policy|rota|report|notification`: escalation policies, on-call schedules and reports."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def plans() -> PlanStore:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """A YAML or JSON file that holds one mapping. Raises `Refused`."""
+    """Return the mapping that a YAML or JSON file holds. Raises `Refused`."""
     document = read_yaml(path)
     if not isinstance(document, dict):
         raise Refused(f"{shown(path)} must hold one mapping, in YAML or JSON")

@@ -52,7 +52,7 @@ def site_option(command: F) -> F:
 
 
 def make_group(kind: str, help_text: str, *, switchable: bool = True) -> click.Group:
-    """A command group with `list`, and `enable` and `disable` where that means something."""
+    """Return a command group with `list`, and where possible `enable` and `disable`."""
 
     @click.group(kind, help=help_text)
     def commands() -> None:
@@ -159,7 +159,10 @@ def leave_group(name: str, guard_id: str, tenant_id: int) -> None:
 
 
 def _from_file(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
-    """`@FILE` is the first line of the file, `@-` that of standard input."""
+    """Return an option's value.
+
+    `@FILE` is the first line of the file, `@-` that of standard input.
+    """
     if given is None or not given.startswith("@"):
         return given
     with click.open_file(given[1:]) as file:
@@ -224,7 +227,10 @@ def remove_contact(name: str, tenant_id: int) -> None:
 
 
 def password_option(command: F) -> F:
-    """`--password-file`, and a refusal of the former `--password`, which every user of the machine could read."""
+    """Add `--password-file`, and refuse the former `--password`.
+
+    Every user of the machine could read the value of `--password`.
+    """
     for option in (
         click.option("--password", "_", hidden=True, expose_value=False, callback=_refuse_password),
         click.option(

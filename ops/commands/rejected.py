@@ -1,4 +1,4 @@
-"""`vigil rejected`: what was refused, and why."""
+"""`vigil rejected`: messages that were refused, with the reasons."""
 
 from __future__ import annotations
 

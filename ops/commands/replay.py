@@ -1,4 +1,4 @@
-"""`vigil replay`: a recorded shift through the real road, into a tenant of its own."""
+"""`vigil replay`: a recorded shift through the whole pipeline, into a separate tenant."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from services.providers import Database
 
 PROGRESS_S = 1.0
 KNOWN_S = 2.0
-"""After so long every process knows of a change in the registry: it looks once a second, and asks."""
+"""Time after which every process knows of a change in the registry, as it checks once a second."""
 MAX_GUARDS = 500
 CREDENTIALS_AT_ONCE = 50
 
@@ -153,7 +153,12 @@ def _replay(
 
 
 def play(settings: Config, player: Player, passwords: Mapping[str, str] | None, say: Progress) -> None:
-    """Raises `Unavailable` when the broker goes away; what was sent until then is told."""
+    """Play the recording.
+
+    Raises:
+        Unavailable: the broker went away; the message has the number of fixes that were sent
+            before.
+    """
     try:
         lines = Lines(settings.mqtt, passwords)
         player.play(lines, say.playing)
@@ -166,7 +171,10 @@ def play(settings: Config, player: Player, passwords: Mapping[str, str] | None, 
 
 @contextmanager
 def let_in(settings: Config, database: Database, laid_out: Copied) -> Iterator[dict[str, str] | None]:
-    """The guards' passwords at the broker, as long as this lasts; None where there is no administrator's password."""
+    """Yield the guards' passwords at the broker, which are valid during the block.
+
+    Yield None when there is no administrator's password.
+    """
     if not settings.mqtt.admin_password:
         yield None
         return
@@ -210,7 +218,7 @@ def outcome(
 
 
 class Progress:
-    """Says how far it is, once a second."""
+    """Progress of a replay, printed once a second."""
 
     def __init__(self, fixes: int) -> None:
         self._fixes = fixes
@@ -233,7 +241,7 @@ class Progress:
 
 
 def tell(found: ReplayOutcome, *, limit: int) -> None:
-    """In words. Times are those of the recording."""
+    """Print the outcome in words. Times are those of the recording."""
     click.echo(
         f"{found.sent:,} of {found.fixes:,} fixes sent, {found.stored:,} stored,"
         f" {_counted(found.refused, 'refused')}, {_counted(found.implausible, 'not believed')};"
@@ -288,5 +296,5 @@ def _clock(seconds: float) -> str:
 
 
 def _printable(text: Any) -> str:
-    """Control characters from a file must not reach the operator's terminal."""
+    """Replace control characters, which must not reach the operator's terminal from a file."""
     return "".join(sign if sign.isprintable() else "?" for sign in str(text))

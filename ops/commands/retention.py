@@ -1,4 +1,4 @@
-"""`vigil retention`: for how long what is kept, and removing what is older."""
+"""`vigil retention`: how long data are kept by class, and removal of older data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`vigil rules`: what raises alerts, what tenants and sites change in it, and trying it with sample messages."""
+"""`vigil rules`: rules that raise alerts, overrides by tenants and sites, and trials.
+
+A trial runs sample messages through the rules.
+"""
 
 from __future__ import annotations
 
@@ -159,7 +162,7 @@ def _rules_of(
 
 
 def _change(text: str) -> tuple[str, Any]:
-    """`raise_below=30` as a setting and its value."""
+    """Return setting and value of a change such as `raise_below=30`."""
     name, equals, value = text.partition("=")
     if not equals or name not in CHANGEABLE:
         raise Refused(f"{text!r}: write SETTING=VALUE; these can be changed: {', '.join(CHANGEABLE)}")
@@ -176,7 +179,7 @@ def _change(text: str) -> tuple[str, Any]:
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A rule or override as a row for people."""
+    """Return a rule or override as a row of the printed table."""
     settings = row["settings"]
     field = settings.get("field", "")
 
@@ -201,7 +204,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sentence(line: Line) -> str:
-    """One line for people."""
+    """Return the result of a line as one line of text."""
     start = f"line {line.line}: " + (f"{line.source_id}: " if line.source_id else "")
     if line.outcome == "refused":
         return f"{start}refused: {line.reason}: {line.detail}"

@@ -11,7 +11,8 @@ from ops import secret_files
 from ops.secret_files import Addresses
 from services import config
 
-# User and group in the containers of docker-compose.yml; Vigil's group reads what it shares with a server.
+# User and group in the containers of docker-compose.yml. Vigil's group reads the files that it
+# shares with a server.
 VIGIL, SERVER, GRAFANA = 10001, 999, 472
 OF_SERVERS = ("postgres_password", "rabbitmq_conf", "rabbitmq_definitions", "redis_auth", "redis_users")
 
@@ -49,7 +50,7 @@ def write(
     made = secret_files.write(
         directory,
         Addresses(postgres, amqp, redis),
-        # Without the secrets, some of which are still to be made.
+        # Without the secrets, because some of them do not exist yet.
         settings=config.load(environ={k: v for k, v in os.environ.items() if not k.endswith("_FILE")}),
         owners=owners,
         one_login=one_login,

@@ -1,4 +1,4 @@
-"""`vigil seed`: what a development stack starts with."""
+"""`vigil seed`: the first data of a development stack."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def seed() -> None:
 
 
 def plant(store: DirectoryStore, zones: ZoneStore, tenant_id: int) -> None:
-    """The tenant with its site and zone, as far as a seed that was cut short had not got."""
+    """Add the tenant with its site and zone, where an interrupted seed did not add them."""
     tenants = store.list_rows("tenant", tenant_id=None, limit=100_000)
     if tenant_id not in {tenant["tenant_id"] for tenant in tenants}:
         store.add("tenant", tenant_id=tenant_id, name="Demo Guarding")
@@ -55,7 +55,10 @@ def plant(store: DirectoryStore, zones: ZoneStore, tenant_id: int) -> None:
 
 
 def add_person(store: DirectoryStore, tenant_id: int, role: str) -> None:
-    """A user whose password is in the home, for its owner's eyes; the operator's file is what `vigil up` shows."""
+    """Add a user, with login and password in a private file of the home.
+
+    `vigil up` shows the operator's file and the administrator's.
+    """
     password = secrets.token_urlsafe(9)
     login = f"{role}@demo"
     name = "login.txt" if role == "operator" else f"login-{role}.txt"

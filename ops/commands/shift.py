@@ -1,4 +1,4 @@
-"""`vigil shift`: when guards are on duty."""
+"""`vigil shift`: times when guards are on duty."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def import_shifts(file: Path, tenant_id: int) -> None:
 
 
 def _add(directory: DirectoryStore, fields: tuple[str, str, str], *, tenant_id: int) -> str:
-    """Add a shift; returns why it is refused, empty when it is not."""
+    """Add a shift; return why it is refused, or "" when it is added."""
     try:
         directory.add("shift", **values_of(*fields), tenant_id=tenant_id)
     except (Refused, Conflict, NotFound) as error:
@@ -71,9 +71,10 @@ def remove_shift(shift_id: int, tenant_id: int) -> None:
 
 
 def lines_of(document: bytes) -> Iterator[tuple[int, tuple[str, str, str], str]]:
-    """Yield (line number, (guard, start, end), what is wrong with the line) of a CSV file.
+    """Yield (line number, (guard, start, end), problem of the line) of a CSV file.
 
-    Raises `Refused` for a file of another shape.
+    Raises:
+        Refused: the file has another form.
     """
     table = read_table(document, known=COLUMNS, required=COLUMNS)
     for row in table.rows:
@@ -83,7 +84,7 @@ def lines_of(document: bytes) -> Iterator[tuple[int, tuple[str, str, str], str]]
 
 
 def values_of(guard_id: str, starts_at: str, ends_at: str) -> dict[str, object]:
-    """Raises `Refused` that says what is wrong."""
+    """Return the checked values of a shift. Raises `Refused`, which says what is wrong."""
     return {
         "guard_id": check_source_id(guard_id.strip(), family="guard"),
         "starts_at": time_of(starts_at),
@@ -92,7 +93,7 @@ def values_of(guard_id: str, starts_at: str, ends_at: str) -> dict[str, object]:
 
 
 def time_of(text: str) -> datetime:
-    """A moment, never one of an unknown time zone. Raises `Refused`."""
+    """Return a time with its time zone. Raises `Refused`."""
     try:
         found = datetime.fromisoformat(text.strip())
     except ValueError as error:

@@ -31,7 +31,10 @@ CREDENTIAL_COLUMNS = ("username", "client_id", "password")
 
 
 class Teller:
-    """Counts, and tells what happens: lines for people, or one JSON object a line for programs."""
+    """Counter that reports progress and events.
+
+    It prints text lines for operators, or one JSON object in each line for programs.
+    """
 
     def __init__(self, *, as_json: bool) -> None:
         self.sent = 0
@@ -63,9 +66,9 @@ class Teller:
 
 
 class Lines:
-    """Connections of the fleet: one for each source with its own credential, or one for all without any.
+    """Connections of the fleet: one for each source with its own credential, or one for all.
 
-    Raises `OSError`, `Unavailable`.
+    Methods raise `OSError` and `Unavailable`.
     """
 
     def __init__(self, mqtt: Mqtt, passwords: Mapping[str, str] | None) -> None:
@@ -75,7 +78,7 @@ class Lines:
         self._selector = selectors.DefaultSelector()
 
     def of(self, source_id: str) -> Line:
-        """The connection that this source speaks on."""
+        """Return the connection of this source."""
         name = source_id if self._passwords is not None else ""
         line = self._lines.get(name)
         if line is None:
@@ -91,7 +94,7 @@ class Lines:
         return Line(self._mqtt, name, username=name, password=self._passwords[name])
 
     def listen(self, *, wait_s: float) -> None:
-        """Take acknowledgements for so long; keep the connections alive."""
+        """Take acknowledgements for `wait_s` seconds, and keep the connections alive."""
         for line in self._lines.values():
             line.keep_alive()
         for key, _ in self._selector.select(max(0.0, wait_s)):
@@ -102,7 +105,7 @@ class Lines:
         return sum(line.acknowledged for line in self._lines.values())
 
     def close(self) -> None:
-        """Wait for what is on its way, and say good-bye."""
+        """Wait until all messages are acknowledged, then disconnect."""
         for line in self._lines.values():
             line.close()
         self._selector.close()
@@ -194,7 +197,7 @@ def simulate(
                     raise Unavailable(
                         f"the broker {mqtt.host}:{mqtt.port} is not to be had: {error}"
                     ) from error
-                time.sleep(RECONNECT_S)  # the broker gives no sign when it is back
+                time.sleep(RECONNECT_S)  # the broker sends no sign when it is back
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
     finally:
@@ -202,7 +205,7 @@ def simulate(
 
 
 def write_sources_files(fleet: Fleet, directory: Path) -> None:
-    """What the fleet consists of, as files to import."""
+    """Write the sources of the fleet as files to import."""
     directory.mkdir(parents=True, exist_ok=True)
     sources = fleet.sources()
     guards = [(source_id,) for source_id, family in sources if family == "guard"]
@@ -217,7 +220,7 @@ def write_sources_files(fleet: Fleet, directory: Path) -> None:
 
 
 def read_passwords(path: Path) -> dict[str, str]:
-    """User name to password; of a name that comes twice, the later."""
+    """Return user name to password. When a name is there twice, the later one counts."""
     content = read_bytes(path)
     with naming(path):
         table = read_table(content, known=CREDENTIAL_COLUMNS, required=("username", "password"), others=True)
@@ -233,7 +236,7 @@ def read_passwords(path: Path) -> dict[str, str]:
 def run_phones(
     fleet: Fleet, phones: Phones, teller: Teller, *, rate: float, ends_s: float, settle_s: float
 ) -> None:
-    """Let the fleet speak until the time is up, then wait so long for the receipts that are missing."""
+    """Let the fleet send until `ends_s`, then wait `settle_s` seconds for missing receipts."""
     started_s = progress_s = time.monotonic()
     elapsed_s = len(fleet) / rate
     while (now_s := time.monotonic()) < ends_s:
@@ -260,7 +263,7 @@ def run_phones(
 
 
 def run_fleet(fleet: Fleet, lines: Lines, teller: Teller, *, ends_s: float) -> None:
-    """Let the fleet speak as fast as the broker takes it, until the time is up."""
+    """Let the fleet send as fast as the broker takes messages, until `ends_s`."""
     progress_s = time.monotonic()
     while (now_s := time.monotonic()) < ends_s:
         for outgoing in fleet.turn(now=datetime.now(UTC), elapsed_s=1.0):

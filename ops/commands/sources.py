@@ -1,4 +1,4 @@
-"""`vigil guard|device`: sources, their credentials, and who carries what."""
+"""`vigil guard|device`: sources, their credentials, and the carriers of devices."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def provisioner(tenant_id: int, *, with_broker: bool = True) -> Iterator[Provisi
 
 
 def show_credential(credential: Credential, *, as_json: bool) -> None:
-    """The only time that it is seen."""
+    """Print a credential, which is shown only this once."""
     facts = {"username": credential.source_id, "client_id": credential.source_id}
     facts |= {name: value for name, value in credential._asdict().items() if value and name != "source_id"}
     if as_json:
@@ -97,7 +97,7 @@ def add_source(
 
 
 def make_group(kind: Kind, help_text: str) -> click.Group:
-    """What guards and devices have in common."""
+    """Return a command group with the commands that guards and devices have in common."""
 
     @click.group(kind, help=help_text)
     def commands() -> None:
@@ -215,7 +215,7 @@ def _import(kind: str) -> click.Command:
 
 
 def take(lines: list[Line], sources: Provisioner, report: Report) -> None:
-    """Register a batch, then let it in at the broker, then write its passwords down."""
+    """Register a batch, add it at the broker, then write its passwords to the file."""
     batch: list[tuple[Wanted, str]] = []
     for line in lines:
         if line.wanted is None:
@@ -232,7 +232,10 @@ def take(lines: list[Line], sources: Provisioner, report: Report) -> None:
 
 
 class Report:
-    """What an import has come to. The passwords' file is readable by its owner only, and added to."""
+    """Result of an import.
+
+    The passwords' file is readable by its owner only. Passwords are appended to it.
+    """
 
     def __init__(self, credentials: Path, refused: Path | None, *, total: int) -> None:
         self.refused = 0
@@ -257,7 +260,7 @@ class Report:
         if self._refused is not None:
             self._refused.close()
         if kind is not None:
-            # What was refused is refused again: only what failed on the way goes better the next time.
+            # A refusal would come again. To run the command again helps only after another failure.
             remedy = "" if issubclass(kind, Refused) else "; run the same command again to go on"
             click.echo(f"stopped: {self.summary()}{remedy}", err=True)
 

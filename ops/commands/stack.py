@@ -57,8 +57,10 @@ def run_stack(
 ) -> None:
     """Bring the stack up, keep it up until SIGINT or SIGTERM, take it down.
 
-    `add_to` may add processes once the services are ready; what it returns is said below the welcome. When a test
-    message does not arrive, what runs goes on (alarms of the other lane may still arrive), and the exit code is 1.
+    When a test message does not arrive, the processes go on, because alarms of the other lane may
+    still arrive. The exit code is then 1.
+
+    `add_to` may add processes once the services are ready. Its result is printed below the welcome.
     """
     stack = Stack(home(), say=click.echo, small=small)
     supervisor = stack.supervisor
@@ -85,7 +87,7 @@ def run_stack(
 
 
 def say_what_runs(state: dict[str, Any]) -> int:
-    """Say in which state the stack is that runs already; returns the exit code."""
+    """Print the state of the stack that already runs, and return the exit code."""
     if state.get("up"):
         click.echo("Vigil is up already.")
         return 0
@@ -102,7 +104,7 @@ def say_what_runs(state: dict[str, Any]) -> int:
 
 
 def welcome(stack: Stack) -> str:
-    """Where things are, and how to get in."""
+    """Return the text with the addresses and the log-ins."""
     addresses = stack.addresses()
     lines = [f"console      http://{addresses['http']}/", f"mqtt         {addresses['mqtt']}"]
     for title, name in (("operator", "login.txt"), ("admin", "login-admin.txt")):
@@ -114,11 +116,17 @@ def welcome(stack: Stack) -> str:
 
 _ready_pipe: list[int] = []
 READY, NOT_UP = b"\0", b"\1"
-"""The last byte that a detached child writes to its parent: ready, or running with messages that do not arrive."""
+"""Last byte that a detached child writes to its parent.
+
+It means ready, or running with messages that do not arrive.
+"""
 
 
 def detach_and_wait() -> None:
-    """Go on in a child of its own session; the parent shows its progress and leaves when it is ready."""
+    """Go on in a child with a session of its own.
+
+    The parent shows the child's progress and leaves when the child is ready.
+    """
     read_end, write_end = os.pipe()
     if os.fork() == 0:
         os.setsid()
@@ -140,7 +148,7 @@ def detach_and_wait() -> None:
 
 
 def leave_parent(end: bytes) -> None:
-    """In the detached child: tell the parent how it is, and keep what is said from now on in a file."""
+    """Send the end byte from the detached child to its parent; later output goes to a file."""
     if not _ready_pipe:
         return
     sys.stdout.flush()
@@ -186,7 +194,7 @@ def restart(name: str, kill: bool) -> None:
                 f"{name} is not ready after {RESTART_TIMEOUT_S:g} s: {state_in_words(now)}; `vigil logs {name}`"
                 " says more"
             )
-        time.sleep(POLL_S)  # a file can only be looked at again
+        time.sleep(POLL_S)  # the file sends no event, so look again
     click.echo(f"{name} is ready, pid {now['pid']}")
 
 
@@ -240,11 +248,11 @@ def logs(name: str | None, follow: bool, lines: int) -> None:
         click.echo("".join(stream.readlines()[-lines:]), nl=False)
         while follow:
             click.echo(stream.read(), nl=False)
-            time.sleep(POLL_S * 3)  # the interval at which a file can be looked at
+            time.sleep(POLL_S * 3)  # the interval at which the file is read
 
 
 def read_state() -> dict[str, Any] | None:
-    """The state file of a supervisor that lives; None when there is none."""
+    """Return the state file of a running supervisor, or None when there is none."""
     path = home() / "state.json"
     if not path.exists():
         return None
@@ -254,7 +262,7 @@ def read_state() -> dict[str, Any] | None:
 
 
 def clear_leftovers() -> None:
-    """After a supervisor was killed: end what it left, known by pid and start time."""
+    """End the processes that a killed supervisor left, which are known by pid and start time."""
     path = home() / "state.json"
     if not path.exists() or read_state() is not None:
         return
@@ -268,12 +276,12 @@ def clear_leftovers() -> None:
 
 
 def gone(pid: int, start: int | None, *, timeout_s: float) -> bool:
-    """Wait until the process has ended."""
+    """Wait until the process has ended; return False when it has not in time."""
     deadline_s = time.monotonic() + timeout_s
     while started_at(pid) == start and not is_zombie(pid):
         if time.monotonic() > deadline_s:
             return False
-        time.sleep(POLL_S)  # there is no event for the end of a process that is not our child
+        time.sleep(POLL_S)  # the end of a process that is not a child sends no event
     return True
 
 

@@ -1,4 +1,4 @@
-"""`vigil template`: what messages say, as a tenant wants it said."""
+"""`vigil template`: a tenant's own texts of notifications."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def store() -> TemplateStore:
 
 
 def place_arguments(command: F) -> F:
-    """CHANNEL LANGUAGE PART."""
+    """Add the arguments CHANNEL, LANGUAGE and PART."""
     for argument in (click.argument("part"), click.argument("language"), click.argument("channel")):
         command = argument(command)
     return command

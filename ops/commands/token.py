@@ -1,4 +1,4 @@
-"""`vigil token`: a token for programs and for trying things out."""
+"""`vigil token`: a token for programs and for trials."""
 
 from __future__ import annotations
 

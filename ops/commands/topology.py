@@ -1,8 +1,8 @@
-"""`vigil topology`: declare exchanges and queues before anybody publishes."""
+"""`vigil topology`: declare exchanges and queues before any process publishes."""
 
 from __future__ import annotations
 
-# The classes of the services are looked at here, and they need their world as it is when they run.
+# The command looks at the classes of the services, and they need eventlet's patches.
 import eventlet
 
 eventlet.monkey_patch()

@@ -1,4 +1,4 @@
-"""`vigil upgrade`: what this version wants of an installation; and the way back."""
+"""`vigil upgrade`: bring an installation to this version, or back."""
 
 from __future__ import annotations
 

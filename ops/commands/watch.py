@@ -24,7 +24,7 @@ from services.source_status import in_words
 
 CLOCK_S = 0.5
 SILENT_AFTER = timedelta(seconds=9)
-"""Heartbeats come every 5 s."""
+"""Time without a frame after which the link counts as lost. Heartbeats come every 5 s."""
 RECONNECT_S = (0.5, 1, 2, 5)
 CALL_GUARDS = (
     "Do not trust a quiet screen: call every guard on shift by radio or telephone, now and every 15 minutes."
@@ -88,7 +88,10 @@ def watch(
 
 
 class Sight:
-    """Says on standard error that alarms may not come, since when and why, and that they come again."""
+    """Reporter of blindness on standard error.
+
+    It says that alarms may not arrive, since when and why, and when they arrive again.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -97,7 +100,7 @@ class Sight:
         self._said: object = None
 
     def take(self, frame: dict[str, Any]) -> None:
-        """Note a frame that came."""
+        """Note a frame that has arrived."""
         self._heard_at = datetime.now(UTC)
         if frame["type"] != "heartbeat":
             return
@@ -110,13 +113,16 @@ class Sight:
             self._say(HIDDEN if hides else PARTLY, datetime.fromisoformat(frame["since"]), reasons)
 
     def watch_clock(self) -> NoReturn:
-        """Say by the clock of this machine that nothing is heard, whatever the link does. For a thread of its own."""
+        """Report by this machine's clock that nothing is heard, whatever the link does.
+
+        It runs in a thread of its own.
+        """
         while True:
             time.sleep(CLOCK_S)
             self.look(datetime.now(UTC))
 
     def look(self, now: datetime) -> None:
-        """Say once that nothing is heard, when that is so."""
+        """Report once when nothing is heard."""
         if now - self._heard_at > SILENT_AFTER and self._said != "lost":
             self._said = "lost"
             self._say(HIDDEN, self._heard_at, ["Nothing was heard from Vigil since then."])
@@ -135,7 +141,10 @@ class Sight:
 
 
 def endless(feed: Feed, sight: Sight) -> Iterator[dict[str, Any]]:
-    """The feed over all reconnections; says on standard error when the link is lost, or a frame was refused."""
+    """Yield the frames of the feed over all reconnections.
+
+    Lost links and refused frames are reported on standard error.
+    """
     failures = 0
     while True:
         try:
@@ -158,7 +167,7 @@ def endless(feed: Feed, sight: Sight) -> Iterator[dict[str, Any]]:
 
 
 def line_of(frame: dict[str, Any]) -> Text:
-    """One line for a person."""
+    """Return a frame as one line of text for an operator."""
     data = frame.get("data")
     kind = frame["type"]
     text = Text(f"{time.strftime('%H:%M:%S')}  {kind:<15} ")

@@ -1,4 +1,4 @@
-"""`vigil watchdog`: the test messages that show whether an alarm would arrive."""
+"""`vigil watchdog`: test messages that show whether an alarm would arrive."""
 
 from __future__ import annotations
 

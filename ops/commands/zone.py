@@ -1,4 +1,4 @@
-"""`vigil zone`: geofences, as people make and change them."""
+"""`vigil zone`: geofences, which operators make and change here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HIDDEN = ("tenant_id", "area", "schedule", "confirmation", "changed_by", "in_for
 HIDDEN_OF_VERSIONS = ("area", "schedule", "confirmation")
 json_object = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 NOTHING = ("-", "")
-"""Takes a field away: the zone belongs to no site, has no schedule."""
+"""Values that remove a field, such as the site or the schedule of a zone."""
 
 
 def zones() -> ZoneStore:
@@ -206,7 +206,10 @@ def tell(row: Mapping[str, Any], said: str, *, as_json: bool) -> None:
 
 
 def shape_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`area` and `radius_m` of the options; nothing when there are none. Raises `Refused`."""
+    """Return `area` and `radius_m` of the options, or nothing when there are none.
+
+    Raises `Refused`.
+    """
     given = [name for name in ("circle", "polygon", "multipolygon", "geojson") if options[name]]
     if len(given) > 1:
         raise Refused(f"give one of --{' and --'.join(given)}, not both")
@@ -228,7 +231,7 @@ def shape_of(options: Mapping[str, Any]) -> dict[str, Any]:
 def fields_of(
     store: ZoneStore, options: Mapping[str, Any], tenant_id: int, old: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The fields that the options name. Raises `Refused`."""
+    """Return the fields that the options name. Raises `Refused`."""
     found = {name: options[name] for name in ("kind", "speed_limit_mps") if options[name] is not None}
     names = store.names(tenant_id=tenant_id)
     for kind in ("site", "group"):
@@ -243,7 +246,7 @@ def fields_of(
 
 
 def _confirmation(options: Mapping[str, Any], old: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The old document with what single options say of it."""
+    """Return the old document, changed by the single options."""
     document = {side: dict(fields) for side, fields in (old or {}).items()}
     named = {
         (side, name): options[f"{side}_{name}"]
@@ -267,7 +270,7 @@ def _id_of(kind: str, text: str, ids: Mapping[str, int]) -> int | None:
 
 
 def _document(name: str, text: str) -> Any:
-    """A JSON object, in a file or as it stands; None takes it away."""
+    """Return a JSON object from a file or from the text itself; None removes the field."""
     if text in NOTHING:
         return None
     if not text.lstrip().startswith("{"):

@@ -78,7 +78,7 @@ def export_zones(file: Path | None, format_name: str | None, tenant_id: int) -> 
 
 
 class Progress:
-    """Says how far a long work is, once a second."""
+    """Progress of long work, printed once a second."""
 
     def __init__(self, total: int | None) -> None:
         self._of = "" if total is None else f" of {total}"
@@ -91,7 +91,7 @@ class Progress:
 
 
 def report(outcomes: list[Outcome], *, as_json: bool, done: str) -> None:
-    """Say what became of each; ends with 1 when one was refused."""
+    """Print the outcome of each feature; exit with 1 when one was refused."""
     counts = Counter(outcome.outcome for outcome in outcomes)
     if as_json:
         click.echo(msgspec.json.encode(outcomes))

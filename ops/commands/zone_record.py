@@ -1,4 +1,4 @@
-"""`vigil zone transitions|why|time|implausible`: what is on record of guards and zones."""
+"""`vigil zone transitions|why|time|implausible`: records of guards and zones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vigil zone try`: what a zone edit would have done last week, without alerts."""
+"""`vigil zone try`: test a zone edit on the tracks of last week, without alerts."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def try_zones(
 
 
 class Progress:
-    """Says how far the judging is, once a second."""
+    """Progress of the judging, printed once a second."""
 
     def __init__(self) -> None:
         self._said_s = time.monotonic()
@@ -79,7 +79,7 @@ class Progress:
 
 
 def tell(found: ZoneTrial) -> None:
-    """In words, guard by guard."""
+    """Print the result in words, guard by guard."""
     named = ", ".join(f"{item.name} ({item.outcome})" for item in found.zones)
     click.echo(f"{named}: tried on {found.fixes:,} fixes of {found.guards_judged} guards,")
     click.echo(f"{found.since:%Y-%m-%d %H:%M} to {found.until:%Y-%m-%d %H:%M %Z}. Nothing is changed.")

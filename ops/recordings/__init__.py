@@ -1,1 +1,1 @@
-"""Recorded shifts in files of others: read into fixes, and their times moved to now."""
+"""Recorded shifts in files of other programs: read into fixes, and moved to the present time."""

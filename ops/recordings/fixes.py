@@ -1,4 +1,7 @@
-"""One position of a recording, its fields checked: whatever is wrong is named with its place and the remedy. Pure."""
+"""One position of a recording, with its fields checked. Pure.
+
+Every error names its place and the remedy.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ NAMES = {
     "heading": ("heading", "heading_deg", "course", "bearing"),
     "mock": ("mock",),
 }
-"""What files call the fields."""
+"""Names that files use for the fields."""
 RANGES = {
     "lat": (-90.0, 90.0),
     "lon": (-180.0, 180.0),
@@ -37,7 +40,10 @@ SWITCH = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
 class RecordedFix(msgspec.Struct, frozen=True, kw_only=True):
-    """`track`: what the file calls whoever walked; empty when it names nobody."""
+    """A position of a recording.
+
+    `track` is the file's name for the person who walked. It is empty when the file gives no name.
+    """
 
     track: str
     at: datetime
@@ -50,10 +56,14 @@ class RecordedFix(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recording(msgspec.Struct, frozen=True):
-    """The fixes of a file in the order of their times. `skipped`: how many entries are right and no positions.
+    """The fixes of a file, in the order of their times.
 
-    `points`: how many the file has. `unusable`: how many of them are left out, by the reason. `left_out`: how many
-    points lost an optional field that cannot be read, by the field.
+    Attributes:
+        fixes: the points that can be used.
+        skipped: number of valid entries that are not positions.
+        points: number of points in the file.
+        unusable: number of points that are left out, by the reason.
+        left_out: number of points that lost an optional field that cannot be read, by the field.
     """
 
     fixes: list[RecordedFix]
@@ -63,7 +73,10 @@ class Recording(msgspec.Struct, frozen=True):
     left_out: Mapping[str, int] = {}
 
     def losses(self) -> list[str]:
-        """Say how many points are skipped and how many have lost a field; nothing when all is well."""
+        """Return lines on the points that are skipped or lost a field.
+
+        None when all points are whole.
+        """
         said = []
         if self.unusable:
             reasons = ", ".join(
@@ -82,7 +95,10 @@ class Recording(msgspec.Struct, frozen=True):
 
 
 class UnusablePoint(Refused):
-    """A point that cannot be replayed. `field` is what is wrong with it; `reason` is short, to be counted."""
+    """A point that cannot be replayed.
+
+    `field` is the field that is wrong. `reason` is short, so that equal reasons can be counted.
+    """
 
     def __init__(self, message: str, *, field: str, reason: str) -> None:
         super().__init__(message)
@@ -91,7 +107,10 @@ class UnusablePoint(Refused):
 
 
 class Points:
-    """Collects the points of a file. One that cannot be used is counted and left out: the others are still good."""
+    """Collector of the points of a file.
+
+    It counts points that cannot be used, and leaves them out.
+    """
 
     def __init__(self) -> None:
         self.found: list[RecordedFix] = []
@@ -104,7 +123,7 @@ class Points:
         return len(self.found) + self._unusable.total()
 
     def take(self, fields: Mapping[str, Any], where: str) -> None:
-        """Keep the point of these fields; an optional field that cannot be read is left out of it."""
+        """Keep the point of these fields, without optional fields that cannot be read."""
         check_count(len(self) + 1, where)
         while True:
             try:
@@ -118,12 +137,16 @@ class Points:
             return
 
     def refuse(self, error: UnusablePoint) -> None:
-        """Count a point that is none."""
+        """Count a point that cannot be used."""
         self._unusable[error.reason] += 1
         self._first = self._first or str(error)
 
     def recording(self) -> Recording:
-        """Return what was collected. A point that is written twice is one fix. Raises `Refused` for no usable point."""
+        """Return the collected points. A point that is in the file twice is one fix.
+
+        Raises:
+            Refused: no point can be used.
+        """
         if not self.found and self._first:
             more = f"; none of the {len(self):,} points can be used" if len(self) > 1 else ""
             raise Refused(f"{self._first}{more}")
@@ -134,7 +157,7 @@ class Points:
 
 
 def fix_of(fields: Mapping[str, Any], where: str) -> RecordedFix:
-    """The fix of these fields, by the names of `NAMES`' left side. Raises `UnusablePoint`."""
+    """Return the fix of these fields, which have the keys of `NAMES`. Raises `UnusablePoint`."""
     for name in REQUIRED:
         if str(fields.get(name) or "").strip() == "" and fields.get(name) != 0:
             raise UnusablePoint(
@@ -152,7 +175,10 @@ def fix_of(fields: Mapping[str, Any], where: str) -> RecordedFix:
 
 
 def known_names(given: Sequence[str]) -> dict[str, str]:
-    """Ours to the file's, of the fields that a file has; case and spaces around do not matter."""
+    """Return Vigil's name to the file's name for the fields that a file has.
+
+    Case and surrounding spaces do not matter.
+    """
     there = {name.strip().lower(): name for name in reversed(given)}
     return {
         ours: there[theirs] for ours, names in NAMES.items() for theirs in reversed(names) if theirs in there
@@ -160,7 +186,7 @@ def known_names(given: Sequence[str]) -> dict[str, str]:
 
 
 def time_of(value: object, where: str, *, field: str = "time") -> datetime:
-    """An aware time. Raises `UnusablePoint`."""
+    """Return an aware time in UTC. Raises `UnusablePoint`."""
     try:
         found = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
     except ValueError as error:
@@ -182,7 +208,7 @@ def shown(value: object) -> str:
 
 
 def check_count(count: int, where: str) -> None:
-    """Raises `Refused`."""
+    """Raise `Refused` when there are too many points."""
     if count > MAX_FIXES:
         raise Refused(f"{where}: the file has more than {MAX_FIXES:,} positions; split it")
 
@@ -196,7 +222,7 @@ def _number(value: object, name: str, where: str) -> float | None:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if name not in REQUIRED and -math.inf < number < 0:
-        return None  # phones write -1 for what they do not know
+        return None  # phones write -1 for an unknown value
     if not (low <= number <= high and math.isfinite(number)):
         wanted = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more"
         said = f"{where}: {name} is {shown(value)}; it must be a number, {wanted}"

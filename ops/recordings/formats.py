@@ -1,4 +1,7 @@
-"""Recorded shifts as CSV, GeoJSON, OwnTracks lines and GPX, by what the file looks like. Pure."""
+"""Recorded shifts as CSV, GeoJSON, OwnTracks lines and GPX. Pure.
+
+The format follows from the name or the content of the file.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,16 @@ LINES = {"LineString": 1, "MultiLineString": 2}
 
 
 def read(document: bytes, *, suffix: str = "", format: str | None = None) -> Recording:  # noqa: A002
-    """A file's fixes. `suffix`: of its name, without the dot. Raises `Refused` that names the place and the field."""
+    """Return the fixes of a file.
+
+    Args:
+        document: the content of the file.
+        suffix: the ending of the file's name, without the dot.
+        format: the format, when it is known.
+
+    Raises:
+        Refused: the file cannot be read; the message names the place and the field.
+    """
     if len(document) > MAX_FILE_BYTES:
         raise Refused(
             f"the file has {len(document):,} bytes; {MAX_FILE_BYTES:,} at the most are read: split it"
@@ -50,7 +62,10 @@ def read(document: bytes, *, suffix: str = "", format: str | None = None) -> Rec
 
 
 def read_csv(document: bytes) -> Recording:
-    """A header of names (see `NAMES`), then a position a line. A semicolon file may have decimal commas."""
+    """Read a CSV file: a header of names (see `NAMES`), then one position in each line.
+
+    A file with semicolons may have decimal commas.
+    """
     known = [name for names in NAMES.values() for name in names]
     table = read_table(document, known=known, required=(), others=True)
     names = renamed(table.columns, NAMES)
@@ -71,7 +86,11 @@ def read_csv(document: bytes) -> Recording:
 
 
 def read_owntracks(document: bytes) -> Recording:
-    """A message a line, as phones send them or as the OwnTracks Recorder keeps them (time, kind, message)."""
+    """Read OwnTracks messages, one in each line.
+
+    A line is a message as phones send it, or as the OwnTracks Recorder keeps it (time, kind,
+    message).
+    """
     points = Points()
     for number, line in enumerate(text_of(document).split("\n"), 1):
         if not line.strip():
@@ -90,7 +109,11 @@ def read_owntracks(document: bytes) -> Recording:
 
 
 def read_geojson(document: bytes) -> Recording:
-    """Features that are Points with a time, or lines with a time for each coordinate (`coordTimes`, `times`)."""
+    """Read GeoJSON features.
+
+    A feature is a Point with a time, or a line with a time for each coordinate (`coordTimes`,
+    `times`).
+    """
     try:
         tree = msgspec.json.decode(text_of(document))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -113,7 +136,7 @@ def read_geojson(document: bytes) -> Recording:
 
 
 def _take(points: Points, fields: Mapping[str, Any], place: Any, where: str) -> None:
-    """One coordinate; what is none is counted, and the next one is looked at."""
+    """Take one coordinate; an invalid one is counted, and reading goes on."""
     if isinstance(place, list) and len(place) >= 2:  # noqa: PLR2004
         points.take({**fields, "lon": place[0], "lat": place[1]}, where)
         return
@@ -122,7 +145,7 @@ def _take(points: Points, fields: Mapping[str, Any], place: Any, where: str) -> 
 
 
 def _of_feature(node: Any, where: str) -> Iterator[tuple[Mapping[str, Any], Any, str]]:
-    """The fields and the coordinate of each point of a feature, and where it is. Raises `UnusablePoint`."""
+    """Yield fields, coordinate and place of each point of a feature. Raises `UnusablePoint`."""
     if not isinstance(node, dict) or node.get("type") != "Feature":
         raise _unusable(f"{where}: it is no GeoJSON Feature", "no GeoJSON Feature")
     properties, geometry = node.get("properties") or {}, node.get("geometry") or {}
@@ -142,7 +165,7 @@ def _of_feature(node: Any, where: str) -> Iterator[tuple[Mapping[str, Any], Any,
 def _paired(
     properties: Mapping[str, Any], places: Any, where: str, *, depth: int
 ) -> Iterator[tuple[Any, Any]]:
-    """Each coordinate of the lines with its time."""
+    """Yield each coordinate of the lines with its time."""
     more = properties.get("coordinateProperties")
     given = {**properties, **(more if isinstance(more, dict) else {})}
     times = next((given[name] for name in TIMES_OF_LINES if isinstance(given.get(name), list)), None)
@@ -165,7 +188,11 @@ def _unusable(message: str, reason: str) -> UnusablePoint:
 
 
 def _location(line: str, where: str) -> dict[str, Any] | None:
-    """The fields of an OwnTracks message; None of one that is no position. Raises `UnusablePoint`."""
+    """Return the fields of an OwnTracks message, or None when it is not a position.
+
+    Raises:
+        UnusablePoint: the message cannot be read.
+    """
     try:
         said = read_message(line.encode())
     except InvalidMessage as error:

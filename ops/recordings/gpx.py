@@ -1,8 +1,11 @@
 """Tracks of GPX 1.0 and 1.1 (https://www.topografix.com/gpx.asp). Pure.
 
-A file may be anybody's: it is read by expat as a stream; a document type, and with it every entity, is refused where
-it begins. A point's time is in UTC, also where it does not say so; `speed` (m/s) and `course` count wherever they
-stand, in 1.1 among the extensions. Dilutions of precision are no metres, and are left out.
+A file may come from anybody, so expat reads it as a stream. A document type, and with it every
+entity, is refused where it begins.
+
+A point's time is in UTC, also when the file does not say so. `speed` (m/s) and `course` count
+wherever they are; in GPX 1.1 they are among the extensions. Dilutions of precision are not metres,
+and are left out.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ OF_POINT = {"time": "time", "speed": "speed", "course": "heading", "accuracy": "
 
 
 class Reader:
-    """Hears expat; keeps the points of tracks."""
+    """Handler of expat's events; keeps the points of tracks."""
 
     def __init__(self, parser: Any) -> None:
         self.points = Points()
@@ -63,7 +66,7 @@ class Reader:
             self._name(text)
 
     def _name(self, name: str) -> None:
-        """A track's name may stand behind its points."""
+        """Set the track's name, which must come before the points of the track."""
         if len(self.points) > self._begun:
             raise Refused(
                 f"line {self._parser.CurrentLineNumber}: the track's name stands behind its points; put it before them"
@@ -72,7 +75,11 @@ class Reader:
 
 
 def read(document: bytes) -> Recording:
-    """The points of all tracks. Raises `Refused` when the file cannot be read, or no point of it can be used."""
+    """Return the points of all tracks.
+
+    Raises:
+        Refused: the file cannot be read, or no point of it can be used.
+    """
     check_not_binary(document, save_as="GPX")
     parser = expat.ParserCreate()
     reader = Reader(parser)

@@ -1,8 +1,8 @@
-"""How recorded times are moved to now. Pure.
+"""Moves recorded times to the present. Pure.
 
-All of a recording is moved by one and the same time: what lies between two fixes says how fast somebody went, and must
-stay as it was. How fast it is played changes when fixes are sent, never when they say they were recorded. None is ever
-ahead of the clock when it is sent.
+All times of a recording are moved by the same amount. The time between two fixes shows the speed of
+the guard, so it must stay the same. The speed of the replay changes when fixes are sent, but never
+their recorded times. No fix is ahead of the clock when it is sent.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from services.errors import Refused
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 SPARE = timedelta(hours=1)
-"""Less than the gateway believes at the most: sending may take longer than it should."""
+"""Margin below the greatest age that the gateway accepts, because sending may be slow."""
 
 
 class Move(NamedTuple):
-    """`by`: added to each recorded time. `keeps`: `nothing` of the clock, the `time of day`, or the `weekday` too."""
+    """Move of recorded times.
+
+    `by` is added to each recorded time. `keeps` says what stays: `nothing` of the clock, the `time
+    of day`, or the `weekday` too.
+    """
 
     by: timedelta
     keeps: str
@@ -27,10 +31,22 @@ class Move(NamedTuple):
 def move_to_now(
     first: datetime, last: datetime, *, now: datetime, speed: float, oldest_s: float, keep_hours: bool
 ) -> Move:
-    """So that the last fix is recorded when it is sent; with `keep_hours`, some days or weeks earlier at the most.
+    """Return the move after which the last fix is recorded at the moment when it is sent.
 
-    Schedules of zones go by the clock: for them the hours of the recording must stay, and the weekday where the
-    gateway still believes a time so old (`oldest_s`). Raises `Refused` for a recording that is longer than that.
+    With `keep_hours`, the times are whole days or weeks earlier. Schedules of zones depend on the
+    clock, so the hours of the recording must stay. The weekday stays too, where the gateway still
+    accepts times so old.
+
+    Args:
+        first: the first time of the recording.
+        last: the last time of the recording.
+        now: the present time.
+        speed: how many times faster than recorded it is played.
+        oldest_s: the greatest age that the gateway accepts, in seconds.
+        keep_hours: keep the time of day.
+
+    Raises:
+        Refused: the recording is longer than `oldest_s`.
     """
     latest = now + (last - first) / speed - last
     oldest = now - timedelta(seconds=oldest_s) + SPARE

@@ -1,1 +1,1 @@
-"""A recorded shift played through the road, into a tenant that is there for nothing else."""
+"""Replays of a recorded shift through the whole pipeline, into a tenant for replays only."""

@@ -1,4 +1,4 @@
-"""What a replay came to, as it is on record: waited for until nothing is on its way any more."""
+"""Result of a replay, read from the database when no message of it is on its way any more."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.location.queries import TrackQueries
 from services.providers import Database
 
 PATIENCE_S = 30.0
-"""So long nothing may change before it is said that something is missing."""
+"""Time without any change after which messages count as missing."""
 LOOK_S = 0.1
 ALERT_QUEUES = tuple(
     event_queue_name("location", event, "alerts", handler)
@@ -31,7 +31,7 @@ ARRIVED = text(
            (SELECT count(*) FROM rejected_message WHERE source_id = ANY(:ids)) AS refused
     """
 )
-# What the guards' states say is told, and the alerts are as that makes them.
+# Nothing waits to be published, and the alerts agree with the guards' states.
 UNSETTLED = text(
     """
     SELECT (SELECT count(*) FROM owed_event WHERE tenant_id = :tenant_id)
@@ -66,7 +66,10 @@ AS_THEY_ARE = ("alert_id", "alert_type", "severity", "status", "message", "occur
 
 
 class TransitionFound(msgspec.Struct, frozen=True, kw_only=True):
-    """`recorded_at`: by the recording's own clock; `why` speaks of the replay's."""
+    """A transition.
+
+    `recorded_at` is by the recording's own clock; `why` uses the times of the replay.
+    """
 
     transition_id: str
     guard_id: str
@@ -90,10 +93,13 @@ class AlertFound(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplayOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """`complete`: all was sent, and all that was sent is stored or refused, and told.
+    """Result of a replay.
 
-    `points`: how many the file has; `unusable`: how many of them were left out, by the reason; `left_out`: how many
-    lost an optional field, by the field.
+    Attributes:
+        points: number of points in the file.
+        unusable: number of points that were left out, by the reason.
+        left_out: number of points that lost an optional field, by the field.
+        complete: all fixes were sent, each is stored or refused, and all verdicts are published.
     """
 
     tenant_id: int
@@ -115,7 +121,7 @@ class ReplayOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watcher:
-    """Looks at what becomes of some guards' fixes."""
+    """Watcher of the processing of some guards' fixes."""
 
     def __init__(
         self, database: Database, config: Config, *, tenant_id: int, guards: Mapping[str, str]
@@ -127,7 +133,11 @@ class Watcher:
         self._values = {"tenant_id": tenant_id, "ids": sorted(self._tracks)}
 
     def wait(self, sent: int, say: Callable[[str], None]) -> bool:
-        """Until all is on record and told; False when nothing changes any more before that."""
+        """Wait until all fixes are on record and all verdicts are published.
+
+        Returns:
+            False when nothing changes any more before that.
+        """
         return self._until(
             lambda: sent - sum(self._arrived()), "fixes are on their way", say
         ) and self._until(self._unsettled, "verdicts are not told yet", say)
@@ -163,7 +173,7 @@ class Watcher:
         ]
 
     def counts(self, what: str) -> dict[str, int]:
-        """By reason."""
+        """Return counts by reason."""
         with self._database.of(self._tenant_id) as connection:
             found = connection.execute(text(COUNTS[what]), self._values)
             return {row["word"]: row["count"] for row in found.mappings()}

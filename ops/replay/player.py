@@ -1,4 +1,4 @@
-"""Sends the fixes of a recording as their guards' phones would have, at a chosen speed."""
+"""Sends the fixes of a recording as the guards' phones would, at a chosen speed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from ops.recordings.fixes import RecordedFix
 
 LOOK_S = 0.2
-"""How long a stop may take to be noticed."""
+"""Longest time until a stop is noticed."""
 
 
 class Line(Protocol):
@@ -30,7 +30,7 @@ class Lines(Protocol):
 
 
 class Stop:
-    """Ctrl-C ends the sending between two messages, not within one; a second one ends the command."""
+    """Stop by Ctrl-C between two messages; a second Ctrl-C ends the command."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -50,7 +50,10 @@ class Stop:
 
 
 class Player:
-    """Plays a recording once. `guards`: ids by track; `by`: how far its times are moved."""
+    """Player of a recording, for one run.
+
+    `guards` maps tracks to ids. `by` is added to the recorded times.
+    """
 
     def __init__(
         self,
@@ -72,18 +75,18 @@ class Player:
 
     @property
     def length_s(self) -> float:
-        """How long the recording lasts by its own clock."""
+        """Return the length of the recording by its own clock."""
         return (self._fixes[-1].at - self._fixes[0].at).total_seconds()
 
     @property
     def position_s(self) -> float:
-        """How far it has been sent."""
+        """Return the position up to which the recording has been sent."""
         if not self.sent:
             return 0.0
         return (self._fixes[self.sent - 1].at - self._fixes[0].at).total_seconds()
 
     def play(self, lines: Lines, say: Callable[[Player], None]) -> None:
-        """Send all that is left, until it is stopped; `say` is called often."""
+        """Send all remaining fixes, until it is stopped; `say` is called often."""
         started_s, first = time.monotonic(), self._fixes[0].at
         for fix in self._fixes:
             due_s = started_s + (fix.at - first).total_seconds() / self._speed
@@ -94,7 +97,7 @@ class Player:
             self.sent += 1
 
     def _wait(self, lines: Lines, due_s: float, say: Callable[[Player], None]) -> bool:
-        """Until a fix is due; False when it is not to be sent any more."""
+        """Wait until a fix is due; return False when the replay is stopped."""
         while True:
             if self._stop.asked:
                 return False

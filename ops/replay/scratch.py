@@ -1,7 +1,10 @@
-"""The tenant that recordings are played into: marked as such, and emptied of zones and guards for each replay.
+"""The tenant that recordings are played into.
 
-Fixes of its guards are told of at once however old they are (`Source.replayed`). What earlier replays left (positions,
-transitions, alerts) goes by retention, like that of any tenant; their guards are disabled, and their alerts resolved.
+It is marked as such. Its zones and guards are removed for each replay.
+
+Findings about its guards' fixes are published at once, whatever the age of the fixes
+(`Source.replayed`). Positions, transitions and alerts of earlier replays go by retention, like
+those of any tenant. The guards of earlier replays are disabled, and their alerts are resolved.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ MAKE = text(
     "INSERT INTO tenant (tenant_id, name, settings) VALUES (:tenant_id, :name, '{\"replay\": true}')"
     " ON CONFLICT DO NOTHING"
 )
-# A replay's times are in the past: no version of a zone of an earlier one may hold then.
+# A replay's times are in the past, so no zone version of an earlier replay may be in force then.
 EMPTY = (
     "DELETE FROM zone_version WHERE tenant_id = :tenant_id",
     "DELETE FROM zone WHERE tenant_id = :tenant_id",
@@ -81,7 +84,7 @@ COPY_ZONE = text(
 
 
 class Copied(NamedTuple):
-    """What was laid out for a replay: ids of its guards by their tracks, and its zones."""
+    """Setup of a replay: ids of its guards by their tracks, and its zones."""
 
     tenant_id: int
     guards: dict[str, str]
@@ -90,7 +93,10 @@ class Copied(NamedTuple):
 
 
 class Scratch:
-    """With the owner's rights. Raises `Refused`, `NotFound`, `Conflict`, `Unavailable`."""
+    """Tenant for replays, with the owner's rights.
+
+    Methods raise `Refused`, `NotFound`, `Conflict` and `Unavailable`.
+    """
 
     def __init__(self, database: Database, config: Config) -> None:
         self._database = database
@@ -99,7 +105,10 @@ class Scratch:
         )
 
     def find(self, tenant_id: int | None) -> int:
-        """The tenant of that number, made if there is none; without a number, the first there is, or a new one."""
+        """Return the tenant of that number, and make it when there is none.
+
+        Without a number, return the first tenant for replays, or a new one.
+        """
         with self._database.across() as connection:
             found = tenant_id or connection.execute(SCRATCH).scalar_one_or_none()
             found = found or connection.execute(FREE, {"first": FIRST_ID, "last": LAST_ID}).scalar_one()
@@ -113,7 +122,7 @@ class Scratch:
 
     @contextmanager
     def held(self, tenant_id: int) -> Iterator[None]:
-        """While one replay goes on, no other empties its tenant."""
+        """Keep other replays from emptying the tenant during this replay."""
         connection = self._database.session()
         try:
             if not connection.execute(LOCK, {"tenant_id": tenant_id}).scalar_one():
@@ -122,11 +131,14 @@ class Scratch:
                 )
             yield
         finally:
-            connection.invalidate()  # the lock is the connection's: it must not go back to the pool
+            connection.invalidate()  # the lock belongs to the connection, which must not go back to the pool
             connection.close()
 
     def resolve_earlier(self, tenant_id: int) -> None:
-        """Alerts of earlier replays, which nobody takes, would be followed for ever."""
+        """Resolve alerts of earlier replays.
+
+        Nobody takes these alerts, so they would be followed for ever.
+        """
         with self._database.of(tenant_id) as connection:
             found = list(connection.execute(OPEN_ALERTS, {"tenant_id": tenant_id}).scalars())
         for alert_id in found:
@@ -135,10 +147,10 @@ class Scratch:
     def lay_out(
         self, tenant_id: int, tracks: Sequence[str], *, zones_of: int, guard_id: str | None, run: str
     ) -> Copied:
-        """Guards for these tracks, and the zones of another tenant that apply to whom they stand for.
+        """Make guards for these tracks, and copy the zones of another tenant that apply to them.
 
-        A track stands for the guard that it names, or for `guard_id`; one that names nobody there is judged by the
-        zones that are for all.
+        A track stands for the guard that it names, or for `guard_id`. When the track names no guard
+        of that tenant, only the zones for everybody apply.
         """
         guards = {track: f"replay-{run}-{number}" for number, track in enumerate(tracks, 1)}
         with self._database.across() as connection:
@@ -158,7 +170,7 @@ class Scratch:
     def _stands_for(
         self, connection: Connection, tracks: Iterable[str], zones_of: int, guard_id: str | None
     ) -> dict[str, Any]:
-        """The guard's row by track; tracks that name none have none."""
+        """Return the guard's row by track, without tracks that name no guard."""
         names = {track: guard_id or _as_guard(track) for track in tracks}
         rows = connection.execute(GUARDS, {"tenant_id": zones_of, "ids": sorted(set(names.values()))})
         known = {row.guard_id: row for row in rows}
@@ -174,7 +186,11 @@ class Scratch:
         guards: Mapping[str, str],
         stands_for: Mapping[str, Any],
     ) -> bool:
-        """A zone of some becomes one of a group of its own, of the guards that stand for them; of none, nothing."""
+        """Copy a zone, and return whether it was copied.
+
+        A zone for some guards gets a new group of the guards that stand for them. When there are
+        none, the zone is not copied.
+        """
         values = {"tenant_id": tenant_id, "zone_id": zone.zone_id, "group_id": None, "by": "vigil replay"}
         if zone.group_id is not None or zone.guard_id is not None:
             mine = [
@@ -193,5 +209,5 @@ class Scratch:
 
 
 def _as_guard(track: str) -> str:
-    """As ids are kept: a guard's number becomes `guard-<number>`."""
+    """Return an id as ids are kept: a guard's number becomes `guard-<number>`."""
     return f"guard-{track}" if track.isascii() and track.isdigit() else track

@@ -1,1 +1,1 @@
-"""Going back to an older schema without losing what it has no place for (docs/adr/0018)."""
+"""Going back to an older schema without losing the data that it cannot hold (docs/adr/0018)."""

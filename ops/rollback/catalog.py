@@ -1,4 +1,4 @@
-"""The schema as PostgreSQL's catalogs have it, and which tables a transaction has written to."""
+"""The schema from PostgreSQL's catalogs, and the tables that a transaction has written to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from ops.rollback.loss import FIELD_KEY, Column, Reference, Table
 
 OF_TOOLS = ("alembic_version", "registry_version")
-"""Tables whose rows are numbers of the machinery, and nobody's data."""
+"""Tables with version numbers only, and no data."""
 OWN = f"""
     c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
     AND c.relname NOT IN {OF_TOOLS}
@@ -46,7 +46,7 @@ REFERENCES = text(
     WHERE {OWN} AND f.conparentid = 0 ORDER BY c.relname, f.conname
     """
 )
-# Of a partitioned table the counts are at its partitions.
+# The counts of a partitioned table are at its partitions.
 WRITTEN = text(
     f"""
     SELECT c.relname, sum(pg_stat_get_xact_tuples_inserted(p.relid) + pg_stat_get_xact_tuples_updated(p.relid)
@@ -59,7 +59,7 @@ COUNTING = text("SELECT current_setting('track_counts')::boolean")
 
 
 def read(connection: Connection) -> dict[str, Table]:
-    """Every table of Vigil's own, but those of the machinery."""
+    """Return every table of Vigil, except those with version numbers only."""
     columns: dict[str, dict[str, Column]] = defaultdict(dict)
     for row in connection.execute(COLUMNS):
         columns[row.relname][row.attname] = Column(row.type, row.attnotnull, row.generated)
@@ -78,13 +78,17 @@ def read(connection: Connection) -> dict[str, Table]:
 
 
 def written(connection: Connection) -> dict[str, int]:
-    """Rows that this transaction has inserted, changed and deleted so far. -1: not counted, perhaps all."""
+    """Return the number of rows that this transaction has written so far, by table.
+
+    Inserted, changed and deleted rows count. -1 means that rows are not counted, so all may be
+    written.
+    """
     counted = bool(connection.execute(COUNTING).scalar_one())
     return {row.relname: int(row.rows) if counted else -1 for row in connection.execute(WRITTEN)}
 
 
 def touched(before: dict[str, int], after: dict[str, int]) -> set[str]:
-    """Tables that were written to between two calls of `written`."""
+    """Return the tables that were written to between two calls of `written`."""
     return {name for name, rows in after.items() if rows < 0 or rows != before.get(name, 0)}
 
 

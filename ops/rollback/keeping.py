@@ -1,7 +1,11 @@
-"""Going down: what the older schema has no place for is copied into the schema `vigil_kept` first.
+"""Going down: data that the older schema cannot hold are first copied into the schema `vigil_kept`.
 
-All in one transaction. The downgrade is tried within a savepoint, the catalogs before and after it say what it takes
-away, it is undone, that is copied, and the downgrade is run in earnest.
+All steps are in one transaction:
+
+1. The downgrade is tried within a savepoint.
+2. The catalogs before and after it show what it takes away.
+3. The trial is undone, and these data are copied.
+4. The downgrade is run for good.
 """
 
 from __future__ import annotations
@@ -18,9 +22,12 @@ from services.errors import Refused
 
 KEPT = "vigil_kept"
 DIGEST = "vigil_digest"
-"""In a copy: of the columns that stay, so that a row that the older version changed is known."""
+"""Column of a copy with a digest of the columns that stay.
+
+It shows rows that the older version changed.
+"""
 Move = Callable[[Connection], None]
-"""Changes the schema, within the transaction of the connection."""
+"""Changes the schema within the transaction of the connection."""
 
 RECORDS = f"""
 CREATE SCHEMA IF NOT EXISTS {KEPT};
@@ -49,7 +56,7 @@ COUNTED = text(f"UPDATE {KEPT}.record SET rows = CAST(:rows AS jsonb) WHERE reco
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One rollback: between which revisions, what was kept, and how many rows of each table."""
+    """One rollback: its two revisions, the kept data, and the number of rows of each table."""
 
     record_id: int
     from_revision: str
@@ -59,16 +66,19 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[str, int]
 
     def copy(self, loss: Loss) -> str:
-        """The table that holds the rows as they were before the downgrade."""
+        """Return the table that holds the rows as they were before the downgrade."""
         return f"{KEPT}.{quoted(f'{self.record_id}_{loss.table}')}"
 
     def copy_after(self, loss: Loss) -> str:
-        """The table that holds them as they were right after it: what differs from that, the older version wrote."""
+        """Return the table that holds the rows as they were right after the downgrade.
+
+        A difference from these rows was written by the older version.
+        """
         return f"{KEPT}.{quoted(f'{self.record_id}_{loss.table}_after')}"
 
 
 def waiting(connection: Connection) -> list[Record]:
-    """What was kept and not yet put back, the last first."""
+    """Return the records that are not yet put back, newest first."""
     if not connection.execute(THERE, {"name": f"{KEPT}.record"}).scalar_one():
         return []
     return [
@@ -90,9 +100,13 @@ def go_down(
     *,
     revision: Callable[[Connection], str | None],
 ) -> Record | None:
-    """Run the downgrade and keep what it has no place for; None when there was nothing to keep.
+    """Run the downgrade and keep the data that the older schema cannot hold.
 
-    Raises `Refused` for rows that cannot be kept, and for a way down that leaves no schema at all.
+    Returns:
+        The record of the kept data, or None when there was nothing to keep.
+
+    Raises:
+        Refused: rows cannot be kept, or the downgrade leaves no schema at all.
     """
     started = str(revision(connection))
     before = catalog.read(connection)
@@ -114,7 +128,7 @@ def go_down(
 
 
 def filled_tables(connection: Connection) -> list[str]:
-    """Tables that hold at least one row, and what was kept of earlier rollbacks."""
+    """Return the tables that hold at least one row, and the data kept of earlier rollbacks."""
     names = [name for name in sorted(catalog.read(connection)) if _filled(connection, name)]
     return names + [f"{KEPT} (from {r.from_revision})" for r in waiting(connection)]
 
@@ -126,7 +140,7 @@ def _tried(
     *,
     revision: Callable[[Connection], str | None],
 ) -> list[Loss]:
-    """What the downgrade would take, found by doing it and undoing it."""
+    """Run the downgrade, undo it, and return what it would take away."""
     filled = filled_tables(connection)
     counts = catalog.written(connection)
     trial = connection.begin_nested()
@@ -173,7 +187,7 @@ def _keep(connection: Connection, found: Sequence[Loss], before: Schema, *, from
 
 
 def _copy(connection: Connection, copy: str, loss: Loss, columns: Sequence[str]) -> int:
-    """Returns the number of rows."""
+    """Copy the columns of a table and return the number of rows."""
     listed = ", ".join(map(quoted, columns))
     if loss.common:
         listed += f", {digest(loss.common)} AS {DIGEST}"
@@ -187,7 +201,7 @@ def _filled(connection: Connection, table: str) -> bool:
 
 
 def _sequences(connection: Connection, table: str, columns: dict[str, Any]) -> dict[str, int]:
-    """Where the table's own sequences stand: an id that was once given out is not given again."""
+    """Return the values of the table's own sequences, so that no id is given out twice."""
     found = {}
     for column in columns:
         named = text("SELECT pg_get_serial_sequence(:table, :column)")

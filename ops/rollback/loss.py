@@ -1,4 +1,4 @@
-"""What a downgrade takes away: the schema before it compared with the schema after it. Pure."""
+"""Data that a downgrade takes away, from the schemas before and after it. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ import msgspec
 from services.errors import Refused
 
 FIELD_KEY = "message_key"
-"""Field messages are partitioned and have no primary key; `message_seen` holds that each identity is stored once."""
+"""Field messages are partitioned and have no primary key.
+
+`message_seen` ensures that each identity is stored once.
+"""
 WITH_CONTENT = frozenset({"alert_timeline"})
-"""Kept with all their columns: a link of the chain is accounted for by the content that it seals."""
+"""Tables that are kept with all their columns.
+
+A link of the chain is proved by the content that it seals.
+"""
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -22,7 +28,7 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """A foreign key: these columns name a row of the parent by those."""
+    """A foreign key: `columns` name a row of the parent by its `parent_columns`."""
 
     columns: tuple[str, ...]
     parent: str
@@ -30,7 +36,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A table's shape. `key` is what identifies a row; empty when nothing does."""
+    """Shape of a table. `key` is the columns that identify a row; empty when there are none."""
 
     columns: dict[str, Column]
     key: tuple[str, ...]
@@ -41,10 +47,14 @@ Schema = Mapping[str, Table]
 
 
 class Loss(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of one table.
+    """The part of one table that is kept.
 
-    `gone`: the whole table vanishes. `lost`: columns that vanish or change their type. The others stay: as `merged`
-    where the downgrade itself changes or deletes rows, else as `common`. `held`: the columns of the copy.
+    Attributes:
+        gone: the whole table vanishes.
+        lost: columns that vanish or change their type.
+        merged: columns that stay, where the downgrade itself changes or deletes rows.
+        common: columns that stay, where it does not.
+        held: the columns of the copy.
     """
 
     table: str
@@ -64,16 +74,19 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def losses(before: Schema, after: Schema, touched: Collection[str]) -> list[Loss]:
-    """What has to be kept, parents before those who refer to them. Raises `Refused` for rows that nothing identifies.
+    """Return the data that must be kept, parents before the tables that refer to them.
 
-    `touched`: tables whose rows the downgrade inserted, changed or deleted.
+    `touched` holds the tables whose rows the downgrade inserted, changed or deleted.
+
+    Raises:
+        Refused: no key identifies the rows of a table.
     """
     found = [_loss(name, before, after, name in touched) for name in in_order(before)]
     return [loss for loss in found if loss is not None]
 
 
 def in_order(schema: Schema) -> list[str]:
-    """Tables, each after those that it refers to."""
+    """Return the tables, each after the tables that it refers to."""
     graph = {
         name: {r.parent for r in table.references if r.parent != name and r.parent in schema}
         for name, table in sorted(schema.items())
@@ -102,7 +115,7 @@ def _loss(name: str, before: Schema, after: Schema, touched: bool) -> Loss | Non
 
 
 def _named(name: str, schema: Schema) -> Iterator[str]:
-    """Columns by which other tables refer to this one."""
+    """Yield the columns of this table that foreign keys of other tables refer to."""
     for table in schema.values():
         for reference in table.references:
             if reference.parent == name:
@@ -110,17 +123,20 @@ def _named(name: str, schema: Schema) -> Iterator[str]:
 
 
 def equal(left: str, right: str, columns: Sequence[str]) -> str:
-    """SQL: the same row by these columns."""
+    """Return SQL that is true for the same row by these columns."""
     return " AND ".join(f"{left}.{quoted(c)} = {right}.{quoted(c)}" for c in columns)
 
 
 def digest(columns: Sequence[str]) -> str:
-    """SQL: by which a row is known to be unchanged. As text: not every type has an equality (json)."""
+    """Return SQL for a digest that shows whether a row is unchanged.
+
+    Values are compared as text, because not every type has an equality (json).
+    """
     values = ", ".join(f"{quoted(column)}::text" for column in columns)
     return f"md5(ROW({values})::text)::uuid"
 
 
 def quoted(name: str) -> str:
-    """An identifier for SQL."""
+    """Return an identifier for SQL."""
     escaped = name.replace('"', '""')
     return f'"{escaped}"'

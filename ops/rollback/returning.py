@@ -1,8 +1,12 @@
-"""Going up again: what a rollback kept is put back, at the revision that it was taken from.
+"""Going up again: kept data are put back at the revision that they were taken from.
 
-What the older version wrote in between stays. A value that it changed is kept as it changed it; a row that it deleted
-stays deleted, with what hung on it; what it has not touched is again what it was. Triggers are off meanwhile: the rows
-have been through them.
+Rows that the older version wrote in between stay:
+
+- A value that it changed stays changed.
+- A row that it deleted stays deleted, with the rows that belong to it.
+- A row that it did not touch is as it was before the rollback.
+
+Triggers are off meanwhile, because the rows have passed them before.
 """
 
 from __future__ import annotations
@@ -23,8 +27,14 @@ REGISTRY_CHANGED = "UPDATE registry_version SET version = version + 1"
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one table's kept rows. `orphans`: what they belonged to was deleted in between.
-    `in_the_way`: a row of the older version has their place; they are in `vigil_kept` still."""
+    """Result for one table's kept rows.
+
+    Attributes:
+        kept: number of kept rows.
+        orphans: number of rows whose parents were deleted in between.
+        in_the_way: number of rows whose place a row of the older version has taken. They stay in
+            `vigil_kept`.
+    """
 
     table: str
     kept: int
@@ -34,7 +44,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def remember(connection: Connection, record: Record) -> None:
-    """Before the upgrade: what the older version has made of the rows, for the migrations may write to them too."""
+    """Note before the upgrade how the older version left the rows.
+
+    The migrations may write to the same rows.
+    """
     for loss in _remembered(record):
         columns = ", ".join(map(quoted, [*loss.key, *loss.merged, *loss.common]))
         if loss.common:
@@ -45,7 +58,7 @@ def remember(connection: Connection, record: Record) -> None:
 
 
 def put_back(connection: Connection, record: Record) -> list[Outcome]:
-    """After the upgrade to the record's revision. In the order of references: parents first."""
+    """Put the rows back, after the upgrade to the record's revision, parents first."""
     schema = catalog.read(connection)
     connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
     for loss in record.losses:
@@ -87,7 +100,10 @@ def _put_back(connection: Connection, record: Record, loss: Loss, schema: Schema
 
 
 def _remove_backfilled(connection: Connection, record: Record, loss: Loss, schema: Schema) -> None:
-    """Rows that the migration has just made for things that were there at the rollback: theirs were kept."""
+    """Delete rows that the migration has just made for parents that were there at the rollback.
+
+    The rows that those parents had were kept.
+    """
     kept = {other.table: other for other in record.losses}
     for reference in schema[loss.table].references:
         parent = kept.get(reference.parent)
@@ -110,7 +126,10 @@ def _update_whole(record: Record, loss: Loss) -> str:
 
 
 def _update_columns(record: Record, loss: Loss) -> str:
-    """Lost columns as they were; of the others what the older version did not change."""
+    """Return SQL that restores lost columns and unchanged values.
+
+    A value that the older version changed stays changed.
+    """
     assignments = [f"{quoted(c)} = k.{quoted(c)}" for c in loss.lost]
     joined = ""
     if loss.common:
@@ -120,7 +139,7 @@ def _update_columns(record: Record, loss: Loss) -> str:
         ]
         joined = f" LEFT JOIN {_theirs(loss)} o ON {equal('o', 'k', loss.key)}"
     if loss.merged:
-        # As text: not every type has an equality (json).
+        # As text, because not every type has an equality (json).
         assignments += [
             f"{quoted(c)} = CASE WHEN a.{quoted(loss.key[0])} IS NOT NULL AND o.{quoted(loss.key[0])} IS NOT NULL"
             f" AND a.{quoted(c)}::text IS NOT DISTINCT FROM o.{quoted(c)}::text"
@@ -154,7 +173,7 @@ def _insert(loss: Loss, source: str, table: Table) -> str:
 
 
 def _parents_there(table: Table) -> Iterator[str]:
-    """SQL: what a kept row k refers to is there still."""
+    """Yield SQL conditions that the rows which a kept row k refers to still exist."""
     for reference in table.references:
         nothing = " OR ".join(f"k.{quoted(column)} IS NULL" for column in reference.columns)
         same = " AND ".join(
@@ -173,7 +192,7 @@ def _set_sequence(connection: Connection, table: str, column: str, kept: int) ->
 
 
 def _left(connection: Connection, record: Record, loss: Loss, source: str, table: Table) -> Outcome:
-    """What did not get back in, and where it is."""
+    """Return the rows that could not be put back, and their place."""
     outcome = Outcome(table=loss.table, kept=record.rows[loss.table])
     if not loss.key:
         return outcome

@@ -1,5 +1,7 @@
-"""The chain of the timeline across a rollback: rows that the older version wrote go on from the old head, and what it
-erased leaves its place and digest, as an erasure does.
+"""The chain of the timeline across a rollback.
+
+Rows that the older version wrote continue from the old head. Rows that it erased leave their place
+and digest, as an erasure does.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from ops.rollback.loss import Loss
 
 TABLE, HEADS, PLACE = "alert_timeline", "timeline_head", "seq"
 
-# A place in the chain whose row is not there any more: the older schema erased without a trace.
+# A place in the chain whose row is gone: the older schema erased without a trace.
 ERASED = """
 INSERT INTO timeline_erased (tenant_id, seq, prev_hash, hash, digest)
 SELECT k.tenant_id, k.seq, k.prev_hash, k.hash, sha256(vigil_timeline_canonical(
@@ -19,7 +21,8 @@ FROM {chain} k JOIN tenant USING (tenant_id)
 WHERE k.seq IS NOT NULL AND NOT EXISTS (SELECT FROM alert_timeline t WHERE t.entry_id = k.entry_id)
 ON CONFLICT DO NOTHING
 """
-# The migration gave every tenant a head of its own reckoning; who had none at the rollback begins at the first place.
+# The migration gave every tenant a head of its own. A tenant without a head at the rollback begins
+# at the first place.
 HEADS_OF_MIGRATION = (
     "DELETE FROM timeline_head h WHERE NOT EXISTS (SELECT FROM {heads} k WHERE k.tenant_id = h.tenant_id)"
 )
@@ -46,17 +49,20 @@ END $$
 
 
 def concerns(loss: Loss) -> bool:
-    """Whether the rollback took the chain."""
+    """Return whether the rollback took the chain."""
     return loss.table == TABLE and PLACE in loss.lost
 
 
 def clear(connection: Connection) -> None:
-    """The places that the migration gave by its own reckoning must not stand in the way of those that were kept."""
+    """Clear the places that the migration gave, which could collide with the kept places."""
     connection.exec_driver_sql("UPDATE alert_timeline SET seq = NULL, prev_hash = NULL, hash = NULL")
 
 
 def join(connection: Connection, *, chain: str, heads: str | None) -> None:
-    """`chain`, `heads`: the kept copies. Triggers are off."""
+    """Join kept and new rows to one chain, while triggers are off.
+
+    `chain` and `heads` are the kept copies.
+    """
     connection.exec_driver_sql(ERASED.format(chain=chain))
     if heads is not None:
         connection.exec_driver_sql(HEADS_OF_MIGRATION.format(heads=heads))

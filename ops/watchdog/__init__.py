@@ -1,1 +1,4 @@
-"""Watches Vigil from outside of its services, and says so in metrics: whether an alarm would arrive at all."""
+"""Watchdog of Vigil from outside of its services.
+
+Its metrics show whether an alarm would arrive.
+"""

@@ -1,4 +1,4 @@
-"""Count all events of a host: those published, settled, in hand, and those that wait in RabbitMQ."""
+"""Counts all events of a host: published, settled, in hand, and waiting in RabbitMQ."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ OF_HANDLERS, OF_RUNGS = "evt-", "vigil.delay."
 
 
 class Accounts:
-    """The balance of this host's events; it says nothing where processes on other hosts take part."""
+    """The balance of this host's events.
+
+    There is no figure while processes of other hosts take part.
+    """
 
     def __init__(self, config: Config, names: Sequence[str] | None = None) -> None:
         self._config = config
@@ -31,7 +34,7 @@ class Accounts:
         self._balance = Balance()
 
     def look(self) -> None:
-        """Count once, and show the figure. Raises `Unavailable` when RabbitMQ is away."""
+        """Count once, and export the figure. Raises `Unavailable` when RabbitMQ does not answer."""
         gauge = metrics.events_unaccounted.labels("2m")
         found = self.count()
         if found is None:
@@ -43,7 +46,7 @@ class Accounts:
             gauge.set(figure)
 
     def count(self) -> float | None:
-        """Return how many events are missing at this moment; None when some are counted on another host."""
+        """Return how many events are missing now; None when some are counted on another host."""
         counted = _counted()
         states = queues.states(self._config, [*self._queues, *self._rungs])
         if not _are_all_here(counted["vigil_event_consumers"], states):
@@ -58,7 +61,7 @@ class Accounts:
 
 
 def _counted() -> Mapping[str, dict[str, float]]:
-    """By metric and its one label, over all processes of the host."""
+    """Return values by metric and its one label, over all processes of the host."""
     found: Mapping[str, dict[str, float]] = defaultdict(dict)
     for name, labels, value in exposition.samples(COUNTED):
         [label] = labels.values()

@@ -1,7 +1,8 @@
-"""The balance of events: of what was published, what is neither settled nor waiting anywhere. Pure.
+"""The balance of events: published events that are neither settled nor waiting anywhere. Pure.
 
-RabbitMQ holds some messages where no figure shows them: those that expired on a rung of the ladder into a full queue
-wait in its dead-letter worker. What is lost would look the same. Both are missing from the balance.
+RabbitMQ holds some messages where no figure shows them. When messages expire on a rung of the
+ladder into a full queue, they wait in its dead-letter worker. Lost messages would look the same.
+Both are missing from the balance.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from statistics import median
 import msgspec
 
 WINDOW = 9
-"""So many looks make one figure: one look sees events that are on their way from one place to the next."""
+"""Number of looks for one figure.
+
+A single look sees events on their way from one place to the next.
+"""
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What was counted at one time. Events are named `<service>.<type>`; all else is by queue."""
+    """Counts at one time. Events are named `<service>.<type>`; all other counts are by queue."""
 
     published: Mapping[str, float]
     settled: Mapping[str, float]
@@ -26,7 +30,10 @@ class Look(msgspec.Struct, frozen=True):
 
 
 def missing(look: Look, queues: Iterable[str], rungs: Iterable[str]) -> float:
-    """Return how many events are in no place that can be looked at, less those that waited before Vigil counted."""
+    """Return how many events are in no place that can be counted.
+
+    Events that waited before Vigil counted are subtracted.
+    """
     total = 0.0
     for queue in queues:
         total += look.published.get(event_of(queue), 0) - look.settled.get(queue, 0)
@@ -43,14 +50,18 @@ def event_of(queue: str) -> str:
 
 
 class Balance:
-    """Turns looks into a figure. What is delivered twice is settled twice: only a rise above the least is a finding."""
+    """Turns looks into a figure.
+
+    An event that is delivered twice is settled twice. Therefore only a rise above the least figure
+    is a finding.
+    """
 
     def __init__(self) -> None:
         self._window: deque[float] = deque(maxlen=WINDOW)
         self._least: float | None = None
 
     def take(self, found: float) -> float | None:
-        """Return the events that are unaccounted for; None until enough was seen."""
+        """Return how many events are unaccounted for, or None until there are enough looks."""
         self._window.append(found)
         if len(self._window) < WINDOW:
             return None
@@ -59,6 +70,6 @@ class Balance:
         return figure - self._least
 
     def forget(self) -> None:
-        """Begin anew: what was seen until now says nothing of what comes."""
+        """Start again: earlier looks say nothing about later ones."""
         self._window.clear()
         self._least = None

@@ -1,4 +1,4 @@
-"""The broker's own figures ($SYS), as far as an operator must see them."""
+"""The broker's own figures ($SYS) that an operator must see."""
 
 from __future__ import annotations
 
@@ -17,11 +17,18 @@ FILTER = PREFIX + "#"
 DROPPED = PREFIX + "publish/messages/dropped"
 CLIENTS = PREFIX + "clients/connected"
 SILENCE_S = 45.0
-"""The broker publishes its figures every 10 s (sys_interval)."""
+"""Time without a figure after which the connection counts as broken.
+
+The broker publishes its figures every 10 s (sys_interval).
+"""
 
 
 def listen(config: Config, on_figure: Callable[[str, str], None]) -> None:
-    """Call `on_figure(topic, text)` for every figure, until the connection breaks: `Unavailable`."""
+    """Call `on_figure(topic, text)` for every figure, until the connection breaks.
+
+    Raises:
+        Unavailable: the connection broke, or the broker refuses the figures.
+    """
     name = f"vigil-watchdog-sys-{secrets.token_hex(4)}"
     known_as = login(config)
     with connect(config.mqtt, name, username=known_as["username"], password=known_as["password"]) as sock:
@@ -38,7 +45,8 @@ def listen(config: Config, on_figure: Callable[[str, str], None]) -> None:
                     if first & 0xF0 == wire.PUBLISH:
                         message = wire.parse_publish(first, body, 0, len(body))
                         on_figure(message.topic.decode(), message.payload.decode("utf-8", "replace"))
-                # By the clock: the answer to a ping is data too, and would call for the next one at once.
+                # By the clock: the answer to a ping is data too, and would cause the next ping at
+                # once.
                 if time.monotonic() - pinged_s > PING_S:
                     sock.sendall(wire.PINGREQ)
                     pinged_s = time.monotonic()

@@ -1,4 +1,4 @@
-"""A test message by each lane, one after the other: which arrived, and where the others were last seen."""
+"""A test message by each lane, one after the other, with its time or the last place it was seen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from services.config import Config
 
 
 class Result(msgspec.Struct, frozen=True):
-    """One lane: in how many seconds its message arrived, or the last place where it was seen."""
+    """Result of one lane.
+
+    It has the seconds until its message arrived, or the last place where the message was seen.
+    """
 
     lane: LaneName
     seconds: float | None
@@ -20,7 +23,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def send_by_lanes(config: Config, lanes: Sequence[LaneName] = ()) -> list[Result]:
-    """Send a message by each of the lanes, by all of them when none is named."""
+    """Send a message by each of the named lanes, or by all lanes when none is named."""
     probe = Probe(config)
     return [_result(probe, lane) for lane in lanes or tuple(ROADS)]
 

@@ -1,4 +1,4 @@
-"""A test message from MQTT to a socket of the control room: how long it took, or where it was last seen."""
+"""A test message from MQTT to a websocket session: its time, or the last place it was seen."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from services.providers import Database
 
 LaneName = Literal["alert", "bulk"]
 Stage = Literal["device", "broker", "postgres", "redis"]
-"""The last place where a lost test message was seen; `device`: the broker did not take it."""
+"""The last place where a lost test message was seen.
+
+`device` means that the broker did not take it.
+"""
 PAUSE_S = 0.2
 LEAST_WAIT_S = 0.05
 BEYOND: dict[Stage, str] = {
@@ -34,7 +37,16 @@ BEYOND: dict[Stage, str] = {
 
 
 class Road(NamedTuple):
-    """A lane's test message: where it is published, what it says, where it is stored, how its frame is known."""
+    """A lane's test message.
+
+    Attributes:
+        topic: the topic that it is published to.
+        service: the service that stores it.
+        stored: the query that finds it in the database.
+        payload: makes its content from message id and time.
+        frames: the types of frames that show it.
+        is_shown: says whether a frame shows it.
+    """
 
     topic: str
     service: str
@@ -86,7 +98,7 @@ ROADS: dict[LaneName, Road] = {
         POSITION_TOPIC,
         "location",
         "SELECT 1 FROM guard_state WHERE tenant_id = :tenant_id AND recorded_at >= :since",
-        # Beside 0,0, which is what a receiver without a fix sends, and is refused.
+        # Close to 0,0. A receiver without a fix sends 0,0, and that is refused.
         lambda msg_id, at: {"msg_id": msg_id, "timestamp": at, "lat": 0.001, "lon": 0.001, "accuracy": 1.0},
         frozenset({"positions"}),
         _position_shown,
@@ -95,7 +107,10 @@ ROADS: dict[LaneName, Road] = {
 
 
 class Probe:
-    """Sends test messages. One at a time for each lane; several lanes, and several probes, may run at once."""
+    """Sender of test messages, one at a time for each lane.
+
+    Several lanes, and several probes, may run at once.
+    """
 
     def __init__(self, config: Config, *, deadline_s: float | None = None) -> None:
         self._config = config
@@ -103,7 +118,7 @@ class Probe:
         self._deadline_s = deadline_s or config.watchdog.deadline_s
 
     def run(self, lane: LaneName) -> float:
-        """Seconds from the publishing to the frame on a socket. Raises `Lost`."""
+        """Return the seconds from the publishing to the frame on a socket. Raises `Lost`."""
         until_s = time.monotonic() + self._deadline_s
         frames, no_socket = self._listen(until_s)
         try:
@@ -112,7 +127,10 @@ class Probe:
             frames.close()
 
     def _listen(self, until_s: float) -> tuple[Frames, str]:
-        """A socket that has had its snapshot, or the reason why there is none: a lost message may be lost before."""
+        """Return frames of a socket after its snapshot, and "" or the reason why there is none.
+
+        Without a socket, a lost message may have been lost before the gateway.
+        """
         enough_s = until_s - self._deadline_s / 2  # the rest is for the message itself
         while True:
             frames = Frames(self._config, silence_s=until_s - time.monotonic())
@@ -122,7 +140,7 @@ class Probe:
                 frames.close()
                 if time.monotonic() > enough_s:
                     return frames, str(error) or type(error).__name__
-                time.sleep(PAUSE_S)  # nothing tells when a gateway that refuses will take sockets again
+                time.sleep(PAUSE_S)  # no event says when a gateway that refuses will take sockets again
             else:
                 return frames, ""
 
@@ -150,7 +168,10 @@ class Probe:
             line.close()
 
     def _last_seen(self, lane: LaneName, road: Road, msg_id: str, at: datetime, until_s: float) -> Stage:
-        """Looked for along the road, from the end; what may still be under way is given the time that is left."""
+        """Return the last place of a message on the pipeline, searched from its end.
+
+        A message that may still be on its way gets the time that is left.
+        """
         tenant_id, since_id = self._settings.tenant_id, int(at.timestamp() * 1e6)
         feed = FeedReader.from_config(self._config)
         values = {"tenant_id": tenant_id, "msg_id": msg_id, "since": at}
@@ -186,7 +207,10 @@ class Frames:
         self._frames = feed.frames(silence_s=max(silence_s, LEAST_WAIT_S))
 
     def until(self, wanted: Callable[[dict[str, Any]], bool], until_s: float) -> None:
-        """Read until a frame is wanted. Raises what the feed raises, and `TimeoutError` when time is over."""
+        """Read until a frame is wanted.
+
+        Errors of the feed are raised. `TimeoutError` is raised when the time is over.
+        """
         for frame in self._frames:
             if wanted(frame):
                 return

@@ -1,4 +1,4 @@
-"""The watchdog: test messages through the whole road, and what no service can say of itself."""
+"""The watchdog: test messages through the whole pipeline, and measures that no service can take."""
 
 from __future__ import annotations
 
@@ -28,25 +28,34 @@ log = structlog.get_logger(__name__)
 
 SERVERS_INTERVAL_S = 3.0
 SERVER_DEADLINE_S = 4.0
-"""A server that has not answered after so long is down. Together with the interval: noticed within seven seconds."""
+"""Time after which a server that has not answered is down.
+
+With the interval, an outage is noticed within seven seconds.
+"""
 QUEUES_INTERVAL_S = 10.0
-"""Metrics are read each 15 s (prometheus/prometheus.yml)."""
+"""Time between two counts; metrics are read each 15 s (prometheus/prometheus.yml)."""
 QUEUES_DEADLINE_S = 10.0
 ACCOUNTS_INTERVAL_S = 15.0
 VITALS_INTERVAL_S = 30.0
 VITAL_DEADLINE_S = 10.0
 LOOK_FOR_LOST_S = 5.0
 AGAIN_AFTER_LOSS_S = 5.0
-"""After a lost test message the next one follows soon: screens say that they may be blind until one comes through."""
+"""Pause after a lost test message.
+
+It is short, because the console warns that it may be blind until a test message arrives.
+"""
 CLOSING_INTERVAL_S = 600.0
 CLOSE_AFTER = timedelta(days=1)
 INTERVALS_GOOD = 2.5
-"""As with the banner of screens: one test message may be late, not two."""
+"""Intervals for which an arrived test message counts, as for the banner of the console.
+
+One test message may be late, but not two.
+"""
 FIGURES = {broker.DROPPED: metrics.mqtt_broker_dropped, broker.CLIENTS: metrics.mqtt_broker_clients}
 
 
 class Parts:
-    """What the watchdog works with, made once a process."""
+    """Objects that the watchdog works with, made once for each process."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -76,7 +85,7 @@ class WatchdogService:
 
     @loop
     def read_broker_figures(self) -> None:
-        # The broker tells a figure when it changes, and keeps none for who comes later.
+        # The broker publishes a figure when it changes, and retains none for later subscribers.
         _show_figure(broker.DROPPED, "0")
         broker.listen(self.parts.config, _show_figure)
 
@@ -108,14 +117,20 @@ class WatchdogService:
 
     @timer(VITALS_INTERVAL_S, eager=True)
     def measure_vitals(self) -> None:
-        """All at once, each by itself: what cannot be measured now keeps its last value, and is logged."""
+        """Measure all at once, independently of each other.
+
+        A measure that fails keeps its last value, and the failure is logged.
+        """
         measures = (_disk, _clock, _size, _partitions, _certificates, _backup)
         for thread in [eventlet.spawn(_measure, measure, self.parts) for measure in measures]:
             thread.wait()
 
     @timer(CLOSING_INTERVAL_S)
     def close_old_test_alert(self) -> None:
-        """A repeat grows the open test alert: a new one each day can be erased whole."""
+        """Resolve the open test alert when it is a day old.
+
+        Repeats make an open alert longer. A new alert each day can be erased whole.
+        """
         tenant_id = self.parts.config.watchdog.tenant_id
         for alert in self.alerts.list_alerts(tenant_id=tenant_id):
             if datetime.fromisoformat(str(alert["received_at"])) < datetime.now(UTC) - CLOSE_AFTER:
@@ -131,13 +146,13 @@ class WatchdogService:
             eventlet.sleep(max(0.0, started_s + pause_s - time.monotonic()))
 
     def _test(self, lane: LaneName, started_s: float) -> bool:
-        """Return whether the test message came through."""
+        """Return whether the test message arrived."""
         try:
             took_s = self._probe(lane)
         except Lost as error:
             report_away(f"message-path-{lane}", since_s=started_s)
             metrics.watchdog_failure.labels(lane, error.stage).inc()
-            # Where it was lost is the news, not where in our code that was found out.
+            # The place of the loss matters, not the place in the code that found it.
             log.error("test_message_lost", lane=lane, last_seen=error.stage, error=str(error))  # noqa: TRY400
         else:
             metrics.watchdog_round_trip.labels(lane).observe(took_s)
@@ -148,7 +163,7 @@ class WatchdogService:
         return False
 
     def _probe(self, lane: LaneName) -> float:
-        """Return how long a test message took. Raises `Lost`, also when what looks for it hangs."""
+        """Return how long a test message took. Raises `Lost`, also when the search for it hangs."""
         limit_s = self.parts.config.watchdog.deadline_s + LOOK_FOR_LOST_S
         try:
             return within(limit_s, partial(self.parts.probe.run, lane))
@@ -156,7 +171,10 @@ class WatchdogService:
             raise Lost(lane, "broker", str(error)) from error
 
     def _ask_for_ever(self, name: str) -> None:
-        """Each server has a loop of its own: one that hangs must not hide that another is gone."""
+        """Check one server for ever.
+
+        Each has its own loop, so one that hangs does not hide another.
+        """
         standing = Standing.to(name, self.parts.config)
         while True:
             asked_s = time.monotonic()
@@ -166,9 +184,9 @@ class WatchdogService:
     def _ask(self, name: str, standing: Standing, asked_s: float) -> None:
         try:
             within(SERVER_DEADLINE_S, standing.ask)
-        except Exception as error:  # whatever a library raises: the server was asked, and did not answer
+        except Exception as error:  # any error of a library means that the server did not answer
             if time.monotonic() - asked_s > SERVER_DEADLINE_S + STOOD_STILL_S:
-                return  # this process stood still itself: ask again
+                return  # this process itself stood still: ask again
             metrics.dependency_up.labels(name).set(0)
             report_away(name, since_s=asked_s)
             log.warning("server_does_not_answer", server=name, error=str(error) or type(error).__name__)
@@ -178,7 +196,10 @@ class WatchdogService:
 
 
 def _show_lane(lane: LaneName) -> None:
-    """A lane is in the metrics before its first test message: an alarm for what never came needs a series."""
+    """Create the metrics of a lane before its first test message.
+
+    An alert about messages that never came needs a series.
+    """
     metrics.watchdog_last_success.labels(lane)
     metrics.watchdog_round_trip.labels(lane)
     for stage in get_args(Stage):
@@ -188,7 +209,7 @@ def _show_lane(lane: LaneName) -> None:
 def _measure(measure: Callable[[Parts], None], parts: Parts) -> None:
     try:
         within(VITAL_DEADLINE_S, partial(measure, parts))
-    except Exception as error:  # also a query that the database does not know: the next can be measured
+    except Exception as error:  # also an unknown query: the next one can be measured
         log.warning("not_measured", what=measure.__name__.strip("_"), error=str(error))
 
 

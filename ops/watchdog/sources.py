@@ -1,4 +1,4 @@
-"""Who the watchdog speaks as: a tenant, a device and a guard of its own, so that no test message reaches anybody."""
+"""The watchdog's own tenant, device and guard, so that no test message notifies anybody."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ALERT_TOPIC, POSITION_TOPIC = TEST_TOPICS
 DEVICE = ALERT_TOPIC.rsplit("/", 1)[1]
 GUARD = POSITION_TOPIC.split("/")[1]
 
-# Nobody is told of a test alert: the first step would come after it was closed.
+# No test alert notifies anybody: it is closed before the first step.
 POLICY = {"UNKNOWN": {"steps": [{"after_s": 7 * 86_400, "channels": ["email"], "who": ["contacts"]}]}}
 KEPT_DAYS = 2
-"""Test messages prove nothing once the next ones have come."""
+"""Test messages are of no use once later ones have come."""
 STATEMENTS = (
     "INSERT INTO tenant (tenant_id, name) VALUES (:tenant_id, 'Vigil: test messages') ON CONFLICT DO NOTHING",
     "INSERT INTO device (device_id, tenant_id, name, family, registered_by)"
@@ -35,7 +35,10 @@ STATEMENTS = (
 
 
 def login(config: Config) -> dict[str, str]:
-    """Name and password at the broker; without a password it says no name either (a broker that lets anybody in)."""
+    """Return name and password at the broker.
+
+    Without a password the name is empty too, for a broker that lets everybody in.
+    """
     watchdog = config.watchdog
     return {
         "username": watchdog.mqtt_username if watchdog.mqtt_password else "",
@@ -44,7 +47,10 @@ def login(config: Config) -> dict[str, str]:
 
 
 def login_of_checks(config: Config) -> tuple[str, str]:
-    """Name and password with which servers are asked: the gateway's; the watchdog knows none but its own."""
+    """Return the name and password for checks of servers.
+
+    They are the gateway's when its password is set. The watchdog's process knows only its own.
+    """
     if config.mqtt.password:
         return config.mqtt.username, config.mqtt.password
     known_as = login(config)
@@ -52,7 +58,10 @@ def login_of_checks(config: Config) -> tuple[str, str]:
 
 
 def prepare(config: Config) -> None:
-    """Register them, as the tables' owner. Harmless when they are there. Raises `Unavailable`."""
+    """Register the watchdog's tenant and sources, as the tables' owner.
+
+    Harmless when they are there. Raises `Unavailable`.
+    """
     values = {
         "tenant_id": config.watchdog.tenant_id,
         "device": DEVICE,

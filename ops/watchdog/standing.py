@@ -1,8 +1,11 @@
-"""Connections to the four servers that stand between two questions: a log-in costs far more than a question.
+"""Connections to the four servers that are kept between two checks.
 
-A question that fails on a connection that stood is asked once more on a new one: the server may have closed it. Each
-connection is renewed from time to time, so that a server that takes no new ones is noticed as well. No question has a
-time limit of its own: the caller gives it one, and ends it then, wherever it is.
+A log-in costs far more than a check.
+
+When a check fails on a kept connection, it is repeated on a new one, because the server may have
+closed the old one. Each connection is renewed from time to time, so that a server that takes no new
+connections is noticed too. No check has a time limit of its own. Its caller sets one, and then ends
+the check wherever it is.
 """
 
 from __future__ import annotations
@@ -28,17 +31,20 @@ from services.config import Config
 from services.errors import Unavailable
 
 RENEW_S = 30.0
-"""A connection is used for so long."""
+"""Longest use of a connection."""
 PINGRESP = b"\xd0\x00"
 
 
 class Connected(Protocol):
-    """A connection to a server. `ask` raises when the server does not answer as it should."""
+    """A connection to a server.
+
+    `ask` raises an error when the server does not answer as it should.
+    """
 
     def ask(self) -> None: ...
 
     def close(self) -> None:
-        """Give the connection back without waiting for anybody."""
+        """Close the connection without waiting for the server."""
 
 
 class Mqtt:
@@ -60,7 +66,10 @@ class Mqtt:
 
 
 class Amqp:
-    """A connection to RabbitMQ that publishes a message and waits for its confirm: with an alarm it takes none."""
+    """A connection to RabbitMQ that publishes a message and waits for its confirm.
+
+    RabbitMQ with an alarm takes no message.
+    """
 
     def __init__(self, config: Config) -> None:
         self._connection = connect(config.amqp.uri)
@@ -97,7 +106,7 @@ class Redis:
 
 
 class Postgres:
-    """A connection to PostgreSQL that asks PostGIS."""
+    """A connection to PostgreSQL that queries PostGIS."""
 
     _QUESTION = text("SELECT postgis_lib_version()")
 
@@ -131,11 +140,11 @@ class Standing:
 
     @classmethod
     def to(cls, server: str, config: Config) -> Standing:
-        """Return the connection to a server of `KINDS`; it is made when something is asked."""
+        """Return the connection to a server of `KINDS`; it is made at the first check."""
         return cls(lambda: KINDS[server](config))
 
     def ask(self) -> None:
-        """Return when the server answers. Raises what it does not answer by."""
+        """Return when the server answers. Raise the error when it does not."""
         stood = self._connected is not None and self._clock() - self._made_s < RENEW_S
         if not stood:
             self.close()
@@ -147,7 +156,7 @@ class Standing:
             self.close()
             self._ask_new()
         except BaseException:
-            self.close()  # ended at its deadline: what comes on this connection now answers another question
+            self.close()  # ended at its deadline: the next data on this connection would answer this check
             raise
 
     def close(self) -> None:
