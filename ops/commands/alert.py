@@ -60,7 +60,7 @@ tenant_option = click.option(
 
 @click.group()
 def alert() -> None:
-    """Alerts, what is on record of them, and evidence for third parties."""
+    """Alerts, their timelines, and signed evidence."""
 
 
 @alert.command("list")
@@ -150,7 +150,7 @@ def export(alert_id: str, tenant_id: int | None, out: Path, made_by: str | None)
 @tenant_option
 @click.option("--reason", required=True, help="Why, for the record: a case number, an insurer's request.")
 def hold(alert_id: str, tenant_id: int | None, reason: str) -> None:
-    """Keep an alert, its record and its track, whatever retention says."""
+    """Keep an alert with its track beyond retention."""
     settings = _settings()
     evidence_store.hold(
         _database(settings),
@@ -166,7 +166,7 @@ def hold(alert_id: str, tenant_id: int | None, reason: str) -> None:
 @click.argument("alert_id")
 @tenant_option
 def release(alert_id: str, tenant_id: int | None) -> None:
-    """Let an alert go again when its time has come."""
+    """End a hold: retention removes the alert in time."""
     settings = _settings()
     evidence_store.release(_database(settings), tenant_id=_tenant(settings, tenant_id), alert_id=alert_id)
     click.echo(f"alert {alert_id} is not on hold")
@@ -188,12 +188,15 @@ def release(alert_id: str, tenant_id: int | None) -> None:
 def verify(
     file: Path | None, key: str | None, tenant_id: int | None, against: tuple[Path, ...], as_json: bool
 ) -> None:
-    """Check an evidence FILE, without any server; or with --tenant the whole record in the database.
+    """Check an evidence FILE, or the whole record.
 
-    A record that was written anew from end to end holds by itself: only what left the house earlier shows it.
+    Checking a FILE needs no server. With --tenant the whole record in the database is checked.
 
-    Exit code 0: everything holds. 1: something does not. 3: nothing is wrong, but it is not known whose key signed,
-    or what another version of Vigil would make of the page.
+    A record that was rewritten from end to end is consistent with itself. Only an export that left
+    the company earlier shows the difference.
+
+    Exit code 0: everything holds. 1: something does not. 3: nothing is wrong, but the signer is not
+    known, or another version of Vigil made the page.
     """
     if (file is None) == (tenant_id is None):
         raise Refused("give either a FILE or --tenant N")

@@ -12,18 +12,21 @@ from gateway.noc.api.table import OPERATIONS
 
 @click.group()
 def api() -> None:
-    """Documents for integrators; the gateway serves the same at /api/v1/."""
+    """Descriptions of the HTTP API and the feed.
+
+    Every installation serves the same at /api/v1/.
+    """
 
 
 @api.command("openapi")
 def write_openapi() -> None:
-    """The HTTP API as OpenAPI 3.1, in JSON."""
+    """Print the HTTP API as OpenAPI 3.1."""
     _write(openapi.document(OPERATIONS, version=VERSION))
 
 
 @api.command("asyncapi")
 def write_asyncapi() -> None:
-    """MQTT and the feed as AsyncAPI 3.0, in JSON."""
+    """Print MQTT and the feed as AsyncAPI 3.0."""
     _write(asyncapi.document(version=VERSION))
 
 

@@ -57,10 +57,10 @@ def backup(
     verify_url: str,
     as_json: bool,
 ) -> None:
-    """Back up the database, the broker's definitions and the configuration; keys and passwords apart.
+    """Back up database, broker and configuration.
 
-    Messages on their way in RabbitMQ and in the MQTT broker are in no backup. What is made is restored into a scratch
-    database and compared before it counts.
+    Keys and passwords are kept apart. Messages on their way in RabbitMQ and in the MQTT broker are
+    in no backup. A backup counts when it was restored into a scratch database and compared.
     """
     apply_environment()
     settings = config.load()

@@ -64,10 +64,11 @@ def write(
     trust: Path | None,
     plugin: str,
 ) -> None:
-    """Write mosquitto.conf, rights, certificates and our own users into DIRECTORY.
+    """Write the broker's files into DIRECTORY.
 
-    Said again it keeps sources, keys and certificates that are still good, and takes over changed passwords
-    (MQTT_BROKER_PASSWORD, MQTT_ADMIN_PASSWORD, MQTT_WATCHDOG_PASSWORD); the broker must be started again after that.
+    These are mosquitto.conf, rights, certificates and Vigil's own users. Another run keeps sources,
+    keys and certificates that are still good. It takes over changed passwords
+    (MQTT_BROKER_PASSWORD, MQTT_ADMIN_PASSWORD, MQTT_WATCHDOG_PASSWORD). Restart the broker then.
     """
     apply_environment()
     settings = config.load()

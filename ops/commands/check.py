@@ -34,9 +34,9 @@ KEY_FILES = ("CHANNELS_ENCRYPTION_KEY_FILE", "FCM_CREDENTIALS_FILE", "VIGIL_EVID
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list of the problems.")
 def check(deploy: bool, as_json: bool) -> None:
-    """Read the configuration and say what is wrong with it. Exit code 0 only when nothing is.
+    """Check the configuration; exit code 0 when it is right.
 
-    Settings of notifications that are left out are not wrong: nobody is told by that channel.
+    A channel whose settings are left out is not used, and is no fault.
     """
     apply_environment()
     settings = config.load()

@@ -27,10 +27,11 @@ def database() -> None:
     help="A directory of `vigil secrets write`: each process is given the login that its file there names.",
 )
 def prepare(secrets: Path | None) -> None:
-    """Make the owner, the services' login, their roles, the database and PostGIS. Harmless when they are there.
+    """Make owner, login, roles, database and PostGIS.
 
-    The superuser's URL is VIGIL_SUPERUSER_DATABASE_URL (or a file, VIGIL_SUPERUSER_DATABASE_URL_FILE); logins,
-    passwords and the database's name are those of DATABASE_URL and VIGIL_OWNER_DATABASE_URL.
+    Another run changes nothing. The superuser's URL is VIGIL_SUPERUSER_DATABASE_URL (or a file,
+    VIGIL_SUPERUSER_DATABASE_URL_FILE). Logins, passwords and the database's name are those of
+    DATABASE_URL and VIGIL_OWNER_DATABASE_URL.
     """
     apply_environment()
     superuser = config.value_or_file("VIGIL_SUPERUSER_DATABASE_URL", os.environ)

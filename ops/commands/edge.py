@@ -29,10 +29,11 @@ def edge() -> None:
     "--host", help="The name of the control room; left out, the one in VIGIL_PUBLIC_URL, else localhost."
 )
 def certificate(file: Path, authority: Path, host: str | None) -> None:
-    """Keep the certificate of the HTTP edge in FILE: certificate, chain and key.
+    """Keep the HTTP edge's certificate in FILE.
 
-    One that the operator brought stays. One of the authority is made new a month before its end, or for another name;
-    HAProxy must be started again after that.
+    FILE has certificate, chain and key. A certificate that the operator brought stays. One of
+    Vigil's own authority is made again a month before its end, or for another name. Restart HAProxy
+    then.
     """
     apply_environment()
     host = host or urlsplit(config.load().notifications.public_url).hostname or "localhost"

@@ -32,9 +32,10 @@ from services.providers import Database
 def erase(
     kind: erasure.Kind, name: str, tenant_id: int, dry_run: bool, force: bool, with_alerts: bool
 ) -> None:
-    """Erase a guard, contact or user by NAME or id; docs/privacy.md says what becomes of what.
+    """Erase a guard, contact or user by NAME or id.
 
-    Prints one JSON list: rows by table and what became of them. `kept` are timeline rows that name the person.
+    docs/privacy.md says which rows go and which stay. The answer is one JSON list: rows by table
+    and what was done. `kept` are timeline rows that name the person.
     """
     apply_environment()
     settings = config.load()

@@ -60,7 +60,7 @@ def query_for(kind: str) -> str:
 @limit_option
 @as_json_option
 def latest(kind: str, source: str | None, tenant: int | None, limit: int, as_json: bool) -> None:
-    """Show the newest telemetry, location, sensor, system or alert rows."""
+    """Show the newest stored rows of a kind."""
     apply_environment()
     settings = config.load()
     engine = providers.make_engine(settings, name="cli", pool_size=1, as_owner=True)

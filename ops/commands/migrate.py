@@ -46,8 +46,9 @@ def up() -> None:
 )
 @click.option("--destroy-data", is_flag=True, help="Throw away what the older schema has no place for.")
 def down(to: str, destroy_data: bool) -> None:
-    """Take the schema back. What the older one has no place for is kept, and `vigil migrate up` puts it back.
+    """Take the schema back to an older revision.
 
+    Rows that the older schema has no place for are kept, and `vigil migrate up` puts them back.
     Down to `base` is refused while tables hold rows: they are evidence.
     """
     owner = engine()
@@ -95,7 +96,10 @@ def status() -> None:
 
 @migrate.command()
 def check() -> None:
-    """Compare the schema with what this version needs. Exit code 1 when something is missing or of another shape."""
+    """Compare the schema with what this version needs.
+
+    Exit code 1 when something is missing or has another shape.
+    """
     with transaction(engine()) as connection:
         found = schema.unlike(connection)
         for line in found:
@@ -106,7 +110,10 @@ def check() -> None:
 
 @migrate.command(hidden=True)
 def describe() -> None:
-    """Print this database's schema as services/schema/expected.json has it: for whoever adds a revision."""
+    """Print the schema as services/schema/expected.json.
+
+    For the author of a new revision.
+    """
     with transaction(engine()) as connection:
         click.echo(as_file(catalog.read(connection)), nl=False)
 

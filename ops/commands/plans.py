@@ -49,7 +49,7 @@ def document_argument(command: Any) -> Any:
 
 @click.group()
 def policy() -> None:
-    """Who is told of alerts, by which channels, after how long, until what."""
+    """Escalation policies: steps, channels, times."""
 
 
 @policy.command("show")
@@ -68,7 +68,10 @@ def show_policy(site_id: int | None, tenant_id: int) -> None:
 @site_option
 @tenant_option
 def set_policy(file: Path, by: str, site_id: int | None, tenant_id: int) -> None:
-    """Give a tenant, or one of its sites, its own policy: a file like alerts.policy in config.yaml; {} removes it."""
+    """Give a tenant or a site its own policy.
+
+    The file is like `alerts.policy` in config.yaml. An empty object, {}, removes the policy.
+    """
     plans().set_policy(tenant_id=tenant_id, site_id=site_id, policy=read_document(file), by=by)
     click.echo(f"policy of {'site ' + str(site_id) if site_id else 'tenant ' + str(tenant_id)} is set")
 
@@ -83,7 +86,7 @@ def set_policy(file: Path, by: str, site_id: int | None, tenant_id: int) -> None
 def preview(
     alert_type: str, severity: str | None, at: str | None, site_id: int | None, tenant_id: int, as_json: bool
 ) -> None:
-    """Who would be told of an alert that was raised now, step by step."""
+    """Show who would be notified now, step by step."""
     rows = plans().preview(
         tenant_id=tenant_id,
         alert_type=alert_type.upper(),
@@ -108,7 +111,7 @@ def preview(
 
 @click.group()
 def rota() -> None:
-    """Who is on call when."""
+    """On-call schedules."""
 
 
 @rota.command("set")
@@ -116,7 +119,11 @@ def rota() -> None:
 @document_argument
 @tenant_option
 def set_rota(name: str, file: Path, tenant_id: int) -> None:
-    """Add or replace a rota: a YAML file with members, time_zone, first_day, handover, turn_days, exceptions."""
+    """Add or replace an on-call schedule.
+
+    A YAML file with members, time_zone, first_day, handover, turn_days and exceptions;
+    examples/on-call-night.yaml is one.
+    """
     document = msgspec.to_builtins(read_document(file))
     plans().set_rota(tenant_id=tenant_id, name=name, document=document)
     click.echo(f"rota {name} is set")
@@ -152,7 +159,7 @@ def remove_rota(name: str, tenant_id: int) -> None:
 
 @click.group()
 def notification() -> None:
-    """What people were sent, and what became of it."""
+    """Notifications and their outcome."""
 
 
 @notification.command("list")
@@ -176,7 +183,11 @@ def list_notifications(alert_id: str | None, tenant_id: int, limit: int, as_json
 @tenant_option
 @as_json_option
 def report(since: str | None, until: str | None, tenant_id: int, as_json: bool) -> None:
-    """How alerts were answered: within 10 s and 40 s, alarms by operator-hour, delivery by channel; drills apart."""
+    """Show response times, alarm rates and delivery.
+
+    Alerts accepted within 10 s and 40 s, alarms by operator-hour, delivery by channel. Drills are
+    apart.
+    """
     end = as_time(until, what="--until") if until else datetime.now(UTC)
     start = as_time(since, what="--since") if since else end - timedelta(days=1)
     _, opened = database()

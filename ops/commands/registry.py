@@ -85,7 +85,7 @@ def _switch(kind: str, verb: str, enabled: bool) -> click.Command:
 tenant = make_group("tenant", "Guard companies' client accounts.", switchable=False)
 site = make_group("site", "Guarded places.", switchable=False)
 group = make_group("group", "Groups of guards.", switchable=False)
-contact = make_group("contact", "People to be told of alerts.", switchable=False)
+contact = make_group("contact", "People who are notified of alerts.", switchable=False)
 user = make_group("user", "People who log in.")
 
 
@@ -102,9 +102,10 @@ def add_tenant(tenant_id: int, name: str) -> None:
 @click.argument("setting", type=click.Choice(["positions_only_on_shift"]))
 @click.argument("value", type=click.Choice(["on", "off"]))
 def set_tenant(tenant_id: int, setting: str, value: str) -> None:
-    """Change a setting of a tenant; in force within two seconds.
+    """Change a setting of a tenant.
 
-    positions_only_on_shift: positions of guards are stored during their shifts only (`vigil shift add`).
+    It is in force within two seconds. positions_only_on_shift: positions of guards are stored
+    during their shifts only (`vigil shift add`).
     """
     store().set_tenant(setting, value == "on", tenant_id=tenant_id)
     click.echo(f"tenant {tenant_id}: {setting} is {value}")
@@ -201,7 +202,7 @@ def add_contact(
     site_id: int | None,
     tenant_id: int,
 ) -> None:
-    """Add a person to be told of alerts."""
+    """Add a person who is notified of alerts."""
     check_contact(email=email, phone=phone, push_token=push_token, url=url)
     values = {
         "tenant_id": tenant_id,

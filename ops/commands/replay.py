@@ -85,14 +85,16 @@ def replay(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Play a recorded shift (CSV, GPX, GeoJSON, OwnTracks lines) through the real road, and say what came of it.
+    """Play a recorded shift through the real pipeline.
 
-    Its times are moved so that it ends now; where zones have schedules, by whole weeks or days. Zones are copied into a
-    scratch tenant that each replay empties; nobody is notified unless you gave that tenant contacts. Ctrl-C stops the
-    sending; what was sent is waited for and told. The exit code is 1 when not all of it was sent and stored.
+    FILE is CSV, GPX, GeoJSON or OwnTracks lines. Its times are moved so that it ends now; where
+    zones have schedules, by whole weeks or days. Zones are copied into a scratch tenant, which
+    each replay empties. Nobody is notified unless that tenant has contacts. Ctrl-C stops the
+    sending, and waits for what was sent. The exit code is 1 when not all of it was sent and
+    stored.
 
-    CSV columns: time, lat, lon; also guard, accuracy, speed (m/s), heading, mock. Points without a time or a place are
-    skipped and counted; a file without any usable point is refused.
+    CSV columns: time, lat, lon; also guard, accuracy, speed (m/s), heading, mock. Points without
+    a time or a place are skipped and counted. A file without any usable point is refused.
     """
     content = read_bytes(file, at_most=formats.MAX_FILE_BYTES)
     with naming(file):

@@ -47,10 +47,11 @@ def restore(
     broker_to: Path | None,
     as_json: bool,
 ) -> None:
-    """Restore the backup in DIR: checked before, compared after, brought up to this version.
+    """Restore the backup in DIR.
 
-    Redis needs nothing: screens begin with a snapshot. What a broker sends again is known by its identity, and has no
-    second effect.
+    It is checked before, compared after, and brought up to this version. Redis needs nothing:
+    websocket sessions begin with a snapshot. Messages that a broker sends again are known by their
+    identities, and have no second effect.
     """
     apply_environment()
     settings = config.load()

@@ -36,7 +36,7 @@ class_argument = click.argument("of_class", metavar="CLASS", type=click.Choice(s
 
 @click.group()
 def retention() -> None:
-    """How long what is kept: show, set, remove, run."""
+    """Days that data are kept, by class and tenant."""
     apply_environment()
 
 

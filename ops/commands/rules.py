@@ -40,7 +40,7 @@ source_type_option = click.option(
 
 @click.group()
 def rules() -> None:
-    """What raises alerts: list, set and remove overrides, test."""
+    """Rules that raise alerts from readings."""
     apply_environment()
 
 
@@ -72,9 +72,10 @@ def set_rule(
     source_type: str | None,
     as_json: bool,
 ) -> None:
-    """Change a rule for a tenant, a site of it, or a type of source; in force within two seconds.
+    """Change a rule for a tenant, a site or a kind of source.
 
-    What was set at this place before is replaced. Lists are parted by commas; `null` takes a setting away.
+    It is in force within two seconds, and replaces what was set there before. Lists are separated
+    by commas. `null` takes a setting away.
     """
     settings, declared = _declared()
     override = Override(
@@ -112,10 +113,11 @@ def remove(rule: str, tenant_id: int, site_id: int | None, source_type: str | No
 )
 @as_json_option
 def test(file: Path, tenant_id: int | None, site_id: int | None, as_json: bool) -> None:
-    """Run sample messages through decoder and rules, and say what each would raise. Sends and stores nothing.
+    """Run sample messages through decoder and rules.
 
-    FILE (- for standard input) has a JSON object a line: {"topic": ..., "payload": {...}, "at": RFC 3339}; `at` is
-    when the message comes in, now when left out. Exit code 1 when a line is refused.
+    Says what each would raise. Nothing is sent or stored. FILE (- for standard input) has one JSON
+    object a line: {"topic": ..., "payload": {...}, "at": RFC 3339}. `at` is when the message comes
+    in; now when it is left out. Exit code 1 when a line is refused.
     """
     samples = read_text(file, standard_input=True).encode().splitlines()
     settings, declared = _declared()

@@ -19,7 +19,7 @@ OF_SERVERS = ("postgres_password", "rabbitmq_conf", "rabbitmq_definitions", "red
 
 @click.group()
 def secrets() -> None:
-    """Passwords, keys and addresses with passwords in them, each in a file of its own."""
+    """Files of passwords and keys."""
 
 
 @secrets.command()
@@ -39,7 +39,11 @@ def secrets() -> None:
 def write(
     directory: Path, postgres: str, amqp: str, redis: str, for_containers: bool, one_login: tuple[str, ...]
 ) -> None:
-    """Make the secret files that DIRECTORY lacks. What is there is kept."""
+    """Make the secret files that DIRECTORY lacks.
+
+    Passwords, keys, and addresses with passwords in them, each in a file. A file that is there is
+    kept.
+    """
     owners = None
     if for_containers:
         owners = {

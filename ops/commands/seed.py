@@ -20,7 +20,10 @@ RADIUS_M = 500
 
 @click.command()
 def seed() -> None:
-    """In an empty development database: a tenant, a site with its zone, and people who can log in."""
+    """Fill an empty development database.
+
+    With a tenant, a site with its zone, and users who can log in.
+    """
     apply_environment()
     settings = config.load()
     if settings.environment == "production":

@@ -355,5 +355,5 @@ def release(device_id: str, tenant_id: int) -> None:
 @limit_option
 @as_json_option
 def carriers(device_id: str, tenant_id: int, limit: int, as_json: bool) -> None:
-    """Who carried the device, newest first."""
+    """List the guards who carried a device, newest first."""
     show(store().carriers(device_id, tenant_id=tenant_id, limit=limit), as_json=as_json)

@@ -176,7 +176,10 @@ def down() -> None:
 @click.argument("name")
 @click.option("--kill", is_flag=True, help="With SIGKILL at once; else after the grace that one has to end.")
 def restart(name: str, kill: bool) -> None:
-    """Start one of Vigil's processes, or HAProxy, anew, by the supervisor of `vigil up`; returns when it is ready."""
+    """Restart one of Vigil's processes, or HAProxy.
+
+    The supervisor of `vigil up` does it. The command returns when the process is ready.
+    """
     before = _process(name)
     if name not in (*PROCESSES, *GROUPS, HAPROXY):
         raise VigilError(f"{name} is a server, and Vigil's processes lean on it: `vigil down`, `vigil up`")
@@ -212,7 +215,7 @@ def _process(name: str) -> dict[str, Any]:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(as_json: bool) -> None:
-    """What runs, and where."""
+    """Show processes and addresses."""
     state = read_state() or {"addresses": {}, "processes": []}
     keys = ("name", "pid", "state", "since", "doing", "restarts", "last_end", "last_end_at")
     processes = [{key: p.get(key, "") for key in keys} for p in state["processes"]]
@@ -235,7 +238,10 @@ def status(as_json: bool) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on as the log grows.")
 @click.option("-n", "--lines", default=40, show_default=True)
 def logs(name: str | None, follow: bool, lines: int) -> None:
-    """Show the end of a process's log; without NAME, which logs there are."""
+    """Show the end of a process's log.
+
+    Without NAME: which logs there are.
+    """
     directory = home() / "log"
     if name is None:
         for path in sorted(directory.glob("*.log")):

@@ -35,7 +35,10 @@ def place_arguments(command: F) -> F:
 
 @click.group()
 def template() -> None:
-    """What messages say: by channel (sms, email, push, url), language and part (subject, text, html, template_id)."""
+    """Texts of messages.
+
+    By channel (sms, email, push, url), language and part (subject, text, html, template_id).
+    """
 
 
 @template.command("list")

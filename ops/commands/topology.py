@@ -22,7 +22,10 @@ from services import config  # noqa: E402
 )
 @as_json_option
 def topology(check: bool, as_json: bool) -> None:
-    """Declare every queue that Vigil uses. Harmless when they are there. Takes away what older versions left."""
+    """Declare the queues; remove those of older versions.
+
+    Another run changes nothing.
+    """
     apply_environment()
     settings = config.load()
     if check:

@@ -44,7 +44,10 @@ def command(
     backup_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Bring the installation to this version: migrations, queues, partitions."""
+    """Bring the installation to this version.
+
+    Migrations, queues and partitions.
+    """
     apply_environment()
     if rollback != (to is not None):
         raise Refused("--rollback and --to REVISION go together; `vigil migrate history` lists the revisions")

@@ -18,13 +18,16 @@ from services import config
 
 @click.group()
 def watchdog() -> None:
-    """Test messages from MQTT to a screen."""
+    """Test messages from MQTT to a websocket session."""
     apply_environment()
 
 
 @watchdog.command()
 def prepare() -> None:
-    """Register who the watchdog speaks as. Harmless when that is done."""
+    """Register the watchdog's sources.
+
+    Another run changes nothing.
+    """
     settings = config.load()
     sources.prepare(settings)
     click.echo(f"test messages belong to tenant {settings.watchdog.tenant_id}")
@@ -34,7 +37,10 @@ def prepare() -> None:
 @click.option("--lane", "lanes", type=click.Choice(list(ROADS)), multiple=True, help="Only by this lane.")
 @as_json_option
 def test(lanes: tuple[LaneName, ...], as_json: bool) -> None:
-    """Send a test message by each lane; exit code 1 when one is lost, with the place where it was last seen."""
+    """Send a test message by each lane.
+
+    Exit code 1 when one is lost; the answer names the place where it was last seen.
+    """
     found = send_by_lanes(config.load(), lanes)
     if as_json:
         click.echo(json.dumps([msgspec.structs.asdict(one) for one in found]))

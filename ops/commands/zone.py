@@ -93,7 +93,11 @@ def field_options(command: F) -> F:
 
 @click.group()
 def zone() -> None:
-    """Geofences. A change makes a new version, in force after two seconds; docs/zones.md says how they are judged."""
+    """Zones (geofences) with versions.
+
+    A change makes a new version, in force after two seconds. docs/zones.md says how guards are
+    judged.
+    """
 
 
 @zone.command("add")
@@ -194,7 +198,7 @@ def show_zone(name: str, tenant_id: int, limit: int, as_json: bool) -> None:
 @limit_option
 @as_json_option
 def history(name: str, tenant_id: int, limit: int, as_json: bool) -> None:
-    """What a zone was and when, who changed it, newest first."""
+    """List a zone's versions and authors, newest first."""
     store = zones()
     found = store.get(tenant_id=tenant_id, name=name)
     versions = store.versions(found["zone_id"], tenant_id=tenant_id, limit=limit)

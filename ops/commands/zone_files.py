@@ -40,10 +40,12 @@ json_list = click.option("--json", "as_json", is_flag=True, help="Print one JSON
 @tenant_option
 @json_list
 def import_zones(file: Path, tenant_id: int, as_json: bool, all_or_nothing: bool, **options: Any) -> None:
-    """Add the zones of a GeoJSON or KML FILE; what is refused is named, and the exit code is 1 then.
+    """Add the zones of a GeoJSON or KML FILE.
 
-    Properties: name, kind, site, group, guard, enabled, speed_limit_mps, schedule, confirmation, and radius_m of a
-    Point. One that is absent leaves the zone's as it is; null takes it away. Run again, it goes on where it was.
+    A feature that is refused is named, and the exit code is 1 then. Properties: name, kind, site,
+    group, guard, enabled, speed_limit_mps, schedule, confirmation, and radius_m of a Point. A
+    property that is absent leaves the zone's as it is; null takes it away. Another run goes on
+    where the last one stopped.
     """
     outcomes = _taken(file, tenant_id, whole=all_or_nothing, **options)
     report(outcomes, as_json=as_json, done="imported")

@@ -41,10 +41,11 @@ def try_zones(
     tenant_id: int,
     as_json: bool,
 ) -> None:
-    """Say what the zones of FILE would have made of the tracks of the last week. Nothing is changed, nobody is told.
+    """Try the zones of FILE on the tracks of the last week.
 
-    FILE is what `vigil zone import --update` takes: a zone of a known name is an edit of it, another is new; `enabled:
-    false` takes one away. Both sides are judged by today's zones and rules, as if they had held all the time.
+    Nothing is changed, and nobody is notified. FILE is what `vigil zone import --update` takes: a
+    zone of a known name is an edit of it, another is new, and `enabled: false` takes one away. Both
+    sides are judged by today's zones and rules, as if they had held all the time.
     """
     features = read_features(file, format_name)
     opened = database()
