@@ -16,8 +16,7 @@ from tests.outside import Outside
 
 AWAY_S = 300.0
 RATE_PER_S = 200.0
-FIRST_BACK_S, ALL_BACK_S = 10.0, 120.0
-"""All of 60,000 fixes took 53 s on two cores that others kept busy; the first came after 0.3 s."""
+FIRST_BACK_S, ALL_BACK_S = 10.0, 30.0
 STORED = "SELECT count(*), count(DISTINCT msg_id) FROM mqtt_guard_location WHERE guard_id LIKE %s"
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -55,7 +54,7 @@ def test_five_minutes_without_the_database_under_load_cost_no_message_and_little
         waiting_on_rungs = rungs.waiting()
     rungs.close()
     fixes = {f"m{number}" for number in range(sent)}
-    site.await_receipts(fixes | panics, 2 * ALL_BACK_S)
+    site.await_receipts(fixes | panics, 10 * ALL_BACK_S)
 
     # Then all of it is stored, once each, and soon
     took_s = sorted(site.stored_s[msg_id] - back_s[0] for msg_id in fixes)
