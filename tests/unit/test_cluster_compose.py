@@ -1,4 +1,4 @@
-"""docker-compose.cluster.yml: sound YAML that builds on services that there are, with files that there are."""
+"""Tests of docker-compose.cluster.yml: it is sound YAML, and its services and files exist."""
 
 import re
 import subprocess
@@ -20,7 +20,9 @@ PROCESSES = {
 
 
 class Loader(yaml.SafeLoader):
-    """Compose's own tags: what is tagged takes the place of what it would be merged with."""
+    """A loader with Compose's own tags: a tagged value replaces the one that it would be merged
+    with.
+    """
 
 
 def _plain(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
@@ -39,7 +41,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def base() -> dict[str, Any]:
-    """The file below; its names, where it is not there yet."""
+    """Return the file below. Where it does not exist yet, return its names."""
     if BASE.exists():
         return read(BASE)
     return {"services": {name: {} for name in SERVERS | PROCESSES}, "volumes": {}, "secrets": {}}

@@ -1,4 +1,4 @@
-"""The house keeps its order: who may import what, and that every pure file has its test."""
+"""Tests of the layout: who may import what, and that every pure file has its test."""
 
 import ast
 import re
@@ -179,7 +179,8 @@ PURE_MAY_IMPORT = {
     "services.process_heartbeats",
     "services.text_files",
     "ops.csv_tables",
-    # Pure themselves; that no domain imports another, or services the gateway, is held above.
+    # These are pure themselves. Other rules above forbid imports between domains, and of the
+    # gateway by services.
     "gateway.mqtt.device_time",
     "gateway.mqtt.identity",
     "gateway.mqtt.link_state",
@@ -204,7 +205,10 @@ IMPURE_STANDARD = {"time", "os", "logging", "socket", "secrets", "uuid", "subpro
 IMPURE_LIBRARIES = {"requests", "eventlet", "sqlalchemy", "structlog", "redis", "kombu", "nameko"}
 OF_THE_CLOCK = {"now", "utcnow", "today"}
 PURE_SENTENCE = re.compile(r"(?<=[.?!] )Pure[.:]")
-"""Time and identity come in, says a colon."""
+"""The sentence that declares a module pure.
+
+With a colon, time and identity come in as arguments.
+"""
 ONLY_IN = {
     "nameko": ("services/bus/", "ops/run.py", "ops/topology.py", "bench/naive.py"),
     "paho": ("gateway/mqtt/client.py", "bench/naive.py"),
@@ -224,7 +228,7 @@ ONLY_IN = {
     "wsproto": ("gateway/noc/framing.py",),
     "requests": (
         "services/outgoing/client.py",
-        # Errors of the client, and what plugins are given in its place.
+        # The client's errors, and the objects that plugins get in its place.
         "services/notifications/channels/web.py",
         "services/notifications/channels/fcm.py",
         "services/notifications/channels/anywhere.py",
@@ -265,7 +269,7 @@ def imports_of(path: Path) -> Iterator[str]:
 
 
 def imports_whole(path: Path, module: str) -> bool:
-    """`import uuid`, by which everything in it can be had."""
+    """Return whether a file has `import uuid`, which gives access to everything in the module."""
     return any(
         alias.name == module
         for node in ast.walk(ast.parse(path.read_text()))
@@ -305,7 +309,7 @@ def test_the_plain_peer_of_the_bench_uses_nothing_of_vigil_s(path: Path) -> None
 def test_a_pure_file_has_no_clock_no_chance_and_no_wire(name: str) -> None:
     for imported in imports_of(PROJECT / name):
         top = imported.split(".")[0]
-        # The type of an identity is no identity; the module's own name comes with it.
+        # The type of an identity is not an identity. The module's own name comes with it.
         if top != "uuid" or imported not in ("uuid", "uuid.UUID") or imports_whole(PROJECT / name, "uuid"):
             assert top not in IMPURE_STANDARD | IMPURE_LIBRARIES, f"{name} imports {imported}"
         if top in ("services", "gateway", "ops"):

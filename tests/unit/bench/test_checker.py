@@ -62,7 +62,7 @@ def test_only_the_first_lost_ones_are_named_and_the_balance_fails_all_the_same()
 
 
 def of_topics(topics: str) -> list[Entry]:
-    """A message for each letter, which is its topic, in this order."""
+    """Return a message for each letter, in this order. The letter is the message's topic."""
     return [Entry("guard", topic, b"{}", f"r-{number}", False, 1) for number, topic in enumerate(topics)]
 
 

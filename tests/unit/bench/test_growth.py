@@ -1,4 +1,4 @@
-"""Bytes of a message, and gigabytes a day."""
+"""Tests of the bytes of a message, and of gigabytes a day."""
 
 from bench.growth import GROUPS, MIX, TABLES, Size, gb_a_day, of_run
 

@@ -10,7 +10,7 @@ def entry(number: int, *, copies: int = 1) -> Entry:
 
 
 def sender(entries: list[Entry], *, acknowledged: int) -> load.Sender:
-    """One whose connection does not matter."""
+    """Return a sender whose connection does not matter."""
     made = load.Sender.__new__(load.Sender)
     made.names = [e.msg_id for e in entries for _ in range(e.copies)]
     made.acknowledged = acknowledged

@@ -1,4 +1,7 @@
-"""The noise that false exits are counted under: seeded, and what it says of itself."""
+"""Tests of the noise for the count of false exits.
+
+It is seeded, and describes itself correctly.
+"""
 
 import math
 

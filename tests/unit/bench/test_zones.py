@@ -1,4 +1,4 @@
-"""The city whose verdicts are timed is the one that the figures speak of."""
+"""Tests that the city whose verdicts are timed is the one that the figures describe."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""The pages for device makers: no link that leads nowhere, and the numbers of the code."""
+"""Tests of the pages for device makers: every link leads somewhere, and the numbers are the code's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The documents: no link that leads nowhere, every page in the index, and the page of commands as the commands are."""
+"""Tests of the documents.
+
+Every link leads somewhere, every page is in the index, and the page of commands matches the
+commands.
+"""
 
 from __future__ import annotations
 

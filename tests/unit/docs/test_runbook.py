@@ -1,4 +1,7 @@
-"""The runbook is whole: a page for every alert and every check, each with its parts, and no link that leads nowhere."""
+"""Tests that the runbook is complete.
+
+Every alert and every check has a page with all its parts, and every link leads somewhere.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ PAGES_OF_ALERTS = [
 
 
 def rules() -> set[str]:
-    """Names of alerts in Prometheus's files; those that are agreed on where the files are not there."""
+    """Return the names of alerts in Prometheus's files.
+
+    Where the files do not exist, return the names that were agreed on.
+    """
     found = {
         rule["alert"]
         for path in RULES.glob("*.yml")

@@ -1,4 +1,4 @@
-"""docs/security.md names files and tests that are there, and each of its attacks has a test."""
+"""Tests of docs/security.md: its files and tests exist, and each of its attacks has a test."""
 
 import re
 

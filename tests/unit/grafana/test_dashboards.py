@@ -1,4 +1,4 @@
-"""The four dashboards: found by their uid, and readable without their maker."""
+"""Tests of the four dashboards: they are found by their uid, and readable without their author."""
 
 from itertools import combinations
 from typing import Any

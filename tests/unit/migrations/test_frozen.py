@@ -1,4 +1,7 @@
-"""A revision that is on the main line stays as it is: a database that has run it never meets another text of it."""
+"""Tests that a revision on the main line stays as it is.
+
+A database that has run it never meets another text of it.
+"""
 
 import hashlib
 import re
@@ -14,12 +17,12 @@ SCRIPTS = sorted((MIGRATIONS / "versions").glob("*.py"))
 
 
 def frozen(text: str) -> dict[str, str]:
-    """Name of each revision's file to the hash of its text."""
+    """Return the hash of each revision's text by the name of its file."""
     return {name: digest for digest, name in (line.split() for line in text.splitlines())}
 
 
 def problem(script: Path, known: dict[str, str]) -> str:
-    """What is wrong with a revision's file, and what to do; empty when nothing is."""
+    """Return the fault of a revision's file and its remedy, or "" when there is none."""
     digest = hashlib.sha256(script.read_bytes()).hexdigest()
     if script.name not in known:
         return (
@@ -49,10 +52,10 @@ def test_a_changed_and_a_new_revision_are_told_apart_and_each_with_what_to_do(tm
     script.write_text("a")
     known = {script.name: hashlib.sha256(b"a").hexdigest()}
     assert problem(script, known) == ""
-    # When a single byte of it changes, then a new revision is asked for
+    # When a single byte of it changes, then the message asks for a new revision
     script.write_text("b")
     assert "write a new revision" in problem(script, known)
-    # And of one that nobody knows, the line to add
+    # And for an unknown revision, the message has the line to add
     assert f"{hashlib.sha256(b'b').hexdigest()}  0099_new.py" in problem(script, {})
 
 

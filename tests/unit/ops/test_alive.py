@@ -1,4 +1,4 @@
-"""The health check of a container: from beside the process, by its files alone."""
+"""Tests of a container's health check: it runs beside the process, and reads its files alone."""
 
 import os
 import re
@@ -36,7 +36,10 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(params=["well", "silent"])
 def process(request: pytest.FixtureRequest, directory: Path) -> Iterator[subprocess.Popen[str]]:  # noqa: ARG001
-    """A process by the name of one of Vigil's, that goes on saying that it is well, or says it once."""
+    """Yield a process with the name of one of Vigil's.
+
+    It reports again and again that it is well, or reports it once.
+    """
     command = [sys.executable, "-c", LIVING, "ops.run", "alerts", request.param]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as made:
         assert made.stdout is not None
@@ -66,13 +69,13 @@ def test_a_process_that_falls_silent_is_ended_and_one_that_is_well_is_not(
 def test_the_watchdog_is_well_when_messages_of_every_lane_arrive(directory: Path) -> None:
     # Given a watchdog that runs
     alive.tell("watchdog", 10.0)
-    # Then it is not well before each lane's first message has come
+    # Then it is not well before the first message of each lane has come
     assert "no test message of the alert lane" in alive.finding("watchdog", str(directory), None)
     alive.tell_arrived("alert", good_for_s=150)
     assert "no test message of the bulk lane" in alive.finding("watchdog", str(directory), None)
     alive.tell_arrived("bulk", good_for_s=150)
     assert alive.finding("watchdog", str(directory), None) == ""
-    # And not when the last one is too old
+    # And it is not well when the last message is too old
     alive.tell_arrived("alert", good_for_s=-1)
     assert "of the alert lane no longer arrive" in alive.finding("watchdog", str(directory), None)
 

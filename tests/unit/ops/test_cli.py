@@ -1,4 +1,4 @@
-"""`vigil` itself: its version, and what it says to somebody who mistypes."""
+"""Tests of `vigil` itself: its version, and its answer to a mistyped command."""
 
 from __future__ import annotations
 

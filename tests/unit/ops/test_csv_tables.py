@@ -1,4 +1,4 @@
-"""Tables as spreadsheets of the world write them."""
+"""Tests of tables as different spreadsheet programs write them."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,7 @@
-"""The certificate of the HTTP edge: made when there is none, renewed when it is ours, left alone when it is not."""
+"""Tests of the certificate of the HTTP edge.
+
+It is made when there is none, renewed when it is ours, and left alone when it is not.
+"""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +20,10 @@ URL = f"https://{HOST}/"
 
 
 def brought(file: Path, *names: str, days: int = 90) -> None:
-    """One of another authority, by an RSA key in PKCS #1 as many tools write it, the key before the certificate."""
+    """Write a certificate of another authority.
+
+    It has an RSA key in PKCS #1, as many tools write it, with the key before the certificate.
+    """
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Public authority")])
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0] if names else "none")])
@@ -48,7 +54,7 @@ def test_one_is_made_kept_and_made_new_for_another_name(tmp_path: Path) -> None:
     assert keep(file, authority=authority, host=HOST) is Kept.MADE
     first = file.read_bytes()
     assert file.stat().st_mode & 0o777 == 0o600
-    assert first.count(b"BEGIN CERTIFICATE") == 2  # the authority's is the chain
+    assert first.count(b"BEGIN CERTIFICATE") == 2  # the authority's certificate is the chain
     assert keep(file, authority=authority, host=HOST) is Kept.GOOD
     assert file.read_bytes() == first
     assert keep(file, authority=authority, host="other.example.com") is Kept.MADE

@@ -1,4 +1,4 @@
-"""What `vigil watch` shows of the feed."""
+"""Tests of the frames that `vigil watch` shows."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Host names are looked up while the hub turns."""
+"""Tests that host names are looked up while the hub runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
 
 
 class Resolver:
-    """A name server that answers when it is let."""
+    """A name server that answers when the test lets it."""
 
     def __init__(self) -> None:
         self.answers = _threading.Event()

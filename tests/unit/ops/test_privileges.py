@@ -1,4 +1,4 @@
-"""The declaration of privileges names what the code does: events, RPCs, tables that nobody forgot."""
+"""Tests that the declaration of privileges matches the code: events, RPCs, and every table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SOURCES = {
     "noc_api": ("gateway/noc/answers.py", "gateway/noc/api/*.py"),
     "watchdog": ("ops/watchdog/*.py",),
 }
-"""Files of a service that stands in no folder of its own under `services`."""
+"""Files of a service that has no folder of its own under `services`."""
 ALL = list(PROCESSES)
 
 
@@ -66,7 +66,9 @@ def test_every_event_that_is_consumed_is_published_by_its_service() -> None:
 
 @pytest.mark.parametrize("process", ALL)
 def test_the_rpcs_that_the_code_names_are_those_declared(process: str) -> None:
-    """Given the RPCs that there are, when a process's code names one of a proxy of its own, then it may call it."""
+    """Given all RPCs, when a process's code names one of its own proxies, then the process may call
+    it.
+    """
     proxies = {
         name for name, value in inspect.getmembers(service_class(process)) if isinstance(value, RpcProxy)
     }

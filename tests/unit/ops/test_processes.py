@@ -1,4 +1,4 @@
-"""Which processes there are, and which parts share one."""
+"""Tests of the list of processes, and of the parts that share one."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which queues hold too much: few for those in which an alarm waits."""
+"""Tests of the queues that hold too much: a few messages are too many where an alarm waits."""
 
 from ops.queues import by_handler, is_alert_lane, overfull
 

@@ -1,4 +1,4 @@
-"""What a part is configured by, alone and in a group."""
+"""Tests of the configuration of a part, alone and in a group."""
 
 from __future__ import annotations
 

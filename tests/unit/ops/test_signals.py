@@ -1,4 +1,6 @@
-"""A signal that comes while eventlet's hub runs wakes a green thread, and raises nothing there."""
+"""Tests that a signal while eventlet's hub runs wakes a green thread, and raises nothing in the
+hub.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,7 @@ def test_the_first_signal_is_found_wherever_it_comes(
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    # Several that come together are written in the order of their numbers.
+    # Several signals at once are written in the order of their numbers.
     first = min(number for number in numbers if number != signal.SIGUSR1)
     assert int(done.stdout.split()[0]) in (found, first)
 

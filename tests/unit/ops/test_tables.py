@@ -1,4 +1,4 @@
-"""Rows as commands print them: no id is cut, whatever the width."""
+"""Tests of rows as commands print them: no id is cut, at any width."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ LIMITS = Supervision(stall_timeout_s=10, work_timeout_s=60)
 
 
 class Watched:
-    """A watch by a clock of the test, over one part of work."""
+    """A watch over one part of work, with the test's clock."""
 
     def __init__(self) -> None:
         self.parts = {"process_guard_gps": Work("8 process_guard_gps", 7)}
@@ -67,7 +67,7 @@ def test_a_server_that_is_back_gives_the_process_its_time_to_go_on(watched: Watc
     watched.parts = {"process_guard_gps": Work("8 process_guard_gps", 8)}
     watched.run(1)
     assert watched.said[-1] == ""
-    # But one that still does not go on is ended.
+    # But a process that still does not go on is ended.
     watched.run(200)
     assert [why for _, why in watched.ended] == ["its work stood still for 60 s (8 process_guard_gps)"]
 

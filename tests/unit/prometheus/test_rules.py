@@ -1,4 +1,4 @@
-"""Rules, dashboards and metrics are one: nothing asks for what is not there."""
+"""Tests that rules, dashboards and metrics agree: no query uses a metric that does not exist."""
 
 import re
 from typing import Any
@@ -36,13 +36,16 @@ THRESHOLDS = {
     "VigilEndToEndSlow": "> 0.5",
     "VigilGrowthHigh": "> 10e9",
 }
-"""Of the contract."""
+"""Thresholds of the contract."""
 HOLDS = {"VigilCircuitOpen": "5m", "VigilQueueBacklog": "10m", "VigilNoMessages": "5m"}
 RECORD = re.compile(r"[a-z_]+:[a-z_]+:[a-z0-9_]+")
 
 
 def recorded() -> dict[str, set[str] | None]:
-    """Recorded series; their first part names the labels that are left."""
+    """Return the recorded series with their labels.
+
+    The first part of a name has the labels that are left.
+    """
     made: dict[str, set[str] | None] = {}
     for rule in RULES:
         if "record" in rule:

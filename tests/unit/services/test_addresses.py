@@ -9,7 +9,7 @@ THREE = "amqp://v:s3cret@a:1/x;amqp://v:s3cret@b:2/x;amqp://v:s3cret@c:3/x"
 
 
 def connect_arguments(url: str) -> dict[str, object]:
-    """What SQLAlchemy hands to libpq."""
+    """Return the arguments that SQLAlchemy hands to libpq."""
     made = make_url(database_url(url))
     return dict(made.get_dialect()().create_connect_args(made)[1])
 

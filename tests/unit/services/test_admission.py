@@ -1,4 +1,4 @@
-"""Refusals as rows and as receipts."""
+"""Tests of refusals as rows and as receipts."""
 
 from datetime import UTC, datetime
 

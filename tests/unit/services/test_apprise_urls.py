@@ -1,4 +1,4 @@
-"""URLs of services behind apprise: offered services, their hosts, and options that lead nowhere else."""
+"""Tests of URLs of services behind apprise: offered services, their hosts, and harmless options."""
 
 import pytest
 from hypothesis import given

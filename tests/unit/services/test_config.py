@@ -54,7 +54,8 @@ def test_every_variable_of_the_configuration_is_in_the_example() -> None:
 def test_a_secret_comes_from_a_file_without_its_last_line_break(tmp_path: Path) -> None:
     file = tmp_path / "database_url"
     file.write_text("postgresql://a:b@db/vigil\n")
-    environ = {"DATABASE_URL_FILE": str(file), "DATABASE_URL": ""}  # an empty variable is one that is not set
+    # an empty variable counts as not set
+    environ = {"DATABASE_URL_FILE": str(file), "DATABASE_URL": ""}
     assert config.parse(TEXT, environ).database.url == "postgresql://a:b@db/vigil"
 
 

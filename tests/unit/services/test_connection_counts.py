@@ -1,4 +1,4 @@
-"""No address takes all the room, and all together do not take more than there is."""
+"""Tests that no address takes all the room, and that all together stay within the limit."""
 
 import pytest
 

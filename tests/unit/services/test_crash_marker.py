@@ -1,4 +1,4 @@
-"""What a lane was decoding, found by the process after it, however the first one ended."""
+"""Tests that the next process finds the message that a lane was decoding, after any kind of end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def end(file: Path, *words: bytes | str) -> None:
-    """A process takes these in hand, one in each; "-" empties the hand before it; then it is killed."""
+    """Run a process that takes these words in hand, one after the other, and is then killed.
+
+    "-" empties the hand before it.
+    """
     arguments = [word if isinstance(word, str) else word.hex() for word in words]
     command = [sys.executable, "-c", DIES, str(file), *arguments]
     done = subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True)

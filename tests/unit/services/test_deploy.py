@@ -1,4 +1,7 @@
-"""Each problem is one message that names the variable; a sound configuration has none."""
+"""Tests that each problem is one message that names the variable.
+
+A sound configuration has none.
+"""
 
 import base64
 import os

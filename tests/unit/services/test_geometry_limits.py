@@ -1,4 +1,7 @@
-"""Shapes are refused by the work that they make, before they make it; honest shapes of any detail are taken."""
+"""Tests that shapes are refused by their amount of work before the work begins.
+
+Honest shapes of any detail are taken.
+"""
 
 import math
 import random
@@ -37,7 +40,7 @@ def comb(teeth: int, *, upright: bool) -> Corners:
 
 
 def zigzag(corners: int) -> Corners:
-    """Parallel edges over the whole extent: the boxes of all of them overlap."""
+    """Return parallel edges over the whole extent. The boxes of all of them overlap."""
     return [(77 + (n % 2) + n * 1e-5, 12 + (n % 2) - n * 1e-5) for n in range(corners)]
 
 

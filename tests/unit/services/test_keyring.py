@@ -1,4 +1,7 @@
-"""Keys from a file that changes while we run: known to readers before anybody seals with them."""
+"""Tests of keys from a file that changes while Vigil runs.
+
+Readers know a new key before any process encrypts with it.
+"""
 
 import base64
 import os
@@ -39,7 +42,8 @@ def test_a_new_key_is_opened_with_at_once_and_sealed_with_once_all_know_it(tmp_p
     clock.now_s += CHECK_S
     assert list(ring.all()) == [raw(B), raw(A)]
     assert ring.sealing() == raw(A)
-    assert KeyRing("", file=str(file), clock=clock).sealing() == raw(A)  # one that starts just now
+    # a process that starts just now
+    assert KeyRing("", file=str(file), clock=clock).sealing() == raw(A)
     clock.now_s += SETTLE_S
     assert ring.sealing() == raw(B)
     write(file, clock, B)

@@ -1,4 +1,4 @@
-"""The contract's metrics are declared as it says, and somebody measures each."""
+"""Tests that the metrics match the contract, and that the code measures each."""
 
 import re
 

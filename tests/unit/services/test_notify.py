@@ -16,7 +16,7 @@ from services import metrics, notify
 def supervisor(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[socket.socket]:
-    """A socket that a supervisor has bound, and does not read."""
+    """Yield a socket that a supervisor has bound, and does not read."""
     name = (
         f"\0vigil-test-{os.getpid()}-{time.monotonic_ns()}"
         if request.param == "abstract"
@@ -46,7 +46,7 @@ def test_a_full_queue_neither_blocks_nor_raises_and_is_counted(supervisor: socke
     assert not said[-1]
     assert dropped("queue_full") - before == said.count(False)
     assert time.monotonic() - started_s < 5
-    # What was taken is there, and there is room again once it is read.
+    # The messages that were taken are there, and there is room again once they are read.
     for _ in range(said.count(True)):
         supervisor.recv(4096)
     assert notify.say("READY=1")

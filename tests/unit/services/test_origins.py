@@ -1,4 +1,4 @@
-"""The console's own origin follows from where it is reached, and only TLS makes it known."""
+"""Tests that the console's own origin follows from its address, and that only TLS makes it known."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The kind of an error tells an outage from the fault of one message."""
+"""Tests that the kind of an error distinguishes an outage from the fault of one message."""
 
 import amqp
 import pytest

@@ -1,4 +1,7 @@
-"""Nobody becomes another by a header; a trusted proxy is believed about whom it speaks for."""
+"""Tests of clients behind proxies.
+
+A header gives no client another's address. A trusted proxy's word about its client counts.
+"""
 
 import ipaddress
 from pathlib import Path

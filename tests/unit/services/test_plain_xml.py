@@ -1,4 +1,4 @@
-"""XML of anybody's file is read as a stream, and asks for nothing."""
+"""Tests that XML of any author is read as a stream, and requests nothing."""
 
 from xml.parsers import expat
 

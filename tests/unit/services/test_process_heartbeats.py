@@ -20,7 +20,7 @@ OTHERS = ("alerts", "location", "watchdog")
 
 
 class World:
-    """Processes that send heartbeats in step, by a clock that the test moves on."""
+    """Processes that send heartbeats in step, by a clock that the test advances."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -90,18 +90,18 @@ def test_of_several_instances_one_is_enough() -> None:
 
 
 def test_who_does_not_hear_itself_can_say_nothing_of_others() -> None:
-    # Given: RabbitMQ takes nothing any more
+    # Given: RabbitMQ takes no message any more
     world = World()
     world.run(20)
     world.silent = {OWN, *OTHERS}
 
-    # Then: it alone is named, since the last heartbeat that came
+    # Then: only RabbitMQ is named, since the last heartbeat that came
     world.run(SILENT_AFTER_S + INTERVAL_S)
     assert world.away() == {"amqp": SILENT_AFTER_S + INTERVAL_S}
     world.run(40)
     assert world.away() == {"amqp": 40 + SILENT_AFTER_S + INTERVAL_S}
 
-    # When: RabbitMQ is back, and the own heartbeat is the first
+    # When: RabbitMQ is back, and the process's own heartbeat is the first
     world.silent = set(OTHERS)
     world.run(INTERVAL_S)
 
@@ -111,7 +111,7 @@ def test_who_does_not_hear_itself_can_say_nothing_of_others() -> None:
     world.run(INTERVAL_S)
     assert set(world.away()) == {"amqp"}
 
-    # When: one stays away
+    # When: one process stays away
     world.run(SILENT_AFTER_S)
 
     # Then: it is named, and nothing else
@@ -157,7 +157,7 @@ def test_of_a_process_that_was_started_again_the_old_instance_is_forgotten() -> 
 
 @pytest.mark.parametrize("later_s", [0.0, 0.5, 1.0, 1.5, 1.9])
 def test_when_rabbitmq_stops_nobody_is_named_who_was_only_heard_a_little_earlier(later_s: float) -> None:
-    # Given: the last heartbeat of the listener itself comes a little after those of the others
+    # Given: the listener's own last heartbeat comes a little after those of the others
     world = World()
     world.run(20)
     own_s = world.now_s + later_s
@@ -175,7 +175,7 @@ def test_when_rabbitmq_stops_nobody_is_named_who_was_only_heard_a_little_earlier
 
 @pytest.mark.parametrize("first", ["tick", "faults", "hear"])
 def test_a_listener_that_stood_still_blames_nobody_for_it(first: str) -> None:
-    # Given: one process is silent already, and one reports a fault
+    # Given: one process sends nothing already, and one reports a fault
     world = World()
     world.run(20)
     world.silent = {"alerts"}
@@ -192,7 +192,7 @@ def test_a_listener_that_stood_still_blames_nobody_for_it(first: str) -> None:
         case "hear":
             world.heard.hear(Heartbeat("location", "location"), now_s=world.now_s)
 
-    # Then: it knows what it knew
+    # Then: it still knows what it knew
     assert world.away() == before
     for _ in range(10):
         world.run(INTERVAL_S)

@@ -1,4 +1,4 @@
-"""A payload is left out only when its row gives back all that it said."""
+"""Tests that a payload is left out only when its row gives back all that it contained."""
 
 import json
 from datetime import UTC, datetime
@@ -82,7 +82,8 @@ def test_a_payload_that_says_more_is_kept_byte_for_byte(column: str, more: dict[
     try:
         assert kept(column, fields) == json.dumps(fields)
     except InvalidMessage as refused:
-        assert refused.reason == "identity_mismatch"  # the refused message keeps its bytes elsewhere
+        # the refused message keeps its bytes elsewhere
+        assert refused.reason == "identity_mismatch"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ SCALARS = st.one_of(
 
 @given(st.sampled_from(sorted(FULL)), st.data())
 def test_whatever_is_left_out_stands_in_the_columns(column: str, data: st.DataObject) -> None:
-    # Given a payload with some fields right, some odd and perhaps one that no family has
+    # Given a payload with some valid fields, some odd ones and perhaps one that no family has
     names = [*FULL[column], "timestamp", "sent_at", "buffered", "msg_id", "altitude"]
     odd = data.draw(st.dictionaries(st.sampled_from(names), SCALARS, max_size=3))
     fields = {**FULL[column], **odd}

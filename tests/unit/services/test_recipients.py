@@ -1,4 +1,7 @@
-"""Addresses: the usable are used, and each other one is named once with what a right one looks like."""
+"""Tests of addresses.
+
+Usable ones are used. Each other one is named once, with an example of a right one.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""Schedules by the clocks of a place: over midnight, over the change of clocks, and on the days that differ."""
+"""Tests of schedules by the clocks of a place.
+
+They cover midnight, the change of clocks, and the days that differ.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -33,7 +36,8 @@ def test_a_window_over_midnight_belongs_to_the_day_it_begins_on() -> None:
 
 @pytest.mark.parametrize(
     ("moment", "covered"),
-    # Clocks go from 02:00 to 03:00 on 29 March 2026: 02:30 does not exist and becomes 03:00, which is 01:00 UTC.
+    # Clocks go from 02:00 to 03:00 on 29 March 2026: 02:30 does not exist and becomes 03:00, which
+    # is 01:00 UTC.
     [
         ("2026-03-29 00:59:59", False),
         ("2026-03-29 01:00", True),

@@ -1,4 +1,4 @@
-"""Sealed values open for their secret, purpose and name only."""
+"""Tests that sealed values open for their secret, purpose and name only."""
 
 import secrets
 

@@ -32,7 +32,8 @@ def test_what_is_made_at_random_is_never_weak() -> None:
 )
 def test_a_key_with_a_pattern_is_weak(key: bytes) -> None:
     weak = is_weak_key(key)
-    # Twenty random bytes and twelve equal ones are a pattern to the eye, not to a rule: both answers are right.
+    # Twenty random bytes and twelve equal ones are a pattern to the eye, not to a rule. Both
+    # answers are right.
     assert weak or len(set(key)) >= 18
 
 

@@ -1,4 +1,4 @@
-"""Text of anybody's file: decoded, or refused with what it is and what to do."""
+"""Tests of text of any file: it is decoded, or refused with its kind and the remedy."""
 
 import bz2
 import codecs

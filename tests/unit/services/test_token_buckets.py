@@ -1,4 +1,6 @@
-"""A bucket gives what was promised and no more, and is forgotten when it is full again."""
+"""Tests that a bucket gives the promised amount and no more, and is forgotten when it is full
+again.
+"""
 
 import pytest
 from hypothesis import given

@@ -19,7 +19,7 @@ def test_work_in_hand_of_which_none_is_finished_stands() -> None:
 
 
 def test_time_in_which_nobody_looked_hardly_counts() -> None:
-    # A process that was held, or a machine that slept for an hour.
+    # The process was held, or the machine slept for an hour.
     assert stood(Standing(), (0, Work("1 f", 7)), (3600, Work("1 f", 7))) == Standing.LONGEST_TURN_S
 
 

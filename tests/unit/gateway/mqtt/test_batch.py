@@ -31,7 +31,7 @@ def test_a_batch_is_full_by_bytes() -> None:
 
 
 def test_what_comes_alone_is_due_at_once() -> None:
-    # Given nothing that left within the last second
+    # Given no message that left within the last second
     alone = batcher()
 
     # When one message comes, and another one long after it
@@ -52,7 +52,7 @@ def test_what_follows_soon_waits_for_the_light_age_and_what_fills_fast_for_the_f
         each.add(delivery(0), now_s=0)
         assert each.due(now_s=0) is not None
 
-    # When few messages follow
+    # When a few messages follow
     light.add(delivery(1), now_s=0.01)
     light.add(delivery(2), now_s=0.09)
 
@@ -72,7 +72,7 @@ def test_what_follows_soon_waits_for_the_light_age_and_what_fills_fast_for_the_f
 
 
 def pause_of(batch: Batcher) -> float:
-    """Seconds that a light batch waits behind the one before it."""
+    """Return the seconds that a light batch waits behind the one before it."""
     batch.add(delivery(1), now_s=100)
     assert batch.due(now_s=100) is not None
     batch.add(delivery(2), now_s=100)
@@ -87,7 +87,8 @@ def test_light_batches_wait_longer_when_batches_take_long_and_less_when_that_is_
         quick.took(0.001)
     assert pause_of(quick) == pytest.approx(0.1)
 
-    # When they take long, then a light batch waits for five times as long, and never longer than a filling one
+    # When they take long, then a light batch waits for five times as long, and never longer than a
+    # filling one
     slow = batcher()
     for _ in range(50):
         slow.took(0.05)

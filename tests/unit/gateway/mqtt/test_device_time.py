@@ -121,7 +121,7 @@ def test_a_clock_that_stands_still_proves_no_identity_although_it_is_corrected()
 def test_after_a_break_a_message_that_waited_at_the_broker_keeps_its_time() -> None:
     sent_at = NOW - timedelta(hours=1)
     assert judged(sent_at, sent_at, held_back=True) == (DeviceTime(sent_at, False, True), [])
-    # A clock that is ahead cannot come from waiting.
+    # Waiting cannot make a clock fast.
     ahead = NOW + timedelta(seconds=200)
     assert judged(ahead, ahead, held_back=True)[1] == ["clock_corrected"]
 

@@ -1,4 +1,4 @@
-"""Senders take turns; each keeps its own order, and nothing is lost."""
+"""Tests that senders take turns. Each keeps its own order, and nothing is lost."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""What OwnTracks phones say, in the words of the apps' own documentation."""
+"""Tests of messages of OwnTracks phones, as the apps' own documentation has them."""
 
 import json
 from datetime import UTC, datetime
@@ -107,7 +107,7 @@ def test_the_id_that_android_gives_a_message_is_its_identity() -> None:
     assert fix_of(_id="ffffffff", created_at=TST + 1).origin.key != once.origin.key
     assert fix_of(_id="a1b2c3d4", created_at=TST + 1, lat=1).origin.key != once.origin.key
     assert once.origin.msg_id is None, "the phone listens to no receipts"
-    # It holds without a time, too.
+    # This also holds without a time.
     assert fix_of(_id="a1", tst=None).origin.key == fix_of(_id="a1", tst=None).origin.key
     assert fix_of(_id=5).origin.key == fix_of().origin.key
 

@@ -46,7 +46,7 @@ def test_an_escaped_backslash_before_u0000_is_no_nul() -> None:
 
 
 def deepest(text: str) -> int:
-    """The depth of a JSON text, sign by sign."""
+    """Return the depth of a JSON text, character by character."""
     depth, most, inside, escaped = 0, 0, False, False
     for sign in text:
         if inside:
@@ -104,7 +104,7 @@ def test_a_mebibyte_of_the_worst_is_looked_through_in_time(name: str) -> None:
     payload = WORST[name]
     assert len(payload) <= MIB
     best_s = float("inf")
-    # The processor's time, and the best of several: others work on this machine too.
+    # The processor's time counts, and the best of several: other work runs on this machine too.
     for _ in range(5):
         started_s = time.process_time()
         try:

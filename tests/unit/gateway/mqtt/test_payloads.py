@@ -160,7 +160,7 @@ def test_identity_is_the_id_with_the_bytes_else_the_bytes_with_a_believed_time_e
 
 
 def window(topic: str, *payloads_: Any, redelivered: bool = False) -> list[Any]:
-    """The messages of deliveries one second apart, by a lane's memory."""
+    """Return the messages of deliveries one second apart, with a lane's memory."""
     count, recent = itertools.count(1), Recent()
     return [
         payloads.decode(
@@ -531,7 +531,7 @@ def test_no_payload_makes_decoding_raise_anything_but_invalid_message(topic: str
         assert error.reason
     else:
         assert len(message.origin.key) == 16
-        msgspec.msgpack.encode(message)  # what was taken can be sent on
+        msgspec.msgpack.encode(message)  # an accepted message can be sent on
 
 
 def rejected(body: bytes, *, topic: str = "guard/1/gps", recent: Recent | None = None) -> bytes:

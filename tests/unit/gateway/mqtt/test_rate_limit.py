@@ -1,4 +1,4 @@
-"""Each source has its rate; its first presses pass whatever it sends besides."""
+"""Tests of each source's rate. First presses pass beside anything else that the source sends."""
 
 import pytest
 from hypothesis import given
@@ -73,7 +73,7 @@ def test_the_first_press_of_each_type_is_never_held(
     for _ in range(other_presses):
         limits.judge("alert/tamper/guard-1", now_s)
 
-    # When it presses, whenever it does
+    # When it presses, at any time
     for topic, gap_s in presses:
         now_s += gap_s
         share = limits.judge(topic, now_s)

@@ -1,4 +1,4 @@
-"""Repeats become one message that says how many there were; each message counts once."""
+"""Tests that repeats become one message with their number. Each message counts once."""
 
 import itertools
 from collections import Counter
@@ -57,11 +57,11 @@ def test_the_sum_of_occurrences_is_the_number_of_different_messages(
     seen, told, sent, keys = SeenKeys(), Counter[tuple[str, str]](), set[tuple[str, str, int]](), key_maker()
     kept, ways = set[bytes](), dict[tuple[str, str, int], set[bool]]()
 
-    # When they are made one in batches of any size
+    # When they are merged in batches of any size
     for batch in (presses[at : at + size] for at in range(0, len(presses), size)):
         repeats = Repeats(seen)
         for source, kind, drill, is_over, number in batch:
-            # A message is of one source and type, whatever its number.
+            # A message has one source and type, at any number.
             identity = number * 8 + (source == "guard-2") * 4 + (kind == "SOS") * 2 + drill
             repeats.add(alert(source, identity, kind=kind, drill=drill), is_over=is_over)
             sent.add((source, kind, identity))
@@ -74,8 +74,8 @@ def test_the_sum_of_occurrences_is_the_number_of_different_messages(
             kept |= new
             told[of] += len(new) + event.counted
 
-    # Then each message has its occurrence, once. Of one that was counted only the number is kept: when it is delivered
-    # again within the rate it may count a second time, never none.
+    # Then each message has its occurrence, once. A message that was counted leaves only the number.
+    # When it is delivered again within the rate, it may count a second time, never none.
     least = Counter((source, kind) for source, kind, _ in sent)
     most = least + Counter((source, kind) for (source, kind, _), how in ways.items() if len(how) > 1)
     assert least <= told <= most

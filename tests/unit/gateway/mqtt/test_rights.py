@@ -1,4 +1,7 @@
-"""What a credential may do, as the broker will read it; that the broker does so is shown on a real one."""
+"""Tests of a credential's rights, as the broker will read them.
+
+Other tests show on a real broker that it enforces them.
+"""
 
 import json
 
@@ -21,7 +24,7 @@ def test_whatever_a_source_may_publish_is_read_as_its_own(source: str, filling: 
         try:
             parsed = topics.parse(topic)
         except topics.InvalidMessage:
-            # The gateway refuses the shape, and raises an alert of nobody else.
+            # The gateway refuses the shape, and raises an alert of no other source.
             own = (source, topics.guard_id(source), topic)
             assert not unreadable.may_be_alarm(topic, None) or topics.source_in(topic) in own
             continue

@@ -59,12 +59,12 @@ def test_a_clearing_is_known_again_and_an_empty_press_is_not_taken_for_one() -> 
     found = wire.parse_publish(first, body, 0, len(body), version=5)
     assert (found.topic, found.payload, found.qos) == (b"guard/7/gps", b"", 0)
     assert (found.retained, found.cleared) == (True, True)
-    # The broker hands it on without the retain bit, and to others with a message id.
+    # The broker forwards it without the retain bit, and to others with a message id.
     topic = body[: 2 + len(b"guard/7/gps")]
     handed_on = topic + (9).to_bytes(2, "big") + body[len(topic) :]
     assert wire.parse_publish(0x32, handed_on, 0, len(handed_on), version=5).cleared
     pressed = topic + b"\0\x09" + b"\0"
     assert not wire.parse_publish(0x32, pressed, 0, len(pressed), version=5).cleared
-    # A payload is a message, whatever its properties say.
+    # A payload is a message, whatever its properties are.
     full = handed_on + b"help"
     assert not wire.parse_publish(0x32, full, 0, len(full), version=5).cleared

@@ -1,7 +1,8 @@
-"""One mebibyte of the worst of each kind is decoded or refused within 20 ms, by every parser that strangers reach.
+"""Tests that every parser decodes or refuses a mebibyte of the worst input within 20 ms.
 
-Not here, because they are bounded elsewhere: shapes and zone files (`services/geometry_limits`, in a native thread),
-files of tables and recordings (`services/text_files`, an operator's command).
+They cover each parser that strangers reach. These parsers are bounded elsewhere: shapes and zone
+files (`services/geometry_limits`, in a native thread), and files of tables and recordings
+(`services/text_files`, an operator's command).
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ LIMITS = payloads.Limits()
 
 
 def filled(unit: bytes, head: bytes = b'{"a":[', tail: bytes = b"]}", separator: bytes = b",") -> bytes:
-    """As many of the unit as a mebibyte holds."""
+    """Return as many of the unit as a mebibyte holds."""
     count = (MIB - len(head) - len(tail)) // (len(unit) + len(separator))
     return head + separator.join([unit] * count) + tail
 
 
 def keyed(make: Callable[[int], bytes], head: bytes = b"{", most: int = 10**6) -> bytes:
-    """As many members with names of their own as a mebibyte holds."""
+    """Return as many members with names of their own as a mebibyte holds."""
     members: list[bytes] = []
     size = len(head)
     for number in range(most):
@@ -164,7 +165,10 @@ WORST: dict[str, bytes] = {
 
 
 def decode_on(topic_text: str, payload: bytes) -> None:
-    """What a lane does with a message, the refusal and the alert that stands in for it included."""
+    """Decode a message as a lane does.
+
+    The refusal and the alert that stands in for the message are included.
+    """
     topic = topics.parse(topic_text)
     decode = owntracks.decode if topic.family is Family.OWNTRACKS else payloads.decode
     options: dict[str, Any] = {"received_at": NOW, "limits": LIMITS, "fresh_key": lambda: b"k" * 16}
@@ -176,7 +180,9 @@ def decode_on(topic_text: str, payload: bytes) -> None:
 
 
 def best_s(parse: Callable[[], object]) -> float:
-    """The processor's time of the best of several runs: others work on this machine too."""
+    """Return the processor's time of the best of several runs, as other work runs on this machine
+    too.
+    """
 
     def once() -> float:
         started_s = time.process_time()
@@ -195,7 +201,7 @@ def best_s(parse: Callable[[], object]) -> float:
 
 
 def parsers() -> Iterator[tuple[str, str, Callable[[], object]]]:
-    """(parser, input, call) of everything that is not a payload."""
+    """Yield (parser, input, call) of everything that is not a payload."""
     kinds: dict[str, Any] = {
         "letters": "a" * 65_535,
         "slashes": "/" * 65_535,
@@ -225,7 +231,8 @@ def parsers() -> Iterator[tuple[str, str, Callable[[], object]]]:
     for number in ("+4915112345678", "+39061234567", "+999999999999999", "+1000000000000", "+490151123456"):
         yield "phone number", number, lambda number=number: recipients.phone_fault(number)
     for name, payload in WORST.items():
-        # A frame has 16 KiB at most, and each operation's body its own bound; both are cut off before they are parsed.
+        # A frame has at most 16 KiB, and each operation's body has its own bound. Both are cut off
+        # before they are parsed.
         text = payload[:16_384].decode("utf-8", "replace")
         yield "websocket frame", name, lambda text=text: _client_frame(text)
         for operation in BODIES:

@@ -1,4 +1,6 @@
-"""Who is believed: tokens of our own, of an identity provider, and what attackers make of either."""
+"""Tests of the tokens that are trusted: our own, an identity provider's, and attackers' versions of
+both.
+"""
 
 import base64
 import hashlib
@@ -39,7 +41,7 @@ def signed(
 
 
 def raw(header: dict[str, Any], body: dict[str, Any], key: bytes) -> str:
-    """A token by hand, for what the library refuses to make."""
+    """Return a token made by hand, which the library refuses to make."""
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, body)]
     signature = hmac.new(key, b".".join(parts), hashlib.sha256).digest()
     return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
@@ -176,7 +178,7 @@ def test_a_barred_subject_is_refused_with_its_issuer_in_its_tenant_only() -> Non
     bars = Bars()
     provider = str(PROVIDER["iss"])
     bars.update(users={}, sessions=[], subjects=[(1, provider, "ann", None), (1, provider, "dan", 100.0)])
-    bars.check(Principal("ann", "Ann", 1, "viewer", 0, 1.0))  # of our own
+    bars.check(Principal("ann", "Ann", 1, "viewer", 0, 1.0))  # a principal of our own
     bars.check(Principal("ann", "Ann", 2, "viewer", 0, 1.0, issuer=provider))
     bars.check(Principal("ann ", "Ann", 1, "viewer", 0, 1.0, issuer=provider))
     bars.check(Principal("dan", "Dan", 1, "viewer", 0, 100.5, issuer=provider))

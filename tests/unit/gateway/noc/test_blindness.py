@@ -47,10 +47,10 @@ def test_the_beginning_stays_while_the_clock_moves_on() -> None:
     before = blindness.away
     assert before[0].since == datetime(2026, 1, 5, 2, 12, 58, tzinfo=UTC)
 
-    # When: the same is found again, measured a little differently
+    # When: the same fault is found again, with slightly different figures
     changed = blindness.update([Fault("redis", 11.9)], now=NOW + timedelta(seconds=5))
 
-    # Then: nothing on a screen changes
+    # Then: nothing on the page changes
     assert not changed
     assert blindness.away == before
 

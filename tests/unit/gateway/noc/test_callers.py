@@ -1,4 +1,7 @@
-"""Who may watch an installation, when requests come by proxies that it knows, and by others."""
+"""Tests of the addresses that may watch an installation.
+
+Requests come by proxies that it knows, and by others.
+"""
 
 from pathlib import Path
 
@@ -44,7 +47,7 @@ def test_who_watches_is_let_in(callers: Callers, peer: str, forwarded: tuple[str
         ("203.0.113.9", (), "PROMETHEUS_ALLOWED_IPS"),
         ("127.0.0.1", ("203.0.113.9",), "PROMETHEUS_ALLOWED_IPS"),
         ("127.0.0.1", ("10.0.0.5, 203.0.113.9",), "PROMETHEUS_ALLOWED_IPS"),
-        # A proxy on an allowed address that nobody named: it speaks for strangers, or for nobody.
+        # A proxy on an allowed address is not named: it speaks for strangers, or for nobody.
         ("10.0.0.5", ("203.0.113.9",), "VIGIL_TRUSTED_PROXIES"),
         ("10.0.0.5", ("10.0.0.5",), "VIGIL_TRUSTED_PROXIES"),
         ("10.0.0.5", ("",), "VIGIL_TRUSTED_PROXIES"),

@@ -1,4 +1,4 @@
-"""Frames as they are described have the fields that the code has."""
+"""Tests that frames have the same fields in their description and in the code."""
 
 import msgspec
 import pytest

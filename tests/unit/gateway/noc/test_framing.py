@@ -1,4 +1,7 @@
-"""The bytes of RFC 6455 without a socket; `tests/e2e/test_rfc6455.py` says the same to the running gateway."""
+"""Tests of the bytes of RFC 6455 without a socket.
+
+`tests/e2e/test_rfc6455.py` has the same tests for the running gateway.
+"""
 
 from collections.abc import Iterator
 
@@ -92,7 +95,8 @@ def test_a_message_is_bounded_while_it_grows_over_all_its_fragments() -> None:
     [
         (b"", 16, 17),
         (b"x", 1024, 1025),
-        ("é".encode()[:1], 0, 1),  # no text at all: a code point that never ends is refused by its next byte
+        # not text at all: the next byte refuses a code point that never ends
+        ("é".encode()[:1], 0, 1),
     ],
 )
 def test_fragments_are_bounded_in_number_and_empty_ones_sooner(

@@ -1,4 +1,4 @@
-"""Turns for dear work: bounded, shared out, holders in turn."""
+"""Tests of turns for expensive work: they are bounded and shared, and holders take turns."""
 
 from __future__ import annotations
 
@@ -54,18 +54,19 @@ def test_a_turn_is_given_back_by_work_that_fails() -> None:
 
 
 def test_a_queue_that_others_fill_has_a_place_for_somebody_new_and_holders_take_turns() -> None:
-    # Given four holders who fill the queue, and one at work
+    # Given four holders that fill the queue, and one at work
     queue, until, done = TurnQueue("log-ins", at_once=1, waiting=16, wait_s=60), Event(), list[str]()
     holders = [f"greedy {n % 4}" for n in range(17)]
     threads = [eventlet.spawn(holding, queue, holder, until, done) for holder in holders]
     eventlet.sleep(0)
     assert done == []
 
-    # When somebody new comes
+    # When a new holder comes
     threads += [eventlet.spawn(holding, queue, "modest", until, done)]
     eventlet.sleep(0)
 
-    # Then the newest of a holder with the most makes room, and the newcomer's turn comes before their second ones
+    # Then the newest request of a holder with the most is dropped, and the newcomer's turn comes
+    # before their second ones
     eventlet.sleep(0)
     assert len(done) == 1
     assert done[0].startswith("greedy")
@@ -89,7 +90,8 @@ def test_a_queue_full_of_holders_with_one_request_each_refuses_the_next() -> Non
 
 
 def test_whoever_did_not_fail_of_late_comes_before_those_who_did_and_has_a_place_among_equals() -> None:
-    # Given five holders whose work failed, one of whom is at work while the others fill the queue, and an honest one
+    # Given five holders whose work failed, one at work while the others fill the queue, and an
+    # honest one
     queue, until, done = TurnQueue("log-ins", at_once=1, waiting=4, wait_s=60), Event(), list[str]()
     for number in range(5):
         with pytest.raises(ValueError), queue.turn(f"busy {number}"):
@@ -126,7 +128,8 @@ def test_holders_that_never_fail_take_turns() -> None:
 def test_a_request_that_is_given_up_while_it_waits_leaves_its_place_and_keeps_no_turn() -> None:
     queue, until, done = TurnQueue("log-ins", at_once=1, waiting=8, wait_s=60), Event(), list[str]()
 
-    # Given one that waits and is killed before its turn, and one that is killed at the moment at which it comes
+    # Given one that waits and is killed before its turn, and one that is killed at the moment when
+    # its turn comes
     with queue.turn("first"):
         before, at_its_turn = (eventlet.spawn(holding, queue, "killed", until, done) for _ in range(2))
         eventlet.sleep(0)

@@ -1,4 +1,7 @@
-"""The map's file is served by ranges, bounded, and missed by nobody when it is away."""
+"""Tests that the map's file is served by ranges and bounded.
+
+Everything else works when the file is missing.
+"""
 
 from pathlib import Path
 

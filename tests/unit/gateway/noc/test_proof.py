@@ -1,4 +1,7 @@
-"""Whether a peer reads: proved by answers, and by nothing that its kernel does alone."""
+"""Tests of the proof that a peer reads.
+
+Answers prove it, and nothing that its kernel does alone.
+"""
 
 from gateway.noc.proof import PROVED_EVERY_BYTES, Proof
 

@@ -1,4 +1,4 @@
-"""Many who ask at once cost one answer."""
+"""Tests that many callers who ask at once cost one answer."""
 
 import eventlet
 import pytest

@@ -1,4 +1,7 @@
-"""When an alert first stood on a screen: noted once, told until somebody knows the alert, and not for ever."""
+"""Tests of the time at which an alert was first shown.
+
+It is noted once, published until the alert is known, and not for ever.
+"""
 
 from datetime import UTC, datetime
 

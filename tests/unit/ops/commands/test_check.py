@@ -1,4 +1,7 @@
-"""`vigil check`: exit code 0 only when nothing is wrong, and each thing that is wrong is one line with its remedy."""
+"""Tests of `vigil check`.
+
+Its exit code is 0 only when nothing is wrong. Each problem is one line with its remedy.
+"""
 
 import json
 from pathlib import Path
@@ -23,12 +26,12 @@ WRONG = {
     "VIGIL_TRUSTED_PROXIES": "10.0.0.0/64",
 }
 NAMED = set(WRONG) - {"TWILIO_ACCOUNT_SID"} | {"TWILIO_AUTH_TOKEN"}
-"""Each is in one problem. Of Twilio's settings, one is missing."""
+"""Each variable is in one problem. One of Twilio's settings is missing."""
 
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An installation of which nothing is set, and no stack runs."""
+    """Prepare an installation without any setting, and without a running stack."""
     for match in VARIABLE.finditer((PROJECT / "config.yaml").read_text()):
         monkeypatch.delenv(match["name"], raising=False)
     monkeypatch.delenv("VIGIL_CONFIG", raising=False)

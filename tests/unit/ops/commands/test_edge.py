@@ -1,4 +1,4 @@
-"""`vigil edge certificate`."""
+"""Tests of `vigil edge certificate`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Times of shifts as operators write them."""
+"""Tests of times of shifts as operators write them."""
 
 from datetime import UTC, datetime
 

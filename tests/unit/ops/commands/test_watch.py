@@ -79,7 +79,7 @@ def test_silence_is_said_once_by_the_own_clock_and_ends_with_a_heartbeat(said: S
     assert "may be blind since" in line
     assert "Nothing was heard from Vigil" in line
     said.sight.take({"type": "connected"})
-    assert len(said.lines) == 1  # that the link is there says nothing of what is behind it
+    assert len(said.lines) == 1  # the connection alone says nothing about the rest
     said.sight.take(heartbeat())
     assert "sees again" in said.lines[1]
 

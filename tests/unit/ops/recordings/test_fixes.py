@@ -1,4 +1,4 @@
-"""One position of a recording: what is right is taken, what is wrong is named."""
+"""Tests of one position of a recording: a valid one is taken, and the error names an invalid one."""
 
 from datetime import UTC, datetime
 

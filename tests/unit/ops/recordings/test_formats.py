@@ -1,4 +1,7 @@
-"""Recordings in each format, found by name or beginning; errors say where."""
+"""Tests of recordings in each format, which the name or the first bytes show.
+
+Errors name the place.
+"""
 
 import codecs
 import gzip

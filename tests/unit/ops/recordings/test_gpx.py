@@ -1,4 +1,4 @@
-"""GPX as phones and watches write it; what is wrong is named by its line."""
+"""Tests of GPX as phones and watches write it. Errors name the line."""
 
 import gzip
 from datetime import UTC, datetime

@@ -1,4 +1,6 @@
-"""Fixes are sent when they are due, with their times moved, until somebody stops it."""
+"""Tests that fixes are sent when they are due, with their times moved, until somebody stops the
+replay.
+"""
 
 import json
 import time
@@ -20,7 +22,7 @@ FIXES = [
 
 
 class Clock:
-    """Time goes by only while the line listens."""
+    """A clock that advances only while the line listens."""
 
     def __init__(self) -> None:
         self.now_s = 100.0

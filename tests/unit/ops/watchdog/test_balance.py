@@ -1,4 +1,4 @@
-"""The balance of events finds what is in no place that can be looked at, and nothing else."""
+"""Tests that the balance of events finds those that are in no visible place, and no others."""
 
 from itertools import repeat
 
@@ -52,14 +52,14 @@ def test_nothing_is_said_before_enough_was_seen() -> None:
 
 
 def test_what_rises_and_stays_is_a_finding_and_ends_when_it_is_settled() -> None:
-    # Given a balance that has seen a quiet time, from whatever count it began
+    # Given a balance that has seen a quiet time, from any first count
     balance = Balance()
     assert figures(balance, *repeat(-40.0, WINDOW))[-1] == 0
 
     # When 30 events are nowhere
     assert figures(balance, *repeat(-10.0, WINDOW))[-1] == 30
 
-    # Then that ends when they have come
+    # Then the difference ends when they have come
     assert figures(balance, *repeat(-40.0, WINDOW))[-1] == 0
 
 
@@ -75,7 +75,7 @@ def test_events_that_are_handled_twice_hide_nothing_that_is_missing_later() -> N
     figures(balance, *repeat(0.0, WINDOW), *repeat(-50.0, WINDOW))
 
     # When 20 others are nowhere
-    # Then they are seen, although more was settled than published
+    # Then they are found, although more was settled than published
     assert figures(balance, *repeat(-30.0, WINDOW))[-1] == 20
 
 

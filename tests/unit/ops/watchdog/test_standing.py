@@ -1,4 +1,4 @@
-"""Connections that stand between two questions."""
+"""Tests of connections that stay open between two questions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from ops.watchdog.standing import RENEW_S, Standing
 
 
 class Server:
-    """A server whose connections are counted. `fails`: what its next answers are instead."""
+    """A server that counts its connections.
+
+    `fails` has the errors that replace its next answers.
+    """
 
     def __init__(self) -> None:
         self.now_s = 0.0

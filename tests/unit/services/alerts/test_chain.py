@@ -1,4 +1,4 @@
-"""A chain shows every change: of a field, of the order, of what is there."""
+"""Tests that a chain shows every change: of a field, of the order, of the number of rows."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone

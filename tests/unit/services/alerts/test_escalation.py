@@ -1,4 +1,7 @@
-"""Who is told, by what, when: from the nearest policy, in steps that grow, and never nobody while there is somebody."""
+"""Tests of an escalation: its recipients, channels and times.
+
+The nearest policy applies, and its steps grow. Somebody is always notified while anybody exists.
+"""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""A pack proves itself, and any change of it shows."""
+"""Tests that a pack proves itself, and that any change of it shows."""
 
 import copy
 import json
@@ -59,7 +59,7 @@ ALERT: dict[str, Any] = {
 
 
 def timeline() -> tuple[list[dict[str, Any]], list[dict[str, Any]], Head]:
-    """Rows 3, 4, 6 of this alert; 5 and 7 of others."""
+    """Return rows 3, 4, 6 of this alert, and rows 5 and 7 of others."""
     words = {
         3: ("raised", "NEW", "guard-7", ""),
         4: ("acknowledged", "ACKNOWLEDGED", "Ann", 'going "now"\n<b>'),
@@ -222,7 +222,7 @@ def test_other_alerts_are_in_it_by_their_digests_alone() -> None:
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every value; of the track two fixes are enough."""
+    """Yield the path of every value. Two fixes of the track are enough."""
     if isinstance(value, dict) and value:
         for name, part in value.items():
             yield from leaves(part, (*path, name))

@@ -1,4 +1,4 @@
-"""The map is to scale, north is up, and it crosses the date line."""
+"""Tests that the map is to scale, that north is up, and that it crosses the date line."""
 
 import math
 

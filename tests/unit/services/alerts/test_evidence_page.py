@@ -1,4 +1,4 @@
-"""The page: for people, without anything that could act, and with nothing of a sender's as markup."""
+"""Tests of the page: it is for people, has no active content, and shows no sender's text as markup."""
 
 from html.parser import HTMLParser
 from typing import Any
@@ -15,7 +15,7 @@ VOID = {"meta", "br", "hr"}
 
 
 class Strict(HTMLParser):
-    """Raises on anything that is not closed in order."""
+    """A parser that raises an error for an element that is not closed in order."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Nothing that a sender wrote becomes markup."""
+"""Tests that a sender's text never becomes markup."""
 
 import re
 import sys

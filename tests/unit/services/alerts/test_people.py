@@ -1,4 +1,4 @@
-"""Who can be assigned, whose contact is whose, and who must not hear of a silent alert."""
+"""Tests of people: who can be assigned, the owner of a contact, and who gets no silent alert."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Who is on call: by the wall clock of the place, on the days when clocks change as well."""
+"""Tests of the on-call schedule by the wall clock of the place, also when clocks change."""
 
 import itertools
 from datetime import UTC, date, datetime, time, timedelta
@@ -28,7 +28,7 @@ def test_turns_change_at_the_handover_by_the_clock_on_the_wall() -> None:
     assert on_call(rota(), at(23, 8)) == "a"
     assert on_call(rota(), at(30, 7, 59)) == "a"
     assert on_call(rota(), at(30, 8)) == "b"
-    # Between them clocks went forward (29 March): 8:00 is another hour of UTC now.
+    # Clocks went forward between them (29 March): 8:00 is another hour of UTC now.
     assert at(23, 8).astimezone(UTC).hour != at(30, 8).astimezone(UTC).hour
 
 
@@ -68,7 +68,7 @@ def test_somebody_is_always_on_call_and_turns_have_their_length(
     local = moment.astimezone(ZoneInfo(zone))
     later = (local.replace(tzinfo=None) + whole_round).replace(tzinfo=ZoneInfo(zone))
     assert on_call(asked, moment) in names
-    # Half an hour around a handover the change of clocks may decide otherwise.
+    # Half an hour around a handover, the change of clocks may decide otherwise.
     if local.hour not in (7, 8):
         assert on_call(asked, later.astimezone(UTC)) == on_call(asked, moment)
 

@@ -1,4 +1,4 @@
-"""The one timer of an alert: what people do to it, and what it comes to when it runs out."""
+"""Tests of the one timer of an alert: users' acts change it, and it has an effect when it runs out."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

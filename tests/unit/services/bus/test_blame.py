@@ -1,4 +1,6 @@
-"""A message that brings a server down is told from those that wait for it."""
+"""Tests that a message that brings a server down is distinguished from those that wait for the
+server.
+"""
 
 from services.bus.blame import REMEMBERED, TIMES, Blame
 
@@ -25,7 +27,7 @@ def test_a_message_that_meets_outages_while_others_get_through_is_to_blame() -> 
         found.append(blame.meet("bad", turn, alone=False))
         blame.succeed(f"good-{turn}", turn + 0.5)
 
-    # Then the first meeting says nothing, and after so many more it is to blame
+    # Then the first outage says nothing, and after so many more the message is to blame
     assert found == [False] * TIMES + [True]
 
 
@@ -35,7 +37,7 @@ def test_a_message_that_is_alone_whenever_the_server_hangs_up_is_to_blame() -> N
 
 
 def test_a_message_that_was_handled_begins_without_a_suspicion() -> None:
-    # Given a message that was suspected as often as it may be
+    # Given a message that was suspected up to the limit
     blame = Blame()
     for at in range(TIMES - 1):
         blame.meet("unlucky", at, alone=True)
@@ -57,7 +59,7 @@ def test_nothing_is_watched_when_all_that_met_an_outage_were_handled() -> None:
 
 
 def test_only_so_many_messages_are_remembered() -> None:
-    # Given more messages than are remembered, each suspected once less than it takes
+    # Given more messages than are remembered, each suspected one time too few
     blame = Blame()
     for number in range(REMEMBERED + 1):
         for at in range(TIMES - 1):

@@ -10,7 +10,10 @@ from services.bus import within
 from services.errors import Unavailable
 
 SOON_S = 5.0
-"""What is tested would take for ever; a busy machine takes its time."""
+"""Upper limit in seconds.
+
+The tested call would take for ever, and a busy machine takes its time.
+"""
 
 
 def test_what_is_asked_in_time_is_returned() -> None:

@@ -1,4 +1,4 @@
-"""What `services.bus` offers is imported when it is used."""
+"""Tests that the exports of `services.bus` are imported when they are used."""
 
 import subprocess
 import sys

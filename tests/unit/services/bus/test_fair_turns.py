@@ -1,4 +1,7 @@
-"""Tenants in turn, of each tenant its sources in turn, and the messages of a source in order."""
+"""Tests of turns: tenants take turns, then the sources of each tenant.
+
+A source's messages keep their order.
+"""
 
 from collections import Counter
 
@@ -10,7 +13,7 @@ from services.bus.fair_turns import FairTurns, Sender
 
 
 def run_all(turns: FairTurns[str]) -> list[str]:
-    """Run what waits, one at a time; return it in the order in which it ran."""
+    """Run the waiting items one at a time, and return them in the order in which they ran."""
     ran = []
     while (taken := turns.take()) is not None:
         ran.append(taken[1])
@@ -92,7 +95,10 @@ def test_a_tenant_must_have_a_place() -> None:
 def test_whatever_comes_runs_once_within_its_limits_and_in_order(
     senders: list[tuple[int, int]], choices: list[int], of_tenant: int, more: int
 ) -> None:
-    """Puts, takes and leaves in any order. `choices`: what is done next, and which running item ends."""
+    """Items are put, taken and left in any order.
+
+    `choices` says what is done next, and which running item ends.
+    """
     turns: FairTurns[tuple[Sender, int]] = FairTurns(places=of_tenant + more, of_tenant=of_tenant)
     to_put = [(Sender(tenant, str(source)), number) for number, (tenant, source) in enumerate(senders)]
     running: list[Sender] = []

@@ -1,4 +1,4 @@
-"""When a timer runs next."""
+"""Tests of the next run of a timer."""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""A body is read whole, in whatever pieces it comes; what is malformed, endless or late is refused."""
+"""Tests that a body is read whole, in any pieces.
+
+A malformed, endless or late body is refused.
+"""
 
 import io
 from typing import Any
@@ -123,7 +126,7 @@ def test_a_body_that_comes_too_slowly_is_refused_in_time(trickles: bool, length:
     sender.kill()
     assert closed == ["closed"]
     with eventlet.Timeout(2):
-        assert made.read() == b""  # it is over
+        assert made.read() == b""  # the body is over
 
 
 def test_a_peer_that_goes_away_is_no_error_of_ours() -> None:

@@ -1,4 +1,6 @@
-"""A head with two readings is refused; what clients and proxies really send is taken."""
+"""Tests that a head with two readings is refused, and that heads of real clients and proxies are
+taken.
+"""
 
 import pytest
 

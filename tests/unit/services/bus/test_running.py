@@ -1,4 +1,4 @@
-"""Timers that rest: until something is handled, or until the rest is over."""
+"""Tests of timers that rest until something is handled, or until the rest is over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shards: who has which, and what waits of each."""
+"""Tests of shards: their owners, and the waiting events of each."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -64,7 +64,7 @@ def test_most_shards_stay_where_they_are_when_a_member_comes() -> None:
         before = owners(8, [f"{number}-a", f"{number}-b"])
         after = owners(8, [f"{number}-a", f"{number}-b", f"{number}-c"])
         moved += sum(one != other for one, other in zip(before, after, strict=True))
-    assert moved / 50 < 4.5  # of 8: the new one takes two or three
+    assert moved / 50 < 4.5  # of 8: the new process takes two or three
 
 
 def test_shards_without_members_are_nobody_s() -> None:

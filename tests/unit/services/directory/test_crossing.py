@@ -1,4 +1,7 @@
-"""Areas over the antimeridian: cut for files, whole for Vigil, and the same after any number of both."""
+"""Tests of areas over the antimeridian.
+
+They are cut for files and whole for Vigil, and stay the same after any number of both.
+"""
 
 import math
 from typing import Any
@@ -74,7 +77,7 @@ def test_what_does_not_cross_is_not_cut() -> None:
 def test_cut_and_put_together_is_the_same_to_the_bit(
     lon: float, lat: float, radii: list[float], hole: float
 ) -> None:
-    """Stars round a centre anywhere, with a hole like themselves."""
+    """The shapes are stars round any centre, with a similar hole."""
     shell = star(lon, lat, radii, 1.0)
     drawn: list[Any] = [shell, star(lon, lat, radii, hole)] if hole > 0.1 and len(radii) > 4 else [shell]
     try:
@@ -102,7 +105,7 @@ def star(lon: float, lat: float, radii: list[float], scale: float) -> list[list[
 
 
 def teeth(count: int, *, east: bool) -> list[list[float]]:
-    """A comb whose teeth end at the antimeridian."""
+    """Return a comb whose teeth end at the antimeridian."""
     spine, end = (-178.0, -180.0) if east else (178.0, 180.0)
     drawn = [[lon, 10 + (n + half) / count] for n in range(count) for lon, half in ((end, 0.0), (spine, 0.5))]
     # Each tooth ends in an edge, so that the halves meet in more than points.

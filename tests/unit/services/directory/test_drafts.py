@@ -1,4 +1,7 @@
-"""Zones as people enter them: each field with its rule, and a message that says how to mend it."""
+"""Tests of zones as people enter them.
+
+Each field has its rule, and the message says how to correct it.
+"""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Shapes are judged one at a time, beside the thread that answers."""
+"""Tests that shapes are judged one at a time, beside the thread that answers."""
 
 import time
 
@@ -10,7 +10,7 @@ from services.errors import Refused, TooMany
 
 
 def hold(seconds: float) -> float:
-    """Work of a native thread: Python's own clock there, not eventlet's."""
+    """Keep a native thread busy. It uses Python's own clock there, not eventlet's."""
     began = time.perf_counter()
     while time.perf_counter() - began < seconds:
         pass

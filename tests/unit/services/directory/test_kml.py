@@ -1,4 +1,4 @@
-"""KML from anybody: zones are read, traps are not stepped into."""
+"""Tests of KML from any author: zones are read, and traps have no effect."""
 
 from typing import Any
 

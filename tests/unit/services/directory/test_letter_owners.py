@@ -1,4 +1,7 @@
-"""Whose a dead letter is: nobody sees what speaks of another, or of nobody we know."""
+"""Tests of a dead letter's tenant.
+
+No tenant sees a letter about another tenant, or about an unknown source.
+"""
 
 import inspect
 from datetime import UTC, datetime

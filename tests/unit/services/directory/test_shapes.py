@@ -1,4 +1,4 @@
-"""Shapes of zones: what is taken, what is refused, and that the message says why."""
+"""Tests of shapes of zones: some are taken, some are refused, and the message says why."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Limits of silence as people write them."""
+"""Tests of offline limits as people write them."""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""The measured clock offset: steady offsets are corrected, late data is not mistaken for one."""
+"""Tests of the measured clock offset.
+
+A steady offset is corrected. Late data is not mistaken for an offset.
+"""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -44,7 +47,7 @@ def test_a_right_clock_is_left_alone_and_costs_nothing(lag_s: float) -> None:
 
 @pytest.mark.parametrize("step_s", [0.5, 1, 10, 60])
 def test_a_memory_that_is_emptied_at_once_is_late_and_no_offset(step_s: float) -> None:
-    """1,400 messages kept for a while arrive within three seconds."""
+    """1,400 messages that were kept for a while arrive within three seconds."""
     found = run((n * step_s - 1400 * step_s - 600, n * 0.002) for n in range(1400))
     assert not any(timed.corrected for timed in found)
 

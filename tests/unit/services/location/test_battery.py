@@ -1,4 +1,4 @@
-"""Batteries of guards' phones, by the rule: low below 20 %, over from 25 % on."""
+"""Tests of batteries of guards' phones, by the rule: low below 20 %, over from 25 % on."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def fixes(*batteries: float) -> list[Fix]:
         ((24.9,), True, None),
         ((25.0,), True, "Battery back at 25 %"),
         ((30.0, 3.0), False, "Battery at 3 %"),
-        # What began and ended within a batch says nothing about now.
+        # A condition that began and ended within a batch says nothing about now.
         ((3.0, 30.0), False, None),
         ((30.0, 3.0), True, None),
         ((), True, None),

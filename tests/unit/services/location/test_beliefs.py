@@ -1,4 +1,4 @@
-"""When evidence is enough, and what is kept of it."""
+"""Tests of enough evidence, and of the evidence that is kept."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the alerts service is told of a guard, and in which words."""
+"""Tests of the conditions of a guard that the alerts service gets, and of their words."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -142,11 +142,11 @@ def test_a_violation_that_began_before_this_batch_untold_is_left_to_the_timer() 
 def test_what_began_late_in_a_batch_is_told_unless_its_newest_fix_speaks_against_it(
     last_m: float, words: list[str]
 ) -> None:
-    # Given fixes that were kept for ten minutes, and one that is heard at once,
+    # Given fixes that were kept for ten minutes, and one that is received at once,
     late = walk(60, 80, 120, 140, 160, 180, late_s=600.0)
     newest = fix(90, last_m)
     found = drawn([YARD], [*late, newest])
-    # then the beginning is told as of the newest.
+    # then the beginning has the time of the newest.
     assert [condition.message for condition in found.met] == words
     assert [condition.at for condition in found.met] == [newest.recorded_at] * len(words)
 
@@ -221,7 +221,7 @@ def test_speeding_is_a_condition_of_its_zone() -> None:
     over = drawn([DRIVE], walk(*fast, *slow), found.told)
     assert spoken(over.cleared) == [(40, "guard-1 keeps to the limit, or has left the zone")]
     assert over.told == Told()
-    # Begun and ended in one batch, it says nothing about now.
+    # The condition began and ended in one batch, so it says nothing about now.
     both = drawn([DRIVE], walk(*fast, *slow))
     assert (both.met, both.cleared) == ([], [])
 
@@ -282,7 +282,7 @@ def test_what_late_fixes_show_raises_nothing_where_nothing_is_known_of_now(promp
     drives, _ = judged([DRIVE], walk(-150, -50, 50))
     began = standing([DRIVE], walk(-150, -50, 50), "speeding_began")
     assert len(settled(drives, standing=[began], prompt=prompt).met) == prompt
-    # What is over is over, whenever that is known.
+    # A condition that is over stays over, whenever Vigil learns of it.
     assert len(settled(Belief(), Told(violation=True), prompt=prompt).cleared) == 1
 
 

@@ -1,4 +1,4 @@
-"""Which zones a guard is judged by at a time."""
+"""Tests of the zones that apply to a guard at a time."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""A transition has one name however often it is found, and says why it came about."""
+"""Tests that a transition has the same name each time it is found, and that it has its reasons."""
 
 from typing import Any
 

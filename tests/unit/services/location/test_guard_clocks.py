@@ -1,4 +1,4 @@
-"""Fixes of phones with wrong clocks, in seconds since noon."""
+"""Tests of fixes of phones with wrong clocks, in seconds since noon."""
 
 from datetime import datetime
 
@@ -79,7 +79,7 @@ def test_one_batch_or_many_come_to_the_same() -> None:
 
 
 def test_what_was_kept_in_a_gap_is_late_and_not_of_a_slow_clock() -> None:
-    # The last fix before the gap was ten minutes ago; then the phone sends from there on.
+    # The last fix before the gap was ten minutes ago. Then the phone sends from there on.
     fixes = [heard(-599 + n, n) for n in range(5)]
     found, _ = correct(fixes, RIGHT, (at(-600), at(-600)))
     assert found == fixes

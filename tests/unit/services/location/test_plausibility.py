@@ -1,4 +1,7 @@
-"""Which fixes are believed: examples in metres and seconds, at 45 m/s and jumps of 200 m at the most."""
+"""Tests of the fixes that are believed.
+
+The examples are in metres and seconds, at 45 m/s and jumps of 200 m at the most.
+"""
 
 import pytest
 
@@ -73,7 +76,8 @@ def test_the_equator_and_the_meridian_of_greenwich_are_places(lat: float, lon: f
         (18.0, 10, 73.9, True),
         (18.0, 10, 74.1, False),
         (40.0, 10, 13.0, True),
-        # Whoever stops says so rightly, and after more than a minute nobody knows how they moved.
+        # A guard who stops reports 0 m/s rightly. After more than a minute nobody knows how the
+        # guard moved.
         (0.0, 10, 200.0, False),
         (40.0, 61, 13.0, False),
         (40.0, 60, 13.0, True),
@@ -141,7 +145,7 @@ def test_teleports_that_agree_over_half_a_minute_are_true_after_all() -> None:
         answer = asked(seen(seconds, 5000.0 + seconds), GATE, suspects)
         suspects = answer.suspects
         found.append((answer.reason, answer.relocated))
-    # Three by 30 s, but only 20 s after the first.
+    # Three fixes by 30 s, but only 20 s after the first.
     assert found == [("teleport", False)] * 3 + [(None, True)]
     assert suspects is None
 
@@ -161,5 +165,5 @@ def test_time_that_went_by_with_teleports_brings_nobody_anywhere() -> None:
 def test_a_fix_that_follows_on_the_trusted_ones_clears_the_suspects() -> None:
     suspects = asked(seen(10, 5000.0), GATE).suspects
     assert asked(seen(20, 30.0), GATE, suspects) == PLAUSIBLE
-    # So does one beyond the short cut of the usual case.
+    # A jump beyond the short cut of the usual case does so too.
     assert asked(seen(20, 300.0), GATE, suspects) == PLAUSIBLE

@@ -1,4 +1,4 @@
-"""Why a transition is on record, as a control room reads it."""
+"""Tests of the reason of a transition, as a control room reads it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,7 @@
-"""A record mended where fixes came late: what was wrong is taken back, and what was missed is found."""
+"""Tests of the repair of a record after late fixes.
+
+Wrong transitions are withdrawn, and missed ones are found.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -39,7 +42,7 @@ class Record(NamedTuple):
 
 
 def record(fixes: Sequence[TrackFix], zones: Iterable[Zone] = (YARD,)) -> Record:
-    """What is on record when fixes come in their order: a checkpoint at the first of each period."""
+    """Return the record of fixes in their order, with a checkpoint at the first fix of each period."""
     found, periods = Record([], [], []), set()
     belief: Belief | None = None
     for one in fixes:
@@ -67,7 +70,7 @@ def test_a_violation_that_was_none_is_taken_back() -> None:
     before = record(OUT)
     assert [one.verdict for one in before.recorded][-1] == (False, True)
     belief, changes = mended(before, BACK)
-    # The exit and the violation go, the entry stays.
+    # The exit and the violation are withdrawn, and the entry stays.
     assert changes.superseded == [found.id for found in before.transitions[1:]]
     assert changes.transitions == []
     assert seconds_of(changes.steps) == [35, 40]
@@ -96,7 +99,7 @@ def test_an_entry_that_is_known_sooner_takes_the_place_of_the_old_one() -> None:
 
 def test_where_the_same_is_believed_as_before_nothing_after_it_is_looked_at() -> None:
     before = record(STANDS)
-    # Were the third period looked at, this would be noticed.
+    # If the third period were read, this would show.
     wrong = before.recorded[-1]._replace(verdict=(False, True))
     belief, changes = mended(before._replace(recorded=[*before.recorded[:-1], wrong]), fix(20, 3.0))
     assert belief is None
@@ -109,7 +112,7 @@ def test_a_checkpoint_at_which_something_else_is_believed_is_written_anew() -> N
     belief, changes = mended(before, fix(899, 0.0))
     [anew] = changes.checkpoints
     assert anew.position == position_of(before.recorded[2].fix)
-    # The fix of a second before is remembered now.
+    # The fix of one second before is now remembered.
     assert len(anew.belief.memory) == len(before.checkpoints[1].belief.memory) + 1
     assert belief is not None
     assert (
@@ -149,7 +152,7 @@ def test_piece_by_piece_comes_to_the_same_as_all_at_once() -> None:
             )
         )
     assert ended == [False, False, True]
-    # At 900 s they are outside again, as before: of 1,800 s nothing is judged.
+    # At 900 s the guard is outside again, as before: nothing of 1,800 s is judged.
     assert (mending.belief, belief) == (None, None)
     assert mending.through == (at(900), key(900))
     assert mending.changes.steps == changes.steps
@@ -206,7 +209,10 @@ def test_what_was_believed_needs_no_reason() -> None:
 
 
 def dense(count: int) -> Record:
-    """Fixes ten a second that stand, judged in batches of 100 with checkpoints after so many."""
+    """Return the record of a guard who stands, with ten fixes a second.
+
+    They are judged in batches of 100 with checkpoints in between.
+    """
     fixes = [fix(number / 10, 0.0) for number in range(count)]
     found = Record([], [], [])
     belief: Belief | None = None
@@ -218,7 +224,7 @@ def dense(count: int) -> Record:
 
 
 def looked_at(before: Record, *late: TrackFix) -> int:
-    """Fixes on record that a repair reads, asked for as the store reads them."""
+    """Return the number of stored fixes that a repair reads, requested as the store reads them."""
     first = min(map(position_of, late))
     start = max((c for c in before.checkpoints if c.position < first), key=lambda c: c.position, default=None)
     after = BEGINNING if start is None else start.position

@@ -1,4 +1,6 @@
-"""Repairs of one guard's track take a share of the time, however much of it comes late."""
+"""Tests that repairs of one guard's track take a bounded share of the time, at any number of late
+fixes.
+"""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +32,7 @@ def test_a_guard_is_held_by_what_its_repairs_took_over_the_budget_and_no_other_i
     assert not share.is_held("guard-2", 10.0)
     assert not share.is_held("guard-1", 15.1)
     assert not share
-    # The budget is spent, and comes back at the pace at which it may be spent.
+    # The budget is spent, and comes back at the rate at which it may be spent.
     share.end("guard-1", 15.1, took_s=0.1)
     assert share.is_held("guard-1", 15.9)
     share.end("guard-1", 15.1 + 20 * BUDGET_S / SHARE, took_s=BUDGET_S)
@@ -55,10 +57,10 @@ def test_guards_who_had_no_repair_for_long_are_forgotten() -> None:
 
 @given(st.lists(st.floats(0.001, 0.9), min_size=5, max_size=60), st.floats(0.001, 0.2))
 def test_direct_repairs_take_no_more_than_their_share(took: list[float], gap_s: float) -> None:
-    # Given a guard of whom late fixes come again and again
+    # Given a guard whose late fixes come again and again
     share, now_s, busy_s, last_s = RepairShare(), 100.0, 0.0, 0.0
 
-    # When each that is not held is repaired
+    # When each fix that is not held is repaired
     for took_s in took:
         while share.is_held("guard-1", now_s):
             now_s += gap_s
@@ -68,7 +70,7 @@ def test_direct_repairs_take_no_more_than_their_share(took: list[float], gap_s: 
         busy_s += took_s
         last_s = took_s
 
-    # Then the repairs, the last one's hold still to come, took no more than the budget and their share
+    # Then the repairs and the last one's hold took no more than the budget and their share
     assert busy_s - last_s <= BUDGET_S + (now_s - 100.0) * SHARE + 0.001 * len(took)
 
 

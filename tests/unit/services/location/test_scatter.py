@@ -1,4 +1,4 @@
-"""How far fixes scatter round a straight line through time."""
+"""Tests of the scatter of fixes round a straight line through time."""
 
 import math
 
@@ -10,7 +10,10 @@ from tests.yard import degrees, seen
 
 
 def zigzag(metres: float, *, lat: float = 0.0, lon: float = 0.0) -> list[Seen]:
-    """East by so much, west, west, east: no line through time comes nearer than the mean."""
+    """Return fixes at `metres` east, west, west, east.
+
+    No line through time comes nearer than the mean.
+    """
     east = degrees(metres) / math.cos(math.radians(lat))
     return [
         Seen(10_000_000 * n, lat, (lon + sign * east + 180) % 360 - 180, 8.0)
@@ -47,7 +50,8 @@ def test_north_counts_like_east() -> None:
 
 
 def test_the_time_between_them_counts() -> None:
-    # A fifth fix is 100 m on. After a step like the others no line fits; after a long pause one nearly does.
+    # A fifth fix is 100 m further. After a step like the others no line fits. After a long pause
+    # one nearly does.
     even = [seen(10 * n, m) for n, m in enumerate((0, 0, 0, 0, 100))]
     late = [*even[:4], seen(3000, 100.0)]
     found_even, found_late = scatter_m(even), scatter_m(late)

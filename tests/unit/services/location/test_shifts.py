@@ -1,4 +1,4 @@
-"""Which fixes belong to a shift."""
+"""Tests of the fixes that belong to a shift."""
 
 from datetime import UTC, datetime, timedelta
 

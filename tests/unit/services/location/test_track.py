@@ -1,4 +1,4 @@
-"""A guard's whole track, fix by fix, as a control room would tell it."""
+"""Tests of a guard's whole track, fix by fix, as a control room would describe it."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ from tests.yard import GUARD, at, circle, fix, judge, judged, told, walk
 
 YARD = circle()
 OUT = walk(60, 80, 100, 120, 140, 160)
-"""Inside by 40 and 20 m, on the edge, outside by 20, 40, 60 m; each good to 8 m."""
+"""Inside by 40 and 20 m, on the edge, outside by 20, 40, 60 m. Each fix is good to 8 m."""
 
 
 def test_a_guard_who_walks_out_is_inside_with_the_second_fix_and_outside_with_the_fifth() -> None:
@@ -43,7 +43,8 @@ def test_one_fix_outside_alarms_nobody() -> None:
 
 
 def test_a_phone_that_claims_too_much_is_known_by_its_scatter() -> None:
-    # To and fro over the edge by 30 m, and each fix claims a metre: as good as 8 m, it would be outside.
+    # The guard crosses the edge to and fro by 30 m, and each fix claims 1 m. With a claim of 8 m,
+    # it would be outside.
     swings = [60, 60, 60, 60, *(130, 90) * 6]
     _, steps = judged([YARD], walk(*swings, accuracy=1.0))
     assert told(steps) == [("entered", 1, 0, 10)]
@@ -113,7 +114,8 @@ def test_guards_of_a_batch_do_not_touch_each_other() -> None:
 
 def test_zones_are_those_of_the_earlier_of_both_times() -> None:
     old, new = circle(version=1, in_force_to=at(25)), circle(10.0, version=2, in_force_from=at(25))
-    # Recorded at 0 to 50 s, the edit came at 25 s; stored at once, or two hours late: the same.
+    # Fixes were recorded at 0 to 50 s, and the edit came at 25 s. Stored at once or two hours late,
+    # the result is the same.
     prompt, _ = judged([old, new], walk(*[60] * 6))
     late, steps = judged([old, new], walk(*[60] * 6, late_s=7200))
     assert prompt == late
@@ -123,7 +125,8 @@ def test_zones_are_those_of_the_earlier_of_both_times() -> None:
         ("violation_began", None, 30, 40),
     ]
     assert steps[4].transitions[0].zone_version == 2
-    # By a clock that is an hour ahead they were recorded after the edit, but they were received before it.
+    # By a clock that is an hour fast they were recorded after the edit, but they were received
+    # before it.
     ahead = [
         msgspec.structs.replace(one, recorded_at=one.recorded_at + timedelta(hours=1)) for one in walk(60, 60)
     ]
@@ -159,7 +162,8 @@ def test_a_grace_keeps_a_short_walk_out_from_being_an_exit() -> None:
     patient = circle(exit=Confirmation(2, 90.0, 60.0))
     short = walk(60, 80, 100, 120, 140, 140, 120, 100, 80)
     assert [kind for kind, *_ in told(judged([patient], short)[1])] == ["entered"]
-    # The guard who stays out is told of at the first fix a minute after the first that was surely outside.
+    # The alert for a guard who stays out comes at the first fix a minute after the first that was
+    # surely outside.
     long = walk(60, 80, 100, 120, *[140] * 8)
     assert ("violation_began", 1, 30, 90) in told(judged([patient], long)[1])
 
@@ -174,7 +178,7 @@ def test_a_drive_too_fast_through_a_speed_zone() -> None:
         ("speeding_ended", 3, 50, 50),
     ]
     assert steps[2].transitions[0].evidence.fixes[0].speed_mps == 8.4
-    # Whoever is there already, slowly, and then drives on is no less noticed.
+    # A guard who is there already, slowly, and then drives on is noticed no less.
     _, steps = judged([drive], walk(-150, -145, -140, -60, 20, 100))
     assert ("speeding_began", 3, 30, 40) in told(steps)
 

@@ -1,4 +1,4 @@
-"""What an edit of zones would have changed: gained, lost and shifted transitions of one track."""
+"""Tests of the effect of an edit of zones on one track: gained, lost and shifted transitions."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -36,7 +36,7 @@ def fix(metres: float, nth: int) -> TrackFix:
 
 
 def walk(*metres: float, first: int = 0) -> list[TrackFix]:
-    """A fix each ten seconds, so far north of the middle."""
+    """Return a fix each ten seconds, at these metres north of the middle."""
     return [fix(north, nth) for nth, north in enumerate(metres, first)]
 
 

@@ -1,4 +1,4 @@
-"""Batches pass in the order of their arrival, and one that gives up stops nobody."""
+"""Tests that batches pass in the order of their arrival, and that one that gives up stops no other."""
 
 import threading
 
@@ -21,9 +21,9 @@ def test_who_came_first_passes_first_and_who_gives_up_is_passed_over() -> None:
             waiting.start()
             first.wait()
             passed.append("first")
-        # The second one has given up; the third still waits for the first.
+        # The second one has given up. The third still waits for the first.
         assert passed == ["first"]
         first.end()
         waiting.join(timeout=10)
         assert passed == ["first", "third"]
-        first.wait()  # of a turn that has ended nobody waits
+        first.wait()  # nobody waits for a turn that has ended

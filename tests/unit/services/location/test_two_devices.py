@@ -1,4 +1,6 @@
-"""Two phones of one guard, three kilometres apart, and receivers that jump now and then."""
+"""Tests of two phones of one guard, three kilometres apart, and of receivers that jump now and
+then.
+"""
 
 import pytest
 
@@ -11,7 +13,7 @@ FAR_M = 3_300.0
 
 
 def turns(pattern: str, *, every_s: float = 5.0) -> list[Step]:
-    """One letter a fix: `a` at the gate, `b` far away."""
+    """Return the steps of one fix for each letter: `a` at the gate, `b` far away."""
     fixes = [fix(every_s * n, FAR_M if letter == "b" else 0.0) for n, letter in enumerate(pattern)]
     return judged([circle()], fixes)[1]
 
@@ -27,7 +29,7 @@ def concluded(steps: list[Step], before: Jumping = QUIET) -> tuple[Jumping, Cond
         ("ab" * 5, False),
         ("aab" * 12, True),
         ("aaab" * 30, True),
-        # One jump in five fixes and fewer are a receiver that errs.
+        # One jump in five fixes or more is an error of the receiver.
         ("aaaaab" * 20, False),
         ("a" * 50, False),
         ("abbb", False),

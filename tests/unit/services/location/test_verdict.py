@@ -1,4 +1,6 @@
-"""What one fix changes: the table of docs/zones.md line by line, violations and speeding."""
+"""Tests of the changes at one fix: the table of docs/zones.md line by line, violations and
+speeding.
+"""
 
 from typing import Any
 
@@ -38,7 +40,7 @@ def sign(seconds: float, d: float, weight: float = 0.0, *, error_m: float = E_M)
 
 
 def one() -> Gathered:
-    """Evidence of a fix ten seconds ago, of no weight."""
+    """Return evidence of a fix ten seconds ago, of no weight."""
     return gather(None, sign(-10, 0.0))
 
 
@@ -277,7 +279,7 @@ def test_when_both_began_at_one_fix_required_goes_before_forbidden() -> None:
     found.zone(circle(exit=Confirmation(1, 90.0)), 40.0)
     for zone_id in (2, 4):
         found.zone(circle(zone_id=zone_id, kind="forbidden"), -30.0)
-    # The defaults need two fixes: this one was gathered before.
+    # The defaults need two fixes. This one was gathered before.
     before = verdict(of=fix(-10.0))
     before.zone(circle(exit=Confirmation(1, 90.0)), 40.0)
     within = found.within(before.within(BELIEVED_WITHIN, required=True), required=True)
@@ -304,7 +306,7 @@ def test_a_violation_that_goes_on_is_no_transition() -> None:
 
 
 def speeds(*speed: float | None, held: Held = IN_DRIVE, before: Seen | None = None) -> list[str]:
-    """What happens at fixes ten seconds apart in the drive, 50 m from its edge."""
+    """Return the transitions at fixes ten seconds apart in the drive, 50 m from its edge."""
     found: list[str] = []
     for n, v in enumerate(speed):
         look = verdict({3: held}, fix(10.0 * n, speed=v, before=before))

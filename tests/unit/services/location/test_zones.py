@@ -1,4 +1,7 @@
-"""How far a fix is from a zone, and which zones are near: against a slow way that leaves nothing out."""
+"""Tests of the distance of a fix from a zone, and of the zones that are near.
+
+The results are compared with those of a slow way that leaves nothing out.
+"""
 
 import math
 from datetime import UTC, datetime
@@ -98,7 +101,7 @@ LONS = st.one_of(st.floats(-180, 180), st.sampled_from([180.0, -180.0, 179.9999,
 
 @st.composite
 def zones_near(draw: st.DrawFn, lat: float, lon: float) -> Zone:
-    """A zone that may or may not reach the place."""
+    """Draw a zone that may or may not reach the place."""
     at = max(-89.0, min(89.0, lat + draw(st.floats(-0.02, 0.02))))
     off = lon + draw(st.floats(-0.02, 0.02)) / max(0.05, math.cos(math.radians(at)))
     off = (off + 180) % 360 - 180

@@ -1,4 +1,7 @@
-"""Circuits: a destination of its own for each URL, one for a shared account, and none opened by one recipient."""
+"""Tests of circuit breakers.
+
+Each URL is a destination of its own, and a shared account is one. One recipient opens none.
+"""
 
 from datetime import datetime
 

@@ -1,4 +1,8 @@
-"""Links: good for one notification until their end, whatever happened to the keys since; and nobody makes one up."""
+"""Tests of links.
+
+A link is good for one notification until its end, also after changes of the keys. Nobody can forge
+one.
+"""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""How often it is looked for notifications that are due."""
+"""Tests of the pauses between two looks for due notifications."""
 
 from services.notifications.looks import POLL_S, REST_S, RESTLESS_S, Looks
 

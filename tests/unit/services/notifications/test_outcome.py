@@ -1,4 +1,8 @@
-"""After an attempt: a life-safety notification is never given up, and what may have arrived says so the next time."""
+"""Tests of the time after an attempt.
+
+A life-safety notification is never given up. A message that may have arrived is marked at its next
+attempt.
+"""
 
 from datetime import UTC, datetime, timedelta
 

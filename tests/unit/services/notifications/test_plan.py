@@ -1,4 +1,8 @@
-"""From a request to notices: each person by each wanted channel, once, and by another when those do not reach them."""
+"""Tests of the way from a request to notices.
+
+Each person is notified once by each wanted channel, and by another when those do not reach the
+person.
+"""
 
 from datetime import UTC, datetime, time
 from typing import Any

@@ -1,4 +1,8 @@
-"""Replies: a code or a lone word of consent takes an alert; refusals, questions and machines take nothing."""
+"""Tests of replies.
+
+A code or a lone word of consent acknowledges an alert. Refusals, questions and machines acknowledge
+nothing.
+"""
 
 import pytest
 from hypothesis import given

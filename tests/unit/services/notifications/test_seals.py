@@ -1,4 +1,4 @@
-"""Seals: open to every key of the ring, to nobody else, and for their own row alone."""
+"""Tests of seals: every key of the ring opens them, nobody else does, and only for their own row."""
 
 import os
 from uuid import uuid4

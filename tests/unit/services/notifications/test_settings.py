@@ -1,4 +1,4 @@
-"""Settings that cannot work are told in one sentence each, with the remedy."""
+"""Tests that each setting that cannot work is reported in one sentence, with the remedy."""
 
 import msgspec
 import pytest

@@ -1,4 +1,7 @@
-"""Shares of the calls of a channel: what hangs holds up its own tenant's and its own host's only."""
+"""Tests of shares of a channel's calls.
+
+A call that hangs delays only the calls of its own tenant and its own host.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""One SMS, whatever devices, sites and messages are called: what must be in it is in it, and it is one."""
+"""Tests that a notification is one SMS with all its necessary parts.
+
+This holds for any names of devices and sites, and for any message.
+"""
 
 import msgspec
 from hypothesis import example, given

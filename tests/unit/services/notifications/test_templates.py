@@ -1,4 +1,7 @@
-"""Templates: a tenant's own go before the built-in ones, can do no harm, and can never keep an alarm from anybody."""
+"""Tests of templates.
+
+A tenant's own ones come before the built-in ones. They can do no harm, and can never stop an alarm.
+"""
 
 import msgspec
 import pytest
@@ -41,7 +44,7 @@ def with_message(message: str) -> Words:
     return msgspec.structs.replace(SAMPLE, message=message)
 
 
-# -- Whose template
+# -- The owner of a template
 
 
 def test_a_tenant_s_own_template_is_used_and_the_others_stay() -> None:
@@ -81,7 +84,7 @@ def test_an_id_goes_out_with_the_text_that_was_registered_under_it() -> None:
     assert of_another.render("sms", "hi-IN", SAMPLE).template_id == "9"
 
 
-# -- What must never stop an alarm
+# -- Faults that must never stop an alarm
 
 BROKEN = {
     "{{ nothing }}": "there is no 'nothing'",
@@ -270,7 +273,7 @@ def test_a_drill_says_so_in_every_channel_and_nothing_else_does(
         marked = templates.render(channel, language, drill)
         assert marked.faults == ()
         head = marked.text if channel == "sms" else marked.subject
-        # An SMS that Hindi would make too long is English.
+        # An SMS that would be too long in Hindi is in English.
         assert head.startswith((word, "DRILL") if channel == "sms" else word)
         if channel == "email":
             assert word in marked.text
@@ -279,7 +282,7 @@ def test_a_drill_says_so_in_every_channel_and_nothing_else_does(
         assert not any(mark in plain.subject + plain.text + plain.html for mark in ("DRILL", word))
 
 
-# -- What is taken
+# -- Templates that are accepted
 
 
 @pytest.mark.parametrize(("channel", "part"), list(BUILT_IN))

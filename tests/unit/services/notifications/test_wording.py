@@ -1,4 +1,6 @@
-"""The fixed words: every language has them all, and what a device says is cleaned but not mangled."""
+"""Tests of the fixed words: every language has them all, and a device's text is cleaned and not
+damaged.
+"""
 
 import pytest
 from hypothesis import given

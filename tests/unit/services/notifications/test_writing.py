@@ -1,4 +1,7 @@
-"""From a request to rows and from rows to messages: marks stand in every channel, and nothing keeps a row away."""
+"""Tests of the way from a request to rows, and from rows to messages.
+
+Every channel shows the marks, and nothing stops a row.
+"""
 
 import base64
 import os
@@ -67,7 +70,7 @@ def rows(
 
 
 def kept(new: NewNotification, *, possible_duplicate: bool = False) -> Notification:
-    """A row as the delivery reads it."""
+    """Return a row as the delivery reads it."""
     values = new._asdict()
     values["words"], values["failover"] = msgspec.json.decode(new.words), []
     del values["next_attempt_at"], values["code_hash"]
@@ -89,7 +92,7 @@ def outgoing(channel: str, *, again: bool, **changes: Any) -> Outgoing:
 
 
 def read(channel: str, **options: Any) -> str:
-    """What a person sees of it first."""
+    """Return the text that the recipient sees first."""
     sent = outgoing(channel, **options)
     match channel:
         case "sms":

@@ -1,4 +1,7 @@
-"""Where a request may go: the internet, and no address that leads back inside by whatever form it is written in."""
+"""Tests of the addresses that a request may go to.
+
+These are addresses on the internet. No form of an address may lead back inside.
+"""
 
 import ipaddress
 
@@ -31,7 +34,7 @@ PRIVATE = [
     "2606:4700::200:5efe:a00:1",
 ]  # fmt: skip
 INNER = {"mapped": lambda ip: f"::ffff:{ip}", "NAT64": lambda ip: f"64:ff9b::{ip}"}
-"""Forms by which a connection goes to the IPv4 address inside."""
+"""Forms that connect to the IPv4 address inside."""
 DEAD = {
     "6to4": lambda ip: str(
         ipaddress.IPv6Address((0x2002 << 112) | (int(ipaddress.IPv4Address(ip)) << 80) | 1)
@@ -39,7 +42,7 @@ DEAD = {
     "compatible": lambda ip: f"::{ip}",
     "translated": lambda ip: f"::ffff:0:{ip}",
 }
-"""Forms by which no server on the internet is reached any more, and which lead to relays."""
+"""Forms that reach no server on the internet any more, and lead to relays."""
 
 
 @pytest.mark.parametrize("address", PUBLIC)

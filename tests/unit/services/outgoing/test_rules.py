@@ -1,4 +1,4 @@
-"""Rules of outgoing URLs: by form first, then by every address that the name has."""
+"""Tests of rules for outgoing URLs: first by form, then by every address of the name."""
 
 import pytest
 from hypothesis import given
@@ -37,7 +37,7 @@ BY_FORM = [
     "https://example.com:http/", "https://example.com:4 43/", "https://" + "a" * 300 + ".com/",
     "https://example.com/" + "a" * 5000,
 ]  # fmt: skip
-"""What is refused before any name is looked up."""
+"""URLs that are refused before any name is looked up."""
 
 
 @pytest.mark.parametrize("url", BY_FORM)

@@ -1,4 +1,4 @@
-"""How long what is kept, and when a run is due."""
+"""Tests of how long data are kept, and of the next run."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Where a schema differs, in sentences that name table and column."""
+"""Tests of the differences of a schema, in sentences that name table and column."""
 
 import pytest
 

@@ -21,7 +21,7 @@ RULES = Ruleset(SHIPPED)
 
 
 def told(reading: DeviceReading | SensorReading | HealthReading, rules: Ruleset = RULES) -> list[Finding]:
-    """Findings that say something: between the thresholds is neither here nor there."""
+    """Return the findings that say something. A value between the thresholds says nothing."""
     return [finding for finding in rules.findings(reading) if finding.stage != "between"]
 
 
@@ -88,7 +88,7 @@ def device(battery: float | None) -> DeviceReading:
 def heard(
     rules: Ruleset, readings: Sequence[tuple[float, float | None]], standing: Standing
 ) -> list[tuple[float, str]]:
-    """(second, what was told) of battery readings at these seconds."""
+    """Return (second, event) for battery readings at these seconds."""
     told = []
     for second, battery in readings:
         for finding in rules.findings(device(battery)):
@@ -119,7 +119,7 @@ def test_between_its_thresholds_a_condition_stays_what_it_was(
 def held_by_the_book(
     readings: Sequence[tuple[float, float | None]], hold_s: float
 ) -> list[tuple[float, str]]:
-    """What is to be told, worked out from the whole history of known values at once."""
+    """Return the expected events, computed from the whole history of known values at once."""
     known = [(second, value) for second, value in readings if value is not None]
     told, raised = [], False
     for number, (second, value) in enumerate(known):
@@ -155,7 +155,8 @@ def test_what_must_hold_depends_on_the_readings_in_device_time_and_not_on_their_
     pending: dict[str, datetime] = {}
     told = []
     for start, end in pairwise([0, *sorted(cuts), len(readings)]):
-        standing = Standing(conditions, pending)  # as it comes back from the database for each batch
+        # as it comes back from the database for each batch
+        standing = Standing(conditions, pending)
         told += heard(rules, readings[start:end], standing)
         conditions, pending = standing.conditions, standing.pending
     assert told == held_by_the_book(readings, hold_s)

@@ -1,4 +1,4 @@
-"""Readings of one source: what is told of them does not depend on the order in which they arrive."""
+"""Tests that the events of one source do not depend on the order in which its readings arrive."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ def reading(
     value: float | None = None,
     **changes: Any,
 ) -> SensorReading:
-    """A sensor's reading; times in seconds after noon, None: without a device time."""
+    """Return a sensor's reading. Times are in seconds after noon; None is no device time."""
     suspect = device_s is None
     at = after(receipt_s if device_s is None else device_s)
     key = repr((device_s, receipt_s, state, kind, type, value)).encode()[-16:].rjust(16, b"0")
@@ -61,7 +61,7 @@ class Source:
         return followed
 
     def outcome(self, rule: str = "smoke") -> tuple[bool, bool]:
-        """(raised, cleared) as the alerts service has it, whatever the order of the events."""
+        """Return (raised, cleared) as the alerts service has it, in any order of the events."""
         met = [at for word, name, at in self.told if (word, name) == ("met", rule)]
         ends = [at for word, name, at in self.told if (word, name) == ("cleared", rule)]
         return bool(met), bool(met and ends and max(ends) >= max(met))
@@ -134,7 +134,10 @@ device_times = st.lists(st.floats(-600, -1), min_size=2, max_size=6, unique=True
 @settings(max_examples=400)
 @given(st.data())
 def test_the_outcome_does_not_depend_on_arrival_or_batches(data: st.DataObject) -> None:
-    """Receipt is given at the gateway: two workers may still take the batches in another order."""
+    """The receipt is set at the gateway.
+
+    Two workers may still take the batches in another order.
+    """
     times = data.draw(device_times)
     shapes = st.sampled_from(
         [

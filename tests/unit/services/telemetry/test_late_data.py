@@ -1,4 +1,4 @@
-"""Order of one source's readings: only times of one clock are compared."""
+"""Tests of the order of one source's readings: only times of one clock are compared."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +12,7 @@ NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 
 def moment(device_s: float | None, receipt_s: float) -> Moment:
-    """A moment in seconds after noon; without a device time it is the receipt's."""
+    """Return a moment in seconds after noon. Without a device time it has the receipt's time."""
     received_at = NOON + timedelta(seconds=receipt_s)
     if device_s is None:
         return Moment(received_at, received_at, timed=False)
@@ -22,8 +22,8 @@ def moment(device_s: float | None, receipt_s: float) -> Moment:
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        ((-60, 1), (-10, 0)),  # device times decide, whatever came first
-        ((-10, 0), (-10, 1)),  # of one second: receipt decides
+        ((-60, 1), (-10, 0)),  # device times decide, not the order of receipt
+        ((-10, 0), (-10, 1)),  # within one second, the receipt decides
         ((None, 0), (None, 1)),
         ((None, 0), (-20, 1)),  # a clock 20 s slow after a message without time
         ((-20, 0), (None, 1)),
@@ -31,7 +31,7 @@ def moment(device_s: float | None, receipt_s: float) -> Moment:
         ((10, 0), (1, 2)),  # a clock 10 s fast that was set right
         ((15, 0), (0.5, 1)),
         ((0, 0), (-1, 1)),  # clamped to receipt, then set right
-        ((-600, 5), (0.2, 0)),  # what was kept is older than a live reading of a clock 0.2 s fast
+        ((-600, 5), (0.2, 0)),  # a kept reading is older than a live reading of a clock 0.2 s fast
         ((-16, 5), (0, 0)),
     ],
 )

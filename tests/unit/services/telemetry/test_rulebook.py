@@ -12,7 +12,7 @@ AT_SITE = Override(rule="battery", change={"raise_below": 50}, site_id=7)
 
 
 class Asked:
-    """A registry whose version we set, and a database that counts how often it is asked."""
+    """A registry whose version the test sets, and a database that counts its queries."""
 
     def __init__(self, *overrides: Override) -> None:
         self.version = 1

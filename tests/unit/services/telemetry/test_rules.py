@@ -73,7 +73,7 @@ def test_a_system_has_no_states_and_a_name_is_given_once() -> None:
 # -- overrides
 
 PLACES = [(None, None), (None, "device"), (7, None), (7, "device"), (8, None)]
-"""From the weakest to the strongest for site 7; the last one is of another site."""
+"""Overrides from the weakest to the strongest for site 7. The last one is of another site."""
 
 
 @given(st.lists(st.sampled_from(PLACES), unique=True), st.randoms(use_true_random=False))

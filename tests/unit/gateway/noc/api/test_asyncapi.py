@@ -1,4 +1,4 @@
-"""The AsyncAPI document says all that the code says, and nothing that it does not."""
+"""Tests that the AsyncAPI document describes all frames of the code, and no others."""
 
 import ast
 import re
@@ -166,4 +166,4 @@ def test_every_frame_that_services_put_on_the_feed_is_in_it() -> None:
 
 TELLING = "services/alerts/telling.py"
 ALERTS = {"critical_alert", "alert_created", "alert_updated"}
-"""The frame of an alert is chosen where it is told of; by these names."""
+"""Frames of an alert. The code that publishes an alert chooses one of these names."""

@@ -1,4 +1,6 @@
-"""Examples are of the types that the code has; test_asyncapi.py holds them against their schemas."""
+"""Tests that examples have the types of the code. test_asyncapi.py checks them against their
+schemas.
+"""
 
 import msgspec
 import pytest

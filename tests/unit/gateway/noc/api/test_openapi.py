@@ -1,4 +1,4 @@
-"""The document is one that OpenAPI's own schema takes, and names every operation."""
+"""Tests that the document is valid by OpenAPI's own schema, and names every operation."""
 
 import json
 

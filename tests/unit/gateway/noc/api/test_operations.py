@@ -1,4 +1,4 @@
-"""From a request to an RPC's arguments: types are kept, and what is wrong is named."""
+"""Tests of the way from a request to an RPC's arguments: types are kept, and errors name the field."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Cursors are opaque, and only ours are taken."""
+"""Tests that cursors are opaque, and that only our own are accepted."""
 
 import base64
 from datetime import UTC, datetime

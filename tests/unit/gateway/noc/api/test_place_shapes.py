@@ -1,4 +1,6 @@
-"""What is asked about places is bounded, and what is said of zones is what the directory takes."""
+"""Tests that queries about places are bounded, and that zones have the fields that the directory
+takes.
+"""
 
 import msgspec
 import pytest

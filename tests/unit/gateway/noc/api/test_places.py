@@ -1,4 +1,4 @@
-"""Zones and tracks in the table: who may change, who may look."""
+"""Tests of zones and tracks in the table: who may change them, who may read them."""
 
 from gateway.noc.api.operations import PLACE
 from gateway.noc.api.places import TRACKS, ZONES
@@ -16,7 +16,7 @@ def test_everybody_may_look() -> None:
 
 
 def test_a_zone_in_a_path_is_its_number() -> None:
-    """A name may hold a slash."""
+    """A name may contain a slash."""
     places = [o for o in ZONES if PLACE.search(o.path)]
     assert places
     assert all(o.types == {"zone_id": Id} for o in places)

@@ -1,4 +1,4 @@
-"""What comes in is bounded, and a field that nobody knows is named."""
+"""Tests that input is bounded, and that an unknown field is named."""
 
 import msgspec
 import pytest

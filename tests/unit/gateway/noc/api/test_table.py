@@ -1,4 +1,4 @@
-"""The table holds against the services that it calls."""
+"""Tests that the table matches the services that it calls."""
 
 import inspect
 
@@ -46,6 +46,6 @@ def test_the_rpc_is_there_and_takes_what_the_operation_gives(operation: Operatio
 
 
 def test_whoever_only_looks_changes_nothing() -> None:
-    """A shape is too long for a query: that one is asked by POST."""
+    """A shape is too long for a query string, so that operation is a POST."""
     asked = [o for o in OPERATIONS if o.role == "viewer" and o.id != "guards_within"]
     assert {operation.method for operation in asked} == {"GET"}
