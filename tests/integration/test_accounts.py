@@ -1,4 +1,7 @@
-"""The balance of events on a real RabbitMQ: what it holds where nobody can look is missing, and nothing else is."""
+"""Tests of the balance of events on a real RabbitMQ.
+
+Events that RabbitMQ holds where nobody can look are missing, and no others are.
+"""
 
 import secrets
 from collections.abc import Callable, Iterator
@@ -20,7 +23,7 @@ from tests.hosting import hosting, wait_until
 
 FULL_BYTES = 20_000
 RUNG_S = 2
-"""Long enough for the queue to be filled meanwhile."""
+"""Delay of the step in seconds. It is long enough for the queue to be filled meanwhile."""
 FILLING = "x" * 1_000
 
 
@@ -30,7 +33,7 @@ class Note(msgspec.Struct):
 
 @pytest.fixture
 def small(config: Config) -> Config:
-    """Queues that are full soon, and one rung."""
+    """Return the configuration with queues that are full soon, and one step of the delay ladder."""
     amqp = msgspec.structs.replace(config.amqp, retry_delays_s=[RUNG_S], queue_max_bytes=FULL_BYTES)
     return msgspec.structs.replace(config, amqp=amqp)
 
@@ -44,7 +47,7 @@ def start(small: Config) -> Iterator[Callable[[type], ServiceContainer]]:
 def test_what_rabbitmq_holds_out_of_sight_is_missing_and_all_else_is_accounted_for(
     start: Any, small: Config
 ) -> None:
-    # Given a handler that fails at one event the first time, refuses another, and is held up by others
+    # Given a handler that fails at one event once, refuses another, and is delayed by others
     source = f"s{secrets.token_hex(4)}"
     go_on, tried = Event(), list[str]()
 
@@ -74,12 +77,12 @@ def test_what_rabbitmq_holds_out_of_sight_is_missing_and_all_else_is_accounted_f
         return found - before
 
     try:
-        # When events are handled, given up on, on a rung, in hand and in the queue
+        # When events are handled, given up on, in the delay step, in hand and in the queue
         for text in ("fine", "nonsense", *["slow"] * 3, "again", "slow", "waits"):
             events.publish("said", Note(text))
         wait_until(lambda: tried.count("slow") == 4)
 
-        # And the queue is full before the one on the rung comes back
+        # And the queue is full before the event in the delay step comes back
         with pytest.raises(Unavailable, match="full"):
             for _ in range(200):
                 events.publish("said", Note(FILLING))
@@ -88,7 +91,8 @@ def test_what_rabbitmq_holds_out_of_sight_is_missing_and_all_else_is_accounted_f
         # Then all of them are accounted for
         wait_until(lambda: missing() == 0, timeout_s=1.5)
 
-        # And when it has come back, RabbitMQ has it where no queue shows it, and the balance says so
+        # And when it has come back, RabbitMQ has it in no visible queue, and the balance counts it
+        # as missing
         wait_until(lambda: queues.depths(small, [rung])[rung] == 0)
         wait_until(lambda: missing() == 1)
         assert tried.count("again") == 1
@@ -101,7 +105,7 @@ def test_what_rabbitmq_holds_out_of_sight_is_missing_and_all_else_is_accounted_f
 
 
 def test_events_that_are_taken_on_another_host_make_no_balance(start: Any, small: Config) -> None:
-    # Given a queue with a consumer of which this host has no count
+    # Given a queue with a consumer that this host does not count
     source = f"s{secrets.token_hex(4)}"
 
     class Listener:
@@ -121,5 +125,5 @@ def test_events_that_are_taken_on_another_host_make_no_balance(start: Any, small
     with Outlet(small.amqp, links=1)._link() as link:
         link._channel.basic_consume(known)
 
-        # Then nothing is said of what is missing
+        # Then no number of missing events is reported
         assert Accounts(small, [known]).count() is None

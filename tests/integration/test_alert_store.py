@@ -1,4 +1,7 @@
-"""Alerts on a real PostgreSQL: merged by the database, followed, and told until heard."""
+"""Tests of alerts on a real PostgreSQL.
+
+The database merges them. They are followed, and notified until somebody acknowledges.
+"""
 
 import os
 import threading
@@ -199,7 +202,10 @@ def test_no_end_of_a_condition_clears_what_a_device_sent_later(store: AlertStore
 
 
 def test_a_beginning_and_its_end_from_two_workers_at_once_leave_nothing_open(store: AlertStore) -> None:
-    """Neither may miss the other: forty times both, each pair about a condition of its own."""
+    """Neither worker may miss the other's row.
+
+    Both run forty times, each pair with a condition of its own.
+    """
     keys = [f"c{number}" for number in range(40)]
 
     def begin() -> None:
@@ -341,7 +347,7 @@ def test_two_sweepers_at_once_tell_nothing_twice(store: AlertStore) -> None:
 def test_many_repeats_are_one_row_on_the_timeline_and_each_has_its_occurrence(
     store: AlertStore, engine: Engine
 ) -> None:
-    # Given an open alert, and many repeats of it, some of them only counted, some delivered before
+    # Given an open alert, and many repeats of it, some only counted, some delivered before
     first = occurrence()
     [change] = store.record([first], now=NOW)
     assert change is not None
@@ -379,12 +385,12 @@ def test_repeats_of_what_is_closed_meanwhile_are_one_new_alert(store: AlertStore
     first = raised(store)
     store.act(Deed(Action.RESOLVE, "ann", "fine"), tenant_id=1, alert_id=first.alert.id, now=NOW)
 
-    # When repeats of it come that were on their way
+    # When repeats arrive that were on their way
     [[change]] = store.record_repeats(
         [Repeated([occurrence() for _ in range(10)], {b"c" * 16: 5}, NOW)], now=NOW
     )
 
-    # Then they are an alert of their own, that calls people
+    # Then they are an alert of their own, which notifies people
     assert change.is_new
     assert change.alert.id != first.alert.id
     assert change.alert.occurrences == 15

@@ -1,4 +1,7 @@
-"""A backup is one snapshot, whole or not there, holds no secret, and can be restored: each in databases of its own."""
+"""Tests of a backup, each in databases of its own.
+
+A backup is one snapshot, is whole or does not exist, holds no secret, and can be restored.
+"""
 
 import json
 import os
@@ -65,7 +68,7 @@ def installation(environment: dict[str, str], servers: Stack, tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def quiet(servers: Stack, migrated: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """An installation that nobody writes to, for the tests that only look at its backup."""
+    """Return an installation without writers, for the tests that only look at its backup."""
     name = f"q{secrets.token_hex(6)}"
     with admin_cursor(servers) as cursor:
         cursor.execute(f"CREATE DATABASE {name} TEMPLATE {migrated} OWNER vigil")
@@ -77,7 +80,7 @@ def quiet(servers: Stack, migrated: str, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def taken(quiet: Installation) -> dict[str, Any]:
-    """Its backup, verified."""
+    """Return its backup, verified."""
     return quiet.backup()
 
 
@@ -99,7 +102,10 @@ def make_installation(environment: dict[str, str], servers: Stack, home: Path) -
 
 @pytest.fixture
 def other_database(servers: Stack) -> Iterator[str]:
-    """The name of a database that is not there; whatever came to be under such a name goes."""
+    """Yield the name of a database that does not exist.
+
+    All databases under this name are dropped afterwards.
+    """
     name = f"r{secrets.token_hex(5)}"
     yield name
     with admin_cursor(servers) as cursor:
@@ -177,7 +183,7 @@ def test_a_backup_is_verified_and_complete_and_holds_no_secret(
 
 
 def all_bytes(directory: Path) -> bytes:
-    """Every file of a backup, and the dump as the SQL that it stands for."""
+    """Return the bytes of every file of a backup, and the dump as SQL."""
     files = b"".join(path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file())
     program = next(Path("/usr/lib/postgresql").glob("*/bin/pg_restore"))
     sql = subprocess.run(
@@ -188,7 +194,7 @@ def all_bytes(directory: Path) -> bytes:
 
 
 def secrets_in(keys: Path) -> set[str]:
-    """The secrets themselves, and of each private key its longest line."""
+    """Return the secrets, and the longest line of each private key."""
     values = {line.partition("=")[2] for line in (keys / "home" / "secrets.env").read_text().splitlines()}
     values |= set((keys / "home" / "feed.keys").read_text().split())
     for path in keys.rglob("*.pem"):
@@ -230,7 +236,11 @@ def manifest_rows(manifest: Manifest) -> int:
 
 
 def use_as_the_services_do(database: Database) -> None:
-    """Grants, row-level security, the functions that have their owner's rights, and the guarded timeline."""
+    """Use the database as the services do.
+
+    This covers grants, row-level security, the functions with their owner's rights, and the guarded
+    timeline.
+    """
     with database.of(1001) as connection:
         assert connection.execute(text("SELECT count(*) FROM site")).scalar_one() == 1
         connection.execute(
@@ -468,7 +478,9 @@ def test_errors_name_the_thing_and_the_remedy(installation: Installation, tmp_pa
 
 
 def test_a_disk_that_is_full_is_said_and_nothing_half_is_left(installation: Installation) -> None:
-    """By a limit on the size of files: the dump is the only file that is larger."""
+    """A limit on the size of files stands in for a full disk: the dump is the only file that is
+    larger.
+    """
     limited = f"ulimit -f 60; exec {sys.executable} -m ops.cli backup"
     done = subprocess.run(
         ["bash", "-c", limited],

@@ -1,4 +1,6 @@
-"""Bars of subjects in the real database: how long they are known, and when they are forgotten."""
+"""Tests of bars of subjects in the real database: how long they are known, and when they are
+forgotten.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +18,7 @@ def test_a_bar_is_known_for_as_long_as_a_token_of_its_time_may_live(
     database: Database, engine: Engine
 ) -> None:
     bars, now = BarredSubjects(database, issuer="https://id.example"), datetime.now(UTC)
-    # Given a bar without an end, one with an end, and two that ended, of which one long ago
+    # Given a bar without an end, one with an end, and two that ended, one of them long ago
     for subject in ("ann", "bob", "cid", "dan"):
         until = None if subject == "ann" else now + timedelta(hours=1)
         bars.bar(subject, tenant_id=1, by="admin", until=until)
@@ -24,12 +26,12 @@ def test_a_bar_is_known_for_as_long_as_a_token_of_its_time_may_live(
     with engine.begin() as connection:
         connection.execute(ended, {"subject": "cid", "until": now - TOKEN_LIFE / 2})
         connection.execute(ended, {"subject": "dan", "until": now - TOKEN_LIFE - timedelta(seconds=1)})
-    # Then a token that may still live is held against the bar of its time, and no other is
+    # Then the bars of all tokens that may still live are known, and no others
     known = {subject: until for _, _, subject, until in bars.in_force(since=now - TOKEN_LIFE)}
     assert set(known) == {"ann", "bob", "cid"}
     assert known["ann"] is None
     assert known["cid"] == pytest.approx((now - TOKEN_LIFE / 2).timestamp())
-    # And only what voids nothing any more is forgotten
+    # And only the bars that void no token any more are forgotten
     bars.forget(now=now, token_life=TOKEN_LIFE)
     assert [row["subject"] for row in bars.list_rows(tenant_id=1, limit=10)] == ["ann", "bob", "cid"]
 

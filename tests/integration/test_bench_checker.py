@@ -1,4 +1,7 @@
-"""The checker of the ledger against real tables: it must see a loss and a double, or it proves nothing."""
+"""Tests of the checker of the ledger on real tables.
+
+It must see a loss and a duplicate, or it proves nothing.
+"""
 
 import os
 from datetime import UTC, datetime
@@ -24,7 +27,7 @@ RUN = "b1"
 
 @pytest.fixture
 def stored(engine: Engine, database: Database) -> list[Entry]:
-    """A ledger of device readings and refused fixes, all of it where it belongs."""
+    """Store the device readings and refused fixes of a ledger, and return its entries."""
     made = messages.make(count=3000, sources=5, seed=1, run=RUN, now=NOW)
     entries = [entry for entry in made if entry.family == "device" or entry.refused]
     readings, refused = [], []

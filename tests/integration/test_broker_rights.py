@@ -1,6 +1,7 @@
-"""The broker as production runs it: who gets in, and what arrives of what they try.
+"""Tests of the broker as production runs it: who is let in, and which of their messages arrive.
 
-A denied publisher is told Success (MQTT 3.1.1 has no other answer), so what counts is what arrives.
+The broker answers Success to a denied publisher, because MQTT 3.1.1 has no other answer. So only
+the arrival counts.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class RealBroker:
         return Client(self.ports["mqtt"], "vigil-gateway-x", username="vigil-gateway", password="gateway-pw")
 
     def auditor(self) -> Client:
-        """Hears everything."""
+        """Return a client that receives every message."""
         allow = [
             {"acltype": kind, "topic": "#", "allow": True}
             for kind in ("subscribePattern", "publishClientReceive")
@@ -126,7 +127,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealBroker]:
 
 
 def topics_about(target: str) -> list[str]:
-    """Every shape of topic that names a source, right and wrong."""
+    """Return every shape of topic that names a source, right and wrong."""
     return [
         f"device/{target}/telemetry",
         f"device/{target}/other",
@@ -152,7 +153,10 @@ def topics_about(target: str) -> list[str]:
 
 
 def may_publish(source: str, topic: str) -> bool:
-    """The contract, said another way than the broker's files say it."""
+    """Return whether a source may publish on a topic.
+
+    This is the contract, written in another way than in the broker's files.
+    """
     family, parts = SOURCES[source], topic.split("/")
     names = (source, NUMERIC.get(source, source))
     if parts[0] == "alert":
@@ -181,7 +185,7 @@ def test_each_source_publishes_its_own_topics_and_no_other(broker: RealBroker) -
         client = broker.client(source)
         for topic in topics:
             client.publish(topic, f"{source} {topic}".encode())
-        client.settle(len(topics))  # Success, whatever became of it
+        client.settle(len(topics))  # the broker answers Success in every case
         tried += len(topics)
         client.close()
     last = broker.client("guard-1")
@@ -313,7 +317,8 @@ def test_a_certificate_is_a_credential_and_its_subject_is_the_source(
         return Client(port, client_id or name, username=username, ca_file=ca_file, certificate=files[name])
 
     honest, auditor = connect("cam-1"), broker.auditor()
-    thief = connect("cam-2", client_id="cam-1", username="cam-1")  # it is cam-2, whatever it says
+    # the certificate is cam-2's, whatever the client claims
+    thief = connect("cam-2", client_id="cam-1", username="cam-1")
     assert honest.alive
     for client in (honest, thief):
         for topic in (
@@ -449,7 +454,7 @@ def test_phones_are_heard_from_when_they_are_wanted_and_no_more_when_not(
         return eventlet.spawn(connection.serve)
 
     def until_heard(topic: str, publish: str) -> None:
-        """Published again until the gateway has subscribed and hears it."""
+        """Publish again until the gateway has subscribed and gets the message."""
         deadline_s = time.monotonic() + 10
         while topic not in heard:
             assert time.monotonic() < deadline_s
@@ -460,7 +465,8 @@ def test_phones_are_heard_from_when_they_are_wanted_and_no_more_when_not(
     until_heard("owntracks/guard-5/phone", "owntracks/guard-5/phone")
     serving.kill()
     heard.clear()
-    # The session goes on, and what it held is given up: a guard's own topic, that comes later, is all that is heard.
+    # The session goes on, and its old subscription is cancelled. Only a guard's own topic, which
+    # comes later, is received.
     serving = serve(wanted=False)
     until_heard("guard/guard-5/gps", "guard/guard-5/gps")
     heard.clear()
@@ -487,7 +493,7 @@ def test_reading_the_broker_s_figures_is_a_quiet_connection(broker: RealBroker) 
     assert auditor.subscribe("$SYS/broker/messages/received")
 
     def counts() -> list[int]:
-        # The figure that the broker retains is of the time before.
+        # The retained figure is older than the test.
         return [int(figure) for _, figure, retained in auditor.heard if not retained]
 
     auditor.until(lambda: len(counts()) >= 2, timeout_s=25)

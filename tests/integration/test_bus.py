@@ -1,4 +1,7 @@
-"""The bus on a real RabbitMQ: acknowledged, tried again, given up on, and never lost on the way."""
+"""Tests of the bus on a real RabbitMQ.
+
+Events are acknowledged, retried, given up on, and never lost on the way.
+"""
 
 import itertools
 import secrets
@@ -40,7 +43,7 @@ class Note(msgspec.Struct):
 
 @pytest.fixture
 def quick(config: Config) -> Config:
-    """The ladder with rungs that a test can climb."""
+    """Return the configuration with delays so short that a test can wait for them."""
     amqp = msgspec.structs.replace(config.amqp, retry_delays_s=[1, 1, 2], rpc_timeout_s=1.0)
     return msgspec.structs.replace(config, amqp=amqp)
 
@@ -251,7 +254,8 @@ def test_a_timer_that_fails_goes_on(start: Any) -> None:
 def test_events_of_a_key_are_gathered_and_other_keys_and_handlers_do_not_wait_for_them(
     start: Any, quick: Config
 ) -> None:
-    # Given a handler that gathers events for a second, and one that does not, in one service of two workers
+    # Given a handler that collects events for a second, and one that does not, in one service of
+    # two workers
     source, runs, alone = name(), list[tuple[float, list[str]]](), list[float]()
 
     class Gathers:
@@ -273,13 +277,13 @@ def test_events_of_a_key_are_gathered_and_other_keys_and_handlers_do_not_wait_fo
             [Letter(f"{source}.events", kind, msgspec.msgpack.encode(Note(text)), {}) for text in texts]
         )
 
-    # When hundreds of one key come, then one of another, and one for the other handler
+    # When hundreds of events of one key come, then one of another, and one for the other handler
     publish("said", *(f"a{number}" for number in range(300)))
     began_s = time.monotonic()
     publish("said", "b0")
     publish("called", "now")
 
-    # Then everything is heard once and in order, in few runs
+    # Then each event is handled once and in order, in few runs
     wait_until(lambda: sum(len(texts) for _, texts in runs) == 301)
     of_a = [text for _, texts in runs for text in texts if text[0] == "a"]
     assert of_a == [f"a{number}" for number in range(300)]
@@ -309,7 +313,7 @@ def test_what_a_gathering_handler_fails_at_comes_again(start: Any, quick: Config
     for text in ("a", "b"):
         send(quick, source, msgspec.msgpack.encode(Note(text)))
 
-    # Then each is handled again after a rung of the ladder
+    # Then each is handled again after a step of the delay ladder
     wait_until(lambda: {text for texts in runs[1:] for text in texts} == {"a", "b"})
 
 
@@ -328,11 +332,11 @@ def test_an_event_that_has_no_key_is_a_dead_letter_and_the_next_one_is_heard(
 
     start(Gathers)
 
-    # When an event without a letter comes, one that cannot be read, and one that is right
+    # When an event without a letter comes, one that cannot be read, and a valid one
     for body in (msgspec.msgpack.encode(Note("")), b"x", msgspec.msgpack.encode(Note("right"))):
         send(quick, source, body)
 
-    # Then the right one is heard, and the others are kept
+    # Then the valid one is handled, and the others are kept as dead letters
     wait_until(lambda: heard == ["right"])
     queue = event_queue_name(source, "said", f"listener_{source}", "hear_all")
     wait_until(lambda: len(of_queue(quick, queue)) == 2)
@@ -360,7 +364,7 @@ def test_an_event_that_meets_a_bug_costs_none_of_those_that_it_is_gathered_with(
     texts = ["first", "a", "poison", "b"]
     outlet.send([Letter(f"{source}.events", "said", msgspec.msgpack.encode(Note(t)), {}) for t in texts])
 
-    # Then the others are heard once, and it is kept
+    # Then the others are handled once, and it is kept as a dead letter
     wait_until(lambda: sorted(heard) == ["a", "b", "first"])
     queue = event_queue_name(source, "said", f"listener_{source}", "hear_all")
     wait_until(lambda: len(of_queue(quick, queue)) == 1)
@@ -368,7 +372,10 @@ def test_an_event_that_meets_a_bug_costs_none_of_those_that_it_is_gathered_with(
 
 
 def fair_listener(source: str, handle: Callable[[Note], None], *, fails: bool = False) -> type:
-    """The first letter of a note is its tenant, the second its source. The service's resource says so."""
+    """Return a listener whose resource takes a note's tenant and source from its text.
+
+    The first letter of a note is its tenant, the second its source.
+    """
 
     class Parts:
         def __init__(self, _config: Config) -> None: ...
@@ -413,7 +420,8 @@ def test_behind_hundreds_of_one_tenants_events_another_tenants_is_handled_next(
     before = len(heard)
     say(quick, source, "bx")
 
-    # Then it is handled before nearly all of the others, and these are handled too, each source's in order
+    # Then it is handled before nearly all of the others, and these are handled too, each source's
+    # in order
     wait_until(lambda: "bx" in heard)
     assert heard.index("bx") - before < 40, heard.index("bx")
     wait_until(lambda: len(heard) == 401)
@@ -435,7 +443,7 @@ def test_when_nobody_can_say_whose_events_are_they_are_handled_all_the_same(
 
 
 def test_what_fails_is_tried_again_and_keeps_no_place(start: Any, quick: Config) -> None:
-    # Given a handler that fails at each event the first time: more events than there are places
+    # Given a handler that fails at each event the first time, and more events than there are places
     source, tries = name(), Counter[str]()
 
     def handle(note: Note) -> None:
@@ -466,12 +474,12 @@ def test_a_service_that_stops_leaves_what_it_had_not_begun_to_the_next_process(
     say(quick, source, *texts)
     wait_until(lambda: bool(heard))
 
-    # When it stops, it ends what it has begun and begins nothing
+    # When it stops, it finishes the work that it has begun and begins no other
     with eventlet.Timeout(5):
         first.stop()
     assert len(heard) < 100
 
-    # And the next process, and one beside it, handle the rest; each is handled once
+    # And the next process, and one beside it, handle the rest. Each event is handled once
     start(fair_listener(source, handle))
     start(fair_listener(source, handle))
     wait_until(lambda: len(heard) >= 200)

@@ -1,4 +1,4 @@
-"""Every channel against a provider in a process of its own, in each of its moods."""
+"""Tests of every channel with a provider in a process of its own, in each of the provider's moods."""
 
 import base64
 import json
@@ -91,7 +91,8 @@ def test_a_provider_takes_a_message_as_it_was_written(outer: dict[str, Provider]
     assert taken["to"] == RECIPIENTS[kind]
 
 
-# (kind of failure, permanent, maybe_sent) for each mood; what a provider surely did not take is not "maybe".
+# (kind of failure, permanent, maybe_sent) for each mood. A message that the provider surely did not
+# take is not "maybe".
 MOODS: dict[str, dict[str, tuple[str, bool, bool]]] = {
     "429": {
         "smtp": ("refused", False, False),
@@ -351,7 +352,7 @@ def test_what_is_no_address_is_refused_for_good_before_anybody_is_called(
 
 
 def test_a_long_mail_is_cut_into_the_lines_that_servers_take(outer: dict[str, Provider]) -> None:
-    """RFC 5321, 4.5.3.1.6: 1000 octets, and they end in CR LF."""
+    """RFC 5321, 4.5.3.1.6: lines have at most 1000 octets, and end in CR LF."""
     outgoing = message_to(outer["smtp"], html=f"<p>{'x' * 3000}</p>", text="y " * 3000)
     channel_to(outer["smtp"]).send(outgoing)
     [taken] = outer["smtp"].accepted()
@@ -395,7 +396,7 @@ def test_a_file_that_is_no_service_account_is_named_at_start(tmp_path: Path, con
 
 
 def test_twilios_signature_is_that_of_its_documentation() -> None:
-    """The example of Twilio's "Webhooks security" page."""
+    """This is the example of Twilio's "Webhooks security" page."""
     params = {
         "CallSid": "CA1234567890ABCDE",
         "Caller": "+14158675309",
@@ -500,7 +501,8 @@ def test_apprise_is_offered_for_services_and_not_for_this_machine(url: str, kind
     assert (failure.value.kind, failure.value.permanent) == (kind, True)
 
 
-# (mood of the server: kind of failure, permanent, maybe_sent). "accept": what it makes of ntfy's JSON is a lost answer.
+# (mood of the server: kind of failure, permanent, maybe_sent). With "accept", the server's answer
+# to ntfy's JSON is a lost answer.
 APPRISE_MOODS = {
     "refuse": ("invalid_recipient", True, False),
     "429": ("rate_limited", False, False),

@@ -1,4 +1,7 @@
-"""From a request to tell people to what the providers took: on a real PostgreSQL, with providers in every mood."""
+"""Tests of notifications from the request to the messages that providers took.
+
+They run on a real PostgreSQL, with providers in every mood.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ ASHA_BY_MAIL = Target("Asha", {"email": ADDRESSES["email"]})
 
 
 def said(message: dict[str, Any]) -> str:
-    """All that its reader sees at first."""
+    """Return the text that the recipient sees at first."""
     return f"{message.get('subject', '')} {message['body']} {message.get('data', {}).get('subject', '')}"
 
 
@@ -154,7 +157,7 @@ def test_a_finished_row_keeps_no_link_no_code_and_no_sealed_text(
 def test_what_a_provider_says_of_a_message_is_kept_without_the_message(
     office: Office, outer: dict[str, Provider], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A provider that repeats what it was given, in the words of its refusal."""
+    """The provider repeats the message in the words of its refusal."""
     heard: list[Outgoing] = []
 
     def repeat(outgoing: Outgoing, *_: Any) -> Accepted:
@@ -342,7 +345,10 @@ def test_once_somebody_has_the_alert_nobody_else_is_told(
 def test_an_attempt_whose_process_died_is_asked_for_or_made_again(
     office: Office, outer: dict[str, Provider], engine: Engine
 ) -> None:
-    """Before, within and after the call, as a dead process leaves its rows."""
+    """The process dies before, within and after the call.
+
+    The rows are as a dead process leaves them.
+    """
     phone, mail = {"sms": "+919876500000"}, {"email": "a@x.org"}
     never, sent, unasked = (
         office.request(channel, targets=(Target("Ravi", address),), dedup_key=f"k{number}").alert.id

@@ -1,4 +1,7 @@
-"""A person on request: afterwards nothing names them, everybody else is as before, and the record still holds."""
+"""Tests of the erasure of a person on request.
+
+Afterwards nothing names the person, everybody else is unchanged, and the record still holds.
+"""
 
 import json
 from uuid import uuid4
@@ -22,7 +25,7 @@ TEXTS = text(
 
 
 def found_in(engine: Engine, word: str) -> set[str]:
-    """Every column of the database that holds the word, whatever its table is for."""
+    """Return every column of the database that contains the word, in any table."""
     found = set()
     with engine.connect() as connection:
         for table, column in connection.execute(TEXTS).all():
@@ -167,7 +170,8 @@ def test_a_guard_is_erased_everywhere_and_the_chain_still_holds(
         assert {"table": table, "what": "deleted", "rows": 1} in told
     assert found_in(engine, "O'Neil") == set()
     with engine.connect() as connection:
-        # The zone is nobody's now, not everybody's; and nothing about it changed that would be a version.
+        # The zone now applies to nobody, not to everybody. Its change is not one that makes a
+        # version.
         now, *before_now = connection.execute(
             text(
                 "SELECT version, guard_id, changed_by FROM zone_version WHERE name = 'beat' ORDER BY version DESC"
@@ -199,7 +203,7 @@ def test_a_guard_is_erased_everywhere_and_the_chain_still_holds(
         connection.execute(text("DELETE FROM rejected_message WHERE topic LIKE '%guard-777%'"))
         connection.execute(text("UPDATE contact SET note = replace(note, 'guard-777', '')"))
         connection.commit()
-    # With the namesake out of the way, not even a part of the id is left, in any column of any table.
+    # Without the namesake, no part of the id is left in any column of any table.
     assert found_in(engine, "guard-77") == set()
     assert others(engine) == before
     run_vigil(environment, "alert", "verify", "--tenant", str(OURS))
@@ -252,7 +256,8 @@ def test_a_contact_is_erased_with_what_was_sent_to_them(environment: dict[str, s
     assert {"table": "notification", "what": "blanked", "rows": 2} in told
     assert {"table": "alert_timeline", "what": "kept", "rows": 1} in told
     assert found_in(engine, email) == found_in(engine, phone) == set()
-    # What is sealed is not edited: it goes with its alert, when retention or the operator takes that.
+    # Sealed rows are not edited. They go with their alert, when retention or the operator deletes
+    # it.
     assert found_in(engine, name) == {"alert_timeline.note"}
     assert others(engine) == before
     run_vigil(environment, "alert", "verify", "--tenant", str(OURS))

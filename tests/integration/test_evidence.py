@@ -1,4 +1,7 @@
-"""Evidence on a real PostgreSQL, by the command that operators use: exported, read, checked, and tampered with."""
+"""Tests of evidence on a real PostgreSQL, by the operators' command.
+
+It is exported, read, checked, and tampered with.
+"""
 
 import hashlib
 import json
@@ -50,7 +53,7 @@ BEGIN
     UPDATE timeline_head SET hash = prev;
 END $$
 """
-"""What somebody does who has the owner's password, and knows how the chain is made."""
+"""The attack of somebody who has the owner's password, and knows how the chain is made."""
 
 
 def raise_alert(store: AlertStore, **changes: object) -> str:
@@ -78,7 +81,7 @@ def raise_alert(store: AlertStore, **changes: object) -> str:
 
 @pytest.fixture
 def alert_id(engine: Engine, desk: Desk) -> str:
-    """A panic with everything around it, among other alerts and another tenant's."""
+    """Return the id of a panic with everything around it, among other alerts and another tenant's."""
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO tenant (tenant_id, name) VALUES (2, 'Others')"))
         connection.execute(text("UPDATE site SET location = 'POINT(77.5946 12.9716)'"))
@@ -240,7 +243,8 @@ def test_export_and_verify_by_command(environment: dict[str, str], alert_id: str
     assert "&lt;script&gt;" in html
     assert not re.search(r"""(src|href|url)\s*[=(]\s*['"]?\s*https?:""", html)
 
-    # Offline: none of the servers' addresses, only the file and what the company published.
+    # The check is offline: it has no address of a server, only the file and the company's published
+    # key.
     offline = {"PATH": environment["PATH"], "VIGIL_HOME": str(tmp_path / "elsewhere")}
     whole = run_vigil(offline, "alert", "verify", str(written), "--key", fingerprint)
     assert "FAILED" not in whole

@@ -1,4 +1,7 @@
-"""What is evidence outlives the retention of its parts: an alert on hold, and the track around any alert."""
+"""Tests that evidence outlives the retention of its parts.
+
+They cover an alert on hold, and the track around any alert.
+"""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -32,7 +35,10 @@ def keeper(config: Config) -> Iterator[Keeper]:
 
 @pytest.fixture
 def alert_id(desk: Desk, engine: Engine, keeper: Keeper) -> str:
-    """A panic of 400 days ago that was closed an hour later, with a fix a minute around it and long after."""
+    """Return the id of a panic of 400 days ago that was closed an hour later.
+
+    There is a fix a minute around it, and also long after.
+    """
     alert = desk.raise_alert().alert
     desk.act(alert.id, Action.RESOLVE, at=1)
     with engine.begin() as connection:
@@ -91,7 +97,8 @@ def test_the_track_around_an_alert_is_in_its_evidence_after_the_positions_are_go
 ) -> None:
     before = track(database, alert_id)
     assert len(before) == 15 + 60 + 15 + 1
-    if by_rows:  # a longer policy of another tenant keeps the partition, so that ours go by rows
+    # a longer policy of another tenant keeps the partition, so that our rows are deleted one by one
+    if by_rows:
         with engine.begin() as connection:
             connection.execute(text("INSERT INTO tenant (tenant_id, name) VALUES (2, 'Long')"))
             connection.execute(
@@ -137,7 +144,7 @@ def test_an_open_alert_and_its_track_stay_whatever_their_age(
     set_policy(engine, "alerts", 1)
     assert list(keeper.steps())
     assert count(engine, "mqtt_device_alert") == 1
-    # It still goes on: its window ends 24 hours after it began.
+    # The alert's window is still open: it ends 24 hours after its beginning.
     assert count(engine, "alert_track") == 15 + 180
     assert alert_id
 

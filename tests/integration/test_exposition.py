@@ -1,4 +1,7 @@
-"""The files that processes count in: named by process, gone on with after a death, never written by two."""
+"""Tests of the files that processes count in.
+
+They are named by process, continued after a death, and never written by two processes.
+"""
 
 import os
 import signal
@@ -26,7 +29,7 @@ sys.stdin.read()
 
 @contextmanager
 def process(directory: Path, count: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A process that has counted so much, and the name that it writes as."""
+    """Run a process that has counted to `count`, and yield it with the name that it writes as."""
     command = [sys.executable, "-W", "ignore", "-c", COUNTING, str(count)]
     environment = {**os.environ, exposition.VARIABLE: str(directory)}
     pipe = subprocess.PIPE

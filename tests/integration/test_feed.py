@@ -1,4 +1,7 @@
-"""The feed on a real Redis: in order, from several writers, and honest about what it no longer holds."""
+"""Tests of the feed on a real Redis.
+
+It is in order, has several writers, and says so when it no longer holds a frame.
+"""
 
 import json
 import threading

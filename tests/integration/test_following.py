@@ -1,4 +1,8 @@
-"""Alerts followed on a real PostgreSQL: every step once, whoever dies or works beside; storms, shelves, numbers."""
+"""Tests of following alerts on a real PostgreSQL.
+
+Every step happens once, even if a worker dies or another one works beside it. Storms, shelves and
+numbers are covered too.
+"""
 
 import threading
 from pathlib import Path
@@ -103,7 +107,10 @@ def test_with_nobody_to_tell_the_record_says_so(desk: Desk, engine: Engine) -> N
 
 
 def test_a_plan_that_cannot_be_read_keeps_nobody_from_being_told(desk: Desk, engine: Engine) -> None:
-    """However it came into the database; who is on call by another is told, and the list shows what is wrong."""
+    """The cause of the unreadable plan does not matter.
+
+    People on call by another plan are notified, and the list shows the fault.
+    """
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO rota (tenant_id, name, rota) VALUES (1, 'night', '{}')"))
         policy = '{"CRITICAL": {"steps": []}}'

@@ -1,4 +1,7 @@
-"""Fixes of a guard whose track takes long to repair wait together; those of others are stored meanwhile."""
+"""Tests of the fixes of a guard whose track takes long to repair.
+
+They wait together. Those of other guards are stored meanwhile.
+"""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -49,7 +52,7 @@ def test_a_guard_that_is_held_keeps_no_other_waiting_and_loses_nothing(
         [fix("guard-1", 40), fix("guard-2", 1), fix("guard-1", 30)], now=NOW, hold=True
     )
 
-    # Then the other's are stored, and its own are handed back in their order
+    # Then the other guard's fixes are stored, and its own are handed back in their order
     assert stored(engine, "guard-2") == 1
     assert stored(engine, "guard-1") == 2
     [(guard, held)] = outcome.held.items()
@@ -58,14 +61,14 @@ def test_a_guard_that_is_held_keeps_no_other_waiting_and_loses_nothing(
         NOW - timedelta(seconds=age_s) for age_s in (40, 30)
     ]
 
-    # And stored together later, whether the guard is held or not
+    # And they are stored together later, whether the guard is held or not
     again = parts.intake.store(held, now=NOW)
     assert again.held == {}
     assert stored(engine, "guard-1") == 4
 
 
 def test_a_dense_track_has_checkpoints_by_its_number_of_fixes(parts: Parts, engine: Engine) -> None:
-    # Given a guard of whom six hundred fixes came within some seconds, in batches of a hundred
+    # Given a guard with six hundred fixes within some seconds, in batches of a hundred
     fixes = [fix("guard-2", 10 - number / 100) for number in range(700)]
     for start in range(0, len(fixes), 100):
         parts.intake.store(fixes[start : start + 100], now=NOW, hold=True)

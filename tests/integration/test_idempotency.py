@@ -1,4 +1,8 @@
-"""`Idempotency-Key` on a real Redis: what was done is not done again, and what may have been done is not either."""
+"""Tests of `Idempotency-Key` on a real Redis.
+
+A request that was done is not done again. A request that may have been done is not done again
+either.
+"""
 
 from pathlib import Path
 
@@ -63,7 +67,7 @@ def test_one_that_is_still_at_work_is_waited_for(keys: Idempotency) -> None:
 
 
 def values_of(config: Config) -> dict[bytes, bytes]:
-    """What Redis has of this installation's keys, by name."""
+    """Return this installation's keys in Redis with their values."""
     client = redis_client.make_redis(config)
     return {name: client.get(name) for name in client.scan_iter(f"{config.redis.key_prefix}:*")}  # type: ignore[misc]
 
@@ -87,7 +91,7 @@ def test_an_answer_that_is_moved_to_another_user_s_name_does_not_open(
     client.rename(name, keys._name("k", bob))
     with pytest.raises(Conflict, match="no longer be read"):
         keys.once("k", bob, DIGEST, lambda: raising(AssertionError("done again")))
-    # And what somebody wrote into Redis in clear is no answer of ours
+    # And a value that somebody wrote into Redis in clear is not an answer of ours
     client.set(keys._name("k", bob), msgspec.json.encode(Answer(DIGEST, 200, b"forged")))
     with pytest.raises(Conflict, match="no longer be read"):
         keys.once("k", bob, DIGEST, lambda: raising(AssertionError("done again")))

@@ -1,4 +1,7 @@
-"""Batches of fixes and readings on a real PostGIS: once each, late ones late, poison alone."""
+"""Tests of batches of fixes and readings on a real PostGIS.
+
+Each is stored once, late ones as late, and a poison message is refused alone.
+"""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -27,7 +30,10 @@ LAT, LON = 12.9716, 77.5946
 
 
 def origin(source: str, *, seconds: float = 0, **changes: Any) -> Origin:
-    """Return the origin of a message that was received when it was made, or now when it was made before."""
+    """Return the origin of a message that was received when it was recorded.
+
+    A message that was recorded before `NOW` was received at `NOW`.
+    """
     at = NOW + timedelta(seconds=seconds)
     base = (source, os.urandom(16), None, f"t/{source}", at, max(at, NOW), False, (), None, "{}", False)
     return Origin(**{**dict(zip(Origin.__struct_fields__, base, strict=True)), **changes})
@@ -76,9 +82,9 @@ def rows(engine: Engine, query: str) -> list[tuple[Any, ...]]:
 OUT_AND_BACK = [
     LAT + metres / 111_195 for metres in (400, 440, 480, 520, 560, 600, 640, 600, 560, 520, 480, 440, 400)
 ]
-"""On foot over the edge at 500 m and back, a place each half minute."""
+"""Places on foot over the edge at 500 m and back, one each half minute."""
 OUTSIDE = LAT + 0.01
-"""612 m outside of the zone; half a minute is enough to get there."""
+"""612 m outside of the zone. Half a minute is enough to get there."""
 
 
 def test_the_same_batch_twice_is_stored_and_judged_once(location: LocationIntake, engine: Engine) -> None:
@@ -119,7 +125,7 @@ def test_a_violation_is_told_once_it_is_sure_again_while_it_lasts_and_ended(
 def test_what_is_old_is_told_in_the_tenant_of_replays_alone(
     location: LocationIntake, engine: Engine, replay: str, told: tuple[int, int, int]
 ) -> None:
-    """A shift of yesterday, fix by fix in its order."""
+    """This is a shift of yesterday, fix by fix in its order."""
     with engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE tenant SET settings = '{{\"replay\": {replay}}}'")
     outcomes = [
@@ -141,7 +147,8 @@ def test_what_comes_late_today_leaves_last_weeks_record_as_it_is(
     for half_minutes, lat in enumerate(OUT_AND_BACK):
         location.store([fix(lat=lat, seconds=30 * half_minutes - 10 * 86_400)], now=NOW)
     with engine.begin() as connection:
-        # Edited since, so long ago that the zones by which that shift was judged are not at hand any more.
+        # The zones were edited since, so long ago that the zones which judged that shift are no
+        # longer at hand.
         changed = {"at": NOW - timedelta(days=9)}
         connection.execute(
             text(
@@ -185,7 +192,7 @@ def test_a_violation_says_at_which_site_its_guard_is_and_of_which_zone(
         )
     [condition] = location.store([fix("g", lat=OUTSIDE), fix("g", lat=OUTSIDE, seconds=1)], now=NOW).met
     assert rows(engine, "SELECT site_id FROM site") == [(condition.site_id,)]
-    # 612 m by a distance that tests/oracle measures apart
+    # 612 m by a distance that tests/oracle measures separately
     assert condition.message == "g is outside z by 612 m"
     [(transition_id,)] = rows(engine, "SELECT transition_id::text FROM zone_transition")
     assert condition.detail["transition_id"] == transition_id
@@ -280,7 +287,7 @@ def test_a_change_of_the_registry_is_seen_within_two_seconds(engine: Engine, dat
 def test_tenants_of_many_sources_are_asked_for_at_once_and_nothing_is_registered(
     engine: Engine, database: Database
 ) -> None:
-    # Given sources of two tenants, and a registry that takes in whoever speaks
+    # Given sources of two tenants, and a registry that registers every source that sends
     clock, asked = [0.0], list[list[str]]()
     with engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO tenant (tenant_id, name) VALUES (2, 'Others')")
@@ -301,7 +308,7 @@ def test_tenants_of_many_sources_are_asked_for_at_once_and_nothing_is_registered
     ids = ["7", "d", "nobody", "d", "guard-7"]
     assert registry.tenants_of(ids) == [2, 1, 1, 1, 2]
 
-    # Then one query found them, those that are known are not asked for again, and nobody was registered
+    # Then one query finds them, the known ones are not queried again, and no source is registered
     assert asked == [["7", "d", "guard-7", "nobody"]]
     assert registry.tenants_of(["d", "guard-7"]) == [1, 2]
     assert len(asked) == 1
@@ -309,7 +316,10 @@ def test_tenants_of_many_sources_are_asked_for_at_once_and_nothing_is_registered
 
 
 def spoken(location: LocationIntake, fixes: list[Fix]) -> list[tuple[str, str]]:
-    """Store fixes one by one; return the conditions that were met and cleared: type and message."""
+    """Store fixes one by one.
+
+    Return (type, message) of the conditions that were met and cleared.
+    """
     outcomes = [location.store([item], now=item.origin.received_at) for item in fixes]
     return [
         (found.alert_type, found.message) for outcome in outcomes for found in outcome.met + outcome.cleared
@@ -339,12 +349,13 @@ def test_two_phones_that_take_turns_are_told_of_and_one_place_is_shown(
     far = LAT + 3_300 / 111_195
     fixes = [fix(lat=LAT if nth % 2 == 0 else far, seconds=5 * nth) for nth in range(20)]
     told = spoken(location, fixes)
-    # then all are on record, the first phone is believed, and a person hears of it, once.
+    # then all are stored, the first phone is believed, and a person is notified, once.
     assert [kind for kind, _ in told] == ["EQUIPMENT_FAILURE"]
     assert "two devices report for this guard" in told[0][1]
     assert rows(engine, "SELECT count(*) FROM mqtt_guard_location") == [(20,)]
     assert rows(engine, "SELECT lat FROM guard_state") == [(LAT,)]
-    # When the first is quiet, the other is believed as soon as it agrees with itself over half a minute.
+    # When the first phone stops sending, the other is believed as soon as it agrees with itself
+    # over half a minute.
     spoken(location, [fix(lat=far, seconds=105 + 10 * nth) for nth in range(5)])
     assert rows(engine, "SELECT lat FROM guard_state") == [(far,)]
 
@@ -352,7 +363,8 @@ def test_two_phones_that_take_turns_are_told_of_and_one_place_is_shown(
 def test_what_a_device_kept_raises_nothing_by_itself(
     location: LocationIntake, engine: Engine, database: Database, registry: Registry, config: Config
 ) -> None:
-    # Given fixes outside of two minutes ago, of which the device says that it kept them, in one batch or in several,
+    # Given fixes outside of two minutes ago that the device marks as kept, in one batch or in
+    # several,
     kept = [fix(lat=OUTSIDE, seconds=-120 + n, buffered=True) for n in range(6)]
     first = location.store(kept[:3], now=NOW)
     second = location.store([*kept[3:], fix(seconds=1)], now=NOW)
@@ -376,7 +388,7 @@ def test_a_clock_of_a_guard_is_kept_and_forgotten_when_it_is_right(
     assert rows(engine, known) == [(True,)]
     corrected = "SELECT count(*) FROM mqtt_guard_location WHERE 'clock_corrected' = ANY(quality)"
     assert rows(engine, corrected) == [(3,)]
-    # The same again is the same, and teaches nothing.
+    # The same fix again gives the same result, and teaches nothing.
     assert sum(location.store([item], now=NOW).stored for item in slow) == 0
     spoken(location, [fix(seconds=200)])
     assert rows(engine, known) == [(False,)]

@@ -1,4 +1,7 @@
-"""One tenant's dead URL holds up nobody else, and a URL that is not allowed any more says so on its row."""
+"""Tests of one tenant's dead URL.
+
+It delays no other tenant. A URL that is not allowed any more has that error on its row.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ AS_CONFIGURED = {
 
 @pytest.fixture
 def dead(tmp_path: Path) -> Iterator[Provider]:
-    """The server of the first tenant's URLs; other tenants have those of `outer`."""
+    """Yield the server of the first tenant's URLs. Other tenants have those of `outer`."""
     with Provider("ntfy", directory=tmp_path) as made:
         yield made
 
@@ -50,7 +53,7 @@ def took_s(office: Office, provider: Provider, count: int = 1) -> float:
 
 
 def errors(office: Office) -> str:
-    """What is said of messages that are not sent yet."""
+    """Return the errors of messages that are not sent yet."""
     return "\n".join(row["error"] or "" for row in office.rows())
 
 
@@ -73,7 +76,7 @@ def test_urls_of_one_tenant_that_hang_do_not_hold_up_another_tenants_panic(
         other = outer["ntfy" if same_service else "webhook"]
         url = f"ntfy://127.0.0.1:{other.port}/theirs" if same_service else f"{other.url}/hook"
         ask(office, url, tenant_id=2, key="panic")
-        # Then it is there at once, and the server that hangs has two calls, not all.
+        # Then it is delivered at once, and the server that hangs has two calls, not all.
         assert took_s(office, other) < PROMPT_S
         assert dead.requests_seen() == 2
 
@@ -81,21 +84,22 @@ def test_urls_of_one_tenant_that_hang_do_not_hold_up_another_tenants_panic(
 def test_a_url_that_fails_again_and_again_opens_its_own_circuit_only(
     open_office: OpenOffice, outer: dict[str, Provider], dead: Provider
 ) -> None:
-    # Given a tenant whose URL answers 500 until it is left alone.
+    # Given a tenant whose URL answers 500 until its circuit opens.
     dead.behave("500")
     with open_office(**{**AS_CONFIGURED, "first_retry_s": 0.05, "longest_retry_s": 0.1}) as office:
         ask(office, f"ntfy://127.0.0.1:{dead.port}/a", tenant_id=1, key="a")
         office.until(lambda: circuits(office)["apprise"].open_circuits == 1)
         seen = dead.requests_seen()
-        # When another tenant, and the same tenant by another URL of that service, are to be sent a message.
+        # When another tenant, and the same tenant by another URL of that service, are to be sent a
+        # message.
         other = outer["ntfy"]
         ask(office, f"ntfy://127.0.0.1:{other.port}/theirs", tenant_id=2, key="panic")
         ask(office, f"ntfy://127.0.0.1:{other.port}/ours", tenant_id=1, key="another")
-        # Then both are, and the dead one is not called meanwhile.
+        # Then both are sent, and the dead URL is not called meanwhile.
         assert took_s(office, other, 2) < PROMPT_S
         assert dead.requests_seen() == seen
         assert circuits(office)["apprise"].open_circuits == 1
-        # And its own message says so from the next time it is looked at.
+        # And the row of its own message has the error after its next try.
         office.until(lambda: "is failing at ntfy://127.0.0.1" in errors(office))
 
 

@@ -1,4 +1,7 @@
-"""What one process may do at the servers, no other may: tried with the logins that the processes themselves have."""
+"""Tests that no process may do at the servers what only another process may do.
+
+They use the logins that the processes themselves have.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ WITH_DATABASE = [name for name, may in PRIVILEGES.items() if may.tables]
 WITH_REDIS = [name for name, may in PRIVILEGES.items() if may.redis]
 OURS = 1001
 PUBLIC = {"mosquitto/acl", "mosquitto/mosquitto.conf", "mosquitto/tls/ca.pem", "mosquitto/tls/server.pem"}
-"""Rules and certificates, which the broker reads as a user of its own."""
+"""Rules and certificates. The broker reads them as a user of its own."""
 PRIVILEGES_OF_TABLES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 TABLES = text(
     "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')"
@@ -42,7 +45,7 @@ COLUMNS = text(
     "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped"
 )
 HELD = text("SELECT has_column_privilege(:role, :table, :column, :privilege)")
-# (process, what it has no business with)
+# (process, a statement that the process must not run)
 FORBIDDEN = [
     ("telemetry", "SELECT login FROM app_user"),
     ("telemetry", "SELECT phone FROM contact"),
@@ -219,7 +222,7 @@ def test_nobody_comes_into_postgresql_without_a_password(stack: Stack) -> None:
                 psycopg2.connect(host=host, port=port, user=login, password=password, dbname="vigil")
 
 
-# --- Redis ------------------------------------------------------------------------------------------------------
+# --- Redis ---
 
 
 def test_a_redis_user_reaches_the_keys_and_commands_of_its_process_alone(outside: Outside) -> None:
@@ -324,7 +327,7 @@ def test_redis_lets_nobody_in_without_a_name_and_has_a_limit(outside: Outside) -
     assert (int(found["maxmemory"]) > 0, found["maxmemory-policy"]) == (True, "volatile-lru")
 
 
-# --- RabbitMQ ---------------------------------------------------------------------------------------------------
+# --- RabbitMQ ---
 
 
 def test_a_rabbitmq_user_reads_and_declares_the_queues_of_its_own_process_alone(stack: Stack) -> None:
@@ -371,7 +374,9 @@ def test_a_rabbitmq_user_publishes_no_event_of_another_service(stack: Stack) -> 
 
 
 def test_a_rabbitmq_user_sends_no_heartbeat_of_another_process(stack: Stack) -> None:
-    """A process that is away must not seem to be there because another one says so."""
+    """A process that is away must not seem to be online because another process sends its
+    heartbeat.
+    """
     for process in PRIVILEGES:
         with as_user(stack, process) as refuses:
             assert not refuses(lambda c, p=process: _publish(c, "vigil.heartbeats", p)), process
@@ -380,7 +385,9 @@ def test_a_rabbitmq_user_sends_no_heartbeat_of_another_process(stack: Stack) -> 
 
 
 def test_no_process_reaches_a_queue_by_a_way_around(stack: Stack) -> None:
-    """By the default exchange, by a delay, by a binding, or by a queue of its own that dies into another."""
+    """The ways around are the default exchange, a delay, a binding, and a queue of its own that
+    dead-letters into another.
+    """
     passwords, alarms = (
         "directory.open_session",
         "evt-mqtt_gateway-device_alert_received--alerts.process_device_alert",
@@ -390,11 +397,12 @@ def test_no_process_reaches_a_queue_by_a_way_around(stack: Stack) -> None:
             assert refuses(lambda c: _publish(c, "", "rpc.directory")), process
             assert refuses(lambda c: _publish(c, "", alarms)), process
             assert refuses(lambda c: _publish(c, "vigil.retry.1s", "rpc.directory")), process
-            if process not in ("alerts", "directory"):  # dead letters are sent again by the directory
+            if process not in ("alerts", "directory"):  # the directory sends dead letters again
                 assert refuses(lambda c: _publish(c, "vigil.retry.1s", alarms)), process
             assert refuses(lambda c: c.exchange_declare("mine", "fanout")), process
             assert refuses(lambda c: c.exchange_delete("nameko-rpc")), process
-            if process != "alerts":  # its own exchange it may delete, and the others need it here
+            # alerts may delete its own exchange, and the others need it here
+            if process != "alerts":
                 assert refuses(lambda c: c.exchange_delete("alerts.events")), process
             assert refuses(lambda c: c.queue_declare("mine")), process
             assert refuses(
@@ -446,7 +454,7 @@ Refuses = Callable[[Callable[[Any], Any]], bool]
 
 @contextmanager
 def as_user(stack: Stack, process: str) -> Iterator[Refuses]:
-    """Says of an act on a channel whether RabbitMQ refuses it to the user of a process."""
+    """Yield a function that returns whether RabbitMQ refuses an act to the user of a process."""
     with connect(stack.process_environment(process)["AMQP_URI"]) as connection:
 
         def refuses(act: Callable[[Any], Any]) -> bool:
@@ -468,7 +476,7 @@ def logged_in(stack: Stack, process: str) -> Iterator[Any]:
         yield connection.cursor()
 
 
-# --- Secrets ----------------------------------------------------------------------------------------------------
+# --- Secrets ---
 
 
 def test_a_running_process_holds_no_secret_but_its_own(stack: Stack) -> None:
@@ -480,7 +488,7 @@ def test_a_running_process_holds_no_secret_but_its_own(stack: Stack) -> None:
     for process in PROCESSES:
         held = Path(f"/proc/{pids[process]}/environ").read_bytes().decode().split("\0")
         environment = dict(line.split("=", 1) for line in held if "=" in line)
-        # Keys of the feed may have been rotated since the process began.
+        # The feed's keys may have been rotated since the process began.
         begun_with = values[process] - {stack.process_environment(process).get("CHANNELS_ENCRYPTION_KEY")}
         assert begun_with <= set(environment.values())
         foreign = every - values[process]
@@ -520,6 +528,6 @@ def test_no_file_of_the_stack_can_be_read_by_another_user(stack: Stack, outside:
 
 
 def _is_reachable(path: Path, home: Path) -> bool:
-    """Whether every directory on the way may be passed by others."""
+    """Return whether every directory on the way may be passed by others."""
     ways = [parent for parent in path.parents if parent.is_relative_to(home)]
     return all(stat.S_IMODE(way.stat().st_mode) & 0o001 for way in ways)

@@ -1,4 +1,4 @@
-"""Tracks, whereabouts, transitions and time in zones, asked of a real PostGIS."""
+"""Tests of tracks, whereabouts, transitions and time in zones, on a real PostGIS."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ METRE = 1 / 111_195
 
 
 class Book:
-    """Rows as the services write them."""
+    """A writer of rows as the services write them."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -35,7 +35,7 @@ class Book:
     def guard(
         self, name: str, *, metres: float = 0, age_s: float = 5, tenant_id: int = 1, enabled: bool = True
     ) -> None:
-        """So far north of the place, and seen so long ago."""
+        """Add a guard `metres` north of the place, who was seen `age_s` ago."""
         self.run(
             "INSERT INTO guard (guard_id, tenant_id, name, enabled) VALUES (:g, :t, 'Name of ' || :g, :enabled)",
             g=name,
@@ -313,7 +313,8 @@ def test_time_in_zones_by_the_days_of_each_sites_time_zone(book: Book, database:
     berlin, utc = book.zone("berlin", "Europe/Berlin"), book.zone("utc")
     book.guard("guard-1", age_s=0)
     book.guard("guard-2", age_s=3600)
-    # Clocks in Berlin went forward on 29 March 2026 at 01:00 UTC: that day began at 23:00 UTC and had 23 hours.
+    # Clocks in Berlin went forward on 29 March 2026 at 01:00 UTC: that day began at 23:00 UTC and
+    # had 23 hours.
     start, end = datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 3, 30, 12, tzinfo=UTC)
     for zone_id in (berlin, utc):
         book.transition("guard-1", "entered", start, zone_id)
@@ -364,13 +365,15 @@ FROM guard_state s JOIN guard g USING (guard_id) WHERE g.enabled ORDER BY 1 LIMI
 def test_the_nearest_are_those_by_exact_distance_however_many_others_are_nearer(
     book: Book, database: Database
 ) -> None:
-    # Given a crowd in a city, across the antimeridian, in the far north, in one building, and all over the world
+    # Given a crowd in a city, across the antimeridian, in the far north, in one building, and all
+    # over the world
     places = [(LAT, LON, 0.2), (-17.5, 179.99, 0.3), (69.6, 18.9, 5.0), (12.0, 77.0, 1e-4), (0.1, 0.3, 89.0)]
     book.run(CROWD, count=CROWD_SIZE)
     for lat, lon, spread in places:
         book.run("DELETE FROM guard_state")
         book.run(PLACES, count=CROWD_SIZE, lat=lat, lon=lon, spread=spread)
-        # of whom all, one in 40 or one in 700 is free: among the nearest hundred are many of them, few, or none
+        # All of them, one in 40 or one in 700 is free. Among the nearest hundred are many free
+        # ones, few, or none
         for free_each in (1, 40, 700):
             book.run("UPDATE guard SET enabled = right(guard_id, -6)::int % :each = 0", each=free_each)
 
@@ -379,7 +382,7 @@ def test_the_nearest_are_those_by_exact_distance_however_many_others_are_nearer(
                 lat, lon, tenant_id=1, busy=(), limit=5, max_age_s=600, explain=False
             )["guards"]
 
-            # Then they are as near as a look at every guard finds
+            # Then they are as near as a search through all guards finds
             exact = [row.distance_m for row in book.run(BY_EXACT_DISTANCE, lat=lat, lon=lon)]
             assert [row["distance_m"] for row in found] == pytest.approx(exact), (lat, lon, free_each)
             assert len(found) == min(5, CROWD_SIZE // free_each)

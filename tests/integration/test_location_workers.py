@@ -1,4 +1,7 @@
-"""Two location processes at one queue, which die at every point of their work: all comes to what one would say."""
+"""Tests of two location processes at one queue, which die at every point of their work.
+
+The result is always that of a single process.
+"""
 
 import secrets
 from collections import Counter
@@ -32,7 +35,7 @@ DEATHS = ("within the transaction", "after the commit", "after publishing")
 
 
 class Wire:
-    """The alerts service's own events have no part in this."""
+    """A wire without effect: the alerts service's own events have no part in this."""
 
     def publish(self, *_: Any) -> None: ...
 
@@ -67,14 +70,17 @@ def alerts(config: Config) -> Alerts:
 
 @pytest.fixture
 def seed() -> Iterator[int]:
-    """Said when the test fails."""
+    """Yield the seed, which pytest prints when the test fails."""
     number = secrets.randbelow(10**9)
     print(f"seed {number}")
     return number
 
 
 def strollers(random: Random, place: World, count: int) -> list[Guard]:
-    """Of whom rounding decides nothing, and whose clocks are right: times are corrected before the track is judged."""
+    """Return guards for whom rounding decides nothing.
+
+    Their clocks are right: times are corrected before the track is judged.
+    """
     found: list[Guard] = []
     while len(found) < count:
         who = as_kept(guard(random, place, f"guard-{len(found)}", 30))
@@ -91,7 +97,7 @@ def strollers(random: Random, place: World, count: int) -> list[Guard]:
 
 
 def said(zones: list[Zone], rules: Rules, who: Guard) -> list[Row]:
-    """By the oracle, in what is kept on record."""
+    """Return the oracle's rows for a guard, in the form in which the database has them."""
     rows = Oracle(zones, rules, who.guard_id, who.groups).judge(list(who.fixes))
     return [
         replace(
@@ -124,9 +130,11 @@ def test_two_workers_that_die_come_to_what_the_oracle_says(
     deaths = dict(zip(random.sample(range(len(batches)), 2 * len(DEATHS)), 2 * DEATHS, strict=True))
     queue = Queue(environment, count=2, hears=alerts.hear)
     try:
-        # With the timers' work between them: what only late fixes showed is told while it is so.
+        # The timers work between the batches, so that findings of late fixes alone are sent while
+        # they are true.
         queue.work_off([order for batch in orders_of(batches, deaths) for order in (batch, Order())])
-        # First what the dead owed, then what only late fixes showed, then what that owes.
+        # First comes the outbox of the dead workers, then the findings of late fixes alone, then
+        # their outbox.
         queue.work_off([Order(), Order()])
     finally:
         queue.stop()
@@ -148,7 +156,7 @@ def test_two_workers_that_die_come_to_what_the_oracle_says(
 
 
 def standing(engine: Engine) -> set[str]:
-    """Of whom an alert says that they are in violation now."""
+    """Return the guards that an alert shows as in violation now."""
     with engine.connect() as connection:
         found = connection.execute(
             text(
@@ -160,7 +168,11 @@ def standing(engine: Engine) -> set[str]:
 
 
 def untold(engine: Engine) -> set[str]:
-    """Whose newest fix says nothing about now, or speaks against what only late ones showed."""
+    """Return the guards whose alert may differ from the verdict.
+
+    Their newest fix says nothing about the present, or contradicts the findings of late fixes
+    alone.
+    """
     with engine.connect() as connection:
         found = connection.execute(
             text(
@@ -171,7 +183,10 @@ def untold(engine: Engine) -> set[str]:
 
 
 def told(engine: Engine, guard_id: str) -> dict[str, tuple[int, int]]:
-    """By condition: how many alerts there are (each stays open until a person closes it), and how many ends."""
+    """Return, by condition, the number of alerts and the number of ends.
+
+    Each alert stays open until a person closes it.
+    """
     with engine.connect() as connection:
         found = connection.execute(
             text(

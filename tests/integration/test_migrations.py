@@ -1,4 +1,7 @@
-"""The schema goes up and down, and never takes evidence with it unasked."""
+"""Tests of the schema's migrations, up and down.
+
+They never delete evidence without being asked to.
+"""
 
 import subprocess
 import sys

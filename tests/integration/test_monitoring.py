@@ -1,4 +1,7 @@
-"""A real Prometheus scrapes the whole stack with a fleet: every panel has data, every rule can be judged."""
+"""Tests of monitoring: a real Prometheus scrapes the whole stack with a fleet.
+
+Every panel has data, and every rule can be judged.
+"""
 
 import urllib.request
 from collections.abc import Iterator
@@ -31,7 +34,7 @@ def test_alerts_fire_and_clear_as_they_should(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def watched(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """The stack with a fleet as `make demo` has it, and Prometheus before it."""
+    """Yield a Prometheus that scrapes the stack with a fleet, as `make demo` has it."""
     provision(stack, guards=10)
     fleet = simulator(stack, guards=10, rate=40)
     stack.supervisor.add(fleet)
@@ -46,7 +49,7 @@ def watched(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         stack.supervisor.processes.remove(fleet)
 
 
-@pytest.mark.timeout(400)  # the first to ask for the stack waits for it
+@pytest.mark.timeout(400)  # the first test that uses the stack waits for it
 def test_every_panel_has_data_and_every_rule_is_judged(watched: Prometheus) -> None:
     empty = dict(promql.panel_queries(rate_interval=RATE_INTERVAL))
 

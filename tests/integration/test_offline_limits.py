@@ -1,4 +1,7 @@
-"""Limits of silence by family and by device: on by default, and never about the time before they were set."""
+"""Tests of offline limits by family and by device.
+
+The limits are on by default. They never apply to the time before they were set.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ class Queue:
 
 
 class Yard:
-    """Devices that fell silent hours ago, and watches with the limits of config.yaml."""
+    """Devices that went offline hours ago, and watches with the limits of config.yaml."""
 
     def __init__(self, config: Config, engine: Engine, database: Database, desk: Desk) -> None:
         self.engine = engine
@@ -66,7 +69,7 @@ class Yard:
         )
 
     def pass_by(self, hours: float) -> None:
-        """Let all that is on record be so much older."""
+        """Make all rows older by so many hours."""
         for table, columns in {
             "source_state": ("recorded_at", "received_at", "heard_at"),
             "device": ("watched_since",),
@@ -90,7 +93,7 @@ class Yard:
         return self._intake.store([SensorReading(origin, "status", "SMOKE", None, state)], now=at)
 
     def press(self, source: str) -> None:
-        """The source sends an alert by itself; nothing of that goes through telemetry."""
+        """Let the source send an alert by itself. The alert does not go through telemetry."""
         at = datetime.now(UTC)
         topic = f"alert/panic/{source}"
         origin = Origin(source, os.urandom(16), None, topic, at, at, False, (), None, "{}")

@@ -1,4 +1,7 @@
-"""The guarded client against real servers: what it refuses gets no connection, what it takes is bounded."""
+"""Tests of the guarded client with real servers.
+
+A refused address gets no connection. An answer is bounded.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 class Server:
-    """An HTTP server of a test. `asked` holds (method, path, headers) of each request, `connections` their number."""
+    """An HTTP server of a test.
+
+    `asked` holds (method, path, headers) of each request, `connections` their number.
+    """
 
     def __init__(self, host: str = "127.0.0.1", *, certificate: Path | None = None) -> None:
         self.asked: list[tuple[str, str, dict[str, str]]] = []
@@ -57,7 +63,7 @@ class Server:
             do_GET = answer  # noqa: N815 - http.server's name
 
             def log_message(self, *_: Any) -> None:
-                """Says nothing."""
+                """Log nothing."""
 
         self.http = ThreadingHTTPServer((host, 0), Handler) if ":" not in host else _Six((host, 0), Handler)
         self.http.daemon_threads = True
@@ -184,7 +190,11 @@ for host, trust in (("hook.example", ca), ("hook.example", True), ("other.exampl
     except requests.exceptions.SSLError:
         print("SSLError")
 """
-"""In a process of its own, which eventlet patches first, as it does Vigil's; pytest's plugins come before it here."""
+"""A script for a process of its own.
+
+eventlet patches it first, as it patches Vigil's processes. In this process, pytest's plugins come
+before eventlet.
+"""
 
 
 def test_tls_is_verified_by_the_name_whatever_a_library_asks_for(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""What a commit owes the alerts service: told once it can be, in order, whoever dies in between."""
+"""Tests of the transactional outbox for the alerts service.
+
+Events are published once they can be, in order, even if a process dies in between.
+"""
 
 import os
 import secrets
@@ -52,7 +55,10 @@ from tests.integration.test_bus import wait_until
 NOW = datetime.now(UTC)
 LAT, LON = 12.9716, 77.5946
 JUST_INSIDE, JUST_OUTSIDE = (LAT + metres / 111_195 for metres in (470, 527))
-"""Of 500 m. Outside: near enough for the zone to say what confirms, and far enough for one fix to be sure."""
+"""Latitudes inside and outside of a zone of 500 m.
+
+The outer one is so near that the zone's confirmation applies, and so far that one fix is sure.
+"""
 MET, CLEARED = "alert_condition_met", "alert_condition_cleared"
 
 
@@ -63,7 +69,7 @@ def origin(source: str, minutes: float, **changes: Any) -> Origin:
 
 
 class Wire:
-    """Takes what is published; may be away."""
+    """A receiver of what is published. It may be away."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, list[Condition]]] = []
@@ -81,7 +87,7 @@ class Wire:
             self.told.append((name, msgspec.msgpack.decode(encoded, type=ConditionsEvent).conditions))
 
     def said(self) -> list[tuple[str, str, float]]:
-        """(event, source, minute of the device's clock) of each condition."""
+        """Return (event, source, minute of the device's clock) of each condition."""
         return [
             (name, condition.source_id, (condition.at - NOW).total_seconds() / 60)
             for name, conditions in self.told
@@ -90,10 +96,13 @@ class Wire:
 
 
 class Telemetry:
-    """A process of the telemetry service without its shell: `bad` meets a condition, `good` ends it."""
+    """A process of the telemetry service without its shell.
+
+    `bad` meets a condition, `good` ends it.
+    """
 
     tells_again = True
-    """A batch that comes again says again what it said."""
+    """A batch that comes again publishes its conditions again."""
 
     def __init__(self, config: Config, database: Database) -> None:
         self.wire = Wire()
@@ -124,7 +133,10 @@ class Telemetry:
 
 
 class Location(Telemetry):
-    """The same of location: `bad` is outside of a zone for which one fix is enough. A fix is judged once."""
+    """The same for location.
+
+    `bad` is outside of a zone for which one fix is enough. A fix is judged once.
+    """
 
     tells_again = False
 
@@ -158,7 +170,7 @@ Start = Callable[[], Telemetry]
 
 @pytest.fixture(params=[Telemetry, Location])
 def start(request: pytest.FixtureRequest, config: Config, engine: Engine, database: Database) -> Start:
-    """Starts a further process of one of the two services."""
+    """Return a function that starts a further process of one of the two services."""
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO tenant (tenant_id, name) VALUES (2, 'Other')"))
         connection.execute(
@@ -280,7 +292,10 @@ def test_two_processes_at_once_tell_each_row_once(start: Start, engine: Engine) 
 
 
 def test_who_was_only_slow_waits_for_no_timer(start: Start, engine: Engine) -> None:
-    """The timer holds the rows while RabbitMQ confirms; the process that owes them goes on."""
+    """The timer holds the rows while RabbitMQ confirms.
+
+    The process that wrote them goes on meanwhile.
+    """
     slow, other = start(), start()
     debt = slow.intake.store([slow.bad(0)], now=NOW).debt
     other.wire.meanwhile = lambda: slow.store.owed.forget(debt)
@@ -312,7 +327,10 @@ def alerts(database: Database, config: Config) -> AlertStore:
 
 
 def hear(alerts: AlertStore, wire: Wire) -> list[tuple[int, bool]]:
-    """The alerts that come of what was told, in the order of telling: (occurrences, whether the condition is over)."""
+    """Return (occurrences, whether the condition is over) of the resulting alerts.
+
+    The conditions are handled in the order in which they were published.
+    """
     for name, conditions in wire.told:
         for each in conditions:
             if name == MET:
@@ -353,7 +371,9 @@ def test_an_ending_that_a_dead_process_owes_is_told_although_its_batch_is_late_b
 def test_who_comes_after_a_dead_process_tells_first_what_that_owes_of_the_source(
     start: Start, engine: Engine, alerts: AlertStore
 ) -> None:
-    """Told by the timer, five seconds after its end was, the condition would open an alert that nothing ends."""
+    """The timer would publish the condition five seconds after its end, and open an alert that
+    nothing ends.
+    """
     dead, living = start(), start()
     dead.dies_after_the_commit_of(dead.bad(0))
     dead.dies_after_the_commit_of(dead.bad(0, "another"))
@@ -378,7 +398,10 @@ def condition() -> Condition:
 
 
 def test_what_rabbitmq_did_not_confirm_stays_owed(config: Config, database: Database, engine: Engine) -> None:
-    """On a real RabbitMQ: without a queue it is refused; with one the very bytes of the commit arrive."""
+    """On a real RabbitMQ, an event without a queue is refused.
+
+    With a queue, the very bytes of the commit arrive.
+    """
     source, heard = f"s{secrets.token_hex(4)}", []
     outlet = Outlet(config.amqp, links=1)
     events = Events(outlet, source, {}, frozenset())

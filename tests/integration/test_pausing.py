@@ -1,4 +1,7 @@
-"""Consumers on a real RabbitMQ while a server that they lean on is away: they wait, and lose and repeat nothing."""
+"""Tests of consumers on a real RabbitMQ while a server that they need is away.
+
+They wait. They lose nothing and repeat nothing.
+"""
 
 import secrets
 import time
@@ -26,7 +29,10 @@ class Note(msgspec.Struct):
 
 
 class Handled:
-    """What a handler was given, and what it got through with; `is_away` makes it meet an outage."""
+    """The events that a handler was given, and those that it finished.
+
+    `is_away` makes the handler meet an outage.
+    """
 
     def __init__(self) -> None:
         self.is_away = False
@@ -42,7 +48,7 @@ class Handled:
 
 @pytest.fixture
 def quick(config: Config) -> Config:
-    """A ladder of one rung that a test can climb."""
+    """Return the configuration with one step of the delay ladder, which a test can wait for."""
     amqp = msgspec.structs.replace(config.amqp, retry_delays_s=[1])
     return msgspec.structs.replace(config, amqp=amqp)
 
@@ -92,7 +98,8 @@ def test_a_queue_waits_for_an_outage_to_end_and_goes_on_at_once_in_order(start: 
     handled.is_away = True
     start(listener(source, handled))
 
-    # When more events come than the ladder or the prefetch hold, and the outage lasts longer than the ladder
+    # When more events come than the ladder or the prefetch hold, and the outage lasts longer than
+    # the ladder
     texts = [f"{number:03}" for number in range(60)]
     send(quick, source, *texts)
     send(quick, source, "meanwhile", kind="asked")
@@ -103,19 +110,20 @@ def test_a_queue_waits_for_an_outage_to_end_and_goes_on_at_once_in_order(start: 
     handled.is_away = False
     ended_s = time.monotonic()
 
-    # Then all are handled, once each, as soon as the server is back; none was put on the ladder or given up on
+    # Then all are handled, once each, as soon as the server is back. None went to the delay ladder
+    # or the dead letters
     wait_until(lambda: len(handled.done) == 61)
     assert time.monotonic() - ended_s < pausing.LONGEST_TRIAL_PAUSE_S + 1
     assert sorted(handled.done[1:]) == texts
     assert dead(quick, queue_of(source)) == []
-    # And while it lasted, the handler was bothered by few of them, not by all
+    # And during the outage the handler tried few of them, not all
     assert tried_meanwhile < 20
 
 
 def test_an_event_that_brings_the_server_down_is_a_dead_letter_and_costs_no_other(
     start: Any, quick: Config
 ) -> None:
-    # Given a handler in which one event makes the server hang up, each time
+    # Given a handler in which one event makes the server close the connection, each time
     source, done = fresh_source(), list[str]()
 
     class Listener:
@@ -192,7 +200,7 @@ def test_a_process_that_stops_in_an_outage_leaves_what_it_held_in_the_queue(
 def test_gathered_events_wait_for_an_outage_to_end_and_are_handled_together(
     start: Any, quick: Config
 ) -> None:
-    # Given a handler that gathers events, whose server is away
+    # Given a handler that collects events, whose server is away
     source, handled, runs = fresh_source(), Handled(), list[list[str]]()
     handled.is_away = True
 

@@ -1,4 +1,7 @@
-"""A message that a process does not survive, waiting for it: it is set aside, and the process goes on."""
+"""Tests of a message that kills the process that handles it.
+
+It waits for the process. The message is set aside, and the process goes on.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from tests.parts import held_down
 SET_ASIDE_S = 60.0
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 ENDS = 2
-"""How often a lane may end by one message."""
+"""Times that a lane may end by one message."""
 
 
 class Dying:
@@ -53,14 +56,14 @@ class Dying:
         self._stack.supervisor.poll()
 
     def state(self) -> dict[str, Any]:
-        """What `vigil status` reads."""
+        """Return the state that `vigil status` reads."""
         [found] = json.loads(self._state.read_text())["processes"]
         return dict(found)
 
 
 @contextmanager
 def dying(stack: Stack, name: str, directory: Path, **own: str) -> Iterator[Dying]:
-    """The process, not started yet; afterwards the stack's own is back."""
+    """Yield the process before its start. Afterwards the stack's own process is back."""
     with held_down(stack, name):
         lane = Dying(stack, name, directory, own)
         try:
@@ -75,7 +78,7 @@ def kept(outside: Outside, source: str) -> list[tuple[Any, ...]]:
 
 
 def outage_notes(outside: Outside, source: str) -> list[str]:
-    """The notes of a late receipt among the flags of the source's alerts."""
+    """Return the notes of a late receipt among the flags of the source's alerts."""
     rows = outside.rows("SELECT flags FROM mqtt_device_alert WHERE source_id = %s", source)
     return [flag for (flags,) in rows for flag in flags if flag.startswith(backlog.NOTE)]
 
@@ -86,7 +89,7 @@ def alerts(outside: Outside, source: str) -> list[tuple[Any, ...]]:
 
 
 def taken_at_once(outside: Outside, source: str) -> bool:
-    """Whether a panic that is pressed now bears no note."""
+    """Return whether an alert of a panic that is pressed now has no note."""
     outside.publish(f"alert/panic/{source}", {"message": "help"})
     outside.until(lambda: alerts(outside, source))
     return outage_notes(outside, source) == []
@@ -127,14 +130,14 @@ def test_a_panic_behind_a_message_that_stops_the_lane_is_raised(
 
         # And the record shows that the panic may have waited, and a later one does not
         notes = outage_notes(outside, good)
-        # A lane that is killed is back so soon that it may not count as away.
+        # A lane that is killed is back so soon that it may not count as offline.
         assert len(notes) == 1 or (word == KILLED and not notes)
         assert all(re.fullmatch(rf"{backlog.NOTE}:({TIME})?/{TIME}", note) for note in notes)
         until(lane, outside, lambda: lane.process.state == "ready")
         later = (f"later{number}-{outside.run}" for number in itertools.count())
         until(lane, outside, lambda: taken_at_once(outside, next(later)))
 
-        # And people are shown why
+        # And the record shows the reason
         assert re.fullmatch(
             rf"2 restarts, last at [-\d]+ [:\d]+ UTC because {end}", restarts_in_words(lane.state())
         )
@@ -155,7 +158,7 @@ def test_the_messages_of_a_batch_in_which_one_stops_the_lane_are_stored(
     sensors = [f"s{number}-{outside.run}" for number in range(30)]
     bad = sensors[17]
     with dying(stack, "mqtt_gateway-bulk", tmp_path) as lane:
-        # Given thirty alarms of sensors at the broker, one of which the lane does not survive
+        # Given thirty alarms of sensors at the broker, and one of them kills the lane
         for sensor in sensors:
             body = b'{"state":"ALARM"}' if sensor != bad else b'{"state":"' + KILLED + b'"}'
             outside.publish(f"sensor/{sensor}/alarm", body)
@@ -189,7 +192,7 @@ def test_alerts_behind_one_that_kills_the_alerts_service_are_raised(
         until(process, outside, lambda: all(alerts(outside, source) for source in good))
         assert [alerts(outside, source) for source in good] == [[("PANIC", 1)]] * len(good)
 
-        # And this one is among the dead letters, with its reason, after three ends
+        # And this one is among the dead letters, with its reason, after three deaths of the process
         def letters() -> list[dead_letters.DeadLetter]:
             found = dead_letters.look(outside.env["AMQP_URI"])
             return [letter for letter in found if bad.encode() in letter.body]
@@ -208,7 +211,7 @@ def test_alerts_behind_one_that_kills_the_alerts_service_are_raised(
 def test_positions_beside_one_that_kills_the_location_service_are_stored(
     stack: Stack, outside: Outside, tmp_path: Path
 ) -> None:
-    # Given positions of many guards in the queues of all shards, one of which kills the handler
+    # Given positions of many guards in the queues of all shards, and one of them kills the handler
     guards = [f"guard-{outside.run}-{number}" for number in range(24)]
     bad = guards[11]
     query = "SELECT guard_id FROM mqtt_guard_location WHERE guard_id = ANY(%s)"
@@ -223,7 +226,7 @@ def test_positions_beside_one_that_kills_the_location_service_are_stored(
         # Then the others are stored, each once
         until(process, outside, lambda: len(outside.rows(query, guards)) == len(guards) - 1)
 
-        # And this one is among the dead letters, with its reason, after three ends
+        # And this one is among the dead letters, with its reason, after three deaths of the process
         def letters() -> list[dead_letters.DeadLetter]:
             return [
                 found for found in dead_letters.look(outside.env["AMQP_URI"]) if bad.encode() in found.body
@@ -238,7 +241,8 @@ def test_positions_beside_one_that_kills_the_location_service_are_stored(
 def test_an_alert_whose_handler_never_ends_stops_nothing_for_good(
     stack: Stack, outside: Outside, tmp_path: Path
 ) -> None:
-    # Given an alerts service that may stand still for 3 s, and an alert whose handler waits for nothing
+    # Given an alerts service that may stand still for 3 s, and an alert whose handler waits for
+    # nothing
     limits = "supervision: {stall_timeout_s: 10, work_timeout_s: 3}\n"
     text = (PROJECT / "config.yaml").read_text()
     (tmp_path / "config.yaml").write_text(
@@ -254,7 +258,7 @@ def test_an_alert_whose_handler_never_ends_stops_nothing_for_good(
         until(process, outside, lambda: process.process.last_end)
         outside.publish(f"alert/panic/{good}", {"message": "help"})
 
-        # Then it is started again, with the reason on record for whoever supervises, and the panic is raised
+        # Then it is started again, the supervisor's record has the reason, and the panic is raised
         until(process, outside, lambda: alerts(outside, good))
         reason = r"its work stood still for \d s \(1 process_device_alert\)"
         assert re.fullmatch(reason, process.process.last_end)

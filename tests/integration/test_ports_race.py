@@ -1,4 +1,7 @@
-"""Ports that several want at once: two stacks never choose the same, and what a stranger takes is chosen again."""
+"""Tests of ports that several processes want at once.
+
+Two stacks never choose the same port. A port that a stranger takes is chosen again.
+"""
 
 import json
 import os
@@ -32,7 +35,7 @@ sys.stdin.readline()
 
 
 class Chooser:
-    """A checkout that is about to start: it has chosen its ports and bound none."""
+    """A checkout that is about to start. It has chosen its ports and bound none."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -66,7 +69,7 @@ def choosers() -> Iterator[list[Chooser]]:
 
 
 def test_checkouts_that_start_at_once_choose_different_ports(choosers: list[Chooser]) -> None:
-    # Given six checkouts, of which none has bound a port yet
+    # Given six checkouts that have not bound a port yet
     # When they choose at the same moment
     for chooser in choosers:
         chooser.order()
@@ -102,11 +105,17 @@ def test_a_port_in_use_is_not_reserved_and_all_taken_is_an_error() -> None:
 
 
 OF_ITS_OWN = dict.fromkeys(("VIGIL_HOME", "PROMETHEUS_MULTIPROC_DIR", "VIGIL_RESTART_DIR"), "")
-"""Directories that a stack makes in its own home: it clears that of the metrics when it starts."""
+"""Directories that a stack makes in its own home.
+
+It clears the directory of the metrics when it starts.
+"""
 
 
 class RacedStack(Stack):
-    """A stack with one process behind HAProxy; a stranger binds the wanted port after the last look at it."""
+    """A stack with one process behind HAProxy.
+
+    A stranger binds the wanted port after the stack's last look at it.
+    """
 
     def __init__(
         self, home: Path, *, given: dict[str, str], said: list[str], strangers: int, wanted: str = "http"
@@ -185,7 +194,8 @@ def test_an_http_port_that_the_operator_named_and_another_program_has_is_said_at
         try:
             stack.start_servers()
 
-            # When the stack starts, then it says at once which port, who has it and what to do, in one sentence
+            # When the stack starts, then it says at once which port, who has it and what to do, in
+            # one sentence
             started_s = time.monotonic()
             with pytest.raises(StackFailed) as failed:
                 stack.start_services(timeout_s=300)
@@ -202,7 +212,7 @@ def test_an_http_port_that_the_operator_named_and_another_program_has_is_said_at
 def test_a_process_whose_port_is_taken_waits_for_it_says_so_once_and_can_be_stopped(
     stack: Stack, tmp_path: Path
 ) -> None:
-    # Given a process of a supervisor that knows nothing of ports, as systemd, and a program that has its port
+    # Given a process of a supervisor without ports, such as systemd, and a program on its port
     supervisor, log = Supervisor(tmp_path / "state.json"), tmp_path / "api.log"
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
@@ -234,7 +244,7 @@ def test_a_process_whose_port_is_taken_waits_for_it_says_so_once_and_can_be_stop
                 supervisor.poll()
             assert process.last_end == "it ended with exit code 0"
 
-            # And once the port is free, it has it
+            # And once the port is free, the process gets it
             late = supervisor.wait_ready(
                 ["noc_api"], timeout_s=60, give_up=lambda: process.state == "blocked"
             )

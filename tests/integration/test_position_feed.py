@@ -1,4 +1,7 @@
-"""Positions on their way to a real Redis: the first at once, from each process at its own pace, and none lost."""
+"""Tests of positions on their way to a real Redis.
+
+The first one goes at once. Each process has its own pace, and none is lost.
+"""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +29,7 @@ def writer(config: Config) -> FeedWriter:
 
 
 def process(config: Config, *, longest_s: float = 0.25) -> PositionFeed:
-    """What one location process shows positions with."""
+    """Return the feed that one location process publishes positions with."""
     return PositionFeed(writer(config), shortest_s=0.03, longest_s=longest_s)
 
 
@@ -47,7 +50,7 @@ def position(guard: str, second: int) -> Position:
 
 
 def shown(config: Config, tenant_id: int = TENANT) -> list[list[tuple[str, str]]]:
-    """The frames of positions, in order: guard and time of each."""
+    """Return the frames of positions, in order, with guard and time of each position."""
     found = FeedReader.from_config(config).read({tenant_id: 0}, count=10_000)
     return [
         [(item["guard_id"], item["recorded_at"]) for item in json.loads(frame)["data"]]
@@ -62,15 +65,16 @@ def wait_for(config: Config, frames: int, tenant_id: int = TENANT) -> list[list[
 
 
 def test_a_lone_position_is_shown_at_once_and_those_that_follow_soon_go_together(config: Config) -> None:
-    # Given a process that has shown nothing for a while, and whose next round is long after a round
+    # Given a process that has published nothing for a while, and whose next round is long after a
+    # round
     feed = process(config, longest_s=0.5)
     feed._pace._shortest_s = 0.5
     with running(feed):
-        # When a position comes, then it is shown without any other one
+        # When a position comes, then it is published without any other one
         feed.put(TENANT, position("a", 1))
         assert [len(frame) for frame in wait_for(config, 1)] == [1]
 
-        # When several come after it, then they are shown together, of each guard the newest
+        # When several come after it, then they are published together, the newest of each guard
         for second in (2, 3):
             feed.put(TENANT, position("a", second))
             feed.put(TENANT, position("b", second))
@@ -81,7 +85,7 @@ def test_a_lone_position_is_shown_at_once_and_those_that_follow_soon_go_together
 
 
 def test_two_processes_show_what_each_has_stored_and_none_waits_for_the_other(config: Config) -> None:
-    # Given two processes, one of which has something to show all the time
+    # Given two processes, and one of them has positions to publish all the time
     busy, other = process(config), process(config)
     with running(busy, other):
         for turn in range(10):
@@ -89,7 +93,7 @@ def test_two_processes_show_what_each_has_stored_and_none_waits_for_the_other(co
             busy.put(TENANT, position("busy", turn))
             other.put(TENANT, position("other", turn))
 
-            # Then both are shown before the next ones come
+            # Then both are published before the next ones come
             wanted = {("busy", turn), ("other", turn)}
             while True:
                 seen = {(guard, int(at[17:19])) for frame in shown(config) for guard, at in frame}
@@ -126,7 +130,7 @@ def test_positions_that_redis_did_not_take_are_shown_when_it_is_back(config: Con
         feed._feed = writer(config)
         frames = wait_for(config, 1)
 
-    # Then the newest of each is shown
+    # Then the newest of each is published
     assert sorted((guard, at[17:19]) for guard, at in frames[0]) == [("a", "02"), ("b", "01")]
 
 

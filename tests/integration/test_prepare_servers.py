@@ -1,4 +1,7 @@
-"""What servers elsewhere need is made by commands, on real servers; said again, it changes nothing."""
+"""Tests of the commands that prepare servers elsewhere, on real servers.
+
+A second run changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ GATEWAY, ADMIN, WATCHDOG = (f"Hs82jsk2Kd-{who}" for who in ("gateway", "admin", 
 
 @pytest.fixture
 def fresh(servers: Stack) -> Iterator[dict[str, str]]:
-    """Addresses of a database, an owner and a services' login that are not there yet."""
+    """Yield addresses of a database, an owner and a services' login that do not exist yet."""
     name = f"p{secrets.token_hex(6)}"
     address = servers.addresses()["postgres"]
     environment = {
@@ -130,7 +133,7 @@ class WrittenBroker:
     def start(self) -> None:
         command = [servers.binary("mosquitto"), "-c", str(self.directory / "mosquitto.conf")]
         file = self.directory / "mosquitto.conf"
-        # As root it must stay root: pytest's directories are closed to the user mosquitto.
+        # As root it must stay root: the user mosquitto cannot enter pytest's directories.
         user = "user root\n" if os.geteuid() == 0 else ""
         file.write_text(file.read_text().replace("sys_interval 10", "sys_interval 1") + user)
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -179,7 +182,10 @@ def test_the_health_check_of_the_broker_hears_it_and_nothing_else(broker: Writte
     environment = {**os.environ, "XDG_CONFIG_HOME": str(broker.directory / "health")}
 
     def heard(topic: str, environment: dict[str, str]) -> str:
-        """A refused subscription ends with exit code 0 too: what counts is what was heard."""
+        """Return the messages that the subscription got.
+
+        A refused subscription ends with exit code 0 too, so only the messages count.
+        """
         return subprocess.run(
             [*sub, "-t", topic], env=environment, capture_output=True, text=True, timeout=20, check=False
         ).stdout

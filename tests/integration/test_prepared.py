@@ -1,4 +1,7 @@
-"""Statements that are planned once a connection: across rollbacks, lost connections and changes of the schema."""
+"""Tests of statements that are planned once per connection.
+
+They cover rollbacks, lost connections and changes of the schema.
+"""
 
 from collections.abc import Iterator
 
@@ -19,7 +22,7 @@ PLANS = text("SELECT name, generic_plans + custom_plans AS runs FROM pg_prepared
 
 @pytest.fixture
 def one(environment: dict[str, str], engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """An engine with a single connection, in the role of nobody in particular."""
+    """Yield an engine with a single connection and no particular role."""
     del engine
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -44,7 +47,7 @@ def test_a_statement_is_planned_once_and_run_in_many_transactions(one: Engine) -
 
 
 def test_it_outlives_a_rollback_and_an_error_of_its_own(one: Engine) -> None:
-    # Given a transaction that prepared it and came to nothing
+    # Given a transaction that prepared it and was rolled back
     with pytest.raises(DataError), transaction(one) as connection:
         assert added(connection)[0] == 5
         ADD.run(connection, {"left": "no number", "right": 3})
@@ -78,7 +81,7 @@ def test_a_plan_of_a_former_schema_costs_one_transaction(one: Engine) -> None:
     with transaction(one) as connection:
         connection.execute(text("ALTER TABLE changed ALTER COLUMN kept TYPE text"))
 
-    # When it is run again, that transaction is one to be repeated
+    # When it runs again, then that transaction has to be repeated
     with pytest.raises(Unavailable), transaction(one) as connection:
         read.run(connection, {"id": 1})
 

@@ -1,4 +1,7 @@
-"""`VIGIL_ENV=production` starts only with what production needs, and says all that is missing at once."""
+"""Tests that `VIGIL_ENV=production` starts only with everything that production needs.
+
+All missing settings are reported at once.
+"""
 
 import json
 import subprocess
@@ -34,7 +37,7 @@ NAMED = {
     "MQTT_CA_FILE": "MQTT_BROKER_PASSWORD",
     "AMQP_URI": "AMQP_URI",
 }
-"""What is said, and the secret of a process of which it is said."""
+"""The variable of each problem, and the secret that a process must have for the problem to apply."""
 
 
 @pytest.mark.parametrize("process", PROCESSES)
@@ -67,9 +70,9 @@ def test_the_check_says_the_same_without_starting_anything(environment: dict[str
         "VIGIL_WEBHOOK_PRIVATE": "false",
         "VIGIL_BACKUP_DIR": "/var/backups/vigil",
         "VIGIL_EDGE_PROXIES": "192.0.2.7",
-        "FCM_CREDENTIALS_FILE": "",  # the tests' own, for all to read
+        "FCM_CREDENTIALS_FILE": "",  # the tests' own file, which everybody may read
     }
-    # An operator's environment has one log-in at each server.
+    # An operator's environment has one login at each server.
     found = json.loads(run_vigil(sound, "check", "--deploy", "--json", check=False).splitlines()[0])
     assert [problem.split(" is the same for all")[0] for problem in found] == list(OWN_URLS)
 

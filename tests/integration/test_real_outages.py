@@ -1,4 +1,4 @@
-"""Errors of the real servers: which of them are outages, and which are the fault of what was asked."""
+"""Tests of the real servers' errors: which are outages, and which are the fault of the request."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ WAITED_S = 1.5
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """The port of a server that takes connections and never says a word."""
+    """Yield the port of a server that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening.getsockname()[1]
 
 
 @pytest.fixture
 def closed() -> int:
-    """A port where nobody listens."""
+    """Return a port where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
     return port
 
 
 def at_port(config: Config, port: int) -> Config:
-    """The configuration with all three servers at that port."""
+    """Return the configuration with all three servers at that port."""
     return msgspec.structs.replace(
         config,
         database=msgspec.structs.replace(
@@ -95,7 +95,7 @@ def test_a_redis_that_never_says_a_word_is_waited_for_once_and_then_left_alone_f
     time.sleep(LEFT_ALONE_S)  # until Redis is asked again
     later_s = publish()
 
-    # Then the first one waits for its second, the others for nothing, and one waits again later
+    # Then the first one waits for one second, the others do not wait, and one waits again later
     assert 0.5 < first_s < WAITED_S
     assert max(others_s) < 0.1
     assert 0.5 < later_s < WAITED_S
@@ -169,7 +169,7 @@ def test_a_statement_that_waits_too_long_is_no_outage(
         with pytest.raises(Unavailable) as caught, providers.transaction(engine) as connection:
             work(connection)
 
-    # Then it is tried again as any other fault
+    # Then it is tried again as after any other fault
     assert not isinstance(caught.value, Outage)
 
 

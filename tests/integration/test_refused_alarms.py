@@ -1,4 +1,7 @@
-"""Readings of an alarm topic that are refused behind the gateway: kept, and told. Every reading has its own row."""
+"""Tests of readings of an alarm topic that are refused behind the gateway.
+
+They are kept and notified. Every reading has its own row.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Repeats of an alert on a real PostgreSQL, at whatever time the test says: who is called again, and what is kept."""
+"""Tests of repeats of an alert on a real PostgreSQL, at times that the test sets.
+
+They cover who is called again, and what is kept.
+"""
 
 import os
 from typing import Any
@@ -31,7 +34,7 @@ SMOKE: dict[str, Any] = {
 
 
 def called(desk: Desk, alert: Alert, *, at: float) -> int:
-    """How many requests to notify people an alert has led to by then."""
+    """Return the number of notification requests that an alert has led to by then."""
     desk.follow(at)
     return len([request for request in desk.wire.requests if request.alert.id == alert.id])
 
@@ -330,7 +333,7 @@ def test_an_alert_that_was_erased_does_not_hide_the_next_press(desk: Desk, engin
 
 @pytest.fixture
 def crew(desk: Desk, engine: Engine) -> Desk:
-    """Guards, a button that one carries, a user, and their contacts."""
+    """Write guards, a button that one of them carries, a user, and their contacts."""
     with engine.begin() as connection:
         for statement in (
             "INSERT INTO guard (guard_id, tenant_id, name) VALUES ('guard-1', 1, 'Ravi'), ('guard-2', 1, 'Meena')",

@@ -1,4 +1,7 @@
-"""Retained messages at a real broker: every device may send them, each is told once, and no position stays."""
+"""Tests of retained messages at a real broker.
+
+Every device may send them. Each is handled once, and no position stays.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ VERSIONS = {"3.1": paho.MQTTv31, "3.1.1": paho.MQTTv311, "5": paho.MQTTv5}
 
 
 class Broker:
-    """A Mosquitto with the configuration of an installation, that can be stopped and started again."""
+    """A Mosquitto with an installation's configuration. It can be stopped and started again."""
 
     def __init__(self, home: Path) -> None:
         chosen = ports.choose({}, prefer=False)
@@ -46,7 +49,7 @@ class Broker:
         until(lambda: servers.answers(self.port))
 
     def stop(self) -> None:
-        # SIGTERM: what is retained is written down before the end.
+        # SIGTERM: the broker writes its retained messages to disk before it ends.
         self._process.terminate()
         self._process.wait()
 
@@ -54,7 +57,7 @@ class Broker:
         return Client(self.port, name or f"c{time.monotonic_ns()}")
 
     def retained(self) -> dict[str, bytes]:
-        """What the broker retains of the field."""
+        """Return the devices' messages that the broker retains."""
         client = self.client()
         for family in ("guard", "alert", "device", "sensor", "system", "owntracks"):
             assert client.subscribe(f"{family}/#")
@@ -67,7 +70,7 @@ class Broker:
 
 
 class Gateway:
-    """Both lanes on a real broker. What they would send to RabbitMQ is in `events`."""
+    """Both lanes on a real broker. `events` has the events that they would send to RabbitMQ."""
 
     def __init__(self, port: int, *, sweep_s: float = SWEEP_S) -> None:
         settings = config.load(environ={"VIGIL_OWNTRACKS": "true", "VIGIL_RETAINED_SWEEP_S": str(sweep_s)})
@@ -85,7 +88,7 @@ class Gateway:
         until(lambda: all(lane.connection.generation and lane.connection._client for lane in self.lanes))
 
     def kill(self) -> None:
-        """The lanes end as a process does that is killed: nothing is said to the broker."""
+        """End the lanes as a killed process ends: they send nothing to the broker."""
         for running, lane in zip(self._running, self.lanes, strict=True):
             running.kill()
             lane.close()
@@ -95,7 +98,7 @@ class Gateway:
         return [alert for alert in found if source in ("", alert.origin.source_id)]
 
     def of(self, source: str) -> list[Any]:
-        """The readings, fixes, alerts and refusals of one source."""
+        """Return the readings, fixes, alerts and refusals of one source."""
         found: list[Any] = self.alerts(source)
         for _, event in self.events:
             for name in ("readings", "fixes"):
@@ -128,7 +131,10 @@ def gateway(broker: Broker) -> Iterator[Gateway]:
 
 
 def device(broker: Broker, version: str, name: str, *, will: tuple[str, bytes] | None = None) -> paho.Client:
-    """A device with paho as makers of devices use it: it connects again, and sends again what was not acknowledged."""
+    """Return a device with paho, as makers of devices use it.
+
+    It connects again, and sends again the messages that were not acknowledged.
+    """
     client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=name, protocol=VERSIONS[version])
     if will is not None:
         client.will_set(*will, qos=1, retain=True)
@@ -139,7 +145,7 @@ def device(broker: Broker, version: str, name: str, *, will: tuple[str, bytes] |
 
 
 def marker(gateway: Gateway, broker: Broker, family: str = "alert") -> None:
-    """Everything that came before this has been through the lane."""
+    """Wait until everything before this call has passed the lane."""
     name = f"marker-{time.monotonic_ns()}"
     topic = f"alert/unknown/{name}" if family == "alert" else f"system/health/{name}"
     client = broker.client()
@@ -154,12 +160,12 @@ def marker(gateway: Gateway, broker: Broker, family: str = "alert") -> None:
 def test_a_retained_alarm_is_told_once_and_its_connection_lives(
     broker: Broker, gateway: Gateway, version: str, topic: str
 ) -> None:
-    # Given a device that retains what it sends
+    # Given a device that retains the messages that it sends
     client = device(broker, version, "dev-1")
     # When it sends an alarm
     body = b'{"type":"SMOKE","message":"help"}'
     client.publish(topic.format("dev-1"), body, qos=1, retain=True).wait_for_publish(10)
-    # Then it is told once, and the device is still there
+    # Then it is handled once, and the device is still online
     until(lambda: gateway.of("dev-1"))
     marker(gateway, broker, "alert" if topic.startswith("alert") else "bulk")
     assert len(gateway.of("dev-1")) == 1
@@ -174,12 +180,12 @@ def test_a_retained_will_is_accepted_and_comes_as_a_message_of_its_source(
     client = device(broker, version, "dev-2", will=("device/dev-2/LWT", b"Offline"))
     client.publish("device/dev-2/LWT", b"Online", qos=1, retain=True).wait_for_publish(10)
     until(lambda: [reading.connectivity for reading in gateway.of("dev-2")] == ["ONLINE"])
-    # When its line breaks
+    # When its connection breaks
     client.loop_stop()
     sock = client.socket()
     assert sock is not None
     sock.close()
-    # Then the will is told
+    # Then the will is handled
     until(lambda: [reading.connectivity for reading in gateway.of("dev-2")] == ["ONLINE", "OFFLINE"])
 
 
@@ -229,7 +235,7 @@ def test_a_phone_with_the_defaults_of_owntracks_is_stored_and_never_cut(
     sock = phone.socket()
     assert sock is not None
     sock.close()
-    # And its will, which is no position, is neither refused nor kept
+    # And its will, which is not a position, is neither refused nor kept
     until(lambda: broker.retained().get(topic) == lwt)
     marker(gateway, broker, "bulk")
     assert len(gateway.of("guard-9")) == 2
@@ -265,9 +271,9 @@ def test_a_retained_position_is_gone_at_the_broker_and_the_clearing_raises_nothi
     for topic, payload in {**POSITIONS, **OTHERS}.items():
         client.publish(topic, payload, retain=True)
     client.settle(len(POSITIONS) + len(OTHERS))
-    # Then what says where somebody is goes, and the rest stays
+    # Then messages that say where somebody is are cleared, and the rest stays
     until(lambda: broker.retained() == OTHERS)
-    # And each was told once: the clearing is no message of the source
+    # And each was handled once: the clearing is not a message of the source
     for family in ("alert", "bulk"):
         marker(gateway, broker, family)
     assert len(gateway.alerts()) == len([topic for topic in (*POSITIONS, *OTHERS) if "alert/" in topic]) + 1
@@ -313,7 +319,7 @@ def test_a_gateway_that_starts_again_a_hundred_times_tells_nothing_that_is_retai
             broker.start()
         gateway.start()
         gateway.kill()
-    # Then a message of now is told, and nothing before it was
+    # Then a new message is handled, and none before it was
     gateway.start()
     for family in ("alert", "bulk"):
         marker(gateway, broker, family)
@@ -329,7 +335,10 @@ def test_a_gateway_that_starts_again_a_hundred_times_tells_nothing_that_is_retai
 
 @pytest.mark.parametrize("group", ["", "vigil"], ids=["alone", "shared"])
 def test_a_session_of_the_time_before_is_told_nothing_that_is_retained(broker: Broker, group: str) -> None:
-    """A subscription of an older gateway, which the broker keeps, has it send what is retained at every start."""
+    """The broker keeps a subscription of an older gateway.
+
+    By it, it would send the retained messages at every start.
+    """
     name = "vigil-gateway-alert-one" if group else "vigil-gateway-alert"
     old = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv5)
     properties = Properties(PacketTypes.CONNECT)
@@ -352,7 +361,7 @@ def test_a_session_of_the_time_before_is_told_nothing_that_is_retained(broker: B
     if group:
         mqtt = msgspec.structs.replace(gateway._settings.mqtt, shared_group=group, instance="one")
         gateway._settings = msgspec.structs.replace(gateway._settings, mqtt=mqtt)
-    # The panic waited for the session, and is told once; later starts tell nothing.
+    # The panic waited for the session, and is handled once. Later starts handle nothing.
     gateway.start()
     until(lambda: gateway.alerts("g"))
     gateway.kill()

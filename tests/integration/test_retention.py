@@ -1,4 +1,8 @@
-"""Retention on a real PostgreSQL: partitions ahead, what is too old by class and tenant, never what is needed."""
+"""Tests of retention on a real PostgreSQL.
+
+Partitions are made ahead. Data that are too old by class and tenant are deleted, and never data
+that are needed.
+"""
 
 import json
 import threading
@@ -27,7 +31,7 @@ FIELD = ("mqtt_device_telemetry", "mqtt_guard_location", "mqtt_sensor_reading", 
 
 @pytest.fixture
 def keeper(config: Config) -> Iterator[Keeper]:
-    """With the rights that the telemetry service has."""
+    """Yield a keeper with the rights of the telemetry service."""
     made = Database(config, name="retention", pool_size=2)
     yield Keeper(made, config)
     made.close()
@@ -194,7 +198,7 @@ def test_whole_weeks_go_when_no_tenant_needs_them_and_rows_of_shorter_tenants_go
     assert (fixes(engine, OURS), fixes(engine, THEIRS), weeks(engine)) == (4, 4, before)
     steps = run(keeper)
     assert steps == dry
-    # Besides these, each tenant has the one of today that `fill` wrote.
+    # Besides these, each tenant has today's row, which `fill` wrote.
     assert (fixes(engine, OURS), fixes(engine, THEIRS), fixes(engine, 1)) == (1, 3, 1)
     assert weeks(engine) == before - 1
     assert [step.partitions for step in steps if step.partitions] == [1]
@@ -234,7 +238,7 @@ def test_closed_alerts_go_whole_and_leave_their_digests_and_open_ones_never_go(
     assert one(engine, kept, t=THEIRS) == 2
     assert one(engine, "SELECT count(*) FROM timeline_erased WHERE tenant_id = :t AND seq > 0", t=OURS) == 1
     assert one(engine, "SELECT count(*) FROM mqtt_device_alert WHERE status = 'NEW'") == 2
-    with engine.begin() as connection:  # what `fill` puts there so that each table has a row
+    with engine.begin() as connection:  # rows that `fill` writes so that each table has one
         connection.execute(text("DELETE FROM timeline_erased WHERE seq = 0"))
     for tenant in (OURS, THEIRS):
         run_vigil(environment, "alert", "verify", "--tenant", str(tenant))
@@ -283,7 +287,7 @@ def test_a_run_that_is_stopped_in_the_middle_is_gone_on_with(engine: Engine, kee
     steps.close()  # type: ignore[attr-defined]
     assert 0 < one(engine, count) < 6000
     assert one(engine, "SELECT count(*) FROM retention_run") == 0
-    # In portions, as the service does it: no time at all is still one step.
+    # The service works in portions too: a time of zero is still one step.
     keeper.work(now=datetime.now(UTC).replace(hour=2), budget_s=0)
     assert one(engine, "SELECT count(*) FROM retention_run") == 0
     keeper.work(now=datetime.now(UTC), budget_s=60)

@@ -1,4 +1,7 @@
-"""A rollback takes the schema back and loses nothing: every row of every table is there again afterwards."""
+"""Tests that a rollback takes the schema back and loses nothing.
+
+Afterwards every row of every table is back.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +20,7 @@ from tests.filling import fill, rows_of
 
 TENANTS = (1001, 1002)
 WITHOUT_ROWS = {"0014", "0016"}
-"""Revisions that change roles only, or nothing of a whole database: there is nothing to keep."""
+"""Revisions that change roles only, or nothing of a whole database. They have no rows to keep."""
 READABLE = text(
     "SELECT c.relname FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')"
     " AND NOT c.relispartition AND has_table_privilege(:role, c.oid, 'SELECT') AND c.relname <> 'spatial_ref_sys'"
@@ -38,14 +41,20 @@ ALERT_OF = text(
 
 @pytest.fixture(params=["hard cases", "plain rows"])
 def owner_of_either(request: pytest.FixtureRequest, environment: dict[str, str], engine: Engine) -> Engine:
-    """Which tables a downgrade writes to depends on their rows: both ways are gone."""
+    """Return the owner of a database with hard cases or with plain rows.
+
+    The tables that a downgrade writes to depend on their rows, so both ways are tested.
+    """
     fill_all(engine, hard=request.param == "hard cases")
     return schema.engine(environment["VIGIL_OWNER_DATABASE_URL"])
 
 
 @pytest.fixture
 def owner(environment: dict[str, str], engine: Engine) -> Engine:
-    """The owner of a database with rows in every table, and with those that an older schema has no place for."""
+    """Return the owner of a database with rows in every table.
+
+    Among them are rows that an older schema has no place for.
+    """
     fill_all(engine, hard=True)
     return schema.engine(environment["VIGIL_OWNER_DATABASE_URL"])
 
@@ -71,7 +80,10 @@ def hard_cases(connection: Connection) -> None:
 
 
 def commit_in_another_order(engine: Engine) -> None:
-    """Rows of the timeline stand in the chain in the order of commits, not in that of their ids."""
+    """Commit two rows of the timeline in another order than that of their ids.
+
+    The chain has them in the order of commits.
+    """
     with engine.connect() as late, engine.connect() as early:
         alert = late.execute(ALERT_OF, {"tenant": 1001}).scalar_one()
         late.execute(NEW_LINE, {"alert": alert, "tenant": 1001, "note": "lower id, committed later"})
@@ -161,7 +173,8 @@ def test_the_services_go_on_as_before_after_down_and_up(owner: Engine) -> None:
                 count = connection.exec_driver_sql(f'SELECT count(*) FROM "{name}"').scalar_one()
                 assert count >= 1, f"{role} sees nothing in {name}"
             assert len(names) > (0 if role == "vigil_login" else 10)
-    with owner.begin() as connection:  # ids go on where they stood, and the timeline is guarded again
+    # ids go on from the same number, and the timeline is guarded again
+    with owner.begin() as connection:
         alert = connection.execute(ALERT_OF, {"tenant": 1002}).scalar_one()
         connection.execute(NEW_LINE, {"alert": alert, "tenant": 1002, "note": "after"})
         connection.exec_driver_sql("INSERT INTO rota (tenant_id, name, rota) VALUES (1001, 'new', '{}')")

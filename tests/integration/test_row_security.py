@@ -1,4 +1,4 @@
-"""The database refuses to mix tenants, whatever the services ask of it."""
+"""Tests that the database refuses to mix tenants, whatever the services request."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,14 +16,14 @@ OURS, THEIRS = 11, 22
 
 @pytest.fixture
 def ids(engine: Engine) -> dict[int, dict[str, str]]:
-    """Two tenants with a row in every table."""
+    """Write two tenants with a row in every table, and return their ids."""
     with engine.begin() as connection:
         return {tenant: fill(connection, tenant) for tenant in (OURS, THEIRS)}
 
 
 @pytest.fixture
 def ours(config: Config, ids: dict[int, dict[str, str]]) -> Iterator[Connection]:  # noqa: ARG001
-    """A connection as a service has it for our tenant; what it does is rolled back."""
+    """Yield a connection as a service has it for our tenant. Its changes are rolled back."""
     made = make_engine(config, name="test", pool_size=1, role="vigil_tenant")
     with made.connect() as connection:
         connection.execute(text("SELECT set_config('vigil.tenant_id', :t, false)"), {"t": str(OURS)})

@@ -1,4 +1,7 @@
-"""A request that nobody waits for any more is not done: neither late, nor again after its worker died over it."""
+"""Tests of a request that no caller waits for any more.
+
+It is not done late, and not again after its worker died over it.
+"""
 
 import secrets
 import time
@@ -49,7 +52,7 @@ def worker(name: str, done: list[int], takes_s: float) -> type:
 
 
 def caller(name: str, numbers: list[int], answers: list[Any]) -> type:
-    """Asks for each number at once, a green thread each."""
+    """Return a caller that asks for each number at once, with a green thread each."""
 
     class Caller:
         other = RpcProxy(name)
@@ -85,12 +88,12 @@ def test_requests_behind_a_busy_worker_are_not_done_after_their_callers_left(sta
     assert all(isinstance(answer, Unanswered) for answer in answers)
     wait_until(lambda: _ask_once(start, name, later))
     assert done[-1] == 0
-    # The first one was at work, and one more may have been on its way to the worker already.
+    # The first request was at work, and one more may have been on its way to the worker already.
     assert len(done) - done.count(0) <= 2, done
 
 
 def _ask_once(start: Any, name: str, later: list[Any]) -> bool:
-    """Ask for 0, which takes no time, with the patience of several callers one after the other."""
+    """Ask for 0, which takes no time. Several callers wait one after the other."""
     one: list[Any] = []
     container = start(caller(name, [0], one))
     wait_until(lambda: bool(one))

@@ -1,4 +1,7 @@
-"""Rules on the real database: overrides come into force, conditions hold across batches, a broken rule stops all."""
+"""Tests of rules on the real database.
+
+Overrides come into force, conditions hold across batches, and a broken rule stops all.
+"""
 
 import json
 import os
@@ -28,7 +31,10 @@ NOW = datetime.now(UTC)
 
 
 class Road:
-    """Telemetry's road from decoded readings to conditions, as the service has it; the clock is ours."""
+    """Telemetry's pipeline from decoded readings to conditions, as the service has it.
+
+    The test sets the clock.
+    """
 
     def __init__(self, config: Config, database: Database) -> None:
         self.clock_s = 0.0
@@ -42,12 +48,12 @@ class Road:
         self.restart()
 
     def restart(self) -> None:
-        """A new process: nothing is known but what is in the database."""
+        """Start a new process, which knows only what is in the database."""
         book = RuleBook(self._rules, self._registry, self.overrides.of_tenant)
         self._intake = Intake(self._store, self._registry, DEVICE, book)
 
     def send(self, *readings: tuple[float, float | None], source: str = "d1") -> tuple[list[Any], list[Any]]:
-        """(met, cleared) of a batch of (second, battery)."""
+        """Store a batch of (second, battery), and return (met, cleared)."""
         made = [DeviceReading(origin(source, second), level, None, None, None) for second, level in readings]
         outcome = self._intake.store(made, now=NOW)
         assert outcome.refused == []
@@ -66,7 +72,7 @@ def road(config: Config, database: Database) -> Road:
 
 @pytest.fixture
 def site(engine: Engine) -> int:
-    """A site of tenant 1, with the device `at-site`."""
+    """Write a site of tenant 1 with the device `at-site`, and return its id."""
     with engine.begin() as connection:
         made = int(
             connection.execute(

@@ -1,4 +1,7 @@
-"""Notifications from before seals: links and codes leave every readable column, and what waits is still sent."""
+"""Tests of notifications from before the seals.
+
+Links and codes leave every readable column. Waiting messages are still sent.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ def test_links_and_codes_of_older_rows_are_gone_and_the_rows_are_there(
             connection.execute(OLDER, {"alert": alert, "channel": channel, "state": state, **values})
     # When the schema goes up
     run_vigil(environment, "migrate", "up")
-    # Then nothing readable holds them, and what waits is marked to be written again
+    # Then no readable column holds them, and waiting messages are marked to be written again
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT n.*, to_jsonb(n)::text AS whole FROM notification n")).all()
     assert {row.channel for row in rows} == set(forms)

@@ -1,4 +1,4 @@
-"""When one of several servers dies, or is no longer what it was."""
+"""Tests of one of several servers that dies, or that has lost its former role."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.clusters import RedisWithSentinels
 from tests.mqtt import Client
 
 DEAD_PORT = 1
-"""Nobody listens there."""
+"""A port where nobody listens."""
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
@@ -45,7 +45,10 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 15.0) -> None
 
 
 def test_a_connection_that_may_no_longer_write_is_dropped(database: Database) -> None:
-    """What a former primary says to those who are still connected; the next connection finds the new one."""
+    """This is a former primary's answer to its old connections.
+
+    The next connection finds the new primary.
+    """
     with database.across() as connection:
         connection.exec_driver_sql("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
         [refusing] = connection.exec_driver_sql("SELECT pg_backend_pid()").one()
@@ -74,7 +77,7 @@ def test_of_several_nodes_of_rabbitmq_one_that_answers_takes_the_message(config:
     several = f"{login}@127.0.0.1:{DEAD_PORT},127.0.0.1:{DEAD_PORT + 1},{address}"
     amqp = msgspec.structs.replace(config.amqp, uri=several)
     outlet = Outlet(amqp, links=1)
-    own = f"test-{secrets.token_hex(6)}"  # what other tests left among the dead is theirs
+    own = f"test-{secrets.token_hex(6)}"  # other tests' dead letters do not count
     outlet.declare([Queue(own, durable=True, queue_arguments={"x-queue-type": "quorum"})])
     outlet.send([Letter("", own, b"x", {}, message_id="of-several")])
     outlet.close()
@@ -108,7 +111,7 @@ def test_the_queue_that_requests_waited_in_before_is_taken_away(config: Config) 
 
 
 class Member:
-    """One of several gateways: what it hears, acknowledged at once."""
+    """One of several gateways. It acknowledges each message at once."""
 
     def __init__(self, mqtt: Mqtt, instance: str, **changes: object) -> None:
         own = {"instance": instance, "shared_group": "vigil", "shared_session_expiry_s": 60, **changes}
@@ -138,7 +141,8 @@ class Member:
 
 
 def test_gateways_of_a_group_share_what_comes_and_what_waits_for_one_is_kept_for_it(config: Config) -> None:
-    # Without a name, as this machine's own clients may: the gateway's rights are for topics without a prefix.
+    # There is no name, as this machine's own clients may connect. The gateway's rights are for
+    # topics without a prefix.
     mqtt = msgspec.structs.replace(config.mqtt, username="", client_id=f"of-{config.mqtt.topic_prefix[:-1]}")
     device = Client(mqtt.port, "device-of-all")
     first, second = Member(mqtt, "1"), Member(mqtt, "2")
@@ -150,7 +154,7 @@ def test_gateways_of_a_group_share_what_comes_and_what_waits_for_one_is_kept_for
     def heard(what: str) -> int:
         return sum(payload.startswith(what.encode()) for one in (first, second) for payload in one.heard)
 
-    # A member is in the group once it hears its share.
+    # A member is in the group once it gets its share.
     wait_until(lambda: (send(2, "hello"), eventlet.sleep(0.1), first.heard and second.heard)[-1])
     send(20, "both")
     wait_until(lambda: heard("both") == 20)
@@ -158,7 +162,7 @@ def test_gateways_of_a_group_share_what_comes_and_what_waits_for_one_is_kept_for
     send(20, "away")
     wait_until(lambda: heard("away") >= 10)
 
-    # Before it is retired, it takes what waited for it and nothing more.
+    # Before it is retired, it takes the messages that waited for it, and no others.
     leaving = second = Member(mqtt, "2", leaving=True)
     wait_until(lambda: len([p for p in leaving.heard if p.startswith(b"away")]) == 10)
     send(20, "after")
@@ -185,7 +189,7 @@ def stores() -> Iterator[RedisWithSentinels]:
 
 
 class Watching:
-    """A socket with somebody behind it, as the hub sees it."""
+    """A websocket session with a user, as the hub sees it."""
 
     def __init__(self) -> None:
         self.principal: object = msgspec.defstruct("P", [("login", str), ("role", str), ("tenant_id", int)])(

@@ -1,4 +1,7 @@
-"""Handlers that take their events by shard, on a real RabbitMQ: in order, whoever comes and goes."""
+"""Tests of handlers that take their events by shard, on a real RabbitMQ.
+
+Events stay in order while processes come and go.
+"""
 
 import secrets
 from collections import defaultdict
@@ -25,7 +28,7 @@ SOURCES = [f"guard-{number}" for number in range(40)]
 
 
 class Note(msgspec.Struct):
-    """`number` counts the notes of a source."""
+    """A note of a source. `number` counts the notes of the source."""
 
     source: str
     number: int
@@ -33,7 +36,10 @@ class Note(msgspec.Struct):
 
 
 class Service:
-    """A service with one handler, of which several run; what they heard, in order, and which of them heard it."""
+    """A service with one handler and several processes.
+
+    It has the events that they handled, in order, and the process that handled each.
+    """
 
     def __init__(self, config: Config) -> None:
         self.source = f"s{secrets.token_hex(4)}"
@@ -63,7 +69,7 @@ class Service:
         return Listener
 
     def make_fair(self, member: str) -> type:
-        """Return the same with a handler that takes tenants in turn, for one event at a time."""
+        """Return the same class with a handler that takes tenants in turn, for one event at a time."""
         service = self
 
         class Listener:
@@ -162,7 +168,7 @@ def test_shards_are_shared_out_among_those_who_come_and_taken_over_from_those_wh
     start(service.make("three"))
 
     def parts() -> list[int]:
-        """Shards of which notes come now, by process."""
+        """Return the number of shards whose notes come now, by process."""
         service.by.clear()
         eventlet.sleep(0.3)
         return [len({shard_of(s, SHARDS) for s in service.by[m]}) for m in ("one", "two", "three")]
@@ -183,7 +189,7 @@ def test_shards_are_shared_out_among_those_who_come_and_taken_over_from_those_wh
 def test_a_handler_with_turns_keeps_the_order_of_each_source_over_all_processes(
     start: Any, service: Service
 ) -> None:
-    # Given one process, under load, whose handler gives way
+    # Given one process, under load, whose handler lets other threads run
     service.handle = lambda _: eventlet.sleep(0)
     start(service.make_fair("one"))
     load = eventlet.spawn(say_for_ever, service)
@@ -216,7 +222,7 @@ def say_for_ever(service: Service) -> None:
 def test_an_outage_holds_all_shards_and_keeps_their_order(
     start: Any, service: Service, quick: Config
 ) -> None:
-    # Given a handler that leans on a server that is away
+    # Given a handler that needs a server that is away
     away = [True]
 
     def handle(_: list[Note]) -> None:
@@ -291,7 +297,7 @@ def test_the_queue_of_an_older_version_is_worked_off(start: Any, service: Servic
     wait_until(service.has_all)
     assert queues.depths(quick, [old.name]) == {old.name: 0}
 
-    # And the queue stays for as long as a process reads from it, and is gone after that
+    # And the queue stays for as long as a process reads from it, and is deleted after that
     assert retire(quick, old) == 1
     process.stop()
     wait_until(lambda: queues.states(quick, [old.name])[old.name].consumers == 0)
@@ -306,7 +312,7 @@ def retire(config: Config, queue: Queue) -> int | None:
 
 
 def test_queues_of_more_shards_are_worked_off(start: Any, service: Service, quick: Config) -> None:
-    # Given two queues of shards that are no more, with a note in each
+    # Given two queues of shards that no longer exist, with a note in each
     queues_before = [
         event_queue(service.source, "said", service.name, "hear", amqp=quick.amqp, shard=shard)
         for shard in (SHARDS, SHARDS + 1)

@@ -1,4 +1,4 @@
-"""Positions during shifts only, for tenants that ask for it."""
+"""Tests of positions during shifts only, for tenants that ask for it."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,10 @@ from tests.integration.test_intake import LAT, NOW, fix, location_intake
 
 @pytest.fixture
 def registry(database: Database) -> Registry:
-    """Looks at the version each time: these tests do not wait for a second."""
+    """Return a registry that looks at the version each time.
+
+    These tests do not wait for a second.
+    """
     seconds = iter(range(0, 10_000, 2))
     return Registry(database, registration="open", default_tenant_id=1, clock=lambda: float(next(seconds)))
 
@@ -84,7 +87,7 @@ def test_a_fix_off_shift_leaves_nothing_and_its_receipt_says_so(
         (NOW - timedelta(minutes=56),)
     ]
     assert rows(engine, "SELECT count(*) FROM rejected_message") == [(0,)]
-    # Nor does its identity: when the shift is entered late, the phone may send it again.
+    # Nor is its identity stored: when the shift is entered late, the phone may send it again.
     add(environment, "1", timedelta(minutes=-30), timedelta(minutes=30))
     again = intake.store([outside], now=NOW)
     assert (again.off_shift, again.stored) == (0, 1)
@@ -146,10 +149,11 @@ def test_shifts_do_not_overlap_and_are_listed_imported_and_removed(
 @pytest.mark.parametrize(
     ("ahead_s", "shift_s", "statuses"),
     [
-        # A shift that began eight minutes ago, and a clock twenty minutes slow: by the third fix the clock is known.
+        # The shift began eight minutes ago, and the clock is twenty minutes slow. The clock's
+        # offset is known by the third fix.
         (-1200, (-480, 3600), ["off_shift", "off_shift", "stored", "stored", "stored"]),
         (-5400, (-480, 3600), ["off_shift", "off_shift", "stored", "stored", "stored"]),
-        # A shift that ended eight minutes ago: what seems to be of before its end is not.
+        # The shift ended eight minutes ago. Fixes that seem to be from before its end are not.
         (-1200, (-7200, -480), ["stored", "stored", "off_shift", "off_shift", "off_shift"]),
         (240, (-7200, 3600), ["stored"] * 5),
         (240, (-7200, -480), ["off_shift"] * 5),
@@ -176,7 +180,7 @@ def test_a_shift_is_held_against_the_corrected_time(
         late = fix(seconds=ahead_s + second, received_at=received_at, msg_id=f"m{second}")
         outcome = intake.store([late], now=received_at)
         said += [receipt.status for receipt in outcome.receipts]
-    # then the shift is asked at the time that the clock should have shown.
+    # then the shift of the corrected time counts.
     assert said == statuses
     assert rows(engine, "SELECT count(*) - 1 FROM mqtt_guard_location") == [(statuses.count("stored"),)]
 
@@ -189,7 +193,7 @@ def test_what_is_late_and_was_made_off_shift_leaves_no_identity(
     # Given fixes that come hours late, one from before the shift and one from within it,
     batch = [fix(seconds=-7200, msg_id="before"), fix(seconds=-1800, msg_id="within")]
     outcome = intake.store(batch, now=NOW)
-    # then one is stored, nothing is left of the other, and both may come again.
+    # then one is stored, the other leaves no trace, and both may come again.
     assert {r.msg_id: r.status for r in outcome.receipts} == {"before": "off_shift", "within": "stored"}
     assert rows(engine, "SELECT message_key::text FROM message_seen") == [
         (str(UUID(bytes=batch[1].origin.key)),)

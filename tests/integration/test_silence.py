@@ -1,4 +1,7 @@
-"""Guards on shift, and devices, of which nothing is heard: OFFLINE once, by one worker, and its end."""
+"""Tests of guards on shift and devices that send nothing.
+
+One worker raises OFFLINE once, and its end.
+"""
 
 import json
 import secrets
@@ -40,7 +43,7 @@ LIMIT_S = 3.0
 
 
 class Queue:
-    """RabbitMQ's queue, of which only the length matters here."""
+    """RabbitMQ's queue. Only its length matters here."""
 
     def __init__(self) -> None:
         self.length = 0
@@ -50,7 +53,7 @@ class Queue:
 
 
 class House:
-    """One tenant's guards, and two location workers that watch over them."""
+    """One tenant's guards, and two location workers that watch them."""
 
     def __init__(self, config: Config, engine: Engine, database: Database) -> None:
         self.engine = engine
@@ -69,7 +72,7 @@ class House:
             return [tuple(row) for row in done] if done.returns_rows else []
 
     def guard(self, name: str, *, started_s: float = 3600, ends_s: float = 3600) -> None:
-        """On shift since so long and for so long, when these are not negative."""
+        """Write a guard, and a shift with these offsets from now when they are not negative."""
         self.run("INSERT INTO guard (guard_id, tenant_id, name) VALUES (:g, 1, :g)", g=name)
         self.run(
             "INSERT INTO guard_shift (tenant_id, guard_id, starts_at, ends_at)"
@@ -86,7 +89,7 @@ class House:
         return self.intake.store([fix], now=datetime.now(UTC))
 
     def listened(self, for_s: float) -> None:
-        """The service has heard without a pause for so long."""
+        """Let the service have received without a pause for so long."""
         self.run(
             "INSERT INTO road_heard VALUES ('location', now() - make_interval(secs => :s), now())"
             " ON CONFLICT (service) DO UPDATE SET since = excluded.since, marked_at = excluded.marked_at",
@@ -311,7 +314,10 @@ def test_a_device_that_falls_silent_and_comes_back(
 
 
 class Road:
-    """From MQTT to alerts, with two location workers and a limit of three seconds, apart from the session's."""
+    """The pipeline from MQTT to alerts, apart from the session's.
+
+    It has two location workers and a limit of three seconds.
+    """
 
     NAMES = ("mqtt_gateway-bulk", "location", "location@2", "alerts")
 
@@ -435,7 +441,7 @@ def test_screens_are_told_who_comes_online_and_see_who_is_silent(outside: Outsid
         seen |= {status["source_id"]: status for status in frame["data"]}
     assert (seen[guard]["state"], seen[guard]["kind"], seen[guard]["lat"]) == ("online", "guard", LAT)
     assert seen[f"d-{outside.run}"]["kind"] == "device"
-    # On shift: else the silence would be over within a second.
+    # The guard is on shift. Otherwise the offline state would be over within a second.
     outside.execute(
         "INSERT INTO guard_shift (tenant_id, guard_id, starts_at, ends_at)"
         " VALUES (1, %s, now() - interval '2 hours', now() + interval '1 minute')",
@@ -447,7 +453,10 @@ def test_screens_are_told_who_comes_online_and_see_who_is_silent(outside: Outsid
     )
 
     def is_shown_silent() -> bool:
-        """To a new screen; those that come within a second share one snapshot, and no frame tells of this row."""
+        """Return whether a new session shows the guard as offline.
+
+        Sessions that begin within a second share one snapshot, and no frame reports this row.
+        """
         again = outside.screen()
         _, frame = again.wait("snapshot")
         again.close()

@@ -1,4 +1,7 @@
-"""Small packets of the broker and of the gateway: none waits for the TCP acknowledgement of the one before it."""
+"""Tests of small packets of the broker and of the gateway.
+
+None waits for the TCP acknowledgement of the one before it.
+"""
 
 import socket
 import statistics
@@ -11,9 +14,13 @@ from gateway.mqtt.client import BufferedSocket
 from ops.stack import Stack
 
 DELAYED_ACK_S = 0.04
-"""Linux holds an acknowledgement back for so long when it has nothing to send with it."""
+"""Seconds for which Linux delays an acknowledgement when it has nothing to send with it."""
 WARM_UP = 30
-"""A kernel holds acknowledgements back on a connection that has been seen to answer (tcp_in_pingpong_mode)."""
+"""Messages of the warm-up.
+
+A kernel delays acknowledgements on a connection that has been seen to answer
+(tcp_in_pingpong_mode).
+"""
 PAIRS = 15
 TOPIC = "device/packets/telemetry"
 
@@ -30,7 +37,7 @@ def client(servers: Stack, name: str) -> Iterator[socket.socket]:
 
 
 class Subscriber:
-    """Acknowledges messages two at a time, as the gateway acknowledges batches."""
+    """A subscriber that acknowledges two messages at a time, as the gateway acknowledges batches."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -40,7 +47,7 @@ class Subscriber:
         self._listen(wire.SUBACK & 0xF0)
 
     def hear(self) -> float:
-        """Return when the next message came."""
+        """Return the time at which the next message came."""
         body = self._listen(wire.PUBLISH)
         at = 2 + len(TOPIC)
         self._mids.append(int.from_bytes(body[at : at + 2], "big"))
@@ -65,7 +72,8 @@ def test_the_second_of_two_messages_is_delivered_without_waiting_for_the_first_o
     with client(servers, "packets-in") as listening, client(servers, "packets-out") as publishing:
         subscriber = Subscriber(listening)
 
-        # When two messages come one after the other, again and again, to a subscriber that answers both together
+        # When two messages come one after the other, again and again, to a subscriber that answers
+        # both together
         gaps_s = []
         for _ in range(WARM_UP + PAIRS):
             times_s = []
@@ -75,7 +83,7 @@ def test_the_second_of_two_messages_is_delivered_without_waiting_for_the_first_o
             subscriber.acknowledge()
             gaps_s.append(times_s[1] - times_s[0])
 
-        # Then the second one is there long before its kernel acknowledges the first one by itself
+        # Then the second one arrives long before its kernel acknowledges the first one by itself
         assert statistics.median(gaps_s[WARM_UP:]) < DELAYED_ACK_S / 2
 
 

@@ -1,4 +1,4 @@
-"""Ids of sources: one name space over kinds and tenants, held by the database."""
+"""Tests of ids of sources: the database holds one name space over all kinds and tenants."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,10 @@ OURS, THEIRS = 11, 22
 
 @pytest.fixture
 def two(engine: Engine) -> None:
-    """Two tenants; theirs has a guard, a button, a sensor and a device that is called by digits."""
+    """Write two tenants.
+
+    Theirs has a guard, a button, a sensor and a device with digits as its name.
+    """
     with engine.begin() as connection:
         for tenant in (OURS, THEIRS):
             connection.execute(text("INSERT INTO tenant VALUES (:t, :n)"), {"t": tenant, "n": f"t{tenant}"})
@@ -175,7 +178,7 @@ def test_a_tenant_reads_its_own_ids_only(ours: Engine) -> None:
 
 
 def collide(environment: dict[str, str], engine: Engine) -> None:
-    """The schema of before, with sources that share ids."""
+    """Write sources that share ids into the schema before the migration."""
     run_vigil(environment, "migrate", "down", "--to", "0011", "--destroy-data")
     for what, tenant in (
         ("device button-1", THEIRS),

@@ -1,4 +1,7 @@
-"""A process whose loop stands still ends by a signal, and one that only could not run goes on."""
+"""Tests of a process whose loop stands still: a signal ends it.
+
+A process that only got no processor time goes on.
+"""
 
 from __future__ import annotations
 
@@ -101,19 +104,19 @@ def test_a_process_that_is_held_for_longer_is_left_alone(tmp_path: Path) -> None
     held_until_s = time.monotonic() + 3 * LIMIT_S
     while time.monotonic() < held_until_s:
         assert process.poll() is None
-        time.sleep(0.05)  # for as long as the watch would bear at most
+        time.sleep(0.05)  # at most as long as the watch would allow
     process.send_signal(signal.SIGCONT)
     assert process.wait(timeout=60) == 0
 
 
 def test_a_process_that_others_keep_from_running_is_left_alone(tmp_path: Path) -> None:
-    # Given a process that is at work, and then gets the lowest priority beside others that compute
+    # Given a process that works, and then gets the lowest priority beside others that compute
     process = start("working", tmp_path / "p.stall")
     until_watching(process)
     os.setpriority(os.PRIO_PROCESS, process.pid, 19)
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
     try:
-        # Then it comes to its end, later
+        # Then it finishes, later
         assert process.wait(timeout=120) == 0
     finally:
         for other in others:

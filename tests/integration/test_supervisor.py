@@ -1,4 +1,7 @@
-"""The supervisor with real processes: ready when they say so, back when they die, gone when told to."""
+"""Tests of the supervisor with real processes.
+
+They are ready when they report it, come back when they die, and end when they are asked to.
+"""
 
 import json
 import os
@@ -151,7 +154,7 @@ def test_restarts_are_told_with_the_last_cause(supervisor: Supervisor, tmp_path:
         restarts_in_words(state),
     )
     assert restarts_in_words({"restarts": 0}) == "0 restarts"
-    # Of a file that an older version wrote.
+    # The file of an older version.
     assert restarts_in_words({"restarts": 2}) == "2 restarts"
 
 
@@ -245,12 +248,13 @@ def test_a_process_that_is_deaf_to_the_stall_signal_is_killed(supervisor: Superv
 def test_a_supervisor_that_did_not_look_for_longer_blames_nobody(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    # Given a process whose signs of life fill the queue, because its supervisor is held, or the machine slept
+    # Given a process whose signs of life fill the queue, because its supervisor is held, or the
+    # machine slept
     child = living(tmp_path, "well")
     supervisor.add(child)
     assert supervisor.wait_ready(["p"], timeout_s=10) == []
     child.kill(signal.SIGSTOP)
-    time.sleep(3 * LIMIT_S)  # the time in which nobody looks is what is tested
+    time.sleep(3 * LIMIT_S)  # the time in which nobody looks is tested
     # When both go on
     child.kill(signal.SIGCONT)
     poll_for(supervisor, 2 * LIMIT_S)

@@ -1,4 +1,7 @@
-"""Two telemetry workers with the first readings of new sensors: every fire is raised, and every end of one is kept."""
+"""Tests of two telemetry workers with the first readings of new sensors.
+
+Every fire is raised, and every end of a fire is kept.
+"""
 
 import os
 import threading
@@ -33,7 +36,7 @@ WAYS = {
 
 
 class Worker:
-    """A telemetry process: connections, registry and rules of its own."""
+    """A telemetry process with connections, registry and rules of its own."""
 
     def __init__(self, config: Config, engine_name: str) -> None:
         self.database = Database(config, name=engine_name, pool_size=2)
@@ -71,7 +74,10 @@ def reading(source: str, state: str, kind: str, age_s: float | None, received_at
 
 
 def at_once(workers: list[Worker], batches: tuple[list[list[SensorReading]], ...]) -> None:
-    """Each worker takes its batches, all at the same time. What one raises is raised here."""
+    """Let all workers take their batches at the same time.
+
+    An exception of a worker is raised here.
+    """
     ready = threading.Barrier(len(workers), timeout=30)
     failures: list[BaseException] = []
 
@@ -97,7 +103,10 @@ def at_once(workers: list[Worker], batches: tuple[list[list[SensorReading]], ...
 def begun_and_ended(
     workers: list[Worker], random: Random, names: list[str], kind: str, *, timed: bool
 ) -> list[tuple[str, list[Condition]]]:
-    """Fire and its end of each new sensor, by two workers at once; the events that tell of them, in any order."""
+    """Send a fire and its end for each new sensor, to two workers at once.
+
+    Returns the events about them, in any order.
+    """
     now = datetime.now(UTC)
     batches: tuple[list[list[SensorReading]], ...] = ([], [])
     for start in range(0, len(names), 5):

@@ -1,4 +1,7 @@
-"""Tenants' templates through the real command and database: checked, kept, in force, taken back, and nobody else's."""
+"""Tests of tenants' templates by the real command and database.
+
+They are checked, kept, in force and withdrawn, and apply to no other tenant.
+"""
 
 import json
 import subprocess
@@ -43,7 +46,7 @@ def store(database: Database) -> TemplateStore:
 
 
 def piped(environment: dict[str, str], octets: bytes, *arguments: str) -> tuple[int, str]:
-    """A `vigil template` command with something on its standard input."""
+    """Run a `vigil template` command with this standard input. Return (exit code, output)."""
     command = [sys.executable, "-m", "ops.cli", "template", *arguments]
     done = subprocess.run(
         command, check=False, input=octets, capture_output=True, env=environment, cwd=PROJECT, timeout=60
@@ -52,7 +55,7 @@ def piped(environment: dict[str, str], octets: bytes, *arguments: str) -> tuple[
 
 
 def sms_of(store: TemplateStore) -> str:
-    """What the service writes, with what it finds in the database."""
+    """Return the text that the service writes with the templates in the database."""
     writer = Writer(
         lambda tenant_id: Templates(store.of_tenant(tenant_id)),
         None,

@@ -1,4 +1,4 @@
-"""Tickets on a real Redis: good once, and of no use to whoever reads Redis."""
+"""Tests of tickets on a real Redis: each is good once, and useless to a reader of Redis."""
 
 import msgspec
 import pytest

@@ -1,4 +1,7 @@
-"""The timeline on a real PostgreSQL: chained at commit, append-only, and every edit is found."""
+"""Tests of the timeline on a real PostgreSQL.
+
+It is chained at commit and append-only, and every edit is found.
+"""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -97,7 +100,7 @@ def seqs(engine: Engine, tenant: int = 1) -> list[int]:
 
 @pytest.fixture
 def chained(engine: Engine) -> str:
-    """An alert with seven rows, written one transaction each; with hostile notes."""
+    """Write an alert with seven rows and hostile notes, one transaction each. Return its id."""
     with engine.begin() as connection:
         alert = new_alert(connection)
     for note in HOSTILE[:7]:
@@ -285,7 +288,10 @@ EDITS = {
 
 @pytest.fixture
 def unguarded(engine: Engine, chained: str) -> Iterator[Connection]:
-    """The owner, with the triggers off: who can do anything to the rows but know the hashes anew."""
+    """Yield the owner's connection with the triggers off.
+
+    The owner can change the rows in any way, but cannot compute the hashes.
+    """
     assert chained
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO tenant (tenant_id, name) VALUES (2, 'b')"))

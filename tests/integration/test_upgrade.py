@@ -1,4 +1,7 @@
-"""`vigil upgrade`: says what it would do without touching anything, tries it for real, and does it."""
+"""Tests of `vigil upgrade`.
+
+It reports its steps without any change, tries them for real, and does them.
+"""
 
 import json
 import subprocess
@@ -42,7 +45,7 @@ def schema_and_rows(environment: dict[str, str], engine: Engine) -> tuple[str, d
 
 @pytest.fixture
 def older(environment: dict[str, str], engine: Engine, servers: Stack) -> dict[str, str]:
-    """An installation at an older revision, with rows, and with what a rollback kept of them."""
+    """Return an installation at an older revision, with rows, and with those that a rollback kept."""
     home = servers.home / f"upgrade-{environment['VIGIL_REDIS_PREFIX']}"
     with engine.begin() as connection:
         fill(connection)

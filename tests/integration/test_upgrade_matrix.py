@@ -1,4 +1,7 @@
-"""Whatever version a database was made by, an upgrade makes of it what a new installation has, and keeps every row."""
+"""Tests of an upgrade from each version.
+
+The schema becomes that of a new installation, and every row is kept.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,15 @@ NAME = "upgraded"
 Rows = dict[str, list[dict[str, str]]]
 MOST_ROWS = 100
 REWRITTEN = {("notification", "state")}
-"""Columns whose values a migration changes on purpose: 0005 withdraws what nobody had sent."""
+"""Columns whose values a migration changes on purpose.
+
+0005 withdraws messages that were not sent.
+"""
 
 
 @pytest.fixture
 def empty(servers: Stack) -> Iterator[str]:
-    """The owner's URL of an empty database."""
+    """Yield the owner's URL of an empty database."""
     with admin_cursor(servers) as cursor:
         cursor.execute(f"CREATE DATABASE {NAME} OWNER vigil")
     yield databases(servers, NAME)["VIGIL_OWNER_DATABASE_URL"]
@@ -38,7 +44,7 @@ def empty(servers: Stack) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def fresh(servers: Stack, migrated: str) -> dict[str, str]:
-    """The schema of a new installation."""
+    """Return the schema of a new installation."""
     owner = schema.engine(databases(servers, migrated)["VIGIL_OWNER_DATABASE_URL"])
     with owner.connect() as connection:
         return dict(catalog.read_exactly(connection))
@@ -55,7 +61,7 @@ def load(url: str, state: State) -> None:
 
 
 def rows(owner: Engine) -> Rows:
-    """Every row of every table; a value within a row as text, which can be compared."""
+    """Return every row of every table. A value within a row is text, which can be compared."""
     with owner.connect() as connection:
         return {
             table: [{name: json.dumps(value) for name, value in json.loads(row).items()} for row in found]
@@ -64,7 +70,7 @@ def rows(owner: Engine) -> Rows:
 
 
 def unlike(found: Catalog, fresh: Catalog) -> list[str]:
-    """Where a schema differs from another one, in both directions."""
+    """Return the differences between two schemas, in both directions."""
     return [
         f"{what}: {found.get(what)} in place of {fresh.get(what)}"
         for what in sorted(fresh.keys() | found.keys())
@@ -73,7 +79,7 @@ def unlike(found: Catalog, fresh: Catalog) -> list[str]:
 
 
 def lost(before: Rows, after: Rows) -> list[str]:
-    """Rows that are gone, or have another value in a column that is still there."""
+    """Return rows that are gone, or that have another value in a column that still exists."""
     assert sum(map(len, before.values())) > MOST_ROWS / 3
     left = {name: [dict(row) for row in found] for name, found in after.items()}
     found = []

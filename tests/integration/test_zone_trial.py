@@ -1,4 +1,7 @@
-"""What an edit of zones would have done last week: asked of a real PostGIS, which stays as it is."""
+"""Tests of a trial of edited zones on last week's track, on a real PostGIS.
+
+The database stays as it is.
+"""
 
 import json
 import re
@@ -39,7 +42,10 @@ def document(*features: dict[str, Any]) -> str:
 
 @pytest.fixture
 def placed(engine: Engine) -> Engine:
-    """Two guards of tenant 1 who went 300 m out of their yard two days ago, one of them again today."""
+    """Write two guards of tenant 1 who went 300 m out of their yard two days ago.
+
+    One of them did so again today.
+    """
     with engine.begin() as connection:
         run = connection.exec_driver_sql
         run("INSERT INTO tenant (tenant_id, name) VALUES (2, 'Other')")
@@ -85,7 +91,7 @@ def tried(database: Database, config: Config, placed: Engine) -> Callable[..., A
 
 
 def everything(engine: Engine) -> list[Any]:
-    """What a trial could have changed."""
+    """Return everything that a trial could have changed."""
     tables = ("zone", "zone_version", "zone_transition", "guard_state", "mqtt_device_alert", "owed_event")
     with engine.connect() as connection:
         return [

@@ -1,4 +1,7 @@
-"""Zones in the database: every change is a version, whoever makes it; files give back what they were given."""
+"""Tests of zones in the database.
+
+Every change is a version, whichever tool makes it. An export gives back what was imported.
+"""
 
 import json
 from collections.abc import Iterator
@@ -41,7 +44,10 @@ CONFIRMATION = {"enter": {"fixes": 3}, "exit": {"seconds": 90.5, "grace_s": 30}}
 
 @pytest.fixture
 def store(database: Database, engine: Engine) -> ZoneStore:
-    """Tenants 1 and 2 with a site, a group and a guard each, of the same names but for the guard."""
+    """Return the store, with tenants 1 and 2.
+
+    Each has a site, a group and a guard. The names are the same, apart from the guard's.
+    """
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO tenant (tenant_id, name) VALUES (2, 'Other')"))
         for tenant in (1, 2):
@@ -190,7 +196,8 @@ def test_what_is_exported_and_imported_elsewhere_is_the_same(store: ZoneStore, f
     )
     assert mine == theirs
     assert zone_files.write(store.export(tenant_id=2), format=format_name) == written
-    # Said again it changes nothing, with or without --update, and the other format says the same.
+    # A second import changes nothing, with or without --update, and the other format gives the same
+    # result.
     other = zone_files.write(
         store.export(tenant_id=1), format={"kml": "geojson", "geojson": "kml"}[format_name]
     )
@@ -367,7 +374,7 @@ def test_the_commands_add_change_show_and_move_zones(environment: dict[str, str]
 
 @pytest.fixture
 def older(engine: Engine, environment: dict[str, str]) -> Iterator[Engine]:
-    """The schema before zones had versions, with two zones."""
+    """Yield the engine of the schema before zones had versions, with two zones."""
     owner = schema.engine(environment["VIGIL_OWNER_DATABASE_URL"])
     schema.down(owner, "0007")
     with engine.begin() as connection:
