@@ -1,4 +1,4 @@
-"""What may stand in the runbook's blocks: each kind of command is judged by what would carry it out."""
+"""A judge of the runbook's blocks. Each kind of command is judged by the tool that would run it."""
 
 from __future__ import annotations
 
@@ -46,31 +46,42 @@ OPTIONS_OF_COMPOSE = {"--detach", "--wait", "--rm", "--force-recreate", "--tail"
 PROFILES = {"monitoring", "operator", "simulator"}
 TIMEOUT_S = 90.0
 MAY_SAY_NO = ("vigil health", "vigil check", "vigil check --deploy")
-"""Judges: they end with 1 when they find something, and on a stack that other tests use they may."""
+"""Commands that judge: they end with 1 when they find something.
+
+On a stack that other tests use too, they may find something.
+"""
 ONLY_LOOKS = re.compile(
     r"(curl|df|date|vigil (health|status|logs|check|latest|rejected|report|watch|alert|\w+ (list|show|history)))\b"
 )
-"""Lines that change nothing: those that stand next to each other are run together, to save time."""
+"""Lines that change nothing. Neighbouring ones run together, to save time."""
 INSTALLER = PROJECT / "ops" / "install.sh"
 UNITS = PROJECT / "ops" / "systemd"
 COMPOSE = PROJECT / "docker-compose.yml"
 
 
 class Wrong(AssertionError):  # noqa: N818
-    """A command that cannot be carried out as it stands."""
+    """A command that cannot be carried out as it is written."""
 
 
 def judge(block: Block, line: str) -> None:
-    """Raises `Wrong` for a command that is not there."""
+    """Check that a command exists.
+
+    Raises:
+        Wrong: The project does not have what the line names.
+    """
     judges = {"sh systemd": _systemd, "sh compose": _compose}
     judged = judges.get(block.kind, _local)
-    there = [judged(words) for words in simple_commands(line)]  # each of them, whatever the others are
+    # judge each of them, also after one fails
+    there = [judged(words) for words in simple_commands(line)]
     if not all(there):
         raise Wrong(f"{line}: what it names is not in the project")
 
 
 def vigil(arguments: list[str]) -> bool:
-    """Taken apart by click itself, as if it were run: subcommands, options, arguments and their types."""
+    """Return whether click itself can parse the command, as if it were run.
+
+    This covers subcommands, options, arguments and their types.
+    """
     command: click.Command = cli.group
     context = click.Context(command, info_name="vigil")
     rest = list(arguments)
@@ -85,7 +96,8 @@ def vigil(arguments: list[str]) -> bool:
         with command.make_context(context.info_name, rest, parent=context.parent):
             return True
     except click.BadParameter as error:
-        if not isinstance(error.param and error.param.type, click.Path):  # the file may be on another machine
+        # the file may be on another machine
+        if not isinstance(error.param and error.param.type, click.Path):
             raise Wrong(f"vigil {' '.join(arguments)}: {error.format_message()}") from error
         return True
     except (click.UsageError, click.exceptions.Exit) as error:
@@ -106,7 +118,10 @@ def _local(words: list[str]) -> bool:
 
 
 def is_metric(name: str) -> bool:
-    """Whether services/metrics.py declares it; a counter's and a histogram's series bear endings."""
+    """Return whether services/metrics.py declares the metric.
+
+    Series of counters and histograms have suffixes.
+    """
     declared = {found.describe()[0].name for found in vars(metrics).values() if isinstance(found, Collector)}
     return any(name == stem + end for stem in declared for end in ("", "_total", "_count", "_sum"))
 
@@ -194,7 +209,11 @@ def _services() -> set[str]:
 
 
 def filled(line: str, values: dict[str, str]) -> str:
-    """The line with its placeholders filled in. Raises `Wrong` for one that the table does not have."""
+    """Return the line with its placeholders filled in.
+
+    Raises:
+        Wrong: The table does not have a placeholder.
+    """
     for name in re.findall(r"<[a-z ]+>", line):
         if name not in values:
             raise Wrong(f"{line}: nobody says what {name} is")
@@ -203,7 +222,7 @@ def filled(line: str, values: dict[str, str]) -> str:
 
 
 def make_shim(directory: Path, python: str) -> Path:
-    """A `vigil` for the PATH that runs this tree."""
+    """Make a `vigil` for the PATH that runs this tree."""
     file = directory / "vigil"
     file.write_text(f'#!/bin/sh\ncd "{PROJECT}" && exec "{python}" -m ops.cli "$@"\n')
     file.chmod(0o755)
@@ -211,7 +230,10 @@ def make_shim(directory: Path, python: str) -> Path:
 
 
 class Shell:
-    """Carries out lines as somebody at a terminal would; each line once, however many pages have it."""
+    """A runner of lines, as somebody at a terminal would run them.
+
+    Each line runs once, however many pages have it.
+    """
 
     def __init__(self, env: dict[str, str], directory: Path, *, meanwhile: Callable[[], None]) -> None:
         bin_directory = directory / "bin"
@@ -223,7 +245,10 @@ class Shell:
         self._meanwhile = meanwhile
 
     def run(self, *lines: str) -> None:
-        """Those that were not run yet, together. Fails when one does not end well, or not in time."""
+        """Run the lines that did not run yet, together.
+
+        It fails when a line does not end well, or not in time.
+        """
         started = [(line, *self._start(line)) for line in dict.fromkeys(lines) if line not in self.done]
         deadline_s = time.monotonic() + TIMEOUT_S
         try:
@@ -258,7 +283,7 @@ class Shell:
         return child, out, err
 
     def _here(self, line: str) -> str:
-        """The ports of this stack in place of the usual ones."""
+        """Return the line with the ports of this stack in place of the usual ones."""
         line = line.replace("127.0.0.1:8000", f"127.0.0.1:{self.env.get('VIGIL_HTTP_PORT', 8000)}")
         return line.replace("mosquitto_pub ", f"mosquitto_pub -p {self.env.get('MQTT_BROKER_PORT', 1883)} ")
 
@@ -271,6 +296,7 @@ def _read(file: IO[str]) -> str:
 def ended_well(line: str, code: int, said: str, complaint: str) -> bool:
     if code == 1 and line in MAY_SAY_NO:
         return bool(said) and "vigil:" not in complaint
-    # grep: this metric has no series yet (its name is checked before). curl would say what is wrong with it.
+    # grep: this metric has no series yet (its name is checked before). curl would report what is
+    # wrong with it.
     nothing_found = code == 1 and "| grep vigil_" in line and not said and not complaint
     return code == 0 or nothing_found

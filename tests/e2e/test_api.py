@@ -1,4 +1,7 @@
-"""The HTTP API as an integrator meets it: described, paged, safe to repeat, and closed to whoever may not."""
+"""Tests of the HTTP API as an integrator meets it.
+
+It is described, paged, safe to repeat, and closed to callers without the right.
+"""
 
 import json
 import secrets
@@ -26,8 +29,9 @@ from tests.tenants import fill
 SECONDS = 240
 TRIED = 4001
 LINK = 'rel="next"'
-# What the document cannot say: which ids there are, which addresses are right, that an id is taken already, that a
-# PUT of a new name is fine. Those are refused with 400, 404 and 409, which the document lists.
+# The document cannot say which ids exist, which addresses are right, that an id is taken already,
+# or that a PUT of a new name is fine. The API refuses those with 400, 404 and 409, which the
+# document lists.
 CHECKS = ",".join(
     [
         "not_a_server_error",
@@ -41,7 +45,7 @@ CHECKS = ",".join(
 
 
 def page(outside: Outside, path: str, token: str) -> tuple[list[dict[str, Any]], str]:
-    """(rows, where the list goes on)."""
+    """Return (rows, link to the next page) of a list."""
     request = urllib.request.Request(
         f"http://{outside.base}{path}", headers={"Authorization": f"Bearer {token}"}
     )
@@ -51,11 +55,15 @@ def page(outside: Outside, path: str, token: str) -> tuple[list[dict[str, Any]],
 
 
 def test_every_operation_answers_as_the_document_says(outside: Outside, tmp_path: Path) -> None:
-    """In a tenant of its own, with a row of each kind: what it changes and switches off, no other test needs."""
+    """The tenant is the test's own, with a row of each kind.
+
+    No other test needs what this one changes and switches off.
+    """
     owner = make_operator_engine(outside.env["VIGIL_OWNER_DATABASE_URL"], name="test")
     with owner.begin() as connection:
         fill(connection, TRIED)
-        # It stands for no line that there was: a backup that is verified while this tenant is there would not hold.
+        # The row of `fill` stands for no line that existed. A backup that is verified meanwhile
+        # would fail.
         connection.execute(text("DELETE FROM timeline_erased WHERE tenant_id = :tenant"), {"tenant": TRIED})
     owner.dispose()
     token = outside.token(role="admin", tenant_id=TRIED, name="integrator")
@@ -282,7 +290,7 @@ def test_where_guards_are_and_were_is_there_to_see(outside: Outside) -> None:
     assert [position["guard_id"] for position in inside] == [guard]
     near = outside.request("GET", "/api/v1/positions/nearest?lat=42.5&lon=17.25&explain=true", token=token)[1]
     assert guard in {g["guard_id"] for g in [*near["guards"], *near["left_out"]]}
-    # Far from every zone that they must be in.
+    # This place is far from every zone that the guards must be in.
     [transition] = outside.request("GET", f"/api/v1/transitions?guard_id={guard}", token=token)[1]
     assert transition["kind"] == "violation_began"
     assert outside.request("GET", f"/api/v1/implausible-fixes?guard_id={guard}", token=token) == (200, [])

@@ -1,4 +1,7 @@
-"""The browser's reader of the feed, run by node, over the frames that the other reader is held to."""
+"""Tests of the browser's reader of the feed.
+
+Node runs it on the frames that the other reader must pass too.
+"""
 
 import base64
 import json

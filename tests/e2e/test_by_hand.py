@@ -1,4 +1,4 @@
-"""The lines of the README, typed by hand with stock tools, on a development stack."""
+"""Tests of the README's lines, typed by hand with stock tools, on a development stack."""
 
 import json
 import time

@@ -1,4 +1,7 @@
-"""What field devices really send on a bad day, and that each of it is an alert that says what was wrong with it."""
+"""Tests of messages that field devices really send on a bad day.
+
+Each of them is an alert that says what was wrong with the message.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ FOUND = (
 
 
 def raised(outside: Outside, source: str) -> dict[str, Any]:
-    """The one alert of a source."""
+    """Return the one alert of a source."""
     [row] = outside.until(lambda: outside.rows(FOUND, source))
     names = ("alert_type", "severity", "status", "flags", "location", "message", "tenant_id")
     return dict(zip(names, row, strict=True))

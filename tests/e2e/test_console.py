@@ -1,4 +1,4 @@
-"""The console in a real Chromium, against the real stack."""
+"""Tests of the console in a real Chromium, against the real stack."""
 
 import json
 import os
@@ -16,11 +16,14 @@ from tests.outside import Outside, Screen
 
 BROWSER = Path(__file__).parent / "browser"
 SCREENSHOTS = os.environ.get("VIGIL_SCREENSHOTS", "")
-"""A directory: then each page is photographed into it."""
+"""Directory for a screenshot of each page. Empty: no screenshots."""
 
 
 class Script:
-    """A script that drives the browser: it says what it saw, and is told when to go on."""
+    """A script that drives the browser.
+
+    It reports what it saw, and goes on when the test says so.
+    """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -32,7 +35,7 @@ class Script:
         assert said == word, self._process.stderr.read()
 
     def hear(self, word: str) -> Any:
-        """What it says after the word, as JSON."""
+        """Return the JSON that the script writes after the word."""
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         said, _, rest = self._process.stdout.readline().strip().partition(" ")
@@ -47,7 +50,7 @@ class Script:
 
 @contextmanager
 def running(name: str, outside: Outside, **given: str) -> Iterator[Script]:
-    """The script, which must end well."""
+    """Run the script, which must end well."""
     environment = {
         **os.environ,
         "VIGIL_CONSOLE_URL": f"http://{outside.base}/",
@@ -67,14 +70,14 @@ def running(name: str, outside: Outside, **given: str) -> Iterator[Script]:
         try:
             yield Script(process)
             if process.stdin:
-                process.stdin.close()  # no further order comes
+                process.stdin.close()  # the script gets no further order
             assert process.wait(timeout=60) == 0, process.stderr and process.stderr.read()
         finally:
             process.terminate()
 
 
 def _new_key_seals(outside: Outside, screen: Screen, kid: str) -> bool:
-    """Raises an alert and looks at the key of its frame."""
+    """Raise an alert, and return whether its frame is encrypted with the key `kid`."""
     outside.publish(f"alert/sos/guard-{secrets.token_hex(4)}", {"severity": "critical"})
     screen.wait("critical_alert")
     return kid in screen.kids
@@ -141,7 +144,7 @@ def test_the_page_says_that_it_may_be_blind_since_when_and_what_to_do(outside: O
             page.expect("partly")
         page.order("watchdog goes on")
         page.expect("sees")
-        # It says nothing itself: the page goes by its own clock.
+        # The gateway sends nothing here: the page goes by its own clock.
         with outside.frozen("noc_gateway"):
             page.order("noc_gateway frozen")
             page.expect("blind")
@@ -190,11 +193,11 @@ def test_a_panic_sounds_until_it_is_acknowledged_and_a_second_desk_shows_by_whom
         page.expect("checked")
     run_vigil(
         outside.env, "contact", "remove", ann
-    )  # else she would be told of the alerts of all later tests
+    )  # else she would be notified of the alerts of all later tests
 
 
 def _walk(outside: Outside, source: str) -> None:
-    """Six fixes of the last two minutes, some 10 m apart, eastwards."""
+    """Send six fixes of the last two minutes, some 10 m apart, eastwards."""
     now = datetime.now(UTC)
     for step in range(6):
         at = now - timedelta(seconds=120 - 20 * step)
@@ -210,7 +213,7 @@ def test_a_track_is_played_back_and_a_zone_is_drawn_that_is_not_to_be_entered(ou
     source = f"guard-{outside.run}"
     place = f"Place {outside.run}"
     _walk(outside, source)
-    # Where the zone will be drawn: the page's view goes there. It holds for nobody.
+    # The zone will be drawn here, and the page's view goes here. The zone applies to nobody.
     run_vigil(outside.env, "zone", "add", place, "--circle", "12.9716", "77.5946", "300")
     run_vigil(outside.env, "zone", "disable", place)
     given = {

@@ -1,4 +1,7 @@
-"""Ten thousand guards on one screen's map, of whom 500 a second move: in a real Chromium, by the real feed."""
+"""Tests of ten thousand guards on one map, in a real Chromium, by the real feed.
+
+500 guards move each second.
+"""
 
 import math
 import time
@@ -13,12 +16,12 @@ from tests.outside import Outside
 GUARDS = 10_000
 A_ROW = 100
 FRAMES_A_SECOND = 4
-"""As the location service sends them."""
+"""Frames a second, as the location service sends them."""
 A_FRAME = 125
 FIRST_FRAME = 500
 SECONDS = 10
 TENANT = 10_000
-"""Of its own: its crowd is on nobody else's map."""
+"""A tenant of this test's own. Its crowd is on no other test's map."""
 LONGEST_FRAME_MS = 100
 
 
@@ -44,7 +47,10 @@ def test_ten_thousand_guards_keep_no_frame_waiting(outside: Outside) -> None:
     feed = FeedWriter.from_config(configuration.load(environ=outside.env))
 
     def send(frames: int, *, a_frame: int, a_second: float) -> None:
-        """At an even pace: positions that a screen has no room for give way to newer ones."""
+        """Send frames at an even pace.
+
+        Positions that do not fit into a session's queue are replaced by newer ones.
+        """
         started_s = time.monotonic()
         for number in range(frames):
             time.sleep(max(0.0, started_s + number / a_second - time.monotonic()))

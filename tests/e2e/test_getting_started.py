@@ -1,4 +1,7 @@
-"""The first hour: every line of the README and of docs/getting-started.md is typed beside a running demo."""
+"""Tests of the first hour: they type every line of the README and of docs/getting-started.md.
+
+A demo runs meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ PAGES = (PROJECT / "README.md", PROJECT / "docs" / "getting-started.md")
 
 @pytest.fixture(scope="module")
 def newcomer() -> Iterator[Shell]:
-    """A terminal beside a demo of its own, in a directory that has the examples."""
+    """Yield a terminal beside a demo of its own, in a directory that has the examples."""
     given = {name: value for name, value in os.environ.items() if not name.startswith(("VIGIL_", "MQTT_"))}
     with tempfile.TemporaryDirectory(prefix="vigil-newcomer-") as made:
         home = Path(made, "home")

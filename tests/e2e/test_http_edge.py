@@ -1,4 +1,7 @@
-"""The HTTP port keeps its bounds: what has two readings, is too large, too often or too slow is refused by name."""
+"""Tests of the HTTP port's bounds.
+
+A request that has two readings, is too large, too frequent or too slow is refused by name.
+"""
 
 import json
 import socket
@@ -22,7 +25,11 @@ SHORT = {
     "open_requests": {"count": 12, "window_s": 4},
     "metrics_allowed_ips": "",
 }
-"""The peer 127.0.0.1 is HAProxy: clients are whom it names. Other loopback addresses are themselves."""
+"""Short limits for these tests.
+
+The peer 127.0.0.1 is HAProxy: its clients are the addresses that it names. Other loopback addresses
+are clients themselves.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +50,7 @@ def connect(base: str, *, source: str = "127.0.0.1", receive_bytes: int = 0) -> 
 
 
 def rest(sock: socket.socket) -> bytes:
-    """All that still comes, until the connection ends, in order or not."""
+    """Return all that still comes until the connection ends, in order or not."""
     found = b""
     try:
         while data := sock.recv(65_536):
@@ -54,7 +61,7 @@ def rest(sock: socket.socket) -> bytes:
 
 
 def ask(base: str, wire: bytes, *, source: str = "127.0.0.1") -> tuple[int, dict[str, str], bytes]:
-    """(status, headers, body) of what bytes are answered with, by a connection of their own."""
+    """Return (status, headers, body) of the answer to the bytes, on a connection of their own."""
     sock = connect(base, source=source)
     try:
         sock.sendall(wire)
@@ -101,7 +108,7 @@ def test_what_has_two_readings_is_refused_and_nothing_behind_it_is_read(
     status, _, body = ask(base, post("/api/v1/session", behind, *headers))
     assert status in (
         (400, 422) if entrance == "public" else (400,)
-    )  # HAProxy: 422 of codings it does not know
+    )  # HAProxy answers 422 to codings that it does not know
     assert b"HTTP/1.1" not in body
 
 
@@ -147,19 +154,20 @@ def test_a_body_beyond_its_operations_limit_is_refused_by_name(
     outside: Outside, path: str, limit: int
 ) -> None:
     credential = f"Authorization: Bearer {outside.token(role='admin')}"
-    # Given only the head of the request, the answer of our own server does not wait for the body.
+    # Given only the head of the request, the answer of Vigil's server does not wait for the body.
     status, headers, body = ask(outside.api, post(path, b"", f"Content-Length: {limit + 1}", credential))
     assert (status, headers["connection"]) == (413, "close")
     assert str(limit) in json.loads(body)["detail"]
-    # HAProxy waits for what its buffer holds; then it passes the same answer on.
+    # HAProxy waits for the body that its buffer can hold. Then it passes the same answer on.
     status, _, body = ask(outside.base, sized(path, b"x" * (limit + 1), credential))
     assert status == 413
     assert str(limit) in json.loads(body)["detail"]
-    # Without a length, it is refused while it is read.
+    # A body without a length is refused while it is read.
     chunk = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
     wire = post(path, chunk * (limit // 0x8000 + 2), "Transfer-Encoding: chunked", credential)
     assert ask(outside.api, wire)[0] == 413
-    # HAProxy passes that on at once, and ends the connection only when the client has been silent for long.
+    # HAProxy passes the answer on at once. It ends the connection only after the client sends
+    # nothing for long.
     sock = connect(outside.base)
     sock.sendall(wire)
     assert sock.recv(1000).startswith(b"HTTP/1.1 413 ")
@@ -244,7 +252,7 @@ def test_strangers_learn_only_whether_it_is_ready_and_soon(outside: Outside, sho
         assert json.loads(ask(base, get(path), source="127.0.0.9")[2]) == {"ready": True}
     assert "directory" in json.loads(ask(base, get("/readyz", credential))[2])["checks"]
     with outside.frozen("directory"):
-        time.sleep(1.1)  # what was found before is kept for one second
+        time.sleep(1.1)  # the previous result is kept for one second
         started_s = time.monotonic()
         status, _, body = ask(base, get("/readyz"), source="127.0.0.9")
         assert time.monotonic() - started_s < 3

@@ -1,4 +1,7 @@
-"""A rotation of the feed's keys while the feed flows: no frame is lost, none cannot be opened."""
+"""Tests of a rotation of the feed's keys while the feed flows.
+
+No frame is lost, and every frame can be decrypted.
+"""
 
 import json
 import time

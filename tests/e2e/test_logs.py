@@ -1,4 +1,8 @@
-"""Logs: one JSON object a line whatever devices send, and one trace from the device's message to the screen."""
+"""Tests of the logs.
+
+Each line is one JSON object, whatever devices send. One trace leads from the device's message to
+the websocket session.
+"""
 
 import json
 from pathlib import Path
@@ -16,7 +20,7 @@ def lines(outside: Outside, process: str) -> list[dict[str, Any]]:
 
 
 def traced(outside: Outside, process: str, event: str, **facts: str) -> list[str]:
-    """The traces of such events."""
+    """Return the trace ids of a process's events with these facts."""
     found = [line for line in lines(outside, process) if line["event"] == event]
     return [li["trace_id"] for li in found if all(li.get(name) == value for name, value in facts.items())]
 
@@ -25,7 +29,7 @@ def test_a_panic_is_one_trace_from_the_gateway_to_the_screen(outside: Outside) -
     source = f"guard-{outside.run}"
     screen = outside.screen()
     screen.wait("snapshot")
-    for _ in range(2):  # the same message twice is one trace
+    for _ in range(2):  # the same message sent twice has one trace
         outside.publish(f"alert/panic/{source}", {"msg_id": f"m-{outside.run}", "message": NASTY})
     _, frame = screen.wait("critical_alert", lambda frame: frame["data"]["source_id"] == source)
     screen.close()

@@ -1,4 +1,7 @@
-"""The console's map on a file of the installation's own, in a real Chromium; without it the rest works."""
+"""Tests of the console's map on a file of the installation's own, in a real Chromium.
+
+Without the file, the rest of the console works.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""A panic from the button to the people: real messages to what plays the providers, and their answers back."""
+"""Tests of a panic from the button to the recipients.
+
+Real messages go to the stand-ins for the providers, and answers come back.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ def open_page(url: str, data: bytes | None = None, **headers: str) -> tuple[int,
 
 
 def from_twilio(outside: Outside, path: str, *, token: str = TOKEN, **params: str) -> tuple[int, str]:
-    """As Twilio signs it: HMAC-SHA1 over the URL and the sorted parameters."""
+    """Send a callback with Twilio's signature: HMAC-SHA1 over the URL and the sorted parameters."""
     url = f"http://{outside.base}{path}"
     signed = url + "".join(f"{name}{params[name]}" for name in sorted(params))
     digest = hmac.new(token.encode(), signed.encode(), hashlib.sha1).digest()
@@ -141,7 +144,7 @@ def test_a_silent_panic_is_told_to_people_and_its_source_hears_nothing_at_all(ho
     assert "silent" in mail["body"].lower()
     assert open_page(link_in(mail), b"")[0] == 200
     house.outside.until(lambda: house.alerts()[0][1] == "ACKNOWLEDGED")
-    # What comes after it on the same topic shows that nothing came before.
+    # A later message on the same topic shows that no message came before it.
     house.outside.publish(f"guard/{house.guard}/gps", {"lat": 12.0, "lon": 77.0, "msg_id": "f1"})
     assert [(told["msg_id"], told["status"]) for told in device.hear(1)] == [("f1", "stored")]
 
@@ -180,7 +183,7 @@ def test_with_every_provider_hanging_the_screen_shows_the_panic_in_under_200_ms(
         assert came_s - sent_s < 0.2
     for provider in providers:
         provider.behave("accept")
-    # Nothing was given up: with the providers back, each of the four panics reaches somebody.
+    # Vigil gave up on nothing: with the providers back, each of the four panics reaches somebody.
     ids = {row[0] for row in house.alerts()}
     query = (
         "SELECT DISTINCT alert_id::text FROM notification JOIN mqtt_device_alert USING (alert_id)"

@@ -1,4 +1,7 @@
-"""People: they log in, go on, and are put out; and what thieves of passwords, tokens and tickets come to."""
+"""Tests of users who log in, stay logged in and are logged out, and of thieves.
+
+The thieves have passwords, tokens and tickets.
+"""
 
 import hashlib
 import secrets
@@ -21,7 +24,7 @@ def log_in(outside: Outside, login: str, password: str) -> dict[str, str]:
 
 
 def socket_status(outside: Outside, *, protocols: list[str] | None = None, **headers: str) -> int:
-    """101 when let in, else the refusal."""
+    """Return 101 when the socket is let in, else the status of the refusal."""
     try:
         opened = websocket.create_connection(
             f"ws://{outside.base}/ws/noc/dashboard/",

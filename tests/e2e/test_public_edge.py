@@ -1,4 +1,7 @@
-"""HAProxy as it is shipped for production, before the real processes: who asks, what has an end, what gets through."""
+"""Tests of HAProxy as shipped for production, in front of the real processes.
+
+They cover who asks, what is ended, and what gets through.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,15 @@ from tests.rfc6455 import PING, Peer, client_frame
 SHORT = {"http-request": "1s", "client": "2s"}
 MANY = 20
 STRANGER = "127.0.0.9"
-"""Of the loopback addresses, 127.0.0.1 alone may read metrics."""
+"""A loopback address that may not read metrics: only 127.0.0.1 may."""
 
 
 @pytest.fixture(scope="module")
 def noc(request: pytest.FixtureRequest) -> Iterator[Gateways]:
-    """The processes behind HAProxy. noc_api ends a body that stands still after 3 s, and 1 s for each 8 KiB."""
+    """Yield the processes behind HAProxy.
+
+    noc_api ends a stalled body after 3 s plus 1 s for each 8 KiB.
+    """
     limits = {"metrics_allowed_ips": "127.0.0.1", "handshake_timeout_s": 3}
     with gateways(request.getfixturevalue("stack"), api=True, **limits) as made:
         yield made
@@ -44,7 +50,7 @@ def shipped(noc: Gateways, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="module")
 def hasty(noc: Gateways, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    """The same with shorter times."""
+    """Yield the same edge with shorter times."""
     directory = tmp_path_factory.mktemp("edge") / "hasty"
     with edge(directory, feed=noc.bases[0], api=noc.apis[0], times=SHORT) as made:
         yield made
@@ -59,7 +65,7 @@ def recorder() -> Iterator[Recorder]:
 
 @pytest.fixture(scope="module")
 def recorded(recorder: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    """Before a server that keeps what it is given."""
+    """Yield an edge in front of a server that keeps what it receives."""
     directory = tmp_path_factory.mktemp("edge") / "recorded"
     made_of = {"feed": recorder.address, "api": recorder.address}
     with edge(directory, **made_of, VIGIL_EDGE_PROXIES="127.0.0.31 127.0.0.32/32") as made:
@@ -105,7 +111,7 @@ def test_no_claim_and_no_spelling_shows_the_metrics_to_a_stranger(
 
 def test_metrics_are_for_who_watches_and_comes_directly(shipped: Edge) -> None:
     assert b"# HELP" in shipped.get("/metrics/export/", tls=False)[2]
-    # By way of a proxy on this machine that nobody named, everybody would come from this machine.
+    # When a proxy on this machine is not named, all its clients seem to come from this machine.
     assert shipped.get("/metrics/export/", "X-Forwarded-For: 203.0.113.9", tls=False)[0] == 403
     assert shipped.get("/metrics/export/", "Forwarded: for=203.0.113.9", tls=False)[0] == 403
 
@@ -126,7 +132,7 @@ def test_a_log_in_counts_for_its_own_address_whatever_it_claims(shipped: Edge) -
         shipped.ask(login(user, f"X-Forwarded-For: 203.0.113.{n}"), source="127.0.0.11")[0] for n in range(8)
     ]
     assert found == [401] * 5 + [429] * 3
-    # Nobody else pays for it.
+    # Other clients do not suffer for it.
     assert shipped.ask(login(user), source="127.0.0.12")[0] == 401
 
 
@@ -194,7 +200,7 @@ def test_a_named_proxy_is_believed_and_each_of_its_requests_has_its_own_address(
         assert f"x-forwarded-for: {address or '127.0.0.31'}\r\n" in got
         assert f"x-forwarded-proto: {'https' if address else 'http'}\r\n" in got
     assert recorded.get("/metrics/export/", "X-Forwarded-For: 203.0.113.7", source="127.0.0.31")[0] == 403
-    # Who is not named is not believed.
+    # A proxy that is not named is not trusted.
     recorded.get("/api/v1/three", "X-Forwarded-For: 203.0.113.9", source="127.0.0.33", tls=False)
     [got] = [got for got in recorder.got if b"/api/v1/three" in got]
     assert b"x-forwarded-for: 127.0.0.33\r\n" in got
@@ -262,7 +268,7 @@ def test_an_address_has_so_many_connections_and_another_has_its_own(
                 held.append(limited.connect(source=source, tls=number % 2 == 0))
             except OSError:  # closed before TLS began
                 assert number >= MANY
-        # What is refused is closed at once; the others wait for a request.
+        # A refused connection is closed at once. The others wait for a request.
         open_ones = [sock for sock in reversed(held) if closed_within(sock, drip=b"", seconds=0.2) is None]
         assert MANY - 2 <= len(open_ones) <= MANY
         assert limited.get("/api/v1/x", source="127.0.0.52")[0] == 200
@@ -360,7 +366,7 @@ def test_what_has_two_readings_is_refused_and_reaches_nobody(
 def test_a_length_beside_chunks_is_dropped_and_nothing_behind_is_a_request(
     recorded: Edge, recorder: Recorder, wire: bytes
 ) -> None:
-    """RFC 9112, section 6.3: what comes in chunks is read in chunks, and the connection ends behind it."""
+    """RFC 9112, section 6.3: a chunked body is read in chunks, and the connection ends after it."""
     before = len(recorder.got)
     answer = exchanged(recorded, wire, tls=True)
     assert answer.count(b"HTTP/1.") == 1
@@ -370,20 +376,21 @@ def test_a_length_beside_chunks_is_dropped_and_nothing_behind_is_a_request(
 
 
 def stalled(made: Edge, source: str) -> socket.socket:
-    """A body of which the second half does not come."""
+    """Return a connection that has sent only the first half of a body."""
     sock = made.connect(source=source, tls=False)
     sock.sendall(HALF + b"Content-Length: 60000\r\n\r\n" + b"x" * 30_000)
     return sock
 
 
 def test_bodies_that_stand_still_take_no_place_of_requests_that_are_here(shipped: Edge) -> None:
-    # Given: as many of them as there are places, ten of each address.
+    # Given: as many stalled bodies as there are places, ten from each address.
     held = [stalled(shipped, f"127.0.2.{number // 10 + 1}") for number in range(100)]
-    # Then: an eleventh of an address is refused, and one of another waits for a place in vain.
+    # Then: an eleventh from one address is refused. One from another address waits for a place in
+    # vain.
     sock = stalled(shipped, "127.0.2.1")
     assert parsed(rest(sock))[0] == 429
     late = stalled(shipped, "127.0.2.11")
-    # And: what is all here is answered meanwhile.
+    # And: a complete request is answered meanwhile.
     assert shipped.ask(login("nobody@test"), source="127.0.2.1")[0] == 401
     assert shipped.get("/", source="127.0.2.12")[0] == 200
     assert parsed(rest(late))[0] == 503
@@ -404,7 +411,7 @@ def exchanged(made: Edge, wire: bytes, *, tls: bool) -> bytes:
     sock = made.connect(tls=tls)
     sock.sendall(wire)
     if tls:
-        # The sender is done: what HAProxy still waits for will not come.
+        # The sender is done: the bytes that HAProxy still waits for will not come.
         sock.settimeout(3)
     else:
         sock.shutdown(socket.SHUT_WR)
@@ -428,7 +435,8 @@ def test_a_silent_websocket_outlives_the_time_of_requests(hasty: Edge, outside: 
     with ThreadPoolExecutor(1) as pool:
         ended = pool.submit(closed_within, slow, drip=b"", seconds=15)
         while not ended.done():
-            peer.answer_pings(for_s=0.2)  # behind a large snapshot our server pings, and wants an answer
+            # after a large snapshot our server pings, and wants an answer
+            peer.answer_pings(for_s=0.2)
         assert ended.result() is not None
     slow.close()
     # Then: the websocket answers.
@@ -525,7 +533,7 @@ def test_while_a_process_is_away_people_get_a_page_and_programs_a_problem(
         (post("Connection: close", body=b""), "api"),
         (post("Content-Length: 12000", "Connection: close", body=b"x" * 12_000), "api"),
         (post("Content-Length: 60000", "Connection: close", body=b"x" * 60_000), "uploads"),
-        # So much of the buffer is taken by the head that the body does not fit.
+        # The head takes so much of the buffer that the body does not fit.
         (
             post(f"X: {'y' * 8000}", "Content-Length: 12000", "Connection: close", body=b"x" * 12_000),
             "uploads",
@@ -545,7 +553,7 @@ def test_what_is_not_all_here_has_places_of_its_own(recorded: Edge, wire: bytes,
 
 
 def places(made: Edge) -> list[dict[str, str]]:
-    """The log lines of requests."""
+    """Return the log lines of requests."""
     return [
         json.loads(line)
         for line in made.log.read_text().splitlines()

@@ -1,4 +1,4 @@
-"""A recorded shift through the whole stack, and what other zones would have made of it."""
+"""Tests of a recorded shift through the whole stack, and of what other zones would have made of it."""
 
 import json
 import signal
@@ -21,12 +21,15 @@ from tests.outside import Outside
 LAT, LON = 12.9716, 77.5946
 METRE = 1 / 111_195
 WALK = [*[0] * 12, *range(0, 425, 25), *[400] * 60, *range(400, -25, -25), *[0] * 12]
-"""Metres north of the middle, a fix each ten seconds: ten minutes outside of 200 m."""
+"""Metres north of the middle, one fix each ten seconds: ten minutes outside of 200 m."""
 BEGAN = datetime(2025, 11, 3, 22, 0, tzinfo=UTC)
 
 
 class Shift:
-    """A company with a yard of 200 m, a guard who left it for ten minutes last year, and the recording of that."""
+    """A company with a yard of 200 m, a guard, and a recording.
+
+    The recording shows the guard outside of the yard for ten minutes last year.
+    """
 
     def __init__(self, outside: Outside, directory: Path) -> None:
         self.outside = outside
@@ -87,7 +90,8 @@ def test_a_shift_of_last_year_goes_through_the_road_and_comes_to_what_it_was(shi
     assert {b - a for a, b in zip(times, times[1:], strict=False)} == {timedelta(seconds=10)}
     assert abs(datetime.now(UTC) - times[-1]) < timedelta(minutes=2)
 
-    # The same again: the first replay's zones and guards are gone from the tenant, and it comes to the same.
+    # The same again: the first replay's zones and guards are gone from the tenant, and the result
+    # is the same.
     again = shift.replay("--speed", "1000")
     assert [item["kind"] for item in again["transitions"]] == [item["kind"] for item in found["transitions"]]
     assert set(again["guards"]).isdisjoint(found["guards"])
@@ -111,7 +115,7 @@ def test_a_shift_of_last_year_goes_through_the_road_and_comes_to_what_it_was(shi
 
 
 def tried(shift: Shift, *, radius_m: float) -> Any:
-    """What the location service says to a yard of another size, asked as other services ask."""
+    """Return the location service's answer for a yard of another size, asked as other services ask."""
     everybody = {"guard": None, "group": None}
     feature = {
         "type": "Feature",

@@ -1,4 +1,7 @@
-"""Whoever loses the link again and again misses nothing and hears nothing twice, whichever gateways are left."""
+"""Tests of a client that loses the connection again and again.
+
+It misses nothing and gets nothing twice, whichever gateways are left.
+"""
 
 import random
 from collections.abc import Iterator

@@ -1,7 +1,8 @@
-"""RFC 6455 to the letter, on the running gateway: what the Autobahn testsuite asks in its cases 1-7, 9 and 10.
+"""Tests of RFC 6455 on the running gateway, as the Autobahn testsuite's cases 1-7, 9 and 10 have
+it.
 
-The gateway echoes nothing: a message that is no frame of ours is answered by an `error` frame, and that it arrived
-whole is seen from its `ref` or from the answer.
+The gateway echoes nothing: a message that is not one of its frames gets an `error` frame. The `ref`
+or the answer shows that the message arrived whole.
 """
 
 import json
@@ -20,7 +21,7 @@ turns = count()
 
 @pytest.fixture
 def peer(outside: Outside) -> Iterator[Peer]:
-    """Of a user of its own: messages are limited by user."""
+    """Yield a peer with a user of its own: messages are limited by user."""
     made = Peer(outside.base, outside.token(name=f"rfc-{outside.run}-{next(turns)}"))
     made.wait("snapshot")
     yield made
@@ -28,7 +29,7 @@ def peer(outside: Outside) -> Iterator[Peer]:
 
 
 def message(size: int, ref: object = 1) -> bytes:
-    """JSON of exactly so many bytes that the gateway answers with its `ref`."""
+    """Return JSON of exactly `size` bytes, which the gateway answers with its `ref`."""
     head = json.dumps({"type": "dance", "ref": ref, "note": ""})[:-2]
     return (head + "x" * (size - len(head) - 2) + '"}').encode()
 
@@ -319,7 +320,7 @@ def test_nothing_after_a_close_is_looked_at(peer: Peer, after: bytes) -> None:
 
 def test_what_was_asked_before_a_close_is_answered_before_it(peer: Peer) -> None:
     peer.send(client_frame(TEXT, message(80, ref=7)) + client_frame(PING, b"last") + close_frame(1000))
-    # The pong may come first: who waits for a service is not to be taken for dead.
+    # The pong may come first: a peer that waits for a service is not dead.
     came: list[object] = []
     while (frame := peer.frame()) is not None and frame.opcode != CLOSE:
         if frame.opcode == PONG:

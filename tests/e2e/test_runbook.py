@@ -1,4 +1,7 @@
-"""Every command of the runbook is carried out, or, where that would need systemd or Docker, judged by what it names."""
+"""Tests that carry out every command of the runbook.
+
+A command that would need systemd or Docker is judged by what it names.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def here(stack: Stack, directory: Path) -> Shell:
-    """A shell on the stack of this session, whose supervisor goes on watching meanwhile."""
+    """Return a shell on the stack of this session.
+
+    The stack's supervisor goes on watching meanwhile.
+    """
     (directory / "here").mkdir()
     return Shell(
         stack.operator_environment(),
@@ -50,7 +56,7 @@ def here(stack: Stack, directory: Path) -> Shell:
 
 @pytest.fixture(scope="module")
 def values(stack: Stack, here: Shell) -> dict[str, str]:
-    """What stands for the placeholders: things of that stack, made for this."""
+    """Return the values of the placeholders: things of that stack, made for this test."""
     env = stack.operator_environment()
     run, password = secrets.token_hex(3), canary(secrets.token_urlsafe(12))
     guard, device, login = f"guard-rb{run}", f"rb-{run}", f"rb{run}@test"
@@ -88,7 +94,7 @@ class Letters:
             channel.queue_declare(QUEUE, durable=True, auto_delete=False)
 
     def bury(self) -> str:
-        """One more; returns its id."""
+        """Add one dead letter, and return its id."""
         letter_id = secrets.token_hex(8)
         headers = {HEADER_QUEUE: QUEUE, HEADER_REASON: "Unavailable"}
         with self._channel() as channel:
@@ -114,7 +120,7 @@ class Letters:
 
 @pytest.fixture
 def letters(stack: Stack) -> Iterator[Letters]:
-    """None of them yet; what other tests have left is let go."""
+    """Yield the dead letters. None exists yet: those that other tests left are discarded."""
     made = Letters(stack.operator_environment()["AMQP_URI"])
     dead_letters.settle(made.uri, lambda _: True, again_after_s=None)
     yield made
@@ -123,7 +129,10 @@ def letters(stack: Stack) -> Iterator[Letters]:
 
 @pytest.fixture
 def apart(environment: dict[str, str], directory: Path) -> Shell:
-    """A shell on an installation of its own: its own database, keys and home; nothing of Vigil's runs there."""
+    """Return a shell on an installation with its own database, keys and home.
+
+    No process of Vigil runs there.
+    """
     home = directory / f"apart-{secrets.token_hex(3)}"
     home.mkdir()
     keys = home / "feed.keys"
@@ -142,7 +151,7 @@ def titled(pages: list[Page], *kinds: str) -> list[object]:
 
 
 def test_no_line_of_a_block_is_passed_over() -> None:
-    """Counted by another way than the one by which they are carried out."""
+    """The lines are counted in another way than the tests that carry them out find them."""
     fences = re.findall(r"^ *```(sh[a-z ]*)\n(.*?)^ *```$", FILE.read_text(), re.MULTILINE | re.DOTALL)
     counted = [li for _, body in fences for li in body.splitlines() if li.strip() and li.strip()[0] != "#"]
     treated = [line for page in PAGES for block in page.blocks for line in block.commands]
@@ -202,7 +211,8 @@ def test_dead_letters_are_shown_sent_again_and_let_go(here: Shell, letters: Lett
         if line.startswith("vigil dlq"):
             here.done.pop(line, None)
         carry_out(here, line, {"<letter id>": letters.bury()} if "<letter id>" in line else {})
-    # One by its id, and one that was only shown by --all; the last one was let go. They come by the shortest delay.
+    # Two letters were sent again: one by its id, and one that only --all showed. The last one was
+    # discarded. Letters come by the shortest delay.
     deadline_s = time.monotonic() + 20
     while letters.sent_again() < 2:
         assert time.monotonic() < deadline_s, "a letter that was sent again did not come"
@@ -223,7 +233,7 @@ def test_commands_that_change_an_installation(page: Page, apart: Shell) -> None:
 
 @pytest.mark.timeout(300)
 def test_the_rehearsal_starts_proves_and_stops_a_stack(directory: Path) -> None:
-    """In a home of its own, on ports of its own: as on a machine where nothing has run before."""
+    """The home and the ports are the rehearsal's own, as on a machine where nothing has run before."""
     [page] = [page for page in PAGES if page.anchor == REHEARSAL]
     home = directory / "rehearsal"
     home.mkdir()
@@ -246,7 +256,7 @@ def test_the_rehearsal_starts_proves_and_stops_a_stack(directory: Path) -> None:
 
 
 def carry_out(shell: Shell, line: str, known: dict[str, str]) -> None:
-    """Run it, and keep what later lines need of it."""
+    """Run the line, and keep the values of its result that later lines need."""
     shell.run(filled(line, known))
     if line == "vigil keys list":
         known["<old kid>"] = json.loads(run_vigil(shell.env, "keys", "list", "--json"))[-1]["kid"]

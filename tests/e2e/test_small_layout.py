@@ -1,4 +1,7 @@
-"""The layout for a small machine: the domain services share one process, on the data of the usual layout."""
+"""Tests of the layout for a small machine.
+
+The domain services share one process, on the data of the usual layout.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ PARTS = GROUPS[GROUP]
 
 @pytest.fixture
 def group(stack: Stack) -> Iterator[Process]:
-    """The process that hosts the parts of the group, in their place."""
+    """Yield the process that hosts the parts of the group, in their place."""
     supervisor = stack.supervisor
     supervisor.stop(only=PARTS)
     made = stack._service(GROUP)
@@ -57,7 +60,8 @@ def test_parts_that_share_a_process_do_their_work_and_switching_needs_nothing_el
     outside.until(lambda: house.taken("twilio"))
     house.close()
 
-    # And every part is heard of by its own name: nothing is away, and messages of both lanes come through
+    # And every part reports under its own name: nothing is offline, and messages of both lanes come
+    # through
     for lane in ("alert", "bulk"):
         [found] = json.loads(run_vigil(outside.env, "watchdog", "test", "--lane", lane, "--json"))
         assert found["lost"] is None

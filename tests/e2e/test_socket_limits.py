@@ -1,4 +1,4 @@
-"""What a socket is not given: time to dawdle, more than its share, and a feed that it does not read."""
+"""Tests of a websocket session's limits: its time, its share, and the feed that it does not read."""
 
 import json
 import socket
@@ -23,7 +23,10 @@ SHORT = {
     "client_messages": 10,
 }
 TENANT = 4408
-"""Of these tests alone: nobody else's sockets count, and its snapshot is small enough to be left unread."""
+"""A tenant of these tests alone.
+
+No other test's sockets count, and its snapshot is so small that a client can leave it unread.
+"""
 ALERT = {"id": "a", "alert_type": "PANIC", "severity": "CRITICAL", "message": "x" * 900}
 
 
@@ -39,7 +42,7 @@ def at(outside: Outside, base: str, name: str, **claims: object) -> Peer:
 
 
 def ended(peer: Peer) -> int | None:
-    """The close code, by whoever answers pings meanwhile."""
+    """Return the close code. The peer answers pings meanwhile."""
     return peer.closed_with()[0]
 
 
@@ -79,13 +82,16 @@ def test_who_does_not_answer_pings_is_closed_and_who_does_stays(outside: Outside
 
 
 def stay(held: list[Peer]) -> None:
-    """Who does not answer pings for two seconds is closed, and counts no longer."""
+    """Answer the pings of all peers.
+
+    A peer that answers no ping for two seconds is closed, and counts no longer.
+    """
     for peer in held:
         peer.answer_pings(for_s=0.01)
 
 
 def closes(outside: Outside, base: str, name: str) -> int | None:
-    """4429 where there is no room for one more, None where there is."""
+    """Return 4429 when there is no room for one more session, else None."""
     peer = at(outside, base, name)
     frame = peer.frame()
     assert frame is not None
@@ -121,7 +127,7 @@ def test_a_tenant_has_so_many_sockets(outside: Outside, two: Gateways) -> None:
     held: list[Peer] = []
     for number in range(8):
         held.append(at(outside, two.bases[number % 2], f"user-{number}"))
-        held[-1].wait("snapshot")  # only then is it counted
+        held[-1].wait("snapshot")  # the session counts only from here
         stay(held)
     for base in two.bases:
         assert closes(outside, base, "one-more") == 4429
@@ -188,7 +194,7 @@ def test_who_stops_reading_is_closed_and_costs_the_others_nothing(outside: Outsi
 
 
 def panic(outside: Outside, name: str) -> str:
-    """The id of an alert that nobody has."""
+    """Raise an alert that nobody has acknowledged, and return its id."""
     source = f"guard-{outside.run}-{name}"
     outside.publish(f"alert/panic/{source}", {"message": "help"})
     query = "SELECT alert_id::text FROM mqtt_device_alert WHERE source_id = %s"
@@ -221,7 +227,7 @@ def test_who_acknowledges_and_is_gone_has_acknowledged(outside: Outside, two: Ga
     for number, last in enumerate((close_frame(1001), b"")):
         alert_id = panic(outside, f"gone-{number}")
         peer = Peer(two.bases[1], outside.token(name=f"gone-{outside.run}"))
-        peer.send(acknowledging(alert_id) + last)  # before it was even told that it is connected
+        peer.send(acknowledging(alert_id) + last)  # before the session has its first frame
         peer.sock.close()
         query = "SELECT 1 FROM mqtt_device_alert WHERE alert_id::text = %s AND status = 'ACKNOWLEDGED'"
         outside.until(lambda alert_id=alert_id, query=query: outside.rows(query, alert_id))

@@ -1,4 +1,7 @@
-"""The feed over real websockets: who may in, what comes, and how a screen goes on after a loss."""
+"""Tests of the feed over real websockets.
+
+They cover who is let in, what comes, and how a session goes on after a loss.
+"""
 
 import json
 import time
@@ -82,7 +85,8 @@ def test_a_screen_that_comes_back_gets_what_it_missed_once_and_in_order(outside:
     second = outside.screen(since=since)
     assert second.wait("connected")[1]["resumed"] is True
     frames = [second.wait("critical_alert")[1] for _ in range(3)]
-    # Two alarms of two guards may overtake each other on the way to the feed; the feed's own order holds.
+    # Two alarms of two guards may overtake each other on the way to the feed. The feed's own order
+    # holds.
     assert {frame["data"]["source_id"] for frame in frames} == {
         f"guard-{outside.run}-{n}" for n in range(1, 4)
     }
@@ -114,7 +118,7 @@ def test_positions_come_newest_per_guard_at_most_four_frames_a_second(outside: O
         assert len(own) <= 1
         if own and own[0]["lat"] == pytest.approx(12.9716 + 4 / 1e5):
             break
-    # One may be held up on its way into the feed, so that the next follows close behind it.
+    # One frame may be delayed on its way into the feed, so that the next follows close behind it.
     assert sent_s[-1] - sent_s[0] >= 0.25 * (len(sent_s) - 2)
 
 
@@ -141,7 +145,7 @@ def test_a_viewer_sees_and_may_not_act_and_nonsense_is_answered(outside: Outside
 @pytest.mark.parametrize(
     ("raw", "code"),
     [
-        (b"\x81\x82\x00\x00\x00\x00\xff\xff", 1007),  # text that is no UTF-8
+        (b"\x81\x82\x00\x00\x00\x00\xff\xff", 1007),  # text that is not UTF-8
         (b"\xc1\x80\x00\x00\x00\x00", 1002),  # a reserved bit
         (b"\x81\x02hi", 1002),  # a client frame without mask
         (b"\x8a\x00", 1002),  # a pong without mask

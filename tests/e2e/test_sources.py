@@ -1,4 +1,7 @@
-"""Sources on the whole stack: given credentials by the operator's commands, heard, put off, carried."""
+"""Tests of sources on the whole stack.
+
+The operator's commands give them credentials. They are received, disconnected and carried.
+"""
 
 import csv
 import itertools
@@ -63,7 +66,7 @@ def test_a_guard_is_added_heard_over_tls_and_off_within_two_seconds_of_being_dis
     assert phone.closed_s - disabled_s < 2.0
     with pytest.raises(Refused):
         connect(outside, credential)
-    # By any other way it is refused as well: the registry knows.
+    # The registry refuses the source by every other way too.
     outside.until(lambda: _is_refused(outside, name, "source_disabled"), timeout_s=5)
     panic = f"alert/panic/{name}"
     outside.publish(panic, {"msg_id": f"{outside.run}-panic"})
@@ -183,7 +186,7 @@ def test_a_file_is_imported_line_by_line_and_said_again_it_goes_on(outside: Outs
 
 
 def test_a_change_of_the_registry_is_effective_everywhere_within_two_seconds(outside: Outside) -> None:
-    """By the open door of the development stack, where only the registry stands in the way."""
+    """The development stack's broker is open, so that only the registry can refuse a source."""
     name = f"device-{outside.run}"
     run_vigil(outside.env, "device", "add", name, "--no-credential")
     run_vigil(outside.env, "device", "disable", name, "--no-credential")
@@ -199,7 +202,8 @@ def test_a_change_of_the_registry_is_effective_everywhere_within_two_seconds(out
     refused = "SELECT count(*) FROM rejected_message WHERE source_id = %s AND reason = 'source_disabled'"
     outside.until(lambda: outside.rows(refused, name)[0][0] >= 5)
     [(stored_then,)], [(stored_now,)] = last, outside.rows(query, name)
-    # What was on its way when the two seconds ended may still be stored; nothing that was sent after them is.
+    # A message on its way at the end of the two seconds may still be stored. No message sent after
+    # them is.
     assert stored_now - stored_then <= 5
 
 

@@ -1,7 +1,10 @@
-"""Two tenants on one installation, and somebody of the one who tries everything to get at the other's.
+"""Tests of two tenants on one installation.
 
-Every door is tried at random: SQL as a service has it, Redis's frames, RPC, HTTP, websocket, MQTT. Nothing of the other
-tenant may come back, and not one of its rows may change. `--probes N` sets how many are tried in all.
+An attacker of the one tries to get the other's data.
+
+Every door is tried at random: SQL as a service has it, Redis's frames, RPC, HTTP, websocket, MQTT.
+Nothing of the other tenant may come back, and none of its rows may change. `--probes N` sets how
+many attempts there are in all.
 """
 
 from __future__ import annotations
@@ -38,7 +41,10 @@ from tests.outside import Outside
 from tests.tenants import fill, fingerprint, tenant_tables, word_of
 
 OURS, THEIRS, HONEST = 11, 22, 33
-"""The third has a source that goes on speaking, which the rows of the second may not."""
+"""The three tenants.
+
+The third has a source that goes on sending. The rows of the second may not change.
+"""
 SHARES = {"sql": 0.36, "frames": 0.2, "mqtt": 0.2, "http": 0.08, "ids": 0.02, "websocket": 0.07, "rpc": 0.08}
 WITHOUT_TENANT = {
     "directory.check",
@@ -51,9 +57,12 @@ WITHOUT_TENANT = {
     "notifications.take_reply",
     "notifications.use_link",
 }
-"""RPCs that are about people or the service itself. A new one has to be put here by somebody who has thought of it."""
+"""RPCs that are about users or the service itself.
+
+Add a new one here only after thinking about it.
+"""
 MARKERS_OF_THE_WIRE = 80
-"""Messages that one user may send in a minute are 100; each name is used for fewer."""
+"""Messages that each name sends at most. One user may send 100 in a minute."""
 
 junk = st.text(max_size=20)
 numbers = st.one_of(
@@ -62,7 +71,7 @@ numbers = st.one_of(
 
 
 class Two:
-    """Both tenants, filled, and what marks the other one's."""
+    """Both tenants with their data, and the markers of the other tenant's data."""
 
     def __init__(self, outside: Outside, owner: Engine, ids: dict[int, dict[str, str]], probes: int) -> None:
         self.outside = outside
@@ -82,14 +91,16 @@ class Two:
             return fingerprint(connection, THEIRS)
 
     def check(self, door: str, answer: object, *, asked: object = "") -> None:
-        """Nothing of theirs in the answer, but what was in the question."""
+        """Check that the answer has no marker of the other tenant, apart from those in the
+        question.
+        """
         self.tried[door] += 1
         shown, said = str(answer), str(asked)
         leaked = [marker for marker in self.markers if marker in shown and marker not in said]
         assert not leaked, f"{door}: {asked!r} was answered with {shown[:500]}"
 
     def run(self, door: str, strategy: st.SearchStrategy[Any], probe: Callable[[Any], None]) -> None:
-        """Try the door as often as its share; then theirs must be as it was."""
+        """Try the door as often as its share. Then check that the other tenant is unchanged."""
         while self.tried[door] < self.quota(door):
             before = self.tried[door]
 
@@ -130,7 +141,8 @@ def two(stack: Any, request: pytest.FixtureRequest) -> Iterator[Two]:
             outside.until(
                 lambda guard=guard, query=query, tenant=tenant: outside.rows(query, guard, word_of(tenant))
             )
-        # Nobody takes these alerts: they would be told of again and again, and theirs must not change by itself.
+        # Nobody acknowledges these alerts. Vigil would repeat their notifications, and this
+        # tenant's rows must not change by themselves.
         with owner.begin() as connection:
             connection.exec_driver_sql("UPDATE alert_timer SET due_at = 'infinity'")
         yield Two(outside, owner, ids, request.config.getoption("--probes"))
@@ -210,7 +222,7 @@ def test_sql_as_a_service_has_it(two: Two) -> None:
             try:
                 result = connection.exec_driver_sql(statement)
                 answer = result.fetchall() if result.returns_rows else []
-                # Without the commit a change would be harmless whatever it did.
+                # Without the commit, every change would be harmless.
                 connection.commit()
             except (DBAPIError, StatementError) as error:
                 connection.rollback()
@@ -258,7 +270,7 @@ def test_frames_open_for_their_own_tenant_only(two: Two) -> None:
             b"hash": lambda key=key: client.hgetall(key),
             b"string": lambda key=key: client.get(key),
             b"list": lambda key=key: client.lrange(key, 0, -1),
-            b"none": lambda: None,  # its time was over meanwhile
+            b"none": lambda: None,  # the key has expired meanwhile
         }[kind]()  # type: ignore[index]
         shown = repr(held)
         assert word_of(OURS) not in shown or key.split(b":")[2] == str(OURS).encode(), key
@@ -466,7 +478,7 @@ def test_ids_of_theirs_are_not_free_in_any_kind_and_their_sources_are_still_hear
         two.check("ids", said, asked=foreign)
         assert "0 added, 3 refused" in said
 
-    # Registration is open here: who publishes under an id of another kind takes nothing either.
+    # Registration is open here: a publisher under an id of another kind takes nothing either.
     topics = [f"guard/{its_id}/gps" for its_id in (two.theirs["device_id"], button)]
     for topic in topics:
         outside.publish(topic, {"lat": 12.0, "lon": 77.0})
@@ -483,7 +495,7 @@ def test_ids_of_theirs_are_not_free_in_any_kind_and_their_sources_are_still_hear
 
 
 class Probing:
-    """Sockets of our people, one name after another: each may send so many messages a minute."""
+    """Sockets of our users, one name after another. Each user may send 100 messages a minute."""
 
     def __init__(self, two: Two) -> None:
         self._two = two
@@ -492,7 +504,7 @@ class Probing:
         self._number = 0
 
     def ask(self, frame: dict[str, Any]) -> str:
-        """Send one; everything that comes until it is answered."""
+        """Send one frame, and return everything that comes until it is answered."""
         if self._socket is None or self._sent >= MARKERS_OF_THE_WIRE:
             self._connect()
         assert self._socket is not None

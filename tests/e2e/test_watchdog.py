@@ -1,4 +1,8 @@
-"""The watchdog: test messages come through, a break in the road is named by its place, and the control room is told."""
+"""Tests of the watchdog.
+
+Test messages come through. A break in the pipeline is named by its place, and the control room is
+notified.
+"""
 
 import json
 import urllib.request
@@ -22,7 +26,8 @@ def exposition(outside: Outside) -> dict[str, float]:
 WANTED = (
     'vigil_watchdog_last_success_timestamp_seconds{lane="alert"}',
     'vigil_watchdog_last_success_timestamp_seconds{lane="bulk"}',
-    'vigil_mqtt_broker_connected_clients{broker="mqtt"}',  # the broker says so every ten seconds
+    # the broker publishes this every ten seconds
+    'vigil_mqtt_broker_connected_clients{broker="mqtt"}',
     'vigil_database_size_bytes{database="vigil"}',
     'vigil_queue_depth{queue="vigil.dead"}',
 )
@@ -73,7 +78,8 @@ def test_a_frozen_gateway_of_screens_is_found_behind_the_feed(outside: Outside) 
 def test_heartbeats_say_that_the_control_room_is_not_blind(outside: Outside) -> None:
     screen = outside.screen()
     screen.wait("snapshot")
-    # What the tests before froze may have lost a test message: the next one comes through within seconds.
+    # The tests before may have frozen a process and lost a test message. The next message comes
+    # through within seconds.
     screen.send(type="heartbeat")
     frame = screen.wait("heartbeat", lambda frame: frame["blind"] is False, timeout_s=20)[1]
     assert (frame["since"], frame["away"]) == (None, [])

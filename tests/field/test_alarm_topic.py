@@ -1,4 +1,7 @@
-"""An alarm topic always raises something: what no rule understands, and what is refused, is told in plain words."""
+"""Tests that a message on an alarm topic always raises an alert.
+
+A message that no rule understands, or that is refused, is described in plain words.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Positions that are none, and numbers that are wrong beside positions that are right."""
+"""Tests of positions that are not valid, and of wrong numbers beside valid positions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Place = dict[str, float]
 
 
 class Walk(NamedTuple):
-    """Fixes a second apart, what each claims besides, and what comes of them."""
+    """Fixes a second apart, the further claims of each, and the expected result."""
 
     name: str
     places: list[Place]
@@ -67,7 +67,10 @@ WALKS = [
 
 @pytest.fixture(scope="module")
 def heard(stack: Stack) -> Iterator[Heard]:
-    """All walks at once, and in the end one guard outside: what came before it was judged by then."""
+    """Send all walks at once, and in the end a fix of one guard outside.
+
+    When that guard's violation is there, every earlier fix has been judged.
+    """
     with Outside(stack) as outside:
         phones = Phones(outside, "fixes")
         guards = {walk.name: phones.guard(walk.name) for walk in WALKS}
@@ -94,7 +97,7 @@ def test_a_bad_number_neither_hides_a_guard_nor_puts_one_outside(heard: Heard, w
     phones.outside.until(lambda: phones.nothing_is_left_to_tell(guard), 30)
     # then there is a violation if the guard is outside, and none otherwise,
     assert len(phones.violations(guard)) == walk.violation
-    # the guard is shown where it is, and what was left out says why.
+    # the guard is shown at the right place, and the quality says why a fix was left out.
     where = phones.shown_at(guard)
     assert where == pytest.approx((walk.shown_at["lat"], walk.shown_at["lon"]), abs=1e-9)
     assert [reason for reason in phones.implausible(guard) if reason != "no_fix"] == [*walk.implausible]

@@ -1,4 +1,6 @@
-"""People of an identity provider and programs, of whom Vigil has no user: they can be barred too."""
+"""Tests of barring subjects that are not users of Vigil: an identity provider's users, and
+programs.
+"""
 
 import threading
 import time
@@ -34,7 +36,7 @@ class At:
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[str]:
-    """The address of an identity provider's keys."""
+    """Yield the address of an identity provider's keys."""
     keys = {"keys": [{**RSAAlgorithm.to_jwk(KEY.public_key(), as_dict=True), "kid": "k1", "use": "sig"}]}
 
     class Handler(BaseHTTPRequestHandler):
@@ -44,7 +46,7 @@ def provider() -> Iterator[str]:
             self.wfile.write(msgspec.json.encode(keys))
 
         def log_message(self, *_: Any) -> None:
-            """Says nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -76,25 +78,26 @@ def test_a_person_of_the_identity_provider_is_put_out_and_let_in_again(
     def status_of(given: str) -> int:
         return int(at.request("GET", "/api/v1/alerts?limit=1", token=given)[0])
 
-    # Given two people of the provider, of whom one has a screen open
+    # Given two users of the provider, one with an open websocket session
     theirs, others = token(subject), token(other)
     screen = Screen(at, since=None, token=theirs, tenant_id=1)  # type: ignore[arg-type]
     screen.wait("snapshot")
     assert status_of(theirs) == status_of(others) == 200
     # and a token of our own for the same name
     own = outside.token(name=subject)
-    # When the person is barred
+    # When the first user is barred
     said = run_vigil(env, "user", "bar", "--subject", subject, "--reason", "left the company")
     assert "until it is lifted" in said
-    # Then neither the old token nor a new one is good, and the screen is closed
+    # Then neither the old token nor a new one is good, and the session is closed
     outside.until(lambda: status_of(theirs) == 401, timeout_s=5)
     outside.until(lambda: screen.closed_with, timeout_s=5)
     assert screen.closed_with == 4401
     assert status_of(token(subject)) == 401
     assert at.request("POST", "/api/v1/tickets", {}, token=token(subject))[0] == 401
-    # And nobody else is: not the other person, not another tenant's of that name, not a program of ours
+    # And nobody else is barred: not the other user, not another tenant's user of that name, not a
+    # program of ours
     assert status_of(others) == status_of(token(subject, tenant=2)) == status_of(own) == 200
-    # And once the bar is lifted, old tokens stay void and new ones are good
+    # And after the bar is lifted, old tokens stay void and new ones are good
     status, bars = outside.request("GET", "/api/v1/bars", token=outside.token(role="admin"))
     [bar] = [bar for bar in bars if bar["subject"] == subject]
     assert (status, bar["issuer"], bar["reason"], bar["until"]) == (200, ISSUER, "left the company", None)
@@ -136,7 +139,7 @@ def test_a_program_is_barred_over_the_api_by_an_admin_of_its_tenant_only(outside
     def status_of(given: str) -> int:
         return int(outside.request("GET", "/api/v1/alerts?limit=1", token=given)[0])
 
-    # Given that no supervisor may bar it, and that a bar of another tenant's admin is not about it
+    # Given that no supervisor may bar it, and that another tenant's admin cannot bar it
     assert outside.request("POST", "/api/v1/bars", body, token=outside.token(role="supervisor"))[0] == 403
     foreign = outside.token(role="admin", tenant_id=77_001)
     run_vigil(outside.env, "tenant", "add", "77001", "Others")
@@ -146,14 +149,14 @@ def test_a_program_is_barred_over_the_api_by_an_admin_of_its_tenant_only(outside
     admin = outside.token(role="admin")
     status, bar = outside.request("POST", "/api/v1/bars", body, token=admin)
     assert status == 201
-    # Then its token is void within seconds, and only the own admin lifts the bar
+    # Then its token is void within seconds, and only its own admin can lift the bar
     outside.until(lambda: status_of(program) == 401, timeout_s=5)
     assert outside.request("DELETE", f"/api/v1/bars/{bar['id']}", token=foreign)[0] == 404
     assert outside.request("DELETE", f"/api/v1/bars/{bar['id']}", token=admin)[0] == 204
     outside.until(lambda: status_of(outside.token(name=name, role="viewer")) == 200, timeout_s=5)
     assert status_of(program) == 401
     assert outside.request("DELETE", f"/api/v1/bars/{bar['id']}", token=admin)[0] == 404
-    # And what bars nobody is refused with the reason
+    # And a bar that matches nobody is refused with the reason
     for wrong, words in (
         ({"subject": " "}, "subject must be"),
         ({"subject": "x", "issuer": "https://elsewhere"}, "are not believed here; vigil"),

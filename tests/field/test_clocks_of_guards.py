@@ -1,4 +1,7 @@
-"""Phones with a wrong clock: a guard outside of the zone is an alarm, and data that is late is none."""
+"""Tests of phones with a wrong clock.
+
+A guard outside of the zone is an alarm, and late data is none.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,16 @@ from tests.outside import Outside
 from tests.phones import INSIDE, OUTSIDE, Heard, Phones
 
 FIXES = 6
-"""A second apart."""
+"""Number of fixes. They are a second apart."""
 MINUTE, DAY = 60.0, 86_400.0
 
 
 class WrongClock(NamedTuple):
-    """`ahead_s` of the nth fix, and what its quality says in the end: corrected, not believed, or nothing."""
+    """A phone's wrong clock.
+
+    `ahead_s` is the offset of the nth fix. Its quality says in the end: corrected, not believed, or
+    nothing.
+    """
 
     name: str
     ahead_s: Callable[[int], float]
@@ -54,7 +61,7 @@ CLOCKS = [
 
 @pytest.fixture(scope="module")
 def heard(stack: Stack) -> Iterator[Heard]:
-    """All phones at once, each for as many seconds as it sends fixes."""
+    """Send the fixes of all phones at once, each for as many seconds as it sends fixes."""
     with Outside(stack) as outside:
         phones = Phones(outside, "clocks")
         guards = {clock.name: phones.guard(clock.name) for clock in CLOCKS}
@@ -73,7 +80,7 @@ def test_a_guard_outside_with_a_wrong_clock_is_a_violation(heard: Heard, clock: 
     # then there is a violation,
     [(message, _, _)] = heard.phones.violates(guard)
     assert message.startswith((f"{guard} is outside ", f"{guard} is still outside "))
-    # and each fix is on record, with what was wrong with its time.
+    # and each fix is stored, with what was wrong with its time.
     heard.phones.outside.until(lambda: heard.phones.stored(guard) == FIXES)
     said = heard.phones.quality(guard)
     assert sum("clock_corrected" in quality for quality in said) == clock.corrected, said
@@ -81,7 +88,7 @@ def test_a_guard_outside_with_a_wrong_clock_is_a_violation(heard: Heard, clock: 
         "SELECT count(*) FROM mqtt_guard_location WHERE guard_id = %s AND clock_suspect", guard
     )
     assert suspect == clock.suspect
-    # And it is shown as of now.
+    # And it is shown with the present time.
     shown = "SELECT abs(extract(epoch FROM recorded_at - received_at)) FROM guard_state WHERE guard_id = %s"
     assert float(heard.phones.outside.rows(shown, guard)[0][0]) < 15
 
@@ -95,14 +102,14 @@ def test_a_clock_that_stands_still_hides_no_violation(outside: Outside) -> None:
         for guard, stamp in guards.items():
             phones.send(guard, OUTSIDE, timestamp=stamp, heading=nth)
         phones.beat(0.5)
-    # then all are on record and there is a violation of each.
+    # then all are stored, and there is a violation of each guard.
     for guard in guards:
         phones.violates(guard)
         outside.until(lambda guard=guard: phones.stored(guard) == 5)  # type: ignore[misc]
 
 
 class Late(NamedTuple):
-    """`ages_s` of fixes outside that come at once; then a live one comes from inside."""
+    """Fixes outside with the ages `ages_s` that come at once. Then a live fix comes from inside."""
 
     name: str
     ages_s: list[float]
@@ -121,7 +128,10 @@ LATE = [
 
 @pytest.fixture(scope="module")
 def late_heard(stack: Stack) -> Iterator[Heard]:
-    """All phones at once: each sends what it kept, and then a fix from inside. A guard who is outside comes last."""
+    """Send the kept fixes of all phones at once, and then a fix from inside for each.
+
+    A guard who is outside comes last.
+    """
     with Outside(stack) as outside:
         phones = Phones(outside, "late")
         guards = {late.name: phones.guard(f"late-{number}") for number, late in enumerate(LATE)}
@@ -142,9 +152,9 @@ def late_heard(stack: Stack) -> Iterator[Heard]:
 @pytest.mark.parametrize("late", LATE, ids=lambda late: late.name)
 def test_what_is_late_raises_nothing(late_heard: Heard, late: Late) -> None:
     # Given a phone that was without a network while its guard was outside,
-    # when it has sent all that it has kept, and then a fix from inside,
+    # when it has sent all the fixes that it kept, and then a fix from inside,
     phones, guard = late_heard.phones, late_heard.guards[late.name]
-    # then all is on record, the guard is shown inside, and nothing is raised of it, then or later.
+    # then all fixes are stored, the guard is shown inside, and no alert is raised, then or later.
     phones.outside.until(lambda: phones.stored(guard) == len(late.ages_s) + 1, 30)
     phones.outside.until(lambda: phones.shown_at(guard) == (INSIDE["lat"], INSIDE["lon"]))
     phones.outside.until(lambda: phones.nothing_is_left_to_tell(guard), 30)
@@ -162,7 +172,7 @@ def test_a_position_is_shown_with_its_corrected_time(outside: Outside) -> None:
         phones.send(guard, INSIDE, ahead_s=-20 * MINUTE)
         phones.beat()
 
-    # then the frame of positions names the time of now.
+    # then the frame of positions has the present time.
     def is_of_now(frame: dict[str, Any]) -> bool:
         mine = [position for position in frame["data"] if position["guard_id"] == guard]
         limit = datetime.now(UTC) - timedelta(minutes=1)

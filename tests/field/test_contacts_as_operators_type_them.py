@@ -1,4 +1,7 @@
-"""Contacts as operators type them: phones that cannot exist are refused, secrets are written and never read back."""
+"""Tests of contacts as operators type them.
+
+Phones that cannot exist are refused. Secrets are written, and never read back.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ TAKEN = ("+919876543210", "+447911123456", "+4930123456", "+390612345678", "+225
 
 
 class Desk:
-    """People of a tenant of its own: contacts of tenant 1 would be notified of the alerts of every later test."""
+    """Contacts of a tenant of its own.
+
+    Contacts of tenant 1 would be notified of the alerts of every later test.
+    """
 
     def __init__(self, outside: Outside) -> None:
         self._outside = outside
@@ -72,16 +78,16 @@ def test_a_secret_of_a_contact_is_written_and_never_read_back(desk: Desk, outsid
     stored = "SELECT push_token, url, phone, note FROM contact WHERE name = %s"
     # Given a contact with a push token and a webhook
     assert desk.ask("POST", "/contacts", {"name": name, "push_token": token, "url": url})[0] == 201
-    # Then nobody reads them back, whatever their role
+    # Then no user reads them back, whatever their role
     for role in ("viewer", "supervisor", "admin"):
         row = desk.contact(name, role)
         assert (row["push_token"], row["url"]) == (f"...{token[-4:]}", "https://hooks.example.com/...")
-    # And a change of something else leaves them, also when a form sends back what it was shown
+    # And a change of another field keeps them, also when a form sends back what it was shown
     assert desk.ask("PATCH", f"/contacts/{name}", {"phone": "+919876543210"})[0] == 204
     shown = {key: desk.contact(name)[key] for key in ("push_token", "url", "phone", "email", "language")}
     assert desk.ask("PATCH", f"/contacts/{name}", {**shown, "note": "night shift"})[0] == 204
     assert outside.rows(stored, name) == [(token, url, "+919876543210", "night shift")]
-    # And null takes one away, a wrong one is refused, and a contact without any address is none
+    # And null removes one, a wrong one is refused, and a contact without any address is refused
     assert desk.ask("PATCH", f"/contacts/{name}", {"push_token": None})[0] == 204
     assert desk.contact(name)["push_token"] is None
     assert desk.ask("PATCH", f"/contacts/{name}", {"phone": "+4407911123456"})[0] == 400

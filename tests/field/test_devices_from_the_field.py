@@ -1,4 +1,7 @@
-"""What integrators' devices send, from the broker to the alert: gateway, rules and places together."""
+"""Tests of messages from integrators' devices, from the broker to the alert.
+
+They cover gateway, rules and places together.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +99,7 @@ def test_equal_positions_of_a_dead_clock_are_all_heard(phones: Phones, stamp: ob
     for _ in range(5):
         phones.send(guard, OUTSIDE, ahead_s=None, timestamp=stamp)
         phones.beat(0.5)
-    # Then five fixes are on record, and the violation is raised
+    # Then five fixes are stored, and the violation is raised
     phones.violates(guard)
     phones.outside.until(lambda: phones.stored(guard) == 5)
 
@@ -128,14 +131,14 @@ def test_a_battery_that_a_phone_tells_with_its_place_is_looked_at(phones: Phones
 
 
 def test_what_a_phone_kept_for_a_while_raises_no_alarm_of_now(phones: Phones) -> None:
-    # Given two guards whose fixes of now are outside
+    # Given two guards who are outside by their newest fixes
     kept, live = phones.guard("kept"), phones.guard("live")
-    # When one says that it kept them
+    # When one guard's phone says that it kept them
     for _ in range(6):
         phones.send(kept, OUTSIDE, buffered=True)
         phones.send(live, OUTSIDE)
         phones.beat()
-    # Then only the other one is alarmed of
+    # Then an alarm is raised for the other one only
     phones.violates(live)
     phones.outside.until(lambda: phones.stored(kept) == 6)
     assert phones.outside.rows(ALERTS, kept) == []

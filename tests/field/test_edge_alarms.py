@@ -1,4 +1,7 @@
-"""Alarms as devices really send them: each raises what it means, and what cannot be read raises too."""
+"""Tests of alarms as devices really send them.
+
+Each raises the alert that it means. A message that cannot be read raises an alert too.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,7 @@ def test_a_panic_is_read_in_every_dress(outside: Outside) -> None:
 
 
 TOPICS: list[tuple[str, str, str, str]] = [
-    # topic, its source, what is raised, how grave
+    # topic, its source, the alert that is raised, its severity
     ("alert/mandown/{}", "{}", "MAN_DOWN", "CRITICAL"),
     ("alert/man-down/{}", "{}", "MAN_DOWN", "CRITICAL"),
     ("alert/fall_detected/{}", "{}", "MAN_DOWN", "CRITICAL"),
@@ -145,7 +148,7 @@ def test_an_alarm_on_a_topic_of_another_spelling_is_raised(outside: Outside) -> 
         for name, (topic, source, *_) in zip(names, TOPICS, strict=True)
     ]
     assert found == [(topic, source, [(kind, severity)]) for topic, source, kind, severity in TOPICS]
-    # And what has no right shape is kept as refused besides.
+    # And a message of a wrong shape is stored as refused as well.
     count = sum(kind == "UNREADABLE_ALERT" for _, _, kind, _ in TOPICS)
     refused = "SELECT count(*) FROM rejected_message WHERE topic LIKE %s"
     outside.until(lambda: outside.rows(refused, f"%{outside.run}%") == [(count,)])
@@ -236,7 +239,7 @@ def test_a_bare_word_on_the_alarm_topic_is_a_reading_in_alarm(outside: Outside) 
 
 
 def test_link_words_raise_nothing_and_are_refused_nowhere(outside: Outside) -> None:
-    # When devices, sensors and systems say that they are there, or the broker that they are not
+    # When devices, sensors and systems report that they are online, or the broker that they are not
     run = outside.run
     words = [b"Offline", b"Online", b"offline", b'{"state":"online"}', b"true"]
     sent = [(f"device/d{number}-{run}/LWT", word) for number, word in enumerate(words)]

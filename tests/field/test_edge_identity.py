@@ -1,4 +1,7 @@
-"""Which deliveries are one message: counters that restart, clocks that stand still, brokers that deliver again."""
+"""Tests that deliveries of one message are recognised as one message.
+
+Counters restart, clocks stand still, and brokers deliver again.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def now(*, ago_s: float = 0) -> str:
 
 
 class Device:
-    """A device with a stock library, at QoS 2 when it likes."""
+    """A device with a stock library. It sends at QoS 2 when the test asks for it."""
 
     def __init__(self, outside: Outside) -> None:
         self._outside = outside
@@ -35,7 +38,7 @@ class Device:
         self._client.publish(topic, payload, qos=qos).wait_for_publish(15)
 
     def settle(self) -> None:
-        """Wait until what was sent before has been stored."""
+        """Wait until every message that was sent before has been stored."""
         name = f"end{time.monotonic_ns()}-{self._outside.run}"
         self.send(f"alert/unknown/{name}", {})
         self.send(f"device/{name}/telemetry", {"battery": 50})
@@ -165,7 +168,7 @@ def test_without_a_time_equal_readings_within_seconds_are_one_and_presses_are_no
         device.send(f"device/{source}-2/telemetry", {"battery": 50})
         device.send(f"device/{source}-2/telemetry", {"battery": 60})
     outside.until(lambda: alerts(outside, source) == [("PANIC", "NEW", 3)])
-    # Another reading lies between.
+    # Another reading lies between them.
     outside.until(lambda: len(rows(outside, f"{source}-2")) == 6)
     assert rows(outside, source) == [50]
     device.close()
@@ -196,8 +199,8 @@ def test_a_clock_that_is_slow_is_corrected_once_nothing_waits_at_the_broker(outs
     counted = itertools.count()
 
     def corrected() -> list[tuple[Any, ...]]:
-        # In the first minute of a connection its messages may have waited, and are not corrected. Readings of different
-        # ages show no steady offset, so that only `sent_at` corrects them.
+        # In the first minute of a connection its messages may have waited, and are not corrected.
+        # Readings of different ages show no steady offset, so only `sent_at` corrects them.
         body = {
             "battery": 50,
             "timestamp": now(ago_s=3630 + 17 * next(counted) % 60),

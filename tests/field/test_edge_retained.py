@@ -1,4 +1,7 @@
-"""Retained messages through the whole stack: told once, also when the gateway is killed, and no position stays."""
+"""Tests of retained messages through the whole stack.
+
+Each is handled once, also when the gateway is killed, and no position stays.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ ALERTS = "SELECT alert_type, occurrences FROM mqtt_device_alert WHERE source_id 
 
 
 def retained(outside: Outside, topics: list[str]) -> dict[str, bytes]:
-    """What the broker retains on these topics."""
+    """Return the messages that the broker retains on these topics."""
     client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"looks-{outside.run}")
     for topic in topics:
         assert client.subscribe(topic)
@@ -65,7 +68,7 @@ def test_what_is_retained_is_told_once_whatever_happens_to_the_gateway(outside: 
         kill(outside, "mqtt_gateway-alert")
         kill(outside, "mqtt_gateway-bulk")
 
-    # Then a message of now is told by both, and nothing again that was told before
+    # Then both lanes handle a new message, and no message that they handled before
     client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"after-{run}")
     client.publish(f"alert/unknown/end-{run}", b"{}")
     client.publish(f"sensor/end2-{run}/alarm", b'{"type":"SMOKE"}')
@@ -77,7 +80,7 @@ def test_what_is_retained_is_told_once_whatever_happens_to_the_gateway(outside: 
     fixes = "SELECT count(*) FROM mqtt_guard_location WHERE guard_id = %s"
     assert outside.rows(fixes, f"guard-{run}") == [(2,)]
 
-    # And within a minute the broker holds nobody's place, and all the rest
+    # And within a minute the broker holds no position, and all the rest
     places = {
         topic for topic in payloads if topic.split("/")[0] in ("guard", "owntracks") or "/panic/" in topic
     }

@@ -1,10 +1,13 @@
 """Property: every press of a life-safety button is an occurrence that somebody is notified of.
 
-Given any payloads, any order, any duplicates, any `msg_id`, any timestamp, and a restart of gateway, alerts or location
-between any two of them, then each press that is not byte-identical to another one within 5 s has its occurrence, each
-open alert has notified somebody, and no message of another kind hides a press.
+Given: any payloads, any order, any duplicates, any `msg_id` and any timestamp. Gateway, alerts or
+location may restart between any two messages.
 
-Presses of many guards travel together: a restart costs seconds, and an example is one history of all of them.
+Then: each press has its occurrence, unless it is byte-identical to another one within 5 s. Each
+open alert has notified somebody. No message of another kind hides a press.
+
+Presses of many guards travel together. A restart costs seconds, so one example is one history of
+all guards.
 """
 
 from __future__ import annotations
@@ -31,7 +34,10 @@ from tests.providers import Provider
 GUARDS = 25
 ROUNDS = 4
 APART_S = 5.5
-"""Rounds lie further apart than the time within which equal bytes may be one message."""
+"""Seconds between two rounds.
+
+It is longer than the time within which equal bytes may be one message.
+"""
 EXAMPLES = 2
 
 TYPES = sorted(kind.lower() for kind in LIFE_SAFETY)
@@ -64,7 +70,10 @@ VICTIMS = ("mqtt_gateway-alert", "alerts", "location")
 
 
 class Press(NamedTuple):
-    """A press as a device writes it. `fresh`: each press has other bytes; else every round sends the same ones."""
+    """A press as a device writes it.
+
+    With `fresh`, each press has other bytes. Otherwise every round sends the same bytes.
+    """
 
     kind: str
     fresh: bool
@@ -76,7 +85,10 @@ class Press(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one guard does in one round: messages of other kinds before and after its press, and a second delivery."""
+    """The acts of one guard in one round.
+
+    There are messages of other kinds before and after the press, and a second delivery.
+    """
 
     press: Press | None
     before: str | None
@@ -94,7 +106,8 @@ PRESSES = st.builds(
     place=PLACES,
     end=ENDS,
 )
-# The same bytes again and again: without an identity of their own, so that only their times of receipt tell them apart.
+# The same bytes again and again: they have no identity of their own, so only their times of receipt
+# distinguish them.
 CONSTANT = st.builds(
     Press,
     kind=st.sampled_from(TYPES),
@@ -119,7 +132,7 @@ HISTORIES = st.one_of(
 
 
 def written(press: Press, number: int) -> bytes:
-    """The payload of a press."""
+    """Return the payload of a press."""
     now = datetime.now(UTC)
     times: dict[str, Any] = {
         "now": now.isoformat(),
@@ -144,7 +157,7 @@ def written(press: Press, number: int) -> bytes:
 
 
 def other(word: str, guard: str, number: int) -> tuple[str, bytes]:
-    """A message of another kind, with an id that presses use too."""
+    """Return a message of another kind, with an id that presses use too."""
     match word:
         case "gps":
             return f"guard/{guard}/gps", json.dumps({"lat": 12.9, "lon": 77.6, "msg_id": "1"}).encode()
@@ -158,7 +171,7 @@ def other(word: str, guard: str, number: int) -> tuple[str, bytes]:
 
 
 class Field:
-    """Guards of one history, what they pressed, and what became of it."""
+    """Guards of one history, their presses, and the results."""
 
     def __init__(self, house: House, stack: Stack, guards: list[str]) -> None:
         self._house, self._stack, self._guards = house, stack, guards
@@ -167,7 +180,10 @@ class Field:
         self.once: list[tuple[str, bytes]] = []
 
     def act(self, steps: list[Step], number: int) -> None:
-        """One round of all guards, over one connection; returns when the broker has everything."""
+        """Send one round of all guards over one connection.
+
+        Return when the broker has everything.
+        """
         client = Client(self._port, f"field-{self._house.outside.run}-{number}")
         sent = 0
         for position, (guard, step) in enumerate(zip(self._guards, steps, strict=True)):
@@ -198,14 +214,14 @@ class Field:
         self._house.outside.until(is_back, 60)
 
     def settled(self, faults: Callable[[], list[str]]) -> list[str]:
-        """Wait until there is no fault; return the faults that stay for a minute."""
+        """Wait until there is no fault. Return the faults that stay for a minute."""
         deadline_s = time.monotonic() + 60
         while (found := faults()) and time.monotonic() < deadline_s:
             self._stack.supervisor.poll()
         return found
 
     def missing(self) -> list[str]:
-        """Presses that have fewer occurrences than times that they were sent a round apart."""
+        """Return presses with fewer occurrences than the times that they were sent a round apart."""
         found = self._occurrences()
         return [
             f"{guard}: {payload!r}: {found_of(found, guard, payload)} of {count}"
@@ -214,7 +230,10 @@ class Field:
         ]
 
     def doubled(self) -> list[str]:
-        """Presses with a live time of their own that count more than once, however often they were delivered."""
+        """Return presses with a live time of their own that count more than once.
+
+        Such a press counts once, however often it was delivered.
+        """
         found = self._occurrences()
         return [
             f"{guard}: {payload!r}: {found_of(found, guard, payload)}"
@@ -234,7 +253,7 @@ class Field:
         return found
 
     def unheard(self) -> list[str]:
-        """Open alerts that nobody was notified of."""
+        """Return open alerts that nobody was notified of."""
         query = (
             "SELECT a.source_id || ' ' || a.alert_type FROM mqtt_device_alert a WHERE a.source_id = ANY(%s)"
             " AND a.alert_type = ANY(%s) AND a.status IN ('NEW', 'ACKNOWLEDGED', 'IN_PROGRESS')"
@@ -246,7 +265,7 @@ class Field:
 
 
 def found_of(found: Counter[tuple[str, bytes]], guard: str, payload: bytes) -> int:
-    """Occurrences of a payload: by its text where it could be read, by its bytes where not."""
+    """Return the occurrences of a payload: by its text if it could be read, else by its bytes."""
     read = payload.rstrip(b"\0\r\n")
     try:
         text = json.loads(read)["message"].encode()
@@ -298,7 +317,7 @@ def test_each_press_is_an_occurrence_and_each_open_alert_notifies_somebody(
         )
         field = Field(house, stack, guards)
 
-        # When they press, with restarts and people's acts between the rounds
+        # When they press, with restarts and users' acts between the rounds
         for number in range(ROUNDS):
             began_s = time.monotonic()
             field.act([history[number] for history in histories], number)
@@ -309,7 +328,7 @@ def test_each_press_is_an_occurrence_and_each_open_alert_notifies_somebody(
                 resolve_all(outside, house.tenant_id, guards)
             outside.until(lambda began_s=began_s: time.monotonic() - began_s > APART_S, 60)
 
-        # Then each press has its occurrence, and each open alert somebody who was notified
+        # Then each press has its occurrence, and each open alert has notified somebody
         assert field.settled(field.missing) == []
         assert field.settled(field.unheard) == []
         assert field.doubled() == []
@@ -318,7 +337,7 @@ def test_each_press_is_an_occurrence_and_each_open_alert_notifies_somebody(
 
 
 def resolve_all(outside: Outside, tenant_id: int, guards: list[str]) -> None:
-    """An operator resolves what these guards have open."""
+    """Resolve the open alerts of these guards as an operator."""
     token = outside.token(tenant_id=tenant_id)
     query = "SELECT alert_id::text FROM mqtt_device_alert WHERE source_id = ANY(%s) AND closed_at IS NULL"
     for (alert_id,) in outside.rows(query, guards):

@@ -1,4 +1,7 @@
-"""The live feed shares no process with the API: whatever is asked of the API, frames come on time."""
+"""Tests that the live feed shares no process with the API.
+
+Whatever is requested from the API, frames come on time.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ from tests.torture.attacks.honest import Honest, p
 
 PANIC_S = 0.5
 LOADED = 5
-"""On a machine that is busy already, a panic may take so many times as long as the slowest one before."""
+"""Factor on the time of the slowest panic before, which a panic may take on a busy machine."""
 TENANT = 4471
-"""Of these tests alone: its snapshot is small, and nobody else's sockets count."""
+"""A tenant of these tests alone. Its snapshot is small, and no other test's sockets count."""
 USUAL = {"connections_per_address": 200, "user_requests": {"count": 600, "window_s": 10}}
 WAITING = 60
 
@@ -47,7 +50,7 @@ def get(path: str, token: str) -> bytes:
 
 
 def answers_through_haproxy(one: Gateways) -> bool:
-    """Whether HAProxy has found out that the API is there."""
+    """Return whether HAProxy has found that the API is up."""
     try:
         with urllib.request.urlopen(f"http://{one.fronts[0]}/healthz", timeout=5) as answer:
             return bool(answer.status == 200)
@@ -62,14 +65,14 @@ def open_peer(outside: Outside, one: Gateways, name: str) -> Peer:
 def test_a_panic_is_on_the_screen_in_time_while_the_api_refuses_what_is_too_much(
     outside: Outside, honest: Honest
 ) -> None:
-    # Given what a panic takes on this machine now
+    # Given the time that a panic takes on this machine now
     alone = honest.work(2.0)
 
     # When users together ask for more than the API can do, and one of them for more than its share
     tokens = [outside.token(name=f"flood-{n}-{outside.run}", role="viewer") for n in range(3)]
     beside = honest.work(4.0, attack="zeros_of_many_users", token=",".join(tokens))
 
-    # Then the API says so, and the feed does not know of it
+    # Then the API refuses the excess, and the feed is not affected
     answers = beside.attack["answers"]
     assert answers.get("429", 0) + answers.get("503", 0) > 0, answers
     in_time(beside.panics, alone.panics)
@@ -90,7 +93,7 @@ def test_a_panic_is_on_the_screen_in_time_and_new_screens_open_while_the_api_ans
         # When panics come
         beside = [honest.panic() for _ in range(10)]
 
-        # Then they are on the screen in time, and who has a token gets a new screen
+        # Then they reach the session in time, and a user with a token gets a new session
         in_time(beside, alone)
         fresh = open_peer(outside, one, "fresh")
         fresh.wait("snapshot")
@@ -123,7 +126,7 @@ def test_log_in_and_api_go_on_when_the_feed_hangs(outside: Outside, one: Gateway
 def test_when_haproxy_dies_it_comes_back_and_a_screen_resumes_where_it_was(
     outside: Outside, one: Gateways
 ) -> None:
-    # Given a screen that has seen a panic
+    # Given a session that has seen a panic
     at_front = outside.at(one.fronts[0])
     token = outside.token(name=f"resumes-{outside.run}")
     screen = Screen(at_front, since=None, token=token, tenant_id=1)
@@ -138,7 +141,7 @@ def test_when_haproxy_dies_it_comes_back_and_a_screen_resumes_where_it_was(
     outside.until(lambda: not one.is_ready(0, FRONT), timeout_s=30)
     outside.until(lambda: one.is_ready(0, FRONT), timeout_s=30)
 
-    # Then the screen that comes back is told of it, from where it was
+    # Then the session that comes back gets the panic, from the place where it was
     again = Screen(at_front, since=screen.last_id, token=token, tenant_id=1)
     assert again.wait("connected")[1]["resumed"] is True
     again.wait("critical_alert", lambda frame: frame["data"]["source_id"] == second)
@@ -172,7 +175,8 @@ def test_of_heavy_requests_few_are_done_at_once_and_light_ones_go_on(outside: Ou
             for _ in range(12)
         ]
 
-        # Then most of it is refused before the service is asked, and what is light is answered
+        # Then most requests are refused before they reach the service, and light requests are
+        # answered
         refused = outside.until(
             lambda: [e for e in exports if e.done() and e.result()[0] == 429], timeout_s=8
         )

@@ -1,4 +1,7 @@
-"""Files as people hand them over, given to each command that takes one: read, or refused in one sentence."""
+"""Tests of files as people hand them over, for each command that takes one.
+
+The command reads the file, or refuses it in one sentence.
+"""
 
 import codecs
 import gzip
@@ -50,7 +53,7 @@ OPTIONS = {
     "alert verify --against": ["alert", "verify", "--tenant", "1", "--against", "{}"],
     "VIGIL_CONFIG": ["rules", "list"],
 }  # fmt: skip
-"""Each command with a file; `{}` is the file. The configuration file is named by its variable."""
+"""Commands that take a file. `{}` is the file. A variable names the configuration file."""
 
 
 def archive(*names: str) -> bytes:
@@ -94,7 +97,7 @@ for arguments, environment in runs:
 def answers_of(
     outside: Outside, option: str, files: Sequence[Path], *, user: str = ""
 ) -> list[tuple[int, list[str]]]:
-    """For each file: the exit code of the command that is given it, and the lines that it says."""
+    """Return, for each file, the exit code and the lines of the command that gets it."""
     runs = [
         (
             [word.format(file) for word in OPTIONS[option]],
@@ -116,7 +119,7 @@ def answers_of(
 
 
 def said_of(outside: Outside, option: str, file: Path, *, user: str = "") -> tuple[int, list[str]]:
-    """The exit code of a command that is given this file, and the lines that it says."""
+    """Return the exit code and the lines of a command that gets this file."""
     [answer] = answers_of(outside, option, [file], user=user)
     return answer
 
@@ -125,7 +128,7 @@ def said_of(outside: Outside, option: str, file: Path, *, user: str = "") -> tup
 def test_a_file_that_cannot_be_read_is_refused_in_one_sentence_by_each_command(
     outside: Outside, tmp_path: Path, option: str
 ) -> None:
-    # Given files that are no text, that are not there, or that are no files
+    # Given files that are not text, that do not exist, or that are not files
     wanted: dict[Path, str] = {}
     for number, (name, (content, said)) in enumerate(UNREADABLE.items()):
         file = tmp_path / f"{number} {name}.dat"
@@ -159,14 +162,14 @@ def test_a_file_that_cannot_be_read_is_refused_in_one_sentence_by_each_command(
 
 
 def test_a_file_that_the_user_may_not_read_is_named_as_such(outside: Outside, tmp_path: Path) -> None:
-    # Given a file of somebody else
+    # Given a file of another user
     file = tmp_path / "closed.csv"
     file.write_text("id\nguard-1\n")
     file.chmod(0)
     for folder in [tmp_path, *tmp_path.parents][:3]:
         folder.chmod(folder.stat().st_mode | 0o111)
 
-    # When a user imports it who is not its owner, nor the superuser
+    # When a user imports it who is neither its owner nor the superuser
     user = "nobody" if os.geteuid() == 0 else ""
     code, lines = said_of(outside, "guard import", file, user=user)
 
@@ -306,7 +309,8 @@ def gpx(points: list[str]) -> str:
 def test_a_recording_whose_first_point_has_no_time_is_replayed_without_it(
     outside: Outside, tmp_path: Path
 ) -> None:
-    # Given a track of 12 points: one without a time, one without a place that exists, one with a speed in words
+    # Given a track of 12 points: one without a time, one without a valid place, one with a speed in
+    # words
     timed = [
         f'<trkpt lat="{12.97 + n / 10_000:.4f}" lon="77.59">'
         f"<time>{(BEGAN + timedelta(seconds=10 * n)).isoformat()}</time>"
@@ -324,7 +328,7 @@ def test_a_recording_whose_first_point_has_no_time_is_replayed_without_it(
         check=True, capture_output=True, text=True, env=outside.env, cwd=PROJECT, timeout=120,
     )  # fmt: skip
 
-    # Then the other ten are stored, and it says how many were skipped, and why
+    # Then the other ten are stored, and the command says how many were skipped, and why
     found = json.loads(done.stdout)
     assert (found["points"], found["fixes"], found["stored"]) == (12, 10, 10)
     assert found["unusable"] == {"no time": 1, "lat is not -90 to 90": 1}

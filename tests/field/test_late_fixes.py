@@ -1,4 +1,4 @@
-"""One phone whose fixes come late, into a dense track, delays no other guard's fixes."""
+"""Tests that one phone whose fixes come late, into a dense track, delays no other guard's fixes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LATE = 24
 LATE_EVERY_S = 0.25
 WITHIN_S = 0.3
 LOADED = 3
-"""On a machine that is busy already, a fix may take so many times as long as before the late ones."""
+"""Factor on the time of a fix before the late ones, which a fix may take on a busy machine."""
 REPAIRED = "SELECT count(*) FROM track_checkpoint WHERE guard_id = %s"
 
 
@@ -35,7 +35,7 @@ def house(outside: Outside, tmp_path: Path, outer: dict[str, Provider]) -> Itera
 
 
 def written(at: datetime, number: int) -> bytes:
-    """A fix of a guard who walks to and fro."""
+    """Return a fix of a guard who walks to and fro."""
     body = {"lat": 12.9 + (number % 50) * 1e-5, "lon": 77.6, "accuracy": 5, "timestamp": at.isoformat()}
     return json.dumps(body | {"msg_id": f"f{number}"}).encode()
 
@@ -53,7 +53,7 @@ def test_late_fixes_of_one_phone_delay_no_other_guards_fixes(house: House, tmp_p
     client.publish(f"guard/{phone}/gps", written(datetime.now(UTC), DENSE))
     alone_s = sorted(_time_of_a_fix(client, other, number) for number in range(10))
 
-    # When four late ones a second come of it
+    # When it sends four late fixes a second
     chance, took_s, late = random.Random(7), [], 0
     ends_s = time.monotonic() + LATE * LATE_EVERY_S
     while (left_s := ends_s - time.monotonic()) > 0:
@@ -74,7 +74,7 @@ def test_late_fixes_of_one_phone_delay_no_other_guards_fixes(house: House, tmp_p
 
 
 def _time_of_a_fix(client: Client, guard: str, number: int) -> float:
-    """Seconds from a fix to its receipt."""
+    """Return the seconds from a fix to its receipt."""
     began_s = time.monotonic()
     client.publish(f"guard/{guard}/gps", written(datetime.now(UTC), number))
     client.until(

@@ -1,4 +1,7 @@
-"""Late readings, wrong clocks and restarted counters, from the device to the alert: it burnt, so somebody is told."""
+"""Tests of late readings, wrong clocks and restarted counters, from the device to the alert.
+
+There was a fire, so somebody is notified.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ import pytest
 from tests.outside import Outside
 
 Message = tuple[str, float | None, dict[str, Any]]
-"""The topic's last word, the device's time in seconds from now (None: none), and the rest of the payload."""
+"""The topic's last word, the device's time in seconds from now (None: none), and the rest of the
+payload.
+"""
 
 ALERTS = "SELECT alert_type, cleared_at IS NOT NULL FROM mqtt_device_alert WHERE source_id = %s ORDER BY 1"
 STATE = "SELECT 1 FROM source_state WHERE source_id = %s"
@@ -34,7 +39,7 @@ def send(outside: Outside, source: str, message: Message) -> None:
 
 
 def send_in_turn(outside: Outside, source: str, messages: list[Message]) -> None:
-    """Each is stored before the next is sent."""
+    """Send the messages in turn. Each is stored before the next is sent."""
     for number, message in enumerate(messages, start=1):
         send(outside, source, message)
         outside.until(lambda number=number: outside.rows(ROWS, source) == [(number,)])

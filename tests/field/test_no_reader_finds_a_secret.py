@@ -1,4 +1,7 @@
-"""Readers of every role, screens, evidence, metrics and Redis itself: none of them finds a secret of anybody."""
+"""Tests that no reader finds a secret of anybody.
+
+They cover readers of every role, websocket sessions, evidence, metrics and Redis itself.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ QUERIES = {
     "/time-in-zones": BETWEEN,
     "/devices/{source_id}/readings": BETWEEN,
 }
-"""What an operation needs besides its path to answer with content."""
+"""Query parameters that an operation needs, besides its path, to answer with content."""
 GETS = [operation for operation in OPERATIONS if operation.method == "GET"]
 OPEN = (
     "/healthz",
@@ -62,7 +65,7 @@ def tour(
 
 
 def get(outside: Outside, path: str, token: str = "") -> tuple[int, bytes, Any]:
-    """(status, content, headers)."""
+    """Return (status, content, headers) of a GET request."""
     request = urllib.request.Request(f"http://{outside.base}{path}")
     if token:
         request.add_header("Authorization", f"Bearer {token}")
@@ -81,7 +84,7 @@ def path_of(operation: Operation, tour: Tour) -> str:
 
 
 def says_code(text: bytes, codes: list[str]) -> list[str]:
-    """Codes are short: they count as words of their own."""
+    """Return the codes that a text contains. Codes are short: they count only as whole words."""
     return [code for code in codes if re.search(rb"\b" + code.encode() + rb"\b", text)]
 
 
@@ -106,7 +109,7 @@ def test_no_operation_that_reads_shows_a_secret(tour: Tour, role: str) -> None:
         if RANKS[operation.role] > RANKS[role]:
             assert status == 403, operation.path
             continue
-        # When the user reads it, then there is something to read, and no secret in it
+        # When the user reads it, then there is content, and no secret in it
         assert status == 200, (operation.path, content)
         assert content.strip() not in (b"", b"[]", b"{}", b"null"), f"{operation.path} has nothing to show"
         assert found_in(content, tour.secret) == [], f"{operation.path} shows {role} secrets"
@@ -133,7 +136,7 @@ def test_metrics_name_no_person_and_no_place(tour: Tour) -> None:
 
 
 def test_no_frame_of_a_viewer_s_screen_shows_a_secret(tour: Tour) -> None:
-    # Given the screen that was open all the time, and one that starts from a snapshot now
+    # Given the session that was open all the time, and one that starts from a snapshot now
     late = tour.outside.screen(role="viewer", tenant_id=tour.tenant_id)
     late.wait("snapshot")
     tour.screen.wait("positions")
@@ -180,7 +183,7 @@ def test_answers_that_bear_secrets_stay_in_no_cache(tour: Tour) -> None:
 
 
 def words_of_redis(stack: Stack, outside: Outside) -> bytes:
-    """All keys and values, and the file that Redis keeps of its commands."""
+    """Return all keys and values, and the file in which Redis keeps its commands."""
     client = outside.redis()
     read: dict[bytes, Any] = {
         b"string": client.get,
@@ -200,7 +203,7 @@ def words_of_redis(stack: Stack, outside: Outside) -> bytes:
 
 
 def flat(node: Any) -> Iterator[bytes]:
-    """Every text within an answer of Redis."""
+    """Yield every text within an answer of Redis."""
     if isinstance(node, dict):
         node = [part for pair in node.items() for part in pair]
     if isinstance(node, list | tuple | set):
@@ -223,13 +226,16 @@ def test_redis_holds_nothing_about_people_places_or_secrets_in_clear(tour: Tour,
     outside.redis().delete("planted")
     planted = {"plain": plain, "hidden": hidden}
     assert found_in(words_of_redis(stack, outside), planted) == ["plain", "hidden"]
-    # Then there is nothing of the guard, the contact, the user, the place, what was said, or a secret
+    # Then the guard, the contact, the user, the place, the messages and the secrets are not found
     traces = {**tour.personal, **tour.secret, "guard": tour.house.guard, "device": tour.places["device_id"]}
     assert found_in(words, traces) == []
 
 
 def test_redis_keeps_what_this_list_names_and_nothing_else(tour: Tour) -> None:
-    """Keys of Vigil by kind, with what they hold; a new kind is thought about before it is listed here."""
+    """The list has Vigil's keys by kind, with their contents.
+
+    Think about a new kind before you list it here.
+    """
     held = {
         "feed": "frames, sealed under the tenant's key",
         "feed-id": "a random name of the stream",

@@ -1,4 +1,7 @@
-"""Guards whose shifts are kept are watched by zones on shift only; those without any shift always are."""
+"""Tests of zones and shifts.
+
+A guard with shifts is watched by zones on shift only. A guard without any shift is always watched.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ DUTIES = [
 
 @pytest.fixture(scope="module")
 def heard(stack: Stack) -> Iterator[Heard]:
-    """All guards outside at once; then one more, whose violation says that the others were judged."""
+    """Send all guards outside, and then one more.
+
+    The violation of that one shows that the others were judged.
+    """
     with Outside(stack) as outside:
         phones = Phones(outside, "shifts")
         guards = {duty.name: phones.guard(duty.name) for duty in DUTIES}
@@ -63,11 +69,11 @@ def heard(stack: Stack) -> Iterator[Heard]:
 @pytest.mark.parametrize("duty", DUTIES, ids=lambda duty: duty.name)
 def test_a_guard_outside_violates_a_zone_only_when_on_duty(heard: Heard, duty: Duty) -> None:
     phones, guard = heard.phones, heard.guards[duty.name]
-    # Given a guard with these shifts, when it is outside,
+    # Given a guard with these shifts, when the guard is outside,
     if duty.violation:
         phones.violates(guard)
     phones.outside.until(lambda: phones.nothing_is_left_to_tell(guard), 30)
-    # then that is a violation on shift, off shift it is none, and the guard is shown either way.
+    # then that is a violation on shift and none off shift, and the guard is shown either way.
     assert len(phones.violations(guard)) == duty.violation
     assert phones.shown_at(guard) == (OUTSIDE["lat"], OUTSIDE["lon"])
 
@@ -76,7 +82,7 @@ def test_a_guard_outside_violates_a_zone_only_when_on_duty(heard: Heard, duty: D
 def test_a_violation_that_stands_is_over_when_the_shift_is(outside: Outside, phone_goes_on: bool) -> None:
     phones = Phones(outside, "ends")
     guard = phones.guard("ends")
-    # Given a guard outside near the end of its shift, which is in six seconds,
+    # Given a guard outside, six seconds before the end of the shift,
     phones.shift(guard, -HOUR, 6 - TOLERANCE_S)
     for _ in range(2):
         phones.send(guard, OUTSIDE)

@@ -1,4 +1,7 @@
-"""Sources that fall silent are OFFLINE without any configuration, and never for the time before they were watched."""
+"""Tests that sources become OFFLINE without any configuration.
+
+The time before a source was watched never counts.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def registered(outside: Outside, family: str) -> str:
 
 
 def let_pass(outside: Outside, source: str, seconds: float) -> None:
-    """As if the source had been registered, and all had been running, for so much longer."""
+    """Move the source's registration, and the start of all services, so many seconds into the past."""
     for statement in (
         "UPDATE road_heard SET since = since - make_interval(secs => %s) WHERE service = 'telemetry'",
         "UPDATE offline_limit SET since = since - make_interval(secs => %s)",
@@ -43,17 +46,17 @@ def let_pass(outside: Outside, source: str, seconds: float) -> None:
 def test_a_source_is_offline_after_its_family_s_limit_and_back_with_its_next_message(
     outside: Outside,
 ) -> None:
-    # Given two sources of each family that were never heard of
+    # Given two sources of each family that never sent a message
     sources = {family: (registered(outside, family), registered(outside, family)) for family in LIMITS_S}
     for family in LIMITS_S:
         outside.until(
             lambda family=family: outside.rows("SELECT 1 FROM offline_limit WHERE family = %s", family)  # type: ignore[misc]
         )
-    # When the limit has passed for one of them, and is about to for the other
+    # When the limit has passed for the first one, and is about to pass for the second
     for family, (silent, younger) in sources.items():
         let_pass(outside, younger, LIMITS_S[family] - 120)
         let_pass(outside, silent, LIMITS_S[family] + 1)
-    # Then the one is OFFLINE, until it sends a message
+    # Then the first one is OFFLINE, until it sends a message
     outside.until(lambda: statuses(outside, sources) == dict.fromkeys(LIMITS_S, [("NEW",)]), timeout_s=30)
     for family, (silent, _) in sources.items():
         topic, payload = TOPICS[family]
@@ -61,12 +64,12 @@ def test_a_source_is_offline_after_its_family_s_limit_and_back_with_its_next_mes
     outside.until(
         lambda: statuses(outside, sources) == dict.fromkeys(LIMITS_S, [("RESOLVED",)]), timeout_s=30
     )
-    # And the other is not
+    # And the second one is not
     assert [outside.rows(OFFLINE, younger) for _, younger in sources.values()] == [[]] * len(LIMITS_S)
 
 
 def statuses(outside: Outside, sources: dict[str, tuple[str, str]]) -> dict[str, list[tuple[Any, ...]]]:
-    """Those of the alerts of each family's first source."""
+    """Return the statuses of the alerts of each family's first source."""
     return {family: outside.rows(OFFLINE, silent) for family, (silent, _) in sources.items()}
 
 

@@ -1,4 +1,7 @@
-"""One source that sends as fast as it can harms nobody else, and nothing of what it sends is lost from the record."""
+"""Tests of one source that sends as fast as it can.
+
+It harms no other source, and the record of its messages is complete.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,25 @@ SENT = 3_000
 GUARDS = 10
 PRESSES = 3
 PAUSE_S = 0.05
-"""Between two presses: twenty a second are beside the flood no more than a small machine can do."""
+"""Seconds between two presses.
+
+Beside the flood, a small machine can do no more than twenty a second.
+"""
 WITHIN_S = 0.5
 LOADED = 5
-"""On a machine that is busy already, a press may take so many times as long as the slowest one before the flood."""
+"""Factor on the time of the slowest press before the flood, which a press may take on a busy
+machine.
+"""
 IN_TIME = 9, 10
-"""So many of so many presses keep that limit. One may wait for the disk, at the moment at which the servers flush what
-a flood has left there."""
+"""Share of presses that keep the limit: 9 of 10.
+
+One press may wait for the disk, at the moment at which the servers flush the data of the flood.
+"""
 SLOWEST_S = 5.0
-"""No press takes longer. Without shares for sources, most presses behind such a flood take minutes."""
+"""Seconds that no press exceeds.
+
+Without shares for sources, most presses behind such a flood take minutes.
+"""
 OPEN = "status IN ('NEW', 'ACKNOWLEDGED', 'IN_PROGRESS')"
 OCCURRENCES = "SELECT occurrences FROM mqtt_device_alert WHERE source_id = %s AND alert_type = %s"
 FLOODS = f"""
@@ -72,7 +85,7 @@ def house(outside: Outside, tmp_path: Path, outer: dict[str, Provider]) -> Itera
 
 
 def fixes(count: int, *, within: timedelta = timedelta(seconds=2)) -> list[dict[str, Any]]:
-    """Fixes of a guard who stands, the last of them now."""
+    """Return fixes of a guard who stands. The last fix is of now."""
     began = datetime.now(UTC) - within
     return [
         {"lat": 12.9, "lon": 77.6, "timestamp": (began + within * (n + 1) / count).isoformat()}
@@ -102,12 +115,12 @@ def test_a_flood_of_panics_and_one_of_fixes_delay_no_other_guards_panic(house: H
     assert took_s[len(took_s) * kept // of - 1] < max(WITHIN_S, LOADED * alone_s[-1]), (alone_s, took_s)
     assert took_s[-1] < SLOWEST_S, took_s
 
-    # And of the flood each press counts, on one alert with a short record
+    # And each press of the flood counts, on one alert with a short record
     outside.until(lambda: outside.rows(OCCURRENCES, presser, "PANIC") == [(SENT,)], 20)
     [(rows,)] = outside.rows(ROWS, presser)
     assert rows < 60
 
-    # And of the fixes those within the rate are stored, the others counted beside one of them
+    # And the fixes within the rate are stored, and the others are counted beside one of them
     def accounted() -> bool:
         [(stored,)], [(refused, kept)] = outside.rows(FIXES, phone), outside.rows(REFUSED, phone)
         return stored >= 500 and stored + refused == SENT and kept <= 2
@@ -166,7 +179,7 @@ def test_a_phone_that_was_offline_may_send_all_that_it_kept(house: House, tmp_pa
     # When it sends all of it as fast as it can
     flood = Flood(outside, f"guard/{phone}/gps", fixes(1_500, within=timedelta(hours=3)), tmp_path)
 
-    # Then all of it is stored, and it floods nobody
+    # Then all of it is stored, and the phone is not a flood
     outside.until(lambda: outside.rows(FIXES, phone) == [(1_500,)], 30)
     assert flood.is_over
     assert outside.rows(REFUSED, phone) == [(0, 0)]
@@ -174,7 +187,7 @@ def test_a_phone_that_was_offline_may_send_all_that_it_kept(house: House, tmp_pa
 
 
 def test_words_that_are_no_alert_type_cannot_be_used_to_raise_any_number_of_alerts(house: House) -> None:
-    # Given a device whose alerts bear another word each
+    # Given a device whose alerts have a different word each
     outside, device = house.outside, house.more[-2]
     client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"words-{outside.run}")
 
@@ -185,7 +198,7 @@ def test_words_that_are_no_alert_type_cannot_be_used_to_raise_any_number_of_aler
             client.publish(f"alert/panic/{device}", b'{"message": "help"}')
     client.settle(1_201)
 
-    # Then the panic is there, and what went beyond its rate is refused and counted
+    # Then the panic is there, and the messages beyond the rate are refused and counted
     outside.until(lambda: outside.rows(OCCURRENCES, device, "PANIC") == [(1,)])
     raised = "SELECT count(*) FROM mqtt_device_alert WHERE source_id = %s AND alert_type = 'UNKNOWN'"
 

@@ -1,4 +1,7 @@
-"""A server that all lean on goes away and comes back: what waited is done at once, and nobody has to lift a finger."""
+"""Tests of a server that goes away and comes back while all services depend on it.
+
+Messages that waited are handled at once, and no operator has to act.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ STORED = {
 
 
 class Site:
-    """A tenant of its own with guards and devices, and one connection that sends for all of them."""
+    """A tenant of its own with guards and devices. One connection sends for all of them."""
 
     def __init__(self, outside: Outside) -> None:
         self.tenant_id = int(outside.run, 16) % 1_000_000 + 2_000_000
@@ -59,7 +62,7 @@ class Site:
         self.client.publish(topic, json.dumps({"msg_id": msg_id, **payload}).encode())
 
     def await_receipts(self, msg_ids: set[str], timeout_s: float) -> None:
-        """Note when each message was said to be stored."""
+        """Note the time at which each message is reported as stored."""
 
         def all_are_there() -> bool:
             for _, payload, _ in self.client.heard:
@@ -81,7 +84,10 @@ def site(outside: Outside) -> Iterator[Site]:
 
 @contextmanager
 def without(stack: Stack, server: str) -> Iterator[list[float]]:
-    """The server is stopped; afterwards, the list holds when it answered again."""
+    """Stop the server.
+
+    After the block, the yielded list holds the time at which it answered again.
+    """
     back_s: list[float] = []
     process = next(process for process in stack.supervisor.processes if process.name == server)
     with held_down(stack, server):
@@ -103,7 +109,8 @@ def test_what_waited_for_the_database_is_stored_as_soon_as_it_is_back(
     dead_before = {letter.id for letter in dead_letters.look(config.amqp.uri)}
     rungs = QueueDepth(config.amqp, [delay_queue(delay_s).name for delay_s in config.amqp.retry_delays_s])
 
-    # When the database goes away for longer than the short rungs of the ladder, and messages come meanwhile
+    # When the database is away for longer than the short steps of the delay ladder, and messages
+    # come meanwhile
     bulk = {f"m{number}" for number in range(MESSAGES)}
     with without(stack, "postgres") as back_s:
         gone_s = time.monotonic()
@@ -117,18 +124,18 @@ def test_what_waited_for_the_database_is_stored_as_soon_as_it_is_back(
     rungs.close()
     site.await_receipts(bulk | {"panic"}, 60)
 
-    # Then the panic and all that waited are stored at once, each once
+    # Then the panic and all messages that waited are stored at once, each once
     slowest_s = max(site.stored_s[msg_id] for msg_id in bulk) - back_s[0]
     assert slowest_s < BULK_BACK_S
     assert site.stored_s["panic"] - back_s[0] < PANIC_BACK_S
     with Outside(stack) as again:
-        # And people are answered, by each service
+        # And each service answers requests
         token = again.token(tenant_id=site.tenant_id)
         for path in ("/readyz", *ASKED):
             again.until(lambda path=path: again.request("GET", path, token=token)[0] == 200)
         found = {what: again.rows(query, f"%{outside.run}%")[0][0] for what, query in STORED.items()}
     assert found == {"fixes": MESSAGES // 2 + GUARDS, "readings": MESSAGES // 2, "panics": 1}
-    # And nothing had climbed the ladder or was given up on
+    # And no message climbed the ladder or became a dead letter
     assert waiting_on_rungs == 0
     assert {letter.id for letter in dead_letters.look(config.amqp.uri)} == dead_before
 
@@ -136,7 +143,8 @@ def test_what_waited_for_the_database_is_stored_as_soon_as_it_is_back(
 def test_alerts_are_listed_and_acknowledged_while_redis_hangs_and_each_is_shown_once_after_it(
     outside: Outside, site: Site
 ) -> None:
-    # Given an open alert, a screen, and a program that reads the feed as `vigil watch` does
+    # Given an open alert, a websocket session, and a program that reads the feed as `vigil watch`
+    # does
     settings = configuration.load(environ=outside.env)
     screen = outside.screen(tenant_id=site.tenant_id)
     screen.wait("snapshot")
@@ -162,7 +170,7 @@ def test_alerts_are_listed_and_acknowledged_while_redis_hangs_and_each_is_shown_
         status, alerts, took_s = timed(outside, "GET", "/api/v1/alerts", token)
         assert (status, len(alerts), took_s < ANSWER_S) == (200, GUARDS, True)
 
-    # And after it each is shown, and the reader of programs has no event twice
+    # And afterwards each is shown, and the program gets no event twice
     wanted = {alert["id"] for alert in alerts}
     reader = Feed(
         settings,

@@ -1,4 +1,7 @@
-"""Devices with an outbox: receipts of refusals, silent receipts, messages that come again, and the simulated fleet."""
+"""Tests of devices with an outbox.
+
+They cover receipts of refusals, silent receipts, messages that come again, and the simulated fleet.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ OCCURRENCES = (
 
 
 class Device:
-    """A guard's phone with an outbox, and what it was told."""
+    """A guard's phone with an outbox, and the receipts that it got."""
 
     def __init__(self, outside: Outside, *, path: str = MEMORY) -> None:
         self.source_id = f"guard-outbox-{outside.run}"
@@ -63,7 +66,7 @@ def test_a_device_hears_that_its_message_is_refused_and_why_and_sends_it_once(
     assert device.outbox.wait(RECEIPT_S)
     outside.until(lambda: len([u for u in device.updates if u.state in (State.REFUSED, State.STORED)]) == 3)
 
-    # Then the device knows what became of each, and has sent each once
+    # Then the device knows the result of each, and has sent each once
     reasons = {update.msg_id: update.reason for update in device.updates if update.state is State.REFUSED}
     assert reasons == {broken: "missing_field", impostor: "identity_mismatch"}
     assert device.states(good)[-1] is State.STORED
@@ -94,7 +97,7 @@ def test_a_device_with_its_credential_over_tls_hears_its_own_receipts(
         outbox.send_position(12.97, 77.59)
         outbox.send_alert("PANIC")
 
-        # Then everything has its receipt, at the first send
+        # Then each message has its receipt, at the first send
         assert outbox.wait(RECEIPT_S)
         assert outbox.sends == 2
 
@@ -113,7 +116,7 @@ def test_an_outbox_empties_itself_of_a_silent_alert_and_shows_nothing(
 
 
 def test_a_silent_alert_of_a_device_without_an_outbox_has_no_receipt(outside: Outside) -> None:
-    # Given a device that hears its receipts, and makes no promise
+    # Given a device that subscribes to its receipts, and makes no promise
     source = f"guard-plain-{outside.run}"
     client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"plain-{outside.run}")
     assert client.subscribe(f"receipt/{source}")
@@ -129,7 +132,7 @@ def test_a_silent_alert_of_a_device_without_an_outbox_has_no_receipt(outside: Ou
     client.until(lambda: any(b'"loud"' in payload for _, payload, _ in client.heard), RECEIPT_S)
     outside.until(lambda: outside.rows("SELECT 1 FROM rejected_message WHERE source_id = %s", source))
 
-    # Then only what is not silent has a receipt
+    # Then only the loud message has a receipt
     named = {json.loads(payload)["msg_id"] for _, payload, _ in client.heard}
     assert named <= {"loud", None}
     client.close()
@@ -181,10 +184,10 @@ def test_the_simulated_fleet_sends_at_its_next_start_what_it_could_not(
     before = facts(run_vigil(closed, *fleet, "--duration", "1", "--settle", "0"))
     assert before["pending"] == before["sent"] > 0
 
-    # When it is started again, and the broker is there
+    # When it is started again, and the broker is up
     after = facts(run_vigil(outside.env, *fleet, "--duration", "1"))
 
-    # Then all of both is stored
+    # Then all messages of both runs are stored
     assert after["pending"] == 0
     assert after["stored"] == before["sent"] + after["sent"]
 

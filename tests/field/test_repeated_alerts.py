@@ -1,4 +1,7 @@
-"""What an alert means after it was raised, from the outside: repeats, doubt, silence, and who acts under which name."""
+"""Tests of an alert after it was raised, from the outside.
+
+They cover repeats, doubt, muted alerts, and the name under which a user acts.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ LINES = "SELECT action, by, note FROM alert_timeline JOIN mqtt_device_alert a US
 
 
 class Found(NamedTuple):
-    """An alert as it is in the database; `rounds` counts the rounds and steps that somebody was notified in."""
+    """An alert as the database has it.
+
+    `rounds` counts the rounds and steps in which somebody was notified.
+    """
 
     alert_id: str
     alert_type: str
@@ -41,7 +47,7 @@ class Found(NamedTuple):
 
 
 class Yard:
-    """A house whose guards each stand for one case."""
+    """A test tenant whose guards each stand for one case."""
 
     def __init__(self, house: House) -> None:
         self.house = house
@@ -55,7 +61,9 @@ class Yard:
         return [Found(*row) for row in self.outside.rows(FOUND, source)]
 
     def until(self, source: str, count: int = 1, **wanted: Any) -> list[Found]:
-        """The alerts of a source, once there are so many and the newest is as wanted."""
+        """Return the alerts of a source, once there are `count` and the newest has the wanted
+        values.
+        """
 
         def there() -> list[Found] | None:
             alerts = self.found(source)
@@ -81,7 +89,7 @@ class Yard:
 def yard(
     stack: Stack, providers_of_tests: dict[str, Provider], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Yard]:
-    """One house for all cases of this file: each has guards of its own."""
+    """Yield one test tenant for all cases of this file. Each case has guards of its own."""
     directory = tmp_path_factory.mktemp("house")
     for provider in providers_of_tests.values():
         provider.behave("accept")
@@ -282,7 +290,8 @@ def test_the_source_of_a_silent_alert_hears_nothing_of_it(yard: Yard, topic: str
     yard.outside.until(lambda: any(action == "notified" for action, _, _ in yard.lines(guard)))
     for verb in ("acknowledge", "start", "resolve"):
         assert yard.act(alert.alert_id, verb)[0] == 200
-    # Receipts of one source leave in order: the first of a loud alert would come behind those of the silent one.
+    # Receipts of one source leave in order: the first of a loud alert would come behind those of
+    # the silent one.
     yard.outside.publish(f"alert/medical/{guard}", {"msg_id": "marker"})
     assert [heard["msg_id"] for heard in device.hear(1)] == ["marker"]
 

@@ -1,4 +1,7 @@
-"""Replies by SMS as Twilio brings them: only a code or a lone word of consent takes an alert."""
+"""Tests of replies by SMS as Twilio brings them.
+
+Only a code or a lone word of consent acknowledges an alert.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,17 @@ INBOUND = "/api/v1/providers/twilio/inbound"
 
 
 class Post(NamedTuple):
-    """A guarded place of its own: its guard, and the phone of the one person who is sent its alerts."""
+    """A guarded place of its own, with its guard and the phone of the one contact for its alerts."""
 
     guard: str
     phone: str
 
 
 class Company:
-    """A tenant whose places each have one guard and one contact with a phone; the policy is the built-in one."""
+    """A tenant whose places each have one guard and one contact with a phone.
+
+    The escalation policy is the built-in one.
+    """
 
     def __init__(self, outside: Outside, outer: dict[str, Provider]) -> None:
         self.outside = outside
@@ -72,7 +78,7 @@ class Company:
         return found.group(1)
 
     def reply(self, post: Post, text: str, *, sid: str = "", phone: str = "") -> str | None:
-        """Bring an SMS as Twilio signs it; returns the answer, None when there is none."""
+        """Send an SMS with Twilio's signature. Return the answer, or None when there is none."""
         params = {
             "From": phone or post.phone,
             "Body": text,
@@ -92,7 +98,7 @@ class Company:
         return found.group(1) if found else None
 
     def alerts(self, post: Post) -> list[dict[str, Any]]:
-        """The alerts of a post with their timelines, oldest first."""
+        """Return the alerts of a post with their timelines, oldest first."""
         listed = self._get(f"/alerts?status=all&source_id={post.guard}")
         return [self._get(f"/alerts/{alert['id']}") for alert in reversed(listed)]
 
@@ -102,7 +108,7 @@ class Company:
         assert status == 200, answer
 
     def notes(self, post: Post, number: int = 0) -> list[tuple[str, str]]:
-        """(by, note) of what people put on an alert's timeline."""
+        """Return (by, note) of the notes that people put on an alert's timeline."""
         timeline = self.alerts(post)[number]["timeline"]
         return [(line["by"], line["note"]) for line in timeline if line["action"] == "noted"]
 
@@ -175,7 +181,7 @@ def test_a_code_or_a_lone_word_of_consent_takes_the_alert_and_nothing_else_does(
         text = form.format(code=code, lower=code.lower(), wide=wide)
         # When the contact answers
         answer = company.reply(post, text)
-        # Then only an act takes it, and anything else is on record in the contact's name
+        # Then only an act acknowledges it, and any other text is noted in the contact's name
         [alert] = company.alerts(post)
         name = f"Asha {post.guard.removeprefix('guard-')}"
         if takes:
@@ -197,14 +203,14 @@ def test_a_word_of_consent_takes_nothing_while_two_alerts_are_open_and_a_code_ta
     company.press(post)
     first = company.code(post)
     company.press(post, topic="sos")
-    # When the contact consents without saying to which
+    # When the contact consents without naming one of them
     answer = company.reply(post, "YES")
-    # Then neither is taken, and both have the answer on record
+    # Then neither is acknowledged, and both have the answer on their timelines
     assert answer is not None
     assert answer.startswith("Not taken")
     assert [alert["status"] for alert in company.alerts(post)] == ["NEW", "NEW"]
     assert [len(company.notes(post, number)) for number in (0, 1)] == [1, 1]
-    # And a code takes the alert of its message, after which the other one is still open
+    # And a code acknowledges the alert of its message. The other one stays open
     assert str(company.reply(post, first)).startswith("You have it")
     assert [alert["status"] for alert in company.alerts(post)] == ["ACKNOWLEDGED", "NEW"]
 
@@ -214,10 +220,10 @@ def test_a_machine_that_answers_every_sms_is_answered_once_an_hour(company: Comp
     company.press(post)
     # When an auto-responder writes five times
     answers = [company.reply(post, f"Out of office, ticket {number}") for number in range(5)]
-    # Then it is answered once, and all that it wrote is on record
+    # Then it is answered once, and all its messages are noted
     assert [answer is not None for answer in answers] == [True, False, False, False, False]
     assert len(company.notes(post)) == 5
-    # And a real act is confirmed within that hour all the same, once
+    # And a real act within that hour is still confirmed, once
     assert str(company.reply(post, company.code(post))).startswith("You have it")
     assert company.reply(post, company.code(post)) is None
     # And after an hour it would be answered again
@@ -227,24 +233,24 @@ def test_a_machine_that_answers_every_sms_is_answered_once_an_hour(company: Comp
 
 
 def test_the_same_signed_request_has_one_effect(company: Company) -> None:
-    # Given a YES that took an alert
+    # Given a YES that acknowledged an alert
     post = company.post()
     company.press(post)
     assert str(company.reply(post, "YES", sid="SM-recorded")).startswith("You have it")
-    # When its request is played back, then and after a second alarm
+    # When its request is replayed, at once and after a second alarm
     assert company.reply(post, "YES", sid="SM-recorded") is None
     [alert] = company.alerts(post)
     company.act(alert, "resolve")
     company.press(post)
     assert company.reply(post, "YES", sid="SM-recorded") is None
-    # Then the second alarm is not taken by it
+    # Then it does not acknowledge the second alarm
     assert [alert["status"] for alert in company.alerts(post)] == ["RESOLVED", "NEW"]
-    # And a new YES takes it
+    # And a new YES acknowledges it
     assert str(company.reply(post, "YES")).startswith("You have it")
 
 
 def test_a_code_is_good_once_and_a_late_one_takes_nothing_and_is_on_record(company: Company) -> None:
-    # Given an alert that was taken by its code, and is raised again
+    # Given an alert that was acknowledged by its code, and is raised again
     post = company.post()
     company.press(post)
     code = company.code(post)
@@ -254,9 +260,9 @@ def test_a_code_is_good_once_and_a_late_one_takes_nothing_and_is_on_record(compa
     # When the same code comes in another message
     company.outside.execute("DELETE FROM sms_answer WHERE phone = %s AND about = ''", post.phone)
     answer = company.reply(post, code)
-    # Then it is told that it was used, and the timeline has the message
+    # Then the answer says that the code was used, and the timeline has the message
     assert "used already" in str(answer)
-    # And the code of a message of two days ago takes nothing, though its alert is open
+    # And the code of a message of two days ago acknowledges nothing, though its alert is open
     late = company.post()
     company.press(late)
     old = company.code(late)
@@ -273,11 +279,11 @@ def test_a_text_without_a_code_is_not_answered_while_no_alert_is_open(company: C
     code = company.code(post)
     [alert] = company.alerts(post)
     company.act(alert, "resolve")
-    # When somebody writes about nothing that is open
+    # When somebody writes about no open alert
     assert company.reply(post, "YES") is None
     assert company.reply(post, "who is this?") is None
     assert company.reply(stranger, "hello", phone="+14155550100") is None
-    # Then a code of the closed alert is told why it takes nothing
+    # Then the answer to a code of the closed alert says why it acknowledges nothing
     answer = company.reply(post, code)
     assert "closed" in str(answer)
     assert [alert["status"] for alert in company.alerts(post)] == ["RESOLVED"]
@@ -290,10 +296,10 @@ def test_a_code_takes_nothing_from_another_number_and_nothing_that_somebody_else
     company.press(post, other)
     # When the code comes from another number
     answer = company.reply(other, company.code(post))
-    # Then neither alert is taken
+    # Then neither alert is acknowledged
     assert str(answer).startswith("Not taken")
     assert [company.alerts(p)[0]["status"] for p in (post, other)] == ["NEW", "NEW"]
-    # And the code of an alert that an operator has is told whose it is
+    # And the answer to the code of an acknowledged alert names the operator who has it
     [alert] = company.alerts(post)
     company.act(alert, "acknowledge")
     assert "Meera has this alert already" in str(company.reply(post, company.code(post)))

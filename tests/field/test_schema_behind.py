@@ -1,4 +1,7 @@
-"""A database that lacks what the code needs: said by name everywhere, and no message pays for it."""
+"""Tests of a database that lacks something that the code needs.
+
+Every status names it, and no message is lost by it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,11 @@ RENAME = "ALTER TABLE guard_state RENAME COLUMN {} TO {}"
 
 @contextmanager
 def lacking_a_column(outside: Outside) -> Iterator[None]:
-    """As after an upgrade from a version whose migration lacked it; the number of the revision is right."""
+    """Rename a column for the length of the block.
+
+    The database is then as after an upgrade from a version whose migration lacked the column. The
+    number of the revision is right.
+    """
     outside.execute(RENAME.format("speeding_told", "somewhere_else"))
     try:
         yield
@@ -28,7 +35,7 @@ def lacking_a_column(outside: Outside) -> Iterator[None]:
 
 
 def schema_of(outside: Outside) -> str:
-    """What /readyz says of the schema."""
+    """Return the state of the schema that /readyz reports."""
     state: str = outside.request("GET", "/readyz", token=outside.token())[1]["checks"]["schema"]
     return state
 
@@ -44,13 +51,15 @@ def test_a_missing_column_is_named_and_messages_wait_for_it(
     failures = (stack.home / "log" / "location.log").read_text().count("SchemaBehind")
 
     with lacking_a_column(outside):
-        # When a column is missing, then readiness and the operator's command name table, column and remedy
+        # When a column is missing, then readiness and the operator's command name table, column and
+        # remedy
         outside.until(lambda: schema_of(outside) != "ok", timeout_s=20)
         for said in (schema_of(outside), run_vigil(outside.env, "migrate", "check", check=False)):
             assert "table guard_state: column speeding_told is missing" in said
             assert "vigil migrate up" in said
         assert outside.request("GET", "/readyz")[0] == 503
-        # And whoever starts Vigil hears that it is not up, and which lane it is; alarms still arrive
+        # And the check at the start says that Vigil is not up, and names the lane. Alarms still
+        # arrive
         monkeypatch.setattr(stack_module, "TEST_MESSAGES_S", 0.0)
         problem = stack.lost_messages()
         assert "alert  ok" in problem

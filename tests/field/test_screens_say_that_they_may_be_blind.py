@@ -1,4 +1,7 @@
-"""A screen says within ten seconds that alarms may not reach it, with the reason, and that they do again."""
+"""Tests that a console page says within ten seconds that alarms may not reach it.
+
+It gives the reason, and also says when alarms reach it again.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,15 @@ from tests.outside import Outside
 def test_every_screen_names_a_frozen_part_and_sees_again_after_it(
     outside: Outside, process: str, part: str
 ) -> None:
-    # Given: screens of two tenants, which see
+    # Given: websocket sessions of two tenants, which work
     screens = [outside.screen(), outside.screen(tenant_id=4490, role="viewer")]
     for screen in screens:
         screen.wait("snapshot")
 
-    # When: a part is there and does nothing
+    # When: a process runs and does nothing
     told = freeze(outside, screens, process=process, part=part, hold_s=8.0)
 
-    # Then: it was named in time, and nothing else was
+    # Then: the session named it in time, and named nothing else
     assert told.named == {part}
     assert told.ready.status == 503
     assert part in told.ready.away

@@ -1,4 +1,7 @@
-"""Links, codes, push tokens and URLs of webhooks: their reader has them, and nobody finds them in a record."""
+"""Tests of links, codes, push tokens and URLs of webhooks.
+
+Their recipient has them, and no record shows them.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def body_of(outside: Outside, path: str, token: str) -> tuple[int, str]:
 
 
 def planted(house: House, hook: str) -> dict[str, str]:
-    """What only the readers of messages may have, by what it is."""
+    """Return the secrets that only the recipients of messages may have, by kind."""
     mail, sms, push = (house.message(kind) for kind in ("smtp", "twilio", "fcm"))
     webhook = house.outside.until(lambda: [m for m in house.outer["webhook"].accepted() if m["to"] == hook])[
         0
@@ -71,7 +74,7 @@ def test_no_viewer_and_no_evidence_pack_finds_a_link_a_code_a_token_or_a_url(hou
     outside = house.outside
     tenant: dict[str, Any] = {"tenant_id": house.tenant_id}
     hook = f"/hook-{secrets.token_hex(12)}"
-    # Given a contact with every address, and one who is known by a webhook alone
+    # Given a contact with every address, and one with a webhook alone
     desk = {"name": "Desk", "url": f"{house.outer['webhook'].url}{hook}"}
     supervisor = outside.token(role="supervisor", **tenant)
     assert outside.request("POST", "/api/v1/contacts", desk, token=supervisor)[0] == 201
@@ -128,7 +131,7 @@ def test_no_viewer_and_no_evidence_pack_finds_a_link_a_code_a_token_or_a_url(hou
         assert value not in frames, name
         assert value not in rows, name
         assert name == "code" or value not in logs, name
-    # And a viewer's list says what was set
+    # And a viewer's list says which addresses are set
     contacts = outside.request("GET", "/api/v1/contacts", token=outside.token(role="viewer", **tenant))[1]
     shown = {contact["name"]: (contact["push_token"], contact["url"]) for contact in contacts}
     assert shown["Asha"] == (f"...{house.addresses['push-token'][-4:]}", None)

@@ -1,4 +1,7 @@
-"""Processes that are asked to stop, and processes that are held: they end in order, come back, and nothing is lost."""
+"""Tests of processes that are asked to stop, and of processes that a signal holds.
+
+They end in order and come back, and no message is lost.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from tests.stopping import LONG_ENOUGH_S, STOPPED_WITHIN_S, LogEnd, await_ready,
 
 @pytest.mark.timeout(240)
 def test_every_process_that_is_asked_to_stop_ends_in_order_and_is_back(outside: Outside) -> None:
-    # Given a stack that has run for longer than its signs of life fit into a queue, and a screen
+    # Given a stack that ran so long that its signs of life no longer fit into a queue, and a
+    # session
     await_ready(outside.stack)
     processes = vigils(outside.stack)
     until(outside.stack, lambda: all(uptime_s(found) > LONG_ENOUGH_S for found in processes), 60)
@@ -40,7 +44,7 @@ def test_every_process_that_is_asked_to_stop_ends_in_order_and_is_back(outside: 
         STOPPED_WITHIN_S + asked_s - time.monotonic(),
     )
 
-    # Then each has ended with 0 and said so, without a traceback, and each is back
+    # Then each has ended with 0 and logged so, without a traceback, and each is back
     await_ready(outside.stack)
     for process in processes:
         assert process.last_end == "it ended with exit code 0", (process.name, logs[process.name].text())
@@ -49,7 +53,7 @@ def test_every_process_that_is_asked_to_stop_ends_in_order_and_is_back(outside: 
         assert events.count("stopping") == events.count("stopped") == 1, (process.name, events)
         assert "Traceback" not in logs[process.name].text(), logs[process.name].text()
 
-    # And the screen was told that the gateway goes, and the panic is stored
+    # And the session got a frame that the gateway is going away, and the panic is stored
     assert screen.closed_with == 1001
     query = "SELECT 1 FROM mqtt_device_alert WHERE source_id = %s"
     until(outside.stack, lambda: outside.rows(query, guard), 60)

@@ -1,4 +1,4 @@
-"""Which payloads are stored beside their columns: those that say more than their row."""
+"""Tests that a payload is stored beside its columns only when it contains more than its row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.outside import Outside
 
 
 def newest(outside: Outside, kind: str, source: str) -> dict[str, Any]:
-    """The newest row of a source as `vigil latest` shows it."""
+    """Return the newest row of a source as `vigil latest` shows it."""
 
     def found() -> list[dict[str, Any]]:
         said = run_vigil(outside.env, "latest", kind, "--source", source, "--json", "--limit", "1")
@@ -30,14 +30,14 @@ def test_a_payload_of_known_fields_is_its_row_and_any_other_is_kept_as_it_came(o
     outside.publish(f"sensor/plain-{run}/reading", {"type": "TEMPERATURE", "value": 21.5})
     outside.publish(f"sensor/odd-{run}/reading", {"type": "temperature", "value": "21,5"})
 
-    # When they are stored, then the row gives back all that a plain payload said
+    # When they are stored, then the row gives back everything that a plain payload contained
     plain = newest(outside, "location", f"plain-{run}")
     assert {name: plain[name] for name in fix} == fix
     assert (plain["raw_data"], plain["quality"]) == (None, [])
     reading = newest(outside, "sensor", f"plain-{run}")
     assert (reading["type"], reading["value"], reading["raw_data"]) == ("TEMPERATURE", 21.5, None)
 
-    # And another one is there whole, in its own writing
+    # And another payload is stored whole, in its own notation
     assert newest(outside, "location", f"more-{run}")["raw_data"] == {**fix, "altitude": 920.5}
     odd = newest(outside, "sensor", f"odd-{run}")
     assert (odd["value"], odd["raw_data"]) == (21.5, {"type": "temperature", "value": "21,5"})
