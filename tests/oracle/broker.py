@@ -1,4 +1,7 @@
-"""Several location processes at one queue, as RabbitMQ would have it: what was not acknowledged is delivered again."""
+"""Several location processes at one queue, as RabbitMQ would have it.
+
+An order that was not acknowledged is delivered again.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ Hears = Callable[[Told], None]
 class Worker:
     def __init__(self, environment: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "tests.oracle.worker"]
-        # The directory for counts of processes is the stack's, and this is none of its processes.
+        # The directory for counts of processes is the stack's, and this process is not part of the
+        # stack.
         own = {name: value for name, value in environment.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
         self._child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=own, cwd=Path(PROJECT)
@@ -37,7 +41,7 @@ class Worker:
         send(self._orders, order)
 
     def hear(self) -> Told | None:
-        """What it says next; None when it is dead."""
+        """Return the worker's next message, or None when the worker is dead."""
         return receive(self.told, Told)
 
     def stop(self) -> int:
@@ -48,7 +52,12 @@ class Worker:
 
 
 class Queue:
-    """`count` workers; whoever is free takes the next order. A dead one's order is delivered again, to anybody."""
+    """A queue with `count` workers.
+
+    A free worker takes the next order.
+
+    The order of a dead worker is delivered again, to any worker.
+    """
 
     def __init__(self, environment: Mapping[str, str], *, count: int, hears: Hears) -> None:
         self._environment = environment
@@ -57,7 +66,7 @@ class Queue:
         self.deaths = 0
 
     def work_off(self, orders: list[Order]) -> None:
-        """Until all are acknowledged."""
+        """Give out the orders until all are acknowledged."""
         waiting = deque(orders)
         while waiting or any(worker.doing for worker in self._workers):
             for worker in self._workers:
@@ -93,5 +102,8 @@ class Queue:
 
 
 def orders_of(batches: list[FixBatch], deaths: Mapping[int, str]) -> list[Order]:
-    """`deaths`: at which batch a worker dies, and where in its work."""
+    """Return an order for each batch.
+
+    `deaths` has the batches at which a worker dies, and the point in its work.
+    """
     return [Order(batch, deaths.get(nth, "")) for nth, batch in enumerate(batches)]

@@ -1,4 +1,7 @@
-"""Random worlds, whose tracks are judged by the oracle and by the production judge: where do they differ?"""
+"""Comparison of the oracle with the production judge on the tracks of random worlds.
+
+It returns the places where they differ.
+"""
 
 from dataclasses import replace
 from random import Random
@@ -13,11 +16,11 @@ from tests.oracle.words import Fix, Row
 from tests.oracle.worlds import Guard, World, guard, world
 
 TIE_M = 1e-6
-"""Nearer to a threshold than this, rounding decides: such a track is made anew."""
+"""Distance to a threshold below which rounding decides. Such a track is made again."""
 GUARDS_A_WORLD = 20
 LONG, LONG_SHARE = 200, 0.002
 Judged = tuple[Guard, list[Row], int]
-"""A guard, what the oracle says, and how many tracks of it were thrown away for ties."""
+"""A guard, the oracle's rows, and the number of tracks that were discarded for ties."""
 
 
 def judged(place: World, who: Guard) -> tuple[list[Row], float]:
@@ -26,7 +29,10 @@ def judged(place: World, who: Guard) -> tuple[list[Row], float]:
 
 
 def untied(random: Random, place: World, guard_id: str, length: int | None = None) -> Judged:
-    """A guard of whom rounding decides nothing, what the oracle says, and how many were thrown away before."""
+    """Return a guard for whom rounding decides nothing.
+
+    The result has the guard, the oracle's rows, and the number of discarded tracks.
+    """
     for thrown in range(20):
         who = guard(random, place, guard_id, length)
         rows, slack = judged(place, who)
@@ -36,7 +42,7 @@ def untied(random: Random, place: World, guard_id: str, length: int | None = Non
 
 
 def deliveries(random: Random, fixes: tuple[Fix, ...]) -> list[list[Fix]]:
-    """In batches, some late, some twice, in the order of a bad network."""
+    """Return the fixes in batches, some late, some twice, in the order of a bad network."""
     arriving = list(fixes)
     disorder = random.choice((0, 0, 3, 15, len(fixes)))
     arriving = sorted(arriving, key=lambda f: fixes.index(f) + random.uniform(0, disorder))
@@ -56,7 +62,10 @@ def differences(who: Guard, road: str, expected: list[Row], found: list[Row]) ->
 
 
 def alike(right: Row, got: Row) -> bool:
-    """The record does not keep the error radius."""
+    """Return whether two rows are alike.
+
+    The record does not keep the error radius, so a missing one fits any other.
+    """
     if right.error_radius_m is None or got.error_radius_m is None:
         return True
     return abs(right.error_radius_m - got.error_radius_m) < TIE_M
@@ -67,7 +76,7 @@ def without_order(rows: list[Row]) -> list[Row]:
 
 
 def made(random: Random) -> tuple[World, list[Judged]]:
-    """A world and guards in it, as the oracle judges them."""
+    """Return a world and guards in it, as the oracle judges them."""
     place = world(random)
     return place, [
         untied(random, place, f"guard-{nth % 8}", LONG if random.random() < LONG_SHARE else None)
@@ -76,7 +85,7 @@ def made(random: Random) -> tuple[World, list[Judged]]:
 
 
 def at_once(judge: Judge, guards: list[Judged]) -> list[str]:
-    """Each track as a whole."""
+    """Return the differences when each track is judged as a whole."""
     found = []
     tracks = [
         (
@@ -92,10 +101,11 @@ def at_once(judge: Judge, guards: list[Judged]) -> list[str]:
 
 
 def bit_by_bit(random: Random, judge: Judge, guards: list[Judged]) -> list[str]:
-    """Permuted, late and twice; what is on record in the end."""
+    """Return the differences in the final record when fixes come permuted, late and twice."""
     records = [Record(who.guard_id, who.groups) for who, _, _ in guards]
     arrivals = [deliveries(random, who.fixes) for who, _, _ in guards]
-    # The walks are short: checkpoints have to be nearer to each other than those of whole shifts.
+    # The walks are short, so checkpoints have to be nearer to each other than those of whole
+    # shifts.
     with (
         patch.object(repair, "CHECKPOINT_INTERVAL_S", random.choice((30.0, 120.0, 900.0))),
         patch.object(repair, "CHECKPOINT_FIXES", random.choice((3, 12, 250))),

@@ -1,4 +1,4 @@
-"""How many random tracks, and from which seeds: `pytest tests/oracle --tracks 100000`."""
+"""The number of random tracks and their seeds: `pytest tests/oracle --tracks 100000`."""
 
 import secrets
 
@@ -11,7 +11,10 @@ FOUND = (290703742,)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The same seeds every time; with the long tests ten more that nobody knows yet, told by their names on failure."""
+    """Give the tests the same seeds every time.
+
+    The long tests get ten more random seeds. On failure, the test's name shows the seed.
+    """
     if "seed" in metafunc.fixturenames:
         known = range(max(1, -(-metafunc.config.getoption("--tracks") // TRACKS_A_SEED)))
         unknown = [

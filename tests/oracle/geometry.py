@@ -1,7 +1,8 @@
-"""Distances as docs/zones.md has them, edge by edge: no index, no library of shapes.
+"""Distances as docs/zones.md has them, edge by edge, without an index or a library of shapes.
 
-A shape is a circle (`centre`, `radius_m`) or a list of polygons, each a shell and its holes, each a ring of (longitude,
-latitude) whose last point is its first or not, as it likes.
+A shape is a circle (`centre`, `radius_m`) or a list of polygons. Each polygon is a shell and its
+holes. Each of these is a ring of (longitude, latitude). The last point of a ring may be equal to
+its first.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from math import asin, cos, hypot, inf, pi, radians, sin, sqrt
 
 RADIUS_M = 6_371_008.8
 NORTH_M = RADIUS_M * pi / 180
-"""A degree of latitude."""
+"""Metres of a degree of latitude."""
 Ring = list[tuple[float, float]]
 
 
@@ -28,7 +29,7 @@ def haversine_m(lat: float, lon: float, other_lat: float, other_lon: float) -> f
 
 
 def around(degrees: float) -> float:
-    """The same turn, the short way: from -180 up to 180."""
+    """Return the same turn, the short way: from -180 up to 180."""
     while degrees > 180:
         degrees -= 360
     while degrees < -180:
@@ -37,7 +38,7 @@ def around(degrees: float) -> float:
 
 
 def distance_m(shape: Shape, lat: float, lon: float) -> float:
-    """From the edge; negative inside."""
+    """Return the distance from the edge in metres, negative inside."""
     if shape.centre is not None:
         return haversine_m(lat, lon, shape.centre[1], shape.centre[0]) - shape.radius_m
     east, least, inside = NORTH_M * cos(radians(lat)), inf, False
@@ -59,7 +60,7 @@ def distance_m(shape: Shape, lat: float, lon: float) -> float:
 
 @lru_cache(maxsize=4096)
 def depth_m(shape: Shape) -> float:
-    """Twice the area over the perimeter, on the plane at the middle of its extent."""
+    """Return twice the area over the perimeter, on the plane at the middle of the shape's extent."""
     if shape.centre is not None:
         return shape.radius_m
     latitudes = [y for rings in shape.polygons for ring in rings for _, y in ring]
@@ -69,7 +70,8 @@ def depth_m(shape: Shape) -> float:
     for rings in shape.polygons:
         for nth, ring in enumerate(rings):
             unrolled = _unrolled(ring)
-            # From its own first point: far from the origin the products would lose what they differ by.
+            # The origin is the ring's own first point. Far from the origin, the products would lose
+            # their differences.
             plane = [(east * (x - unrolled[0][0]), NORTH_M * (y - unrolled[0][1])) for x, y in unrolled]
             pairs = list(zip(plane, plane[1:] + plane[:1], strict=True))
             own = abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in pairs)) / 2
@@ -80,7 +82,7 @@ def depth_m(shape: Shape) -> float:
 
 @lru_cache(maxsize=4096)
 def _unrolled(ring: tuple[tuple[float, float], ...]) -> Ring:
-    """Each edge the short way round, whatever longitude that leads to."""
+    """Return the ring with each edge the short way round, at any longitude that results."""
     points = list(ring[:-1]) if ring[0] == ring[-1] else list(ring)
     unrolled = [points[0]]
     for (before, _), (after, lat) in zip(points, points[1:], strict=False):
@@ -93,7 +95,7 @@ def _middle(ring: Ring) -> float:
 
 
 def _turned(ring: Ring, towards: float) -> Ring:
-    """By whole turns, until its middle is nearest to that longitude."""
+    """Return the ring after whole turns, so that its middle is nearest to that longitude."""
     turn = -360 * round((_middle(ring) - towards) / 360)
     return [(x + turn, y) for x, y in ring] if turn else ring
 
@@ -104,7 +106,7 @@ def _placed(rings: tuple[tuple[tuple[float, float], ...], ...], lon: float) -> l
 
 
 def _to_segment_squared(start: tuple[float, float], end: tuple[float, float]) -> float:
-    """From the origin, where the fix is."""
+    """Return the squared distance of a segment from the origin, where the fix is."""
     dx, dy = end[0] - start[0], end[1] - start[1]
     length = dx * dx + dy * dy
     share = -(start[0] * dx + start[1] * dy) / length if length else 0.0
@@ -117,5 +119,5 @@ def _to_segment_squared(start: tuple[float, float], end: tuple[float, float]) ->
 
 
 def _crosses(start: tuple[float, float], end: tuple[float, float]) -> bool:
-    """Whether an edge that goes from one side of the x axis to the other meets its growing half."""
+    """Return whether an edge that crosses the x axis meets the axis's positive half."""
     return start[0] + (end[0] - start[0]) * (-start[1]) / (end[1] - start[1]) > 0

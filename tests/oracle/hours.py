@@ -1,6 +1,7 @@
-"""When a schedule covers a moment, by trying: the windows of the days around, and each wall time looked for.
+"""A slow check of whether a schedule covers a moment.
 
-The document: {"weekly": [{"days", "from", "to"}], "exceptions": [{"date", "windows": [{"from", "to"}]}]}.
+It tries the windows of the days around, and searches each wall time. The document: {"weekly":
+[{"days", "from", "to"}], "exceptions": [{"date", "windows": [{"from", "to"}]}]}.
 """
 
 from datetime import UTC, date, datetime, time, timedelta
@@ -21,7 +22,7 @@ def covers(document: dict[str, Any], at: datetime, time_zone: str) -> bool:
 
 
 def _windows(document: dict[str, Any], day: date, time_zone: str) -> list[tuple[datetime, datetime]]:
-    """Those that start on this local date."""
+    """Return the windows that start on this local date."""
     windows = [w for w in document.get("weekly", []) if DAYS[day.weekday()] in w["days"]]
     for exception in document.get("exceptions", []):
         if exception["date"] == day.isoformat():
@@ -42,7 +43,10 @@ def _minutes(clock: str) -> int:
 
 @lru_cache(maxsize=100_000)
 def _instant(day: date, minutes: int, time_zone: str, which: int) -> datetime:
-    """The first (0) or the last (-1) moment at which the clock on the wall shows that; else the first after it."""
+    """Return the first (0) or the last (-1) moment at which the wall clock shows that time.
+
+    When the clock never shows it, return the first moment after it.
+    """
     wall = datetime.combine(day, time()) + timedelta(minutes=minutes)
     zone = ZoneInfo(time_zone)
     about = wall.replace(tzinfo=UTC)

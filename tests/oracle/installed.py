@@ -1,4 +1,7 @@
-"""A world of the oracle in a real database, guards and all, and what the services made of its tracks."""
+"""An oracle's world in a real database, with its guards.
+
+It also reads the rows that the services wrote for the guards' tracks.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,12 @@ VERSION = text(
 
 
 def install(connection: Connection, zones: Iterable[Zone], guards: Iterable[Guard]) -> None:
-    """All versions as they are: what triggers write would hold from now on. Needs the owner's rights."""
+    """Write all versions as they are.
+
+    Needs the owner's rights.
+
+    Rows that triggers write would apply from now on.
+    """
     for group in GROUPS:
         connection.execute(
             text(
@@ -89,7 +97,7 @@ def _columns(zone: Zone) -> dict[str, Any]:
 
 
 def _wkt(shape: Shape) -> str:
-    """With all digits: shapely writes fewer."""
+    """Return the shape as WKT with all digits: shapely writes fewer."""
     if shape.centre is not None:
         return f"POINT({shape.centre[0]!r} {shape.centre[1]!r})"
     polygons = [
@@ -104,7 +112,7 @@ def _needed(needed: Needed, hold: str) -> dict[str, float]:
 
 
 def as_kept(guard: Guard) -> Guard:
-    """Its numbers as the table keeps them: four bytes for what is claimed."""
+    """Return the guard with numbers as the table keeps them: four bytes for claimed values."""
     fixes = (replace(f, accuracy=_float4(f.accuracy), speed=_float4(f.speed)) for f in guard.fixes)
     return replace(guard, fixes=tuple(fixes))
 
@@ -130,7 +138,7 @@ def message_of(guard_id: str, fix: Fix) -> messages.Fix:
 
 
 def rows_of(engine: Engine, guard_id: str) -> list[Row]:
-    """What is on record of a guard's track."""
+    """Return the rows of a guard's track in the database."""
     with engine.connect() as connection:
         fixes = connection.execute(
             text(

@@ -1,5 +1,7 @@
-"""Guards whose episodes are long: outside for minutes, back for minutes. However the queue mixes up some fixes, each
-episode is one violation, and one alert."""
+"""Guards whose episodes are long: outside for minutes, back for minutes.
+
+Even if the queue mixes up some fixes, each episode is one violation, and one alert.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,13 @@ from tests.oracle.worlds import METRES_A_DEGREE, Guard
 LAT, LON = 12.97, 77.59
 INTERVAL_S = 10.0
 AN_EPISODE = 18
-"""Fixes: three minutes."""
+"""Fixes of an episode: three minutes."""
 NEEDED = Needed(2, 60)
 GROUP = 3
-"""Whoever patrols is in this group alone, and its zones are for nobody else."""
+"""The group of the patrolling guards.
+
+They are in no other group, and its zones apply to nobody else.
+"""
 ZONES = [
     Zone(101, 1, "required", Shape(centre=(LON, LAT), radius_m=150.0), NEEDED, NEEDED, group_id=GROUP),
     Zone(
@@ -34,7 +39,10 @@ PLACES = {"home": 0.0, "outside": 400.0, "forbidden": 111.2, "road": -111.2}
 
 
 def patrol(random: Random, guard_id: str, begins: datetime, *, episodes: int) -> Guard:
-    """Home and somewhere else in turn; the last of them is wherever it is."""
+    """Return a guard who is at home and somewhere else in turn.
+
+    The last episode may be at either.
+    """
     at = begins + timedelta(seconds=random.uniform(0, INTERVAL_S))
     fixes = []
     for nth in range(episodes):
@@ -55,7 +63,10 @@ def _fix(random: Random, at: datetime, north_m: float, east_m: float, speed: flo
 
 
 def mixed_up(random: Random, guards: list[Guard], *, size: int) -> list[list[tuple[str, Fix]]]:
-    """Batches as a gateway would make them: by time, of all guards; some fixes come again, some come late."""
+    """Return batches as a gateway would make them: by time, of all guards.
+
+    Some fixes come again, some come late.
+    """
     everything = sorted(
         ((guard.guard_id, fix) for guard in guards for fix in guard.fixes),
         key=lambda item: item[1].recorded_at,
@@ -70,7 +81,10 @@ def mixed_up(random: Random, guards: list[Guard], *, size: int) -> list[list[tup
 
 
 def only(zones: list[Zone], groups: tuple[int, ...]) -> list[Zone]:
-    """Zones that were for all are for these groups: those on patrol have theirs."""
+    """Return the zones with those of all guards limited to these groups.
+
+    Guards on patrol have zones of their own.
+    """
     turn = itertools.cycle(groups)
     return [
         zone

@@ -1,4 +1,4 @@
-"""The production judge, asked in the words of the oracle."""
+"""The production judge, called with the oracle's types."""
 
 from dataclasses import asdict
 from functools import lru_cache

@@ -1,6 +1,8 @@
-"""A guard's record as the location service keeps it, in memory: fixes come in any order, late and again.
+"""A guard's record in memory, as the location service keeps it.
 
-What is late is mended by the production's own `repair`; checkpoints are as rare as there.
+Fixes come in any order, late and again.
+
+The production's own `repair` repairs late fixes. Checkpoints are as rare as in production.
 """
 
 from collections.abc import Sequence
@@ -27,7 +29,7 @@ from tests.oracle.words import Change, Fix, Row
 
 @dataclass
 class Kept:
-    """A transition on record."""
+    """A transition in the record."""
 
     transition: Transition
     position: Position
@@ -44,7 +46,10 @@ class Record:
         self.checkpoints: dict[Position, bytes] = {}
 
     def take(self, judge: Judge, batch: Sequence[Fix]) -> tuple[Guarded, Belief | None, list[TrackFix]]:
-        """Mend what came late. Returns what is left to be judged, from which belief on."""
+        """Repair the late fixes.
+
+        Return the fixes that remain to be judged, and the belief to start from.
+        """
         places = {position_of(fix): fix for fix in map(fix_of, batch)}
         new = sorted(place for place in places if place not in self.fixes)
         late = [places[p] for p in new if self.frontier is not None and p < self.frontier]
@@ -71,7 +76,9 @@ class Record:
         self.belief, self.frontier = msgspec.msgpack.encode(belief), last
 
     def rows(self) -> list[Row]:
-        """In the order of the track; the transitions of one fix by kind and zone."""
+        """Return the rows in the order of the track, with the transitions of one fix by kind and
+        zone.
+        """
         changes: dict[Position, list[Change]] = {}
         for kept in self.transitions.values():
             if not kept.superseded:
@@ -123,7 +130,7 @@ def unordered(changes: Sequence[Change]) -> tuple[Change, ...]:
 
 
 def deliver(judge: Judge, records: Sequence[Record], batches: Sequence[Sequence[Fix]]) -> None:
-    """One batch of every guard, judged together."""
+    """Judge one batch of every guard together."""
     tracks = [record.take(judge, batch) for record, batch in zip(records, batches, strict=True)]
     for record, (belief, steps) in zip(records, judge.judge_many(tracks), strict=True):
         record.keep(belief, steps)

@@ -1,4 +1,4 @@
-"""The oracle itself, held against what was worked out with pencil and paper from docs/zones.md."""
+"""Tests of the oracle itself, with results that were worked out by hand from docs/zones.md."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -49,14 +49,15 @@ def test_depth_of_a_square_is_half_its_side_and_a_hole_makes_it_less() -> None:
     [
         ("2026-03-28T23:30+01:00", True),
         ("2026-03-29T01:59+01:00", True),
-        # 02:30 does not exist; the clock goes from 02:00 to 03:00, and the window ends there.
+        # 02:30 does not exist. The clock goes from 02:00 to 03:00, and the window ends there.
         ("2026-03-29T03:00+02:00", False),
         ("2026-10-25T02:29+02:00", True),
-        # 02:30 comes twice, and the end of a window is the second.
+        # 02:30 comes twice, and the second one ends the window.
         ("2026-10-25T02:45+02:00", True),
         ("2026-10-25T02:29+01:00", True),
         ("2026-10-25T02:30+01:00", False),
-        # The exception replaces what starts on that date, not what started the evening before.
+        # The exception replaces the windows that start on its date, not the one of the evening
+        # before.
         ("2026-12-25T01:00+01:00", True),
         ("2026-12-25T23:00+01:00", False),
         ("2026-12-25T09:00+01:00", True),
@@ -76,7 +77,10 @@ def test_a_night_watch_through_the_changes_of_the_clock(at: str, covered: bool) 
 def walk(
     *north_m: float, accuracy: float = 5.0, pause_s: float = 200.0, speed: float | None = None
 ) -> list[Fix]:
-    """Fixes so far north of the middle of the yard, far enough apart in time to scatter in no way."""
+    """Return fixes at these distances north of the middle of the yard.
+
+    Their times are so far apart that the fixes have no scatter.
+    """
     moments = [START + timedelta(seconds=pause_s * n) for n in range(len(north_m))]
     return [
         Fix(bytes([n]) * 16, at, at, 52.0 + metres / DEGREE_M, 13.0, accuracy, speed)
@@ -92,8 +96,9 @@ def told(
 
 
 def test_out_of_the_yard_and_back_again() -> None:
-    # 103 m is 3 m outside: less than the error of 5 m, no evidence. 108 and 125 m weigh 1.6 and 4 (the cap): less than
-    # 6, but two sure ones over more than 60 s are enough. Back: two fixes on the near side of the edge.
+    # 103 m is 3 m outside: less than the error of 5 m, no evidence. 108 and 125 m weigh 1.6 and 4
+    # (the cap): less than 6, but two sure ones over more than 60 s are enough. Back: two fixes on
+    # the near side of the edge.
     fixes = walk(0, 0, 103, 108, 125, 99, 40)
     rows, changes = told([YARD], fixes)
     at = [fix.recorded_at for fix in fixes]
@@ -109,7 +114,8 @@ def test_out_of_the_yard_and_back_again() -> None:
 
 
 def test_quick_fixes_have_to_weigh_enough() -> None:
-    # Second by second: 110 m (2.0² = 4) and 113 m (2.6² = 6.8) weigh 10.8 of 16, 112 m (2.4² = 5.8) is enough.
+    # Second by second: 110 m (2.0² = 4) and 113 m (2.6² = 6.8) weigh 10.8 of 16, 112 m (2.4² = 5.8)
+    # is enough.
     fixes = walk(0, 0, 0, 110, 113, 112)
     quick = [
         replace(f, recorded_at=START + timedelta(seconds=130 * min(n, 3) + max(n - 3, 0)))
@@ -127,7 +133,7 @@ def test_who_was_never_inside_is_without_all_the_same() -> None:
 
 
 def test_a_small_forbidden_zone_can_be_entered_with_a_poor_fix() -> None:
-    # 10 m in radius: half of its depth, 5 m, is what counts, not the 30 m that the fixes may be off.
+    # The radius is 10 m: half of the depth, 5 m, counts, not the 30 m that the fixes may be off.
     well = replace(YARD, kind="forbidden", shape=Shape(centre=(13.0, 52.0), radius_m=10))
     _, changes = told([well], walk(1, 1, 1, accuracy=30.0))
     assert changes == [(1, "entered", 7, START), (1, "violation_began", 7, START)]
@@ -155,7 +161,8 @@ def test_faster_than_the_zone_allows() -> None:
 
 
 def test_a_speed_in_another_unit_is_doubted_and_the_place_is_not() -> None:
-    # 65 m in 20 s and twice 5 m of error: at most 7.5 m/s is believed, and 70 m/s of nobody. The way is 2.75 m/s.
+    # 65 m in 20 s and twice 5 m of error: at most 7.5 m/s is believed, and 70 m/s never. The
+    # distance gives 2.75 m/s.
     road = replace(YARD, kind="speed", limit_mps=5.0)
     on_foot = walk(0, 65, 0, 65, pause_s=20.0)
     for claimed, begins in ((7.4, True), (7.6, False), (71.0, False)):
@@ -172,7 +179,8 @@ def test_a_fix_at_exactly_0_0_is_no_fix() -> None:
 
 
 def test_a_negative_accuracy_is_no_accuracy() -> None:
-    # Without a claim a fix may be off by 25 m: 120 m is no evidence of being outside 100 m, 126 m is.
+    # Without a claim a fix may be off by 25 m. 120 m is no evidence of being outside 100 m, 126 m
+    # is.
     for north_m, outside in ((120, False), (126, True)):
         _, changes = told([YARD], walk(0, 0, north_m, north_m, accuracy=-1.0))
         assert ("exited" in [change[1] for change in changes]) == outside

@@ -1,4 +1,7 @@
-"""The comparison can fail: each comparison of the judge, turned into its opposite, is noticed."""
+"""Tests that the comparison can fail.
+
+Each comparison of the judge, when negated, is noticed.
+"""
 
 import __future__
 
@@ -41,11 +44,11 @@ JUDGING = (
 )
 WORLDS = 60
 OF_NAMES = {"self._nearest.zone_id == zone_id"}
-"""What decides only which name the evidence carries, and nothing that the oracle has a word for."""
+"""Comparisons that decide only which name the evidence has. The oracle has no word for it."""
 
 
 class Negation(ast.NodeTransformer):
-    """Of the nth comparison."""
+    """Negation of the nth comparison."""
 
     def __init__(self, nth: int) -> None:
         self._left = nth
@@ -57,7 +60,7 @@ class Negation(ast.NodeTransformer):
 
 
 def definition_of(path: str) -> tuple[Any, list[str], ast.FunctionDef]:
-    """The module, the names that lead to the function in it, and its definition."""
+    """Return the module, the names that lead to the function in it, and its definition."""
     module_name, *names = path.split(".")
     module = importlib.import_module(f"services.location.{module_name}")
     node: Any = ast.parse(inspect.getsource(module))
@@ -69,7 +72,7 @@ def definition_of(path: str) -> tuple[Any, list[str], ast.FunctionDef]:
 def comparisons() -> Iterator[Any]:
     for path in JUDGING:
         _, _, definition = definition_of(path)
-        # In the order in which the transformer leaves them: the inner ones first.
+        # This is the order in which the transformer leaves them: the inner ones first.
         found: list[ast.Compare] = []
         Collected(found).visit(definition)
         for nth, node in enumerate(found):
@@ -93,7 +96,10 @@ def worlds() -> list[tuple[World, list[Judged]]]:
 
 
 def a_limit_taken_away_for_half_a_minute() -> tuple[World, list[Judged]]:
-    """One fast fix before and one after are not evidence of speeding: chance comes to it once in 100,000 tracks."""
+    """Return a world in which one fast fix before and one after are not evidence of speeding.
+
+    Chance reaches this once in 100,000 tracks.
+    """
     begins = datetime(2026, 5, 4, 12, tzinfo=UTC)
     gone, back = begins + timedelta(seconds=75), begins + timedelta(seconds=105)
     needed = Needed(DEFAULTS.confirm_fixes, DEFAULTS.confirm_s)
@@ -106,7 +112,8 @@ def a_limit_taken_away_for_half_a_minute() -> tuple[World, list[Judged]]:
     fixes = []
     for nth, speed in enumerate((1.0, 1.0, 9.0, 1.0, 9.0, 1.0)):
         at = begins + timedelta(seconds=30 * nth)
-        lat = 52.0 + (65 if nth % 2 else -65) / METRES_A_DEGREE  # far enough to be that fast in between
+        # far enough to be that fast in between
+        lat = 52.0 + (65 if nth % 2 else -65) / METRES_A_DEGREE
         fixes.append(Fix(bytes([nth]) * 16, at, at, lat, 13.0, accuracy=5.0, speed=speed))
     place = World(zones, DEFAULTS, 52.0, 13.0, begins, [])
     guard = Guard("guard-0", frozenset(), tuple(fixes))
@@ -115,7 +122,7 @@ def a_limit_taken_away_for_half_a_minute() -> tuple[World, list[Judged]]:
 
 
 def mutate(monkeypatch: pytest.MonkeyPatch, path: str, nth: int) -> None:
-    """Put the mutant in the place of the function, wherever that was imported to."""
+    """Put the mutant in the place of the function, wherever the function was imported."""
     module, names, definition = definition_of(path)
     tree = ast.Module([Negation(nth).visit(copy.deepcopy(definition))], [])
     code = compile(
@@ -139,7 +146,7 @@ def noticed() -> bool:
             if at_once(judge_of(place.zones, place.rules), guards):
                 return True
         except Exception:
-            # A judge that breaks is noticed as well.
+            # A judge that fails with an exception is noticed as well.
             return True
     return False
 

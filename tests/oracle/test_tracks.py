@@ -1,4 +1,4 @@
-"""Given random zones and random tracks, the production judge and the oracle come to the same in everything."""
+"""Tests that the production judge and the oracle agree on random tracks in random zones."""
 
 from collections import Counter
 from random import Random
@@ -9,7 +9,10 @@ from tests.oracle.words import Row
 
 
 def compare(seed: int, wanted: int, seen: Counter[str]) -> list[str]:
-    """Worlds from this seed, until so many tracks were judged or the two differ: then, the differences."""
+    """Judge worlds from this seed until enough tracks were judged or the two differ.
+
+    Returns the differences.
+    """
     random = Random(seed)
     while seen["tracks"] < wanted:
         place, guards = made(random)
@@ -33,7 +36,7 @@ def test_every_track_comes_to_what_the_oracle_says(seed: int, tracks_a_seed: int
     seen: Counter[str] = Counter()
     found = compare(seed, tracks_a_seed, seen)
     assert not found, "\n".join(found)
-    # A thousand tracks in which nothing happens would agree about nothing.
+    # A thousand tracks without any event would agree about nothing.
     assert seen["ties"] <= 0.005 * seen["tracks"], seen
     for kind in ("entered", "exited", "violation_began", "violation_ended", "teleport", "mock", "no_fix"):
         assert seen[kind] >= 20, (kind, seen)

@@ -1,7 +1,8 @@
-"""docs/zones.md a second time, written from that page alone and as plainly as it goes: the whole track at once.
+"""A second version of docs/zones.md, written from that page alone and as plainly as possible.
 
-Nothing here knows `services.location`. `judge` also says how near the nearest decision was to a tie (`slack`): what two
-right programs may decide in two ways, because one of them rounded the other way, is no question worth asking.
+It judges the whole track at once, and imports nothing of `services.location`. `judge` also sets
+`slack`, the nearest decision's distance to a tie. At a tie, two right programs may decide in two
+ways, because one of them rounded the other way. Such a track is no useful test.
 """
 
 from datetime import datetime
@@ -152,7 +153,7 @@ class Oracle:
         return Change(kind, zone_id, version, first.recorded_at, fix.recorded_at)
 
     def cross(self, presence: Presence, fix: Fix, d: float, error: float) -> Fix | None:
-        """The first evidence, when the belief about this zone changes at this fix."""
+        """Return the first evidence when the belief about this zone changes at this fix."""
         zone = presence.zone
         alarming = presence.inside == (zone.kind == "required")
         radius = error if zone.kind == "required" else min(error, self.depths[id(zone)] / 2)
@@ -166,7 +167,10 @@ class Oracle:
     def gather(
         self, gathered: Gathered, fix: Fix, towards: float, radius: float, needed: Needed, alarming: bool
     ) -> Fix | None:
-        """`towards`: how far over the edge, to the side that is not yet believed."""
+        """Gather the evidence of a fix, and return the first evidence when the change is confirmed.
+
+        `towards` is the distance over the edge, to the side that is not yet believed.
+        """
         evident, contrary = (radius, 0.0) if alarming else (0.0, -radius)
         if self.at_least(towards, evident):
             gathered.add(fix, min(abs(towards) / radius, self.rules.margin_cap_radii) ** 2)
@@ -219,7 +223,7 @@ class Oracle:
     def require(
         self, fix: Fix, error: float, forced: dict[int, Zone], distances: dict[int, float]
     ) -> tuple[Zone | None, Fix | None]:
-        """Whose numbers made the belief change at this fix, and the first evidence of that."""
+        """Return the zone whose numbers changed the belief at this fix, and the first evidence."""
         required = [n for n, zone in forced.items() if zone.kind == "required"]
         if not required:
             self.without = False
@@ -306,20 +310,26 @@ class Oracle:
 
     def heavy(self, weights: list[float], bound: float) -> bool:
         total = sum(weights)
-        # Weights at the cap are what the settings say, and add up the same anywhere.
+        # Weights at the cap are the settings' values, and add up the same anywhere.
         if any(weight != self.rules.margin_cap_radii**2 for weight in weights):
             self.note(total - bound)
         return total >= bound
 
     def contest(self, nearest: int, forced: dict[int, Zone], distances: dict[int, float]) -> None:
-        """Another zone as near as the nearest; one of the same shape is exactly as near, for anybody."""
+        """Note how near another zone comes to the nearest one.
+
+        A zone of the same shape is exactly as near for every program, and does not count.
+        """
         for n, zone in forced.items():
             if zone.kind == "required" and zone.shape != forced[nearest].shape:
                 self.note(distances[n] - distances[nearest])
 
 
 def residuals(times: list[float], values: list[float]) -> float:
-    """What a straight line through time, fitted by least squares, leaves over, squared and summed."""
+    """Return the sum of the squared residuals of a straight line through time.
+
+    The line is fitted by least squares.
+    """
     n = len(times)
     middle, mean = sum(times) / n, sum(values) / n
     spread = sum((t - middle) ** 2 for t in times)

@@ -1,4 +1,4 @@
-"""The words of docs/zones.md, of this side alone: fixes, zones, settings, and what comes of a track."""
+"""The words of docs/zones.md, for the oracle alone: fixes, zones, settings, and results of a track."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +21,7 @@ class Fix:
 
 @dataclass(frozen=True)
 class Needed:
-    """What confirms a change in one direction."""
+    """The conditions that confirm a change in one direction."""
 
     fixes: int
     seconds: float
@@ -88,7 +88,10 @@ class Row:
 
 @dataclass
 class Gathered:
-    """Evidence for one change: the fixes and their weights, and for the required belief whose numbers count."""
+    """Evidence for one change: the fixes and their weights.
+
+    For the required belief, `by` is the zone whose numbers count.
+    """
 
     fixes: list[Fix] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
@@ -104,7 +107,7 @@ class Gathered:
 
 @dataclass
 class Presence:
-    """What is believed of one zone that applies."""
+    """The belief about one zone that applies."""
 
     zone: Zone
     inside: bool = False

@@ -1,7 +1,9 @@
-"""A location process whose parent tells it what comes from the queue and when to die: `python -m tests.oracle.worker`.
+"""A location process for tests: `python -m tests.oracle.worker`.
 
-It hosts the real service; only RabbitMQ is a pair of pipes. Each message is four bytes of length and MessagePack. What
-is published goes up the pipe as it would go to RabbitMQ: what was written is published, whatever happens afterwards.
+Its parent sends what would come from the queue, and says when to die. The process hosts the real
+service. Only RabbitMQ is replaced, by a pair of pipes. Each message is four bytes of length and
+MessagePack. Events go up the pipe as they would go to RabbitMQ: an event that was written is
+published, whatever happens afterwards.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ from services.owed import Event
 
 
 class Order(msgspec.Struct):
-    """A batch, or none: then the timers' work. `dies`: within the transaction, after the commit, after publishing.
+    """A batch, or no batch for the timers' work.
 
-    `held`: fixes of a guard that waited while its track was repaired.
+    `dies` is the point of death: within the transaction, after the commit, after publishing. `held`
+    marks fixes of a guard that waited while its track was repaired.
     """
 
     batch: FixBatch | None = None
@@ -35,7 +38,7 @@ class Order(msgspec.Struct):
 
 
 class Told(msgspec.Struct):
-    """An event that was published; or the end of an order, which is its ack."""
+    """An event that was published, or the end of an order, which is its acknowledgement."""
 
     event: str = ""
     body: bytes = b""
@@ -49,14 +52,17 @@ def send(pipe: IO[bytes], message: Any) -> None:
 
 
 def receive(pipe: IO[bytes], kind: Any) -> Any:
-    """The next message; None at the end, even in the middle of one."""
+    """Return the next message, or None at the end, even in the middle of a message."""
     length = _read(pipe, 4)
     body = None if length is None else _read(pipe, int.from_bytes(length, "big"))
     return None if body is None else msgspec.msgpack.decode(body, type=kind)
 
 
 def _read(pipe: IO[bytes], count: int) -> bytes | None:
-    """A pipe gives what it has; all of it comes in the end, or nothing more."""
+    """Return exactly `count` bytes, or None at the end of the pipe.
+
+    A read of a pipe may return fewer bytes than were requested.
+    """
     data = b""
     while len(data) < count:
         more = pipe.read(count - len(data))
@@ -71,7 +77,7 @@ def die() -> None:
 
 
 class Wire:
-    """Where the service publishes."""
+    """The receiver of the service's events."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
@@ -88,7 +94,7 @@ class Wire:
 
 @contextmanager
 def dying_within(dies: bool) -> Iterator[None]:
-    """When the last rows of the transaction are written, and nothing of it is committed."""
+    """Die when the last rows of the transaction are written and none is committed."""
     real = LocationStore.put_states
 
     def put_and_die(self: LocationStore, connection: Connection, outcomes: Sequence[GuardOutcome]) -> None:
@@ -103,11 +109,11 @@ def dying_within(dies: bool) -> Iterator[None]:
 
 def main() -> None:
     settings = config.load()
-    # The timer finds at once what it would find after seconds.
+    # The timer finds at once the work that it would find after seconds.
     location = msgspec.structs.replace(settings.location, settle_s=0.01)
     service: Any = LocationService()
     service.parts = Parts(msgspec.structs.replace(settings, location=location))
-    # Whatever else writes to standard output is no message.
+    # Other output to standard output is not a message.
     orders, told = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     service.events = wire = Wire(told)

@@ -1,6 +1,7 @@
-"""Places, zones with their versions, and guards who walk in and out of them: everything from one seed.
+"""Places, zones with their versions, and guards who walk in and out of them, all from one seed.
 
-Coordinates are random and continuous, so that no decision hangs on a rounding but by a rare accident (`Oracle.slack`).
+Coordinates are random and continuous, so that only a rare accident makes a decision depend on
+rounding (`Oracle.slack`).
 """
 
 from dataclasses import dataclass, replace
@@ -47,7 +48,7 @@ class Guard:
     guard_id: str
     groups: frozenset[int]
     fixes: tuple[Fix, ...]
-    """In the order in which the device made them."""
+    """The fixes in the order in which the device made them."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,14 @@ class World:
     lon: float
     begins: datetime
     targets: list[Point]
-    """Metres east and north of the middle: where there is something to walk into."""
+    """Metres east and north of the middle, of places that guards walk to."""
 
 
 def world(random: Random, *, begins: datetime | None = None, rules: Rules | None = None) -> World:
-    """In a night when clocks change, under whatever rules, unless it is told otherwise."""
+    """Return a world in a night when clocks change, under random rules.
+
+    `begins` and `rules` replace the random choice.
+    """
     lat, lon = _place(random)
     time_zone, night = random.choice(NIGHTS)
     begins = begins or night + timedelta(seconds=random.uniform(-1800, 600))
@@ -94,7 +98,7 @@ def guard(random: Random, place: World, guard_id: str, length: int | None = None
 
 
 def _place(random: Random) -> Point:
-    """Latitude and longitude of the middle."""
+    """Return latitude and longitude of the middle."""
     lon = random.uniform(-180, 180)
     if random.random() < 0.3:
         lon = around(180 + random.uniform(-0.004, 0.004))
@@ -135,7 +139,7 @@ def _needed(random: Random, rules: Rules) -> Needed:
 
 
 def _at(lat: float, lon: float, east: float, north: float) -> Point:
-    """As longitude and latitude."""
+    """Return longitude and latitude of a place in metres."""
     degrees = east / METRES_A_DEGREE / cos(radians(lat))
     return around(lon + degrees), lat + north / METRES_A_DEGREE
 
@@ -177,7 +181,7 @@ def _closed(random: Random, ring: list[Point]) -> tuple[Point, ...]:
 
 
 def _several(random: Random, lat: float, lon: float, middle: Point, size: float) -> Shape:
-    """Apart from each other, as parts of one shape are."""
+    """Return several polygons apart from each other, as parts of one shape are."""
     parts = random.choice((2, 3))
     middles = [(middle[0] + n * 2.6 * size, middle[1] + random.uniform(-1, 1) * size) for n in range(parts)]
     return Shape(polygons=tuple(_star(random, lat, lon, m, size) for m in middles))
@@ -193,7 +197,7 @@ def _strip(random: Random, lat: float, lon: float, middle: Point, size: float) -
 
 
 def _vast(random: Random, lat: float, lon: float, middle: Point) -> Shape:
-    """A county or a country, one side of which passes here."""
+    """Return the shape of a county or a country. One of its sides passes here."""
     east, north = _at(lat, lon, *middle)
     width = random.choice((random.uniform(0.05, 0.5), random.uniform(2, 40)))
     height = min(random.uniform(0.05, 6), max(0.01, 89.9 - abs(north)))

@@ -1,4 +1,7 @@
-"""Each part is held down in turn: the right alert fires in a real Prometheus, and clears when the part is back."""
+"""Tests in which each part is stopped in turn.
+
+The right alert fires in a real Prometheus, and clears when the part is back.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,7 +14,7 @@ from tests.parts import SERVERS, held_down
 from tests.prometheus import Prometheus
 
 FASTER = 12
-"""Two minutes become ten seconds; a scrape is a second."""
+"""Factor on the durations. Two minutes become ten seconds, and a scrape is a second."""
 FIRE_TIMEOUT_S = 120.0
 CLEAR_TIMEOUT_S = 180.0
 

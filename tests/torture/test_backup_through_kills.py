@@ -1,4 +1,7 @@
-"""`kill -9` at random points of backups and restores: what is there is whole, and the next one tidies up."""
+"""Tests of SIGKILL at random points of backups and restores.
+
+Every backup that exists is whole, and the next run tidies up.
+"""
 
 import random
 import secrets
@@ -47,7 +50,7 @@ def target(servers: Stack) -> Iterator[str]:
 
 
 def killed(environment: dict[str, str], chance: random.Random, *arguments: str) -> bool:
-    """Run a command and kill it, unless it is done before; whether it was killed."""
+    """Run a command, and kill it unless it is done before. Return whether it was killed."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ops.cli", *arguments],
         env=environment,

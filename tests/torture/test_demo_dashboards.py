@@ -1,4 +1,8 @@
-"""`make demo` as a newcomer runs it, and Prometheus with the intervals that it ships with: data after three minutes."""
+"""Tests of `make demo` as a newcomer runs it, and of Prometheus with the intervals that it ships
+with.
+
+There are data after three minutes.
+"""
 
 import tempfile
 import time

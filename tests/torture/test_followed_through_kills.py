@@ -1,4 +1,7 @@
-"""kill -9 at random points of an alert's way to its people: told at least once, on time, and never twice unmarked."""
+"""Tests of SIGKILL at random points of an alert's way to its recipients.
+
+They are notified at least once, on time, and never twice without a mark.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ ALERTS = 6
 
 
 def restarted(stack: Stack, name: str) -> None:
-    """kill -9, and back again."""
+    """Kill a process with SIGKILL, and wait until it is ready again."""
     [process] = [process for process in stack.supervisor.processes if process.name == name]
     process.kill()
     deadline_s = time.monotonic() + 30
@@ -34,7 +37,10 @@ def restarted(stack: Stack, name: str) -> None:
 def test_kills_of_the_notifications_process_lose_nobody(
     stack: Stack, outside: Outside, tmp_path: Path, outer: dict[str, Provider], request: pytest.FixtureRequest
 ) -> None:
-    """One message is under way at a time by a provider that cannot be asked, so that a kill can double one at most."""
+    """One message is on its way at a time to a provider that cannot be queried.
+
+    So a kill can duplicate one message at most.
+    """
     kills: int = request.config.getoption("--kills")
     house = House(outside, tmp_path, outer, more_guards=kills)
     ladders = {

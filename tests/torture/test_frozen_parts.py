@@ -1,4 +1,7 @@
-"""Each part of a stack is frozen for 40 s in turn: every screen says so within 10 s, and sees again within 10 s."""
+"""Tests in which each part of a stack is frozen for 40 s in turn.
+
+Every session reports it within 10 s, and recovers within 10 s.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,9 @@ ALARMS = {
     "set_vm_memory_high_watermark": (["0.00001"], ["0.4"]),
     "set_disk_free_limit": (["100000GB"], ["50MB"]),
 }
-"""By which words RabbitMQ has an alarm, and has it no longer."""
+"""Commands that give RabbitMQ an alarm, and end it."""
 TOLD = sorted(set(PROCESSES) - {"noc_gateway"})
-"""A frozen noc_gateway says nothing: its screens notice by their own clocks (tests/e2e)."""
+"""A frozen noc_gateway sends nothing: its sessions notice by their own clocks (tests/e2e)."""
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 figures: list[str] = []
@@ -129,7 +132,7 @@ def test_every_screen_says_that_rabbitmq_takes_nothing_while_it_has_an_alarm(
 
 
 def control(outside: Outside, *arguments: str) -> None:
-    """What an operator says to RabbitMQ."""
+    """Run a command of an operator in RabbitMQ."""
     stack = outside.stack
     environment = servers.rabbitmq_settings(stack.home, stack._ports, dict(os.environ))
     command = [str(servers.rabbitmq_sbin() / "rabbitmqctl"), *arguments]

@@ -1,6 +1,7 @@
-"""Two of every Vigil process on clusters of the real servers, of which one dies under load: the ledger balances.
+"""Tests of two of every Vigil process on clusters of the real servers.
 
-Each test prints what it measured: for how long nothing was stored, and the counts of the ledger.
+One server dies under load, and the ledger balances. Each test prints the time for which nothing was
+stored, and the counts of the ledger.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ Story = Iterator[None]
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """Not under pytest's own directory, which is closed to PostgreSQL's user."""
+    """Yield a directory outside pytest's own, which is closed to PostgreSQL's user."""
     with tempfile.TemporaryDirectory(prefix="vigil-growth-") as directory:
         Path(directory).chmod(0o711)
         yield Path(directory)
@@ -62,7 +63,7 @@ class Run:
         self.stored_s: list[float] = []
 
     def go(self, story: Story) -> Balance:
-        """Send all, hear the story to its end, and weigh."""
+        """Send all messages, run the story to its end, and return the balance."""
         self._story = story
         entries = messages.make(count=self._count, sources=100, seed=7, run=self._run, now=datetime.now(UTC))
         host, port = self._env["MQTT_BROKER_ADDRESS"], int(self._env["MQTT_BROKER_PORT"])
@@ -89,7 +90,10 @@ class Run:
             engine.dispose()
 
     def longest_gap_s(self, *, since_s: float, until_s: float) -> float:
-        """For how long no receipt said `stored`, of the pauses that ended in a span of time."""
+        """Return the longest time in seconds without a receipt `stored`.
+
+        Only the gaps that overlap this span of time count.
+        """
         pairs = zip(self.stored_s, self.stored_s[1:], strict=False)
         return max(
             (after - before for before, after in pairs if after >= since_s and before <= until_s), default=0.0
@@ -105,14 +109,17 @@ class Run:
 
 
 def passed(seconds: float) -> Story:
-    """Nothing, for so long."""
+    """Wait for so many seconds."""
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s:
         yield
 
 
 class Readiness:
-    """Asks every NOC gateway again and again whether it is ready, which takes an RPC to two services."""
+    """A probe that asks every NOC gateway again and again whether it is ready.
+
+    Each answer takes an RPC to two services.
+    """
 
     def __init__(self, stack: Stack) -> None:
         self._addresses = [value for name, value in stack.addresses().items() if name.startswith("http")]
@@ -125,7 +132,7 @@ class Readiness:
             asking.kill()
 
     def since(self, when_s: float) -> float | None:
-        """How long after a moment each gateway had been asked and said that it is ready; None: not yet."""
+        """Return the seconds after a moment until each gateway was asked and ready, or None."""
         first = [
             min(
                 (at for at, who, ready in self.seen if who == address and ready and at > when_s), default=None
@@ -145,12 +152,15 @@ class Readiness:
                 ready = bool(json.load(answer)["ready"])
         except (urllib.error.URLError, OSError):
             ready = False
-        # Asked, not answered: an answer that was on its way at the kill says nothing.
+        # The time of the request counts: an answer that was on its way at the kill says nothing.
         self.seen.append((asked_s, address, ready))
 
 
 def kill_leaders(nodes: RabbitNodes, ready: Readiness, told: list[tuple[str, float, float]]) -> Story:
-    """Twice: the node that leads the most queues dies, stays away for 12 s, and comes back with all its members."""
+    """Kill, twice, the node that leads the most queues.
+
+    The node stays away for 12 s, and comes back with all its members.
+    """
     for _ in range(2):
         yield from passed(8)
         queues = yield from listed(nodes)
@@ -169,7 +179,7 @@ def kill_leaders(nodes: RabbitNodes, ready: Readiness, told: list[tuple[str, flo
 
 
 def listed(nodes: RabbitNodes) -> Any:
-    """The queues, without keeping the load waiting."""
+    """List the queues without making the load wait."""
     asked = nodes.queues_later()
     while asked.poll() is None:
         yield
@@ -209,13 +219,18 @@ LATE_BY_US = re.compile(r"^vigil_late_by_us_total (.+)$", re.MULTILINE)
 
 
 def late_by_us(stack: Stack) -> float:
-    """How many fixes were overtaken within Vigil, by the processes that run now."""
+    """Return the number of fixes that were overtaken within Vigil, in the current processes."""
     with urllib.request.urlopen(f"http://{stack.addresses()['http']}/metrics/export/", timeout=20) as answer:
         return sum(float(count) for count in LATE_BY_US.findall(answer.read().decode()))
 
 
 def come_go_and_die(stack: Stack, late: list[float]) -> Story:
-    """Of three processes of each service two stop in order, come back, one is killed, and all are started anew."""
+    """Stop, kill and restart processes.
+
+    Each service has three.
+
+    Two of them stop in order and come back, one is killed, and all are restarted.
+    """
     processes = {process.name: process for process in stack.supervisor.processes}
     others = [processes[f"{name}@{number}"] for name in SCALED for number in (2, 3)]
     yield from passed(5)
@@ -272,7 +287,10 @@ def test_processes_that_come_go_and_die_under_load_keep_the_order_of_each_source
 
 
 def fail_over(pair: PostgresPair, told: dict[str, float]) -> Story:
-    """The primary dies for good; after three seconds, which whoever decides may need, the replica leads."""
+    """Kill the primary for good, and promote the replica after three seconds.
+
+    An operator may need the three seconds for the decision.
+    """
     yield from passed(10)
     pair.kill("postgres")
     told["killed"] = time.monotonic()
@@ -347,7 +365,7 @@ def test_the_master_of_redis_dies_and_the_feed_goes_on(home: Path) -> None:
 
 
 def came_back(outside: Outside, *, since: int) -> Any:
-    """A screen that was given its first frame, or None while the gateway cannot yet."""
+    """Return a session that got its first frame, or None while the gateway cannot serve it yet."""
     try:
         screen = outside.screen(since=since)
         outside.until(lambda: screen.seen("snapshot") or screen.closed_with, timeout_s=20)
@@ -357,7 +375,10 @@ def came_back(outside: Outside, *, since: int) -> Any:
 
 
 def shows(screen: Any, snapshot: dict[str, Any], source: str) -> bool:
-    """Whether an alert of the source stands on the screen, by its snapshot or by a frame after it."""
+    """Return whether the session shows an alert of the source.
+
+    The alert may be in its snapshot or in a later frame.
+    """
     alerts = [*snapshot["data"]["alerts"], *(frame["data"] for frame in screen.seen("critical_alert"))]
     return any(alert["source_id"] == source for alert in alerts)
 

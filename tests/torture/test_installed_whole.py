@@ -1,4 +1,7 @@
-"""Image and installation with nothing borrowed: every wheel is fetched and checked against the lock's digests."""
+"""Tests of image and installation with nothing borrowed.
+
+Every wheel is fetched and checked against the lock's digests.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""kill -9 of every Vigil process in turn, under load: nothing that was acknowledged is lost, nothing is double."""
+"""Tests of SIGKILL of every Vigil process in turn, under load.
+
+No acknowledged message is lost, and none is stored twice.
+"""
 
 import secrets
 import time
@@ -14,7 +17,7 @@ from services.bus import dead_letters
 from services.providers import database_url
 
 RATE = 500.0
-"""Messages a second: the load outlasts the killing of all, one after the other."""
+"""Messages a second. The load lasts longer than the kills of all processes, one after the other."""
 
 
 def torture(stack: Stack, names: list[str], *, count: int) -> None:

@@ -1,4 +1,7 @@
-"""Ten thousand guards of one tenant: what it costs to ask who is near and who is silent, and what an index would."""
+"""Tests of ten thousand guards of one tenant.
+
+They measure the queries for nearby and offline guards, and the cost of an index.
+"""
 
 import statistics
 import time
@@ -18,7 +21,10 @@ GUARDS = 10_000
 ROUNDS = 40
 BATCH = 500
 NOTICED_MS = 200
-"""What nobody at a desk notices; on machines like this it is a quarter of that."""
+"""Milliseconds that nobody at a desk notices.
+
+On machines like this the figure is a quarter of that.
+"""
 FILL = (
     "INSERT INTO guard (guard_id, tenant_id, name)"
     f" SELECT 'guard-' || n, 1, 'Guard ' || n FROM generate_series(1, {GUARDS}) n",
@@ -26,7 +32,7 @@ FILL = (
     " geofence_violation, belief) SELECT 'guard-' || n, 1, now(), now(), ST_SetSRID(ST_MakePoint(lon, lat), 4326), lat,"
     " lon, true, false, decode(repeat('ab', 300), 'hex') FROM (SELECT n, 12.9 + random() / 5 AS lat,"
     f" 77.5 + random() / 5 AS lon FROM generate_series(1, {GUARDS}) n) places",
-    # A month of shifts behind, two weeks ahead, and half of the guards on shift now.
+    # A month of shifts in the past, two weeks ahead, and half of the guards on shift now.
     "INSERT INTO guard_shift (tenant_id, guard_id, starts_at, ends_at)"
     " SELECT 1, guard_id, at, at + interval '12 hours' FROM guard, generate_series(now() - interval '30 days'"
     " - CASE WHEN hashtext(guard_id) % 2 = 0 THEN interval '6 hours' ELSE interval '18 hours' END,"
@@ -46,7 +52,7 @@ class Empty:
 
 
 def timed(run: Callable[[], Any]) -> float:
-    """Median milliseconds of a round."""
+    """Return the median milliseconds of a round."""
     times = []
     for _ in range(ROUNDS):
         started_s = time.perf_counter()
@@ -65,7 +71,9 @@ def many(engine: Engine) -> Iterator[Engine]:
 
 
 def moved(engine: Engine) -> tuple[float, float]:
-    """Median milliseconds to move a batch of guards, and the share of updates that touched no index."""
+    """Return the median milliseconds to move a batch of guards, and the share of updates that
+    touched no index.
+    """
     numbers = iter(range(10**9))
 
     def batch() -> None:

@@ -1,4 +1,7 @@
-"""The database goes away for five minutes under load: everything is stored soon after its return, each once."""
+"""Tests of a database that is away for five minutes under load.
+
+Every message is stored soon after its return, each once.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ def test_five_minutes_without_the_database_under_load_cost_no_message_and_little
     fixes = {f"m{number}" for number in range(sent)}
     site.await_receipts(fixes | panics, 10 * ALL_BACK_S)
 
-    # Then all of it is stored, once each, and soon
+    # Then all messages are stored, once each, and soon
     took_s = sorted(site.stored_s[msg_id] - back_s[0] for msg_id in fixes)
     panic_s = max(site.stored_s[msg_id] for msg_id in panics) - back_s[0]
     print(

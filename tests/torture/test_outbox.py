@@ -1,4 +1,7 @@
-"""Devices with an outbox lose nothing and double nothing, whatever dies: the phone, the broker, the whole machine."""
+"""Tests of devices with an outbox.
+
+They lose nothing and duplicate nothing, whether the phone, the broker or the whole machine dies.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ DRAIN_S = 300.0
 
 
 class Fleet:
-    """Phones in a process of their own, started and killed as often as the test likes."""
+    """Phones in a process of their own. The test starts and kills it as often as it likes."""
 
     def __init__(self, stack: Stack, directory: Path) -> None:
         self.env = stack.operator_environment()
@@ -44,7 +47,7 @@ class Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave no process behind, whatever became of the test."""
+        """Leave no process behind, also after a failed test."""
         if self._process is not None and self._process.poll() is None:
             self.kill()
 
@@ -63,7 +66,7 @@ class Fleet:
         self._process.communicate()
 
     def finish(self) -> dict[str, int]:
-        """End the sending, wait for the receipts; return what the process says."""
+        """End the sending, wait for the receipts, and return the process's counts."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         deadline_s = time.monotonic() + DRAIN_S
@@ -112,7 +115,7 @@ def outcome(fleet: Fleet) -> Outcome:
 
 
 def passed(stack: Stack, seconds: float) -> None:
-    """Load for so long, under the eyes of the supervisor."""
+    """Let the load run for so many seconds while the supervisor watches."""
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s:
         stack.supervisor.poll()
@@ -169,15 +172,17 @@ def kill_phones_and_broker(stack: Stack, fleet: Fleet) -> None:
     fleet.start()
     passed(stack, 4)
 
-    # kill -9 of the phones in the middle of their sending.
+    # The phones are killed with SIGKILL in the middle of their sending.
     fleet.kill()
     assert fleet.ledger()
     fleet.start()
     passed(stack, 4)
 
-    # The gateways hear nothing, so what the broker acknowledges is in its memory alone when it dies.
+    # The gateways receive nothing, so the messages that the broker acknowledged are in its memory
+    # alone when it dies.
     with frozen(stack, "mqtt_gateway-alert", "mqtt_gateway-bulk"):
-        # For less time than the supervisor lets a process be silent.
+        # This is shorter than the time for which the supervisor lets a process give no sign of
+        # life.
         passed(stack, 6)
         [broker] = [process for process in stack.supervisor.processes if process.name == "mosquitto"]
         broker.kill()
@@ -186,7 +191,7 @@ def kill_phones_and_broker(stack: Stack, fleet: Fleet) -> None:
 
 
 def crash(stack: Stack) -> None:
-    """kill -9 of every server and process at once, with all their children."""
+    """Kill every server and process at once with SIGKILL, with all their children."""
     killed = pids(stack)
     for pid in killed:
         os.killpg(pid, signal.SIGKILL)

@@ -1,4 +1,7 @@
-"""Each part of a stack is taken away in turn: `vigil health` names it and its page; once it is back, all is well."""
+"""Tests in which each part of a stack is taken away in turn.
+
+`vigil health` names the part and its page. Once the part is back, all checks pass.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 
 def health(stack: Stack) -> tuple[int, list[dict[str, Any]]]:
-    """(exit code, checks) of `vigil health --json`, while the supervisor goes on watching."""
+    """Return (exit code, checks) of `vigil health --json`, while the supervisor goes on watching."""
     with tempfile.TemporaryFile("w+") as out:
         child = subprocess.Popen(
             [sys.executable, "-m", "ops.cli", "health", "--json"],
@@ -46,7 +49,7 @@ def health(stack: Stack) -> tuple[int, list[dict[str, Any]]]:
 
 
 def failing(checks: list[dict[str, Any]]) -> dict[str, str]:
-    """Names of the checks that failed, and their pages."""
+    """Return the names of the checks that failed, and their pages."""
     return {check["name"]: check["runbook"] for check in checks if not check["ok"]}
 
 

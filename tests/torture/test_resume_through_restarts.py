@@ -1,4 +1,7 @@
-"""A screen that loses the link at random, while gateways are killed and Redis restarts, full or empty."""
+"""Tests of a session that loses its connection at random, while gateways are killed.
+
+Redis restarts meanwhile, full or empty.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ def alarms(outside: Outside, stack: Stack) -> Iterator[Alarms]:
 
 
 def restart_redis(stack: Stack, *, empty: bool) -> None:
-    """With `empty` it comes back without anything, as a failover to a replica that had got nothing."""
+    """Restart Redis.
+
+    With `empty` it comes back without data, as after a failover to a replica that had none.
+    """
     with held_down(stack, "redis"):
         if empty:
             shutil.rmtree(stack.home / "redis" / "appendonlydir")
@@ -44,7 +50,9 @@ def restart_redis(stack: Stack, *, empty: bool) -> None:
 def test_a_screen_that_is_cut_off_200_times_hears_every_alert_once_and_in_order(
     stack: Stack, outside: Outside, two: Gateways, alarms: Alarms, loss: str
 ) -> None:
-    """After a restart of Redis by a snapshot, `resumed: false`: what it had last nobody can say."""
+    """A restart of Redis makes the session begin from a snapshot, with `resumed: false`: its last
+    position is unknown.
+    """
     token = outside.token(tenant_id=alarms.tenant_id)
     wanderer = Wanderer(two.bases, token, watcher_of(outside, alarms.tenant_id), seed=3)
     kills = random.Random(3)

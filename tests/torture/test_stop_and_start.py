@@ -1,4 +1,7 @@
-"""Every process is asked to stop again and again, without a load and under one, and held by a stop signal for long."""
+"""Tests of every process that is asked to stop again and again, without a load and under one.
+
+A stop signal also holds each process for long.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ HELD_S = 30.0
 SETTLED_S = 60.0
 FROZEN_S = 90.0
 LADDER_S = 420.0
-"""What failed by a timeout of a statement may wait at the top of the delay ladder (300 s) by then."""
+"""Seconds that a failed event may wait.
+
+After a statement's timeout, it may be at the top of the delay ladder (300 s).
+"""
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(5400)]
 
@@ -41,7 +47,11 @@ class Load:
         self._sent: dict[str, list[messages.Entry]] = {}
 
     def send(self, seconds: float, during: Callable[[], None]) -> None:
-        """Send for so long. Raises `AssertionError` when the broker did not take a message."""
+        """Send for so many seconds.
+
+        Raises:
+            AssertionError: The broker did not take a message.
+        """
         run, now = f"s{secrets.token_hex(4)}", datetime.now(UTC)
         count = int(seconds * RATE)
         entries = messages.make(count=count, sources=100, seed=len(self._sent), run=run, now=now)
@@ -126,11 +136,11 @@ def test_a_process_that_is_held_for_half_a_minute_is_started_again_and_nothing_i
         if not back_s and process.pid != pid and process.state == "ready":
             back_s = time.monotonic() - held_s
 
-    # When it has been held for as long as nobody helps
+    # When it has been held for so long that the supervisor acts
     sent.send(HELD_S, during)
     until(stack, lambda: process.state == "ready", 60)
 
-    # Then it is another process, the reason is on record, and nothing is lost
+    # Then it is another process, the record has the reason, and nothing is lost
     assert (process.restarts, process.pid == pid) == (restarts + 1, False)
     assert process.last_end == "it was held by a stop signal, and gave no sign of life for 10 s"
     assert sent.unbalanced() == []
@@ -155,7 +165,8 @@ def test_processes_that_wait_for_a_frozen_database_say_so_and_are_left_alone(
     with frozen_tree(stack, "postgres"):
         sent.send(FROZEN_S, during)
 
-    # When it goes on, then no process was ended, those that had work in hand said what they wait for, and all is stored
+    # Then, after it goes on, no process was ended, those with work in hand named what they wait
+    # for, and all is stored
     await_ready(stack)
     report(capsys, "PostgreSQL frozen", "\n".join(sorted(said)))
     assert {process.name: process.pid for process in vigils(stack)} == before
@@ -166,7 +177,7 @@ def test_processes_that_wait_for_a_frozen_database_say_so_and_are_left_alone(
 
 @contextmanager
 def frozen_tree(stack: Stack, name: str) -> Iterator[None]:
-    """Hold a server with all its children."""
+    """Stop a server with all its children for the length of the block."""
     [server] = [process for process in stack.supervisor.processes if process.name == name]
     assert server.pid is not None
     held: list[int] = []
@@ -178,7 +189,7 @@ def frozen_tree(stack: Stack, name: str) -> Iterator[None]:
         yield
     finally:
         for pid in held:
-            with suppress(ProcessLookupError):  # one that was about to end has ended
+            with suppress(ProcessLookupError):  # a process that was about to end has ended
                 os.kill(pid, signal.SIGCONT)
 
 

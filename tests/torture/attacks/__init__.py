@@ -1,1 +1,4 @@
-"""Attacks on the HTTP port, each bounded in count and time and on loopback alone, beside a probe of honest work."""
+"""Attacks on the HTTP port, beside a probe of honest work.
+
+Each attack is bounded in count and time, and is on loopback alone.
+"""

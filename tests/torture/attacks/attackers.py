@@ -1,6 +1,7 @@
-"""The attackers, a process of their own: `python -m tests.torture.attacks.attackers KIND HOST:PORT TOKENS SECONDS`.
+"""The attackers, in a process of their own.
 
-Each stops after its seconds whatever happens, and prints one JSON object about how it was answered.
+Usage: `python -m tests.torture.attacks.attackers KIND HOST:PORT TOKENS SECONDS`. Each attack stops
+after its seconds whatever happens. It prints one JSON object about the answers that it got.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from typing import Any
 from tests.rfc6455 import CONT, PING, PONG, TEXT, client_frame
 
 ADDRESS = "127.0.0.66"
-"""The attackers' own address: what is counted for it does not count for the honest at 127.0.0.1."""
+"""The attackers' own address. Counts for it do not apply to the honest clients at 127.0.0.1."""
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
 
 class Target:
-    """Where the attack goes, until when, and what was answered."""
+    """The target of the attack, its end, and the answers."""
 
     def __init__(self, base: str, token: str, seconds: float) -> None:
         host, port = base.split(":")
@@ -42,7 +43,7 @@ class Target:
         return sock
 
     def send(self, sock: socket.socket, data: bytes) -> bool:
-        """Whether the target took it."""
+        """Send the data, and return whether the target took it."""
         try:
             sock.sendall(data)
         except OSError as error:
@@ -56,7 +57,7 @@ class Target:
         return "\r\n".join([*lines, "", ""]).encode()
 
     def note_status(self, sock: socket.socket) -> None:
-        """Count the status of the answer, or what came instead."""
+        """Count the status of the answer, or the error."""
         try:
             first = sock.recv(65_536)
         except OSError as error:
@@ -80,7 +81,7 @@ class Target:
 
 
 def flood_websocket(target: Target, begin: bytes, frames: bytes) -> None:
-    """The same frames again and again, on a new session when the old one was closed."""
+    """Send the same frames again and again, on a new session when the old one was closed."""
     while not target.is_over:
         try:
             sock = target.websocket()
@@ -130,7 +131,10 @@ def empty_messages(target: Target) -> None:
 
 
 def bodies(target: Target, *, path: str, content: bytes, count: int) -> None:
-    """The same request again and again, `count` side by side; of several tokens each has its share of them."""
+    """Send the same request again and again, `count` side by side.
+
+    Several tokens share the requests.
+    """
     tokens = cycle(target.token.split(","))
 
     def work() -> None:
@@ -166,7 +170,7 @@ def requests_of_one_user(target: Target) -> None:
 
 
 def zeros_of_many_users(target: Target) -> None:
-    """Each user stays within its share of requests; together they ask for more than the API can do."""
+    """Ask for more than the API can do, while each user stays within its share of requests."""
     zeros = b'{"shape": [' + b"0," * 19_000 + b"0]}"
     bodies(target, path="/api/v1/positions/within", content=zeros, count=48)
 
@@ -176,7 +180,7 @@ def wrong_passwords(target: Target) -> None:
 
 
 def wrong_passwords_of_several_addresses(target: Target) -> None:
-    """Together they fill the queue of password checks, each with less than its share of it."""
+    """Fill the queue of password checks from several addresses, each with less than its share."""
     wrong_passwords_from(target, [f"127.0.0.{number}" for number in range(70, 78)])
 
 
@@ -203,7 +207,7 @@ def wrong_passwords_from(target: Target, addresses: list[str]) -> None:
 
 
 def half_sent_bodies(target: Target) -> None:
-    """As many connections as are let in, each with a body of which next to nothing comes."""
+    """Open as many connections as are let in. Each sends almost nothing of its body."""
     head = target.head("POST", "/api/v1/session", "Content-Length: 60000")
     trickle(target, head + b"{", b" ", count=300)
 
@@ -260,7 +264,7 @@ def chunks_where_no_body_is(target: Target) -> None:
 
 
 def endless(target: Target, begin: bytes, further: bytes) -> None:
-    """At most 300 MB, on as many connections as it takes."""
+    """Send at most 300 MB, on as many connections as it takes."""
     while not target.is_over and target.sent_bytes < 300_000_000:
         try:
             with target.connect() as sock:
@@ -272,7 +276,7 @@ def endless(target: Target, begin: bytes, further: bytes) -> None:
 
 
 def connections(target: Target) -> None:
-    """Connections that say nothing, opened as fast as they are closed."""
+    """Open silent connections as fast as they are closed."""
     held: list[socket.socket] = []
     while not target.is_over:
         try:

@@ -11,11 +11,11 @@ from tests.torture.attacks.figures import Figures
 FIGURES = pytest.StashKey[Figures]()
 FAILED = pytest.StashKey[list[str]]()
 NOT_IN_THE_TABLE = "beside_a_long_attack"
-"""The same attacks for longer: half an hour of them."""
+"""Name of the same attacks for longer: half an hour of them."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A run for the table leaves out the long form of each attack."""
+    """Leave out the long form of each attack in a run for the table."""
     if not config.getoption("--figures"):
         return
     left_out = [item for item in items if NOT_IN_THE_TABLE in item.name]
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Note what failed: the table of a run says so, and goes on."""
+    """Note a failed test. The table of a run lists it, and the run goes on."""
     report: Any = yield
     if report.failed:
         failed = item.config.stash.setdefault(FAILED, [])
@@ -37,7 +37,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
-    """Where attacks note their figures; printed at the end."""
+    """Yield the object in which attacks note their figures. It is printed at the end."""
     file = request.config.getoption("--figures")
     failed = request.config.stash.setdefault(FAILED, [])
     made = request.config.stash[FIGURES] = Figures(Path(file) if file else None, failed)

@@ -1,4 +1,4 @@
-"""What honest work may come to beside an attack, and the figures of a run as a Markdown table."""
+"""The limits for honest work beside an attack, and the figures of a run as a Markdown table."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from tests.outside import Outside
 from tests.torture.attacks.honest import Honest, Measured, p
 
 PANIC_S = 0.5
-"""99 of 100 panics stand on a screen within this time, on a quiet machine."""
+"""Seconds within which 99 of 100 panics reach the session, on a quiet machine."""
 TIMES = 4
 QUIET_S = PANIC_S / TIMES
-"""An attack may make panics so many times as slow as they are without it. A quiet figure below this one counts as this
-one: beneath it, PANIC_S alone decides, because noise of a small figure is no harm."""
+"""Lower bound of the quiet figure in seconds.
+
+An attack may make panics `TIMES` times as slow as they are without it. A quiet figure below this
+bound counts as the bound: PANIC_S alone decides then, because noise of a small figure is no harm.
+"""
 LOG_IN_S = 3.0
 BACK_S = 10.0
-"""So soon after an attack all is as before, and nobody has done anything for it."""
+"""Seconds after an attack until all is as before, without any action of an operator."""
 HEAD = (
     "| attack | panics: number | quiet p99 (ms) | beside p50 (ms) | beside p99 (ms) | slowest log-in (s)"
     " | reads refused | memory (MB) | as before after (s) | what the attacker got |"
@@ -26,9 +29,10 @@ HEAD = (
 
 
 class Figure(NamedTuple):
-    """One attack. `grown_bytes`: the process that grew most; `back_s`: seconds until all was as before.
+    """One attack.
 
-    None: that was not measured.
+    `grown_bytes` is the growth of the process that grew most. `back_s` is the time in seconds until
+    all was as before. None means: not measured.
     """
 
     kind: str
@@ -58,9 +62,9 @@ class Figure(NamedTuple):
 
 
 class Figures:
-    """Figures of all attacks of a run, written to a file after each: a run that is broken off has them too.
+    """Figures of all attacks of a run, written to a file after each.
 
-    `failed`: names of tests, which grow during the run.
+    An interrupted run has them too. `failed` has names of tests, and grows during the run.
     """
 
     def __init__(self, file: Path | None, failed: Sequence[str] = ()) -> None:
@@ -84,12 +88,15 @@ class Figures:
 
 
 def most_s(alone: Measured) -> float:
-    """Return the seconds within which 99 of 100 panics must stand on a screen beside an attack."""
+    """Return the seconds within which 99 of 100 panics must reach the session beside an attack."""
     return min(PANIC_S, TIMES * max(QUIET_S, p(alone.panics, 0.99)))
 
 
 def check_honest(alone: Measured, beside: Measured) -> None:
-    """Check what each person and device is promised. A panic that is lost has failed before: it was waited for."""
+    """Check the limits that each user and device relies on.
+
+    A lost panic has failed before: the probe waits for each.
+    """
     assert p(beside.panics, 0.99) <= most_s(alone), beside.says()
     assert None not in beside.reads, beside.says()
     assert beside.log_ins
@@ -98,7 +105,10 @@ def check_honest(alone: Measured, beside: Measured) -> None:
 
 
 def seconds_until_as_before(honest: Honest, alone: Measured) -> float:
-    """Return the seconds after an attack until panics, log-ins and reads are as before it; give up after BACK_S."""
+    """Return the seconds after an attack until panics, log-ins and reads are as before it.
+
+    It gives up after BACK_S.
+    """
     started_s = time.monotonic()
     while True:
         now = honest.work(0.5)
@@ -113,6 +123,6 @@ def seconds_until_as_before(honest: Honest, alone: Measured) -> float:
 
 
 def running(outside: Outside) -> dict[str, int | None]:
-    """Return the process id of each process of the stack: one that was killed comes back as another."""
+    """Return the process id of each process of the stack. A restarted process has another id."""
     outside.stack.supervisor.poll()
     return {process.name: process.pid for process in outside.stack.supervisor.processes}

@@ -1,4 +1,6 @@
-"""Honest work beside an attack: panics that must appear on a screen, log-ins, and reads of the API."""
+"""Honest work beside an attack: panics that must reach a websocket session, log-ins, and reads of
+the API.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ PANIC_PAUSE_S = 0.25
 
 
 class Measured(NamedTuple):
-    """Seconds that each took; None for one that failed."""
+    """Seconds that each operation took, or None for a failed one."""
 
     panics: list[float]
     log_ins: list[float | None]
@@ -36,7 +38,7 @@ class Measured(NamedTuple):
 
 
 def p(values: list[float], quantile: float) -> float:
-    """The value below which this part of them lies."""
+    """Return the value below which this part of the values lies."""
     return sorted(values)[min(len(values) - 1, int(len(values) * quantile))]
 
 
@@ -59,7 +61,7 @@ class Honest:
         self._broker.close()
 
     def work(self, seconds: float, *, attack: str | None = None, token: str = "") -> Measured:
-        """Work for so long, with the attack beside it."""
+        """Work for `seconds`, with the attack beside it."""
         attacker = self._attacker(attack, token, seconds) if attack else None
         ended_s = time.monotonic() + seconds
         log_ins: list[float | None] = []
@@ -80,7 +82,7 @@ class Honest:
         return Measured(panics, log_ins, reads, answers)
 
     def panic(self) -> float:
-        """Press a button; return the seconds until it stands on the screen."""
+        """Press a button, and return the seconds until the alert reaches the session."""
         self._panics += 1
         source = f"guard-{self._name}-{self._panics}"
         started_s = time.monotonic()

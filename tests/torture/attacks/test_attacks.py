@@ -1,4 +1,7 @@
-"""One bad client harms nobody else: honest panics, log-ins and reads go on beside every attack on the HTTP port."""
+"""Tests that one bad client harms nobody else.
+
+Honest panics, log-ins and reads go on beside every attack on the HTTP port.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +22,7 @@ from tests.torture.attacks.figures import (
 from tests.torture.attacks.honest import Honest, Measured
 
 pytestmark = pytest.mark.long
-"""All attacks take minutes, and their times say something on a quiet machine only."""
+"""All attacks take minutes, and their times mean something on a quiet machine only."""
 SHORT_S = 8.0
 LONG_S = 90.0
 USUAL = {
@@ -28,9 +31,9 @@ USUAL = {
     "address_requests": {"count": 6000, "window_s": 20},
     "open_requests": {"count": 120, "window_s": 12},
 }
-"""As `config.yaml` has them; the tests' stack is roomier."""
+"""Limits as `config.yaml` has them. The tests' stack has higher ones."""
 MEMORY_BYTES = 80_000_000
-"""By which an attack may make each process grow."""
+"""Bytes that each process may grow by during an attack."""
 PROCESSES = (FEED, API, FRONT)
 FLOODS = ("pongs", "pings", "empty_fragments", "small_fragments", "empty_messages")
 
@@ -46,13 +49,13 @@ def resident_bytes(pid: int | None) -> int:
 
 
 def tokens(outside: Outside, kind: str, *, count: int) -> str:
-    """The comma list of tokens of so many viewers."""
+    """Return a comma-separated list of tokens of `count` viewers."""
     made = (outside.token(name=f"attacker-{kind}-{n}-{outside.run}", role="viewer") for n in range(count))
     return ",".join(made)
 
 
 def check(outside: Outside, one: Gateways, figures: Figures, kind: str, seconds: float) -> Measured:
-    """Work alone, then beside the attack, then until all is as before; check what is promised."""
+    """Work alone, then beside the attack, then until all is as before. Check the limits."""
     processes = running(outside)
     honest = Honest(outside, one, kind.replace("_", "-"))
     try:

@@ -1,4 +1,7 @@
-"""All sources of one tenant press at once, and its screens are busy: another tenant's panics are shown as before."""
+"""Tests of all sources of one tenant that press at once, while its sessions are busy.
+
+Another tenant's panics are shown as before.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from tests.torture.attacks.figures import QUIET_S, TIMES, Figure, Figures
 from tests.torture.attacks.honest import Measured, p
 
 pytestmark = pytest.mark.long
-"""It says something on a quiet machine only."""
+"""The times mean something on a quiet machine only."""
 PRESSES = 40
 QUIET_PRESSES = 20
 PAUSE_S = 0.05
@@ -54,7 +57,7 @@ def add_tenant(outside: Outside) -> Callable[..., Tenant]:
 
 
 class Presser:
-    """A tenant's guards, each of whom presses once while somebody watches the tenant's screen."""
+    """A tenant's guards, who press once each while somebody watches the tenant's session."""
 
     def __init__(self, outside: Outside, tenant: Tenant) -> None:
         self._client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"honest-{tenant.number}")
@@ -63,7 +66,7 @@ class Presser:
         self._left = iter(tenant.sources)
 
     def press(self) -> float:
-        """Return the seconds until the next guard's panic stands on the screen."""
+        """Return the seconds until the next guard's panic reaches the session."""
         source = next(self._left)
         started_s = time.monotonic()
         self._client.publish(f"alert/panic/{source}", b'{"message": "help"}')
@@ -92,13 +95,14 @@ def test_first_presses_of_one_tenants_sources_delay_no_other_tenants_panic(
     figures: Figures,
     count: int,
 ) -> None:
-    # Given a control room that watches its tenant, and what a press takes without an attack
+    # Given a control room that watches its tenant, and the time of a press without an attack
     attacker = add_tenant("a", guards=count)
     watched = outside.screen(tenant_id=attacker.number, name=f"attacker-{attacker.number}")
     watched.wait("snapshot", timeout_s=60)
     quiet = [presser.press() for _ in range(QUIET_PRESSES)]
 
-    # When all sources of another tenant press at once, and guards go on pressing until all of these alerts stand
+    # When all sources of another tenant press at once, and guards go on pressing until all of these
+    # alerts are shown
     def flood() -> None:
         client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"attacker-{attacker.number}")
         for source in attacker.sources:
@@ -122,10 +126,10 @@ def test_first_presses_of_one_tenants_sources_delay_no_other_tenants_panic(
         Figure("first presses of one tenant", back_s, Measured(quiet, [], [], {}), beside, None, None)
     )
 
-    # Then each panic stood on its screen as soon as it does without them
+    # Then each panic reached its session as soon as it does without them
     assert p(took, 0.99) <= TIMES * max(QUIET_S, p(quiet, 0.99)), beside.says()
 
-    # And each of the attacker's own stands on that tenant's screen, once
+    # And each of the attacker's own reached that tenant's session, once
     outside.until(lambda: len(watched.seen("critical_alert")) >= count, 60)
     shown = [frame["data"]["source_id"] for frame in watched.seen("critical_alert")]
     assert sorted(shown) == sorted(attacker.sources)
@@ -140,7 +144,7 @@ FURTHER = 20
 def test_a_thousand_frames_of_one_tenant_delay_no_frame_of_another(
     outside: Outside, add_tenant: Callable[..., Tenant], figures: Figures
 ) -> None:
-    # Given screens of two tenants
+    # Given websocket sessions of two tenants
     crowded, quiet = add_tenant("a", guards=1), add_tenant("b", guards=1)
     feed = FeedWriter.from_config(configuration.load(environ=outside.env))
     screen = outside.screen(tenant_id=quiet.number, name=f"quiet-{quiet.number}")
@@ -166,7 +170,7 @@ def test_a_thousand_frames_of_one_tenant_delay_no_frame_of_another(
         took = [show() for _ in range(FURTHER)]
         seen = json.loads(watchers.communicate(timeout=60)[0])
 
-    # Then these are shown as soon as without the others, and no screen has missed a frame
+    # Then these are shown as soon as without the others, and no session has missed a frame
     beside = Measured(took, [], [], {"answers": {"frames": FRAMES}})
     figures.note(Figure("frames of one tenant", sum(took), Measured(alone, [], [], {}), beside, None, None))
     assert max(took) <= TIMES * max(QUIET_S, p(alone, 0.99)), beside.says()

@@ -1,4 +1,7 @@
-"""One tenant's supervisor and devices reach for the ids of another: the honest source is heard in its own tenant."""
+"""Tests of one tenant's supervisor and devices that try to use the ids of another.
+
+The honest source is received in its own tenant.
+"""
 
 import statistics
 import time
@@ -17,7 +20,11 @@ ALERTS = "SELECT tenant_id, message FROM mqtt_device_alert WHERE source_id = %s 
 
 
 class Honest:
-    """A tenant with a guard, a guard who is called by a number, a button, a sensor and a device called by digits."""
+    """A tenant with five sources.
+
+    They are a guard, a guard with a number as name, a button, a sensor and a device with digits as
+    name.
+    """
 
     def __init__(self, outside: Outside) -> None:
         self.outside = outside
@@ -44,7 +51,7 @@ class Honest:
 
     @property
     def spellings(self) -> list[str]:
-        """Every way to write one of the ids."""
+        """Return every way to write one of the ids."""
         number = self.numbered.removeprefix("guard-")
         held = [self.guard, self.numbered, self.button, self.sensor, self.digits]
         return [*held, number, f"guard-{self.digits}"]
@@ -60,7 +67,7 @@ def honest(outside: Outside) -> Honest:
 
 
 def ask(outside: Outside, kind: str, its_id: str, tenant: int, *, family: str = "alert") -> tuple[int, Any]:
-    """POST an id as the tenant's admin."""
+    """Create an id as the tenant's admin by POST."""
     body = {"guard_id": its_id} if kind == "guards" else {"device_id": its_id, "family": family}
     token = outside.token(tenant_id=tenant, role="admin")
     return outside.request("POST", f"/api/v1/{kind}", body, token=token)
@@ -69,7 +76,7 @@ def ask(outside: Outside, kind: str, its_id: str, tenant: int, *, family: str = 
 def test_whoever_reaches_for_an_id_gets_one_answer_and_the_source_is_still_heard(
     outside: Outside, honest: Honest, tmp_path: Path
 ) -> None:
-    # Given two tenants, of which one has five sources
+    # Given two tenants, the first with five sources
     before = honest.keys()
     answers = set()
 
@@ -95,7 +102,7 @@ def test_whoever_reaches_for_an_id_gets_one_answer_and_the_source_is_still_heard
         )
         assert f"0 added, {len(honest.spellings)} refused" in said
 
-    # and strangers publish as them in families that are not theirs, where registration is open
+    # and strangers publish under these ids in other families, where registration is open
     outside.publish(f"guard/{honest.button}/gps", {"lat": 1.0, "lon": 1.0})
     outside.publish(f"guard/{honest.digits}/gps", {"lat": 1.0, "lon": 1.0})
     outside.publish(f"guard/{honest.sensor}/gps", {"lat": 1.0, "lon": 1.0})
@@ -108,11 +115,12 @@ def test_whoever_reaches_for_an_id_gets_one_answer_and_the_source_is_still_heard
     stored = "SELECT tenant_id FROM mqtt_device_telemetry WHERE device_id = %s"
     outside.until(lambda: outside.rows(stored, honest.guard) == [(honest.tenant,)])
 
-    # Then all are told the same, nothing was registered,
+    # Then all get the same answer, nothing was registered,
     assert answers == {(409, NOT_FREE)}
     assert honest.keys() == before
     assert set(before.values().__iter__().__next__()) == {(honest.tenant,)}
-    # and what the sources say arrives in their tenant, and is not switched off by the other
+    # and the sources' messages arrive in their tenant, and the other tenant cannot disable the
+    # sources
     token = outside.token(tenant_id=honest.attacker, role="admin")
     for kind, its_id in (("guards", honest.button), ("devices", honest.button), ("guards", honest.guard)):
         status, _ = outside.request("PATCH", f"/api/v1/{kind}/{its_id}", {"enabled": False}, token=token)
@@ -125,7 +133,7 @@ def test_whoever_reaches_for_an_id_gets_one_answer_and_the_source_is_still_heard
 
 
 def test_a_foreign_id_takes_as_long_as_an_own_one(outside: Outside, honest: Honest) -> None:
-    """Same statement, same index: the medians are of one class."""
+    """The statement and the index are the same: the medians are of one class."""
     taken: dict[str, list[float]] = {"foreign": [], "own": []}
     for _ in range(ROUNDS):
         for whose, tenant in (("foreign", honest.attacker), ("own", honest.tenant)):

@@ -1,4 +1,7 @@
-"""One device sends payloads that are dear to read, to both lanes: panics of others, log-ins and reads go on."""
+"""Tests of one device that sends expensive payloads to both lanes.
+
+Panics of others, log-ins and reads go on.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from tests.torture.attacks.honest import Honest
 pytestmark = pytest.mark.long
 SECONDS = 8.0
 PAUSE_S = 0.2
-"""Five megabytes a second: what is dear is to be their content, not their number."""
+"""Pause in seconds: five megabytes a second. Their content is to be expensive, not their number."""
 SIZE = 1_000_000
 PAYLOADS: dict[str, Callable[[], bytes]] = {
     "escaped quotes": lambda: b'"' + b'\\"' * (SIZE // 2) + b"[" * 40,
@@ -87,7 +90,7 @@ def test_honest_work_goes_on_beside_payloads_that_are_dear_to_read(
     check_honest(alone, beside)
     assert back_s <= BACK_S
     assert running(outside) == processes, "a process was killed, or ended"
-    # And what raised nothing else on the alarm topic has raised the alert that says so
+    # And a payload that raised nothing else on the alarm topic has raised the alert that says so
     kinds = outside.until(
         lambda: outside.rows("SELECT DISTINCT alert_type FROM mqtt_device_alert WHERE source_id = %s", evil)
     )

@@ -1,4 +1,7 @@
-"""Tenants' URLs as a weapon: no byte reaches a server inside, and one tenant's dead URLs silence no other tenant."""
+"""Tests of tenants' URLs as a weapon.
+
+No byte reaches a server inside, and one tenant's dead URLs delay no other tenant.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ OpenOffice = Callable[..., AbstractContextManager[Office]]
 
 
 class Inside:
-    """A server on loopback that should never hear anything."""
+    """A server on loopback that should never get a connection."""
 
     def __init__(self) -> None:
         self.heard: list[bytes] = []
@@ -40,7 +43,12 @@ class Inside:
         self._thread.start()
 
     def _serve(self) -> None:
-        """Nobody else may close the listener: a descriptor that is waited for must not become another's."""
+        """Serve until the end.
+
+        Only this thread may close the listener.
+
+        A descriptor that is waited for must not become another socket's.
+        """
         with self._listener:
             while not self._closing:
                 peer, _ = self._listener.accept()
@@ -104,7 +112,9 @@ FURTHER = [
 
 @pytest.mark.parametrize("form", FURTHER)
 def test_a_url_that_got_past_the_first_check_is_stopped_where_it_connects(form: str, inside: Inside) -> None:
-    """As if the look at the URL had missed the option: apprise's own reading of it, and the guarded `requests`."""
+    """The check of the URL is skipped, as if it had missed the option. apprise's own parser and the
+    guarded `requests` remain.
+    """
     url = form.format(port=inside.port)
     scheme = url.partition("://")[0]
     plugin = apprise.Apprise.instantiate(url)
@@ -220,7 +230,7 @@ def test_bad_urls_of_one_tenant_delay_no_panic_of_another(
             office.until(lambda: len(outer["ntfy"].accepted()) > before, timeout_s=30)
             return time.monotonic() - started_s
 
-        # Given a tenant with hundreds of messages to URLs that are bad, each of a host of its own
+        # Given a tenant with hundreds of messages to bad URLs, each of a host of its own
         quiet = [panic(-number) for number in range(1, 6)]
         began_s = time.monotonic()
         for number in range(MESSAGES):
@@ -231,7 +241,7 @@ def test_bad_urls_of_one_tenant_delay_no_panic_of_another(
         took = [panic(number) for number in range(PANICS)]
         seconds, answers = time.monotonic() - began_s, {"calls": bad.calls}
 
-    # Then each is there at once
+    # Then each is delivered at once
     beside = Measured(took, [], [], {"answers": answers})
     figures.note(Figure(f"{scheme} URLs: {kind}", seconds, Measured(quiet, [], [], {}), beside, None, None))
     assert bad.calls or kind == "nobody listens"

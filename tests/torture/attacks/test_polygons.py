@@ -1,4 +1,7 @@
-"""Polygons that are made to take long: each is judged within a tenth of a second, or refused; nobody waits for it."""
+"""Tests of polygons that are made to take long.
+
+Each is judged within a tenth of a second, or refused, and no other request waits for it.
+"""
 
 import json
 import math
@@ -19,7 +22,7 @@ from tests.outside import Outside
 MOST_S = 0.1
 MOST_MB = 50
 CORNERS = 9_990
-"""Ten thousand are allowed."""
+"""Corners of a polygon. Ten thousand are allowed."""
 ATTACKERS = 8
 ATTACK_S = 6.0
 
@@ -44,12 +47,12 @@ def comb(teeth: int, west: float, east: float, south: float, north: float) -> Ri
 
 
 def turned(ring: Ring) -> Ring:
-    """The ring with its axes changed."""
+    """Return the ring with its axes swapped."""
     return [[lat + 168, lon - 168] for lon, lat in ring]
 
 
 def parallels(corners: int) -> Ring:
-    """Long thin teeth in a slope: the extents of all of them overlap."""
+    """Return long thin teeth in a slope. The extents of all of them overlap."""
     drawn = [[77 + 2 * (n % 2) + n * 1e-4, 12 + 2 * (n % 2) - n * 1e-4] for n in range(corners)]
     return [*drawn, [76.9, 10.0]]
 
@@ -84,7 +87,7 @@ def over_180(corners: int, width: float) -> Ring:
 
 
 def round_and_round(corners: int) -> Ring:
-    """So many times round the earth, and back."""
+    """Return a ring that goes round the earth again and again, and back."""
     there = [[(n * 90) % 360 - 180, 12 + n * 1e-4] for n in range(corners // 2)]
     return there + [[lon, lat - 1] for lon, lat in there[::-1]]
 

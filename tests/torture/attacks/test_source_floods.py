@@ -1,4 +1,7 @@
-"""Two hundred devices of one tenant flood together: another tenant's panics wait for their first presses only."""
+"""Tests of two hundred devices of one tenant that flood together.
+
+Another tenant's panics wait for their first presses only.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,17 @@ from tests.mqtt import Client
 from tests.outside import Outside
 
 pytestmark = pytest.mark.long
-"""It says something on a quiet machine only."""
+"""The times mean something on a quiet machine only."""
 FLOODERS = 200
 PRESSES_EACH = 100
 GUARDS = 10
 ROUNDS = 4
 PANIC_S = 1.0
 FIRST_PRESS_S = 6.0
-"""All first presses are equal: a press waits for those of two hundred sources that came before it."""
+"""Seconds for a first press.
+
+All first presses are equal: a press waits for those of two hundred earlier sources.
+"""
 COUNTED = (
     "SELECT sum(occurrences), count(*) FROM mqtt_device_alert WHERE tenant_id = %s AND alert_type = 'PANIC'"
 )
@@ -83,7 +89,7 @@ def test_the_devices_of_one_tenant_delay_another_by_their_first_presses_only(
             guards.until(lambda: any(b"stored" in payload for _, payload, _ in guards.heard), timeout_s=30)
             took_s.append(time.monotonic() - began_s)
 
-    # Then each has its receipt at once, but for what came right behind two hundred first presses
+    # Then each has its receipt at once, apart from those right behind two hundred first presses
     attack.join()
     assert max(took_s[:GUARDS]) < FIRST_PRESS_S, took_s
     assert max(took_s[GUARDS:]) < PANIC_S, took_s

@@ -1,7 +1,8 @@
-"""Screens of one tenant: `python -m tests.torture.attacks.watchers HOST:PORT TOKEN COUNT UNTIL`, a process of its own.
+"""Websocket sessions of one tenant, in a process of their own.
 
-Each counts its frames until UNTIL of them came. Prints a line when all are open, and at the end one JSON list: frames
-of each, or what closed it.
+Usage: `python -m tests.torture.attacks.watchers HOST:PORT TOKEN COUNT UNTIL`. Each session counts
+its frames until UNTIL of them came. The process prints a line when all are open. At the end it
+prints one JSON list, with the frames of each session, or the reason why it was closed.
 """
 
 from __future__ import annotations
