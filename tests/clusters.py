@@ -1,4 +1,4 @@
-"""Several real servers of a kind on loopback, for tests to kill."""
+"""Clusters of real servers on loopback, for tests to kill."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ sentinel failover-timeout mymaster 6000
 
 
 class Cluster:
-    """Servers under a supervisor of their own: what a test kills stays dead until it is brought back."""
+    """Servers under a supervisor of their own.
+
+    A server that a test kills stays dead until the test brings it back.
+    """
 
     def __init__(self, home: Path, names: list[str]) -> None:
         self.home = home
@@ -68,19 +71,19 @@ class Cluster:
         raise NotImplementedError
 
     def add(self, *processes: Process) -> None:
-        """Start together, and wait until all answer."""
+        """Start the processes together, and wait until all answer."""
         self.supervisor.add(*processes)
         late = self.supervisor.wait_ready([p.name for p in processes], timeout_s=START_TIMEOUT_S)
         assert not late, f"{late[0].name}: {late[0].last_lines()}"
 
     def kill(self, name: str) -> None:
-        """kill -9 of a server with all its processes."""
+        """Kill a server and all its processes with SIGKILL."""
         pid = self._process(name).pid
         assert pid is not None
         os.killpg(pid, signal.SIGKILL)
 
     def bring_back(self, name: str) -> bool:
-        """One turn of bringing a killed server back: whether it answers."""
+        """Take one turn of bringing a killed server back, and return whether it answers."""
         process = self._process(name)
         process.poll()
         return process.state == "ready"
@@ -91,7 +94,7 @@ class Cluster:
 
 
 class RabbitNodes(Cluster):
-    """Three nodes; each has the next ones in its configuration, and all share a cookie."""
+    """Three RabbitMQ nodes. Each has the next ones in its configuration, and all share a cookie."""
 
     def __init__(self, home: Path) -> None:
         numbered = [f"{name}{end}" for name in ("amqp", "amqp_dist") for end in ("", "_2", "_3")]
@@ -128,11 +131,13 @@ class RabbitNodes(Cluster):
         subprocess.run(self._command("await_online_nodes", str(NODES)), **self._options(), check=True)
 
     def queues(self, *, through: int = 1) -> list[dict[str, Any]]:
-        """Every queue with its type, leader, members and those of them that are there."""
+        """Return every queue with its type, its leader, its members and the members that are
+        online.
+        """
         return json.loads(subprocess.run(self._list(), **self._options(through), check=True).stdout)
 
     def queues_later(self, *, through: int = 1) -> subprocess.Popen[bytes]:
-        """`queues`, while the test goes on; its output is read by `read_queues`."""
+        """Start `queues` while the test goes on. `read_queues` reads its output."""
         options = self._options(through)
         del options["timeout"]
         del options["capture_output"]
@@ -151,19 +156,19 @@ class RabbitNodes(Cluster):
 
 
 def leader_of_most(queues: list[dict[str, Any]]) -> str:
-    """The node that leads the most replicated queues."""
+    """Return the node that leads the most replicated queues."""
     leaders = Counter(queue["leader"] for queue in queues if queue["type"] == "quorum")
     return leaders.most_common(1)[0][0]
 
 
 def all_there(queues: list[dict[str, Any]]) -> bool:
-    """Whether every replicated queue has all its members."""
+    """Return whether every replicated queue has all its members online."""
     replicated = [queue for queue in queues if queue["type"] == "quorum"]
     return bool(replicated) and all(len(queue["online"]) == NODES for queue in replicated)
 
 
 class PostgresPair(Cluster):
-    """A primary and its synchronous replica, by streaming and a slot."""
+    """A primary and its synchronous replica, connected by streaming replication and a slot."""
 
     def __init__(self, home: Path) -> None:
         super().__init__(home, ["postgres", "replica"])
@@ -207,7 +212,7 @@ class PostgresPair(Cluster):
         assert self.ask("replica", "SELECT pg_promote(true, 30)") is True
 
     def ask(self, name: str, query: str) -> Any:
-        """The first value that a server answers, as its superuser; None for none."""
+        """Return the first value of a server's answer to the superuser, or None when there is none."""
         address = f"host=127.0.0.1 port={self.ports[name]} user=postgres dbname=postgres connect_timeout=5"
         address += f" password={self.passwords[servers.SUPERUSER]}"
         connection = psycopg2.connect(address)
@@ -228,7 +233,7 @@ class PostgresPair(Cluster):
 
 
 class RedisWithSentinels(Cluster):
-    """A master with two replicas, and three sentinels that watch them."""
+    """A Redis master with two replicas, and three sentinels that watch them."""
 
     REDIS = ("redis", "redis_2", "redis_3")
     SENTINELS = ("sentinel", "sentinel_2", "sentinel_3")
@@ -251,14 +256,14 @@ class RedisWithSentinels(Cluster):
         return redis.Redis(port=self.ports[name], socket_timeout=5, socket_connect_timeout=5)
 
     def master(self) -> str:
-        """The name of whoever the sentinels say is the master."""
+        """Return the name of the server that the sentinels call the master."""
         sentinel: Any = self.client("sentinel_3")
         _, port = sentinel.sentinel_get_master_addr_by_name("mymaster")
         return next(name for name in self.REDIS if self.ports[name] == int(port))
 
     def _redis(self, name: str) -> Process:
         role = "" if name == "redis" else f"replicaof 127.0.0.1 {self.ports['redis']}\n"
-        # A master that nobody follows takes nothing: it may be the one that was cut off.
+        # A master without replicas accepts no writes: it may be the one that was cut off.
         more = f"{role}min-replicas-to-write 1\nmin-replicas-max-lag 10\nrepl-diskless-sync-delay 0\n"
         return servers.redis(self.home, self.ports, os.environ, name=name, more=more)
 
@@ -282,7 +287,10 @@ class RedisWithSentinels(Cluster):
 
 @contextmanager
 def vigil_on(home: Path, given: Mapping[str, str], *, instances: Mapping[str, int]) -> Iterator[Stack]:
-    """All of Vigil, of the processes in `instances` so many, on the servers that are given and on its own others."""
+    """Run all of Vigil, with `instances` processes of each kind.
+
+    It uses the servers that are given, and servers of its own for the rest.
+    """
     stack = Stack(
         home, say=print, prefer_usual_ports=False, given={**os.environ, **given}, instances=instances
     )
@@ -297,7 +305,7 @@ def vigil_on(home: Path, given: Mapping[str, str], *, instances: Mapping[str, in
 def until(
     condition: Callable[[], Any], *, timeout_s: float = 30.0, between: Callable[[], None] = lambda: None
 ) -> Any:
-    """The condition's first true value."""
+    """Wait for the condition, and return its first true value."""
     deadline_s = time.monotonic() + timeout_s
     while not (found := condition()):
         assert time.monotonic() < deadline_s, "it did not come to pass in time"

@@ -1,4 +1,4 @@
-"""Commands of `vigil`, as an operator gives them."""
+"""Commands of `vigil`, as an operator runs them."""
 
 import subprocess
 import sys
@@ -8,9 +8,11 @@ from ops.environment import PROJECT
 
 
 def run_vigil(environment: dict[str, str], *arguments: str, check: bool = True, given: str = "") -> str:
-    """Return the output of a command that is given a text; of a failed one too, unless `check`.
+    """Run a command with a text as its input, and return its output.
 
-    Raises `AssertionError`.
+    Raises:
+        AssertionError: The command failed. With `check=False` a failed command returns its output
+            too.
     """
     command = [sys.executable, "-m", "ops.cli", *arguments]
     done = subprocess.run(

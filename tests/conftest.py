@@ -1,6 +1,9 @@
-"""Fixtures: one stack of real servers a session; a database, key prefix and topic prefix of its own a test."""
+"""Fixtures: one stack of real servers per session, and a database and prefixes per test.
 
-# Nameko runs on eventlet; what is imported before this line would keep the blocking calls.
+Each test has a database, a key prefix and a topic prefix of its own.
+"""
+
+# Nameko runs on eventlet. A module that is imported before this line would keep the blocking calls.
 import eventlet
 
 eventlet.monkey_patch()
@@ -32,10 +35,12 @@ from tests.providers import Provider, settings_for  # noqa: E402
 
 hypothesis_settings.register_profile("vigil", deadline=None, database=None)
 hypothesis_settings.load_profile("vigil")
-# A shell that starts the tests in its background has SIGINT ignored, and so would be all that they start.
+# A shell that starts the tests in its background ignores SIGINT. Everything that the tests start
+# would ignore it too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for variable in (*GIVEN.values(), *PORT_VARIABLES.values(), "CHANNELS_ENCRYPTION_KEY", "JWT_SECRET"):
-    os.environ.pop(variable, None)  # tests run on servers of their own, whatever the shell points to
+    # tests run on servers of their own, wherever the shell's variables point
+    os.environ.pop(variable, None)
 
 ROOMY = {
     "VIGIL_CONNECTIONS_PER_ADDRESS": "3000",
@@ -43,7 +48,11 @@ ROOMY = {
     "VIGIL_ADDRESS_REQUESTS": "1000000",
     "VIGIL_OPEN_REQUESTS": "100000",
 }
-"""All clients of the tests share one address and few users. Tests of these limits run gateways with the usual ones."""
+"""Limits so high that tests do not reach them.
+
+All clients of the tests share one address and few users. Tests of these limits run gateways with
+the usual limits.
+"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,14 +87,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What looks at the traces of all other tests comes last."""
+    """Move the tests that look at the traces of all other tests to the end."""
     last = ("test_no_right_is_missing", "test_no_secret_in_a_log")
     items.sort(key=lambda item: any(name in item.nodeid for name in last))
 
 
 @pytest.fixture(scope="session")
 def providers_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Provider]]:
-    """A mail server, and what plays Twilio, FCM and somebody's webhook."""
+    """Yield a mail server, and stand-ins for Twilio, FCM and a webhook."""
     directory = tmp_path_factory.mktemp("providers")
     started = {
         kind: Provider(kind, directory=directory) for kind in ("smtp", "twilio", "fcm", "webhook", "ntfy")
@@ -97,9 +106,10 @@ def providers_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
 
 @pytest.fixture(scope="session")
 def servers(providers_of_tests: dict[str, Provider], request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """The four real servers, on free ports, and nothing of Vigil yet; it will send by the tests' providers.
+    """Yield the four real servers, on free ports, and nothing of Vigil yet.
 
-    Not under pytest's own directory: that is closed to PostgreSQL's user, and closed again by each further session.
+    Vigil will send by the tests' providers. The directory is not pytest's own: that one is closed
+    to PostgreSQL's user, and each further session closes it again.
     """
     with tempfile.TemporaryDirectory(prefix="vigil-test-") as directory:
         given = {**os.environ, **settings_for(providers_of_tests), **ROOMY, "VIGIL_OWNTRACKS": "true"}
@@ -115,7 +125,7 @@ def servers(providers_of_tests: dict[str, Provider], request: pytest.FixtureRequ
 
 @pytest.fixture
 def outer(providers_of_tests: dict[str, Provider]) -> dict[str, Provider]:
-    """The providers by kind, accepting, and with nothing taken yet."""
+    """Return the providers by kind. Each accepts messages, and has taken none yet."""
     for provider in providers_of_tests.values():
         provider.behave("accept")
         provider.forget()
@@ -124,21 +134,21 @@ def outer(providers_of_tests: dict[str, Provider]) -> dict[str, Provider]:
 
 @pytest.fixture(scope="session")
 def stack(servers: Stack) -> Stack:
-    """All of Vigil, as `vigil up` runs it."""
+    """Return the stack with all of Vigil, as `vigil up` runs it."""
     servers.start_services()
     return servers
 
 
 @pytest.fixture
 def outside(stack: Stack) -> Iterator[Outside]:
-    """Those who are outside of all of Vigil: devices and control rooms."""
+    """Yield the clients that are outside of Vigil: devices and control rooms."""
     with Outside(stack) as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def migrated(servers: Stack) -> str:
-    """The name of a database that was migrated once, to copy from."""
+    """Return the name of a database that was migrated once, to copy from."""
     name = "migrated"
     with admin_cursor(servers) as cursor:
         cursor.execute(f"CREATE DATABASE {name} OWNER vigil")
@@ -148,7 +158,9 @@ def migrated(servers: Stack) -> str:
 
 @pytest.fixture
 def environment(servers: Stack, migrated: str) -> Iterator[dict[str, str]]:
-    """The environment of an installation of its own: fresh migrated database, own prefixes."""
+    """Yield the environment of an installation of its own: a freshly migrated database and own
+    prefixes.
+    """
     name = f"t{secrets.token_hex(6)}"
     with admin_cursor(servers) as cursor:
         cursor.execute(f"CREATE DATABASE {name} TEMPLATE {migrated} STRATEGY FILE_COPY OWNER vigil")
@@ -165,7 +177,9 @@ def environment(servers: Stack, migrated: str) -> Iterator[dict[str, str]]:
 
 
 def databases(servers: Stack, name: str) -> dict[str, str]:
-    """The addresses of a database of these servers: the services' login, and the owner."""
+    """Return the addresses of a database of these servers, for the services' login and for the
+    owner.
+    """
     given = servers.operator_environment()
     return {
         variable: f"{providers.database_url(given[variable]).rpartition('/')[0]}/{name}"
@@ -174,9 +188,10 @@ def databases(servers: Stack, name: str) -> dict[str, str]:
 
 
 def wait_for_no_disk(servers: Stack) -> None:
-    """Let PostgreSQL write without waiting for the disk: a test's database is made in a tenth of the time.
+    """Let PostgreSQL write without waiting for the disk.
 
-    Only a crash of the machine's kernel could tell the difference. Runs for figures (`--figures`) wait.
+    A test's database is then made in a tenth of the time. Only a crash of the machine's kernel
+    could show the difference. Runs for figures (`--figures`) wait for the disk.
     """
     with admin_cursor(servers) as cursor:
         cursor.execute("ALTER SYSTEM SET fsync = off")
@@ -185,7 +200,10 @@ def wait_for_no_disk(servers: Stack) -> None:
 
 @contextmanager
 def admin_cursor(servers: Stack) -> Iterator[Any]:
-    """As the superuser, who alone may put off whoever still holds a database that is to go."""
+    """Yield a superuser's cursor.
+
+    Only the superuser may disconnect the sessions that still hold a database that is to be dropped.
+    """
     connection = psycopg2.connect(servers.superuser_url().replace("+psycopg2", ""))
     connection.autocommit = True
     try:
@@ -196,13 +214,13 @@ def admin_cursor(servers: Stack) -> Iterator[Any]:
 
 @pytest.fixture
 def config(environment: dict[str, str]) -> Config:
-    """That installation's configuration."""
+    """Return that installation's configuration."""
     return configuration.load(environ=environment)
 
 
 @pytest.fixture
 def engine(config: Config) -> Iterator[Engine]:
-    """The owner's engine on that installation's database, with tenant 1."""
+    """Yield the owner's engine on that installation's database, which has tenant 1."""
     made = providers.make_engine(config, name="test", pool_size=8, as_owner=True)
     with made.begin() as connection:
         connection.exec_driver_sql("INSERT INTO tenant (tenant_id, name) VALUES (1, 'Test')")
@@ -212,7 +230,7 @@ def engine(config: Config) -> Iterator[Engine]:
 
 @pytest.fixture
 def database(config: Config, engine: Engine) -> Iterator[Database]:  # noqa: ARG001 - tenant 1 must be there
-    """That installation's database as the services see it."""
+    """Yield that installation's database as the services see it."""
     made = Database(config, name="test", pool_size=8)
     yield made
     made.close()
@@ -239,7 +257,10 @@ def open_office(
     environment: dict[str, str],
     outer: dict[str, Provider],  # noqa: ARG001 - they take what the office sends
 ) -> Callable[..., AbstractContextManager[Office]]:
-    """Opens the notifications service without its shell; `changes` are of its settings."""
+    """Return a function that opens the notifications service without its shell.
+
+    The function's `changes` are changes of the service's settings.
+    """
 
     @contextmanager
     def opened(**changes: Any) -> Iterator[Office]:

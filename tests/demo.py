@@ -20,7 +20,7 @@ STOP_TIMEOUT_S = 90.0
 
 @contextmanager
 def demo(home: Path) -> Iterator[str]:
-    """`vigil demo` in a home of its own; yields the address of its HTTP port."""
+    """Run `vigil demo` in a home of its own, and yield the address of its HTTP port."""
     environment = {**os.environ, "VIGIL_HOME": str(home)}
     with (home / "demo.log").open("wb") as log:
         command = [sys.executable, "-m", "ops.cli", "demo"]
@@ -32,7 +32,7 @@ def demo(home: Path) -> Iterator[str]:
         try:
             process.wait(timeout=STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            process.kill()  # what it supervises dies with it
+            process.kill()  # the processes that it supervises die with it
             process.wait(timeout=STOP_TIMEOUT_S)
 
 

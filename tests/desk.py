@@ -24,7 +24,7 @@ def after(seconds: float) -> datetime:
 
 
 class Wire:
-    """Takes what is published; may be away, or die after it has taken it."""
+    """A receiver of what is published. It may be away, or die after it has taken a message."""
 
     def __init__(self) -> None:
         self.requests: list[NotificationRequest] = []
@@ -44,7 +44,7 @@ class Wire:
 
 
 class Desk:
-    """The alerts service without its shell, at whatever time the test says."""
+    """The alerts service without its shell, at the time that the test sets."""
 
     def __init__(self, database: Database, config: Config) -> None:
         guidance = Guidance.from_config(config)

@@ -1,9 +1,10 @@
-"""A process as it is, but for a decoder or a handler that certain messages stop: `python -m tests.dying PROCESS`.
+"""A real process with a decoder or handler that certain messages stop.
 
-Its messages, connections, notes and supervisor are the real ones.
+Run it with `python -m tests.dying PROCESS`. Its messages, connections, notes and supervisor are the
+real ones.
 """
 
-# eventlet replaces the standard library's blocking calls; nothing may be imported before.
+# eventlet replaces the standard library's blocking calls: nothing may be imported before this.
 import eventlet
 
 eventlet.monkey_patch()

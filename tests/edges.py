@@ -1,4 +1,7 @@
-"""HAProxy in its production form, on servers of the tests; and a server that keeps what HAProxy passes on to it."""
+"""HAProxy in its production form, in front of the tests' servers.
+
+A second server keeps what HAProxy passes on to it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ START_TIMEOUT_S = 20.0
 
 
 class Edge:
-    """One HAProxy that runs the shipped file, with TLS by a certificate of an authority of its own."""
+    """One HAProxy that runs the shipped file. Its TLS certificate is of an authority of its own."""
 
     def __init__(
         self, directory: Path, *, feed: str, api: str, times: Mapping[str, str], settings: Mapping[str, str]
@@ -146,7 +149,10 @@ def parsed(answer: bytes) -> tuple[int, dict[str, str], bytes]:
 
 
 def closed_within(sock: socket.socket, *, drip: bytes, seconds: float) -> bytes | None:
-    """Send one more byte every 0.1 s, and return what came until the peer closed; None when it did not."""
+    """Send one more byte every 0.1 s, and return what came until the peer closed.
+
+    Returns None when the peer did not close in time.
+    """
     sock.settimeout(0.1)
     found, deadline_s = b"", time.monotonic() + seconds
     while time.monotonic() < deadline_s:
@@ -165,7 +171,7 @@ def closed_within(sock: socket.socket, *, drip: bytes, seconds: float) -> bytes 
 
 
 def _timed(directory: Path, times: Mapping[str, str]) -> Path:
-    """Return the shipped file; with other times, a copy that differs in these alone."""
+    """Return the shipped file. With other times, return a copy that differs in these alone."""
     if not times:
         return SHIPPED
     text = SHIPPED.read_text()
@@ -181,7 +187,7 @@ def _timed(directory: Path, times: Mapping[str, str]) -> Path:
 def edge(
     directory: Path, *, feed: str, api: str, times: Mapping[str, str] | None = None, **settings: str
 ) -> Iterator[Edge]:
-    """HAProxy before these two servers; `settings` are variables of its environment."""
+    """Run HAProxy in front of these two servers. `settings` are variables of its environment."""
     directory.mkdir(parents=True, exist_ok=True)
     made = Edge(directory, feed=feed, api=api, times=times or {}, settings=settings)
     try:

@@ -1,6 +1,7 @@
-"""Rows in every table that the schema has, made by the types of its columns: a table that is new is filled as well.
+"""Rows for every table of the schema, made from the types of its columns.
 
-Row n of each table belongs to tenant n, and refers to the rows n of others.
+A new table is filled as well. Row n of each table belongs to tenant n, and refers to the rows n of
+other tables.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ ROWS = (1, 2)
 FIRST_DAY = datetime(2026, 1, 5, 12, tzinfo=UTC)
 FILLED_BY_TRIGGERS = {"timeline_head", "timeline_erased", "zone_version", "source_id"}
 HINTS: Mapping[tuple[str, str], Any] = {
-    # A row of the timeline is given its place at commit.
+    # The commit assigns the place of a row of the timeline.
     ("alert_timeline", "seq"): None,
     ("alert_timeline", "prev_hash"): None,
     ("alert_timeline", "hash"): None,
 }
-"""Values that a constraint or a trigger asks for, where the type and the CHECK's list do not tell."""
+"""Values that a constraint or a trigger requires.
+
+The type and the CHECK's list do not show these.
+"""
 IDENTITIES = text(
     "SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
     f" WHERE {catalog.OWN} AND a.attidentity <> ''"
@@ -39,7 +43,7 @@ ONE_OF = re.compile(r"\(?(?P<column>\w+)\)? = ANY \(ARRAY\[(?P<values>[^\]]+)\]"
 
 
 def fill(connection: Connection) -> None:
-    """Two rows for each table."""
+    """Write two rows into each table."""
     schema = catalog.read(connection)
     identities = {(row.relname, row.attname) for row in connection.execute(IDENTITIES)}
     lists = _lists(connection)
@@ -56,7 +60,7 @@ def fill(connection: Connection) -> None:
 
 
 def rows_of(connection: Connection) -> dict[str, list[str]]:
-    """Every row of every table as JSON, in order."""
+    """Return every row of every table as JSON, in order."""
     return {
         name: sorted(
             row[0] for row in connection.exec_driver_sql(f"SELECT row_to_json(t)::text FROM {quoted(name)} t")
@@ -75,7 +79,7 @@ def _references(
         found["tenant_id"] = made["tenant", n]["tenant_id"]
     for reference in table.references:
         for column, theirs in zip(reference.columns, reference.parent_columns, strict=True):
-            # What refers to itself begins with nobody.
+            # A column that refers to its own table begins with NULL.
             found[column] = made[reference.parent, n][theirs] if reference.parent != own else None
     return found
 
@@ -88,7 +92,7 @@ def _insert(connection: Connection, name: str, table: Table, values: Mapping[str
 
 
 def _lists(connection: Connection) -> dict[tuple[str, str], list[str]]:
-    """What CHECK constraints of the form `column IN (...)` allow."""
+    """Return the values that CHECK constraints of the form `column IN (...)` allow."""
     found = {}
     for row in connection.execute(CHECKS):
         for match in ONE_OF.finditer(row.said):

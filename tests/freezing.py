@@ -1,4 +1,7 @@
-"""A part of the stack that is frozen, and what a screen hears of it: after how long, and with which reason."""
+"""Freezing of a part of the stack, and the heartbeats that a websocket session gets about it.
+
+The result has the delays and the named parts.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,11 @@ UP = re.compile(r'vigil_dependency_up\{dependency="(?P<name>\w+)"\} (?P<value>\S
 
 
 class Told(NamedTuple):
-    """Seconds from the fault to `blind`, and from its end to its end; all parts that were named at first; `/readyz`."""
+    """Times and reports of a fault.
+
+    The times are seconds from the fault to `blind`, and from its end to the end of `blind`. Further
+    fields are all parts that were named at first, and the answer of `/readyz`.
+    """
 
     blind_s: float
     clear_s: float
@@ -25,7 +32,7 @@ class Told(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """An answer of `/readyz`: its status, what it says of each part, and how long it took."""
+    """An answer of `/readyz`: its status, its state of each part, and the seconds that it took."""
 
     status: int
     checks: dict[str, str]
@@ -33,19 +40,19 @@ class Ready(NamedTuple):
 
     @property
     def away(self) -> set[str]:
-        """The parts that are not ready."""
+        """Return the parts that are not ready."""
         return {part for part, state in self.checks.items() if state != "ok"}
 
 
 def readiness(outside: Outside) -> Ready:
-    """Ask `/readyz` as somebody who may know more."""
+    """Ask `/readyz` with a token that may see the details."""
     started_s = time.monotonic()
     status, body = outside.request("GET", "/readyz", token=outside.token())
     return Ready(status, body["checks"], time.monotonic() - started_s)
 
 
 def dependency_up(outside: Outside) -> dict[str, float]:
-    """What the metrics say of the servers."""
+    """Return the metrics' states of the servers."""
     with urllib.request.urlopen(f"http://{outside.base}/metrics/export/", timeout=20) as answer:
         lines = answer.read().decode().splitlines()
     found = [UP.fullmatch(line) for line in lines]
@@ -53,18 +60,21 @@ def dependency_up(outside: Outside) -> dict[str, float]:
 
 
 def names(frame: dict[str, Any]) -> set[str]:
-    """The parts that a heartbeat says are away."""
+    """Return the parts that a heartbeat names as offline."""
     return {away["part"] for away in frame["away"]}
 
 
 def await_sight(screen: Screen, *, timeout_s: float = 60.0) -> None:
-    """Until a heartbeat says that nothing is away."""
+    """Wait until a heartbeat names no part as offline."""
     screen.send(type="heartbeat")
     screen.wait("heartbeat", lambda frame: frame["blind"] is False, timeout_s=timeout_s)
 
 
 def freeze(outside: Outside, screens: list[Screen], *, process: str, part: str, hold_s: float) -> Told:
-    """Freeze a process for `hold_s`; every screen must name its part in time, and then see again in time."""
+    """Freeze a process for `hold_s`.
+
+    Every session must name its part in time, and must recover in time afterwards.
+    """
     return fault(outside, screens, lambda: outside.frozen(process), part=part, hold_s=hold_s)
 
 
@@ -76,7 +86,7 @@ def fault(
     part: str,
     hold_s: float,
 ) -> Told:
-    """The same of any fault, which lasts for as long as the context."""
+    """Check the same for any fault. The fault lasts as long as the context."""
     for screen in screens:
         await_sight(screen)
     with begin():
@@ -90,12 +100,12 @@ def fault(
             assert frame["since"]
             assert all(away["reason"] and away["since"] for away in frame["away"])
         ready = readiness(outside)
-        # noc_api hears the same heartbeats as noc_gateway, and its own at another moment.
+        # noc_api gets the same heartbeats as noc_gateway, and its own at another moment.
         while part not in ready.away and time.monotonic() - began_s < TOLD_WITHIN_S:
             slowest_s = ready.took_s
             ready = readiness(outside)
             ready = ready._replace(took_s=max(slowest_s, ready.took_s))
-        # All the while it is said, in every heartbeat: nothing but the end of the fault may end it.
+        # Every heartbeat names the part: only the end of the fault may end this.
         while (left_s := began_s + hold_s - time.monotonic()) > 0:
             _, frame = screens[0].wait("heartbeat", timeout_s=TOLD_WITHIN_S)
             assert part in names(frame), (left_s, frame)

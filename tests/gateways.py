@@ -1,4 +1,4 @@
-"""Further NOC processes on the servers of a stack, for tests to give other limits, and to kill."""
+"""Further NOC processes on the servers of a stack. Tests give them other limits, and kill them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ FEED, API, FRONT = "noc_gateway", "noc_api", "haproxy"
 
 
 class Gateways:
-    """Feed processes, and with `api` an API process and HAProxy for each: what is killed comes back by itself.
+    """Feed processes, and with `api` an API process and HAProxy for each.
 
-    `bases` are the addresses of the feed processes, `apis` those of the API processes, `fronts` those of HAProxy.
+    A process that is killed comes back by itself. `bases` are the addresses of the feed processes,
+    `apis` those of the API processes, `fronts` those of HAProxy.
     """
 
     def __init__(self, stack: Stack, home: Path, *, count: int, api: bool, noc: dict[str, Any]) -> None:
@@ -75,7 +76,7 @@ class Gateways:
         self._supervisor.stop()
 
     def kill(self, number: int, kind: str = FEED) -> None:
-        """kill -9; it is back within seconds."""
+        """Kill a process with SIGKILL. It is back within seconds."""
         self._find(number, kind).kill()
 
     def is_ready(self, number: int, kind: str = FEED) -> bool:
@@ -86,7 +87,10 @@ class Gateways:
 
     @contextmanager
     def frozen(self, kind: str, number: int = 0) -> Iterator[None]:
-        """The process is there and does nothing: what no supervisor notices."""
+        """Stop a process for the length of the block: it exists and does nothing.
+
+        No supervisor notices this.
+        """
         process = self._find(number, kind)
         process.kill(signal.SIGSTOP)
         try:
@@ -95,7 +99,7 @@ class Gateways:
             process.kill(signal.SIGCONT)
 
     def metric(self, number: int, line: str) -> float:
-        """The value of a line of the gateway's metrics, 0 while it has none."""
+        """Return the value of a line of the gateway's metrics, or 0 while it has none."""
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(self._metrics(number)))  # type: ignore[no-untyped-call]
         lines = generate_latest(registry).decode().splitlines()
@@ -140,7 +144,9 @@ class Gateways:
 
 @contextmanager
 def gateways(stack: Stack, *, count: int = 1, api: bool = False, **noc: Any) -> Iterator[Gateways]:
-    """So many gateways with other settings in the section `noc`, ready."""
+    """Run `count` gateways with other settings in the section `noc`, and yield them when they are
+    ready.
+    """
     with tempfile.TemporaryDirectory(prefix="vigil-gateways-") as directory:
         made = Gateways(stack, Path(directory), count=count, api=api, noc=noc)
         try:

@@ -15,7 +15,7 @@ from services.config import Config
 
 @contextmanager
 def hosting(config: Config) -> Iterator[Callable[[type], ServiceContainer]]:
-    """Yield what starts a service class; all that it started is stopped at the end."""
+    """Yield a function that starts a service class. All started services are stopped at the end."""
     running: list[ServiceContainer] = []
 
     def start(cls: type) -> ServiceContainer:
@@ -30,7 +30,11 @@ def hosting(config: Config) -> Iterator[Callable[[type], ServiceContainer]]:
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    """Give way to the services until the condition holds; an `AssertionError` when it is too late."""
+    """Let the services run until the condition holds.
+
+    Raises:
+        AssertionError: The condition does not hold within `timeout_s`.
+    """
     deadline_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline_s, "it did not come to pass in time"

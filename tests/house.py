@@ -1,4 +1,7 @@
-"""A guard company's customer as tests need one: guards, somebody to tell, and what the providers took."""
+"""A guard company's customer as tests need one.
+
+It has guards, somebody to notify, and the messages that the providers took.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ TELL_AT_ONCE = {
 
 
 class House:
-    """A tenant of its own, with its guards and one person who is told."""
+    """A tenant of its own, with its guards and one person who is notified."""
 
     def __init__(
         self, outside: Outside, directory: Path, outer: dict[str, Provider], *, more_guards: int = 0
@@ -46,7 +49,7 @@ class House:
         self.set_policy(TELL_AT_ONCE, directory)
 
     def close(self) -> None:
-        """Nobody is told any more: what repeats would come among the messages of later tests."""
+        """Stop all notifications: repeats would come among the messages of later tests."""
         self.outside.execute("DELETE FROM alert_timer WHERE tenant_id = %s", self.tenant_id)
 
     def set_policy(self, policy: dict[str, Any], directory: Path) -> None:
@@ -58,7 +61,7 @@ class House:
         self.outside.publish(f"alert/{topic}/{self.guard}", {"message": "help", **payload})
 
     def alerts(self) -> list[tuple[Any, ...]]:
-        """(id, status, acknowledged_by) of the guard's alerts, the oldest first."""
+        """Return (id, status, acknowledged_by) of the guard's alerts, oldest first."""
         query = (
             "SELECT alert_id::text, status, acknowledged_by FROM mqtt_device_alert WHERE source_id = %s"
             " ORDER BY received_at"
@@ -66,7 +69,7 @@ class House:
         return self.outside.rows(query, self.guard)
 
     def notifications(self) -> list[tuple[Any, ...]]:
-        """(channel, state, reference as hex) in the order in which they were written."""
+        """Return (channel, state, reference as hex) in the order in which the rows were written."""
         query = (
             "SELECT channel, state, replace(reference::text, '-', '') FROM notification"
             " JOIN mqtt_device_alert USING (alert_id) WHERE source_id = %s ORDER BY notification_id"
@@ -74,7 +77,7 @@ class House:
         return self.outside.rows(query, self.guard)
 
     def taken(self, kind: str) -> list[dict[str, Any]]:
-        """What a provider took for the house's person, in order."""
+        """Return the messages that a provider took for the tenant's person, in order."""
         mine = set(self.addresses.values())
         return [message for message in self.outer[kind].accepted() if message["to"] in mine]
 

@@ -14,7 +14,10 @@ TIMEOUT_S = 10.0
 
 
 class Refused(Exception):  # noqa: N818 - as our own errors are named
-    """The broker did not let the client in; `code` is that of CONNACK, or -1 when it just closed."""
+    """The broker did not let the client in.
+
+    `code` is that of CONNACK, or -1 when the broker just closed the connection.
+    """
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -22,7 +25,7 @@ class Refused(Exception):  # noqa: N818 - as our own errors are named
 
 
 class Client:
-    """One connection. What arrives is in `heard`: (topic, payload, retained)."""
+    """One connection. `heard` has the messages that arrive: (topic, payload, retained)."""
 
     def __init__(
         self,
@@ -60,14 +63,14 @@ class Client:
         self.sock.sendall(wire.publish(topic, payload, message_id=self._next_id, retain=retain))
 
     def subscribe(self, topic_filter: str) -> bool:
-        """Whether the broker granted it."""
+        """Subscribe, and return whether the broker granted it."""
         before = len(self.granted)
         self.sock.sendall(wire.subscribe(topic_filter))
         self.until(lambda: len(self.granted) > before or self.closed_s is not None)
         return len(self.granted) > before and self.granted[-1] < 0x80
 
     def settle(self, count: int) -> None:
-        """Wait until so many messages in all are acknowledged."""
+        """Wait until `count` messages in all are acknowledged."""
         self.until(lambda: self.acknowledged >= count)
 
     def until(self, condition: object, timeout_s: float = TIMEOUT_S) -> None:
@@ -77,7 +80,7 @@ class Client:
             self.listen(wait_s=0.1)
 
     def listen(self, *, wait_s: float = 0.0) -> None:
-        """Take what has come."""
+        """Take the messages that have come."""
         if self.closed_s is not None or not self._readable(wait_s):
             return
         try:
@@ -101,7 +104,10 @@ class Client:
 
     @property
     def alive(self) -> bool:
-        """Asks the broker: a connection that was taken over is closed."""
+        """Ping the broker, and return whether it answers.
+
+        It closes a connection that was taken over.
+        """
         self.listen()
         if self.closed_s is not None:
             return False

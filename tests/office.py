@@ -1,4 +1,6 @@
-"""The notifications service without its shell, with short pauses, for tests that choose its settings."""
+"""The notifications service without its shell, with short pauses, for tests that choose its
+settings.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ QUICK = {
 
 
 class Office:
-    """One installation. `changes` are of the settings of notifications."""
+    """One installation. `changes` are changes of the settings of notifications."""
 
     def __init__(self, desk: Desk, engine: Engine, environment: dict[str, str], **changes: Any) -> None:
         config = configuration.load(environ=environment)
@@ -54,7 +56,7 @@ class Office:
         step: int = 0,
         **changes: Any,
     ) -> NotificationRequest:
-        """Ask for people to be told of a new alert; returns what was asked."""
+        """Request notifications of a new alert, and return the request."""
         alert = self.desk.raise_alert(**changes).alert
         request = NotificationRequest(
             alert, 1, step, list(channels), list(targets), "Dock", "Asia/Kolkata", until
@@ -71,7 +73,7 @@ class Office:
         return new
 
     def rows(self, alert_id: str | None = None, *, tenant_id: int = 1) -> list[dict[str, Any]]:
-        """The notifications of a tenant, oldest first."""
+        """Return the notifications of a tenant, oldest first."""
         return self.parts.store.list_notifications(tenant_id=tenant_id, alert_id=alert_id, limit=1000)[::-1]
 
     def until(self, condition: Callable[[], Any], timeout_s: float = 15) -> Any:
@@ -82,7 +84,7 @@ class Office:
         return found
 
     def until_states(self, *states: str, timeout_s: float = 15) -> list[dict[str, Any]]:
-        """The rows, once they have come to these states, in order."""
+        """Return the rows once they have these states, in order."""
 
         def came() -> list[dict[str, Any]] | None:
             rows = self.rows()
@@ -91,7 +93,7 @@ class Office:
         return self.until(came, timeout_s)
 
     def attempts(self) -> list[tuple[str, str]]:
-        """(provider, outcome) of each attempt in order."""
+        """Return (provider, outcome) of each attempt, in order."""
         with self.engine.connect() as connection:
             query = "SELECT provider, outcome FROM notification_attempt ORDER BY started_at, number"
             return [tuple(row) for row in connection.execute(text(query))]

@@ -1,7 +1,9 @@
-"""A process with phones that use vigil-device: `python -m tests.outbox_phones DIRECTORY PORT RUN COUNT RATE PANICS`.
+"""A process with phones that use vigil-device.
 
-Every message whose send returned is a line in DIRECTORY/ledger. SIGTERM ends the sending; the process then waits for
-the receipts, and its last line says what it came to. With a rate of 0 it only sends what is in the outboxes.
+Usage: `python -m tests.outbox_phones DIRECTORY PORT RUN COUNT RATE PANICS`. Every message whose
+send returned is a line in DIRECTORY/ledger. SIGTERM ends the sending. The process then waits for
+the receipts, and its last line has the counts. With a rate of 0 it only sends the messages in the
+outboxes.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ DRAIN_S = 240.0
 
 
 class Phones:
-    """Phones with an outbox each, and the ledger of what they sent."""
+    """Phones with an outbox each, and the ledger of the messages that they sent."""
 
     def __init__(self, directory: Path, *, port: int, run: str, count: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,7 @@ def main() -> None:
             phones.fix()
             sent += 1
         else:
-            time.sleep(0.002)  # the rate is what the test asks for
+            time.sleep(0.002)  # the test sets the rate
 
     deadline_s = time.monotonic() + DRAIN_S
     while phones.pending and time.monotonic() < deadline_s:

@@ -1,4 +1,4 @@
-"""What the outside does: publish like a device, watch like a control room."""
+"""Clients of Vigil from outside: they publish like a device, and watch like a control room."""
 
 import json
 import os
@@ -36,9 +36,12 @@ from tests.commands import run_vigil
 
 
 class Outside:
-    """A development stack as its users see it. Sources have fresh names in every test.
+    """A development stack as its users see it.
 
-    A context manager: at the end its screens are closed, and a user may have only so many open.
+    Sources have fresh names in every test.
+
+    This is a context manager. At the end it closes its websocket sessions, because a user may have
+    only so many open.
     """
 
     def __init__(self, stack: Stack) -> None:
@@ -47,7 +50,10 @@ class Outside:
         self.run = secrets.token_hex(4)
         self.ring = KeyRing("", file=self.env["CHANNELS_ENCRYPTION_KEY_FILE"])
         self.base = f"127.0.0.1:{self.env['VIGIL_HTTP_PORT']}"
-        """The public port. Behind HAProxy are these two, where nobody but HAProxy comes from outside."""
+        """The public port.
+
+        The two addresses below are behind HAProxy. Only HAProxy connects to them from outside.
+        """
         self.feed = f"127.0.0.1:{self.env['VIGIL_FEED_PORT']}"
         self.api = f"127.0.0.1:{self.env['VIGIL_API_PORT']}"
         self._database = psycopg2.connect(self.env["VIGIL_OWNER_DATABASE_URL"].replace("+psycopg2", ""))
@@ -62,7 +68,7 @@ class Outside:
         self._open.close()
 
     def publish(self, topic: str, payload: bytes | dict[str, Any]) -> None:
-        """With the stock client, at QoS 1."""
+        """Publish with the stock client, at QoS 1."""
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         command = [
             "mosquitto_pub",
@@ -91,7 +97,7 @@ class Outside:
             cursor.execute(statement, values)
 
     def until(self, condition: Callable[[], Any], timeout_s: float = 15.0) -> Any:
-        """The condition's first true value."""
+        """Wait for the condition, and return its first true value."""
         deadline_s = time.monotonic() + timeout_s
         while not (found := condition()):
             assert time.monotonic() < deadline_s, "it did not come to pass in time"
@@ -100,14 +106,15 @@ class Outside:
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
-        """A process and its children that are there and do nothing."""
+        """Stop a process and its children: they exist and do nothing."""
         [process] = [process for process in self.stack.supervisor.processes if process.name == name]
         assert process.pid is not None
         stopped = stop_tree(process.pid)
         try:
             yield
         finally:
-            for pid in reversed(stopped):  # the parent last: it reaps no child that is about to go on
+            # the parent last: it reaps no child that is about to go on
+            for pid in reversed(stopped):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 
@@ -118,7 +125,7 @@ class Outside:
     def request(
         self, method: str, path: str, body: object = None, *, token: str = "", **headers: str
     ) -> tuple[int, Any]:
-        """(status, decoded answer) of an HTTP request."""
+        """Return (status, decoded answer) of an HTTP request."""
         request = urllib.request.Request(f"http://{self.base}{path}", method=method, headers=headers)
         if token:
             request.add_header("Authorization", f"Bearer {token}")
@@ -132,11 +139,11 @@ class Outside:
             return error.code, json.loads(error.read())
 
     def at(self, base: str) -> "Entrance":
-        """The same at another address: another gateway, or a process behind HAProxy."""
+        """Return the same at another address: another gateway, or a process behind HAProxy."""
         return Entrance(self, base)
 
     def give_up_on_a_fix_of(self, guard: str) -> str:
-        """A dead letter, as the location service leaves one; its id."""
+        """Write a dead letter as the location service leaves one, and return its id."""
         now = datetime.now(UTC)
         origin = Origin(guard, secrets.token_bytes(16), None, "t", now, now, False, (), None, "{}")
         body = msgspec.msgpack.encode(FixBatch([Fix(origin, 43.0, 17.0, 5.0, None, None, "gps", False)]))
@@ -154,7 +161,7 @@ class Outside:
         return letter_id
 
     def person(self, role: str = "operator", tenant_id: int = 1) -> tuple[str, str]:
-        """(login, password) of somebody new."""
+        """Add a user, and return (login, password)."""
         login, password = f"{secrets.token_hex(4)}@test", canary(secrets.token_urlsafe(12))
         options = ["--role", role, "--tenant", str(tenant_id), "--password-file", "-"]
         run_vigil(self.env, "user", "add", login, *options, given=password)
@@ -168,7 +175,10 @@ class Outside:
 
 
 def stop_tree(pid: int) -> list[int]:
-    """SIGSTOP a process and all its descendants; their pids. PostgreSQL has a process for each connection."""
+    """Stop a process and all its descendants with SIGSTOP, and return their pids.
+
+    PostgreSQL has a process for each connection.
+    """
     os.kill(pid, signal.SIGSTOP)  # from here on it makes no further child
     stopped = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
@@ -179,7 +189,7 @@ def stop_tree(pid: int) -> list[int]:
 
 
 class Entrance:
-    """An address (host:port) where requests go and screens are opened."""
+    """An address (host:port) for requests and websocket sessions."""
 
     def __init__(self, outside: Outside, base: str) -> None:
         self.base = base
@@ -189,7 +199,7 @@ class Entrance:
 
 
 class Screen:
-    """A websocket whose frames are opened and checked as they come."""
+    """A websocket session whose frames are decrypted and checked as they come."""
 
     def __init__(self, outside: Outside | Entrance, *, since: int | None, token: str, tenant_id: int) -> None:
         query = f"?since={since}" if since is not None else ""
@@ -216,7 +226,7 @@ class Screen:
     def wait(
         self, kind: str, test: Callable[[dict[str, Any]], bool] = lambda _: True, timeout_s: float = 15
     ) -> Any:
-        """The next frame of a type that passes the test: (time it came, frame)."""
+        """Return (time of arrival, frame) of the next frame of a type that passes the test."""
         deadline_s = time.monotonic() + timeout_s
         while (left_s := deadline_s - time.monotonic()) > 0:
             try:
@@ -228,7 +238,7 @@ class Screen:
         raise AssertionError(f"no {kind} frame came")
 
     def seen(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """All frames so far, of one type or of any."""
+        """Return all frames so far, of one type or of any."""
         return [frame for frame in self._all if kind in (None, frame["type"])]
 
     def close(self) -> None:
@@ -246,7 +256,7 @@ class Screen:
             came_s = time.monotonic()
             frame = json.loads(data)
             if frame["type"] == "connected" and frame["resumed"]:
-                self.last_id = self._since  # what came after it comes again
+                self.last_id = self._since  # later frames come again
             if isinstance(frame.get("data"), str):
                 after = -1 if frame["type"] == "snapshot" else self.last_id
                 keys = self._ring.of_tenant(self._tenant_id)
@@ -260,7 +270,7 @@ class Screen:
 
 
 class Device:
-    """Listens to one topic, as a device listens for its receipts."""
+    """A subscriber to one topic, as a device subscribes to its receipts."""
 
     def __init__(self, outside: Outside, topic: str) -> None:
         self._sock = socket.create_connection(("127.0.0.1", int(outside.env["MQTT_BROKER_PORT"])), timeout=20)
@@ -272,7 +282,7 @@ class Device:
             self._listen()
 
     def hear(self, count: int) -> list[dict[str, Any]]:
-        """The first so many messages."""
+        """Return the first `count` messages."""
         while len(self._heard) < count:
             self._listen()
         return self._heard

@@ -1,4 +1,7 @@
-"""The parts of a stack, to be taken away one at a time: what each is called by `vigil health`, and held down by."""
+"""The parts of a stack, which tests take away one at a time.
+
+Each part has its name in `vigil health`, and the process that it depends on.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,17 @@ from ops.processes import PROCESSES
 from ops.stack import Stack
 
 SERVERS = {"mosquitto": "mqtt", "rabbitmq": "amqp", "redis": "redis", "postgres": "postgres"}
-"""A server's process, and the dependency that is down without it."""
+"""Server processes, and the dependency that is down without each."""
 PARTS = (*PROCESSES, *SERVERS)
 BACK_S = 120.0
 
 
 @contextmanager
 def held_down(stack: Stack, part: str) -> Iterator[None]:
-    """The part is stopped and stays so; afterwards it and whatever went down with it are back."""
+    """Stop the part for the length of the block.
+
+    Afterwards the part and all others are ready again.
+    """
     supervisor = stack.supervisor
     supervisor.stop(only=[part])
     try:

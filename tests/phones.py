@@ -1,4 +1,6 @@
-"""Guards' phones as the outside sees them: a tenant with one zone, and what its guards' phones publish."""
+"""Guards' phones as seen from outside: a tenant with one zone, and the messages of its guards'
+phones.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ NO_PLACE = "no place"
 
 
 def north(metres: float) -> dict[str, float]:
-    """Return a place so far north of the middle of the zone."""
+    """Return a place `metres` north of the middle of the zone."""
     return {"lat": LAT + metres / METRES_A_DEGREE, "lon": LON}
 
 
@@ -26,7 +28,10 @@ INSIDE, OUTSIDE = north(0.0), north(600.0)
 
 
 class Phones:
-    """A tenant of its own. Its one zone, in which all guards must be, is a circle round `LAT`, `LON`."""
+    """A tenant of its own.
+
+    Its one zone, in which all guards must be, is a circle round `LAT`, `LON`.
+    """
 
     def __init__(self, outside: Outside, name: str) -> None:
         self.outside = outside
@@ -38,14 +43,15 @@ class Phones:
         run_vigil(outside.env, "tenant", "add", str(self.tenant_id), f"{name} {outside.run}")
         circle = ("--circle", str(LAT), str(LON), str(RADIUS_M))
         run_vigil(outside.env, "zone", "add", f"Yard {outside.run}", *circle, *tenant)
-        # A zone is in force two seconds after it was made, and fixes with a slow clock are of a time before that.
+        # A zone is in force two seconds after it was made, and fixes with a slow clock have a time
+        # before that.
         outside.execute("UPDATE zone SET in_force_from = '-infinity' WHERE tenant_id = %s", self.tenant_id)
         outside.execute(
             "UPDATE zone_version SET in_force_from = '-infinity' WHERE tenant_id = %s", self.tenant_id
         )
 
     def guard(self, name: str) -> str:
-        """Enter a guard; return its id."""
+        """Register a guard, and return its id."""
         guard_id = f"guard-{name.replace(' ', '-').replace(',', '')}-{self.run}"
         self.outside.execute(
             "INSERT INTO guard (guard_id, tenant_id, name) VALUES (%s, %s, %s)",
@@ -56,7 +62,7 @@ class Phones:
         return guard_id
 
     def shift(self, guard_id: str, starts_s: float, ends_s: float) -> None:
-        """Enter a shift, in seconds from now."""
+        """Add a shift, in seconds from now."""
         now = datetime.now(UTC)
         starts, ends = now + timedelta(seconds=starts_s), now + timedelta(seconds=ends_s)
         self.outside.execute(
@@ -70,7 +76,7 @@ class Phones:
     def send(
         self, guard_id: str, place: dict[str, float], *, ahead_s: float | None = 0.0, **changes: Any
     ) -> None:
-        """Publish a fix whose device's clock is so far ahead of ours; None: without a time."""
+        """Publish a fix whose device's clock is `ahead_s` ahead of ours, or has no time with None."""
         body: dict[str, Any] = {**place, "accuracy": 5}
         if ahead_s is not None:
             body["timestamp"] = (datetime.now(UTC) + timedelta(seconds=ahead_s)).isoformat()
@@ -78,11 +84,14 @@ class Phones:
         self._published += 1
 
     def settle(self) -> None:
-        """Wait until the broker has taken all."""
+        """Wait until the broker has taken all messages."""
         self._client.settle(self._published)
 
     def beat(self, seconds: float = 1.0) -> None:
-        """Be quiet until the next fix is due: phones send in time, and their clocks are measured by it."""
+        """Wait until the next fix is due.
+
+        Phones send in time, and that is how their clocks are measured.
+        """
         due_s = time.monotonic() + seconds
         while (left_s := due_s - time.monotonic()) > 0:
             self._client.listen(wait_s=left_s)
@@ -106,7 +115,7 @@ class Phones:
         )
 
     def quality(self, guard_id: str) -> list[list[str]]:
-        """Return what is said of each fix, in the order of receipt."""
+        """Return the quality of each fix, in the order of receipt."""
         found = self.outside.rows(
             "SELECT quality FROM mqtt_guard_location WHERE guard_id = %s ORDER BY received_at, recorded_at",
             guard_id,
@@ -120,12 +129,12 @@ class Phones:
         return [reason for (reason,) in found]
 
     def shown_at(self, guard_id: str) -> tuple[float, float] | None:
-        """Return where the control room sees the guard; None while it sees none."""
+        """Return the place at which the control room sees the guard, or None."""
         found = self.outside.rows("SELECT lat, lon FROM guard_state WHERE guard_id = %s", guard_id)
         return (float(found[0][0]), float(found[0][1])) if found else None
 
     def nothing_is_left_to_tell(self, guard_id: str) -> bool:
-        """Return True when no timer will raise anything of what the guard's fixes showed."""
+        """Return True when no timer will raise an alert from the guard's fixes."""
         return not self.outside.rows(
             "SELECT 1 FROM guard_state WHERE guard_id = %s AND settles_at IS NOT NULL", guard_id
         )

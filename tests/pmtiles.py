@@ -1,4 +1,6 @@
-"""PMTiles files of one tile, the whole world at zoom 0, written by hand from the specification (version 3)."""
+"""PMTiles files of one tile, the whole world at zoom 0, written by hand from the specification
+(version 3).
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ def varint(value: int) -> bytes:
 
 
 def png(red: int, green: int, blue: int) -> bytes:
-    """256 by 256 pixels of one colour."""
+    """Return a PNG of 256 by 256 pixels of one colour."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -54,7 +56,7 @@ def png(red: int, green: int, blue: int) -> bytes:
 
 
 def sea() -> bytes:
-    """A vector tile (version 2.1) that is `water` all over."""
+    """Return a vector tile (version 2.1) that is `water` all over."""
 
     def field(number: int, content: bytes) -> bytes:
         return varint(number << 3 | 2) + varint(len(content)) + content

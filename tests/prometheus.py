@@ -29,11 +29,11 @@ POLL_S = 0.2
 DURATION = re.compile(r"(?<![\w.])(?P<count>\d+)(?P<unit>[smhd])\b")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LEAST_S = 4
-"""Of a scaled duration: a range must hold a few samples, a second apart."""
+"""Shortest scaled duration in seconds: a range must hold a few samples, a second apart."""
 
 
 class Prometheus:
-    """A running server, asked over its API. `poll` is called while something is waited for."""
+    """A running server, queried by its API. `poll` is called during each wait."""
 
     def __init__(self, port: int, *, poll: Callable[[], None]) -> None:
         self.address = f"127.0.0.1:{port}"
@@ -61,7 +61,7 @@ class Prometheus:
         return [rule for group in self.get("rules")["groups"] for rule in group["rules"]]
 
     def firing(self, alert: str, labels: dict[str, str]) -> bool:
-        """Whether this very alert fires now."""
+        """Return whether the alert with these labels fires now."""
         wanted = {"alertname": alert, "alertstate": "firing", **labels}
         selector = ",".join(f"{name}={json.dumps(value)}" for name, value in wanted.items())
         return bool(self.query(f"ALERTS{{{selector}}}"))
@@ -80,7 +80,10 @@ class Prometheus:
 def running(
     directory: Path, *, target: str, poll: Callable[[], None], faster: int = 1, scrape_s: int | None = None
 ) -> Iterator[Prometheus]:
-    """Scrapes `target` until the block ends. `faster`: durations in the rules are divided by it."""
+    """Run a Prometheus that scrapes `target` until the block ends.
+
+    `faster` divides the durations in the rules.
+    """
     port = ports.choose({}, ["prometheus"])["prometheus"]
     config = write_configuration(directory, target=target, faster=faster, scrape_s=scrape_s)
     command = [
@@ -110,7 +113,10 @@ def running(
 
 
 def write_configuration(directory: Path, *, target: str, faster: int, scrape_s: int | None) -> Path:
-    """The project's own, but for the target, the intervals, and that nobody is sent anything."""
+    """Write the project's own configuration with another target and other intervals.
+
+    It has no alerting, so nobody is notified.
+    """
     config = yaml.safe_load((FILES / "prometheus.yml").read_text())
     del config["alerting"]
     [job] = config["scrape_configs"]
@@ -127,7 +133,7 @@ def write_configuration(directory: Path, *, target: str, faster: int, scrape_s: 
 
 
 def scaled(rules: str, *, faster: int) -> str:
-    """Rules whose `for` and ranges are shorter; thresholds, also those of an age, stay."""
+    """Return the rules with shorter `for` and ranges. Thresholds stay, also those of an age."""
     if faster == 1:
         return rules
     tree = yaml.safe_load(rules)
@@ -147,7 +153,11 @@ def _shorter(text: str, faster: int) -> str:
 
 
 def tool(name: str, *arguments: str) -> str:
-    """What promtool or amtool says. Raises `AssertionError` with it when it is not content."""
+    """Return the output of promtool or amtool.
+
+    Raises:
+        AssertionError: The tool found an error. The text is its output.
+    """
     done = subprocess.run(
         [_program(name), *arguments], check=False, capture_output=True, text=True, timeout=100, cwd=FILES
     )

@@ -1,4 +1,7 @@
-"""What a PromQL expression names: metrics, and labels of each. Prometheus itself says whether it is well formed."""
+"""The names in a PromQL expression: metrics, and the labels of each.
+
+Prometheus itself checks whether the expression is well formed.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ OF_PROMETHEUS = {
 
 
 class Named(NamedTuple):
-    """`matched`: (metric, label) of selectors; `grouped`: labels of by, on and so on."""
+    """Names in an expression.
+
+    `matched` has (metric, label) of selectors; `grouped` has the labels of by, on and so on.
+    """
 
     metrics: set[str]
     matched: set[tuple[str, str]]
@@ -64,7 +70,7 @@ def _is_grouping_ahead(following: str) -> bool:
 
 
 def declared() -> dict[str, set[str]]:
-    """Every series that Vigil exports, with its labels."""
+    """Return every series that Vigil exports, with its labels."""
     series: dict[str, set[str]] = {}
     for metric in vars(metrics).values():
         if not isinstance(metric, MetricWrapperBase):
@@ -79,7 +85,7 @@ def declared() -> dict[str, set[str]]:
 
 
 def rules() -> list[dict[str, Any]]:
-    """All rules in their order."""
+    """Return all rules in their order."""
     files = sorted((PROJECT / "prometheus" / "rules").glob("*.yml"))
     return [
         rule
@@ -90,7 +96,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def dashboards() -> dict[str, dict[str, Any]]:
-    """By uid."""
+    """Return the dashboards by uid."""
     found = (json.loads(path.read_text()) for path in sorted(_dashboard_files()))
     return {board["uid"]: board for board in found}
 
@@ -104,7 +110,7 @@ def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def queries() -> dict[str, str]:
-    """Every query of every dashboard, by where it stands."""
+    """Return every query of every dashboard, by its place."""
     found = {}
     for uid, board in dashboards().items():
         for panel in panels(board):
@@ -116,7 +122,7 @@ def queries() -> dict[str, str]:
 
 
 def panel_queries(*, rate_interval: str) -> Iterator[tuple[str, str]]:
-    """Every query of every panel with Grafana's variables put in."""
+    """Yield every query of every panel with Grafana's variables put in."""
     for place, query in queries().items():
         if "/annotation " not in place:
             yield place, query.replace("$__rate_interval", rate_interval).replace("$task", ".*")

@@ -1,4 +1,7 @@
-"""Streams of frames that a reader must take or refuse, for both readers: `services.watching` and `console/feed.js`."""
+"""Streams of frames that a reader must take or refuse.
+
+They are for both readers: `services.watching` and `console/feed.js`.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,10 @@ ALERT = {"id": "a1", "message": "help, κόσμε"}
 
 
 class Stream(NamedTuple):
-    """Frames as they come; of each, whether it is to be believed. The first that is not is the last.
+    """Frames as they come, and for each whether the reader must believe it.
 
-    "repeated": it is believed, and says again what a frame before it said.
+    The first frame that is not believed is the last. "repeated": the frame is believed, and repeats
+    an earlier frame.
     """
 
     name: str
@@ -53,7 +57,7 @@ def clear(kind: str = "connected", **fields: Any) -> bytes:
 
 
 def changed(frame: bytes, **fields: Any) -> bytes:
-    """The frame with other words on its outside; None takes one away."""
+    """Return the frame with other values in its outer fields. None removes a field."""
     outside = {**json.loads(frame), **fields}
     return json.dumps({name: value for name, value in outside.items() if value is not None}).encode()
 
@@ -99,7 +103,7 @@ def all_streams() -> Iterator[Stream]:
 
 
 def told_again(make: Callable[..., bytes] | None = None) -> tuple[list[bytes], list[bool | str]]:
-    """Return frames of two alerts, some of which come a second time, with what is to be made of each."""
+    """Return frames of two alerts, some of them repeated, and the expected result of each."""
     seal_or_not = make or seal
 
     def tell(frame_id: int, kind: str, alert: str, event: object) -> bytes:
@@ -110,9 +114,9 @@ def told_again(make: Callable[..., bytes] | None = None) -> tuple[list[bytes], l
         (tell(7, "critical_alert", "a1", 31), "repeated"),
         (tell(8, "critical_alert", "a2", 31), True),
         (tell(9, "alert_updated", "a1", 33), True),
-        (tell(10, "alert_updated", "a1", 32), True),  # late, and yet never told
+        (tell(10, "alert_updated", "a1", 32), True),  # late, but not a repeat
         (tell(11, "critical_alert", "a1", 31), "repeated"),
-        (tell(12, "alert_updated", "a1", "33"), True),  # no event of ours
+        (tell(12, "alert_updated", "a1", "33"), True),  # not an event of ours
         (tell(13, "alert_updated", "a1", 33), "repeated"),
     ]
     start = [clear(), seal_or_not("snapshot", 5)]
@@ -120,7 +124,7 @@ def told_again(make: Callable[..., bytes] | None = None) -> tuple[list[bytes], l
 
 
 def refused_frames() -> Iterator[tuple[str, bytes]]:
-    """Each after frame 6."""
+    """Yield (name, frame) of frames that are refused after frame 6."""
     good = seal("critical_alert", 7)
     yield "another tenant's", seal("critical_alert", 7, tenant_id=2)
     kid, key = next(iter(KEYS.items()))
@@ -151,7 +155,7 @@ def refused_frames() -> Iterator[tuple[str, bytes]]:
 
 
 def rewritten(token: str) -> Iterator[tuple[str, str]]:
-    """Other ways to write the same bytes, or fewer of them."""
+    """Yield other ways to write the same bytes, or fewer of them."""
     yield "with spaces", token[:40] + " " + token[40:]
     yield "with a line's end", token + "\n"
     yield "in the other alphabet", token.replace("-", "+").replace("_", "/") + "+"
@@ -168,7 +172,10 @@ def rewritten(token: str) -> Iterator[tuple[str, str]]:
 
 
 def plain_streams() -> Iterator[Stream]:
-    """`NOC_FEED_ENCRYPTION=off`: nothing proves anything, yet the order still holds."""
+    """Yield streams with `NOC_FEED_ENCRYPTION=off`.
+
+    Nothing proves a frame's origin, but the order still holds.
+    """
 
     start = [clear(), plain("snapshot", 0)]
     yield Stream(
@@ -183,7 +190,7 @@ def plain_streams() -> Iterator[Stream]:
 
 
 def _sealed_with(key: str, *, tenant_id: int) -> bytes:
-    """What a key's holder could make, to carry something from one tenant to another."""
+    """Return a frame that a key's holder could make, to carry data from one tenant to another."""
 
     body = json.dumps({"type": "critical_alert", "id": 7, "tenant_id": tenant_id, "data": ALERT}).encode()
     token = Fernet(key).encrypt_at_time(body, SEALED_S).decode()

@@ -1,4 +1,6 @@
-"""A websocket client that can also do wrong: frames by hand, sent in any pieces."""
+"""A websocket client that can also break the rules: its frames are made by hand, and sent in any
+pieces.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 def client_frame(
     opcode: int, payload: bytes = b"", *, fin: bool = True, reserved: int = 0, mask: bytes | None = MASK
 ) -> bytes:
-    """A frame as a client sends it; `reserved` are its three bits."""
+    """Return a frame as a client sends it. `reserved` has its three reserved bits."""
     size = len(payload)
     first = (0x80 if fin else 0) | reserved << 4 | opcode
     masked = 0x80 if mask is not None else 0
@@ -37,7 +39,7 @@ def close_frame(code: int, reason: bytes = b"") -> bytes:
 
 
 class Frame(NamedTuple):
-    """As the server sent it."""
+    """A frame as the server sent it."""
 
     opcode: int
     payload: bytes
@@ -60,7 +62,7 @@ class Peer:
         headers: tuple[str, ...] = (),
         sock: socket.socket | None = None,
     ) -> None:
-        """`sock`: a connection to talk over instead of a new one to `base`."""
+        """Connect to the gateway, or use the connection `sock` instead of a new one to `base`."""
         host, _, port = base.partition(":")
         self.sock = sock or socket.create_connection((host, int(port)), timeout=15)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -79,12 +81,12 @@ class Peer:
         self.head = self._read_head()
 
     def send(self, data: bytes, *, chop: int | None = None) -> None:
-        """In one piece, or in pieces of `chop` bytes, each a packet of its own."""
+        """Send in one piece, or in pieces of `chop` bytes, each a packet of its own."""
         for at in range(0, len(data), chop or max(1, len(data))):
             self.sock.sendall(data[at : at + chop] if chop else data)
 
     def frame(self) -> Frame | None:
-        """The next one; None when the server ended the connection, in order or not."""
+        """Return the next frame, or None when the server ended the connection, in order or not."""
         while (found := self._parse()) is None:
             try:
                 data = self.sock.recv(65_536)
@@ -96,7 +98,7 @@ class Peer:
         return found
 
     def wait(self, kind: str, timeout_s: float = 15.0) -> dict[str, Any]:
-        """The next text frame of a type. Pings that come before it are answered."""
+        """Return the next text frame of a type. Answer the pings that come before it."""
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
             frame = self.frame()
@@ -109,7 +111,7 @@ class Peer:
         raise AssertionError(f"no {kind} frame came")
 
     def pong(self) -> bytes:
-        """The payload of the next pong."""
+        """Return the payload of the next pong."""
         while (frame := self.frame()) is not None:
             assert frame.opcode != CLOSE, frame.payload
             if frame.opcode == PONG:
@@ -117,7 +119,10 @@ class Peer:
         raise AssertionError("closed while a pong was awaited")
 
     def answer_pings(self, *, for_s: float) -> None:
-        """Read what comes for a while, and answer each ping. An end is an error."""
+        """Read what comes for a while, and answer each ping.
+
+        An end of the connection is an error.
+        """
         before_s, ends_s = self.sock.gettimeout(), time.monotonic() + for_s
         try:
             while (left_s := ends_s - time.monotonic()) > 0:
@@ -133,9 +138,10 @@ class Peer:
             self.sock.settimeout(before_s)
 
     def closed_with(self, *, answers: bool = True) -> tuple[int | None, bytes]:
-        """(code, reason) of the server's close frame, which must be its last; (None, b"") without one.
+        """Return (code, reason) of the server's close frame, which must be its last frame.
 
-        `answers`: with a close frame, and nothing behind it; else the server waits for one, for a second.
+        Without a close frame, return (None, b""). With `answers`, the peer answers with a close
+        frame and sends nothing after it. Otherwise the server waits one second for the close frame.
         """
         while (frame := self.frame()) is not None:
             if frame.opcode == CLOSE:
@@ -161,7 +167,10 @@ class Peer:
         return head.decode()
 
     def _parse(self) -> Frame | None:
-        """Also holds the server to the letter: nothing masked, nothing reserved, nothing fragmented."""
+        """Return the next complete frame, and check that the server keeps to the RFC.
+
+        No frame may be masked or fragmented, or have a reserved bit.
+        """
         buffer = self._buffer
         if len(buffer) < 2:
             return None

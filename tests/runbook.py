@@ -28,7 +28,7 @@ ALERTS = {
         "VigilGrowthHigh"
     ),
 }
-"""The rules of Prometheus, by what is done when they fire."""
+"""The rules of Prometheus, by the response when they fire."""
 OF_HEALTH_ALONE = {"VigilMigrationsPending", "VigilShiftsMissing"}
 """Pages that only `vigil health` leads to."""
 _SEPARATORS = {"|", "||", "&&", ";"}
@@ -46,7 +46,7 @@ class Block:
 
 @dataclass
 class Page:
-    """What stands under one heading, further headings within it excluded."""
+    """The text under one heading, without further headings within it."""
 
     title: str
     line: int
@@ -59,7 +59,7 @@ class Page:
 
 
 def anchor(title: str) -> str:
-    """As GitHub makes it."""
+    """Return the anchor of a heading as GitHub makes it."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
@@ -68,7 +68,7 @@ def alert_names() -> set[str]:
 
 
 def pages(text: str | None = None) -> list[Page]:
-    """Every heading of the runbook with its text and its blocks, in order."""
+    """Return every heading of the runbook with its text and its blocks, in order."""
     found: list[Page] = []
     kind, begun, commands = None, 0, list[str]()
     for number, line in enumerate((FILE.read_text() if text is None else text).splitlines(), 1):
@@ -90,7 +90,10 @@ def pages(text: str | None = None) -> list[Page]:
 
 
 def simple_commands(line: str) -> Iterator[list[str]]:
-    """The simple commands of a line of shell, each as its words; those in `$(...)` too."""
+    """Yield the simple commands of a line of shell, each as its words.
+
+    Those in `$(...)` are included.
+    """
     for inner in _SUBSTITUTION.findall(line):
         yield from simple_commands(inner)
     lexer = shlex.shlex(

@@ -1,4 +1,4 @@
-"""Asks processes of a stack to stop, one after the other, and keeps what came of it."""
+"""Stops of a stack's processes, one after the other, and their results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ops.stack import Stack
 from ops.supervisor import Process, started_at
 
 LONG_ENOUGH_S = 15.0
-"""An uptime after which more signs of life were sent than a socket's queue holds."""
+"""An uptime in seconds after which more signs of life were sent than a socket's queue holds."""
 STOPPED_WITHIN_S = 10.0
 BACK_WITHIN_S = 60.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -37,7 +37,9 @@ class LogEnd:
 
 
 class Stopped(NamedTuple):
-    """One process that was asked to stop: how it ended, after how long, and when it was ready again."""
+    """One process that was asked to stop: how it ended, after how long, and when it was ready
+    again.
+    """
 
     name: str
     how: str
@@ -82,7 +84,10 @@ def await_ready(stack: Stack, *, timeout_s: float = 90) -> None:
 
 
 class Round:
-    """Asks each process in turn, `times` times; `step` goes on with it, whatever else is done meanwhile."""
+    """A round that asks each process in turn to stop, `times` times.
+
+    `step` continues it, beside any other work.
+    """
 
     def __init__(self, stack: Stack, times: int, names: Collection[str] = tuple(PROCESSES)) -> None:
         self.found: list[Stopped] = []
@@ -92,7 +97,7 @@ class Round:
         self.is_over = False
 
     def step(self) -> None:
-        """Poll the supervisor once, and do what is due."""
+        """Poll the supervisor once, and do the due step."""
         self._stack.supervisor.poll()
         self.is_over = next(self._steps, "over") == "over"
 
@@ -107,7 +112,7 @@ class Round:
         log, pid, asked_s = LogEnd(self._stack, process.name), process.pid, time.monotonic()
         process.kill(signal.SIGTERM)
         yield
-        # A second one changes nothing, wherever the stop is by now.
+        # A second request changes nothing, wherever the stop is by now.
         process.kill(signal.SIGINT)
         while process.pid == pid:
             yield
@@ -121,13 +126,13 @@ class Round:
 
 
 def _traceback_in(text: str) -> str:
-    """Return the lines around the first traceback of a log, "" when there is none."""
+    """Return the lines around the first traceback of a log, or "" when there is none."""
     before, found, after = text.partition("Traceback")
     return before[-300:] + found + after[:3000] if found else ""
 
 
 def figures(found: list[Stopped]) -> str:
-    """Return a line for each process: how many of its stops were clean, and how long they took."""
+    """Return a line for each process with its number of clean stops, and their durations."""
     lines = []
     for name in PROCESSES:
         of_it = [stop for stop in found if stop.name == name]

@@ -1,4 +1,7 @@
-"""Rows of a tenant in every table that has one, each with a word in it that is that tenant's alone."""
+"""Rows of a tenant in every table that has a tenant.
+
+Each row contains a word of that tenant alone.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,15 @@ FIELD = {
 
 
 def word_of(tenant_id: int) -> str:
-    """Stands in every row of the tenant, and in no other's."""
+    """Return the word that every row of the tenant contains, and no row of another tenant."""
     return f"only-{tenant_id}-sees"
 
 
 def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
-    """One row in every tenant table; returns the ids by name. Needs the owner's rights."""
+    """Write one row into every tenant table, and return the ids by name.
+
+    Needs the owner's rights.
+    """
     word = word_of(tenant_id)
     guard, device, alert, session = f"guard-{word}", f"device-{word}", str(uuid4()), str(uuid4())
     values = {"t": tenant_id, "w": word, "guard": guard, "device": device, "alert": alert, "session": session}
@@ -102,7 +108,8 @@ def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
         "INSERT INTO alert_timeline (alert_id, tenant_id, at, action, status, by, announced_at)"
         " VALUES (CAST(:alert AS uuid), :t, now(), 'raised', 'NEW', :w, now())"
     )
-    # The chain is written at commit; here at once, because its hash is this tenant's word in `timeline_head`.
+    # The chain is written at commit. Here it is written at once, because its hash is this tenant's
+    # word in `timeline_head`.
     run("SET CONSTRAINTS ALL IMMEDIATE")
     run("SET CONSTRAINTS ALL DEFERRED")
     line_hash = run("SELECT encode(hash, 'hex') FROM timeline_head WHERE tenant_id = :t")
@@ -202,12 +209,15 @@ TENANT_TABLES = text(
 
 
 def tenant_tables(connection: Connection) -> list[str]:
-    """Every table that has a tenant, whatever the migrations say of it."""
+    """Return every table that has a tenant, independent of the migrations."""
     return list(connection.execute(TENANT_TABLES).scalars())
 
 
 def fingerprint(connection: Connection, tenant_id: int) -> dict[str, str]:
-    """A digest of all rows of a tenant, table by table: what a foreign hand would change."""
+    """Return a digest of all rows of a tenant, table by table.
+
+    A foreign change would show in it.
+    """
     return {
         table: connection.execute(
             text(

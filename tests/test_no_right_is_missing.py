@@ -1,4 +1,4 @@
-"""The last test but one of a run: no process was refused anything, whatever the other tests had it do."""
+"""The last test but one of a run: no process was refused a right during all the other tests."""
 
 import re
 
@@ -8,9 +8,12 @@ from ops.stack import Stack
 
 REFUSED = re.compile(r"permission denied|must be owner|ACCESS_REFUSED|access_refused|NOPERM|No permissions")
 BY_A_PROCESS = re.compile(r"\] vigil-(telemetry|location|alerts|notifications|directory|watchdog|registry)")
-"""In PostgreSQL's log: said by a program of Vigil. Tests that try what is forbidden come under other names."""
+"""Prefix of a line in PostgreSQL's log that a program of Vigil caused.
+
+Tests that try a forbidden act have other names.
+"""
 OF_NOBODY = "'tenant_id': None"
-"""An RPC that a test calls without a tenant: it is to be refused."""
+"""Mark of an RPC that a test calls without a tenant. It must be refused."""
 
 
 def test_no_process_was_refused_what_its_work_needs(stack: Stack) -> None:
@@ -24,7 +27,7 @@ def test_no_process_was_refused_what_its_work_needs(stack: Stack) -> None:
         ]
         assert refused == [], f"{process} lacks a right; declare it in ops/privileges.py if its work needs it"
     by_processes = [line for line in logs["postgres"].splitlines() if BY_A_PROCESS.search(line)]
-    # PostgreSQL's log does not say for which tenant.
+    # PostgreSQL's log does not name the tenant.
     expected = sum(OF_NOBODY in line for process in PROCESSES for line in logs[process].splitlines())
     assert len([line for line in by_processes if REFUSED.search(line)]) <= expected
 

@@ -1,4 +1,4 @@
-"""The last test of a run: no secret of this installation, and none that a test sent through it, stands in any log."""
+"""The last test of a run: no log contains a secret of this installation or of a test."""
 
 import re
 

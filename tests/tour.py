@@ -1,10 +1,11 @@
-"""A tour of the product in one tenant: one of everything, each with words that no other test uses.
+"""A tour of the product in one tenant: one of everything, with words that no other test uses.
 
-`secret` has what only its own channel may carry, by kind. `personal` has what is about people and places: it may be
-read by those who may see the tenant, and stands nowhere in Redis in clear.
+`secret` has the values that only their own channel may carry, by kind. `personal` has the data
+about people and places. Users who may see the tenant may read them. They are nowhere in Redis in
+clear.
 
-How to extend: what a new operation lists, make in one of the steps, and put its secrets into `secret`. Tests read every
-GET of the API's table, and ask for an answer with content.
+How to extend: create the rows that a new operation lists in one of the steps, and put their secrets
+into `secret`. Tests read every GET of the API's table, and expect an answer with content.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tests.providers import WEBHOOK_SECRET, Provider
 from tests.providers.server import TOKEN
 
 LAT, LON = 12.734561, 77.248913
-"""The house's site, as its guard's fixes have it."""
+"""The place of the tenant's site, as its guard's fixes have it."""
 EVERYWHERE = {
     "CRITICAL": {
         "steps": [{"after_s": 0, "channels": ["sms", "email", "push", "url"], "who": ["contacts"]}],
@@ -35,11 +36,14 @@ EVERYWHERE = {
 }
 
 FURTHEST_STEP = 29
-"""Times of fixes further ahead than five minutes are not believed."""
+"""Last step of the walk. Times of fixes more than five minutes ahead are not believed."""
 
 
 class Tour:
-    """A viewer's screen is open all the time. `person` logs in; `places` fill the paths of operations."""
+    """A tour with a viewer's session that is open all the time.
+
+    `person` logs in. `places` fill the paths of operations.
+    """
 
     def __init__(self, outside: Outside, directory: Path, outer: dict[str, Provider]) -> None:
         self.outside = outside
@@ -145,7 +149,7 @@ class Tour:
         )[1]
         wrong = canary(f"wrong-{secrets.token_hex(8)}")
         self.outside.request("POST", "/api/v1/session", {"user": login, "password": wrong})
-        # Where no token belongs: it is refused, and must not stand in a log
+        # A token at a place where none belongs is refused, and must not be in a log
         assert self.outside.request("GET", f"/api/v1/alerts?token={canary(secrets.token_hex(16))}")[0] == 401
         ticket = self.outside.request("POST", "/api/v1/tickets", {}, token=renewed["token"])[1]["ticket"]
         [(hashed,)] = self.outside.rows("SELECT password_hash FROM app_user WHERE login = %s", login)
@@ -177,7 +181,12 @@ class Tour:
         begun_s, sent = time.monotonic(), set[int]()
 
         def went_in() -> bool:
-            """A fix each half second, dated ten seconds after the one before; zones are known within two seconds."""
+            """Return whether the guard has entered.
+
+            Send one fix each half second meanwhile.
+
+            Each fix is dated ten seconds after the one before. Zones are known within two seconds.
+            """
             step = int((time.monotonic() - begun_s) * 2)
             if step not in sent and step < FURTHEST_STEP:
                 sent.add(step)
@@ -229,9 +238,9 @@ class Tour:
         self.places["alert_id"] = alert_id
         pack = self.ask("POST", f"/alerts/{alert_id}/evidence", role="supervisor")
         assert pack["faults"] == []
-        # The key is made with the first pack
+        # The first pack makes the key
         self._keep(evidence_key=(outside.stack.home / EVIDENCE_KEY).read_text().splitlines()[1])
-        # An act with a key, whose answer is kept, and the same again
+        # An act with a key, whose answer is stored, and the same again
         note, key = {"note": self.personal["note of an operator"]}, self.secret["idempotency key"]
         for _ in range(2):
             status, _ = outside.request(
@@ -244,7 +253,7 @@ class Tour:
             assert status == 200
 
     def _failed_webhook(self) -> None:
-        """A second guard's panic goes to a webhook that refuses for good: the error is on record."""
+        """Let a second guard's panic go to a webhook that refuses for good. The error is stored."""
         outside, second = self.outside, f"{self.house.guard}-2"
         self.ask("POST", "/guards", {"guard_id": second})
         before = self.outer["webhook"].requests_seen()

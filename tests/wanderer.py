@@ -1,4 +1,7 @@
-"""A screen on a bad network: it is cut off at random, goes to any gateway, and must miss and repeat nothing."""
+"""A websocket session on a bad network.
+
+It is cut off at random, goes to any gateway, and must miss and repeat nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from tests.outside import Outside
 from tests.rfc6455 import CLOSE, TEXT, Peer, client_frame, close_frame
 
 VISIT_S = 0.3
-"""The longest that it is left alone."""
+"""Longest time in seconds for which a visit lasts."""
 ALERTS = frozenset({"critical_alert", "alert_created", "alert_updated"})
 NEW = frozenset({"critical_alert", "alert_created"})
 TRY_AGAIN = {1001, 1013, 4408}
@@ -27,7 +30,10 @@ REFUSED_PAUSE_S = 0.05
 
 
 class Wanderer:
-    """`told` is what it was told, in order: a run of frames for each beginning from a snapshot."""
+    """A client that comes and goes.
+
+    `runs` has the received frames in order: one run for each beginning from a snapshot.
+    """
 
     def __init__(self, bases: Sequence[str], token: str, watcher: Watcher, *, seed: int) -> None:
         self._bases = bases
@@ -44,7 +50,9 @@ class Wanderer:
         return self._watcher.since or 0
 
     def visit(self) -> None:
-        """Come, listen for a moment that may be none, and go without a word, in order, or not at all."""
+        """Connect, listen for a moment that may be zero, and leave: without a word, in order, or
+        not at all.
+        """
         try:
             peer = Peer(self._chance.choice(self._bases), self._token, query=self._query())
         except OSError:
@@ -58,19 +66,21 @@ class Wanderer:
             if self._chance.random() < 0.3:
                 peer.send(close_frame(1000))
         except OSError:
-            pass  # the gateway was killed; what was read until then was read
+            pass  # the gateway was killed; frames that were read before count
         finally:
             peer.close()  # with unread bytes, and perhaps in the middle of a frame
 
     def visit_until(self, condition: Callable[[], Any], *, timeout_s: float = 60.0) -> None:
-        """Come back as often as need be."""
+        """Connect again until the condition holds."""
         deadline_s = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline_s, "it was not told in time"
             self.visit()
 
     def alerts(self) -> Iterator[str]:
-        """Ids of alerts in the order in which they came to be known, frames and snapshots alike."""
+        """Yield the ids of alerts in the order in which they became known, from frames and
+        snapshots.
+        """
         known: set[str] = set()
         for run in self.runs:
             for alert_id in run.known():
@@ -86,7 +96,10 @@ class Wanderer:
         time.sleep(REFUSED_PAUSE_S)  # as any client: not a storm of attempts
 
     def _listen(self, peer: Peer, *, for_s: float, until: int | None = None) -> None:
-        """Take what comes; with `until`, leave out everything before the answer with that `ref`."""
+        """Take the frames that come.
+
+        With `until`, skip everything before the answer with that `ref`.
+        """
         end_s = time.monotonic() + for_s
         while (left_s := end_s - time.monotonic()) > 0:
             peer.sock.settimeout(left_s)
@@ -106,7 +119,7 @@ class Wanderer:
                 self._take(frame.payload)
 
     def _ask_again(self, peer: Peer) -> None:
-        """`resume` on the same socket: what was under way before the answer does not count."""
+        """Send `resume` on the same socket. Frames on their way before the answer do not count."""
         peer.sock.settimeout(5)
         ref = self.visits
         peer.send(client_frame(TEXT, b'{"type": "resume", "since": %d, "ref": %d}' % (self.since, ref)))
@@ -123,7 +136,7 @@ class Wanderer:
 
 
 class Run:
-    """What follows one snapshot."""
+    """The frames that follow one snapshot."""
 
     def __init__(self, snapshot: dict[str, Any]) -> None:
         self.begins_after: int = snapshot["id"]
@@ -176,7 +189,7 @@ class Alarms:
                     self.pressed.append(guard)
 
     def _message(self, number: int, guard: str) -> bytes:
-        """A press; now and then besides one who presses again, and one who walks."""
+        """Return the packets of a press. Now and then, one guard presses again, and one walks."""
         packets = [wire.publish(f"alert/panic/{guard}", b"{}", message_id=3 * number % 60_000 + 1)]
         if self.pressed and self._chance.random() < 0.3:
             again = self._chance.choice(self.pressed)
@@ -188,12 +201,15 @@ class Alarms:
 
 
 def watcher_of(outside: Outside, tenant_id: int) -> Watcher:
-    """What a program believes of that tenant's feed."""
+    """Return a watcher that reads that tenant's feed as a program does."""
     return Watcher(tenant_id, keys=lambda: outside.ring.of_tenant(tenant_id))
 
 
 def balance(outside: Outside, alarms: Alarms, wanderer: Wanderer) -> None:
-    """All that was pressed is known, and each run is the stream from its beginning on, frame by frame."""
+    """Check that all presses are known, and that each run is the stream from its beginning on.
+
+    The frames are compared one by one.
+    """
     query = "SELECT alert_id::text FROM mqtt_device_alert WHERE tenant_id = %s"
     count = len(alarms.pressed)
     outside.until(lambda: len(outside.rows(query, alarms.tenant_id)) == count, timeout_s=60)
@@ -204,7 +220,8 @@ def balance(outside: Outside, alarms: Alarms, wanderer: Wanderer) -> None:
     assert set(wanderer.alerts()) == raised
     for run in wanderer.runs:
         heard = [(frame["id"], frame["type"]) for frame in run.frames]
-        held = [entry for entry in heard if entry[0] >= stream[0][0]]  # a Redis that lost all holds no more
+        # a Redis that lost all data holds no more
+        held = [entry for entry in heard if entry[0] >= stream[0][0]]
         after = [entry for entry in stream if entry[0] > run.begins_after]
         assert held == after[: len(held)]
         fresh = [frame["data"]["id"] for frame in run.frames if frame["type"] in NEW]
@@ -216,7 +233,7 @@ def balance(outside: Outside, alarms: Alarms, wanderer: Wanderer) -> None:
 
 
 def streamed(outside: Outside, tenant_id: int) -> list[tuple[int, str]]:
-    """(id, type) of the stream's frames about alerts."""
+    """Return (id, type) of the stream's frames about alerts."""
     config = configuration.load(environ=outside.env)
     entries: Any = outside.redis().xrange(stream_key(config.redis.key_prefix, tenant_id))
     found = [(id_of(entry_id), fields[b"type"].decode()) for entry_id, fields in entries]

@@ -1,6 +1,7 @@
-"""A site at the equator, as tests of the rule of zones write it: metres east and north of the gate, seconds since noon.
+"""A site at the equator, for tests of the rule of zones.
 
-The settings are written out here: an example of the rule stays the same when an installation's defaults change.
+Tests give metres east and north of the gate, and seconds since noon. The settings are written out
+here: an example of the rule stays the same when an installation's defaults change.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ def degrees(metres: float) -> float:
 
 
 def latitude(east_m: float, north_m: float) -> float:
-    """Return the latitude of a fix. At the gate itself it is not quite 0: a fix at exactly 0, 0 is no fix."""
+    """Return the latitude of a fix.
+
+    At the gate itself it is not quite 0: a fix at exactly 0, 0 is not a fix.
+    """
     return degrees(north_m) if east_m or north_m else 1e-12
 
 
@@ -68,7 +72,7 @@ def fix(
     mock: bool = False,
     late_s: float = 0.0,
 ) -> TrackFix:
-    """One that says of itself to be good to 8 m, and is heard of at once."""
+    """Return a fix that claims to be good to 8 m, and is received at once."""
     return TrackFix(
         key(seconds),
         at(seconds),
@@ -82,7 +86,7 @@ def fix(
 
 
 def walk(*east_m: float, start_s: float = 0.0, every_s: float = 10.0, **more: Any) -> list[TrackFix]:
-    """A fix each ten seconds, along the equator."""
+    """Return a fix each ten seconds, along the equator."""
     return [fix(start_s + every_s * n, east, **more) for n, east in enumerate(east_m)]
 
 
@@ -91,7 +95,7 @@ def seen(seconds: float, east_m: float, north_m: float = 0.0, *, own_m: float = 
 
 
 def circle(radius_m: float = 100.0, *, east_m: float = 0.0, **changes: Any) -> Zone:
-    """A required zone round the gate."""
+    """Return a required zone round the gate."""
     return _zone(area=Point(degrees(east_m), 0.0), radius_m=radius_m, **changes)
 
 
@@ -115,7 +119,9 @@ def judged(
 
 
 def told(steps: Iterable[Step]) -> list[tuple[str, int | None, float, float]]:
-    """Each transition: its kind, its zone, and the seconds since noon of `at` and `confirmed_at`."""
+    """Return each transition: its kind, its zone, and the seconds since noon of `at` and
+    `confirmed_at`.
+    """
     return [
         (
             found.kind,

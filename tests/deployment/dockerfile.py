@@ -1,8 +1,9 @@
-"""Reads a Dockerfile, and carries out its steps in a plain directory: no engine, and no root needed.
+"""A reader of a Dockerfile that carries out its steps in a plain directory.
 
-Not to be had without an engine is only the base image, whose Python stands in from this machine; and users are not
-made, the process simply runs under the number that `USER` names. A step that this file does not know is an error:
-nothing is passed over in silence.
+It needs no container engine and no root. Without an engine, only the base image is missing: this
+machine's Python stands in for the base image's. Users are not created: the process runs under the
+number that `USER` names. A step that this file does not know is an error: no step is skipped
+silently.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import NamedTuple
 
 TIMEOUT_S = 600
 ABSOLUTE = re.compile(r"(?<![\w.-])/(build|opt|srv|var|run)(?=[/:\s\"]|$)")
-"""Paths of the image, which are in the directory instead."""
+"""Paths of the image. Here they are in the directory instead."""
 
 
 class Step(NamedTuple):
@@ -37,7 +38,7 @@ class Stage(NamedTuple):
 
 
 def parse(text: str) -> list[Stage]:
-    """The stages in order."""
+    """Return the stages in order."""
     joined = re.sub(
         r"\\\n\s*", " ", "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     )
@@ -53,19 +54,22 @@ def parse(text: str) -> list[Stage]:
 
 
 def pairs(rest: str) -> dict[str, str]:
-    """KEY=VALUE words of ENV and LABEL."""
+    """Return the KEY=VALUE words of an ENV or LABEL line as a dict."""
     return dict(word.split("=", 1) for word in shlex.split(rest))
 
 
 def ignored(context: Path) -> Iterator[tuple[bool, str]]:
-    """(whether it is let in again, pattern) of the .dockerignore, in order."""
+    """Yield (whether the pattern lets the file in again, pattern) of the .dockerignore, in order."""
     for line in (context / ".dockerignore").read_text().splitlines():
         if line and not line.startswith("#"):
             yield line.startswith("!"), line.lstrip("!")
 
 
 def is_sent(path: str, patterns: list[tuple[bool, str]]) -> bool:
-    """Whether a file of the context is sent to the builder; the last pattern that fits decides."""
+    """Return whether a file of the context is sent to the builder.
+
+    The last pattern that fits decides.
+    """
     sent = True
     parts = path.split("/")
     prefixes = ["/".join(parts[: count + 1]) for count in range(len(parts))]
@@ -81,7 +85,10 @@ def is_sent(path: str, patterns: list[tuple[bool, str]]) -> bool:
 
 
 def interpreter() -> str:
-    """This Python, else the machine's of the same version, as long as every user can run it."""
+    """Return an interpreter of this Python's version that every user can run.
+
+    This is the running Python, else the machine's Python of the same version.
+    """
     own = Path(sys.executable).resolve()
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for path in (own, Path("/usr/bin", version), Path("/usr/local/bin", version)):
@@ -91,10 +98,11 @@ def interpreter() -> str:
 
 
 class Image:
-    """What the Dockerfile in `context` makes, with `directory`/fs as its root.
+    """The result of the Dockerfile in `context`, with `directory`/fs as its root.
 
-    `whole`: wheels are fetched and installed as written. Otherwise the environment borrows what this project's own
-    environment holds of the same lock: the steps before and after are the same, and it takes seconds.
+    With `whole`, wheels are fetched and installed as the Dockerfile says. Otherwise the environment
+    borrows the packages of the same lock from this project's own environment. The steps before and
+    after are the same, and the build takes seconds.
     """
 
     def __init__(self, context: Path, directory: Path, *, whole: bool) -> None:
@@ -123,14 +131,16 @@ class Image:
         raise AssertionError("the Dockerfile has no stage runtime")
 
     def located(self, text: str) -> str:
-        """With the image's paths where they are here."""
+        """Return the text with the image's paths replaced by the paths in the directory."""
         return ABSOLUTE.sub(lambda match: f"{self.root}/{match[1]}", text)
 
     def environment_here(self) -> dict[str, str]:
         return {name: self.located(value) for name, value in self.environment.items()}
 
     def files(self) -> dict[str, int]:
-        """Every file of the code and its environment, with when it was written."""
+        """Return every file of the code and its environment, with its time of writing in
+        nanoseconds.
+        """
         return {
             str(path): path.lstat().st_mtime_ns
             for top in ("srv", "opt")
@@ -231,6 +241,9 @@ class Image:
         return f"echo {sysconfig.get_path('purelib')} >{self.located(site)}/borrowed.pth"
 
     def _by_our_pip(self, command: str) -> str:
-        """A Debian without python3-venv cannot give an environment a pip of its own."""
+        """Return the command with this machine's pip in place of the environment's.
+
+        A Debian without python3-venv cannot give an environment a pip of its own.
+        """
         venv = "/opt/venv/bin/python"
         return self.located(command.replace(f"{venv} -m pip", f"{sys.executable} -m pip --python {venv}"))

@@ -1,7 +1,8 @@
-"""`ops/install.sh` carried out in a clean directory by an ordinary user, and its units started in systemd's place.
+"""A run of `ops/install.sh` in a clean directory by an ordinary user.
 
-Not replayed, for want of a machine of its own: Debian's packages, the user `vigil`, Debian's own PostgreSQL, RabbitMQ
-and Redis (the tests' servers stand in), and what systemd itself does (order, sandbox, restarts).
+Its units are started in systemd's place. These parts would need a machine of their own, and are not
+replayed: Debian's packages; the user `vigil`; Debian's own PostgreSQL, RabbitMQ and Redis (the
+tests' servers stand in); and the work of systemd itself (order, sandbox, restarts).
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ FILES = ("config.yaml", "setup.cfg", "pyproject.toml", "requirements.lock", "REA
 
 
 class Installation:
-    """One installation under `directory`/root, on servers that are there."""
+    """One installation under `directory`/root, on servers that exist already."""
 
     def __init__(self, directory: Path, stack: Stack, *, borrow: bool) -> None:
         self.name = f"i{secrets.token_hex(6)}"
@@ -55,7 +56,9 @@ class Installation:
         self._borrow = borrow
 
     def prepare(self) -> None:
-        """What the operator brings: the tree, and the addresses of servers elsewhere."""
+        """Put in place the things that the operator brings: the tree, and the addresses of the
+        servers.
+        """
         source = self._directory / "source"
         for name in TREE:
             shutil.copytree(PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -70,7 +73,7 @@ class Installation:
         self._give(self.root)
 
     def install(self, *more: str) -> str:
-        """Run the script as the ordinary user; returns what it said."""
+        """Run the script as the ordinary user, and return its output."""
         numbers = [
             part for name in PORTS for part in (f"--{name.replace('_', '-')}-port", str(self.ports[name]))
         ]
@@ -84,17 +87,17 @@ class Installation:
         command += ["--root", str(self.root), "--mqtt-host", "mqtt.example.com"]
         command += ["--public-url", "https://noc.example.com", *numbers, *borrowed, *more]
         environment = {"PATH": os.environ["PATH"], "PYTHON": interpreter(), "HOME": str(self.root)}
-        # How this machine's pip reaches its index.
+        # This machine's way to reach the index of pip.
         environment |= {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
         return self._run(command, environment)
 
     def admin(self, *arguments: str) -> str:
-        """An operator's command, by the command that the script made."""
+        """Run an operator's command by `vigil-admin`, which the script made, and return its output."""
         command = [str(self.root / "usr/local/sbin/vigil-admin"), *arguments]
         return self._run(command, {"PATH": "/usr/bin:/bin"})
 
     def lacks(self) -> list[str]:
-        """What `vigil-admin check --deploy` says."""
+        """Return the findings of `vigil-admin check --deploy`."""
         command = [str(self.root / "usr/local/sbin/vigil-admin"), "check", "--deploy", "--json"]
         found: list[str] = json.loads(self._run(command, {"PATH": "/usr/bin:/bin"}, code=1).splitlines()[0])
         return found
@@ -102,7 +105,10 @@ class Installation:
     def from_outside(
         self, method: str, path: str, *headers: str, source: str = "127.0.0.1"
     ) -> tuple[int, dict[str, str], bytes]:
-        """Return (status, headers, body) of a request to the HTTPS port, whose certificate is checked."""
+        """Return (status, headers, body) of a request to the HTTPS port.
+
+        The certificate is checked.
+        """
         context = ssl.create_default_context(cafile=str(self.etc / "mqtt-ca.pem"))
         plain = socket.create_connection(
             ("127.0.0.1", self.ports["https"]), timeout=20, source_address=(source, 0)
@@ -112,12 +118,12 @@ class Installation:
             return parsed(rest(sock))
 
     def back_up(self) -> None:
-        """As `ops/install.sh` does before its smoke test, and the nightly unit after it."""
+        """Back up, as `ops/install.sh` does before its smoke test, and as the nightly unit does."""
         [command] = self._service("vigil-backup.service", "").commands
         self._run(command, {"PATH": "/usr/bin:/bin"})
 
     def start(self) -> None:
-        """The units of vigil.target, in their order: broker, migrations, processes."""
+        """Start the units of vigil.target in their order: broker, migrations, processes."""
         self._start("vigil-broker", "vigil-broker.service", port="mqtt")
         service = self._service("vigil-migrate.service", "")
         assert service.kind == "oneshot"
@@ -140,7 +146,10 @@ class Installation:
         vhost(self._stack, "delete_vhost", self.name)
 
     def panic(self) -> str:
-        """A guard is registered, and presses the button over TLS with its own credential; returns its id."""
+        """Register a guard, and press the guard's button over TLS with the guard's own credential.
+
+        Returns the guard's id.
+        """
         said = json.loads(self.admin("guard", "add", "4711", "--json"))
         password = said["password"]
         client = Client(
@@ -164,7 +173,7 @@ class Installation:
             return json.load(answer)
 
     def alerts_of(self, source: str, *, within_s: float) -> list[dict[str, Any]]:
-        """The alerts API's answer, as soon as there is one about this source."""
+        """Return the alerts API's answer as soon as it has an alert of this source."""
         deadline_s = time.monotonic() + within_s
         while True:
             found = [a for a in _rows(self.get("/api/v1/alerts")) if source in json.dumps(a)]
@@ -196,7 +205,11 @@ class Installation:
         return service
 
     def _start(self, name: str, unit: str, *, instance: str = "", port: str = "") -> None:
-        """`port`: what answers when it has started, of a program that is not of ours."""
+        """Start the process of a unit.
+
+        `port` names the port that answers once the process has started. It is for programs that are
+        not part of Vigil.
+        """
         service = self._service(unit, instance)
         assert service.kind == "notify"
         [command] = service.commands
@@ -244,7 +257,9 @@ def _rows(answer: Any) -> list[dict[str, Any]]:
 
 
 def vhost(stack: Stack, *arguments: str) -> None:
-    """A virtual host of its own: the session's Vigil must not be given this one's messages."""
+    """Create a virtual host of the installation's own, so that it gets no messages of the session's
+    Vigil.
+    """
     numbers = json.loads((stack.home / "ports.json").read_text())
     environment = {
         **os.environ,

@@ -1,4 +1,6 @@
-"""docker-compose.yml, as far as it can be judged without an engine: the published schema, what each line leans on."""
+"""Tests of docker-compose.yml without an engine: the published schema, and what each line relies
+on.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ ONCE = {name for name in OURS if SERVICES[name].get("restart") == "no"}
 INTERPOLATED = re.compile(r"(?<!\$)\$\{([A-Z0-9_]+)(?::?[-?][^}]*)?\}")
 EXACT_TAG = re.compile(r"[a-z0-9./-]+:v?\d+(\.\d+)+[a-z0-9.-]*")
 POSTGIS = "postgis/postgis:18-3.6"
-"""PostgreSQL's major and PostGIS's minor version: the finest tag that its publisher gives."""
+"""PostgreSQL's major version and PostGIS's minor version: the finest tag that the publisher offers."""
 TOOLS = {
     "eclipse-mosquitto": {"test", "mosquitto_sub"},
     "rabbitmq": {"rabbitmq-diagnostics"},
@@ -49,7 +51,10 @@ TOOLS = {
     "haproxy": {"wget"},
     "vigil": {"python"},
 }
-"""By image: what its documentation says is in it and a health check may call (`test` is the shell's)."""
+"""Programs that a health check may call, by image, as the image's documentation lists them.
+
+`test` is the shell's own.
+"""
 SHELL_WORDS = re.compile(r"(?:^|\$\$\(|&&|\|\|?|;)\s*(?:[A-Z_]+=(?:\$\$\([^)]*\)|\S+)\s+)*([a-z][\w-]*)")
 
 
@@ -57,14 +62,14 @@ SETTINGS = config.load(environ={})
 
 
 def schema() -> dict[str, Any]:
-    """As published by the Compose specification; the package `check-jsonschema` carries it."""
+    """Return the schema that the Compose specification publishes. `check-jsonschema` carries it."""
     file = resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
     found: dict[str, Any] = json.loads(file.read_text())
     return found
 
 
 def resolved(text: str) -> str:
-    """With every default put in."""
+    """Return the text with every default put in."""
     return re.sub(r"\$\{[A-Z0-9_]+:-([^}]*)\}", r"\1", text)
 
 
@@ -73,7 +78,7 @@ def list_of(service: str, key: str) -> list[Any]:
 
 
 def mounts(service: str) -> list[tuple[str, str, bool]]:
-    """(source, target, whether it may be written)."""
+    """Return (source, target, whether it may be written) of each mount of a service."""
     parts = [resolved(line).split(":") for line in list_of(service, "volumes")]
     return [(source, target, mode != ["ro"]) for source, target, *mode in parts]
 
@@ -92,7 +97,7 @@ def test_every_variable_is_in_both_examples() -> None:
         lines = (PROJECT / file).read_text().splitlines()
         names = {line.partition("=")[0] for line in lines if line and not line.startswith("#")}
         assert used - names == set(), file
-    # In the other direction: nothing is promised there that nobody reads.
+    # In the other direction: the file sets no variable that nothing reads.
     production = {
         line.partition("=")[0]
         for line in (PROJECT / ".env.production.example").read_text().splitlines()
@@ -139,7 +144,10 @@ def test_every_process_is_there_and_is_hosted_by_its_name() -> None:
 
 
 def test_the_health_check_of_a_process_comes_as_often_as_it_is_needed_and_has_time_to_end_it() -> None:
-    """The check ends a process that gives no sign of life: Docker starts again what has ended, not what is unwell."""
+    """The check ends a process that gives no sign of life.
+
+    Docker restarts a process that ended, not one that is unhealthy.
+    """
     written = re.search(
         r"HEALTHCHECK --interval=(\d+)s --timeout=(\d+)s", (PROJECT / "Dockerfile").read_text()
     )
@@ -221,7 +229,7 @@ def test_no_secret_is_in_an_environment_and_every_secret_file_is_handed_over(nam
             assert file.endswith(stem.lower()) or file == f"grafana_{stem.lower()}"
     if name in OURS:
         used = {value.rpartition("/")[2] for value in environment.values() if "/run/secrets/" in str(value)}
-        if "--secrets" in SERVICES[name]["command"]:  # it reads the logins that it is to make
+        if "--secrets" in SERVICES[name]["command"]:  # it reads the logins that it creates
             used |= {files_of(p)["DATABASE_URL"] for p in PROCESSES if "DATABASE_URL" in files_of(p)}
         assert handed == used, "handed over without need"
 
@@ -270,7 +278,9 @@ def test_each_secret_file_is_given_to_who_reads_it_and_closed_to_others(tmp_path
 
 
 def test_the_secret_files_are_ones_that_production_starts_with(tmp_path: Any) -> None:
-    """The environment of a process of ours, its secrets where they are here."""
+    """The environment is that of a Vigil process, with its secrets in the places where they are
+    here.
+    """
     from services.deploy import problems
 
     write(tmp_path, Addresses("postgres:5432", "rabbitmq:5672", "redis:6379"), settings=SETTINGS)
@@ -303,7 +313,7 @@ def test_everything_mounted_is_there_or_a_volume_and_every_volume_is_used() -> N
     for name in SERVICES:
         for source, _, _ in mounts(name):
             if source.startswith("./"):
-                # Made by a command, or a part of the tree that is there whole or not at all.
+                # A command makes these, or the tree has them as a whole or not at all.
                 part = PROJECT / source.split("/")[1]
                 assert (
                     source in ("./secrets", "./files") or (PROJECT / source).exists() or not part.exists()
@@ -342,7 +352,7 @@ def test_who_waits_waits_for_what_can_come() -> None:
             assert other in SERVICES
             expected = "service_completed_successfully" if other in ONCE else "service_healthy"
             assert how == {"condition": expected}, f"{name} waits for {other}"
-            # Who has a profile may wait for who has none, not the other way.
+            # A service with a profile may wait for one without, but not the other way round.
             profiles = SERVICES[other].get("profiles", [])
             assert not profiles or set(profiles) & set(service.get("profiles", []))
     for process in {*PROCESSES, "watchdog"}:
@@ -382,7 +392,8 @@ def test_haproxy_is_the_shipped_file_and_finds_and_reaches_both_processes_by_the
         ("VIGIL_FEED_SERVER", "noc-gateway", "8001"),
         ("VIGIL_API_SERVER", "noc-api", "8002"),
     ):
-        # A name in that network alone: from the other one HAProxy would come with an address that nobody trusts.
+        # The name exists in that network alone. From the other network, HAProxy would come with an
+        # address that no process trusts.
         networks = SERVICES[service]["networks"]
         assert environment[variable] == f"{networks['backend']['aliases'][0]}:{port}"
         assert networks["edge"] == {}
@@ -409,7 +420,8 @@ def test_haproxy_reads_the_shipped_file_with_the_environment_of_compose(
     file = tmp_path / "certificate.pem"
     edge_certificate.keep(file, authority=tmp_path / "authority", host="noc.example.com")
     environment = {n: resolved(v) for n, v in SERVICES["edge"]["environment"].items()} | changes
-    # Bound when it starts, and the file is checked without: the address need not be this machine's.
+    # HAProxy binds this address when it starts. The file is checked without binding, so the address
+    # need not be this machine's.
     environment |= {"VIGIL_EDGE_CERTIFICATE": str(file), "VIGIL_PUBLIC_URL": "https://noc.example.com"}
     done = subprocess.run(
         ["haproxy", "-c", "-f", str(PROJECT / "ops/edge/haproxy.cfg")],

@@ -1,4 +1,7 @@
-"""The image: judged by its text; then its steps are carried out in a clean directory, and what they made runs."""
+"""Tests of the image.
+
+Its text is judged. Then its steps are carried out in a clean directory, and the result runs.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,8 @@ def test_the_operator_s_image_has_the_client_programs_of_the_compose_file_s_serv
     assert f"postgresql-client-{server[1]} " in installs
     script = re.search(r"/usr/share/postgresql-common/\S+", installs)
     assert script is not None
-    if Path("/usr/share/postgresql-common").exists():  # Debian's package is here: it must have the script
+    # Debian's package is installed: it must have the script
+    if Path("/usr/share/postgresql-common").exists():
         assert Path(script[0]).exists()
     assert words(OPERATOR, "USER")[-1] == "10001:10001"
 
@@ -110,7 +114,7 @@ def test_no_secret_gets_in() -> None:
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
-    """Not under pytest's own directory, which is closed to the image's user."""
+    """Yield the built image, outside pytest's own directory, which is closed to the image's user."""
     with tempfile.TemporaryDirectory(prefix="vigil-image-") as directory:
         Path(directory).chmod(0o755)
         made = Image(PROJECT, Path(directory), whole=False)
@@ -121,13 +125,16 @@ def image() -> Iterator[Image]:
 
 
 def close(image: Image) -> None:
-    """As a read-only root file system has it."""
+    """Remove all write permissions, as in a read-only root file system."""
     for top in ("srv", "opt"):
         subprocess.run(["chmod", "-R", "a-w", str(image.root / top)], check=True, timeout=60)
 
 
 class Container:
-    """A process of the image: its user, its environment and nothing of ours but the servers' addresses."""
+    """A process of the image, with the image's user and environment.
+
+    Of Vigil's settings it has only the servers' addresses.
+    """
 
     def __init__(self, image: Image, environment: dict[str, str], **changes: str) -> None:
         given = {
@@ -146,12 +153,13 @@ class Container:
             **changes,
         }
         if file := given.get("CHANNELS_ENCRYPTION_KEY_FILE"):
-            # The stack's own file is closed to the image's user; the key comes by the environment.
+            # The image's user cannot read the stack's own file, so the key comes by the
+            # environment.
             self.environment["CHANNELS_ENCRYPTION_KEY"] = ",".join(Path(file).read_text().split())
             self.environment["CHANNELS_ENCRYPTION_KEY_FILE"] = ""
 
     def here(self, check: list[str]) -> list[str]:
-        """A health check of the image or the Compose file, with the ports of this container."""
+        """Return a health check of the image or the Compose file, with the ports of this container."""
         numbers = {":8001": self.ports["feed"], ":8002": self.ports["api"]}
         for usual, port in numbers.items():
             check = [part.replace(usual, f":{port}") for part in check]
@@ -166,7 +174,7 @@ class Container:
         )  # type: ignore[call-overload,no-any-return]
 
     def healthy(self, process: subprocess.Popen[str], *check: str) -> None:
-        """Wait until the health check says so."""
+        """Wait until the health check succeeds."""
         deadline_s = time.monotonic() + READY_S
         while (found := self.run(*check)).returncode != 0:
             ended = process.poll() is not None

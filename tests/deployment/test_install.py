@@ -1,4 +1,7 @@
-"""What a newcomer does on a bare Debian, as far as this machine can replay it: script, units, smoke tests."""
+"""Tests of a newcomer's installation on a bare Debian, as far as this machine can replay it.
+
+They run the script, the units and the smoke tests.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ def test_a_wrong_call_is_told_what_is_wrong(arguments: tuple[str, ...], words: s
 
 @pytest.fixture
 def installation(servers: Stack) -> Iterator[Installation]:
-    """Not under pytest's own directory, which is closed to ordinary users."""
+    """Yield an installation outside pytest's own directory, which is closed to ordinary users."""
     with tempfile.TemporaryDirectory(prefix="vigil-install-") as directory:
         Path(directory).chmod(0o755)
         made = Installation(Path(directory), servers, borrow=True)
@@ -90,7 +93,7 @@ def test_an_installation_runs_in_production_and_a_panic_reaches_the_control_room
         ("vigil-broker", *PROCESSES, "vigil-edge"), 0
     )
     check_the_edge(installation)
-    # Said again, on the running installation: nothing is lost.
+    # A second run on the running installation loses nothing.
     assert "all secrets are there" in installation.install()
     assert {file.name: file.read_bytes() for file in (installation.etc / "secrets").iterdir()} == secrets
     assert "FAIL" not in installation.admin("health")
@@ -100,7 +103,7 @@ def test_an_installation_runs_in_production_and_a_panic_reaches_the_control_room
 
 
 def check_the_edge(installation: Installation) -> None:
-    """Nothing but the script set it up."""
+    """Check that the script alone has set up the edge."""
     token = installation.admin("token").splitlines()[-1]
     credential = f"Authorization: Bearer {token}"
     assert installation.from_outside("GET", "/readyz")[0] == 200
@@ -124,7 +127,9 @@ def check_the_edge(installation: Installation) -> None:
 
 
 def test_what_the_operator_has_of_certificates_and_proxies_stays(installation: Installation) -> None:
-    """Before the first start: an installation from before HAProxy, whose operator has a proxy with the certificate."""
+    """This is before the first start: an installation from before HAProxy, whose operator has a
+    proxy with the certificate.
+    """
     settings = installation.etc / "vigil.env"
     installation.install()
     kept = [line for line in settings.read_text().splitlines() if "VIGIL_EDGE" not in line]

@@ -1,4 +1,4 @@
-"""The units, judged by systemd's own tools."""
+"""Tests of the units by systemd's own tools."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXPOSURE = {
     "vigil-edge.service": 1.7,
     "vigil-backup.service": 2.5,
 }
-"""At most so much, of 10 (systemd-analyze security)."""
+"""Upper limit of each unit's exposure, of 10 (systemd-analyze security)."""
 OWNERS = {"vigil_owner_database_url", "mqtt_admin_password", "vigil_superuser_database_url"}
 
 
@@ -38,7 +38,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def placed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The units with programs that exist, as after an installation."""
+    """Return a directory of the units with programs that exist, as after an installation."""
     directory = tmp_path_factory.mktemp("units")
     for path in FILES:
         text = re.sub(r"^(ExecStart=)\S+", r"\1/bin/true", path.read_text(), flags=re.MULTILINE)
@@ -87,7 +87,7 @@ def test_processes_are_watched_and_come_back() -> None:
     assert unit.one("Type") == "notify"
     assert unit.one("Restart") == "always"
     assert unit.one("NotifyAccess") == "main"
-    # By the rule of the supervisor of `vigil up`.
+    # The supervisor of `vigil up` has the same rule.
     assert float(unit.one("WatchdogSec")) == config.load(environ={}).supervision.stall_timeout_s
     assert signal.Signals[unit.one("WatchdogSignal")] == STALL_SIGNAL
     assert float(unit.one("TimeoutAbortSec")) == INSIST_S
@@ -107,7 +107,7 @@ def test_the_edge_runs_the_shipped_file_may_bind_low_ports_and_has_no_secret() -
     ]
     assert (PROJECT / "ops/edge/haproxy.cfg").exists()
     check, reload = unit.all("ExecReload")
-    assert check.split()[-2:] == ["-c", "-q"]  # a file that is wrong does not take the place of one that runs
+    assert check.split()[-2:] == ["-c", "-q"]  # a wrong file does not replace one that runs
     assert reload == "/bin/kill -USR2 $MAINPID"
     assert unit.one("User") == "haproxy"
     assert unit.one("CapabilityBoundingSet") == unit.one("AmbientCapabilities") == "CAP_NET_BIND_SERVICE"
@@ -117,7 +117,7 @@ def test_the_edge_runs_the_shipped_file_may_bind_low_ports_and_has_no_secret() -
 
 
 def given(unit: Unit) -> dict[str, str]:
-    """Variable to the secret file that it comes from."""
+    """Return the secret file of each variable."""
     loaded = dict(line.split(":", 1) for line in unit.all("LoadCredential"))
     named = dict(line.split("=", 1) for line in unit.all("Environment") if "=%d/" in line)
     assert set(named.values()) == {f"%d/{key}" for key in loaded}

@@ -1,4 +1,7 @@
-"""Reads systemd's units, and gives what a service manager would start: command, environment, credentials."""
+"""A reader of systemd's units.
+
+It returns what a service manager would start: command, environment, credentials.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from ops.environment import read_env
 
 
 class Service(NamedTuple):
-    """What one unit runs, as its file says."""
+    """Commands and environment of one unit, as its file has them."""
 
     commands: list[list[str]]
     environment: dict[str, str]
@@ -21,7 +24,7 @@ class Service(NamedTuple):
 
 
 class Unit:
-    """One unit file; settings may come several times, as in systemd."""
+    """One unit file. A setting may occur several times, as in systemd."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,7 +38,7 @@ class Unit:
                 self.settings.append((name, value))
 
     def of_instance(self, instance: str) -> Unit:
-        """The unit of one instance, with what is dropped in for it."""
+        """Return the unit of one instance, with its drop-in files."""
         made = Unit(self.path)
         for path in sorted(self.path.parent.glob(f"{self.path.stem}{instance}.service.d/*.conf")):
             made._read(path)
@@ -49,7 +52,10 @@ class Unit:
         return value
 
     def service(self, *, instance: str, credentials: Path, owner: int, word: str = "") -> Service:
-        """With %i and %d put in; credentials are copied as systemd does, for one user to read."""
+        """Return the service with %i and %d put in.
+
+        The credentials are copied as systemd does it, for one user to read.
+        """
         if instance:
             return self.of_instance(instance).service(
                 instance="", credentials=credentials, owner=owner, word=instance

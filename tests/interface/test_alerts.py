@@ -1,4 +1,7 @@
-"""The alerts service with plain fakes around it: what is told, in which order, and what happens when nobody listens."""
+"""Tests of the alerts service with plain fakes around it.
+
+They cover what is published, in which order, and what happens when a receiver is away.
+"""
 
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -77,7 +80,7 @@ class FakeStore:
         return change
 
     def tell_untold(self, tell: Any, *, before: datetime, alert_id: str | None = None) -> Round:
-        """As the real one does: what `tell` raises costs only its own alert."""
+        """Do as the real store does: an exception of `tell` affects only its own alert."""
         told: list[int] = []
         failure: Exception | None = None
         self.swept.append((before, alert_id))
@@ -93,7 +96,7 @@ class FakeStore:
 
 
 class FakeWire:
-    """Feed and events in one list, so that their order shows."""
+    """Feed and events in one list, so that their order is visible."""
 
     def __init__(self, *, away: tuple[str, ...] = ()) -> None:
         self.heard: list[tuple[str, Any]] = []

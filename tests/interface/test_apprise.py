@@ -1,4 +1,7 @@
-"""The installed apprise against what the guard relies on: each request by `requests`, to the hosts that are listed."""
+"""Tests that the installed apprise does what the guard relies on.
+
+Each request goes through `requests`, to the hosts that are listed.
+"""
 
 import ast
 import importlib
@@ -53,7 +56,7 @@ NETWORK = {
     "socket", "ssl", "http", "urllib3", "urllib.request", "smtplib", "ftplib", "telnetlib", "asyncio", "aiohttp",
     "httpx", "paho", "websocket", "subprocess", "ctypes",
 }  # fmt: skip
-"""Modules by which a plugin could leave without `requests`."""
+"""Modules with which a plugin could connect without `requests`."""
 
 
 def plugin_modules() -> list[str]:
@@ -89,7 +92,10 @@ def test_plugins_make_requests_by_what_the_guard_stands_in_for_and_by_nothing_el
 
 @pytest.mark.parametrize("scheme", sorted(SERVICES))
 def test_each_request_of_a_plugin_comes_to_the_guard_and_goes_to_a_listed_host(scheme: str) -> None:
-    """No name is found here, so that nothing leaves: what was looked up is where it would have gone."""
+    """No name resolves here, so that nothing leaves.
+
+    The looked-up name is the host of the request.
+    """
     looked_up: list[str] = []
 
     def nowhere(host: str, _port: int) -> list[str]:

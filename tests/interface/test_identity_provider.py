@@ -1,4 +1,7 @@
-"""Keys of an identity provider, from a real HTTP server: rotated, away, and asked for no oftener than need be."""
+"""Tests of an identity provider's keys, from a real HTTP server.
+
+They are rotated, unavailable, and requested no more often than necessary.
+"""
 
 import json
 import threading
@@ -36,7 +39,7 @@ class Provider:
                 self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
-                """Says nothing."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/keys"

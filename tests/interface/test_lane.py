@@ -1,4 +1,7 @@
-"""A lane without broker: what it sends on, in which order it acknowledges, and that nothing ends it."""
+"""Tests of a lane without a broker.
+
+They cover what it sends on, in which order it acknowledges, and that nothing ends it.
+"""
 
 import json
 from collections import Counter
@@ -138,7 +141,7 @@ def test_a_batch_of_a_connection_that_is_gone_is_left_to_be_delivered_again(lane
 
 
 def bulk_lane(monkeypatch: pytest.MonkeyPatch) -> Lane:
-    """A lane whose batches are hours apart: only what is free to go goes."""
+    """Return a lane whose batches are hours apart: only a batch that need not wait is sent."""
     monkeypatch.setattr(lane_module, "RETRY_S", (0.01,))
     settings = config.parse((PROJECT / "config.yaml").read_text(), {})
     gateway = msgspec.structs.replace(settings.gateway, batch_light_age_s=0, batch_max_age_s=9999)
@@ -149,7 +152,7 @@ def bulk_lane(monkeypatch: pytest.MonkeyPatch) -> Lane:
 
 
 def read(lane: Lane, *mids: int) -> None:
-    """One read of the socket brings these."""
+    """Let one read of the socket bring these messages."""
     for mid in mids:
         lane._take(f"guard/g{mid}/gps", published(b'{"lat":1,"lon":2}', mid))
     lane._has_taken()
@@ -158,7 +161,7 @@ def read(lane: Lane, *mids: int) -> None:
 def test_a_lone_message_goes_at_once_and_what_comes_while_it_is_on_its_way_goes_next_and_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Given a lane with nothing on its way, and RabbitMQ that confirms when it is told to
+    # Given a lane with nothing on its way, and RabbitMQ that confirms when the test says so
     lane, confirm = bulk_lane(monkeypatch), eventlet.queue.Queue()
     sent: list[list[str]] = []
 
@@ -213,7 +216,7 @@ def test_messages_that_wait_for_their_time_go_without_any_further_message(
             while not lane._order.is_idle:
                 eventlet.sleep(0)
 
-            # When few more come soon after it, then they leave by themselves
+            # When a few more come soon after it, then they leave by themselves
             read(lane, 2)
             read(lane, 3)
             while sum(sent) < 3:
@@ -297,12 +300,12 @@ def lane_of(monkeypatch: pytest.MonkeyPatch, name: str) -> Lane:
 
 
 def sent_of(lane: Lane, deliveries: list[tuple[str, wire.Published]]) -> list[tuple[str, Any]]:
-    """The events that these deliveries become, by their types, when all are acknowledged."""
+    """Return the events of these deliveries with their types, when all are acknowledged."""
     return [(key.partition(".")[0], event) for key, event in keyed_of(lane, deliveries)]
 
 
 def keyed_of(lane: Lane, deliveries: list[tuple[str, wire.Published]]) -> list[tuple[str, Any]]:
-    """The same by their routing keys."""
+    """Return the same with their routing keys."""
     sent: list[tuple[str, Any]] = []
     for topic, message in deliveries:
         lane._take(topic, message)
@@ -396,7 +399,10 @@ def test_a_batch_that_is_decoded_again_keeps_its_identities(monkeypatch: pytest.
 
 
 def struck(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, topic: str, *, times: int) -> Lane:
-    """A lane after so many ends of its process with this message in hand; nothing of the message may be read."""
+    """Return a lane after `times` ends of its process with this message in hand.
+
+    No byte of the message may be read.
+    """
     monkeypatch.setenv(restarts.VARIABLE, str(tmp_path))
     digest = poison.digest(topic, b"poison")
     for _ in range(times):
@@ -492,7 +498,8 @@ def test_messages_go_under_the_shard_of_their_source_in_the_order_in_which_they_
     # When they are sent
     events = keyed_of(lane_of(monkeypatch, "bulk"), deliveries)
 
-    # Then each event holds what is of one shard, in order, and there is one event for each kind and shard
+    # Then each event holds messages of one shard, in order, and there is one event for each kind
+    # and shard
     assert len({key for key, _ in events}) == len(events)
     fixes, readings = [], []
     for key, event in events:

@@ -1,4 +1,7 @@
-"""The hub with a fake feed: a socket that joins while frames flow sees each of them once and in order."""
+"""Tests of the hub with a fake feed.
+
+A session that joins while frames flow gets each frame once and in order.
+"""
 
 import json
 import random
@@ -20,7 +23,10 @@ from services.process_heartbeats import Fault
 
 
 class FakeReader:
-    """A feed that grows by itself whenever somebody reads, and lets the pump run in between: the worst of timing."""
+    """A feed that grows by itself at each read, and lets the pump run in between.
+
+    This is the worst timing.
+    """
 
     def __init__(self, chance: random.Random) -> None:
         self.frames: list[int] = []
@@ -94,7 +100,7 @@ def hub_on(reader: Any, **options: Any) -> Hub:
 
 
 class Person:
-    """A socket with somebody behind it."""
+    """A socket with a user."""
 
     def __init__(self, login: str, **changes: Any) -> None:
         facts: dict[str, Any] = {
@@ -167,7 +173,7 @@ def test_a_frame_is_framed_once_however_many_sockets(monkeypatch: pytest.MonkeyP
     hub.pump()
     assert len(framed) == 50
     assert all(socket.got == reader.frames for socket in sockets)
-    # Not only equal: the same object waits in every outbox.
+    # The entries are not only equal: the same object waits in every send queue.
     assert {id(entry) for socket in sockets for entry in socket.entries} == {
         id(e) for e in sockets[0].entries
     }
@@ -184,7 +190,10 @@ class CountingSealer(Sealer):
 
 
 class StreamOfOne:
-    """Of Redis, what a writer and a reader of one tenant's feed use; counts what is read."""
+    """The part of Redis that a writer and a reader of one tenant's feed use.
+
+    It counts the reads.
+    """
 
     def __init__(self) -> None:
         self.entries: list[tuple[bytes, dict[bytes, bytes]]] = []
@@ -253,7 +262,7 @@ def test_sockets_of_the_barred_end_and_those_of_others_stay() -> None:
 
 
 class Last:
-    """A feed of which only the newest id is asked."""
+    """A feed that gives only its newest id."""
 
     def __init__(self) -> None:
         self.ids: dict[int, int] = {}
@@ -283,7 +292,7 @@ def test_the_control_room_is_blind_when_no_test_message_came_for_too_long() -> N
     reader.ids[7] = 1_100_000_000
     hub.look_at_road(7)
     assert not is_blind(1250)
-    reader.ids.clear()  # Redis has lost everything: what was seen was seen
+    reader.ids.clear()  # Redis has lost everything: earlier messages still count as seen
     hub.look_at_road(7)
     assert not is_blind(1250)
     assert is_blind(1251)
@@ -315,7 +324,7 @@ def test_every_screen_gets_a_heartbeat_when_a_part_is_away_and_when_it_is_back_a
 def test_a_feed_that_is_not_read_in_time_is_away_until_it_is_read_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Given: a screen, and a feed that was read just now
+    # Given: a session, and a feed that was read just now
     clock = Clock()
     monkeypatch.setattr("gateway.noc.hub.time.monotonic", clock)
     reader = StillReader(random.Random(1))
@@ -323,7 +332,7 @@ def test_a_feed_that_is_not_read_in_time_is_away_until_it_is_read_again(
     hub.join(Socket(0))
     hub.pump()
 
-    # When: a read takes long; whether it fails in the end or is never answered makes no difference
+    # When: a read takes long. It does not matter whether it fails in the end or is never answered
     clock.now_s += FEED_LATE_S
     hub.look([])
     assert parts_away(hub) == []
@@ -369,7 +378,10 @@ class Clock:
 
 
 def test_nothing_of_another_redis_is_heard_before_all_begin_anew() -> None:
-    """Its first frames come after some that were lost; whoever had them could go on from there elsewhere."""
+    """The new Redis's first frames come after some that were lost.
+
+    A session that had them could resume elsewhere.
+    """
     reader = StillReader(random.Random(1))
     hub, person, socket = hub_on(reader), Person("ann"), Socket(0)
     hub.open_socket(person)
@@ -383,7 +395,7 @@ def test_nothing_of_another_redis_is_heard_before_all_begin_anew() -> None:
 
 
 class ForgetfulReader(StillReader):
-    """Keeps three frames, and has three more whenever it was read."""
+    """A reader that keeps three frames, and has three more after each read."""
 
     def read(self, after: dict[int, int], **options: Any) -> Any:
         found = super().read(after, **options)
@@ -476,7 +488,10 @@ def test_whoever_writes_has_a_turn_while_many_frames_are_handed_out() -> None:
 
 
 class ReaderOfKinds(FakeReader):
-    """A feed whose frames have kinds, and that grows only when a test says so; `blocks` are the waits asked for."""
+    """A feed whose frames have kinds, and that grows only when a test says so.
+
+    `blocks` are the waits that were requested.
+    """
 
     def __init__(self) -> None:
         super().__init__(random.Random(1))
@@ -572,7 +587,7 @@ def test_a_session_that_joins_while_positions_wait_gets_none_of_them_twice() -> 
 
 
 def ids_on(wire: bytes) -> list[int]:
-    """The ids in small text frames of a server (RFC 6455, 5.2)."""
+    """Return the ids in small text frames of a server (RFC 6455, 5.2)."""
     found, at = [], 0
     while at < len(wire):
         assert wire[at] == 0x81
@@ -582,7 +597,10 @@ def ids_on(wire: bytes) -> list[int]:
 
 
 class PositionsReader(FakeReader):
-    """The feed that grows while it is read; most of its frames are positions, and each holds its id."""
+    """A feed that grows while it is read.
+
+    Most of its frames are positions, and each holds its id.
+    """
 
     def read(self, after: dict[int, int], *, block_ms: int | None = None, count: int = 500) -> Any:
         found = super().read(after, block_ms=block_ms, count=count)
@@ -596,7 +614,8 @@ class PositionsReader(FakeReader):
 def test_joining_while_positions_are_held_loses_nothing_and_doubles_nothing(
     seed: int, start: int, sockets: int
 ) -> None:
-    # Given a tenant with as few sessions as here, whose positions are held as those of a thousand are
+    # Given a tenant with as few sessions as here, whose positions are held as those of a thousand
+    # are
     chance = random.Random(seed)
     reader = PositionsReader(chance)
     reader.frames = list(range(1, start + 1))

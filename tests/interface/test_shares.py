@@ -1,4 +1,7 @@
-"""A lane without broker while one source floods it: what goes on, in which order, and what is acknowledged."""
+"""Tests of a lane without a broker while one source floods it.
+
+They cover what is sent on, in which order, and what is acknowledged.
+"""
 
 import json
 from collections import Counter
@@ -18,7 +21,9 @@ FLOOD = 3_000
 
 
 class Broker:
-    """Hands over no more than the receive maximum, and takes acknowledgements in order only."""
+    """A broker that hands over no more than the receive maximum, and takes acknowledgements in
+    order only.
+    """
 
     generation = 1
 
@@ -47,7 +52,7 @@ class Broker:
 
 
 class Rabbit:
-    """Confirms after a moment; `away` for so many tries."""
+    """A RabbitMQ that confirms after a moment. It is away for `away` tries."""
 
     def __init__(self, *, away: int = 0) -> None:
         self.events: list[tuple[str, Any]] = []
@@ -65,7 +70,7 @@ class Rabbit:
 
 
 def running(name: str, rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch) -> tuple[Broker, list[Any]]:
-    """A lane at work, its broker, and its green threads."""
+    """Return the broker and the green threads of a lane at work."""
     monkeypatch.setattr("gateway.mqtt.lane.RETRY_S", (0.01,))
     lane = Lane(config.parse((PROJECT / "config.yaml").read_text(), {}), name)
     lane._batcher.start_generation(1)
@@ -99,13 +104,13 @@ def test_each_press_of_a_flood_goes_on_once_and_first_presses_go_alone(
     for thread in threads:
         thread.kill()
 
-    # Then those of the others went alone
+    # Then those of the others were sent alone
     alone = Counter(alert.origin.source_id for alert in rabbit.of("device_alert_received"))
     assert alone.pop("flooder") == 6
     assert set(alone.values()) == {1}
     assert len(alone) == 20
 
-    # And each press of the flood counts once, in events that are few
+    # And each press of the flood counts once, in few events
     repeats = rabbit.of("device_alert_repeated")
     assert 6 + sum(len(event.alerts) + event.counted for event in repeats) == FLOOD
     ids = {alert.origin.msg_id for event in repeats for alert in event.alerts}
@@ -122,7 +127,7 @@ def test_a_flood_in_the_bulk_lane_is_refused_with_its_number_and_others_are_take
     broker, threads = running("bulk", rabbit, monkeypatch)
     fix = b'{"lat": 12.9, "lon": 77.6}'
 
-    # When theirs come among its own, and an alarm on a sensor's topic from the flooding source
+    # When their fixes come among its own, and an alarm on a sensor's topic from the flooding source
     for number in range(FLOOD):
         broker.deliver("guard/flooder/gps", fix)
         if number % 10 == 0:
@@ -137,7 +142,7 @@ def test_a_flood_in_the_bulk_lane_is_refused_with_its_number_and_others_are_take
     for thread in threads:
         thread.kill()
 
-    # Then nothing of the others is refused, and all of the flood is accounted for
+    # Then no fix of the others is refused, and the whole flood is accounted for
     taken = Counter(fix.origin.source_id for batch in rabbit.of("guard_gps_received") for fix in batch.fixes)
     refused = [message for batch in rabbit.of("message_rejected") for message in batch.messages]
     flooded = taken.pop("flooder")
@@ -146,13 +151,13 @@ def test_a_flood_in_the_bulk_lane_is_refused_with_its_number_and_others_are_take
     assert {message.reason for message in refused} == {"rate_limited"}
     assert 500 <= flooded < 1_000
 
-    # And the first alarm passes; further ones are refused like the rest
+    # And the first alarm passes. Further ones are refused like the rest
     alarms = [r for batch in rabbit.of("sensor_data_received") for r in batch.readings]
     assert len(alarms) == 1
     assert flooded + len(alarms) + sum(message.count for message in refused) == FLOOD + 5
     assert len({message.key for message in refused}) <= 2
 
-    # And it is told once that this source floods
+    # And one alert reports that this source floods
     [flood] = rabbit.of("source_flood_changed")
     assert (flood.source_id, flood.is_over, flood.lane) == ("flooder", False, "bulk")
 
@@ -169,7 +174,7 @@ def test_presses_that_cannot_be_read_count_as_well(monkeypatch: pytest.MonkeyPat
     alone = len(rabbit.of("device_alert_received"))
     assert alone + sum(len(event.alerts) + event.counted for event in repeats) == 1_000
     assert {alert.alert_type for event in repeats for alert in event.alerts} == {"UNREADABLE_ALERT"}
-    # Each within the rate is kept as it came, and no more than that.
+    # Each fix within the rate is kept as it came, and no more than that.
     kept = sum(len(batch.messages) for batch in rabbit.of("message_rejected"))
     assert 500 <= kept < 600
 
@@ -194,7 +199,7 @@ def test_a_bug_that_meets_one_press_of_many_costs_no_other(monkeypatch: pytest.M
     for thread in threads:
         thread.kill()
 
-    # Then each press counts all the same
+    # Then each press still counts
     repeats = rabbit.of("device_alert_repeated")
     alone = len(rabbit.of("device_alert_received"))
     assert failed
@@ -214,7 +219,7 @@ def test_repeats_that_are_large_go_on_in_messages_that_rabbitmq_takes(
         thread.kill()
     sizes = [len(msgspec.msgpack.encode(event)) for event in rabbit.of("device_alert_repeated")]
     assert max(sizes) < 4_000_000
-    # A few are kept whole; of those beyond, which are many bytes, the number.
+    # A few are kept whole. Of the others, which are many bytes, the number is kept.
     assert sum(sizes) < 20_000_000
     events = rabbit.of("device_alert_repeated")
     assert 6 + sum(len(event.alerts) + event.counted for event in events) == 60

@@ -1,4 +1,4 @@
-"""Providers for tests: servers in processes of their own, that behave as they are told."""
+"""Providers for tests: servers in processes of their own, which behave as the test sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WEBHOOK_SECRET = "webhook-secret-of-the-tests"
 
 
 def settings_for(providers: Mapping[str, Provider]) -> dict[str, str]:
-    """The environment of an installation that sends by these."""
+    """Return the environment of an installation that sends by these providers."""
     return {
         "SMTP_URL": f"{providers['smtp'].url}?from=vigil@example.com&ca={providers['smtp'].ca_file}",
         "TWILIO_ACCOUNT_SID": ACCOUNT,
@@ -34,7 +34,10 @@ def settings_for(providers: Mapping[str, Provider]) -> dict[str, str]:
 
 
 class Provider:
-    """`kind` is twilio, fcm, smtp, webhook or ntfy. `url` is where it takes messages."""
+    """A provider process.
+
+    `kind` is twilio, fcm, smtp, webhook or ntfy; `url` is where it takes messages.
+    """
 
     def __init__(self, kind: str, *, directory: Path) -> None:
         self.kind = kind
@@ -56,20 +59,35 @@ class Provider:
         self.url = f"smtp://127.0.0.1:{self.port}" if kind == "smtp" else f"http://127.0.0.1:{self.port}"
 
     def behave(self, mode: str, *, times: int | None = None) -> None:
-        """accept, slow (take it in the middle of 0.3 s), 429, 500, hang (60 s), drop (take it, then drop the answer),
-        malformed (take it, then answer rubbish), refuse (for good); after `times` messages it accepts again."""
+        """Set the behaviour.
+
+        After `times` messages the provider accepts again.
+
+        The modes:
+
+        - accept
+        - slow: take it in the middle of 0.3 s
+        - 429, 500
+        - hang: for 60 s
+        - drop: take it, then drop the answer
+        - malformed: take it, then answer rubbish
+        - refuse: for good
+        """
         self._ask("/behave", {"mode": mode, "times": times})
 
     def accepted(self) -> list[dict[str, Any]]:
-        """What it took, in order: id, to, reference, body, possible_duplicate, at (Unix time) and more by kind."""
+        """Return the messages that it took, in order.
+
+        Each has id, to, reference, body, possible_duplicate, at (Unix time) and more by kind.
+        """
         return list(self._ask("/accepted"))
 
     def requests_seen(self) -> int:
-        """How often somebody tried to hand over a message."""
+        """Return the number of attempts to hand over a message."""
         return int(self._ask("/seen"))
 
     def forget(self) -> None:
-        """What it took so far is forgotten."""
+        """Forget the messages that it took so far."""
         self._ask("/forget", {})
 
     def stop(self) -> None:

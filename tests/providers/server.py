@@ -1,6 +1,7 @@
-"""`python -m tests.providers.server KIND DIRECTORY`: plays a provider on loopback, in real threads, without eventlet.
+"""A stand-in for a provider on loopback, in real threads, without eventlet.
 
-Prints one line of JSON with its ports. What it takes is kept in memory, and asked for on the control port.
+Usage: `python -m tests.providers.server KIND DIRECTORY`. It prints one line of JSON with its ports.
+It keeps the messages that it takes in memory, and returns them on the control port.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ MODES = ("accept", "slow", "429", "500", "hang", "drop", "malformed", "refuse")
 
 
 class Book:
-    """What was taken, and how to behave."""
+    """The messages that were taken, and the behaviour."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -78,7 +79,7 @@ E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 SENDER = re.compile(rf"{E164.pattern}|[0-9]{{3,8}}|(?=.*[A-Za-z])[A-Za-z0-9 ]{{1,11}}")
 """A number, a short code, or an alphanumeric sender ID."""
 ANY: dict[str, Any] = {}
-"""In `FCM_FIELDS`: an object whose names are free, or no object."""
+"""Value in `FCM_FIELDS` for an object with free names, or for a value that is not an object."""
 FCM_OPTIONS = {"analytics_label": ANY}
 FCM_FIELDS: dict[str, Any] = {
     "validate_only": ANY,
@@ -119,7 +120,7 @@ FCM_RESERVED = re.compile(r"from|message_type|google\..*|gcm\.notification\..*")
 
 
 def twilio_fault(form: dict[str, str]) -> tuple[int, str] | None:
-    """(code, message) of Twilio's answer to a message that it does not create; None: it creates it."""
+    """Return (code, message) of Twilio's answer to a message that it refuses, or None."""
     unknown = sorted(form.keys() - TWILIO_FIELDS)
     if unknown:
         return 20001, f"Unknown parameter {unknown[0]}"
@@ -139,7 +140,7 @@ def twilio_fault(form: dict[str, str]) -> tuple[int, str] | None:
 
 
 def fcm_fault(body: Any, known: dict[str, Any] = FCM_FIELDS, where: str = "") -> str | None:
-    """What FCM says about a request that it cannot read; None: it reads it."""
+    """Return FCM's error for a request that it cannot read, or None."""
     if not isinstance(body, dict):
         return f"Invalid value at '{where}'"
     for name, value in body.items():
@@ -165,7 +166,7 @@ class Quiet(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: Any) -> None:
-        """The test says what it wants to know."""
+        """Log nothing: the test asks for the facts that it needs."""
 
     def body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -181,7 +182,7 @@ class Quiet(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def drop(self) -> None:
-        """The connection is reset in the middle of everything."""
+        """Reset the connection in the middle of everything."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         self.connection.close()
@@ -244,7 +245,7 @@ class Twilio(Quiet):
         self.behave(BOOK.next_mode(), take, refuse)
 
     def do_GET(self) -> None:
-        """Pages of two messages, the newest first, so that paging is used."""
+        """Answer pages of two messages, newest first, so that paging is used."""
         query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
         if not self._is_known():
             self.answer(401, {"code": 20003, "message": "Authenticate"})
@@ -376,7 +377,7 @@ class Ntfy(Quiet):
 
 
 class Mail:
-    """Handler of aiosmtpd: an answer of None closes the connection."""
+    """Handler of aiosmtpd. An answer of None closes the connection."""
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's names
         self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any

@@ -1,7 +1,8 @@
-"""Databases of earlier versions, as files: each schema that the main line ever had, with rows in every table.
+"""Databases of earlier versions, as files: each schema of the main line, with rows in every table.
 
-`make_dump.py` writes them from the project's history; `tests/integration/test_upgrade_matrix.py` upgrades each of them.
-A new revision adds the state before it: append to `STATES` and run `python -m tests.upgrades.make_dump NAME`.
+`make_dump.py` writes them from the project's history. `tests/integration/test_upgrade_matrix.py`
+upgrades each of them. A new revision adds the state before it: append to `STATES` and run `python
+-m tests.upgrades.make_dump NAME`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ DUMPS = Path(__file__).parent / "dumps"
 
 
 class State(NamedTuple):
-    """One schema of the past. `commit`: whose migrations made it; `lacked`: what a later edit of them added."""
+    """One schema of the past.
+
+    `commit` has the migrations that made it. `lacked` has the parts that a later edit of them
+    added.
+    """
 
     name: str
     commit: str
@@ -58,5 +63,5 @@ STATES = (
 
 
 def script(state: State) -> str:
-    """The SQL that makes the database of a state."""
+    """Return the SQL that makes the database of a state."""
     return gzip.decompress(state.file.read_bytes()).decode()

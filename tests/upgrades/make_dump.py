@@ -1,7 +1,8 @@
-"""Writes the databases of earlier versions: `python -m tests.upgrades.make_dump [NAME ...]`; without a name, all.
+"""A writer of the databases of earlier versions.
 
-Each state's migrations are taken from its commit and run on a private PostgreSQL; two rows go into every table. Needs
-the project's history. The files are written once: what a commit made does not change.
+Usage: `python -m tests.upgrades.make_dump [NAME ...]`; without a name, all. Each state's migrations
+are taken from its commit and run on a private PostgreSQL. Two rows go into every table. It needs
+the project's history. The files are written once: the result of a commit does not change.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ with context.begin_transaction():
 OF_THE_DATABASE = re.compile(
     r"^(CREATE SCHEMA public;|COMMENT ON SCHEMA .*;|ALTER SCHEMA .*;|\\(un)?restrict .*)$\n", re.MULTILINE
 )
-"""What every database has already, what psql alone understands, and what is of no use."""
+"""Lines that every database has already, that only psql understands, or that have no use."""
 
 
 def main(names: list[str]) -> None:
@@ -47,7 +48,7 @@ def main(names: list[str]) -> None:
         for state in wanted:
             state.file.parent.mkdir(exist_ok=True)
             said = made(stack, state)
-            # Without a time in its head the same SQL is the same file.
+            # Without a time in its header, the same SQL gives the same file.
             state.file.write_bytes(gzip.compress(said.encode(), mtime=0))
             sys.stdout.write(
                 f"{state.file.name}: {len(said):,} bytes, {state.file.stat().st_size:,} packed\n"
@@ -55,7 +56,7 @@ def main(names: list[str]) -> None:
 
 
 def made(stack: Stack, state: State) -> str:
-    """The SQL of a database that the migrations of a commit made."""
+    """Return the SQL of a database that the migrations of a commit made."""
     url = make_url(stack.operator_environment()["VIGIL_OWNER_DATABASE_URL"])
     with postgres.scratch_database(url) as scratch, tempfile.TemporaryDirectory() as directory:
         archive = subprocess.run(
