@@ -131,8 +131,8 @@ class RabbitNodes(Cluster):
         subprocess.run(self._command("await_online_nodes", str(NODES)), **self._options(), check=True)
 
     def queues(self, *, through: int = 1) -> list[dict[str, Any]]:
-        """Return every queue with its type, its leader, its members and the members that are
-        online.
+        """Return every queue with its type, its leader, its members and the members that
+        are online.
         """
         return json.loads(subprocess.run(self._list(), **self._options(through), check=True).stdout)
 

@@ -158,8 +158,8 @@ def migrated(servers: Stack) -> str:
 
 @pytest.fixture
 def environment(servers: Stack, migrated: str) -> Iterator[dict[str, str]]:
-    """Yield the environment of an installation of its own: a freshly migrated database and own
-    prefixes.
+    """Yield the environment of an installation of its own: a freshly migrated database and
+    own prefixes.
     """
     name = f"t{secrets.token_hex(6)}"
     with admin_cursor(servers) as cursor:
@@ -177,8 +177,8 @@ def environment(servers: Stack, migrated: str) -> Iterator[dict[str, str]]:
 
 
 def databases(servers: Stack, name: str) -> dict[str, str]:
-    """Return the addresses of a database of these servers, for the services' login and for the
-    owner.
+    """Return the addresses of a database of these servers, for the services' login and for
+    the owner.
     """
     given = servers.operator_environment()
     return {

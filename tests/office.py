@@ -1,5 +1,5 @@
-"""The notifications service without its shell, with short pauses, for tests that choose its
-settings.
+"""The notifications service without its shell, with short pauses, for tests that choose
+its settings.
 """
 
 from __future__ import annotations

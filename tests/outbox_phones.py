@@ -2,8 +2,8 @@
 
 Usage: `python -m tests.outbox_phones DIRECTORY PORT RUN COUNT RATE PANICS`. Every message whose
 send returned is a line in DIRECTORY/ledger. SIGTERM ends the sending. The process then waits for
-the receipts, and its last line has the counts. With a rate of 0 it only sends the messages in the
-outboxes.
+the receipts, and its last line has the counts. With a rate of 0 it only sends the messages in
+the outboxes.
 """
 
 from __future__ import annotations

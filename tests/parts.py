@@ -1,6 +1,6 @@
 """The parts of a stack, which tests take away one at a time.
 
-Each part has its name in `vigil health`, and the process that it depends on.
+Each part has its name in `vigil health`, and the process whose stop takes it away.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Guards' phones as seen from outside: a tenant with one zone, and the messages of its guards'
-phones.
+"""Guards' phones as seen from outside: a tenant with one zone, and the messages of its
+guards' phones.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ class LogEnd:
 
 
 class Stopped(NamedTuple):
-    """One process that was asked to stop: how it ended, after how long, and when it was ready
-    again.
+    """One process that was asked to stop: how it ended, after how long, and when it was
+    ready again.
     """
 
     name: str
@@ -65,7 +65,7 @@ def vigils(stack: Stack) -> list[Process]:
 
 
 def uptime_s(process: Process) -> float:
-    """Seconds since the start of a process."""
+    """Return the seconds since the start of a process."""
     started = started_at(process.pid) if process.pid is not None else None
     return 0.0 if started is None else time.clock_gettime(time.CLOCK_BOOTTIME) - started / TICKS_PER_S
 

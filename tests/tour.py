@@ -1,8 +1,8 @@
 """A tour of the product in one tenant: one of everything, with words that no other test uses.
 
 `secret` has the values that only their own channel may carry, by kind. `personal` has the data
-about people and places. Users who may see the tenant may read them. They are nowhere in Redis in
-clear.
+about people and places. Users who may see the tenant may read them. They are nowhere in Redis
+in clear.
 
 How to extend: create the rows that a new operation lists in one of the steps, and put their secrets
 into `secret`. Tests read every GET of the API's table, and expect an answer with content.

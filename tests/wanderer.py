@@ -78,8 +78,8 @@ class Wanderer:
             self.visit()
 
     def alerts(self) -> Iterator[str]:
-        """Yield the ids of alerts in the order in which they became known, from frames and
-        snapshots.
+        """Yield the ids of alerts in the order in which they became known, from frames
+        and snapshots.
         """
         known: set[str] = set()
         for run in self.runs:

@@ -1,9 +1,9 @@
 """A reader of a Dockerfile that carries out its steps in a plain directory.
 
-It needs no container engine and no root. Without an engine, only the base image is missing: this
-machine's Python stands in for the base image's. Users are not created: the process runs under the
-number that `USER` names. A step that this file does not know is an error: no step is skipped
-silently.
+It needs no container engine and no root. Without an engine, only the base image is missing:
+this machine's Python stands in for the base image's. Users are not created: the process runs
+under the number that `USER` names. A step that this file does not know is an error: no step is
+skipped silently.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ class Image:
         return {name: self.located(value) for name, value in self.environment.items()}
 
     def files(self) -> dict[str, int]:
-        """Return every file of the code and its environment, with its time of writing in
-        nanoseconds.
+        """Return every file of the code and its environment, with its time of writing
+        in nanoseconds.
         """
         return {
             str(path): path.lstat().st_mtime_ns

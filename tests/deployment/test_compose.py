@@ -1,5 +1,5 @@
-"""Tests of docker-compose.yml without an engine: the published schema, and what each line relies
-on.
+"""Tests of docker-compose.yml without an engine: the published schema, and what each line
+relies on.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def test_no_secret_is_in_an_environment_and_every_secret_file_is_handed_over(nam
             assert file.endswith(stem.lower()) or file == f"grafana_{stem.lower()}"
     if name in OURS:
         used = {value.rpartition("/")[2] for value in environment.values() if "/run/secrets/" in str(value)}
-        if "--secrets" in SERVICES[name]["command"]:  # it reads the logins that it creates
+        if "--secrets" in SERVICES[name]["command"]:  # it reads the logins that it has to create
             used |= {files_of(p)["DATABASE_URL"] for p in PROCESSES if "DATABASE_URL" in files_of(p)}
         assert handed == used, "handed over without need"
 
@@ -278,8 +278,8 @@ def test_each_secret_file_is_given_to_who_reads_it_and_closed_to_others(tmp_path
 
 
 def test_the_secret_files_are_ones_that_production_starts_with(tmp_path: Any) -> None:
-    """The environment is that of a Vigil process, with its secrets in the places where they are
-    here.
+    """The environment is that of a Vigil process, with its secrets in the places where they
+    are here.
     """
     from services.deploy import problems
 

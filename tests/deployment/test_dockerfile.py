@@ -153,8 +153,8 @@ class Container:
             **changes,
         }
         if file := given.get("CHANNELS_ENCRYPTION_KEY_FILE"):
-            # The image's user cannot read the stack's own file, so the key comes by the
-            # environment.
+            # The image's user cannot read the stack's own file, so the key comes by
+            # the environment.
             self.environment["CHANNELS_ENCRYPTION_KEY"] = ",".join(Path(file).read_text().split())
             self.environment["CHANNELS_ENCRYPTION_KEY_FILE"] = ""
 

@@ -385,8 +385,8 @@ def stalled(made: Edge, source: str) -> socket.socket:
 def test_bodies_that_stand_still_take_no_place_of_requests_that_are_here(shipped: Edge) -> None:
     # Given: as many stalled bodies as there are places, ten from each address.
     held = [stalled(shipped, f"127.0.2.{number // 10 + 1}") for number in range(100)]
-    # Then: an eleventh from one address is refused. One from another address waits for a place in
-    # vain.
+    # Then: an eleventh from one address is refused. One from another address waits for a place
+    # in vain.
     sock = stalled(shipped, "127.0.2.1")
     assert parsed(rest(sock))[0] == 429
     late = stalled(shipped, "127.0.2.11")

@@ -1,5 +1,5 @@
-"""Tests of RFC 6455 on the running gateway, as the Autobahn testsuite's cases 1-7, 9 and 10 have
-it.
+"""Tests of RFC 6455 on the running gateway, as the Autobahn testsuite's cases 1-7, 9 and 10
+have it.
 
 The gateway echoes nothing: a message that is not one of its frames gets an `error` frame. The `ref`
 or the answer shows that the message arrived whole.

@@ -60,8 +60,8 @@ def test_parts_that_share_a_process_do_their_work_and_switching_needs_nothing_el
     outside.until(lambda: house.taken("twilio"))
     house.close()
 
-    # And every part reports under its own name: nothing is offline, and messages of both lanes come
-    # through
+    # And every part reports under its own name: nothing is offline, and messages of both lanes
+    # come through
     for lane in ("alert", "bulk"):
         [found] = json.loads(run_vigil(outside.env, "watchdog", "test", "--lane", lane, "--json"))
         assert found["lost"] is None

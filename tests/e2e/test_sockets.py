@@ -85,8 +85,8 @@ def test_a_screen_that_comes_back_gets_what_it_missed_once_and_in_order(outside:
     second = outside.screen(since=since)
     assert second.wait("connected")[1]["resumed"] is True
     frames = [second.wait("critical_alert")[1] for _ in range(3)]
-    # Two alarms of two guards may overtake each other on the way to the feed. The feed's own order
-    # holds.
+    # Two alarms of two guards may overtake each other on the way to the feed. The feed's own
+    # order holds.
     assert {frame["data"]["source_id"] for frame in frames} == {
         f"guard-{outside.run}-{n}" for n in range(1, 4)
     }

@@ -1,6 +1,7 @@
 """Tests of sources on the whole stack.
 
-The operator's commands give them credentials. They are received, disconnected and carried.
+The operator's commands give them credentials. Vigil receives their messages and disconnects them,
+and guards carry devices.
 """
 
 import csv

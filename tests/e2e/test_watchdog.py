@@ -1,7 +1,7 @@
 """Tests of the watchdog.
 
-Test messages come through. A break in the pipeline is named by its place, and the control room is
-notified.
+Test messages come through. A break in the pipeline is named by its place, and the control room
+is notified.
 """
 
 import json

@@ -1,5 +1,5 @@
-"""Tests of barring subjects that are not users of Vigil: an identity provider's users, and
-programs.
+"""Tests of barring subjects that are not users of Vigil: an identity provider's users,
+and programs.
 """
 
 import threading
@@ -139,7 +139,8 @@ def test_a_program_is_barred_over_the_api_by_an_admin_of_its_tenant_only(outside
     def status_of(given: str) -> int:
         return int(outside.request("GET", "/api/v1/alerts?limit=1", token=given)[0])
 
-    # Given that no supervisor may bar it, and that another tenant's admin cannot bar it
+    # Given that no supervisor may bar it, and a bar by another tenant's admin, which does not
+    # affect it
     assert outside.request("POST", "/api/v1/bars", body, token=outside.token(role="supervisor"))[0] == 403
     foreign = outside.token(role="admin", tenant_id=77_001)
     run_vigil(outside.env, "tenant", "add", "77001", "Others")
@@ -156,7 +157,7 @@ def test_a_program_is_barred_over_the_api_by_an_admin_of_its_tenant_only(outside
     outside.until(lambda: status_of(outside.token(name=name, role="viewer")) == 200, timeout_s=5)
     assert status_of(program) == 401
     assert outside.request("DELETE", f"/api/v1/bars/{bar['id']}", token=admin)[0] == 404
-    # And a bar that matches nobody is refused with the reason
+    # And a bar that could void no token is refused with the reason
     for wrong, words in (
         ({"subject": " "}, "subject must be"),
         ({"subject": "x", "issuer": "https://elsewhere"}, "are not believed here; vigil"),

@@ -92,7 +92,7 @@ def test_a_panic_is_read_in_every_dress(outside: Outside) -> None:
             for number, (payload, _) in enumerate(PANICS.values())
         ],
     )
-    # Then each is an alert with what it says
+    # Then each is an alert with the message's facts
     outside.until(
         lambda: all(alerts(outside, f"p{n}-{outside.run}") for n in range(len(PANICS))), timeout_s=60
     )

@@ -175,8 +175,8 @@ def test_of_heavy_requests_few_are_done_at_once_and_light_ones_go_on(outside: Ou
             for _ in range(12)
         ]
 
-        # Then most requests are refused before they reach the service, and light requests are
-        # answered
+        # Then most requests are refused before they reach the service, and light requests
+        # are answered
         refused = outside.until(
             lambda: [e for e in exports if e.done() and e.result()[0] == 429], timeout_s=8
         )

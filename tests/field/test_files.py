@@ -309,8 +309,8 @@ def gpx(points: list[str]) -> str:
 def test_a_recording_whose_first_point_has_no_time_is_replayed_without_it(
     outside: Outside, tmp_path: Path
 ) -> None:
-    # Given a track of 12 points: one without a time, one without a valid place, one with a speed in
-    # words
+    # Given a track of 12 points: one without a time, one without a valid place, one with a speed
+    # in words
     timed = [
         f'<trkpt lat="{12.97 + n / 10_000:.4f}" lon="77.59">'
         f"<time>{(BEGAN + timedelta(seconds=10 * n)).isoformat()}</time>"

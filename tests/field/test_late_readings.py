@@ -15,8 +15,8 @@ import pytest
 from tests.outside import Outside
 
 Message = tuple[str, float | None, dict[str, Any]]
-"""The topic's last word, the device's time in seconds from now (None: none), and the rest of the
-payload.
+"""The topic's last word, the device's time in seconds from now (None: none), and the rest of
+the payload.
 """
 
 ALERTS = "SELECT alert_type, cleared_at IS NOT NULL FROM mqtt_device_alert WHERE source_id = %s ORDER BY 1"

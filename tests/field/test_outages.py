@@ -143,8 +143,8 @@ def test_what_waited_for_the_database_is_stored_as_soon_as_it_is_back(
 def test_alerts_are_listed_and_acknowledged_while_redis_hangs_and_each_is_shown_once_after_it(
     outside: Outside, site: Site
 ) -> None:
-    # Given an open alert, a websocket session, and a program that reads the feed as `vigil watch`
-    # does
+    # Given an open alert, a websocket session, and a program that reads the feed as `vigil
+    # watch` does
     settings = configuration.load(environ=outside.env)
     screen = outside.screen(tenant_id=site.tenant_id)
     screen.wait("snapshot")

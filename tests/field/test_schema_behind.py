@@ -51,15 +51,15 @@ def test_a_missing_column_is_named_and_messages_wait_for_it(
     failures = (stack.home / "log" / "location.log").read_text().count("SchemaBehind")
 
     with lacking_a_column(outside):
-        # When a column is missing, then readiness and the operator's command name table, column and
-        # remedy
+        # When a column is missing, then readiness and the operator's command name table, column
+        # and remedy
         outside.until(lambda: schema_of(outside) != "ok", timeout_s=20)
         for said in (schema_of(outside), run_vigil(outside.env, "migrate", "check", check=False)):
             assert "table guard_state: column speeding_told is missing" in said
             assert "vigil migrate up" in said
         assert outside.request("GET", "/readyz")[0] == 503
-        # And the check at the start says that Vigil is not up, and names the lane. Alarms still
-        # arrive
+        # And the check at the start says that Vigil is not up, and names the lane. Alarms
+        # still arrive
         monkeypatch.setattr(stack_module, "TEST_MESSAGES_S", 0.0)
         problem = stack.lost_messages()
         assert "alert  ok" in problem

@@ -18,8 +18,8 @@ from tests.stopping import LONG_ENOUGH_S, STOPPED_WITHIN_S, LogEnd, await_ready,
 
 @pytest.mark.timeout(240)
 def test_every_process_that_is_asked_to_stop_ends_in_order_and_is_back(outside: Outside) -> None:
-    # Given a stack that ran so long that its signs of life no longer fit into a queue, and a
-    # session
+    # Given a stack that ran so long that its signs of life no longer fit into a queue, and
+    # a session
     await_ready(outside.stack)
     processes = vigils(outside.stack)
     until(outside.stack, lambda: all(uptime_s(found) > LONG_ENOUGH_S for found in processes), 60)

@@ -238,8 +238,8 @@ def manifest_rows(manifest: Manifest) -> int:
 def use_as_the_services_do(database: Database) -> None:
     """Use the database as the services do.
 
-    This covers grants, row-level security, the functions with their owner's rights, and the guarded
-    timeline.
+    This covers grants, row-level security, the functions with their owner's rights, and the
+    guarded timeline.
     """
     with database.of(1001) as connection:
         assert connection.execute(text("SELECT count(*) FROM site")).scalar_one() == 1
@@ -478,8 +478,8 @@ def test_errors_name_the_thing_and_the_remedy(installation: Installation, tmp_pa
 
 
 def test_a_disk_that_is_full_is_said_and_nothing_half_is_left(installation: Installation) -> None:
-    """A limit on the size of files stands in for a full disk: the dump is the only file that is
-    larger.
+    """A limit on the size of files stands in for a full disk: the dump is the only file that
+    is larger.
     """
     limited = f"ulimit -f 60; exec {sys.executable} -m ops.cli backup"
     done = subprocess.run(

@@ -1,5 +1,5 @@
-"""Tests of bars of subjects in the real database: how long they are known, and when they are
-forgotten.
+"""Tests of bars of subjects in the real database: how long they are known, and when they
+are forgotten.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -170,8 +170,8 @@ def test_a_guard_is_erased_everywhere_and_the_chain_still_holds(
         assert {"table": table, "what": "deleted", "rows": 1} in told
     assert found_in(engine, "O'Neil") == set()
     with engine.connect() as connection:
-        # The zone now applies to nobody, not to everybody. Its change is not one that makes a
-        # version.
+        # The zone now applies to nobody, not to everybody. Its change is not one that makes
+        # a version.
         now, *before_now = connection.execute(
             text(
                 "SELECT version, guard_id, changed_by FROM zone_version WHERE name = 'beat' ORDER BY version DESC"
@@ -256,8 +256,8 @@ def test_a_contact_is_erased_with_what_was_sent_to_them(environment: dict[str, s
     assert {"table": "notification", "what": "blanked", "rows": 2} in told
     assert {"table": "alert_timeline", "what": "kept", "rows": 1} in told
     assert found_in(engine, email) == found_in(engine, phone) == set()
-    # Sealed rows are not edited. They go with their alert, when retention or the operator deletes
-    # it.
+    # Sealed rows are not edited. They go with their alert, when retention or the operator
+    # deletes it.
     assert found_in(engine, name) == {"alert_timeline.note"}
     assert others(engine) == before
     run_vigil(environment, "alert", "verify", "--tenant", str(OURS))

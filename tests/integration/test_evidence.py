@@ -243,8 +243,8 @@ def test_export_and_verify_by_command(environment: dict[str, str], alert_id: str
     assert "&lt;script&gt;" in html
     assert not re.search(r"""(src|href|url)\s*[=(]\s*['"]?\s*https?:""", html)
 
-    # The check is offline: it has no address of a server, only the file and the company's published
-    # key.
+    # The check is offline. It has no address of a server, only the file and the fingerprint that
+    # the company published.
     offline = {"PATH": environment["PATH"], "VIGIL_HOME": str(tmp_path / "elsewhere")}
     whole = run_vigil(offline, "alert", "verify", str(written), "--key", fingerprint)
     assert "FAILED" not in whole

@@ -109,7 +109,7 @@ def test_with_nobody_to_tell_the_record_says_so(desk: Desk, engine: Engine) -> N
 def test_a_plan_that_cannot_be_read_keeps_nobody_from_being_told(desk: Desk, engine: Engine) -> None:
     """The cause of the unreadable plan does not matter.
 
-    People on call by another plan are notified, and the list shows the fault.
+    People are notified by another plan, and the list shows the fault.
     """
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO rota (tenant_id, name, rota) VALUES (1, 'night', '{}')"))

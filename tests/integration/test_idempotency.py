@@ -1,7 +1,7 @@
 """Tests of `Idempotency-Key` on a real Redis.
 
-A request that was done is not done again. A request that may have been done is not done again
-either.
+A request that was done is not done again. A request that may have been done is not done
+again either.
 """
 
 from pathlib import Path

@@ -363,8 +363,8 @@ def test_two_phones_that_take_turns_are_told_of_and_one_place_is_shown(
 def test_what_a_device_kept_raises_nothing_by_itself(
     location: LocationIntake, engine: Engine, database: Database, registry: Registry, config: Config
 ) -> None:
-    # Given fixes outside of two minutes ago that the device marks as kept, in one batch or in
-    # several,
+    # Given fixes outside of two minutes ago that the device marks as kept, in one batch or
+    # in several,
     kept = [fix(lat=OUTSIDE, seconds=-120 + n, buffered=True) for n in range(6)]
     first = location.store(kept[:3], now=NOW)
     second = location.store([*kept[3:], fix(seconds=1)], now=NOW)

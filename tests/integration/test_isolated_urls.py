@@ -90,8 +90,8 @@ def test_a_url_that_fails_again_and_again_opens_its_own_circuit_only(
         ask(office, f"ntfy://127.0.0.1:{dead.port}/a", tenant_id=1, key="a")
         office.until(lambda: circuits(office)["apprise"].open_circuits == 1)
         seen = dead.requests_seen()
-        # When another tenant, and the same tenant by another URL of that service, are to be sent a
-        # message.
+        # When another tenant, and the same tenant by another URL of that service, are to be sent
+        # a message.
         other = outer["ntfy"]
         ask(office, f"ntfy://127.0.0.1:{other.port}/theirs", tenant_id=2, key="panic")
         ask(office, f"ntfy://127.0.0.1:{other.port}/ours", tenant_id=1, key="another")
@@ -99,7 +99,7 @@ def test_a_url_that_fails_again_and_again_opens_its_own_circuit_only(
         assert took_s(office, other, 2) < PROMPT_S
         assert dead.requests_seen() == seen
         assert circuits(office)["apprise"].open_circuits == 1
-        # And the row of its own message has the error after its next try.
+        # And the row of its own message has the error from the next look at it on.
         office.until(lambda: "is failing at ntfy://127.0.0.1" in errors(office))
 
 

@@ -374,8 +374,8 @@ def test_a_rabbitmq_user_publishes_no_event_of_another_service(stack: Stack) -> 
 
 
 def test_a_rabbitmq_user_sends_no_heartbeat_of_another_process(stack: Stack) -> None:
-    """A process that is away must not seem to be online because another process sends its
-    heartbeat.
+    """A process that is away must not seem to be online because another process sends
+    its heartbeat.
     """
     for process in PRIVILEGES:
         with as_user(stack, process) as refuses:

@@ -170,8 +170,8 @@ def standing(engine: Engine) -> set[str]:
 def untold(engine: Engine) -> set[str]:
     """Return the guards whose alert may differ from the verdict.
 
-    Their newest fix says nothing about the present, or contradicts the findings of late fixes
-    alone.
+    Their newest fix says nothing about the present, or contradicts the findings of late
+    fixes alone.
     """
     with engine.connect() as connection:
         found = connection.execute(

@@ -241,8 +241,8 @@ def test_positions_beside_one_that_kills_the_location_service_are_stored(
 def test_an_alert_whose_handler_never_ends_stops_nothing_for_good(
     stack: Stack, outside: Outside, tmp_path: Path
 ) -> None:
-    # Given an alerts service that may stand still for 3 s, and an alert whose handler waits for
-    # nothing
+    # Given an alerts service that may stand still for 3 s, and an alert whose handler waits
+    # for nothing
     limits = "supervision: {stall_timeout_s: 10, work_timeout_s: 3}\n"
     text = (PROJECT / "config.yaml").read_text()
     (tmp_path / "config.yaml").write_text(

@@ -65,8 +65,8 @@ def wait_for(config: Config, frames: int, tenant_id: int = TENANT) -> list[list[
 
 
 def test_a_lone_position_is_shown_at_once_and_those_that_follow_soon_go_together(config: Config) -> None:
-    # Given a process that has published nothing for a while, and whose next round is long after a
-    # round
+    # Given a process that has published nothing for a while, and whose next round is long after
+    # a round
     feed = process(config, longest_s=0.5)
     feed._pace._shortest_s = 0.5
     with running(feed):

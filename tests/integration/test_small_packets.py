@@ -18,8 +18,8 @@ DELAYED_ACK_S = 0.04
 WARM_UP = 30
 """Messages of the warm-up.
 
-A kernel delays acknowledgements on a connection that has been seen to answer
-(tcp_in_pingpong_mode).
+A kernel delays acknowledgements on a connection that has been seen to
+answer (tcp_in_pingpong_mode).
 """
 PAIRS = 15
 TOPIC = "device/packets/telemetry"

@@ -196,8 +196,8 @@ def test_what_is_exported_and_imported_elsewhere_is_the_same(store: ZoneStore, f
     )
     assert mine == theirs
     assert zone_files.write(store.export(tenant_id=2), format=format_name) == written
-    # A second import changes nothing, with or without --update, and the other format gives the same
-    # result.
+    # A second import changes nothing, with or without --update, and the other format gives the
+    # same result.
     other = zone_files.write(
         store.export(tenant_id=1), format={"kml": "geojson", "geojson": "kml"}[format_name]
     )

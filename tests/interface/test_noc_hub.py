@@ -614,8 +614,8 @@ class PositionsReader(FakeReader):
 def test_joining_while_positions_are_held_loses_nothing_and_doubles_nothing(
     seed: int, start: int, sockets: int
 ) -> None:
-    # Given a tenant with as few sessions as here, whose positions are held as those of a thousand
-    # are
+    # Given a tenant with as few sessions as here, whose positions are held as those of a
+    # thousand are
     chance = random.Random(seed)
     reader = PositionsReader(chance)
     reader.frames = list(range(1, start + 1))

@@ -25,8 +25,8 @@ Hears = Callable[[Told], None]
 class Worker:
     def __init__(self, environment: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "tests.oracle.worker"]
-        # The directory for counts of processes is the stack's, and this process is not part of the
-        # stack.
+        # The directory for counts of processes is the stack's, and this process is not part of
+        # the stack.
         own = {name: value for name, value in environment.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
         self._child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=own, cwd=Path(PROJECT)

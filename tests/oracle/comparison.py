@@ -104,8 +104,8 @@ def bit_by_bit(random: Random, judge: Judge, guards: list[Judged]) -> list[str]:
     """Return the differences in the final record when fixes come permuted, late and twice."""
     records = [Record(who.guard_id, who.groups) for who, _, _ in guards]
     arrivals = [deliveries(random, who.fixes) for who, _, _ in guards]
-    # The walks are short, so checkpoints have to be nearer to each other than those of whole
-    # shifts.
+    # The walks are short, so checkpoints have to be nearer to each other than those of
+    # whole shifts.
     with (
         patch.object(repair, "CHECKPOINT_INTERVAL_S", random.choice((30.0, 120.0, 900.0))),
         patch.object(repair, "CHECKPOINT_FIXES", random.choice((3, 12, 250))),

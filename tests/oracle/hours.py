@@ -1,7 +1,9 @@
 """A slow check of whether a schedule covers a moment.
 
-It tries the windows of the days around, and searches each wall time. The document: {"weekly":
-[{"days", "from", "to"}], "exceptions": [{"date", "windows": [{"from", "to"}]}]}.
+It tries the windows of the days around, and searches each wall time.
+
+The document: {"weekly": [{"days", "from", "to"}], "exceptions": [{"date", "windows":
+[{"from", "to"}]}]}.
 """
 
 from datetime import UTC, date, datetime, time, timedelta

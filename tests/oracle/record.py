@@ -76,8 +76,8 @@ class Record:
         self.belief, self.frontier = msgspec.msgpack.encode(belief), last
 
     def rows(self) -> list[Row]:
-        """Return the rows in the order of the track, with the transitions of one fix by kind and
-        zone.
+        """Return the rows in the order of the track, with the transitions of one fix by kind
+        and zone.
         """
         changes: dict[Position, list[Change]] = {}
         for kept in self.transitions.values():

@@ -56,8 +56,8 @@ def test_depth_of_a_square_is_half_its_side_and_a_hole_makes_it_less() -> None:
         ("2026-10-25T02:45+02:00", True),
         ("2026-10-25T02:29+01:00", True),
         ("2026-10-25T02:30+01:00", False),
-        # The exception replaces the windows that start on its date, not the one of the evening
-        # before.
+        # The exception replaces the windows that start on its date, not the one of the
+        # evening before.
         ("2026-12-25T01:00+01:00", True),
         ("2026-12-25T23:00+01:00", False),
         ("2026-12-25T09:00+01:00", True),
@@ -179,8 +179,8 @@ def test_a_fix_at_exactly_0_0_is_no_fix() -> None:
 
 
 def test_a_negative_accuracy_is_no_accuracy() -> None:
-    # Without a claim a fix may be off by 25 m. 120 m is no evidence of being outside 100 m, 126 m
-    # is.
+    # Without a claim a fix may be off by 25 m. 120 m is no evidence of being outside 100 m, 126
+    # m is.
     for north_m, outside in ((120, False), (126, True)):
         _, changes = told([YARD], walk(0, 0, north_m, north_m, accuracy=-1.0))
         assert ("exited" in [change[1] for change in changes]) == outside

@@ -1,5 +1,5 @@
-"""Tests of `make demo` as a newcomer runs it, and of Prometheus with the intervals that it ships
-with.
+"""Tests of `make demo` as a newcomer runs it, and of Prometheus with the intervals that it
+ships with.
 
 There are data after three minutes.
 """

@@ -181,8 +181,8 @@ def kill_phones_and_broker(stack: Stack, fleet: Fleet) -> None:
     # The gateways receive nothing, so the messages that the broker acknowledged are in its memory
     # alone when it dies.
     with frozen(stack, "mqtt_gateway-alert", "mqtt_gateway-bulk"):
-        # This is shorter than the time for which the supervisor lets a process give no sign of
-        # life.
+        # This is shorter than the time for which the supervisor lets a process give no sign
+        # of life.
         passed(stack, 6)
         [broker] = [process for process in stack.supervisor.processes if process.name == "mosquitto"]
         broker.kill()

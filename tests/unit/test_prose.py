@@ -1,6 +1,7 @@
-"""Docstrings and comments are plain technical English: CONTRIBUTING.md has the rules, this counts what breaks them.
+"""Tests that docstrings and comments are plain technical English.
 
-A folder's count never grows. Whoever mends some lowers the number; 0 is the aim.
+CONTRIBUTING.md has the rules. This test counts the texts that break them. A folder's count never
+grows: a change that mends some lowers the number, and 0 is the aim.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from ops.environment import PROJECT
 MAX_COLUMNS = 100
 MAX_WORDS = 25
 OPENING = re.compile(r"(What|Whose|Who|Whom|Whether|Which|How|Since when|When|Where|Why|Of)\b")
-"""Words that no docstring begins with: a function's begins with an imperative, a class's with a noun."""
+"""Words that no docstring begins with: a function's begins with an imperative, a class's with
+a noun.
+"""
 UNUSUAL = re.compile(
     r"\b(whoever|whomever|of whom|of which|by which|to whom|told|tells? (?:it|them|people|screens)"
     r"|telling|put by|all the same|anew|himself|the road|the house)\b",
@@ -65,7 +68,7 @@ def texts(source: str) -> Iterator[tuple[int, str, bool]]:
 
 
 def findings(path: Path) -> list[Finding]:
-    """Return what breaks the rules in a file."""
+    """Return the texts of a file that break the rules."""
     return [
         Finding(f"{path.relative_to(PROJECT)}:{line}", fault)
         for line, text, is_docstring in texts(path.read_text())

@@ -22,8 +22,8 @@ ALERTS = "SELECT tenant_id, message FROM mqtt_device_alert WHERE source_id = %s 
 class Honest:
     """A tenant with five sources.
 
-    They are a guard, a guard with a number as name, a button, a sensor and a device with digits as
-    name.
+    They are a guard, a guard with a number as name, a button, a sensor and a device with digits
+    as name.
     """
 
     def __init__(self, outside: Outside) -> None:
@@ -119,8 +119,8 @@ def test_whoever_reaches_for_an_id_gets_one_answer_and_the_source_is_still_heard
     assert answers == {(409, NOT_FREE)}
     assert honest.keys() == before
     assert set(before.values().__iter__().__next__()) == {(honest.tenant,)}
-    # and the sources' messages arrive in their tenant, and the other tenant cannot disable the
-    # sources
+    # and the sources' messages arrive in their tenant, and the other tenant cannot disable
+    # the sources
     token = outside.token(tenant_id=honest.attacker, role="admin")
     for kind, its_id in (("guards", honest.button), ("devices", honest.button), ("guards", honest.guard)):
         status, _ = outside.request("PATCH", f"/api/v1/{kind}/{its_id}", {"enabled": False}, token=token)

@@ -1,7 +1,7 @@
 """Tests of the documents.
 
-Every link leads somewhere, every page is in the index, and the page of commands matches the
-commands.
+Every link leads somewhere, every page is in the index, and the page of commands matches
+the commands.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
 
 def test_the_operators_own_values_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment.write_env(tmp_path / "stack.env", {"REDIS_URL": "redis://stack", "AMQP_URI": "amqp://stack"})
-    # A copy takes its place: a variable that is set here must not reach the tests that start real
-    # servers.
+    # A copy takes its place: a variable that is set here must not reach the tests that start
+    # real servers.
     monkeypatch.setattr(os, "environ", {"VIGIL_HOME": str(tmp_path), "REDIS_URL": "redis://mine"})
     environment.apply_environment()
     assert (os.environ["REDIS_URL"], os.environ["AMQP_URI"]) == ("redis://mine", "amqp://stack")

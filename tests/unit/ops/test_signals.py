@@ -1,5 +1,5 @@
-"""Tests that a signal while eventlet's hub runs wakes a green thread, and raises nothing in the
-hub.
+"""Tests that a signal while eventlet's hub runs wakes a green thread, and raises nothing in
+the hub.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Tests of the tokens that are trusted: our own, an identity provider's, and attackers' versions of
-both.
+"""Tests of the tokens that are trusted: our own, an identity provider's, and attackers' versions
+of both.
 """
 
 import base64

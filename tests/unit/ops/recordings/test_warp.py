@@ -28,8 +28,8 @@ def test_where_schedules_go_by_the_clock_the_weekday_stays_or_at_least_the_hour(
     weeks = move(keep=True)
     assert (weeks.keeps, weeks.by % timedelta(days=7)) == ("weekday", timedelta(0))
     assert NOW - timedelta(days=7) < LAST + weeks.by <= NOW + timedelta(minutes=8)
-    # It ended six and a half days ago by the clock of the week: a shift of a day began too long
-    # ago.
+    # It ended six and a half days ago by the clock of the week: a shift of a day began too
+    # long ago.
     days = move(24, last=NOW - timedelta(days=370, hours=12), keep=True)
     assert (days.keeps, days.by % timedelta(days=1)) == ("time of day", timedelta(0))
     assert days.by % timedelta(days=7)

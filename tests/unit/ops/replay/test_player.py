@@ -1,5 +1,5 @@
-"""Tests that fixes are sent when they are due, with their times moved, until somebody stops the
-replay.
+"""Tests that fixes are sent when they are due, with their times moved, until somebody stops
+the replay.
 """
 
 import json

@@ -1,5 +1,5 @@
-"""Tests that a head with two readings is refused, and that heads of real clients and proxies are
-taken.
+"""Tests that a head with two readings is refused, and that heads of real clients and proxies
+are taken.
 """
 
 import pytest

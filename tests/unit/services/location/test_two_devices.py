@@ -1,5 +1,5 @@
-"""Tests of two phones of one guard, three kilometres apart, and of receivers that jump now and
-then.
+"""Tests of two phones of one guard, three kilometres apart, and of receivers that jump now
+and then.
 """
 
 import pytest
@@ -29,7 +29,7 @@ def concluded(steps: list[Step], before: Jumping = QUIET) -> tuple[Jumping, Cond
         ("ab" * 5, False),
         ("aab" * 12, True),
         ("aaab" * 30, True),
-        # One jump in five fixes or more is an error of the receiver.
+        # One jump in five fixes, or fewer jumps, are errors of the receiver.
         ("aaaaab" * 20, False),
         ("a" * 50, False),
         ("abbb", False),

@@ -1,7 +1,7 @@
 """Tests of links.
 
-A link is good for one notification until its end, also after changes of the keys. Nobody can forge
-one.
+A link is good for one notification until its end, also after changes of the keys. Nobody can
+forge one.
 """
 
 import os

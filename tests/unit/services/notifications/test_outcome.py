@@ -1,7 +1,7 @@
 """Tests of the time after an attempt.
 
-A life-safety notification is never given up. A message that may have arrived is marked at its next
-attempt.
+A life-safety notification is never given up. A message that may have arrived is marked at its
+next attempt.
 """
 
 from datetime import UTC, datetime, timedelta

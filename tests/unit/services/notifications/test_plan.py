@@ -1,7 +1,7 @@
 """Tests of the way from a request to notices.
 
-Each person is notified once by each wanted channel, and by another when those do not reach the
-person.
+Each person is notified once by each wanted channel, and by another when those do not reach
+the person.
 """
 
 from datetime import UTC, datetime, time

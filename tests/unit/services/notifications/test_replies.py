@@ -1,7 +1,7 @@
 """Tests of replies.
 
-A code or a lone word of consent acknowledges an alert. Refusals, questions and machines acknowledge
-nothing.
+A code or a lone word of consent acknowledges an alert. Refusals, questions and machines
+acknowledge nothing.
 """
 
 import pytest
