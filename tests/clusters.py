@@ -131,9 +131,7 @@ class RabbitNodes(Cluster):
         subprocess.run(self._command("await_online_nodes", str(NODES)), **self._options(), check=True)
 
     def queues(self, *, through: int = 1) -> list[dict[str, Any]]:
-        """Return every queue with its type, its leader, its members and the members that
-        are online.
-        """
+        """Return every queue with its type, its leader, its members and its online members."""
         return json.loads(subprocess.run(self._list(), **self._options(through), check=True).stdout)
 
     def queues_later(self, *, through: int = 1) -> subprocess.Popen[bytes]:

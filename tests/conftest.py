@@ -158,8 +158,9 @@ def migrated(servers: Stack) -> str:
 
 @pytest.fixture
 def environment(servers: Stack, migrated: str) -> Iterator[dict[str, str]]:
-    """Yield the environment of an installation of its own: a freshly migrated database and
-    own prefixes.
+    """Yield the environment of an installation of its own.
+
+    It has a freshly migrated database and prefixes of its own.
     """
     name = f"t{secrets.token_hex(6)}"
     with admin_cursor(servers) as cursor:
@@ -177,8 +178,9 @@ def environment(servers: Stack, migrated: str) -> Iterator[dict[str, str]]:
 
 
 def databases(servers: Stack, name: str) -> dict[str, str]:
-    """Return the addresses of a database of these servers, for the services' login and for
-    the owner.
+    """Return the addresses of a database of these servers.
+
+    There is one for the services' login, and one for the owner.
     """
     given = servers.operator_environment()
     return {

@@ -144,8 +144,9 @@ class Gateways:
 
 @contextmanager
 def gateways(stack: Stack, *, count: int = 1, api: bool = False, **noc: Any) -> Iterator[Gateways]:
-    """Run `count` gateways with other settings in the section `noc`, and yield them when they
-    are ready.
+    """Run `count` gateways with other settings in the section `noc`.
+
+    Yields them when they are ready.
     """
     with tempfile.TemporaryDirectory(prefix="vigil-gateways-") as directory:
         made = Gateways(stack, Path(directory), count=count, api=api, noc=noc)

@@ -1,5 +1,6 @@
-"""The notifications service without its shell, with short pauses, for tests that choose
-its settings.
+"""The notifications service without its shell, for tests that choose its settings.
+
+Its pauses are short.
 """
 
 from __future__ import annotations

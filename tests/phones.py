@@ -1,5 +1,6 @@
-"""Guards' phones as seen from outside: a tenant with one zone, and the messages of its
-guards' phones.
+"""Guards' phones as seen from outside.
+
+A tenant has one zone, and its guards' phones publish messages.
 """
 
 from __future__ import annotations

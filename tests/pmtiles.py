@@ -1,5 +1,6 @@
-"""PMTiles files of one tile, the whole world at zoom 0, written by hand from the specification
-(version 3).
+"""PMTiles files of one tile: the whole world at zoom 0.
+
+They are written by hand from the specification (version 3).
 """
 
 from __future__ import annotations

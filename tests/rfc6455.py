@@ -1,5 +1,6 @@
-"""A websocket client that can also break the rules: its frames are made by hand, and sent in
-any pieces.
+"""A websocket client that can also break the rules.
+
+Its frames are made by hand, and sent in any pieces.
 """
 
 from __future__ import annotations

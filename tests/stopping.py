@@ -37,8 +37,9 @@ class LogEnd:
 
 
 class Stopped(NamedTuple):
-    """One process that was asked to stop: how it ended, after how long, and when it was
-    ready again.
+    """One process that was asked to stop.
+
+    It has the way of its end, the duration, and the time until the process was ready again.
     """
 
     name: str

@@ -50,8 +50,9 @@ class Wanderer:
         return self._watcher.since or 0
 
     def visit(self) -> None:
-        """Connect, listen for a moment that may be zero, and leave: without a word, in order, or
-        not at all.
+        """Connect, listen for a moment that may be zero, and leave.
+
+        The client leaves without a word, in order, or not at all.
         """
         try:
             peer = Peer(self._chance.choice(self._bases), self._token, query=self._query())
@@ -78,8 +79,9 @@ class Wanderer:
             self.visit()
 
     def alerts(self) -> Iterator[str]:
-        """Yield the ids of alerts in the order in which they became known, from frames
-        and snapshots.
+        """Yield the ids of alerts in the order in which they became known.
+
+        Frames and snapshots both count.
         """
         known: set[str] = set()
         for run in self.runs:

@@ -119,8 +119,9 @@ def judged(
 
 
 def told(steps: Iterable[Step]) -> list[tuple[str, int | None, float, float]]:
-    """Return each transition: its kind, its zone, and the seconds since noon of `at`
-    and `confirmed_at`.
+    """Return (kind, zone, `at`, `confirmed_at`) of each transition.
+
+    The times are in seconds since noon.
     """
     return [
         (

@@ -138,8 +138,9 @@ class Image:
         return {name: self.located(value) for name, value in self.environment.items()}
 
     def files(self) -> dict[str, int]:
-        """Return every file of the code and its environment, with its time of writing
-        in nanoseconds.
+        """Return every file of the code and its environment.
+
+        The value is the file's time of writing in nanoseconds.
         """
         return {
             str(path): path.lstat().st_mtime_ns

@@ -56,9 +56,7 @@ class Installation:
         self._borrow = borrow
 
     def prepare(self) -> None:
-        """Put in place the things that the operator brings: the tree, and the addresses of
-        the servers.
-        """
+        """Put the tree and the addresses of the servers in place, as the operator does."""
         source = self._directory / "source"
         for name in TREE:
             shutil.copytree(PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -257,8 +255,9 @@ def _rows(answer: Any) -> list[dict[str, Any]]:
 
 
 def vhost(stack: Stack, *arguments: str) -> None:
-    """Create a virtual host of the installation's own, so that it gets no messages of the
-    session's Vigil.
+    """Create a virtual host of the installation's own.
+
+    The installation must get no messages of the session's Vigil.
     """
     numbers = json.loads((stack.home / "ports.json").read_text())
     environment = {

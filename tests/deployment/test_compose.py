@@ -1,5 +1,6 @@
-"""Tests of docker-compose.yml without an engine: the published schema, and what each line
-relies on.
+"""Tests of docker-compose.yml without an engine.
+
+They check it against the published schema, and check the things that each line relies on.
 """
 
 from __future__ import annotations
@@ -278,9 +279,7 @@ def test_each_secret_file_is_given_to_who_reads_it_and_closed_to_others(tmp_path
 
 
 def test_the_secret_files_are_ones_that_production_starts_with(tmp_path: Any) -> None:
-    """The environment is that of a Vigil process, with its secrets in the places where they
-    are here.
-    """
+    """The environment is that of a Vigil process. Its secrets are in the files of this test."""
     from services.deploy import problems
 
     write(tmp_path, Addresses("postgres:5432", "rabbitmq:5672", "redis:6379"), settings=SETTINGS)

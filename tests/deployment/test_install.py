@@ -127,8 +127,9 @@ def check_the_edge(installation: Installation) -> None:
 
 
 def test_what_the_operator_has_of_certificates_and_proxies_stays(installation: Installation) -> None:
-    """This is before the first start: an installation from before HAProxy, whose operator has a
-    proxy with the certificate.
+    """This is before the first start, on an installation from before HAProxy.
+
+    Its operator has a proxy with the certificate.
     """
     settings = installation.etc / "vigil.env"
     installation.install()

@@ -1,8 +1,8 @@
-"""Tests of RFC 6455 on the running gateway, as the Autobahn testsuite's cases 1-7, 9 and 10
-have it.
+"""Tests of RFC 6455 on the running gateway.
 
-The gateway echoes nothing: a message that is not one of its frames gets an `error` frame. The `ref`
-or the answer shows that the message arrived whole.
+They ask what the Autobahn testsuite asks in its cases 1-7, 9 and 10. The gateway echoes nothing: a
+message that is not one of its frames gets an `error` frame. The `ref` or the answer shows that the
+message arrived whole.
 """
 
 import json

@@ -91,8 +91,9 @@ class Two:
             return fingerprint(connection, THEIRS)
 
     def check(self, door: str, answer: object, *, asked: object = "") -> None:
-        """Check that the answer has no marker of the other tenant, apart from those in
-        the question.
+        """Check that the answer has no marker of the other tenant.
+
+        Markers in the question do not count.
         """
         self.tried[door] += 1
         shown, said = str(answer), str(asked)

@@ -1,5 +1,6 @@
-"""Tests of barring subjects that are not users of Vigil: an identity provider's users,
-and programs.
+"""Tests of bars for subjects that are not users of Vigil.
+
+These are an identity provider's users, and programs.
 """
 
 import threading

@@ -20,7 +20,10 @@ from tests.torture.attacks.honest import Honest, p
 
 PANIC_S = 0.5
 LOADED = 5
-"""Factor on the time of the slowest panic before, which a panic may take on a busy machine."""
+"""Factor on the time of the slowest panic before.
+
+On a machine that is busy already, a panic may take so many times as long.
+"""
 TENANT = 4471
 """A tenant of these tests alone. Its snapshot is small, and no other test's sockets count."""
 USUAL = {"connections_per_address": 200, "user_requests": {"count": 600, "window_s": 10}}

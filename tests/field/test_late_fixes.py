@@ -23,7 +23,10 @@ LATE = 24
 LATE_EVERY_S = 0.25
 WITHIN_S = 0.3
 LOADED = 3
-"""Factor on the time of a fix before the late ones, which a fix may take on a busy machine."""
+"""Factor on the time of a fix before the late ones.
+
+On a machine that is busy already, a fix may take so many times as long.
+"""
 REPAIRED = "SELECT count(*) FROM track_checkpoint WHERE guard_id = %s"
 
 

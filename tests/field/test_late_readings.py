@@ -15,7 +15,9 @@ import pytest
 from tests.outside import Outside
 
 Message = tuple[str, float | None, dict[str, Any]]
-"""The topic's last word, the device's time in seconds from now (None: none), and the rest of
+"""A message: topic, time and payload.
+
+It has the topic's last word, the device's time in seconds from now (None: none), and the rest of
 the payload.
 """
 

@@ -30,8 +30,9 @@ Beside the flood, a small machine can do no more than twenty a second.
 """
 WITHIN_S = 0.5
 LOADED = 5
-"""Factor on the time of the slowest press before the flood, which a press may take on a
-busy machine.
+"""Factor on the time of the slowest press before the flood.
+
+On a machine that is busy already, a press may take so many times as long.
 """
 IN_TIME = 9, 10
 """Share of presses that keep the limit: 9 of 10.

@@ -61,8 +61,9 @@ class Yard:
         return [Found(*row) for row in self.outside.rows(FOUND, source)]
 
     def until(self, source: str, count: int = 1, **wanted: Any) -> list[Found]:
-        """Return the alerts of a source, once there are `count` and the newest has the
-        wanted values.
+        """Return the alerts of a source.
+
+        Waits until there are `count` and the newest has the wanted values.
         """
 
         def there() -> list[Found] | None:

@@ -478,9 +478,7 @@ def test_errors_name_the_thing_and_the_remedy(installation: Installation, tmp_pa
 
 
 def test_a_disk_that_is_full_is_said_and_nothing_half_is_left(installation: Installation) -> None:
-    """A limit on the size of files stands in for a full disk: the dump is the only file that
-    is larger.
-    """
+    """A limit on the size of files stands in for a full disk. Only the dump is larger."""
     limited = f"ulimit -f 60; exec {sys.executable} -m ops.cli backup"
     done = subprocess.run(
         ["bash", "-c", limited],

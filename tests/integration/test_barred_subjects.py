@@ -1,5 +1,6 @@
-"""Tests of bars of subjects in the real database: how long they are known, and when they
-are forgotten.
+"""Tests of bars of subjects in the real database.
+
+They cover how long a bar is known, and when it is forgotten.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -374,9 +374,7 @@ def test_a_rabbitmq_user_publishes_no_event_of_another_service(stack: Stack) -> 
 
 
 def test_a_rabbitmq_user_sends_no_heartbeat_of_another_process(stack: Stack) -> None:
-    """A process that is away must not seem to be online because another process sends
-    its heartbeat.
-    """
+    """Another process must not send the heartbeat of a process that is offline."""
     for process in PRIVILEGES:
         with as_user(stack, process) as refuses:
             assert not refuses(lambda c, p=process: _publish(c, "vigil.heartbeats", p)), process
@@ -385,8 +383,9 @@ def test_a_rabbitmq_user_sends_no_heartbeat_of_another_process(stack: Stack) -> 
 
 
 def test_no_process_reaches_a_queue_by_a_way_around(stack: Stack) -> None:
-    """The ways around are the default exchange, a delay, a binding, and a queue of its own that
-    dead-letters into another.
+    """A process tries the default exchange, a delay, and a binding.
+
+    It also tries a queue of its own that dead-letters into another.
     """
     passwords, alarms = (
         "directory.open_session",

@@ -371,8 +371,9 @@ def test_an_ending_that_a_dead_process_owes_is_told_although_its_batch_is_late_b
 def test_who_comes_after_a_dead_process_tells_first_what_that_owes_of_the_source(
     start: Start, engine: Engine, alerts: AlertStore
 ) -> None:
-    """The timer would publish the condition five seconds after its end, and open an alert that
-    nothing ends.
+    """The timer alone would be too late.
+
+    It would publish the condition five seconds after its end, and open an alert that nothing ends.
     """
     dead, living = start(), start()
     dead.dies_after_the_commit_of(dead.bad(0))

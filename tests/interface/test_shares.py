@@ -21,8 +21,9 @@ FLOOD = 3_000
 
 
 class Broker:
-    """A broker that hands over no more than the receive maximum, and takes acknowledgements in
-    order only.
+    """A broker that hands over no more than the receive maximum.
+
+    It takes acknowledgements in order only.
     """
 
     generation = 1

@@ -76,8 +76,9 @@ class Record:
         self.belief, self.frontier = msgspec.msgpack.encode(belief), last
 
     def rows(self) -> list[Row]:
-        """Return the rows in the order of the track, with the transitions of one fix by kind
-        and zone.
+        """Return the rows in the order of the track.
+
+        The transitions of one fix are sorted by kind and zone.
         """
         changes: dict[Position, list[Change]] = {}
         for kept in self.transitions.values():

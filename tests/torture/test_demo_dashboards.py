@@ -1,7 +1,6 @@
-"""Tests of `make demo` as a newcomer runs it, and of Prometheus with the intervals that it
-ships with.
+"""Tests of `make demo` as a newcomer runs it.
 
-There are data after three minutes.
+Prometheus has the intervals that it ships with. There are data after three minutes.
 """
 
 import tempfile

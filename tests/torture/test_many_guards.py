@@ -71,8 +71,9 @@ def many(engine: Engine) -> Iterator[Engine]:
 
 
 def moved(engine: Engine) -> tuple[float, float]:
-    """Return the median milliseconds to move a batch of guards, and the share of updates that
-    touched no index.
+    """Return the median milliseconds to move a batch of guards, and a share of updates.
+
+    The share is that of updates that touched no index.
     """
     numbers = iter(range(10**9))
 

@@ -50,8 +50,9 @@ def restart_redis(stack: Stack, *, empty: bool) -> None:
 def test_a_screen_that_is_cut_off_200_times_hears_every_alert_once_and_in_order(
     stack: Stack, outside: Outside, two: Gateways, alarms: Alarms, loss: str
 ) -> None:
-    """A restart of Redis makes the session begin from a snapshot, with `resumed: false`: its last
-    position is unknown.
+    """After a restart of Redis, the session begins from a snapshot, with `resumed: false`.
+
+    Its last position is unknown.
     """
     token = outside.token(tenant_id=alarms.tenant_id)
     wanderer = Wanderer(two.bases, token, watcher_of(outside, alarms.tenant_id), seed=3)

@@ -20,8 +20,9 @@ PROCESSES = {
 
 
 class Loader(yaml.SafeLoader):
-    """A loader with Compose's own tags: a tagged value replaces the one that it would be
-    merged with.
+    """A loader with Compose's own tags.
+
+    A tagged value replaces the one that it would be merged with.
     """
 
 

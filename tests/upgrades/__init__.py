@@ -17,8 +17,8 @@ DUMPS = Path(__file__).parent / "dumps"
 class State(NamedTuple):
     """One schema of the past.
 
-    `commit` has the migrations that made it. `lacked` has the parts that a later edit of
-    them added.
+    `commit` has the migrations that made it. `lacked` describes what a later edit of those
+    migrations added.
     """
 
     name: str

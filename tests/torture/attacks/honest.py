@@ -1,5 +1,6 @@
-"""Honest work beside an attack: panics that must reach a websocket session, log-ins, and reads of
-the API.
+"""Honest work beside an attack.
+
+It is panics that must reach a websocket session, log-ins, and reads of the API.
 """
 
 from __future__ import annotations

@@ -112,8 +112,9 @@ FURTHER = [
 
 @pytest.mark.parametrize("form", FURTHER)
 def test_a_url_that_got_past_the_first_check_is_stopped_where_it_connects(form: str, inside: Inside) -> None:
-    """The check of the URL is skipped, as if it had missed the option. apprise's own parser and the
-    guarded `requests` remain.
+    """The check of the URL is skipped, as if it had missed the option.
+
+    apprise's own parser and the guarded `requests` remain.
     """
     url = form.format(port=inside.port)
     scheme = url.partition("://")[0]

@@ -66,9 +66,7 @@ def test_every_event_that_is_consumed_is_published_by_its_service() -> None:
 
 @pytest.mark.parametrize("process", ALL)
 def test_the_rpcs_that_the_code_names_are_those_declared(process: str) -> None:
-    """Given all RPCs, when a process's code names one of its own proxies, then the process may
-    call it.
-    """
+    """A process may call every RPC that its code names on one of its own proxies."""
     proxies = {
         name for name, value in inspect.getmembers(service_class(process)) if isinstance(value, RpcProxy)
     }

@@ -1,5 +1,6 @@
-"""Tests that a signal while eventlet's hub runs wakes a green thread, and raises nothing in
-the hub.
+"""Tests of a signal that comes while eventlet's hub runs.
+
+It wakes a green thread, and raises nothing in the hub.
 """
 
 from __future__ import annotations

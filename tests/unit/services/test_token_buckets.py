@@ -1,5 +1,6 @@
-"""Tests that a bucket gives the promised amount and no more, and is forgotten when it is
-full again.
+"""Tests that a bucket gives the promised amount and no more.
+
+It is forgotten when it is full again.
 """
 
 import pytest

@@ -180,8 +180,9 @@ def decode_on(topic_text: str, payload: bytes) -> None:
 
 
 def best_s(parse: Callable[[], object]) -> float:
-    """Return the processor's time of the best of several runs, as other work runs on this
-    machine too.
+    """Return the processor's time of the best of several runs.
+
+    Other work runs on this machine too.
     """
 
     def once() -> float:

@@ -1,5 +1,6 @@
-"""Tests of the tokens that are trusted: our own, an identity provider's, and attackers' versions
-of both.
+"""Tests of the tokens that are trusted.
+
+They are our own and an identity provider's. Attackers' versions of both are refused.
 """
 
 import base64

@@ -1,5 +1,6 @@
-"""Tests that fixes are sent when they are due, with their times moved, until somebody stops
-the replay.
+"""Tests that fixes are sent when they are due, with their times moved.
+
+The replay goes on until its end, or until somebody stops it.
 """
 
 import json

@@ -1,5 +1,6 @@
-"""Tests that a message that brings a server down is distinguished from those that wait for
-the server.
+"""Tests that a message that brings a server down is found.
+
+It is distinguished from the messages that wait for the server.
 """
 
 from services.bus.blame import REMEMBERED, TIMES, Blame

@@ -1,5 +1,6 @@
-"""Tests that a head with two readings is refused, and that heads of real clients and proxies
-are taken.
+"""Tests that a head with two readings is refused.
+
+Heads that clients and proxies really send are taken.
 """
 
 import pytest

@@ -1,5 +1,6 @@
-"""Tests that repairs of one guard's track take a bounded share of the time, at any number of
-late fixes.
+"""Tests that repairs of one guard's track take a bounded share of the time.
+
+This holds for any number of late fixes.
 """
 
 from hypothesis import given

@@ -1,5 +1,6 @@
-"""Tests of two phones of one guard, three kilometres apart, and of receivers that jump now
-and then.
+"""Tests of two phones of one guard, three kilometres apart.
+
+Receivers that jump now and then are covered too.
 """
 
 import pytest

@@ -1,5 +1,6 @@
-"""Tests of the changes at one fix: the table of docs/zones.md line by line, violations
-and speeding.
+"""Tests of the changes at one fix.
+
+They cover the table of docs/zones.md line by line, violations and speeding.
 """
 
 from typing import Any

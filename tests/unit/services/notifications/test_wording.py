@@ -1,5 +1,6 @@
-"""Tests of the fixed words: every language has them all, and a device's text is cleaned and
-not damaged.
+"""Tests of the fixed words.
+
+Every language has them all. A device's text is cleaned and not damaged.
 """
 
 import pytest

@@ -1,5 +1,6 @@
-"""Tests that examples have the types of the code. test_asyncapi.py checks them against
-their schemas.
+"""Tests that examples have the types of the code.
+
+test_asyncapi.py checks them against their schemas.
 """
 
 import msgspec

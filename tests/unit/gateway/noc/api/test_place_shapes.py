@@ -1,5 +1,6 @@
-"""Tests that queries about places are bounded, and that zones have the fields that the
-directory takes.
+"""Tests that queries about places are bounded.
+
+They also check that zones have the fields that the directory takes.
 """
 
 import msgspec
