@@ -23,8 +23,8 @@ MINUTE, DAY = 60.0, 86_400.0
 class WrongClock(NamedTuple):
     """A phone's wrong clock.
 
-    `ahead_s` is the offset of the nth fix. Its quality says in the end: corrected, not believed,
-    or nothing.
+    `ahead_s` is the clock's offset at the nth fix. In the end, the quality of the fix says:
+    corrected, not believed, or nothing.
     """
 
     name: str

@@ -165,7 +165,7 @@ def test_a_retained_alarm_is_told_once_and_its_connection_lives(
     # When it sends an alarm
     body = b'{"type":"SMOKE","message":"help"}'
     client.publish(topic.format("dev-1"), body, qos=1, retain=True).wait_for_publish(10)
-    # Then it is handled once, and the device is still online
+    # Then it is handled once, and the device is still connected
     until(lambda: gateway.of("dev-1"))
     marker(gateway, broker, "alert" if topic.startswith("alert") else "bulk")
     assert len(gateway.of("dev-1")) == 1

@@ -21,8 +21,9 @@ from ops.environment import PROJECT
 MAX_COLUMNS = 100
 MAX_WORDS = 25
 OPENING = re.compile(r"(What|Whose|Who|Whom|Whether|Which|How|Since when|When|Where|Why|Of)\b")
-"""Words that no docstring begins with: a function's begins with an imperative, a class's with
-a noun.
+"""Words that no docstring begins with.
+
+A function's docstring begins with an imperative, a class's with a noun.
 """
 UNUSUAL = re.compile(
     r"\b(whoever|whomever|of whom|of which|by which|to whom|told|tells? (?:it|them|people|screens)"
