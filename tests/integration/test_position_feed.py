@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import eventlet
 import msgspec
 
-from services import metrics, providers
+from services import metrics, redis_client
 from services.config import Config
 from services.envelope import PlainSealer
 from services.feed import FeedReader, FeedWriter
@@ -24,7 +24,7 @@ TENANT = 1
 
 def writer(config: Config) -> FeedWriter:
     return FeedWriter(
-        providers.make_redis(config), PlainSealer(), prefix=config.redis.key_prefix, max_frames=10_000
+        redis_client.make_redis(config), PlainSealer(), prefix=config.redis.key_prefix, max_frames=10_000
     )
 
 
