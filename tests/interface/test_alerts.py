@@ -165,6 +165,21 @@ def test_when_one_way_is_shut_the_other_is_used_and_the_sweeper_gets_the_row(
     assert store.told == []
 
 
+def test_a_change_that_another_process_shows_again_bears_the_same_event_and_the_next_one_another() -> None:
+    # Given a change that was shown, and a process that ended before it could mark that
+    shown, next_one = Change(alert(), (7, 8), True), Change(alert(), (9,), False)
+    wire = FakeWire()
+    for changes in ([shown], [shown, next_one]):
+        # When a process of today, and one after it, shows what is not marked
+        store = FakeStore([])
+        store.untold = changes
+        Teller(store, wire.feed).tell_untold(wire.events, before=AT)  # type: ignore[arg-type]
+
+    # Then readers can tell a repeated frame from a new one
+    events = [frame.event for what, frame in wire.heard if what.startswith("feed ")]
+    assert events == [8, 8, 9]
+
+
 def test_a_stranger_s_panic_is_recorded_with_a_flag_and_another_alert_is_refused_and_raised_as_unreadable() -> (
     None
 ):
