@@ -1,12 +1,13 @@
 """Field tables hold nothing twice: a third of a position's bytes were a copy of its columns.
 
-A payload is stored when it says more than its row (services/raw_data.py), and the names of what is wrong with a message
-when something is. A position's place is `lat` and `lon`; `location` said the same, and no query asked for it. The
-battery of a guard's phone, which was in the payload only, has a column.
+A payload is stored when it says more than its row (services/raw_data.py). The names of a message's
+faults are stored when it has any. A position's place is `lat` and `lon`: `location` said the same,
+and no query read it. The battery of a guard's phone was in the payload only, and gets a column.
 
-The way up changes the catalog only: it takes milliseconds whatever the tables hold. Rows that are there keep their size
-until retention drops their partition; new ones are small in old partitions too. The way down writes the rows again that
-lack something, partition by partition: the payload as their columns give it back.
+The way up changes the catalog only. It takes milliseconds, however many rows the tables hold.
+Existing rows keep their size until retention drops their partition. New rows are small in old
+partitions too. The way down rewrites the rows that lack something, partition by partition, and
+rebuilds the payload from their columns.
 """
 
 from alembic import op
