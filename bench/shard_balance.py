@@ -8,9 +8,10 @@ shards to processes. Each process gets as many as the others, or one more.
 from __future__ import annotations
 
 import random
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+from services.bus.shards import shard_of
 
 SEEDS = 5
 SOURCES = (500, 10_000, 1_000_000)
@@ -60,11 +61,6 @@ def rates(sources: int, *, seed: int) -> dict[str, float]:
         for number in range(sources * kind.of_1000 // 1000):
             found[f"{kind.prefix}{first + number}"] = chance.lognormvariate(0, kind.spread) / kind.every_s
     return found
-
-
-def shard_of(source_id: str, shards: int) -> int:
-    """Return the shard of a source, as the bus computes it."""
-    return zlib.crc32(source_id.encode("utf-8", "surrogatepass")) % shards
 
 
 def by_shard(loads: dict[str, float], shards: int) -> list[float]:

@@ -107,9 +107,10 @@ def set_tenant(tenant_id: int, setting: str, value: str) -> None:
     It is in force within two seconds. positions_only_on_shift: positions of guards are stored
     during their shifts only (`vigil shift add`).
     """
-    store().set_tenant(setting, value == "on", tenant_id=tenant_id)
+    directory = store()
+    directory.set_tenant(setting, value == "on", tenant_id=tenant_id)
     click.echo(f"tenant {tenant_id}: {setting} is {value}")
-    if value == "on" and not store().has_shift(tenant_id=tenant_id):
+    if value == "on" and not directory.has_shift(tenant_id=tenant_id):
         click.echo(
             f"WARNING: tenant {tenant_id} has no shift from now on, so no position of its guards is stored. Add shifts:"
             " `vigil shift import FILE`",

@@ -121,13 +121,14 @@ class Person:
         self.ended_with = code
 
 
-@given(st.integers(0, 2**32), st.integers(0, 10), st.integers(1, 4))
-def test_joining_loses_nothing_and_doubles_nothing(seed: int, start: int, sockets: int) -> None:
-    chance = random.Random(seed)
-    reader = FakeReader(chance)
-    reader.frames = list(range(1, start + 1))
-    hub = hub_on(reader)
-    reader.meanwhile = hub.pump
+def join_while_it_grows(
+    hub: Any, reader: FakeReader, chance: random.Random, sockets: int
+) -> list[tuple[int, Socket]]:
+    """Join sessions at random places of the feed, and read on after each.
+
+    Returns:
+        The last frame that each session knew before, and the session.
+    """
     joined = []
     for _ in range(sockets):
         since = chance.randint(0, len(reader.frames))
@@ -135,6 +136,17 @@ def test_joining_loses_nothing_and_doubles_nothing(seed: int, start: int, socket
         hub.join(socket)
         joined.append((since, socket))
         hub.pump()
+    return joined
+
+
+@given(st.integers(0, 2**32), st.integers(0, 10), st.integers(1, 4))
+def test_joining_loses_nothing_and_doubles_nothing(seed: int, start: int, sockets: int) -> None:
+    chance = random.Random(seed)
+    reader = FakeReader(chance)
+    reader.frames = list(range(1, start + 1))
+    hub = hub_on(reader)
+    reader.meanwhile = hub.pump
+    joined = join_while_it_grows(hub, reader, chance, sockets)
     while any(socket.last_id < len(reader.frames) for _, socket in joined) and len(reader.frames) < 500:
         hub.pump()
     for since, socket in joined:
@@ -626,13 +638,7 @@ def test_joining_while_positions_are_held_loses_nothing_and_doubles_nothing(
         reader.meanwhile = hub.pump
 
         # When sessions join while the feed grows
-        joined = []
-        for _ in range(sockets):
-            since = chance.randint(0, len(reader.frames))
-            socket = Socket(since)
-            hub.join(socket)
-            joined.append((since, socket))
-            hub.pump()
+        joined = join_while_it_grows(hub, reader, chance, sockets)
         for _ in range(20):
             hub.pump()
         hub._hand_out_bundle(1)

@@ -173,6 +173,7 @@ PURE_MAY_IMPORT = {
     "services.envelope",
     "services.claims",
     "services.recipients",
+    "services.bus.shards",
     "services.schedules",
     "services.ingestion.clock_offset",
     "services.plain_xml",

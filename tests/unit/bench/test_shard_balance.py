@@ -1,7 +1,8 @@
 import pytest
 
 from bench import shard_balance
-from bench.shard_balance import KINDS, by_process, by_shard, heaviest, rates, shard_of
+from bench.shard_balance import KINDS, by_process, by_shard, heaviest, rates
+from services.bus.shards import shard_of
 
 
 def test_each_kind_has_its_share_of_the_sources_and_all_send() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-import pytest
 from vigil_device.core import STATES_OF_STATUS
 from vigil_device.ids import MAX_LENGTH
 from vigil_device.policy import DAY_S, Policy
@@ -15,14 +13,6 @@ from ops.mosquitto import CONFIG
 
 PROJECT = Path(__file__).resolve().parents[3]
 OUTBOX = PROJECT / "docs" / "devices" / "outbox.md"
-PAGES = (PROJECT / "docs" / "devices.md", OUTBOX, PROJECT / "sdk" / "python" / "README.md")
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_leads_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
-    assert links
-    assert [link for link in links if not link.startswith("http") and not (page.parent / link).exists()] == []
 
 
 def test_the_rules_have_the_numbers_of_the_package() -> None:

@@ -19,7 +19,10 @@ PAGES = [
     *sorted(path for path in DOCS.rglob("*.md") if path.parent.name != "adr" or path.name == "README.md"),
     PROJECT / "README.md",
     PROJECT / "CONTRIBUTING.md",
+    PROJECT / "sdk" / "python" / "README.md",
 ]
+LEAD_ON = ("docs/devices.md", "docs/devices/outbox.md", "sdk/python/README.md")
+"""Pages for device makers, which refer to each other."""
 
 
 def targets(path: Path) -> list[str]:
@@ -31,6 +34,11 @@ def targets(path: Path) -> list[str]:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(PROJECT).as_posix())
 def test_every_link_leads_somewhere(path: Path) -> None:
     assert [target for target in targets(path) if not (path.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("name", LEAD_ON)
+def test_pages_of_device_makers_have_links(name: str) -> None:
+    assert targets(PROJECT / name)
 
 
 def test_the_index_has_every_page() -> None:
