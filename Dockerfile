@@ -33,7 +33,7 @@ WORKDIR /srv/vigil
 USER 10001:10001
 EXPOSE 8001 8002
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=10s --start-period=60s --retries=3 CMD ["python", "-m", "ops.alive", "noc_api", "http://127.0.0.1:8002/healthz"]
+HEALTHCHECK --interval=10s --timeout=10s --start-period=60s --retries=3 CMD ["python", "-m", "ops.hosting.liveness", "noc_api", "http://127.0.0.1:8002/healthz"]
 CMD ["python", "-m", "ops.run", "noc_api"]
 
 # For operators' commands: besides, the client programs of the Compose file's PostgreSQL, by which backups are made.

@@ -10,16 +10,16 @@ help:            ## this list
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' Makefile | sed -E 's/:.*##/\t/'
 
 setup:           ## the Python environment
-	@bash ops/setup.sh python
+	@bash ops/local/setup.sh python
 
 servers: setup   ## setup, and the servers from Debian's packages
-	@bash ops/setup.sh servers
+	@bash ops/local/setup.sh servers
 
 console: servers ## servers, and the console's map library
-	@bash ops/setup.sh console
+	@bash ops/local/setup.sh console
 
 browser: console ## console, and what the browser tests need
-	@bash ops/setup.sh browser
+	@bash ops/local/setup.sh browser
 
 demo: console    ## everything running, with a simulated fleet; Ctrl-C stops it
 	@exec $(VIGIL) demo
@@ -31,7 +31,7 @@ down:            ## stop what `make up` started
 	@$(VIGIL) down
 
 monitoring: browser ## browser, and what the tests of dashboards and alerts need
-	@bash ops/setup.sh monitoring
+	@bash ops/local/setup.sh monitoring
 
 test: monitoring ## all tests but the long ones
 	@$(PYTHON) -m pytest tests sdk/python/tests -m "not long"
@@ -43,7 +43,7 @@ check: setup     ## format, lint, types, fast tests
 	@$(PYTHON) -m pytest tests/unit tests/interface sdk/python/tests --ignore sdk/python/tests/test_outbox.py -q
 
 bench: servers   ## zones, then the ledger benchmark: Vigil, a naive pipeline, the floor, a plain peer
-	@bash ops/setup.sh peer
+	@bash ops/local/setup.sh peer
 	@$(PYTHON) -m bench
 
 torture: monitoring ## the long tests

@@ -17,12 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import goals, noise, plain_peer, zones
+from bench import goals
 from bench.copies import COPIED, Copies
+from bench.measures import noise, zones
+from bench.measures.sockets import Sockets
+from bench.pipelines import plain_peer
 from bench.rounds import Checked, Paces, Round, Rounds
-from bench.sockets import Sockets
 from ops.environment import home
-from ops.stack import GIVEN, HAPROXY, Stack
+from ops.local.stack import GIVEN, HAPROXY, Stack
 
 OTHERS = ["naive", "floor", "peer"]
 STEPS = ["zones", "sockets", "rest", "quiet", "vigil", "rates", "copies", "kills", *OTHERS]

@@ -22,9 +22,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.cpu import used_s
-from gateway.mqtt import wire
-from ops.servers import answers, binary
+from bench.measures.cpu import used_s
+from gateway.mqtt import packets
+from ops.local.servers import answers, binary
 
 RATE = 200.0
 PAYLOAD = (
@@ -100,7 +100,7 @@ class Broker:
 def connect(port: int, name: str, *, clean: bool = True) -> socket.socket:
     """Return a socket after CONNACK."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=30)
-    packet = bytearray(wire.connect(name, keepalive_s=0))
+    packet = bytearray(packets.connect(name, keepalive_s=0))
     if not clean:
         packet[packet.index(b"MQTT\x04") + 5] &= ~2
     sock.sendall(packet)
@@ -112,27 +112,27 @@ def connect(port: int, name: str, *, clean: bool = True) -> socket.socket:
 def leave_session(port: int) -> None:
     """Subscribe with a session that is kept, and disconnect."""
     sock = connect(port, "gateway", clean=False)
-    sock.sendall(wire.subscribe("guard/#"))
+    sock.sendall(packets.subscribe("guard/#"))
     sock.recv(5)
-    sock.sendall(wire.DISCONNECT)
+    sock.sendall(packets.DISCONNECT)
     sock.close()
 
 
 def count_session(port: int) -> set[bytes]:
     """Return the numbers of the messages that wait for the session."""
     sock = connect(port, "gateway", clean=False)
-    sock.sendall(wire.subscribe("guard/#"))
-    reader, found = wire.Reader(), set()
+    sock.sendall(packets.subscribe("guard/#"))
+    reader, found = packets.Reader(), set()
     while select.select([sock], [], [], 2.0)[0]:
         data = sock.recv(1_048_576)
         assert data, "the broker closed the connection"
         ids = []
         for first, body in reader.feed(data):
-            if first & 0xF0 == wire.PUBLISH:
-                message = wire.parse_publish(first, body, 0, len(body))
+            if first & 0xF0 == packets.PUBLISH:
+                message = packets.parse_publish(first, body, 0, len(body))
                 found.add(bytes(message.payload[-14:-2]))
                 ids.append(message.message_id)
-        sock.sendall(wire.puback(ids))
+        sock.sendall(packets.puback(ids))
     sock.close()
     return found
 
@@ -142,7 +142,7 @@ class Publisher:
 
     def __init__(self, port: int, *, first: int = 0) -> None:
         self._sock = connect(port, f"publisher-{first}")
-        self._reader = wire.Reader()
+        self._reader = packets.Reader()
         self._sent: dict[int, tuple[int, float]] = {}
         self.number = first
         self.acknowledged: set[bytes] = set()
@@ -169,7 +169,7 @@ class Publisher:
     def _send(self) -> None:
         message_id = self.number % 65_535 + 1
         self._sent[message_id] = (self.number, time.monotonic())
-        self._sock.sendall(wire.publish(TOPIC, PAYLOAD % self.number, message_id=message_id))
+        self._sock.sendall(packets.publish(TOPIC, PAYLOAD % self.number, message_id=message_id))
         self.number += 1
 
     def _listen(self, wait_s: float) -> None:
@@ -177,7 +177,7 @@ class Publisher:
             return
         now_s = time.monotonic()
         for first, body in self._reader.feed(self._sock.recv(262_144)):
-            if first & 0xF0 == wire.PUBACK:
+            if first & 0xF0 == packets.PUBACK:
                 number, sent_s = self._sent.pop(int.from_bytes(bytes(body[:2]), "big"))
                 self.acknowledged.add(b"%012d" % number)
                 self.took_s.append(now_s - sent_s)

@@ -11,12 +11,12 @@ from contextlib import closing
 from statistics import fmean
 from typing import Any
 
-from bench import load
-from bench.plain_peer import PARTS, PREFIX
+from bench.ledger import load
+from bench.pipelines.plain_peer import PARTS, PREFIX
 from bench.rounds import WARM_UP, WARM_UP_AGE, Checked, Round, Rounds
+from ops.local.stack import Stack
 from ops.processes import PROCESSES
-from ops.stack import Stack
-from services import exposition
+from services.platform import metrics_export
 
 COPIED = ("directory", "telemetry", "location", "alerts", "notifications")
 LATE_BY_US = "vigil_late_by_us_total"
@@ -179,15 +179,15 @@ def by_process(rounds: list[Round]) -> dict[str, float]:
 
 def late_by_us(stack: Stack) -> float | None:
     """Return the number of positions that Vigil itself made late so far; None without a counter."""
-    before = os.environ.get(exposition.VARIABLE)
-    os.environ[exposition.VARIABLE] = stack.settings()[exposition.VARIABLE]
+    before = os.environ.get(metrics_export.VARIABLE)
+    os.environ[metrics_export.VARIABLE] = stack.settings()[metrics_export.VARIABLE]
     try:
-        found = [value for _, _, value in exposition.samples({LATE_BY_US})]
+        found = [value for _, _, value in metrics_export.samples({LATE_BY_US})]
     finally:
         if before is None:
-            del os.environ[exposition.VARIABLE]
+            del os.environ[metrics_export.VARIABLE]
         else:
-            os.environ[exposition.VARIABLE] = before
+            os.environ[metrics_export.VARIABLE] = before
     return sum(found) if found else None
 
 

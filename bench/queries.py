@@ -23,14 +23,14 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
-from ops.stack import Stack, running_servers
-from services import config
-from services.alerts.follow import Guidance
+from ops.local.stack import Stack, running_servers
+from services.alerts.escalation_worker import Guidance
+from services.alerts.grouping import Storms
 from services.alerts.store import AlertStore
-from services.alerts.storm import Storms
-from services.location.queries import TrackQueries
-from services.location.whereabouts import Whereabouts
-from services.providers import Database, database_url
+from services.location.tracks.nearby import Whereabouts
+from services.location.tracks.queries import TrackQueries
+from services.platform import config
+from services.platform.database import Database, database_url
 
 TENANT = 1
 FIXES_A_DAY = 2_500

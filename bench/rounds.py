@@ -16,23 +16,26 @@ from typing import Any, NamedTuple
 import psycopg2
 from sqlalchemy import create_engine, text
 
-from bench import checker, floor, growth, load, messages, rest
-from bench.checker import Balance
-from bench.cpu import Meter
-from bench.latency import GUARDS, Paced, guard, percentiles, position, rank
-from bench.plain_peer import DATABASE as PEER_DATABASE
-from bench.plain_peer import PREFIX as PEER_PREFIX
-from bench.plain_peer import PlainPeer
-from bench.watcher import Seen, Watcher, peer_frames, vigil_frames
-from gateway.mqtt import wire
-from gateway.noc.auth import Tokens
+from bench.ledger import checker, load, messages
+from bench.ledger.checker import Balance
+from bench.measures import growth, rest
+from bench.measures.cpu import Meter
+from bench.measures.latency import GUARDS, Paced, guard, percentiles, position, rank
+from bench.measures.watcher import Seen, Watcher, peer_frames, vigil_frames
+from bench.pipelines import floor
+from bench.pipelines.plain_peer import DATABASE as PEER_DATABASE
+from bench.pipelines.plain_peer import PREFIX as PEER_PREFIX
+from bench.pipelines.plain_peer import PlainPeer
+from gateway.mqtt import packets
+from gateway.noc.auth.tokens import Tokens
 from ops.environment import PROJECT
-from ops.stack import Stack
-from services import config, envelope
-from services.bus import dead_letters
-from services.directory.store import DirectoryStore
-from services.directory.zone_store import ZoneStore
-from services.providers import Database, database_url
+from ops.local.stack import Stack
+from services.directory.registry.store import DirectoryStore
+from services.directory.zones.store import ZoneStore
+from services.feed import encryption
+from services.messaging import dead_letter_queue
+from services.platform import config
+from services.platform.database import Database, database_url
 
 LATENCY_RATE = 200.0
 PANICS_A_S = 10
@@ -162,7 +165,7 @@ class Rounds:
             store.add(fields, tenant_id=TENANT_ID, by="bench")
 
     def latency(self, *, seconds: float) -> Paces:
-        """Measure Vigil at an even pace; see `bench.latency`."""
+        """Measure Vigil at an even pace; see `bench.measures.latency`."""
         with closing(self._screen()) as screen:
             return self._paced("", seconds, self._pids(), screen)
 
@@ -171,7 +174,7 @@ class Rounds:
         token = Tokens(env["JWT_SECRET"]).make(
             name="bench", tenant_id=TENANT_ID, role="viewer", lifetime_s=3600
         )
-        keys = envelope.tenant_keys(env["CHANNELS_ENCRYPTION_KEY"], TENANT_ID)
+        keys = encryption.tenant_keys(env["CHANNELS_ENCRYPTION_KEY"], TENANT_ID)
         url = f"ws://127.0.0.1:{env['VIGIL_HTTP_PORT']}/ws/noc/dashboard/"
         return Watcher(url, vigil_frames(keys, TENANT_ID), token=token)
 
@@ -280,7 +283,7 @@ class Rounds:
                 engine,
                 run=run,
                 tables=tables,
-                dead_bodies=lambda: dead_letters.bodies(self._env["AMQP_URI"]),
+                dead_bodies=lambda: dead_letter_queue.bodies(self._env["AMQP_URI"]),
                 unacknowledged=unacknowledged,
                 during=during,
             )
@@ -336,12 +339,14 @@ class Rounds:
         """
         total, run = int(seconds * LATENCY_RATE), f"n{secrets.token_hex(4)}"
         with closing(load.connect(self.host, self.port)) as sock:
-            sock.sendall(wire.connect(f"bench-pace-{run}"))
+            sock.sendall(packets.connect(f"bench-pace-{run}"))
             meter, started_s = Meter(pids), time.monotonic()
             for number in range(total):
                 time.sleep(max(0.0, started_s + number / LATENCY_RATE - time.monotonic()))
                 sent = position(f"{run}-{number}", guard(number % GUARDS), datetime.now(UTC))
-                packet = wire.publish(NAIVE_PREFIX + sent.topic, sent.payload, message_id=number % 65_535 + 1)
+                packet = packets.publish(
+                    NAIVE_PREFIX + sent.topic, sent.payload, message_id=number % 65_535 + 1
+                )
                 sock.sendall(packet)
             _count_until_quiet(_plain(url), before + total)
             used_s = meter.read()

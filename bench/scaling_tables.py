@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import sys
 
-from bench import capacity, shard_balance
+from bench import shard_balance
 from bench.goals import value_at
+from bench.measures import capacity
 from ops.environment import home
 
 NUMBERS = (100_000, 1_000_000)

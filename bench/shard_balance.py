@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from services.bus.shards import shard_of
+from services.messaging.shards import shard_of
 
 SEEDS = 5
 SOURCES = (500, 10_000, 1_000_000)

@@ -1,7 +1,7 @@
 // Makes elements. Whatever is given as a child is text: nothing of a device's ever becomes markup.
 
 // Characters without a shape, of which some turn the text beside them round: shown as their numbers, as on evidence
-// pages (services/alerts/markup.py). The joiners U+200C and U+200D stay: words of Indian scripts and emoji need them.
+// pages (services/alerts/evidence/markup.py). The joiners U+200C and U+200D stay: words of Indian scripts and emoji need them.
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
 export const visible = (text) => String(text).replace(UNSEEN, (unseen) => `[U+${unseen.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}]`);
 

@@ -1,6 +1,6 @@
 // Reads the feed: opens sealed frames (Fernet: version 0x80, AES-128-CBC, HMAC-SHA256) with WebCrypto, and believes what
 // was sealed for this tenant, says outside what was sealed inside, and comes after what was read before.
-// services/watching.py is the same for programs; one test holds both to the same frames.
+// services/feed/client.py is the same for programs; one test holds both to the same frames.
 
 const CLEAR = new Set(["connected", "heartbeat", "error", "ack", "metrics"]); // between a socket and its gateway
 const CLOCKS_APART_S = 60; // frames are sealed on several hosts

@@ -11,18 +11,18 @@ To change the schema:
 3. Add the state before it to `STATES` in `tests/upgrades/__init__.py`. Run `python -m
    tests.upgrades.make_dump NAME`.
 4. Describe the new schema, on an upgraded development stack: `vigil migrate describe
-   >services/schema/expected.json`.
-5. Give the processes their rights on a new table in `ops/privileges.py`. Retention, erasure and
-   row-level security have entries there too.
+   >services/platform/schema/expected.json`.
+5. Give the processes their rights on a new table in `ops/servers/privileges.py`. Retention, erasure
+   and row-level security have entries there too.
 """
 
 from alembic import context
 from alembic.operations import Operations
 from sqlalchemy import create_engine, text
 
-from ops import grants
-from services.config import load
-from services.providers import database_url
+from ops.servers import postgres_grants
+from services.platform.config import load
+from services.platform.database import database_url
 
 # Two migrations at once would disturb each other. The second waits for this lock.
 ADVISORY_LOCK = 0x5649_4749
@@ -48,7 +48,8 @@ def mend() -> None:
 def run() -> None:
     """Run the migrations.
 
-    They run within the transaction of the caller's connection, when there is one (`ops.schema`).
+    They run within the transaction of the caller's connection, when there is one (see
+    `ops/data/schema`).
     """
     given = context.config.attributes.get("connection")
     if given is None:
@@ -73,7 +74,7 @@ def connect_and_run() -> None:
             mend()
         with context.begin_transaction():
             context.run_migrations()
-        grants.apply(connection)
+        postgres_grants.apply(connection)
         connection.commit()
     engine.dispose()
 

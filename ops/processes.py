@@ -8,6 +8,7 @@ data, and a change of the layout needs no migration.
 from __future__ import annotations
 
 import importlib
+import signal
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -41,6 +42,8 @@ STALL_TIMEOUT_S = 10.0
 """
 STALL_LIMITS_S = {"mqtt_gateway-alert": 5.0, "mqtt_gateway-bulk": 5.0}
 """Upper limit of that time for processes that a panic has to wait for."""
+STALL_SIGNAL = signal.SIGPROF
+"""Ends a process of Vigil and leaves its stack for the log (ops/hosting/stall_watch.py)."""
 
 
 def parts_of(process: str) -> tuple[str, ...]:

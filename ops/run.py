@@ -13,7 +13,9 @@ from __future__ import annotations
 import os
 import sys
 
-os.environ["EVENTLET_NO_GREENDNS"] = "yes"  # names are looked up in native threads (ops/name_lookup.py)
+os.environ["EVENTLET_NO_GREENDNS"] = (
+    "yes"  # names are looked up in native threads (ops/hosting/name_lookup.py)
+)
 sys.modules["rich"] = None  # type: ignore[assignment]  # structlog would load it for terminals: 4 MiB
 
 # eventlet replaces the standard library's blocking calls; nothing else may be imported before.
@@ -38,33 +40,30 @@ del sys.modules["rich"]
 from eventlet.event import Event  # noqa: E402
 from nameko.containers import ServiceContainer  # noqa: E402
 
-from ops import alive, name_lookup, server_answers, stall_watch  # noqa: E402
 from ops.environment import apply_environment, home, read_env, secrets_file  # noqa: E402
-from ops.privileges import of_process  # noqa: E402
-from ops.processes import GROUPS, PROCESSES, parts_of, service_class, stall_limit_s  # noqa: E402
-from ops.signals import StopSignals  # noqa: E402
-from ops.stall_watch import StallWatch  # noqa: E402
-from ops.work_watch import WorkWatch  # noqa: E402
-from services import (  # noqa: E402
-    config,
-    crash_marker,
-    exposition,
-    logs,
-    metrics,
-    notify,
-    restarts,
-    tracing,
-    work,
+from ops.hosting import (  # noqa: E402
+    liveness,  # noqa: E402
+    name_lookup,
+    server_answers,
+    stall_watch,
 )
-from services.addresses import amqp_nodes, amqp_shuffled  # noqa: E402
-from services.bus.calling import SERIALIZER, MeasuredRpc  # noqa: E402
-from services.bus.consuming import EventHandler  # noqa: E402
-from services.bus.heartbeats import HeartbeatSender  # noqa: E402
-from services.config import Config  # noqa: E402
-from services.deploy import problems  # noqa: E402
-from services.errors import Misconfigured, VigilError  # noqa: E402
-from services.keyring import read_key_files  # noqa: E402
-from services.work import Work  # noqa: E402
+from ops.hosting.production import problems  # noqa: E402
+from ops.hosting.stall_watch import StallWatch  # noqa: E402
+from ops.hosting.stop_signals import StopSignals  # noqa: E402
+from ops.hosting.work_watch import WorkWatch  # noqa: E402
+from ops.processes import GROUPS, PROCESSES, parts_of, service_class, stall_limit_s  # noqa: E402
+from ops.servers.privileges import of_process  # noqa: E402
+from services.contracts.errors import Misconfigured, VigilError  # noqa: E402
+from services.feed.keyring import read_key_files  # noqa: E402
+from services.messaging.consumer import EventHandler  # noqa: E402
+from services.messaging.heartbeats import HeartbeatSender  # noqa: E402
+from services.messaging.rpc_calls import SERIALIZER, MeasuredRpc  # noqa: E402
+from services.platform import config, logging, metrics, metrics_export, tracing  # noqa: E402
+from services.platform.config import Config  # noqa: E402
+from services.platform.server_lists import amqp_nodes, amqp_shuffled  # noqa: E402
+from services.supervision import crash_marker, restarts, sd_notify  # noqa: E402
+from services.supervision import work_in_hand as work  # noqa: E402
+from services.supervision.work_in_hand import Work  # noqa: E402
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +71,7 @@ SAMPLE_S = 1.0
 STOP_TIMEOUT_S = 7.0
 """Time for the work in hand to end after a signal. Supervisors kill after ten seconds or more."""
 SECRETS_DIRECTORY = "VIGIL_SECRETS_DIRECTORY"
-"""Directory with the secret files of several parts, by the names of `ops.secret_files`."""
+"""Directory with the secret files of several parts, by the names of `ops.install.secret_files`."""
 WATCHED = (EventHandler, MeasuredRpc)
 """Work that ends within limits of its own. Sessions, loops and timers are not watched."""
 
@@ -223,9 +222,9 @@ def sample(host: Host, work_watch: WorkWatch) -> None:
             busy.set(container._worker_pool.running())
         # Report readiness again each time: the first time, the supervisor's queue may have been
         # full.
-        notify.say("READY=1", "WATCHDOG=1")
+        sd_notify.say("READY=1", "WATCHDOG=1")
         work_watch.look(time.monotonic())
-        told = alive.tell(host.process, host.stall_timeout_s)
+        told = liveness.tell(host.process, host.stall_timeout_s)
         if tells and not told:
             log.warning("health_file_not_written", process=host.process)
         tells = told
@@ -266,7 +265,7 @@ def environment_of(part: str, *, alone: bool) -> Mapping[str, str]:
     directory = os.environ.get(SECRETS_DIRECTORY)
     if not directory:
         return read_env(secrets_file(home(), part)) | os.environ
-    from ops import secret_files
+    from ops.install import secret_files
 
     files = {
         f"{variable}_FILE": Path(directory, name) for variable, name in secret_files.files_of(part).items()
@@ -303,8 +302,8 @@ def host(process: str, signals: StopSignals) -> None:
     """Run one process until a signal asks it to stop. Raise the error that made a service end."""
     parts = parts_of(process)
     settings = {part: settings_of(part, alone=parts == (process,)) for part in parts}
-    name = exposition.claim(process)
-    logs.configure(settings[parts[0]].logging.level, service=process)
+    name = metrics_export.claim(process)
+    logging.configure(settings[parts[0]].logging.level, service=process)
     hosted = Host(process, [container_of(part, settings[part]) for part in parts])
     watch = begin_watch(process, name, stall_limit_s(process, hosted.stall_timeout_s))
 
@@ -375,8 +374,8 @@ def run(hosted: Host, watch: StallWatch) -> None:
         hosted.supervision, away=hosted.away, end=lambda why: end_standing(hosted, why, watch)
     )
     log.info("ready", process=hosted.process)
-    notify.say("READY=1", "WATCHDOG=1", "STATUS=")
-    alive.tell(hosted.process, hosted.stall_timeout_s)
+    sd_notify.say("READY=1", "WATCHDOG=1", "STATUS=")
+    liveness.tell(hosted.process, hosted.stall_timeout_s)
     eventlet.spawn_n(sample, hosted, work_watch)
     for container in hosted.containers:
         if of_process(container.part).tables:
@@ -387,15 +386,15 @@ def run(hosted: Host, watch: StallWatch) -> None:
 
 def report_schema(settings: Config, part: str) -> None:
     """Log what the tables of a part lack."""
-    from ops import schema_report  # with the database's library, which some parts do without
+    from ops.data.schema import startup_report  # with the database's library, which some parts do without
 
-    schema_report.report(settings, part)
+    startup_report.report(settings, part)
 
 
 def end_standing(hosted: Host, why: str, watch: StallWatch) -> None:
     """End this process because its work stands still; the log shows the stack of each worker."""
     log.critical("work_stood_still", problem=why, stacks=hosted.stacks())
-    notify.say(f"{notify.FAULT}={why}")
+    sd_notify.say(f"{sd_notify.FAULT}={why}")
     sys.stdout.flush()
     watch.end(why)
 
@@ -406,7 +405,7 @@ def stop(hosted: Host, service: Any) -> bool:
     Returns:
         Whether they stopped in order, with no work left in hand.
     """
-    notify.say("STOPPING=1")
+    sd_notify.say("STOPPING=1")
     patience = eventlet.Timeout(STOP_TIMEOUT_S)
     try:
         if hosted.is_ready:

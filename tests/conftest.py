@@ -22,16 +22,16 @@ import pytest  # noqa: E402
 from hypothesis import settings as hypothesis_settings  # noqa: E402
 from sqlalchemy import Engine, text  # noqa: E402
 
-from ops.stack import EVIDENCE_KEY, GIVEN, PORT_VARIABLES, Stack  # noqa: E402
-from services import config as configuration  # noqa: E402
-from services import providers  # noqa: E402
-from services.config import Config  # noqa: E402
-from services.providers import Database  # noqa: E402
-from tests.commands import run_vigil  # noqa: E402
-from tests.desk import Desk  # noqa: E402
-from tests.office import Office  # noqa: E402
-from tests.outside import Outside  # noqa: E402
+from ops.local.stack import EVIDENCE_KEY, GIVEN, PORT_VARIABLES, Stack  # noqa: E402
+from services.platform import config as configuration  # noqa: E402
+from services.platform import database as providers  # noqa: E402
+from services.platform.config import Config  # noqa: E402
+from services.platform.database import Database  # noqa: E402
 from tests.providers import Provider, settings_for  # noqa: E402
+from tests.support.alerts_domain import Desk  # noqa: E402
+from tests.support.commands import run_vigil  # noqa: E402
+from tests.support.notifications_domain import Office  # noqa: E402
+from tests.support.outside_clients import Outside  # noqa: E402
 
 hypothesis_settings.register_profile("vigil", deadline=None, database=None)
 hypothesis_settings.load_profile("vigil")

@@ -2,9 +2,9 @@
 
 import re
 
-from ops.privileges import PRIVILEGES
+from ops.local.stack import Stack
 from ops.processes import PROCESSES
-from ops.stack import Stack
+from ops.servers.privileges import PRIVILEGES
 
 REFUSED = re.compile(r"permission denied|must be owner|ACCESS_REFUSED|access_refused|NOPERM|No permissions")
 BY_A_PROCESS = re.compile(r"\] vigil-(telemetry|location|alerts|notifications|directory|watchdog|registry)")
@@ -25,7 +25,9 @@ def test_no_process_was_refused_what_its_work_needs(stack: Stack) -> None:
         refused = [
             line for line in logs[process].splitlines() if REFUSED.search(line) and OF_NOBODY not in line
         ]
-        assert refused == [], f"{process} lacks a right; declare it in ops/privileges.py if its work needs it"
+        assert refused == [], (
+            f"{process} lacks a right; declare it in ops/servers/privileges.py if its work needs it"
+        )
     by_processes = [line for line in logs["postgres"].splitlines() if BY_A_PROCESS.search(line)]
     # PostgreSQL's log does not name the tenant.
     expected = sum(OF_NOBODY in line for process in PROCESSES for line in logs[process].splitlines())

@@ -2,8 +2,8 @@
 
 import re
 
-from ops.stack import Stack
-from tests.canaries import canaries, secrets_of
+from ops.local.stack import Stack
+from tests.support.canaries import canaries, secrets_of
 
 MIN_LINES = 20
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from services.messages import DeviceAlert, DeviceReading, Fix, HealthReading, SensorReading
+from services.contracts.events import DeviceAlert, DeviceReading, Fix, HealthReading, SensorReading
 
 M = TypeVar("M", bound=Fix | DeviceReading | SensorReading | HealthReading | DeviceAlert)
 

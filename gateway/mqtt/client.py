@@ -23,10 +23,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from gateway.mqtt import topics, wire
-from services.config import Mqtt
-from services.errors import Outage, Unavailable
-from services.outages import MQTT
+from gateway.mqtt import packets
+from gateway.mqtt.decoding import topics
+from services.contracts.errors import Outage, Unavailable
+from services.platform.config import Mqtt
+from services.platform.outages import MQTT
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +51,7 @@ OnTaken = Callable[[], None]
 
 It may block for a moment: the lane does not read meanwhile.
 """
-OnMessage = Callable[[str, wire.Published], None]
+OnMessage = Callable[[str, packets.Published], None]
 """Called with the topic (without the installation's prefix) and the message.
 
 It must not block or raise.
@@ -122,7 +123,7 @@ class BufferedSocket:
         """
         buffer, position = self._incoming, self._position
         count = 0
-        while (found := wire.front(buffer, position)) is not None:
+        while (found := packets.front(buffer, position)) is not None:
             first, start, end = found
             if not on_packet(first, buffer, start, end):
                 return True
@@ -368,7 +369,7 @@ class Connection(Link):
         client = self._client
         if client is None or generation != self.generation:
             return
-        client.buffered.send(wire.puback(message_ids))
+        client.buffered.send(packets.puback(message_ids))
         self._write(client)
 
     def _connect(self, client: BufferedPaho) -> None:
@@ -397,9 +398,9 @@ class Connection(Link):
         self._on_taken()
 
     def _on_packet(self, first: int, buffer: bytes, start: int, end: int) -> bool:
-        if first & 0xF0 != wire.PUBLISH:
+        if first & 0xF0 != packets.PUBLISH:
             return False
-        message = wire.parse_publish(first, buffer, start, end, version=5)
+        message = packets.parse_publish(first, buffer, start, end, version=5)
         # An exception here would end the delivery of all other messages.
         try:
             topic = message.topic.decode("utf-8", "replace").removeprefix(self._config.topic_prefix)
@@ -435,7 +436,7 @@ class Outgoing(Link):
         for topic, payload in messages:
             message_id = self._free_id()
             self._waiting[message_id] = batch
-            client.buffered.send(wire.publish(prefix + topic, payload, message_id=message_id))
+            client.buffered.send(packets.publish(prefix + topic, payload, message_id=message_id))
         self._write(client)
         with eventlet.Timeout(
             timeout_s, Outage.of(MQTT, "the MQTT broker did not take our messages in time")
@@ -454,7 +455,7 @@ class Outgoing(Link):
         raise Outage.of(MQTT, "the MQTT broker has not acknowledged any of 65,535 messages")
 
     def _on_packet(self, first: int, buffer: bytes, start: int, end: int) -> bool:
-        if first != wire.PUBACK or end - start < 2:
+        if first != packets.PUBACK or end - start < 2:
             return False
         batch = self._waiting.pop(buffer[start] << 8 | buffer[start + 1], None)
         if batch is not None:

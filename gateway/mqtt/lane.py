@@ -24,31 +24,18 @@ from eventlet.event import Event
 from eventlet.queue import Queue
 from eventlet.semaphore import Semaphore
 
-from gateway.mqtt import (
-    backlog,
-    link_state,
-    owntracks,
-    payloads,
-    repeats,
-    retained_positions,
-    topics,
-    unreadable,
-    wire,
-)
+from gateway.mqtt import backlog, packets, repeats, retained_positions
 from gateway.mqtt.backlog import Backlog
 from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
 from gateway.mqtt.client import Connection, Link, Outgoing, client_id
+from gateway.mqtt.decoding import link_state, owntracks, payloads, topics, unreadable
+from gateway.mqtt.decoding.identity import Recent
+from gateway.mqtt.decoding.topics import FILTERS, OPTIONAL, Family
 from gateway.mqtt.fair_queue import FairQueue
-from gateway.mqtt.identity import Recent
 from gateway.mqtt.rate_limit import Limit, PressLimits, Share, SourceLimits
-from gateway.mqtt.retained import RetainedSweep
-from gateway.mqtt.topics import FILTERS, OPTIONAL, Family
-from services import metrics, poison, restarts, security, tracing, work
-from services.bus.shards import shard_key, shard_of, split
-from services.config import Config, Mqtt
-from services.crash_marker import CrashMarker
-from services.errors import InvalidMessage, Misconfigured, Unavailable
-from services.messages import (
+from gateway.mqtt.retained_sweep import RetainedSweep
+from services.contracts.errors import InvalidMessage, Misconfigured, Unavailable
+from services.contracts.events import (
     DeviceAlert,
     DeviceReading,
     DeviceReadingBatch,
@@ -63,8 +50,13 @@ from services.messages import (
     SensorReadingBatch,
     SourceFlood,
 )
-from services.security import IDENTITY_REASONS
-from services.work import Work
+from services.messaging.shards import shard_key, shard_of, split
+from services.platform import metrics, security_events, tracing
+from services.platform.config import Config, Mqtt
+from services.platform.security_events import IDENTITY_REASONS
+from services.supervision import poison, restarts, work_in_hand
+from services.supervision.crash_marker import CrashMarker
+from services.supervision.work_in_hand import Work
 
 log = structlog.get_logger(__name__)
 
@@ -251,7 +243,7 @@ class Lane:
 
     def run(self, publish_all: PublishAll) -> None:
         """Serve until stopped. A broken connection is made again with back-off."""
-        work.watch(self._work)
+        work_in_hand.watch(self._work)
         helpers = [eventlet.spawn(self._send_batches, publish_all) for _ in range(self._senders)]
         helpers.append(eventlet.spawn(self._close_due_batches))
         if self._way_out is None:
@@ -322,7 +314,7 @@ class Lane:
         if heard:
             self._marker.heard(now_s)
 
-    def _take(self, topic: str, message: wire.Published) -> None:
+    def _take(self, topic: str, message: packets.Published) -> None:
         now_s = time.monotonic()
         delivery = Delivery(
             topic,
@@ -445,7 +437,7 @@ class Lane:
         found = []
         for news in self._shares.floods(now_s):
             if not news.is_over:
-                security.note(repeats.RATE_LIMITED, source_id=news.source_id, lane=self.name)
+                security_events.note(repeats.RATE_LIMITED, source_id=news.source_id, lane=self.name)
             found.append(
                 SourceFlood(
                     key=os.urandom(16),
@@ -764,7 +756,7 @@ class Lane:
         metrics.mqtt_message_rejected.labels(topics.family_of(delivery.topic), error.reason).inc()
         log.info("message_rejected", topic=delivery.topic, reason=error.reason, detail=error.detail)
         if error.reason in IDENTITY_REASONS:
-            security.note(error.reason, topic=delivery.topic)
+            security_events.note(error.reason, topic=delivery.topic)
         found = payloads.rejected_identity(
             delivery.topic,
             topic,

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple
 
-from gateway.mqtt import topics, unreadable
-from services.alert_words import alert_type
-from services.errors import InvalidMessage
+from gateway.mqtt.decoding import topics, unreadable
+from services.contracts.alert_words import alert_type
+from services.contracts.errors import InvalidMessage
 
 REMEMBERED_TOPICS = 50_000
 """Number of topics that one lane remembers.

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from gateway.mqtt import identity, unreadable
-from services.messages import AlertType, DeviceAlert, Origin, RejectedMessage, RepeatedAlert
+from gateway.mqtt.decoding import identity, unreadable
+from services.contracts.events import AlertType, DeviceAlert, Origin, RejectedMessage, RepeatedAlert
 
 RATE_LIMITED = "rate_limited"
 REMEMBERED_KEYS = 50_000

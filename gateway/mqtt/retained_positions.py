@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.mqtt import place
-from gateway.mqtt.payload_text import TAIL
-from gateway.mqtt.topics import Family
+from gateway.mqtt.decoding import place
+from gateway.mqtt.decoding.payload_text import TAIL
+from gateway.mqtt.decoding.topics import Family
 
 FILTERS = ("guard/#", "alert/#", "device/#")
 """Filters that are swept, without the installation's prefix."""

@@ -7,8 +7,8 @@ process.
 from __future__ import annotations
 
 from gateway.mqtt.lane import Lane, trace_of
-from services.bus import Publisher, Resource, event_handler, loop
-from services.messages import AlertEvent, StoredEvent
+from services.contracts.events import AlertEvent, StoredEvent
+from services.messaging import Publisher, Resource, event_handler, loop
 
 SERVICE = "mqtt_gateway"
 

@@ -12,17 +12,18 @@ import eventlet
 import structlog
 from werkzeug.wrappers import Request, Response
 
-from gateway.noc import blindness, requests
-from gateway.noc.auth import Principal
-from gateway.noc.callers import BARS_INTERVAL_S, Callers
-from gateway.noc.hub import Hub
-from gateway.noc.quotas import RENEW_INTERVAL_S
-from gateway.noc.sockets import ClientFrame, Session
-from gateway.noc.tickets import Tickets
-from services import metrics
-from services.bus import HeartbeatListener, Resource, RpcProxy, http, loop, timer, upgrade
-from services.config import Config
-from services.errors import Unavailable
+from gateway.noc import parts_away
+from gateway.noc.auth import requests
+from gateway.noc.auth.callers import BARS_INTERVAL_S, Callers
+from gateway.noc.auth.quotas import RENEW_INTERVAL_S
+from gateway.noc.auth.tickets import Tickets
+from gateway.noc.auth.tokens import Principal
+from gateway.noc.websocket.hub import Hub
+from gateway.noc.websocket.session import ClientFrame, Session
+from services.contracts.errors import Unavailable
+from services.messaging import HeartbeatListener, Resource, RpcProxy, http, loop, timer, upgrade
+from services.platform import metrics
+from services.platform.config import Config
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +53,7 @@ class Parts:
         self.callers = Callers(config)
         self.hub = Hub.from_config(config)
         self.tickets = Tickets.from_config(config)
-        others = blindness.PROCESSES - {NocGateway.name}
+        others = parts_away.PROCESSES - {NocGateway.name}
         self.heartbeats = HeartbeatListener(config, service=NocGateway.name, expected=others)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ operator can know.
 from alembic import op
 from sqlalchemy import Connection, text
 
-from services.errors import Refused
+from services.contracts.errors import Refused
 
 revision = "0012"
 down_revision = "0011"

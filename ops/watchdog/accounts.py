@@ -6,10 +6,10 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from ops import queues
+from ops.servers.queues import depths
 from ops.watchdog.balance import Balance, Look, missing
-from services import exposition, metrics
-from services.config import Config
+from services.platform import metrics, metrics_export
+from services.platform.config import Config
 
 COUNTED = (
     "vigil_event_published_total",
@@ -28,7 +28,7 @@ class Accounts:
 
     def __init__(self, config: Config, names: Sequence[str] | None = None) -> None:
         self._config = config
-        names = queues.names(config) if names is None else names
+        names = depths.names(config) if names is None else names
         self._queues = [name for name in names if name.startswith(OF_HANDLERS)]
         self._rungs = [name for name in names if name.startswith(OF_RUNGS)]
         self._balance = Balance()
@@ -48,7 +48,7 @@ class Accounts:
     def count(self) -> float | None:
         """Return how many events are missing now; None when some are counted on another host."""
         counted = _counted()
-        states = queues.states(self._config, [*self._queues, *self._rungs])
+        states = depths.states(self._config, [*self._queues, *self._rungs])
         if not _are_all_here(counted["vigil_event_consumers"], states):
             return None
         found = Look(
@@ -63,13 +63,13 @@ class Accounts:
 def _counted() -> Mapping[str, dict[str, float]]:
     """Return values by metric and its one label, over all processes of the host."""
     found: Mapping[str, dict[str, float]] = defaultdict(dict)
-    for name, labels, value in exposition.samples(COUNTED):
+    for name, labels, value in metrics_export.samples(COUNTED):
         [label] = labels.values()
         found[name][label] = value
     return found
 
 
-def _are_all_here(here: Mapping[str, float], states: Mapping[str, queues.State]) -> bool:
+def _are_all_here(here: Mapping[str, float], states: Mapping[str, depths.State]) -> bool:
     """Return whether RabbitMQ knows of no consumer that is not counted on this host."""
     return any(here.values()) and all(
         state.consumers <= here.get(name, 0) for name, state in states.items() if state.consumers

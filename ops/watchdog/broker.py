@@ -6,11 +6,11 @@ import secrets
 import time
 from collections.abc import Callable
 
-from gateway.mqtt import wire
-from ops.line import PING_S, connect
+from gateway.mqtt import packets
+from ops.servers.mqtt_connection import PING_S, connect
 from ops.watchdog.sources import login
-from services.config import Config
-from services.errors import Unavailable
+from services.contracts.errors import Unavailable
+from services.platform.config import Config
 
 PREFIX = "$SYS/broker/"
 FILTER = PREFIX + "#"
@@ -33,22 +33,22 @@ def listen(config: Config, on_figure: Callable[[str, str], None]) -> None:
     known_as = login(config)
     with connect(config.mqtt, name, username=known_as["username"], password=known_as["password"]) as sock:
         sock.settimeout(SILENCE_S)
-        reader, pinged_s = wire.Reader(), time.monotonic()
+        reader, pinged_s = packets.Reader(), time.monotonic()
         try:
-            sock.sendall(wire.subscribe(FILTER, qos=0))
+            sock.sendall(packets.subscribe(FILTER, qos=0))
             while data := sock.recv(65_536):
                 for first, body in reader.feed(data):
-                    if first == wire.SUBACK and body[-1] & 0x80:
+                    if first == packets.SUBACK and body[-1] & 0x80:
                         raise Unavailable(
                             f"the MQTT broker does not let {known_as['username'] or 'us'} read {FILTER}"
                         )
-                    if first & 0xF0 == wire.PUBLISH:
-                        message = wire.parse_publish(first, body, 0, len(body))
+                    if first & 0xF0 == packets.PUBLISH:
+                        message = packets.parse_publish(first, body, 0, len(body))
                         on_figure(message.topic.decode(), message.payload.decode("utf-8", "replace"))
                 # By the clock: the answer to a ping is data too, and would cause the next ping at
                 # once.
                 if time.monotonic() - pinged_s > PING_S:
-                    sock.sendall(wire.PINGREQ)
+                    sock.sendall(packets.PINGREQ)
                     pinged_s = time.monotonic()
         except OSError as error:
             raise Unavailable(f"the MQTT broker: {error}") from error

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ops.watchdog.probe import ROADS, LaneName, Lost, Probe, Stage
-from services.config import Config
+from services.platform.config import Config
 
 
 class Result(msgspec.Struct, frozen=True):

@@ -12,13 +12,13 @@ from typing import Any, Literal, NamedTuple
 import websocket
 from sqlalchemy import text
 
-from ops.feed_client import Feed, dashboard_url
-from ops.line import Line
+from ops.feed.client import Feed, dashboard_url
+from ops.servers.mqtt_connection import Line
 from ops.watchdog.sources import ALERT_TOPIC, DEVICE, GUARD, POSITION_TOPIC, login
-from services.config import Config
-from services.errors import Unavailable, VigilError
-from services.feed import FeedReader
-from services.providers import Database
+from services.contracts.errors import Unavailable, VigilError
+from services.feed.stream import FeedReader
+from services.platform.config import Config
+from services.platform.database import Database
 
 LaneName = Literal["alert", "bulk"]
 Stage = Literal["device", "broker", "postgres", "redis"]

@@ -11,18 +11,19 @@ from typing import get_args
 import eventlet
 import structlog
 
-from ops import alive, queues, vitals
 from ops.environment import home
-from ops.watchdog import broker
+from ops.hosting import liveness
+from ops.servers.queues import depths
+from ops.watchdog import broker, measurements
 from ops.watchdog.accounts import Accounts
 from ops.watchdog.probe import LaneName, Lost, Probe, Stage
 from ops.watchdog.standing import Standing
-from services import metrics
-from services.bus import Resource, RpcProxy, loop, report_away, report_back, timer, within
-from services.config import Config
-from services.errors import Unavailable
-from services.process_heartbeats import STOOD_STILL_S
-from services.providers import Database
+from services.contracts.errors import Unavailable
+from services.messaging import Resource, RpcProxy, loop, report_away, report_back, timer, within
+from services.platform import metrics
+from services.platform.config import Config
+from services.platform.database import Database
+from services.supervision.process_heartbeats import STOOD_STILL_S
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +63,7 @@ class Parts:
         self.probe = Probe(config)
         self.database = Database(config, name="watchdog", pool_size=1)
         self.home = home()
-        self.queues = queues.asked_names()
+        self.queues = depths.asked_names()
         self.accounts = Accounts(config, self.queues)
 
     def close(self) -> None:
@@ -107,8 +108,8 @@ class WatchdogService:
 
     @timer(QUEUES_INTERVAL_S, eager=True)
     def measure_queues(self) -> None:
-        ask = partial(queues.depths, self.parts.config, self.parts.queues)
-        for queue, depth in queues.by_handler(within(QUEUES_DEADLINE_S, ask)).items():
+        ask = partial(depths.depths, self.parts.config, self.parts.queues)
+        for queue, depth in depths.by_handler(within(QUEUES_DEADLINE_S, ask)).items():
             metrics.queue_depth.labels(queue).set(depth)
 
     @timer(ACCOUNTS_INTERVAL_S)
@@ -157,7 +158,7 @@ class WatchdogService:
         else:
             metrics.watchdog_round_trip.labels(lane).observe(took_s)
             metrics.watchdog_last_success.labels(lane).set(time.time())
-            alive.tell_arrived(lane, good_for_s=self.parts.config.watchdog.interval_s * INTERVALS_GOOD)
+            liveness.tell_arrived(lane, good_for_s=self.parts.config.watchdog.interval_s * INTERVALS_GOOD)
             report_back(f"message-path-{lane}")
             return True
         return False
@@ -220,29 +221,29 @@ def _show_figure(topic: str, value: str) -> None:
 
 
 def _disk(parts: Parts) -> None:
-    metrics.disk_free.labels("home").set(vitals.free_share(parts.home))
+    metrics.disk_free.labels("home").set(measurements.free_share(parts.home))
 
 
 def _clock(parts: Parts) -> None:
-    metrics.clock_offset.labels("postgres").set(vitals.clock_offset_s(parts.database))
+    metrics.clock_offset.labels("postgres").set(measurements.clock_offset_s(parts.database))
 
 
 def _size(parts: Parts) -> None:
-    metrics.database_size.labels("vigil").set(vitals.database_size_bytes(parts.database))
+    metrics.database_size.labels("vigil").set(measurements.database_size_bytes(parts.database))
 
 
 def _partitions(parts: Parts) -> None:
-    for found in vitals.partitions(parts.database):
+    for found in measurements.partitions(parts.database):
         metrics.partition_default_rows.labels(found.table).set(found.default_rows)
         horizon_s = found.horizon.timestamp() if found.horizon else 0.0
         metrics.partition_horizon.labels(found.table).set(horizon_s)
 
 
 def _certificates(parts: Parts) -> None:
-    for name, end in vitals.certificates(parts.config, parts.home):
+    for name, end in measurements.certificates(parts.config, parts.home):
         metrics.certificate_expiry.labels(name).set(end.timestamp())
 
 
 def _backup(parts: Parts) -> None:
-    made = vitals.last_backup(vitals.backup_directory(parts.config, parts.home))
+    made = measurements.last_backup(measurements.backup_directory(parts.config, parts.home))
     metrics.backup_last_success.labels("verified").set(made.timestamp() if made else 0.0)

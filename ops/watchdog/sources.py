@@ -6,10 +6,10 @@ import json
 
 from sqlalchemy import text
 
-from gateway.mqtt.rights import TEST_TOPICS
-from services import providers
-from services.config import Config
-from services.providers import transaction
+from gateway.mqtt.access_control import TEST_TOPICS
+from services.platform import database
+from services.platform.config import Config
+from services.platform.database import transaction
 from services.retention.schedule import TENANT_CLASSES
 
 ALERT_TOPIC, POSITION_TOPIC = TEST_TOPICS
@@ -70,7 +70,7 @@ def prepare(config: Config) -> None:
         "classes": list(TENANT_CLASSES),
         "days": KEPT_DAYS,
     }
-    engine = providers.make_engine(config, name="watchdog-prepare", pool_size=1, as_owner=True)
+    engine = database.make_engine(config, name="watchdog-prepare", pool_size=1, as_owner=True)
     try:
         with transaction(engine) as connection:
             for statement in STATEMENTS:

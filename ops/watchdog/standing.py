@@ -20,15 +20,15 @@ import redis as redis_library
 from amqp.exceptions import AMQPError
 from sqlalchemy import text
 
-from gateway.mqtt import wire
-from ops import line
+from gateway.mqtt import packets
+from ops.servers import mqtt_connection
 from ops.watchdog.sources import login_of_checks
-from services import providers, redis_client
-from services.bus.heartbeats import abort, publish_confirmed
-from services.bus.publishing import connect
-from services.bus.topology import HEARTBEAT_CHECK
-from services.config import Config
-from services.errors import Unavailable
+from services.contracts.errors import Unavailable
+from services.messaging.heartbeats import abort, publish_confirmed
+from services.messaging.publisher import connect
+from services.messaging.topology import HEARTBEAT_CHECK
+from services.platform import database, redis_client
+from services.platform.config import Config
 
 RENEW_S = 30.0
 """Longest use of a connection."""
@@ -53,10 +53,12 @@ class Mqtt:
     def __init__(self, config: Config) -> None:
         username, password = login_of_checks(config)
         name = f"vigil-health-{secrets.token_hex(4)}"
-        self._socket: socket.socket = line.connect(config.mqtt, name, username=username, password=password)
+        self._socket: socket.socket = mqtt_connection.connect(
+            config.mqtt, name, username=username, password=password
+        )
 
     def ask(self) -> None:
-        self._socket.sendall(wire.PINGREQ)
+        self._socket.sendall(packets.PINGREQ)
         answer = self._socket.recv(len(PINGRESP))
         if answer != PINGRESP:
             raise Unavailable(f"the MQTT broker answered a ping with {answer!r}")
@@ -111,7 +113,7 @@ class Postgres:
     _QUESTION = text("SELECT postgis_lib_version()")
 
     def __init__(self, config: Config) -> None:
-        self._database = providers.Database(config, name="health", pool_size=1)
+        self._database = database.Database(config, name="health", pool_size=1)
 
     def ask(self) -> None:
         with self._database.across() as connection:

@@ -13,8 +13,8 @@ from enum import StrEnum
 
 import msgspec
 
-from services.errors import Conflict, Refused
-from services.messages import NEVER_HELD_BACK, AlertStatus, AlertType
+from services.contracts.errors import Conflict, Refused
+from services.contracts.events import NEVER_HELD_BACK, AlertStatus, AlertType
 
 MAX_NOTE_LENGTH = 2000
 MAX_NAME_LENGTH = 200

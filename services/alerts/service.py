@@ -9,31 +9,19 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from services import admission, metrics
-from services.alerts import intake, lifecycle
-from services.alerts.evidence_desk import EvidenceDesk
-from services.alerts.follow import Follower, Guidance
-from services.alerts.intake import Occurrence, Repeated, Whose
+from services.alerts import lifecycle
+from services.alerts import occurrences as intake
+from services.alerts.escalation_worker import Follower, Guidance
+from services.alerts.evidence.export import EvidenceDesk
+from services.alerts.grouping import Storms
 from services.alerts.lifecycle import Action
-from services.alerts.numbers import NumberStore, Report
-from services.alerts.plans import PlanStore
+from services.alerts.occurrences import Occurrence, Repeated, Whose
+from services.alerts.policy_store import PlanStore
+from services.alerts.publishing import Teller, receipts_of, together
+from services.alerts.response_report import NumberStore, Report
 from services.alerts.store import Accompanies, AlertStore, Change, Deed
-from services.alerts.storm import Storms
-from services.alerts.telling import Teller, receipts_of, together
-from services.bus import (
-    NOTHING_DUE,
-    Publisher,
-    Resource,
-    Sender,
-    fair_handler,
-    gathering_handler,
-    rpc,
-    timer,
-)
-from services.config import Config
-from services.errors import InvalidMessage, Unavailable
-from services.feed import FeedWriter
-from services.messages import (
+from services.contracts.errors import InvalidMessage, Unavailable
+from services.contracts.events import (
     Alert,
     AlertEvent,
     Condition,
@@ -45,8 +33,22 @@ from services.messages import (
     Severity,
     SourceFlood,
 )
-from services.providers import Database
-from services.registry import Registry, Source
+from services.feed.stream import FeedWriter
+from services.ingestion import admission
+from services.ingestion.source_registry import Registry, Source
+from services.messaging import (
+    NOTHING_DUE,
+    Publisher,
+    Resource,
+    Sender,
+    fair_handler,
+    gathering_handler,
+    rpc,
+    timer,
+)
+from services.platform import metrics
+from services.platform.config import Config
+from services.platform.database import Database
 
 log = structlog.get_logger(__name__)
 
@@ -119,7 +121,8 @@ def _flooders_behind(parts: Parts, events: Sequence[SourceFlood]) -> list[Sender
 def _conditions_behind(_parts: Parts, events: Sequence[ConditionsEvent]) -> list[Sender]:
     """Return one sender for each event.
 
-    An event holds conditions of one tenant (`services.owed`). They are found in one transaction.
+    An event holds conditions of one tenant, found in one transaction
+    (`services.ingestion.transactional_outbox`).
     """
     return [Sender(event.conditions[0].tenant_id, event.conditions[0].source_id) for event in events]
 

@@ -14,21 +14,21 @@ import msgspec
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DataError
 
-from services import rows
-from services.admission import keep_rejected
-from services.alerts import statements as sql
-from services.alerts import timing
-from services.alerts.escalation import Ladder
-from services.alerts.intake import Occurrence, Repeated, as_one, is_another, raw_set_aside, seen_before
+from services.alerts import sql
+from services.alerts.escalation import timers
+from services.alerts.escalation.policy import Ladder
+from services.alerts.escalation.timers import Timer, Verdict
+from services.alerts.grouping import Storms
 from services.alerts.lifecycle import OPEN as OPEN_STATUSES
 from services.alerts.lifecycle import Action, step
-from services.alerts.records import ALERT_COLUMNS, alert_of, as_uuid, line_of
-from services.alerts.storm import Storms
-from services.alerts.timing import Timer, Verdict
-from services.errors import NotFound, Refused
-from services.messages import Alert, AlertStatus, RejectedMessage
-from services.paging import Order, beyond, check_limit
-from services.providers import Database
+from services.alerts.occurrences import Occurrence, Repeated, as_one, is_another, raw_set_aside, seen_before
+from services.alerts.rows import ALERT_COLUMNS, alert_of, as_uuid, line_of
+from services.contracts.errors import NotFound, Refused
+from services.contracts.events import Alert, AlertStatus, RejectedMessage
+from services.contracts.pagination import Order, beyond, check_limit
+from services.ingestion import bulk_insert as rows
+from services.ingestion.admission import keep_rejected
+from services.platform.database import Database
 
 MAX_LISTED = 1000
 NEWEST_FIRST = Order((("received_at", "timestamptz"), ("alert_id", "uuid")), descending=True)
@@ -341,7 +341,7 @@ class AlertStore:
             put_timer(
                 connection,
                 alert,
-                timing.after(
+                timers.after(
                     deed.action,
                     alert,
                     before,

@@ -11,22 +11,22 @@ from typing import Any
 from eventlet import tpool
 from eventlet.semaphore import Semaphore
 
-from services import security
-from services.bus import Resource, RpcProxy, rpc, timer
-from services.config import Config
-from services.directory import passwords
-from services.directory.barred_subjects import BarredSubjects
-from services.directory.dead_letters import DeadLetters, LetterCalls
-from services.directory.geometry_thread import GeometryThread
-from services.directory.people import PeopleStore, Refreshed, Reused
-from services.directory.register import Register
-from services.directory.store import DirectoryStore
-from services.directory.zone_calls import ZoneCalls
-from services.directory.zone_store import ZoneStore
-from services.errors import NotAuthenticated, TooMany, Unavailable
-from services.feed import make_sealer
-from services.providers import Database
-from services.schema.check import SchemaCheck
+from services.contracts.errors import NotAuthenticated, TooMany, Unavailable
+from services.directory.dead_letters.rpc import DeadLetters, LetterCalls
+from services.directory.registry.rpc import Register
+from services.directory.registry.store import DirectoryStore
+from services.directory.users import passwords
+from services.directory.users.barred_subjects import BarredSubjects
+from services.directory.users.store import PeopleStore, Refreshed, Reused
+from services.directory.zones.geometry_thread import GeometryThread
+from services.directory.zones.rpc import ZoneCalls
+from services.directory.zones.store import ZoneStore
+from services.feed.stream import make_sealer
+from services.messaging import Resource, RpcProxy, rpc, timer
+from services.platform import security_events
+from services.platform.config import Config
+from services.platform.database import Database
+from services.platform.schema.check import SchemaCheck
 
 SNAPSHOT_ALERTS = 1000
 CLOCK_SKEW = timedelta(minutes=1)
@@ -122,7 +122,7 @@ class DirectoryService(Register, ZoneCalls, LetterCalls):
         try:
             return _answer(self.parts.people.refresh(token, fresh=fresh, now=datetime.now(UTC)), fresh)
         except Reused as error:
-            security.note("refresh_token_reused", detail=str(error))
+            security_events.note("refresh_token_reused", detail=str(error))
             raise NotAuthenticated(str(error)) from error
 
     @rpc

@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
-from services.location.evidence import Evidence
-from services.location.track import Belief, Step, TrackFix, Transition
-from services.messages import AlertType, Condition, ZoneMove
+from services.contracts.events import AlertType, Condition, ZoneMove
+from services.geofencing.rule.track import Belief, Step, TrackFix, Transition
+from services.geofencing.rule.transitions import Evidence
 
 PROMPT_S = 300.0
 """Longest time in seconds from the making of a fix until it is received.

@@ -10,20 +10,22 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, NestedTransaction
 
-from services import admission, config, rows
-from services.errors import InvalidMessage
+from services.contracts.errors import InvalidMessage
+from services.contracts.events import Fix, Origin, Receipt, RejectedMessage
+from services.geofencing.rule.track import TrackFix
+from services.ingestion import admission, bulk_insert
 from services.ingestion.clock_offset import Clock
-from services.location import shifts, silence
-from services.location.battery import BatteryRule
-from services.location.guard_clocks import correct, is_near, known_time, needs_no_look
+from services.ingestion.source_registry import Registry, Source
+from services.ingestion.transactional_outbox import Debt
+from services.location import offline
+from services.location.guard_turns import Turn, Turnstile
+from services.location.guards import shifts
+from services.location.guards.battery import BatteryRule
+from services.location.guards.device_clocks import correct, is_near, known_time, needs_no_look
 from services.location.judging import NO_STATE, Conclusions, Judging
 from services.location.store import Arrived, GuardState, LocationStore
-from services.location.track import TrackFix
-from services.location.turnstile import Turn, Turnstile
-from services.location.zonebook import TenantJudge, Unjudged, ZoneBook
-from services.messages import Fix, Origin, Receipt, RejectedMessage
-from services.owed import Debt
-from services.registry import Registry, Source
+from services.location.zone_cache import TenantJudge, Unjudged, ZoneBook
+from services.platform import config
 
 
 class Outcome(Conclusions):
@@ -111,7 +113,9 @@ class Intake:
                 admission.rejected(item.fix.origin, error, tenant_id=item.source.tenant_id)
             )
 
-        rows.store_or_isolate(arrived, lambda part: self._store_judged(part, outcome, turn, now), refuse)
+        bulk_insert.store_or_isolate(
+            arrived, lambda part: self._store_judged(part, outcome, turn, now), refuse
+        )
         if outcome.refused:
             self._store.keep_rejected(outcome.refused)
         return outcome
@@ -228,7 +232,7 @@ class Intake:
             return Written(Conclusions(), debt, off_shift)
 
         drawn = self._judging.judge(connection, new, states, judges, clocks=clocks, now=now)
-        silence.hear(connection, drawn, known=states)
+        offline.hear(connection, drawn, known=states)
         debt.add(self._store.owed.owe(connection, drawn.owings))
         return Written(drawn, debt, off_shift)
 
@@ -284,7 +288,7 @@ def _may_be_off_shift(item: Arrived) -> bool:
 
 def _new(connection: Connection, arrived: Sequence[Arrived]) -> list[Arrived]:
     """Return the fixes that were never stored before. This transaction stores them."""
-    seen = rows.see(connection, [item.fix.origin for item in arrived])
+    seen = bulk_insert.see(connection, [item.fix.origin for item in arrived])
     return [item for item in arrived if item.track.key in seen]
 
 

@@ -11,9 +11,14 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from services import config, metrics
+from services.contracts.events import Condition, Fix, ZoneMove, ZoneMovesEvent
+from services.contracts.source_status import SourceStatus
+from services.geofencing.rule.late_fixes import CHECKPOINT_FIXES, Checkpoint, Position, period_of, position_of
+from services.geofencing.rule.repair_budget import DEAR_STRETCHES, Density, RepairShare
+from services.geofencing.rule.track import Belief, Guarded, Step, TrackFix
 from services.ingestion.clock_offset import Clock
-from services.location import battery, two_devices
+from services.ingestion.source_registry import Source
+from services.ingestion.transactional_outbox import Event, Owing, condition_events, owing_conditions
 from services.location.conditions import (
     Drawn,
     Who,
@@ -22,18 +27,13 @@ from services.location.conditions import (
     moves_of,
     speeding_of,
 )
-from services.location.guard_clocks import is_late_by_us
-from services.location.record import LateTrack, TrackRecord, Work
-from services.location.repair import CHECKPOINT_FIXES, Checkpoint, Position, period_of, position_of
-from services.location.repair_share import DEAR_STRETCHES, Density, RepairShare
-from services.location.shifts import TOLERANCE_S
+from services.location.guards import battery, two_devices
+from services.location.guards.device_clocks import is_late_by_us
+from services.location.guards.shifts import TOLERANCE_S
+from services.location.late_fix_store import LateTrack, TrackRecord, Work
 from services.location.store import Arrived, GuardOutcome, GuardState, LocationStore
-from services.location.track import Belief, Guarded, Step, TrackFix
-from services.location.zonebook import TenantJudge
-from services.messages import Condition, Fix, ZoneMove, ZoneMovesEvent
-from services.owed import Event, Owing, condition_events, owing_conditions
-from services.registry import Source
-from services.source_status import SourceStatus
+from services.location.zone_cache import TenantJudge
+from services.platform import config, metrics
 
 NO_STATE = GuardState()
 NO_CLOCKS: Mapping[str, Clock] = {}

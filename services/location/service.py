@@ -8,8 +8,26 @@ from typing import Any
 import eventlet
 import structlog
 
-from services import admission, metrics
-from services.bus import (
+from services.contracts.events import Fix, FixBatch, StoredEvent
+from services.contracts.source_status import Statuses
+from services.feed.stream import FeedWriter
+from services.ingestion import admission
+from services.ingestion.liveness import Listening
+from services.ingestion.source_registry import Registry
+from services.ingestion.transactional_outbox import Event
+from services.location.deferred_alerts import Settling
+from services.location.guards.battery import battery_rule
+from services.location.intake import Intake, Outcome
+from services.location.live_positions.position_feed import PositionFeed
+from services.location.offline import ROUNDS, SilenceWatch
+from services.location.store import LocationStore
+from services.location.tracks.dwell_report import ZoneDays
+from services.location.tracks.latest_positions import position_of
+from services.location.tracks.nearby import Whereabouts, busy_with
+from services.location.tracks.queries import TrackQueries
+from services.location.what_if import Hindsight, ZoneTrial, the_last_week
+from services.location.zone_cache import ZoneBook
+from services.messaging import (
     NOTHING_DUE,
     Publisher,
     QueueDepth,
@@ -22,26 +40,9 @@ from services.bus import (
     shard_queue_names,
     timer,
 )
-from services.config import Config
-from services.feed import FeedWriter
-from services.listening import Listening
-from services.location.battery import battery_rule
-from services.location.hindsight import Hindsight, ZoneTrial, the_last_week
-from services.location.intake import Intake, Outcome
-from services.location.newest import position_of
-from services.location.position_feed import PositionFeed
-from services.location.queries import TrackQueries
-from services.location.settling import Settling
-from services.location.silence import ROUNDS, SilenceWatch
-from services.location.store import LocationStore
-from services.location.whereabouts import Whereabouts, busy_with
-from services.location.zone_days import ZoneDays
-from services.location.zonebook import ZoneBook
-from services.messages import Fix, FixBatch, StoredEvent
-from services.owed import Event
-from services.providers import Database
-from services.registry import Registry
-from services.source_status import Statuses
+from services.platform import metrics
+from services.platform.config import Config
+from services.platform.database import Database
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,8 @@ REST_S = 5.0
 SILENCE_REST_S = 3.0
 """Rest of `watch_silence` in seconds.
 
-The mark that the pipeline is open may be missing for ten seconds (`services/listening.py`).
+The mark that the pipeline is open may be missing for ten seconds
+(`services/ingestion/liveness.py`).
 """
 HELD_INTERVAL_S = 2.0
 """Interval in seconds at which held fixes are stored together.

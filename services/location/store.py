@@ -10,22 +10,22 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection
 
-from services import rows
-from services.admission import keep_rejected
+from services.contracts.events import Fix, Origin, RejectedMessage
+from services.geofencing.rule.late_fixes import Checkpoint, Position
+from services.geofencing.rule.track import Belief, Step, TrackFix, Transition
+from services.geofencing.rule.transitions import Evidence
+from services.ingestion import bulk_insert
+from services.ingestion.admission import keep_rejected
 from services.ingestion.clock_offset import RIGHT, Clock
 from services.ingestion.clock_offset import decode as decode_clock
 from services.ingestion.clock_offset import encode as encode_clock
-from services.location import statements as sql
+from services.ingestion.source_registry import Source
+from services.ingestion.transactional_outbox import OwedEvents
+from services.location import sql
 from services.location.conditions import Told
-from services.location.evidence import Evidence
-from services.location.guard_clocks import Heard
-from services.location.repair import Checkpoint, Position
-from services.location.track import Belief, Step, TrackFix, Transition
-from services.location.two_devices import QUIET, Jumping
-from services.messages import Fix, Origin, RejectedMessage
-from services.owed import OwedEvents
-from services.providers import Database
-from services.registry import Source
+from services.location.guards.device_clocks import Heard
+from services.location.guards.two_devices import QUIET, Jumping
+from services.platform.database import Database
 
 MAX_LISTED = 100_000
 NOTHING = Told()
@@ -92,8 +92,8 @@ class LocationStore:
         `newcomers` are guards that seem to have no state.
         """
         if new := sorted(newcomers):
-            connection.execute(sql.LOCK_NEWCOMERS, {"ids": rows.array("text", new)})
-        found = sql.LOCK_STATES.run(connection, {"ids": rows.array("text", sorted(guard_ids))})
+            connection.execute(sql.LOCK_NEWCOMERS, {"ids": bulk_insert.array("text", new)})
+        found = sql.LOCK_STATES.run(connection, {"ids": bulk_insert.array("text", sorted(guard_ids))})
         return {guard_id: _state_of(*state) for guard_id, *state in found.all()}
 
     def newest_recorded(
@@ -106,12 +106,12 @@ class LocationStore:
         if not first:
             return {}
         values = {
-            "guard_id": rows.array("text", first),
-            "tenant_id": rows.array("int", [tenant_id for tenant_id, _ in first.values()]),
-            "recorded_at": rows.array("timestamptz", [at for _, at in first.values()]),
+            "guard_id": bulk_insert.array("text", first),
+            "tenant_id": bulk_insert.array("int", [tenant_id for tenant_id, _ in first.values()]),
+            "recorded_at": bulk_insert.array("timestamptz", [at for _, at in first.values()]),
         }
         found = connection.execute(sql.NEWEST_RECORDED, values)
-        return {row.guard_id: (row.recorded_at, rows.bytes_of(row.message_key)) for row in found}
+        return {row.guard_id: (row.recorded_at, bulk_insert.bytes_of(row.message_key)) for row in found}
 
     def off_shift(
         self, connection: Connection, asked: Sequence[tuple[Source, datetime]], *, tolerance_s: float
@@ -120,9 +120,9 @@ class LocationStore:
         if not asked:
             return set()
         values = {
-            "guard_id": rows.array("text", [source.source_id for source, _ in asked]),
-            "tenant_id": rows.array("int", [source.tenant_id for source, _ in asked]),
-            "at": rows.array("timestamptz", [at for _, at in asked]),
+            "guard_id": bulk_insert.array("text", [source.source_id for source, _ in asked]),
+            "tenant_id": bulk_insert.array("int", [source.tenant_id for source, _ in asked]),
+            "at": bulk_insert.array("timestamptz", [at for _, at in asked]),
             "tolerance_s": tolerance_s,
         }
         return set(sql.OFF_SHIFT.run(connection, values).scalars())
@@ -148,23 +148,23 @@ class LocationStore:
         origins = [item.fix.origin for item in arrived]
         if doubted:
             origins = [_doubted(origin) if origin.key in doubted else origin for origin in origins]
-        values = rows.common_values("guard_id", origins, [item.source.tenant_id for item in arrived])
+        values = bulk_insert.common_values("guard_id", origins, [item.source.tenant_id for item in arrived])
         for column in ("lat", "lon", "heading", "source", "mock", "battery"):
             values[column] = [getattr(item.fix, column) for item in arrived]
         for column in ("accuracy", "speed"):
             values[column] = [getattr(item.track, column) for item in arrived]
         values["in_geofence"] = [verdicts[origin.key][0] for origin in origins]
         values["geofence_violation"] = [verdicts[origin.key][1] for origin in origins]
-        sql.INSERT_FIXES.run(connection, rows.arrays(sql.COLUMNS, values))
+        sql.INSERT_FIXES.run(connection, bulk_insert.arrays(sql.COLUMNS, values))
 
     def put_states(self, connection: Connection, outcomes: Sequence[GuardOutcome]) -> None:
         moved = [outcome for outcome in outcomes if outcome.marker is not None]
         if moved:
             values = _states(moved) | _markers([o.marker for o in moved if o.marker is not None])
-            sql.PUT_STATES.run(connection, rows.arrays(sql.STATE | sql.MARKER, values))
+            sql.PUT_STATES.run(connection, bulk_insert.arrays(sql.STATE | sql.MARKER, values))
         if len(moved) < len(outcomes):
             values = _states([outcome for outcome in outcomes if outcome.marker is None])
-            sql.KEEP_STATES.run(connection, rows.arrays(sql.STATE, values))
+            sql.KEEP_STATES.run(connection, bulk_insert.arrays(sql.STATE, values))
 
     def put_clocks(self, connection: Connection, clocks: Mapping[str, Clock]) -> None:
         """Store what is known of guards' clocks.
@@ -174,8 +174,8 @@ class LocationStore:
         if not clocks:
             return
         values = {
-            "guard_id": rows.array("text", clocks),
-            "clock": rows.array("bytea", [_stored_clock(clock) for clock in clocks.values()]),
+            "guard_id": bulk_insert.array("text", clocks),
+            "clock": bulk_insert.array("bytea", [_stored_clock(clock) for clock in clocks.values()]),
         }
         connection.execute(sql.PUT_CLOCKS, values)
 
@@ -191,7 +191,7 @@ class LocationStore:
             "message_key": [checkpoint.position[1] for _, checkpoint in checkpoints],
             "belief": [msgspec.msgpack.encode(checkpoint.belief) for _, checkpoint in checkpoints],
         }
-        connection.execute(sql.PUT_CHECKPOINTS, rows.arrays(sql.CHECKPOINTS, values))
+        connection.execute(sql.PUT_CHECKPOINTS, bulk_insert.arrays(sql.CHECKPOINTS, values))
 
     def put_transitions(
         self, connection: Connection, found: Sequence[tuple[Source, Transition, bytes]], *, late: bool
@@ -209,7 +209,7 @@ class LocationStore:
         }
         for column in ("kind", "zone_id", "zone_version", "at", "confirmed_at"):
             values[column] = [getattr(transition, column) for _, transition, _ in found]
-        connection.execute(sql.PUT_TRANSITIONS, rows.arrays(sql.TRANSITIONS, values))
+        connection.execute(sql.PUT_TRANSITIONS, bulk_insert.arrays(sql.TRANSITIONS, values))
 
     def put_implausible(self, connection: Connection, found: Sequence[tuple[Source, Step]]) -> None:
         if not found:
@@ -222,7 +222,7 @@ class LocationStore:
             "reason": [step.implausible for _, step in found],
             "detail": [msgspec.json.encode(step.detail).decode() for _, step in found],
         }
-        connection.execute(sql.PUT_IMPLAUSIBLE, rows.arrays(sql.IMPLAUSIBLE, values))
+        connection.execute(sql.PUT_IMPLAUSIBLE, bulk_insert.arrays(sql.IMPLAUSIBLE, values))
 
     def keep_rejected(self, messages: Sequence[RejectedMessage]) -> int:
         with self.transaction() as connection:
@@ -294,7 +294,7 @@ def _states(outcomes: Sequence[GuardOutcome]) -> dict[str, list[Any]]:
         "judged_key": [outcome.belief.last_key for outcome in outcomes],
         "violation_told": [outcome.told.violation for outcome in outcomes],
         "repeat_told_at": [outcome.told.repeat_at for outcome in outcomes],
-        "speeding_told": [rows.array("int", sorted(outcome.told.speeding)) for outcome in outcomes],
+        "speeding_told": [bulk_insert.array("int", sorted(outcome.told.speeding)) for outcome in outcomes],
         "settles_at": [outcome.settles_at for outcome in outcomes],
         "clock": [_stored_clock(outcome.clock) for outcome in outcomes],
         "battery_low": [outcome.battery_low for outcome in outcomes],

@@ -19,21 +19,21 @@ from eventlet.greenpool import GreenPool
 from tenacity import RetryCallState
 from tenacity.wait import wait_exponential_jitter
 
-from services import metrics
-from services.config import Notifications
-from services.errors import Unavailable
-from services.messages import NotificationFinished, Severity
-from services.notifications import outcome
+from services.contracts.errors import Unavailable
+from services.contracts.events import NotificationFinished, Severity
+from services.notifications import retry_policy
 from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed
-from services.notifications.circuit import Guarded
-from services.notifications.holder import Holder
-from services.notifications.looks import Looks
-from services.notifications.outcome import Next, Rules, Tried
-from services.notifications.plan import ENDED_BY
-from services.notifications.shares import Shares, destination_of
+from services.notifications.circuit_breaker import Guarded
+from services.notifications.destination_shares import Shares, destination_of
+from services.notifications.planning import ENDED_BY
+from services.notifications.poll_pace import Looks
+from services.notifications.process_lock import Holder
+from services.notifications.rendering import Writer, without_secrets
+from services.notifications.retry_policy import Next, Rules, Tried
 from services.notifications.store import Notification, NotificationStore
-from services.notifications.writing import Writer, without_secrets
-from services.recipients import shown_address
+from services.outgoing.contact_addresses import shown_address
+from services.platform import metrics
+from services.platform.config import Notifications
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -200,7 +200,7 @@ class Delivery:
         except Exception as error:
             log.exception("notification_failed", notification_ids=[row.notification_id for row in rows])
             for row in rows:
-                following = outcome.perhaps_sent(
+                following = retry_policy.perhaps_sent(
                     self._tried(row),
                     f"Vigil failed: {type(error).__name__}",
                     pause_s=self._pause_s(row),
@@ -249,7 +249,7 @@ class Delivery:
         tried = self._tried(row)
         if not providers:
             self._finish(
-                row, outcome.refused(tried, MISSING[row.channel], now=now), "no_provider", made=False
+                row, retry_policy.refused(tried, MISSING[row.channel], now=now), "no_provider", made=False
             )
             return None
         for provider in providers[(row.attempts - 1) % len(providers) :] + providers:
@@ -259,7 +259,7 @@ class Delivery:
         put_off_s = max(self._config.first_retry_s, min(waits_s))
         where = f" at {shown_address(channel, row.recipient)}" if channel == "url" else ""
         reason = f"{providers[0].name} is failing{where}; it is tried again soon"
-        following = outcome.no_provider(tried, reason, put_off_s=put_off_s, now=now)
+        following = retry_policy.no_provider(tried, reason, put_off_s=put_off_s, now=now)
         self._finish(row, following, "circuit_open", made=False)
         return None
 
@@ -276,12 +276,14 @@ class Delivery:
         )
         now = datetime.now(UTC)
         if error.permanent:
-            self._finish(row, outcome.refused(self._tried(row), said, now=now), error.kind)
+            self._finish(row, retry_policy.refused(self._tried(row), said, now=now), error.kind)
         elif error.maybe_sent:
             self._ask(row, provider, outgoing, said, error.kind)
         else:
             pause_s = max(self._pause_s(row), error.retry_after_s or 0.0)
-            following = outcome.not_sent(self._tried(row), said, pause_s=pause_s, rules=self._rules, now=now)
+            following = retry_policy.not_sent(
+                self._tried(row), said, pause_s=pause_s, rules=self._rules, now=now
+            )
             self._finish(row, following, error.kind)
 
     def _resolve(self, rows: list[Notification]) -> None:
@@ -294,7 +296,7 @@ class Delivery:
         if provider is None:
             # Without a chosen provider, nothing was sent. A chosen provider may have been removed
             # from the configuration.
-            decide = outcome.not_sent if row.provider is None else outcome.perhaps_sent
+            decide = retry_policy.not_sent if row.provider is None else retry_policy.perhaps_sent
             following = decide(
                 self._tried(row), "the process died", pause_s=0, rules=self._rules, now=datetime.now(UTC)
             )
@@ -311,7 +313,7 @@ class Delivery:
         try:
             accepted = provider.find(outgoing, since=since)
         except CannotTell as error:
-            following = outcome.perhaps_sent(
+            following = retry_policy.perhaps_sent(
                 self._tried(row, ask=True),
                 f"{reason}; {without_secrets(str(error), outgoing)}",
                 pause_s=0 if row.life_safety and row.attempts <= 1 else self._pause_s(row),
@@ -323,7 +325,7 @@ class Delivery:
         if accepted is not None:
             self._accepted(row, provider.name, accepted)
             return
-        following = outcome.not_sent(
+        following = retry_policy.not_sent(
             self._tried(row), reason, pause_s=self._pause_s(row), rules=self._rules, now=datetime.now(UTC)
         )
         self._finish(row, following, kind)
@@ -362,7 +364,7 @@ class Delivery:
         )
         if failover:
             self.wake()
-        if following.state in outcome.FINAL:
+        if following.state in retry_policy.FINAL:
             self.wake_teller()
         else:
             in_s = (following.at - datetime.now(UTC)).total_seconds()

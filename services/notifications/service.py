@@ -10,26 +10,36 @@ from uuid import UUID
 
 import structlog
 
-from services import metrics
-from services.bus import NOTHING_DUE, Publisher, Resource, RpcProxy, event_handler, loop, rpc, timer
-from services.config import Config
-from services.errors import Forbidden, NotFound, Refused
-from services.keyring import KeyRing
-from services.messages import AlertEvent, NotificationFinished, NotificationRequest
-from services.notifications import links, settings
-from services.notifications.answering import Answering
+from services.contracts.errors import Forbidden, NotFound, Refused
+from services.contracts.events import AlertEvent, NotificationFinished, NotificationRequest
+from services.feed.keyring import KeyRing
+from services.messaging import (
+    NOTHING_DUE,
+    Publisher,
+    Resource,
+    RpcProxy,
+    event_handler,
+    loop,
+    rpc,
+    timer,
+)
+from services.notifications import settings
 from services.notifications.channels import twilio
 from services.notifications.delivery import Delivery
-from services.notifications.holder import Holder
-from services.notifications.plan import ENDED_BY
-from services.notifications.reply_store import ReplyStore
-from services.notifications.senders import make_providers
+from services.notifications.planning import ENDED_BY
+from services.notifications.process_lock import Holder
+from services.notifications.providers import make_providers
+from services.notifications.rendering import Writer
+from services.notifications.replies import acknowledge_links
+from services.notifications.replies.intake import Answering
+from services.notifications.replies.store import ReplyStore
 from services.notifications.store import NotificationStore
-from services.notifications.template_store import TemplateStore
-from services.notifications.templates import Templates
-from services.notifications.writing import Writer
-from services.providers import Database
-from services.recipients import shown_address
+from services.notifications.texts.template_store import TemplateStore
+from services.notifications.texts.templates import Templates
+from services.outgoing.contact_addresses import shown_address
+from services.platform import metrics
+from services.platform.config import Config
+from services.platform.database import Database
 
 log = structlog.get_logger(__name__)
 
@@ -252,7 +262,7 @@ class NotificationsService:
     def _reference(self, token: str) -> UUID:
         if self.parts.keys is None:
             raise NotFound("this installation makes no links")
-        return links.read_token(self.parts.keys.all(), token, now_s=time.time())
+        return acknowledge_links.read_token(self.parts.keys.all(), token, now_s=time.time())
 
     def _check_signature(self, path: str, params: dict[str, str], signature: str) -> None:
         """Check that Twilio signed a request. Raises `Forbidden`.

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import time
 
-from services.config import Notifications
-from services.errors import Misconfigured
-from services.recipients import fallback, is_phone, phone_fault, split_list
+from services.contracts.errors import Misconfigured
+from services.outgoing.contact_addresses import fallback, is_phone, phone_fault, split_list
+from services.platform.config import Notifications
 
 OWN_FIELDS = ("To", "From", "Body", "StatusCallback")
 """Form fields of an SMS that Vigil itself sets."""

@@ -13,13 +13,13 @@ from uuid import UUID, uuid4
 import msgspec
 from sqlalchemy import Connection, Row, text
 
-from services.errors import NotFound
-from services.messages import NotificationFinished
-from services.notifications.holder import HELD
-from services.notifications.outcome import FINAL, Next
-from services.paging import Order, beyond, check_limit
-from services.providers import Database
-from services.recipients import shown_address
+from services.contracts.errors import NotFound
+from services.contracts.events import NotificationFinished
+from services.contracts.pagination import Order, beyond, check_limit
+from services.notifications.process_lock import HELD
+from services.notifications.retry_policy import FINAL, Next
+from services.outgoing.contact_addresses import shown_address
+from services.platform.database import Database
 
 MAX_LISTED = 1000
 REPORTED_WITHIN = timedelta(days=4)
@@ -34,7 +34,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
         attempts: the number of attempts, the one under way included.
         words: the values for templates.
         sealed: the text with its link and code, until the row is finished; see
-            `services.notifications.seals`.
+            `services.notifications.replies.sealed_text`.
     """
 
     notification_id: int

@@ -4,16 +4,17 @@ Each kind of request has one writer of its URL, and one rule:
 
 - webhook (`channels/webhook.py`): the tenant writes the URL; rule `tenant`.
 - apprise (`channels/anywhere.py`): the tenant writes the URL; rule `tenant`, and the hosts of the
-  service (`services/apprise_urls.py`).
+  service (`services/outgoing/apprise_urls.py`).
 - both, with `notifications.webhook_private`: the tenant writes the URL; rule `closed_network`.
 - Twilio (`channels/twilio.py`): the operator writes TWILIO_API_URL; rule `operator`.
 - FCM and Google's tokens (`channels/fcm.py`): the operator writes FCM_API_URL and the credentials
   file; rule `operator`.
-- keys of an identity provider (`gateway/noc/auth.py`): the operator writes JWT_JWKS_URL; rule
-  `operator`.
+- keys of an identity provider (`gateway/noc/auth/tokens.py`): the operator writes JWT_JWKS_URL;
+  rule `operator`.
 - mail (`channels/smtp.py`): the operator writes SMTP_URL; no HTTP, but TLS, except for servers of
   this machine.
-- checks of health (`ops/health.py`, `ops/alive.py`): Vigil's own gateway, on loopback; no rule.
+- checks of health (`ops/checks/health.py`, `ops/hosting/liveness.py`): Vigil's own gateway, on
+  loopback; no rule.
 
 The rules:
 

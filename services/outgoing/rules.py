@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from services.errors import VigilError
-from services.outgoing.addresses import is_loopback, is_public
+from services.contracts.errors import VigilError
+from services.outgoing.safe_addresses import is_loopback, is_public
 
 PORTS = {"https": 443, "http": 80}
 LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.IGNORECASE)

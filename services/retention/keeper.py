@@ -15,9 +15,9 @@ import msgspec
 import structlog
 from sqlalchemy import Connection, text
 
-from services.config import Config
-from services.errors import Unavailable
-from services.providers import Database
+from services.contracts.errors import Unavailable
+from services.platform.config import Config
+from services.platform.database import Database
 from services.retention import schedule
 
 log = structlog.get_logger(__name__)

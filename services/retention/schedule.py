@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from services.config import Config
-from services.errors import Refused
+from services.contracts.errors import Refused
+from services.platform.config import Config
 
 TENANT_CLASSES = (
     "telemetry",

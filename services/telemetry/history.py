@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import text
 
-from services.errors import NotFound, Refused
-from services.paging import Order, beyond, check_limit
-from services.providers import Database
+from services.contracts.errors import NotFound, Refused
+from services.contracts.pagination import Order, beyond, check_limit
+from services.platform.database import Database
 
 MAX_LISTED = 10_000
 FAMILY = text("SELECT family FROM source_state WHERE tenant_id = :tenant_id AND source_id = :source_id")

@@ -9,16 +9,16 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection
 
-from services import admission, rows
-from services.errors import InvalidMessage
-from services.messages import Condition, Receipt, RejectedMessage, SensorReading
-from services.owed import Debt, owing_conditions
-from services.registry import Registry, Source
-from services.source_status import SourceStatus
-from services.telemetry import silence
-from services.telemetry.findings import Reading, Ruleset, of_refused_alarm
-from services.telemetry.following import Known, Verdict, correct, follow
-from services.telemetry.rulebook import RuleBook
+from services.contracts.errors import InvalidMessage
+from services.contracts.events import Condition, Receipt, RejectedMessage, SensorReading
+from services.contracts.source_status import SourceStatus
+from services.ingestion import admission, bulk_insert
+from services.ingestion.source_registry import Registry, Source
+from services.ingestion.transactional_outbox import Debt, owing_conditions
+from services.telemetry import offline
+from services.telemetry.rule_cache import RuleBook
+from services.telemetry.rule_engine import Reading, Ruleset, of_refused_alarm
+from services.telemetry.source_states import Known, Verdict, correct, follow
 from services.telemetry.store import Shape, State, TelemetryStore
 
 Admitted = Sequence[tuple[Reading, Source]]
@@ -48,7 +48,7 @@ class Part:
         self.states: list[State] = []
         self.met: list[Condition] = []
         self.cleared: list[Condition] = []
-        self.silenced: list[silence.Silenced] = []
+        self.silenced: list[offline.Silenced] = []
         self.statuses: list[tuple[int, SourceStatus]] = []
         self.debt = Debt()
 
@@ -80,7 +80,9 @@ class Intake:
         def refuse(item: tuple[Reading, Source], error: InvalidMessage) -> None:
             outcome.refused.append(admission.rejected(item[0].origin, error, tenant_id=item[1].tenant_id))
 
-        rows.store_or_isolate(admitted, lambda part: self._commit(part, rulesets, outcome, now), refuse)
+        bulk_insert.store_or_isolate(
+            admitted, lambda part: self._commit(part, rulesets, outcome, now), refuse
+        )
         if outcome.refused:
             self._keep_refused(readings, sources, outcome)
         return outcome
@@ -140,7 +142,7 @@ class Intake:
             self._note_heard(part, state, known, source)
         part.stored = self._store.insert(connection, self._shape, kept)
         self._store.put_states(connection, self._shape, part.states)
-        part.cleared += silence.end(connection, part.silenced)
+        part.cleared += offline.end(connection, part.silenced)
         part.debt = self._store.owed.owe(connection, owing_conditions(part.met, part.cleared))
         return part
 
@@ -151,7 +153,7 @@ class Intake:
             return
         part.statuses.append((state.tenant_id, _online(state.newest, self._shape.family)))
         if silent_since is not None:
-            part.silenced.append(silence.Silenced(source, silent_since))
+            part.silenced.append(offline.Silenced(source, silent_since))
 
     def _keep_refused(
         self, readings: Sequence[Reading], sources: Mapping[str, Source], outcome: Outcome

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
+from services.contracts.events import Origin
 from services.ingestion.clock_offset import RIGHT_WITHIN_S
-from services.messages import Origin
 
 T = TypeVar("T")
 

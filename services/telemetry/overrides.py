@@ -12,8 +12,8 @@ import msgspec
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, IntegrityError
 
-from services.errors import Misconfigured, NotFound, Refused
-from services.providers import Database
+from services.contracts.errors import Misconfigured, NotFound, Refused
+from services.platform.database import Database
 from services.telemetry.rules import Override, Rule, as_tree, check_override, faults_of
 
 SELECT = text(

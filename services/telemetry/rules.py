@@ -12,14 +12,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
-from services.errors import Misconfigured
-from services.messages import (
-    CONNECTIVITY,
-    SENSOR_STATES,
-    SENSOR_TYPES,
-    AlertType,
-    Severity,
-)
+from services.contracts.errors import Misconfigured
+from services.contracts.events import CONNECTIVITY, SENSOR_STATES, SENSOR_TYPES, AlertType, Severity
 
 ALARM_TOPIC = "alarm"
 """Name of the rule for alarm topics whose meaning no rule of config.yaml knows."""

@@ -7,8 +7,20 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from services import admission, metrics
-from services.bus import (
+from services.contracts.events import (
+    DeviceReadingBatch,
+    HealthReadingBatch,
+    RejectedBatch,
+    SensorReadingBatch,
+    StoredEvent,
+)
+from services.contracts.source_status import Statuses
+from services.feed.stream import FeedWriter
+from services.ingestion import admission
+from services.ingestion.liveness import Listening
+from services.ingestion.source_registry import Registry
+from services.ingestion.transactional_outbox import Event, condition_events
+from services.messaging import (
     NOTHING_DUE,
     Publisher,
     QueueDepth,
@@ -19,28 +31,17 @@ from services.bus import (
     shard_queue_names,
     timer,
 )
-from services.config import Config
-from services.feed import FeedWriter
-from services.listening import Listening
-from services.messages import (
-    DeviceReadingBatch,
-    HealthReadingBatch,
-    RejectedBatch,
-    SensorReadingBatch,
-    StoredEvent,
-)
-from services.owed import Event, condition_events
-from services.providers import Database
-from services.registry import Registry
+from services.platform import metrics
+from services.platform.config import Config
+from services.platform.database import Database
 from services.retention.keeper import Keeper
-from services.source_status import Statuses
-from services.telemetry.findings import Reading
 from services.telemetry.history import HistoryStore
 from services.telemetry.intake import Intake, Outcome
+from services.telemetry.offline import ROUNDS, SilenceWatch, limits_of
 from services.telemetry.overrides import OverrideStore
-from services.telemetry.rulebook import RuleBook
+from services.telemetry.rule_cache import RuleBook
+from services.telemetry.rule_engine import Reading
 from services.telemetry.rules import Override, parse_rules
-from services.telemetry.silence import ROUNDS, SilenceWatch, limits_of
 from services.telemetry.store import DEVICE, SENSOR, SYSTEM, TelemetryStore
 
 QUEUES = (

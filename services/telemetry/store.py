@@ -10,19 +10,18 @@ import msgspec
 import structlog
 from sqlalchemy import Connection, text
 
-from services import rows
-from services.admission import keep_rejected
-from services.ingestion import clock_offset
+from services.contracts.events import Condition, RejectedMessage
+from services.contracts.pagination import Order, beyond, check_limit
+from services.ingestion import bulk_insert, clock_offset
+from services.ingestion.admission import keep_rejected
 from services.ingestion.clock_offset import RIGHT, Clock
-from services.messages import Condition, RejectedMessage
-from services.owed import Debt, OwedEvents, owing_conditions
-from services.paging import Order, beyond, check_limit
-from services.prepared import Prepared
-from services.providers import Database
-from services.registry import Source
-from services.telemetry.findings import Reading, Standing
-from services.telemetry.following import Known
+from services.ingestion.source_registry import Source
+from services.ingestion.transactional_outbox import Debt, OwedEvents, owing_conditions
+from services.platform.database import Database
+from services.platform.prepared_statements import Prepared
 from services.telemetry.late_data import Moment
+from services.telemetry.rule_engine import Reading, Standing
+from services.telemetry.source_states import Known
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +35,7 @@ class Shape(msgspec.Struct, frozen=True):
     columns: dict[str, str]
 
     def statement(self) -> Any:
-        return rows.insert_statement(self.table, self.source_column, self.columns)
+        return bulk_insert.insert_statement(self.table, self.source_column, self.columns)
 
 
 DEVICE = Shape(
@@ -151,12 +150,12 @@ class TelemetryStore:
     def insert(self, connection: Connection, shape: Shape, admitted: Sequence[tuple[Reading, Source]]) -> int:
         """Store readings, each message once. Return the number of new ones."""
         origins = [reading.origin for reading, _ in admitted]
-        values = rows.common_values(
+        values = bulk_insert.common_values(
             shape.source_column, origins, [source.tenant_id for _, source in admitted]
         )
         for column in shape.columns:
             values[column] = [getattr(reading, column) for reading, _ in admitted]
-        return rows.insert(connection, _statements[shape.table], shape.columns, values)
+        return bulk_insert.insert(connection, _statements[shape.table], shape.columns, values)
 
     def lock_states(
         self, connection: Connection, source_ids: Iterable[str], newcomers: Iterable[str] = ()
@@ -166,8 +165,8 @@ class TelemetryStore:
         `newcomers` seem to have no state. They are locked by name, before all rows.
         """
         if new := sorted(newcomers):
-            connection.execute(LOCK_NEWCOMERS, {"ids": rows.array("text", new)})
-        found = LOCK_STATES.run(connection, {"ids": rows.array("text", sorted(source_ids))})
+            connection.execute(LOCK_NEWCOMERS, {"ids": bulk_insert.array("text", new)})
+        found = LOCK_STATES.run(connection, {"ids": bulk_insert.array("text", sorted(source_ids))})
         return {row.source_id: _known_of(row) for row in found.all()}
 
     def put_states(self, connection: Connection, shape: Shape, states: Sequence[State]) -> None:
@@ -175,11 +174,11 @@ class TelemetryStore:
         moved = [state for state in states if state.newest is not None]
         if moved:
             values = _standings(moved) | _newest(shape, [s.newest for s in moved if s.newest is not None])
-            PUT_STATES.run(connection, {"family": shape.family, **rows.arrays(STATE, values)})
+            PUT_STATES.run(connection, {"family": shape.family, **bulk_insert.arrays(STATE, values)})
         if len(moved) < len(states):
             values = _standings([state for state in states if state.newest is None])
             del values["tenant_id"]
-            KEEP_STATES.run(connection, rows.arrays(STATE, values))
+            KEEP_STATES.run(connection, bulk_insert.arrays(STATE, values))
 
     def keep_rejected(self, messages: Sequence[RejectedMessage]) -> int:
         with self.transaction() as connection:
@@ -196,7 +195,7 @@ class TelemetryStore:
             keep_rejected(connection, messages)
             if not met:
                 return [], Debt()
-            ids = rows.array("int", {condition.tenant_id for condition in met})
+            ids = bulk_insert.array("int", {condition.tenant_id for condition in met})
             there = set(connection.execute(TENANTS, {"ids": ids}).scalars())
             if absent := {condition.tenant_id for condition in met} - there:
                 log.error("refused_alarm_of_no_tenant", tenant_ids=sorted(absent))

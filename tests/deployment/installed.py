@@ -1,4 +1,4 @@
-"""A run of `ops/install.sh` in a clean directory by an ordinary user.
+"""A run of `ops/install/install.sh` in a clean directory by an ordinary user.
 
 Its units are started in systemd's place. These parts would need a machine of their own, and are not
 replayed: Debian's packages; the user `vigil`; Debian's own PostgreSQL, RabbitMQ and Redis (the
@@ -22,17 +22,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ops import ports, servers
 from ops.environment import PROJECT
-from ops.privileges import PRIVILEGES
+from ops.local import ports, servers
+from ops.local.servers import rabbitmq_sbin
+from ops.local.stack import Stack
+from ops.local.supervisor import Process, Supervisor
 from ops.processes import PROCESSES
-from ops.servers import rabbitmq_sbin
-from ops.stack import Stack
-from ops.supervisor import Process, Supervisor
+from ops.servers.privileges import PRIVILEGES
 from tests.deployment.dockerfile import interpreter
 from tests.deployment.units import Unit
-from tests.edges import HOST, parsed, request, rest
-from tests.mqtt import Client
+from tests.support.haproxy import HOST, parsed, request, rest
+from tests.support.mqtt_device import Client
 
 USER = 10_001 if os.geteuid() == 0 else os.geteuid()
 PORTS = ("http", "https", "redirect", "feed", "api", "mqtt", "mqtts", "mqtts_certificate")
@@ -78,7 +78,7 @@ class Installation:
         borrowed = ["--site-packages", sysconfig.get_path("purelib")] if self._borrow else []
         command = [
             "bash",
-            str(self._directory / "source/ops/install.sh"),
+            str(self._directory / "source/ops/install/install.sh"),
             "--no-systemd",
             "--servers-elsewhere",
         ]
@@ -116,7 +116,7 @@ class Installation:
             return parsed(rest(sock))
 
     def back_up(self) -> None:
-        """Back up, as `ops/install.sh` does before its smoke test, and as the nightly unit does."""
+        """Back up, as `ops/install/install.sh` does before its smoke test, and as the nightly unit does."""
         [command] = self._service("vigil-backup.service", "").commands
         self._run(command, {"PATH": "/usr/bin:/bin"})
 

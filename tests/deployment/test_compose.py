@@ -18,17 +18,18 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from ops import alive, edge_certificate
-from ops.commands.secrets import OF_SERVERS
+from ops.commands.servers.secrets import OF_SERVERS
 from ops.environment import PROJECT
-from ops.privileges import PRIVILEGES
+from ops.hosting import liveness
+from ops.install.secret_files import Addresses, files_of, write
+from ops.local.supervisor import STALL_SIGNAL
 from ops.processes import GROUPS, PROCESSES
 from ops.run import SECRETS_DIRECTORY
-from ops.secret_files import Addresses, files_of, write
-from ops.supervisor import STALL_SIGNAL
-from services import config
-from services.config import SECRETS
-from services.keyring import read_key_files
+from ops.servers.edge import certificate
+from ops.servers.privileges import PRIVILEGES
+from services.feed.keyring import read_key_files
+from services.platform import config
+from services.platform.config import SECRETS
 
 TEXT = (PROJECT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
@@ -141,7 +142,7 @@ def test_every_process_is_there_and_is_hosted_by_its_name() -> None:
     for process, name in hosted.items():
         assert name == process.replace("_", "-")
         test = SERVICES[name]["healthcheck"]["test"]
-        assert test[:5] == ["CMD", "python", "-m", "ops.alive", process]
+        assert test[:5] == ["CMD", "python", "-m", "ops.hosting.liveness", process]
 
 
 def test_the_health_check_of_a_process_comes_as_often_as_it_is_needed_and_has_time_to_end_it() -> None:
@@ -155,8 +156,8 @@ def test_the_health_check_of_a_process_comes_as_often_as_it_is_needed_and_has_ti
     assert written is not None
     interval_s, timeout_s = map(int, written.groups())
     assert interval_s <= SETTINGS.supervision.stall_timeout_s
-    assert timeout_s >= alive.LOOK_AGAIN_S + alive.END_S + alive.HTTP_TIMEOUT_S + 2
-    assert alive.END_SIGNAL == STALL_SIGNAL
+    assert timeout_s >= liveness.LOOK_AGAIN_S + liveness.END_S + liveness.HTTP_TIMEOUT_S + 2
+    assert liveness.END_SIGNAL == STALL_SIGNAL
     for process in PROCESSES:
         service = SERVICES[process.replace("_", "-")]
         assert service["restart"] == "unless-stopped"
@@ -280,7 +281,7 @@ def test_each_secret_file_is_given_to_who_reads_it_and_closed_to_others(tmp_path
 
 def test_the_secret_files_are_ones_that_production_starts_with(tmp_path: Any) -> None:
     """The environment is that of a Vigil process. Its secrets are in the files of this test."""
-    from services.deploy import problems
+    from ops.hosting.production import problems
 
     write(tmp_path, Addresses("postgres:5432", "rabbitmq:5672", "redis:6379"), settings=SETTINGS)
     processes = {process.replace("_", "-"): process for process in PROCESSES}
@@ -384,7 +385,7 @@ def test_prometheus_alone_may_read_the_metrics() -> None:
 
 
 def test_haproxy_is_the_shipped_file_and_finds_and_reaches_both_processes_by_the_backend_network() -> None:
-    assert ("./ops/edge/haproxy.cfg", "/etc/vigil/haproxy.cfg", False) in mounts("edge")
+    assert ("./ops/servers/edge/haproxy.cfg", "/etc/vigil/haproxy.cfg", False) in mounts("edge")
     assert SERVICES["edge"]["command"][-1] == "/etc/vigil/haproxy.cfg"
     environment = SERVICES["edge"]["environment"]
     for variable, service, port in (
@@ -417,13 +418,13 @@ def test_haproxy_reads_the_shipped_file_with_the_environment_of_compose(
     tmp_path: Path, changes: dict[str, str]
 ) -> None:
     file = tmp_path / "certificate.pem"
-    edge_certificate.keep(file, authority=tmp_path / "authority", host="noc.example.com")
+    certificate.keep(file, authority=tmp_path / "authority", host="noc.example.com")
     environment = {n: resolved(v) for n, v in SERVICES["edge"]["environment"].items()} | changes
     # HAProxy binds this address when it starts. The file is checked without binding, so the address
     # need not be this machine's.
     environment |= {"VIGIL_EDGE_CERTIFICATE": str(file), "VIGIL_PUBLIC_URL": "https://noc.example.com"}
     done = subprocess.run(
-        ["haproxy", "-c", "-f", str(PROJECT / "ops/edge/haproxy.cfg")],
+        ["haproxy", "-c", "-f", str(PROJECT / "ops/servers/edge/haproxy.cfg")],
         env={"PATH": "/usr/sbin:/usr/bin:/bin", **environment},
         capture_output=True,
         text=True,
@@ -466,7 +467,7 @@ def test_the_small_layout_gives_the_parts_that_share_a_container_the_secrets_of_
     assert sorted([*base["secrets"], *service["secrets"]]) == sorted(wanted)
     assert service["environment"] == {SECRETS_DIRECTORY: "/run/secrets"}
     assert service["command"] == ["python", "-m", "ops.run", group]
-    assert service["healthcheck"]["test"] == ["CMD", "python", "-m", "ops.alive", group]
+    assert service["healthcheck"]["test"] == ["CMD", "python", "-m", "ops.hosting.liveness", group]
     apart = {name for name, changed in small.items() if changed.get("profiles") == ["apart"]}
     assert apart == set(GROUPS[group])
     waited_for = {name for other in SERVICES.values() for name in other.get("depends_on", ())}

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from ops import ports
 from ops.environment import PROJECT
+from ops.local import ports
 from tests.deployment.dockerfile import Image, Stage, ignored, is_sent, parse
 
 TEXT = (PROJECT / "Dockerfile").read_text()
@@ -223,9 +223,9 @@ def test_a_process_that_hangs_is_found_out(image: Image, environment: dict[str, 
     container = Container(image, environment)
     said = Path(image.environment_here()["VIGIL_RUNTIME_DIR"]) / "alerts.alive"
     said.write_text(f"{time.monotonic()} {os.getpid()} 10.0\n")
-    assert container.run("python", "-m", "ops.alive", "alerts").returncode == 0
+    assert container.run("python", "-m", "ops.hosting.liveness", "alerts").returncode == 0
     said.write_text(f"{time.monotonic() - 60} {os.getpid()} 10.0\n")
-    done = container.run("python", "-m", "ops.alive", "alerts")
+    done = container.run("python", "-m", "ops.hosting.liveness", "alerts")
     assert done.returncode == 1
     assert "alerts gave no sign of life for 6" in done.stderr
     said.unlink()

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from ops.environment import PROJECT
+from ops.local.stack import Stack
 from ops.processes import PROCESSES
-from ops.stack import Stack
 from tests.deployment.installed import Installation
-from tests.edges import HOST
+from tests.support.haproxy import HOST
 
 SCRIPT = PROJECT / "ops" / "install.sh"
 SHARED = ["AMQP_URI", "REDIS_URL"]

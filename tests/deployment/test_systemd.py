@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from ops.environment import PROJECT
+from ops.install.secret_files import Addresses, files_of, write
+from ops.local.supervisor import INSIST_S, STALL_SIGNAL, START_TIMEOUT_S
 from ops.processes import GROUPS, PROCESSES
 from ops.run import SECRETS_DIRECTORY, STOP_TIMEOUT_S
-from ops.secret_files import Addresses, files_of, write
-from ops.supervisor import INSIST_S, STALL_SIGNAL, START_TIMEOUT_S
-from services import config
+from services.platform import config
 from tests.deployment.units import Unit
 
 UNITS = PROJECT / "ops" / "systemd"
@@ -103,9 +103,9 @@ def test_the_edge_runs_the_shipped_file_may_bind_low_ports_and_has_no_secret() -
         "/usr/sbin/haproxy",
         "-Ws",
         "-f",
-        "/opt/vigil/ops/edge/haproxy.cfg",
+        "/opt/vigil/ops/servers/edge/haproxy.cfg",
     ]
-    assert (PROJECT / "ops/edge/haproxy.cfg").exists()
+    assert (PROJECT / "ops/servers/edge/haproxy.cfg").exists()
     check, reload = unit.all("ExecReload")
     assert check.split()[-2:] == ["-c", "-q"]  # a wrong file does not replace one that runs
     assert reload == "/bin/kill -USR2 $MAINPID"

@@ -18,8 +18,8 @@ from prometheus_client.metrics import MetricWrapperBase as Collector
 
 from ops import cli
 from ops.processes import PROCESSES
-from services import metrics
-from tests.runbook import PROJECT, Block, simple_commands
+from services.platform import metrics
+from tests.support.runbook import PROJECT, Block, simple_commands
 
 SHELL = {"curl", "grep", "mosquitto_pub", "df", "tail", "date"}
 UNITS_OF_DEBIAN = {
@@ -118,7 +118,7 @@ def _local(words: list[str]) -> bool:
 
 
 def is_metric(name: str) -> bool:
-    """Return whether services/metrics.py declares the metric.
+    """Return whether services/platform/metrics.py declares the metric.
 
     Series of counters and histograms have suffixes.
     """
@@ -143,7 +143,7 @@ def _systemd(words: list[str]) -> bool:
             _check_units([arguments[arguments.index("-u") + 1]])
         elif arguments != ["--vacuum-size=500M"]:
             raise Wrong(f"journalctl {arguments}")
-    elif program == "ops/install.sh":
+    elif program == "ops/install/install.sh":
         if INSTALLER.exists():
             done = subprocess.run(
                 ["bash", str(INSTALLER), *arguments, "--dry-run"],

@@ -17,14 +17,14 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
-from services.bus import DEAD_QUEUE, HEADER_QUEUE, HEADER_REASON, event_queue_name
-from services.bus.publishing import connect
-from services.bus.topology import EVENT_CONTENT_TYPE
-from services.messages import Fix, FixBatch, Origin
-from services.providers import make_operator_engine
-from tests.commands import run_vigil
-from tests.outside import Device, Outside
-from tests.tenants import fill
+from services.contracts.events import Fix, FixBatch, Origin
+from services.messaging import DEAD_QUEUE, HEADER_QUEUE, HEADER_REASON, event_queue_name
+from services.messaging.publisher import connect
+from services.messaging.topology import EVENT_CONTENT_TYPE
+from services.platform.database import make_operator_engine
+from tests.support.commands import run_vigil
+from tests.support.outside_clients import Device, Outside
+from tests.support.tenant_rows import fill
 
 SECONDS = 240
 TRIED = 4001

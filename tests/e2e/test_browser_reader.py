@@ -8,7 +8,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from tests.readers import all_streams
+from tests.support.reader_cases import all_streams
 
 PROJECT = Path(__file__).resolve().parents[2]
 

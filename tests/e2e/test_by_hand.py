@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.commands import run_vigil
-from tests.outside import Device, Outside
+from tests.support.commands import run_vigil
+from tests.support.outside_clients import Device, Outside
 
 
 def now() -> str:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from services.messages import AlertType
-from tests.commands import run_vigil
-from tests.house import House
-from tests.outside import Outside
+from services.contracts.events import AlertType
 from tests.providers import Provider
+from tests.support.commands import run_vigil
+from tests.support.customer import House
+from tests.support.outside_clients import Outside
 
 FOUND = (
     "SELECT alert_type, severity, status, flags, location, message, tenant_id FROM mqtt_device_alert"

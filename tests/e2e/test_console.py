@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.commands import run_vigil
-from tests.outside import Outside, Screen
+from tests.support.commands import run_vigil
+from tests.support.outside_clients import Outside, Screen
 
 BROWSER = Path(__file__).parent / "browser"
 SCREENSHOTS = os.environ.get("VIGIL_SCREENSHOTS", "")

@@ -8,10 +8,10 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from services import config as configuration
-from services.feed import FeedWriter
+from services.feed.stream import FeedWriter
+from services.platform import config as configuration
 from tests.e2e.test_console import running
-from tests.outside import Outside
+from tests.support.outside_clients import Outside
 
 GUARDS = 10_000
 A_ROW = 100

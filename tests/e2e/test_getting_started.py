@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import runbook
-from tests.demo import demo
 from tests.e2e.runbook_shell import ONLY_LOOKS, Shell
-from tests.runbook import PROJECT
+from tests.support import runbook
+from tests.support.demo import demo
+from tests.support.runbook import PROJECT
 
 PAGES = (PROJECT / "README.md", PROJECT / "docs" / "getting-started.md")
 

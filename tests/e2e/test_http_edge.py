@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.gateways import Gateways, gateways
-from tests.outside import Outside
-from tests.rfc6455 import Peer
+from tests.support.noc_processes import Gateways, gateways
+from tests.support.outside_clients import Outside
+from tests.support.rfc6455_client import Peer
 
 SHORT = {
     "handshake_timeout_s": 1,

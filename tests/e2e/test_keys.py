@@ -9,9 +9,9 @@ import time
 import pytest
 import redis
 
-from services.feed import stream_key
-from tests.commands import run_vigil
-from tests.outside import Outside
+from services.feed.stream import stream_key
+from tests.support.commands import run_vigil
+from tests.support.outside_clients import Outside
 
 
 def test_a_rotation_under_load_loses_no_frame_and_the_old_key_opens_until_it_is_removed(

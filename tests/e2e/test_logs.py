@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.outside import Outside
+from tests.support.outside_clients import Outside
 
 NASTY = 'help\x1b[2J\r\n{"event": "forged"}\u2028 \u202e\x07'
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_console import running
-from tests.gateways import gateways
-from tests.outside import Outside
-from tests.pmtiles import MVT, PNG, pmtiles, png, sea
+from tests.support.noc_processes import gateways
+from tests.support.outside_clients import Outside
+from tests.support.pmtiles import MVT, PNG, pmtiles, png, sea
 
 
 def test_the_map_lies_on_a_file_of_images_or_of_vectors(

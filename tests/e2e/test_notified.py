@@ -20,12 +20,12 @@ from typing import Any
 
 import pytest
 
-from tests.canaries import canary
-from tests.commands import run_vigil
-from tests.house import House
-from tests.outside import Device, Outside
 from tests.providers import Provider
 from tests.providers.server import TOKEN
+from tests.support.canaries import canary
+from tests.support.commands import run_vigil
+from tests.support.customer import House
+from tests.support.outside_clients import Device, Outside
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import time
 import pytest
 import websocket
 
-from tests.canaries import canary
-from tests.commands import run_vigil
-from tests.outside import Outside
+from tests.support.canaries import canary
+from tests.support.commands import run_vigil
+from tests.support.outside_clients import Outside
 
 
 def log_in(outside: Outside, login: str, password: str) -> dict[str, str]:

@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ops import edge_certificate
-from tests.edges import HOST, Edge, Recorder, closed_within, edge, parsed, request, rest
-from tests.gateways import Gateways, gateways
-from tests.outside import Outside
-from tests.rfc6455 import PING, Peer, client_frame
+from ops.servers.edge import certificate
+from tests.support.haproxy import HOST, Edge, Recorder, closed_within, edge, parsed, request, rest
+from tests.support.noc_processes import Gateways, gateways
+from tests.support.outside_clients import Outside
+from tests.support.rfc6455_client import PING, Peer, client_frame
 
 SHORT = {"http-request": "1s", "client": "2s"}
 MANY = 20
@@ -601,5 +601,5 @@ def test_the_certificate_is_for_the_control_room(tmp_path: Path, shipped: Edge) 
     sock.close()
     assert names == {"DNS": HOST}
     file = tmp_path / "certificate.pem"
-    edge_certificate.keep(file, authority=tmp_path, host=HOST)
+    certificate.keep(file, authority=tmp_path, host=HOST)
     assert file.stat().st_mode & 0o077 == 0

@@ -12,11 +12,11 @@ import pytest
 from nameko.standalone.rpc import ClusterRpcProxy
 
 from ops.environment import PROJECT
-from services import config as configuration
-from services.bus.calling import SERIALIZER
-from services.errors import Refused
-from tests.commands import run_vigil
-from tests.outside import Outside
+from services.contracts.errors import Refused
+from services.messaging.rpc_calls import SERIALIZER
+from services.platform import config as configuration
+from tests.support.commands import run_vigil
+from tests.support.outside_clients import Outside
 
 LAT, LON = 12.9716, 77.5946
 METRE = 1 / 111_195

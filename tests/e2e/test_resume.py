@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.stack import Stack
-from tests.gateways import Gateways, gateways
-from tests.outside import Outside
-from tests.wanderer import Alarms, Wanderer, balance, watcher_of
+from ops.local.stack import Stack
+from tests.support.noc_processes import Gateways, gateways
+from tests.support.outside_clients import Outside
+from tests.support.roaming_session import Alarms, Wanderer, balance, watcher_of
 
 VISITS = 60
 KILL_EVERY = 20

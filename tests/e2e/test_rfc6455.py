@@ -11,8 +11,18 @@ from itertools import count
 
 import pytest
 
-from tests.outside import Outside
-from tests.rfc6455 import BINARY, CLOSE, CONT, PING, PONG, TEXT, Peer, client_frame, close_frame
+from tests.support.outside_clients import Outside
+from tests.support.rfc6455_client import (
+    BINARY,
+    CLOSE,
+    CONT,
+    PING,
+    PONG,
+    TEXT,
+    Peer,
+    client_frame,
+    close_frame,
+)
 
 LIMIT = 16_384
 MULTIBYTE = "Hello-µ@ßöäüàá-UTF-8!! κόσμε 日本 😀"

@@ -20,14 +20,14 @@ from typing import Any
 import pytest
 from kombu import Connection
 
-from ops.stack import Stack
-from services.bus import dead_letters
-from services.bus.topology import DEAD_QUEUE, HEADER_QUEUE, HEADER_REASON
-from tests import runbook
-from tests.canaries import canary
-from tests.commands import run_vigil
+from ops.local.stack import Stack
+from services.messaging import dead_letter_queue
+from services.messaging.topology import DEAD_QUEUE, HEADER_QUEUE, HEADER_REASON
 from tests.e2e.runbook_shell import ONLY_LOOKS, Shell, Wrong, filled, judge
-from tests.runbook import FILE, Block, Page
+from tests.support import runbook
+from tests.support.canaries import canary
+from tests.support.commands import run_vigil
+from tests.support.runbook import FILE, Block, Page
 
 PAGES = [page for page in runbook.pages() if page.blocks]
 REHEARSAL = "rehearse-on-your-own-machine"
@@ -122,7 +122,7 @@ class Letters:
 def letters(stack: Stack) -> Iterator[Letters]:
     """Yield the dead letters. None exists yet: those that other tests left are discarded."""
     made = Letters(stack.operator_environment()["AMQP_URI"])
-    dead_letters.settle(made.uri, lambda _: True, again_after_s=None)
+    dead_letter_queue.settle(made.uri, lambda _: True, again_after_s=None)
     yield made
     made.remove()
 
@@ -217,7 +217,7 @@ def test_dead_letters_are_shown_sent_again_and_let_go(here: Shell, letters: Lett
     while letters.sent_again() < 2:
         assert time.monotonic() < deadline_s, "a letter that was sent again did not come"
     assert letters.sent_again() == 2
-    assert dead_letters.look(letters.uri) == []
+    assert dead_letter_queue.look(letters.uri) == []
 
 
 @pytest.mark.timeout(300)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from ops.local.stack import Stack
+from ops.local.supervisor import Process
 from ops.processes import GROUPS
-from ops.stack import Stack
-from ops.supervisor import Process
-from tests.commands import run_vigil
-from tests.house import House
-from tests.outside import Outside
 from tests.providers import Provider
+from tests.support.commands import run_vigil
+from tests.support.customer import House
+from tests.support.outside_clients import Outside
 
 GROUP = "domains"
 PARTS = GROUPS[GROUP]

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from services import config as configuration
-from services.feed import FeedWriter
-from tests.gateways import Gateways, gateways
-from tests.outside import Outside
-from tests.rfc6455 import CLOSE, PING, PONG, TEXT, Peer, client_frame, close_frame
+from services.feed.stream import FeedWriter
+from services.platform import config as configuration
+from tests.support.noc_processes import Gateways, gateways
+from tests.support.outside_clients import Outside
+from tests.support.rfc6455_client import CLOSE, PING, PONG, TEXT, Peer, client_frame, close_frame
 
 SHORT = {
     "handshake_timeout_s": 1,

@@ -11,7 +11,7 @@ import urllib.request
 import pytest
 import websocket
 
-from tests.outside import Outside
+from tests.support.outside_clients import Outside
 
 
 def refused_with(outside: Outside, *headers: str, protocols: list[str] | None = None) -> int:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.canaries import canary
-from tests.commands import run_vigil
-from tests.mqtt import Client, Refused
-from tests.outside import Outside
+from tests.support.canaries import canary
+from tests.support.commands import run_vigil
+from tests.support.mqtt_device import Client, Refused
+from tests.support.outside_clients import Outside
 
 
 def add(outside: Outside, kind: str, name: str, *options: str) -> dict[str, str]:

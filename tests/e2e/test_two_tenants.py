@@ -29,16 +29,17 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from ops.processes import PROCESSES, service_class
-from services import config as configuration
-from services import envelope, providers
-from services.bus.calling import SERIALIZER, MeasuredRpc
-from services.directory.sources import NOT_FREE
-from services.errors import InvalidMessage
-from services.feed import stream_key
-from tests.commands import run_vigil
-from tests.mqtt import Client
-from tests.outside import Outside
-from tests.tenants import fill, fingerprint, tenant_tables, word_of
+from services.contracts.errors import InvalidMessage
+from services.directory.registry.source_ids import NOT_FREE
+from services.feed import encryption
+from services.feed.stream import stream_key
+from services.messaging.rpc_calls import SERIALIZER, MeasuredRpc
+from services.platform import config as configuration
+from services.platform import database
+from tests.support.commands import run_vigil
+from tests.support.mqtt_device import Client
+from tests.support.outside_clients import Outside
+from tests.support.tenant_rows import fill, fingerprint, tenant_tables, word_of
 
 OURS, THEIRS, HONEST = 11, 22, 33
 """The three tenants.
@@ -124,7 +125,7 @@ class Two:
 def two(stack: Any, request: pytest.FixtureRequest) -> Iterator[Two]:
     with Outside(stack) as outside:
         settled = configuration.load(environ=outside.env)
-        owner = providers.make_engine(settled, name="test", as_owner=True)
+        owner = database.make_engine(settled, name="test", as_owner=True)
         with owner.begin() as connection:
             ids = {tenant: fill(connection, tenant) for tenant in (OURS, THEIRS)}
         for tenant in (OURS, THEIRS):
@@ -209,7 +210,7 @@ def test_sql_as_a_service_has_it(two: Two) -> None:
         ).scalars()
         TABLE_NAMES.extend(partitions)
     settled = configuration.load(environ=two.outside.env)
-    engine = providers.make_engine(settled, name="test", pool_size=1, role="vigil_tenant")
+    engine = database.make_engine(settled, name="test", pool_size=1, role="vigil_tenant")
     statements = st.one_of(
         st.tuples(TABLES, TABLES, conditions, st.integers(0, 11)).map(select),
         st.tuples(TABLES, TABLES, conditions, st.integers(0, 6), changes).map(change),
@@ -254,7 +255,7 @@ def test_frames_open_for_their_own_tenant_only(two: Two) -> None:
         if flip >= 0:
             frame[flip % len(frame)] ^= 1 << (flip % 7)
         try:
-            body = envelope.open_frame(bytes(frame), keys=two.keys[keys_of], tenant_id=claimed)
+            body = encryption.open_frame(bytes(frame), keys=two.keys[keys_of], tenant_id=claimed)
         except InvalidMessage:
             body = None
             assert (of, keys_of, claimed) != (of, of, of) or flip >= 0
@@ -338,7 +339,7 @@ def test_rpc_with_every_argument_that_might_name_them(two: Two) -> None:
             except Exception as error:
                 answer = str(error)
             if isinstance(answer, bytes):
-                answer = envelope.open_frame(answer, keys=two.keys[OURS], tenant_id=OURS, after_id=-1)
+                answer = encryption.open_frame(answer, keys=two.keys[OURS], tenant_id=OURS, after_id=-1)
             two.check("rpc", answer, asked=given_arguments)
 
         two.run("rpc", calls, probe)
@@ -541,7 +542,7 @@ class Probing:
         assert frame.get("tenant_id", OURS) == OURS
         assert frame.get("kid") not in self._two.keys[THEIRS]
         if isinstance(frame.get("data"), str):
-            body = envelope.open_frame(data, keys=self._two.keys[OURS], tenant_id=OURS, after_id=-1)
+            body = encryption.open_frame(data, keys=self._two.keys[OURS], tenant_id=OURS, after_id=-1)
             assert word_of(THEIRS) not in str(body.data)
 
 

@@ -7,9 +7,9 @@ is notified.
 import json
 import urllib.request
 
-from ops.health import RUNBOOK
-from tests.commands import run_vigil
-from tests.outside import Outside
+from ops.checks.health import RUNBOOK
+from tests.support.commands import run_vigil
+from tests.support.outside_clients import Outside
 
 
 def lane_test(outside: Outside, lane: str) -> dict[str, object]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.commands import run_vigil
-from tests.outside import Outside
+from tests.support.commands import run_vigil
+from tests.support.outside_clients import Outside
 
 ALERTS = "SELECT alert_type, severity, dedup_key, message FROM mqtt_device_alert WHERE source_id = %s"
 CLEARED = "SELECT alert_type FROM mqtt_device_alert WHERE source_id = %s AND cleared_at IS NOT NULL"

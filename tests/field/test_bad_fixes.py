@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ops.stack import Stack
-from tests.outside import Outside
-from tests.phones import INSIDE, LAT, LON, OUTSIDE, Heard, Phones, north
+from ops.local.stack import Stack
+from tests.support.guard_phones import INSIDE, LAT, LON, OUTSIDE, Heard, Phones, north
+from tests.support.outside_clients import Outside
 
 ZERO = {"lat": 0, "lon": 0}
 Place = dict[str, float]

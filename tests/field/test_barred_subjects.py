@@ -15,11 +15,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
-from ops.stack import Stack
-from tests.canaries import canary
-from tests.commands import run_vigil
-from tests.gateways import Gateways, gateways
-from tests.outside import Outside, Screen
+from ops.local.stack import Stack
+from tests.support.canaries import canary
+from tests.support.commands import run_vigil
+from tests.support.noc_processes import Gateways, gateways
+from tests.support.outside_clients import Outside, Screen
 
 ISSUER = "https://id.example"
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)

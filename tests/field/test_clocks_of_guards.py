@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ops.stack import Stack
-from tests.outside import Outside
-from tests.phones import INSIDE, OUTSIDE, Heard, Phones
+from ops.local.stack import Stack
+from tests.support.guard_phones import INSIDE, OUTSIDE, Heard, Phones
+from tests.support.outside_clients import Outside
 
 FIXES = 6
 """Number of fixes. They are a second apart."""

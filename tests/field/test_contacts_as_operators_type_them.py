@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.canaries import canary
-from tests.commands import run_vigil
-from tests.outside import Outside
+from tests.support.canaries import canary
+from tests.support.commands import run_vigil
+from tests.support.outside_clients import Outside
 
 REFUSED = (
     ("+4407911123456", "+447911123456"),

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from ops.stack import Stack
-from tests.mqtt import Client
-from tests.outside import Outside
-from tests.phones import INSIDE, OUTSIDE, Phones
+from ops.local.stack import Stack
+from tests.support.guard_phones import INSIDE, OUTSIDE, Phones
+from tests.support.mqtt_device import Client
+from tests.support.outside_clients import Outside
 
 ALERTS = (
     "SELECT alert_type, severity, message FROM mqtt_device_alert WHERE source_id = %s ORDER BY received_at"

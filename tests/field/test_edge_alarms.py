@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.mqtt import Client
-from tests.outside import Outside
+from tests.support.mqtt_device import Client
+from tests.support.outside_clients import Outside
 
 ALERTS = (
     "SELECT alert_type, severity, status, flags, message, silent, occurrences, ST_Y(location::geometry),"

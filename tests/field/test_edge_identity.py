@@ -13,7 +13,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 
-from tests.outside import Outside
+from tests.support.outside_clients import Outside
 
 ALERTS = (
     "SELECT alert_type, status, occurrences FROM mqtt_device_alert WHERE source_id = %s ORDER BY received_at"

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.mqtt import Client
-from tests.outside import Outside
+from tests.support.mqtt_device import Client
+from tests.support.outside_clients import Outside
 
 ALERTS = "SELECT alert_type, occurrences FROM mqtt_device_alert WHERE source_id = %s"
 

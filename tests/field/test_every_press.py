@@ -24,12 +24,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ops.stack import Stack
-from services.messages import LIFE_SAFETY
-from tests.house import House
-from tests.mqtt import Client
-from tests.outside import Outside
+from ops.local.stack import Stack
+from services.contracts.events import LIFE_SAFETY
 from tests.providers import Provider
+from tests.support.customer import House
+from tests.support.mqtt_device import Client
+from tests.support.outside_clients import Outside
 
 GUARDS = 25
 ROUNDS = 4

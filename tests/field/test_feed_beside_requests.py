@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.gateways import API, FEED, FRONT, Gateways, gateways
-from tests.outside import Outside, Screen
-from tests.rfc6455 import Peer
+from tests.support.noc_processes import API, FEED, FRONT, Gateways, gateways
+from tests.support.outside_clients import Outside, Screen
+from tests.support.rfc6455_client import Peer
 from tests.torture.attacks.honest import Honest, p
 
 PANIC_S = 0.5

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from ops.environment import PROJECT
-from tests.commands import run_vigil
-from tests.outside import Outside
+from tests.support.commands import run_vigil
+from tests.support.outside_clients import Outside
 
 UNREADABLE = {
     "empty": (b"", "is empty"),

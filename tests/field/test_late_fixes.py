@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.field.test_one_source_floods import FIXES, Flood
-from tests.house import House
-from tests.mqtt import Client
-from tests.outside import Outside
 from tests.providers import Provider
+from tests.support.customer import House
+from tests.support.mqtt_device import Client
+from tests.support.outside_clients import Outside
 
 DENSE = 4_000
 DURING = timedelta(minutes=15)

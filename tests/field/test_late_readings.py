@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.outside import Outside
+from tests.support.outside_clients import Outside
 
 Message = tuple[str, float | None, dict[str, Any]]
 """A message: topic, time and payload.

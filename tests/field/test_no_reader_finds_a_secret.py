@@ -17,13 +17,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.noc.api.operations import RANKS, Operation
-from gateway.noc.api.table import OPERATIONS
-from ops.stack import Stack
-from tests.canaries import found_in
-from tests.outside import Outside
+from gateway.noc.api.operation import RANKS, Operation
+from gateway.noc.api.operations.table import OPERATIONS
+from ops.local.stack import Stack
 from tests.providers import Provider
-from tests.tour import LAT, LON, Tour
+from tests.support.canaries import found_in
+from tests.support.outside_clients import Outside
+from tests.support.product_tour import LAT, LON, Tour
 
 SINCE, UNTIL = (datetime.now(UTC) + timedelta(hours=hours) for hours in (-1, 1))
 BETWEEN = f"since={SINCE:%Y-%m-%dT%H:%M:%SZ}&until={UNTIL:%Y-%m-%dT%H:%M:%SZ}"

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from ops.stack import Stack
-from tests.outside import Outside
-from tests.phones import OUTSIDE, Heard, Phones, north
+from ops.local.stack import Stack
+from tests.support.guard_phones import OUTSIDE, Heard, Phones, north
+from tests.support.outside_clients import Outside
 
 HOUR, DAY, TOLERANCE_S = 3_600.0, 86_400.0, 300.0
 

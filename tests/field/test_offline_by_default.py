@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.commands import run_vigil
-from tests.outside import Outside
+from tests.support.commands import run_vigil
+from tests.support.outside_clients import Outside
 
 OFFLINE = "SELECT status FROM mqtt_device_alert WHERE source_id = %s AND alert_type = 'OFFLINE' ORDER BY received_at"
 LIMITS_S = {"device": 93_600, "sensor": 93_600, "system": 300, "alert": 86_400}

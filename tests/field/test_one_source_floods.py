@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from tests.house import House
-from tests.mqtt import Client
-from tests.outside import Outside
 from tests.providers import Provider
+from tests.support.customer import House
+from tests.support.mqtt_device import Client
+from tests.support.outside_clients import Outside
 
 SENT = 3_000
 GUARDS = 10

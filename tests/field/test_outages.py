@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from ops.feed_client import Feed
-from ops.stack import Stack
-from services import config as configuration
-from services.bus import QueueDepth, dead_letters
-from services.bus.topology import delay_queue
-from tests.mqtt import Client
-from tests.outside import Outside
-from tests.parts import held_down
+from ops.feed.client import Feed
+from ops.local.stack import Stack
+from services.messaging import QueueDepth, dead_letter_queue
+from services.messaging.topology import delay_queue
+from services.platform import config as configuration
+from tests.support.mqtt_device import Client
+from tests.support.outside_clients import Outside
+from tests.support.stack_parts import held_down
 
 AWAY_S = 8.0
 GUARDS = 20
@@ -106,7 +106,7 @@ def test_what_waited_for_the_database_is_stored_as_soon_as_it_is_back(
     for guard in site.guards:
         site.send(f"guard/{guard}/gps", f"before-{guard}", lat=12.9, lon=77.6)
     site.await_receipts({f"before-{guard}" for guard in site.guards}, 15)
-    dead_before = {letter.id for letter in dead_letters.look(config.amqp.uri)}
+    dead_before = {letter.id for letter in dead_letter_queue.look(config.amqp.uri)}
     rungs = QueueDepth(config.amqp, [delay_queue(delay_s).name for delay_s in config.amqp.retry_delays_s])
 
     # When the database is away for longer than the short steps of the delay ladder, and messages
@@ -137,7 +137,7 @@ def test_what_waited_for_the_database_is_stored_as_soon_as_it_is_back(
     assert found == {"fixes": MESSAGES // 2 + GUARDS, "readings": MESSAGES // 2, "panics": 1}
     # And no message climbed the ladder or became a dead letter
     assert waiting_on_rungs == 0
-    assert {letter.id for letter in dead_letters.look(config.amqp.uri)} == dead_before
+    assert {letter.id for letter in dead_letter_queue.look(config.amqp.uri)} == dead_before
 
 
 def test_alerts_are_listed_and_acknowledged_while_redis_hangs_and_each_is_shown_once_after_it(

@@ -16,10 +16,10 @@ import pytest
 from vigil_device import Kind, Outbox, State, Update
 from vigil_device.store import MEMORY
 
-from tests.canaries import canary
-from tests.commands import run_vigil
-from tests.mqtt import Client
-from tests.outside import Outside
+from tests.support.canaries import canary
+from tests.support.commands import run_vigil
+from tests.support.mqtt_device import Client
+from tests.support.outside_clients import Outside
 
 RECEIPT_S = 30.0
 OCCURRENCES = (

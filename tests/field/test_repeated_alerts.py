@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ops.stack import Stack
-from services.messages import Severity
-from tests.house import House
-from tests.outside import Device, Outside
+from ops.local.stack import Stack
+from services.contracts.events import Severity
 from tests.providers import Provider
+from tests.support.customer import House
+from tests.support.outside_clients import Device, Outside
 
 FOUND = """
     SELECT alert_id::text, alert_type, severity, status, message, occurrences, flags, silent, cleared_at IS NOT NULL,

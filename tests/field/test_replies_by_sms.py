@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.commands import run_vigil
-from tests.outside import Outside
 from tests.providers import Provider
 from tests.providers.server import TOKEN
+from tests.support.commands import run_vigil
+from tests.support.outside_clients import Outside
 
 INBOUND = "/api/v1/providers/twilio/inbound"
 

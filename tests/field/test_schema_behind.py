@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ops import stack as stack_module
-from ops.stack import Stack
-from tests.commands import run_vigil
-from tests.outside import Outside
+from ops.local import stack as stack_module
+from ops.local.stack import Stack
+from tests.support.commands import run_vigil
+from tests.support.outside_clients import Outside
 
 RENAME = "ALTER TABLE guard_state RENAME COLUMN {} TO {}"
 

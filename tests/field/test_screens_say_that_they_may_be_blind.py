@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.freezing import freeze
-from tests.outside import Outside
+from tests.support.freezing import freeze
+from tests.support.outside_clients import Outside
 
 
 @pytest.mark.parametrize(("process", "part"), [("postgres", "postgres"), ("location", "location")])

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from gateway.noc.api.operations import RANKS
-from gateway.noc.api.table import OPERATIONS
-from tests.canaries import canary
-from tests.house import House
-from tests.outside import Outside
+from gateway.noc.api.operation import RANKS
+from gateway.noc.api.operations.table import OPERATIONS
 from tests.providers import Provider
+from tests.support.canaries import canary
+from tests.support.customer import House
+from tests.support.outside_clients import Outside
 
 EVERYWHERE = {
     "CRITICAL": {

@@ -12,8 +12,16 @@ import time
 
 import pytest
 
-from tests.outside import Outside
-from tests.stopping import LONG_ENOUGH_S, STOPPED_WITHIN_S, LogEnd, await_ready, until, uptime_s, vigils
+from tests.support.outside_clients import Outside
+from tests.support.process_stops import (
+    LONG_ENOUGH_S,
+    STOPPED_WITHIN_S,
+    LogEnd,
+    await_ready,
+    until,
+    uptime_s,
+    vigils,
+)
 
 
 @pytest.mark.timeout(240)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.commands import run_vigil
-from tests.outside import Outside
+from tests.support.commands import run_vigil
+from tests.support.outside_clients import Outside
 
 
 def newest(outside: Outside, kind: str, source: str) -> dict[str, Any]:

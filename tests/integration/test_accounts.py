@@ -12,14 +12,14 @@ import pytest
 from eventlet.event import Event
 from nameko.containers import ServiceContainer
 
-from ops import queues
+from ops.servers.queues import depths
 from ops.watchdog.accounts import Accounts
-from services.bus import event_handler
-from services.bus.publishing import Events, Outlet
-from services.bus.topology import delay_queue, event_queue_name
-from services.config import Config
-from services.errors import InvalidMessage, Unavailable
-from tests.hosting import hosting, wait_until
+from services.contracts.errors import InvalidMessage, Unavailable
+from services.messaging import event_handler
+from services.messaging.publisher import Events, Outlet
+from services.messaging.topology import delay_queue, event_queue_name
+from services.platform.config import Config
+from tests.support.hosted_services import hosting, wait_until
 
 FULL_BYTES = 20_000
 RUNG_S = 2
@@ -86,21 +86,21 @@ def test_what_rabbitmq_holds_out_of_sight_is_missing_and_all_else_is_accounted_f
         with pytest.raises(Unavailable, match="full"):
             for _ in range(200):
                 events.publish("said", Note(FILLING))
-        assert queues.depths(small, [rung]) == {rung: 1}
+        assert depths.depths(small, [rung]) == {rung: 1}
 
         # Then all of them are accounted for
         wait_until(lambda: missing() == 0, timeout_s=1.5)
 
         # And when it has come back, RabbitMQ has it in no visible queue, and the balance counts it
         # as missing
-        wait_until(lambda: queues.depths(small, [rung])[rung] == 0)
+        wait_until(lambda: depths.depths(small, [rung])[rung] == 0)
         wait_until(lambda: missing() == 1)
         assert tried.count("again") == 1
     finally:
         go_on.send()
 
     # And it is the only one: the others are done when the handler goes on
-    wait_until(lambda: queues.depths(small, [queue])[queue] == 0)
+    wait_until(lambda: depths.depths(small, [queue])[queue] == 0)
     wait_until(lambda: missing() == 1)
 
 

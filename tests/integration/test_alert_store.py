@@ -10,15 +10,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from services.alerts.follow import Guidance
-from services.alerts.intake import Occurrence, Repeated
+from services.alerts.escalation_worker import Guidance
+from services.alerts.grouping import Storms
 from services.alerts.lifecycle import Action
+from services.alerts.occurrences import Occurrence, Repeated
 from services.alerts.store import AlertStore, Change, Deed
-from services.alerts.storm import Storms
-from services.config import Config
-from services.errors import Conflict, NotFound, Refused, Unavailable
-from services.messages import AlertStatus, AlertType, Severity
-from services.providers import Database
+from services.contracts.errors import Conflict, NotFound, Refused, Unavailable
+from services.contracts.events import AlertStatus, AlertType, Severity
+from services.platform.config import Config
+from services.platform.database import Database
 
 NOW = datetime.now(UTC)
 

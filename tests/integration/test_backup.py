@@ -20,19 +20,19 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from ops import schema
-from ops.backup import checking, postgres, taking
-from ops.backup.manifest import DUMP, Manifest, is_backup
-from ops.backup.store import manifest_of
+from ops.data.backup import checking, postgres, taking
+from ops.data.backup.manifest import DUMP, Manifest, is_backup
+from ops.data.backup.store import manifest_of
+from ops.data.schema import revisions
 from ops.environment import PROJECT, read_env
-from ops.privileges import PRIVILEGES
-from ops.stack import EVIDENCE_KEY, SERVERS, Stack
-from services import config as configuration
-from services.errors import Misconfigured, Refused
-from services.providers import DATABASE_ROLES, Database, make_operator_engine
-from tests.commands import run_vigil
+from ops.local.stack import EVIDENCE_KEY, SERVERS, Stack
+from ops.servers.privileges import PRIVILEGES
+from services.contracts.errors import Misconfigured, Refused
+from services.platform import config as configuration
+from services.platform.database import DATABASE_ROLES, Database, make_operator_engine
 from tests.conftest import admin_cursor, databases
-from tests.filling import fill, rows_of
+from tests.support.commands import run_vigil
+from tests.support.table_rows import fill, rows_of
 
 DEADLINE_S = 30.0
 
@@ -147,7 +147,7 @@ def test_a_backup_is_verified_and_complete_and_holds_no_secret(
         "broker/tls/ca.pem",
     }
     assert manifest.facts.tables["public.mqtt_device_alert"] == 2
-    assert manifest.facts.revision == schema.newest()
+    assert manifest.facts.revision == revisions.newest()
     assert [head.tenant_id for head in manifest.facts.heads] == [1001, 1002]
     last = datetime.fromisoformat((directory.parent / "last-success").read_text().strip())
     assert last == manifest.taken_at.replace(microsecond=0)

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from services.directory.barred_subjects import BarredSubjects
-from services.errors import NotFound
-from services.providers import Database
+from services.contracts.errors import NotFound
+from services.directory.users.barred_subjects import BarredSubjects
+from services.platform.database import Database
 
 TOKEN_LIFE = timedelta(days=1)
 

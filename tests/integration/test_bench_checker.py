@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine, text
 
-from bench import checker, messages
-from bench.messages import Entry
-from gateway.mqtt import payloads, topics
-from services import admission
-from services.errors import InvalidMessage
-from services.messages import RejectedMessage
-from services.providers import Database
-from services.registry import Registry
+from bench.ledger import checker, messages
+from bench.ledger.messages import Entry
+from gateway.mqtt.decoding import payloads, topics
+from services.contracts.errors import InvalidMessage
+from services.contracts.events import RejectedMessage
+from services.ingestion import admission
+from services.ingestion.source_registry import Registry
+from services.platform.database import Database
 from services.telemetry.intake import Intake
-from services.telemetry.rulebook import RuleBook
+from services.telemetry.rule_cache import RuleBook
 from services.telemetry.store import DEVICE, TelemetryStore
 
 NOW = datetime.now(UTC)

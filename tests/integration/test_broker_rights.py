@@ -15,16 +15,17 @@ import eventlet
 import msgspec
 import pytest
 
-from gateway.mqtt import rights
+from gateway.mqtt import access_control
 from gateway.mqtt.client import Connection
-from ops import mosquitto, ports, servers
-from ops.certificates import Authority
-from ops.mosquitto import Broker
+from ops.local import ports, servers
+from ops.servers import mosquitto
+from ops.servers.certificates import Authority
+from ops.servers.mosquitto import Broker
 from ops.watchdog.broker import CLIENTS, listen
-from services import config
-from services.config import Mqtt
-from services.errors import Misconfigured, Unavailable
-from tests.mqtt import Client, Refused
+from services.contracts.errors import Misconfigured, Unavailable
+from services.platform import config
+from services.platform.config import Mqtt
+from tests.support.mqtt_device import Client, Refused
 
 SOURCES = {
     **{f"guard-{n}": "guard" for n in range(1, 7)},
@@ -67,9 +68,9 @@ class RealBroker:
             name: port for name, port in ports.choose({}, prefer=False).items() if name.startswith("mqtt")
         }
         people = {
-            "vigil-gateway": ("gateway-pw", rights.GATEWAY),
-            "vigil-admin": ("admin-pw", rights.ADMIN),
-            "vigil-watchdog": ("watchdog-pw", rights.WATCHDOG),
+            "vigil-gateway": ("gateway-pw", access_control.GATEWAY),
+            "vigil-admin": ("admin-pw", access_control.ADMIN),
+            "vigil-watchdog": ("watchdog-pw", access_control.WATCHDOG),
         }
         file = mosquitto.write_configuration(
             home, ports=self.ports, people=people, prefix="", anonymous=False
@@ -88,7 +89,7 @@ class RealBroker:
 
     def add(self, source: str, family: str, *, password: str | None = "", number: str | None = None) -> None:
         given = f"pw-{source}" if password == "" else password
-        self.admin.run(rights.add(source, family=family, password=given, prefix="", number=number))
+        self.admin.run(access_control.add(source, family=family, password=given, prefix="", number=number))
 
     def client(self, source: str, **changes: str) -> Client:
         facts = {"client_id": source, "username": source, "password": f"pw-{source}", **changes}
@@ -260,10 +261,10 @@ def test_the_watchdog_publishes_its_test_messages_and_reads_figures_of_the_broke
     for forbidden in ("#", "$SYS/#", "guard/#", "alert/#", "receipt/#", "$CONTROL/#", "$share/g/guard/#"):
         assert not watchdog.subscribe(forbidden)
     others = ["guard/guard-1/gps", "alert/panic/guard-1", "alert/unknown/guard-1", "device/d/telemetry"]
-    for topic in (*others, "receipt/guard-1", "$CONTROL/dynamic-security/v1", *rights.TEST_TOPICS):
+    for topic in (*others, "receipt/guard-1", "$CONTROL/dynamic-security/v1", *access_control.TEST_TOPICS):
         watchdog.publish(topic, b"{}")
-    auditor.until(lambda: rights.TEST_TOPICS[-1] in [topic for topic, *_ in auditor.heard])
-    assert [topic for topic, *_ in auditor.heard] == list(rights.TEST_TOPICS)
+    auditor.until(lambda: access_control.TEST_TOPICS[-1] in [topic for topic, *_ in auditor.heard])
+    assert [topic for topic, *_ in auditor.heard] == list(access_control.TEST_TOPICS)
 
 
 def test_who_tries_to_take_a_connection_over_does_not_get_in_and_the_honest_one_stays(
@@ -361,7 +362,7 @@ def test_a_source_that_is_disabled_is_off_at_once_and_says_nothing_more(
 
     client, auditor = connect(), broker.auditor()
     asked_s = time.monotonic()
-    broker.admin.run(rights.switch(name, enabled=False))
+    broker.admin.run(access_control.switch(name, enabled=False))
     client.until(lambda: client.closed_s is not None)
     assert client.closed_s is not None
     assert client.closed_s - asked_s < 2.0
@@ -372,7 +373,7 @@ def test_a_source_that_is_disabled_is_off_at_once_and_says_nothing_more(
         assert not again.subscribe(f"receipt/{name}")
     except Refused:
         assert by == "password"
-    broker.admin.run(rights.switch(name, enabled=True))
+    broker.admin.run(access_control.switch(name, enabled=True))
     back = connect()
     back.publish(f"device/{name}/telemetry", b"the end")
     auditor.until(lambda: auditor.heard)
@@ -381,12 +382,12 @@ def test_a_source_that_is_disabled_is_off_at_once_and_says_nothing_more(
 
 def test_a_new_password_voids_the_old_one_at_once(broker: RealBroker) -> None:
     client = broker.client("guard-6")
-    broker.admin.run(rights.rotate("guard-6", "fresh"))
+    broker.admin.run(access_control.rotate("guard-6", "fresh"))
     client.until(lambda: client.closed_s is not None)
     with pytest.raises(Refused):
         broker.client("guard-6")
     assert broker.client("guard-6", password="fresh").alive
-    broker.admin.run(rights.rotate("guard-6", "pw-guard-6"))
+    broker.admin.run(access_control.rotate("guard-6", "pw-guard-6"))
 
 
 def test_the_gateway_itself_speaks_tls_and_trusts_only_its_authority(
@@ -478,7 +479,7 @@ def test_phones_are_heard_from_when_they_are_wanted_and_no_more_when_not(
 
 def test_the_broker_says_what_it_refuses(broker: RealBroker) -> None:
     with pytest.raises(Unavailable, match="deleteClient nobody"):
-        broker.admin.run(rights.remove("nobody"))
+        broker.admin.run(access_control.remove("nobody"))
     with pytest.raises(Unavailable, match="user or password|not authorised"):
         Broker(msgspec.structs.replace(broker.mqtt, admin_password="wrong"))
 

@@ -15,26 +15,26 @@ import msgspec
 import pytest
 from nameko.containers import ServiceContainer
 
-from services.bus import (
+from services.contracts.errors import Conflict, InvalidMessage, Outage, SchemaBehind, Unanswered, Unavailable
+from services.messaging import (
     Publisher,
     Resource,
     RpcProxy,
     Sender,
-    dead_letters,
+    dead_letter_queue,
     event_handler,
     fair_handler,
-    fair_handling,
     gathering_handler,
     loop,
     rpc,
     timer,
 )
-from services.bus.pausing import Pauses
-from services.bus.publishing import Letter, Outlet
-from services.bus.topology import event_queue_name
-from services.config import Config
-from services.errors import Conflict, InvalidMessage, Outage, SchemaBehind, Unanswered, Unavailable
-from tests.hosting import hosting, wait_until
+from services.messaging.handlers import fair_handler as fair_handling
+from services.messaging.outage_pause.pauses import Pauses
+from services.messaging.publisher import Letter, Outlet
+from services.messaging.topology import event_queue_name
+from services.platform.config import Config
+from tests.support.hosted_services import hosting, wait_until
 
 
 class Note(msgspec.Struct):
@@ -107,8 +107,8 @@ def send(config: Config, source: str, body: bytes, **letter: Any) -> None:
     Outlet(config.amqp, links=1).send([Letter(f"{source}.events", "said", body, {}, **letter)])
 
 
-def of_queue(config: Config, queue: str) -> list[dead_letters.DeadLetter]:
-    return [letter for letter in dead_letters.look(config.amqp.uri) if letter.queue == queue]
+def of_queue(config: Config, queue: str) -> list[dead_letter_queue.DeadLetter]:
+    return [letter for letter in dead_letter_queue.look(config.amqp.uri) if letter.queue == queue]
 
 
 def test_an_event_reaches_its_handler_and_is_handled_once(start: Any, quick: Config) -> None:
@@ -160,7 +160,7 @@ def test_after_the_last_rung_it_is_dead_with_its_history_and_can_be_sent_again(
     assert letter.reason == "RuntimeError"
     assert [entry["error"] for entry in letter.history] == ["RuntimeError: a bug"] * 4
     assert len(of_queue(quick, queue)) == 1, "looking takes nothing away"
-    assert dead_letters.settle(quick.amqp.uri, lambda found: found.id == letter.id, again_after_s=1) == 1
+    assert dead_letter_queue.settle(quick.amqp.uri, lambda found: found.id == letter.id, again_after_s=1) == 1
     wait_until(lambda: len(tries) == 5)
     assert of_queue(quick, queue) == []
 

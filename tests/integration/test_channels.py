@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.errors import Misconfigured
+from services.contracts.errors import Misconfigured
 from services.notifications.channels import (
     Accepted,
     CannotTell,
@@ -22,7 +22,7 @@ from services.notifications.channels import (
     twilio,
     webhook,
 )
-from services.notifications.channels.anywhere import AnywhereChannel
+from services.notifications.channels.apprise import AnywhereChannel
 from services.notifications.channels.fcm import FcmChannel
 from services.notifications.channels.smtp import SmtpChannel
 from services.notifications.channels.twilio import TwilioChannel

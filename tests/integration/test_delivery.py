@@ -18,17 +18,12 @@ import pytest
 from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
 
-from services import config as configuration
 from services.alerts.lifecycle import Action
-from services.messages import (
-    NEVER_HELD_BACK,
-    AlertType,
-    Severity,
-    Target,
-)
+from services.contracts.events import NEVER_HELD_BACK, AlertType, Severity, Target
 from services.notifications.channels import Accepted, Outgoing, SendFailed
-from tests.office import ADDRESSES, ASHA, Office
+from services.platform import config as configuration
 from tests.providers import Provider
+from tests.support.notifications_domain import ADDRESSES, ASHA, Office
 
 ASHA_BY_MAIL = Target("Asha", {"email": ADDRESSES["email"]})
 

@@ -9,11 +9,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from services import redis_client
-from services.config import Config
-from services.feed import FeedWriter
-from tests.commands import run_vigil
-from tests.tenants import fill, fingerprint, tenant_tables, word_of
+from services.feed.stream import FeedWriter
+from services.platform import redis_client
+from services.platform.config import Config
+from tests.support.commands import run_vigil
+from tests.support.tenant_rows import fill, fingerprint, tenant_tables, word_of
 
 OURS, THEIRS = 11, 22
 TEXTS = text(

@@ -16,18 +16,19 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine, text
 
-from services.alerts import evidence, evidence_store
-from services.alerts.evidence import State
-from services.alerts.evidence_key import signing_key
-from services.alerts.intake import Occurrence
+from services.alerts.evidence import pack as evidence
+from services.alerts.evidence import store as evidence_store
+from services.alerts.evidence.pack import State
+from services.alerts.evidence.signing_key import signing_key
 from services.alerts.lifecycle import Action
+from services.alerts.occurrences import Occurrence
 from services.alerts.store import AlertStore, Deed
-from services.errors import Misconfigured, NotFound
-from services.messages import AlertType, Severity
-from services.providers import Database
-from tests.commands import run_vigil
-from tests.desk import Desk
+from services.contracts.errors import Misconfigured, NotFound
+from services.contracts.events import AlertType, Severity
+from services.platform.database import Database
 from tests.integration.test_timeline_chain import add, new_alert
+from tests.support.alerts_domain import Desk
+from tests.support.commands import run_vigil
 
 NOW = datetime.now(UTC)
 KEY = Ed25519PrivateKey.generate()

@@ -14,14 +14,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
-from services.alerts import evidence_store
+from services.alerts.evidence import store
 from services.alerts.lifecycle import Action
-from services.config import Config
-from services.errors import NotFound, Refused
-from services.providers import Database
+from services.contracts.errors import NotFound, Refused
+from services.platform.config import Config
+from services.platform.database import Database
 from services.retention.keeper import Keeper
-from tests.commands import run_vigil
-from tests.desk import Desk
+from tests.support.alerts_domain import Desk
+from tests.support.commands import run_vigil
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=400)
 
@@ -67,7 +67,7 @@ def alert_id(desk: Desk, engine: Engine, keeper: Keeper) -> str:
 
 
 def track(database: Database, alert_id: str) -> list[Any]:
-    pack = evidence_store.export(
+    pack = store.export(
         database,
         tenant_id=1,
         alert_id=alert_id,
@@ -152,8 +152,8 @@ def test_an_open_alert_and_its_track_stay_whatever_their_age(
 def test_what_is_not_there_cannot_be_held_or_let_go(database: Database, config: Config) -> None:
     owner = Database(config, name="test", pool_size=1, as_owner=True)
     with pytest.raises(NotFound):
-        evidence_store.hold(owner, tenant_id=1, alert_id=str(UUID(int=1)), reason="case", by="me")
+        store.hold(owner, tenant_id=1, alert_id=str(UUID(int=1)), reason="case", by="me")
     with pytest.raises(Refused):
-        evidence_store.release(owner, tenant_id=1, alert_id=str(UUID(int=1)))
+        store.release(owner, tenant_id=1, alert_id=str(UUID(int=1)))
     owner.close()
     assert database

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ops.environment import PROJECT
-from services import exposition
+from services.platform import metrics_export
 
 COUNTING = """
 import sys
@@ -31,7 +31,7 @@ sys.stdin.read()
 def process(directory: Path, count: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run a process that has counted to `count`, and yield it with the name that it writes as."""
     command = [sys.executable, "-W", "ignore", "-c", COUNTING, str(count)]
-    environment = {**os.environ, exposition.VARIABLE: str(directory)}
+    environment = {**os.environ, metrics_export.VARIABLE: str(directory)}
     pipe = subprocess.PIPE
     child = subprocess.Popen(command, env=environment, cwd=PROJECT, stdin=pipe, stdout=pipe, text=True)
     assert child.stdout is not None
@@ -45,8 +45,8 @@ def process(directory: Path, count: int) -> Iterator[tuple[subprocess.Popen[str]
 
 
 def shown(directory: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    monkeypatch.setenv(exposition.VARIABLE, str(directory))
-    lines = exposition.exposition().decode().splitlines()
+    monkeypatch.setenv(metrics_export.VARIABLE, str(directory))
+    lines = metrics_export.exposition().decode().splitlines()
     return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
 
@@ -73,4 +73,4 @@ def test_two_of_a_name_write_apart_and_add_up(tmp_path: Path, monkeypatch: pytes
     with process(tmp_path, 3) as (_, first), process(tmp_path, 4) as (_, second):
         assert (first, second) == ("mqtt-gateway-alert", "mqtt-gateway-alert.2")
         assert shown(tmp_path, monkeypatch)["vigil_mqtt_geofence_violation_total"] == "7.0"
-        assert list(exposition.dead(tmp_path)) == []
+        assert list(metrics_export.dead(tmp_path)) == []

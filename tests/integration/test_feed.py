@@ -8,11 +8,11 @@ import threading
 
 import pytest
 
-from services import redis_client
-from services.config import Config
-from services.envelope import PlainSealer
-from services.errors import Unavailable
-from services.feed import FeedReader, FeedWriter, stream_key
+from services.contracts.errors import Unavailable
+from services.feed.encryption import PlainSealer
+from services.feed.stream import FeedReader, FeedWriter, stream_key
+from services.platform import redis_client
+from services.platform.config import Config
 
 
 def writer(config: Config, **changes: object) -> FeedWriter:

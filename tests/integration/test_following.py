@@ -13,12 +13,12 @@ import yaml
 from sqlalchemy import Engine, text
 
 from services.alerts.lifecycle import Action
-from services.config import Config
-from services.errors import Conflict, NotFound, Refused, Unavailable
-from services.messages import AlertStatus, AlertType, Severity
-from services.providers import Database
-from tests.commands import run_vigil
-from tests.desk import T0, Desk, after
+from services.contracts.errors import Conflict, NotFound, Refused, Unavailable
+from services.contracts.events import AlertStatus, AlertType, Severity
+from services.platform.config import Config
+from services.platform.database import Database
+from tests.support.alerts_domain import T0, Desk, after
+from tests.support.commands import run_vigil
 
 
 def test_an_alert_is_told_step_by_step_until_somebody_takes_it(desk: Desk) -> None:

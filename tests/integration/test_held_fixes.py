@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from services.config import Config
+from services.contracts.events import Fix, Origin
 from services.location.service import Parts
-from services.messages import Fix, Origin
+from services.platform.config import Config
 
 NOW = datetime.now(UTC)
 COUNT = text("SELECT count(*) FROM mqtt_guard_location WHERE guard_id = :guard")
@@ -43,7 +43,7 @@ def test_a_guard_that_is_held_keeps_no_other_waiting_and_loses_nothing(
     # Given a guard whose track was just repaired, which took more than its budget
     share = parts.intake._judging.share
     parts.intake.store([fix("guard-1", 0)], now=NOW, hold=True)
-    monkeypatch.setattr("services.location.repair_share.BUDGET_S", 0.0)
+    monkeypatch.setattr("services.geofencing.rule.repair_budget.BUDGET_S", 0.0)
     parts.intake.store([fix("guard-1", 50)], now=NOW, hold=True)
     assert share
 

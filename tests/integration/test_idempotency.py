@@ -11,10 +11,10 @@ import pytest
 from cryptography.fernet import Fernet
 
 from gateway.noc.api.idempotency import Answer, Idempotency, digest_of
-from gateway.noc.auth import Principal
-from services import redis_client
-from services.config import Config
-from services.errors import Conflict, Refused, Unanswered, Unavailable
+from gateway.noc.auth.tokens import Principal
+from services.contracts.errors import Conflict, Refused, Unanswered, Unavailable
+from services.platform import redis_client
+from services.platform.config import Config
 
 ANN = Principal(login="ann@test", name="Ann", tenant_id=1, role="operator", expires_at=2**31, issued_at=0.0)
 DIGEST = digest_of("POST", "/api/v1/groups", b"{}")

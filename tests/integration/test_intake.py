@@ -11,17 +11,17 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, text
 
-from services.config import Config
-from services.location.battery import battery_rule
+from services.contracts.events import DeviceReading, Fix, Origin
+from services.ingestion.source_registry import Registry, Source
+from services.location.deferred_alerts import Settling
+from services.location.guards.battery import battery_rule
 from services.location.intake import Intake as LocationIntake
-from services.location.settling import Settling
 from services.location.store import LocationStore
-from services.location.zonebook import ZoneBook
-from services.messages import DeviceReading, Fix, Origin
-from services.providers import Database
-from services.registry import Registry, Source
+from services.location.zone_cache import ZoneBook
+from services.platform.config import Config
+from services.platform.database import Database
 from services.telemetry.intake import Intake as TelemetryIntake
-from services.telemetry.rulebook import RuleBook
+from services.telemetry.rule_cache import RuleBook
 from services.telemetry.rules import parse_rules
 from services.telemetry.store import DEVICE, TelemetryStore
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from services.messages import NotificationRequest, Target
-from services.notifications.circuit import Guarded
-from tests.office import Office
+from services.contracts.events import NotificationRequest, Target
+from services.notifications.circuit_breaker import Guarded
 from tests.providers import Provider
+from tests.support.notifications_domain import Office
 
 OpenOffice = Callable[..., AbstractContextManager[Office]]
 PROMPT_S = 2.0

@@ -21,15 +21,15 @@ import redis
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import make_url
 
-from ops import amqp_users, grants
-from ops.privileges import OF_OPERATORS, PRIVILEGES, SECRETS, database_role, database_roles
+from ops.local.stack import Stack
 from ops.processes import PROCESSES
-from ops.stack import Stack
-from ops.topology import all_queues
-from services import config as configuration
-from services.bus.publishing import connect
-from tests.filling import fill
-from tests.outside import Outside
+from ops.servers import postgres_grants, rabbitmq_users
+from ops.servers.privileges import OF_OPERATORS, PRIVILEGES, SECRETS, database_role, database_roles
+from ops.servers.queues.declared import all_queues
+from services.messaging.publisher import connect
+from services.platform import config as configuration
+from tests.support.outside_clients import Outside
+from tests.support.table_rows import fill
 
 WITH_DATABASE = [name for name, may in PRIVILEGES.items() if may.tables]
 WITH_REDIS = [name for name, may in PRIVILEGES.items() if may.redis]
@@ -91,7 +91,7 @@ def _declared(connection: Connection) -> Iterator[tuple[str, str, str, str]]:
             for table, words in tables.items():
                 every = list(connection.execute(COLUMNS, {"table": table}).scalars())
                 assert every, f"{table} of {process} is no table"
-                for privilege, column in grants.privileges_of(words):
+                for privilege, column in postgres_grants.privileges_of(words):
                     for one in [column] if column else every:
                         yield database_role(process, access), table, one, privilege
 
@@ -204,8 +204,8 @@ def test_grants_are_mended_by_the_next_migrate_up(engine: Engine) -> None:
         connection.exec_driver_sql("GRANT SELECT ON app_user TO vigil_telemetry_ingest")
         connection.exec_driver_sql("GRANT UPDATE (status) ON mqtt_device_alert TO vigil_location_ingest")
         connection.exec_driver_sql("REVOKE INSERT ON mqtt_guard_location FROM vigil_location_ingest")
-        said = grants.apply(connection)
-        again = grants.apply(connection)
+        said = postgres_grants.apply(connection)
+        again = postgres_grants.apply(connection)
     assert sorted(said) == [
         "GRANT INSERT ON TABLE mqtt_guard_location TO vigil_location_ingest",
         "REVOKE SELECT ON TABLE app_user FROM vigil_telemetry_ingest",
@@ -336,7 +336,7 @@ def test_a_rabbitmq_user_reads_and_declares_the_queues_of_its_own_process_alone(
         f"rpc.{may.service}" for may in PRIVILEGES.values() if may.serves_rpc
     }
     for process in PRIVILEGES:
-        rights = amqp_users.rights_of(process, retry_delays_s=settings.amqp.retry_delays_s)
+        rights = rabbitmq_users.rights_of(process, retry_delays_s=settings.amqp.retry_delays_s)
         own = {name for name in names if re.search(rights.read, name)}
         with as_user(stack, process) as refuses:
             for name in sorted(names - own):
@@ -352,11 +352,11 @@ def test_a_rabbitmq_user_reads_and_declares_the_queues_of_its_own_process_alone(
 
 
 def test_a_rabbitmq_user_calls_the_rpcs_of_its_own_process_alone(stack: Stack) -> None:
-    every = {call for process in PRIVILEGES for call in amqp_users.calls_of(process)}
+    every = {call for process in PRIVILEGES for call in rabbitmq_users.calls_of(process)}
     every |= {("directory", "verify_password"), ("alerts", "record")}
     for process in PRIVILEGES:
         with as_user(stack, process) as refuses:
-            for service, method in sorted(every - amqp_users.calls_of(process)):
+            for service, method in sorted(every - rabbitmq_users.calls_of(process)):
                 key = f"{service}.{method}"
                 assert refuses(lambda c, k=key: _publish(c, "nameko-rpc", k)), (process, "calls", key)
 

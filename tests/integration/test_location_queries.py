@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, text
 
-from services.errors import NotFound, Refused
-from services.location.evidence import Evidence
-from services.location.queries import TrackQueries
-from services.location.whereabouts import Whereabouts, busy_with
-from services.location.zone_days import ZoneDays
-from services.providers import Database
+from services.contracts.errors import NotFound, Refused
+from services.geofencing.rule.transitions import Evidence
+from services.location.tracks.dwell_report import ZoneDays
+from services.location.tracks.nearby import Whereabouts, busy_with
+from services.location.tracks.queries import TrackQueries
+from services.platform.database import Database
 
 NOW = datetime.now(UTC)
 LAT, LON = 12.9716, 77.5946
@@ -144,7 +144,7 @@ def test_a_track_is_thinned_and_says_of_how_many_fixes(book: Book, database: Dat
 def test_of_a_long_track_postgres_gives_what_must_stay(
     book: Book, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.location.queries.READ_POINTS", 20)
+    monkeypatch.setattr("services.location.tracks.queries.READ_POINTS", 20)
     book.guard("guard-1")
     for number in range(100):
         book.fix("guard-1", number, lat=LAT + number * METRE, violation=number in (33, 71))

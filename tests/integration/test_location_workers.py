@@ -17,10 +17,10 @@ from sqlalchemy import Engine, text
 
 from services.alerts.service import AlertsService
 from services.alerts.service import Parts as AlertParts
-from services.config import Config
+from services.contracts.events import ConditionsEvent, FixBatch
 from services.location.conditions import is_prompt, returning, speeding_key, violation_key
 from services.location.store import belief_of
-from services.messages import ConditionsEvent, FixBatch
+from services.platform.config import Config
 from tests.oracle import patrol
 from tests.oracle.broker import Queue, orders_of
 from tests.oracle.installed import as_kept, install, message_of, rows_of

@@ -9,13 +9,13 @@ import sys
 import pytest
 from sqlalchemy import Engine, text
 
-from ops import health
+from ops.checks import health
 from ops.environment import PROJECT
-from services.errors import SchemaBehind, VigilError
-from services.providers import Database
-from services.schema import catalog
-from services.schema.expected import FILE, as_file
-from tests.commands import run_vigil
+from services.contracts.errors import SchemaBehind, VigilError
+from services.platform.database import Database
+from services.platform.schema import catalog
+from services.platform.schema.expected import FILE, as_file
+from tests.support.commands import run_vigil
 
 
 def test_status_and_history_tell_where_the_schema_is(environment: dict[str, str]) -> None:
@@ -62,7 +62,9 @@ def test_a_new_database_is_what_the_code_needs_to_the_last_column(
 ) -> None:
     with engine.connect() as connection:
         found = catalog.read(connection)
-    assert as_file(found) == FILE.read_text(), "`vigil migrate describe >services/schema/expected.json`"
+    assert as_file(found) == FILE.read_text(), (
+        "`vigil migrate describe >services/platform/schema/expected.json`"
+    )
     assert "is what this version needs" in run_vigil(environment, "migrate", "check")
 
 

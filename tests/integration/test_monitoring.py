@@ -10,10 +10,10 @@ from pathlib import Path
 import eventlet
 import pytest
 
-from ops.commands.demo import provision, simulator
-from ops.stack import Stack
-from tests import prometheus, promql
-from tests.prometheus import FILES, Prometheus
+from ops.commands.stack.demo import provision, simulator
+from ops.local.stack import Stack
+from tests.support import prometheus, promql
+from tests.support.prometheus import FILES, Prometheus
 
 SCRAPE_S = 1
 RATE_INTERVAL = "8s"

@@ -13,20 +13,20 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from services.alerts.intake import Whose, of_device
-from services.config import Config
-from services.directory.store import DirectoryStore
-from services.listening import Listening
-from services.messages import AlertType, DeviceAlert, Origin, SensorReading
-from services.providers import Database
-from services.registry import Registry
-from services.silences import Watched
+from services.alerts.occurrences import Whose, of_device
+from services.contracts.events import AlertType, DeviceAlert, Origin, SensorReading
+from services.directory.registry.store import DirectoryStore
+from services.ingestion.liveness import Listening
+from services.ingestion.offline_results import Watched
+from services.ingestion.source_registry import Registry
+from services.platform.config import Config
+from services.platform.database import Database
 from services.telemetry.intake import Intake, Outcome
-from services.telemetry.rulebook import RuleBook
+from services.telemetry.offline import SilenceWatch, limits_of
+from services.telemetry.rule_cache import RuleBook
 from services.telemetry.rules import parse_rules
-from services.telemetry.silence import SilenceWatch, limits_of
 from services.telemetry.store import SENSOR, TelemetryStore
-from tests.desk import Desk
+from tests.support.alerts_domain import Desk
 
 FAMILIES = ("device", "sensor", "system", "alert")
 HOUR_S = 3600.0

@@ -21,7 +21,7 @@ import pytest
 import requests
 from urllib3.exceptions import ReadTimeoutError
 
-from ops.certificates import Authority
+from ops.servers.certificates import Authority
 from services.outgoing.client import MAX_ANSWER_BYTES, Client, resolve
 from services.outgoing.rules import CLOSED_NETWORK, ForbiddenDestination, tenant
 

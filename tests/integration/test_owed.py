@@ -17,21 +17,12 @@ from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
 
 from ops.run import nameko_config
-from services.alerts import intake as alerts_intake
-from services.alerts.follow import Guidance
+from services.alerts import occurrences as alerts_intake
+from services.alerts.escalation_worker import Guidance
+from services.alerts.grouping import Storms
 from services.alerts.store import AlertStore
-from services.alerts.storm import Storms
-from services.bus import event_handler
-from services.bus.publishing import Events, Outlet
-from services.config import Config
-from services.errors import Unavailable
-from services.feed import FeedWriter
-from services.location.intake import Intake as LocationIntake
-from services.location.position_feed import PositionFeed
-from services.location.service import LocationService
-from services.location.store import LocationStore
-from services.location.zonebook import ZoneBook
-from services.messages import (
+from services.contracts.errors import Unavailable
+from services.contracts.events import (
     AlertType,
     Condition,
     ConditionsEvent,
@@ -41,12 +32,21 @@ from services.messages import (
     FixBatch,
     Origin,
 )
-from services.owed import Event, OwedEvents, owing_conditions
-from services.providers import Database
-from services.registry import Registry
-from services.source_status import Statuses
+from services.contracts.source_status import Statuses
+from services.feed.stream import FeedWriter
+from services.ingestion.source_registry import Registry
+from services.ingestion.transactional_outbox import Event, OwedEvents, owing_conditions
+from services.location.intake import Intake as LocationIntake
+from services.location.live_positions.position_feed import PositionFeed
+from services.location.service import LocationService
+from services.location.store import LocationStore
+from services.location.zone_cache import ZoneBook
+from services.messaging import event_handler
+from services.messaging.publisher import Events, Outlet
+from services.platform.config import Config
+from services.platform.database import Database
 from services.telemetry.intake import Intake as TelemetryIntake
-from services.telemetry.rulebook import RuleBook
+from services.telemetry.rule_cache import RuleBook
 from services.telemetry.rules import parse_rules
 from services.telemetry.service import TelemetryService
 from services.telemetry.store import DEVICE, TelemetryStore

@@ -13,13 +13,14 @@ import msgspec
 import pytest
 from nameko.containers import ServiceContainer
 
-from services.bus import dead_letters, event_handler, gathering_handler, pausing
-from services.bus.depth import QueueDepth
-from services.bus.publishing import Letter, Outlet
-from services.bus.topology import event_queue_name
-from services.config import Config
-from services.errors import Outage
-from tests.hosting import hosting, wait_until
+from services.contracts.errors import Outage
+from services.messaging import dead_letter_queue, event_handler, gathering_handler
+from services.messaging.outage_pause import pauses
+from services.messaging.publisher import Letter, Outlet
+from services.messaging.queue_depth import QueueDepth
+from services.messaging.topology import event_queue_name
+from services.platform.config import Config
+from tests.support.hosted_services import hosting, wait_until
 
 AWAY = Outage.of("mqtt", "the broker is away")
 
@@ -88,8 +89,8 @@ def send(config: Config, source: str, *texts: str, kind: str = "said") -> None:
     )
 
 
-def dead(config: Config, queue: str) -> list[dead_letters.DeadLetter]:
-    return [letter for letter in dead_letters.look(config.amqp.uri) if letter.queue == queue]
+def dead(config: Config, queue: str) -> list[dead_letter_queue.DeadLetter]:
+    return [letter for letter in dead_letter_queue.look(config.amqp.uri) if letter.queue == queue]
 
 
 def test_a_queue_waits_for_an_outage_to_end_and_goes_on_at_once_in_order(start: Any, quick: Config) -> None:
@@ -113,7 +114,7 @@ def test_a_queue_waits_for_an_outage_to_end_and_goes_on_at_once_in_order(start: 
     # Then all are handled, once each, as soon as the server is back. None went to the delay ladder
     # or the dead letters
     wait_until(lambda: len(handled.done) == 61)
-    assert time.monotonic() - ended_s < pausing.LONGEST_TRIAL_PAUSE_S + 1
+    assert time.monotonic() - ended_s < pauses.LONGEST_TRIAL_PAUSE_S + 1
     assert sorted(handled.done[1:]) == texts
     assert dead(quick, queue_of(source)) == []
     # And during the outage the handler tried few of them, not all
@@ -154,7 +155,7 @@ def test_what_is_held_for_long_is_handed_back_and_no_delivery_is_counted(
     start: Any, quick: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given an outage in which events may be held for half a second only
-    monkeypatch.setattr(pausing, "HELD_AT_MOST_S", 0.5)
+    monkeypatch.setattr(pauses, "HELD_AT_MOST_S", 0.5)
     source, handled, headers = fresh_source(), Handled(), list[dict[str, Any]]()
     handled.is_away = True
     container = start(listener(source, handled))

@@ -18,14 +18,14 @@ import pytest
 
 from gateway.mqtt import backlog
 from ops.environment import PROJECT
-from ops.stack import Stack
-from ops.supervisor import Process, Supervisor, restarts_in_words
-from services import restarts
-from services.bus import dead_letters
-from tests.commands import run_vigil
-from tests.dying import COMPUTES, HANDLER_HANGS, HANDLER_KILLED, KILLED, WAITS
-from tests.outside import Outside
-from tests.parts import held_down
+from ops.local.stack import Stack
+from ops.local.supervisor import Process, Supervisor, restarts_in_words
+from services.messaging import dead_letter_queue
+from services.supervision import restarts
+from tests.support.commands import run_vigil
+from tests.support.dying_process import COMPUTES, HANDLER_HANGS, HANDLER_KILLED, KILLED, WAITS
+from tests.support.outside_clients import Outside
+from tests.support.stack_parts import held_down
 
 SET_ASIDE_S = 60.0
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
@@ -41,7 +41,7 @@ class Dying:
         own = {"VIGIL_RESTART_DIR": str(directory / "restarts"), **own}
         environment = {**stack.process_environment(name), **own}
         self._supervisor = Supervisor(self._state)
-        command = [sys.executable, "-m", "tests.dying", name]
+        command = [sys.executable, "-m", "tests.support.dying_process", name]
         self.process = Process(name, command, log=directory / "process.log", environment=environment)
         self._stack = stack
 
@@ -193,8 +193,8 @@ def test_alerts_behind_one_that_kills_the_alerts_service_are_raised(
         assert [alerts(outside, source) for source in good] == [[("PANIC", 1)]] * len(good)
 
         # And this one is among the dead letters, with its reason, after three deaths of the process
-        def letters() -> list[dead_letters.DeadLetter]:
-            found = dead_letters.look(outside.env["AMQP_URI"])
+        def letters() -> list[dead_letter_queue.DeadLetter]:
+            found = dead_letter_queue.look(outside.env["AMQP_URI"])
             return [letter for letter in found if bad.encode() in letter.body]
 
         until(process, outside, letters)
@@ -227,9 +227,11 @@ def test_positions_beside_one_that_kills_the_location_service_are_stored(
         until(process, outside, lambda: len(outside.rows(query, guards)) == len(guards) - 1)
 
         # And this one is among the dead letters, with its reason, after three deaths of the process
-        def letters() -> list[dead_letters.DeadLetter]:
+        def letters() -> list[dead_letter_queue.DeadLetter]:
             return [
-                found for found in dead_letters.look(outside.env["AMQP_URI"]) if bad.encode() in found.body
+                found
+                for found in dead_letter_queue.look(outside.env["AMQP_URI"])
+                if bad.encode() in found.body
             ]
 
         until(process, outside, letters)
@@ -269,7 +271,7 @@ def test_an_alert_whose_handler_never_ends_stops_nothing_for_good(
         assert "Event().wait()" in log, "the log does not show where the handler stood"
 
         # And the alert that no process survives is a dead letter in the end
-        found = dead_letters.look
+        found = dead_letter_queue.look
         until(
             process,
             outside,

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from ops import ports
 from ops.environment import PROJECT, read_env
-from ops.stack import PORT_VARIABLES, Stack, StackFailed
-from ops.supervisor import Process, Supervisor
-from services.errors import Misconfigured
+from ops.local import ports
+from ops.local.stack import PORT_VARIABLES, Stack, StackFailed
+from ops.local.supervisor import Process, Supervisor
+from services.contracts.errors import Misconfigured
 
 CHOOSER = """
 import json, sys

@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 import eventlet
 import msgspec
 
-from services import metrics, redis_client
-from services.config import Config
-from services.envelope import PlainSealer
-from services.feed import FeedReader, FeedWriter
-from services.location.newest import Position
-from services.location.position_feed import PositionFeed
+from services.feed.encryption import PlainSealer
+from services.feed.stream import FeedReader, FeedWriter
+from services.location.live_positions.position_feed import PositionFeed
+from services.location.tracks.latest_positions import Position
+from services.platform import metrics, redis_client
+from services.platform.config import Config
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TENANT = 1

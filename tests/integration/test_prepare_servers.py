@@ -16,12 +16,12 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from ops import ports, servers
-from ops.stack import Stack
-from services.providers import DATABASE_ROLES
-from tests.commands import run_vigil
+from ops.local import ports, servers
+from ops.local.stack import Stack
+from services.platform.database import DATABASE_ROLES
 from tests.conftest import admin_cursor
-from tests.mqtt import Client, Refused
+from tests.support.commands import run_vigil
+from tests.support.mqtt_device import Client, Refused
 
 GATEWAY, ADMIN, WATCHDOG = (f"Hs82jsk2Kd-{who}" for who in ("gateway", "admin", "watchdog"))
 

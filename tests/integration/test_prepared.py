@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError
 
-from services import config
-from services.errors import Unavailable
-from services.prepared import Prepared
-from services.providers import make_engine, transaction
+from services.contracts.errors import Unavailable
+from services.platform import config
+from services.platform.database import make_engine, transaction
+from services.platform.prepared_statements import Prepared
 
 ADD = Prepared(
     "SELECT CAST(:left AS int) + CAST(:right AS int) AS sum, '100 %'::text AS share, :left::text AS again"

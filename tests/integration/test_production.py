@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from ops.environment import PROJECT
-from ops.privileges import OWN_URLS, PRIVILEGES
+from ops.local.stack import Stack
 from ops.processes import PROCESSES
-from ops.stack import Stack
-from tests.commands import run_vigil
+from ops.servers.privileges import OWN_URLS, PRIVILEGES
+from tests.support.commands import run_vigil
 
 WEAK = {
     "VIGIL_ENV": "production",

@@ -11,12 +11,12 @@ import pytest
 import redis
 from sqlalchemy import Connection, Engine, text
 
-from services import providers, redis_client
-from services.bus.publishing import Letter, Outlet, ask_rabbitmq
-from services.config import Config
-from services.errors import Outage, Unavailable
-from services.feed import LEFT_ALONE_S, FeedWriter
-from services.outages import outage_in
+from services.contracts.errors import Outage, Unavailable
+from services.feed.stream import LEFT_ALONE_S, FeedWriter
+from services.messaging.publisher import Letter, Outlet, ask_rabbitmq
+from services.platform import database, redis_client
+from services.platform.config import Config
+from services.platform.outages import outage_in
 
 WAITED_S = 1.5
 """A second, on a machine that is busy."""
@@ -59,7 +59,7 @@ def outage_of(work: Callable[[], object]) -> str:
 
 def test_a_server_that_is_not_there_is_an_outage_whichever_it_is(config: Config, closed: int) -> None:
     without = at_port(config, closed)
-    assert outage_of(lambda: providers.ask_database(without)) == "postgres"
+    assert outage_of(lambda: database.ask_database(without)) == "postgres"
     assert outage_of(lambda: redis_client.ask_redis(without)) == "redis"
     assert outage_of(lambda: ask_rabbitmq(without.amqp)) == "amqp"
     letter = Letter("anything", "anything", b"", {})
@@ -67,7 +67,7 @@ def test_a_server_that_is_not_there_is_an_outage_whichever_it_is(config: Config,
 
 
 def test_servers_that_answer_are_no_outage(config: Config) -> None:
-    providers.ask_database(config)
+    database.ask_database(config)
     redis_client.ask_redis(config)
     ask_rabbitmq(config.amqp)
 
@@ -137,7 +137,7 @@ def test_a_database_that_takes_nothing_from_anybody_is_an_outage(
     engine: Engine, work: Callable[[Connection], None]
 ) -> None:
     def attempt() -> None:
-        with providers.transaction(engine) as connection:
+        with database.transaction(engine) as connection:
             work(connection)
 
     assert outage_of(attempt) == "postgres"
@@ -166,7 +166,7 @@ def test_a_statement_that_waits_too_long_is_no_outage(
         holder.execute(text("LOCK TABLE tenant IN ACCESS SHARE MODE"))
 
         # When a statement waits for it, or takes too long by itself
-        with pytest.raises(Unavailable) as caught, providers.transaction(engine) as connection:
+        with pytest.raises(Unavailable) as caught, database.transaction(engine) as connection:
             work(connection)
 
     # Then it is tried again as after any other fault

@@ -12,13 +12,13 @@ from typing import Any, Literal
 import pytest
 from sqlalchemy import Engine, text
 
-from services.config import Config
-from services.messages import AlertType, DeviceReading, Origin, SensorReading
-from services.providers import Database
-from services.registry import Registry
-from services.telemetry.findings import Reading
+from services.contracts.events import AlertType, DeviceReading, Origin, SensorReading
+from services.ingestion.source_registry import Registry
+from services.platform.config import Config
+from services.platform.database import Database
 from services.telemetry.intake import Intake, Outcome
-from services.telemetry.rulebook import RuleBook
+from services.telemetry.rule_cache import RuleBook
+from services.telemetry.rule_engine import Reading
 from services.telemetry.rules import parse_rules
 from services.telemetry.store import DEVICE, SENSOR, TelemetryStore
 

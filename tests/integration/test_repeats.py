@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Engine, text
 
 from services.alerts.lifecycle import Action
-from services.config import Config
-from services.errors import Refused
-from services.messages import Alert, AlertStatus, AlertType, Severity
-from services.providers import Database
-from tests.commands import run_vigil
-from tests.desk import Desk, after
+from services.contracts.errors import Refused
+from services.contracts.events import Alert, AlertStatus, AlertType, Severity
+from services.platform.config import Config
+from services.platform.database import Database
+from tests.support.alerts_domain import Desk, after
+from tests.support.commands import run_vigil
 
 DOOR: dict[str, Any] = {
     "alert_type": AlertType.INTRUSION,

@@ -19,12 +19,13 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from gateway.mqtt import rights
+from gateway.mqtt import access_control
 from gateway.mqtt.lane import Lane
-from ops import mosquitto, ports, servers
-from services import config
-from services.messages import DeviceAlert
-from tests.mqtt import Client
+from ops.local import ports, servers
+from ops.servers import mosquitto
+from services.contracts.events import DeviceAlert
+from services.platform import config
+from tests.support.mqtt_device import Client
 
 SWEEP_S = 0.5
 PLACE = {"lat": 12.97, "lon": 77.59}
@@ -38,7 +39,7 @@ class Broker:
         chosen = ports.choose({}, prefer=False)
         self.port = chosen["mqtt"]
         mine = {name: port for name, port in chosen.items() if name.startswith("mqtt")}
-        people = {"vigil-gateway": ("gateway-pw", rights.GATEWAY)}
+        people = {"vigil-gateway": ("gateway-pw", access_control.GATEWAY)}
         self._file = mosquitto.write_configuration(home, ports=mine, people=people, prefix="", anonymous=True)
         self.start()
 

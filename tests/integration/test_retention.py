@@ -16,14 +16,14 @@ from alembic import command
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from ops.commands import migrate
+from ops.commands.data import migrate
 from ops.watchdog import sources
-from services.config import Config
-from services.errors import Unavailable
-from services.providers import Database
+from services.contracts.errors import Unavailable
+from services.platform.config import Config
+from services.platform.database import Database
 from services.retention.keeper import Keeper, Step
-from tests.commands import run_vigil
-from tests.tenants import fill
+from tests.support.commands import run_vigil
+from tests.support.tenant_rows import fill
 
 OURS, THEIRS = 11, 22
 FIELD = ("mqtt_device_telemetry", "mqtt_guard_location", "mqtt_sensor_reading", "mqtt_system_health")

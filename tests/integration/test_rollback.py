@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from ops import schema
-from ops.rollback.keeping import KEPT
-from services.alerts.chain import Verifier
-from services.alerts.evidence_store import head_of, links_of, unchained
-from services.errors import Refused, Unavailable
-from services.providers import DATABASE_ROLES
-from tests.commands import run_vigil
-from tests.filling import fill, rows_of
+from ops.data.schema import revisions
+from ops.data.schema.rollback.keep_rows import KEPT
+from services.alerts.evidence.hash_chain import Verifier
+from services.alerts.evidence.store import head_of, links_of, unchained
+from services.contracts.errors import Refused, Unavailable
+from services.platform.database import DATABASE_ROLES
+from tests.support.commands import run_vigil
+from tests.support.table_rows import fill, rows_of
 
 TENANTS = (1001, 1002)
 WITHOUT_ROWS = {"0014", "0016"}
@@ -46,7 +46,7 @@ def owner_of_either(request: pytest.FixtureRequest, environment: dict[str, str],
     The tables that a downgrade writes to depend on their rows, so both ways are tested.
     """
     fill_all(engine, hard=request.param == "hard cases")
-    return schema.engine(environment["VIGIL_OWNER_DATABASE_URL"])
+    return revisions.engine(environment["VIGIL_OWNER_DATABASE_URL"])
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def owner(environment: dict[str, str], engine: Engine) -> Engine:
     Among them are rows that an older schema has no place for.
     """
     fill_all(engine, hard=True)
-    return schema.engine(environment["VIGIL_OWNER_DATABASE_URL"])
+    return revisions.engine(environment["VIGIL_OWNER_DATABASE_URL"])
 
 
 def fill_all(engine: Engine, *, hard: bool) -> None:
@@ -119,7 +119,7 @@ def faults(engine: Engine) -> list[str]:
 
 def revision(engine: Engine) -> str | None:
     with engine.connect() as connection:
-        return schema.revision_of(connection)
+        return revisions.revision_of(connection)
 
 
 def execute(engine: Engine, statement: str, **values: Any) -> None:
@@ -129,11 +129,11 @@ def execute(engine: Engine, statement: str, **values: Any) -> None:
 
 def step_by_step(owner: Engine) -> None:
     while (at := revision(owner)) != "0001":
-        assert (schema.down(owner, "-1") is None) == (at in WITHOUT_ROWS)
+        assert (revisions.down(owner, "-1") is None) == (at in WITHOUT_ROWS)
 
 
 def in_one_go(owner: Engine) -> None:
-    assert schema.down(owner, "0001") is not None
+    assert revisions.down(owner, "0001") is not None
 
 
 @pytest.mark.parametrize("go_down", [step_by_step, in_one_go])
@@ -146,7 +146,7 @@ def test_down_to_the_first_schema_and_up_again_every_row_is_what_it_was(
     assert faults(owner) == []
     go_down(owner)
     assert len(all_rows(owner)) < len(before)
-    outcomes = schema.up(owner)
+    outcomes = revisions.up(owner)
     after = all_rows(owner)
     assert after.keys() == before.keys()
     for name, rows in before.items():
@@ -154,7 +154,7 @@ def test_down_to_the_first_schema_and_up_again_every_row_is_what_it_was(
     assert faults(owner) == []
     assert [o for o in outcomes if o.orphans or o.in_the_way] == []
     with owner.connect() as connection:
-        assert schema.revision_of(connection) == schema.newest()
+        assert revisions.revision_of(connection) == revisions.newest()
         kept = connection.exec_driver_sql(
             f"SELECT relname FROM pg_class WHERE relnamespace = '{KEPT}'::regnamespace"
         )
@@ -163,7 +163,7 @@ def test_down_to_the_first_schema_and_up_again_every_row_is_what_it_was(
 
 def test_the_services_go_on_as_before_after_down_and_up(owner: Engine) -> None:
     in_one_go(owner)
-    schema.up(owner)
+    revisions.up(owner)
     for role in DATABASE_ROLES:
         with owner.begin() as connection:
             names = [row[0] for row in connection.execute(READABLE, {"role": role})]
@@ -193,7 +193,7 @@ def test_what_the_older_version_wrote_in_between_is_there_too(owner: Engine) -> 
     execute(owner, "UPDATE mqtt_device_alert SET status = 'RESOLVED' WHERE alert_id = :a", a=old)
     execute(owner, "UPDATE notification SET body = 'changed' WHERE tenant_id = 1001")
     execute(owner, "UPDATE guard SET name = 'Renamed' WHERE tenant_id = 1001")
-    schema.up(owner)
+    revisions.up(owner)
     rows = all_rows(owner)
     lines = [row for row in rows["alert_timeline"] if "by the older version" in row]
     assert len(lines) == 2
@@ -218,7 +218,7 @@ def test_what_the_older_version_wrote_in_between_is_there_too(owner: Engine) -> 
 def test_what_the_older_version_erased_stays_erased_and_the_chain_accounts_for_it(owner: Engine) -> None:
     in_one_go(owner)
     execute(owner, "DELETE FROM mqtt_device_alert WHERE tenant_id = 1001")
-    outcomes = schema.up(owner)
+    outcomes = revisions.up(owner)
     rows = all_rows(owner)
     assert not any(
         '"tenant_id":1001' in row
@@ -230,9 +230,9 @@ def test_what_the_older_version_erased_stays_erased_and_the_chain_accounts_for_i
 
 
 def test_what_has_its_place_taken_is_shown_and_not_lost(owner: Engine) -> None:
-    schema.down(owner, "0004")
+    revisions.down(owner, "0004")
     execute(owner, "INSERT INTO contact (tenant_id, name, phone) VALUES (1001, 'only by push', '+911')")
-    [contact] = [o for o in schema.up(owner) if o.table == "contact"]
+    [contact] = [o for o in revisions.up(owner) if o.table == "contact"]
     assert contact.in_the_way == 1
     with owner.connect() as connection:
         left = connection.exec_driver_sql(f"SELECT push_token FROM {contact.left_in}").all()
@@ -241,14 +241,14 @@ def test_what_has_its_place_taken_is_shown_and_not_lost(owner: Engine) -> None:
 
 def test_a_rollback_that_fails_changes_nothing(owner: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     before = all_rows(owner)
-    monkeypatch.setattr("ops.schema.LOCK_TIMEOUT_S", 1)
+    monkeypatch.setattr("ops.data.schema.revisions.LOCK_TIMEOUT_S", 1)
     with owner.begin() as other:
         other.exec_driver_sql("LOCK TABLE source_id IN ACCESS SHARE MODE")
         with pytest.raises(Unavailable, match="a table was in use"):
-            schema.down(owner, "0007")
+            revisions.down(owner, "0007")
     assert all_rows(owner) == before
     with pytest.raises(Refused, match="Back them up first"):
-        schema.down(owner, "base")
+        revisions.down(owner, "base")
     assert all_rows(owner) == before
 
 

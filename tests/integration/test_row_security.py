@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from services.config import Config
-from services.providers import DATABASE_ROLES, Database, make_engine
-from tests.tenants import fill, fingerprint, tenant_tables, word_of
+from services.platform.config import Config
+from services.platform.database import DATABASE_ROLES, Database, make_engine
+from tests.support.tenant_rows import fill, fingerprint, tenant_tables, word_of
 
 OURS, THEIRS = 11, 22
 

@@ -14,9 +14,9 @@ import pytest
 from nameko.containers import ServiceContainer
 
 from ops.run import nameko_config
-from services.bus import RpcProxy, loop, rpc
-from services.config import Config
-from services.errors import Unanswered
+from services.contracts.errors import Unanswered
+from services.messaging import RpcProxy, loop, rpc
+from services.platform.config import Config
 
 TIMEOUT_S = 1.0
 

@@ -15,17 +15,17 @@ import pytest
 from sqlalchemy import Engine, text
 
 from ops.environment import PROJECT
-from services.config import Config
-from services.errors import NotFound, Refused
-from services.messages import DeviceReading, Origin, Severity
-from services.providers import Database
-from services.registry import Registry
+from services.contracts.errors import NotFound, Refused
+from services.contracts.events import DeviceReading, Origin, Severity
+from services.ingestion.source_registry import Registry
+from services.platform.config import Config
+from services.platform.database import Database
 from services.telemetry.intake import Intake
 from services.telemetry.overrides import OverrideStore
-from services.telemetry.rulebook import RuleBook
+from services.telemetry.rule_cache import RuleBook
 from services.telemetry.rules import Override, parse_rules
 from services.telemetry.store import DEVICE, TelemetryStore
-from tests.commands import run_vigil
+from tests.support.commands import run_vigil
 
 NOW = datetime.now(UTC)
 

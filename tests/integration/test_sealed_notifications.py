@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.commands import run_vigil
+from tests.support.commands import run_vigil
 
 OLDER = text(
     """

@@ -15,23 +15,24 @@ from kombu import Connection as Amqp
 from kombu import Queue
 from sqlalchemy import text
 
-from gateway.mqtt import wire
+from gateway.mqtt import packets
 from gateway.mqtt.client import Connection
+from gateway.mqtt.decoding.topics import FILTERS
 from gateway.mqtt.lane import check_instance
-from gateway.mqtt.topics import FILTERS
-from gateway.noc.hub import Hub
-from gateway.noc.quotas import Quotas
-from services import providers, redis_client
-from services.bus import topology
-from services.bus.publishing import Letter, Outlet
-from services.config import Config, Mqtt
-from services.envelope import PlainSealer
-from services.errors import Misconfigured, Unavailable
-from services.feed import FeedReader, FeedWriter
-from services.providers import Database
-from tests import clusters
-from tests.clusters import RedisWithSentinels
-from tests.mqtt import Client
+from gateway.noc.auth.quotas import Quotas
+from gateway.noc.websocket.hub import Hub
+from services.contracts.errors import Misconfigured, Unavailable
+from services.feed.encryption import PlainSealer
+from services.feed.stream import FeedReader, FeedWriter
+from services.messaging import topology
+from services.messaging.publisher import Letter, Outlet
+from services.platform import database as providers
+from services.platform import redis_client
+from services.platform.config import Config, Mqtt
+from services.platform.database import Database
+from tests.support import clusters
+from tests.support.clusters import RedisWithSentinels
+from tests.support.mqtt_device import Client
 
 DEAD_PORT = 1
 """A port where nobody listens."""
@@ -127,7 +128,7 @@ class Member:
         )
         self._serving = eventlet.spawn(self.connection.serve)
 
-    def _take(self, _topic: str, message: wire.Published) -> None:
+    def _take(self, _topic: str, message: packets.Published) -> None:
         payload, mid = message.payload, message.message_id
         self.heard.append(payload)
         eventlet.spawn_n(self.connection.ack, [mid], generation=self._generation)

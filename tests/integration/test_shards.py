@@ -14,14 +14,22 @@ import pytest
 from kombu import Queue
 from nameko.containers import ServiceContainer
 
-from ops import queues
-from services.bus import Resource, Sender, dead_letters, fair_handler, shard_handler, shard_key, shard_of
-from services.bus.heartbeats import HeartbeatSender
-from services.bus.publishing import Events, Letter, Outlet, connect
-from services.bus.topology import event_queue, event_queue_name, retire_event_queue
-from services.config import Config
-from services.errors import Outage
-from tests.hosting import hosting, wait_until
+from ops.servers.queues import depths
+from services.contracts.errors import Outage
+from services.messaging import (
+    Resource,
+    Sender,
+    dead_letter_queue,
+    fair_handler,
+    shard_handler,
+    shard_key,
+    shard_of,
+)
+from services.messaging.heartbeats import HeartbeatSender
+from services.messaging.publisher import Events, Letter, Outlet, connect
+from services.messaging.topology import event_queue, event_queue_name, retire_event_queue
+from services.platform.config import Config
+from tests.support.hosted_services import hosting, wait_until
 
 SHARDS = 8
 SOURCES = [f"guard-{number}" for number in range(40)]
@@ -243,7 +251,9 @@ def test_an_outage_holds_all_shards_and_keeps_their_order(
     wait_until(service.has_all)
     service.assert_all_once_and_in_order()
     assert [
-        letter for letter in dead_letters.look(quick.amqp.uri) if letter.queue.startswith(service.queue())
+        letter
+        for letter in dead_letter_queue.look(quick.amqp.uri)
+        if letter.queue.startswith(service.queue())
     ] == []
 
 
@@ -270,7 +280,7 @@ def test_an_event_that_cannot_be_handled_costs_no_other_one(
     queue = service.queue(shard_of(SOURCES[0], SHARDS))
 
     def letters() -> list[Any]:
-        return [letter for letter in dead_letters.look(quick.amqp.uri) if letter.queue == queue]
+        return [letter for letter in dead_letter_queue.look(quick.amqp.uri) if letter.queue == queue]
 
     wait_until(lambda: len(letters()) == 1)
     assert len(letters()[0].history) == 3
@@ -295,14 +305,14 @@ def test_the_queue_of_an_older_version_is_worked_off(start: Any, service: Servic
     wait_until(lambda: len(service.heard[SOURCES[0]]) == 5)
     service.say(SOURCES[1:])
     wait_until(service.has_all)
-    assert queues.depths(quick, [old.name]) == {old.name: 0}
+    assert depths.depths(quick, [old.name]) == {old.name: 0}
 
     # And the queue stays for as long as a process reads from it, and is deleted after that
     assert retire(quick, old) == 1
     process.stop()
-    wait_until(lambda: queues.states(quick, [old.name])[old.name].consumers == 0)
+    wait_until(lambda: depths.states(quick, [old.name])[old.name].consumers == 0)
     assert retire(quick, old) is None
-    assert queues.states(quick, [old.name]) == {}
+    assert depths.states(quick, [old.name]) == {}
     assert retire(quick, old) is None
 
 

@@ -9,14 +9,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, text
 
-from services.config import Config
-from services.directory.store import DirectoryStore
-from services.errors import Conflict, NotFound, Refused
+from services.contracts.errors import Conflict, NotFound, Refused
+from services.directory.registry.store import DirectoryStore
+from services.ingestion.source_registry import Registry
 from services.location.intake import Intake
-from services.providers import Database
-from services.registry import Registry
-from tests.commands import run_vigil
+from services.platform.config import Config
+from services.platform.database import Database
 from tests.integration.test_intake import LAT, NOW, fix, location_intake
+from tests.support.commands import run_vigil
 
 
 @pytest.fixture

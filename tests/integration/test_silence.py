@@ -16,28 +16,28 @@ import pytest
 from sqlalchemy import Engine, text
 
 from ops.environment import PROJECT
-from ops.stack import Stack
-from ops.supervisor import Process, Supervisor
-from services.config import Config
-from services.listening import BACKLOG, BEHIND_MAX_S, PAUSE_S, Listening
+from ops.local.stack import Stack
+from ops.local.supervisor import Process, Supervisor
+from services.contracts.events import DeviceReading, Fix
+from services.ingestion.liveness import BACKLOG, BEHIND_MAX_S, PAUSE_S, Listening
+from services.ingestion.offline_results import Watched
+from services.ingestion.source_registry import Registry
 from services.location.intake import Intake, Outcome
-from services.location.silence import SilenceWatch
+from services.location.offline import SilenceWatch
 from services.location.store import LocationStore
-from services.location.zonebook import ZoneBook
-from services.messages import DeviceReading, Fix
-from services.providers import Database
-from services.registry import Registry
-from services.silences import Watched
-from services.telemetry import silence as of_devices
+from services.location.zone_cache import ZoneBook
+from services.platform.config import Config
+from services.platform.database import Database
+from services.telemetry import offline as of_devices
 from services.telemetry.intake import Intake as TelemetryIntake
-from services.telemetry.rulebook import RuleBook
+from services.telemetry.rule_cache import RuleBook
 from services.telemetry.rules import parse_rules
 from services.telemetry.store import DEVICE, TelemetryStore
-from tests.commands import run_vigil
 from tests.deployment.installed import vhost
 from tests.integration.test_intake import LAT, LON, origin
-from tests.mqtt import Client
-from tests.outside import Outside
+from tests.support.commands import run_vigil
+from tests.support.mqtt_device import Client
+from tests.support.outside_clients import Outside
 
 LIMIT_S = 3.0
 

@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gateway.mqtt import wire
+from gateway.mqtt import packets
 from gateway.mqtt.client import BufferedSocket
-from ops.stack import Stack
+from ops.local.stack import Stack
 
 DELAYED_ACK_S = 0.04
 """Seconds for which Linux delays an acknowledgement when it has nothing to send with it."""
@@ -32,7 +32,7 @@ def client(servers: Stack, name: str) -> Iterator[socket.socket]:
     host, port = env["MQTT_BROKER_ADDRESS"], int(env["MQTT_BROKER_PORT"])
     with socket.create_connection((host, port), timeout=10) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.sendall(wire.connect(name, **login))
+        sock.sendall(packets.connect(name, **login))
         yield sock
 
 
@@ -41,20 +41,20 @@ class Subscriber:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._reader = wire.Reader()
+        self._reader = packets.Reader()
         self._mids: list[int] = []
-        sock.sendall(wire.subscribe(TOPIC))
-        self._listen(wire.SUBACK & 0xF0)
+        sock.sendall(packets.subscribe(TOPIC))
+        self._listen(packets.SUBACK & 0xF0)
 
     def hear(self) -> float:
         """Return the time at which the next message came."""
-        body = self._listen(wire.PUBLISH)
+        body = self._listen(packets.PUBLISH)
         at = 2 + len(TOPIC)
         self._mids.append(int.from_bytes(body[at : at + 2], "big"))
         return time.monotonic()
 
     def acknowledge(self) -> None:
-        self._sock.sendall(wire.puback(self._mids))
+        self._sock.sendall(packets.puback(self._mids))
         self._mids = []
 
     def _listen(self, kind: int) -> bytes:
@@ -78,7 +78,7 @@ def test_the_second_of_two_messages_is_delivered_without_waiting_for_the_first_o
         for _ in range(WARM_UP + PAIRS):
             times_s = []
             for mid in (1, 2):
-                publishing.sendall(wire.publish(TOPIC, b"{}", message_id=mid))
+                publishing.sendall(packets.publish(TOPIC, b"{}", message_id=mid))
                 times_s.append(subscriber.hear())
             subscriber.acknowledge()
             gaps_s.append(times_s[1] - times_s[0])

@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
-from services.config import Config
-from services.directory.sources import NOT_FREE, check_source_id
-from services.directory.store import DirectoryStore
-from services.errors import Conflict, Refused
-from services.providers import Database, make_engine
-from services.registry import Registry
-from tests.commands import run_vigil
+from services.contracts.errors import Conflict, Refused
+from services.directory.registry.source_ids import NOT_FREE, check_source_id
+from services.directory.registry.store import DirectoryStore
+from services.ingestion.source_registry import Registry
+from services.platform.config import Config
+from services.platform.database import Database, make_engine
+from tests.support.commands import run_vigil
 
 OURS, THEIRS = 11, 22
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ops.environment import PROJECT
-from ops.supervisor import STALL_SIGNAL
+from ops.local.supervisor import STALL_SIGNAL
 
 LIMIT_S = 1.0
 PROGRAM = """
@@ -24,7 +24,7 @@ eventlet.monkey_patch()
 import os, re, sys, threading
 from pathlib import Path
 from eventlet import patcher
-from ops.stall_watch import StallWatch
+from ops.hosting.stall_watch import StallWatch
 
 watch = StallWatch(float(sys.argv[2]), Path(sys.argv[3]))
 print("before:", watch.last_report(), flush=True)

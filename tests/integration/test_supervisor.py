@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.supervisor import (
-    STALL_SIGNAL,
+from ops.local.supervisor import (
     Process,
     Supervisor,
     end_in_words,
@@ -25,6 +24,7 @@ from ops.supervisor import (
     started_at,
     state_in_words,
 )
+from ops.processes import STALL_SIGNAL
 
 READY = (
     "import os, socket; a = os.environ['NOTIFY_SOCKET']; "
@@ -95,7 +95,7 @@ def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     code = f"""
     import sys, time
     from pathlib import Path
-    from ops.supervisor import Process, Supervisor
+    from ops.local.supervisor import Process, Supervisor
     s = Supervisor(Path({str(tmp_path)!r}) / "state.json")
     p = Process("p", [sys.executable, "-c", "import time; time.sleep(600)"], log=Path({str(tmp_path)!r}) / "c.log",
                 environment={{}}, probe=lambda: True)
@@ -113,7 +113,7 @@ def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
         start = started_at(child)
         assert start is not None
         parent.send_signal(signal.SIGKILL)
-    from ops.commands.stack import gone
+    from ops.commands.stack.stack import gone
 
     assert gone(child, start, timeout_s=10)
 

@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from services.alerts.intake import of_condition
-from services.config import Config
-from services.messages import Condition, Origin, SensorReading
-from services.owed import condition_events
-from services.providers import Database
-from services.registry import Registry
+from services.alerts.occurrences import of_condition
+from services.contracts.events import Condition, Origin, SensorReading
+from services.ingestion.source_registry import Registry
+from services.ingestion.transactional_outbox import condition_events
+from services.platform.config import Config
+from services.platform.database import Database
 from services.telemetry.intake import Intake, Outcome
-from services.telemetry.rulebook import RuleBook
+from services.telemetry.rule_cache import RuleBook
 from services.telemetry.rules import parse_rules
 from services.telemetry.store import SENSOR, TelemetryStore
-from tests.desk import Desk
+from tests.support.alerts_domain import Desk
 
 SENSORS = 200
 RUNS = 10

@@ -14,13 +14,13 @@ import pytest
 from sqlalchemy import Engine, text
 
 from ops.environment import PROJECT
-from services.errors import NotFound, Refused, VigilError
-from services.messages import Alert, AlertStatus, AlertType, NotificationRequest, Severity, Target
-from services.notifications.template_store import TemplateStore
-from services.notifications.templates import Templates
-from services.notifications.writing import Writer
-from services.providers import Database
-from tests.commands import run_vigil
+from services.contracts.errors import NotFound, Refused, VigilError
+from services.contracts.events import Alert, AlertStatus, AlertType, NotificationRequest, Severity, Target
+from services.notifications.rendering import Writer
+from services.notifications.texts.template_store import TemplateStore
+from services.notifications.texts.templates import Templates
+from services.platform.database import Database
+from tests.support.commands import run_vigil
 
 NOW = datetime.now(UTC)
 OWN = "ACME {{ w.severity }} {{ source }} {{ place }} {{ time }} {{ message }}\n"

@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 
-from gateway.noc.auth import Principal
-from gateway.noc.tickets import Tickets
-from services import redis_client
-from services.config import Config
-from services.errors import NotAuthenticated
+from gateway.noc.auth.tickets import Tickets
+from gateway.noc.auth.tokens import Principal
+from services.contracts.errors import NotAuthenticated
+from services.platform import redis_client
+from services.platform.config import Config
 
 ANN = Principal(
     login="ann@test", name="Ann Rao", tenant_id=7, role="operator", expires_at=2**31, issued_at=0.0

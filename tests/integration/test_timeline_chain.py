@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from ops.commands import migrate
-from services.alerts import chain
-from services.alerts.chain import Content, Head, Link, Wrong
-from services.providers import Database
+from ops.commands.data import migrate
+from services.alerts.evidence import hash_chain
+from services.alerts.evidence.hash_chain import Content, Head, Link, Wrong
+from services.platform.database import Database
 
 HOSTILE = [
     "",
@@ -86,9 +86,9 @@ def head_of(connection: Connection, tenant: int = 1) -> Head | None:
     return None if row is None else Head(row.seq, bytes(row.hash))
 
 
-def faults(engine: Engine, tenant: int = 1) -> list[chain.Fault]:
+def faults(engine: Engine, tenant: int = 1) -> list[hash_chain.Fault]:
     with engine.connect() as connection:
-        return chain.verify(
+        return hash_chain.verify(
             links_of(connection, tenant), tenant_id=tenant, head=head_of(connection, tenant) or Head(0, b"")
         )
 
@@ -186,7 +186,7 @@ def compare(engine: Engine, note: str, *, at: datetime | None = None) -> None:
     values = {name: getattr(content, name) for name in content.__struct_fields__}
     with engine.connect() as connection:
         theirs = bytes(connection.execute(query, values).scalar_one())
-    assert theirs == chain.canonical(12, content)
+    assert theirs == hash_chain.canonical(12, content)
 
 
 def test_two_writers_of_one_tenant_make_one_chain_without_gaps(engine: Engine, chained: str) -> None:
@@ -308,7 +308,7 @@ def test_every_edit_behind_the_triggers_is_found(unguarded: Connection, column: 
     done = unguarded.execute(text(f"UPDATE alert_timeline SET {EDITS[column]} WHERE seq = :seq"), needed)
     assert done.rowcount == 1
     links = links_of(unguarded)
-    found = chain.verify(links, tenant_id=1, head=head_of(unguarded))
+    found = hash_chain.verify(links, tenant_id=1, head=head_of(unguarded))
     if seq == 1 and len(links) < len(before):
         assert links[0].seq == 2  # like an erasure at the beginning: the chain says where it begins
     elif seq == 1 and column == "seq":
@@ -320,10 +320,10 @@ def test_every_edit_behind_the_triggers_is_found(unguarded: Connection, column: 
 def test_a_row_that_was_taken_out_is_missed(unguarded: Connection, engine: Engine) -> None:
     assert engine
     unguarded.execute(text("DELETE FROM alert_timeline WHERE seq = 4"))
-    [fault] = chain.verify(links_of(unguarded), tenant_id=1, head=head_of(unguarded))
+    [fault] = hash_chain.verify(links_of(unguarded), tenant_id=1, head=head_of(unguarded))
     assert (fault.seq, fault.wrong) == (4, Wrong.MISSING)
     unguarded.execute(text("DELETE FROM alert_timeline WHERE seq = 7"))
-    assert chain.verify(links_of(unguarded), tenant_id=1, head=head_of(unguarded))[-1].seq == 7
+    assert hash_chain.verify(links_of(unguarded), tenant_id=1, head=head_of(unguarded))[-1].seq == 7
 
 
 def test_an_erased_alert_leaves_its_places_and_the_chain_holds(engine: Engine, chained: str) -> None:
@@ -349,8 +349,10 @@ def test_an_erased_alert_leaves_its_places_and_the_chain_holds(engine: Engine, c
         digest=bytes(row.digest),
         erased=True,
     )
-    assert [fault.seq for fault in chain.verify(links, tenant_id=1, head=head)] == [8]
-    assert chain.verify(sorted([*links, erased], key=lambda link: link.seq), tenant_id=1, head=head) == []
+    assert [fault.seq for fault in hash_chain.verify(links, tenant_id=1, head=head)] == [8]
+    assert (
+        hash_chain.verify(sorted([*links, erased], key=lambda link: link.seq), tenant_id=1, head=head) == []
+    )
 
 
 def test_an_alert_that_is_made_and_erased_in_one_transaction_takes_no_place(

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, make_url
 
-from ops import schema
-from ops.stack import Stack
-from tests.commands import run_vigil
-from tests.filling import fill, rows_of
+from ops.data.schema import revisions
+from ops.local.stack import Stack
 from tests.integration.test_backup import databases_of
+from tests.support.commands import run_vigil
+from tests.support.table_rows import fill, rows_of
 
 
 def schema_and_rows(environment: dict[str, str], engine: Engine) -> tuple[str, dict[str, list[str]]]:
@@ -49,7 +49,7 @@ def older(environment: dict[str, str], engine: Engine, servers: Stack) -> dict[s
     home = servers.home / f"upgrade-{environment['VIGIL_REDIS_PREFIX']}"
     with engine.begin() as connection:
         fill(connection)
-    schema.down(schema.engine(environment["VIGIL_OWNER_DATABASE_URL"]), "0005")
+    revisions.down(revisions.engine(environment["VIGIL_OWNER_DATABASE_URL"]), "0005")
     return {**environment, "VIGIL_HOME": str(home)}
 
 
@@ -60,7 +60,7 @@ def test_a_dry_run_says_everything_and_touches_nothing(
     before = schema_and_rows(older, engine)
     databases_before = databases_of(servers)
     plan = json.loads(run_vigil(older, "upgrade", "--dry-run", "--json", *options))
-    assert (plan["current"], plan["newest"]) == ("0005", schema.newest())
+    assert (plan["current"], plan["newest"]) == ("0005", revisions.newest())
     [step, *_] = plan["steps"]
     assert step["revision"] == "0006"
     assert "owe the alerts service" in step["description"]
@@ -83,10 +83,10 @@ def test_an_upgrade_wants_a_fresh_verified_backup_and_the_way_back_keeps_the_dat
     run_vigil(older, "backup")
     said = run_vigil(older, "upgrade")
     assert "put back 2 rows: owed_event" in said
-    assert f"schema is at {schema.newest()}" in said
+    assert f"schema is at {revisions.newest()}" in said
     with engine.connect() as connection:
         upgraded = rows_of(connection)
-        assert schema.revision_of(connection) == schema.newest()
+        assert revisions.revision_of(connection) == revisions.newest()
     assert len(upgraded["owed_event"]) == 2
     said = run_vigil(older, "upgrade", "--rollback", "--to", "0005")
     assert "kept 2 rows: table owed_event" in said

@@ -13,13 +13,13 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from ops import schema
-from ops.backup.postgres import EXTENSIONS
-from ops.stack import Stack
-from services.schema import catalog
-from services.schema.differences import Catalog
+from ops.data.backup.postgres import EXTENSIONS
+from ops.data.schema import revisions
+from ops.local.stack import Stack
+from services.platform.schema import catalog
+from services.platform.schema.differences import Catalog
 from tests.conftest import admin_cursor, databases
-from tests.filling import rows_of
+from tests.support.table_rows import rows_of
 from tests.upgrades import STATES, State, script
 
 NAME = "upgraded"
@@ -45,7 +45,7 @@ def empty(servers: Stack) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def fresh(servers: Stack, migrated: str) -> dict[str, str]:
     """Return the schema of a new installation."""
-    owner = schema.engine(databases(servers, migrated)["VIGIL_OWNER_DATABASE_URL"])
+    owner = revisions.engine(databases(servers, migrated)["VIGIL_OWNER_DATABASE_URL"])
     with owner.connect() as connection:
         return dict(catalog.read_exactly(connection))
 
@@ -100,9 +100,9 @@ def test_an_older_database_becomes_as_a_new_one_and_keeps_its_rows(
     state: State, empty: str, fresh: dict[str, str]
 ) -> None:
     load(empty, state)
-    owner = schema.engine(empty)
+    owner = revisions.engine(empty)
     before = rows(owner)
-    schema.up(owner)
+    revisions.up(owner)
     with owner.connect() as connection:
         found = dict(catalog.read_exactly(connection))
     assert unlike(found, fresh) == []
@@ -115,11 +115,11 @@ def test_a_database_that_was_completed_goes_down_and_up_again(
 ) -> None:
     [state] = [one for one in STATES if one.name == name]
     load(empty, state)
-    owner = schema.engine(empty)
-    schema.up(owner)
+    owner = revisions.engine(empty)
+    revisions.up(owner)
     before = rows(owner)
-    schema.down(owner, "0001")
-    schema.up(owner)
+    revisions.down(owner, "0001")
+    revisions.up(owner)
     with owner.connect() as connection:
         assert unlike(catalog.read_exactly(connection), fresh) == []
     assert lost(before, rows(owner)) == []

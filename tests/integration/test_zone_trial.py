@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from services.config import Config
-from services.directory.zone_calls import ZoneCalls
-from services.directory.zone_edits import check_edits
-from services.directory.zone_store import ZoneStore
-from services.errors import NotFound, Refused
-from services.location.hindsight import Hindsight
-from services.providers import Database
-from tests.commands import run_vigil
+from services.contracts.errors import NotFound, Refused
+from services.directory.zones.import_preview import check_edits
+from services.directory.zones.rpc import ZoneCalls
+from services.directory.zones.store import ZoneStore
+from services.location.what_if import Hindsight
+from services.platform.config import Config
+from services.platform.database import Database
+from tests.support.commands import run_vigil
 
 NOW = datetime.now(UTC)
 BEGAN = NOW - timedelta(days=2)

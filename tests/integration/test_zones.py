@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from ops import schema
-from services.directory import zone_files
-from services.directory.zone_calls import ZoneCalls
-from services.directory.zone_files import Import
-from services.directory.zone_store import ZoneStore
-from services.errors import Conflict, NotFound, Refused
-from services.providers import Database
-from tests.commands import run_vigil
+from ops.data.schema import revisions
+from services.contracts.errors import Conflict, NotFound, Refused
+from services.directory.zones import import_export
+from services.directory.zones.import_export import Import
+from services.directory.zones.rpc import ZoneCalls
+from services.directory.zones.store import ZoneStore
+from services.platform.database import Database
+from tests.support.commands import run_vigil
 
 CIRCLE = {"type": "Point", "coordinates": [77.0, 12.0]}
 SQUARE = {"type": "Polygon", "coordinates": [[[77, 12], [77.01, 12], [77.01, 12.01], [77, 12.01], [77, 12]]]}
@@ -187,23 +187,23 @@ def fill(store: ZoneStore) -> None:
 @pytest.mark.parametrize("format_name", ["geojson", "kml"])
 def test_what_is_exported_and_imported_elsewhere_is_the_same(store: ZoneStore, format_name: str) -> None:
     fill(store)
-    written = zone_files.write(store.export(tenant_id=1), format=format_name)
-    taken = Import(store, tenant_id=2, by="import").run(zone_files.read(written))
+    written = import_export.write(store.export(tenant_id=1), format=format_name)
+    taken = Import(store, tenant_id=2, by="import").run(import_export.read(written))
     assert [(outcome.outcome, outcome.reason) for outcome in taken] == [("added", "")] * 3
     mine, theirs = (
         [{k: v for k, v in row.items() if k != "zone_id"} for row in store.export(tenant_id=tenant)]
         for tenant in (1, 2)
     )
     assert mine == theirs
-    assert zone_files.write(store.export(tenant_id=2), format=format_name) == written
+    assert import_export.write(store.export(tenant_id=2), format=format_name) == written
     # A second import changes nothing, with or without --update, and the other format gives the
     # same result.
-    other = zone_files.write(
+    other = import_export.write(
         store.export(tenant_id=1), format={"kml": "geojson", "geojson": "kml"}[format_name]
     )
     for document in (written, other):
         for update in (False, True):
-            again = Import(store, tenant_id=2, by="import", update=update).run(zone_files.read(document))
+            again = Import(store, tenant_id=2, by="import", update=update).run(import_export.read(document))
             assert {outcome.outcome for outcome in again} == {"unchanged"}
     assert {row["version"] for row in store.list_zones(tenant_id=2, limit=10)} == {1}
 
@@ -229,7 +229,7 @@ MIXED = collection(
 def test_bad_features_are_named_and_the_good_ones_are_imported(store: ZoneStore) -> None:
     add(store)
     heard: list[int] = []
-    taken = Import(store, tenant_id=1, by="x").run(zone_files.read(MIXED), say=heard.append)
+    taken = Import(store, tenant_id=1, by="x").run(import_export.read(MIXED), say=heard.append)
     assert [outcome.outcome for outcome in taken] == ["added"] + ["refused"] * 7
     for outcome, said in zip(
         taken[1:],
@@ -251,7 +251,7 @@ def test_bad_features_are_named_and_the_good_ones_are_imported(store: ZoneStore)
 
 
 def test_all_or_nothing_and_a_rehearsal_leave_nothing(store: ZoneStore) -> None:
-    features = zone_files.read(MIXED)
+    features = import_export.read(MIXED)
     taken = Import(store, tenant_id=1, by="x", whole=True).run(features)
     assert taken[0].outcome == "left"
     assert taken[0].zone_id is None
@@ -264,7 +264,7 @@ def test_all_or_nothing_and_a_rehearsal_leave_nothing(store: ZoneStore) -> None:
 def test_an_update_changes_what_the_file_says_and_leaves_the_rest(store: ZoneStore) -> None:
     add(store, kind="forbidden", confirmation=CONFIRMATION, **ids(store, 1))
     document = collection(({"name": "Dock", "radius_m": 75, "site": None}, CIRCLE))
-    [outcome] = Import(store, tenant_id=1, by="x", update=True).run(zone_files.read(document))
+    [outcome] = Import(store, tenant_id=1, by="x", update=True).run(import_export.read(document))
     assert (outcome.outcome, outcome.version) == ("changed", 2)
     found = store.get(tenant_id=1, name="Dock")
     assert (found["radius_m"], found["kind"], found["site_id"]) == (75, "forbidden", None)
@@ -375,8 +375,8 @@ def test_the_commands_add_change_show_and_move_zones(environment: dict[str, str]
 @pytest.fixture
 def older(engine: Engine, environment: dict[str, str]) -> Iterator[Engine]:
     """Yield the engine of the schema before zones had versions, with two zones."""
-    owner = schema.engine(environment["VIGIL_OWNER_DATABASE_URL"])
-    schema.down(owner, "0007")
+    owner = revisions.engine(environment["VIGIL_OWNER_DATABASE_URL"])
+    revisions.down(owner, "0007")
     with engine.begin() as connection:
         connection.execute(
             text("INSERT INTO site (tenant_id, name, time_zone) VALUES (1, 'HQ', 'Asia/Kolkata')")
@@ -399,7 +399,7 @@ def older(engine: Engine, environment: dict[str, str]) -> Iterator[Engine]:
 def test_zones_that_are_there_before_the_upgrade_have_their_version_after_it(
     older: Engine, engine: Engine, database: Database
 ) -> None:
-    schema.up(older)
+    revisions.up(older)
     store = ZoneStore(database)
     old = store.get(tenant_id=1, name="Old")
     [version] = store.versions(old["zone_id"], tenant_id=1, limit=10)
@@ -420,12 +420,12 @@ def test_versions_survive_the_way_down_and_back(
     query = text(f"SELECT {columns} FROM zone_version ORDER BY zone_id, version")
     with engine.connect() as connection:
         before = connection.execute(query).all()
-    owner = schema.engine(environment["VIGIL_OWNER_DATABASE_URL"])
-    schema.down(owner, "0007")
+    owner = revisions.engine(environment["VIGIL_OWNER_DATABASE_URL"])
+    revisions.down(owner, "0007")
     with engine.connect() as connection:
         kinds = connection.execute(text("SELECT DISTINCT GeometryType(area::geometry), kind FROM zone")).all()
     assert {shape for shape, _ in kinds} <= {"POINT", "POLYGON"}
-    schema.up(owner)
+    revisions.up(owner)
     owner.dispose()
     with engine.connect() as connection:
         after = connection.execute(query).all()

@@ -11,11 +11,11 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from services.alerts.publishing import Teller, receipts_of, together
 from services.alerts.service import AlertsService
 from services.alerts.store import Change, DeviceMessage, Round
-from services.alerts.telling import Teller, receipts_of, together
-from services.errors import Refused, Unavailable
-from services.messages import (
+from services.contracts.errors import Refused, Unavailable
+from services.contracts.events import (
     Alert,
     AlertStatus,
     AlertType,
@@ -26,7 +26,7 @@ from services.messages import (
     Severity,
     TimelineEntry,
 )
-from services.registry import Source
+from services.ingestion.source_registry import Source
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 

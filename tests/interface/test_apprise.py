@@ -11,9 +11,9 @@ import apprise
 import apprise.plugins
 import pytest
 
-from services.apprise_urls import SERVICES, url_fault
 from services.notifications.channels import Outgoing, SendFailed
-from services.notifications.channels.anywhere import METHODS, NAMES, AnywhereChannel
+from services.notifications.channels.apprise import METHODS, NAMES, AnywhereChannel
+from services.outgoing.apprise_urls import SERVICES, url_fault
 from services.outgoing.client import Client
 from services.outgoing.rules import tenant
 

@@ -15,8 +15,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from gateway.noc.auth import ProviderKeys, Tokens
-from services.errors import NotAuthenticated, Unavailable
+from gateway.noc.auth.tokens import ProviderKeys, Tokens
+from services.contracts.errors import NotAuthenticated, Unavailable
 
 ISSUER = "https://id.example"
 

@@ -13,19 +13,20 @@ import msgspec
 import pytest
 
 from gateway.mqtt import lane as lane_module
-from gateway.mqtt import wire
+from gateway.mqtt import packets
 from gateway.mqtt.batch import Batch
 from gateway.mqtt.lane import Lane
 from ops.environment import PROJECT
-from services import config, poison, restarts
-from services.bus.shards import shard_key, shard_of
-from services.crash_marker import CrashMarker
-from services.errors import Unavailable
-from services.messages import DeviceAlert, FixBatch
+from services.contracts.errors import Unavailable
+from services.contracts.events import DeviceAlert, FixBatch
+from services.messaging.shards import shard_key, shard_of
+from services.platform import config
+from services.supervision import poison, restarts
+from services.supervision.crash_marker import CrashMarker
 
 
-def published(payload: bytes, message_id: int, **marks: bool) -> wire.Published:
-    return wire.Published(b"", payload, 1, message_id, **marks)
+def published(payload: bytes, message_id: int, **marks: bool) -> packets.Published:
+    return packets.Published(b"", payload, 1, message_id, **marks)
 
 
 class FakeConnection:
@@ -299,12 +300,12 @@ def lane_of(monkeypatch: pytest.MonkeyPatch, name: str) -> Lane:
     return made
 
 
-def sent_of(lane: Lane, deliveries: list[tuple[str, wire.Published]]) -> list[tuple[str, Any]]:
+def sent_of(lane: Lane, deliveries: list[tuple[str, packets.Published]]) -> list[tuple[str, Any]]:
     """Return the events of these deliveries with their types, when all are acknowledged."""
     return [(key.partition(".")[0], event) for key, event in keyed_of(lane, deliveries)]
 
 
-def keyed_of(lane: Lane, deliveries: list[tuple[str, wire.Published]]) -> list[tuple[str, Any]]:
+def keyed_of(lane: Lane, deliveries: list[tuple[str, packets.Published]]) -> list[tuple[str, Any]]:
     """Return the same with their routing keys."""
     sent: list[tuple[str, Any]] = []
     for topic, message in deliveries:

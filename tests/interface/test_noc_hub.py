@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.noc.auth import Bars, Principal
-from gateway.noc.hub import FEED_LATE_S, Hub
-from gateway.noc.outbox import Entry
-from services.envelope import Sealer
-from services.errors import Unavailable
-from services.feed import FeedReader, FeedWriter, id_of
-from services.process_heartbeats import Fault
+from gateway.noc.auth.tokens import Bars, Principal
+from gateway.noc.websocket.hub import FEED_LATE_S, Hub
+from gateway.noc.websocket.send_queue import Entry
+from services.contracts.errors import Unavailable
+from services.feed.encryption import Sealer
+from services.feed.stream import FeedReader, FeedWriter, id_of
+from services.supervision.process_heartbeats import Fault
 
 
 class FakeReader:
@@ -176,7 +176,7 @@ class StillReader(FakeReader):
 
 def test_a_frame_is_framed_once_however_many_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     framed: list[bytes] = []
-    monkeypatch.setattr("gateway.noc.hub.text_frame", lambda frame: framed.append(frame) or b"wire")
+    monkeypatch.setattr("gateway.noc.websocket.hub.text_frame", lambda frame: framed.append(frame) or b"wire")
     reader = StillReader(random.Random(1))
     hub, sockets = hub_on(reader), [Socket(0) for _ in range(100)]
     for socket in sockets:
@@ -338,7 +338,7 @@ def test_a_feed_that_is_not_read_in_time_is_away_until_it_is_read_again(
 ) -> None:
     # Given: a session, and a feed that was read just now
     clock = Clock()
-    monkeypatch.setattr("gateway.noc.hub.time.monotonic", clock)
+    monkeypatch.setattr("gateway.noc.websocket.hub.time.monotonic", clock)
     reader = StillReader(random.Random(1))
     hub = hub_on(reader, blind_after_s=10**12)
     hub.join(Socket(0))
@@ -360,7 +360,7 @@ def test_a_feed_that_is_not_read_in_time_is_away_until_it_is_read_again(
 
 def test_a_gateway_that_stood_still_blames_no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("gateway.noc.hub.time.monotonic", clock)
+    monkeypatch.setattr("gateway.noc.websocket.hub.time.monotonic", clock)
     hub = hub_on(StillReader(random.Random(1)), blind_after_s=10**12)
     hub.join(Socket(0))
     hub.pump()
@@ -372,7 +372,7 @@ def test_a_gateway_that_stood_still_blames_no_redis(monkeypatch: pytest.MonkeyPa
 
 def test_without_a_screen_redis_is_asked_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("gateway.noc.hub.time.monotonic", clock)
+    monkeypatch.setattr("gateway.noc.websocket.hub.time.monotonic", clock)
     hub = hub_on(StillReader(random.Random(1)), blind_after_s=10**12)
     for _ in range(20):
         clock.now_s += 1.0
@@ -424,7 +424,7 @@ def test_who_catches_up_slower_than_the_feed_forgets_is_told_to_come_again() -> 
 
 
 def test_after_a_failover_of_redis_every_socket_ends_and_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.noc.hub.LOOK_INTERVAL_S", 0.0)
+    monkeypatch.setattr("gateway.noc.websocket.hub.LOOK_INTERVAL_S", 0.0)
     reader = FakeReader(random.Random(1))
     hub, person = hub_on(reader), Person("ann")
     hub.open_socket(person)
@@ -632,8 +632,8 @@ def test_joining_while_positions_are_held_loses_nothing_and_doubles_nothing(
     reader = PositionsReader(chance)
     reader.frames = list(range(1, start + 1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gateway.noc.bundles.AT_ONCE_S", 0.0)
-        patch.setattr("gateway.noc.bundles.WRITE_S", 1.0)
+        patch.setattr("gateway.noc.websocket.position_bundles.AT_ONCE_S", 0.0)
+        patch.setattr("gateway.noc.websocket.position_bundles.WRITE_S", 1.0)
         hub = hub_on(reader)
         reader.meanwhile = hub.pump
 

@@ -11,11 +11,11 @@ import eventlet
 import msgspec
 import pytest
 
-from gateway.mqtt import wire
+from gateway.mqtt import packets
 from gateway.mqtt.lane import Lane
 from ops.environment import PROJECT
-from services import config
-from services.errors import Unavailable
+from services.contracts.errors import Unavailable
+from services.platform import config
 
 FLOOD = 3_000
 
@@ -44,7 +44,7 @@ class Broker:
             while self._next - self.acked >= self._window:
                 eventlet.sleep(0.001)
         self._next += 1
-        self._lane._take(topic, wire.Published(b"", payload, 1, self._next))
+        self._lane._take(topic, packets.Published(b"", payload, 1, self._next))
 
     def settle(self) -> None:
         with eventlet.Timeout(10):

@@ -7,8 +7,8 @@ from dataclasses import replace
 from random import Random
 from unittest.mock import patch
 
-from services.location import repair
-from services.location.track import Guarded, Judge
+from services.geofencing.rule import late_fixes
+from services.geofencing.rule.track import Guarded, Judge
 from tests.oracle.production import fix_of, row_of
 from tests.oracle.record import Record, deliver, unordered
 from tests.oracle.verdicts import Oracle
@@ -107,8 +107,8 @@ def bit_by_bit(random: Random, judge: Judge, guards: list[Judged]) -> list[str]:
     # The walks are short, so checkpoints have to be nearer to each other than those of
     # whole shifts.
     with (
-        patch.object(repair, "CHECKPOINT_INTERVAL_S", random.choice((30.0, 120.0, 900.0))),
-        patch.object(repair, "CHECKPOINT_FIXES", random.choice((3, 12, 250))),
+        patch.object(late_fixes, "CHECKPOINT_INTERVAL_S", random.choice((30.0, 120.0, 900.0))),
+        patch.object(late_fixes, "CHECKPOINT_FIXES", random.choice((3, 12, 250))),
     ):
         for nth in range(max(map(len, arrivals))):
             deliver(judge, records, [batches[nth] if nth < len(batches) else [] for batches in arrivals])

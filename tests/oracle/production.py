@@ -7,9 +7,9 @@ import msgspec
 from shapely.geometry import MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from services import config, schedules
-from services.location import zones
-from services.location.track import Judge, Step, TrackFix
+from services.geofencing import geometry, schedule
+from services.geofencing.rule.track import Judge, Step, TrackFix
+from services.platform import config
 from tests.oracle.geometry import Shape
 from tests.oracle.words import Change, Fix, Needed, Row, Rules, Zone
 
@@ -20,15 +20,15 @@ def configured() -> config.Location:
 
 
 def judge_of(versions: list[Zone], rules: Rules) -> Judge:
-    return Judge(zones.ZoneIndex(zone_of(z) for z in versions), settings_of(rules))
+    return Judge(geometry.ZoneIndex(zone_of(z) for z in versions), settings_of(rules))
 
 
 def settings_of(rules: Rules) -> config.Location:
     return msgspec.structs.replace(configured(), **asdict(rules))
 
 
-def zone_of(zone: Zone) -> zones.Zone:
-    return zones.Zone(
+def zone_of(zone: Zone) -> geometry.Zone:
+    return geometry.Zone(
         zone_id=zone.zone_id,
         version=zone.version,
         kind=zone.kind,
@@ -38,7 +38,7 @@ def zone_of(zone: Zone) -> zones.Zone:
         group_id=zone.group_id,
         guard_id=zone.guard_id,
         speed_limit_mps=zone.limit_mps,
-        schedule=None if zone.schedule is None else schedules.parse(zone.schedule),
+        schedule=None if zone.schedule is None else schedule.parse(zone.schedule),
         enter=_confirmation(zone.enter),
         exit=_confirmation(zone.exit),
         enabled=zone.enabled,
@@ -54,8 +54,8 @@ def area_of(shape: Shape) -> BaseGeometry:
     return polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)
 
 
-def _confirmation(needed: Needed) -> zones.Confirmation:
-    return zones.Confirmation(needed.fixes, needed.seconds, needed.hold_s)
+def _confirmation(needed: Needed) -> geometry.Confirmation:
+    return geometry.Confirmation(needed.fixes, needed.seconds, needed.hold_s)
 
 
 def fix_of(fix: Fix) -> TrackFix:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from services.location.repair import (
+from services.geofencing.rule.late_fixes import (
     Changes,
     Checkpoint,
     Implausible,
@@ -22,7 +22,7 @@ from services.location.repair import (
     period_of,
     position_of,
 )
-from services.location.track import Belief, Guarded, Judge, Step, TrackFix, Transition
+from services.geofencing.rule.track import Belief, Guarded, Judge, Step, TrackFix, Transition
 from tests.oracle.production import fix_of
 from tests.oracle.words import Change, Fix, Row
 

@@ -18,11 +18,11 @@ from typing import IO, Any
 import msgspec
 from sqlalchemy import Connection
 
-from services import config
+from services.contracts.events import FixBatch
+from services.ingestion.transactional_outbox import Event
 from services.location.service import LocationService, Parts
 from services.location.store import GuardOutcome, LocationStore
-from services.messages import FixBatch
-from services.owed import Event
+from services.platform import config
 
 
 class Order(msgspec.Struct):

@@ -442,7 +442,7 @@ def serve(handler: type[Quiet]) -> int:
 def serve_mail(directory: Path) -> dict[str, Any]:
     from aiosmtpd.smtp import SMTP
 
-    from ops.certificates import Authority
+    from ops.servers.certificates import Authority
 
     files = directory / "mail-ca"
     files.mkdir(exist_ok=True)

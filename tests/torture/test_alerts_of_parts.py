@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import pytest
 
-from ops.stack import Stack
-from tests import prometheus
-from tests.parts import SERVERS, held_down
-from tests.prometheus import Prometheus
+from ops.local.stack import Stack
+from tests.support import prometheus
+from tests.support.prometheus import Prometheus
+from tests.support.stack_parts import SERVERS, held_down
 
 FASTER = 12
 """Factor on the durations. Two minutes become ten seconds, and a scrape is a second."""

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, make_url
 
-from ops.backup import checking
-from ops.backup.manifest import is_backup
+from ops.data.backup import checking
+from ops.data.backup.manifest import is_backup
 from ops.environment import PROJECT
-from ops.stack import Stack
-from services.providers import make_operator_engine
-from tests.commands import run_vigil
+from ops.local.stack import Stack
+from services.platform.database import make_operator_engine
 from tests.conftest import admin_cursor
-from tests.filling import fill, rows_of
+from tests.support.commands import run_vigil
+from tests.support.table_rows import fill, rows_of
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 KILLS = 12

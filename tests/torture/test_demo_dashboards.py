@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import prometheus, promql
-from tests.demo import demo
+from tests.support import prometheus, promql
+from tests.support.demo import demo
 
 THREE_MINUTES_S = 180.0
 

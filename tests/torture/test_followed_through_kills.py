@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from ops.stack import Stack
-from tests.house import House
-from tests.outside import Outside
+from ops.local.stack import Stack
 from tests.providers import Provider
+from tests.support.customer import House
+from tests.support.outside_clients import Outside
 
 LATE_S = 2.0
 STEPS = (0, 3, 6, 9)

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from ops import servers
 from ops.environment import PROJECT
+from ops.local import servers
 from ops.processes import PROCESSES
-from tests.commands import run_vigil
-from tests.freezing import Told, await_sight, dependency_up, fault, freeze
-from tests.outside import Outside
-from tests.parts import SERVERS
+from tests.support.commands import run_vigil
+from tests.support.freezing import Told, await_sight, dependency_up, fault, freeze
+from tests.support.outside_clients import Outside
+from tests.support.stack_parts import SERVERS
 
 HOLD_S = float(os.environ.get("VIGIL_FREEZE_S", "40"))
 HEALTH_WITHIN_S = 15.0

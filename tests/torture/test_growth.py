@@ -25,16 +25,16 @@ import pytest
 import websocket
 from sqlalchemy import create_engine
 
-from bench import checker, load, messages
-from bench.checker import Balance
+from bench.ledger import checker, load, messages
+from bench.ledger.checker import Balance
+from ops.local.stack import Stack
+from ops.local.supervisor import Process
 from ops.processes import PROCESSES
-from ops.stack import Stack
-from ops.supervisor import Process
-from services.bus import dead_letters
-from services.providers import database_url
-from tests import clusters
-from tests.clusters import PostgresPair, RabbitNodes, RedisWithSentinels, vigil_on
-from tests.outside import Outside
+from services.messaging import dead_letter_queue
+from services.platform.database import database_url
+from tests.support import clusters
+from tests.support.clusters import PostgresPair, RabbitNodes, RedisWithSentinels, vigil_on
+from tests.support.outside_clients import Outside
 
 RATE = 300.0
 TWO_OF_EACH = dict.fromkeys([process for process in PROCESSES if process != "watchdog"], 2)
@@ -82,7 +82,7 @@ class Run:
                 entries,
                 engine,
                 run=self._run,
-                dead_bodies=lambda: dead_letters.bodies(self._env["AMQP_URI"]),
+                dead_bodies=lambda: dead_letter_queue.bodies(self._env["AMQP_URI"]),
                 quiet_s=60,
                 during=self._stack.supervisor.poll,
             )

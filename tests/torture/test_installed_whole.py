@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from ops.environment import PROJECT
+from ops.local.stack import Stack
 from ops.processes import PROCESSES
-from ops.stack import Stack
 from tests.deployment.dockerfile import Image
 from tests.deployment.installed import Installation
 from tests.deployment.test_compose import SERVICES

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import create_engine
 
-from bench import checker, load, messages
+from bench.ledger import checker, load, messages
+from ops.local.stack import Stack
 from ops.processes import PROCESSES
-from ops.stack import Stack
-from services.bus import dead_letters
-from services.providers import database_url
+from services.messaging import dead_letter_queue
+from services.platform.database import database_url
 
 RATE = 500.0
 """Messages a second. The load lasts longer than the kills of all processes, one after the other."""
@@ -43,7 +43,7 @@ def torture(stack: Stack, names: list[str], *, count: int) -> None:
     deadline_s = time.monotonic() + 60
     while True:
         balance = checker.check(
-            entries, engine, run=run, dead_bodies=lambda: dead_letters.bodies(env["AMQP_URI"])
+            entries, engine, run=run, dead_bodies=lambda: dead_letter_queue.bodies(env["AMQP_URI"])
         )
         if balance.holds or time.monotonic() > deadline_s:
             break

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from services.listening import Listening
-from services.location.silence import SilenceWatch
+from services.ingestion.liveness import Listening
+from services.location.offline import SilenceWatch
 from services.location.store import LocationStore
-from services.location.whereabouts import Whereabouts
-from services.providers import Database
+from services.location.tracks.nearby import Whereabouts
+from services.platform.database import Database
 
 GUARDS = 10_000
 ROUNDS = 40

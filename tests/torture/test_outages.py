@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.stack import Stack
-from services import config as configuration
-from services.bus import QueueDepth, dead_letters
-from services.bus.topology import delay_queue
+from ops.local.stack import Stack
+from services.messaging import QueueDepth, dead_letter_queue
+from services.messaging.topology import delay_queue
+from services.platform import config as configuration
 from tests.field.test_outages import GUARDS, PANIC_BACK_S, Site, without
-from tests.outside import Outside
+from tests.support.outside_clients import Outside
 
 AWAY_S = 300.0
 RATE_PER_S = 200.0
@@ -37,7 +37,7 @@ def test_five_minutes_without_the_database_under_load_cost_no_message_and_little
 ) -> None:
     # Given no dead letters of ours
     config = configuration.load(environ=outside.env)
-    dead_before = {letter.id for letter in dead_letters.look(config.amqp.uri)}
+    dead_before = {letter.id for letter in dead_letter_queue.look(config.amqp.uri)}
     rungs = QueueDepth(config.amqp, [delay_queue(delay_s).name for delay_s in config.amqp.retry_delays_s])
 
     # When the database is away while fixes come all the time, and a panic every ten seconds
@@ -71,4 +71,4 @@ def test_five_minutes_without_the_database_under_load_cost_no_message_and_little
     with Outside(stack) as again:
         assert again.rows(STORED, f"%{outside.run}%") == [(sent, sent)]
     assert waiting_on_rungs == 0
-    assert {letter.id for letter in dead_letters.look(config.amqp.uri)} == dead_before
+    assert {letter.id for letter in dead_letter_queue.look(config.amqp.uri)} == dead_before

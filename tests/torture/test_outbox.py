@@ -22,7 +22,7 @@ import psycopg2
 import pytest
 
 from ops.environment import PROJECT
-from ops.stack import Stack
+from ops.local.stack import Stack
 
 RATE = 200.0
 PANICS = 1.0
@@ -54,7 +54,7 @@ class Fleet:
     def start(self, *, rate: float = RATE) -> None:
         arguments = [str(self._directory), self.env["MQTT_BROKER_PORT"], self.run, str(PHONES), str(rate)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.outbox_phones", *arguments, str(PANICS)],
+            [sys.executable, "-m", "tests.support.outbox_phones", *arguments, str(PANICS)],
             stdout=subprocess.PIPE,
             text=True,
             cwd=PROJECT,

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
+from ops.checks.health import RUNBOOK
 from ops.environment import PROJECT
-from ops.health import RUNBOOK
-from ops.stack import Stack
-from services.bus import dead_letters
-from tests import runbook
-from tests.parts import PARTS, SERVERS, held_down
+from ops.local.stack import Stack
+from services.messaging import dead_letter_queue
+from tests.support import runbook
+from tests.support.stack_parts import PARTS, SERVERS, held_down
 
 HEALTH_TIMEOUT_S = 120.0
 WELL_AGAIN_S = 120.0
@@ -65,7 +65,7 @@ def await_well(stack: Stack) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_health_names_the_part_that_is_down_and_its_page_until_it_is_back(stack: Stack, part: str) -> None:
-    dead_letters.settle(stack.operator_environment()["AMQP_URI"], lambda _: True, again_after_s=None)
+    dead_letter_queue.settle(stack.operator_environment()["AMQP_URI"], lambda _: True, again_after_s=None)
     await_well(stack)
     with held_down(stack, part):
         code, checks = health(stack)

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.stack import Stack
-from tests.gateways import Gateways, gateways
-from tests.outside import Outside
-from tests.parts import held_down
-from tests.wanderer import Alarms, Wanderer, balance, watcher_of
+from ops.local.stack import Stack
+from tests.support.noc_processes import Gateways, gateways
+from tests.support.outside_clients import Outside
+from tests.support.roaming_session import Alarms, Wanderer, balance, watcher_of
+from tests.support.stack_parts import held_down
 
 VISITS = 200
 KILL_EVERY = 20

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine
 
-from bench import checker, load, messages
+from bench.ledger import checker, load, messages
+from ops.local.stack import Stack
 from ops.processes import PROCESSES
-from ops.stack import Stack
-from services.bus import dead_letters
-from services.providers import database_url
-from tests.stopping import Round, await_ready, figures, until, vigils
+from services.messaging import dead_letter_queue
+from services.platform.database import database_url
+from tests.support.process_stops import Round, await_ready, figures, until, vigils
 
 RATE = 200.0
 HELD_S = 30.0
@@ -85,7 +85,7 @@ class Load:
         return sum(map(len, self._sent.values()))
 
     def _balances(self, engine: Engine) -> Iterator[checker.Balance]:
-        dead = dead_letters.bodies(self._env["AMQP_URI"])
+        dead = dead_letter_queue.bodies(self._env["AMQP_URI"])
         for run, entries in self._sent.items():
             yield checker.check(entries, engine, run=run, dead_bodies=lambda: dead)
 

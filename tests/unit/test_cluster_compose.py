@@ -90,7 +90,7 @@ def test_volumes_and_secrets_are_declared_and_mounted_files_are_there() -> None:
         for name, service in cluster["services"].items():
             for entry in service.get(kind, []):
                 source = entry["source"] if isinstance(entry, dict) else str(entry).split(":")[0]
-                if source == "./ops/compose/redis.conf" and not BASE.exists():
+                if source == "./ops/install/compose/redis.conf" and not BASE.exists():
                     continue
                 if source.startswith("./"):
                     assert (PROJECT / source).is_file(), f"{name} mounts {source}"
@@ -111,7 +111,7 @@ def test_no_two_containers_keep_their_data_in_one_volume() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", sorted((PROJECT / "ops/compose/cluster").glob("*.sh")), ids=lambda p: p.name
+    "script", sorted((PROJECT / "ops/install/compose/cluster").glob("*.sh")), ids=lambda p: p.name
 )
 def test_a_script_of_the_cluster_can_be_read_by_sh(script: Path) -> None:
     subprocess.run(["sh", "-n", str(script)], check=True, timeout=10)

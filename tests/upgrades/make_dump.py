@@ -22,12 +22,12 @@ from alembic.config import Config as AlembicConfig
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
 
-from ops import grants
-from ops.backup import postgres
+from ops.data.backup import postgres
 from ops.environment import PROJECT
-from ops.stack import Stack, running_servers
-from services.providers import make_operator_engine, transaction
-from tests.filling import fill
+from ops.local.stack import Stack, running_servers
+from ops.servers import postgres_grants
+from services.platform.database import make_operator_engine, transaction
+from tests.support.table_rows import fill
 from tests.upgrades import STATES, State
 
 ENVIRONMENT = """
@@ -75,7 +75,7 @@ def made(stack: Stack, state: State) -> str:
             settings.set_main_option("script_location", str(scripts))
             settings.attributes["connection"] = connection
             command.upgrade(settings, state.revision)
-            grants.apply(connection)
+            postgres_grants.apply(connection)
         with transaction(engine) as connection:
             fill(connection)
         with transaction(engine) as connection:

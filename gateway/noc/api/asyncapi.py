@@ -8,11 +8,11 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from gateway.mqtt.payloads import PAYLOADS, POSITION_SOURCES
-from gateway.mqtt.topics import SENSOR_KINDS, Family
+from gateway.mqtt.decoding.payloads import PAYLOADS, POSITION_SOURCES
+from gateway.mqtt.decoding.topics import SENSOR_KINDS, Family
 from gateway.noc.api.examples import FRAMES, MESSAGES
-from gateway.noc.frames import CLIENT, CONTROL, FEED
-from services.messages import CONNECTIVITY, SENSOR_STATES, SENSOR_TYPES, AlertType, Severity
+from services.contracts.events import CONNECTIVITY, SENSOR_STATES, SENSOR_TYPES, AlertType, Severity
+from services.contracts.frames import CLIENT, CONTROL, FEED
 
 REFERENCE = "#/components/schemas/{name}"
 FEED_PATH = "/ws/noc/dashboard/"

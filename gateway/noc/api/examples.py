@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.noc.blindness import REASONS
+from gateway.noc.parts_away import REASONS
 
 AT = "2026-01-05T21:14:03Z"
 ALERT_ID = "8f6e3c1a-6e0f-4b63-9a57-0b7c2b9d5a11"

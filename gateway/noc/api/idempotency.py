@@ -15,13 +15,13 @@ from collections.abc import Callable
 import msgspec
 import redis
 
-from gateway.noc.auth import Principal
-from services import redis_client
-from services.config import Config
-from services.errors import Conflict, Refused, Unanswered, Unavailable
-from services.keyring import KeyRing
-from services.outages import unavailable
-from services.sealed_values import seal, unseal
+from gateway.noc.auth.tokens import Principal
+from services.contracts.errors import Conflict, Refused, Unanswered, Unavailable
+from services.feed.keyring import KeyRing
+from services.platform import redis_client
+from services.platform.config import Config
+from services.platform.outages import unavailable
+from services.platform.sealed_values import seal, unseal
 
 PURPOSE = "idempotency answer"
 KEPT_S = 86_400

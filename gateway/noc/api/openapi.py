@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from gateway.noc.api.operations import DEFAULT_LIMIT, MAX_LIMIT, Nothing, Operation
+from gateway.noc.api.operation import DEFAULT_LIMIT, MAX_LIMIT, Nothing, Operation
 
 REFERENCE = "#/components/schemas/{name}"
 ROLES = "The token's role must be `{role}` or above."

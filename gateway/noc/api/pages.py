@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from services.errors import Refused
+from services.contracts.errors import Refused
 
 NOT_OURS = "cursor is none of ours; take it from the Link header of the page before"
 

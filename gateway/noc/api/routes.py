@@ -11,14 +11,14 @@ from werkzeug.exceptions import NotFound as NoSuchRoute
 from werkzeug.routing import Map, RequestRedirect, Rule
 from werkzeug.wrappers import Request, Response
 
-from gateway.noc import requests
 from gateway.noc.api import asyncapi, openapi, pages
 from gateway.noc.api.idempotency import Answer, Idempotency, digest_of
-from gateway.noc.api.operations import DEFAULT_LIMIT, MAX_LIMIT, RANKS, Operation, arguments
-from gateway.noc.api.table import OPERATIONS
-from gateway.noc.auth import Principal
-from gateway.noc.limits import TurnQueue
-from services.errors import Forbidden, NotFound, Refused
+from gateway.noc.api.operation import DEFAULT_LIMIT, MAX_LIMIT, RANKS, Operation, arguments
+from gateway.noc.api.operations.table import OPERATIONS
+from gateway.noc.auth import requests
+from gateway.noc.auth.login_limit import TurnQueue
+from gateway.noc.auth.tokens import Principal
+from services.contracts.errors import Forbidden, NotFound, Refused
 
 PREFIX = "/api/v1"
 VERSION = "1"

@@ -13,21 +13,20 @@ import msgspec
 import structlog
 from werkzeug.wrappers import Request, Response
 
-from gateway.noc import blindness, mapfile, requests
-from gateway.noc.answers import Answers
+from gateway.noc import parts_away
+from gateway.noc.api.callbacks import Answers
 from gateway.noc.api.idempotency import Idempotency
-from gateway.noc.api.operations import MAX_BODY_BYTES
+from gateway.noc.api.operation import MAX_BODY_BYTES
 from gateway.noc.api.routes import Api
-from gateway.noc.callers import BARS_INTERVAL_S, Callers
-from gateway.noc.console import Console
-from gateway.noc.limits import LoginLimit, TurnQueue
-from gateway.noc.mapfile import MapFile
-from gateway.noc.recent import Recent, SharedAnswer
-from gateway.noc.tickets import Tickets
-from services import exposition, peers
-from services.bus import HeartbeatListener, Resource, RpcProxy, http, loop, timer, within
-from services.config import Config
-from services.errors import (
+from gateway.noc.api.shared_answers import Recent, SharedAnswer
+from gateway.noc.auth import requests
+from gateway.noc.auth.callers import BARS_INTERVAL_S, Callers
+from gateway.noc.auth.login_limit import LoginLimit, TurnQueue
+from gateway.noc.auth.tickets import Tickets
+from gateway.noc.static import map_file
+from gateway.noc.static.console_files import Console
+from gateway.noc.static.map_file import MapFile
+from services.contracts.errors import (
     Forbidden,
     NotAuthenticated,
     Refused,
@@ -36,10 +35,14 @@ from services.errors import (
     Unanswered,
     Unavailable,
 )
-from services.feed import FeedReader
-from services.keyring import KeyRing
-from services.peers import Networks
-from services.process_heartbeats import AMQP
+from services.feed.keyring import KeyRing
+from services.feed.stream import FeedReader
+from services.messaging import HeartbeatListener, Resource, RpcProxy, http, loop, timer, within
+from services.messaging.http_server import client_address
+from services.messaging.http_server.client_address import Networks
+from services.platform import metrics_export
+from services.platform.config import Config
+from services.supervision.process_heartbeats import AMQP
 
 log = structlog.get_logger(__name__)
 
@@ -67,16 +70,16 @@ class Parts:
         self.passwords = TurnQueue.of_passwords(config)
         self.keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
         self.metrics_readers = Networks(config.noc.metrics_allowed_ips)
-        for problem in peers.problems(config.noc):
+        for problem in client_address.problems(config.noc):
             # A bad network must not stop the control room, so this is only logged.
             log.warning("not_a_network", problem=problem)
         self.api = Api(Idempotency.from_config(config), heavy=TurnQueue.of_heavy_requests(config))
         self.console = Console(config.noc)
         self.map_file = MapFile(config.noc)
         self.readiness = SharedAnswer[dict[str, str]](max_age_s=READY_AGE_S)
-        others = blindness.PROCESSES - {NocApi.name}
+        others = parts_away.PROCESSES - {NocApi.name}
         self.heartbeats = HeartbeatListener(config, service=NocApi.name, expected=others)
-        self.exposition = Recent(exposition.exposition, max_age_s=EXPOSITION_AGE_S)
+        self.exposition = Recent(metrics_export.exposition, max_age_s=EXPOSITION_AGE_S)
 
 
 class NocApi(Answers):
@@ -172,7 +175,7 @@ class NocApi(Answers):
 
     @http("GET,POST,PUT,PATCH,DELETE", "/api/v1/<path:path>")
     def serve_api(self, request: Request, path: str) -> Response:
-        """Serve the operations that `gateway/noc/api/table.py` lists."""
+        """Serve the operations that `gateway/noc/api/operations/table.py` lists."""
         return self.parts.api.serve(request, path, self.parts.callers.principal(request), self._ask)
 
     @http("GET", "/healthz")
@@ -205,9 +208,9 @@ class NocApi(Answers):
     def describe_console(self, request: Request) -> Response:
         """Return the configuration that the console uses."""
         self.parts.callers.principal(request)
-        return _json({"map_style_url": mapfile.style_url(self.parts.config.noc)})
+        return _json({"map_style_url": map_file.style_url(self.parts.config.noc)})
 
-    @http("GET", mapfile.ROUTE)
+    @http("GET", map_file.ROUTE)
     def map_ground(self, request: Request) -> Response:
         return self.parts.map_file.part(request)
 
@@ -267,7 +270,7 @@ class NocApi(Answers):
 
         All checks run at once, and none waits for another.
         """
-        away = {fault.part: blindness.reason_of(fault.part) for fault in self.parts.heartbeats.faults()}
+        away = {fault.part: parts_away.reason_of(fault.part) for fault in self.parts.heartbeats.faults()}
         services = self._services()
         checks: dict[str, Callable[[], Any]] = {"redis": self.parts.feed.ping}
         unasked: dict[str, str] = {}

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from services.errors import VigilError
+from services.contracts.errors import VigilError
 
 CONNECT_TIMEOUT_S = 5.0
 

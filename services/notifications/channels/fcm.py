@@ -14,8 +14,8 @@ import msgspec
 import requests
 from google.oauth2 import service_account
 
-from services.errors import Misconfigured
-from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed, web
+from services.contracts.errors import Misconfigured
+from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed, http_client
 from services.outgoing.client import Client
 from services.outgoing.rules import ForbiddenDestination
 
@@ -49,7 +49,7 @@ class FcmChannel:
 
     def send(self, outgoing: Outgoing) -> Accepted:
         headers = {"Authorization": f"Bearer {self._token()}"}
-        answer = web.call(
+        answer = http_client.call(
             self._client,
             "POST",
             self._url,
@@ -63,7 +63,9 @@ class FcmChannel:
             permanent = code in INVALID_RECIPIENT
             # FCM uses the same status for the limit of one phone or topic as for the limit of a
             # project.
-            web.check(answer, provider=self.name, permanent=permanent, said=said, limits_recipient=True)
+            http_client.check(
+                answer, provider=self.name, permanent=permanent, said=said, limits_recipient=True
+            )
         try:
             return Accepted(provider_ref=msgspec.json.decode(answer.body, type=Message).name)
         except msgspec.DecodeError as error:

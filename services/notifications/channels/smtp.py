@@ -21,9 +21,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import eventlet
 
-from services.errors import Misconfigured
+from services.contracts.errors import Misconfigured
 from services.notifications.channels import CONNECT_TIMEOUT_S, Accepted, CannotTell, Outgoing, SendFailed
-from services.recipients import is_email
+from services.outgoing.contact_addresses import is_email
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HELP = "write it as smtp://user:password@host:587?from=vigil@example.com"

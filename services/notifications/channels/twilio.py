@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from services.notifications import sms
-from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed, web
+from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed, http_client
+from services.notifications.texts import sms_length
 from services.outgoing.client import Answer, Client
 
 API = "https://api.twilio.com"
@@ -105,7 +105,7 @@ class TwilioChannel:
         answer = self._call("POST", self._messages, data=form)
         if not 200 <= answer.status < 300:
             fault = _decode(answer.body, Fault) or Fault()
-            web.check(
+            http_client.check(
                 answer,
                 provider=self.name,
                 permanent=fault.code in INVALID_RECIPIENT,
@@ -147,7 +147,7 @@ class TwilioChannel:
         return page
 
     def _call(self, method: str, url: str, **options: Any) -> Answer:
-        return web.call(
+        return http_client.call(
             self._client,
             method,
             url,
@@ -163,7 +163,7 @@ def body_of(outgoing: Outgoing) -> str:
 
     A possible duplicate has a mark, and each text leaves room for it.
     """
-    return sms.MARK + outgoing.text if outgoing.possible_duplicate else outgoing.text
+    return sms_length.MARK + outgoing.text if outgoing.possible_duplicate else outgoing.text
 
 
 def signature(url: str, params: Mapping[str, str], auth_token: str) -> str:

@@ -16,7 +16,7 @@ from datetime import datetime
 
 import msgspec
 
-from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed, web
+from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed, http_client
 from services.outgoing.client import Client
 
 
@@ -42,7 +42,7 @@ class WebhookChannel:
             "X-Vigil-Reference": outgoing.reference,
             "X-Vigil-Signature": f"t={at_s},v1={signature(self._secret, at_s, body)}",
         }
-        answer = web.call(
+        answer = http_client.call(
             self._client,
             "POST",
             outgoing.recipient,
@@ -57,7 +57,7 @@ class WebhookChannel:
                 kind="refused",
                 permanent=True,
             )
-        web.check(answer, provider=self.name, permanent=answer.status in (404, 410))
+        http_client.check(answer, provider=self.name, permanent=answer.status in (404, 410))
         return Accepted(provider_ref=outgoing.reference)
 
     def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:  # noqa: ARG002

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from itertools import cycle
 from typing import Any
 
-from tests.rfc6455 import CONT, PING, PONG, TEXT, client_frame
+from tests.support.rfc6455_client import CONT, PING, PONG, TEXT, client_frame
 
 ADDRESS = "127.0.0.66"
 """The attackers' own address. Counts for it do not apply to the honest clients at 127.0.0.1."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.outside import Outside
+from tests.support.outside_clients import Outside
 from tests.torture.attacks.honest import Honest, Measured, p
 
 PANIC_S = 0.5

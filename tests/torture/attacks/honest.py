@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.gateways import Gateways
-from tests.mqtt import Client
-from tests.outside import Outside, Screen
+from tests.support.mqtt_device import Client
+from tests.support.noc_processes import Gateways
+from tests.support.outside_clients import Outside, Screen
 
 PROJECT = Path(__file__).resolve().parents[3]
 PANIC_PAUSE_S = 0.25

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateways import API, FEED, FRONT, Gateways, gateways
-from tests.outside import Outside
+from tests.support.noc_processes import API, FEED, FRONT, Gateways, gateways
+from tests.support.outside_clients import Outside
 from tests.torture.attacks.attackers import KINDS
 from tests.torture.attacks.figures import (
     BACK_S,

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import pytest
 
 from ops.environment import PROJECT
-from services import config as configuration
-from services.feed import FeedWriter
-from tests.commands import run_vigil
-from tests.mqtt import Client
-from tests.outside import Outside, Screen
+from services.feed.stream import FeedWriter
+from services.platform import config as configuration
+from tests.support.commands import run_vigil
+from tests.support.mqtt_device import Client
+from tests.support.outside_clients import Outside, Screen
 from tests.torture.attacks.figures import QUIET_S, TIMES, Figure, Figures
 from tests.torture.attacks.honest import Measured, p
 

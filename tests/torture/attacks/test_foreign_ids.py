@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from services.directory.sources import NOT_FREE
-from tests.commands import run_vigil
-from tests.outside import Outside
+from services.directory.registry.source_ids import NOT_FREE
+from tests.support.commands import run_vigil
+from tests.support.outside_clients import Outside
 
 ROUNDS = 40
 REGISTERED = "SELECT tenant_id FROM source_id WHERE source_key = %s"

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.mqtt import Client
-from tests.outside import Outside
+from tests.support.mqtt_device import Client
+from tests.support.outside_clients import Outside
 from tests.torture.attacks.figures import (
     BACK_S,
     Figure,

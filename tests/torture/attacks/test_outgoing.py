@@ -17,14 +17,14 @@ import eventlet
 import pytest
 from sqlalchemy import Engine
 
-from services.apprise_urls import SERVICES
-from services.messages import Target
+from services.contracts.events import Target
 from services.notifications.channels import SendFailed
-from services.notifications.channels.anywhere import AnywhereChannel, _guard
+from services.notifications.channels.apprise import AnywhereChannel, _guard
+from services.outgoing.apprise_urls import SERVICES
 from services.outgoing.client import Client
 from services.outgoing.rules import tenant
-from tests.office import Office
 from tests.providers import Provider
+from tests.support.notifications_domain import Office
 from tests.torture.attacks.figures import Figure, Figures
 from tests.torture.attacks.honest import Measured
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ops.environment import PROJECT
-from tests.outside import Outside
+from tests.support.outside_clients import Outside
 
 MOST_S = 0.1
 MOST_MB = 50
@@ -138,9 +138,9 @@ JUDGE = """
 import json, re, sys, time
 from pathlib import Path
 from services.directory import crossing
-from services.directory.drafts import draft_of
-from services.errors import Refused
-from services.location.search_area import parse
+from services.geofencing.validation import draft_of
+from services.contracts.errors import Refused
+from services.location.tracks.search_area import parse
 area = json.load(sys.stdin)
 draft_of({"name": "warm", "area": {"type": "Polygon", "coordinates": [[[1, 1], [2, 1], [2, 2], [1, 1]]]}})
 def peak():

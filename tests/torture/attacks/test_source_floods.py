@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.commands import run_vigil
-from tests.mqtt import Client
-from tests.outside import Outside
+from tests.support.commands import run_vigil
+from tests.support.mqtt_device import Client
+from tests.support.outside_clients import Outside
 
 pytestmark = pytest.mark.long
 """The times mean something on a quiet machine only."""

@@ -3,8 +3,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bench import messages, rounds
-from bench.checker import Balance
+from bench import rounds
+from bench.ledger import messages
+from bench.ledger.checker import Balance
 from bench.rounds import Checked
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)

@@ -2,7 +2,7 @@ import pytest
 
 from bench import shard_balance
 from bench.shard_balance import KINDS, by_process, by_shard, heaviest, rates
-from services.bus.shards import shard_of
+from services.messaging.shards import shard_of
 
 
 def test_each_kind_has_its_share_of_the_sources_and_all_send() -> None:

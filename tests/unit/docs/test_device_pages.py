@@ -8,8 +8,8 @@ from vigil_device.core import STATES_OF_STATUS
 from vigil_device.ids import MAX_LENGTH
 from vigil_device.policy import DAY_S, Policy
 
-from gateway.mqtt.payloads import MAX_MSG_ID
-from ops.mosquitto import CONFIG
+from gateway.mqtt.decoding.payloads import MAX_MSG_ID
+from ops.servers.mosquitto import CONFIG
 
 PROJECT = Path(__file__).resolve().parents[3]
 OUTBOX = PROJECT / "docs" / "devices" / "outbox.md"

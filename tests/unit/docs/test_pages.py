@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.cli_page import page as cli_page
+from ops.commands.cli_page import page as cli_page
 from ops.environment import PROJECT
 
 DOCS = PROJECT / "docs"
@@ -53,7 +53,7 @@ def test_the_index_of_decisions_has_each_once() -> None:
 
 
 def test_the_page_of_commands_is_what_the_commands_say() -> None:
-    assert (DOCS / "cli.md").read_text() == cli_page(), "run `python -m ops.cli_page > docs/cli.md`"
+    assert (DOCS / "cli.md").read_text() == cli_page(), "run `python -m ops.commands.cli_page > docs/cli.md`"
 
 
 def test_the_readme_is_short() -> None:

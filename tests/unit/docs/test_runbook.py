@@ -10,9 +10,9 @@ import re
 import pytest
 import yaml
 
-from ops.health import PAGES
-from tests import runbook
-from tests.runbook import FILE, KINDS, PARTS, PROJECT, Page
+from ops.checks.health import PAGES
+from tests.support import runbook
+from tests.support.runbook import FILE, KINDS, PARTS, PROJECT, Page
 
 RULES = PROJECT / "prometheus" / "rules"
 PAGES_OF_ALERTS = [

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from ops.environment import PROJECT
-from tests import promql
+from tests.support import promql
 
 BOARDS = promql.dashboards()
 ALL = [(uid, panel) for uid, board in BOARDS.items() for panel in promql.panels(board)]

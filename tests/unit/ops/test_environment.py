@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ops import environment, ports
-from ops.supervisor import backoff_s
+from ops import environment
+from ops.local import ports
+from ops.local.supervisor import backoff_s
 
 
 def test_what_is_written_is_read_back_and_private(tmp_path: Path) -> None:

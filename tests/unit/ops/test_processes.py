@@ -2,8 +2,8 @@
 
 import pytest
 
-from ops.privileges import PRIVILEGES
 from ops.processes import GROUPS, PROCESSES, host_of, layout, parts_of, stall_limit_s
+from ops.servers.privileges import PRIVILEGES
 
 
 @pytest.mark.parametrize("small", [False, True])

@@ -8,8 +8,8 @@ import yaml
 
 from ops.environment import PROJECT
 from ops.processes import PROCESSES
-from tests import promql
-from tests.promql import OF_PROMETHEUS, OF_THE_SCRAPE
+from tests.support import promql
+from tests.support.promql import OF_PROMETHEUS, OF_THE_SCRAPE
 
 RULES = promql.rules()
 ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}

@@ -1,8 +1,8 @@
 """Tests that every parser decodes or refuses a mebibyte of the worst input within 20 ms.
 
 They cover each parser that strangers reach. These parsers are bounded elsewhere: shapes and zone
-files (`services/geometry_limits`, in a native thread), and files of tables and recordings
-(`services/text_files`, an operator's command).
+files (`services/geofencing/work_limits`, in a native thread), and files of tables and recordings
+(`services/platform/files/text_files`, an operator's command).
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.mqtt import owntracks, payload_text, payloads, topics, unreadable
-from gateway.mqtt.topics import Family
-from gateway.noc.api import operations, table
-from gateway.noc.sockets import _client_frame
-from services import periods, recipients
-from services.bus.request_head import head_fault
-from services.errors import InvalidMessage, Refused
+from gateway.mqtt.decoding import owntracks, payload_text, payloads, topics, unreadable
+from gateway.mqtt.decoding.topics import Family
+from gateway.noc.api import operation as operations
+from gateway.noc.api.operations import table
+from gateway.noc.websocket.session import _client_frame
+from services.contracts import time_range
+from services.contracts.errors import InvalidMessage, Refused
+from services.messaging.http_server.request_head import head_fault
+from services.outgoing import contact_addresses
 
 MIB = 1_048_576
 LIMIT_S = 0.02
@@ -224,13 +226,13 @@ def parsers() -> Iterator[tuple[str, str, Callable[[], object]]]:
     }
     for name, text in values.items():
         yield "timestamp", name, lambda text=text: payloads._as_meant("timestamp", text)
-        yield "period", name, lambda text=text: periods.as_time(text, what="since")
+        yield "period", name, lambda text=text: time_range.as_time(text, what="since")
         yield "place", name, lambda text=text: payloads.place.read(text)
-        yield "phone number", name, lambda text=text: recipients.phone_fault(text)
-        yield "e-mail address", name, lambda text=text: recipients.is_email(text)
-        yield "URL", name, lambda text=text: recipients.is_url(text)
+        yield "phone number", name, lambda text=text: contact_addresses.phone_fault(text)
+        yield "e-mail address", name, lambda text=text: contact_addresses.is_email(text)
+        yield "URL", name, lambda text=text: contact_addresses.is_url(text)
     for number in ("+4915112345678", "+39061234567", "+999999999999999", "+1000000000000", "+490151123456"):
-        yield "phone number", number, lambda number=number: recipients.phone_fault(number)
+        yield "phone number", number, lambda number=number: contact_addresses.phone_fault(number)
     for name, payload in WORST.items():
         # A frame has at most 16 KiB, and each operation's body has its own bound. Both are cut off
         # before they are parsed.

@@ -16,8 +16,8 @@ from services.alerts.lifecycle import (
     expire,
     step,
 )
-from services.errors import Conflict, Refused
-from services.messages import NEVER_HELD_BACK, AlertStatus, AlertType
+from services.contracts.errors import Conflict, Refused
+from services.contracts.events import NEVER_HELD_BACK, AlertStatus, AlertType
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

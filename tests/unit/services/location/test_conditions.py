@@ -6,6 +6,9 @@ from uuid import UUID
 
 import pytest
 
+from services.contracts.events import AlertType, Condition
+from services.geofencing.geometry import Zone
+from services.geofencing.rule.track import Belief, Step, TrackFix
 from services.location.conditions import (
     Drawn,
     FindsNearest,
@@ -26,10 +29,7 @@ from services.location.conditions import (
     transition_name,
     violation_key,
 )
-from services.location.track import Belief, Step, TrackFix
-from services.location.zones import Zone
-from services.messages import AlertType, Condition
-from tests.yard import NOON, at, circle, degrees, fix, judged, walk
+from tests.support.square_site import NOON, at, circle, degrees, fix, judged, walk
 
 WHO = Who(7, "guard-1", 5)
 YARD = circle()

@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from services import config
-from services.errors import Misconfigured
+from services.contracts.errors import Misconfigured
 from services.notifications.settings import digest_time, extra_fields, problems
+from services.platform import config
 
 RIGHT = {
     "TWILIO_ACCOUNT_SID": "AC1",

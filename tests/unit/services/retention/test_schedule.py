@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ops.environment import PROJECT
-from services import config
-from services.errors import Misconfigured, Refused
+from services.contracts.errors import Misconfigured, Refused
+from services.platform import config
 from services.retention.schedule import TENANT_CLASSES, check_policy, due, usual_days
 
 TEXT = (PROJECT / "config.yaml").read_text()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.errors import Misconfigured
+from services.contracts.errors import Misconfigured
 from services.telemetry.rules import Override, Rule, check_override, faults_of, in_force, parse_rules
 
 BATTERY = {

@@ -11,13 +11,15 @@ import jsonschema
 import msgspec
 import pytest
 
-from gateway.mqtt import lane, owntracks, topics
-from gateway.mqtt.payloads import PAYLOADS, Limits, decode
-from gateway.mqtt.topics import FILTERS, OPTIONAL, SENSOR_KINDS, Family
-from gateway.noc import frames, sockets
+from gateway.mqtt import lane
+from gateway.mqtt.decoding import owntracks, topics
+from gateway.mqtt.decoding.payloads import PAYLOADS, Limits, decode
+from gateway.mqtt.decoding.topics import FILTERS, OPTIONAL, SENSOR_KINDS, Family
 from gateway.noc.api import asyncapi
 from gateway.noc.api.examples import FRAMES, MESSAGES
-from services.messages import Receipt
+from gateway.noc.websocket import session
+from services.contracts import frames
+from services.contracts.events import Receipt
 
 DOCUMENT = msgspec.json.decode(msgspec.json.encode(asyncapi.document(version="1")))
 SOURCES = Path(lane.__file__).parents[2]
@@ -134,7 +136,7 @@ def test_a_receipt_is_described_as_it_is_sent() -> None:
 
 def test_every_frame_type_of_the_code_is_in_it() -> None:
     made, obeyed = set(), set()
-    for node in ast.walk(ast.parse(Path(sockets.__file__).read_text())):
+    for node in ast.walk(ast.parse(Path(session.__file__).read_text())):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "self._control":
             made |= {
                 k.value.value for k in node.keywords if k.arg == "type" and isinstance(k.value, ast.Constant)
@@ -164,6 +166,6 @@ def test_every_frame_that_services_put_on_the_feed_is_in_it() -> None:
     assert put == set(frames.FEED)
 
 
-TELLING = "services/alerts/telling.py"
+TELLING = "services/alerts/publishing.py"
 ALERTS = {"critical_alert", "alert_created", "alert_updated"}
 """Frames of an alert. The code that publishes an alert chooses one of these names."""

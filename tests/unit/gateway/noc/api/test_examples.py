@@ -6,8 +6,8 @@ test_asyncapi.py checks them against their schemas.
 import msgspec
 import pytest
 
-from gateway.noc import frames
 from gateway.noc.api.examples import FRAMES
+from services.contracts import frames
 
 
 @pytest.mark.parametrize("kind", frames.CLIENT)

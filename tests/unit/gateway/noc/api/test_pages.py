@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.noc.api import pages
-from services.errors import Refused
+from services.contracts.errors import Refused
 
 NAMES = ("received_at", "id")
 

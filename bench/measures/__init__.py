@@ -1,0 +1,1 @@
+"""Measurements of the bench: CPU, latencies, cost at rest, growth, websocket sessions and zones."""

@@ -1,0 +1,1 @@
+"""Callers of the control room: tokens, tickets, log-in limits, quotas and origins."""

@@ -1,0 +1,1 @@
+"""Files for the browser: the console and the base map."""

@@ -1,0 +1,1 @@
+"""Checks of an installation: `vigil health` and the four servers."""

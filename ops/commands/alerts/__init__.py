@@ -1,0 +1,1 @@
+"""Commands about alerts, escalation, rules, templates and the live feed."""

@@ -1,0 +1,1 @@
+"""Commands about stored data: schema, backups, retention, erasure and upgrades."""

@@ -1,0 +1,1 @@
+"""Commands about messages: stored, refused, dead, simulated and replayed ones."""

@@ -1,0 +1,1 @@
+"""Commands about tenants, sites, guards, devices, users and shifts."""

@@ -1,0 +1,1 @@
+"""Care of stored data: backups, the schema's revisions, erasure."""

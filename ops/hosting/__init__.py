@@ -1,0 +1,1 @@
+"""Surroundings of a hosted service: production settings, stop signals, watches, liveness."""

@@ -1,0 +1,1 @@
+"""Installation and upgrade: files of Compose and systemd, secrets, the installer."""

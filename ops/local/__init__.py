@@ -1,0 +1,1 @@
+"""Local stack: private servers, the supervisor and loopback ports."""

@@ -1,0 +1,1 @@
+"""Files and accounts of the servers: Mosquitto, PostgreSQL, RabbitMQ, Redis and HAProxy."""

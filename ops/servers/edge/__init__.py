@@ -1,0 +1,1 @@
+"""HTTP edge: the file of HAProxy and its certificate."""

@@ -1,0 +1,1 @@
+"""Simulated fleets, replayed recordings and trials of rules."""

@@ -1,0 +1,1 @@
+"""Sources as operators manage them: credentials, CSV files, new ids."""

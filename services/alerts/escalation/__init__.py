@@ -1,0 +1,1 @@
+"""Escalation: who is notified next, and when. Every file is pure."""

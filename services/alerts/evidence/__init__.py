@@ -1,0 +1,1 @@
+"""Evidence: the sealed timeline, and the pack that a third party can check."""

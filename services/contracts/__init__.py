@@ -1,0 +1,1 @@
+"""Shapes that cross a process. Every file is pure and imports nothing else of Vigil."""

@@ -1,0 +1,1 @@
+"""Dead letters over RPC, and the tenants that own them."""

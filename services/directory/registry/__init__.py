@@ -1,0 +1,1 @@
+"""Register of tenants, sites, guards, devices and groups."""

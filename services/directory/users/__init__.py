@@ -1,0 +1,1 @@
+"""Users who log in: sessions, passwords and barred subjects."""

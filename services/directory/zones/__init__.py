@@ -1,0 +1,1 @@
+"""Zones in the database: stored, imported, exported and previewed."""

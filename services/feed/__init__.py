@@ -1,0 +1,1 @@
+"""Live feed: sealed frames in one Redis stream for each tenant."""

@@ -1,0 +1,1 @@
+"""Zones in files: GeoJSON and KML. Every file is pure."""

@@ -1,0 +1,1 @@
+"""State of guards besides their position: clock, shift, battery, devices."""

@@ -1,0 +1,1 @@
+"""Stored positions as answers: newest, nearby, tracks and time in zones."""

@@ -1,0 +1,1 @@
+"""HTTP and websocket takeover on Nameko's WSGI server, within bounds."""

@@ -1,0 +1,1 @@
+"""Pauses of a consumer while a server that it needs is away."""

@@ -1,0 +1,1 @@
+"""Answers to notifications: links, codes and SMS replies."""

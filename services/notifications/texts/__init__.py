@@ -1,0 +1,1 @@
+"""Texts of notifications: templates, translations and SMS length."""

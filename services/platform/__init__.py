@@ -1,0 +1,1 @@
+"""Foundation of every process: configuration, logs, metrics, database and Redis."""

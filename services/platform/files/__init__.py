@@ -1,0 +1,1 @@
+"""Files of users, read within bounds or refused in one sentence. Every file is pure."""
