@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -204,6 +205,17 @@ def test_a_unit_test_stands_where_its_module_stands(test: Path) -> None:
     if test.parts[0] in OF_NO_MODULE or test.as_posix() in OF_SEVERAL_MODULES:
         return
     assert modules_of(test).exists(), f"no module {modules_of(test).relative_to(PROJECT)}"
+
+
+@pytest.mark.parametrize("top", (*TOPS, "tests"))
+def test_every_path_that_code_builds_from_the_project_is_there(top: str) -> None:
+    texts = {path: path.read_text() for path in (PROJECT / top).rglob("*.py")}
+    built = {
+        (name_of(path), "/".join(re.findall(r'"([^"]+)"', chain)))
+        for path, text in texts.items()
+        for chain in re.findall(r'\bPROJECT((?: / "[^".][^"]*")+)', text)
+    }
+    assert {(name, place) for name, place in built if not (PROJECT / place).exists()} == set()
 
 
 def test_every_exception_of_the_mirror_is_there() -> None:
