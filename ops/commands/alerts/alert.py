@@ -183,7 +183,7 @@ def release(alert_id: str, tenant_id: int | None) -> None:
     "--against",
     multiple=True,
     type=INPUT_FILE,
-    help="With --tenant: an evidence file that left the house earlier; the record must still be that of the file.",
+    help="With --tenant: an evidence file that was exported earlier; the record must still be that of the file.",
 )
 @as_json_option
 def verify(

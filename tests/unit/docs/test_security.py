@@ -9,7 +9,7 @@ from ops.environment import PROJECT
 TEXT = (PROJECT / "docs" / "security.md").read_text()
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
-    for line in TEXT.partition("## Attacks")[2].partition("## Put somebody out")[0].splitlines()
+    for line in TEXT.partition("## Attacks")[2].partition("## Shut out a user or a source")[0].splitlines()
     if line.startswith("| ") and not line.startswith("| Attack")
 ]
 NAMED = re.compile(r"`((?:tests|gateway|services|ops|console)/[\w/.]+)`")
