@@ -85,7 +85,7 @@ class Home:
 
 
 class Ledger:
-    """Messages that were sent to an installation, each of which must be found in its tables."""
+    """Messages that were sent to an installation. Each must be found in its tables."""
 
     def __init__(self, home: Home) -> None:
         self._home = home

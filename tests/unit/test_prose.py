@@ -1,4 +1,4 @@
-"""Tests that docstrings and comments are plain technical English.
+"""Tests that docstrings, comments and documents are plain technical English.
 
 CONTRIBUTING.md has the rules.
 """
@@ -29,7 +29,28 @@ UNUSUAL = re.compile(
     r"|telling|put by|all the same|anew|himself|the road|the house)\b",
     re.IGNORECASE,
 )
+UNUSUAL_IN_DOCUMENTS = re.compile(r"\b(owed|screens|silence|(?<!dead )letters)\b", re.IGNORECASE)
+"""Further words that no document has: their place takes a word of docs/glossary.md."""
 SENTENCES = re.compile(r"(?<=[.:;!?])\s|\n\s*\n|\n\s*[-*]")
+DOCUMENTS = (
+    "*.md",
+    "docs/*.md",
+    "docs/devices/*.md",
+    "docs/howto/*.md",
+    "docs/adr/README.md",
+    "sdk/python/*.md",
+)
+"""Patterns of the documents. A decision (docs/adr) keeps the words of its time."""
+OLD_VERSIONS = re.compile(r"^## (?!Unreleased).*", re.MULTILINE | re.DOTALL)
+"""The part of CHANGELOG.md about versions that are out, which never changes."""
+MARKUP = (
+    (re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL), "\n\n"),  # blocks of code
+    (re.compile(r"!?\[([^\]]*)\]\([^)]*\)"), r"\1"),  # links and pictures
+    (re.compile(r"`[^`]*`"), "code"),
+    (re.compile(r"^\s*(#+|[-*]|\d+\.)\s", re.MULTILINE), "\n\n"),  # headings and items of lists
+    (re.compile(r"^\|.*$", re.MULTILINE), lambda row: "\n\n" + row.group().replace("|", "\n\n")),
+)
+"""Markdown, and the text in its place."""
 FOLDERS = ("services", "gateway", "ops", "bench", "migrations", "sdk", "tests")
 
 
@@ -75,6 +96,27 @@ def findings(path: Path) -> list[Finding]:
     ]
 
 
+def plain(markdown: str) -> str:
+    """Return the text of a document without code and markup. Each cell of a table is a paragraph."""
+    for pattern, text in MARKUP:
+        markdown = pattern.sub(text, markdown)
+    return markdown
+
+
+def faults_of_document(markdown: str) -> Iterator[str]:
+    """Yield each sentence of a document that breaks a rule, with the rule."""
+    for sentence in SENTENCES.split(plain(markdown)):
+        words = sentence.split()
+        if found := UNUSUAL.search(sentence) or UNUSUAL_IN_DOCUMENTS.search(sentence):
+            yield f"{found.group(0)!r} in: {' '.join(words)}"
+        if len(words) > MAX_WORDS:
+            yield f"more than {MAX_WORDS} words: {' '.join(words)}"
+
+
+def documents() -> list[Path]:
+    return [path for pattern in DOCUMENTS for path in sorted(PROJECT.glob(pattern))]
+
+
 def files() -> list[Path]:
     """Return the project's Python files; revisions of the schema never change."""
     return [
@@ -87,6 +129,37 @@ def files() -> list[Path]:
 
 def test_no_docstring_or_comment_breaks_a_rule() -> None:
     assert [f"{place}: {rule}" for path in files() for place, rule in findings(path)] == []
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: path.relative_to(PROJECT).as_posix())
+def test_no_document_breaks_a_rule(document: Path) -> None:
+    text = document.read_text()
+    if document.name == "CHANGELOG.md":
+        text = OLD_VERSIONS.sub("", text)
+    assert list(faults_of_document(text)) == []
+
+
+def test_the_documents_that_are_checked_are_there() -> None:
+    names = {path.relative_to(PROJECT).as_posix() for path in documents()}
+    assert names >= {"README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/runbook.md"}
+    assert len(names) > 20
+
+
+@pytest.mark.parametrize(
+    ("markdown", "count"),
+    [
+        ("# Zones\n\nA zone is an area. `whoever` is code.\n", 0),
+        ("- The guard is told.\n", 1),
+        ("| Dies | Seen |\n|---|---|\n| Redis | screens get a snapshot |\n", 1),
+        ("Dead letters are kept.\n", 0),
+        ("Letters are kept.\n", 1),
+        ("```\nthe house\n```\n", 0),
+        ("[" + "word " * 26 + "](page.md)\n", 1),
+        ("| " + "word " * 20 + "| " + "word " * 20 + "|\n", 0),
+    ],
+)
+def test_a_document_that_breaks_a_rule_is_found(markdown: str, count: int) -> None:
+    assert len(list(faults_of_document(markdown))) == count
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Tests of the documents.
 
-Every link leads somewhere, every page is in the index, and the page of commands matches
-the commands.
+- Every link leads somewhere, and every page is in the index.
+- The page of commands matches the commands.
+- The drawing of a confirmation has the numbers of the rule.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import pytest
 
 from ops.commands.cli_page import page as cli_page
 from ops.environment import PROJECT
+from services.geofencing.rule.confirmation import Change, Gathered, Needed, Sign, confirmed, gather
+from services.platform import config
 
 DOCS = PROJECT / "docs"
 PAGES = [
     *sorted(path for path in DOCS.rglob("*.md") if path.parent.name != "adr" or path.name == "README.md"),
+    PROJECT / "ARCHITECTURE.md",
     PROJECT / "README.md",
     PROJECT / "CONTRIBUTING.md",
     PROJECT / "sdk" / "python" / "README.md",
@@ -34,6 +38,24 @@ def targets(path: Path) -> list[str]:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(PROJECT).as_posix())
 def test_every_link_leads_somewhere(path: Path) -> None:
     assert [target for target in targets(path) if not (path.parent / target).exists()] == []
+
+
+def anchor(heading: str) -> str:
+    """Return the anchor that a heading gets on a page."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def anchors(path: Path) -> set[str]:
+    return {anchor(heading) for heading in re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(PROJECT).as_posix())
+def test_every_link_to_a_heading_leads_to_one(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", path.read_text())
+    dead = [
+        (page, name) for page, name in links if name not in anchors((path.parent / page) if page else path)
+    ]
+    assert dead == []
 
 
 @pytest.mark.parametrize("name", LEAD_ON)
@@ -58,3 +80,34 @@ def test_the_page_of_commands_is_what_the_commands_say() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((PROJECT / "README.md").read_text().splitlines()) < 150
+
+
+DRAWING = (DOCS / "images" / "zone-confirmation.svg").read_text()
+ERROR_RADIUS_M = 10.0
+
+
+def test_the_drawing_of_a_confirmation_shows_what_the_rule_says() -> None:
+    # Given the settings as shipped, and the fixes beyond the error radius in the drawing
+    rule = config.load(environ={}).location
+    rows = re.findall(r'<text x="580" y="\d+">([−\d]+)</text>\n  <text x="650" y="\d+">[^<]*</text>', DRAWING)
+    beyond_m = [
+        float(row.replace("−", "-")) for row in rows if row[0] != "−" and float(row) >= ERROR_RADIUS_M
+    ]
+    assert beyond_m == [20.0, 30.0, 35.0]
+    needed = Needed(rule.confirm_fixes, rule.confirm_s, 0.0, rule.confirm_weight * rule.confirm_fixes)
+
+    # When they are gathered, a second apart
+    changes: list[Change | None] = []
+    gathered: Gathered | None = None
+    for number, distance_m in enumerate(beyond_m):
+        weight = min(distance_m / ERROR_RADIUS_M, rule.margin_cap_radii) ** 2
+        sign = Sign(b"", number * 1_000_000, 0, 0, None, ERROR_RADIUS_M, distance_m, weight)
+        gathered = gather(gathered, sign)
+        changes.append(confirmed(gathered, needed))
+
+    # Then the third confirms the exit from the first on, with the sum in the drawing
+    assert changes[:2] == [None, None]
+    last = changes[2]
+    assert last is not None
+    assert last.first.distance_m == beyond_m[0]
+    assert f">{last.weight:g}</text>" in DRAWING
