@@ -64,7 +64,7 @@ def show_credential(credential: Credential, *, as_json: bool) -> None:
 
 def credential_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--no-credential", is_flag=True, help="Into the registry only; the broker is not changed."),
+        click.option("--no-credential", is_flag=True, help="In the registry only, not at the broker."),
         click.option(
             "--certificate", is_flag=True, help="An X.509 client certificate instead of a password."
         ),
@@ -131,7 +131,7 @@ def _switch(kind: str, verb: str, enabled: bool) -> click.Command:
 
     @click.command(verb, help=f"{verb.capitalize()} one: it is {effect}.")
     @click.argument("source_id")
-    @click.option("--no-credential", is_flag=True, help="In the registry only; the broker is not changed.")
+    @click.option("--no-credential", is_flag=True, help="In the registry only, not at the broker.")
     @tenant_option
     def switch(source_id: str, no_credential: bool, tenant_id: int) -> None:
         with provisioner(tenant_id, with_broker=not no_credential) as sources:
