@@ -18,6 +18,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from ops.servers.queues import depths
 from services.messaging import dead_letter_queue
 from services.platform import config
 from services.platform.database import database_url
-from tests.support.mqtt_device import Client
+from tests.support.mqtt_device import Client, Refused
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -79,6 +80,14 @@ class Home:
     def settings(self) -> dict[str, str]:
         """Return what operators' commands know while the stack runs."""
         return read_env(self.path / "stack.env") | read_env(self.path / "operator.env")
+
+    def stop(self) -> None:
+        """Stop everything, also after a failure while the supervisor stood still."""
+        if (self.path / "state.json").exists():
+            supervisor = self.state["supervisor"]
+            if not gone(supervisor["pid"], supervisor["started_at"], timeout_s=0):
+                os.kill(supervisor["pid"], signal.SIGCONT)
+        self.vigil("down")
 
     def port(self, name: str) -> int:
         return int(self.state["addresses"][name].rpartition(":")[2])
@@ -126,17 +135,14 @@ class Ledger:
             ]
 
 
-class connected:  # noqa: N801 - a context, used as a function
-    """An engine for the owner's tables of an installation, while the block lasts."""
-
-    def __init__(self, home: Home) -> None:
-        self._engine = create_engine(database_url(home.settings["VIGIL_OWNER_DATABASE_URL"]))
-
-    def __enter__(self) -> Engine:
-        return self._engine
-
-    def __exit__(self, *_: object) -> None:
-        self._engine.dispose()
+@contextmanager
+def connected(home: Home) -> Iterator[Engine]:
+    """Yield an engine for the owner's tables of an installation."""
+    engine = create_engine(database_url(home.settings["VIGIL_OWNER_DATABASE_URL"]))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def git(*arguments: str) -> bytes:
@@ -167,7 +173,7 @@ def home(tree_before: Path) -> Iterator[Home]:
         try:
             yield made
         finally:
-            made.vigil("down")
+            made.stop()
 
 
 def until(condition: Callable[[], bool], what: str, *, timeout_s: float = 60.0) -> None:
@@ -265,5 +271,7 @@ def test_an_installation_of_the_version_before_goes_on_and_loses_nothing(home: H
     home.vigil("topology", "--check")
     home.vigil("migrate", "check")
     assert log_in(home)
+    with pytest.raises(Refused):
+        press(home, "wrong", "never-1")
     press(home, password, "after-1")
     until(lambda: has_occurrence(home, "after-1"), "the panic of the present version is on record")
