@@ -82,6 +82,13 @@ def test_the_readme_is_short() -> None:
     assert len((PROJECT / "README.md").read_text().splitlines()) < 150
 
 
+def test_the_glossary_is_in_order_and_has_each_word_once() -> None:
+    rows = (DOCS / "glossary.md").read_text().partition("|---|---|\n")[2].splitlines()
+    words = [row.split("|")[1].strip().lower() for row in rows]
+    assert len(words) > 40
+    assert words == sorted(set(words))
+
+
 DRAWING = (DOCS / "images" / "zone-confirmation.svg").read_text()
 ERROR_RADIUS_M = 10.0
 
