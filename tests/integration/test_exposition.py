@@ -18,8 +18,8 @@ from services.platform import metrics_export
 
 COUNTING = """
 import sys
-from services import exposition, metrics
-print(exposition.claim("mqtt_gateway-alert"), flush=True)
+from services.platform import metrics, metrics_export
+print(metrics_export.claim("mqtt_gateway-alert"), flush=True)
 metrics.mqtt_geofence_violation.inc(int(sys.argv[1]))
 metrics.mqtt_connected.labels("alert").set(1)
 print("counted", flush=True)

@@ -26,7 +26,7 @@ from services.contracts.errors import Misconfigured
 
 CHOOSER = """
 import json, sys
-from ops import ports
+from ops.local import ports
 reserved = ports.Reservations()
 sys.stdin.readline()
 print(json.dumps(ports.choose({}, take=reserved.take)), flush=True)

@@ -58,6 +58,7 @@ WORDS = {
 """Words that a newcomer searches for among the names of files, and the place of each."""
 OF_NO_MODULE = ("docs", "grafana", "prometheus", "migrations")
 """Folders of tests/unit for parts that are not Python modules."""
+IMPORT = re.compile(rf"^ *from ((?:{'|'.join(TOPS)})[.\w]*) import (\w[\w, ]*)$", re.MULTILINE)
 OF_SEVERAL_MODULES = {
     "test_cluster_compose.py",
     "test_import_rules.py",
@@ -216,6 +217,34 @@ def test_every_path_that_code_builds_from_the_project_is_there(top: str) -> None
         for chain in re.findall(r'\bPROJECT((?: / "[^".][^"]*")+)', text)
     }
     assert {(name, place) for name, place in built if not (PROJECT / place).exists()} == set()
+
+
+@pytest.mark.parametrize("top", (*TOPS, "tests", "sdk"))
+def test_every_import_of_vigil_is_there_in_strings_too(top: str) -> None:
+    """Check also the programs that tests write as strings, which no type checker reads."""
+    missing = [
+        (name_of(path), module, name)
+        for path in (PROJECT / top).rglob("*.py")
+        for module, names in IMPORT.findall(path.read_text())
+        for name in re.split(r",\s*", names)
+        if not is_importable(Path(*module.split(".")), name.split(" as ")[0].strip())
+    ]
+    assert missing == []
+
+
+def is_importable(place: Path, name: str) -> bool:
+    """Return whether a module, or the folder of a package, has a name."""
+    for file in (PROJECT / place.with_suffix(".py"), PROJECT / place / "__init__.py"):
+        if file.exists() and re.search(rf"\b{re.escape(name)}\b", file.read_text()):
+            return True
+    return any((PROJECT / place / child).exists() for child in (name, f"{name}.py"))
+
+
+def test_a_missing_import_is_found() -> None:
+    assert is_importable(Path("ops/hosting"), "liveness")
+    assert is_importable(Path("ops/hosting/liveness"), "tell")
+    assert not is_importable(Path("ops"), "alive")
+    assert not is_importable(Path("services/nothing"), "tell")
 
 
 def test_every_exception_of_the_mirror_is_there() -> None:

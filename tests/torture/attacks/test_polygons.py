@@ -137,7 +137,7 @@ ATTACKS: dict[str, Callable[[], object]] = {
 JUDGE = """
 import json, re, sys, time
 from pathlib import Path
-from services.directory import crossing
+from services.geofencing import antimeridian
 from services.geofencing.validation import draft_of
 from services.contracts.errors import Refused
 from services.location.tracks.search_area import parse
@@ -150,7 +150,7 @@ found = []
 kept = []
 judges = (
     lambda: kept.append(draft_of({"name": "zone", "area": area}).area),
-    lambda: [crossing.cut(area) for area in kept[:1]],
+    lambda: [antimeridian.cut(area) for area in kept[:1]],
     lambda: parse(area),
 )
 for judge in judges:

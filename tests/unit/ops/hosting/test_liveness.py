@@ -17,13 +17,13 @@ from ops.watchdog.probe import ROADS
 LIVING = """
 import os, sys, time
 from pathlib import Path
-from ops import alive
-alive.tell("alerts", 1.0)
+from ops.hosting import liveness
+liveness.tell("alerts", 1.0)
 print("said", flush=True)
 while True:
     time.sleep(0.1)
     if sys.argv[3] == "well":
-        alive.tell("alerts", 1.0)
+        liveness.tell("alerts", 1.0)
 """
 
 
