@@ -48,8 +48,9 @@ def digest_time(config: Notifications) -> time:
 
 
 def is_usable(provider: type[Provider], values: Values) -> bool:
-    """Return whether every setting that an SMS provider needs is there and of its kind."""
-    return all(text_of(values, setting) and not _fault(setting, values) for setting in required_of(provider))
+    """Return whether every setting that an SMS provider needs is there, and all are of their kind."""
+    is_complete = all(text_of(values, setting) for setting in required_of(provider))
+    return is_complete and not any(_fault(setting, values) for setting in provider.settings)
 
 
 def _digest(config: Notifications) -> Iterator[str]:
@@ -71,7 +72,7 @@ def _firebase(config: Notifications) -> Iterator[str]:
 def _sms(values: Values) -> Iterator[str]:
     known = {setting.name for setting in settings_of()}
     for name in sorted(values.keys() - known):
-        yield f"config.yaml: notifications.{name} is not a setting; remove it, or write its name as config.yaml has it"
+        yield f"config.yaml: notifications.{name} is not a setting of this version; remove it, or correct its name"
     for provider in SMS_PROVIDERS:
         yield from _provider(provider, values)
 

@@ -178,7 +178,7 @@ def test_what_a_provider_says_of_a_message_is_kept_without_the_message(
 def test_with_nobody_to_send_an_sms_by_the_person_is_told_otherwise(
     open_office: Callable[..., AbstractContextManager[Office]],
 ) -> None:
-    with open_office(twilio_account_sid="") as office:
+    with open_office(providers={}) as office:
         office.request("sms")
         rows = office.until_states("failed", "accepted")
         assert "TWILIO_ACCOUNT_SID" in rows[0]["error"]

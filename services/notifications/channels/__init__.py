@@ -79,9 +79,11 @@ class CannotTell(VigilError):  # noqa: N818
 
 
 class Channel(Protocol):
-    """A provider. `name` is for users and metrics."""
+    """A provider."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The provider's name for users, records and metrics."""
 
     def send(self, outgoing: Outgoing) -> Accepted:
         """Send a message. Raises `SendFailed` and nothing else, within the channel's deadline."""
