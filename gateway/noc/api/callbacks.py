@@ -83,7 +83,7 @@ class Answers:
         """Store the delivery report of an SMS."""
         self.parts.callers.count_provider(request)
         self.notifications.take_provider_report(
-            provider=provider, reference=reference, request=_callback(request)
+            provider=provider, reference=reference, request=signed_request(request)
         )
         return Response(status=204)
 
@@ -91,11 +91,11 @@ class Answers:
     def take_sms_reply(self, request: Request, provider: str) -> Response:
         """Take an SMS reply of a recipient. Answer in the provider's format."""
         self.parts.callers.count_provider(request)
-        answer = self.notifications.take_reply(provider=provider, request=_callback(request))
+        answer = self.notifications.take_reply(provider=provider, request=signed_request(request))
         return Response(answer["body"], content_type=answer["content_type"])
 
 
-def _callback(request: Request) -> dict[str, Any]:
+def signed_request(request: Request) -> dict[str, Any]:
     """Return the parts of a provider's request that its signature may be about.
 
     A form comes as `params`. Any other body comes as `body`. Raises `TooLarge`, `Refused`.
