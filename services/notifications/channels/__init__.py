@@ -10,6 +10,8 @@ import msgspec
 from services.contracts.errors import VigilError
 
 CONNECT_TIMEOUT_S = 5.0
+SMS_MARK = "2x? "
+"""Mark before the text of an SMS that may have been sent already."""
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):

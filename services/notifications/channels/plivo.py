@@ -24,9 +24,9 @@ from services.notifications.channels.provider import (
     Secret,
     Setting,
     StatusReport,
+    body_of,
     reply_id,
 )
-from services.notifications.texts import sms_length
 
 API = "https://api.plivo.com"
 STATES: dict[str, Literal["delivered", "failed"]] = {
@@ -125,8 +125,12 @@ class Plivo(Provider):
         return f'<?xml version="1.0" encoding="UTF-8"?><Response>{message}</Response>', "application/xml"
 
     def _message(self, outgoing: Outgoing) -> dict[str, str]:
-        text = sms_length.MARK + outgoing.text if outgoing.possible_duplicate else outgoing.text
-        message = {"src": self.text("plivo_sender"), "dst": outgoing.recipient, "text": text, "type": "sms"}
+        message = {
+            "src": self.text("plivo_sender"),
+            "dst": outgoing.recipient,
+            "text": body_of(outgoing),
+            "type": "sms",
+        }
 
         if status_url := self.status_url(outgoing.reference):
             message |= {"url": status_url, "method": "POST"}

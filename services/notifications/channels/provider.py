@@ -36,7 +36,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import msgspec
 
 from services.contracts.errors import NotFound
-from services.notifications.channels import Accepted, CannotTell, Outgoing
+from services.notifications.channels import SMS_MARK, Accepted, CannotTell, Outgoing
 
 MAX_MESSAGE_ID = 64
 """Longest name of an incoming SMS that is kept as it is, in characters."""
@@ -208,6 +208,14 @@ class Provider(ABC):
         `text` goes back to the sender of the SMS; empty: nothing does.
         """
         return "", "text/plain"
+
+
+def body_of(outgoing: Outgoing) -> str:
+    """Return the text that is sent.
+
+    A possible duplicate has a mark, and each text leaves room for it.
+    """
+    return SMS_MARK + outgoing.text if outgoing.possible_duplicate else outgoing.text
 
 
 def text_of(values: Values, setting: Setting) -> str:

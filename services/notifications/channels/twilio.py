@@ -28,9 +28,9 @@ from services.notifications.channels.provider import (
     Setting,
     StatusReport,
     Values,
+    body_of,
     reply_id,
 )
-from services.notifications.texts import sms_length
 
 API = "https://api.twilio.com"
 OWN_FIELDS = ("To", "From", "Body", "StatusCallback")
@@ -200,14 +200,6 @@ def extra_fields(values: Values) -> tuple[dict[str, str], list[str]]:
             f" Twilio's Messages resource other than {', '.join(OWN_FIELDS)}; SMS go out without it"
         )
     return usable, problems
-
-
-def body_of(outgoing: Outgoing) -> str:
-    """Return the text that is sent.
-
-    A possible duplicate has a mark, and each text leaves room for it.
-    """
-    return sms_length.MARK + outgoing.text if outgoing.possible_duplicate else outgoing.text
 
 
 def signature(url: str, params: Mapping[str, str], auth_token: str) -> str:
