@@ -94,10 +94,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def providers_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Provider]]:
-    """Yield a mail server, and stand-ins for Twilio, FCM and a webhook."""
+    """Yield a mail server, and stand-ins for SMS providers, FCM and a webhook."""
     directory = tmp_path_factory.mktemp("providers")
     started = {
-        kind: Provider(kind, directory=directory) for kind in ("smtp", "twilio", "fcm", "webhook", "ntfy")
+        kind: Provider(kind, directory=directory)
+        for kind in ("smtp", "twilio", "plivo", "fcm", "webhook", "ntfy")
     }
     yield started
     for provider in started.values():

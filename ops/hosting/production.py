@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from services.contracts.errors import Misconfigured
 from services.feed.encryption import EVIDENCE_KEY_FILE, FEED_KEY_FILE, master_keys
+from services.notifications.channels.provider import is_begun, text_of
+from services.notifications.channels.sms_providers import SMS_PROVIDERS, needed_variables
 from services.platform.config import Config
 from services.platform.secret_strength import has_known_password, is_known_password, is_weak_key, is_weak_text
 from services.platform.server_lists import amqp_nodes
@@ -71,7 +73,7 @@ def shortcomings(config: Config, environ: Mapping[str, str], modes: Mapping[str,
         *_edge(config, environ),
         *_networks(config),
         *_transport(config),
-        *_told(config),
+        *_channels(config),
         *_providers(config),
         *_kept(environ),
         *_files(modes),
@@ -145,10 +147,14 @@ def _transport(config: Config) -> Iterator[str]:
             yield f"{variable} goes to {parsed.hostname} without TLS; use {parsed.scheme}s://"
 
 
-def _told(config: Config) -> Iterator[str]:
-    told = config.notifications
-    if not (told.smtp_url or told.twilio_account_sid or told.fcm_credentials_file):
-        yield "SMTP_URL, TWILIO_... and FCM_CREDENTIALS_FILE are all missing: nobody is told outside the control room"
+def _channels(config: Config) -> Iterator[str]:
+    settings = config.notifications
+    sms = any(is_begun(provider, settings.providers) for provider in SMS_PROVIDERS)
+    if not (settings.smtp_url or sms or settings.fcm_credentials_file):
+        yield (
+            "SMTP_URL, FCM_CREDENTIALS_FILE and the settings of an SMS provider are all missing: nobody outside the"
+            f" control room is notified; for SMS set {needed_variables()}"
+        )
 
 
 def _kept(environ: Mapping[str, str]) -> Iterator[str]:
@@ -217,13 +223,19 @@ def _tokens(config: Config) -> Iterator[str]:
 
 
 def _providers(config: Config) -> Iterator[str]:
-    told = config.notifications
-    for variable, address, used in (
-        ("TWILIO_API_URL", told.twilio_api_url, told.twilio_account_sid),
-        ("FCM_API_URL", told.fcm_api_url, told.fcm_credentials_file),
-    ):
+    settings = config.notifications
+    urls = [
+        (setting.variable, text_of(settings.providers, setting))
+        for provider in SMS_PROVIDERS
+        if is_begun(provider, settings.providers)
+        for setting in provider.settings
+        if setting.kind == "url"
+    ]
+    if settings.fcm_credentials_file:
+        urls.append(("FCM_API_URL", settings.fcm_api_url))
+    for variable, address in urls:
         url = urlsplit(address)
-        if used and url.scheme != "https" and not _is_loopback(url.hostname):
+        if url.scheme != "https" and not _is_loopback(url.hostname):
             yield f"{variable} is not https: no message goes there, because passwords would travel in the clear"
 
 

@@ -182,9 +182,12 @@ END
         echo "VIGIL_CA_DIRECTORY=$authority"
         echo "VIGIL_EVIDENCE_KEY_FILE=$etc/evidence-key.pem"
         echo "VIGIL_RESTART_DIR=$root/run/vigil/restarts"
+        # begin providers: install (written by: python -m ops.install.provider_files)
+        local of_providers=(twilio_auth_token plivo_auth_token)
+        # end providers
         local name
         for name in channels_encryption_key jwt_secret database_url amqp_uri redis_url mqtt_broker_password \
-            mqtt_admin_password mqtt_watchdog_password vigil_webhook_secret smtp_url twilio_auth_token alert_url_recipients \
+            mqtt_admin_password mqtt_watchdog_password vigil_webhook_secret smtp_url "${of_providers[@]}" alert_url_recipients \
             vigil_owner_database_url vigil_superuser_database_url; do
             echo "${name^^}_FILE=$secrets/$name"
         done

@@ -21,10 +21,11 @@ from urllib.parse import unquote, urlsplit
 from ops.environment import write_private
 from ops.servers import rabbitmq_users, redis_users
 from ops.servers.privileges import OWN_URLS, PRIVILEGES
+from services.notifications.channels.sms_providers import secrets_of
 from services.platform.config import Config
 from services.platform.server_lists import amqp_nodes, with_login
 
-OPTIONAL = ("smtp_url", "twilio_auth_token", "alert_url_recipients")
+OPTIONAL = ("smtp_url", *(secret.name for secret in secrets_of()), "alert_url_recipients")
 """Secrets that only a provider knows. An empty file means that the channel is not used."""
 NO_FILES = frozenset({"VIGIL_EVIDENCE_KEY_FILE", "FCM_CREDENTIALS_FILE", "FCM_SERVER_KEY"})
 """Secrets that the installation's settings point to."""

@@ -24,6 +24,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
+from services.notifications.channels.sms_providers import secrets_of
+
 Access = Literal["tenant", "ingest", "login"]
 """Rows that a role sees: those of one tenant, of the pipeline of field messages, or of the log-in.
 
@@ -343,7 +345,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
                 "AMQP_URI",
                 "CHANNELS_ENCRYPTION_KEY",
                 "SMTP_URL",
-                "TWILIO_AUTH_TOKEN",
+                *(secret.variable for secret in secrets_of()),
                 "FCM_CREDENTIALS_FILE",
                 "FCM_SERVER_KEY",
                 "VIGIL_WEBHOOK_SECRET",

@@ -1,6 +1,6 @@
 """Provider behind circuit breakers: calls to a destination that keeps failing stop for a while.
 
-A provider with one account for all tenants (Twilio, a mail server, FCM) is one destination. For a
+A provider with one account for all tenants (SMS, a mail server, FCM) is one destination. For a
 provider of URLs, each tenant's URL is a destination of its own. A dead destination does not affect
 others. An error about a message or its recipient alone (a wrong number, a full mailbox) opens no
 circuit.

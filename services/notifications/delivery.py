@@ -23,6 +23,7 @@ from services.contracts.errors import Unavailable
 from services.contracts.events import NotificationFinished, Severity
 from services.notifications import retry_policy
 from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed
+from services.notifications.channels.sms_providers import needed_variables
 from services.notifications.circuit_breaker import Guarded
 from services.notifications.destination_shares import Shares, destination_of
 from services.notifications.planning import ENDED_BY
@@ -46,7 +47,7 @@ FULL_PAUSE_S = 1.0
 """Seconds after which a message is tried again when its destination had its share of calls."""
 DIGEST_AT_ONCE = 500
 MISSING = {
-    "sms": "no SMS provider: set TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_PHONE_NUMBER",
+    "sms": f"no SMS provider: set {needed_variables()}",
     "email": "no mail server: set SMTP_URL",
     "digest": "no mail server: set SMTP_URL",
     "push": "no push provider: set FCM_CREDENTIALS_FILE",

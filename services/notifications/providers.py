@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -10,14 +11,16 @@ from services.contracts.errors import Misconfigured
 from services.notifications.channels import Channel
 from services.notifications.channels.apprise import AnywhereChannel
 from services.notifications.channels.fcm import FcmChannel
+from services.notifications.channels.http_client import ProviderHttp
+from services.notifications.channels.provider import Provider
+from services.notifications.channels.sms_providers import SMS_PROVIDERS
 from services.notifications.channels.smtp import SmtpChannel
-from services.notifications.channels.twilio import TwilioChannel
 from services.notifications.channels.webhook import WebhookChannel
 from services.notifications.circuit_breaker import Guarded
-from services.notifications.settings import extra_fields
+from services.notifications.settings import is_usable
 from services.outgoing import rules
 from services.outgoing.client import Client
-from services.outgoing.contact_addresses import is_phone, shown_url, split_list
+from services.outgoing.contact_addresses import shown_url, split_list
 from services.platform.config import Notifications
 
 log = structlog.get_logger(__name__)
@@ -63,8 +66,9 @@ def make_providers(
 
     for number, url in enumerate(split_list(config.smtp_url), 1):
         add("email", lambda url=url, number=number: _smtp(config, url, number))  # type: ignore[misc]
-    if config.twilio_account_sid and config.twilio_auth_token and is_phone(config.twilio_phone_number):
-        add("sms", lambda: _twilio(config, ours))
+    for provider in SMS_PROVIDERS:
+        if is_usable(provider, config.providers):
+            add("sms", partial(_sms, provider, config, ours))
     if config.fcm_credentials_file:
         add("push", lambda: _fcm(config, ours))
     if config.webhook_secret:
@@ -78,17 +82,18 @@ def _smtp(config: Notifications, url: str, number: int) -> Channel:
     return SmtpChannel(url, name=name, deadline_s=config.call_deadline_s)
 
 
-def _twilio(config: Notifications, client: Client) -> Channel:
-    return TwilioChannel(
-        client,
-        account_sid=config.twilio_account_sid,
-        auth_token=config.twilio_auth_token,
-        from_number=config.twilio_phone_number,
-        base_url=config.twilio_api_url,
-        public_url=config.public_url,
-        deadline_s=config.call_deadline_s,
-        extra_fields=extra_fields(config)[0],
-    )
+def sms_accounts(config: Notifications, *, environment: str) -> dict[str, Provider]:
+    """Return the account at each SMS provider by the provider's name, for its callbacks.
+
+    An account without settings is among them. No request is signed by it.
+    """
+    client = Client(rules.of_operator(environment))
+    return {provider.name: _sms(provider, config, client) for provider in SMS_PROVIDERS}
+
+
+def _sms(provider: type[Provider], config: Notifications, client: Client) -> Provider:
+    http = ProviderHttp(client, provider=provider.name, deadline_s=config.call_deadline_s)
+    return provider(config.providers, http, public_url=config.public_url)
 
 
 def _fcm(config: Notifications, client: Client) -> Channel:

@@ -24,11 +24,11 @@ from services.messaging import (
     timer,
 )
 from services.notifications import settings
-from services.notifications.channels import twilio
+from services.notifications.channels.provider import Callback, Provider
 from services.notifications.delivery import Delivery
 from services.notifications.planning import ENDED_BY
 from services.notifications.process_lock import Holder
-from services.notifications.providers import make_providers
+from services.notifications.providers import make_providers, sms_accounts
 from services.notifications.rendering import Writer
 from services.notifications.replies import acknowledge_links
 from services.notifications.replies.intake import Answering
@@ -61,7 +61,7 @@ class Parts:
         self.holder = Holder(database)
         self.keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
         self.public_url = config.notifications.public_url.rstrip("/")
-        self.twilio_auth_token = config.notifications.twilio_auth_token
+        self.sms_accounts = sms_accounts(config.notifications, environment=config.environment)
         self.providers = make_providers(config.notifications, environment=config.environment)
         self.writer = Writer(
             self._templates,
@@ -221,34 +221,52 @@ class NotificationsService:
         return {"name": row.name, "subject": row.subject or row.body}
 
     @rpc
-    def take_provider_report(
-        self, *, path: str, params: dict[str, str], signature: str, reference: str
-    ) -> None:
-        """Record Twilio's report about an SMS. Raises `Forbidden` unless Twilio signed it."""
-        self._check_signature(path, params, signature)
-        said = twilio.status_of(params)
-        if said is None:
+    def take_provider_report(self, *, provider: str, reference: str, request: dict[str, Any]) -> None:
+        """Record an SMS provider's report about a message.
+
+        Args:
+            provider: the provider's name.
+            reference: Vigil's id of the message.
+            request: path, params, body and headers of the provider's request.
+
+        Raises:
+            NotFound: there is no such provider or message.
+            Forbidden: the provider did not sign the request.
+        """
+        account, callback = self._signed(provider, request)
+        report = account.status_report(callback)
+        if report is None:
             return
-        state, error = said
-        sid = params.get("MessageSid")
         row = self.parts.store.report(
-            _uuid(reference), state=state, error=error, provider_ref=sid, now=datetime.now(UTC)
+            _uuid(reference),
+            state=report.state,
+            error=report.error,
+            provider_ref=report.provider_ref,
+            now=datetime.now(UTC),
         )
         if row is None:
             return
-        if state == "failed":
+        if report.state == "failed":
             metrics.alert_notification_failed.labels(row.channel, "undelivered").inc()
             self.parts.delivery.fail_over(row)
         self.parts.delivery.wake_teller()
 
     @rpc
-    def take_reply(self, *, path: str, params: dict[str, str], signature: str) -> str:
-        """Handle an SMS to Vigil's number, and return the answer to its sender; empty: none.
+    def take_reply(self, *, provider: str, request: dict[str, Any]) -> dict[str, str]:
+        """Handle an SMS to the installation's number.
 
-        Raises `Forbidden`, `Unavailable`.
+        Returns:
+            The body and the content type of the answer to the provider's request.
+
+        Raises:
+            NotFound: there is no such provider, or it forwards no SMS.
+            Forbidden: the provider did not sign the request.
+            Unavailable: the reply had no effect. The provider may bring it again.
         """
-        self._check_signature(path, params, signature)
-        return self.parts.answering.take(twilio.reply_of(params), self.alerts)
+        account, callback = self._signed(provider, request)
+        text = self.parts.answering.take(account.reply(callback), self.alerts)
+        body, content_type = account.answer(callback, text)
+        return {"body": body, "content_type": content_type}
 
     @timer(FORGET_S)
     def forget_answers(self) -> None:
@@ -264,14 +282,24 @@ class NotificationsService:
             raise NotFound("this installation makes no links")
         return acknowledge_links.read_token(self.parts.keys.all(), token, now_s=time.time())
 
-    def _check_signature(self, path: str, params: dict[str, str], signature: str) -> None:
-        """Check that Twilio signed a request. Raises `Forbidden`.
+    def _signed(self, name: str, request: dict[str, Any]) -> tuple[Provider, Callback]:
+        """Return the account and the request of a provider that signed it.
 
-        The signed URL is the one that Twilio was given. A proxy may have changed it since.
+        The signed URL is the one that the provider was given. A proxy may have changed it since.
+        Raises `NotFound`, `Forbidden`.
         """
-        token = self.parts.twilio_auth_token
-        if not token or not twilio.is_signed(f"{self.parts.public_url}{path}", params, signature, token):
+        account = self.parts.sms_accounts.get(name)
+        if account is None:
+            raise NotFound("no such provider")
+        callback = Callback(
+            url=f"{self.parts.public_url}{request['path']}",
+            params=request["params"],
+            body=request["body"],
+            headers=request["headers"],
+        )
+        if not account.is_signed(callback):
             raise Forbidden("this was not signed by our provider")
+        return account, callback
 
     def _publish(self, finished: list[NotificationFinished]) -> None:
         self.events.publish_all([("notification_finished", event) for event in finished])

@@ -5,23 +5,32 @@ A fault stops nothing else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import time
 
 from services.contracts.errors import Misconfigured
-from services.outgoing.contact_addresses import fallback, is_phone, phone_fault, split_list
+from services.notifications.channels.provider import (
+    Provider,
+    Setting,
+    Values,
+    required_of,
+    text_of,
+    variables,
+)
+from services.notifications.channels.sms_providers import SMS_PROVIDERS, settings_of
+from services.outgoing.contact_addresses import fallback, is_phone, phone_fault
 from services.platform.config import Notifications
 
-OWN_FIELDS = ("To", "From", "Body", "StatusCallback")
-"""Form fields of an SMS that Vigil itself sets."""
-TWILIO = ("twilio_account_sid", "twilio_auth_token", "twilio_phone_number")
+SENDER_ID = re.compile(r"[A-Za-z0-9]{1,11}")
+"""Sender of an SMS that is no number: GSM 03.40 has room for 11 characters."""
 
 
 def problems(config: Notifications) -> list[str]:
     """Return the faults of the settings. Each names the variable, the fault and the remedy."""
     return [
         *_firebase(config),
-        *_twilio(config),
+        *_sms(config.providers),
         *_public_url(config),
         *_digest(config),
         *fallback(config)[1],
@@ -38,22 +47,10 @@ def digest_time(config: Notifications) -> time:
         ) from error
 
 
-def extra_fields(config: Notifications) -> tuple[dict[str, str], list[str]]:
-    """Return the further form fields of each SMS, and a sentence for each unusable field."""
-    given = config.twilio_extra_fields
-    if isinstance(given, str):
-        pairs = [part.partition("=") for part in split_list(given)]
-        given = {name.strip(): value.strip() for name, _, value in pairs}
-    usable, problems_of_fields = {}, []
-    for name, value in given.items():
-        if name.isalnum() and name.isascii() and name not in OWN_FIELDS and value:
-            usable[name] = value
-            continue
-        problems_of_fields.append(
-            f"TWILIO_EXTRA_FIELDS: {name[:50]!r} cannot be set; write it as Name=value,Name=value with names of"
-            f" Twilio's Messages resource other than {', '.join(OWN_FIELDS)}; SMS go out without it"
-        )
-    return usable, problems_of_fields
+def is_usable(provider: type[Provider], values: Values) -> bool:
+    """Return whether every setting that an SMS provider needs is there, and all are of their kind."""
+    is_complete = all(text_of(values, setting) for setting in required_of(provider))
+    return is_complete and not any(_fault(setting, values) for setting in provider.settings)
 
 
 def _digest(config: Notifications) -> Iterator[str]:
@@ -72,17 +69,37 @@ def _firebase(config: Notifications) -> Iterator[str]:
         )
 
 
-def _twilio(config: Notifications) -> Iterator[str]:
-    missing = [name.upper() for name in TWILIO if not getattr(config, name)]
-    if 0 < len(missing) < len(TWILIO):
-        yield f"{' and '.join(missing)} missing: no SMS goes out until all three of Twilio's settings are there"
-    number = config.twilio_phone_number
-    if number and not is_phone(number):
+def _sms(values: Values) -> Iterator[str]:
+    known = {setting.name for setting in settings_of()}
+    for name in sorted(values.keys() - known):
+        yield f"config.yaml: notifications.{name} is not a setting of this version; remove it, or correct its name"
+    for provider in SMS_PROVIDERS:
+        yield from _provider(provider, values)
+
+
+def _provider(provider: type[Provider], values: Values) -> Iterator[str]:
+    needed = required_of(provider)
+    missing = [setting for setting in needed if not text_of(values, setting)]
+    if 0 < len(missing) < len(needed):
         yield (
-            f"TWILIO_PHONE_NUMBER: {number!r} is not in E.164 form ({phone_fault(number)}); write it as +15017122661;"
-            " no SMS goes out"
+            f"{variables(missing)} missing: no SMS goes out by {provider.title} until {variables(needed)} are all set"
         )
-    yield from extra_fields(config)[1]
+    for setting in provider.settings:
+        if fault := _fault(setting, values):
+            yield f"{setting.variable}: {fault}; no SMS goes out by {provider.title}"
+    yield from provider.problems(values)
+
+
+def _fault(setting: Setting, values: Values) -> str:
+    """Return the fault of a setting that is not of its kind; empty: none."""
+    value = values.get(setting.name, "")
+    if not isinstance(value, str):
+        return "" if setting.kind == "fields" else "it must be a text"
+    is_sender_id = setting.kind == "sender" and SENDER_ID.fullmatch(value) and not value.isdigit()
+    if not value or setting.kind not in ("phone", "sender") or is_sender_id or is_phone(value):
+        return ""
+    further = ", or as up to 11 letters and digits" if setting.kind == "sender" else ""
+    return f"{value!r} is not in E.164 form ({phone_fault(value)}); write it as +15017122661{further}"
 
 
 def _public_url(config: Notifications) -> Iterator[str]:

@@ -3,10 +3,11 @@
 Each kind of request has one writer of its URL, and one rule:
 
 - webhook (`channels/webhook.py`): the tenant writes the URL; rule `tenant`.
-- apprise (`channels/anywhere.py`): the tenant writes the URL; rule `tenant`, and the hosts of the
+- apprise (`channels/apprise.py`): the tenant writes the URL; rule `tenant`, and the hosts of the
   service (`services/outgoing/apprise_urls.py`).
 - both, with `notifications.webhook_private`: the tenant writes the URL; rule `closed_network`.
-- Twilio (`channels/twilio.py`): the operator writes TWILIO_API_URL; rule `operator`.
+- SMS providers (`channels/sms_providers.py`): the operator writes <PROVIDER>_API_URL; rule
+  `operator`.
 - FCM and Google's tokens (`channels/fcm.py`): the operator writes FCM_API_URL and the credentials
   file; rule `operator`.
 - keys of an identity provider (`gateway/noc/auth/tokens.py`): the operator writes JWT_JWKS_URL;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,12 +26,13 @@ SECRETS = frozenset(
         "VIGIL_OWNER_DATABASE_URL",
         "VIGIL_SUPERUSER_DATABASE_URL",
         "SMTP_URL",
-        "TWILIO_AUTH_TOKEN",
         "ALERT_URL_RECIPIENTS",
         "VIGIL_WEBHOOK_SECRET",
     }
 )
 """Variables whose value may come from a file, which the variable NAME_FILE names.
+
+Those of SMS providers may, too: each provider declares its own.
 
 CHANNELS_ENCRYPTION_KEY_FILE is not one of these. It is a setting of its own, because that file is
 watched while Vigil runs.
@@ -229,11 +230,6 @@ class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url_recipients: str
     public_url: str
     smtp_url: str
-    twilio_account_sid: str
-    twilio_auth_token: str
-    twilio_phone_number: str
-    twilio_api_url: str
-    twilio_extra_fields: dict[str, str] | str
     fcm_credentials_file: str
     fcm_server_key: str
     fcm_api_url: str
@@ -254,6 +250,8 @@ class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate_limit: RateLimit
     digest_at: str
     link_lifetime_s: int
+    providers: dict[str, str | dict[str, str]] = {}
+    """The other keys of the section: settings that SMS providers declare."""
 
 
 class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -319,24 +317,27 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     logging: Logging
 
 
-def substitute(node: Any, environ: Mapping[str, str]) -> Any:
+def substitute(node: Any, environ: Mapping[str, str], secrets: Collection[str] = SECRETS) -> Any:
     """Put environment variables into a parsed YAML tree.
 
     A scalar that is one whole `${NAME}` takes YAML's type of the value: `8000` becomes a number
     only where the configuration wants one. Text around a variable stays text.
 
+    Args:
+        secrets: the variables whose value may come from a file.
+
     Raises:
         Misconfigured: A variable is not set; the message names it.
     """
     if isinstance(node, dict):
-        return {key: substitute(value, environ) for key, value in node.items()}
+        return {key: substitute(value, environ, secrets) for key, value in node.items()}
     if isinstance(node, list):
-        return [substitute(value, environ) for value in node]
+        return [substitute(value, environ, secrets) for value in node]
     if not isinstance(node, str):
         return node
 
     def value_of(match: re.Match[str]) -> str:
-        value = value_or_file(match["name"], environ)
+        value = value_or_file(match["name"], environ, secrets)
         value = match["default"] if value is None else value
         if value is None:
             raise Misconfigured(
@@ -347,7 +348,7 @@ def substitute(node: Any, environ: Mapping[str, str]) -> Any:
     return VARIABLE.sub(value_of, node)
 
 
-def value_or_file(name: str, environ: Mapping[str, str]) -> str | None:
+def value_or_file(name: str, environ: Mapping[str, str], secrets: Collection[str] = SECRETS) -> str | None:
     """Return the value of a variable; None when it is not set.
 
     The value of a secret may be the content of the file that NAME_FILE names. Of the two variables,
@@ -356,7 +357,7 @@ def value_or_file(name: str, environ: Mapping[str, str]) -> str | None:
     Raises:
         Misconfigured: Both variables are set, or the file cannot be read.
     """
-    file = environ.get(f"{name}_FILE") if name in SECRETS else None
+    file = environ.get(f"{name}_FILE") if name in secrets else None
     if not file:
         return environ.get(name)
     if environ.get(name):
@@ -381,9 +382,29 @@ def parse(text: str, environ: Mapping[str, str]) -> Config:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Misconfigured(f"config.yaml is not valid YAML: {' '.join(str(error).split())}") from error
     try:
-        return msgspec.convert(substitute(tree, environ), Config, strict=False)
+        return msgspec.convert(_filled(tree, environ), Config, strict=False)
     except msgspec.ValidationError as error:
         raise Misconfigured(f"config.yaml: {error}") from error
+
+
+def _filled(tree: Any, environ: Mapping[str, str]) -> Any:
+    """Return the tree with its variables filled in, and the settings of providers apart.
+
+    The settings of providers are the keys of `notifications` that are no fields of it. Each may
+    come from a file.
+    """
+    section = tree.get("notifications") if isinstance(tree, dict) else None
+    if not isinstance(section, dict):
+        return substitute(tree, environ)
+
+    own = set(Notifications.__struct_fields__) - {"providers"}
+    of_providers = {key: value for key, value in section.items() if key not in own}
+    named = {match["name"] for match in VARIABLE.finditer(str(of_providers))}
+    known = {key: value for key, value in section.items() if key in own}
+    filled = substitute({**tree, "notifications": known}, environ)
+
+    filled["notifications"]["providers"] = substitute(of_providers, environ, named)
+    return filled
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:

@@ -303,7 +303,7 @@ def test_the_secret_files_are_ones_that_production_starts_with(tmp_path: Any) ->
 def test_a_process_is_given_the_secrets_that_it_needs_and_no_other(process: str) -> None:
     name = process.replace("_", "-")
     files = files_of(process)
-    assert list_of(name, "secrets") == list(files.values())
+    assert sorted(list_of(name, "secrets")) == sorted(files.values())
     named = {v: f for v, f in SERVICES[name]["environment"].items() if str(f).startswith("/run/secrets/")}
     assert named == {f"{variable}_FILE": f"/run/secrets/{file}" for variable, file in files.items()}
 

@@ -19,13 +19,14 @@ from services.notifications.channels import (
     Channel,
     Outgoing,
     SendFailed,
-    twilio,
     webhook,
 )
 from services.notifications.channels.apprise import AnywhereChannel
 from services.notifications.channels.fcm import FcmChannel
+from services.notifications.channels.http_client import ProviderHttp
+from services.notifications.channels.plivo import Plivo
 from services.notifications.channels.smtp import SmtpChannel
-from services.notifications.channels.twilio import TwilioChannel
+from services.notifications.channels.twilio import Twilio
 from services.notifications.channels.webhook import WebhookChannel
 from services.outgoing.client import Client, Resolve, resolve
 from services.outgoing.rules import CLOSED_NETWORK, DEVELOPMENT, tenant
@@ -37,9 +38,34 @@ OURS, THEIRS = Client(DEVELOPMENT), Client(CLOSED_NETWORK)
 RECIPIENTS = {
     "smtp": "asha@example.com",
     "twilio": "+919876543210",
+    "plivo": "+919876543210",
     "fcm": "token-of-a-phone",
     "webhook": "/hook",
 }
+
+
+def twilio_to(url: str, *, deadline_s: float = DEADLINE_S, **extra_fields: str) -> Twilio:
+    values = {
+        "twilio_account_sid": ACCOUNT,
+        "twilio_auth_token": TOKEN,
+        "twilio_phone_number": "+15017122661",
+        "twilio_api_url": url,
+        "twilio_extra_fields": extra_fields,
+    }
+    http = ProviderHttp(OURS, provider="twilio", deadline_s=deadline_s)
+    return Twilio(values, http, public_url="https://noc.example.com/")
+
+
+def plivo_to(url: str, *, deadline_s: float = DEADLINE_S, **changes: str) -> Plivo:
+    values = {
+        "plivo_auth_id": ACCOUNT,
+        "plivo_auth_token": TOKEN,
+        "plivo_sender": "+15017122661",
+        "plivo_api_url": url,
+        **changes,
+    }
+    http = ProviderHttp(OURS, provider="plivo", deadline_s=deadline_s)
+    return Plivo(values, http, public_url="https://noc.example.com/")
 
 
 def channel_to(provider: Provider, deadline_s: float = DEADLINE_S) -> Channel:
@@ -49,15 +75,9 @@ def channel_to(provider: Provider, deadline_s: float = DEADLINE_S) -> Channel:
                 f"{provider.url}?from=vigil@example.com&ca={provider.ca_file}", deadline_s=deadline_s
             )
         case "twilio":
-            return TwilioChannel(
-                OURS,
-                account_sid=ACCOUNT,
-                auth_token=TOKEN,
-                from_number="+15017122661",
-                base_url=provider.url,
-                public_url="https://noc.example.com/",
-                deadline_s=deadline_s,
-            )
+            return twilio_to(provider.url, deadline_s=deadline_s)
+        case "plivo":
+            return plivo_to(provider.url, deadline_s=deadline_s)
         case "fcm":
             file = provider.credentials_file
             return FcmChannel(OURS, credentials_file=file, base_url=provider.url, deadline_s=deadline_s)
@@ -97,12 +117,14 @@ MOODS: dict[str, dict[str, tuple[str, bool, bool]]] = {
     "429": {
         "smtp": ("refused", False, False),
         "twilio": ("rate_limited", False, False),
+        "plivo": ("rate_limited", False, False),
         "fcm": ("rate_limited", False, False),
         "webhook": ("rate_limited", False, False),
     },
     "500": {
         "smtp": ("refused", False, False),
         "twilio": ("server_error", False, False),
+        "plivo": ("server_error", False, False),
         "fcm": ("server_error", False, False),
         "webhook": ("server_error", False, False),
     },
@@ -111,11 +133,13 @@ MOODS: dict[str, dict[str, tuple[str, bool, bool]]] = {
     "malformed": {
         "smtp": ("bad_answer", False, True),
         "twilio": ("bad_answer", False, True),
+        "plivo": ("bad_answer", False, True),
         "fcm": ("bad_answer", False, True),
     },
     "refuse": {
         "smtp": ("invalid_recipient", True, False),
         "twilio": ("invalid_recipient", True, False),
+        "plivo": ("invalid_recipient", True, False),
         "fcm": ("invalid_recipient", True, False),
         "webhook": ("invalid_recipient", True, False),
     },
@@ -175,9 +199,7 @@ def test_an_answer_that_drips_cannot_hold_anybody_beyond_the_deadline(tmp_path: 
 
     threading.Thread(target=drip, daemon=True).start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    channel = TwilioChannel(
-        OURS, account_sid="a", auth_token="t", from_number="+1", base_url=url, deadline_s=0.5
-    )
+    channel = twilio_to(url, deadline_s=0.5)
     started_s = time.monotonic()
     with pytest.raises(SendFailed) as failure:
         channel.send(Outgoing(reference="r", recipient="+1", subject="", text="x"))
@@ -230,15 +252,7 @@ def test_what_twilio_does_not_document_is_refused_as_twilio_does(
 
 def test_every_field_of_ours_is_documented_and_a_registered_id_stays_here(outer: dict[str, Provider]) -> None:
     provider = outer["twilio"]
-    channel = TwilioChannel(
-        OURS,
-        account_sid=ACCOUNT,
-        auth_token=TOKEN,
-        from_number="+15017122661",
-        base_url=provider.url,
-        public_url="https://noc.example.com",
-        extra_fields={"ValidityPeriod": "600", "RiskCheck": "disable", "To": "+15005550006"},
-    )
+    channel = twilio_to(provider.url, ValidityPeriod="600", RiskCheck="disable", To="+15005550006")
     channel.send(message_to(provider, template_id="1107160000000012345"))
     [taken] = provider.accepted()
     assert set(taken["form"]) == {"To", "From", "Body", "StatusCallback", "ValidityPeriod", "RiskCheck"}
@@ -248,17 +262,66 @@ def test_every_field_of_ours_is_documented_and_a_registered_id_stays_here(outer:
 
 def test_a_field_that_twilio_does_not_have_is_a_failure_that_names_it(outer: dict[str, Provider]) -> None:
     provider = outer["twilio"]
-    channel = TwilioChannel(
-        OURS,
-        account_sid=ACCOUNT,
-        auth_token=TOKEN,
-        from_number="+15017122661",
-        base_url=provider.url,
-        extra_fields={"TemplateId": "1107"},
-    )
+    channel = twilio_to(provider.url, TemplateId="1107")
     with pytest.raises(SendFailed, match="20001 Unknown parameter TemplateId") as failure:
         channel.send(message_to(provider))
     assert not failure.value.maybe_sent
+
+
+RIGHT_PLIVO_SMS = {"src": "+15017122661", "dst": "+919876543210", "text": "help"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"to": "+919876543210"}, "unknown parameter to"),
+        ({"template_id": "1107"}, "unknown parameter template_id"),
+        ({"reference": "r"}, "unknown parameter reference"),
+        ({"dst": ""}, "dst"),
+        ({"dst": "98765"}, "dst"),
+        ({"src": ""}, "src"),
+        ({"src": "GUARD-COMPANY-1"}, "src"),
+        ({"text": ""}, "text"),
+        ({"text": "x" * 1601}, "text"),
+        ({"text": "\u0939" * 738}, "text"),
+        ({"type": "rcs"}, "type"),
+        ({"method": "PUT"}, "method"),
+        ({"powerpack_uuid": "p"}, "powerpack_uuid"),
+    ],
+)
+def test_what_plivo_does_not_document_is_refused(
+    outer: dict[str, Provider], changes: dict[str, str], words: str
+) -> None:
+    body = {name: value for name, value in {**RIGHT_PLIVO_SMS, **changes}.items() if value}
+    basic = base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
+    url = f"{outer['plivo'].url}/v1/Account/{ACCOUNT}/Message/"
+    headers = {"Authorization": f"Basic {basic}", "Content-Type": "application/json"}
+    status, said = post(url, json.dumps(body).encode(), **headers)
+    assert status == 400
+    assert words in said["error"]
+    assert outer["plivo"].accepted() == []
+
+
+def test_plivo_gets_the_registered_ids_when_it_knows_the_entity(outer: dict[str, Provider]) -> None:
+    provider = outer["plivo"]
+    outgoing = message_to(provider, template_id="1107160000000012345")
+    plivo_to(provider.url).send(outgoing)
+    plivo_to(provider.url, plivo_sender="VIGIL", plivo_dlt_entity_id="1101").send(outgoing)
+    plain, registered = (taken["message"] for taken in provider.accepted())
+    assert set(plain) == {"src", "dst", "text", "type", "url", "method"}
+    assert registered == {
+        **plain,
+        "src": "VIGIL",
+        "dlt_entity_id": "1101",
+        "dlt_template_id": "1107160000000012345",
+    }
+
+
+def test_an_account_that_plivo_does_not_know_is_not_authorized(outer: dict[str, Provider]) -> None:
+    provider = outer["plivo"]
+    with pytest.raises(SendFailed, match="plivo answered 401") as failure:
+        plivo_to(provider.url, plivo_auth_token="wrong").send(message_to(provider))
+    assert (failure.value.kind, failure.value.permanent) == ("not_authorized", False)
 
 
 FCM_MESSAGES: list[tuple[dict[str, Any], str]] = [
@@ -322,7 +385,7 @@ def test_twilio_is_asked_for_what_it_took_by_text_and_time(outer: dict[str, Prov
         channel.find(outgoing, since=started)
 
 
-@pytest.mark.parametrize("kind", ["smtp", "fcm", "webhook"])
+@pytest.mark.parametrize("kind", ["smtp", "plivo", "fcm", "webhook"])
 def test_others_cannot_be_asked(outer: dict[str, Provider], kind: str) -> None:
     provider = outer[kind]
     with pytest.raises(CannotTell):
@@ -393,32 +456,6 @@ def test_a_file_that_is_no_service_account_is_named_at_start(tmp_path: Path, con
     for path in (file, tmp_path / "missing.json"):
         with pytest.raises(Misconfigured, match="FCM_CREDENTIALS_FILE"):
             FcmChannel(OURS, credentials_file=str(path))
-
-
-def test_twilios_signature_is_that_of_its_documentation() -> None:
-    """This is the example of Twilio's "Webhooks security" page."""
-    params = {
-        "CallSid": "CA1234567890ABCDE",
-        "Caller": "+14158675309",
-        "Digits": "1234",
-        "From": "+14158675309",
-        "To": "+18005551212",
-    }
-    url = "https://mycompany.com/myapp.php?foo=1&bar=2"
-    assert twilio.signature(url, params, "12345") == "RSOYDt4T1cUTdK1PDd93/VVr8B8="
-    assert twilio.is_signed(url, params, "RSOYDt4T1cUTdK1PDd93/VVr8B8=", "12345")
-    assert not twilio.is_signed(url, {**params, "Digits": "1235"}, "RSOYDt4T1cUTdK1PDd93/VVr8B8=", "12345")
-    assert not twilio.is_signed(url, params, "é", "12345")
-
-
-@pytest.mark.parametrize(
-    ("status", "state"),
-    [("delivered", "delivered"), ("undelivered", "failed"), ("failed", "failed"), ("sent", None), ("", None)],
-)
-def test_a_status_of_twilios_is_a_state_of_ours(status: str, state: str | None) -> None:
-    said = twilio.status_of({"MessageStatus": status, "ErrorCode": "30003"})
-    assert (said[0] if said else None) == state
-    assert said is None or ("30003" in said[1]) == (state == "failed")
 
 
 def test_a_webhook_is_signed_over_time_and_body(outer: dict[str, Provider]) -> None:

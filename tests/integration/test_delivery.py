@@ -5,24 +5,33 @@ They run on a real PostgreSQL, with providers in every mood.
 
 from __future__ import annotations
 
+import base64
+import hmac
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
+from werkzeug.test import EnvironBuilder
 
+from gateway.noc.api import callbacks
 from services.alerts.lifecycle import Action
+from services.contracts.errors import Forbidden, NotFound
 from services.contracts.events import NEVER_HELD_BACK, AlertType, Severity, Target
 from services.notifications.channels import Accepted, Outgoing, SendFailed
+from services.notifications.service import NotificationsService
 from services.platform import config as configuration
+from services.platform.config import Config
 from tests.providers import Provider
+from tests.providers.server import ACCOUNT, TOKEN
 from tests.support.notifications_domain import ADDRESSES, ASHA, Office
 
 ASHA_BY_MAIL = Target("Asha", {"email": ADDRESSES["email"]})
@@ -178,11 +187,78 @@ def test_what_a_provider_says_of_a_message_is_kept_without_the_message(
 def test_with_nobody_to_send_an_sms_by_the_person_is_told_otherwise(
     open_office: Callable[..., AbstractContextManager[Office]],
 ) -> None:
-    with open_office(twilio_account_sid="") as office:
+    with open_office(providers={}) as office:
         office.request("sms")
         rows = office.until_states("failed", "accepted")
         assert "TWILIO_ACCOUNT_SID" in rows[0]["error"]
         assert rows[0]["attempts"] == 0
+
+
+def both_sms_providers(config: Config, outer: dict[str, Provider]) -> dict[str, Any]:
+    """Return the settings of an installation with a second SMS provider."""
+    return {
+        **config.notifications.providers,
+        "plivo_auth_id": ACCOUNT,
+        "plivo_auth_token": TOKEN,
+        "plivo_sender": "+15017122661",
+        "plivo_api_url": outer["plivo"].url,
+    }
+
+
+def test_the_second_sms_provider_is_used_when_the_first_one_fails(
+    open_office: Callable[..., AbstractContextManager[Office]], config: Config, outer: dict[str, Provider]
+) -> None:
+    outer["twilio"].behave("500")
+    with open_office(providers=both_sms_providers(config, outer)) as office:
+        office.request("sms", targets=(Target("Ravi", {"sms": "+919876500000"}),))
+        office.until_states("accepted")
+        assert office.attempts() == [("twilio", "server_error"), ("plivo", "accepted")]
+    [taken] = outer["plivo"].accepted()
+    assert taken["to"] == "+919876500000"
+
+
+@pytest.mark.parametrize(("status", "state"), [("delivered", "delivered"), ("undelivered", "failed")])
+def test_a_report_counts_when_its_provider_signed_it(
+    open_office: Callable[..., AbstractContextManager[Office]],
+    config: Config,
+    outer: dict[str, Provider],
+    status: str,
+    state: str,
+) -> None:
+    # Given an SMS that Plivo accepted
+    only_plivo = {**both_sms_providers(config, outer), "twilio_auth_token": ""}
+    with open_office(providers=only_plivo) as office:
+        office.request("sms", targets=(Target("Ravi", {"sms": "+919876500000"}),))
+        office.until_states("accepted")
+        [taken] = outer["plivo"].accepted()
+        service = NotificationsService()
+        service.parts = office.parts
+        path = urlsplit(taken["message"]["url"]).path
+
+        def report(provider: str, key: str) -> None:
+            nonce = "05429567804466091622"
+            signed = hmac.digest(key.encode(), f"{taken['message']['url']}{nonce}".encode(), "sha256")
+            headers = {
+                "X-Plivo-Signature-V2": base64.b64encode(signed).decode(),
+                "X-Plivo-Signature-V2-Nonce": nonce,
+            }
+            form = {"Status": status, "MessageUUID": taken["id"], "ErrorCode": "30"}
+            request = EnvironBuilder(path, method="POST", data=form, headers=headers).get_request()
+            asked = callbacks.signed_request(request)
+            service.take_provider_report(provider=provider, reference=taken["reference"], request=asked)
+
+        # When others report about it, then nothing happens
+        with pytest.raises(Forbidden):
+            report("plivo", "another key")
+        with pytest.raises(Forbidden):
+            report("twilio", TOKEN)
+        with pytest.raises(NotFound):
+            report("nobody", TOKEN)
+        assert [row["state"] for row in office.rows()] == ["accepted"]
+
+        # When Plivo reports, then that is its state
+        report("plivo", TOKEN)
+        assert [row["state"] for row in office.rows()] == [state]
 
 
 @pytest.mark.parametrize("mood", ["drop", "malformed"])

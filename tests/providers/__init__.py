@@ -36,7 +36,7 @@ def settings_for(providers: Mapping[str, Provider]) -> dict[str, str]:
 class Provider:
     """A provider process.
 
-    `kind` is twilio, fcm, smtp, webhook or ntfy; `url` is where it takes messages.
+    `kind` is twilio, plivo, fcm, smtp, webhook or ntfy; `url` is where it takes messages.
     """
 
     def __init__(self, kind: str, *, directory: Path) -> None:

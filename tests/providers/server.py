@@ -75,6 +75,16 @@ TWILIO_FIELDS = frozenset(
     ]
 )  # fmt: skip
 """The parameters that Twilio documents for the creation of a Message resource (API 2010-04-01)."""
+PLIVO_FIELDS = frozenset(
+    [
+        "src", "dst", "text", "type", "url", "method", "log", "trackable", "powerpack_uuid", "media_urls", "media_ids",
+        "message_expiry", "template", "interactive", "location", "dlt_entity_id", "dlt_template_id",
+        "dlt_template_category",
+    ]
+)  # fmt: skip
+"""The arguments that Plivo documents for "Send a message" (API v1)."""
+PLIVO_SOURCE = re.compile(r"[0-9]{3,14}|(?=.*[A-Za-z])[A-Za-z0-9]{1,11}")
+"""A number or short code of at most 14 digits, or a sender ID of at most 11 characters."""
 E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 SENDER = re.compile(rf"{E164.pattern}|[0-9]{{3,8}}|(?=.*[A-Za-z])[A-Za-z0-9 ]{{1,11}}")
 """A number, a short code, or an alphanumeric sender ID."""
@@ -136,6 +146,28 @@ def twilio_fault(form: dict[str, str]) -> tuple[int, str] | None:
         return 21212, f"Invalid From Number (caller ID): {form['From']}"
     if len(form.get("Body", "")) > 1600:
         return 21617, "The concatenated message body exceeds the 1600 character limit"
+    return None
+
+
+def plivo_fault(message: dict[str, Any]) -> str | None:
+    """Return Plivo's error for a message that it refuses, or None."""
+    unknown = sorted(message.keys() - PLIVO_FIELDS)
+    if unknown:
+        return f"unknown parameter {unknown[0]}"
+    if bool(message.get("src")) == bool(message.get("powerpack_uuid")):
+        return "either src or powerpack_uuid is required, not both"
+    source = re.sub(r"[^A-Za-z0-9]", "", message.get("src", ""))
+    if message.get("src") and not PLIVO_SOURCE.fullmatch(source):
+        return "src is not a valid sender"
+    if not re.fullmatch(r"[1-9][0-9]{6,13}", re.sub(r"[-/.+()\s]", "", message.get("dst", ""))):
+        return "dst is not a valid number"
+    text = message.get("text", "")
+    if not text or len(text) > (1600 if text.isascii() else 737):
+        return "text is required, with at most 1600 GSM or 737 Unicode characters"
+    if message.get("type", "sms") not in ("sms", "mms", "whatsapp"):
+        return "type is sms, mms or whatsapp"
+    if message.get("method", "POST") not in ("GET", "POST"):
+        return "method is GET or POST"
     return None
 
 
@@ -272,6 +304,45 @@ class Twilio(Quiet):
 def resource(kept: dict[str, Any]) -> dict[str, Any]:
     created = format_datetime(datetime.datetime.fromtimestamp(kept["at"], datetime.UTC))
     return {"sid": kept["id"], "body": kept["body"], "date_created": created, "status": "queued"}
+
+
+class Plivo(Quiet):
+    """Plivo's Message API: JSON to `/v1/Account/<auth id>/Message/`, and an answer of 202."""
+
+    success = 202
+
+    def do_POST(self) -> None:
+        body = self.body()
+        given = base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
+        if self.headers.get("Authorization") != f"Basic {given}":
+            self.answer(401, b"Could not verify your access level for that URL.")
+            return
+        if self.path != f"/v1/Account/{ACCOUNT}/Message/":
+            self.answer(404, {"api_id": secrets.token_hex(16), "error": "not found"})
+            return
+        message = json.loads(body)
+        if fault := plivo_fault(message):
+            self.answer(400, {"api_id": secrets.token_hex(16), "error": fault})
+            return
+
+        def take() -> dict[str, Any]:
+            kept = BOOK.take(
+                to=message["dst"],
+                body=message["text"],
+                reference=message.get("url", "").rpartition("/")[2],
+                possible_duplicate=message["text"].startswith("2x? "),
+                message=message,
+            )
+            return {
+                "api_id": secrets.token_hex(16),
+                "message": "message(s) queued",
+                "message_uuid": [kept["id"]],
+            }
+
+        def refuse() -> None:
+            self.answer(400, {"api_id": secrets.token_hex(16), "error": "dst is not a valid number"})
+
+        self.behave(BOOK.next_mode(), take, refuse)
 
 
 class Fcm(Quiet):
@@ -488,6 +559,8 @@ def main(kind: str, directory: Path) -> None:
             said = serve_fcm(directory)
         case "twilio":
             said = {"port": serve(Twilio)}
+        case "plivo":
+            said = {"port": serve(Plivo)}
         case "webhook":
             said = {"port": serve(Webhook)}
         case "ntfy":

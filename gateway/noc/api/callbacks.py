@@ -6,7 +6,7 @@ A GET only shows a link. Mail scanners and previews open links, and must not ack
 from __future__ import annotations
 
 from html import escape
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from werkzeug.wrappers import Request, Response
@@ -25,6 +25,9 @@ PAGE_HEADERS = {
 }
 MAX_FORM_BYTES = 65_536
 MAX_FORM_FIELDS = 200
+MAX_HEADER_LENGTH = 2_000
+SIGNATURE_WORDS = ("signature", "authorization", "timestamp")
+"""Words in the names of headers that a provider's signature is in."""
 
 
 class HasCallers(Protocol):
@@ -75,30 +78,46 @@ class Answers:
             "You have it", f"<p>{escape(taken['subject'])}</p><p>The control room knows that you go.</p>"
         )
 
-    @http("POST", "/api/v1/providers/twilio/status/<reference>")
-    def take_twilio_status(self, request: Request, reference: str) -> Response:
+    @http("POST", "/api/v1/providers/<provider>/status/<reference>")
+    def take_delivery_report(self, request: Request, provider: str, reference: str) -> Response:
         """Store the delivery report of an SMS."""
         self.parts.callers.count_provider(request)
         self.notifications.take_provider_report(
-            path=_path(request), params=_form(request), signature=_signature(request), reference=reference
+            provider=provider, reference=reference, request=signed_request(request)
         )
         return Response(status=204)
 
-    @http("POST", "/api/v1/providers/twilio/inbound")
-    def take_twilio_reply(self, request: Request) -> Response:
-        """Take an SMS reply of a recipient. Answer with TwiML, which is empty without an answer."""
+    @http("POST", "/api/v1/providers/<provider>/inbound")
+    def take_sms_reply(self, request: Request, provider: str) -> Response:
+        """Take an SMS reply of a recipient. Answer in the provider's format."""
         self.parts.callers.count_provider(request)
-        answer = self.notifications.take_reply(
-            path=_path(request), params=_form(request), signature=_signature(request)
-        )
-        message = f"<Message>{escape(answer)}</Message>" if answer else ""
-        body = f'<?xml version="1.0" encoding="UTF-8"?><Response>{message}</Response>'
-        return Response(body, content_type="application/xml")
+        answer = self.notifications.take_reply(provider=provider, request=signed_request(request))
+        return Response(answer["body"], content_type=answer["content_type"])
 
 
-def _form(request: Request) -> dict[str, str]:
-    """Return the fields of a form, each once. Raises `TooLarge`, `Refused`."""
+def signed_request(request: Request) -> dict[str, Any]:
+    """Return the parts of a provider's request that its signature may be about.
+
+    A form comes as `params`. Any other body comes as `body`. Raises `TooLarge`, `Refused`.
+    """
+    is_form = request.mimetype not in ("application/json", "text/plain")
     content = requests.body_of(request, max_bytes=MAX_FORM_BYTES)
+    signed_by = {
+        name.lower(): value[:MAX_HEADER_LENGTH]
+        for name, value in request.headers.items()
+        if any(word in name.lower() for word in SIGNATURE_WORDS)
+    }
+
+    return {
+        "path": _path(request),
+        "params": _form(content) if is_form else {},
+        "body": "" if is_form else _text(content),
+        "headers": signed_by,
+    }
+
+
+def _form(content: bytes) -> dict[str, str]:
+    """Return the fields of a form, each once. Raises `Refused`."""
     try:
         fields = parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)
     except ValueError as error:
@@ -106,13 +125,16 @@ def _form(request: Request) -> dict[str, str]:
     return dict(reversed(fields))
 
 
+def _text(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise Refused("the body is no text in UTF-8") from error
+
+
 def _path(request: Request) -> str:
     """Return the path with its query, as the provider knows it."""
     return request.full_path.rstrip("?")
-
-
-def _signature(request: Request) -> str:
-    return request.headers.get("X-Twilio-Signature", "")[:200]
 
 
 def _page(title: str, body: str, *, status: int = 200) -> Response:

@@ -20,6 +20,7 @@ from ops.servers.privileges import OWN_URLS, PRIVILEGES
 from services.feed.keyring import read_key_files
 from services.messaging.http_server import client_address
 from services.notifications import settings as notifications
+from services.notifications.channels.sms_providers import secrets_of
 from services.notifications.providers import make_providers
 from services.platform import config
 from services.telemetry.rules import parse_rules
@@ -94,6 +95,7 @@ def _own_url(process: str, variable: str, environ: Mapping[str, str]) -> str | N
 
 def _modes(environ: Mapping[str, str]) -> dict[str, int]:
     """Return the permissions of the secret files that the environment names and that are there."""
-    names = [*sorted(f"{name}_FILE" for name in config.SECRETS), *KEY_FILES]
+    secrets = config.SECRETS.union(secret.variable for secret in secrets_of())
+    names = [*sorted(f"{name}_FILE" for name in secrets), *KEY_FILES]
     files = [Path(environ[name]) for name in names if environ.get(name)]
     return {str(file): stat.S_IMODE(file.stat().st_mode) for file in files if file.exists()}

@@ -18,6 +18,8 @@ from ops.data.backup.store import digest, write
 from ops.environment import read_env
 from services.alerts.evidence.signing_key import DEFAULT_NAME
 from services.contracts.errors import Refused
+from services.notifications.channels.provider import text_of
+from services.notifications.channels.sms_providers import secrets_of
 from services.platform import config as configuration
 from services.platform.config import Config
 
@@ -142,7 +144,8 @@ def secret_values(config: Config, home: Path) -> set[str]:
     urls += config.notifications.smtp_url.split(",")
     values = {unquote(urlsplit(url.strip()).password or "") for url in urls}
     values |= {config.mqtt.password, config.mqtt.admin_password, config.noc.jwt_secret}
-    values |= {config.notifications.twilio_auth_token, config.notifications.webhook_secret}
+    values |= {text_of(config.notifications.providers, secret) for secret in secrets_of()}
+    values.add(config.notifications.webhook_secret)
     values |= set(re.split(r"[,\s]+", config.feed.encryption_keys))
     values |= set(read_env(home / "secrets.env").values())
     return {value for value in values if len(value) >= MIN_SECRET_LENGTH}

@@ -10,6 +10,8 @@ import msgspec
 from services.contracts.errors import VigilError
 
 CONNECT_TIMEOUT_S = 5.0
+SMS_MARK = "2x? "
+"""Mark before the text of an SMS that may have been sent already."""
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,9 +81,11 @@ class CannotTell(VigilError):  # noqa: N818
 
 
 class Channel(Protocol):
-    """A provider. `name` is for users and metrics."""
+    """A provider."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The provider's name for users, records and metrics."""
 
     def send(self, outgoing: Outgoing) -> Accepted:
         """Send a message. Raises `SendFailed` and nothing else, within the channel's deadline."""

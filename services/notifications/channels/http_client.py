@@ -7,14 +7,32 @@ from typing import Any
 import requests
 
 from services.notifications.channels import SendFailed
+from services.notifications.channels.provider import HttpAnswer
 from services.outgoing.client import Answer, Client, chain, never_connected
 from services.outgoing.rules import ForbiddenDestination
 
 NOT_ACTED = (500, 503)
 """Statuses of a provider that has not taken the message.
 
-Twilio and Google advise to send it again.
+Providers advise to send it again.
 """
+
+
+class ProviderHttp:
+    """HTTP client of one provider: `call` and `check` with its name and deadline."""
+
+    def __init__(self, client: Client, *, provider: str, deadline_s: float) -> None:
+        self._client = client
+        self._provider = provider
+        self._deadline_s = deadline_s
+
+    def call(self, method: str, url: str, **options: Any) -> Answer:
+        return call(
+            self._client, method, url, provider=self._provider, deadline_s=self._deadline_s, **options
+        )
+
+    def check(self, answer: HttpAnswer, *, permanent: bool = False, said: str = "") -> None:
+        check(answer, provider=self._provider, permanent=permanent, said=said)
 
 
 def call(
@@ -45,7 +63,12 @@ def failure_of(error: Exception, *, provider: str) -> SendFailed:
 
 
 def check(
-    answer: Answer, *, provider: str, permanent: bool = False, said: str = "", limits_recipient: bool = False
+    answer: HttpAnswer,
+    *,
+    provider: str,
+    permanent: bool = False,
+    said: str = "",
+    limits_recipient: bool = False,
 ) -> None:
     """Check that the status is a success.
 
@@ -79,7 +102,7 @@ def check(
     raise SendFailed(text, kind=kind, permanent=permanent, of_recipient=True)
 
 
-def _retry_after_s(answer: Answer) -> float | None:
+def _retry_after_s(answer: HttpAnswer) -> float | None:
     """Return the seconds of a Retry-After header, 600 at most.
 
     For a date, return None: Vigil's own back-off decides.

@@ -2,7 +2,7 @@
 
 The API is Programmable Messaging, Messages resource of 2010-04-01. Twilio does not keep Vigil's
 reference. A message that Twilio took is found by its text among the messages to that number, and
-the text has a code of its own. The URL of the status callback has Vigil's reference.
+the text has a code of its own. The URL of the status callback has Vigil's reference. Pure.
 """
 
 from __future__ import annotations
@@ -10,25 +10,37 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from html import escape
+from typing import Any, Literal
 
 import msgspec
 
-from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed, http_client
-from services.notifications.texts import sms_length
-from services.outgoing.client import Answer, Client
+from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed
+from services.notifications.channels.provider import (
+    Callback,
+    HttpAnswer,
+    Provider,
+    Reply,
+    Secret,
+    Setting,
+    StatusReport,
+    Values,
+    body_of,
+    reply_id,
+)
 
 API = "https://api.twilio.com"
+OWN_FIELDS = ("To", "From", "Body", "StatusCallback")
+"""Form fields of an SMS that Vigil itself sets."""
 INVALID_RECIPIENT = frozenset({21211, 21214, 21217, 21408, 21421, 21610, 21612, 21614})
 """Error codes of Twilio for a number that can never get this message from this sender."""
 CLOCKS_APART = timedelta(seconds=5)
-MAX_SID = 64
 PAGES = 5
 PAGE_SIZE = 100
-STATES = {
+STATES: dict[str, Literal["delivered", "failed"]] = {
     "delivered": "delivered",
     "read": "delivered",
     "undelivered": "failed",
@@ -56,58 +68,44 @@ class Fault(msgspec.Struct):
     message: str = ""
 
 
-class Reply(NamedTuple):
-    """SMS from a recipient to Vigil's number.
-
-    `message_id` is the same when the same request comes again.
-    """
-
-    from_number: str
-    text: str
-    message_id: str
-
-
-class TwilioChannel:
-    """One account and sending number.
-
-    Args:
-        public_url: the base of callback URLs; empty: no delivery reports are requested.
-        extra_fields: form fields that the installation sets for each message.
-    """
+class Twilio(Provider):
+    """One account and sending number."""
 
     name = "twilio"
+    title = "Twilio"
+    settings = (
+        Setting(name="twilio_account_sid"),
+        Secret(name="twilio_auth_token"),
+        Setting(name="twilio_phone_number", kind="phone"),
+        Setting(name="twilio_api_url", kind="url", default=API, required=False),
+        Setting(
+            name="twilio_extra_fields",
+            kind="fields",
+            required=False,
+            help="Further form fields of each SMS, as Twilio's Messages resource has them:"
+            " ValidityPeriod=600,RiskCheck=disable",
+        ),
+    )
 
-    def __init__(
-        self,
-        client: Client,
-        *,
-        account_sid: str,
-        auth_token: str,
-        from_number: str,
-        base_url: str = API,
-        public_url: str = "",
-        deadline_s: float = 15.0,
-        extra_fields: Mapping[str, str] | None = None,
-    ) -> None:
-        self._client = client
-        self._extra = dict(extra_fields or {})
-        self._messages = f"{base_url.rstrip('/')}/2010-04-01/Accounts/{account_sid}/Messages.json"
-        self._base_url = base_url.rstrip("/")
-        self._from = from_number
-        self._public_url = public_url.rstrip("/")
-        self._deadline_s = deadline_s
-        self._auth = (account_sid, auth_token)
+    @classmethod
+    def problems(cls, values: Values) -> Iterator[str]:
+        yield from extra_fields(values)[1]
 
     def send(self, outgoing: Outgoing) -> Accepted:
-        form = {**self._extra, "To": outgoing.recipient, "From": self._from, "Body": body_of(outgoing)}
-        if self._public_url:
-            form["StatusCallback"] = f"{self._public_url}/api/v1/providers/twilio/status/{outgoing.reference}"
-        answer = self._call("POST", self._messages, data=form)
+        form = {
+            **extra_fields(self.values)[0],
+            "To": outgoing.recipient,
+            "From": self.text("twilio_phone_number"),
+            "Body": body_of(outgoing),
+        }
+        if status_url := self.status_url(outgoing.reference):
+            form["StatusCallback"] = status_url
+        answer = self._call("POST", self._messages(), data=form)
+
         if not 200 <= answer.status < 300:
             fault = _decode(answer.body, Fault) or Fault()
-            http_client.check(
+            self.http.check(
                 answer,
-                provider=self.name,
                 permanent=fault.code in INVALID_RECIPIENT,
                 said=f"{fault.code} {fault.message}",
             )
@@ -123,7 +121,7 @@ class TwilioChannel:
             "DateSent>": f"{since - timedelta(days=1):%Y-%m-%d}",
             "PageSize": PAGE_SIZE,
         }
-        url: str | None = self._messages
+        url: str | None = self._messages()
         for page_number in range(PAGES):
             if url is None:
                 return None
@@ -131,7 +129,7 @@ class TwilioChannel:
             for message in page.messages:
                 if message.body == body_of(outgoing) and _created(message) >= since:
                     return Accepted(provider_ref=message.sid)
-            url = f"{self._base_url}{page.next_page_uri}" if page.next_page_uri else None
+            url = f"{self._api()}{page.next_page_uri}" if page.next_page_uri else None
         if url is None:
             return None
         raise CannotTell(f"twilio has more than {PAGES * PAGE_SIZE} messages to this number")
@@ -146,24 +144,62 @@ class TwilioChannel:
             raise CannotTell(f"twilio answered {answer.status} when asked what it has")
         return page
 
-    def _call(self, method: str, url: str, **options: Any) -> Answer:
-        return http_client.call(
-            self._client,
-            method,
-            url,
-            provider=self.name,
-            deadline_s=self._deadline_s,
-            auth=self._auth,
-            **options,
+    def is_signed(self, callback: Callback) -> bool:
+        token = self.text("twilio_auth_token")
+        given = callback.headers.get("x-twilio-signature", "")
+        return bool(token) and hmac.compare_digest(
+            signature(callback.url, callback.params, token).encode(), given.encode()
         )
 
+    def status_report(self, callback: Callback) -> StatusReport | None:
+        params = callback.params
+        status = params.get("MessageStatus") or params.get("SmsStatus") or ""
+        state = STATES.get(status.lower())
+        if state is None:
+            return None
+        code = params.get("ErrorCode", "")
+        error = f"twilio: {status}" + (f", error {code}" if code else "")
+        return StatusReport(
+            state=state, error=error if state == "failed" else "", provider_ref=params.get("MessageSid")
+        )
 
-def body_of(outgoing: Outgoing) -> str:
-    """Return the text that is sent.
+    def reply(self, callback: Callback) -> Reply:
+        params = callback.params
+        given = params.get("MessageSid") or params.get("SmsSid") or ""
+        return Reply(params.get("From", ""), params.get("Body", ""), reply_id(given, params))
 
-    A possible duplicate has a mark, and each text leaves room for it.
-    """
-    return sms_length.MARK + outgoing.text if outgoing.possible_duplicate else outgoing.text
+    def answer(self, callback: Callback, text: str) -> tuple[str, str]:  # noqa: ARG002
+        """Return TwiML, which is empty without an answer."""
+        message = f"<Message>{escape(text)}</Message>" if text else ""
+        return f'<?xml version="1.0" encoding="UTF-8"?><Response>{message}</Response>', "application/xml"
+
+    def _api(self) -> str:
+        return self.text("twilio_api_url").rstrip("/")
+
+    def _messages(self) -> str:
+        return f"{self._api()}/2010-04-01/Accounts/{self.text('twilio_account_sid')}/Messages.json"
+
+    def _call(self, method: str, url: str, **options: Any) -> HttpAnswer:
+        auth = (self.text("twilio_account_sid"), self.text("twilio_auth_token"))
+        return self.http.call(method, url, auth=auth, **options)
+
+
+def extra_fields(values: Values) -> tuple[dict[str, str], list[str]]:
+    """Return the further form fields of each SMS, and a sentence for each unusable field."""
+    given = values.get("twilio_extra_fields", "")
+    if isinstance(given, str):
+        pairs = [part.partition("=") for part in given.split(",") if part.strip()]
+        given = {name.strip(): value.strip() for name, _, value in pairs}
+    usable, problems = {}, []
+    for name, value in given.items():
+        if name.isalnum() and name.isascii() and name not in OWN_FIELDS and value:
+            usable[name] = value
+            continue
+        problems.append(
+            f"TWILIO_EXTRA_FIELDS: {name[:50]!r} cannot be set; write it as Name=value,Name=value with names of"
+            f" Twilio's Messages resource other than {', '.join(OWN_FIELDS)}; SMS go out without it"
+        )
+    return usable, problems
 
 
 def signature(url: str, params: Mapping[str, str], auth_token: str) -> str:
@@ -174,32 +210,6 @@ def signature(url: str, params: Mapping[str, str], auth_token: str) -> str:
     signed = url + "".join(f"{name}{params[name]}" for name in sorted(params))
     digest = hmac.digest(auth_token.encode(), signed.encode(), hashlib.sha1)
     return base64.b64encode(digest).decode()
-
-
-def is_signed(url: str, params: Mapping[str, str], given: str, auth_token: str) -> bool:
-    return hmac.compare_digest(signature(url, params, auth_token).encode(), given.encode())
-
-
-def status_of(params: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return (Vigil's state, error) of a status callback; None for a status that is no news."""
-    status = params.get("MessageStatus") or params.get("SmsStatus") or ""
-    state = STATES.get(status.lower())
-    if state is None:
-        return None
-    code = params.get("ErrorCode", "")
-    error = f"twilio: {status}" + (f", error {code}" if code else "")
-    return state, error if state == "failed" else ""
-
-
-def reply_of(params: Mapping[str, str]) -> Reply:
-    """Return the SMS of an inbound request.
-
-    Twilio names the SMS by `MessageSid`. Without one, a hash of all signed parameters is its name.
-    """
-    given = params.get("MessageSid") or params.get("SmsSid") or ""
-    signed = "".join(f"{name}\0{params[name]}\0" for name in sorted(params))
-    named = given if 0 < len(given) <= MAX_SID else hashlib.sha256(signed.encode()).hexdigest()
-    return Reply(params.get("From", ""), params.get("Body", ""), named)
 
 
 def _decode(body: bytes, kind: type[Any]) -> Any:

@@ -10,7 +10,7 @@ import structlog
 
 from services.contracts.errors import Refused
 from services.feed.keyring import KeyRing
-from services.notifications.channels.twilio import Reply
+from services.notifications.channels.provider import Reply
 from services.notifications.replies import sealed_text, sms_meaning
 from services.notifications.replies.sms_meaning import Said
 from services.notifications.replies.store import ReplyStore, Sent

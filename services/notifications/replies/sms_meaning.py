@@ -25,7 +25,7 @@ from services.notifications.replies.acknowledge_links import is_code
 from services.notifications.texts.translations import JOINERS
 
 MAX_READ = 1_600
-"""Characters of an SMS that are read. A concatenated SMS has no more (Twilio, "Message body")."""
+"""Characters of an SMS that are read. No provider forwards more."""
 MAX_NOTED = 500
 
 CONSENT: dict[str, tuple[str, ...]] = {

@@ -14,6 +14,7 @@ from functools import partial
 
 import msgspec
 
+from services.notifications.channels import SMS_MARK
 from services.notifications.texts.translations import FIXED, JOINERS, Words, clean, fixed_words
 
 GSM_BASIC = frozenset(
@@ -23,8 +24,6 @@ GSM_BASIC = frozenset(
 GSM_EXTENDED = frozenset("^{}\\[~]|€\f")
 GSM7, GSM7_OF_SEVERAL = 160, 153
 UCS2, UCS2_OF_SEVERAL = 70, 67
-MARK = "2x? "
-"""Mark before a text that may have been sent already."""
 TWINS = str.maketrans("‘’‚“”„–—‑…•", "'''\"\"\"---.*")
 """Characters of word processors, and their replacements that every phone has."""
 MAX_TIME = 20
@@ -63,7 +62,7 @@ def segments(text: str) -> int:
 
 def fits(text: str) -> bool:
     """Return whether a text is one SMS, also with the mark before it."""
-    return segments(MARK + text) == 1
+    return segments(SMS_MARK + text) == 1
 
 
 def plain(text: str) -> str:
@@ -101,7 +100,7 @@ def fit_sms(write: Callable[[str], str], words: Words, language: str) -> str:
     names = {name: plain(str(clean(getattr(words, name)))) for name in ("source", "site", "place", "time")}
     most = 16 if words.silent else 40
     must = _must(msgspec.structs.replace(words, **names), FIXED["en"], terse=False, most=most)
-    return plain(must)[: GSM7 - len(MARK)].strip()
+    return plain(must)[: GSM7 - len(SMS_MARK)].strip()
 
 
 def _shorten(write: Callable[[str], str], message: str) -> str | None:

@@ -18,7 +18,8 @@ from jinja2 import filters, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from services.contracts.errors import Refused
-from services.notifications.texts.sms_length import GSM7, MARK, UCS2, fit_sms, fits, size
+from services.notifications.channels import SMS_MARK
+from services.notifications.texts.sms_length import GSM7, UCS2, fit_sms, fits, size
 from services.notifications.texts.translations import FIXED, SAMPLES, WORDS, Words, clean, named_words
 
 MAX_SOURCE = 4_000
@@ -318,7 +319,7 @@ def _try_out(channel: str, language: str, part: str, source: str) -> None:
             line = " ".join(bare.split())
             if not fits(line):
                 taken, alphabet = size(line)
-                limit = (GSM7 if alphabet == "GSM-7" else UCS2) - len(MARK)
+                limit = (GSM7 if alphabet == "GSM-7" else UCS2) - len(SMS_MARK)
                 raise Refused(f"{taken} characters of {alphabet} before any message; the limit is {limit}")
         elif len(text) > MAX_OUTPUT[part]:
             raise Refused(f"it makes {len(text)} characters; the limit is {MAX_OUTPUT[part]}")

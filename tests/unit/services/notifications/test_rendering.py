@@ -15,14 +15,14 @@ from structlog.testing import capture_logs
 
 from services.contracts.events import Alert, AlertStatus, AlertType, NotificationRequest, Severity, Target
 from services.feed.keyring import KeyRing
-from services.notifications.channels import Outgoing, twilio
+from services.notifications.channels import SMS_MARK, Outgoing
 from services.notifications.channels.fcm import message_of
+from services.notifications.channels.provider import body_of as sms_body_of
 from services.notifications.channels.webhook import body_of
 from services.notifications.rendering import DUPLICATE_WORD, Writer, without_secrets
 from services.notifications.replies.acknowledge_links import is_code
 from services.notifications.replies.sealed_text import UNREADABLE, hash_code
 from services.notifications.store import NewNotification, Notification
-from services.notifications.texts import sms_length
 from services.notifications.texts.sms_length import segments
 from services.notifications.texts.templates import Templates
 from services.notifications.texts.translations import FIXED
@@ -97,7 +97,7 @@ def read(channel: str, **options: Any) -> str:
     sent = outgoing(channel, **options)
     match channel:
         case "sms":
-            return twilio.body_of(sent)
+            return sms_body_of(sent)
         case "push":
             return str(message_of(sent)["notification"]["title"])
         case "url":
@@ -109,7 +109,7 @@ def read(channel: str, **options: Any) -> str:
 
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_a_possible_duplicate_says_so_in_every_channel(channel: str) -> None:
-    mark = sms_length.MARK if channel == "sms" else DUPLICATE_WORD
+    mark = SMS_MARK if channel == "sms" else DUPLICATE_WORD
     assert mark in read(channel, again=True)
     assert mark not in read(channel, again=False)
 
@@ -278,7 +278,7 @@ def test_a_silent_alert_says_in_every_channel_that_nobody_calls_back(
     [row] = writer.rows(asked, now=NOW)
     sent = writer.outgoing(kept(row))
     sentences = {FIXED[known]["silent"] for known in ("en", language)}
-    text = twilio.body_of(sent) if channel == "sms" else sent.text
+    text = sms_body_of(sent) if channel == "sms" else sent.text
     if channel == "push":
         shown = message_of(sent)
         text = shown["notification"]["body"]

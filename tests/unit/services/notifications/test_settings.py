@@ -4,7 +4,9 @@ import msgspec
 import pytest
 
 from services.contracts.errors import Misconfigured
-from services.notifications.settings import digest_time, extra_fields, problems
+from services.notifications.channels.plivo import Plivo
+from services.notifications.channels.twilio import Twilio
+from services.notifications.settings import digest_time, is_usable, problems
 from services.platform import config
 
 RIGHT = {
@@ -44,7 +46,16 @@ def test_what_is_right_is_not_talked_about() -> None:
         ),
         ({"TWILIO_EXTRA_FIELDS": "ValidityPeriod"}, ["'ValidityPeriod' cannot be set"]),
         ({"TWILIO_EXTRA_FIELDS": "Risk Check=disable"}, ["'Risk Check' cannot be set"]),
-        ({"TWILIO_AUTH_TOKEN": ""}, ["TWILIO_AUTH_TOKEN missing"]),
+        ({"TWILIO_AUTH_TOKEN": ""}, ["TWILIO_AUTH_TOKEN missing", "by Twilio until TWILIO_ACCOUNT_SID, "]),
+        ({"PLIVO_AUTH_ID": "MA1"}, ["PLIVO_AUTH_TOKEN and PLIVO_SENDER missing", "by Plivo until"]),
+        (
+            {"PLIVO_AUTH_ID": "MA1", "PLIVO_AUTH_TOKEN": "t", "PLIVO_SENDER": "15017122661"},
+            ["PLIVO_SENDER", "E.164"],
+        ),
+        (
+            {"PLIVO_AUTH_ID": "MA1", "PLIVO_AUTH_TOKEN": "t", "PLIVO_SENDER": "GUARDCOMPANY"},
+            ["PLIVO_SENDER", "11 letters"],
+        ),
         ({"VIGIL_PUBLIC_URL": "noc.example.com"}, ["VIGIL_PUBLIC_URL", "https://"]),
         (
             {"ALERT_EMAIL_RECIPIENTS": "noc@example.com, noc"},
@@ -63,16 +74,23 @@ def test_a_secret_is_not_repeated() -> None:
     assert "secret" not in str(said(ALERT_PUSH_RECIPIENTS="secret token"))
 
 
-def test_further_fields_of_an_sms_are_a_mapping_or_a_text() -> None:
-    settings = config.load(
-        environ={"TWILIO_EXTRA_FIELDS": "ValidityPeriod=600, RiskCheck=disable"}
-    ).notifications
-    assert extra_fields(settings) == ({"ValidityPeriod": "600", "RiskCheck": "disable"}, [])
-    mapping = msgspec.structs.replace(settings, twilio_extra_fields={"ValidityPeriod": "600"})
-    assert extra_fields(mapping) == ({"ValidityPeriod": "600"}, [])
-    assert extra_fields(config.load(environ={}).notifications) == ({}, [])
-    half = msgspec.structs.replace(settings, twilio_extra_fields="To=+1,ValidityPeriod=600")
-    assert extra_fields(half)[0] == {"ValidityPeriod": "600"}, "one that is wrong stops no other"
+def test_a_provider_is_used_when_all_that_it_needs_is_there_and_right() -> None:
+    sender_id = {"plivo_auth_id": "MA1", "plivo_auth_token": "t", "plivo_sender": "VIGIL"}
+    assert is_usable(Plivo, sender_id)
+    assert is_usable(Plivo, {**sender_id, "plivo_sender": "+15017122661"})
+    assert not is_usable(Plivo, {**sender_id, "plivo_sender": "GUARDCOMPANY"})
+    assert not is_usable(Plivo, {**sender_id, "plivo_auth_token": ""})
+    assert not is_usable(Plivo, {**sender_id, "plivo_api_url": {"a": "b"}})
+    assert not is_usable(Twilio, sender_id)
+
+
+def test_a_key_that_no_provider_declares_is_named() -> None:
+    settings = config.load(environ={}).notifications
+    unknown = msgspec.structs.replace(settings, providers={**settings.providers, "twilio_acount_sid": "AC1"})
+    [problem] = problems(unknown)
+    assert problem.startswith("config.yaml: notifications.twilio_acount_sid is not a setting")
+    mapping = msgspec.structs.replace(settings, providers={"twilio_phone_number": {"a": "b"}})
+    assert "TWILIO_PHONE_NUMBER: it must be a text; no SMS goes out by Twilio" in problems(mapping)
 
 
 def test_the_time_of_the_digest_is_a_time() -> None:

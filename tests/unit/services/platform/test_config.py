@@ -71,6 +71,27 @@ def test_a_secret_that_is_said_twice_or_cannot_be_read_names_both_variables(tmp_
             config.parse(TEXT, environ)
 
 
+def test_each_setting_of_a_provider_may_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("t-1\n")
+    environ = {"TWILIO_AUTH_TOKEN_FILE": str(file), "TWILIO_PHONE_NUMBER": "+15017122661"}
+    providers = config.parse(TEXT, environ).notifications.providers
+    assert (providers["twilio_auth_token"], providers["twilio_phone_number"]) == ("t-1", "+15017122661")
+    assert providers["twilio_api_url"] == "https://api.twilio.com"
+    with pytest.raises(Misconfigured, match="TWILIO_AUTH_TOKEN and TWILIO_AUTH_TOKEN_FILE are both set"):
+        config.parse(TEXT, {**environ, "TWILIO_AUTH_TOKEN": "x"})
+
+
+def test_keys_that_are_no_settings_of_notifications_go_to_the_providers() -> None:
+    """A file of an older version has fewer of them. A mapping may stand for a text."""
+    begin, end = TEXT.index("  # begin providers"), TEXT.index("  # end providers")
+    older = TEXT[:begin] + "  twilio_auth_token: ${TWILIO_AUTH_TOKEN:}\n  a_b: {C: d}\n" + TEXT[end:]
+    providers = config.parse(older, {"TWILIO_AUTH_TOKEN": "t"}).notifications.providers
+    assert providers == {"twilio_auth_token": "t", "a_b": {"C": "d"}}
+    with pytest.raises(Misconfigured, match="providers"):
+        config.parse(TEXT[:begin] + "  a_b: [1]\n" + TEXT[end:], {})
+
+
 def test_only_secrets_come_from_files() -> None:
     """MQTT_CA_FILE and others are settings of their own."""
     assert config.parse(TEXT, {"MQTT_BROKER_ADDRESS_FILE": "/nowhere"}).mqtt.host == "127.0.0.1"

@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.contracts.events import AlertType, Severity
-from services.notifications.texts.sms_length import MARK, fits, gsm7_length, plain, segments, size
+from services.notifications.channels import SMS_MARK
+from services.notifications.texts.sms_length import fits, gsm7_length, plain, segments, size
 from services.notifications.texts.templates import Templates
 from services.notifications.texts.translations import Words
 
@@ -74,7 +75,7 @@ def test_source_place_time_and_code_stand_in_full_whatever_the_message(
         code=code,
     )
     text = written(words, language)
-    assert segments(text) == segments(MARK + text) == 1
+    assert segments(text) == segments(SMS_MARK + text) == 1
     assert all(part in text for part in (source, place, words.time, code))
     assert not drill or "DRILL" in text or "अभ्यास" in text
 
@@ -88,7 +89,7 @@ def test_names_in_any_alphabet_keep_their_beginning_and_end(
 ) -> None:
     words = words_with(source=source, place=place, message=message)
     text = written(words, language)
-    assert segments(MARK + text) == 1
+    assert segments(SMS_MARK + text) == 1
     assert words.time in text
     for name in (source, place):
         kept = " ".join(name.split())
@@ -98,12 +99,14 @@ def test_names_in_any_alphabet_keep_their_beginning_and_end(
 
 @given(st.text(max_size=400), st.text(max_size=400), st.text(max_size=100), st.text(max_size=400))
 def test_nothing_that_a_device_says_makes_two_of_it(source: str, place: str, time: str, message: str) -> None:
-    assert segments(MARK + written(words_with(source=source, place=place, time=time, message=message))) == 1
+    assert (
+        segments(SMS_MARK + written(words_with(source=source, place=place, time=time, message=message))) == 1
+    )
 
 
 def test_the_message_is_what_gives_way_and_only_as_far_as_it_must() -> None:
     text = written(words_with(message="x" * 500))
-    assert gsm7_length(MARK + text) == 160
+    assert gsm7_length(SMS_MARK + text) == 160
     head, _, message = text.partition(" Reply K7RM ")
     assert head == "DRILL CRITICAL GEOFENCE VIOLATION guard-123 at 12.97160,77.59460 31 Jan 18:05 IST"
     assert set(message) == {"x"}
@@ -112,7 +115,7 @@ def test_the_message_is_what_gives_way_and_only_as_far_as_it_must() -> None:
 
 def test_a_message_in_another_alphabet_has_70_units() -> None:
     text = written(words_with(alert_type="FIRE", place="Gate", drill=False, code="", message=HINDI * 3))
-    assert size(MARK + text) in ((69, "UCS-2"), (70, "UCS-2")), "a word's end is no blank"
+    assert size(SMS_MARK + text) in ((69, "UCS-2"), (70, "UCS-2")), "a word's end is no blank"
     assert HINDI[:10] in text
 
 
