@@ -4,53 +4,30 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from sqlalchemy import Connection, NestedTransaction
 
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import Fix, Origin, Receipt, RejectedMessage
+from services.contracts.events import Fix, FixBatch, Origin, Receipt
 from services.geofencing.rule.track import TrackFix
 from services.ingestion import admission, bulk_insert
 from services.ingestion.clock_offset import Clock
+from services.ingestion.effects import Effects
 from services.ingestion.source_registry import Registry, Source
-from services.ingestion.transactional_outbox import Debt
 from services.location import offline
 from services.location.guard_turns import Turn, Turnstile
 from services.location.guards import shifts
 from services.location.guards.battery import BatteryRule
 from services.location.guards.device_clocks import correct, is_near, known_time, needs_no_look
-from services.location.judging import NO_STATE, Conclusions, Judging
+from services.location.judging import NO_STATE, Judging
 from services.location.store import Arrived, GuardState, LocationStore
 from services.location.zone_cache import TenantJudge, Unjudged, ZoneBook
 from services.platform import config
 
-
-class Outcome(Conclusions):
-    """Result of one batch, filled in by `Intake.store`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.debt = Debt()
-        self.receipts: list[Receipt] = []
-        self.refused: list[RejectedMessage] = []
-        self.unjudged: list[Unjudged] = []
-        self.off_shift = 0
-        self.admitted = 0
-        self.held: dict[str, list[Fix]] = {}
-
-
-class Written(NamedTuple):
-    """Result of one transaction: what it wrote and put into the outbox.
-
-    `off_shift` has the keys of fixes that were not kept.
-    """
-
-    drawn: Conclusions
-    debt: Debt
-    off_shift: Collection[bytes]
+HELD_EVENT = "guard_fixes_held"
+"""Event that brings back, together, the fixes of a guard whose track takes long to repair."""
 
 
 class Intake:
@@ -77,17 +54,16 @@ class Intake:
         # known of batches of other processes: there repair helps.
         self._turnstile = Turnstile()
 
-    def store(self, fixes: Sequence[Fix], *, now: datetime, hold: bool = False) -> Outcome:
+    def store(self, fixes: Sequence[Fix], *, now: datetime, hold: bool = False) -> Effects:
         """Commit a batch with its events in the outbox. A batch that comes twice is stored once.
 
-        Fixes of tenants whose zones cannot be judged are not stored. The reason is in `unjudged` of
-        the outcome.
+        Fixes of tenants whose zones cannot be judged are not stored. The reason is in `failures`.
 
         Args:
             fixes: The batch.
             now: The time of day.
-            hold: Do not store fixes of guards whose tracks take too much time to repair. They are
-                in `held` of the outcome, by guard, to be stored together later.
+            hold: Do not store fixes of guards whose tracks take too much time to repair. An event
+                for each guard brings them back later (`deferred`).
 
         Raises:
             Unavailable: Something that the service depends on did not answer.
@@ -95,30 +71,29 @@ class Intake:
         with self._turnstile.turn() as turn:
             return self._store_in_turn(fixes, turn, now=now, hold=hold)
 
-    def _store_in_turn(self, fixes: Sequence[Fix], turn: Turn, *, now: datetime, hold: bool) -> Outcome:
-        held: dict[str, list[Fix]] = {}
+    def _store_in_turn(self, fixes: Sequence[Fix], turn: Turn, *, now: datetime, hold: bool) -> Effects:
+        effects = Effects()
         if hold and self._judging.share:
             fixes, held = self._parted(fixes)
+            effects.deferred = [(HELD_EVENT, FixBatch(mine)) for mine in held.values()]
+
         sources = self._registry.lookup({fix.origin.source_id for fix in fixes}, kind="guard", family="guard")
-        admitted, refused = admission.sort_out(fixes, sources)
-        outcome = Outcome()
-        outcome.refused = refused
-        outcome.held = held
+        admitted, effects.rejected = admission.sort_out(fixes, sources)
         if any(source.shifts is not None for source in sources.values()):
-            admitted = self._on_shift(admitted, outcome, now)
+            admitted = self._on_shift(admitted, effects, now)
         arrived = [Arrived(fix, source, track_fix_of(fix)) for fix, source in admitted]
 
         def refuse(item: Arrived, error: InvalidMessage) -> None:
-            outcome.refused.append(
+            effects.rejected.append(
                 admission.rejected(item.fix.origin, error, tenant_id=item.source.tenant_id)
             )
 
         bulk_insert.store_or_isolate(
-            arrived, lambda part: self._store_judged(part, outcome, turn, now), refuse
+            arrived, lambda part: self._store_judged(part, effects, turn, now), refuse
         )
-        if outcome.refused:
-            self._store.keep_rejected(outcome.refused)
-        return outcome
+        if effects.rejected:
+            self._store.keep_rejected(effects.rejected)
+        return effects
 
     def _parted(self, fixes: Sequence[Fix]) -> tuple[list[Fix], dict[str, list[Fix]]]:
         """Split fixes into those that are stored now, and those that are held, by guard."""
@@ -134,7 +109,7 @@ class Intake:
         return free, held
 
     def _on_shift(
-        self, admitted: Sequence[tuple[Fix, Source]], outcome: Outcome, now: datetime
+        self, admitted: Sequence[tuple[Fix, Source]], effects: Effects, now: datetime
     ) -> list[tuple[Fix, Source]]:
         """Return the fixes that may be kept, as far as this is known without the guards' clocks.
 
@@ -147,18 +122,13 @@ class Intake:
             if not is_near(fix.origin) or self._is_on_shift(fix.origin.recorded_at, source):
                 kept.append((fix, source))
             else:
-                self._count_off_shift(fix.origin, outcome, now)
+                _count_off_shift(effects, fix.origin, now)
         return kept
 
     def _is_on_shift(self, at: datetime, source: Source) -> bool:
         return shifts.on_shift(at, source.shifts, tolerance_s=self._shift_tolerance_s)
 
-    def _count_off_shift(self, origin: Origin, outcome: Outcome, now: datetime) -> None:
-        outcome.off_shift += 1
-        if origin.msg_id is not None:
-            outcome.receipts.append(Receipt(origin.source_id, origin.msg_id, "off_shift", now))
-
-    def _store_judged(self, arrived: Sequence[Arrived], outcome: Outcome, turn: Turn, now: datetime) -> None:
+    def _store_judged(self, arrived: Sequence[Arrived], effects: Effects, turn: Turn, now: datetime) -> None:
         """Store all fixes that can be judged.
 
         When the zones of a tenant cannot be read, the fixes of other tenants do not wait for them.
@@ -166,9 +136,9 @@ class Intake:
         while arrived:
             try:
                 judges = {tenant: self._zones.judge_of(tenant) for tenant in _tenants(arrived)}
-                self._commit(arrived, judges, outcome, turn, now)
+                effects.add(self._commit(arrived, judges, turn, now))
             except Unjudged as error:
-                outcome.unjudged.append(error)
+                effects.failures.append(error)
                 arrived = [item for item in arrived if item.source.tenant_id != error.tenant_id]
             else:
                 return
@@ -177,10 +147,9 @@ class Intake:
         self,
         arrived: Sequence[Arrived],
         judges: Mapping[int, TenantJudge],
-        outcome: Outcome,
         turn: Turn,
         now: datetime,
-    ) -> None:
+    ) -> Effects:
         guard_ids = {item.source.source_id for item in arrived}
         newcomers: set[str] = set()
         while True:
@@ -190,24 +159,8 @@ class Intake:
                 missing = guard_ids - states.keys() - newcomers
                 if not missing:
                     turn.end()
-                    written = self._write(connection, arrived, states, judges, now)
-                    break
+                    return self._write(connection, arrived, states, judges, now)
             newcomers |= missing  # start again: newcomers are locked before all rows
-        # Count only now: a batch that is tried again in parts must not be counted twice.
-        outcome.add(written.drawn)
-        outcome.debt.add(written.debt)
-        kept = arrived
-        if written.off_shift:
-            kept = [item for item in arrived if item.track.key not in written.off_shift]
-            for item in arrived:
-                if item.track.key in written.off_shift:
-                    self._count_off_shift(item.fix.origin, outcome, now)
-        outcome.admitted += len(kept)
-        outcome.receipts += [
-            Receipt(item.fix.origin.source_id, item.fix.origin.msg_id, "stored", now)
-            for item in kept
-            if item.fix.origin.msg_id is not None
-        ]
 
     def _write(
         self,
@@ -216,25 +169,27 @@ class Intake:
         states: Mapping[str, GuardState],
         judges: Mapping[int, TenantJudge],
         now: datetime,
-    ) -> Written:
+    ) -> Effects:
+        effects = Effects()
         savepoint = connection.begin_nested() if any(map(_may_be_off_shift, arrived)) else None
         new = _new(connection, arrived)
-        debt = Debt()
         if len(new) < len(arrived):
-            debt = self._store.owed.earlier(connection, sorted({item.source.source_id for item in arrived}))
+            guard_ids = sorted({item.source.source_id for item in arrived})
+            self._store.owed.note_earlier(connection, guard_ids, effects)
 
         new, clocks = corrected(new, states)
         off_shift = self._off_shift(arrived, new, states, clocks)
         if off_shift:
             new = [item for item in new if item.track.key not in off_shift]
             self._forget(connection, savepoint, new, clocks)
+        _count(effects, arrived, off_shift, now)
         if not new:
-            return Written(Conclusions(), debt, off_shift)
+            return effects
 
-        drawn = self._judging.judge(connection, new, states, judges, clocks=clocks, now=now)
-        offline.hear(connection, drawn, known=states)
-        debt.add(self._store.owed.owe(connection, drawn.owings))
-        return Written(drawn, debt, off_shift)
+        effects.add(self._judging.judge(connection, new, states, judges, clocks=clocks, now=now))
+        offline.hear(connection, effects, known=states)
+        self._store.owed.owe(connection, effects)
+        return effects
 
     def _forget(
         self,
@@ -275,6 +230,24 @@ class Intake:
             if not self._is_on_shift(at, item.source):
                 found.add(key)
         return found
+
+
+def _count(effects: Effects, arrived: Sequence[Arrived], off_shift: set[bytes], now: datetime) -> None:
+    """Count the fixes of a transaction, and add a receipt for each that has an id."""
+    for item in arrived:
+        origin = item.fix.origin
+        if origin.key in off_shift:
+            _count_off_shift(effects, origin, now)
+            continue
+        effects.admitted += 1
+        if origin.msg_id is not None:
+            effects.receipts.append(Receipt(origin.source_id, origin.msg_id, "stored", now))
+
+
+def _count_off_shift(effects: Effects, origin: Origin, now: datetime) -> None:
+    effects.off_shift += 1
+    if origin.msg_id is not None:
+        effects.receipts.append(Receipt(origin.source_id, origin.msg_id, "off_shift", now))
 
 
 def _may_be_off_shift(item: Arrived) -> bool:

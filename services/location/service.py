@@ -8,21 +8,19 @@ from typing import Any
 import eventlet
 import structlog
 
-from services.contracts.events import Fix, FixBatch, StoredEvent
+from services.contracts.events import Fix, FixBatch
 from services.contracts.source_status import Statuses
 from services.feed.stream import FeedWriter
 from services.ingestion import admission
 from services.ingestion.liveness import Listening
 from services.ingestion.source_registry import Registry
-from services.ingestion.transactional_outbox import Event
 from services.location.deferred_alerts import Settling
 from services.location.guards.battery import battery_rule
-from services.location.intake import Intake, Outcome
+from services.location.intake import HELD_EVENT, Intake
 from services.location.live_positions.position_feed import PositionFeed
 from services.location.offline import ROUNDS, SilenceWatch
 from services.location.store import LocationStore
 from services.location.tracks.dwell_report import ZoneDays
-from services.location.tracks.latest_positions import position_of
 from services.location.tracks.nearby import Whereabouts, busy_with
 from services.location.tracks.queries import TrackQueries
 from services.location.what_if import Hindsight, ZoneTrial, the_last_week
@@ -119,7 +117,7 @@ class LocationService:
 
     @gathering_handler(
         "location",
-        "guard_fixes_held",
+        HELD_EVENT,
         FixBatch,
         key_of=lambda event: event.fixes[0].origin.source_id,
         every_s=HELD_INTERVAL_S,
@@ -132,19 +130,21 @@ class LocationService:
         self._store([fix for event in events for fix in event.fixes], hold=False)
 
     def _store(self, fixes: list[Fix], *, hold: bool) -> None:
-        outcome = self.parts.intake.store(fixes, now=datetime.now(UTC), hold=hold)
-        admission.count_rejected(outcome.refused)
-        metrics.mqtt_geofence_violation.inc(outcome.violations_begun)
-        metrics.position_off_shift.inc(outcome.off_shift)
-        for fix, source, in_geofence, violation in outcome.newest:
-            position = position_of(fix, in_geofence=in_geofence, violation=violation)
-            self.parts.positions.put(source.tenant_id, position)
-        self.parts.statuses.put(outcome.statuses)
-        self._tell(outcome)
+        effects = self.parts.intake.store(fixes, now=datetime.now(UTC), hold=hold)
+
+        admission.count_rejected(effects.rejected)
+        metrics.mqtt_geofence_violation.inc(effects.violations_begun)
+        metrics.position_off_shift.inc(effects.off_shift)
+        for tenant_id, position in effects.positions:
+            self.parts.positions.put(tenant_id, position)
+        self.parts.statuses.put(effects.statuses)
+
+        effects.report_stored("positions_stored", now=datetime.now(UTC))
+        self.parts.store.owed.publish(effects, self.events.publish_all)
         oldest = min(fix.origin.received_at for fix in fixes)
         metrics.end_to_end.labels("stored").observe((datetime.now(UTC) - oldest).total_seconds())
-        if outcome.unjudged:
-            raise outcome.unjudged[0]
+        if effects.failures:
+            raise effects.failures[0]
 
     @rpc
     def list_positions(
@@ -172,26 +172,10 @@ class LocationService:
         Conditions that ended with a shift are published too.
         """
         for tell in (self.parts.settling.settle, self.parts.settling.end_shifts):
-            drawn, debt = tell(now=datetime.now(UTC))
-            metrics.mqtt_geofence_violation.inc(drawn.violations_begun)
-            self.events.publish_all(drawn.events)
-            self.parts.store.owed.forget(debt)
+            effects = tell(now=datetime.now(UTC))
+            metrics.mqtt_geofence_violation.inc(effects.violations_begun)
+            self.parts.store.owed.publish(effects, self.events.publish_all)
         return self.parts.settling.free_s(now=datetime.now(UTC))
-
-    def _tell(self, outcome: Outcome) -> None:
-        events: list[Event] = [*outcome.debt.earlier, *outcome.events]
-        events += [("guard_fixes_held", FixBatch(held)) for held in outcome.held.values()]
-        receipts = [*outcome.receipts, *admission.receipts_of(outcome.refused, now=datetime.now(UTC))]
-        if receipts:
-            stored = StoredEvent(
-                receipts=receipts,
-                stored=outcome.stored,
-                duplicates=outcome.admitted - outcome.stored,
-                rejected=len(outcome.refused),
-            )
-            events.append(("positions_stored", stored))
-        self.events.publish_all(events)
-        self.parts.store.owed.forget(outcome.debt)
 
     @timer(1.0, rest_s=SILENCE_REST_S)
     def watch_silence(self) -> float | None:
@@ -202,12 +186,11 @@ class LocationService:
         judge = self.parts.silence.is_open()
         free_s: float | None = NOTHING_DUE
         for _ in range(ROUNDS):
-            watched = self.parts.silence.look(judge=judge)
-            free_s = None if watched.statuses else free_s
-            self.parts.statuses.put(watched.statuses)
-            self.events.publish_all(watched.events)
-            self.parts.store.owed.forget(watched.debt)
-            if not watched.full:
+            effects = self.parts.silence.look(judge=judge)
+            free_s = None if effects.statuses else free_s
+            self.parts.statuses.put(effects.statuses)
+            self.parts.store.owed.publish(effects, self.events.publish_all)
+            if not effects.has_more:
                 break
         return free_s
 

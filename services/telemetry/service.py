@@ -12,14 +12,13 @@ from services.contracts.events import (
     HealthReadingBatch,
     RejectedBatch,
     SensorReadingBatch,
-    StoredEvent,
 )
 from services.contracts.source_status import Statuses
 from services.feed.stream import FeedWriter
 from services.ingestion import admission
+from services.ingestion.effects import Effects
 from services.ingestion.liveness import Listening
 from services.ingestion.source_registry import Registry
-from services.ingestion.transactional_outbox import Event, condition_events
 from services.messaging import (
     NOTHING_DUE,
     Publisher,
@@ -36,7 +35,7 @@ from services.platform.config import Config
 from services.platform.database import Database
 from services.retention.keeper import Keeper
 from services.telemetry.history import HistoryStore
-from services.telemetry.intake import Intake, Outcome
+from services.telemetry.intake import Intake
 from services.telemetry.offline import ROUNDS, SilenceWatch, limits_of
 from services.telemetry.overrides import OverrideStore
 from services.telemetry.rule_cache import RuleBook
@@ -118,10 +117,9 @@ class TelemetryService:
     @event_handler("mqtt_gateway", "message_rejected", RejectedBatch)
     def keep_rejected_messages(self, event: RejectedBatch) -> None:
         self.parts.store.keep_rejected(event.messages)
-        receipts = admission.receipts_of(event.messages, now=datetime.now(UTC))
-        if receipts:
-            stored = StoredEvent(receipts=receipts, stored=0, rejected=len(event.messages))
-            self.events.publish_all([("telemetry_stored", stored)])
+        effects = Effects()
+        effects.rejected = event.messages
+        self._publish(effects)
 
     @rpc
     def list_device_states(
@@ -199,12 +197,11 @@ class TelemetryService:
             return free_s
         has_found = False
         for _ in range(ROUNDS):
-            watched = parts.silence.look()
-            has_found = has_found or bool(watched.statuses)
-            parts.statuses.put(watched.statuses)
-            self.events.publish_all(watched.events)
-            parts.store.owed.forget(watched.debt)
-            if not watched.full:
+            effects = parts.silence.look()
+            has_found = has_found or bool(effects.statuses)
+            parts.statuses.put(effects.statuses)
+            parts.store.owed.publish(effects, self.events.publish_all)
+            if not effects.has_more:
                 break
         return None if has_found else free_s
 
@@ -214,24 +211,14 @@ class TelemetryService:
         return NOTHING_DUE
 
     def _process(self, intake: Intake, readings: Sequence[Reading]) -> None:
-        now = datetime.now(UTC)
-        outcome = intake.store(readings, now=now)
-        admission.count_rejected(outcome.refused)
-        self.parts.statuses.put(outcome.statuses)
-        self._tell(outcome)
+        effects = intake.store(readings, now=datetime.now(UTC))
+        admission.count_rejected(effects.rejected)
+        self.parts.statuses.put(effects.statuses)
+        self._publish(effects)
+
         oldest = min(reading.origin.received_at for reading in readings)
         metrics.end_to_end.labels("stored").observe((datetime.now(UTC) - oldest).total_seconds())
 
-    def _tell(self, outcome: Outcome) -> None:
-        receipts = [*outcome.receipts, *admission.receipts_of(outcome.refused, now=datetime.now(UTC))]
-        stored = StoredEvent(
-            receipts=receipts,
-            stored=outcome.stored,
-            duplicates=outcome.admitted - outcome.stored,
-            rejected=len(outcome.refused),
-        )
-        events: list[Event] = [*outcome.debt.earlier, *condition_events(outcome.met, outcome.cleared)]
-        if receipts:
-            events.append(("telemetry_stored", stored))
-        self.events.publish_all(events)
-        self.parts.store.owed.forget(outcome.debt)
+    def _publish(self, effects: Effects) -> None:
+        effects.report_stored("telemetry_stored", now=datetime.now(UTC))
+        self.parts.store.owed.publish(effects, self.events.publish_all)

@@ -34,8 +34,9 @@ from services.contracts.events import (
 )
 from services.contracts.source_status import Statuses
 from services.feed.stream import FeedWriter
+from services.ingestion.effects import Effects, Event
 from services.ingestion.source_registry import Registry
-from services.ingestion.transactional_outbox import Event, OwedEvents, owing_conditions
+from services.ingestion.transactional_outbox import OwedEvents
 from services.location.intake import Intake as LocationIntake
 from services.location.live_positions.position_feed import PositionFeed
 from services.location.service import LocationService
@@ -242,7 +243,7 @@ def test_what_is_younger_than_five_seconds_is_its_own_process_to_tell(start: Sta
 def test_a_batch_that_is_rolled_back_owes_nothing(start: Start, engine: Engine) -> None:
     one = start()
     with pytest.raises(RuntimeError, match="killed"), one.store.transaction() as connection:
-        one.store.owed.owe(connection, owing_conditions([condition()], []))
+        one.store.owed.owe(connection, met(condition()))
         raise RuntimeError("killed before the commit")
     assert owed(engine) == []
 
@@ -297,8 +298,8 @@ def test_who_was_only_slow_waits_for_no_timer(start: Start, engine: Engine) -> N
     The process that wrote them goes on meanwhile.
     """
     slow, other = start(), start()
-    debt = slow.intake.store([slow.bad(0)], now=NOW).debt
-    other.wire.meanwhile = lambda: slow.store.owed.forget(debt)
+    effects = slow.intake.store([slow.bad(0)], now=NOW)
+    other.wire.meanwhile = lambda: slow.store.owed.forget(effects)
     with capture_logs() as logs:
         assert other.tell_overdue() == 1
     assert [(line["event"], line["count"]) for line in logs] == [("owed_events_told", 1)]
@@ -398,6 +399,12 @@ def condition() -> Condition:
     return Condition(1, "s1", AlertType.LOW_BATTERY, "k", NOW, os.urandom(16), "low")
 
 
+def met(condition: Condition) -> Effects:
+    effects = Effects()
+    effects.met = [condition]
+    return effects
+
+
 def test_what_rabbitmq_did_not_confirm_stays_owed(config: Config, database: Database, engine: Engine) -> None:
     """On a real RabbitMQ, an event without a queue is refused.
 
@@ -408,7 +415,7 @@ def test_what_rabbitmq_did_not_confirm_stays_owed(config: Config, database: Data
     events = Events(outlet, source, {}, frozenset())
     owing = OwedEvents(database, "telemetry")
     with database.across() as connection:
-        owing.owe(connection, owing_conditions([told := condition()], []))
+        owing.owe(connection, met(told := condition()))
     with pytest.raises(Unavailable):
         owing.tell_overdue(events.publish_all, older_than_s=0.0)
     assert len(owed(engine)) == 1
