@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from services.contracts.events import Fix
+from services.geofencing.rule.fixes import track_fix_of
 from services.geofencing.rule.late_fixes import CHECKPOINT_FIXES, Checkpoint, Position, period_of, position_of
 from services.geofencing.rule.repair_budget import DEAR_STRETCHES, Density, RepairShare
 from services.geofencing.rule.track import Belief, Guarded, Step, TrackFix
@@ -30,7 +31,7 @@ from services.location.guards import battery, two_devices
 from services.location.guards.device_clocks import is_late_by_us
 from services.location.guards.shifts import TOLERANCE_S
 from services.location.late_fix_store import LateTrack, TrackRecord, Work
-from services.location.store import Arrived, GuardOutcome, GuardState, LocationStore
+from services.location.store import Admitted, GuardOutcome, GuardState, LocationStore
 from services.location.tracks.latest_positions import position_of as shown_at
 from services.location.zone_cache import TenantJudge
 from services.platform import config, metrics
@@ -84,7 +85,7 @@ class Judging:
     def judge(
         self,
         connection: Connection,
-        new: Sequence[Arrived],
+        new: Sequence[Admitted],
         states: Mapping[str, GuardState],
         judges: Mapping[int, TenantJudge],
         *,
@@ -102,17 +103,15 @@ class Judging:
             now: The time of day.
         """
         pieces = self._pieces(connection, new, states)
-        mended = self._judge_late(connection, pieces, judges, {item.track.key for item in new}, now)
+        mended = self._judge_late(connection, pieces, judges, {fix.origin.key for fix, _ in new}, now)
         judged = self._judge_on_time(pieces, mended, judges)
         effects = Effects()
         effects.stored = len(new)
         self._write(connection, new, judged)
-        arrived = {item.track.key: item for item in new}
+        facts = {fix.origin.key: fix for fix, _ in new}
         off_shift = self._off_shift(connection, judged, now)
         outcomes = [
-            self._conclude(
-                item, judges[item.piece.source.tenant_id], arrived, effects, off_shift, clocks, now
-            )
+            self._conclude(item, judges[item.piece.source.tenant_id], facts, effects, off_shift, clocks, now)
             for item in judged
         ]
         # Without a believable fix there is no place to show. Such a guard is new again next time.
@@ -127,28 +126,30 @@ class Judging:
         return effects
 
     def _pieces(
-        self, connection: Connection, new: Sequence[Arrived], states: Mapping[str, GuardState]
+        self, connection: Connection, new: Sequence[Admitted], states: Mapping[str, GuardState]
     ) -> list[Piece]:
         """Group fixes by guard, each guard's fixes in the order of its track.
 
         Guards are in the order in which their rows are locked.
         """
-        grouped: dict[str, list[Arrived]] = {}
-        for item in sorted(new, key=lambda item: (item.source.source_id, *position_of(item.track))):
-            grouped.setdefault(item.source.source_id, []).append(item)
+        sources: dict[str, Source] = {}
+        grouped: dict[str, list[TrackFix]] = {}
+        for fix, source in sorted(new, key=_by_track):
+            sources[source.source_id] = source
+            grouped.setdefault(source.source_id, []).append(track_fix_of(fix))
+
         unjudged = {
-            guard_id: (items[0].source.tenant_id, items[0].track.recorded_at)
-            for guard_id, items in grouped.items()
+            guard_id: (sources[guard_id].tenant_id, fixes[0].recorded_at)
+            for guard_id, fixes in grouped.items()
             if states.get(guard_id, NO_STATE).frontier is None
         }
         ends = self._store.newest_recorded(connection, unjudged)
         pieces = []
-        for guard_id, items in grouped.items():
+        for guard_id, fixes in grouped.items():
             state = states.get(guard_id, NO_STATE)
             frontier = state.frontier or ends.get(guard_id)
-            late = [item.track for item in items if _before(item.track, frontier)]
-            on_time = [item.track for item in items[len(late) :]]
-            pieces.append(Piece(items[0].source, state, late, on_time))
+            late = [fix for fix in fixes if _before(fix, frontier)]
+            pieces.append(Piece(sources[guard_id], state, late, fixes[len(late) :]))
         return pieces
 
     def _judge_late(
@@ -232,16 +233,14 @@ class Judging:
             ]
         return judged
 
-    def _write(self, connection: Connection, new: Sequence[Arrived], judged: Sequence[Judged]) -> None:
+    def _write(self, connection: Connection, new: Sequence[Admitted], judged: Sequence[Judged]) -> None:
         """Write the fixes with their verdicts, and what follows from them.
 
         The changes that late fixes made are written already.
         """
         flat = [(item.piece.source, step) for item in judged for step in item.steps]
-        every = [step for item in judged for step in (*item.late, *item.steps)]
-        verdicts = {step.fix.key: (step.in_geofence, step.violation) for step in every}
-        doubted = {step.fix.key for step in every if step.speed_doubted}
-        self._store.insert(connection, new, verdicts, doubted=doubted)
+        verdicts = {step.fix.key: step for item in judged for step in (*item.late, *item.steps)}
+        self._store.insert(connection, new, verdicts)
         self._store.put_implausible(connection, [pair for pair in flat if pair[1].implausible is not None])
         moved = [(source, found, step.fix.key) for source, step in flat for found in step.transitions]
         self._store.put_transitions(connection, moved, late=False)
@@ -271,7 +270,7 @@ class Judging:
         self,
         judged: Judged,
         judge: TenantJudge,
-        arrived: Mapping[bytes, Arrived],
+        facts: Mapping[bytes, Fix],
         effects: Effects,
         off_shift: Collection[str],
         clocks: Mapping[str, Clock],
@@ -284,7 +283,7 @@ class Judging:
         """
         (source, state, _, _), _, late, steps, belief = judged
         on_shift = source.source_id not in off_shift
-        fixes = [arrived[step.fix.key].fix for step in steps]
+        fixes = [facts[step.fix.key] for step in steps]
         buffered = {fix.origin.key for fix in fixes if fix.origin.buffered}
         clock = clocks.get(source.source_id, state.clock)
         who = Who(source.tenant_id, source.source_id, source.site_id, source.replayed)
@@ -322,10 +321,12 @@ class Judging:
         last = _last_plausible(steps if state is not NO_STATE else [*late, *steps])
         if last is None:
             return GuardOutcome(source, belief, mine.told, settles_at, None, clock, low, jumping)
-        marker = arrived[last.fix.key]
-        position = shown_at(marker.fix, in_geofence=last.in_geofence, violation=last.violation)
+        fact = facts[last.fix.key]
+        position = shown_at(fact, in_geofence=last.in_geofence, violation=last.violation)
         effects.positions.append((source.tenant_id, position))
-        return GuardOutcome(source, belief, mine.told, settles_at, marker, clock, low, jumping)
+        return GuardOutcome(
+            source, belief, mine.told, settles_at, last.fix, clock, low, jumping, fact.heading
+        )
 
     def _battery_low(self, piece: Piece, prompt: Sequence[Fix], effects: Effects) -> bool:
         """Return True when the battery of the guard's phone is low.
@@ -361,6 +362,11 @@ class Judging:
 
 def guarded(source: Source) -> Guarded:
     return Guarded(source.source_id, source.groups)
+
+
+def _by_track(item: Admitted) -> tuple[str, datetime, bytes]:
+    origin = item[0].origin
+    return item[1].source_id, origin.recorded_at, origin.key
 
 
 def _last_plausible(steps: Sequence[Step]) -> Step | None:
