@@ -34,6 +34,7 @@ from services.messaging import (
     gathering_handler,
     loop,
     rpc,
+    rpc_of,
     shard_handler,
     shard_queue_names,
     timer,
@@ -111,6 +112,14 @@ class LocationService:
     alerts = RpcProxy("alerts")
     directory = RpcProxy("directory")
 
+    list_positions = rpc_of("whereabouts", Whereabouts.positions)
+    guards_within = rpc_of("whereabouts", Whereabouts.within)
+    get_track = rpc_of("tracks", TrackQueries.track)
+    list_transitions = rpc_of("tracks", TrackQueries.transitions)
+    get_transition = rpc_of("tracks", TrackQueries.transition)
+    list_implausible = rpc_of("tracks", TrackQueries.implausible)
+    time_in_zones = rpc_of("zone_days", ZoneDays.time_in_zones)
+
     @shard_handler("mqtt_gateway", "guard_gps_received", FixBatch)
     def process_guard_gps(self, events: list[FixBatch]) -> None:
         self._store([fix for event in events for fix in event.fixes], hold=True)
@@ -145,16 +154,6 @@ class LocationService:
         metrics.end_to_end.labels("stored").observe((datetime.now(UTC) - oldest).total_seconds())
         if effects.failures:
             raise effects.failures[0]
-
-    @rpc
-    def list_positions(
-        self, *, tenant_id: int, limit: int = 20_000, after: list[Any] | None = None
-    ) -> list[dict[str, Any]]:
-        """List the newest believable position of each guard.
-
-        `silent_since` is set when the position is too old and OFFLINE was reported.
-        """
-        return self.parts.whereabouts.positions(tenant_id, limit=limit, after=after)
 
     @loop
     def show_positions(self) -> None:
@@ -199,35 +198,6 @@ class LocationService:
         self.parts.statuses.show(self.parts.feed)
         return NOTHING_DUE
 
-    @rpc
-    def get_track(
-        self,
-        *,
-        tenant_id: int,
-        guard_id: str,
-        since: datetime | str,
-        until: datetime | str,
-        max_points: int = 500,
-    ) -> dict[str, Any]:
-        """Return a guard's track between two times, thinned for drawing.
-
-        Ends, changes of the verdict, gaps and corners stay. Implausible fixes are marked. `count`
-        is the number of fixes before thinning. Raises `Refused`, `NotFound`.
-        """
-        return self.parts.tracks.track(
-            guard_id, tenant_id=tenant_id, since=since, until=until, max_points=max_points
-        )
-
-    @rpc
-    def guards_within(
-        self, *, tenant_id: int, shape: dict[str, Any], limit: int = 1_000
-    ) -> list[dict[str, Any]]:
-        """List the guards whose newest position is in a GeoJSON shape.
-
-        The shape is a Polygon, a MultiPolygon, or a Point with `radius_m`.
-        """
-        return self.parts.whereabouts.within(shape, tenant_id=tenant_id, limit=limit)
-
     def _open_alerts(self, tenant_id: int) -> list[dict[str, Any]]:
         """Return all open alerts of a tenant, read page by page.
 
@@ -271,77 +241,6 @@ class LocationService:
             limit=limit,
             max_age_s=max_age_s,
             explain=explain,
-        )
-
-    @rpc
-    def time_in_zones(
-        self,
-        *,
-        tenant_id: int,
-        guard_id: str | None = None,
-        day: str | None = None,
-        since: datetime | str | None = None,
-        until: datetime | str | None = None,
-        limit: int = 1_000,
-    ) -> dict[str, Any]:
-        """Return the seconds that guards were believed in zones, per local day of the zone's site.
-
-        Raises `Refused`.
-        """
-        return self.parts.zone_days.time_in_zones(
-            tenant_id=tenant_id, guard_id=guard_id, day=day, since=since, until=until, limit=limit
-        )
-
-    @rpc
-    def list_transitions(
-        self,
-        *,
-        tenant_id: int,
-        guard_id: str | None = None,
-        zone_id: int | None = None,
-        since: datetime | str | None = None,
-        until: datetime | str | None = None,
-        superseded: bool = False,
-        cursor: str | None = None,
-        limit: int = 100,
-    ) -> dict[str, Any]:
-        """List the transitions of tracks, newest first.
-
-        The answer has `items`, and `next`: pass it as `cursor` to go on.
-        """
-        return self.parts.tracks.transitions(
-            tenant_id=tenant_id,
-            guard_id=guard_id,
-            zone_id=zone_id,
-            since=since,
-            until=until,
-            superseded=superseded,
-            cursor=cursor,
-            limit=limit,
-        )
-
-    @rpc
-    def get_transition(self, *, tenant_id: int, transition_id: str) -> dict[str, Any]:
-        """Return one transition with its evidence, and `why` in plain words. Raises `NotFound`."""
-        return self.parts.tracks.transition(transition_id, tenant_id=tenant_id)
-
-    @rpc
-    def list_implausible(
-        self,
-        *,
-        tenant_id: int,
-        guard_id: str | None = None,
-        since: datetime | str | None = None,
-        until: datetime | str | None = None,
-        cursor: str | None = None,
-        limit: int = 100,
-    ) -> dict[str, Any]:
-        """List the fixes that no verdict was built on, newest first, for users to look at.
-
-        The answer has `items` and `next`.
-        """
-        return self.parts.tracks.implausible(
-            tenant_id=tenant_id, guard_id=guard_id, since=since, until=until, cursor=cursor, limit=limit
         )
 
     @rpc

@@ -26,6 +26,7 @@ from services.messaging import (
     Resource,
     event_handler,
     rpc,
+    rpc_of,
     shard_handler,
     shard_queue_names,
     timer,
@@ -102,6 +103,12 @@ class TelemetryService:
     events = Publisher()
     parts = Resource(Parts)
 
+    list_device_states = rpc_of("store", TelemetryStore.list_states)
+    list_readings = rpc_of("history", HistoryStore.readings)
+    list_rejected = rpc_of("history", HistoryStore.rejected)
+    list_rules = rpc_of("overrides", OverrideStore.list_rules)
+    remove_rule_override = rpc_of("overrides", OverrideStore.remove)
+
     @shard_handler("mqtt_gateway", "device_telemetry_received", DeviceReadingBatch)
     def process_device_telemetry(self, events: list[DeviceReadingBatch]) -> None:
         self._process(self.parts.device, [reading for event in events for reading in event.readings])
@@ -122,34 +129,6 @@ class TelemetryService:
         self._publish(effects)
 
     @rpc
-    def list_device_states(
-        self, *, tenant_id: int, limit: int = 10_000, after: list[Any] | None = None
-    ) -> list[dict[str, Any]]:
-        """List the newest reading of each device, sensor and system, and its conditions."""
-        return self.parts.store.list_states(tenant_id, limit=limit, after=after)
-
-    @rpc
-    def list_readings(
-        self, *, tenant_id: int, source_id: str, since: datetime, until: datetime, limit: int = 1000
-    ) -> list[dict[str, Any]]:
-        """List what a device, sensor or system measured between two times, newest first."""
-        return self.parts.history.readings(
-            source_id, tenant_id=tenant_id, since=since, until=until, limit=limit
-        )
-
-    @rpc
-    def list_rejected(
-        self, *, tenant_id: int, reason: str | None = None, limit: int = 100, after: list[Any] | None = None
-    ) -> list[dict[str, Any]]:
-        """List refused messages of the tenant's sources, newest first, with their bytes."""
-        return self.parts.history.rejected(tenant_id=tenant_id, reason=reason, limit=limit, after=after)
-
-    @rpc
-    def list_rules(self, *, tenant_id: int) -> list[dict[str, Any]]:
-        """List the rules of config.yaml, each followed by the tenant's overrides of it."""
-        return self.parts.overrides.list_rules(tenant_id)
-
-    @rpc
     def set_rule(
         self,
         *,
@@ -166,13 +145,6 @@ class TelemetryService:
         """
         wanted = Override(rule=rule, change=change, site_id=site_id, source_type=source_type)
         self.parts.overrides.put(wanted, tenant_id=tenant_id)
-
-    @rpc
-    def remove_rule_override(
-        self, *, tenant_id: int, rule: str, site_id: int | None = None, source_type: str | None = None
-    ) -> None:
-        """Take back what `set_rule` set at this place. Raises `NotFound`, `Refused`."""
-        self.parts.overrides.remove(rule, tenant_id=tenant_id, site_id=site_id, source_type=source_type)
 
     @timer(3600, eager=True)
     def make_partitions(self) -> None:

@@ -205,8 +205,13 @@ class TelemetryStore:
             self.owed.owe(connection, effects)
             return effects
 
-    def list_states(self, tenant_id: int, *, limit: int, after: object = None) -> list[dict[str, Any]]:
-        """List the newest state of each source of a tenant, from the place `after` on."""
+    def list_states(
+        self, tenant_id: int, *, limit: int = 10_000, after: object = None
+    ) -> list[dict[str, Any]]:
+        """List the newest reading of each source of a tenant, and its conditions.
+
+        The list begins after the place `after`.
+        """
         further, place = beyond(BY_SOURCE, after)
         query = text(
             "SELECT source_id, family, recorded_at, received_at, reading, conditions, silent_since, clock"

@@ -62,7 +62,7 @@ def test_earlier_events_of_the_outbox_come_first_in_their_order() -> None:
 
 
 def test_rows_of_a_part_of_a_batch_are_not_earlier_events() -> None:
-    # Given two transactions of a batch, of which the second finds the row of the first,
+    # Given two transactions of a batch, where the second finds the row of the first,
     batch, first, second = Effects(), Effects(), Effects()
     first.note_outbox([4], {2: event("a")})
     second.note_outbox([6], {2: event("a"), 4: event("own")})
