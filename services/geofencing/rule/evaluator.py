@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from services.contracts.zone_parameters import Confirmation, usual
 from services.geofencing.assignment import Guarded, in_force
-from services.geofencing.geometry import Confirmation, Zone, depth_m
-from services.geofencing.rule.confirmation import Change, Gathered, Needed, Sign, confirmed, gather
+from services.geofencing.geometry import Zone, depth_m
+from services.geofencing.rule.confirmation import Change, Gathered, Needed, Sign, confirmed, gather, needed_of
 from services.geofencing.rule.fixes import Step
 from services.geofencing.rule.plausibility import least_distance_m
 from services.geofencing.rule.transitions import Transition, transition
@@ -223,17 +224,14 @@ class Verdict:
         seconds = (seen.at_us - before.at_us) / 1_000_000
         return max(least_distance_m(before, seen), 0.0) / seconds
 
-    def _needed(self, confirmation: Confirmation, *, alarming: bool) -> Needed:
+    def _needed(self, confirmation: Confirmation, *, alarming: bool, chosen: Zone | None = None) -> Needed:
         weight = self._settings.confirm_weight * confirmation.fixes if alarming else 0.0
-        return Needed(confirmation.fixes, confirmation.seconds, confirmation.hold_s, weight)
+        return needed_of(confirmation, weight=weight, zone=chosen)
 
     def _needed_within(self, zone: Zone | None, *, alarming: bool) -> Needed:
-        settings = self._settings
         if zone is None:
-            weight = settings.confirm_weight * settings.confirm_fixes if alarming else 0.0
-            return Needed(settings.confirm_fixes, settings.confirm_s, 0.0, weight)
-        needed = self._needed(zone.exit if alarming else zone.enter, alarming=alarming)
-        return msgspec.structs.replace(needed, zone_id=zone.zone_id, zone_version=zone.version)
+            return self._needed(usual(self._settings), alarming=alarming)
+        return self._needed(zone.exit if alarming else zone.enter, alarming=alarming, chosen=zone)
 
     def _sign(self, d: float | None, e: float | None = None, *, speed_mps: float | None = None) -> Sign:
         """Return this fix as evidence.

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from services.contracts.zone_parameters import Confirmation
 from services.geofencing.assignment import Guarded
-from services.geofencing.geometry import Confirmation, Zone
+from services.geofencing.geometry import Zone
 from services.geofencing.rule.confirmation import Gathered, Needed, Sign, gather
 from services.geofencing.rule.evaluator import BELIEVED_WITHIN, Held, Verdict, Within
 from services.geofencing.rule.fixes import Step, TrackFix
