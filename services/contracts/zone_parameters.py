@@ -1,7 +1,7 @@
-"""Parameters of what confirms that a guard entered or left a zone: each is declared here, once. Pure.
+"""Parameters of what confirms an entry into a zone, or an exit: each is declared here, once. Pure.
 
-From `PARAMETERS` follow the check of a zone's `confirmation`, the description of the API's field and
-the options of `vigil zone`. So do the defaults, the evidence and its explanation.
+From `PARAMETERS` follow the check of a zone's `confirmation`, the description of the API's field
+and the options of `vigil zone`. So do the defaults, the evidence and its explanation.
 
 How to add a parameter (docs/howto/add-a-geofence-parameter.md has an example):
 

@@ -1,4 +1,4 @@
-"""Effects of a batch: all that follows from its messages, gathered before anything is published. Pure.
+"""Effects of a batch: all that follows from its messages, gathered before it is published. Pure.
 
 Each transaction fills effects of its own, and puts their events into the outbox. They are added to
 the effects of the batch after the commit: a transaction that is tried again must count once.
