@@ -396,8 +396,8 @@ def test_a_clock_of_a_guard_is_kept_and_forgotten_when_it_is_right(
 
 def test_a_fix_at_0_0_is_kept_as_no_fix_and_shown_nowhere(location: LocationIntake, engine: Engine) -> None:
     nowhere = msgspec.structs.replace(fix(lat=0.0), lon=0.0)
-    assert location.store([nowhere], now=NOW).newest == []
+    assert location.store([nowhere], now=NOW).positions == []
     assert rows(engine, "SELECT reason FROM implausible_fix") == [("no_fix",)]
     assert rows(engine, "SELECT count(*) FROM guard_state") == [(0,)]
     # A true fix right after it is believed at once.
-    assert len(location.store([fix(seconds=1)], now=NOW).newest) == 1
+    assert len(location.store([fix(seconds=1)], now=NOW).positions) == 1
