@@ -37,6 +37,7 @@ from services.feed.stream import FeedWriter
 from services.ingestion.effects import Effects, Event
 from services.ingestion.source_registry import Registry
 from services.ingestion.transactional_outbox import OwedEvents
+from services.location.deferred_alerts import Settling
 from services.location.intake import Intake as LocationIntake
 from services.location.live_positions.position_feed import PositionFeed
 from services.location.service import LocationService
@@ -393,6 +394,41 @@ def test_a_batch_that_comes_again_tells_what_is_met_and_no_ending_twice(start: S
     one.handle(over)
     again = [(MET, "s1", 0)] if one.tells_again else []
     assert one.wire.said() == [(MET, "s1", 0), *again, (CLEARED, "s1", 1)]
+
+
+def test_the_end_of_a_shift_does_not_lose_what_a_killed_process_left(
+    config: Config, database: Database, engine: Engine
+) -> None:
+    # Given a violation that a process committed and did not publish, and a shift that is over,
+    one = Location(config, database)
+    zones = ZoneBook(database, Registry(database, registration="open", default_tenant_id=1), config.location)
+    one._service.parts.settling = Settling(one.store, zones)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO zone (tenant_id, name, area, radius_m, in_force_from, confirmation)"
+                " VALUES (1, 'z', :area, 500, '-infinity', CAST(:confirmation AS jsonb))"
+            ),
+            {
+                "area": f"POINT({LON} {LAT})",
+                "confirmation": '{"enter": {"fixes": 1}, "exit": {"fixes": 1}}',
+            },
+        )
+    one.handle(one.good(0))
+    one.dies_after_the_commit_of(one.bad(1))
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO guard_shift (tenant_id, guard_id, starts_at, ends_at)"
+                " VALUES (1, 's1', now() - interval '3 hours', now() - interval '2 hours')"
+            )
+        )
+    assert owed(engine) == [(1, MET, ["s1"])]
+    # when the timer ends what was reported,
+    one._service.tell_settled()
+    # then the violation is published before its end.
+    assert [(event, source) for event, source, _ in one.wire.said()] == [(MET, "s1"), (CLEARED, "s1")]
+    assert owed(engine) == []
 
 
 def condition() -> Condition:
