@@ -34,7 +34,8 @@ import numpy as np
 import numpy.typing as npt
 from shapely.geometry import box
 
-from services.geofencing.geometry import METRES_A_DEGREE, Confirmation, Zone, ZoneIndex
+from services.contracts.zone_parameters import Confirmation
+from services.geofencing.geometry import METRES_A_DEGREE, Zone, ZoneIndex
 from services.geofencing.rule.track import Guarded, Judge, TrackFix
 from services.platform import config
 

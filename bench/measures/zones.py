@@ -17,7 +17,8 @@ from datetime import UTC, datetime, timedelta
 
 from shapely.geometry import Point, Polygon
 
-from services.geofencing.geometry import METRES_A_DEGREE, Confirmation, Zone, ZoneIndex
+from services.contracts.zone_parameters import Confirmation
+from services.geofencing.geometry import METRES_A_DEGREE, Zone, ZoneIndex
 from services.geofencing.rule.track import Belief, Guarded, Judge, TrackFix
 from services.platform import config
 

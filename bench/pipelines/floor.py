@@ -35,12 +35,12 @@ from services.contracts.events import (
     RejectedMessage,
     SensorReading,
 )
+from services.geofencing.rule.fixes import track_fix_of
 from services.geofencing.rule.track import Guarded
 from services.ingestion import bulk_insert
 from services.ingestion.admission import keep_rejected
 from services.ingestion.source_registry import Registry, Source
-from services.location.intake import track_fix_of
-from services.location.store import Arrived, LocationStore
+from services.location.store import LocationStore
 from services.location.zone_cache import ZoneBook
 from services.platform import config
 from services.platform.database import Database
@@ -149,12 +149,11 @@ class Floor:
     def _insert(self, connection: Connection, by_kind: dict[type, list[Any]]) -> None:
         fixes = {fix.origin.key: fix for fix in by_kind.get(Fix, [])}.values()
         seen = bulk_insert.see(connection, [fix.origin for fix in fixes])
-        arrived = [Arrived(fix, SOURCE, track_fix_of(fix)) for fix in fixes if fix.origin.key in seen]
+        new = [(fix, SOURCE) for fix in fixes if fix.origin.key in seen]
         found = self._judge.judge_many(
-            [(Guarded(item.fix.origin.source_id), None, [item.track]) for item in arrived]
+            [(Guarded(fix.origin.source_id), None, [track_fix_of(fix)]) for fix, _ in new]
         )
-        verdicts = {step.fix.key: (step.in_geofence, step.violation) for _, [step] in found}
-        self._location.insert(connection, arrived, verdicts)
+        self._location.insert(connection, new, {step.fix.key: step for _, [step] in found})
         for kind, shape in SHAPES.items():
             readings = {reading.origin.key: reading for reading in by_kind.get(kind, [])}.values()
             if readings:

@@ -54,12 +54,15 @@ class PlanStore:
         self._database = database
         self._guidance = guidance
 
-    def get_policy(self, *, tenant_id: int, site_id: int | None) -> dict[str, Any]:
+    def get_policy(self, *, tenant_id: int, site_id: int | None = None) -> dict[str, Any]:
+        """Return the policy that a site or a tenant has of its own; empty when it has none."""
         with self._database.of(tenant_id) as connection:
             values = {"tenant_id": tenant_id, "site_id": site_id}
             return connection.execute(SELECT_POLICY, values).scalar_one_or_none() or {}
 
-    def set_policy(self, *, tenant_id: int, site_id: int | None, policy: dict[str, Any], by: str) -> None:
+    def set_policy(
+        self, *, tenant_id: int, by: str, policy: dict[str, Any], site_id: int | None = None
+    ) -> None:
         """Replace a policy; an empty one removes it. Every contact and rota in it must exist.
 
         A policy that notifies nobody must not stay unnoticed until the night.

@@ -44,6 +44,7 @@ from services.messaging import (
     fair_handler,
     gathering_handler,
     rpc,
+    rpc_of,
     timer,
 )
 from services.platform import metrics
@@ -140,6 +141,13 @@ class AlertsService:
 
     events = Publisher()
     parts = Resource(Parts)
+
+    list_alerts = rpc_of("store", AlertStore.list_alerts)
+    list_gravest = rpc_of("store", AlertStore.list_gravest)
+    get_alert = rpc_of("store", AlertStore.get)
+    get_policy = rpc_of("plans", PlanStore.get_policy)
+    set_policy = rpc_of("plans", PlanStore.set_policy)
+    remove_rota = rpc_of("plans", PlanStore.remove_rota)
 
     @fair_handler(
         "mqtt_gateway",
@@ -247,47 +255,6 @@ class AlertsService:
     )
     def clear_for_location(self, event: ConditionsEvent) -> None:
         self._clear(event.conditions)
-
-    @rpc
-    def list_alerts(
-        self,
-        *,
-        tenant_id: int,
-        status: str = "open",
-        limit: int = 100,
-        severity: str | None = None,
-        source_id: str | None = None,
-        site_id: int | None = None,
-        after: list[Any] | None = None,
-    ) -> list[Alert]:
-        """Return the alerts of a tenant, newest first.
-
-        Args:
-            status: "open", "all", or one status.
-            after: the place after which the list begins.
-        """
-        return self.parts.store.list_alerts(
-            tenant_id=tenant_id,
-            status=status,
-            limit=limit,
-            severity=severity,
-            source_id=source_id,
-            site_id=site_id,
-            after=after,
-        )
-
-    @rpc
-    def list_gravest(self, *, tenant_id: int, limit: int = 1000) -> list[Alert]:
-        """Return the open alerts of a tenant, in the order in which they need attention.
-
-        The gravest come first, then those that nobody has acknowledged, then the newest.
-        """
-        return self.parts.store.list_gravest(tenant_id=tenant_id, limit=limit)
-
-    @rpc
-    def get_alert(self, *, tenant_id: int, alert_id: str) -> Alert:
-        """Return one alert with its whole timeline."""
-        return self.parts.store.get(tenant_id=tenant_id, alert_id=alert_id)
 
     @rpc
     def acknowledge_alert(self, *, tenant_id: int, alert_id: str, by: str, note: str = "") -> Alert:
@@ -419,18 +386,6 @@ class AlertsService:
         return made
 
     @rpc
-    def get_policy(self, *, tenant_id: int, site_id: int | None = None) -> dict[str, Any]:
-        """Return the policy that a site or a tenant has of its own; empty when it has none."""
-        return self.parts.plans.get_policy(tenant_id=tenant_id, site_id=site_id)
-
-    @rpc
-    def set_policy(
-        self, *, tenant_id: int, by: str, policy: dict[str, Any], site_id: int | None = None
-    ) -> None:
-        """Replace the own policy of a site or a tenant. An empty policy removes it."""
-        self.parts.plans.set_policy(tenant_id=tenant_id, site_id=site_id, policy=policy, by=by)
-
-    @rpc
     def preview_escalation(
         self,
         *,
@@ -458,10 +413,6 @@ class AlertsService:
     def set_rota(self, *, tenant_id: int, name: str, rota: dict[str, Any]) -> None:
         """Add or replace a rota. Its members must be contacts."""
         self.parts.plans.set_rota(tenant_id=tenant_id, name=name, document=rota)
-
-    @rpc
-    def remove_rota(self, *, tenant_id: int, name: str) -> None:
-        self.parts.plans.remove_rota(tenant_id=tenant_id, name=name)
 
     @fair_handler(
         "notifications",

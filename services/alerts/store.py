@@ -559,8 +559,8 @@ class AlertStore:
         self,
         *,
         tenant_id: int,
-        status: str,
-        limit: int,
+        status: str = "open",
+        limit: int = 100,
         severity: str | None = None,
         source_id: str | None = None,
         site_id: int | None = None,
@@ -591,7 +591,7 @@ class AlertStore:
             found = connection.execute(query, {**values, **given, **place})
             return [alert_of(row, []) for row in found]
 
-    def list_gravest(self, *, tenant_id: int, limit: int) -> list[Alert]:
+    def list_gravest(self, *, tenant_id: int, limit: int = 1000) -> list[Alert]:
         """Return the open alerts: the gravest first, then those without a holder, then the newest.
 
         NEW comes first within a severity: nobody has such an alert.

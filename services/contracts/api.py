@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from services.contracts.events import FeedPosition
+
 Word = Annotated[str, Meta(min_length=1, max_length=200)]
 Note = Annotated[str, Meta(max_length=2000)]
 Id = Annotated[int, Meta(ge=1, le=2_147_483_647)]
@@ -320,17 +322,7 @@ class SourceState(msgspec.Struct, frozen=True):
     clock_spread_s: float | None = None
 
 
-class Position(msgspec.Struct, frozen=True):
-    guard_id: str
-    lat: float
-    lon: float
-    accuracy: float | None
-    speed: float | None
-    heading: float | None
-    recorded_at: datetime
-    received_at: datetime
-    in_geofence: bool
-    geofence_violation: bool
+class Position(FeedPosition, frozen=True):
     silent_since: datetime | None
 
 

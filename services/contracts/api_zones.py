@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from services.contracts import zone_parameters
 from services.contracts.api import Id, In, Lat, Lon, Moment, Word
 
 Kind = Literal["required", "forbidden", "speed"]
@@ -23,7 +24,7 @@ Schedule = Annotated[
 ]
 Confirming = Annotated[
     dict[str, Any],
-    Meta(description="`enter` {fixes, seconds, dwell_s} and `exit` {fixes, seconds, grace_s}, all optional"),
+    Meta(description=zone_parameters.described()),
 ]
 
 

@@ -180,6 +180,24 @@ class HealthReading(msgspec.Struct, array_like=True, frozen=True, gc=False):
     uptime: float | None
 
 
+class FeedPosition(msgspec.Struct, frozen=True):
+    """Position of a guard, in metres, metres a second and degrees.
+
+    `recorded_at` is the device's time.
+    """
+
+    guard_id: str
+    lat: float
+    lon: float
+    accuracy: float | None
+    speed: float | None
+    heading: float | None
+    recorded_at: datetime
+    received_at: datetime
+    in_geofence: bool
+    geofence_violation: bool
+
+
 class RejectedMessage(msgspec.Struct, array_like=True, frozen=True):
     """A message that was refused; its bytes are kept as they came.
 

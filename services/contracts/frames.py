@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from services.contracts.api import Position, SourceState
-from services.contracts.events import Alert, AlertFrame
+from services.contracts.events import Alert, AlertFrame, FeedPosition
 from services.contracts.source_status import SourceStatus
 
 Ref = Annotated[Any, Meta(description="Whatever the client gave, given back with the answer")]
@@ -28,24 +28,6 @@ class Away(msgspec.Struct, frozen=True):
     since: datetime
     hides_alarms: Annotated[bool, Meta(description="Whether new alarms may not show on an open screen")]
     reason: Annotated[str, Meta(description="One or two sentences for an operator")]
-
-
-class FeedPosition(msgspec.Struct, frozen=True):
-    """Position of a guard, in metres, metres a second and degrees.
-
-    `recorded_at` is the device's time.
-    """
-
-    guard_id: str
-    lat: float
-    lon: float
-    accuracy: float | None
-    speed: float | None
-    heading: float | None
-    recorded_at: datetime
-    received_at: datetime
-    in_geofence: bool
-    geofence_violation: bool
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from services.directory.zones.geometry_thread import GeometryThread
 from services.directory.zones.rpc import ZoneCalls
 from services.directory.zones.store import ZoneStore
 from services.feed.stream import make_sealer
-from services.messaging import Resource, RpcProxy, rpc, timer
+from services.messaging import Resource, RpcProxy, rpc, rpc_methods_of, rpc_of, timer
 from services.platform import security_events
 from services.platform.config import Config
 from services.platform.database import Database
@@ -69,21 +69,41 @@ class Parts:
         self.schema = SchemaCheck(database)
         self.people = PeopleStore(database)
         self.zones = ZoneStore(database, judge_of=GeometryThread().of, beside=tpool.execute)
-        self.letters = DeadLetters(config, database)
         self.bars = BarredSubjects.from_config(config, database)
+        self.register = Register(self.store)
+        self.zone_calls = ZoneCalls(self.zones)
+        self.letter_calls = LetterCalls(DeadLetters(config, database))
         self.token_life = timedelta(seconds=config.noc.token_max_age_s) + CLOCK_SKEW
         self.session_lifetime = timedelta(seconds=config.noc.session_lifetime_s)
         self.sealer = make_sealer(config)
         self.password_checks = PasswordChecks(at_once=config.noc.password_checks)
 
 
-class DirectoryService(Register, ZoneCalls, LetterCalls):
+@rpc_methods_of(register=Register, zone_calls=ZoneCalls, letter_calls=LetterCalls)
+class DirectoryService:
     name = "directory"
 
     parts = Resource(Parts)
     alerts = RpcProxy("alerts")
     location = RpcProxy("location")
     telemetry = RpcProxy("telemetry")
+
+    list_sites = rpc_of("store", DirectoryStore.list_rows, kind="site")
+    list_guards = rpc_of("store", DirectoryStore.list_rows, kind="guard")
+    list_devices = rpc_of("store", DirectoryStore.list_rows, kind="device")
+    list_groups = rpc_of("store", DirectoryStore.list_rows, kind="group")
+    list_contacts = rpc_of("store", DirectoryStore.list_rows, kind="contact")
+    list_shifts = rpc_of("store", DirectoryStore.list_rows, kind="shift")
+    list_users = rpc_of("store", DirectoryStore.list_users)
+    set_silence_limit = rpc_of("store", DirectoryStore.set_silence_limit)
+    list_carriers = rpc_of("store", DirectoryStore.carriers)
+    remove_contact = rpc_of("store", DirectoryStore.remove_contact)
+    remove_shift = rpc_of("store", DirectoryStore.remove_shift)
+    list_zones = rpc_of("zones", ZoneStore.list_zones)
+    list_zone_versions = rpc_of("zones", ZoneStore.versions)
+    bar_subject = rpc_of("bars", BarredSubjects.bar)
+    lift_bar = rpc_of("bars", BarredSubjects.lift)
+    list_bars = rpc_of("bars", BarredSubjects.list_rows)
 
     @rpc
     def open_session(self, *, login: str, password: str) -> dict[str, Any]:

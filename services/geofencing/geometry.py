@@ -21,6 +21,7 @@ import shapely
 from shapely import STRtree
 from shapely.geometry.base import BaseGeometry
 
+from services.contracts.zone_parameters import Confirmation
 from services.geofencing.schedule import Schedule
 
 EARTH_RADIUS_M = 6_371_008.8
@@ -36,17 +37,6 @@ The order of a computation changes the last bits, and must decide nothing.
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
-
-
-class Confirmation(msgspec.Struct, frozen=True):
-    """Evidence that confirms a change: a number of fixes, or a time in seconds.
-
-    `hold_s` is how long the change must have lasted (dwell, grace).
-    """
-
-    fixes: int
-    seconds: float
-    hold_s: float = 0.0
 
 
 class Edges(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from services.contracts.errors import Refused
+from services.contracts.zone_parameters import DIRECTIONS, PARAMETERS, Direction
 from services.geofencing import shapes
 from services.geofencing.rings import number, shown
 from services.geofencing.schedule import parse as parse_schedule
@@ -23,9 +24,6 @@ KINDS = ("required", "forbidden", "speed")
 LONGEST_NAME = 200
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 MIN_LIMIT_MPS, MAX_LIMIT_MPS = 0.5, 100.0
-MAX_FIXES = 100
-LONGEST_S = 86_400.0
-CONFIRMATION = {"enter": ("fixes", "seconds", "dwell_s"), "exit": ("fixes", "seconds", "grace_s")}
 FIELDS = (
     "name",
     "kind",
@@ -201,29 +199,26 @@ def _schedule(document: object) -> dict[str, Any] | None:
 def _confirmation(document: object) -> dict[str, Any] | None:
     """Return a checked confirmation; None for an empty one.
 
-    Its form is {"enter": {fixes, seconds, dwell_s}, "exit": {fixes, seconds, grace_s}}. Absent
-    values come from config.yaml.
+    `services/contracts/zone_parameters.py` has its form. Absent values have their defaults.
     """
     if document is None or document == {}:
         return None
-    if not isinstance(document, dict) or set(document) - set(CONFIRMATION):
+    if not isinstance(document, dict) or set(document) - set(DIRECTIONS):
         raise Refused(f"confirmation is {shown(document)}; it has the fields enter and exit and no others")
     return {
-        side: _side(value, f"confirmation.{side}", CONFIRMATION[side]) for side, value in document.items()
+        side: _side(document[side], f"confirmation.{side}", side) for side in DIRECTIONS if side in document
     }
 
 
-def _side(document: object, field: str, names: tuple[str, ...]) -> dict[str, Any]:
-    if not isinstance(document, dict) or set(document) - set(names):
-        raise Refused(f"{field} must be an object; its fields are {', '.join(names)}, each may be left out")
+def _side(document: object, field: str, direction: Direction) -> dict[str, Any]:
+    known = {parameter.names[direction]: parameter for parameter in PARAMETERS}
+    if not isinstance(document, dict) or set(document) - set(known):
+        raise Refused(f"{field} must be an object; its fields are {', '.join(known)}, each may be left out")
     for name, value in document.items():
-        found = number(value, f"{field}.{name}")
-        if name == "fixes" and not (isinstance(value, int) and 1 <= value <= MAX_FIXES):
-            raise Refused(f"{field}.fixes is {shown(value)}; it must be a whole number from 1 to {MAX_FIXES}")
-        if name == "seconds" and not 0 < found <= LONGEST_S:
-            raise Refused(f"{field}.seconds is {found:g}; it must be more than 0 and at most {LONGEST_S:g}")
-        if not 0 <= found <= LONGEST_S:
-            raise Refused(f"{field}.{name} is {found:g}; it must be 0 to {LONGEST_S:g} seconds")
+        found, parameter = number(value, f"{field}.{name}"), known[name]
+        if not parameter.allows(value):
+            said = shown(value) if parameter.whole else f"{found:g}"
+            raise Refused(f"{field}.{name} is {said}; it must be {parameter.bounds}")
     return dict(document)
 
 

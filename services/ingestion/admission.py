@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import Origin, Receipt, RejectedMessage
+from services.contracts.events import Origin, RejectedMessage
 from services.ingestion.claims import objections
 from services.ingestion.source_registry import Source
 from services.platform import metrics, security_events
@@ -84,20 +83,6 @@ def rejected(origin: Origin, error: InvalidMessage, *, tenant_id: int | None = N
         tenant_id,
         msg_id=origin.msg_id,
     )
-
-
-def receipts_of(messages: Sequence[RejectedMessage], *, now: datetime) -> list[Receipt]:
-    """Return the receipts of messages that were refused, for the sources that gave them an id.
-
-    Without them a device that waits for a receipt sends a refused message again and again.
-    """
-    return [
-        Receipt(
-            message.source_id, message.msg_id, "refused", now, silent=message.silent, reason=message.reason
-        )
-        for message in messages
-        if message.source_id is not None and message.msg_id is not None
-    ]
 
 
 def keep_rejected(connection: Connection, messages: Sequence[RejectedMessage]) -> int:

@@ -11,22 +11,21 @@ twice; its receivers handle it once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import msgspec
 import structlog
 from sqlalchemy import Connection, Row, text
 
 from services.contracts.errors import Unavailable
-from services.contracts.events import Condition, ConditionsEvent
 from services.ingestion import bulk_insert
+from services.ingestion.effects import Effects, Event
 from services.platform.database import Database
 from services.platform.prepared_statements import Prepared
 
 log = structlog.get_logger(__name__)
 
-Event = tuple[str, msgspec.Struct | msgspec.Raw]
 Service = Literal["telemetry", "location"]
 
 OVERDUE_S = 5.0
@@ -67,54 +66,6 @@ TOLD = text(
 )
 
 
-class Owing(NamedTuple):
-    """An event for the outbox, with its tenant and the sources that it is about."""
-
-    tenant_id: int
-    event: str
-    about: Sequence[str]
-    body: msgspec.Struct
-
-
-def owing_conditions(met: Sequence[Condition], cleared: Sequence[Condition]) -> list[Owing]:
-    """Return the events that report conditions, one for each tenant and kind."""
-    found = []
-    for tenant_id in sorted({condition.tenant_id for condition in (*met, *cleared)}):
-        mine = [[c for c in conditions if c.tenant_id == tenant_id] for conditions in (met, cleared)]
-        for event, body in condition_events(*mine):
-            about = sorted({condition.source_id for condition in body.conditions})
-            found.append(Owing(tenant_id, event, about, body))
-    return found
-
-
-def condition_events(met: list[Condition], cleared: list[Condition]) -> list[tuple[str, ConditionsEvent]]:
-    """Return the events that report conditions; none when there are no conditions."""
-    both = (("alert_condition_met", met), ("alert_condition_cleared", cleared))
-    return [(event, ConditionsEvent(conditions)) for event, conditions in both if conditions]
-
-
-class Debt:
-    """The outbox rows of a batch, and the earlier rows about the same sources."""
-
-    def __init__(self, own: Iterable[int] = (), earlier: Mapping[int, Event] | None = None) -> None:
-        self._own = set(own)
-        self._earlier = dict(earlier or {})
-
-    def add(self, part: Debt) -> None:
-        """Add the rows of a further part of the batch; it may have found earlier parts' rows."""
-        self._earlier |= {number: event for number, event in part._earlier.items() if number not in self._own}
-        self._own |= part._own
-
-    @property
-    def ids(self) -> list[int]:
-        return sorted(self._own | self._earlier.keys())
-
-    @property
-    def earlier(self) -> list[Event]:
-        """Return the events to publish before the batch's own events, in order."""
-        return [event for _, event in sorted(self._earlier.items())]
-
-
 class OwedEvents:
     """The outbox of one service."""
 
@@ -122,14 +73,16 @@ class OwedEvents:
         self._database = database
         self._service = service
 
-    def owe(self, connection: Connection, owings: Sequence[Owing]) -> Debt:
-        """Store events in the caller's transaction.
+    def owe(self, connection: Connection, effects: Effects) -> None:
+        """Store the events of effects in the caller's transaction, and note their rows in the effects.
 
         The caller has locked the states of the sources that the events are about. Without events,
         no statement is sent to the database.
         """
+        owings = effects.owings
         if not owings:
-            return Debt()
+            return
+
         values: dict[str, list[object]] = {
             "tenant_id": [owing.tenant_id for owing in owings],
             "event": [owing.event for owing in owings],
@@ -142,29 +95,37 @@ class OwedEvents:
             "sources": bulk_insert.array("text", sources),
             **bulk_insert.arrays(TYPES, values),
         }
-        found = OWE.run(connection, given).all()
-        return Debt((row.id for row in found if row.event is None), _events(found))
 
-    def earlier(self, connection: Connection, sources: Sequence[str]) -> Debt:
-        """Return the events of these sources that the outbox holds already.
+        found = OWE.run(connection, given).all()
+        effects.note_outbox((row.id for row in found if row.event is None), _events(found))
+
+    def note_earlier(self, connection: Connection, sources: Sequence[str], effects: Effects) -> None:
+        """Note in the effects the events of these sources that the outbox holds already.
 
         A batch that comes again publishes the events that its first run could not publish.
         """
         values = {"service": self._service, "sources": bulk_insert.array("text", sources)}
-        return Debt((), _events(EARLIER.run(connection, values).all()))
+        effects.note_outbox((), _events(EARLIER.run(connection, values).all()))
 
-    def forget(self, debt: Debt) -> None:
-        """Delete rows that were published.
+    def publish(self, effects: Effects, publish: Callable[[Sequence[Event]], None]) -> None:
+        """Publish all that is due by effects, and then delete their rows."""
+        publish(effects.due)
+        self.forget(effects)
+
+    def forget(self, effects: Effects) -> None:
+        """Delete the rows of effects that were published.
 
         Rows that cannot be deleted now are published once more by the timer.
         """
-        if not debt.ids:
+        ids = effects.outbox_ids
+        if not ids:
             return
+
         try:
             with self._database.across() as connection:
-                connection.execute(TOLD, {"ids": debt.ids})
+                connection.execute(TOLD, {"ids": ids})
         except Unavailable as error:
-            log.warning("owed_events_kept", service=self._service, count=len(debt.ids), error=str(error))
+            log.warning("owed_events_kept", service=self._service, count=len(ids), error=str(error))
 
     def tell_overdue(
         self,

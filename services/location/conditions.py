@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from services.contracts.events import AlertType, Condition, ZoneMove
 from services.geofencing.rule.track import Belief, Step, TrackFix, Transition
 from services.geofencing.rule.transitions import Evidence
+from services.ingestion.effects import Effects
 
 PROMPT_S = 300.0
 """Longest time in seconds from the making of a fix until it is received.
@@ -90,20 +91,18 @@ class Timed(Protocol):
     def received_at(self) -> datetime: ...
 
 
-class Drawn:
-    """Conditions that follow from one guard's fixes.
+class Reporter:
+    """Reporter of one guard's conditions. It adds them to the effects of a batch.
 
     `nearest` finds the zone that the guard should be in, from (lat, lon, time). Evidence names a
     zone only when its edge was near.
     """
 
-    def __init__(self, who: Who, told: Told, nearest: FindsNearest) -> None:
+    def __init__(self, who: Who, told: Told, nearest: FindsNearest, effects: Effects) -> None:
         self.who = who
         self.told = told
+        self.effects = effects
         self._nearest = nearest
-        self.met: list[Condition] = []
-        self.cleared: list[Condition] = []
-        self.begun = 0
         self._buffered: Collection[bytes] = ()
 
     def after(
@@ -221,7 +220,7 @@ class Drawn:
             due = self.told.repeat_at is None or at - self.told.repeat_at >= interval
             if due and step.violation and step.implausible is None:
                 self.told = self.told._replace(repeat_at=at)
-                self.met.append(self._still_violating(_place(step.fix)))
+                self.effects.met.append(self._still_violating(_place(step.fix)))
 
     def _still_violating(self, place: Place) -> Condition:
         """Return the condition of a repeat. It says where the guard is now.
@@ -236,27 +235,29 @@ class Drawn:
 
     def _begin_violation(self, place: Place, standing: Standing | None) -> None:
         self.told = self.told._replace(violation=True, repeat_at=place.at)
-        self.begun += not self.who.replayed
+        self.effects.violations_begun += not self.who.replayed
         nearest = None
         if standing is None or standing.evidence.zone_kind != "forbidden":
             nearest = self._nearest(place.lat, place.lon, place.at)
-        self.met.append(self._violation(place, headline(standing, nearest), detail_of(standing, nearest)))
+        self.effects.met.append(
+            self._violation(place, headline(standing, nearest), detail_of(standing, nearest))
+        )
 
     def _clear_violation(self, place: Place, words: str = "is back where the zones want them") -> None:
         self.told = self.told._replace(violation=False, repeat_at=None)
-        self.cleared.append(self._violation(place, words, {}))
+        self.effects.cleared.append(self._violation(place, words, {}))
 
     def _speeds(self, place: Place, standing: Standing | None, zone_id: int) -> None:
         self.told = self.told._replace(speeding=self.told.speeding | {zone_id})
         key = speeding_key(self.who.guard_id, zone_id)
-        self.met.append(self._condition(place, key, headline(standing), detail_of(standing)))
+        self.effects.met.append(self._condition(place, key, headline(standing), detail_of(standing)))
 
     def _clear_speeding(
         self, place: Place, zone_id: int, words: str = "keeps to the limit, or has left the zone"
     ) -> None:
         self.told = self.told._replace(speeding=self.told.speeding - {zone_id})
         key = speeding_key(self.who.guard_id, zone_id)
-        self.cleared.append(self._condition(place, key, words, {}))
+        self.effects.cleared.append(self._condition(place, key, words, {}))
 
     def _violation(self, place: Place, words: str, detail: dict[str, Any]) -> Condition:
         return self._condition(place, violation_key(self.who.guard_id), words, detail)

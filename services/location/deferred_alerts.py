@@ -14,11 +14,10 @@ from sqlalchemy import Connection
 
 from services.geofencing.rule.track import Guarded
 from services.ingestion import bulk_insert
-from services.ingestion.transactional_outbox import Debt
+from services.ingestion.effects import Effects
 from services.location import sql
-from services.location.conditions import JUST_AFTER, Drawn, Nearest, Place, Standing, Who, is_prompt
+from services.location.conditions import JUST_AFTER, Nearest, Place, Reporter, Standing, Who, is_prompt
 from services.location.guards.shifts import TOLERANCE_S
-from services.location.judging import Conclusions
 from services.location.store import LocationStore, belief_of, evidence_of, told_of
 from services.location.zone_cache import Unjudged, ZoneBook
 
@@ -29,7 +28,7 @@ def _no_zone(_lat: float, _lon: float, _at: datetime) -> None:
     """Return no nearest zone: an end needs none."""
 
 
-def _put(connection: Connection, mine: Drawn) -> None:
+def _put(connection: Connection, mine: Reporter) -> None:
     values = {
         "guard_id": mine.who.guard_id,
         "violation": mine.told.violation,
@@ -47,23 +46,23 @@ class Settling:
         self._zones = zones
         self._shift_tolerance_s = shift_tolerance_s
 
-    def settle(self, *, now: datetime) -> tuple[Conclusions, Debt]:
+    def settle(self, *, now: datetime) -> Effects:
         """Put into the outbox what has stood long enough.
 
         One process at a time works on a guard, and no process waits for another.
         """
-        drawn = Conclusions()
+        effects = Effects()
         with self._store.transaction() as connection:
             values = {"now": now, "limit": LIMIT, "tolerance_s": self._shift_tolerance_s}
             found = connection.execute(sql.LOCK_SETTLING, values).all()
             if not found:
-                return drawn, Debt()
+                return effects
+
             standing = self._standing(connection, found)
             for row in found:
-                mine = self._settled(row, standing.get(row.guard_id, []))
-                drawn.draw(mine, {})
-                _put(connection, mine)
-            return drawn, self._store.owed.owe(connection, drawn.owings)
+                _put(connection, self._settled(row, standing.get(row.guard_id, []), effects))
+            self._store.owed.owe(connection, effects)
+            return effects
 
     def free_s(self, *, now: datetime) -> float:
         """Return the seconds until something has to settle; infinite when nothing waits."""
@@ -71,30 +70,30 @@ class Settling:
             at = connection.execute(sql.NEXT_SETTLING).scalar_one_or_none()
         return float("inf") if at is None else max(0.0, (at - now).total_seconds())
 
-    def end_shifts(self, *, now: datetime) -> tuple[Conclusions, Debt]:
+    def end_shifts(self, *, now: datetime) -> Effects:
         """Put into the outbox the ends of conditions of guards whose shift is over.
 
         A phone that is switched off sends no fix.
         """
-        drawn = Conclusions()
+        effects = Effects()
         with self._store.transaction() as connection:
             values = {"limit": LIMIT, "tolerance_s": self._shift_tolerance_s}
             for row in connection.execute(sql.LOCK_SHIFT_OVER, values).all():
                 told = told_of(row)
-                mine = Drawn(Who(row.tenant_id, row.guard_id, row.site_id), told, _no_zone)
+                mine = Reporter(Who(row.tenant_id, row.guard_id, row.site_id), told, _no_zone, effects)
                 # An end is never before the condition that it ends, whatever the clocks say.
                 at = now if told.repeat_at is None else max(now, told.repeat_at + JUST_AFTER)
                 key = b"" if row.judged_key is None else bulk_insert.bytes_of(row.judged_key)
                 mine.shift_over(Place(at, key, row.lat, row.lon, row.accuracy))
-                drawn.draw(mine, {})
                 _put(connection, mine)
-            return drawn, self._store.owed.owe(connection, drawn.owings)
+            self._store.owed.owe(connection, effects)
+            return effects
 
-    def _settled(self, row: Any, standing: Sequence[Standing]) -> Drawn:
+    def _settled(self, row: Any, standing: Sequence[Standing], effects: Effects) -> Reporter:
         who = Who(row.tenant_id, row.guard_id, row.site_id)
         place = Place(row.judged_at, bulk_insert.bytes_of(row.judged_key), row.lat, row.lon, row.accuracy)
         guard = Guarded(row.guard_id, frozenset(row.groups))
-        mine = Drawn(who, told_of(row), partial(self._nearest, row.tenant_id, guard))
+        mine = Reporter(who, told_of(row), partial(self._nearest, row.tenant_id, guard), effects)
         mine.settled(belief_of(row.belief), place, standing, prompt=is_prompt(row), on_shift=row.on_shift)
         return mine
 

@@ -2,55 +2,30 @@
 
 from __future__ import annotations
 
-import struct
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from sqlalchemy import Connection, NestedTransaction
 
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import Fix, Origin, Receipt, RejectedMessage
-from services.geofencing.rule.track import TrackFix
+from services.contracts.events import Fix, FixBatch, Origin, Receipt
 from services.ingestion import admission, bulk_insert
 from services.ingestion.clock_offset import Clock
+from services.ingestion.effects import Effects
 from services.ingestion.source_registry import Registry, Source
-from services.ingestion.transactional_outbox import Debt
 from services.location import offline
 from services.location.guard_turns import Turn, Turnstile
 from services.location.guards import shifts
 from services.location.guards.battery import BatteryRule
 from services.location.guards.device_clocks import correct, is_near, known_time, needs_no_look
-from services.location.judging import NO_STATE, Conclusions, Judging
-from services.location.store import Arrived, GuardState, LocationStore
+from services.location.judging import NO_STATE, Judging
+from services.location.store import Admitted, GuardState, LocationStore
 from services.location.zone_cache import TenantJudge, Unjudged, ZoneBook
 from services.platform import config
 
-
-class Outcome(Conclusions):
-    """Result of one batch, filled in by `Intake.store`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.debt = Debt()
-        self.receipts: list[Receipt] = []
-        self.refused: list[RejectedMessage] = []
-        self.unjudged: list[Unjudged] = []
-        self.off_shift = 0
-        self.admitted = 0
-        self.held: dict[str, list[Fix]] = {}
-
-
-class Written(NamedTuple):
-    """Result of one transaction: what it wrote and put into the outbox.
-
-    `off_shift` has the keys of fixes that were not kept.
-    """
-
-    drawn: Conclusions
-    debt: Debt
-    off_shift: Collection[bytes]
+HELD_EVENT = "guard_fixes_held"
+"""Event that brings back, together, the fixes of a guard whose track takes long to repair."""
 
 
 class Intake:
@@ -77,17 +52,16 @@ class Intake:
         # known of batches of other processes: there repair helps.
         self._turnstile = Turnstile()
 
-    def store(self, fixes: Sequence[Fix], *, now: datetime, hold: bool = False) -> Outcome:
+    def store(self, fixes: Sequence[Fix], *, now: datetime, hold: bool = False) -> Effects:
         """Commit a batch with its events in the outbox. A batch that comes twice is stored once.
 
-        Fixes of tenants whose zones cannot be judged are not stored. The reason is in `unjudged` of
-        the outcome.
+        Fixes of tenants whose zones cannot be judged are not stored. The reason is in `failures`.
 
         Args:
             fixes: The batch.
             now: The time of day.
-            hold: Do not store fixes of guards whose tracks take too much time to repair. They are
-                in `held` of the outcome, by guard, to be stored together later.
+            hold: Do not store fixes of guards whose tracks take too much time to repair. An event
+                for each guard brings them back later (`deferred`).
 
         Raises:
             Unavailable: Something that the service depends on did not answer.
@@ -95,30 +69,26 @@ class Intake:
         with self._turnstile.turn() as turn:
             return self._store_in_turn(fixes, turn, now=now, hold=hold)
 
-    def _store_in_turn(self, fixes: Sequence[Fix], turn: Turn, *, now: datetime, hold: bool) -> Outcome:
-        held: dict[str, list[Fix]] = {}
+    def _store_in_turn(self, fixes: Sequence[Fix], turn: Turn, *, now: datetime, hold: bool) -> Effects:
+        effects = Effects()
         if hold and self._judging.share:
             fixes, held = self._parted(fixes)
-        sources = self._registry.lookup({fix.origin.source_id for fix in fixes}, kind="guard", family="guard")
-        admitted, refused = admission.sort_out(fixes, sources)
-        outcome = Outcome()
-        outcome.refused = refused
-        outcome.held = held
-        if any(source.shifts is not None for source in sources.values()):
-            admitted = self._on_shift(admitted, outcome, now)
-        arrived = [Arrived(fix, source, track_fix_of(fix)) for fix, source in admitted]
+            effects.deferred = [(HELD_EVENT, FixBatch(mine)) for mine in held.values()]
 
-        def refuse(item: Arrived, error: InvalidMessage) -> None:
-            outcome.refused.append(
-                admission.rejected(item.fix.origin, error, tenant_id=item.source.tenant_id)
-            )
+        sources = self._registry.lookup({fix.origin.source_id for fix in fixes}, kind="guard", family="guard")
+        admitted, effects.rejected = admission.sort_out(fixes, sources)
+        if any(source.shifts is not None for source in sources.values()):
+            admitted = self._on_shift(admitted, effects, now)
+
+        def refuse(item: Admitted, error: InvalidMessage) -> None:
+            effects.rejected.append(admission.rejected(item[0].origin, error, tenant_id=item[1].tenant_id))
 
         bulk_insert.store_or_isolate(
-            arrived, lambda part: self._store_judged(part, outcome, turn, now), refuse
+            admitted, lambda part: self._store_judged(part, effects, turn, now), refuse
         )
-        if outcome.refused:
-            self._store.keep_rejected(outcome.refused)
-        return outcome
+        if effects.rejected:
+            self._store.keep_rejected(effects.rejected)
+        return effects
 
     def _parted(self, fixes: Sequence[Fix]) -> tuple[list[Fix], dict[str, list[Fix]]]:
         """Split fixes into those that are stored now, and those that are held, by guard."""
@@ -133,9 +103,7 @@ class Intake:
                 free.append(fix)
         return free, held
 
-    def _on_shift(
-        self, admitted: Sequence[tuple[Fix, Source]], outcome: Outcome, now: datetime
-    ) -> list[tuple[Fix, Source]]:
+    def _on_shift(self, admitted: Sequence[Admitted], effects: Effects, now: datetime) -> list[Admitted]:
         """Return the fixes that may be kept, as far as this is known without the guards' clocks.
 
         Only a count stays of the others, and a receipt that says so. A fix that came long after the
@@ -147,41 +115,37 @@ class Intake:
             if not is_near(fix.origin) or self._is_on_shift(fix.origin.recorded_at, source):
                 kept.append((fix, source))
             else:
-                self._count_off_shift(fix.origin, outcome, now)
+                _count_off_shift(effects, fix.origin, now)
         return kept
 
     def _is_on_shift(self, at: datetime, source: Source) -> bool:
         return shifts.on_shift(at, source.shifts, tolerance_s=self._shift_tolerance_s)
 
-    def _count_off_shift(self, origin: Origin, outcome: Outcome, now: datetime) -> None:
-        outcome.off_shift += 1
-        if origin.msg_id is not None:
-            outcome.receipts.append(Receipt(origin.source_id, origin.msg_id, "off_shift", now))
-
-    def _store_judged(self, arrived: Sequence[Arrived], outcome: Outcome, turn: Turn, now: datetime) -> None:
+    def _store_judged(
+        self, admitted: Sequence[Admitted], effects: Effects, turn: Turn, now: datetime
+    ) -> None:
         """Store all fixes that can be judged.
 
         When the zones of a tenant cannot be read, the fixes of other tenants do not wait for them.
         """
-        while arrived:
+        while admitted:
             try:
-                judges = {tenant: self._zones.judge_of(tenant) for tenant in _tenants(arrived)}
-                self._commit(arrived, judges, outcome, turn, now)
+                judges = {tenant: self._zones.judge_of(tenant) for tenant in _tenants(admitted)}
+                effects.add(self._commit(admitted, judges, turn, now))
             except Unjudged as error:
-                outcome.unjudged.append(error)
-                arrived = [item for item in arrived if item.source.tenant_id != error.tenant_id]
+                effects.failures.append(error)
+                admitted = [item for item in admitted if item[1].tenant_id != error.tenant_id]
             else:
                 return
 
     def _commit(
         self,
-        arrived: Sequence[Arrived],
+        admitted: Sequence[Admitted],
         judges: Mapping[int, TenantJudge],
-        outcome: Outcome,
         turn: Turn,
         now: datetime,
-    ) -> None:
-        guard_ids = {item.source.source_id for item in arrived}
+    ) -> Effects:
+        guard_ids = {source.source_id for _, source in admitted}
         newcomers: set[str] = set()
         while True:
             turn.wait()  # without a connection: the batch whose turn it is may need one
@@ -190,57 +154,43 @@ class Intake:
                 missing = guard_ids - states.keys() - newcomers
                 if not missing:
                     turn.end()
-                    written = self._write(connection, arrived, states, judges, now)
-                    break
+                    return self._write(connection, admitted, states, judges, now)
             newcomers |= missing  # start again: newcomers are locked before all rows
-        # Count only now: a batch that is tried again in parts must not be counted twice.
-        outcome.add(written.drawn)
-        outcome.debt.add(written.debt)
-        kept = arrived
-        if written.off_shift:
-            kept = [item for item in arrived if item.track.key not in written.off_shift]
-            for item in arrived:
-                if item.track.key in written.off_shift:
-                    self._count_off_shift(item.fix.origin, outcome, now)
-        outcome.admitted += len(kept)
-        outcome.receipts += [
-            Receipt(item.fix.origin.source_id, item.fix.origin.msg_id, "stored", now)
-            for item in kept
-            if item.fix.origin.msg_id is not None
-        ]
 
     def _write(
         self,
         connection: Connection,
-        arrived: Sequence[Arrived],
+        admitted: Sequence[Admitted],
         states: Mapping[str, GuardState],
         judges: Mapping[int, TenantJudge],
         now: datetime,
-    ) -> Written:
-        savepoint = connection.begin_nested() if any(map(_may_be_off_shift, arrived)) else None
-        new = _new(connection, arrived)
-        debt = Debt()
-        if len(new) < len(arrived):
-            debt = self._store.owed.earlier(connection, sorted({item.source.source_id for item in arrived}))
+    ) -> Effects:
+        effects = Effects()
+        savepoint = connection.begin_nested() if any(map(_may_be_off_shift, admitted)) else None
+        new = _new(connection, admitted)
+        if len(new) < len(admitted):
+            guard_ids = sorted({source.source_id for _, source in admitted})
+            self._store.owed.note_earlier(connection, guard_ids, effects)
 
         new, clocks = corrected(new, states)
-        off_shift = self._off_shift(arrived, new, states, clocks)
+        off_shift = self._off_shift(admitted, new, states, clocks)
         if off_shift:
-            new = [item for item in new if item.track.key not in off_shift]
+            new = [item for item in new if item[0].origin.key not in off_shift]
             self._forget(connection, savepoint, new, clocks)
+        _count(effects, admitted, off_shift, now)
         if not new:
-            return Written(Conclusions(), debt, off_shift)
+            return effects
 
-        drawn = self._judging.judge(connection, new, states, judges, clocks=clocks, now=now)
-        offline.hear(connection, drawn, known=states)
-        debt.add(self._store.owed.owe(connection, drawn.owings))
-        return Written(drawn, debt, off_shift)
+        effects.add(self._judging.judge(connection, new, states, judges, clocks=clocks, now=now))
+        offline.hear(connection, effects, known=states)
+        self._store.owed.owe(connection, effects)
+        return effects
 
     def _forget(
         self,
         connection: Connection,
         savepoint: NestedTransaction | None,
-        kept: Sequence[Arrived],
+        kept: Sequence[Admitted],
         clocks: Mapping[str, Clock],
     ) -> None:
         """Keep nothing of the fixes off shift, and store the identities of `kept` again.
@@ -251,14 +201,14 @@ class Intake:
         assert savepoint is not None, "only what may be off shift is"
         savepoint.rollback()
         _new(connection, kept)
-        judged = {item.source.source_id for item in kept}
+        judged = {source.source_id for _, source in kept}
         unjudged = {guard_id: clock for guard_id, clock in clocks.items() if guard_id not in judged}
         self._store.put_clocks(connection, unjudged)
 
     def _off_shift(
         self,
-        arrived: Sequence[Arrived],
-        new: Sequence[Arrived],
+        admitted: Sequence[Admitted],
+        new: Sequence[Admitted],
         states: Mapping[str, GuardState],
         clocks: Mapping[str, Clock],
     ) -> set[bytes]:
@@ -266,35 +216,54 @@ class Intake:
 
         New fixes are judged by their corrected times, the others by the clock as it is known now.
         """
-        times = {item.track.key: item.track.recorded_at for item in new}
+        times = {fix.origin.key: fix.origin.recorded_at for fix, _ in new}
         found = set()
-        for item in filter(_may_be_off_shift, arrived):
-            guard_id, key = item.source.source_id, item.track.key
+        for fix, source in filter(_may_be_off_shift, admitted):
+            guard_id, key = source.source_id, fix.origin.key
             clock = clocks.get(guard_id, states.get(guard_id, NO_STATE).clock)
-            at = times[key] if key in times else known_time(item.fix.origin, clock)
-            if not self._is_on_shift(at, item.source):
+            at = times[key] if key in times else known_time(fix.origin, clock)
+            if not self._is_on_shift(at, source):
                 found.add(key)
         return found
 
 
-def _may_be_off_shift(item: Arrived) -> bool:
+def _count(effects: Effects, admitted: Sequence[Admitted], off_shift: set[bytes], now: datetime) -> None:
+    """Count the fixes of a transaction, and add a receipt for each that has an id."""
+    for fix, _ in admitted:
+        origin = fix.origin
+        if origin.key in off_shift:
+            _count_off_shift(effects, origin, now)
+            continue
+        effects.admitted += 1
+        if origin.msg_id is not None:
+            effects.receipts.append(Receipt(origin.source_id, origin.msg_id, "stored", now))
+
+
+def _count_off_shift(effects: Effects, origin: Origin, now: datetime) -> None:
+    effects.off_shift += 1
+    if origin.msg_id is not None:
+        effects.receipts.append(Receipt(origin.source_id, origin.msg_id, "off_shift", now))
+
+
+def _may_be_off_shift(item: Admitted) -> bool:
     """Return True when a fix may be off shift, and only the guard's clock can decide it.
 
     The tenant wants positions on shift only, and the fix was not recorded at the time of its
     receipt by its device's clock.
     """
-    return item.source.shifts is not None and not is_near(item.fix.origin)
+    fix, source = item
+    return source.shifts is not None and not is_near(fix.origin)
 
 
-def _new(connection: Connection, arrived: Sequence[Arrived]) -> list[Arrived]:
+def _new(connection: Connection, admitted: Sequence[Admitted]) -> list[Admitted]:
     """Return the fixes that were never stored before. This transaction stores them."""
-    seen = bulk_insert.see(connection, [item.fix.origin for item in arrived])
-    return [item for item in arrived if item.track.key in seen]
+    seen = bulk_insert.see(connection, [fix.origin for fix, _ in admitted])
+    return [item for item in admitted if item[0].origin.key in seen]
 
 
 def corrected(
-    new: Sequence[Arrived], states: Mapping[str, GuardState]
-) -> tuple[list[Arrived], dict[str, Clock]]:
+    new: Sequence[Admitted], states: Mapping[str, GuardState]
+) -> tuple[list[Admitted], dict[str, Clock]]:
     """Give new fixes the times that their guards' clocks should have shown.
 
     Returns:
@@ -303,58 +272,25 @@ def corrected(
     """
     found = list(new)
     places: dict[str, list[int]] = {}
-    for item in new:
-        guard_id = item.source.source_id
-        if not needs_no_look(item.fix.origin, states.get(guard_id, NO_STATE).clock):
+    for fix, source in new:
+        guard_id = source.source_id
+        if not needs_no_look(fix.origin, states.get(guard_id, NO_STATE).clock):
             places[guard_id] = []
     if not places:
         return found, {}
-    for place, item in enumerate(new):
-        if item.source.source_id in places:
-            places[item.source.source_id].append(place)
+    for place, (_, source) in enumerate(new):
+        if source.source_id in places:
+            places[source.source_id].append(place)
     clocks = {}
     for guard_id, mine in places.items():
         state = states.get(guard_id, NO_STATE)
-        fixes, clock = correct([new[place].fix for place in mine], state.clock, state.heard)
+        fixes, clock = correct([new[place][0] for place in mine], state.clock, state.heard)
         if clock != state.clock:
             clocks[guard_id] = clock
         for place, fix in zip(mine, fixes, strict=True):
-            if fix is not new[place].fix:
-                found[place] = Arrived(fix, new[place].source, track_fix_of(fix))
+            found[place] = fix, new[place][1]
     return found, clocks
 
 
-def track_fix_of(fix: Fix) -> TrackFix:
-    """Convert a fix to the form that the judge takes.
-
-    Numbers are as the table keeps them: a fix that is judged again must get the same verdict.
-    """
-    origin = fix.origin
-    return TrackFix(
-        origin.key,
-        origin.recorded_at,
-        origin.received_at,
-        fix.lat,
-        fix.lon,
-        _as_kept(fix.accuracy) if fix.accuracy is None or fix.accuracy >= 0 else None,
-        _as_kept(fix.speed),
-        fix.mock,
-    )
-
-
-def _as_kept(value: float | None) -> float | None:
-    """Return the nearest float of four bytes.
-
-    A number that is too great for four bytes stays as it is, and PostgreSQL refuses it.
-    """
-    if value is None:
-        return None
-    try:
-        [kept] = struct.unpack("f", struct.pack("f", value))
-    except OverflowError:
-        return value
-    return float(kept)
-
-
-def _tenants(arrived: Sequence[Arrived]) -> list[int]:
-    return sorted({item.source.tenant_id for item in arrived})
+def _tenants(admitted: Sequence[Admitted]) -> list[int]:
+    return sorted({source.tenant_id for _, source in admitted})

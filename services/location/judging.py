@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from services.contracts.events import Condition, Fix, ZoneMove, ZoneMovesEvent
-from services.contracts.source_status import SourceStatus
+from services.contracts.events import Fix
+from services.geofencing.rule.fixes import track_fix_of
 from services.geofencing.rule.late_fixes import CHECKPOINT_FIXES, Checkpoint, Position, period_of, position_of
 from services.geofencing.rule.repair_budget import DEAR_STRETCHES, Density, RepairShare
 from services.geofencing.rule.track import Belief, Guarded, Step, TrackFix
 from services.ingestion.clock_offset import Clock
+from services.ingestion.effects import Effects
 from services.ingestion.source_registry import Source
-from services.ingestion.transactional_outbox import Event, Owing, condition_events, owing_conditions
 from services.location.conditions import (
-    Drawn,
+    Reporter,
     Who,
     all_told,
     ends_told,
@@ -31,63 +31,13 @@ from services.location.guards import battery, two_devices
 from services.location.guards.device_clocks import is_late_by_us
 from services.location.guards.shifts import TOLERANCE_S
 from services.location.late_fix_store import LateTrack, TrackRecord, Work
-from services.location.store import Arrived, GuardOutcome, GuardState, LocationStore
+from services.location.store import Admitted, GuardOutcome, GuardState, LocationStore
+from services.location.tracks.latest_positions import position_of as shown_at
 from services.location.zone_cache import TenantJudge
 from services.platform import config, metrics
 
 NO_STATE = GuardState()
 NO_CLOCKS: Mapping[str, Clock] = {}
-
-
-class Shown(NamedTuple):
-    """Fix at which its guard is shown from now on, with the verdict."""
-
-    fix: Fix
-    source: Source
-    in_geofence: bool
-    violation: bool
-
-
-class Conclusions:
-    """Conditions, moves, positions and statuses that follow from fixes."""
-
-    def __init__(self) -> None:
-        self.met: list[Condition] = []
-        self.cleared: list[Condition] = []
-        self.moves: dict[str, list[ZoneMove]] = {}
-        self.newest: list[Shown] = []
-        self.statuses: list[tuple[int, SourceStatus]] = []
-        self.violations_begun = 0
-        self.stored = 0
-
-    def add(self, more: Conclusions) -> None:
-        self.met += more.met
-        self.cleared += more.cleared
-        for event, moves in more.moves.items():
-            self.moves.setdefault(event, []).extend(moves)
-        self.newest += more.newest
-        self.statuses += more.statuses
-        self.violations_begun += more.violations_begun
-        self.stored += more.stored
-
-    def draw(self, drawn: Drawn, moves: Mapping[str, Sequence[ZoneMove]]) -> None:
-        """Add what follows from one guard's fixes."""
-        self.met += drawn.met
-        self.cleared += drawn.cleared
-        self.violations_begun += drawn.begun
-        for event, found in moves.items():
-            self.moves.setdefault(event, []).extend(found)
-
-    @property
-    def events(self) -> list[Event]:
-        """Return the events to publish."""
-        moves: list[Event] = [(event, ZoneMovesEvent(found)) for event, found in self.moves.items()]
-        return [*moves, *condition_events(self.met, self.cleared)]
-
-    @property
-    def owings(self) -> list[Owing]:
-        """Return the same events for the outbox, separate for each tenant."""
-        return [*_owing_moves(self.moves), *owing_conditions(self.met, self.cleared)]
 
 
 class Piece(NamedTuple):
@@ -135,13 +85,13 @@ class Judging:
     def judge(
         self,
         connection: Connection,
-        new: Sequence[Arrived],
+        new: Sequence[Admitted],
         states: Mapping[str, GuardState],
         judges: Mapping[int, TenantJudge],
         *,
         clocks: Mapping[str, Clock] = NO_CLOCKS,
         now: datetime,
-    ) -> Conclusions:
+    ) -> Effects:
         """Judge fixes that were never stored before, and store them.
 
         Args:
@@ -153,15 +103,15 @@ class Judging:
             now: The time of day.
         """
         pieces = self._pieces(connection, new, states)
-        mended = self._judge_late(connection, pieces, judges, {item.track.key for item in new}, now)
+        mended = self._judge_late(connection, pieces, judges, {fix.origin.key for fix, _ in new}, now)
         judged = self._judge_on_time(pieces, mended, judges)
-        drawn = Conclusions()
-        drawn.stored = len(new)
+        effects = Effects()
+        effects.stored = len(new)
         self._write(connection, new, judged)
-        arrived = {item.track.key: item for item in new}
+        facts = {fix.origin.key: fix for fix, _ in new}
         off_shift = self._off_shift(connection, judged, now)
         outcomes = [
-            self._conclude(item, judges[item.piece.source.tenant_id], arrived, drawn, off_shift, clocks, now)
+            self._conclude(item, judges[item.piece.source.tenant_id], facts, effects, off_shift, clocks, now)
             for item in judged
         ]
         # Without a believable fix there is no place to show. Such a guard is new again next time.
@@ -173,31 +123,33 @@ class Judging:
                 if item.piece.state is not NO_STATE or outcome.marker is not None
             ],
         )
-        return drawn
+        return effects
 
     def _pieces(
-        self, connection: Connection, new: Sequence[Arrived], states: Mapping[str, GuardState]
+        self, connection: Connection, new: Sequence[Admitted], states: Mapping[str, GuardState]
     ) -> list[Piece]:
         """Group fixes by guard, each guard's fixes in the order of its track.
 
         Guards are in the order in which their rows are locked.
         """
-        grouped: dict[str, list[Arrived]] = {}
-        for item in sorted(new, key=lambda item: (item.source.source_id, *position_of(item.track))):
-            grouped.setdefault(item.source.source_id, []).append(item)
+        sources: dict[str, Source] = {}
+        grouped: dict[str, list[TrackFix]] = {}
+        for fix, source in sorted(new, key=_by_track):
+            sources[source.source_id] = source
+            grouped.setdefault(source.source_id, []).append(track_fix_of(fix))
+
         unjudged = {
-            guard_id: (items[0].source.tenant_id, items[0].track.recorded_at)
-            for guard_id, items in grouped.items()
+            guard_id: (sources[guard_id].tenant_id, fixes[0].recorded_at)
+            for guard_id, fixes in grouped.items()
             if states.get(guard_id, NO_STATE).frontier is None
         }
         ends = self._store.newest_recorded(connection, unjudged)
         pieces = []
-        for guard_id, items in grouped.items():
+        for guard_id, fixes in grouped.items():
             state = states.get(guard_id, NO_STATE)
             frontier = state.frontier or ends.get(guard_id)
-            late = [item.track for item in items if _before(item.track, frontier)]
-            on_time = [item.track for item in items[len(late) :]]
-            pieces.append(Piece(items[0].source, state, late, on_time))
+            late = [fix for fix in fixes if _before(fix, frontier)]
+            pieces.append(Piece(sources[guard_id], state, late, fixes[len(late) :]))
         return pieces
 
     def _judge_late(
@@ -281,16 +233,14 @@ class Judging:
             ]
         return judged
 
-    def _write(self, connection: Connection, new: Sequence[Arrived], judged: Sequence[Judged]) -> None:
+    def _write(self, connection: Connection, new: Sequence[Admitted], judged: Sequence[Judged]) -> None:
         """Write the fixes with their verdicts, and what follows from them.
 
         The changes that late fixes made are written already.
         """
         flat = [(item.piece.source, step) for item in judged for step in item.steps]
-        every = [step for item in judged for step in (*item.late, *item.steps)]
-        verdicts = {step.fix.key: (step.in_geofence, step.violation) for step in every}
-        doubted = {step.fix.key for step in every if step.speed_doubted}
-        self._store.insert(connection, new, verdicts, doubted=doubted)
+        verdicts = {step.fix.key: step for item in judged for step in (*item.late, *item.steps)}
+        self._store.insert(connection, new, verdicts)
         self._store.put_implausible(connection, [pair for pair in flat if pair[1].implausible is not None])
         moved = [(source, found, step.fix.key) for source, step in flat for found in step.transitions]
         self._store.put_transitions(connection, moved, late=False)
@@ -320,24 +270,24 @@ class Judging:
         self,
         judged: Judged,
         judge: TenantJudge,
-        arrived: Mapping[bytes, Arrived],
-        drawn: Conclusions,
+        facts: Mapping[bytes, Fix],
+        effects: Effects,
         off_shift: Collection[str],
         clocks: Mapping[str, Clock],
         now: datetime,
     ) -> GuardOutcome:
-        """Add what follows from a guard's fixes to `drawn`.
+        """Add what follows from a guard's fixes to `effects`.
 
         Returns:
             The guard's new state, with the fix at which the guard is shown from now on.
         """
         (source, state, _, _), _, late, steps, belief = judged
         on_shift = source.source_id not in off_shift
-        fixes = [arrived[step.fix.key].fix for step in steps]
+        fixes = [facts[step.fix.key] for step in steps]
         buffered = {fix.origin.key for fix in fixes if fix.origin.buffered}
         clock = clocks.get(source.source_id, state.clock)
         who = Who(source.tenant_id, source.source_id, source.site_id, source.replayed)
-        mine = Drawn(who, state.told, partial(judge.nearest_required, guarded(source)))
+        mine = Reporter(who, state.told, partial(judge.nearest_required, guarded(source)), effects)
         mine.after(
             steps,
             belief,
@@ -345,7 +295,7 @@ class Judging:
             on_shift=on_shift,
             buffered=buffered,
         )
-        drawn.draw(mine, moves_of(who, steps))
+        effects.add_moves(moves_of(who, steps))
         settles_at = None
         if not all_told(mine.told, belief):
             begins = on_shift and not (steps and steps[-1].fix.key in buffered)
@@ -356,7 +306,7 @@ class Judging:
                 settles_at = state.settles_at or now + timedelta(seconds=self._settings.settle_s)
         low, jumping = state.battery_low, state.jumping
         if steps and mine.is_prompt(steps[-1]):
-            low = self._battery_low(judged.piece, fixes, drawn)
+            low = self._battery_low(judged.piece, fixes, effects)
             jumping, condition = two_devices.conclude(
                 steps,
                 state.jumping,
@@ -365,20 +315,23 @@ class Judging:
                 site_id=source.site_id,
             )
             if condition is not None:
-                (drawn.met if jumping.told else drawn.cleared).append(condition)
+                (effects.met if jumping.told else effects.cleared).append(condition)
 
         # A late fix moves no marker. Where there is no marker, a late fix is better than none.
         last = _last_plausible(steps if state is not NO_STATE else [*late, *steps])
         if last is None:
             return GuardOutcome(source, belief, mine.told, settles_at, None, clock, low, jumping)
-        marker = arrived[last.fix.key]
-        drawn.newest.append(Shown(marker.fix, source, last.in_geofence, last.violation))
-        return GuardOutcome(source, belief, mine.told, settles_at, marker, clock, low, jumping)
+        fact = facts[last.fix.key]
+        position = shown_at(fact, in_geofence=last.in_geofence, violation=last.violation)
+        effects.positions.append((source.tenant_id, position))
+        return GuardOutcome(
+            source, belief, mine.told, settles_at, last.fix, clock, low, jumping, fact.heading
+        )
 
-    def _battery_low(self, piece: Piece, prompt: Sequence[Fix], drawn: Conclusions) -> bool:
+    def _battery_low(self, piece: Piece, prompt: Sequence[Fix], effects: Effects) -> bool:
         """Return True when the battery of the guard's phone is low.
 
-        The condition that this begins or ends is added to `drawn`.
+        The condition that this begins or ends is added to `effects`.
         """
         known = [fix for fix in prompt if fix.battery is not None]
         if not known or self._battery_rule is None:
@@ -391,7 +344,7 @@ class Judging:
             site_id=piece.source.site_id,
         )
         if condition is not None:
-            (drawn.met if low else drawn.cleared).append(condition)
+            (effects.met if low else effects.cleared).append(condition)
         return low
 
     def _off_shift(self, connection: Connection, judged: Sequence[Judged], now: datetime) -> set[str]:
@@ -411,17 +364,14 @@ def guarded(source: Source) -> Guarded:
     return Guarded(source.source_id, source.groups)
 
 
+def _by_track(item: Admitted) -> tuple[str, datetime, bytes]:
+    origin = item[0].origin
+    return item[1].source_id, origin.recorded_at, origin.key
+
+
 def _last_plausible(steps: Sequence[Step]) -> Step | None:
     return next((step for step in reversed(steps) if step.implausible is None), None)
 
 
 def _before(fix: TrackFix, frontier: Position | None) -> bool:
     return frontier is not None and position_of(fix) < frontier
-
-
-def _owing_moves(moves: Mapping[str, Sequence[ZoneMove]]) -> Iterable[Owing]:
-    for event, found in moves.items():
-        for tenant_id in sorted({move.tenant_id for move in found}):
-            mine = [move for move in found if move.tenant_id == tenant_id]
-            about = sorted({move.guard_id for move in mine})
-            yield Owing(tenant_id, event, about, ZoneMovesEvent(mine))

@@ -21,10 +21,8 @@ from sqlalchemy import Connection, Row, text
 from services.contracts.events import AlertType, Condition
 from services.contracts.source_status import SourceStatus, State, in_words
 from services.ingestion import bulk_insert
+from services.ingestion.effects import Effects
 from services.ingestion.liveness import Listening
-from services.ingestion.offline_results import NOTHING, Watched
-from services.ingestion.transactional_outbox import owing_conditions
-from services.location.judging import Conclusions
 from services.location.store import LocationStore
 from services.platform.prepared_statements import Prepared
 
@@ -128,23 +126,27 @@ class SilenceWatch:
         """Return True when OFFLINE can be judged now. Raises `Unavailable`."""
         return self._limit_s > 0 and self._listening.is_open()
 
-    def look(self, *, judge: bool) -> Watched:
+    def look(self, *, judge: bool) -> Effects:
         """Commit beginnings (when `judge`) and ends of OFFLINE, with events in the outbox.
 
         OFFLINE ends here when it no longer matters. Raises `Unavailable`.
         """
+        effects = Effects()
         with self._store.transaction() as connection:
             if not self._listening.my_turn(connection):
-                return NOTHING
+                return effects
+
             overdue = self._overdue(connection) if judge else []
             begun = self._begin(connection, overdue)
             over = [_ended(row) for row in connection.execute(POINTLESS, {"limit": AT_ONCE})]
-            met = [_condition(row, told_at, self._limit_s) for row, told_at in begun]
-            cleared = [ended.condition for ended in over]
-            statuses = [(row.tenant_id, _status(row, "silent")) for row, _ in begun]
-            statuses += [(ended.condition.tenant_id, ended.status) for ended in over]
-            debt = self._store.owed.owe(connection, owing_conditions(met, cleared))
-            return Watched(met, cleared, statuses, debt, full=max(len(overdue), len(over)) == AT_ONCE)
+
+            effects.met = [_condition(row, told_at, self._limit_s) for row, told_at in begun]
+            effects.cleared = [ended.condition for ended in over]
+            effects.statuses = [(row.tenant_id, _status(row, "silent")) for row, _ in begun]
+            effects.statuses += [(ended.condition.tenant_id, ended.status) for ended in over]
+            effects.has_more = max(len(overdue), len(over)) == AT_ONCE
+            self._store.owed.owe(connection, effects)
+            return effects
 
     def _overdue(self, connection: Connection) -> list[Row[Any]]:
         values = {
@@ -179,27 +181,28 @@ def end(connection: Connection, guard_ids: Iterable[str]) -> list[Ended]:
     return [_ended(row) for row in END.run(connection, {"ids": bulk_insert.array("text", ids)})]
 
 
-def hear(connection: Connection, drawn: Conclusions, *, known: Container[str]) -> None:
-    """Add to a batch's conclusions the ends of OFFLINE that its fixes bring.
+def hear(connection: Connection, effects: Effects, *, known: Container[str]) -> None:
+    """Add to the effects of a batch the ends of OFFLINE that its fixes bring.
 
     Statuses of guards from whom the first fix ever came are added too.
     """
-    over = end(connection, [shown.source.source_id for shown in drawn.newest])
-    drawn.cleared += [ended.condition for ended in over]
-    drawn.statuses += [(ended.condition.tenant_id, ended.status) for ended in over]
+    over = end(connection, [position.guard_id for _, position in effects.positions])
+    effects.cleared += [ended.condition for ended in over]
+    effects.statuses += [(ended.condition.tenant_id, ended.status) for ended in over]
+
     told = {ended.status.source_id for ended in over}
-    for fix, source, _, _ in drawn.newest:
-        if source.source_id not in known and source.source_id not in told:
+    for tenant_id, position in effects.positions:
+        if position.guard_id not in known and position.guard_id not in told:
             status = SourceStatus(
-                source_id=source.source_id,
+                source_id=position.guard_id,
                 kind="guard",
                 state="online",
-                since=fix.origin.received_at,
-                last_at=fix.origin.recorded_at,
-                lat=fix.lat,
-                lon=fix.lon,
+                since=position.received_at,
+                last_at=position.recorded_at,
+                lat=position.lat,
+                lon=position.lon,
             )
-            drawn.statuses.append((source.tenant_id, status))
+            effects.statuses.append((tenant_id, status))
 
 
 def dedup_key(guard_id: str) -> str:

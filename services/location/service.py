@@ -8,21 +8,19 @@ from typing import Any
 import eventlet
 import structlog
 
-from services.contracts.events import Fix, FixBatch, StoredEvent
+from services.contracts.events import Fix, FixBatch
 from services.contracts.source_status import Statuses
 from services.feed.stream import FeedWriter
 from services.ingestion import admission
 from services.ingestion.liveness import Listening
 from services.ingestion.source_registry import Registry
-from services.ingestion.transactional_outbox import Event
 from services.location.deferred_alerts import Settling
 from services.location.guards.battery import battery_rule
-from services.location.intake import Intake, Outcome
+from services.location.intake import HELD_EVENT, Intake
 from services.location.live_positions.position_feed import PositionFeed
 from services.location.offline import ROUNDS, SilenceWatch
 from services.location.store import LocationStore
 from services.location.tracks.dwell_report import ZoneDays
-from services.location.tracks.latest_positions import position_of
 from services.location.tracks.nearby import Whereabouts, busy_with
 from services.location.tracks.queries import TrackQueries
 from services.location.what_if import Hindsight, ZoneTrial, the_last_week
@@ -36,6 +34,7 @@ from services.messaging import (
     gathering_handler,
     loop,
     rpc,
+    rpc_of,
     shard_handler,
     shard_queue_names,
     timer,
@@ -113,13 +112,21 @@ class LocationService:
     alerts = RpcProxy("alerts")
     directory = RpcProxy("directory")
 
+    list_positions = rpc_of("whereabouts", Whereabouts.positions)
+    guards_within = rpc_of("whereabouts", Whereabouts.within)
+    get_track = rpc_of("tracks", TrackQueries.track)
+    list_transitions = rpc_of("tracks", TrackQueries.transitions)
+    get_transition = rpc_of("tracks", TrackQueries.transition)
+    list_implausible = rpc_of("tracks", TrackQueries.implausible)
+    time_in_zones = rpc_of("zone_days", ZoneDays.time_in_zones)
+
     @shard_handler("mqtt_gateway", "guard_gps_received", FixBatch)
     def process_guard_gps(self, events: list[FixBatch]) -> None:
         self._store([fix for event in events for fix in event.fixes], hold=True)
 
     @gathering_handler(
         "location",
-        "guard_fixes_held",
+        HELD_EVENT,
         FixBatch,
         key_of=lambda event: event.fixes[0].origin.source_id,
         every_s=HELD_INTERVAL_S,
@@ -132,29 +139,21 @@ class LocationService:
         self._store([fix for event in events for fix in event.fixes], hold=False)
 
     def _store(self, fixes: list[Fix], *, hold: bool) -> None:
-        outcome = self.parts.intake.store(fixes, now=datetime.now(UTC), hold=hold)
-        admission.count_rejected(outcome.refused)
-        metrics.mqtt_geofence_violation.inc(outcome.violations_begun)
-        metrics.position_off_shift.inc(outcome.off_shift)
-        for fix, source, in_geofence, violation in outcome.newest:
-            position = position_of(fix, in_geofence=in_geofence, violation=violation)
-            self.parts.positions.put(source.tenant_id, position)
-        self.parts.statuses.put(outcome.statuses)
-        self._tell(outcome)
+        effects = self.parts.intake.store(fixes, now=datetime.now(UTC), hold=hold)
+
+        admission.count_rejected(effects.rejected)
+        metrics.mqtt_geofence_violation.inc(effects.violations_begun)
+        metrics.position_off_shift.inc(effects.off_shift)
+        for tenant_id, position in effects.positions:
+            self.parts.positions.put(tenant_id, position)
+        self.parts.statuses.put(effects.statuses)
+
+        effects.report_stored("positions_stored", now=datetime.now(UTC))
+        self.parts.store.owed.publish(effects, self.events.publish_all)
         oldest = min(fix.origin.received_at for fix in fixes)
         metrics.end_to_end.labels("stored").observe((datetime.now(UTC) - oldest).total_seconds())
-        if outcome.unjudged:
-            raise outcome.unjudged[0]
-
-    @rpc
-    def list_positions(
-        self, *, tenant_id: int, limit: int = 20_000, after: list[Any] | None = None
-    ) -> list[dict[str, Any]]:
-        """List the newest believable position of each guard.
-
-        `silent_since` is set when the position is too old and OFFLINE was reported.
-        """
-        return self.parts.whereabouts.positions(tenant_id, limit=limit, after=after)
+        if effects.failures:
+            raise effects.failures[0]
 
     @loop
     def show_positions(self) -> None:
@@ -172,26 +171,10 @@ class LocationService:
         Conditions that ended with a shift are published too.
         """
         for tell in (self.parts.settling.settle, self.parts.settling.end_shifts):
-            drawn, debt = tell(now=datetime.now(UTC))
-            metrics.mqtt_geofence_violation.inc(drawn.violations_begun)
-            self.events.publish_all(drawn.events)
-            self.parts.store.owed.forget(debt)
+            effects = tell(now=datetime.now(UTC))
+            metrics.mqtt_geofence_violation.inc(effects.violations_begun)
+            self.parts.store.owed.publish(effects, self.events.publish_all)
         return self.parts.settling.free_s(now=datetime.now(UTC))
-
-    def _tell(self, outcome: Outcome) -> None:
-        events: list[Event] = [*outcome.debt.earlier, *outcome.events]
-        events += [("guard_fixes_held", FixBatch(held)) for held in outcome.held.values()]
-        receipts = [*outcome.receipts, *admission.receipts_of(outcome.refused, now=datetime.now(UTC))]
-        if receipts:
-            stored = StoredEvent(
-                receipts=receipts,
-                stored=outcome.stored,
-                duplicates=outcome.admitted - outcome.stored,
-                rejected=len(outcome.refused),
-            )
-            events.append(("positions_stored", stored))
-        self.events.publish_all(events)
-        self.parts.store.owed.forget(outcome.debt)
 
     @timer(1.0, rest_s=SILENCE_REST_S)
     def watch_silence(self) -> float | None:
@@ -202,12 +185,11 @@ class LocationService:
         judge = self.parts.silence.is_open()
         free_s: float | None = NOTHING_DUE
         for _ in range(ROUNDS):
-            watched = self.parts.silence.look(judge=judge)
-            free_s = None if watched.statuses else free_s
-            self.parts.statuses.put(watched.statuses)
-            self.events.publish_all(watched.events)
-            self.parts.store.owed.forget(watched.debt)
-            if not watched.full:
+            effects = self.parts.silence.look(judge=judge)
+            free_s = None if effects.statuses else free_s
+            self.parts.statuses.put(effects.statuses)
+            self.parts.store.owed.publish(effects, self.events.publish_all)
+            if not effects.has_more:
                 break
         return free_s
 
@@ -215,35 +197,6 @@ class LocationService:
     def show_statuses(self) -> float:
         self.parts.statuses.show(self.parts.feed)
         return NOTHING_DUE
-
-    @rpc
-    def get_track(
-        self,
-        *,
-        tenant_id: int,
-        guard_id: str,
-        since: datetime | str,
-        until: datetime | str,
-        max_points: int = 500,
-    ) -> dict[str, Any]:
-        """Return a guard's track between two times, thinned for drawing.
-
-        Ends, changes of the verdict, gaps and corners stay. Implausible fixes are marked. `count`
-        is the number of fixes before thinning. Raises `Refused`, `NotFound`.
-        """
-        return self.parts.tracks.track(
-            guard_id, tenant_id=tenant_id, since=since, until=until, max_points=max_points
-        )
-
-    @rpc
-    def guards_within(
-        self, *, tenant_id: int, shape: dict[str, Any], limit: int = 1_000
-    ) -> list[dict[str, Any]]:
-        """List the guards whose newest position is in a GeoJSON shape.
-
-        The shape is a Polygon, a MultiPolygon, or a Point with `radius_m`.
-        """
-        return self.parts.whereabouts.within(shape, tenant_id=tenant_id, limit=limit)
 
     def _open_alerts(self, tenant_id: int) -> list[dict[str, Any]]:
         """Return all open alerts of a tenant, read page by page.
@@ -288,77 +241,6 @@ class LocationService:
             limit=limit,
             max_age_s=max_age_s,
             explain=explain,
-        )
-
-    @rpc
-    def time_in_zones(
-        self,
-        *,
-        tenant_id: int,
-        guard_id: str | None = None,
-        day: str | None = None,
-        since: datetime | str | None = None,
-        until: datetime | str | None = None,
-        limit: int = 1_000,
-    ) -> dict[str, Any]:
-        """Return the seconds that guards were believed in zones, per local day of the zone's site.
-
-        Raises `Refused`.
-        """
-        return self.parts.zone_days.time_in_zones(
-            tenant_id=tenant_id, guard_id=guard_id, day=day, since=since, until=until, limit=limit
-        )
-
-    @rpc
-    def list_transitions(
-        self,
-        *,
-        tenant_id: int,
-        guard_id: str | None = None,
-        zone_id: int | None = None,
-        since: datetime | str | None = None,
-        until: datetime | str | None = None,
-        superseded: bool = False,
-        cursor: str | None = None,
-        limit: int = 100,
-    ) -> dict[str, Any]:
-        """List the transitions of tracks, newest first.
-
-        The answer has `items`, and `next`: pass it as `cursor` to go on.
-        """
-        return self.parts.tracks.transitions(
-            tenant_id=tenant_id,
-            guard_id=guard_id,
-            zone_id=zone_id,
-            since=since,
-            until=until,
-            superseded=superseded,
-            cursor=cursor,
-            limit=limit,
-        )
-
-    @rpc
-    def get_transition(self, *, tenant_id: int, transition_id: str) -> dict[str, Any]:
-        """Return one transition with its evidence, and `why` in plain words. Raises `NotFound`."""
-        return self.parts.tracks.transition(transition_id, tenant_id=tenant_id)
-
-    @rpc
-    def list_implausible(
-        self,
-        *,
-        tenant_id: int,
-        guard_id: str | None = None,
-        since: datetime | str | None = None,
-        until: datetime | str | None = None,
-        cursor: str | None = None,
-        limit: int = 100,
-    ) -> dict[str, Any]:
-        """List the fixes that no verdict was built on, newest first, for users to look at.
-
-        The answer has `items` and `next`.
-        """
-        return self.parts.tracks.implausible(
-            tenant_id=tenant_id, guard_id=guard_id, since=since, until=until, cursor=cursor, limit=limit
         )
 
     @rpc

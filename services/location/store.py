@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -31,15 +31,9 @@ MAX_LISTED = 100_000
 NOTHING = Told()
 SPEED_DOUBTED = "speed_doubted"
 """Quality mark of a fix that is believed, while its claimed speed is not."""
+Admitted = tuple[Fix, Source]
+"""A fix that the registry admitted, with its guard."""
 _belief_decoder = msgspec.msgpack.Decoder(Belief)
-
-
-class Arrived(NamedTuple):
-    """A fix, its source, and the same fix in the form that the judge takes."""
-
-    fix: Fix
-    source: Source
-    track: TrackFix
 
 
 class GuardState(NamedTuple):
@@ -62,17 +56,19 @@ class GuardState(NamedTuple):
 class GuardOutcome(NamedTuple):
     """State of a guard after a batch.
 
-    `marker` is the fix at which the guard is shown from now on. None: the guard stays where it was.
+    `marker` is the fix at which the guard is shown from now on, with its `heading`. None: the guard
+    stays where it was.
     """
 
     source: Source
     belief: Belief
     told: Told
     settles_at: datetime | None
-    marker: Arrived | None
+    marker: TrackFix | None
     clock: Clock = RIGHT
     battery_low: bool = False
     jumping: Jumping = QUIET
+    heading: float | None = None
 
 
 class LocationStore:
@@ -130,37 +126,32 @@ class LocationStore:
     def insert(
         self,
         connection: Connection,
-        arrived: Sequence[Arrived],
-        verdicts: dict[bytes, tuple[bool, bool]],
-        *,
-        doubted: Collection[bytes] = (),
+        new: Sequence[Admitted],
+        verdicts: Mapping[bytes, Step],
     ) -> None:
-        """Store new fixes, each with its verdict.
-
-        Args:
-            connection: The transaction.
-            arrived: The fixes.
-            verdicts: `in_geofence` and `geofence_violation` by key.
-            doubted: Keys of the fixes whose claimed speed is not believed.
-        """
-        if not arrived:
+        """Store new fixes, each with its verdict, by key."""
+        if not new:
             return
-        origins = [item.fix.origin for item in arrived]
-        if doubted:
-            origins = [_doubted(origin) if origin.key in doubted else origin for origin in origins]
-        values = bulk_insert.common_values("guard_id", origins, [item.source.tenant_id for item in arrived])
+
+        steps = [verdicts[fix.origin.key] for fix, _ in new]
+        origins = [
+            _doubted(fix.origin) if step.speed_doubted else fix.origin
+            for (fix, _), step in zip(new, steps, strict=True)
+        ]
+
+        values = bulk_insert.common_values("guard_id", origins, [source.tenant_id for _, source in new])
         for column in ("lat", "lon", "heading", "source", "mock", "battery"):
-            values[column] = [getattr(item.fix, column) for item in arrived]
+            values[column] = [getattr(fix, column) for fix, _ in new]
         for column in ("accuracy", "speed"):
-            values[column] = [getattr(item.track, column) for item in arrived]
-        values["in_geofence"] = [verdicts[origin.key][0] for origin in origins]
-        values["geofence_violation"] = [verdicts[origin.key][1] for origin in origins]
+            values[column] = [getattr(step.fix, column) for step in steps]
+        values["in_geofence"] = [step.in_geofence for step in steps]
+        values["geofence_violation"] = [step.violation for step in steps]
         sql.INSERT_FIXES.run(connection, bulk_insert.arrays(sql.COLUMNS, values))
 
     def put_states(self, connection: Connection, outcomes: Sequence[GuardOutcome]) -> None:
         moved = [outcome for outcome in outcomes if outcome.marker is not None]
         if moved:
-            values = _states(moved) | _markers([o.marker for o in moved if o.marker is not None])
+            values = _states(moved) | _markers(moved)
             sql.PUT_STATES.run(connection, bulk_insert.arrays(sql.STATE | sql.MARKER, values))
         if len(moved) < len(outcomes):
             values = _states([outcome for outcome in outcomes if outcome.marker is None])
@@ -303,12 +294,11 @@ def _states(outcomes: Sequence[GuardOutcome]) -> dict[str, list[Any]]:
     }
 
 
-def _markers(arrived: Sequence[Arrived]) -> dict[str, list[Any]]:
+def _markers(outcomes: Sequence[GuardOutcome]) -> dict[str, list[Any]]:
+    markers = [outcome.marker for outcome in outcomes if outcome.marker is not None]
     values: dict[str, list[Any]] = {
-        "recorded_at": [item.track.recorded_at for item in arrived],
-        "received_at": [item.track.received_at for item in arrived],
+        column: [getattr(fix, column) for fix in markers]
+        for column in ("recorded_at", "received_at", "lat", "lon", "accuracy", "speed")
     }
-    for column in ("lat", "lon", "accuracy", "speed"):
-        values[column] = [getattr(item.track, column) for item in arrived]
-    values["heading"] = [item.fix.heading for item in arrived]
+    values["heading"] = [outcome.heading for outcome in outcomes]
     return values

@@ -14,8 +14,9 @@ import structlog
 from sqlalchemy import Row, text
 
 from services.contracts.errors import Unavailable
+from services.contracts.zone_parameters import confirmation_of, usual
 from services.geofencing.assignment import applies, holds, in_force
-from services.geofencing.geometry import Confirmation, Zone, ZoneIndex, distance_m
+from services.geofencing.geometry import Zone, ZoneIndex, distance_m
 from services.geofencing.rule.track import Belief, Guarded, Judge, Step, TrackFix
 from services.geofencing.schedule import parse
 from services.ingestion.source_registry import Registry
@@ -138,21 +139,13 @@ def zone_of(row: Any, settings: config.Location) -> Zone:
 
     Raises any error that the row causes.
     """
-    enter, leave = ((row.confirmation or {}).get(direction) or {} for direction in ("enter", "exit"))
+    own, default = row.confirmation or {}, usual(settings)
     return Zone(
         **{name: getattr(row, name) for name in (*NAMED, *MORE)},
         area=shapely.from_wkb(bytes(row.area)),
         schedule=None if row.schedule is None else parse(row.schedule),
-        enter=_confirmation(enter, "dwell_s", settings),
-        exit=_confirmation(leave, "grace_s", settings),
-    )
-
-
-def _confirmation(document: dict[str, Any], hold: str, settings: config.Location) -> Confirmation:
-    return Confirmation(
-        fixes=int(document.get("fixes", settings.confirm_fixes)),
-        seconds=float(document.get("seconds", settings.confirm_s)),
-        hold_s=float(document.get(hold, 0.0)),
+        enter=confirmation_of(own.get("enter") or {}, "enter", default),
+        exit=confirmation_of(own.get("exit") or {}, "exit", default),
     )
 
 

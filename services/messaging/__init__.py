@@ -4,6 +4,7 @@ This is the only package that names Nameko's classes. A service shell may use:
 
 - `event_handler`, `shard_handler`, `fair_handler`, `gathering_handler`, `rpc`, `timer`, `loop`,
   `http`, `upgrade`: start a method
+- `rpc_of`, `rpc_methods_of`: serve methods of the service's parts as RPC
 - `Publisher`, `RpcProxy`, `Resource`, `QueueDepth`, `RequestRates`, `HeartbeatListener`:
   dependencies of a method
 - `within`: a call with a deadline
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from services.messaging.http_server.server import RequestRates, http, upgrade
     from services.messaging.publisher import Publisher
     from services.messaging.queue_depth import QueueDepth
-    from services.messaging.rpc_calls import RpcProxy, rpc
+    from services.messaging.rpc_calls import RpcProxy, rpc, rpc_methods_of, rpc_of
     from services.messaging.shards import shard_key, shard_of, split
     from services.messaging.timer_pace import NOTHING_DUE
     from services.messaging.timers import Resource, loop, timer
@@ -62,6 +63,8 @@ __all__ = [
     "report_away",
     "report_back",
     "rpc",
+    "rpc_methods_of",
+    "rpc_of",
     "shard_handler",
     "shard_key",
     "shard_of",
@@ -76,6 +79,8 @@ _FILES = {
     "services.messaging.rpc_calls": (
         "RpcProxy",
         "rpc",
+        "rpc_methods_of",
+        "rpc_of",
     ),
     "services.messaging.consumer": (
         "event_handler",

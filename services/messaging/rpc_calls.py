@@ -8,6 +8,7 @@ away.
 
 from __future__ import annotations
 
+import inspect
 import time
 import uuid
 from collections.abc import Callable
@@ -34,6 +35,8 @@ from services.platform import metrics
 from services.platform.config import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound=type)
+R = TypeVar("R")
 
 SERIALIZER = "vigil-rpc"
 CONTENT_TYPE = "application/vnd.vigil.rpc+msgpack"
@@ -141,6 +144,59 @@ def rpc(method: F) -> F:
     """Serve the method to other services."""
     decorated: F = MeasuredRpc.decorator(expected_exceptions=(VigilError,))(method)
     return decorated
+
+
+def rpc_of(part: str, method: Callable[..., R], /, **fixed: Any) -> Callable[..., R]:
+    """Serve a method of `parts.<part>` to other services, under the name that it is assigned to.
+
+    `list_sites = rpc_of("store", DirectoryStore.list_rows, kind="site")` in the body of a service
+    takes the place of a method that only forwards its arguments. Its parameters and docstring are
+    those of the method, except parameters that are fixed. All are given by keyword.
+
+    Args:
+        part: The attribute of the service's `parts` that has the method.
+        method: The method, as a function of its class.
+        fixed: Arguments that callers do not give.
+    """
+    name = method.__name__
+
+    def call(self: Any, /, **arguments: Any) -> R:
+        served: R = getattr(getattr(self.parts, part), name)(**arguments, **fixed)
+        return served
+
+    signature = inspect.signature(method)
+    this, *others = signature.parameters.values()
+    asked = [
+        other
+        if other.kind is inspect.Parameter.VAR_KEYWORD
+        else other.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for other in others
+        if other.name not in fixed
+    ]
+    call.__name__, call.__qualname__, call.__doc__ = name, method.__qualname__, method.__doc__
+    # Nameko checks a request against this signature before it calls the method.
+    call.__signature__ = signature.replace(parameters=[this, *asked])  # type: ignore[attr-defined]
+    return rpc(call)
+
+
+def rpc_methods_of(**collaborators: type) -> Callable[[C], C]:
+    """Serve all public methods of collaborators, under their own names.
+
+    Args:
+        collaborators: Classes by the attribute of the service's `parts` that has the object.
+    """
+
+    def extend(service: C) -> C:
+        for part, collaborator in collaborators.items():
+            for name, method in inspect.getmembers(collaborator, inspect.isfunction):
+                if name.startswith("_"):
+                    continue
+                if hasattr(service, name):
+                    raise TypeError(f"{service.__name__} has two methods {name!r}")
+                setattr(service, name, rpc_of(part, method))
+        return service
+
+    return extend
 
 
 class AwaitedReply:

@@ -21,6 +21,7 @@ from services.messaging import (
     event_handler,
     loop,
     rpc,
+    rpc_of,
     timer,
 )
 from services.notifications import settings
@@ -98,6 +99,11 @@ class NotificationsService:
     alerts = RpcProxy("alerts")
     parts = Resource(Parts)
 
+    list_notifications = rpc_of("store", NotificationStore.list_notifications)
+    list_templates = rpc_of("templates", TemplateStore.list_templates)
+    set_template = rpc_of("templates", TemplateStore.set_template)
+    remove_template = rpc_of("templates", TemplateStore.remove_template)
+
     @event_handler("alerts", "notification_requested", NotificationRequest, vital=True)
     def write_notifications(self, event: NotificationRequest) -> None:
         now = datetime.now(UTC)
@@ -149,46 +155,6 @@ class NotificationsService:
     def recover_attempts(self) -> float | None:
         self.parts.holder.keep()
         return None if self.parts.delivery.recover() else NOTHING_DUE
-
-    @rpc
-    def list_notifications(
-        self,
-        *,
-        tenant_id: int,
-        alert_id: str | None = None,
-        limit: int = 100,
-        after: list[Any] | None = None,
-    ) -> list[dict[str, Any]]:
-        """Return the notifications of a tenant or of one alert, newest first.
-
-        Raises `NotFound`, `Refused`.
-        """
-        return self.parts.store.list_notifications(
-            tenant_id=tenant_id, alert_id=alert_id, limit=limit, after=after
-        )
-
-    @rpc
-    def list_templates(self, *, tenant_id: int) -> list[dict[str, Any]]:
-        """Return the tenant's own templates. One with a `fault` is not used for messages."""
-        return self.parts.templates.list_templates(tenant_id=tenant_id)
-
-    @rpc
-    def set_template(self, *, tenant_id: int, channel: str, language: str, part: str, source: str) -> None:
-        """Replace a template of the tenant; it is in force within seconds.
-
-        Raises:
-            Refused: the template is not valid. The text names the line and the fault.
-        """
-        self.parts.templates.set_template(
-            tenant_id=tenant_id, channel=channel, language=language, part=part, source=source
-        )
-
-    @rpc
-    def remove_template(self, *, tenant_id: int, channel: str, language: str, part: str) -> None:
-        """Remove a template of the tenant: the built-in template holds again. Raises `NotFound`."""
-        self.parts.templates.remove_template(
-            tenant_id=tenant_id, channel=channel, language=language, part=part
-        )
 
     @rpc
     def describe_link(self, *, token: str) -> dict[str, Any]:

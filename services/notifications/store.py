@@ -400,7 +400,12 @@ class NotificationStore:
             return {row[0]: row[1] for row in connection.execute(COUNTS)}
 
     def list_notifications(
-        self, *, tenant_id: int, alert_id: str | None, limit: int, after: Sequence[Any] | None = None
+        self,
+        *,
+        tenant_id: int,
+        alert_id: str | None = None,
+        limit: int = 100,
+        after: Sequence[Any] | None = None,
     ) -> list[dict[str, Any]]:
         """Return notifications, newest first.
 

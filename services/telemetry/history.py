@@ -32,7 +32,7 @@ class HistoryStore:
         self._database = database
 
     def readings(
-        self, source_id: str, *, tenant_id: int, since: datetime, until: datetime, limit: int
+        self, source_id: str, *, tenant_id: int, since: datetime, until: datetime, limit: int = 1000
     ) -> list[dict[str, Any]]:
         """List readings, newest first, by device time: since <= recorded_at < until."""
         check_limit(limit, most=MAX_LISTED)
@@ -47,7 +47,7 @@ class HistoryStore:
             return [dict(row._mapping) for row in connection.execute(query, {**values, "limit": limit})]
 
     def rejected(
-        self, *, tenant_id: int, reason: str | None, limit: int, after: object = None
+        self, *, tenant_id: int, reason: str | None = None, limit: int = 100, after: object = None
     ) -> list[dict[str, Any]]:
         """List refused messages, newest first, from the place `after` on.
 

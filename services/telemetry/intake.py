@@ -10,11 +10,11 @@ import msgspec
 from sqlalchemy import Connection
 
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import Condition, Receipt, RejectedMessage, SensorReading
+from services.contracts.events import Condition, Receipt, SensorReading
 from services.contracts.source_status import SourceStatus
 from services.ingestion import admission, bulk_insert
+from services.ingestion.effects import Effects
 from services.ingestion.source_registry import Registry, Source
-from services.ingestion.transactional_outbox import Debt, owing_conditions
 from services.telemetry import offline
 from services.telemetry.rule_cache import RuleBook
 from services.telemetry.rule_engine import Reading, Ruleset, of_refused_alarm
@@ -26,33 +26,6 @@ Place = tuple[int, int | None]
 """Tenant and site, which decide the rules in force."""
 
 
-class Outcome:
-    """Result of one batch, filled in by `Intake.store`."""
-
-    def __init__(self) -> None:
-        self.receipts: list[Receipt] = []
-        self.met: list[Condition] = []
-        self.cleared: list[Condition] = []
-        self.statuses: list[tuple[int, SourceStatus]] = []
-        self.debt = Debt()
-        self.refused: list[RejectedMessage] = []
-        self.stored = 0
-        self.admitted = 0
-
-
-class Part:
-    """Result of one transaction."""
-
-    def __init__(self) -> None:
-        self.stored = 0
-        self.states: list[State] = []
-        self.met: list[Condition] = []
-        self.cleared: list[Condition] = []
-        self.silenced: list[offline.Silenced] = []
-        self.statuses: list[tuple[int, SourceStatus]] = []
-        self.debt = Debt()
-
-
 class Intake:
     """Intake of batches of one kind of reading."""
 
@@ -62,34 +35,32 @@ class Intake:
         self._shape = shape
         self._rules = rules
 
-    def store(self, readings: Sequence[Reading], *, now: datetime) -> Outcome:
+    def store(self, readings: Sequence[Reading], *, now: datetime) -> Effects:
         """Commit a batch with its events in the outbox. A batch that comes twice is stored once.
 
         Raises `Unavailable`.
         """
         ids = {reading.origin.source_id for reading in readings}
         sources = self._registry.lookup(ids, kind="device", family=self._shape.family)
-        admitted, refused = admission.sort_out(readings, sources)
-        outcome = Outcome()
-        outcome.refused = refused
+        effects = Effects()
+        admitted, effects.rejected = admission.sort_out(readings, sources)
+
         # Read the rules before the transaction: a read must not wait for a second connection while
         # one is held.
         places = {(source.tenant_id, source.site_id) for _, source in admitted}
         rulesets = {place: self._rules.of(*place) for place in places}
 
         def refuse(item: tuple[Reading, Source], error: InvalidMessage) -> None:
-            outcome.refused.append(admission.rejected(item[0].origin, error, tenant_id=item[1].tenant_id))
+            effects.rejected.append(admission.rejected(item[0].origin, error, tenant_id=item[1].tenant_id))
 
         bulk_insert.store_or_isolate(
-            admitted, lambda part: self._commit(part, rulesets, outcome, now), refuse
+            admitted, lambda part: effects.add(self._commit(part, rulesets, now)), refuse
         )
-        if outcome.refused:
-            self._keep_refused(readings, sources, outcome)
-        return outcome
+        if effects.rejected:
+            self._keep_refused(readings, sources, effects)
+        return effects
 
-    def _commit(
-        self, admitted: Admitted, rulesets: Mapping[Place, Ruleset], outcome: Outcome, now: datetime
-    ) -> None:
+    def _commit(self, admitted: Admitted, rulesets: Mapping[Place, Ruleset], now: datetime) -> Effects:
         by_source = _by_source(admitted)
         newcomers: set[str] = set()
         while True:
@@ -97,21 +68,17 @@ class Intake:
                 before = self._store.lock_states(connection, by_source, newcomers)
                 missing = by_source.keys() - before.keys() - newcomers
                 if not missing:
-                    part = self._write(connection, by_source, before, rulesets)
+                    effects = self._write(connection, by_source, before, rulesets)
                     break
             newcomers |= missing  # start again: newcomers are locked before all rows
-        # Count only now: a batch that is tried again in parts must not be counted twice.
-        outcome.stored += part.stored
-        outcome.admitted += len(admitted)
-        outcome.met += part.met
-        outcome.cleared += part.cleared
-        outcome.statuses += part.statuses
-        outcome.debt.add(part.debt)
-        outcome.receipts += [
+
+        effects.admitted = len(admitted)
+        effects.receipts = [
             Receipt(reading.origin.source_id, reading.origin.msg_id, "stored", now)
             for reading, _ in admitted
             if reading.origin.msg_id is not None
         ]
+        return effects
 
     def _write(
         self,
@@ -119,8 +86,10 @@ class Intake:
         by_source: Mapping[str, tuple[Source, list[Reading]]],
         before: Mapping[str, Known],
         rulesets: Mapping[Place, Ruleset],
-    ) -> Part:
-        part = Part()
+    ) -> Effects:
+        effects = Effects()
+        states: list[State] = []
+        silenced: list[offline.Silenced] = []
         kept: list[tuple[Reading, Source]] = []
         for source_id, (source, sent) in by_source.items():
             known = before.get(source_id)
@@ -136,33 +105,31 @@ class Intake:
                 followed.standing,
                 clock,
             )
-            part.states.append(state)
-            part.met += [_condition(verdict, source) for verdict in followed.met]
-            part.cleared += [_condition(verdict, source) for verdict in followed.cleared]
-            self._note_heard(part, state, known, source)
-        part.stored = self._store.insert(connection, self._shape, kept)
-        self._store.put_states(connection, self._shape, part.states)
-        part.cleared += offline.end(connection, part.silenced)
-        part.debt = self._store.owed.owe(connection, owing_conditions(part.met, part.cleared))
-        return part
+            states.append(state)
+            effects.met += [_condition(verdict, source) for verdict in followed.met]
+            effects.cleared += [_condition(verdict, source) for verdict in followed.cleared]
 
-    def _note_heard(self, part: Part, state: State, known: Known | None, source: Source) -> None:
-        """Note that a source came online, or is heard of again. Late readings do not say so."""
-        silent_since = None if known is None else known.silent_since
-        if state.newest is None or (known is not None and silent_since is None):
-            return
-        part.statuses.append((state.tenant_id, _online(state.newest, self._shape.family)))
-        if silent_since is not None:
-            part.silenced.append(offline.Silenced(source, silent_since))
+            # A source came online, or is heard of again. Late readings do not say so.
+            silent_since = None if known is None else known.silent_since
+            if state.newest is not None and (known is None or silent_since is not None):
+                effects.statuses.append((state.tenant_id, _online(state.newest, self._shape.family)))
+            if state.newest is not None and silent_since is not None:
+                silenced.append(offline.Silenced(source, silent_since))
+
+        effects.stored = self._store.insert(connection, self._shape, kept)
+        self._store.put_states(connection, self._shape, states)
+        effects.cleared += offline.end(connection, silenced)
+        self._store.owed.owe(connection, effects)
+        return effects
 
     def _keep_refused(
-        self, readings: Sequence[Reading], sources: Mapping[str, Source], outcome: Outcome
+        self, readings: Sequence[Reading], sources: Mapping[str, Source], effects: Effects
     ) -> None:
         """Keep what was refused, and report the refused alarms.
 
         Alarms of a source that a user disabled are not reported.
         """
-        reasons = {message.key: message.reason for message in outcome.refused}
+        reasons = {message.key: message.reason for message in effects.rejected}
         alarms = {
             reading.origin.key: reading
             for reading in readings
@@ -174,9 +141,7 @@ class Intake:
             source = sources.get(reading.origin.source_id) or self._stranger(reading)
             finding = of_refused_alarm(reading, reasons[key])
             met.append(_condition(Verdict(finding, reading, reading.origin.received_at), source))
-        owed, debt = self._store.keep_refused(outcome.refused, met)
-        outcome.met += owed
-        outcome.debt.add(debt)
+        effects.add(self._store.keep_refused(effects.rejected, met))
 
     def _stranger(self, reading: SensorReading) -> Source:
         """Return a source of the default tenant for a reading of a source that nobody registered.

@@ -26,10 +26,9 @@ from sqlalchemy import Connection, Row, text
 from services.contracts.events import AlertType, Condition
 from services.contracts.source_status import SourceStatus, State, in_words
 from services.ingestion import bulk_insert
+from services.ingestion.effects import Effects
 from services.ingestion.liveness import Listening
-from services.ingestion.offline_results import NOTHING, Watched
 from services.ingestion.source_registry import Source
-from services.ingestion.transactional_outbox import owing_conditions
 from services.platform import config
 from services.telemetry.store import TelemetryStore
 
@@ -174,30 +173,37 @@ class SilenceWatch:
             if self._listening.my_turn(connection):
                 self._listening.since(connection)
 
-    def look(self) -> Watched:
+    def look(self) -> Effects:
         """Commit the beginnings and ends of OFFLINE, with their events in the outbox.
 
         OFFLINE ends here when it no longer matters. Raises `Unavailable`.
         """
+        effects = Effects()
         with self._store.transaction() as connection:
             if not self._listening.my_turn(connection):
-                return NOTHING
+                return effects
+
             heard_since = self._listening.since(connection)
             if not self._limits_are_set:
                 connection.execute(SET_LIMITS, _limits(self._limits_s))
             overdue = connection.execute(OVERDUE, {"heard_since": heard_since, "limit": AT_ONCE}).all()
             begun = self._begin(connection, overdue)
             over = connection.execute(POINTLESS, {"limit": AT_ONCE}).all()
-            met = [_begun(row, at) for row, at in begun]
-            cleared = [_over(row) for row in over]
-            debt = self._store.owed.owe(connection, owing_conditions(met, cleared))
+
+            effects.met = [_begun(row, at) for row, at in begun]
+            effects.cleared = [_over(row) for row in over]
+            self._store.owed.owe(connection, effects)
+
         self._limits_are_set = True
-        statuses = [_status(row, row.device_id, "silent", row.since, _last_at(row)) for row, _ in begun]
-        statuses += [
+        effects.statuses = [
+            _status(row, row.device_id, "silent", row.since, _last_at(row)) for row, _ in begun
+        ]
+        effects.statuses += [
             _status(row, row.source_id, "online" if row.why == "spoke" else "disabled", row.at)
             for row in over
         ]
-        return Watched(met, cleared, statuses, debt, full=max(len(overdue), len(over)) == AT_ONCE)
+        effects.has_more = max(len(overdue), len(over)) == AT_ONCE
+        return effects
 
     def _begin(self, connection: Connection, overdue: Sequence[Row[Any]]) -> list[tuple[Row[Any], datetime]]:
         """Store which sources are offline. Return them with the times of the reports.

@@ -69,7 +69,9 @@ class OverrideStore:
         except (IntegrityError, DataError) as error:
             raise NotFound(f"no site {wanted.site_id} in tenant {tenant_id}") from error
 
-    def remove(self, rule: str, *, tenant_id: int, site_id: int | None, source_type: str | None) -> None:
+    def remove(
+        self, rule: str, *, tenant_id: int, site_id: int | None = None, source_type: str | None = None
+    ) -> None:
         """Remove an override.
 
         Raises:

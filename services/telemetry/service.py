@@ -12,14 +12,13 @@ from services.contracts.events import (
     HealthReadingBatch,
     RejectedBatch,
     SensorReadingBatch,
-    StoredEvent,
 )
 from services.contracts.source_status import Statuses
 from services.feed.stream import FeedWriter
 from services.ingestion import admission
+from services.ingestion.effects import Effects
 from services.ingestion.liveness import Listening
 from services.ingestion.source_registry import Registry
-from services.ingestion.transactional_outbox import Event, condition_events
 from services.messaging import (
     NOTHING_DUE,
     Publisher,
@@ -27,6 +26,7 @@ from services.messaging import (
     Resource,
     event_handler,
     rpc,
+    rpc_of,
     shard_handler,
     shard_queue_names,
     timer,
@@ -36,7 +36,7 @@ from services.platform.config import Config
 from services.platform.database import Database
 from services.retention.keeper import Keeper
 from services.telemetry.history import HistoryStore
-from services.telemetry.intake import Intake, Outcome
+from services.telemetry.intake import Intake
 from services.telemetry.offline import ROUNDS, SilenceWatch, limits_of
 from services.telemetry.overrides import OverrideStore
 from services.telemetry.rule_cache import RuleBook
@@ -103,6 +103,12 @@ class TelemetryService:
     events = Publisher()
     parts = Resource(Parts)
 
+    list_device_states = rpc_of("store", TelemetryStore.list_states)
+    list_readings = rpc_of("history", HistoryStore.readings)
+    list_rejected = rpc_of("history", HistoryStore.rejected)
+    list_rules = rpc_of("overrides", OverrideStore.list_rules)
+    remove_rule_override = rpc_of("overrides", OverrideStore.remove)
+
     @shard_handler("mqtt_gateway", "device_telemetry_received", DeviceReadingBatch)
     def process_device_telemetry(self, events: list[DeviceReadingBatch]) -> None:
         self._process(self.parts.device, [reading for event in events for reading in event.readings])
@@ -118,38 +124,9 @@ class TelemetryService:
     @event_handler("mqtt_gateway", "message_rejected", RejectedBatch)
     def keep_rejected_messages(self, event: RejectedBatch) -> None:
         self.parts.store.keep_rejected(event.messages)
-        receipts = admission.receipts_of(event.messages, now=datetime.now(UTC))
-        if receipts:
-            stored = StoredEvent(receipts=receipts, stored=0, rejected=len(event.messages))
-            self.events.publish_all([("telemetry_stored", stored)])
-
-    @rpc
-    def list_device_states(
-        self, *, tenant_id: int, limit: int = 10_000, after: list[Any] | None = None
-    ) -> list[dict[str, Any]]:
-        """List the newest reading of each device, sensor and system, and its conditions."""
-        return self.parts.store.list_states(tenant_id, limit=limit, after=after)
-
-    @rpc
-    def list_readings(
-        self, *, tenant_id: int, source_id: str, since: datetime, until: datetime, limit: int = 1000
-    ) -> list[dict[str, Any]]:
-        """List what a device, sensor or system measured between two times, newest first."""
-        return self.parts.history.readings(
-            source_id, tenant_id=tenant_id, since=since, until=until, limit=limit
-        )
-
-    @rpc
-    def list_rejected(
-        self, *, tenant_id: int, reason: str | None = None, limit: int = 100, after: list[Any] | None = None
-    ) -> list[dict[str, Any]]:
-        """List refused messages of the tenant's sources, newest first, with their bytes."""
-        return self.parts.history.rejected(tenant_id=tenant_id, reason=reason, limit=limit, after=after)
-
-    @rpc
-    def list_rules(self, *, tenant_id: int) -> list[dict[str, Any]]:
-        """List the rules of config.yaml, each followed by the tenant's overrides of it."""
-        return self.parts.overrides.list_rules(tenant_id)
+        effects = Effects()
+        effects.rejected = event.messages
+        self._publish(effects)
 
     @rpc
     def set_rule(
@@ -168,13 +145,6 @@ class TelemetryService:
         """
         wanted = Override(rule=rule, change=change, site_id=site_id, source_type=source_type)
         self.parts.overrides.put(wanted, tenant_id=tenant_id)
-
-    @rpc
-    def remove_rule_override(
-        self, *, tenant_id: int, rule: str, site_id: int | None = None, source_type: str | None = None
-    ) -> None:
-        """Take back what `set_rule` set at this place. Raises `NotFound`, `Refused`."""
-        self.parts.overrides.remove(rule, tenant_id=tenant_id, site_id=site_id, source_type=source_type)
 
     @timer(3600, eager=True)
     def make_partitions(self) -> None:
@@ -199,12 +169,11 @@ class TelemetryService:
             return free_s
         has_found = False
         for _ in range(ROUNDS):
-            watched = parts.silence.look()
-            has_found = has_found or bool(watched.statuses)
-            parts.statuses.put(watched.statuses)
-            self.events.publish_all(watched.events)
-            parts.store.owed.forget(watched.debt)
-            if not watched.full:
+            effects = parts.silence.look()
+            has_found = has_found or bool(effects.statuses)
+            parts.statuses.put(effects.statuses)
+            parts.store.owed.publish(effects, self.events.publish_all)
+            if not effects.has_more:
                 break
         return None if has_found else free_s
 
@@ -214,24 +183,14 @@ class TelemetryService:
         return NOTHING_DUE
 
     def _process(self, intake: Intake, readings: Sequence[Reading]) -> None:
-        now = datetime.now(UTC)
-        outcome = intake.store(readings, now=now)
-        admission.count_rejected(outcome.refused)
-        self.parts.statuses.put(outcome.statuses)
-        self._tell(outcome)
+        effects = intake.store(readings, now=datetime.now(UTC))
+        admission.count_rejected(effects.rejected)
+        self.parts.statuses.put(effects.statuses)
+        self._publish(effects)
+
         oldest = min(reading.origin.received_at for reading in readings)
         metrics.end_to_end.labels("stored").observe((datetime.now(UTC) - oldest).total_seconds())
 
-    def _tell(self, outcome: Outcome) -> None:
-        receipts = [*outcome.receipts, *admission.receipts_of(outcome.refused, now=datetime.now(UTC))]
-        stored = StoredEvent(
-            receipts=receipts,
-            stored=outcome.stored,
-            duplicates=outcome.admitted - outcome.stored,
-            rejected=len(outcome.refused),
-        )
-        events: list[Event] = [*outcome.debt.earlier, *condition_events(outcome.met, outcome.cleared)]
-        if receipts:
-            events.append(("telemetry_stored", stored))
-        self.events.publish_all(events)
-        self.parts.store.owed.forget(outcome.debt)
+    def _publish(self, effects: Effects) -> None:
+        effects.report_stored("telemetry_stored", now=datetime.now(UTC))
+        self.parts.store.owed.publish(effects, self.events.publish_all)

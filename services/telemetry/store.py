@@ -15,8 +15,9 @@ from services.contracts.pagination import Order, beyond, check_limit
 from services.ingestion import bulk_insert, clock_offset
 from services.ingestion.admission import keep_rejected
 from services.ingestion.clock_offset import RIGHT, Clock
+from services.ingestion.effects import Effects
 from services.ingestion.source_registry import Source
-from services.ingestion.transactional_outbox import Debt, OwedEvents, owing_conditions
+from services.ingestion.transactional_outbox import OwedEvents
 from services.platform.database import Database
 from services.platform.prepared_statements import Prepared
 from services.telemetry.late_data import Moment
@@ -184,26 +185,33 @@ class TelemetryStore:
         with self.transaction() as connection:
             return keep_rejected(connection, messages)
 
-    def keep_refused(
-        self, messages: Sequence[RejectedMessage], met: Sequence[Condition]
-    ) -> tuple[list[Condition], Debt]:
+    def keep_refused(self, messages: Sequence[RejectedMessage], met: Sequence[Condition]) -> Effects:
         """Keep refused messages, and put their conditions into the outbox.
 
         Conditions of tenants that do not exist are left out.
         """
+        effects = Effects()
         with self.transaction() as connection:
             keep_rejected(connection, messages)
             if not met:
-                return [], Debt()
+                return effects
+
             ids = bulk_insert.array("int", {condition.tenant_id for condition in met})
             there = set(connection.execute(TENANTS, {"ids": ids}).scalars())
             if absent := {condition.tenant_id for condition in met} - there:
                 log.error("refused_alarm_of_no_tenant", tenant_ids=sorted(absent))
-            owed = [condition for condition in met if condition.tenant_id in there]
-            return owed, self.owed.owe(connection, owing_conditions(owed, ()))
 
-    def list_states(self, tenant_id: int, *, limit: int, after: object = None) -> list[dict[str, Any]]:
-        """List the newest state of each source of a tenant, from the place `after` on."""
+            effects.met = [condition for condition in met if condition.tenant_id in there]
+            self.owed.owe(connection, effects)
+            return effects
+
+    def list_states(
+        self, tenant_id: int, *, limit: int = 10_000, after: object = None
+    ) -> list[dict[str, Any]]:
+        """List the newest reading of each source of a tenant, and its conditions.
+
+        The list begins after the place `after`.
+        """
         further, place = beyond(BY_SOURCE, after)
         query = text(
             "SELECT source_id, family, recorded_at, received_at, reading, conditions, silent_since, clock"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from services.contracts.events import Fix, Origin
+from services.contracts.events import Fix, FixBatch, Origin
 from services.location.service import Parts
 from services.platform.config import Config
 
@@ -55,15 +55,16 @@ def test_a_guard_that_is_held_keeps_no_other_waiting_and_loses_nothing(
     # Then the other guard's fixes are stored, and its own are handed back in their order
     assert stored(engine, "guard-2") == 1
     assert stored(engine, "guard-1") == 2
-    [(guard, held)] = outcome.held.items()
-    assert guard == "guard-1"
-    assert [item.origin.recorded_at for item in held] == [
+    [(event, body)] = outcome.deferred
+    assert event == "guard_fixes_held" and isinstance(body, FixBatch)
+    assert {item.origin.source_id for item in body.fixes} == {"guard-1"}
+    assert [item.origin.recorded_at for item in body.fixes] == [
         NOW - timedelta(seconds=age_s) for age_s in (40, 30)
     ]
 
     # And they are stored together later, whether the guard is held or not
-    again = parts.intake.store(held, now=NOW)
-    assert again.held == {}
+    again = parts.intake.store(body.fixes, now=NOW)
+    assert again.deferred == []
     assert stored(engine, "guard-1") == 4
 
 

@@ -92,7 +92,7 @@ def test_the_same_batch_twice_is_stored_and_judged_once(location: LocationIntake
     first, again = (location.store([*batch, batch[0]], now=NOW) for _ in range(2))
     assert (first.stored, first.admitted, again.stored) == (3, 3, 0)
     assert (len(first.met), again.met, again.moves) == (1, [], {})
-    assert [(event, body) for event, body in again.debt.earlier if event == "alert_condition_met"], (
+    assert [(event, body) for event, body in again.earlier if event == "alert_condition_met"], (
         "what the first run owes is told by the second"
     )
     assert [r.msg_id for r in first.receipts] == [r.msg_id for r in again.receipts] == ["m"]
@@ -205,7 +205,7 @@ def test_a_late_fix_repairs_history_and_neither_alarms_nor_moves_the_marker(
     location.store([fix(seconds=60)], now=NOW)
     later = {"lat": OUTSIDE, "received_at": NOW + timedelta(seconds=61)}
     outcome = location.store([fix(seconds=5, **later), fix(seconds=6, **later)], now=NOW)
-    assert (outcome.stored, outcome.events, outcome.newest) == (2, [], [])
+    assert (outcome.stored, outcome.events, outcome.positions) == (2, [], [])
     assert rows(engine, "SELECT lat FROM guard_state") == [(LAT,)]
     assert rows(engine, "SELECT kind, late FROM zone_transition ORDER BY kind") == [("violation_began", True)]
     kept = rows(engine, "SELECT geofence_violation FROM mqtt_guard_location ORDER BY recorded_at")
@@ -219,7 +219,7 @@ def test_a_fix_that_nobody_believes_is_listed_and_changes_nothing(
     mock = msgspec.structs.replace(fix(lat=OUTSIDE, seconds=30), mock=True)
     far = fix(lat=LAT + 1, seconds=31)
     outcome = location.store([mock, far], now=NOW)
-    assert (outcome.stored, outcome.newest, outcome.events) == (2, [], [])
+    assert (outcome.stored, outcome.positions, outcome.events) == (2, [], [])
     listed = rows(
         engine, "SELECT reason, (detail->>'distance_m')::float > 100000 FROM implausible_fix ORDER BY 1"
     )
@@ -234,7 +234,7 @@ def test_a_value_that_json_cannot_hold_costs_its_own_message_only(
     bad = fix(raw="{not json")
     outcome = location.store([fix(), bad, fix(seconds=1)], now=NOW)
     assert outcome.stored == 2
-    assert [message.reason for message in outcome.refused] == ["unstorable"]
+    assert [message.reason for message in outcome.rejected] == ["unstorable"]
     assert rows(engine, "SELECT reason FROM rejected_message") == [("unstorable",)]
 
 
@@ -249,7 +249,7 @@ def test_a_claim_of_another_tenant_is_refused_and_kept(location: LocationIntake,
 def test_when_registration_is_closed_a_stranger_is_refused(database: Database, config: Config) -> None:
     closed = Registry(database, registration="closed", default_tenant_id=1)
     outcome = location_intake(database, closed, config).store([fix()], now=NOW)
-    assert [message.reason for message in outcome.refused] == ["unknown_source"]
+    assert [message.reason for message in outcome.rejected] == ["unknown_source"]
 
 
 def reading(battery: float, seconds: float) -> DeviceReading:
@@ -372,7 +372,7 @@ def test_what_a_device_kept_raises_nothing_by_itself(
     assert (first.met, second.met) == ([], [])
     assert rows(engine, "SELECT count(*) FROM zone_transition WHERE kind = 'violation_began'") == [(1,)]
     settling = Settling(LocationStore(database), ZoneBook(database, registry, config.location))
-    drawn, _ = settling.settle(now=NOW + timedelta(minutes=5))
+    drawn = settling.settle(now=NOW + timedelta(minutes=5))
     assert (drawn.met, drawn.cleared) == ([], [])
 
 
@@ -396,8 +396,8 @@ def test_a_clock_of_a_guard_is_kept_and_forgotten_when_it_is_right(
 
 def test_a_fix_at_0_0_is_kept_as_no_fix_and_shown_nowhere(location: LocationIntake, engine: Engine) -> None:
     nowhere = msgspec.structs.replace(fix(lat=0.0), lon=0.0)
-    assert location.store([nowhere], now=NOW).newest == []
+    assert location.store([nowhere], now=NOW).positions == []
     assert rows(engine, "SELECT reason FROM implausible_fix") == [("no_fix",)]
     assert rows(engine, "SELECT count(*) FROM guard_state") == [(0,)]
     # A true fix right after it is believed at once.
-    assert len(location.store([fix(seconds=1)], now=NOW).newest) == 1
+    assert len(location.store([fix(seconds=1)], now=NOW).positions) == 1

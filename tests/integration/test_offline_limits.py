@@ -16,12 +16,12 @@ from sqlalchemy import Engine, text
 from services.alerts.occurrences import Whose, of_device
 from services.contracts.events import AlertType, DeviceAlert, Origin, SensorReading
 from services.directory.registry.store import DirectoryStore
+from services.ingestion.effects import Effects
 from services.ingestion.liveness import Listening
-from services.ingestion.offline_results import Watched
 from services.ingestion.source_registry import Registry
 from services.platform.config import Config
 from services.platform.database import Database
-from services.telemetry.intake import Intake, Outcome
+from services.telemetry.intake import Intake
 from services.telemetry.offline import SilenceWatch, limits_of
 from services.telemetry.rule_cache import RuleBook
 from services.telemetry.rules import parse_rules
@@ -79,13 +79,13 @@ class Yard:
             changes = ", ".join(f"{c} = {c} - make_interval(secs => :s)" for c in columns)
             self.run(f"UPDATE {table} SET {changes}", s=hours * HOUR_S)
 
-    def look(self, **limits: float) -> Watched:
+    def look(self, **limits: float) -> Effects:
         return SilenceWatch(self.store, self._listening, {**self.limits, **limits}).look()
 
     def mark(self) -> None:
         SilenceWatch(self.store, self._listening, self.limits).mark()
 
-    def read(self, source: str, *, age_s: float = 0.1, state: str = "NORMAL") -> Outcome:
+    def read(self, source: str, *, age_s: float = 0.1, state: str = "NORMAL") -> Effects:
         at = datetime.now(UTC)
         recorded_at = at - timedelta(seconds=age_s)
         topic = f"sensor/{source}/status"
@@ -107,7 +107,7 @@ def yard(config: Config, engine: Engine, database: Database, desk: Desk) -> Yard
     return Yard(config, engine, database, desk)
 
 
-def silent(found: Watched) -> list[str]:
+def silent(found: Effects) -> list[str]:
     return sorted(condition.source_id for condition in found.met)
 
 
@@ -265,5 +265,5 @@ def test_many_that_fall_silent_at_once_are_told_of_in_rounds(yard: Yard) -> None
     told: list[str] = []
     while (found := yard.look()).met:
         told += silent(found)
-        assert found.full is (len(found.met) == 500)
+        assert found.has_more is (len(found.met) == 500)
     assert len(told) == len(set(told)) == 1200

@@ -34,8 +34,10 @@ from services.contracts.events import (
 )
 from services.contracts.source_status import Statuses
 from services.feed.stream import FeedWriter
+from services.ingestion.effects import Effects, Event
 from services.ingestion.source_registry import Registry
-from services.ingestion.transactional_outbox import Event, OwedEvents, owing_conditions
+from services.ingestion.transactional_outbox import OwedEvents
+from services.location.deferred_alerts import Settling
 from services.location.intake import Intake as LocationIntake
 from services.location.live_positions.position_feed import PositionFeed
 from services.location.service import LocationService
@@ -242,7 +244,7 @@ def test_what_is_younger_than_five_seconds_is_its_own_process_to_tell(start: Sta
 def test_a_batch_that_is_rolled_back_owes_nothing(start: Start, engine: Engine) -> None:
     one = start()
     with pytest.raises(RuntimeError, match="killed"), one.store.transaction() as connection:
-        one.store.owed.owe(connection, owing_conditions([condition()], []))
+        one.store.owed.owe(connection, met(condition()))
         raise RuntimeError("killed before the commit")
     assert owed(engine) == []
 
@@ -297,8 +299,8 @@ def test_who_was_only_slow_waits_for_no_timer(start: Start, engine: Engine) -> N
     The process that wrote them goes on meanwhile.
     """
     slow, other = start(), start()
-    debt = slow.intake.store([slow.bad(0)], now=NOW).debt
-    other.wire.meanwhile = lambda: slow.store.owed.forget(debt)
+    effects = slow.intake.store([slow.bad(0)], now=NOW)
+    other.wire.meanwhile = lambda: slow.store.owed.forget(effects)
     with capture_logs() as logs:
         assert other.tell_overdue() == 1
     assert [(line["event"], line["count"]) for line in logs] == [("owed_events_told", 1)]
@@ -394,8 +396,49 @@ def test_a_batch_that_comes_again_tells_what_is_met_and_no_ending_twice(start: S
     assert one.wire.said() == [(MET, "s1", 0), *again, (CLEARED, "s1", 1)]
 
 
+def test_the_end_of_a_shift_does_not_lose_what_a_killed_process_left(
+    config: Config, database: Database, engine: Engine
+) -> None:
+    # Given a violation that a process committed and did not publish, and a shift that is over,
+    one = Location(config, database)
+    zones = ZoneBook(database, Registry(database, registration="open", default_tenant_id=1), config.location)
+    one._service.parts.settling = Settling(one.store, zones)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO zone (tenant_id, name, area, radius_m, in_force_from, confirmation)"
+                " VALUES (1, 'z', :area, 500, '-infinity', CAST(:confirmation AS jsonb))"
+            ),
+            {
+                "area": f"POINT({LON} {LAT})",
+                "confirmation": '{"enter": {"fixes": 1}, "exit": {"fixes": 1}}',
+            },
+        )
+    one.handle(one.good(0))
+    one.dies_after_the_commit_of(one.bad(1))
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO guard_shift (tenant_id, guard_id, starts_at, ends_at)"
+                " VALUES (1, 's1', now() - interval '3 hours', now() - interval '2 hours')"
+            )
+        )
+    assert owed(engine) == [(1, MET, ["s1"])]
+    # when the timer ends what was reported,
+    one._service.tell_settled()
+    # then the violation is published before its end.
+    assert [(event, source) for event, source, _ in one.wire.said()] == [(MET, "s1"), (CLEARED, "s1")]
+    assert owed(engine) == []
+
+
 def condition() -> Condition:
     return Condition(1, "s1", AlertType.LOW_BATTERY, "k", NOW, os.urandom(16), "low")
+
+
+def met(condition: Condition) -> Effects:
+    effects = Effects()
+    effects.met = [condition]
+    return effects
 
 
 def test_what_rabbitmq_did_not_confirm_stays_owed(config: Config, database: Database, engine: Engine) -> None:
@@ -408,7 +451,7 @@ def test_what_rabbitmq_did_not_confirm_stays_owed(config: Config, database: Data
     events = Events(outlet, source, {}, frozenset())
     owing = OwedEvents(database, "telemetry")
     with database.across() as connection:
-        owing.owe(connection, owing_conditions([told := condition()], []))
+        owing.owe(connection, met(told := condition()))
     with pytest.raises(Unavailable):
         owing.tell_overdue(events.publish_all, older_than_s=0.0)
     assert len(owed(engine)) == 1

@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 import eventlet
 import msgspec
 
+from services.contracts.events import FeedPosition
 from services.feed.encryption import PlainSealer
 from services.feed.stream import FeedReader, FeedWriter
 from services.location.live_positions.position_feed import PositionFeed
-from services.location.tracks.latest_positions import Position
 from services.platform import metrics, redis_client
 from services.platform.config import Config
 
@@ -44,9 +44,9 @@ def running(*feeds: PositionFeed) -> Iterator[None]:
             thread.kill()
 
 
-def position(guard: str, second: int) -> Position:
+def position(guard: str, second: int) -> FeedPosition:
     at = NOW + timedelta(seconds=second)
-    return Position(guard, 1.0, 2.0, None, None, None, at, at, True, False)
+    return FeedPosition(guard, 1.0, 2.0, None, None, None, at, at, True, False)
 
 
 def shown(config: Config, tenant_id: int = TENANT) -> list[list[tuple[str, str]]]:

@@ -13,10 +13,11 @@ import pytest
 from sqlalchemy import Engine, text
 
 from services.contracts.events import AlertType, DeviceReading, Origin, SensorReading
+from services.ingestion.effects import Effects
 from services.ingestion.source_registry import Registry
 from services.platform.config import Config
 from services.platform.database import Database
-from services.telemetry.intake import Intake, Outcome
+from services.telemetry.intake import Intake
 from services.telemetry.rule_cache import RuleBook
 from services.telemetry.rule_engine import Reading
 from services.telemetry.rules import parse_rules
@@ -33,7 +34,7 @@ class Bench:
 
     def store(
         self, *readings: Reading, registration: Literal["open", "closed"] = "open", default_tenant_id: int = 1
-    ) -> Outcome:
+    ) -> Effects:
         registry = Registry(self._database, registration=registration, default_tenant_id=default_tenant_id)
         book = RuleBook(parse_rules(self._config.rules), registry, lambda _: ())
         shape = SENSOR if isinstance(readings[0], SensorReading) else DEVICE
@@ -91,7 +92,7 @@ def test_a_refused_alarm_is_kept_and_told(
     assert len(condition.message) < 320
     assert bench.run(REFUSED) == [(reason, "s1")]
     assert bench.run(OWED) == [("alert_condition_met",)]
-    assert outcome.debt.ids, "told after the commit, and taken away then"
+    assert outcome.outbox_ids, "told after the commit, and taken away then"
     again = bench.store(reading, registration=registration)
     assert [c.key for c in again.met] == [condition.key], "told twice is one occurrence"
 
@@ -107,7 +108,7 @@ def test_an_alarm_of_a_disabled_source_is_kept_and_raises_nothing(bench: Bench) 
     bench.run("UPDATE device SET enabled = false")
     for claim in (None, 2):
         outcome = bench.store(alarm(claimed_tenant_id=claim))
-        assert (outcome.met, len(outcome.refused)) == ([], 1)
+        assert (outcome.met, len(outcome.rejected)) == ([], 1)
     assert bench.run(REFUSED) == [("source_disabled", "s1")] * 2
 
 

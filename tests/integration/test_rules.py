@@ -56,7 +56,7 @@ class Road:
         """Store a batch of (second, battery), and return (met, cleared)."""
         made = [DeviceReading(origin(source, second), level, None, None, None) for second, level in readings]
         outcome = self._intake.store(made, now=NOW)
-        assert outcome.refused == []
+        assert outcome.rejected == []
         return outcome.met, outcome.cleared
 
 

@@ -19,10 +19,10 @@ from ops.environment import PROJECT
 from ops.local.stack import Stack
 from ops.local.supervisor import Process, Supervisor
 from services.contracts.events import DeviceReading, Fix
+from services.ingestion.effects import Effects
 from services.ingestion.liveness import BACKLOG, BEHIND_MAX_S, PAUSE_S, Listening
-from services.ingestion.offline_results import Watched
 from services.ingestion.source_registry import Registry
-from services.location.intake import Intake, Outcome
+from services.location.intake import Intake
 from services.location.offline import SilenceWatch
 from services.location.store import LocationStore
 from services.location.zone_cache import ZoneBook
@@ -82,7 +82,7 @@ class House:
             e=ends_s,
         )
 
-    def heard(self, name: str, *, age_s: float = 0.0, **changes: Any) -> Outcome:
+    def heard(self, name: str, *, age_s: float = 0.0, **changes: Any) -> Effects:
         at = datetime.now(UTC) - timedelta(seconds=age_s)
         came = origin(name, recorded_at=at, received_at=at)
         fix = Fix(came, LAT, LON, 8.0, None, None, "gps", changes.get("mock", False))
@@ -96,7 +96,7 @@ class House:
             s=for_s,
         )
 
-    def look(self, worker: int = 0) -> Watched:
+    def look(self, worker: int = 0) -> Effects:
         watch = self.workers[worker]
         return watch.look(judge=watch.is_open())
 
@@ -236,7 +236,7 @@ def test_after_a_pause_of_the_service_silence_counts_anew_for_everybody(house: H
     told = []
     while (found := house.look()).met:
         told += [condition.source_id for condition in found.met]
-        assert found.full is (len(found.met) == 500)
+        assert found.has_more is (len(found.met) == 500)
     assert len(told) == len(set(told)) == 1200
 
 

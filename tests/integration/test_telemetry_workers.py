@@ -15,11 +15,11 @@ from sqlalchemy import Engine, text
 
 from services.alerts.occurrences import of_condition
 from services.contracts.events import Condition, Origin, SensorReading
+from services.ingestion.effects import Effects, condition_events
 from services.ingestion.source_registry import Registry
-from services.ingestion.transactional_outbox import condition_events
 from services.platform.config import Config
 from services.platform.database import Database
-from services.telemetry.intake import Intake, Outcome
+from services.telemetry.intake import Intake
 from services.telemetry.rule_cache import RuleBook
 from services.telemetry.rules import parse_rules
 from services.telemetry.store import SENSOR, TelemetryStore
@@ -47,9 +47,9 @@ class Worker:
         self.met: list[Condition] = []
         self.cleared: list[Condition] = []
 
-    def take(self, *readings: SensorReading) -> Outcome:
+    def take(self, *readings: SensorReading) -> Effects:
         outcome = self.intake.store(readings, now=datetime.now(UTC))
-        assert outcome.refused == []
+        assert outcome.rejected == []
         self.met += outcome.met
         self.cleared += outcome.cleared
         return outcome

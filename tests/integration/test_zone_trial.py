@@ -81,8 +81,7 @@ def placed(engine: Engine) -> Engine:
 @pytest.fixture
 def tried(database: Database, config: Config, placed: Engine) -> Callable[..., Any]:  # noqa: ARG001
     def run(*features: dict[str, Any], **asked: Any) -> Any:
-        calls = ZoneCalls()
-        calls.parts = type("Parts", (), {"zones": ZoneStore(database)})
+        calls = ZoneCalls(ZoneStore(database))
         edits = calls.list_zone_edits(tenant_id=1, document=document(*features))
         asked = {"tenant_id": 1, "since": NOW - timedelta(days=7), "until": NOW, **asked}
         return Hindsight(database, config.location).try_zones(edits, **asked)

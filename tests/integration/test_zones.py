@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 
 from ops.data.schema import revisions
 from services.contracts.errors import Conflict, NotFound, Refused
+from services.directory.service import DirectoryService
 from services.directory.zones import import_export
 from services.directory.zones.import_export import Import
 from services.directory.zones.rpc import ZoneCalls
@@ -62,9 +63,9 @@ def store(database: Database, engine: Engine) -> ZoneStore:
 
 
 @pytest.fixture
-def calls(store: ZoneStore) -> ZoneCalls:
-    service = ZoneCalls()
-    service.parts = SimpleNamespace(zones=store)
+def calls(store: ZoneStore) -> Any:
+    service: Any = DirectoryService()
+    service.parts = SimpleNamespace(zones=store, zone_calls=ZoneCalls(store))
     return service
 
 
@@ -271,7 +272,7 @@ def test_an_update_changes_what_the_file_says_and_leaves_the_rest(store: ZoneSto
     assert found["confirmation"] == CONFIRMATION
 
 
-def test_the_calls_of_other_services(calls: ZoneCalls) -> None:
+def test_the_calls_of_other_services(calls: Any) -> None:
     added = calls.add_zone(tenant_id=1, name="A", area=SQUARE, by="asha")
     assert calls.add_circle_zone(tenant_id=1, name="B", lat=12, lon=77, radius_m=5) != added["zone_id"]
     assert calls.add_polygon_zone(tenant_id=1, name="C", vertices=SQUARE["coordinates"][0], kind="forbidden")
@@ -307,7 +308,7 @@ def test_the_calls_of_other_services(calls: ZoneCalls) -> None:
         lambda calls: calls.list_zone_versions(tenant_id=1, zone_id="1 OR true"),
     ],
 )
-def test_nonsense_is_refused_and_is_no_error_of_ours(calls: ZoneCalls, store: ZoneStore, call: Any) -> None:
+def test_nonsense_is_refused_and_is_no_error_of_ours(calls: Any, store: ZoneStore, call: Any) -> None:
     add(store)
     with pytest.raises(Refused):
         call(calls)

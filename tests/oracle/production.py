@@ -7,6 +7,7 @@ import msgspec
 from shapely.geometry import MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
+from services.contracts.zone_parameters import Confirmation
 from services.geofencing import geometry, schedule
 from services.geofencing.rule.track import Judge, Step, TrackFix
 from services.platform import config
@@ -54,8 +55,8 @@ def area_of(shape: Shape) -> BaseGeometry:
     return polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)
 
 
-def _confirmation(needed: Needed) -> geometry.Confirmation:
-    return geometry.Confirmation(needed.fixes, needed.seconds, needed.hold_s)
+def _confirmation(needed: Needed) -> Confirmation:
+    return Confirmation(needed.fixes, needed.seconds, needed.hold_s)
 
 
 def fix_of(fix: Fix) -> TrackFix:

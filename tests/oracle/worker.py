@@ -19,7 +19,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from services.contracts.events import FixBatch
-from services.ingestion.transactional_outbox import Event
+from services.ingestion.effects import Event
 from services.location.service import LocationService, Parts
 from services.location.store import GuardOutcome, LocationStore
 from services.platform import config

@@ -12,7 +12,8 @@ from typing import Any
 
 from shapely.geometry import Point, box
 
-from services.geofencing.geometry import METRES_A_DEGREE, Confirmation, Zone, ZoneIndex
+from services.contracts.zone_parameters import Confirmation
+from services.geofencing.geometry import METRES_A_DEGREE, Zone, ZoneIndex
 from services.geofencing.rule.plausibility import Seen
 from services.geofencing.rule.track import Belief, Guarded, Judge, Step, TrackFix
 from services.platform.config import Location

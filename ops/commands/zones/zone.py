@@ -15,6 +15,7 @@ from ops.environment import apply_environment
 from ops.input_output.input_files import INPUT_FILE, naming, read_bytes, read_json
 from ops.input_output.tables import as_json_option, limit_option, show
 from services.contracts.errors import NotFound, Refused
+from services.contracts.zone_parameters import CHANGES, DIRECTIONS, PARAMETERS, names_of
 from services.directory.zones.store import ZoneStore
 from services.geofencing.files import geojson
 from services.geofencing.validation import KINDS
@@ -71,19 +72,13 @@ def field_options(command: F) -> F:
             ),
             *(
                 click.option(
-                    f"--{side}-{name.replace('_s', '').replace('_', '-')}",
-                    f"{side}_{name}",
-                    type=kind,
-                    help=said,
+                    f"--{side}-{parameter.names[side].removesuffix('_s').replace('_', '-')}",
+                    f"{side}_{parameter.names[side]}",
+                    type=parameter.kind,
+                    help=parameter.help.format(change=CHANGES[side]),
                 )
-                for side, name, kind, said in (
-                    ("enter", "fixes", int, "So many fixes confirm an entry."),
-                    ("enter", "seconds", float, "Or sure fixes over so many seconds."),
-                    ("enter", "dwell_s", float, "At the earliest after so many seconds."),
-                    ("exit", "fixes", int, "So many fixes confirm an exit."),
-                    ("exit", "seconds", float, "Or sure fixes over so many seconds."),
-                    ("exit", "grace_s", float, "At the earliest after so many seconds."),
-                )
+                for side in DIRECTIONS
+                for parameter in PARAMETERS
             ),
         )
     ):
@@ -251,11 +246,11 @@ def fields_of(
 
 def _confirmation(options: Mapping[str, Any], old: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the old document, changed by the single options."""
-    document = {side: dict(fields) for side, fields in (old or {}).items()}
+    document: dict[str, dict[str, Any]] = {side: dict(fields) for side, fields in (old or {}).items()}
     named = {
         (side, name): options[f"{side}_{name}"]
-        for side, last in (("enter", "dwell_s"), ("exit", "grace_s"))
-        for name in ("fixes", "seconds", last)
+        for side in DIRECTIONS
+        for name in names_of(side)
         if options[f"{side}_{name}"] is not None
     }
     for (side, name), value in named.items():

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from services.contracts.errors import NotFound, Refused
 from services.contracts.pagination import check_limit, check_tenant
 from services.directory.dead_letters.ownership import belongs, spoken_of
-from services.messaging import dead_letter_queue, rpc
+from services.messaging import dead_letter_queue
 from services.messaging.dead_letter_queue import DeadLetter
 from services.platform.config import Config
 from services.platform.database import Database
@@ -81,45 +81,42 @@ class DeadLetters:
 
 
 class LetterCalls:
-    """RPC methods of the directory service about dead letters. `parts.letters` is a `DeadLetters`.
+    """Calls about dead letters, as the directory service serves them.
 
     `across` means all tenants, with dead letters of unknown tenants. It is for users of the
     platform only.
     """
 
-    parts: Any
+    def __init__(self, letters: DeadLetters) -> None:
+        self._letters = letters
 
-    @rpc
     def list_dead_letters(
         self, *, tenant_id: int, limit: int = 100, across: bool = False
     ) -> list[dict[str, Any]]:
         """Return dead letters, oldest first. None is removed."""
         check_limit(limit, most=MAX_LISTED)
-        return [_shown(letter) for letter in self.parts.letters.look(_whose(tenant_id, across))[:limit]]
+        return [_shown(letter) for letter in self._letters.look(_whose(tenant_id, across))[:limit]]
 
-    @rpc
     def get_dead_letter(self, *, tenant_id: int, letter_id: str, across: bool = False) -> dict[str, Any]:
         """Return one dead letter with the history of its tries and its decoded body.
 
         Raises `NotFound`.
         """
-        letter = self.parts.letters.find(letter_id, _whose(tenant_id, across))
+        letter = self._letters.find(letter_id, _whose(tenant_id, across))
         try:
             body = msgspec.msgpack.decode(letter.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             body = letter.body
         return {**_shown(letter), "history": letter.history, "body": body}
 
-    @rpc
     def retry_dead_letter(self, *, tenant_id: int, letter_id: str, by: str, across: bool = False) -> None:
         """Send a dead letter back to the queue that it came from. Raises `NotFound`."""
-        self.parts.letters.settle(letter_id, _whose(tenant_id, across), again=True)
+        self._letters.settle(letter_id, _whose(tenant_id, across), again=True)
         log.warning("dead_letter_sent_again", letter_id=letter_id, by=by, tenant_id=tenant_id)
 
-    @rpc
     def discard_dead_letter(self, *, tenant_id: int, letter_id: str, by: str, across: bool = False) -> None:
         """Discard a dead letter for good. Raises `NotFound`."""
-        self.parts.letters.settle(letter_id, _whose(tenant_id, across), again=False)
+        self._letters.settle(letter_id, _whose(tenant_id, across), again=False)
         log.warning("dead_letter_discarded", letter_id=letter_id, by=by, tenant_id=tenant_id)
 
 

@@ -110,7 +110,7 @@ class DirectoryStore:
             return connection.execute(text(INSERTS[what]), values).scalar_one()
 
     def list_rows(
-        self, kind: str, *, tenant_id: int | None, limit: int, after: Sequence[Any] | None = None
+        self, kind: str, *, tenant_id: int | None, limit: int = 1000, after: Sequence[Any] | None = None
     ) -> list[dict[str, Any]]:
         """Return rows in the order of `ORDERS`, from the place `after` on. Raises `Refused`."""
         check_limit(limit, most=MAX_LISTED)
@@ -143,8 +143,10 @@ class DirectoryStore:
             if connection.execute(query, values).rowcount == 0:
                 raise NotFound(f"no {kind} {key!r} in tenant {tenant_id}")
 
-    def list_users(self, *, tenant_id: int, limit: int, after: Sequence[Any] | None) -> list[dict[str, Any]]:
-        """Return the tenant's users, with the rights of the tenant."""
+    def list_users(
+        self, *, tenant_id: int, limit: int = 1000, after: Sequence[Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return users who log in, without anything about their passwords."""
         check_limit(limit, most=MAX_LISTED)
         further, place = beyond(ORDERS["user"], after)
         query = text(
@@ -192,16 +194,18 @@ class DirectoryStore:
         with self._database.of(tenant_id) as connection:
             connection.execute(query, {"credential": credential, "key": key, "tenant_id": tenant_id})
 
-    def set_silence_limit(self, device_id: str, limit_s: float | None, *, tenant_id: int) -> None:
+    def set_silence_limit(self, device_id: str, silence_limit_s: float | None, *, tenant_id: int) -> None:
         """Set the seconds without a message after which a device is OFFLINE.
 
-        Raises `NotFound`, `Refused`.
+        They count from now on. Raises `NotFound`, `Refused`.
 
         Args:
-            limit_s: None for the limit of the device's family, 0 for never.
+            device_id: The device.
+            silence_limit_s: None for the limit of the device's family, 0 for never.
+            tenant_id: The tenant.
         """
-        offline_limit.check(limit_s)
-        values = {"tenant_id": tenant_id, "device_id": device_id, "limit_s": limit_s}
+        offline_limit.check(silence_limit_s)
+        values = {"tenant_id": tenant_id, "device_id": device_id, "limit_s": silence_limit_s}
         with self._database.of(tenant_id) as connection:
             if connection.execute(SET_SILENCE_LIMIT, values).rowcount == 0:
                 raise NotFound(f"no device {device_id!r} in tenant {tenant_id}")
@@ -223,8 +227,8 @@ class DirectoryStore:
             if connection.execute(RELEASE, values).rowcount == 0:
                 raise NotFound(f"nobody carries device {device_id!r} of tenant {tenant_id}")
 
-    def carriers(self, device_id: str, *, tenant_id: int, limit: int) -> list[dict[str, Any]]:
-        """Return the guards who carried a device, newest first."""
+    def carriers(self, device_id: str, *, tenant_id: int, limit: int = 100) -> list[dict[str, Any]]:
+        """Return the guards who carried a device, with their times, newest first."""
         values = {
             "tenant_id": tenant_id,
             "device_id": device_id,

@@ -66,7 +66,10 @@ class BarredSubjects:
         issuer: str | None = None,
         until: datetime | None = None,
     ) -> int:
-        """Bar a subject, or change its bar. Return the bar's id. Raises `Refused`."""
+        """Void the tokens of a subject everywhere within two seconds. Return the bar's id.
+
+        A second bar of a subject changes the first. Raises `Refused`.
+        """
         if not subject.strip() or len(subject) > MAX_SUBJECT_LENGTH or "\0" in subject:
             raise Refused(f"subject must be the `sub` of the tokens, 1 to {MAX_SUBJECT_LENGTH} characters")
         believed = [name for name in (self._issuer, OWN_ISSUER) if name]
@@ -82,14 +85,17 @@ class BarredSubjects:
             return int(made.scalar_one())
 
     def lift(self, bar_id: int, *, tenant_id: int, by: str) -> None:
-        """End a bar. Tokens from before stay void. Raises `NotFound`."""
+        """End a bar: new tokens of the subject are valid again. Tokens from before stay void.
+
+        Raises `NotFound`.
+        """
         with self._database.of(tenant_id) as connection:
             values = {"tenant_id": tenant_id, "bar_id": bar_id, "by": by}
             if connection.execute(LIFT, values).rowcount == 0:
                 raise NotFound(f"no bar {bar_id} is in force in tenant {tenant_id}")
 
     def list_rows(
-        self, *, tenant_id: int, limit: int, after: list[Any] | None = None
+        self, *, tenant_id: int, limit: int = 1000, after: list[Any] | None = None
     ) -> list[dict[str, Any]]:
         """Return bars in the order in which they were made."""
         check_limit(limit, most=MAX_LISTED)

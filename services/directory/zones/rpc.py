@@ -12,10 +12,10 @@ from services.contracts.pagination import check_tenant
 from services.directory.zones import import_export
 from services.directory.zones.import_export import Import
 from services.directory.zones.import_preview import check_edits, edits_of
+from services.directory.zones.store import ZoneStore
 from services.geofencing.files.features import Feature
 from services.geofencing.shapes import Measures, Shape, measure, positions_in
 from services.geofencing.validation import draft_of
-from services.messaging import rpc
 
 MAX_TEXT = 4 * 1024 * 1024
 MAX_FEATURES = 1000
@@ -24,14 +24,14 @@ MAX_CORNERS = 50_000
 
 
 class ZoneCalls:
-    """RPC methods of the directory service about zones. `area` is always a GeoJSON geometry.
+    """Calls about zones, as the directory service serves them. `area` is always a GeoJSON geometry.
 
     A change makes a new version, in force two seconds later. `by` is recorded with it.
     """
 
-    parts: Any
+    def __init__(self, zones: ZoneStore) -> None:
+        self._zones = zones
 
-    @rpc
     def add_zone(self, *, tenant_id: int, by: str = "", **fields: Any) -> dict[str, Any]:
         """Add a zone from `name`, `area`, and other fields of `drafts.FIELDS`.
 
@@ -41,9 +41,8 @@ class ZoneCalls:
         Raises:
             Refused: a field is wrong. The text names it.
         """
-        return dict(self.parts.zones.add(fields, tenant_id=tenant_id, by=by))
+        return self._zones.add(fields, tenant_id=tenant_id, by=by)
 
-    @rpc
     def change_zone(
         self,
         *,
@@ -65,23 +64,20 @@ class ZoneCalls:
             Refused: a field is wrong.
         """
         which = name if zone_id is None else zone_id
-        return dict(self.parts.zones.change(which, changes, tenant_id=tenant_id, version=version, by=by))
+        return self._zones.change(which, changes, tenant_id=tenant_id, version=version, by=by)
 
-    @rpc
     def enable_zone(
         self, *, tenant_id: int, name: str | None = None, zone_id: int | None = None, by: str = ""
     ) -> dict[str, Any]:
         which = name if zone_id is None else zone_id
-        return dict(self.parts.zones.change(which, {"enabled": True}, tenant_id=tenant_id, by=by))
+        return self._zones.change(which, {"enabled": True}, tenant_id=tenant_id, by=by)
 
-    @rpc
     def disable_zone(
         self, *, tenant_id: int, name: str | None = None, zone_id: int | None = None, by: str = ""
     ) -> dict[str, Any]:
         which = name if zone_id is None else zone_id
-        return dict(self.parts.zones.change(which, {"enabled": False}, tenant_id=tenant_id, by=by))
+        return self._zones.change(which, {"enabled": False}, tenant_id=tenant_id, by=by)
 
-    @rpc
     def check_zone(self, *, tenant_id: int, **fields: Any) -> dict[str, Any]:
         """Check the fields for `add_zone`, as far as the fields alone allow it.
 
@@ -92,34 +88,17 @@ class ZoneCalls:
             Refused: a field is wrong. The text names it.
         """
         check_tenant(tenant_id)
-        measures: Measures = self.parts.zones.judge_of(tenant_id)(_measured, fields)
+        measures: Measures = self._zones.judge_of(tenant_id)(_measured, fields)
         return measures._asdict()
 
-    @rpc
-    def list_zones(
-        self, *, tenant_id: int, limit: int = 1000, after: list[Any] | None = None
-    ) -> list[dict[str, Any]]:
-        """Return zones by id, from the place `after` on."""
-        return list(self.parts.zones.list_zones(tenant_id=tenant_id, limit=limit, after=after))
-
-    @rpc
     def get_zone(
         self, *, tenant_id: int, name: str | None = None, zone_id: int | None = None, limit: int = 100
     ) -> dict[str, Any]:
         """Return a zone by name or id, with its `versions`, newest first. Raises `NotFound`."""
-        found = self.parts.zones.get(tenant_id=tenant_id, name=name, zone_id=zone_id)
-        versions = self.parts.zones.versions(found["zone_id"], tenant_id=tenant_id, limit=limit)
+        found = self._zones.get(tenant_id=tenant_id, name=name, zone_id=zone_id)
+        versions = self._zones.versions(found["zone_id"], tenant_id=tenant_id, limit=limit)
         return {**found, "versions": versions}
 
-    @rpc
-    def list_zone_versions(self, *, tenant_id: int, zone_id: int, limit: int = 100) -> list[dict[str, Any]]:
-        """Return the versions of a zone, newest first.
-
-        `in_force_to` is null for the present one.
-        """
-        return list(self.parts.zones.versions(zone_id, tenant_id=tenant_id, limit=limit))
-
-    @rpc
     def import_zones(
         self,
         *,
@@ -139,13 +118,12 @@ class ZoneCalls:
         Raises:
             Refused: the text is no such file at all.
         """
-        features = self.parts.zones.judge_of(tenant_id)(_read, document, format)
+        features = self._zones.judge_of(tenant_id)(_read, document, format)
         taken = Import(
-            self.parts.zones, tenant_id=tenant_id, by=by, update=update, whole=all_or_nothing, dry=dry_run
+            self._zones, tenant_id=tenant_id, by=by, update=update, whole=all_or_nothing, dry=dry_run
         )
         return [msgspec.structs.asdict(outcome) for outcome in taken.run(features)]
 
-    @rpc
     def list_zone_edits(
         self,
         *,
@@ -160,19 +138,17 @@ class ZoneCalls:
         Raises:
             Refused: a feature is no zone.
         """
-        features = self.parts.zones.judge_of(tenant_id)(_read, document, format)
-        edits = edits_of(self.parts.zones, features, tenant_id=tenant_id)
+        features = self._zones.judge_of(tenant_id)(_read, document, format)
+        edits = edits_of(self._zones, features, tenant_id=tenant_id)
         check_edits(edits)
         return [msgspec.structs.asdict(edit) for edit in edits]
 
-    @rpc
     def export_zones(self, *, tenant_id: int, format: str = "geojson") -> str:  # noqa: A002
         """Return all zones of the tenant as a GeoJSON or KML text, which `import_zones` accepts."""
-        zones = self.parts.zones.export(tenant_id=tenant_id)
-        written: bytes = self.parts.zones.beside(import_export.write, zones, format=format)
+        zones = self._zones.export(tenant_id=tenant_id)
+        written: bytes = self._zones.beside(import_export.write, zones, format=format)
         return written.decode()
 
-    @rpc
     def add_circle_zone(
         self,
         *,
@@ -187,16 +163,15 @@ class ZoneCalls:
         """Add a circle, and return its id. Raises `Refused` naming the field that is wrong."""
         area = {"type": "Point", "coordinates": [lon, lat]}
         fields = {"name": name, "kind": kind, "area": area, "radius_m": radius_m}
-        return int(self.parts.zones.add(fields, tenant_id=tenant_id, by=by)["zone_id"])
+        return int(self._zones.add(fields, tenant_id=tenant_id, by=by)["zone_id"])
 
-    @rpc
     def add_polygon_zone(
         self, *, tenant_id: int, name: str, vertices: list[list[float]], kind: str = "required", by: str = ""
     ) -> int:
         """Add a polygon of [longitude, latitude] pairs, and return its id."""
         area = {"type": "Polygon", "coordinates": [vertices]}
         fields = {"name": name, "kind": kind, "area": area}
-        return int(self.parts.zones.add(fields, tenant_id=tenant_id, by=by)["zone_id"])
+        return int(self._zones.add(fields, tenant_id=tenant_id, by=by)["zone_id"])
 
 
 def _measured(fields: Mapping[str, Any]) -> Measures:

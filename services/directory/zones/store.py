@@ -122,7 +122,7 @@ class ZoneStore:
 
     def change(
         self,
-        which: str | int,
+        which: str | int | None,
         changes: Mapping[str, object],
         *,
         tenant_id: int,
@@ -167,7 +167,7 @@ class ZoneStore:
             found = connection.execute(UPDATE, values).one()
         return {**found._mapping, "changed": True}
 
-    def find(self, connection: Connection, which: str | int, *, tenant_id: int) -> Any:
+    def find(self, connection: Connection, which: str | int | None, *, tenant_id: int) -> Any:
         """Return the row of a name or id, locked; None when there is none."""
         if isinstance(which, int):
             by_id = {"tenant_id": tenant_id, "zone_id": row_id(which, "zone_id")}
@@ -175,7 +175,7 @@ class ZoneStore:
         by_name = {"tenant_id": tenant_id, "name": plain_text(which, "name")}
         return connection.execute(LOCK, by_name).one_or_none()
 
-    def list_zones(self, *, tenant_id: int, limit: int, after: object = None) -> list[dict[str, Any]]:
+    def list_zones(self, *, tenant_id: int, limit: int = 1000, after: object = None) -> list[dict[str, Any]]:
         """Return zones by id, from the place `after` on. Raises `Refused`."""
         condition, place = beyond(BY_ID, after)
         values = {"tenant_id": tenant_id, "limit": check_limit(limit, most=MAX_LISTED), **place}
@@ -197,8 +197,11 @@ class ZoneStore:
         [shown] = self.beside(_all_shown, [row])
         return shown
 
-    def versions(self, zone_id: int, *, tenant_id: int, limit: int) -> list[dict[str, Any]]:
-        """Return the versions of a zone, newest first."""
+    def versions(self, zone_id: int, *, tenant_id: int, limit: int = 100) -> list[dict[str, Any]]:
+        """Return the versions of a zone, newest first.
+
+        `in_force_to` is null for the present one.
+        """
         values = {
             "tenant_id": tenant_id,
             "zone_id": row_id(zone_id, "zone_id"),

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
+from services.contracts.zone_parameters import Confirmation
+from services.geofencing.geometry import Zone
+
 FIRST_AND_LAST = 10
 """Number of fixes that are kept of an evidence: the first, and the last of the others."""
 
@@ -41,6 +44,21 @@ class Needed(msgspec.Struct, frozen=True, array_like=True):
     zone_id: int | None = None
     """Zone of this confirmation, when it was chosen as the first evidence was gathered."""
     zone_version: int | None = None
+
+
+def needed_of(confirmation: Confirmation, *, weight: float, zone: Zone | None = None) -> Needed:
+    """Return what confirms a change: the parameters of a zone, and the sum of weights.
+
+    `zone` is given when its confirmation was chosen as the first evidence was gathered.
+    """
+    return Needed(
+        confirmation.fixes,
+        confirmation.seconds,
+        confirmation.hold_s,
+        weight,
+        None if zone is None else zone.zone_id,
+        None if zone is None else zone.version,
+    )
 
 
 class Gathered(msgspec.Struct, frozen=True, array_like=True):

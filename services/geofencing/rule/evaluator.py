@@ -6,15 +6,16 @@ These are sections 3 to 5 of docs/zones.md.
 from __future__ import annotations
 
 import math
-from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 
+from services.contracts.zone_parameters import Confirmation, usual
 from services.geofencing.assignment import Guarded, in_force
-from services.geofencing.geometry import Confirmation, Zone, depth_m
-from services.geofencing.rule.confirmation import Change, Gathered, Needed, Sign, confirmed, gather
-from services.geofencing.rule.plausibility import Seen, least_distance_m
+from services.geofencing.geometry import Zone, depth_m
+from services.geofencing.rule.confirmation import Change, Gathered, Needed, Sign, confirmed, gather, needed_of
+from services.geofencing.rule.fixes import Step
+from services.geofencing.rule.plausibility import least_distance_m
 from services.geofencing.rule.transitions import Transition, transition
 from services.platform.config import Location
 
@@ -41,21 +42,6 @@ class Within(msgspec.Struct, frozen=True, array_like=True):
     gathered: Gathered | None = None
 
 
-class Fix(NamedTuple):
-    """A plausible fix as zones see it.
-
-    `at` is its zone time. `speed` is the speed that it claims, unless that is doubted.
-    """
-
-    key: bytes
-    seen: Seen
-    accuracy: float | None
-    speed: float | None
-    error_m: float
-    at: datetime
-    before: Seen | None
-
-
 class Cause(NamedTuple):
     """A change, and the zone that it is about.
 
@@ -78,9 +64,10 @@ class Verdict:
     Call `zone` for its zones, by zone id. Then call the other methods, in the order of the rule.
     """
 
-    def __init__(self, guard: Guarded, fix: Fix, held: dict[int, Held], settings: Location) -> None:
+    def __init__(self, guard: Guarded, step: Step, held: dict[int, Held], settings: Location) -> None:
         self._guard_id = guard.guard_id
-        self._fix = fix
+        self._step = step
+        self._at = step.zone_time
         self._settings = settings
         self._before = held
         self._passed: set[int] = set()
@@ -108,7 +95,7 @@ class Verdict:
         before = self._before.get(zone.zone_id, NOTHING)
         if before is not NOTHING:
             self._passed.add(zone.zone_id)
-        force = zone.schedule is None or in_force(zone, self._fix.at)
+        force = zone.schedule is None or in_force(zone, self._at)
         inside, gathered, change = self._side(zone, d, before)
         if force:
             self.in_geofence = self.in_geofence or inside or d <= 0
@@ -150,7 +137,7 @@ class Verdict:
             if before.without:
                 self._required = Cause(Change("schedule", (self._sign(None),)), None, None, None)
             return BELIEVED_WITHIN
-        d, e = self._nearest_m, self._fix.error_m
+        d, e = self._nearest_m, self._step.error_radius_m
         toward, contrary = (d <= 0, d >= e) if before.without else (d >= e, d <= 0)
         if not toward:
             return Within(before.without) if contrary and before.gathered is not None else before
@@ -181,7 +168,7 @@ class Verdict:
 
     def _side(self, zone: Zone, d: float, before: Held) -> tuple[bool, Gathered | None, Change | None]:
         """Judge if the guard is inside or outside a zone, by the table of section 3."""
-        inside, gathered, e = before.inside, before.gathered, self._fix.error_m
+        inside, gathered, e = before.inside, before.gathered, self._step.error_radius_m
         if zone.kind == "required":
             alarming = inside
             toward, contrary = (d >= e, d <= 0) if inside else (d <= 0, d >= e)
@@ -229,38 +216,35 @@ class Verdict:
 
         Without a claim, return the speed that it must have been from the plausible fix before.
         """
-        fix = self._fix
-        if fix.speed is not None:
-            return fix.speed
-        if fix.before is None or fix.before.at_us == fix.seen.at_us:
+        seen, before, claimed = self._step.seen, self._step.before, self._step.speed_mps
+        if claimed is not None:
+            return claimed
+        if before is None or before.at_us == seen.at_us:
             return None
-        seconds = (fix.seen.at_us - fix.before.at_us) / 1_000_000
-        return max(least_distance_m(fix.before, fix.seen), 0.0) / seconds
+        seconds = (seen.at_us - before.at_us) / 1_000_000
+        return max(least_distance_m(before, seen), 0.0) / seconds
 
-    def _needed(self, confirmation: Confirmation, *, alarming: bool) -> Needed:
+    def _needed(self, confirmation: Confirmation, *, alarming: bool, chosen: Zone | None = None) -> Needed:
         weight = self._settings.confirm_weight * confirmation.fixes if alarming else 0.0
-        return Needed(confirmation.fixes, confirmation.seconds, confirmation.hold_s, weight)
+        return needed_of(confirmation, weight=weight, zone=chosen)
 
     def _needed_within(self, zone: Zone | None, *, alarming: bool) -> Needed:
-        settings = self._settings
         if zone is None:
-            weight = settings.confirm_weight * settings.confirm_fixes if alarming else 0.0
-            return Needed(settings.confirm_fixes, settings.confirm_s, 0.0, weight)
-        needed = self._needed(zone.exit if alarming else zone.enter, alarming=alarming)
-        return msgspec.structs.replace(needed, zone_id=zone.zone_id, zone_version=zone.version)
+            return self._needed(usual(self._settings), alarming=alarming)
+        return self._needed(zone.exit if alarming else zone.enter, alarming=alarming, chosen=zone)
 
     def _sign(self, d: float | None, e: float | None = None, *, speed_mps: float | None = None) -> Sign:
         """Return this fix as evidence.
 
         The fix has a weight only when `e` is given: the distance is measured in `e`.
         """
-        fix, cap, weight = self._fix, self._settings.margin_cap_radii, 0.0
+        step, cap, weight = self._step, self._settings.margin_cap_radii, 0.0
         if e is not None and d is not None:
             weight = (min(abs(d) / e, cap) if e > 0 else cap) ** 2
-        seen = fix.seen
+        fix, at_us = step.fix, step.seen.at_us
         shown = None if d is None or math.isinf(d) else d
-        error_m = fix.error_m if e is None else e
-        return Sign(fix.key, seen.at_us, seen.lat, seen.lon, fix.accuracy, error_m, shown, weight, speed_mps)
+        error_m = step.error_radius_m if e is None else e
+        return Sign(fix.key, at_us, fix.lat, fix.lon, fix.accuracy, error_m, shown, weight, speed_mps)
 
     def _transition(self, kind: str, cause: Cause) -> Transition:
         change, zone_id, version, zone = cause

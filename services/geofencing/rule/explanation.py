@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from services.contracts.zone_parameters import PARAMETERS
 from services.geofencing.rule.transitions import Evidence, EvidenceFix
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -120,7 +121,11 @@ def _speeds(evidence: Evidence) -> str:
 
 def _needed(told: Told, clock: Clock) -> str:
     evidence = told.evidence
-    held = f", and for at least {evidence.hold_s:g} s" if evidence.hold_s else ""
+    held = "".join(
+        f", and {parameter.why.format(value=value)}"
+        for parameter in PARAMETERS
+        if parameter.why and (value := evidence.asked(parameter.field))
+    )
     by = f"That was enough at {clock.time(told.confirmed_at)}"
     if evidence.rule == "seconds":
         return f"{by}: it went on for {evidence.seconds:.0f} s, and {evidence.seconds_needed:g} s were needed{held}."

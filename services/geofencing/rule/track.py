@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 import msgspec
 
 from services.geofencing.assignment import Guarded, RequiredZones, applies, holds
 from services.geofencing.geometry import Zone, ZoneIndex, distance_m
 from services.geofencing.rule.accuracy import scatters_m
-from services.geofencing.rule.evaluator import BELIEVED_WITHIN, Fix, Held, Verdict, Within
-from services.geofencing.rule.plausibility import Plausibility, Seen, Suspects, assess, doubted, own_radius_m
+from services.geofencing.rule.evaluator import BELIEVED_WITHIN, Held, Verdict, Within
+from services.geofencing.rule.fixes import Step, TrackFix
+from services.geofencing.rule.plausibility import Seen, Suspects, assess, doubted, own_radius_m
 from services.geofencing.rule.transitions import Transition
 from services.platform.config import Location
 
@@ -25,39 +25,6 @@ MICROSECOND = timedelta(microseconds=1)
 Near = Sequence[tuple[Zone, float]]
 
 __all__ = ["Belief", "Guarded", "Judge", "Step", "TrackFix", "Transition"]
-
-
-class TrackFix(msgspec.Struct, frozen=True, gc=False):
-    """One position. Its numbers are as the table keeps them.
-
-    A fix that is judged again must get the same verdict.
-    """
-
-    key: bytes
-    recorded_at: datetime
-    received_at: datetime
-    lat: float
-    lon: float
-    accuracy: float | None = None
-    speed: float | None = None
-    mock: bool = False
-
-
-class Step(msgspec.Struct, frozen=True):
-    """Verdict on one fix.
-
-    `implausible` is the reason why the fix was left out. Its flags are then those before it.
-    """
-
-    fix: TrackFix
-    implausible: str | None
-    detail: dict[str, float]
-    in_geofence: bool
-    violation: bool
-    error_radius_m: float
-    transitions: tuple[Transition, ...] = ()
-    speed_doubted: bool = False
-    """True when the fix is believed, and the speed that it claims is not."""
 
 
 class Belief(msgspec.Struct, array_like=True):
@@ -75,22 +42,6 @@ class Belief(msgspec.Struct, array_like=True):
     suspects: Suspects | None = None
     zones: dict[int, Held] = {}
     within: Within = Within()
-
-
-class Sighted(NamedTuple):
-    """A fix after the part of the rule that does not depend on zones."""
-
-    fix: TrackFix
-    seen: Seen
-    memory: tuple[Seen, ...]
-    """The fix and the plausible fixes before it, which say how far off it may be.
-
-    Empty for an implausible fix.
-    """
-    plausibility: Plausibility
-    before: Seen | None
-    """The plausible fix before it. None after a relocation."""
-    speed_doubted: bool = False
 
 
 class Judge:
@@ -112,40 +63,50 @@ class Judge:
         self, tracks: Sequence[tuple[Guarded, Belief | None, Sequence[TrackFix]]]
     ) -> list[tuple[Belief, list[Step]]]:
         """Judge the fixes of several guards, with one look into the index."""
-        sighted: list[list[Sighted]] = []
-        beliefs: list[Belief] = []
+        found: list[tuple[Belief, list[Step]]] = []
+        memories: list[tuple[Seen, ...]] = []
         for _, before, fixes in tracks:
             belief = _copy(before)
-            sighted.append([self._sight(belief, fix) for fix in fixes])
-            beliefs.append(belief)
-        measured = iter(self._measure([item for items in sighted for item in items]))
-        return [
-            (belief, [self._step(guard, belief, item, *next(measured)) for item in items])
-            for (guard, _, _), belief, items in zip(tracks, beliefs, sighted, strict=True)
-        ]
+            found.append((belief, [self._sight(belief, fix, memories) for fix in fixes]))
 
-    def _sight(self, belief: Belief, fix: TrackFix) -> Sighted:
-        """Apply sections 1 and 2 of the rule: is a fix believed, and how far off may it be."""
+        measured = iter(self._measure([step for _, steps in found for step in steps], memories))
+        for (guard, _, _), (belief, steps) in zip(tracks, found, strict=True):
+            for step in steps:
+                step.error_radius_m, near = next(measured)
+                if step.implausible is None:
+                    step.transitions = self._conclude(guard, belief, step, near)
+                step.in_geofence, step.violation = belief.in_geofence, belief.violation
+        return found
+
+    def _sight(self, belief: Belief, fix: TrackFix, memories: list[tuple[Seen, ...]]) -> Step:
+        """Apply sections 1 and 2 of the rule: is a fix believed, and how far off may it be.
+
+        The plausible fixes that say how far off it may be are added to `memories`, the fix itself
+        last. An implausible fix adds an empty memory.
+        """
         _check_order(belief, fix)
         settings = self._settings
         belief.last_at, belief.last_key = fix.recorded_at, fix.key
         seen = Seen(_us(fix.recorded_at), fix.lat, fix.lon, own_radius_m(fix.accuracy, settings))
         trusted = belief.memory[-1] if belief.memory else None
-        plausibility = assess(
+
+        reason, detail, belief.suspects, relocated = assess(
             seen,
             mock=fix.mock,
             memory=belief.memory,
             suspects=belief.suspects,
             settings=settings,
         )
-        belief.suspects = plausibility.suspects
-        if plausibility.reason is not None:
-            return Sighted(fix, seen, (), plausibility, None)
-        if plausibility.relocated:
+        if reason is not None:
+            memories.append(())
+            return Step(fix, seen, None, reason, detail)
+
+        if relocated:
             belief.memory, trusted = (), None
         belief.memory = self._remembered(belief.memory, seen)
+        memories.append(belief.memory)
         doubt = fix.speed is not None and doubted(fix.speed, seen, trusted, settings)
-        return Sighted(fix, seen, belief.memory, plausibility, trusted, doubt)
+        return Step(fix, seen, trusted, None, detail, doubt)
 
     def _remembered(self, memory: tuple[Seen, ...], seen: Seen) -> tuple[Seen, ...]:
         oldest_us = seen.at_us - self._settings.scatter_window_s * 1_000_000
@@ -154,48 +115,30 @@ class Judge:
             kept = tuple(item for item in kept if item.at_us >= oldest_us)
         return (*kept, seen)
 
-    def _measure(self, sighted: Sequence[Sighted]) -> Iterator[tuple[float, Near]]:
+    def _measure(
+        self, steps: Sequence[Step], memories: Sequence[Sequence[Seen]]
+    ) -> Iterator[tuple[float, Near]]:
         """Return the error radius of each fix in metres, and the zones near it."""
-        scatters = scatters_m([item.memory for item in sighted])
         errors_m = [
-            max(item.seen.own_m, scatter or 0.0) for item, scatter in zip(sighted, scatters, strict=True)
+            max(step.seen.own_m, scatter or 0.0)
+            for step, scatter in zip(steps, scatters_m(memories), strict=True)
         ]
         near = self._zones.near_many(
-            [item.seen.lat for item in sighted],
-            [item.seen.lon for item in sighted],
+            [step.seen.lat for step in steps],
+            [step.seen.lon for step in steps],
             [error_m * self._reach_radii for error_m in errors_m],
         )
         return zip(errors_m, near, strict=True)
 
-    def _step(self, guard: Guarded, belief: Belief, item: Sighted, error_m: float, near: Near) -> Step:
-        transitions: tuple[Transition, ...] = ()
-        reason, detail = item.plausibility.reason, item.plausibility.detail
-        if reason is None:
-            transitions = self._conclude(guard, belief, item, error_m, near)
-        return Step(
-            item.fix,
-            reason,
-            detail,
-            belief.in_geofence,
-            belief.violation,
-            error_m,
-            transitions,
-            item.speed_doubted,
-        )
-
-    def _conclude(
-        self, guard: Guarded, belief: Belief, item: Sighted, error_m: float, near: Near
-    ) -> tuple[Transition, ...]:
+    def _conclude(self, guard: Guarded, belief: Belief, step: Step, near: Near) -> tuple[Transition, ...]:
         """Apply sections 3 to 5 of the rule."""
-        raw = item.fix
-        at = raw.recorded_at if raw.recorded_at < raw.received_at else raw.received_at
+        at = step.zone_time
         if _stays(guard, belief, near, at):
             belief.in_geofence = True
             return ()
-        speed = None if item.speed_doubted else raw.speed
-        fix = Fix(raw.key, item.seen, raw.accuracy, speed, error_m, at, item.before)
-        verdict = Verdict(guard, fix, belief.zones, self._settings)
-        for zone, d in self._concerned(guard, belief, fix, near):
+
+        verdict = Verdict(guard, step, belief.zones, self._settings)
+        for zone, d in self._concerned(guard, belief, step.fix, at, near):
             verdict.zone(zone, d)
         verdict.gone()
         required = verdict.required_near or self._required.any_in_force(guard, at)
@@ -205,15 +148,17 @@ class Judge:
         belief.zones = verdict.held
         return tuple(verdict.transitions)
 
-    def _concerned(self, guard: Guarded, belief: Belief, fix: Fix, near: Near) -> list[tuple[Zone, float]]:
+    def _concerned(
+        self, guard: Guarded, belief: Belief, fix: TrackFix, at: datetime, near: Near
+    ) -> list[tuple[Zone, float]]:
         """Return the zones that apply and are near, or that something is held of, by zone id."""
-        found = [(zone, d) for zone, d in near if holds(zone, fix.at) and applies(zone, guard)]
+        found = [(zone, d) for zone, d in near if holds(zone, at) and applies(zone, guard)]
         if belief.zones:
             there = {zone.zone_id for zone, _ in found}
             for zone_id in belief.zones.keys() - there:
-                zone = self._zones.holding(zone_id, fix.at)
+                zone = self._zones.holding(zone_id, at)
                 if zone is not None and applies(zone, guard):
-                    found.append((zone, distance_m(zone, fix.seen.lat, fix.seen.lon)))
+                    found.append((zone, distance_m(zone, fix.lat, fix.lon)))
         if len(found) > 1:
             found.sort(key=lambda pair: pair[0].zone_id)
         return found

@@ -7,9 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from services.contracts.zone_parameters import PARAMETERS
 from services.geofencing.geometry import Zone
-from services.geofencing.rule.confirmation import Change, Sign
+from services.geofencing.rule.confirmation import Change, Needed, Sign
 
+OF_THEIR_OWN = ("fixes", "seconds", "hold_s")
+"""Parameters that have a field of their own in the evidence, from before the others."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -53,6 +56,12 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     seconds_needed: float = 0.0
     hold_s: float = 0.0
     speed_limit_mps: float | None = None
+    further_needed: dict[str, float] = {}
+    """Further parameters of the zone that were needed, by their field."""
+
+    def asked(self, field: str) -> float:
+        """Return the value of a parameter that was needed; 0 when nothing was."""
+        return float(self.further_needed.get(field, getattr(self, field, 0.0)))
 
 
 class Transition(msgspec.Struct, frozen=True):
@@ -109,7 +118,14 @@ def _evidence(change: Change, zone: Zone | None) -> Evidence:
         seconds_needed=needed.seconds if needed is not None else 0.0,
         hold_s=needed.hold_s if needed is not None else 0.0,
         speed_limit_mps=zone.speed_limit_mps if zone is not None else None,
+        further_needed=_further(needed),
     )
+
+
+def _further(needed: Needed | None) -> dict[str, float]:
+    """Return the parameters that were needed and have no field of their own in the evidence."""
+    fields = (parameter.field for parameter in PARAMETERS if parameter.field not in OF_THEIR_OWN)
+    return {field: value for field in fields if needed is not None and (value := getattr(needed, field))}
 
 
 def _shown(sign: Sign) -> EvidenceFix:

@@ -10,9 +10,10 @@ import structlog
 from eventlet.event import Event
 
 from services.contracts.errors import Unavailable
+from services.contracts.events import FeedPosition
 from services.feed.stream import LEFT_ALONE_S, FeedWriter
 from services.location.live_positions.frame_pace import FramePace
-from services.location.tracks.latest_positions import Newest, Position
+from services.location.tracks.latest_positions import Newest
 from services.platform import metrics
 
 log = structlog.get_logger(__name__)
@@ -48,7 +49,7 @@ class PositionFeed:
         self._arrived = Event()
         self._without_former: set[int] = set()
 
-    def put(self, tenant_id: int, position: Position) -> None:
+    def put(self, tenant_id: int, position: FeedPosition) -> None:
         """Keep a position for the next frame, unless a newer one of the guard (by device time) waits."""
         self._newest.put(tenant_id, position)
         if not self._arrived.ready():

@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
-from services.contracts.events import Fix
+from services.contracts.events import FeedPosition, Fix
 
 
-class Position(msgspec.Struct, frozen=True):
-    """A fix as the control room sees it. Units are as in `services.contracts.events`."""
-
-    guard_id: str
-    lat: float
-    lon: float
-    accuracy: float | None
-    speed: float | None
-    heading: float | None
-    recorded_at: Any
-    received_at: Any
-    in_geofence: bool
-    geofence_violation: bool
-
-
-def position_of(fix: Fix, *, in_geofence: bool, violation: bool) -> Position:
-    return Position(
+def position_of(fix: Fix, *, in_geofence: bool, violation: bool) -> FeedPosition:
+    return FeedPosition(
         guard_id=fix.origin.source_id,
         lat=fix.lat,
         lon=fix.lon,
@@ -46,9 +27,9 @@ class Newest:
     """
 
     def __init__(self) -> None:
-        self._of_tenant: dict[int, dict[str, Position]] = {}
+        self._of_tenant: dict[int, dict[str, FeedPosition]] = {}
 
-    def put(self, tenant_id: int, position: Position) -> None:
+    def put(self, tenant_id: int, position: FeedPosition) -> None:
         """Keep the position unless a newer one (by device time) is waiting."""
         guards = self._of_tenant.setdefault(tenant_id, {})
         known = guards.get(position.guard_id)
@@ -58,11 +39,11 @@ class Newest:
     def tenants(self) -> list[int]:
         return [tenant_id for tenant_id, guards in self._of_tenant.items() if guards]
 
-    def take(self, tenant_id: int) -> list[Position]:
+    def take(self, tenant_id: int) -> list[FeedPosition]:
         """Remove and return the positions that wait for a tenant."""
         return list(self._of_tenant.pop(tenant_id, {}).values())
 
-    def put_back(self, tenant_id: int, positions: list[Position]) -> None:
+    def put_back(self, tenant_id: int, positions: list[FeedPosition]) -> None:
         """Keep positions that could not be sent. Newer ones that came meanwhile win."""
         for position in positions:
             guards = self._of_tenant.setdefault(tenant_id, {})

@@ -109,7 +109,7 @@ class Whereabouts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def positions(self, tenant_id: int, *, limit: int, after: object = None) -> list[dict[str, Any]]:
+    def positions(self, tenant_id: int, *, limit: int = 20_000, after: object = None) -> list[dict[str, Any]]:
         """List the newest believable position of each guard.
 
         `silent_since` is set when OFFLINE was reported for the guard.
@@ -122,10 +122,11 @@ class Whereabouts:
             names = tuple(found.keys())
             return [dict(zip(names, row, strict=True)) for row in found]
 
-    def within(self, shape: object, *, tenant_id: int, limit: int) -> list[dict[str, Any]]:
+    def within(self, shape: object, *, tenant_id: int, limit: int = 1_000) -> list[dict[str, Any]]:
         """List the guards whose newest position is in a shape.
 
-        Raises `Refused`, which names what is wrong with the shape.
+        The shape is a GeoJSON Polygon, a MultiPolygon, or a Point with `radius_m`.
+        Raises `Refused`, which names what is wrong with it.
         """
         check_limit(limit, most=MAX_LISTED)
         area = search_area.parse(shape)

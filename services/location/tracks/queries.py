@@ -128,9 +128,13 @@ class TrackQueries:
         self._database = database
 
     def track(
-        self, guard_id: str, *, tenant_id: int, since: object, until: object, max_points: int
+        self, guard_id: str, *, tenant_id: int, since: object, until: object, max_points: int = 500
     ) -> dict[str, Any]:
-        """Return points for drawing, and the number of fixes. Raises `Refused`, `NotFound`."""
+        """Return a guard's track between two times, thinned for drawing.
+
+        Ends, changes of the verdict, gaps and corners stay. Implausible fixes are marked. `count`
+        is the number of fixes before thinning. Raises `Refused`, `NotFound`.
+        """
         period = as_period(since, until, longest=LONGEST_TRACK)
         most = check_limit_of("max_points", max_points, most=MAX_POINTS)
         values: dict[str, Any] = {"tenant_id": tenant_id, "guard_id": guard_id, **period._asdict()}

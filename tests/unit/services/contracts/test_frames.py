@@ -4,12 +4,12 @@ import msgspec
 import pytest
 
 from gateway.noc.websocket.session import ClientFrame
-from services.contracts import frames
-from services.location.tracks.latest_positions import Position
+from services.contracts import api, frames
 
 
-def test_a_position_has_the_fields_that_location_sends() -> None:
-    assert frames.FeedPosition.__struct_fields__ == Position.__struct_fields__
+def test_a_listed_position_has_the_fields_of_the_feed_and_the_time_since_when_it_is_silent() -> None:
+    [positions] = frames.FEED["positions"].__args__
+    assert api.Position.__struct_fields__ == (*positions.__struct_fields__, "silent_since")
 
 
 @pytest.mark.parametrize("kind", frames.CLIENT)

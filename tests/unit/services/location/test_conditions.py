@@ -9,11 +9,12 @@ import pytest
 from services.contracts.events import AlertType, Condition
 from services.geofencing.geometry import Zone
 from services.geofencing.rule.track import Belief, Step, TrackFix
+from services.ingestion.effects import Effects
 from services.location.conditions import (
-    Drawn,
     FindsNearest,
     Nearest,
     Place,
+    Reporter,
     Standing,
     Told,
     Who,
@@ -50,9 +51,13 @@ def nowhere(_lat: float, _lon: float, _at: datetime) -> Nearest | None:
     return None
 
 
-def drawn(zones: Sequence[Zone], fixes: Sequence[TrackFix], told: Told = NOTHING_TOLD) -> Drawn:
+def reporter(told: Told, finds: FindsNearest = nearest) -> Reporter:
+    return Reporter(WHO, told, finds, Effects())
+
+
+def drawn(zones: Sequence[Zone], fixes: Sequence[TrackFix], told: Told = NOTHING_TOLD) -> Reporter:
     belief, steps = judged(zones, fixes)
-    found = Drawn(WHO, told, nearest)
+    found = reporter(told)
     found.after(steps, belief, repeat_interval_s=30.0)
     return found
 
@@ -63,17 +68,17 @@ def spoken(conditions: Sequence[Condition]) -> list[tuple[float, str]]:
 
 def test_a_violation_is_told_at_the_fix_that_confirms_it_and_again_each_half_minute() -> None:
     found = drawn([YARD], walk(*OUT))
-    assert spoken(found.met) == [
+    assert spoken(found.effects.met) == [
         (40, "guard-1 is outside Yard by 40 m"),
         (70, "guard-1 is still outside Yard by 100 m"),
     ]
-    assert (found.begun, found.cleared) == (1, [])
+    assert (found.effects.violations_begun, found.effects.cleared) == (1, [])
     assert found.told == Told(violation=True, repeat_at=at(70))
 
 
 def test_a_condition_says_who_where_and_by_which_transition() -> None:
     fixes = walk(*OUT)
-    [first, _] = drawn([YARD], fixes).met
+    [first, _] = drawn([YARD], fixes).effects.met
     assert (first.tenant_id, first.source_id, first.site_id) == (7, "guard-1", 5)
     assert (first.alert_type, first.dedup_key) == (AlertType.GEOFENCE_VIOLATION, "GEOFENCE_VIOLATION:guard-1")
     assert (first.lat, first.lon, len(first.key)) == (fixes[4].lat, fixes[4].lon, 16)
@@ -91,48 +96,48 @@ def test_a_condition_says_who_where_and_by_which_transition() -> None:
 
 
 def test_each_condition_has_a_key_of_its_own_and_the_same_every_time() -> None:
-    first, again = drawn([YARD], walk(*OUT)).met, drawn([YARD], walk(*OUT)).met
+    first, again = drawn([YARD], walk(*OUT)).effects.met, drawn([YARD], walk(*OUT)).effects.met
     assert [found.key for found in first] == [found.key for found in again]
     assert first[0].key != first[1].key
 
 
 def test_what_was_told_is_not_told_as_new_but_repeated() -> None:
     found = drawn([YARD], walk(*OUT), Told(violation=True, repeat_at=at(20)))
-    assert spoken(found.met) == [
+    assert spoken(found.effects.met) == [
         (50, "guard-1 is still outside Yard by 60 m"),
         (80, "guard-1 is still outside Yard by 120 m"),
     ]
-    assert found.begun == 0
+    assert found.effects.violations_begun == 0
 
 
 def test_a_fix_that_is_not_believed_repeats_nothing() -> None:
     fixes = [*walk(*OUT[:6]), fix(75, 160.0, mock=True)]
-    assert spoken(drawn([YARD], fixes, Told(violation=True, repeat_at=at(45))).met) == []
+    assert spoken(drawn([YARD], fixes, Told(violation=True, repeat_at=at(45))).effects.met) == []
 
 
 def test_who_is_back_is_told_once_and_only_if_there_was_something_to_end() -> None:
     back = walk(160, 140, 120, 100, 80)
     found = drawn([YARD], back, Told(violation=True, repeat_at=at(0)))
-    assert spoken(found.cleared) == [(40, "guard-1 is back where the zones want them")]
-    assert found.cleared[0].dedup_key == violation_key("guard-1")
-    assert (found.met, found.told) == ([], Told())
+    assert spoken(found.effects.cleared) == [(40, "guard-1 is back where the zones want them")]
+    assert found.effects.cleared[0].dedup_key == violation_key("guard-1")
+    assert (found.effects.met, found.told) == ([], Told())
     silent = drawn([YARD], back)
-    assert (silent.met, silent.cleared) == ([], [])
+    assert (silent.effects.met, silent.effects.cleared) == ([], [])
 
 
 @pytest.mark.parametrize(("late_s", "told"), [(300.0, 1), (300.1, 0)])
 def test_what_comes_more_than_five_minutes_late_says_nothing_about_now(late_s: float, told: int) -> None:
     _, steps = judged([YARD], walk(*OUT[:5], late_s=late_s))
     assert is_prompt(steps[-1].fix) is bool(told)
-    assert len(drawn([YARD], walk(*OUT[:5], late_s=late_s)).met) == told
+    assert len(drawn([YARD], walk(*OUT[:5], late_s=late_s)).effects.met) == told
 
 
 def test_a_violation_that_began_before_this_batch_untold_is_left_to_the_timer() -> None:
     before, _ = judged([YARD], walk(*OUT[:5]))
     belief, steps = judged([YARD], walk(*OUT[5:], start_s=50), before)
-    found = Drawn(WHO, Told(), nearest)
+    found = reporter(Told())
     found.after(steps, belief, repeat_interval_s=30.0)
-    assert (found.met, found.told) == ([], Told())
+    assert (found.effects.met, found.told) == ([], Told())
     assert not all_told(found.told, belief)
 
 
@@ -147,13 +152,13 @@ def test_what_began_late_in_a_batch_is_told_unless_its_newest_fix_speaks_against
     newest = fix(90, last_m)
     found = drawn([YARD], [*late, newest])
     # then the beginning has the time of the newest.
-    assert [condition.message for condition in found.met] == words
-    assert [condition.at for condition in found.met] == [newest.recorded_at] * len(words)
+    assert [condition.message for condition in found.effects.met] == words
+    assert [condition.at for condition in found.effects.met] == [newest.recorded_at] * len(words)
 
 
 def test_a_newest_fix_that_is_not_believed_tells_of_nothing_that_is_late() -> None:
     late = walk(60, 80, 120, 140, 160, 180, late_s=600.0)
-    assert drawn([YARD], [*late, fix(90, 240.0, mock=True)]).met == []
+    assert drawn([YARD], [*late, fix(90, 240.0, mock=True)]).effects.met == []
 
 
 def test_fixes_that_the_device_kept_are_not_prompt() -> None:
@@ -165,9 +170,9 @@ def test_fixes_that_the_device_kept_are_not_prompt() -> None:
         ({fixes[4].key}, 1),
         (set(), 2),
     ):
-        found = Drawn(WHO, Told(), nearest)
+        found = reporter(Told())
         found.after(steps, belief, repeat_interval_s=30.0, buffered=kept)
-        assert len(found.met) == told, kept
+        assert len(found.effects.met) == told, kept
 
 
 def test_off_shift_nothing_begins_and_what_was_told_is_over() -> None:
@@ -180,14 +185,14 @@ def test_off_shift_nothing_begins_and_what_was_told_is_over() -> None:
             ["guard-1 is not on shift any more: the shift is over"] * 2,
         ),
     ):
-        found = Drawn(WHO, told, nearest)
+        found = reporter(told)
         found.after(steps, belief, repeat_interval_s=30.0, on_shift=False)
-        assert [condition.message for condition in found.cleared] == words
-        assert (found.met, found.told) == ([], Told())
-        assert [condition.at for condition in found.cleared] == [at(90)] * len(words)
-        again = Drawn(WHO, found.told, nearest)
+        assert [condition.message for condition in found.effects.cleared] == words
+        assert (found.effects.met, found.told) == ([], Told())
+        assert [condition.at for condition in found.effects.cleared] == [at(90)] * len(words)
+        again = reporter(found.told)
         again.settled(belief, Place(at(90), b"k", 0.0, 0.0, None), [], prompt=True, on_shift=False)
-        assert (again.met, again.cleared) == ([], [])
+        assert (again.effects.met, again.effects.cleared) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -201,13 +206,13 @@ def test_what_is_over_and_was_not_told_of_is_known(told: Told, ends: bool) -> No
 
 
 def test_no_fixes_say_nothing() -> None:
-    found = Drawn(WHO, Told(), nearest)
+    found = reporter(Told())
     found.after([], Belief(violation=True), repeat_interval_s=30.0)
-    assert found.met == []
+    assert found.effects.met == []
 
 
 def test_a_forbidden_zone_is_named_and_no_required_one_is_looked_for() -> None:
-    [first] = drawn([VAULT], walk(0, 0)).met
+    [first] = drawn([VAULT], walk(0, 0)).effects.met
     assert first.message == "guard-1 is in the forbidden zone Vault"
     assert (first.detail["zone_name"], first.detail["distance_m"]) == ("Vault", -100.0)
 
@@ -215,15 +220,17 @@ def test_a_forbidden_zone_is_named_and_no_required_one_is_looked_for() -> None:
 def test_speeding_is_a_condition_of_its_zone() -> None:
     fast, slow = (-150, -50, 50), (52, 54)
     found = drawn([DRIVE], walk(*fast))
-    assert spoken(found.met) == [(20, "guard-1 drives 8.4 m/s in Drive (limit 5)")]
-    assert found.met[0].dedup_key == "GEOFENCE_VIOLATION:guard-1:speed:3" == speeding_key("guard-1", 3)
+    assert spoken(found.effects.met) == [(20, "guard-1 drives 8.4 m/s in Drive (limit 5)")]
+    assert (
+        found.effects.met[0].dedup_key == "GEOFENCE_VIOLATION:guard-1:speed:3" == speeding_key("guard-1", 3)
+    )
     assert found.told.speeding == {3}
     over = drawn([DRIVE], walk(*fast, *slow), found.told)
-    assert spoken(over.cleared) == [(40, "guard-1 keeps to the limit, or has left the zone")]
+    assert spoken(over.effects.cleared) == [(40, "guard-1 keeps to the limit, or has left the zone")]
     assert over.told == Told()
     # The condition began and ended in one batch, so it says nothing about now.
     both = drawn([DRIVE], walk(*fast, *slow))
-    assert (both.met, both.cleared) == ([], [])
+    assert (both.effects.met, both.effects.cleared) == ([], [])
 
 
 # The timer
@@ -239,8 +246,8 @@ def settled(
     finds: FindsNearest = nearest,
     *,
     prompt: bool = True,
-) -> Drawn:
-    found = Drawn(WHO, told, finds)
+) -> Reporter:
+    found = reporter(told, finds)
     found.settled(belief, PLACE, standing, prompt=prompt)
     return found
 
@@ -257,7 +264,7 @@ def standing(zones: Sequence[Zone], fixes: Sequence[TrackFix], kind: str) -> Sta
 def test_the_timer_tells_what_stands_just_after_the_newest_fix() -> None:
     began = standing([YARD], walk(*OUT), "violation_began")
     found = settled(Belief(violation=True), standing=[began])
-    [told] = found.met
+    [told] = found.effects.met
     assert told.message == "guard-1 is outside Yard by 50 m"
     assert told.at == at(600) + timedelta(microseconds=1)
     assert told.detail["transition_id"] == transition_name(began.transition_id)
@@ -265,25 +272,27 @@ def test_the_timer_tells_what_stands_just_after_the_newest_fix() -> None:
 
 
 def test_the_timer_tells_the_end_of_what_was_told_and_of_nothing_else() -> None:
-    assert [f.message for f in settled(Belief(), Told(violation=True, speeding=frozenset({3}))).cleared] == [
+    assert [
+        f.message for f in settled(Belief(), Told(violation=True, speeding=frozenset({3}))).effects.cleared
+    ] == [
         "guard-1 is back where the zones want them",
         "guard-1 keeps to the limit, or has left the zone",
     ]
     quiet = settled(Belief())
-    assert (quiet.met, quiet.cleared) == ([], [])
+    assert (quiet.effects.met, quiet.effects.cleared) == ([], [])
     known = settled(Belief(violation=True), Told(violation=True, repeat_at=at(0)))
-    assert (known.met, known.cleared) == ([], [])
+    assert (known.effects.met, known.effects.cleared) == ([], [])
 
 
 @pytest.mark.parametrize("prompt", [True, False])
 def test_what_late_fixes_show_raises_nothing_where_nothing_is_known_of_now(prompt: bool) -> None:
     began = standing([YARD], walk(*OUT), "violation_began")
-    assert len(settled(Belief(violation=True), standing=[began], prompt=prompt).met) == prompt
+    assert len(settled(Belief(violation=True), standing=[began], prompt=prompt).effects.met) == prompt
     drives, _ = judged([DRIVE], walk(-150, -50, 50))
     began = standing([DRIVE], walk(-150, -50, 50), "speeding_began")
-    assert len(settled(drives, standing=[began], prompt=prompt).met) == prompt
+    assert len(settled(drives, standing=[began], prompt=prompt).effects.met) == prompt
     # A condition that is over stays over, whenever Vigil learns of it.
-    assert len(settled(Belief(), Told(violation=True), prompt=prompt).cleared) == 1
+    assert len(settled(Belief(), Told(violation=True), prompt=prompt).effects.cleared) == 1
 
 
 @pytest.mark.parametrize(("zone", "away", "back"), [(YARD, OUT[:6], 0), (VAULT, (0, 0, 0), 180)])
@@ -295,14 +304,16 @@ def test_the_timer_raises_nothing_where_the_newest_fix_speaks_against_it(
     coming, _ = judged([zone], walk(*away, back))
     assert (coming.violation, returning(coming)) == (True, True)
     began = standing([zone], walk(*away), "violation_began")
-    assert len(settled(gone, standing=[began]).met) == 1
-    assert settled(coming, standing=[began]).met == []
+    assert len(settled(gone, standing=[began]).effects.met) == 1
+    assert settled(coming, standing=[began]).effects.met == []
 
 
 def test_the_timer_tells_of_speeding_that_only_late_fixes_show() -> None:
     belief, _ = judged([DRIVE], walk(-150, -50, 50))
     found = settled(belief, standing=[standing([DRIVE], walk(-150, -50, 50), "speeding_began")])
-    assert [condition.message for condition in found.met] == ["guard-1 drives 8.4 m/s in Drive (limit 5)"]
+    assert [condition.message for condition in found.effects.met] == [
+        "guard-1 drives 8.4 m/s in Drive (limit 5)"
+    ]
     assert all_told(found.told, belief)
 
 
@@ -311,7 +322,7 @@ def test_the_timer_tells_of_speeding_that_only_late_fixes_show() -> None:
 
 def test_with_no_zone_to_name_the_words_are_general() -> None:
     assert headline(None) == "is outside all zones that they should be in"
-    assert settled(Belief(violation=True), finds=nowhere).met[0].detail == {"accuracy_m": 8.0}
+    assert settled(Belief(violation=True), finds=nowhere).effects.met[0].detail == {"accuracy_m": 8.0}
     assert headline(None, Nearest(1, 1, "Yard", -3.0)) == "is outside Yard by 0 m"
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from services.contracts.zone_parameters import Confirmation
 from services.geofencing.assignment import Guarded
-from services.geofencing.geometry import Confirmation, Zone
+from services.geofencing.geometry import Zone
 from services.geofencing.rule.confirmation import Gathered, Needed, Sign, gather
-from services.geofencing.rule.evaluator import BELIEVED_WITHIN, Fix, Held, Verdict, Within
+from services.geofencing.rule.evaluator import BELIEVED_WITHIN, Held, Verdict, Within
+from services.geofencing.rule.fixes import Step, TrackFix
 from services.geofencing.rule.plausibility import Seen
 from services.geofencing.rule.transitions import Transition
 from services.geofencing.schedule import parse
@@ -27,11 +29,13 @@ AT_NIGHT = parse({"weekly": [{"days": ["mon"], "from": "22:00", "to": "23:00"}]}
 
 def fix(
     seconds: float = 0.0, *, speed: float | None = None, error_m: float = E_M, before: Seen | None = None
-) -> Fix:
-    return Fix(key(seconds), seen(seconds, 0.0), 8.0, speed, error_m, at(seconds), before)
+) -> Step:
+    where = seen(seconds, 0.0)
+    fact = TrackFix(key(seconds), at(seconds), at(seconds), where.lat, where.lon, 8.0, speed)
+    return Step(fact, where, before, error_radius_m=error_m)
 
 
-def verdict(held: dict[int, Held] | None = None, of: Fix | None = None, guard: Guarded = GUARD) -> Verdict:
+def verdict(held: dict[int, Held] | None = None, of: Step | None = None, guard: Guarded = GUARD) -> Verdict:
     return Verdict(guard, of or fix(), held or {}, SETTINGS)
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from services.geofencing.geometry import Confirmation
+from services.contracts.zone_parameters import Confirmation
 from services.geofencing.rule.track import Belief, Guarded, TrackFix
 from services.geofencing.schedule import parse
 from tests.support.square_site import GUARD, at, circle, fix, judge, judged, told, walk

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from shapely.geometry import Point
 
-from services.geofencing.geometry import Confirmation, Zone, ZoneIndex
+from services.contracts.zone_parameters import Confirmation
+from services.geofencing.geometry import Zone, ZoneIndex
 from services.geofencing.rule import what_if as trial_module
 from services.geofencing.rule.track import Guarded, Judge, TrackFix
 from services.geofencing.rule.what_if import GuardDifference, Trial, as_if_always, edited_zones

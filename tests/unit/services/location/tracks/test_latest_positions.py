@@ -1,11 +1,12 @@
 from datetime import UTC, datetime
 
-from services.location.tracks.latest_positions import Newest, Position
+from services.contracts.events import FeedPosition
+from services.location.tracks.latest_positions import Newest
 
 
-def position(guard: str, second: int) -> Position:
+def position(guard: str, second: int) -> FeedPosition:
     at = datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC)
-    return Position(guard, 1.0, 2.0, None, None, None, at, at, True, False)
+    return FeedPosition(guard, 1.0, 2.0, None, None, None, at, at, True, False)
 
 
 def test_only_the_newest_of_each_guard_is_handed_out_and_only_once() -> None:
