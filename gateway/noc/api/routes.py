@@ -14,7 +14,7 @@ from werkzeug.wrappers import Request, Response
 from gateway.noc.api import asyncapi, openapi, pages
 from gateway.noc.api.idempotency import Answer, Idempotency, digest_of
 from gateway.noc.api.operation import DEFAULT_LIMIT, MAX_LIMIT, RANKS, Operation, arguments
-from gateway.noc.api.operations.table import OPERATIONS
+from gateway.noc.api.operations.all_operations import OPERATIONS
 from gateway.noc.auth import requests
 from gateway.noc.auth.login_limit import TurnQueue
 from gateway.noc.auth.tokens import Principal

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from gateway.mqtt.decoding import owntracks, payload_text, payloads, topics, unreadable
 from gateway.mqtt.decoding.topics import Family
 from gateway.noc.api import operation as operations
-from gateway.noc.api.operations import table
+from gateway.noc.api.operations import all_operations
 from gateway.noc.websocket.session import _client_frame
 from services.contracts import time_range
 from services.contracts.errors import InvalidMessage, Refused
@@ -267,7 +267,7 @@ BODIES = [
     max(group, key=lambda operation: operation.max_body_bytes)
     for _, group in itertools.groupby(
         sorted(
-            (found for found in table.OPERATIONS if found.body is not operations.Nothing),
+            (found for found in all_operations.OPERATIONS if found.body is not operations.Nothing),
             key=lambda found: (found.max_body_bytes, found.max_values),
         ),
         key=lambda found: (found.max_body_bytes, found.max_values),

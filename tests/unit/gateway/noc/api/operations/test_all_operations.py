@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from gateway.noc.api.operation import Nothing, Operation
-from gateway.noc.api.operations.table import OPERATIONS
+from gateway.noc.api.operations.all_operations import OPERATIONS
 from services.alerts.service import AlertsService
 from services.directory.service import DirectoryService
 from services.location.service import LocationService
