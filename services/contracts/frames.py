@@ -9,7 +9,7 @@ To add a field:
 
 1. Add it to its type here. A field of a client's frame needs a default, for clients of before.
 2. Set it where the frame is made, or use it where the frame is obeyed:
-   `gateway/noc/websocket/session.py` for control frames and for `ClientFrame`. A field of an alert's
+   `gateway/noc/websocket/session.py` for control frames and clients' frames. A field of an alert's
    frame is an argument of the alerts service's RPC of the same name, and needs no line there.
 3. Show it in `console/`, when operators see it.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -319,13 +320,10 @@ class LocationService:
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         superseded: bool = False,
-        cursor: str | None = None,
+        after: Sequence[str] | None = None,
         limit: int = 100,
-    ) -> dict[str, Any]:
-        """List the transitions of tracks, newest first.
-
-        The answer has `items`, and `next`: pass it as `cursor` to go on.
-        """
+    ) -> list[dict[str, Any]]:
+        """List the transitions of tracks, newest first; `after` is the place of a row."""
         return self.parts.tracks.transitions(
             tenant_id=tenant_id,
             guard_id=guard_id,
@@ -333,7 +331,7 @@ class LocationService:
             since=since,
             until=until,
             superseded=superseded,
-            cursor=cursor,
+            after=after,
             limit=limit,
         )
 
@@ -350,15 +348,12 @@ class LocationService:
         guard_id: str | None = None,
         since: datetime | str | None = None,
         until: datetime | str | None = None,
-        cursor: str | None = None,
+        after: Sequence[str] | None = None,
         limit: int = 100,
-    ) -> dict[str, Any]:
-        """List the fixes that no verdict was built on, newest first, for users to look at.
-
-        The answer has `items` and `next`.
-        """
+    ) -> list[dict[str, Any]]:
+        """List the fixes that no verdict was built on, newest first, for users to look at."""
         return self.parts.tracks.implausible(
-            tenant_id=tenant_id, guard_id=guard_id, since=since, until=until, cursor=cursor, limit=limit
+            tenant_id=tenant_id, guard_id=guard_id, since=since, until=until, after=after, limit=limit
         )
 
     @rpc

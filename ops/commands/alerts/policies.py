@@ -15,10 +15,10 @@ from ops.environment import apply_environment
 from ops.input_output.input_files import INPUT_FILE, read_yaml, shown
 from ops.input_output.tables import as_json_option, limit_option, show
 from services.alerts.escalation_worker import Guidance
-from services.alerts.lifecycle import as_time
 from services.alerts.policy_store import PlanStore
 from services.alerts.response_report import NumberStore
 from services.contracts.errors import Refused
+from services.contracts.time_range import as_time
 from services.notifications.store import NotificationStore
 from services.platform import config
 from services.platform.database import Database

@@ -39,8 +39,8 @@ def database() -> Database:
 def transitions(as_json: bool, **asked: Any) -> None:
     """List entries, exits, violations and speeding, newest first."""
     found = TrackQueries(database()).transitions(**asked)
-    show(found["items"], as_json=as_json)
-    _say_that_there_are_more(found)
+    show(found, as_json=as_json)
+    _say_that_there_may_be_more(found, asked["limit"])
 
 
 @zone.command("why")
@@ -87,10 +87,12 @@ def time(as_json: bool, **asked: Any) -> None:
 def implausible(as_json: bool, **asked: Any) -> None:
     """List fixes that no verdict was built on, newest first: mocked, too fast, from too far away."""
     found = TrackQueries(database()).implausible(**asked)
-    show(found["items"], as_json=as_json, hide=("message_key",))
-    _say_that_there_are_more(found)
+    show(found, as_json=as_json, hide=("message_key",))
+    _say_that_there_may_be_more(found, asked["limit"])
 
 
-def _say_that_there_are_more(found: dict[str, Any]) -> None:
-    if found["next"] is not None:
-        click.echo("There are older ones: give a higher --limit, or --until.", err=True)
+def _say_that_there_may_be_more(found: list[dict[str, Any]], limit: int) -> None:
+    if len(found) == limit:
+        click.echo(
+            f"These are the newest {limit}. For older ones, give a higher --limit, or --until.", err=True
+        )

@@ -200,7 +200,7 @@ TRACKS = (
         "tracks",
         list[api_zones.Transition],
         query=api_zones.TransitionQuery,
-        pages=True,
+        cursor=("at", "transition_id"),
     ),
     _look(
         "/transitions/{transition_id}",
@@ -225,6 +225,6 @@ TRACKS = (
         "tracks",
         list[api_zones.ImplausibleFix],
         query=api_zones.ImplausibleQuery,
-        pages=True,
+        cursor=("recorded_at", "message_key"),
     ),
 )
