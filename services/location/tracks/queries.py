@@ -185,10 +185,10 @@ class TrackQueries:
         after: object = None,
         limit: int = 100,
     ) -> list[dict[str, Any]]:
-        `after` is the place of the last row before: its `recorded_at` and `message_key`. Raises
-        `Refused`.
+        """List the fixes that no verdict was built on, newest first.
 
-        `after` is the place, (`recorded_at`, `message_key`), of the last row before. Raises `Refused`.
+        `after` is the place, (`recorded_at`, `message_key`), of the last row before. Raises
+        `Refused`.
         """
         check_limit(limit, most=MAX_LISTED)
         values: dict[str, Any] = {"tenant_id": tenant_id, "limit": limit, "guard_id": guard_id}
