@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from ops.commands.alerts.policies import database
-from ops.commands.registry.registry import tenant_option
+from ops.commands.alerts.plans import database
+from ops.commands.options import tenant_option
 from ops.input_output.input_files import INPUT_FILE, read_text
 from ops.input_output.tables import as_json_option, show
 from services.notifications.texts import sms_length

@@ -13,7 +13,7 @@ import click
 import msgspec
 from sqlalchemy import text
 
-from ops.commands.registry.registry import tenant_option
+from ops.commands.options import tenant_option
 from ops.environment import apply_environment
 from ops.input_output.input_files import INPUT_FILE, read_json
 from ops.input_output.tables import as_json_option, limit_option, show

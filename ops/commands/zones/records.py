@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from ops.commands.registry.registry import tenant_option
+from ops.commands.options import tenant_option
 from ops.commands.zones.zone import json_object, zone
 from ops.environment import apply_environment
 from ops.input_output.tables import as_json_option, limit_option, show

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from ops.commands.registry.registry import tenant_option
+from ops.commands.options import tenant_option
 from ops.commands.zones.files import file_argument, format_option, read_features
 from ops.commands.zones.records import database, guard_option
 from ops.commands.zones.zone import json_object, zone

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from ops.commands.registry.registry import tenant_option
+from ops.commands.options import tenant_option
 from ops.environment import apply_environment
 from ops.input_output.input_files import INPUT_FILE, naming, read_bytes, read_json
 from ops.input_output.tables import as_json_option, limit_option, show
