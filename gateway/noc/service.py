@@ -158,9 +158,7 @@ class NocGateway:
             config=parts.config,
             hub=parts.hub,
             act=self._act,
-            seal=lambda tenant_id, frame_id: self.directory.seal_snapshot(
-                tenant_id=tenant_id, frame_id=frame_id
-            ),
+            seal=self.directory.seal_snapshot,
         )
         session.run()
         return None

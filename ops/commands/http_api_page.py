@@ -1,7 +1,7 @@
 """The page docs/http-api.md: how to call the HTTP API, and every operation.
 
-`python -m ops.commands.http_api_page > docs/http-api.md` makes it from the operations' declarations,
-the error statuses of the OpenAPI document and the limits of `config.yaml`.
+`python -m ops.commands.http_api_page > docs/http-api.md` makes it from the operations'
+declarations, the error statuses of the OpenAPI document and the limits of `config.yaml`.
 """
 
 from __future__ import annotations
