@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ops.commands.alerts.plans import database
+from ops.commands.connections import owner_database
 from ops.commands.options import tenant_option
 from ops.input_output.tables import as_json_option, limit_option, show
 from services.notifications.store import NotificationStore
@@ -22,8 +22,9 @@ def notification() -> None:
 @as_json_option
 def list_notifications(alert_id: str | None, tenant_id: int, limit: int, as_json: bool) -> None:
     """Newest first."""
-    _, opened = database()
-    rows = NotificationStore(opened).list_notifications(tenant_id=tenant_id, alert_id=alert_id, limit=limit)
+    rows = NotificationStore(owner_database()).list_notifications(
+        tenant_id=tenant_id, alert_id=alert_id, limit=limit
+    )
     if not as_json:
         shown = ("created_at", "channel", "name", "recipient", "state", "provider", "attempts", "error")
         rows = [{name: row[name] for name in shown} for row in rows]

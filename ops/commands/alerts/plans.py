@@ -7,24 +7,17 @@ from typing import Any
 
 import click
 
-from ops.environment import apply_environment
+from ops.commands.connections import owner_database
 from ops.input_output.input_files import INPUT_FILE, read_yaml, shown
 from services.alerts.escalation_worker import Guidance
 from services.alerts.policy_store import PlanStore
 from services.contracts.errors import Refused
 from services.platform import config
-from services.platform.database import Database
-
-
-def database() -> tuple[config.Config, Database]:
-    apply_environment()
-    settings = config.load()
-    return settings, Database(settings, name="cli", pool_size=1, as_owner=True)
 
 
 def plans() -> PlanStore:
-    settings, opened = database()
-    return PlanStore(opened, Guidance.from_config(settings))
+    opened = owner_database()
+    return PlanStore(opened, Guidance.from_config(config.load()))
 
 
 def read_document(path: Path) -> dict[str, Any]:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import click
 
+from ops.commands.connections import owner_database
 from ops.commands.options import tenant_option
-from ops.environment import apply_environment
 from ops.input_output.tables import as_json_option, limit_option, show
 from services.directory.registry.store import DirectoryStore
-from services.platform import config
-from services.platform.database import Database
 
 
 def store() -> DirectoryStore:
-    apply_environment()
-    return DirectoryStore(Database(config.load(), name="cli", pool_size=1, as_owner=True))
+    return DirectoryStore(owner_database())
 
 
 def make_group(kind: str, help_text: str, *, switchable: bool = True) -> click.Group:

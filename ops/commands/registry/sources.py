@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import click
 import msgspec
 
+from ops.commands.connections import owner_database
 from ops.commands.options import site_option, tenant_option
 from ops.commands.registry.rows import store
 from ops.environment import apply_environment, home
@@ -28,7 +29,6 @@ from ops.sources.rename import Kind, rename
 from ops.sources.sources_csv import Line
 from services.contracts.errors import Refused
 from services.platform import config
-from services.platform.database import Database
 
 BATCH = 50
 PROGRESS_S = 1.0
@@ -164,9 +164,7 @@ def _rename(kind: Kind) -> click.Command:
     @click.argument("new_id")
     @tenant_option
     def rename_one(source_id: str, new_id: str, tenant_id: int) -> None:
-        apply_environment()
-        database = Database(config.load(), name="cli", pool_size=1, as_owner=True)
-        renamed = rename(database, kind, source_id, new_id, tenant_id=tenant_id)
+        renamed = rename(owner_database(), kind, source_id, new_id, tenant_id=tenant_id)
         click.echo(
             f"{kind} {source_id} is {renamed} now; `vigil {kind} rotate {renamed}` gives it a credential"
         )

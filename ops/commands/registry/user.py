@@ -9,29 +9,26 @@ from typing import IO
 import click
 
 from gateway.noc.auth.tokens import ISSUER, ROLES
+from ops.commands.connections import owner_database
 from ops.commands.options import F, tenant_option
 from ops.commands.registry.rows import make_group, store
-from ops.environment import apply_environment
 from ops.input_output.tables import as_json_option, limit_option, show
 from services.contracts.errors import Refused
 from services.directory.users import passwords
 from services.directory.users.barred_subjects import BarredSubjects
 from services.directory.users.store import PeopleStore
 from services.platform import config
-from services.platform.database import Database
 
 user = make_group("user", "People who log in.")
 
 
 def people() -> PeopleStore:
-    apply_environment()
-    return PeopleStore(Database(config.load(), name="cli", pool_size=1, as_owner=True))
+    return PeopleStore(owner_database())
 
 
 def bars() -> BarredSubjects:
-    apply_environment()
-    settings = config.load()
-    return BarredSubjects.from_config(settings, Database(settings, name="cli", pool_size=1, as_owner=True))
+    opened = owner_database()
+    return BarredSubjects.from_config(config.load(), opened)
 
 
 def password_option(command: F) -> F:
