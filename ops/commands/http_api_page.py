@@ -121,7 +121,7 @@ def page() -> str:
     ]
     by_tag = sorted(OPERATIONS, key=lambda operation: operation.tag)
     for tag, operations in groupby(by_tag, key=lambda operation: operation.tag):
-        parts += [f"### {tag}\n", *_table(operations), ""]
+        parts += [f"### {tag.replace('-', ' ')}\n", *_table(operations), ""]
     return "\n".join(parts)
 
 

@@ -6,6 +6,7 @@ made of the types that decode payloads.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -40,6 +41,7 @@ EVERY_MESSAGE: Mapping[str, str] = {
 }
 """Fields that every message to Vigil may have, and their meanings."""
 DIRECTIONS = {"receive": "to Vigil", "send": "from Vigil"}
+VALUES = re.compile(r"\b[A-Z_]{2,}(?:, [A-Z_]{2,})+\b")
 NUMBER_LIMITS = {"minimum": "at least {}", "maximum": "at most {}"}
 TEXT_LIMITS = {"minLength": "at least {} characters", "maxLength": "at most {} characters"}
 
@@ -80,7 +82,7 @@ def _common(document: Mapping[str, Any]) -> Iterator[str]:
 def _section(document: Mapping[str, Any], channel: Mapping[str, Any]) -> Iterator[str]:
     for name, parameter in channel["parameters"].items():
         if words := parameter.get("description") or ", ".join(parameter.get("enum", ())):
-            yield f"- `{{{name}}}`: {words}"
+            yield f"- `{{{name}}}`: {_text(words)}"
     if any(channel["parameters"].values()):
         yield ""
 
@@ -94,9 +96,14 @@ def _section(document: Mapping[str, Any], channel: Mapping[str, Any]) -> Iterato
         if is_ours and field in EVERY_MESSAGE:
             continue
         needed = " (required)" if field in shape.get("required", ()) else ""
-        meaning = schema.get("description", "")
+        meaning = _text(schema.get("description", ""))
         yield f"| `{field}`{needed} | {_type(schema, document)} | {meaning} |"
     yield f"\nExample: `{msgspec.json.encode(message['examples'][0]['payload']).decode()}`"
+
+
+def _text(description: str) -> str:
+    """Return a description with its lists of values as code."""
+    return VALUES.sub(r"`\g<0>`", description)
 
 
 def _type(schema: Mapping[str, Any], document: Mapping[str, Any]) -> str:
