@@ -32,7 +32,7 @@ def decode(text: str | None) -> frames.ClientFrame:
     except _FAULTS as error:
         kind = _head(text).type
         if kind and kind not in frames.CLIENT:
-            raise Refused(f"type is {kind[:50]!r}, which is no client frame") from error
+            raise Refused(f"type is {kind[:50]!r}, which is not a client frame") from error
         raise Refused(f"not a frame: {error}") from error
 
     if any("\0" in value for value in msgspec.structs.asdict(frame).values() if isinstance(value, str)):

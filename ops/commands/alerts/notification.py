@@ -16,7 +16,7 @@ def notification() -> None:
 
 
 @notification.command("list")
-@click.option("--alert", "alert_id", help="Of this alert only.")
+@click.option("--alert", "alert_id", help="Only notifications of this alert.")
 @tenant_option
 @limit_option
 @as_json_option

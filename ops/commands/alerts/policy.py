@@ -31,7 +31,7 @@ def show_policy(site_id: int | None, tenant_id: int) -> None:
 
 @policy.command("set")
 @document_argument
-@click.option("--by", default="operator", show_default=True, help="Whose decision this is.")
+@click.option("--by", default="operator", show_default=True, help="Who decided this.")
 @site_option
 @tenant_option
 def set_policy(file: Path, by: str, site_id: int | None, tenant_id: int) -> None:

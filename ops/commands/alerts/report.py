@@ -35,7 +35,7 @@ def report(since: str | None, until: str | None, tenant_id: int, as_json: bool) 
     load = found.alarms_per_operator_hour
     click.echo(f"Tenant {tenant_id}, {start:%Y-%m-%d %H:%M %Z} to {end:%Y-%m-%d %H:%M %Z}")
     click.echo(
-        f"{hours}; {'no operator was there' if load is None else f'{load:g} alarms per operator-hour'}"
+        f"{hours}; {'no operator was logged in' if load is None else f'{load:g} alarms per operator-hour'}"
     )
     for title, rows in (
         ("Alerts", found.alerts),

@@ -8,7 +8,7 @@ from ops.commands.options import site_option, tenant_option
 from ops.commands.registry.rows import make_group, store
 from services.outgoing.contact_addresses import check_contact
 
-contact = make_group("contact", "People who are notified of alerts.", switchable=False)
+contact = make_group("contact", "Contacts: they are notified of alerts.", switchable=False)
 
 
 def _from_file(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:

@@ -42,7 +42,7 @@ def limit(device_id: str, seconds: str, tenant_id: int) -> None:
     The time counts from now on.
     """
     store().set_silence_limit(device_id, offline_limit.parse(seconds), tenant_id=tenant_id)
-    click.echo(f"device {device_id}: limit of silence is {seconds}")
+    click.echo(f"device {device_id}: offline limit is {seconds}")
 
 
 @device.command("assign")
@@ -61,7 +61,7 @@ def assign(device_id: str, guard_id: str, tenant_id: int) -> None:
 def release(device_id: str, tenant_id: int) -> None:
     """Nobody carries the device any more."""
     store().release(device_id, tenant_id=tenant_id, at=datetime.now(UTC))
-    click.echo(f"nobody carries {device_id}")
+    click.echo(f"no guard carries {device_id}")
 
 
 @device.command("carriers")

@@ -19,7 +19,7 @@ from services.directory.users.barred_subjects import BarredSubjects
 from services.directory.users.store import PeopleStore
 from services.platform import config
 
-user = make_group("user", "People who log in.")
+user = make_group("user", "Users of the control room.")
 
 
 def people() -> PeopleStore:

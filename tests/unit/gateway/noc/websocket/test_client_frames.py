@@ -38,7 +38,7 @@ def test_an_answer_to_a_frame_without_a_reference_has_null() -> None:
         ("7", "Expected `object`", b"null"),
         ('{"ref": 1}', "required field `type`", b"1"),
         ('{"type": 7, "ref": 1}', "`$.type`", b"null"),
-        ('{"type": "dance", "ref": {"a": 1}}', "type is 'dance', which is no client frame", b'{"a": 1}'),
+        ('{"type": "dance", "ref": {"a": 1}}', "type is 'dance', which is not a client frame", b'{"a": 1}'),
         ('{"type": "acknowledge_alert", "ref": 2}', "required field `alert_id`", b"2"),
         ('{"type": "acknowledge_alert", "alert_id": "", "ref": 2}', "`$.alert_id`", b"2"),
         ('{"type": "acknowledge_alert", "alert_id": "a", "note": "\\u0000", "ref": 2}', "NUL", b"2"),
