@@ -1,4 +1,11 @@
-"""`vigil`: one command for operators. Each subcommand is imported only when it is used."""
+"""`vigil`: one command for operators. Each subcommand is imported only when it is used.
+
+To add a command:
+
+1. Write it in a file of its name, in the folder of its subject under `ops/commands`.
+2. Add its line to `COMMANDS`, in the order of `vigil --help`.
+3. Run `python -m ops.commands.cli_page > docs/cli.md`.
+"""
 
 from __future__ import annotations
 

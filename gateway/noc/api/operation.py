@@ -1,4 +1,11 @@
-"""Operations of the API, and the conversion of a request to the arguments of an RPC. Pure."""
+"""Operations of the API, and the conversion of a request to the arguments of an RPC. Pure.
+
+To add an operation:
+
+1. Write the RPC in the domain's service. It takes `tenant_id` and the fields below by their names.
+2. Declare the operation in the domain's file of `gateway/noc/api/operations`.
+3. Run `python -m ops.commands.http_api_page > docs/http-api.md`.
+"""
 
 from __future__ import annotations
 
