@@ -1,4 +1,11 @@
-"""`vigil`: one command for operators. Each subcommand is imported only when it is used."""
+"""`vigil`: one command for operators. Each subcommand is imported only when it is used.
+
+To add a command:
+
+1. Write it in a file of its name, in the folder of its subject under `ops/commands`.
+2. Add its line to `COMMANDS`, in the order of `vigil --help`.
+3. Run `python -m ops.commands.cli_page > docs/cli.md`.
+"""
 
 from __future__ import annotations
 
@@ -42,21 +49,21 @@ COMMANDS = {
     "dlq": "ops.commands.messages.dlq:dlq",
     "token": "ops.commands.registry.token:token",
     "keys": "ops.commands.servers.keys:keys",
-    "tenant": "ops.commands.registry.registry:tenant",
-    "site": "ops.commands.registry.registry:site",
+    "tenant": "ops.commands.registry.tenant:tenant",
+    "site": "ops.commands.registry.site:site",
     "zone": "ops.commands.zones.all_of_zone:zone",
-    "guard": "ops.commands.registry.sources:guard",
-    "device": "ops.commands.registry.sources:device",
-    "group": "ops.commands.registry.registry:group",
-    "contact": "ops.commands.registry.registry:contact",
-    "user": "ops.commands.registry.registry:user",
+    "guard": "ops.commands.registry.guard:guard",
+    "device": "ops.commands.registry.device:device",
+    "group": "ops.commands.registry.group:group",
+    "contact": "ops.commands.registry.contact:contact",
+    "user": "ops.commands.registry.user:user",
     "shift": "ops.commands.registry.shift:shift",
     "retention": "ops.commands.data.retention:retention",
     "erase": "ops.commands.data.erase:erase",
-    "policy": "ops.commands.alerts.policies:policy",
-    "rota": "ops.commands.alerts.policies:rota",
-    "notification": "ops.commands.alerts.policies:notification",
-    "report": "ops.commands.alerts.policies:report",
+    "policy": "ops.commands.alerts.policy:policy",
+    "rota": "ops.commands.alerts.rota:rota",
+    "notification": "ops.commands.alerts.notification:notification",
+    "report": "ops.commands.alerts.report:report",
     "template": "ops.commands.alerts.template:template",
     "rules": "ops.commands.alerts.rules:rules",
 }

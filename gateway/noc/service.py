@@ -5,10 +5,11 @@ A flood of the API delays no frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import eventlet
+import msgspec
 import structlog
 from werkzeug.wrappers import Request, Response
 
@@ -19,7 +20,8 @@ from gateway.noc.auth.quotas import RENEW_INTERVAL_S
 from gateway.noc.auth.tickets import Tickets
 from gateway.noc.auth.tokens import Principal
 from gateway.noc.websocket.hub import Hub
-from gateway.noc.websocket.session import ClientFrame, Session
+from gateway.noc.websocket.session import Session
+from services.contracts import frames
 from services.contracts.errors import Unavailable
 from services.messaging import HeartbeatListener, Resource, RpcProxy, http, loop, timer, upgrade
 from services.platform import metrics
@@ -37,12 +39,13 @@ PARTS_INTERVAL_S = 0.5
 SHOWN_INTERVAL_S = 1.0
 ROAD_INTERVAL_S = 5.0
 PRESENCE_INTERVAL_S = 30.0
-ACTIONS = {
-    "acknowledge_alert": "acknowledge_alert",
-    "start_alert": "start_alert",
-    "resolve_alert": "resolve_alert",
-    "false_alarm": "mark_false_alarm",
+ALERT_RPCS: Mapping[type[frames.Act], str] = {
+    frames.AcknowledgeAlert: "acknowledge_alert",
+    frames.StartAlert: "start_alert",
+    frames.ResolveAlert: "resolve_alert",
+    frames.FalseAlarm: "mark_false_alarm",
 }
+"""RPCs of the alerts service that do what a frame asks for."""
 
 
 class Parts:
@@ -127,9 +130,9 @@ class NocGateway:
         The response clock begins when a session shows an alert.
         """
         shown = self.parts.hub.shown
-        for tenant_id, frames in shown.take().items():
-            unknown = self.alerts.mark_shown(tenant_id=tenant_id, frames=frames)
-            shown.settle(tenant_id, frames, unknown=unknown)
+        for tenant_id, seen in shown.take().items():
+            unknown = self.alerts.mark_shown(tenant_id=tenant_id, frames=seen)
+            shown.settle(tenant_id, seen, unknown=unknown)
 
     @timer(RENEW_INTERVAL_S, eager=True)
     def tell_how_many_sockets(self) -> None:
@@ -155,9 +158,7 @@ class NocGateway:
             config=parts.config,
             hub=parts.hub,
             act=self._act,
-            seal=lambda tenant_id, frame_id: self.directory.seal_snapshot(
-                tenant_id=tenant_id, frame_id=frame_id
-            ),
+            seal=self.directory.seal_snapshot,
         )
         session.run()
         return None
@@ -175,15 +176,12 @@ class NocGateway:
         self.parts.callers.bars.check(principal)
         return principal
 
-    def _act(self, principal: Principal, frame: ClientFrame) -> dict[str, Any]:
+    def _act(self, principal: Principal, frame: frames.Act) -> dict[str, Any]:
+        """Call the frame's RPC with the fields that the client gave. Raises `VigilError`."""
         principal.must_handle_alerts()
-        further = {"reason": frame.reason} if frame.type == "false_alarm" and frame.reason else {}
-        act: Callable[..., Any] = getattr(self.alerts, ACTIONS[frame.type])
-        alert = act(
-            tenant_id=principal.tenant_id,
-            alert_id=frame.alert_id,
-            by=principal.login,
-            note=frame.note,
-            **further,
-        )
+        given = {
+            name: value for name, value in msgspec.structs.asdict(frame).items() if value and name != "ref"
+        }
+        act: Callable[..., Any] = getattr(self.alerts, ALERT_RPCS[type(frame)])
+        alert = act(tenant_id=principal.tenant_id, by=principal.login, **given)
         return {"alert_id": alert["id"], "status": alert["status"]}

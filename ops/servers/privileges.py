@@ -58,7 +58,7 @@ class Privileges(NamedTuple):
         publishes: event types of its own service.
         calls: service to methods that it may call.
         serves_api: it may also call the RPCs of every operation of the HTTP API
-            (`gateway.noc.api.operations.table`).
+            (`gateway.noc.api.operations.all_operations`).
         hears_heartbeats: it hears the heartbeats of all processes.
         shares_shards: it takes events by shard, and hears the heartbeats of its own service.
         checks_servers: it publishes test messages that have no receiver.

@@ -114,20 +114,6 @@ def check_reason(reason: str) -> str:
     return reason
 
 
-def as_time(moment: object, *, what: str) -> datetime:
-    """Return an aware time, from a datetime or RFC 3339 text.
-
-    Raises `Refused` that names `what`.
-    """
-    try:
-        time = moment if isinstance(moment, datetime) else datetime.fromisoformat(str(moment))
-    except ValueError as error:
-        raise Refused(f"{what} is {str(moment)[:50]!r}; write it as 2026-01-31T18:00:00+05:30") from error
-    if time.tzinfo is None:
-        raise Refused(f"{what} needs an offset, such as 2026-01-31T18:00:00+05:30")
-    return time
-
-
 def check_shelving(
     alert_type: AlertType, *, reason: str, until: datetime, now: datetime, longest_s: float
 ) -> str:

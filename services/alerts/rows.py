@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Row
 
-from services.contracts.errors import NotFound
 from services.contracts.events import Alert, AlertStatus, AlertType, Severity, TimelineEntry
 
 ALERT_COLUMNS = """
@@ -18,14 +16,6 @@ ALERT_COLUMNS = """
     false_alarm_reason, group_id, shown_at, notified_at, accepted_at, previous_holder, rounds, called_at,
     called_occurrence, called_because, called_status
 """
-
-
-def as_uuid(text_form: str) -> UUID:
-    """Return an alert id. Raises `NotFound` for a text that is no alert id at all."""
-    try:
-        return UUID(text_form)
-    except (ValueError, AttributeError, TypeError) as error:
-        raise NotFound(f"no alert {text_form!r}") from error
 
 
 def line_of(row: Row[Any]) -> TimelineEntry:

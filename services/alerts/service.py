@@ -33,6 +33,7 @@ from services.contracts.events import (
     Severity,
     SourceFlood,
 )
+from services.contracts.time_range import as_time
 from services.feed.stream import FeedWriter
 from services.ingestion import admission
 from services.ingestion.source_registry import Registry, Source
@@ -315,7 +316,7 @@ class AlertsService:
         A life-safety alert cannot be shelved.
         """
         alert = self.parts.store.get(tenant_id=tenant_id, alert_id=alert_id)
-        end = lifecycle.as_time(until, what="until")
+        end = as_time(until, what="until")
         note = lifecycle.check_shelving(
             alert.alert_type,
             reason=reason,
@@ -349,7 +350,7 @@ class AlertsService:
         Returns:
             The ids of frames that marked no alert. A frame can belong to no alert, or to none yet.
         """
-        times = {int(frame): lifecycle.as_time(at, what="at") for frame, at in frames.items()}
+        times = {int(frame): as_time(at, what="at") for frame, at in frames.items()}
         since = datetime.now(UTC) - SHOWN_WITHIN
         return self.parts.store.mark_shown(tenant_id=tenant_id, frames=times, since=since)
 
@@ -366,8 +367,8 @@ class AlertsService:
         """
         return self.parts.numbers.report(
             tenant_id=tenant_id,
-            since=lifecycle.as_time(since, what="since"),
-            until=lifecycle.as_time(until, what="until"),
+            since=as_time(since, what="since"),
+            until=as_time(until, what="until"),
         )
 
     @rpc
@@ -401,7 +402,7 @@ class AlertsService:
             alert_type=alert_type,
             severity=severity,
             site_id=site_id,
-            at=datetime.now(UTC) if at is None else lifecycle.as_time(at, what="at"),
+            at=datetime.now(UTC) if at is None else as_time(at, what="at"),
         )
 
     @rpc

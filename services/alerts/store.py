@@ -22,9 +22,10 @@ from services.alerts.grouping import Storms
 from services.alerts.lifecycle import OPEN as OPEN_STATUSES
 from services.alerts.lifecycle import Action, step
 from services.alerts.occurrences import Occurrence, Repeated, as_one, is_another, raw_set_aside, seen_before
-from services.alerts.rows import ALERT_COLUMNS, alert_of, as_uuid, line_of
+from services.alerts.rows import ALERT_COLUMNS, alert_of, line_of
 from services.contracts.errors import NotFound, Refused
 from services.contracts.events import Alert, AlertStatus, RejectedMessage
+from services.contracts.ids import as_alert_id
 from services.contracts.pagination import Order, beyond, check_limit
 from services.ingestion import bulk_insert as rows
 from services.ingestion.admission import keep_rejected
@@ -326,7 +327,7 @@ class AlertStore:
             Refused: the action is not valid.
         """
         with self._database.of(tenant_id) as connection:
-            values = {"alert_id": as_uuid(alert_id), "tenant_id": tenant_id}
+            values = {"alert_id": as_alert_id(alert_id), "tenant_id": tenant_id}
             row = connection.execute(sql.LOCK_ONE, values).one_or_none()
             if row is None:
                 raise NotFound(f"no alert {alert_id}")
@@ -457,7 +458,7 @@ class AlertStore:
         with self._database.across() as connection:
             if not connection.execute(sql.SEE, {"key": str(key), "now": now}).rowcount:
                 return None
-            values = {"reached": reached, "now": now, "alert_id": as_uuid(alert_id)}
+            values = {"reached": reached, "now": now, "alert_id": as_alert_id(alert_id)}
             row = connection.execute(sql.NOTIFIED, values).one_or_none()
             if row is None:
                 return None
@@ -548,7 +549,7 @@ class AlertStore:
 
     def get(self, *, tenant_id: int, alert_id: str) -> Alert:
         """Return one alert with its whole timeline. Raises `NotFound`."""
-        values = {"id": as_uuid(alert_id), "tenant_id": tenant_id}
+        values = {"id": as_alert_id(alert_id), "tenant_id": tenant_id}
         with self._database.of(tenant_id) as connection:
             row = connection.execute(sql.SELECT_OF_TENANT, values).one_or_none()
             if row is None:
@@ -607,7 +608,7 @@ class AlertStore:
     def new_members(self, *, tenant_id: int, group_id: str) -> list[str]:
         """Return the ids of a storm's alerts that nobody has taken yet. Raises `NotFound`."""
         with self._database.of(tenant_id) as connection:
-            values = {"tenant_id": tenant_id, "group_id": as_uuid(group_id)}
+            values = {"tenant_id": tenant_id, "group_id": as_alert_id(group_id)}
             members = connection.execute(sql.MEMBERS, values).all()
         if not members:
             raise NotFound(f"no group {group_id}")

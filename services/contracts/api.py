@@ -384,6 +384,23 @@ class DeadLetterInFull(DeadLetter, frozen=True):
     body: Any
 
 
+class Report(msgspec.Struct, frozen=True):
+    """Report about the answers to alerts and the delivery of notifications.
+
+    Rows are by severity and by channel. Drills are separate.
+    """
+
+    tenant_id: int
+    since: Moment
+    until: Moment
+    alerts: list[dict[str, Any]]
+    delivery: list[dict[str, Any]]
+    drills: dict[str, list[dict[str, Any]]]
+    operators: int
+    operator_hours: float
+    alarms_per_operator_hour: float | None
+
+
 class RuleChange(In, frozen=True):
     change: dict[str, Any]
     site_id: Id | UnsetType = UNSET

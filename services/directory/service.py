@@ -12,6 +12,7 @@ from eventlet import tpool
 from eventlet.semaphore import Semaphore
 
 from services.contracts.errors import NotAuthenticated, TooMany, Unavailable
+from services.contracts.frames import Snapshot
 from services.directory.dead_letters.rpc import DeadLetters, LetterCalls
 from services.directory.registry.rpc import Register
 from services.directory.registry.store import DirectoryStore
@@ -205,12 +206,12 @@ class DirectoryService:
         alerts = self.alerts.list_gravest(tenant_id=tenant_id, limit=SNAPSHOT_ALERTS)
         if len(alerts) == SNAPSHOT_ALERTS:
             missing.append(f"what may be open beyond the gravest {SNAPSHOT_ALERTS} alerts")
-        data = {
-            "alerts": alerts,
-            "positions": part("positions", self.location.list_positions),
-            "devices": part("devices", self.telemetry.list_device_states),
-            "missing": missing,
-        }
+        data = Snapshot(
+            alerts=alerts,
+            positions=part("positions", self.location.list_positions),
+            devices=part("devices", self.telemetry.list_device_states),
+            missing=missing,
+        )
         return self.parts.sealer.seal(
             tenant_id, type="snapshot", id=frame_id, data=data, now_s=int(time.time())
         )

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, text
 
 from services.contracts.errors import NotFound
 from services.contracts.events import NotificationFinished
+from services.contracts.ids import as_alert_id
 from services.contracts.pagination import Order, beyond, check_limit
 from services.notifications.process_lock import HELD
 from services.notifications.retry_policy import FINAL, Next
@@ -347,7 +348,7 @@ class NotificationStore:
 
     def withdraw(self, alert_id: str, *, until: Sequence[str], error: str, now: datetime) -> int:
         """Withdraw the pending notifications of an alert, and return their number."""
-        values = {"alert_id": as_uuid(alert_id), "until": list(until), "error": error, "now": now}
+        values = {"alert_id": as_alert_id(alert_id), "until": list(until), "error": error, "now": now}
         with self._database.across() as connection:
             return connection.execute(WITHDRAW, values).rowcount
 
@@ -417,7 +418,7 @@ class NotificationStore:
             Refused: the limit or the place is not valid.
         """
         check_limit(limit, most=MAX_LISTED)
-        wanted = None if alert_id is None else as_uuid(alert_id)
+        wanted = None if alert_id is None else as_alert_id(alert_id)
         _, place = beyond(NEWEST_FIRST, after)
         values = {"tenant_id": tenant_id, "alert_id": wanted, "limit": limit, "before": place.get("after_0")}
         with self._database.of(tenant_id) as connection:
@@ -468,10 +469,3 @@ def _shown_name(row: Row[Any]) -> str:
 
 def new_reference() -> UUID:
     return uuid4()
-
-
-def as_uuid(text_form: str) -> UUID:
-    try:
-        return UUID(text_form)
-    except (ValueError, AttributeError, TypeError) as error:
-        raise NotFound(f"no alert {text_form!r}") from error

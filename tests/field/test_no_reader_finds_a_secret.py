@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from gateway.noc.api.operation import RANKS, Operation
-from gateway.noc.api.operations.table import OPERATIONS
+from gateway.noc.api.operations.all_operations import OPERATIONS
 from ops.local.stack import Stack
 from tests.providers import Provider
 from tests.support.canaries import found_in

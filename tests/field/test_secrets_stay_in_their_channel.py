@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gateway.noc.api.operation import RANKS
-from gateway.noc.api.operations.table import OPERATIONS
+from gateway.noc.api.operations.all_operations import OPERATIONS
 from tests.providers import Provider
 from tests.support.canaries import canary
 from tests.support.customer import House

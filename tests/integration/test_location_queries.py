@@ -173,8 +173,8 @@ def test_what_is_wrong_with_a_question_is_said(book: Book, database: Database) -
             queries.track("guard-1", tenant_id=1, **{**good, **change})
     with pytest.raises(Refused, match="limit must be a number from 1 to 1000"):
         queries.transitions(tenant_id=1, limit=0)
-    with pytest.raises(Refused, match="cursor must be the `next`"):
-        queries.transitions(tenant_id=1, cursor="x")
+    with pytest.raises(Refused, match="after must be the place of a row"):
+        queries.transitions(tenant_id=1, after="x")
     with pytest.raises(Refused, match="tenant_id must be"):
         queries.transitions(tenant_id="1")  # type: ignore[arg-type]
     for wrong in ("x", str(uuid4())):
@@ -191,18 +191,16 @@ def test_transitions_come_in_pages_with_every_filter(book: Book, database: Datab
     gone = book.transition("guard-0", "exited", NOW, yard, superseded=True)
     queries = TrackQueries(database)
     found: list[str] = []
-    cursor = None
-    for _ in range(4):
-        page = queries.transitions(tenant_id=1, limit=2, cursor=cursor)
-        found += [row["transition_id"] for row in page["items"]]
-        cursor = page["next"]
-    assert cursor is None
+    after = None
+    while page := queries.transitions(tenant_id=1, limit=2, after=after):
+        found += [row["transition_id"] for row in page]
+        after = [page[-1]["at"], page[-1]["transition_id"]]
     assert sorted(found) == sorted(made)
     times = [queries.transition(one, tenant_id=1)["at"] for one in found]
     assert times == sorted(times, reverse=True)
 
     def ids(**asked: Any) -> set[str]:
-        return {row["transition_id"] for row in queries.transitions(tenant_id=1, **asked)["items"]}
+        return {row["transition_id"] for row in queries.transitions(tenant_id=1, **asked)}
 
     assert ids(guard_id="guard-1") == set(made[1::2])
     assert ids(zone_id=yard) == set(made[0::2])
@@ -213,7 +211,7 @@ def test_transitions_come_in_pages_with_every_filter(book: Book, database: Datab
     assert (one["zone_name"], one["evidence"]) == ("yard", {"rule": "fixes", "fixes": [], "count": 0})
     with pytest.raises(NotFound):
         queries.transition(made[0], tenant_id=2)
-    assert queries.transitions(tenant_id=2)["items"] == []
+    assert queries.transitions(tenant_id=2) == []
 
 
 def test_what_was_not_believed_is_listed_for_review(book: Book, database: Database) -> None:
@@ -221,14 +219,12 @@ def test_what_was_not_believed_is_listed_for_review(book: Book, database: Databa
     keys = [str(book.fix("guard-1", n, implausible=reason)) for n, reason in enumerate(("mock", "speed"))]
     queries = TrackQueries(database)
     page = queries.implausible(tenant_id=1, limit=1)
-    assert [(row["message_key"], row["reason"], row["lat"]) for row in page["items"]] == [
-        (keys[1], "speed", LAT)
-    ]
-    [rest] = queries.implausible(tenant_id=1, cursor=page["next"])["items"]
+    assert [(row["message_key"], row["reason"], row["lat"]) for row in page] == [(keys[1], "speed", LAT)]
+    [rest] = queries.implausible(tenant_id=1, after=[page[-1]["recorded_at"], keys[1]])
     assert (rest["message_key"], rest["detail"]) == (keys[0], {"speed_mps": 99})
-    assert queries.implausible(tenant_id=1, guard_id="guard-2")["items"] == []
-    assert len(queries.implausible(tenant_id=1, guard_id="guard-1", since=NOW)["items"]) == 2
-    assert queries.implausible(tenant_id=2)["items"] == []
+    assert queries.implausible(tenant_id=1, guard_id="guard-2") == []
+    assert len(queries.implausible(tenant_id=1, guard_id="guard-1", since=NOW)) == 2
+    assert queries.implausible(tenant_id=2) == []
 
 
 def nearest(database: Database, **asked: Any) -> dict[str, Any]:

@@ -1,4 +1,11 @@
-"""Operations of the API, and the conversion of a request to the arguments of an RPC. Pure."""
+"""Operations of the API, and the conversion of a request to the arguments of an RPC. Pure.
+
+To add an operation:
+
+1. Write the RPC in the domain's service. It takes `tenant_id` and the fields below by their names.
+2. Declare the operation in the domain's file of `gateway/noc/api/operations`.
+3. Run `python -m ops.commands.http_api_page > docs/http-api.md`.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +41,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     - `path` is under /api/v1. `{name}` in it is an argument.
     - `query` and `body` are the types of the other arguments.
-    - `cursor` holds the answer's fields that give the next page's start. Such a list also takes
-      `limit` and `cursor`.
+    - `cursor` holds the answer's fields that give the next page's start, the last of them unique.
+      Such a list also takes `limit` and `cursor`, and the RPC takes the fields' values as `after`
+      (`services/contracts/pagination.py`).
     - `signed`: the RPC gets the caller's name as `by`.
-    - `pages`: the RPC itself pages. It returns `items`, and `next` as the `cursor` of the next
-      page.
     - `fixed`: arguments that are always the same.
     - `media`: the answer is a text of that type, not JSON.
     - `across`: the RPC learns if the caller has the role `platform`, and then covers all tenants.
@@ -64,7 +70,6 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     body_optional: bool = False
     cursor: tuple[str, ...] = ()
     limited: bool = False
-    pages: bool = False
     signed: bool = False
     status: int = 200
     types: Mapping[str, type] = {}
@@ -83,7 +88,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def paged(self) -> bool:
         """Return True when an answer may have a next page."""
-        return bool(self.cursor) or self.pages
+        return bool(self.cursor)
 
     @property
     def places(self) -> list[str]:

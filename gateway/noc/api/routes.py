@@ -14,7 +14,7 @@ from werkzeug.wrappers import Request, Response
 from gateway.noc.api import asyncapi, openapi, pages
 from gateway.noc.api.idempotency import Answer, Idempotency, digest_of
 from gateway.noc.api.operation import DEFAULT_LIMIT, MAX_LIMIT, RANKS, Operation, arguments
-from gateway.noc.api.operations.table import OPERATIONS
+from gateway.noc.api.operations.all_operations import OPERATIONS
 from gateway.noc.auth import requests
 from gateway.noc.auth.login_limit import TurnQueue
 from gateway.noc.auth.tokens import Principal
@@ -117,7 +117,7 @@ def _answer(called: Called, ask: Ask) -> Response:
     if operation.paged or operation.limited:
         given["limit"] = limit
     if "cursor" in paging:
-        given |= _place(operation, paging["cursor"])
+        given["after"] = pages.place_of(paging["cursor"], operation.cursor)
     answer = ask(operation.service, operation.rpc, given)
     if operation.status == 204:
         return Response(status=204)
@@ -125,23 +125,13 @@ def _answer(called: Called, ask: Ask) -> Response:
         return Response(answer, content_type=operation.media, headers=NOT_KEPT)
     if operation.status == 201 and not isinstance(answer, dict):
         answer = {"id": answer}
-    onward: str | None = None
-    if operation.pages:
-        answer, onward = answer["items"], answer["next"]
-    elif operation.cursor and len(answer) == limit:
-        onward = pages.cursor_of(answer[-1], operation.cursor)
+
     response = _json(msgspec.convert(answer, operation.answer), status=operation.status)
-    if onward is not None:
+    if operation.cursor and len(answer) == limit:
         parameters = {**query, "limit": str(limit)}
+        onward = pages.cursor_of(answer[-1], operation.cursor)
         response.headers["Link"] = pages.link_to(called.request.path, parameters, onward)
     return response
-
-
-def _place(operation: Operation, cursor: str) -> dict[str, Any]:
-    """Return the start of the page, as the RPC takes it."""
-    if operation.pages:
-        return {"cursor": cursor}
-    return {"after": pages.place_of(cursor, operation.cursor)}
 
 
 def _pages(operation: Operation, name: str) -> bool:

@@ -175,7 +175,7 @@ class NocApi(Answers):
 
     @http("GET,POST,PUT,PATCH,DELETE", "/api/v1/<path:path>")
     def serve_api(self, request: Request, path: str) -> Response:
-        """Serve the operations that `gateway/noc/api/operations/table.py` lists."""
+        """Serve the operations that `gateway/noc/api/operations/all_operations.py` lists."""
         return self.parts.api.serve(request, path, self.parts.callers.principal(request), self._ask)
 
     @http("GET", "/healthz")

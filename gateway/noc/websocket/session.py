@@ -14,18 +14,19 @@ import termios
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any, Literal, assert_never
 
 import eventlet
 import msgspec
 import structlog
 from eventlet.event import Event
 from eventlet.queue import Queue
-from msgspec import Meta
+from msgspec import UNSET, UnsetType
 from werkzeug.wrappers import Request
 
 from gateway.noc.auth.requests import PROTOCOL
 from gateway.noc.auth.tokens import Principal
+from gateway.noc.websocket import client_frames
 from gateway.noc.websocket.hub import NOT_AUTHENTICATED, RESUME, ROLE_CHANGED, Hub
 from gateway.noc.websocket.rfc6455 import (
     TOO_MANY,
@@ -41,6 +42,7 @@ from gateway.noc.websocket.rfc6455 import (
 from gateway.noc.websocket.send_queue import Entry, Outbox
 from gateway.noc.websocket.snapshots import Seal
 from gateway.noc.websocket.stall_detector import LOOK_INTERVAL_S, Proof
+from services.contracts import frames
 from services.contracts.errors import Refused, TooMany, Unavailable, VigilError
 from services.platform import metrics
 from services.platform.config import Config
@@ -72,22 +74,8 @@ TRY_LATER = 1013
 TOO_SLOW = RESUME
 
 
-class ClientFrame(msgspec.Struct):
-    """Frame of a client. `type` decides which fields count."""
-
-    type: str
-    alert_id: str = ""
-    note: str = ""
-    reason: str | None = None
-    since: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
-    client_id: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
-    ref: msgspec.Raw = msgspec.Raw(b"null")
-    """The client's own reference. It goes back byte for byte."""
-
-
-CLIENT_FRAME = msgspec.json.Decoder(ClientFrame)
-Act = Callable[[Principal, ClientFrame], dict[str, Any]]
-"""Does the action of an alert frame. Returns the top level of the answer. Raises `VigilError`."""
+Act = Callable[[Principal, frames.Act], dict[str, Any]]
+"""Does the action of an alert frame. Returns the fields of the answer. Raises `VigilError`."""
 
 
 class Session:
@@ -111,7 +99,9 @@ class Session:
         self._sock = sock
         self.principal = principal
         self._noc = config.noc
-        self._encryption = "fernet" if config.feed.encryption == "fernet" else "none"
+        self._encryption: Literal["fernet", "none"] = (
+            "fernet" if config.feed.encryption == "fernet" else "none"
+        )
         self._hub = hub
         self._act = act
         self._seal = seal
@@ -236,35 +226,36 @@ class Session:
         since = self._request.args.get("since", "")
         return int(since) if since.isascii() and since.isdigit() and len(since) < 20 else None
 
-    def _begin(self, *, since: int | None, **answer: Any) -> None:
+    def _begin(self, *, since: int | None, ref: msgspec.Raw | UnsetType = UNSET) -> None:
         """Start the feed, or end the session.
 
         An open socket outside the feed would pass for a quiet night.
         """
         try:
-            self._start(since=since, **answer)
+            self._start(since=since, ref=ref)
         except Unavailable as error:
             self.end(TRY_LATER, str(error))
 
-    def _start(self, *, since: int | None, **answer: Any) -> None:
+    def _start(self, *, since: int | None, ref: msgspec.Raw | UnsetType) -> None:
         """Send the client its position in the feed, then bring it up to the feed.
 
         Raises `Unavailable`.
 
-        `answer` holds the `ref` of the frame that asked for it. By it the client separates earlier
-        from later frames.
+        `ref` is that of the frame that asked for it. By it the client separates earlier from later
+        frames.
         """
         resumed = since is not None and self._hub.reader.holds(self.tenant_id, since)
         snapshot = None if resumed else self._hub.snapshots.of(self.tenant_id, seal=self._seal)
         self.last_id = (since if snapshot is None else snapshot.id) or 0
         self._control(
-            type="connected",
-            tenant_id=self.tenant_id,
-            feed_id=self._hub.feed_id(self.tenant_id),
-            resumed=resumed,
-            encryption=self._encryption,
-            heartbeat_interval=self._noc.heartbeat_interval_s,
-            **answer,
+            frames.Connected(
+                tenant_id=self.tenant_id,
+                feed_id=self._hub.feed_id(self.tenant_id),
+                resumed=resumed,
+                encryption=self._encryption,
+                heartbeat_interval=self._noc.heartbeat_interval_s,
+                ref=ref,
+            )
         )
         if self._hub.blindness.is_blind:
             self.beat()
@@ -275,10 +266,10 @@ class Session:
             self._notify()
         self._hub.join(self)
 
-    def _restart(self, *, since: int | None, ref: Any) -> None:
+    def _restart(self, *, since: int | None, ref: msgspec.Raw | UnsetType) -> None:
         self._hub.leave(self)
         self._outbox.clear()
-        self._begin(since=since, ref=ref)
+        self._begin(since=since, ref=client_frames.given(ref))
 
     # -- reading
 
@@ -357,43 +348,40 @@ class Session:
         self._asked.put(Closed(code, reason))
 
     def _answer(self, text: str | None) -> None:
-        ref = msgspec.Raw(b"null")
         try:
-            frame = _client_frame(text)
-            ref = frame.ref
-            self._obey(frame)
+            self._obey(client_frames.decode(text))
         except VigilError as error:
-            self._control(type="error", message=str(error), ref=ref)
+            self._control(frames.Error(message=str(error), ref=client_frames.ref_of(text)))
 
-    def _obey(self, frame: ClientFrame) -> None:
-        match frame.type:
-            case "heartbeat":
+    def _obey(self, frame: frames.ClientFrame) -> None:
+        match frame:
+            case frames.ClientHeartbeat():
                 self.beat()
-            case "resume":
+            case frames.Resume():
                 self._restart(since=frame.since, ref=frame.ref)
-            case "subscribe_client":
+            case frames.Subscribe():
                 self._subscribe(frame)
-            case "request_metrics":
-                self._control(type="metrics", ref=frame.ref, open_sockets=self._hub.open_sockets)
-            case "acknowledge_alert" | "start_alert" | "resolve_alert" | "false_alarm":
-                self._control(type="ack", ref=frame.ref, **self._act(self.principal, frame))
+            case frames.RequestMetrics():
+                ref = client_frames.given(frame.ref)
+                self._control(frames.Metrics(ref=ref, open_sockets=self._hub.open_sockets))
+            case frames.Act():
+                done = self._act(self.principal, frame)
+                self._control(frames.Ack(ref=client_frames.given(frame.ref), **done))
             case _:
-                raise Refused(f"type is {frame.type[:50]!r}, which is no client frame")
+                assert_never(frame)
 
-    def _subscribe(self, frame: ClientFrame) -> None:
+    def _subscribe(self, frame: frames.Subscribe) -> None:
         if frame.client_id != self.tenant_id:
-            if frame.client_id is None:
-                raise Refused("client_id is missing: the tenant to see")
             self.principal.must_see(frame.client_id)
             self._hub.leave(self)
             self.tenant_id = frame.client_id
             self._restart(since=None, ref=frame.ref)
-        self._control(type="ack", ref=frame.ref, client_id=self.tenant_id)
+        self._control(frames.Ack(ref=client_frames.given(frame.ref), client_id=self.tenant_id))
 
     # -- writing
 
-    def _control(self, **frame: Any) -> None:
-        self._put(Entry(frame["type"], None, text_frame(msgspec.json.encode(frame))))
+    def _control(self, frame: frames.ControlFrame) -> None:
+        self._put(Entry(frames.type_of(frame), None, text_frame(msgspec.json.encode(frame))))
 
     def beat(self) -> None:
         """Put a heartbeat into the outbox. The hub calls this when a part is away or back.
@@ -402,11 +390,12 @@ class Session:
         """
         blindness = self._hub.blindness
         self._control(
-            type="heartbeat",
-            server_time=datetime.now(UTC),
-            blind=blindness.is_blind,
-            since=blindness.since,
-            away=blindness.away,
+            frames.ServerHeartbeat(
+                server_time=datetime.now(UTC),
+                blind=blindness.is_blind,
+                since=blindness.since,
+                away=blindness.away,
+            )
         )
 
     def _put(self, entry: Entry) -> bool:
@@ -538,19 +527,6 @@ class Session:
     def _drop_what_waits(self) -> None:
         """Drop the bytes that the kernel holds for a peer that does not read."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def _client_frame(text: str | None) -> ClientFrame:
-    """Return the client's frame. Raises `Refused` for any fault."""
-    if text is None:
-        raise Refused("a frame is JSON text, not binary")
-    try:
-        frame = CLIENT_FRAME.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise Refused(f"not a frame: {error}") from error
-    if any("\0" in part for part in (frame.alert_id, frame.note, frame.reason or "")):
-        raise Refused("text must not hold NUL")
-    return frame
 
 
 def _unconfirmed_bytes(sock: socket.socket) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from eventlet.semaphore import Semaphore
 
@@ -12,8 +13,13 @@ from gateway.noc.websocket.send_queue import Entry
 
 MAX_AGE_S = 1.0
 KEPT_TENANTS = 16
-Seal = Callable[[int, int], bytes]
-"""(tenant_id, frame_id) -> the sealed snapshot frame. Raises `Unavailable`."""
+
+
+class Seal(Protocol):
+    """RPC of the directory that makes and seals a snapshot."""
+
+    def __call__(self, *, tenant_id: int, frame_id: int) -> bytes:
+        """Return the sealed snapshot frame. Raises `Unavailable`."""
 
 
 class Snapshots:
@@ -47,7 +53,7 @@ class Snapshots:
             if entry is None or self._clock() - made_s >= self._max_age_s:
                 made_s = self._clock()
                 frame_id = self._last_id(tenant_id)
-                entry = Entry("snapshot", frame_id, text_frame(seal(tenant_id, frame_id)))
+                entry = Entry("snapshot", frame_id, text_frame(seal(tenant_id=tenant_id, frame_id=frame_id)))
                 self._keep(tenant_id, made_s, entry)
             return entry
 

@@ -23,9 +23,9 @@ from services.alerts.evidence.hash_chain import Fault, Verifier
 from services.alerts.evidence.pack import Check, Pack, State
 from services.alerts.evidence.signing_key import DEFAULT_NAME, read_key, signing_key
 from services.alerts.evidence.store import head_of, links_of, unchained
-from services.alerts.rows import as_uuid
 from services.contracts.errors import NotFound, Refused, VigilError
 from services.contracts.events import AlertStatus
+from services.contracts.ids import as_alert_id
 from services.platform import config
 from services.platform.database import Database
 from services.platform.files.text_files import text_of
@@ -90,7 +90,7 @@ def show_alert(alert_id: str, tenant_id: int | None, as_json: bool) -> None:
     """Show one alert with its timeline."""
     settings = _settings()
     tenant = _tenant(settings, tenant_id)
-    values = {"tenant_id": tenant, "alert_id": as_uuid(alert_id)}
+    values = {"tenant_id": tenant, "alert_id": as_alert_id(alert_id)}
     with _database(settings).of(tenant, snapshot=True) as connection:
         found = connection.execute(FOUND, values).mappings().one_or_none()
         lines = [dict(row) for row in connection.execute(LINES, values).mappings()]

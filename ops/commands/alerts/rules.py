@@ -17,7 +17,7 @@ import msgspec
 import yaml
 
 from gateway.mqtt.decoding.payloads import Limits
-from ops.commands.registry.registry import site_option, tenant_option
+from ops.commands.options import site_option, tenant_option
 from ops.environment import apply_environment
 from ops.input_output.input_files import INPUT_FILE, read_text
 from ops.input_output.tables import as_json_option, show

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from ops.commands.alerts.policies import database
-from ops.commands.registry.registry import tenant_option
+from ops.commands.connections import owner_database
+from ops.commands.options import tenant_option
 from ops.input_output.input_files import INPUT_FILE, read_text
 from ops.input_output.tables import as_json_option, show
 from services.notifications.texts import sms_length
@@ -23,7 +23,7 @@ json_object = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def store() -> TemplateStore:
-    return TemplateStore(database()[1])
+    return TemplateStore(owner_database())
 
 
 def place_arguments(command: F) -> F:

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from gateway.mqtt import access_control
-from ops.commands.registry.registry import tenant_option
+from ops.commands.options import tenant_option
 from ops.data import erasure
 from ops.environment import apply_environment
 from ops.servers.mosquitto import Broker

@@ -11,7 +11,7 @@ from rich.progress import Progress, TextColumn
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from ops.commands.registry.registry import tenant_option
+from ops.commands.options import tenant_option
 from ops.environment import apply_environment
 from ops.input_output.tables import as_json_option, show
 from services.contracts.errors import NotFound

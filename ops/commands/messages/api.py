@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from gateway.noc.api import asyncapi, openapi
-from gateway.noc.api.operations.table import OPERATIONS
+from gateway.noc.api.operations.all_operations import OPERATIONS
 from gateway.noc.api.routes import VERSION
 
 

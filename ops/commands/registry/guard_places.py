@@ -13,12 +13,11 @@ import click
 import msgspec
 from sqlalchemy import text
 
-from ops.commands.registry.registry import tenant_option
-from ops.environment import apply_environment
+from ops.commands.connections import service_database
+from ops.commands.options import tenant_option
 from ops.input_output.input_files import INPUT_FILE, read_json
 from ops.input_output.tables import as_json_option, limit_option, show
 from services.contracts.errors import Refused
-from services.platform import config
 from services.platform.database import Database
 
 A_SHIFT = timedelta(hours=12)
@@ -28,11 +27,6 @@ OPEN_ALERTS = text(
 )
 json_object = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 HIDDEN = ("received_at", "speed", "heading")
-
-
-def database() -> Database:
-    apply_environment()
-    return Database(config.load(), name="cli", pool_size=1)
 
 
 @click.command("track")
@@ -50,7 +44,7 @@ def track(
 
     end = until or datetime.now(UTC).isoformat()
     begin = since or (datetime.fromisoformat(end) - A_SHIFT).isoformat()
-    found = TrackQueries(database()).track(
+    found = TrackQueries(service_database()).track(
         guard_id, tenant_id=tenant_id, since=begin, until=end, max_points=max_points
     )
     if as_json:
@@ -74,7 +68,7 @@ def near(
     """List the nearest guards who could go: on shift, seen lately, and with no open alert to do with them."""
     from services.location.tracks.nearby import Whereabouts, busy_with
 
-    opened = database()
+    opened = service_database()
     found = Whereabouts(opened).nearest(
         lat,
         lon,
@@ -111,7 +105,7 @@ def within(
 
     if (file is None) == (circle is None):
         raise Refused("give either a GeoJSON FILE or --circle LAT LON RADIUS_M")
-    found = Whereabouts(database()).within(_shape(file, circle), tenant_id=tenant_id, limit=limit)
+    found = Whereabouts(service_database()).within(_shape(file, circle), tenant_id=tenant_id, limit=limit)
     show(found, as_json=as_json)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from ops.commands.registry.registry import make_group, store, tenant_option
+from ops.commands.options import tenant_option
+from ops.commands.registry.rows import make_group, store
 from ops.input_output.csv_tables import read_table
 from ops.input_output.input_files import INPUT_FILE, naming, read_bytes, shown
 from services.contracts.errors import Conflict, NotFound, Refused

@@ -1,4 +1,4 @@
-"""`vigil guard|device`: sources, their credentials, and the carriers of devices."""
+"""Commands that guards and devices have in common: credentials, import, change, rename."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
 import msgspec
 
-from ops.commands.registry import guard_places
-from ops.commands.registry.registry import site_option, store, tenant_option
+from ops.commands.connections import owner_database
+from ops.commands.options import site_option, tenant_option
+from ops.commands.registry.rows import store
 from ops.environment import apply_environment, home
 from ops.input_output.input_files import INPUT_FILE, naming, read_bytes
 from ops.input_output.tables import as_json_option, limit_option, show
@@ -28,10 +28,7 @@ from ops.sources.credentials import AlreadyThere, Credential, Provisioner, Wante
 from ops.sources.rename import Kind, rename
 from ops.sources.sources_csv import Line
 from services.contracts.errors import Refused
-from services.directory.registry import offline_limit
-from services.directory.registry.source_ids import FAMILIES
 from services.platform import config
-from services.platform.database import Database
 
 BATCH = 50
 PROGRESS_S = 1.0
@@ -167,9 +164,7 @@ def _rename(kind: Kind) -> click.Command:
     @click.argument("new_id")
     @tenant_option
     def rename_one(source_id: str, new_id: str, tenant_id: int) -> None:
-        apply_environment()
-        database = Database(config.load(), name="cli", pool_size=1, as_owner=True)
-        renamed = rename(database, kind, source_id, new_id, tenant_id=tenant_id)
+        renamed = rename(owner_database(), kind, source_id, new_id, tenant_id=tenant_id)
         click.echo(
             f"{kind} {source_id} is {renamed} now; `vigil {kind} rotate {renamed}` gives it a credential"
         )
@@ -284,76 +279,3 @@ class Report:
     def summary(self) -> str:
         known = f", {self.present} were there already" if self.present else ""
         return f"{self._added} added{known}, {self.refused} refused; passwords are in {self._path}"
-
-
-guard = make_group("guard", "Guards.")
-for _command in guard_places.COMMANDS:
-    guard.add_command(_command)
-device = make_group("device", "Devices, sensors, systems, alert buttons.")
-
-
-@guard.command("add")
-@click.argument("guard_id")
-@click.option("--name", default="")
-@site_option
-@tenant_option
-@credential_options
-def add_guard(guard_id: str, name: str, site_id: int | None, tenant_id: int, **options: Any) -> None:
-    """Add a guard, such as guard-123; entered as a number, the phone may publish to guard/123/gps as well."""
-    add_source(Wanted(guard_id, "guard", name, site_id), tenant_id, **options)
-
-
-@device.command("add")
-@click.argument("device_id")
-@click.option("--name", default="")
-@click.option("--family", type=click.Choice(FAMILIES), default="device", show_default=True)
-@site_option
-@tenant_option
-@credential_options
-def add_device(
-    device_id: str, name: str, family: str, site_id: int | None, tenant_id: int, **options: Any
-) -> None:
-    """Add a device, sensor, system or alert button."""
-    add_source(Wanted(device_id, family, name, site_id), tenant_id, **options)
-
-
-@device.command("limit")
-@click.argument("device_id")
-@click.argument("seconds")
-@tenant_option
-def limit(device_id: str, seconds: str, tenant_id: int) -> None:
-    """Set after how many SECONDS without a message it is OFFLINE; `default`: as its family, `never`.
-
-    The time counts from now on.
-    """
-    store().set_silence_limit(device_id, offline_limit.parse(seconds), tenant_id=tenant_id)
-    click.echo(f"device {device_id}: limit of silence is {seconds}")
-
-
-@device.command("assign")
-@click.argument("device_id")
-@click.argument("guard_id")
-@tenant_option
-def assign(device_id: str, guard_id: str, tenant_id: int) -> None:
-    """From now on GUARD_ID carries the device; its alerts name the guard."""
-    store().assign(device_id, guard_id, tenant_id=tenant_id, at=datetime.now(UTC))
-    click.echo(f"{guard_id} carries {device_id}")
-
-
-@device.command("release")
-@click.argument("device_id")
-@tenant_option
-def release(device_id: str, tenant_id: int) -> None:
-    """Nobody carries the device any more."""
-    store().release(device_id, tenant_id=tenant_id, at=datetime.now(UTC))
-    click.echo(f"nobody carries {device_id}")
-
-
-@device.command("carriers")
-@click.argument("device_id")
-@tenant_option
-@limit_option
-@as_json_option
-def carriers(device_id: str, tenant_id: int, limit: int, as_json: bool) -> None:
-    """List the guards who carried a device, newest first."""
-    show(store().carriers(device_id, tenant_id=tenant_id, limit=limit), as_json=as_json)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import msgspec
 
-from ops.commands.registry.registry import tenant_option
+from ops.commands.options import tenant_option
 from ops.commands.zones.zone import zone, zones
 from ops.input_output.input_files import INPUT_FILE, naming, read_bytes
 from services.directory.zones import import_export

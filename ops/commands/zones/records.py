@@ -7,24 +7,17 @@ from typing import Any
 import click
 import msgspec
 
-from ops.commands.registry.registry import tenant_option
+from ops.commands.connections import service_database
+from ops.commands.options import tenant_option
 from ops.commands.zones.zone import json_object, zone
-from ops.environment import apply_environment
 from ops.input_output.tables import as_json_option, limit_option, show
 from services.location.tracks.dwell_report import ZoneDays
 from services.location.tracks.queries import TrackQueries
-from services.platform import config
-from services.platform.database import Database
 
 guard_option = click.option("--guard", "guard_id", help="Only this guard.")
 since_option = click.option("--since", metavar="TIME", help="Such as 2026-03-01T22:00+05:30.")
 until_option = click.option("--until", metavar="TIME", help="Up to, and without.")
 FEW_FIXES = ("at", "lat", "lon", "accuracy", "error_radius_m", "distance_m", "weight", "speed_mps")
-
-
-def database() -> Database:
-    apply_environment()
-    return Database(config.load(), name="cli", pool_size=1)
 
 
 @zone.command("transitions")
@@ -38,9 +31,9 @@ def database() -> Database:
 @as_json_option
 def transitions(as_json: bool, **asked: Any) -> None:
     """List entries, exits, violations and speeding, newest first."""
-    found = TrackQueries(database()).transitions(**asked)
-    show(found["items"], as_json=as_json)
-    _say_that_there_are_more(found)
+    found = TrackQueries(service_database()).transitions(**asked)
+    show(found, as_json=as_json)
+    _say_that_there_may_be_more(found, asked["limit"])
 
 
 @zone.command("why")
@@ -49,7 +42,7 @@ def transitions(as_json: bool, **asked: Any) -> None:
 @json_object
 def why(transition_id: str, tenant_id: int, as_json: bool) -> None:
     """Say in plain words why a guard was taken to have entered or left, with the fixes that showed it."""
-    found = TrackQueries(database()).transition(transition_id, tenant_id=tenant_id)
+    found = TrackQueries(service_database()).transition(transition_id, tenant_id=tenant_id)
     if as_json:
         click.echo(msgspec.json.encode(found))
         return
@@ -71,7 +64,7 @@ def why(transition_id: str, tenant_id: int, as_json: bool) -> None:
 @as_json_option
 def time(as_json: bool, **asked: Any) -> None:
     """List how many seconds guards were believed in zones, day by day: --day, or --since and --until."""
-    found = ZoneDays(database()).time_in_zones(**asked)
+    found = ZoneDays(service_database()).time_in_zones(**asked)
     show(found["days"], as_json=as_json)
     if found["truncated"]:
         click.echo(f"There are more than {asked['limit']}: give a higher --limit, or --guard.", err=True)
@@ -86,11 +79,13 @@ def time(as_json: bool, **asked: Any) -> None:
 @as_json_option
 def implausible(as_json: bool, **asked: Any) -> None:
     """List fixes that no verdict was built on, newest first: mocked, too fast, from too far away."""
-    found = TrackQueries(database()).implausible(**asked)
-    show(found["items"], as_json=as_json, hide=("message_key",))
-    _say_that_there_are_more(found)
+    found = TrackQueries(service_database()).implausible(**asked)
+    show(found, as_json=as_json, hide=("message_key",))
+    _say_that_there_may_be_more(found, asked["limit"])
 
 
-def _say_that_there_are_more(found: dict[str, Any]) -> None:
-    if found["next"] is not None:
-        click.echo("There are older ones: give a higher --limit, or --until.", err=True)
+def _say_that_there_may_be_more(found: list[dict[str, Any]], limit: int) -> None:
+    if len(found) == limit:
+        click.echo(
+            f"These are the newest {limit}. For older ones, give a higher --limit, or --until.", err=True
+        )

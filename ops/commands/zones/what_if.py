@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 import msgspec
 
-from ops.commands.registry.registry import tenant_option
+from ops.commands.connections import service_database
+from ops.commands.options import tenant_option
 from ops.commands.zones.files import file_argument, format_option, read_features
-from ops.commands.zones.records import database, guard_option
+from ops.commands.zones.records import guard_option
 from ops.commands.zones.zone import json_object, zone
 from services.directory.zones.import_preview import check_edits, edits_of
 from services.directory.zones.store import ZoneStore
@@ -48,7 +49,7 @@ def try_zones(
     sides are judged by today's zones and rules, as if they had held all the time.
     """
     features = read_features(file, format_name)
-    opened = database()
+    opened = service_database()
     edits = edits_of(ZoneStore(opened), features, tenant_id=tenant_id)
     check_edits(edits)
     begin, end = the_last_week(since, until, now=datetime.now(UTC))

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from ops.commands.registry.registry import tenant_option
-from ops.environment import apply_environment
+from ops.commands.connections import owner_database
+from ops.commands.options import tenant_option
 from ops.input_output.input_files import INPUT_FILE, naming, read_bytes, read_json
 from ops.input_output.tables import as_json_option, limit_option, show
 from services.contracts.errors import NotFound, Refused
@@ -19,8 +19,6 @@ from services.contracts.zone_parameters import CHANGES, DIRECTIONS, PARAMETERS, 
 from services.directory.zones.store import ZoneStore
 from services.geofencing.files import geojson
 from services.geofencing.validation import KINDS
-from services.platform import config
-from services.platform.database import Database
 
 F = TypeVar("F", bound=Callable[..., Any])
 HIDDEN = ("tenant_id", "area", "schedule", "confirmation", "changed_by", "in_force_from")
@@ -31,8 +29,7 @@ NOTHING = ("-", "")
 
 
 def zones() -> ZoneStore:
-    apply_environment()
-    return ZoneStore(Database(config.load(), name="cli", pool_size=1, as_owner=True))
+    return ZoneStore(owner_database())
 
 
 def shape_options(command: F) -> F:

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, TextClause, text
 from services.alerts.evidence import pack
 from services.alerts.evidence.hash_chain import Content, Head, Link
 from services.alerts.evidence.pack import MAX_FIXES, MAX_LINKS, Gathered, Pack, Window
-from services.alerts.rows import as_uuid
 from services.contracts.errors import NotFound
+from services.contracts.ids import as_alert_id
 from services.outgoing.contact_addresses import shown_address
 from services.platform.database import Database
 
@@ -156,7 +156,7 @@ def gather(
     connection: Connection, *, tenant_id: int, alert_id: str, now: datetime, say: Callable[[str], None]
 ) -> Gathered:
     """Return the rows of a pack. Raises `NotFound`."""
-    ids = {"tenant_id": tenant_id, "alert_id": as_uuid(alert_id)}
+    ids = {"tenant_id": tenant_id, "alert_id": as_alert_id(alert_id)}
     found = _rows(connection, ALERT, ids)
     if not found:
         raise NotFound(f"no alert {alert_id} of tenant {tenant_id}")
@@ -290,7 +290,7 @@ def _fixes(
 
 def hold(database: Database, *, tenant_id: int, alert_id: str, reason: str, by: str) -> None:
     """Keep an alert beyond its retention. For the owner. Raises `NotFound`."""
-    values = {"tenant_id": tenant_id, "alert_id": as_uuid(alert_id), "reason": reason, "by": by}
+    values = {"tenant_id": tenant_id, "alert_id": as_alert_id(alert_id), "reason": reason, "by": by}
     with database.of(tenant_id) as connection:
         if connection.execute(HOLD, values).rowcount == 0:
             raise NotFound(f"no alert {alert_id} of tenant {tenant_id}")
@@ -301,7 +301,7 @@ def release(database: Database, *, tenant_id: int, alert_id: str) -> None:
 
     For the owner. Raises `NotFound`.
     """
-    values = {"tenant_id": tenant_id, "alert_id": as_uuid(alert_id)}
+    values = {"tenant_id": tenant_id, "alert_id": as_alert_id(alert_id)}
     with database.of(tenant_id) as connection:
         if connection.execute(RELEASE, values).rowcount == 0:
             raise NotFound(f"alert {alert_id} of tenant {tenant_id} is not on hold")

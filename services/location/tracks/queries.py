@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from sqlalchemy import RowMapping, text
 
 from services.contracts.errors import NotFound, Refused
-from services.contracts.pagination import check_limit
+from services.contracts.pagination import Order, beyond, check_limit
 from services.contracts.time_range import as_period, as_time
 from services.geofencing.rule import explanation
 from services.geofencing.rule.transitions import Evidence
@@ -98,27 +98,10 @@ IMPLAUSIBLE = """
     FROM implausible_fix i LEFT JOIN mqtt_guard_location l
          ON l.tenant_id = i.tenant_id AND l.guard_id = i.guard_id AND l.recorded_at = i.recorded_at
             AND l.message_key = i.message_key
-    WHERE i.tenant_id = :tenant_id AND {wanted} ORDER BY i.recorded_at DESC, i.message_key DESC LIMIT :limit
+    WHERE i.tenant_id = :tenant_id AND {wanted} {order} LIMIT :limit
 """
-
-
-class Cursor(NamedTuple):
-    """Position in a list, which goes on after the row of this time and id."""
-
-    at: datetime
-    id: UUID
-
-    @classmethod
-    def parse(cls, text_form: object) -> Cursor:
-        """Parse a cursor. Raises `Refused` for a text that no list gave."""
-        try:
-            at, _, its_id = str(text_form).partition("~")
-            return cls(as_time(at, what="cursor"), UUID(its_id))
-        except (ValueError, Refused) as error:
-            raise Refused("cursor must be the `next` of an earlier answer, or be left out") from error
-
-    def __str__(self) -> str:
-        return f"{self.at.isoformat()}~{self.id}"
+TRANSITION_ORDER = Order((("t.at", "timestamptz"), ("t.transition_id", "uuid")), descending=True)
+IMPLAUSIBLE_ORDER = Order((("i.recorded_at", "timestamptz"), ("i.message_key", "uuid")), descending=True)
 
 
 class TrackQueries:
@@ -164,12 +147,12 @@ class TrackQueries:
         since: object = None,
         until: object = None,
         superseded: bool = False,
-        cursor: object = None,
+        after: object = None,
         limit: int = 100,
-    ) -> dict[str, Any]:
+    ) -> list[dict[str, Any]]:
         """List transitions, newest first.
 
-        The answer has `items`, and `next` to go on with when there are more. Raises `Refused`.
+        `after` is the place, (`at`, `transition_id`), of the last row before. Raises `Refused`.
         """
         check_limit(limit, most=MAX_LISTED)
         values: dict[str, Any] = {"guard_id": guard_id, "zone_id": zone_id}
@@ -177,17 +160,15 @@ class TrackQueries:
         wanted = [FILTERS[name] for name, value in values.items() if value is not None]
         if not superseded:
             wanted.append("t.superseded_at IS NULL")
-        if cursor is not None:
-            values |= Cursor.parse(cursor)._asdict()
-            wanted.append("(t.at, t.transition_id) < (:at, :id)")
+        place, place_values = beyond(TRANSITION_ORDER, after)
         query = text(
             f"SELECT {TRANSITION_COLUMNS} {FROM_TRANSITIONS}"
-            f" WHERE {' AND '.join(['t.tenant_id = :tenant_id', *wanted])}"
-            " ORDER BY t.at DESC, t.transition_id DESC LIMIT :limit"
+            f" WHERE {' AND '.join(['t.tenant_id = :tenant_id', place, *wanted])}"
+            f" {TRANSITION_ORDER.clause} LIMIT :limit"
         )
+        values |= {"tenant_id": tenant_id, "limit": limit, **place_values}
         with self._database.of(tenant_id) as connection:
-            values |= {"tenant_id": tenant_id, "limit": limit + 1}
-            return _page(connection.execute(query, values).mappings().all(), limit, "at", "transition_id")
+            return [_plain(row) for row in connection.execute(query, values).mappings()]
 
     def transition(self, transition_id: object, *, tenant_id: int) -> dict[str, Any]:
         """Return one transition with its evidence, and `why` in plain words. Raises `NotFound`."""
@@ -205,26 +186,24 @@ class TrackQueries:
         guard_id: str | None = None,
         since: object = None,
         until: object = None,
-        cursor: object = None,
+        after: object = None,
         limit: int = 100,
-    ) -> dict[str, Any]:
+    ) -> list[dict[str, Any]]:
         """List the fixes that no verdict was built on, newest first.
 
-        The answer has `items` and `next`. Raises `Refused`.
+        `after` is the place, (`recorded_at`, `message_key`), of the last row before. Raises
+        `Refused`.
         """
         check_limit(limit, most=MAX_LISTED)
-        values: dict[str, Any] = {"tenant_id": tenant_id, "limit": limit + 1, "guard_id": guard_id}
+        values: dict[str, Any] = {"tenant_id": tenant_id, "limit": limit, "guard_id": guard_id}
         values |= {name: None if at is None else as_time(at, what=name) for name, at in _named(since, until)}
         columns = {"guard_id": "i.guard_id = ", "since": "i.recorded_at >= ", "until": "i.recorded_at < "}
         wanted = [f"{column}:{name}" for name, column in columns.items() if values[name] is not None]
-        if cursor is not None:
-            values |= Cursor.parse(cursor)._asdict()
-            wanted.append("(i.recorded_at, i.message_key) < (:at, :id)")
-        query = text(IMPLAUSIBLE.format(wanted=" AND ".join(wanted) or "true"))
+        place, place_values = beyond(IMPLAUSIBLE_ORDER, after)
+        conditions = " AND ".join([place, *wanted])
+        query = text(IMPLAUSIBLE.format(wanted=conditions, order=IMPLAUSIBLE_ORDER.clause))
         with self._database.of(tenant_id) as connection:
-            return _page(
-                connection.execute(query, values).mappings().all(), limit, "recorded_at", "message_key"
-            )
+            return [_plain(row) for row in connection.execute(query, values | place_values).mappings()]
 
 
 def _points(found: Iterable[Sequence[Any]]) -> list[TrackPoint]:
@@ -269,12 +248,6 @@ def _why(row: RowMapping) -> str:
         superseded_at=row["superseded_at"],
     )
     return explanation.explain(told, time_zone=row["time_zone"])
-
-
-def _page(found: Sequence[RowMapping], limit: int, at: str, its_id: str) -> dict[str, Any]:
-    """Return a page. `found` has one row more than the limit when there are more."""
-    more = str(Cursor(found[limit - 1][at], found[limit - 1][its_id])) if len(found) > limit else None
-    return {"items": [_plain(row) for row in found[:limit]], "next": more}
 
 
 def _plain(row: RowMapping) -> dict[str, Any]:

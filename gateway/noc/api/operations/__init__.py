@@ -1,1 +1,1 @@
-"""Operations of the HTTP API, one declaration each. Every file is pure."""
+"""Operations of the HTTP API, one declaration each, one file per domain. Every file is pure."""

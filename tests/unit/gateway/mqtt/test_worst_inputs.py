@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from gateway.mqtt.decoding import owntracks, payload_text, payloads, topics, unreadable
 from gateway.mqtt.decoding.topics import Family
 from gateway.noc.api import operation as operations
-from gateway.noc.api.operations import table
-from gateway.noc.websocket.session import _client_frame
+from gateway.noc.api.operations import all_operations
+from gateway.noc.websocket import client_frames
 from services.contracts import time_range
 from services.contracts.errors import InvalidMessage, Refused
 from services.messaging.http_server.request_head import head_fault
@@ -237,7 +237,7 @@ def parsers() -> Iterator[tuple[str, str, Callable[[], object]]]:
         # A frame has at most 16 KiB, and each operation's body has its own bound. Both are cut off
         # before they are parsed.
         text = payload[:16_384].decode("utf-8", "replace")
-        yield "websocket frame", name, lambda text=text: _client_frame(text)
+        yield "websocket frame", name, lambda text=text: client_frames.decode(text)
         for operation in BODIES:
             body = payload[: operation.max_body_bytes]
             yield "HTTP body", f"{operation.id}: {name}", lambda o=operation, b=body: _arguments(o, b)
@@ -267,7 +267,7 @@ BODIES = [
     max(group, key=lambda operation: operation.max_body_bytes)
     for _, group in itertools.groupby(
         sorted(
-            (found for found in table.OPERATIONS if found.body is not operations.Nothing),
+            (found for found in all_operations.OPERATIONS if found.body is not operations.Nothing),
             key=lambda found: (found.max_body_bytes, found.max_values),
         ),
         key=lambda found: (found.max_body_bytes, found.max_values),

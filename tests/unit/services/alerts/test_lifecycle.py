@@ -8,7 +8,6 @@ from services.alerts.lifecycle import (
     MAX_NOTE_LENGTH,
     OPEN,
     Action,
-    as_time,
     check_name,
     check_note,
     check_reason,
@@ -98,7 +97,3 @@ def test_words_of_people_are_checked_at_the_door() -> None:
         check_name("", what="to")
     with pytest.raises(Refused, match="note is required"):
         check_note(" ", required=True)
-    assert as_time("2026-01-01T00:00:00Z", what="at") == NOW
-    for wrong in ("2026-01-01T00:00:00", "soon", None):
-        with pytest.raises(Refused, match="^at "):
-            as_time(wrong, what="at")

@@ -5,7 +5,7 @@ import json
 import msgspec
 
 from gateway.noc.api.openapi import document
-from gateway.noc.api.operations.table import OPERATIONS
+from gateway.noc.api.operations.all_operations import OPERATIONS
 
 
 def test_every_operation_is_described_with_its_roles_errors_and_parameters() -> None:

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from gateway.noc.api.operation import Nothing, Operation
-from gateway.noc.api.operations.table import OPERATIONS
+from gateway.noc.api.operations.all_operations import OPERATIONS
 from services.alerts.service import AlertsService
 from services.directory.service import DirectoryService
 from services.location.service import LocationService
@@ -30,7 +30,6 @@ def test_the_rpc_is_there_and_takes_what_the_operation_gives(operation: Operatio
     for shape in (operation.query, operation.body):
         given |= set(shape.__struct_fields__) if shape is not Nothing else set()
     given |= {"limit"} if operation.paged or operation.limited else set()
-    given |= {"cursor"} if operation.pages else set()
     given |= set(operation.fixed) | ({"across"} if operation.across else set())
     given |= {"after"} if operation.cursor else set()
     free = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
