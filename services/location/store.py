@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from services.contracts.events import Fix, Origin, RejectedMessage
+from services.contracts.families import GUARD
 from services.geofencing.rule.late_fixes import Checkpoint, Position
 from services.geofencing.rule.track import Belief, Step, TrackFix, Transition
 from services.geofencing.rule.transitions import Evidence
@@ -27,6 +28,9 @@ from services.location.guards.device_clocks import Heard
 from services.location.guards.two_devices import QUIET, Jumping
 from services.platform.database import Database
 
+AS_JUDGED = ("accuracy", "speed")
+"""Fields that are stored as the judge takes them."""
+AS_SENT = tuple(name for name in GUARD.fields if name not in AS_JUDGED)
 MAX_LISTED = 100_000
 NOTHING = Told()
 SPEED_DOUBTED = "speed_doubted"
@@ -149,9 +153,9 @@ class LocationStore:
         if doubted:
             origins = [_doubted(origin) if origin.key in doubted else origin for origin in origins]
         values = bulk_insert.common_values("guard_id", origins, [item.source.tenant_id for item in arrived])
-        for column in ("lat", "lon", "heading", "source", "mock", "battery"):
+        for column in AS_SENT:
             values[column] = [getattr(item.fix, column) for item in arrived]
-        for column in ("accuracy", "speed"):
+        for column in AS_JUDGED:
             values[column] = [getattr(item.track, column) for item in arrived]
         values["in_geofence"] = [verdicts[origin.key][0] for origin in origins]
         values["geofence_violation"] = [verdicts[origin.key][1] for origin in origins]

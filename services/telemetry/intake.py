@@ -10,16 +10,17 @@ import msgspec
 from sqlalchemy import Connection
 
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import Condition, Receipt, RejectedMessage, SensorReading
+from services.contracts.events import Condition, Receipt, RejectedMessage
+from services.contracts.families import BatchedFamily, Reading, SensorReading
 from services.contracts.source_status import SourceStatus
 from services.ingestion import admission, bulk_insert
 from services.ingestion.source_registry import Registry, Source
 from services.ingestion.transactional_outbox import Debt, owing_conditions
 from services.telemetry import offline
 from services.telemetry.rule_cache import RuleBook
-from services.telemetry.rule_engine import Reading, Ruleset, of_refused_alarm
+from services.telemetry.rule_engine import Ruleset, of_refused_alarm
 from services.telemetry.source_states import Known, Verdict, correct, follow
-from services.telemetry.store import Shape, State, TelemetryStore
+from services.telemetry.store import State, TelemetryStore
 
 Admitted = Sequence[tuple[Reading, Source]]
 Place = tuple[int, int | None]
@@ -56,10 +57,12 @@ class Part:
 class Intake:
     """Intake of batches of one kind of reading."""
 
-    def __init__(self, store: TelemetryStore, registry: Registry, shape: Shape, rules: RuleBook) -> None:
+    def __init__(
+        self, store: TelemetryStore, registry: Registry, row: BatchedFamily, rules: RuleBook
+    ) -> None:
         self._store = store
         self._registry = registry
-        self._shape = shape
+        self._row = row
         self._rules = rules
 
     def store(self, readings: Sequence[Reading], *, now: datetime) -> Outcome:
@@ -68,7 +71,7 @@ class Intake:
         Raises `Unavailable`.
         """
         ids = {reading.origin.source_id for reading in readings}
-        sources = self._registry.lookup(ids, kind="device", family=self._shape.family)
+        sources = self._registry.lookup(ids, kind="device", family=self._row.name)
         admitted, refused = admission.sort_out(readings, sources)
         outcome = Outcome()
         outcome.refused = refused
@@ -140,8 +143,8 @@ class Intake:
             part.met += [_condition(verdict, source) for verdict in followed.met]
             part.cleared += [_condition(verdict, source) for verdict in followed.cleared]
             self._note_heard(part, state, known, source)
-        part.stored = self._store.insert(connection, self._shape, kept)
-        self._store.put_states(connection, self._shape, part.states)
+        part.stored = self._store.insert(connection, self._row, kept)
+        self._store.put_states(connection, self._row, part.states)
         part.cleared += offline.end(connection, part.silenced)
         part.debt = self._store.owed.owe(connection, owing_conditions(part.met, part.cleared))
         return part
@@ -151,7 +154,7 @@ class Intake:
         silent_since = None if known is None else known.silent_since
         if state.newest is None or (known is not None and silent_since is None):
             return
-        part.statuses.append((state.tenant_id, _online(state.newest, self._shape.family)))
+        part.statuses.append((state.tenant_id, _online(state.newest, self._row.name)))
         if silent_since is not None:
             part.silenced.append(offline.Silenced(source, silent_since))
 
