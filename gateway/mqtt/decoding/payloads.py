@@ -613,27 +613,33 @@ _OWN: dict[Family, tuple[Builder, frozenset[str]]] = {
 
 def builder_of(row: BatchedFamily) -> Builder:
     """Return the function that makes a family's message from the fields of a payload."""
-    build, filled = _OWN.get(row.family, (_plain(row), frozenset()))
+    own, filled = _OWN.get(row.family, (None, frozenset()))
     values = _Values(row, filled)
-    if not values.names:
-        return build
-
-    def extended(topic: Topic, fields: Any, origin: Origin) -> Message:
-        message = build(topic, fields, origin)
-        found, origin = values.read(fields, message.origin)
-        return msgspec.structs.replace(message, origin=origin, **found)
-
-    return extended
+    if own is None:
+        return _plain(row, values)
+    return _extended(own, values) if values.names else own
 
 
-def _plain(row: BatchedFamily) -> Builder:
-    """Return a builder that checks claims, and leaves every field empty but the topic's last word."""
-    detail = [name for name, column in row.fields.items() if not column.is_sent]
+def _plain(row: BatchedFamily, values: _Values) -> Builder:
+    """Return a builder that fills every field from its column, and the topic's last word."""
     make: Callable[..., Any] = row.message
+    of_topic = [name for name, column in row.fields.items() if not column.is_sent]
 
     def build(topic: Topic, fields: Any, origin: Origin) -> Message:
         _check_claims(topic, fields, origin)
-        return make(origin, **dict.fromkeys(detail, topic.detail))
+        found, origin = values.read(fields, origin)
+        return make(origin, **dict.fromkeys(of_topic, topic.detail), **found)
+
+    return build
+
+
+def _extended(own: Builder, values: _Values) -> Builder:
+    """Return a builder that adds further fields to the message of another builder."""
+
+    def build(topic: Topic, fields: Any, origin: Origin) -> Message:
+        message = own(topic, fields, origin)
+        found, origin = values.read(fields, message.origin)
+        return msgspec.structs.replace(message, origin=origin, **found)
 
     return build
 
@@ -641,7 +647,7 @@ def _plain(row: BatchedFamily) -> Builder:
 class _Values:
     """Reader of a family's fields, without those in `filled`.
 
-    A word of a fixed set may come in any case.
+    A word of a fixed set may come in any case. A switch that is not sent is off.
     """
 
     def __init__(self, row: BatchedFamily, filled: frozenset[str]) -> None:
@@ -649,6 +655,7 @@ class _Values:
             name: column for name, column in row.fields.items() if column.is_sent and name not in filled
         }
         self.names = tuple(columns)
+        self._switches = [name for name, column in columns.items() if column.sql == "bool"]
         self._words = [
             (name, {word.upper(): word for word in column.words}, column.other)
             for name, column in columns.items()
@@ -658,6 +665,8 @@ class _Values:
     def read(self, fields: Any, origin: Origin) -> tuple[dict[str, Any], Origin]:
         """Return the values, and the origin with the fields whose word is unknown."""
         found = {name: getattr(fields, name) for name in self.names}
+        for name in self._switches:
+            found[name] = bool(found[name])
         for name, known, other in self._words:
             if found[name] is not None:
                 found[name] = known.get(found[name].strip().upper())

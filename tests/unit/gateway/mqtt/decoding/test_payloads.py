@@ -15,7 +15,15 @@ from gateway.mqtt.decoding.payloads import Limits
 from services.contracts import families
 from services.contracts.errors import InvalidMessage
 from services.contracts.events import AlertType, SensorReading, Severity
-from services.contracts.families import BATCHED, PYTHON_TYPES, BatchedFamily, Column, Family, Origin
+from services.contracts.families import (
+    BATCHED,
+    PYTHON_TYPES,
+    BatchedFamily,
+    Column,
+    Family,
+    HealthReading,
+    Origin,
+)
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 TIME = "2026-11-23T11:59:30Z"
@@ -634,10 +642,11 @@ class Climate(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Message of a family that is made up."""
 
     origin: Origin
-    kind: Annotated[str, Column("text", is_sent=False)] = ""
-    humidity: Annotated[float | None, Column("real", "%", 0, 100)] = None
-    mode: Annotated[str | None, Column("text", words=frozenset({"HEAT", "COOL"}))] = None
-    fan: Annotated[str | None, Column("text", words=frozenset({"ON", "UNKNOWN"}), other="UNKNOWN")] = None
+    kind: Annotated[str, Column("text", is_sent=False)]
+    humidity: Annotated[float | None, Column("real", "%", 0, 100)]
+    mode: Annotated[str | None, Column("text", words=frozenset({"HEAT", "COOL"}))]
+    fan: Annotated[str | None, Column("text", words=frozenset({"ON", "UNKNOWN"}), other="UNKNOWN")]
+    locked: Annotated[bool, Column("bool")]
 
 
 @pytest.mark.parametrize(
@@ -654,7 +663,8 @@ def test_a_family_without_rules_of_its_own_is_built_from_its_columns(
     # Given a row with words, and no builder of its own
     row = msgspec.structs.replace(families.SYSTEM, family=Family.OWNTRACKS, message=Climate)
     made = payloads.builder_of(row)
-    fields = SimpleNamespace(source_id=None, humidity=sent[0], mode=sent[1], fan=sent[2])
+    humidity, mode, fan = sent
+    fields = SimpleNamespace(source_id=None, humidity=humidity, mode=mode, fan=fan, locked=None)
     origin = decode("system/health/h-1", {}).origin
 
     # When a message is built
@@ -662,4 +672,26 @@ def test_a_family_without_rules_of_its_own_is_built_from_its_columns(
 
     # Then its fields are those sent, with words as the table has them
     assert (message.humidity, message.mode, message.fan) == expected
-    assert (message.kind, message.origin.quality) == ("indoor", quality)
+    assert (message.kind, message.locked, message.origin.quality) == ("indoor", False, quality)
+
+
+class MoreHealth(HealthReading, array_like=True, frozen=True, gc=False):
+    """Message of a family with a field that its builder does not know."""
+
+    swap: Annotated[float | None, Column("real", "%", 0, 100)] = None
+
+
+def test_a_new_field_of_a_family_with_a_builder_is_filled_from_its_column() -> None:
+    # Given the row of a family with one field more
+    row = msgspec.structs.replace(families.SYSTEM, message=MoreHealth)
+    fields = SimpleNamespace(source_id=None, cpu=1.0, memory=2.0, disk=3.0, uptime=4.0, swap=5.0)
+
+    # When a builder of the old message is extended by it
+    values = payloads._Values(row, frozenset({"cpu", "memory", "disk", "uptime"}))
+    own = payloads._plain(row, payloads._Values(row, frozenset({"swap"})))
+    made: Any = payloads._extended(own, values)(
+        topics.Topic(Family.SYSTEM, "h-1"), fields, decode("system/health/h-1", {}).origin
+    )
+
+    # Then the message has both
+    assert (made.cpu, made.uptime, made.swap) == (1.0, 4.0, 5.0)
