@@ -62,6 +62,15 @@ UNITS = {
     "deg": "Degrees",
 }
 """Units of fields, in words."""
+COMMON_FIELDS = {
+    "timestamp": "Time of the measurement: RFC 3339, or epoch seconds or milliseconds",
+    "msg_id": "Id of the message, made by the device; the same when it sends the message again",
+    "client_id": "Tenant of the source; compared with the registry",
+    "source_id": "Id of the source; compared with the topic",
+    "sent_at": "Time of sending, by the device's clock",
+    "buffered": "The device kept the message before it could send it",
+}
+"""Fields of every payload, in words."""
 PYTHON_TYPES: Mapping[str, type] = {"real": float, "float8": float, "text": str, "bool": bool}
 """Type of a field by the type of its column."""
 
@@ -173,7 +182,7 @@ class SensorReading(msgspec.Struct, array_like=True, frozen=True, gc=False):
     origin: Origin
     kind: Annotated[str, Column("text", is_sent=False)]
     type: Annotated[str, Column("text", words=SENSOR_TYPES, other="UNKNOWN")]
-    value: Annotated[float | None, Column("float8")]
+    value: Annotated[float | None, Column("float8", note="Measured value")]
     state: Annotated[str | None, Column("text", words=SENSOR_STATES, is_state=True)]
 
 

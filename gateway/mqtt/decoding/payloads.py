@@ -29,6 +29,7 @@ from services.contracts.events import (
 )
 from services.contracts.families import (
     BATCHED,
+    COMMON_FIELDS,
     CONNECTIVITY,
     POSITION_SOURCES,
     PYTHON_TYPES,
@@ -83,7 +84,8 @@ def _payload_of(row: BatchedFamily) -> type[Common]:
         for name, column in row.fields.items()
         if column.is_sent
     ]
-    claims = [(name, str | int | None, None) for name in row.claims]
+    claim = Annotated[str | int | None, Meta(description=COMMON_FIELDS["source_id"])]
+    claims = [(name, claim, None) for name in row.claims]
     made = msgspec.defstruct(row.payload, [*fields, *claims], bases=(Common,), module=__name__, kw_only=True)
     assert issubclass(made, Common), "it has the fields of every family"
     return made

@@ -11,7 +11,7 @@ import msgspec
 from gateway.mqtt.decoding.payloads import PAYLOADS
 from gateway.noc.api.examples import FRAMES, MESSAGES
 from services.contracts.events import AlertType, Severity
-from services.contracts.families import FAMILIES, SENSOR_KINDS
+from services.contracts.families import COMMON_FIELDS, FAMILIES, SENSOR_KINDS
 from services.contracts.frames import CLIENT, CONTROL, FEED
 
 REFERENCE = "#/components/schemas/{name}"
@@ -89,6 +89,9 @@ PARAMETERS: Mapping[str, dict[str, Any]] = {
 }
 NOTES: Mapping[str, Mapping[str, str]] = {
     "OwnTracksLocation": {
+        "_type": "Kind of the message",
+        "lat": "Degrees",
+        "lon": "Degrees",
         "acc": "Metres",
         "vel": "Kilometres an hour",
         "cog": "Degrees from north",
@@ -96,6 +99,10 @@ NOTES: Mapping[str, Mapping[str, str]] = {
         "batt": "Per cent",
     },
     "AlertPayload": {
+        "alert_type": "Type of the alert, where the topic names none",
+        "message": "Text for operators",
+        "location": "Place, as `lat` and `lon` in degrees",
+        "guard_id": COMMON_FIELDS["source_id"],
         "severity": f"{', '.join(Severity)}, in any case; by the type when left out",
         "silent": "Nothing at the source may show or sound that it was sent: no receipt either, unless `outbox`",
         "outbox": "The device's promise: it sends the same bytes until their receipt, never gives the id to another"
@@ -160,7 +167,8 @@ def document(*, version: str) -> dict[str, Any]:
 
 
 def _annotate(components: Mapping[str, Any]) -> None:
-    for shape, notes in NOTES.items():
+    of_all = {kind.__name__: COMMON_FIELDS for kind in PAYLOADS.values()}
+    for shape, notes in (*of_all.items(), *NOTES.items()):
         for field, note in notes.items():
             components[shape]["properties"][field]["description"] = note
 

@@ -135,4 +135,4 @@ def test_what_a_column_says_to_device_makers() -> None:
     assert families.DEVICE.fields["signal"].description == "dBm"
     assert families.DEVICE.fields["connectivity"].description == "OFFLINE, ONLINE, POOR, in any case"
     assert families.GUARD.fields["heading"].description == "Degrees from north"
-    assert families.SENSOR.fields["value"].description == ""
+    assert families.SENSOR.fields["kind"].description == ""
