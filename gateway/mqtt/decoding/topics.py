@@ -60,6 +60,8 @@ def parse(topic: str) -> Topic:
     """Parse a topic (without the installation's prefix). Raises `InvalidMessage("topic_shape")`."""
     words = topic.split("/")
     row = BY_WORD.get(words[0])
+
+    # Words of an alert come in either order, and a phone may add one word.
     match words:
         case ["alert", first, second]:
             return _alert(_source(first), _source(second))
