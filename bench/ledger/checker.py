@@ -11,14 +11,9 @@ from typing import NamedTuple
 from sqlalchemy import Engine, text
 
 from bench.ledger.messages import Entry
+from services.contracts.families import BATCHED
 
-TABLES = (
-    "mqtt_guard_location",
-    "mqtt_device_telemetry",
-    "mqtt_sensor_reading",
-    "mqtt_system_health",
-    "alert_occurrence",
-)
+TABLES = (*(row.table for row in BATCHED), "alert_occurrence")
 SHOWN = 20
 QUIET_S = 15.0
 LOOK_AGAIN_S = 0.25

@@ -29,12 +29,10 @@ from gateway.mqtt.decoding import payloads, topics
 from services.contracts.errors import InvalidMessage
 from services.contracts.events import (
     DeviceAlert,
-    DeviceReading,
     Fix,
-    HealthReading,
     RejectedMessage,
-    SensorReading,
 )
+from services.contracts.families import TELEMETRY
 from services.geofencing.rule.fixes import track_fix_of
 from services.geofencing.rule.track import Guarded
 from services.ingestion import bulk_insert
@@ -44,9 +42,9 @@ from services.location.store import LocationStore
 from services.location.zone_cache import ZoneBook
 from services.platform import config
 from services.platform.database import Database
-from services.telemetry.store import DEVICE, SENSOR, SYSTEM, TelemetryStore
+from services.telemetry.store import TelemetryStore
 
-SHAPES = {DeviceReading: DEVICE, SensorReading: SENSOR, HealthReading: SYSTEM}
+SHAPES = {row.message: row for row in TELEMETRY}
 FAMILIES = ("device", "guard", "sensor", "alert", "system")
 SOURCE = Source("floor", 1, None, "guard", True)
 ALERTS = "floor_alert"

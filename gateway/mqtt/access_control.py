@@ -14,6 +14,7 @@ import hashlib
 from typing import Any
 
 from services.contracts.events import AlertType
+from services.contracts.families import ALERT, FAMILIES
 
 Command = dict[str, Any]
 Role = dict[str, Any]
@@ -26,7 +27,7 @@ With them the watchdog checks the whole pipeline.
 """
 HEALTH, ALIVE_TOPIC = "health", "$SYS/broker/uptime"
 """Health checks of the broker may receive this topic, and have no other right."""
-FAMILY_ROLES = ("guard", "device", "sensor", "system", "alert")
+FAMILY_ROLES = tuple(row.name for row in FAMILIES if not row.is_optional)
 """Roles of families. A source has the role of its family, and may not publish under the others."""
 NUMERIC = "numeric-guard"
 EVERYTHING = ("#", "$share/#", "$SYS/#", "$CONTROL/#")
@@ -37,20 +38,14 @@ HASH_ITERATIONS = 101
 The hashed password is 24 random bytes, which nobody guesses.
 """
 
-_TOPICS = {
-    "guard": ("guard/{}/+",),
-    "device": ("device/{}/+",),
-    "sensor": ("sensor/{}/+", "sensor/{}/+/"),
-    "system": ("system/health/{}", "system/health/{}/+"),
-    "owntracks": ("owntracks/{}/+",),
-}
+_TOPICS = {row.name: row.may_write for row in FAMILIES if row is not ALERT}
 """Topics with a source's own name.
 
 They include wrong last words: `guard/789/panic` must raise an alert, not vanish at the broker.
 """
-_OWN_ALERTS = ("alert/+/{}", "alert/+/{}/", "alert/+/+/{}")
+_OWN_ALERTS = ALERT.may_write
 """Alert topics that end with the source's name, also with an extra slash or an extra site."""
-_OF_GUARDS = ("guard", "owntracks")
+_OF_GUARDS = tuple(row.name for row in FAMILIES if row.names_guard)
 """A guard's phone may use OwnTracks.
 
 `gateway.owntracks` in config.yaml switches its reception on.
@@ -86,11 +81,10 @@ def roles(prefix: str) -> list[Role]:
         )
         for family in FAMILY_ROLES
     ]
-    heard = [
-        f"{prefix}{family}/#" for family in ("device", "guard", "sensor", "alert", "system", "owntracks")
-    ]
-    # On the last four topics the gateway clears retained positions of persons.
-    told = [f"{prefix}{topic}/#" for topic in ("receipt", "command", "guard", "alert", "device", "owntracks")]
+    heard = [f"{prefix}{row.name}/#" for row in FAMILIES]
+    # The gateway clears retained positions of persons.
+    cleared = (row.name for row in FAMILIES if row.holds_place)
+    told = [f"{prefix}{topic}/#" for topic in ("receipt", "command", *cleared)]
     own = [f"{prefix}{topic}" for topic in ("receipt/+", "command/+")]
     # The ACL file grants every subscription, and then limits the delivery. So each role ends with a
     # refusal.

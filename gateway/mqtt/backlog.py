@@ -14,9 +14,10 @@ from typing import TypeVar
 
 import msgspec
 
-from services.contracts.events import DeviceAlert, DeviceReading, Fix, HealthReading, SensorReading
+from services.contracts.events import DeviceAlert
+from services.contracts.families import Fix, Reading
 
-M = TypeVar("M", bound=Fix | DeviceReading | SensorReading | HealthReading | DeviceAlert)
+M = TypeVar("M", bound=Fix | Reading | DeviceAlert)
 
 NOTE = "received_after_outage"
 LEAST_S = 2.0

@@ -30,26 +30,19 @@ from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
 from gateway.mqtt.client import Connection, Link, Outgoing, client_id
 from gateway.mqtt.decoding import link_state, owntracks, payloads, topics, unreadable
 from gateway.mqtt.decoding.identity import Recent
-from gateway.mqtt.decoding.topics import FILTERS, OPTIONAL, Family
+from gateway.mqtt.decoding.topics import FILTERS, OPTIONAL
 from gateway.mqtt.fair_queue import FairQueue
 from gateway.mqtt.rate_limit import Limit, PressLimits, Share, SourceLimits
 from gateway.mqtt.retained_sweep import RetainedSweep
 from services.contracts.errors import InvalidMessage, Misconfigured, Unavailable
 from services.contracts.events import (
     DeviceAlert,
-    DeviceReading,
-    DeviceReadingBatch,
-    Fix,
-    FixBatch,
-    HealthReading,
-    HealthReadingBatch,
     Receipt,
     RejectedBatch,
     RejectedMessage,
-    SensorReading,
-    SensorReadingBatch,
     SourceFlood,
 )
+from services.contracts.families import BATCHED, Family
 from services.messaging.shards import shard_key, shard_of, split
 from services.platform import metrics, security_events, tracing
 from services.platform.config import Config, Mqtt
@@ -103,14 +96,6 @@ The last of these ends was while the process set the message aside.
 """
 LONGEST_UNREAD_TOPIC = 200
 """Most characters of a topic that are used when the topic itself may stop the process."""
-
-_SHARDED: list[tuple[type, str, Callable[[list[Any]], msgspec.Struct]]] = [
-    (Fix, "guard_gps_received", lambda items: FixBatch(fixes=items)),
-    (DeviceReading, "device_telemetry_received", lambda items: DeviceReadingBatch(readings=items)),
-    (SensorReading, "sensor_data_received", lambda items: SensorReadingBatch(readings=items)),
-    (HealthReading, "system_health_received", lambda items: HealthReadingBatch(readings=items)),
-]
-"""Events that hold messages of one kind, from the sources of one shard."""
 
 
 class FairBatches(Queue):
@@ -540,9 +525,9 @@ class Lane:
         for alert in by_kind.get(DeviceAlert, ()):
             self._seen.add(alert.origin.key)
         events += [("device_alert_repeated", event) for event in repeated.events(self._fresh_key)]
-        for kind, event, make in _SHARDED:
-            pieces = split(by_kind.get(kind, ()), _source_of, self._shards)
-            events += [(shard_key(event, shard), make(items)) for shard, items in pieces.items()]
+        for row in BATCHED:
+            pieces = split(by_kind.get(row.message, ()), _source_of, self._shards)
+            events += [(shard_key(row.event, shard), row.batch_of(items)) for shard, items in pieces.items()]
         if RejectedMessage in by_kind:
             merged = repeats.merged(by_kind[RejectedMessage])
             events.append(("message_rejected", RejectedBatch(messages=merged)))

@@ -6,11 +6,11 @@ import msgspec
 
 from gateway.mqtt.decoding import place
 from gateway.mqtt.decoding.payload_text import TAIL
-from gateway.mqtt.decoding.topics import Family
+from services.contracts.families import FAMILIES, Family
 
-FILTERS = ("guard/#", "alert/#", "device/#")
+FILTERS = tuple(f"{row.name}/#" for row in FAMILIES if row.holds_place and not row.is_optional)
 """Filters that are swept, without the installation's prefix."""
-OPTIONAL = ("owntracks/#",)
+OPTIONAL = tuple(f"{row.name}/#" for row in FAMILIES if row.holds_place and row.is_optional)
 """Further filters that are swept, where the configuration asks for them."""
 LONGEST_LINK_WORD = 32
 _any = msgspec.json.Decoder()

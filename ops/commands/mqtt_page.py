@@ -1,7 +1,7 @@
 """The page docs/mqtt.md: topics, and the fields of payloads.
 
 `python -m ops.commands.mqtt_page > docs/mqtt.md` makes it from the AsyncAPI document, which is
-made of the types that decode payloads.
+made of the types that decode payloads, and from the table of families.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.noc.api import asyncapi
 from gateway.noc.api.routes import VERSION
+from services.contracts.families import FAMILIES
 
 HEAD = """# MQTT
 
@@ -54,7 +55,8 @@ def page() -> str:
         f"| `{address}` | {DIRECTIONS[way['action']]} | {way['bindings']['mqtt']['qos']} | {way['summary']} |"
         for address, way, _ in topics
     ]
-    parts = [HEAD + "\n".join(rows), "\n## Fields of every message\n", *_common(document), ""]
+    parts = [HEAD + "\n".join(rows), "\n## Storage\n", *_storage()]
+    parts += ["\n## Fields of every message\n", *_common(document), ""]
     for address, way, channel in topics:
         parts += [f"## {address}\n", f"{way['summary']}.\n", *_section(document, channel), ""]
     return "\n".join(parts).rstrip() + "\n"
@@ -66,6 +68,16 @@ def _topics(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
         if "mqtt" in way.get("bindings", {}):
             channel = document["channels"][_name(way["channel"])]
             yield channel["address"], way, channel
+
+
+def _storage() -> Iterator[str]:
+    """Yield the table of lanes, tables and retention classes."""
+    yield "| Topic | Lane | Table | Retention class | `vigil latest` |"
+    yield "|---|---|---|---|---|"
+    for row in FAMILIES:
+        stored = [row.table, row.retention, row.command]
+        cells = [f"`{row.topic}`", row.lane, *(f"`{name}`" if name else "" for name in stored)]
+        yield f"| {' | '.join(cells)} |"
 
 
 def _common(document: Mapping[str, Any]) -> Iterator[str]:

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
+from services.contracts.families import BATCHED, TELEMETRY
 from services.notifications.channels.sms_providers import secrets_of
 
 Access = Literal["tenant", "ingest", "login"]
@@ -113,12 +114,8 @@ LANE_EVENTS = (
     "message_rejected",
     "source_flood_changed",
 )
-BULK_EVENTS = (
-    "guard_gps_received",
-    "device_telemetry_received",
-    "sensor_data_received",
-    "system_health_received",
-)
+BULK_EVENTS = tuple(row.event for row in BATCHED)
+READINGS = tuple(row.table for row in TELEMETRY)
 
 PRIVILEGES: Mapping[str, Privileges] = {
     "directory": Privileges(
@@ -166,16 +163,12 @@ PRIVILEGES: Mapping[str, Privileges] = {
                 "site": "SELECT",
                 "source_state": "SELECT",
                 "rejected_message": "SELECT",
-                "mqtt_device_telemetry": "SELECT",
-                "mqtt_sensor_reading": "SELECT",
-                "mqtt_system_health": "SELECT",
+                **dict.fromkeys(READINGS, "SELECT"),
             },
             "ingest": {
                 **REGISTRY,
                 **BATCHES,
-                "mqtt_device_telemetry": "SELECT, INSERT",
-                "mqtt_sensor_reading": "SELECT, INSERT",
-                "mqtt_system_health": "SELECT, INSERT",
+                **dict.fromkeys(READINGS, "SELECT, INSERT"),
                 "source_state": "SELECT, INSERT, UPDATE",
                 "offline_limit": "SELECT, INSERT, UPDATE",
                 "rule_override": "SELECT",
@@ -187,9 +180,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
         },
         functions={"ingest": RETENTION_FUNCTIONS},
         consumes=(
-            ("mqtt_gateway", "device_telemetry_received", "process_device_telemetry"),
-            ("mqtt_gateway", "sensor_data_received", "process_sensor_data"),
-            ("mqtt_gateway", "system_health_received", "process_system_health"),
+            *(("mqtt_gateway", row.event, row.handler) for row in TELEMETRY),
             ("mqtt_gateway", "message_rejected", "keep_rejected_messages"),
         ),
         publishes=("telemetry_stored", "alert_condition_met", "alert_condition_cleared"),

@@ -14,11 +14,12 @@ from msgspec import Meta
 
 from gateway.mqtt.decoding.link_state import read as read_link
 from gateway.mqtt.decoding.payloads import Limits, Message, decode
-from gateway.mqtt.decoding.topics import Family, Topic, parse
+from gateway.mqtt.decoding.topics import Topic, parse
 from gateway.mqtt.decoding.unreadable import may_be_alarm, names_life_safety
 from services.contracts.errors import InvalidMessage
 from services.contracts.events import DEFAULT_SEVERITY, AlertType, DeviceAlert, Fix
-from services.telemetry.rule_engine import Finding, Reading, Ruleset, of_alarm_topic
+from services.contracts.families import Family, Reading
+from services.telemetry.rule_engine import Finding, Ruleset, of_alarm_topic
 from services.telemetry.source_states import Followed, Known, correct, follow, known_after
 
 RulesOf = Callable[[str], Ruleset]

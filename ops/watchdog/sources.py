@@ -7,10 +7,10 @@ import json
 from sqlalchemy import text
 
 from gateway.mqtt.access_control import TEST_TOPICS
+from services.contracts.retention_classes import TENANT_CLASSES
 from services.platform import database
 from services.platform.config import Config
 from services.platform.database import transaction
-from services.retention.schedule import TENANT_CLASSES
 
 ALERT_TOPIC, POSITION_TOPIC = TEST_TOPICS
 DEVICE = ALERT_TOPIC.rsplit("/", 1)[1]

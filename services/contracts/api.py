@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from services.contracts.events import FeedPosition
+from services.contracts.families import DeviceFamily
 
 Word = Annotated[str, Meta(min_length=1, max_length=200)]
 Note = Annotated[str, Meta(max_length=2000)]
@@ -172,7 +173,7 @@ class Device(msgspec.Struct, frozen=True):
 
 class NewDevice(In, frozen=True):
     device_id: Word
-    family: Literal["device", "sensor", "system", "alert"]
+    family: DeviceFamily
     name: Word | UnsetType = UNSET
     site_id: Id | None = None
 

@@ -4,12 +4,8 @@ Every event body is one of the `...Batch` or `...Event` structs, encoded as Mess
 travel by the thousand are arrays on the wire. A field may be added at the end with a default; no
 field may be moved.
 
-Units: times are aware UTC `datetime`s; `accuracy` is in metres, `speed` in metres a second,
-`heading` in degrees. `battery`, `cpu`, `memory` and `disk` are in per cent, `signal` in dBm,
-`temperature` in degrees Celsius, `uptime` in seconds.
-
-`gc=False` marks values that come by the thousand and cannot be part of a cycle. The garbage
-collector need not look at them.
+Times are aware UTC `datetime`s. The messages that come by the thousand, with the units of their
+fields, are in `services/contracts/families.py`. They are importable from here too.
 """
 
 from __future__ import annotations
@@ -19,6 +15,19 @@ from enum import StrEnum
 from typing import Any, Self
 
 import msgspec
+
+from services.contracts.families import CONNECTIVITY as CONNECTIVITY
+from services.contracts.families import SENSOR_STATES as SENSOR_STATES
+from services.contracts.families import SENSOR_TYPES as SENSOR_TYPES
+from services.contracts.families import DeviceReading as DeviceReading
+from services.contracts.families import DeviceReadingBatch as DeviceReadingBatch
+from services.contracts.families import Fix as Fix
+from services.contracts.families import FixBatch as FixBatch
+from services.contracts.families import HealthReading as HealthReading
+from services.contracts.families import HealthReadingBatch as HealthReadingBatch
+from services.contracts.families import Origin as Origin
+from services.contracts.families import SensorReading as SensorReading
+from services.contracts.families import SensorReadingBatch as SensorReadingBatch
 
 
 class AlertType(StrEnum):
@@ -97,89 +106,6 @@ DEFAULT_SEVERITY: dict[AlertType, Severity] = {
 """Severity of an alert whose sender names none."""
 
 
-CONNECTIVITY = frozenset({"ONLINE", "OFFLINE", "POOR"})
-SENSOR_TYPES = frozenset(
-    [
-        "MOTION",
-        "DOOR",
-        "SMOKE",
-        "TEMPERATURE",
-        "HUMIDITY",
-        "WATER_LEAK",
-        "INTRUSION",
-        "GLASS_BREAK",
-        "UNKNOWN",
-    ]
-)
-SENSOR_STATES = frozenset({"OPEN", "CLOSED", "DETECTED", "CLEAR", "ALARM", "NORMAL"})
-
-
-class Origin(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The facts that every message from the field carries.
-
-    `key` is the 16-byte identity of the message: the same key means the same message, delivered
-    again. `claimed_tenant_id` is the payload's `client_id`. It is compared with the registry and
-    never believed. `clock_suspect`: the payload has no device time, or one that is not believed.
-    `recorded_at` is then `received_at`. `buffered`: the device says that it kept the message before
-    it could send it.
-    """
-
-    source_id: str
-    key: bytes
-    msg_id: str | None
-    topic: str
-    recorded_at: datetime
-    received_at: datetime
-    clock_suspect: bool
-    quality: tuple[str, ...]
-    claimed_tenant_id: int | str | None
-    raw: str
-    buffered: bool = False
-
-
-class Fix(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One position of one guard; `origin.source_id` is the guard's id (`guard-123`)."""
-
-    origin: Origin
-    lat: float
-    lon: float
-    accuracy: float | None
-    speed: float | None
-    heading: float | None
-    source: str | None
-    mock: bool
-    battery: float | None = None
-
-
-class DeviceReading(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    origin: Origin
-    battery: float | None
-    signal: float | None
-    temperature: float | None
-    connectivity: str | None
-
-
-class SensorReading(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One reading of one sensor.
-
-    `kind` is the topic's last word (status, reading, alarm). `type` is the measured quantity.
-    """
-
-    origin: Origin
-    kind: str
-    type: str
-    value: float | None
-    state: str | None
-
-
-class HealthReading(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    origin: Origin
-    cpu: float | None
-    memory: float | None
-    disk: float | None
-    uptime: float | None
-
-
 class FeedPosition(msgspec.Struct, frozen=True):
     """Position of a guard, in metres, metres a second and degrees.
 
@@ -217,22 +143,6 @@ class RejectedMessage(msgspec.Struct, array_like=True, frozen=True):
     count: int = 1
     msg_id: str | None = None
     silent: bool = False
-
-
-class FixBatch(msgspec.Struct, frozen=True):
-    fixes: list[Fix]
-
-
-class DeviceReadingBatch(msgspec.Struct, frozen=True):
-    readings: list[DeviceReading]
-
-
-class SensorReadingBatch(msgspec.Struct, frozen=True):
-    readings: list[SensorReading]
-
-
-class HealthReadingBatch(msgspec.Struct, frozen=True):
-    readings: list[HealthReading]
 
 
 class RejectedBatch(msgspec.Struct, frozen=True):

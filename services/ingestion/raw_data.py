@@ -7,18 +7,17 @@ stores it. Nothing about the message is in doubt.
 Some fields have served their purpose, and are no reason to keep a payload: `sent_at`, and ids that
 were compared with the topic and the registry.
 
-To add a column of a field table, give its field to the class of the table here. Allow the values
-that the column can give back.
+The known fields and words are those of `services/contracts/families.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from services.contracts.events import Origin
+from services.contracts.families import BATCHED, PYTHON_TYPES, BatchedFamily, Column, Origin
 
 ALARM_TOPIC = "/alarm"
 
@@ -34,48 +33,25 @@ class Told(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     buffered: bool | None = None
 
 
-class ToldOfGuard(Told, gc=False):
-    lat: float | None = None
-    lon: float | None = None
-    accuracy: float | None = None
-    speed: float | None = None
-    heading: float | None = None
-    source: Literal["gps", "network", "ble", "nfc", "manual"] | None = None
-    mock: bool | None = None
-    battery: float | None = None
-    guard_id: int | str | None = None
+def _told_by(row: BatchedFamily) -> type[Told]:
+    """Return the type of payloads that a row of a family's table gives back in full."""
+    fields = [(name, _values(column) | None, None) for name, column in row.fields.items() if column.is_sent]
+    claims = [(name, int | str | None, None) for name in row.claims]
+    made = msgspec.defstruct(
+        f"ToldBy{row.payload}", [*fields, *claims], bases=(Told,), module=__name__, gc=False
+    )
+    assert issubclass(made, Told), "it has the fields of every family"
+    return made
 
 
-class ToldOfDevice(Told, gc=False):
-    battery: float | None = None
-    signal: float | None = None
-    temperature: float | None = None
-    connectivity: Literal["ONLINE", "OFFLINE", "POOR"] | None = None
-
-
-class ToldOfSensor(Told, gc=False):
-    type: (
-        Literal[
-            "MOTION", "DOOR", "SMOKE", "TEMPERATURE", "HUMIDITY", "WATER_LEAK", "INTRUSION", "GLASS_BREAK"
-        ]
-        | None
-    ) = None
-    value: float | None = None
-    state: Literal["OPEN", "CLOSED", "DETECTED", "CLEAR", "ALARM", "NORMAL"] | None = None
-
-
-class ToldOfSystem(Told, gc=False):
-    cpu: float | None = None
-    memory: float | None = None
-    disk: float | None = None
-    uptime: float | None = None
+def _values(column: Column) -> Any:
+    """Return the type of the values that a column can give back."""
+    words = sorted(column.words - {column.other})
+    return Literal[tuple(words)] if words else PYTHON_TYPES[column.sql]
 
 
 _DECODERS: Mapping[str, msgspec.json.Decoder[Told]] = {
-    "guard_id": msgspec.json.Decoder(ToldOfGuard),
-    "device_id": msgspec.json.Decoder(ToldOfDevice),
-    "sensor_id": msgspec.json.Decoder(ToldOfSensor),
-    "system_id": msgspec.json.Decoder(ToldOfSystem),
+    row.source_column: msgspec.json.Decoder(_told_by(row)) for row in BATCHED
 }
 """Decoders by the column of the source."""
 

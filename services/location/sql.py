@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
+from services.contracts.families import GUARD
 from services.ingestion import bulk_insert
 from services.platform.prepared_statements import Prepared
 
-COLUMNS = {
-    "lat": "float8",
-    "lon": "float8",
-    "accuracy": "real",
-    "speed": "real",
-    "heading": "real",
-    "source": "text",
-    "mock": "bool",
-    "in_geofence": "bool",
-    "geofence_violation": "bool",
-    "battery": "real",
-}
+COLUMNS = GUARD.columns
 INSERT_FIXES = bulk_insert.insert_statement(
-    "mqtt_guard_location",
-    "guard_id",
+    GUARD.table,
+    GUARD.source_column,
     COLUMNS,
     seen=True,
 )

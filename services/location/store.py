@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from services.contracts.events import Fix, Origin, RejectedMessage
+from services.contracts.families import GUARD
 from services.geofencing.rule.late_fixes import Checkpoint, Position
 from services.geofencing.rule.track import Belief, Step, TrackFix, Transition
 from services.geofencing.rule.transitions import Evidence
@@ -27,6 +28,9 @@ from services.location.guards.device_clocks import Heard
 from services.location.guards.two_devices import QUIET, Jumping
 from services.platform.database import Database
 
+AS_JUDGED = ("accuracy", "speed")
+"""Fields that are stored as the judge takes them."""
+AS_SENT = tuple(name for name in GUARD.fields if name not in AS_JUDGED)
 MAX_LISTED = 100_000
 NOTHING = Told()
 SPEED_DOUBTED = "speed_doubted"
@@ -140,9 +144,9 @@ class LocationStore:
         ]
 
         values = bulk_insert.common_values("guard_id", origins, [source.tenant_id for _, source in new])
-        for column in ("lat", "lon", "heading", "source", "mock", "battery"):
+        for column in AS_SENT:
             values[column] = [getattr(fix, column) for fix, _ in new]
-        for column in ("accuracy", "speed"):
+        for column in AS_JUDGED:
             values[column] = [getattr(step.fix, column) for step in steps]
         values["in_geofence"] = [step.in_geofence for step in steps]
         values["geofence_violation"] = [step.violation for step in steps]

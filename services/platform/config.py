@@ -12,6 +12,7 @@ import msgspec
 import yaml
 
 from services.contracts.errors import Misconfigured, Refused
+from services.contracts.retention_classes import RetentionDays
 from services.platform.files.text_files import text_of
 
 SECRETS = frozenset(
@@ -254,15 +255,7 @@ class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The other keys of the section: settings that SMS providers declare."""
 
 
-class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    telemetry_days: Annotated[int, msgspec.Meta(ge=1)]
-    positions_days: Annotated[int, msgspec.Meta(ge=1)]
-    readings_days: Annotated[int, msgspec.Meta(ge=1)]
-    health_days: Annotated[int, msgspec.Meta(ge=1)]
-    rejected_days: Annotated[int, msgspec.Meta(ge=1)]
-    alerts_days: Annotated[int, msgspec.Meta(ge=30)]
-    presence_days: Annotated[int, msgspec.Meta(ge=1)]
-    sessions_days: Annotated[int, msgspec.Meta(ge=1)]
+class Retention(RetentionDays, frozen=True, forbid_unknown_fields=True, kw_only=True):
     run_hour: Annotated[int, msgspec.Meta(ge=0, le=23)]
     weeks_ahead: Annotated[int, msgspec.Meta(ge=2, le=50)]
     shift_tolerance_s: Annotated[float, msgspec.Meta(ge=0, le=7200)]

@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from services.contracts.errors import Refused
+from services.contracts.retention_classes import TENANT_CLASSES, days_by_class
 from services.platform.config import Config
 
-TENANT_CLASSES = (
-    "telemetry",
-    "positions",
-    "readings",
-    "health",
-    "rejected",
-    "alerts",
-    "presence",
-    "sessions",
-)
-"""Classes for which a tenant may have a policy of its own."""
 MAX_DAYS = 36_500
 RESTED = timedelta(hours=20)
 MISSED = timedelta(hours=30)
 
 
 def usual_days(config: Config) -> dict[str, int]:
-    """Return days by class, as `vigil_retention_classes` (migration 0008) names the classes.
-
-    The order is that of a run: alerts before the storms that they were part of.
-    """
-    own: Mapping[str, int] = {name: getattr(config.retention, f"{name}_days") for name in TENANT_CLASSES}
-    return {
-        **own,
-        "storms": own["alerts"],
-        "shifts": own["positions"],
-        "transitions": own["positions"],
-        "implausible": own["positions"],
-        "checkpoints": config.database.dedup_window_days,
-        "clears": config.database.dedup_window_days,
-        "seen": config.database.dedup_window_days,
-    }
+    """Return the days by class, in the order of a run."""
+    return days_by_class(config.retention, dedup_window_days=config.database.dedup_window_days)
 
 
 def due(*, now: datetime, last_finished: datetime | None, run_hour: int) -> bool:

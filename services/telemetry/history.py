@@ -8,17 +8,12 @@ from typing import Any
 from sqlalchemy import text
 
 from services.contracts.errors import NotFound, Refused
+from services.contracts.families import TELEMETRY, BatchedFamily
 from services.contracts.pagination import Order, beyond, check_limit
 from services.platform.database import Database
 
 MAX_LISTED = 10_000
 FAMILY = text("SELECT family FROM source_state WHERE tenant_id = :tenant_id AND source_id = :source_id")
-TABLES = {
-    "device": ("mqtt_device_telemetry", "device_id", ("battery", "signal", "temperature", "connectivity")),
-    "sensor": ("mqtt_sensor_reading", "sensor_id", ("kind", "type", "value", "state")),
-    "system": ("mqtt_system_health", "system_id", ("cpu", "memory", "disk", "uptime")),
-}
-"""Table of each family, the column of its source, and its measured values."""
 NEWEST_FIRST = Order((("received_at", "timestamptz"), ("message_key", "uuid")), descending=True)
 
 
@@ -41,9 +36,10 @@ class HistoryStore:
         values = {"tenant_id": tenant_id, "source_id": source_id, "since": since, "until": until}
         with self._database.of(tenant_id) as connection:
             family = connection.execute(FAMILY, values).scalar_one_or_none()
-            if family not in TABLES:
+            row = next((row for row in TELEMETRY if row.name == family), None)
+            if row is None:
                 raise NotFound(f"no device, sensor or system {source_id!r} of tenant {tenant_id} has spoken")
-            query = _readings_of(family)
+            query = _readings_of(row)
             return [dict(row._mapping) for row in connection.execute(query, {**values, "limit": limit})]
 
     def rejected(
@@ -67,11 +63,10 @@ class HistoryStore:
         return [{**row, "payload": bytes(row["payload"])} for row in found]
 
 
-def _readings_of(family: str) -> Any:
-    table, column, measured = TABLES[family]
-    pairs = ", ".join(f"'{name}', {name}" for name in measured)
+def _readings_of(row: BatchedFamily) -> Any:
+    pairs = ", ".join(f"'{name}', {name}" for name in row.columns)
     return text(
-        f"SELECT recorded_at, received_at, clock_suspect, json_build_object({pairs}) AS values FROM {table}"
-        f" WHERE tenant_id = :tenant_id AND {column} = :source_id AND recorded_at >= :since AND recorded_at < :until"
-        " ORDER BY recorded_at DESC LIMIT :limit"
+        f"SELECT recorded_at, received_at, clock_suspect, json_build_object({pairs}) AS values FROM {row.table}"
+        f" WHERE tenant_id = :tenant_id AND {row.source_column} = :source_id"
+        " AND recorded_at >= :since AND recorded_at < :until ORDER BY recorded_at DESC LIMIT :limit"
     )

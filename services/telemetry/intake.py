@@ -10,16 +10,17 @@ import msgspec
 from sqlalchemy import Connection
 
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import Condition, Receipt, SensorReading
+from services.contracts.events import Condition, Receipt
+from services.contracts.families import BatchedFamily, Reading, SensorReading
 from services.contracts.source_status import SourceStatus
 from services.ingestion import admission, bulk_insert
 from services.ingestion.effects import Effects
 from services.ingestion.source_registry import Registry, Source
 from services.telemetry import offline
 from services.telemetry.rule_cache import RuleBook
-from services.telemetry.rule_engine import Reading, Ruleset, of_refused_alarm
+from services.telemetry.rule_engine import Ruleset, of_refused_alarm
 from services.telemetry.source_states import Known, Verdict, correct, follow
-from services.telemetry.store import Shape, State, TelemetryStore
+from services.telemetry.store import State, TelemetryStore
 
 Admitted = Sequence[tuple[Reading, Source]]
 Place = tuple[int, int | None]
@@ -29,10 +30,12 @@ Place = tuple[int, int | None]
 class Intake:
     """Intake of batches of one kind of reading."""
 
-    def __init__(self, store: TelemetryStore, registry: Registry, shape: Shape, rules: RuleBook) -> None:
+    def __init__(
+        self, store: TelemetryStore, registry: Registry, row: BatchedFamily, rules: RuleBook
+    ) -> None:
         self._store = store
         self._registry = registry
-        self._shape = shape
+        self._row = row
         self._rules = rules
 
     def store(self, readings: Sequence[Reading], *, now: datetime) -> Effects:
@@ -41,7 +44,7 @@ class Intake:
         Raises `Unavailable`.
         """
         ids = {reading.origin.source_id for reading in readings}
-        sources = self._registry.lookup(ids, kind="device", family=self._shape.family)
+        sources = self._registry.lookup(ids, kind="device", family=self._row.name)
         effects = Effects()
         admitted, effects.rejected = admission.sort_out(readings, sources)
 
@@ -112,12 +115,12 @@ class Intake:
             # A source came online, or is heard of again. Late readings do not say so.
             silent_since = None if known is None else known.silent_since
             if state.newest is not None and (known is None or silent_since is not None):
-                effects.statuses.append((state.tenant_id, _online(state.newest, self._shape.family)))
+                effects.statuses.append((state.tenant_id, _online(state.newest, self._row.name)))
             if state.newest is not None and silent_since is not None:
                 silenced.append(offline.Silenced(source, silent_since))
 
-        effects.stored = self._store.insert(connection, self._shape, kept)
-        self._store.put_states(connection, self._shape, states)
+        effects.stored = self._store.insert(connection, self._row, kept)
+        self._store.put_states(connection, self._row, states)
         effects.cleared += offline.end(connection, silenced)
         self._store.owed.owe(connection, effects)
         return effects

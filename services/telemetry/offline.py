@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, text
 
 from services.contracts.events import AlertType, Condition
+from services.contracts.families import OF_DEVICES
 from services.contracts.source_status import SourceStatus, State, in_words
 from services.ingestion import bulk_insert
 from services.ingestion.effects import Effects
@@ -255,12 +256,7 @@ def end(connection: Connection, heard: Sequence[Silenced]) -> list[Condition]:
 
 def limits_of(settings: config.Location) -> dict[str, float]:
     """Return the limits in seconds by family of device. 0 means never."""
-    return {
-        "device": settings.device_silence_limit_s,
-        "sensor": settings.sensor_silence_limit_s,
-        "system": settings.system_silence_limit_s,
-        "alert": settings.alert_silence_limit_s,
-    }
+    return {row.name: float(getattr(settings, row.silence_limit)) for row in OF_DEVICES}
 
 
 def dedup_key(source_id: str) -> str:

@@ -13,17 +13,10 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from services.contracts.events import (
-    LIFE_SAFETY,
-    SENSOR_TYPES,
-    AlertType,
-    DeviceReading,
-    HealthReading,
-    SensorReading,
-)
+from services.contracts.events import LIFE_SAFETY, AlertType
+from services.contracts.families import SENSOR, SENSOR_TYPES, TELEMETRY, Reading, SensorReading
 from services.telemetry.rules import ALARM_TOPIC, KINDS, Fault, Override, Rule, in_force
 
-Reading = DeviceReading | SensorReading | HealthReading
 Stage = Literal["met", "between", "over", "off"]
 Told = Literal["met", "held", "cleared"]
 
@@ -167,10 +160,9 @@ class Ruleset:
             return tuple(_compile(rule) for rule, _ in found)
 
         self._of_class: dict[type, tuple[_Check, ...]] = {
-            DeviceReading: checks("device"),
-            HealthReading: checks("system"),
+            row.message: checks(row.name) for row in TELEMETRY if row is not SENSOR
         }
-        self._of_type = {sensor_type: checks("sensor", sensor_type) for sensor_type in SENSOR_TYPES}
+        self._of_type = {sensor_type: checks(SENSOR.name, sensor_type) for sensor_type in SENSOR_TYPES}
 
     def findings(self, reading: Reading) -> list[Finding]:
         """Return what each rule says of a reading.

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, NoReturn
 import msgspec
 
 from services.contracts.errors import Misconfigured
-from services.contracts.events import CONNECTIVITY, SENSOR_STATES, SENSOR_TYPES, AlertType, Severity
+from services.contracts.events import AlertType, Severity
+from services.contracts.families import PYTHON_TYPES, SENSOR_TYPES, TELEMETRY, BatchedFamily
 
 ALARM_TOPIC = "alarm"
 """Name of the rule for alarm topics whose meaning no rule of config.yaml knows."""
@@ -31,11 +32,14 @@ class Kind(NamedTuple):
     states: frozenset[str]
 
 
-KINDS = {
-    "device": Kind({"battery": "%", "signal": "dBm", "temperature": "C"}, "connectivity", CONNECTIVITY),
-    "sensor": Kind({"value": ""}, "state", SENSOR_STATES),
-    "system": Kind({"cpu": "%", "memory": "%", "disk": "%", "uptime": "s"}, "", frozenset()),
-}
+def _kind_of(row: BatchedFamily) -> Kind:
+    numbers = {name: column.unit for name, column in row.fields.items() if PYTHON_TYPES[column.sql] is float}
+    states = {name: column.words for name, column in row.fields.items() if column.is_state}
+    [(state_field, words)] = states.items() or [("", frozenset[str]())]
+    return Kind(numbers, state_field, words)
+
+
+KINDS = {row.name: _kind_of(row) for row in TELEMETRY}
 THRESHOLDS = ("raise_below", "clear_from", "raise_above", "clear_at_most")
 CHANGEABLE = (*THRESHOLDS, "states", "clear_states", "severity", "hold_s", "enabled", "message")
 """Settings that an override may change.

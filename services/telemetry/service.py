@@ -7,10 +7,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from services.contracts.events import (
+from services.contracts.events import RejectedBatch
+from services.contracts.families import (
+    DEVICE,
+    SENSOR,
+    SYSTEM,
+    TELEMETRY,
+    BatchedFamily,
     DeviceReadingBatch,
     HealthReadingBatch,
-    RejectedBatch,
+    Reading,
     SensorReadingBatch,
 )
 from services.contracts.source_status import Statuses
@@ -40,15 +46,9 @@ from services.telemetry.intake import Intake
 from services.telemetry.offline import ROUNDS, SilenceWatch, limits_of
 from services.telemetry.overrides import OverrideStore
 from services.telemetry.rule_cache import RuleBook
-from services.telemetry.rule_engine import Reading
 from services.telemetry.rules import Override, parse_rules
-from services.telemetry.store import DEVICE, SENSOR, SYSTEM, TelemetryStore
+from services.telemetry.store import TelemetryStore
 
-QUEUES = (
-    ("device_telemetry_received", "process_device_telemetry"),
-    ("sensor_data_received", "process_sensor_data"),
-    ("system_health_received", "process_system_health"),
-)
 SILENCE_INTERVAL_S = 2.0
 SILENCE_LOOK_EVERY = 5
 """Marks for each look for offline sources.
@@ -76,16 +76,14 @@ class Parts:
         self.overrides = OverrideStore(database, rules)
         self.registry = Registry.from_config(config)
         book = RuleBook(rules, self.registry, self.overrides.of_tenant)
-        self.device, self.sensor, self.system = (
-            Intake(self.store, self.registry, shape, book) for shape in (DEVICE, SENSOR, SYSTEM)
-        )
+        self.intakes = {row.name: Intake(self.store, self.registry, row, book) for row in TELEMETRY}
         self.feed = FeedWriter.from_config(config)
         self.statuses = Statuses()
         queues = [
             queue
-            for event, handler in QUEUES
+            for row in TELEMETRY
             for queue in shard_queue_names(
-                "mqtt_gateway", event, "telemetry", handler, shards=config.amqp.shards
+                "mqtt_gateway", row.event, "telemetry", row.handler, shards=config.amqp.shards
             )
         ]
         self.depth = QueueDepth(config.amqp, queues)
@@ -111,15 +109,15 @@ class TelemetryService:
 
     @shard_handler("mqtt_gateway", "device_telemetry_received", DeviceReadingBatch)
     def process_device_telemetry(self, events: list[DeviceReadingBatch]) -> None:
-        self._process(self.parts.device, [reading for event in events for reading in event.readings])
+        self._process(DEVICE, [reading for event in events for reading in event.readings])
 
     @shard_handler("mqtt_gateway", "sensor_data_received", SensorReadingBatch)
     def process_sensor_data(self, events: list[SensorReadingBatch]) -> None:
-        self._process(self.parts.sensor, [reading for event in events for reading in event.readings])
+        self._process(SENSOR, [reading for event in events for reading in event.readings])
 
     @shard_handler("mqtt_gateway", "system_health_received", HealthReadingBatch)
     def process_system_health(self, events: list[HealthReadingBatch]) -> None:
-        self._process(self.parts.system, [reading for event in events for reading in event.readings])
+        self._process(SYSTEM, [reading for event in events for reading in event.readings])
 
     @event_handler("mqtt_gateway", "message_rejected", RejectedBatch)
     def keep_rejected_messages(self, event: RejectedBatch) -> None:
@@ -182,8 +180,8 @@ class TelemetryService:
         self.parts.statuses.show(self.parts.feed)
         return NOTHING_DUE
 
-    def _process(self, intake: Intake, readings: Sequence[Reading]) -> None:
-        effects = intake.store(readings, now=datetime.now(UTC))
+    def _process(self, row: BatchedFamily, readings: Sequence[Reading]) -> None:
+        effects = self.parts.intakes[row.name].store(readings, now=datetime.now(UTC))
         admission.count_rejected(effects.rejected)
         self.parts.statuses.put(effects.statuses)
         self._publish(effects)

@@ -17,11 +17,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.contracts.events import LIFE_SAFETY, SensorReading
+from services.contracts.events import LIFE_SAFETY
+from services.contracts.families import Reading, SensorReading
 from services.ingestion import clock_offset
 from services.ingestion.clock_offset import RIGHT, Clock
 from services.telemetry.late_data import Moment, in_order, is_older, moment_of
-from services.telemetry.rule_engine import Finding, Reading, Ruleset, Standing, of_alarm_topic
+from services.telemetry.rule_engine import Finding, Ruleset, Standing, of_alarm_topic
 
 TICK = timedelta(microseconds=1)
 """A condition that begins again at the moment of its end begins this much after it."""

@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import Connection, text
 
 from services.contracts.events import Condition, RejectedMessage
+from services.contracts.families import TELEMETRY, BatchedFamily, Reading
 from services.contracts.pagination import Order, beyond, check_limit
 from services.ingestion import bulk_insert, clock_offset
 from services.ingestion.admission import keep_rejected
@@ -21,44 +22,15 @@ from services.ingestion.transactional_outbox import OwedEvents
 from services.platform.database import Database
 from services.platform.prepared_statements import Prepared
 from services.telemetry.late_data import Moment
-from services.telemetry.rule_engine import Reading, Standing
+from services.telemetry.rule_engine import Standing
 from services.telemetry.source_states import Known
 
 log = structlog.get_logger(__name__)
 
 
-class Shape(msgspec.Struct, frozen=True):
-    """Storage of one kind of reading: its table, the column of its source, its own columns."""
-
-    family: str
-    table: str
-    source_column: str
-    columns: dict[str, str]
-
-    def statement(self) -> Any:
-        return bulk_insert.insert_statement(self.table, self.source_column, self.columns)
-
-
-DEVICE = Shape(
-    "device",
-    "mqtt_device_telemetry",
-    "device_id",
-    {"battery": "real", "signal": "real", "temperature": "real", "connectivity": "text"},
-)
-SENSOR = Shape(
-    "sensor",
-    "mqtt_sensor_reading",
-    "sensor_id",
-    {"kind": "text", "type": "text", "value": "float8", "state": "text"},
-)
-SYSTEM = Shape(
-    "system",
-    "mqtt_system_health",
-    "system_id",
-    {"cpu": "real", "memory": "real", "disk": "real", "uptime": "float8"},
-)
-
-_statements = {shape.table: shape.statement() for shape in (DEVICE, SENSOR, SYSTEM)}
+_statements = {
+    row.table: bulk_insert.insert_statement(row.table, row.source_column, row.columns) for row in TELEMETRY
+}
 
 # Sources without a row are locked before all rows, so that two workers with a source's first
 # readings take turns.
@@ -148,15 +120,17 @@ class TelemetryStore:
         """Open one transaction of the pipeline, for messages of all tenants."""
         return self._database.across()
 
-    def insert(self, connection: Connection, shape: Shape, admitted: Sequence[tuple[Reading, Source]]) -> int:
+    def insert(
+        self, connection: Connection, row: BatchedFamily, admitted: Sequence[tuple[Reading, Source]]
+    ) -> int:
         """Store readings, each message once. Return the number of new ones."""
         origins = [reading.origin for reading, _ in admitted]
         values = bulk_insert.common_values(
-            shape.source_column, origins, [source.tenant_id for _, source in admitted]
+            row.source_column, origins, [source.tenant_id for _, source in admitted]
         )
-        for column in shape.columns:
+        for column in row.columns:
             values[column] = [getattr(reading, column) for reading, _ in admitted]
-        return bulk_insert.insert(connection, _statements[shape.table], shape.columns, values)
+        return bulk_insert.insert(connection, _statements[row.table], row.columns, values)
 
     def lock_states(
         self, connection: Connection, source_ids: Iterable[str], newcomers: Iterable[str] = ()
@@ -170,12 +144,12 @@ class TelemetryStore:
         found = LOCK_STATES.run(connection, {"ids": bulk_insert.array("text", sorted(source_ids))})
         return {row.source_id: _known_of(row) for row in found.all()}
 
-    def put_states(self, connection: Connection, shape: Shape, states: Sequence[State]) -> None:
+    def put_states(self, connection: Connection, row: BatchedFamily, states: Sequence[State]) -> None:
         """Write states whose rows are locked."""
         moved = [state for state in states if state.newest is not None]
         if moved:
-            values = _standings(moved) | _newest(shape, [s.newest for s in moved if s.newest is not None])
-            PUT_STATES.run(connection, {"family": shape.family, **bulk_insert.arrays(STATE, values)})
+            values = _standings(moved) | _newest(row, [s.newest for s in moved if s.newest is not None])
+            PUT_STATES.run(connection, {"family": row.name, **bulk_insert.arrays(STATE, values)})
         if len(moved) < len(states):
             values = _standings([state for state in states if state.newest is None])
             del values["tenant_id"]
@@ -255,9 +229,9 @@ def _standings(states: Sequence[State]) -> dict[str, list[Any]]:
     }
 
 
-def _newest(shape: Shape, readings: Sequence[Reading]) -> dict[str, list[Any]]:
+def _newest(row: BatchedFamily, readings: Sequence[Reading]) -> dict[str, list[Any]]:
     origins = [reading.origin for reading in readings]
-    names = tuple(shape.columns)
+    names = tuple(row.columns)
     shown = [{name: getattr(reading, name) for name in names} for reading in readings]
     return {
         "recorded_at": [origin.recorded_at for origin in origins],

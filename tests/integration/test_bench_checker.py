@@ -14,12 +14,13 @@ from bench.ledger.messages import Entry
 from gateway.mqtt.decoding import payloads, topics
 from services.contracts.errors import InvalidMessage
 from services.contracts.events import RejectedMessage
+from services.contracts.families import DEVICE
 from services.ingestion import admission
 from services.ingestion.source_registry import Registry
 from services.platform.database import Database
 from services.telemetry.intake import Intake
 from services.telemetry.rule_cache import RuleBook
-from services.telemetry.store import DEVICE, TelemetryStore
+from services.telemetry.store import TelemetryStore
 
 NOW = datetime.now(UTC)
 RUN = "b1"

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from services.contracts.events import DeviceReading, Fix, Origin
+from services.contracts.families import DEVICE
 from services.ingestion.source_registry import Registry, Source
 from services.location.deferred_alerts import Settling
 from services.location.guards.battery import battery_rule
@@ -23,7 +24,7 @@ from services.platform.database import Database
 from services.telemetry.intake import Intake as TelemetryIntake
 from services.telemetry.rule_cache import RuleBook
 from services.telemetry.rules import parse_rules
-from services.telemetry.store import DEVICE, TelemetryStore
+from services.telemetry.store import TelemetryStore
 
 NOW = datetime.now(UTC)
 LAT, LON = 12.9716, 77.5946

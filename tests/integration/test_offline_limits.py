@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 
 from services.alerts.occurrences import Whose, of_device
 from services.contracts.events import AlertType, DeviceAlert, Origin, SensorReading
+from services.contracts.families import SENSOR
 from services.directory.registry.store import DirectoryStore
 from services.ingestion.effects import Effects
 from services.ingestion.liveness import Listening
@@ -25,7 +26,7 @@ from services.telemetry.intake import Intake
 from services.telemetry.offline import SilenceWatch, limits_of
 from services.telemetry.rule_cache import RuleBook
 from services.telemetry.rules import parse_rules
-from services.telemetry.store import SENSOR, TelemetryStore
+from services.telemetry.store import TelemetryStore
 from tests.support.alerts_domain import Desk
 
 FAMILIES = ("device", "sensor", "system", "alert")

@@ -32,6 +32,7 @@ from services.contracts.events import (
     FixBatch,
     Origin,
 )
+from services.contracts.families import DEVICE
 from services.contracts.source_status import Statuses
 from services.feed.stream import FeedWriter
 from services.ingestion.effects import Effects, Event
@@ -51,7 +52,7 @@ from services.telemetry.intake import Intake as TelemetryIntake
 from services.telemetry.rule_cache import RuleBook
 from services.telemetry.rules import parse_rules
 from services.telemetry.service import TelemetryService
-from services.telemetry.store import DEVICE, TelemetryStore
+from services.telemetry.store import TelemetryStore
 from tests.integration.test_bus import wait_until
 
 NOW = datetime.now(UTC)

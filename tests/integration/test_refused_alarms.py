@@ -13,15 +13,15 @@ import pytest
 from sqlalchemy import Engine, text
 
 from services.contracts.events import AlertType, DeviceReading, Origin, SensorReading
+from services.contracts.families import DEVICE, SENSOR, Reading
 from services.ingestion.effects import Effects
 from services.ingestion.source_registry import Registry
 from services.platform.config import Config
 from services.platform.database import Database
 from services.telemetry.intake import Intake
 from services.telemetry.rule_cache import RuleBook
-from services.telemetry.rule_engine import Reading
 from services.telemetry.rules import parse_rules
-from services.telemetry.store import DEVICE, SENSOR, TelemetryStore
+from services.telemetry.store import TelemetryStore
 
 NOW = datetime.now(UTC)
 

@@ -13,12 +13,15 @@ from uuid import uuid4
 
 import pytest
 from alembic import command
+from msgspec.inspect import StructType, type_info
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from ops.commands.data import migrate
 from ops.watchdog import sources
 from services.contracts.errors import Unavailable
+from services.contracts.families import FAMILIES
+from services.contracts.retention_classes import FOLLOWING, OF_IDENTITIES, TENANT_CLASSES, RetentionDays
 from services.platform.config import Config
 from services.platform.database import Database
 from services.retention.keeper import Keeper, Step
@@ -48,6 +51,25 @@ def tenants(engine: Engine) -> None:
 def one(engine: Engine, query: str, **values: Any) -> Any:
     with engine.connect() as connection:
         return connection.execute(text(query), values).scalar_one()
+
+
+def test_the_classes_of_the_function_are_those_that_the_code_declares(engine: Engine) -> None:
+    # Given the rows of the function in the newest schema
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT * FROM vigil_retention_classes()")).mappings().all()
+
+    # Then each class has its policy, its floor and, for a family, its table
+    own = {name: name for name in TENANT_CLASSES} | dict.fromkeys(OF_IDENTITIES, "seen")
+    assert {row["class"]: row["policy"] for row in rows} == own | dict(FOLLOWING)
+    shape = type_info(RetentionDays)
+    assert isinstance(shape, StructType)
+    floors = {field.name.removesuffix("_days"): getattr(field.type, "ge", None) for field in shape.fields}
+    assert floors == {row["class"]: row["floor_days"] for row in rows if row["class"] in TENANT_CLASSES}
+    tables = {row["class"]: row["table_name"] for row in rows}
+    stored = [family for family in FAMILIES if family.table]
+    assert {family.name: tables[family.retention] for family in stored} == {
+        family.name: family.table for family in stored
+    }
 
 
 def fix(connection: Connection, tenant: int, *, days_ago: float, guard: str = "g") -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import Engine, text
 from ops.environment import PROJECT
 from services.contracts.errors import NotFound, Refused
 from services.contracts.events import DeviceReading, Origin, Severity
+from services.contracts.families import DEVICE
 from services.ingestion.source_registry import Registry
 from services.platform.config import Config
 from services.platform.database import Database
@@ -24,7 +25,7 @@ from services.telemetry.intake import Intake
 from services.telemetry.overrides import OverrideStore
 from services.telemetry.rule_cache import RuleBook
 from services.telemetry.rules import Override, parse_rules
-from services.telemetry.store import DEVICE, TelemetryStore
+from services.telemetry.store import TelemetryStore
 from tests.support.commands import run_vigil
 
 NOW = datetime.now(UTC)

@@ -19,6 +19,7 @@ from ops.environment import PROJECT
 from ops.local.stack import Stack
 from ops.local.supervisor import Process, Supervisor
 from services.contracts.events import DeviceReading, Fix
+from services.contracts.families import DEVICE
 from services.ingestion.effects import Effects
 from services.ingestion.liveness import BACKLOG, BEHIND_MAX_S, PAUSE_S, Listening
 from services.ingestion.source_registry import Registry
@@ -32,7 +33,7 @@ from services.telemetry import offline as of_devices
 from services.telemetry.intake import Intake as TelemetryIntake
 from services.telemetry.rule_cache import RuleBook
 from services.telemetry.rules import parse_rules
-from services.telemetry.store import DEVICE, TelemetryStore
+from services.telemetry.store import TelemetryStore
 from tests.deployment.installed import vhost
 from tests.integration.test_intake import LAT, LON, origin
 from tests.support.commands import run_vigil

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 
 from services.alerts.occurrences import of_condition
 from services.contracts.events import Condition, Origin, SensorReading
+from services.contracts.families import SENSOR
 from services.ingestion.effects import Effects, condition_events
 from services.ingestion.source_registry import Registry
 from services.platform.config import Config
@@ -22,7 +23,7 @@ from services.platform.database import Database
 from services.telemetry.intake import Intake
 from services.telemetry.rule_cache import RuleBook
 from services.telemetry.rules import parse_rules
-from services.telemetry.store import SENSOR, TelemetryStore
+from services.telemetry.store import TelemetryStore
 from tests.support.alerts_domain import Desk
 
 SENSORS = 200

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
-from gateway.mqtt.decoding.topics import Family, Topic
+from gateway.mqtt.decoding.topics import Topic
+from services.contracts.families import Family
 
 WINDOW_S = 5.0
 """Equal bytes of a source on one topic within this time of the first are one message."""

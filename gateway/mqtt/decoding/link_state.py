@@ -10,12 +10,12 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.mqtt.decoding import topics
-from gateway.mqtt.decoding.topics import Family
 from gateway.mqtt.decoding.values import word_of
+from services.contracts.families import BATCHED, Family
 
 LINK_SEGMENTS = frozenset({"lwt", "availability", "online"})
 """Last segments of the topics that bridges use for the link state, in lower case."""
-FAMILIES = (Family.DEVICE, Family.SENSOR, Family.SYSTEM, Family.GUARD)
+FAMILIES = frozenset(row.family for row in BATCHED)
 ONLINE = frozenset({"ONLINE", "CONNECTED", "AVAILABLE"})
 OFFLINE = frozenset({"OFFLINE", "DISCONNECTED", "UNAVAILABLE"})
 LONGEST_WORD = 200

@@ -16,10 +16,11 @@ import msgspec
 from gateway.mqtt.decoding import device_time, payload_text, payloads
 from gateway.mqtt.decoding.identity import Recent
 from gateway.mqtt.decoding.payloads import CLAIMS, Limits
-from gateway.mqtt.decoding.topics import Family, Topic
+from gateway.mqtt.decoding.topics import Topic
 from gateway.mqtt.decoding.values import is_set, number_of
 from services.contracts.errors import InvalidMessage
 from services.contracts.events import Fix
+from services.contracts.families import Family
 
 KMH_A_MPS = 3.6
 LARGEST = 2**63 - 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 import msgspec
 from msgspec import Meta
@@ -17,29 +17,37 @@ from msgspec import Meta
 from gateway.mqtt.decoding import device_time, identity, payload_text, place, values
 from gateway.mqtt.decoding.device_time import Moment
 from gateway.mqtt.decoding.identity import Recent
-from gateway.mqtt.decoding.topics import ALARM, Family, Topic, guard_id
+from gateway.mqtt.decoding.topics import ALARM, Topic, guard_id
 from gateway.mqtt.decoding.unreadable import MAX_ALERT_TEXT, names_life_safety
 from services.contracts.alert_words import alert_type
 from services.contracts.errors import InvalidMessage
 from services.contracts.events import (
-    CONNECTIVITY,
     LIFE_SAFETY,
-    SENSOR_STATES,
-    SENSOR_TYPES,
     AlertType,
     DeviceAlert,
+    Severity,
+)
+from services.contracts.families import (
+    BATCHED,
+    COMMON_FIELDS,
+    CONNECTIVITY,
+    POSITION_SOURCES,
+    PYTHON_TYPES,
+    SENSOR_STATES,
+    SENSOR_TYPES,
+    BatchedFamily,
+    Column,
     DeviceReading,
+    Family,
     Fix,
     HealthReading,
     Origin,
+    Reading,
     SensorReading,
-    Severity,
 )
 
-Percent = Annotated[float, Meta(ge=0, le=100)]
-Message = Fix | DeviceReading | SensorReading | HealthReading | DeviceAlert
+Message = Fix | Reading | DeviceAlert
 
-POSITION_SOURCES = frozenset({"gps", "network", "ble", "nfc", "manual"})
 MAX_MSG_ID = 64
 LIVE_WITHIN_S = 60.0
 """A device time is current when it is no further than this from its receipt, in seconds."""
@@ -69,36 +77,27 @@ class Common(msgspec.Struct):
     buffered: bool | None = None
 
 
-class GuardPayload(Common, kw_only=True):
-    lat: Annotated[float, Meta(ge=-90, le=90)]
-    lon: Annotated[float, Meta(ge=-180, le=180)]
-    accuracy: Annotated[float, Meta(ge=0)] | None = None
-    speed: Annotated[float, Meta(ge=0)] | None = None
-    heading: Annotated[float, Meta(ge=0, le=360)] | None = None
-    guard_id: str | int | None = None
-    source: str | None = None
-    mock: bool | None = None
-    battery: Percent | None = None
+def _payload_of(row: BatchedFamily) -> type[Common]:
+    """Return the type of a family's payloads: a field for each column that devices send."""
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
+        (name, _field_type(column)) if column.is_required else (name, _field_type(column), None)
+        for name, column in row.fields.items()
+        if column.is_sent
+    ]
+    claim = Annotated[str | int | None, Meta(description=COMMON_FIELDS["source_id"])]
+    claims = [(name, claim, None) for name in row.claims]
+    made = msgspec.defstruct(row.payload, [*fields, *claims], bases=(Common,), module=__name__, kw_only=True)
+    assert issubclass(made, Common), "it has the fields of every family"
+    return made
 
 
-class DevicePayload(Common):
-    battery: Percent | None = None
-    signal: Annotated[float, Meta(ge=-120, le=0)] | None = None
-    temperature: float | None = None
-    connectivity: str | None = None
-
-
-class SensorPayload(Common):
-    type: str | None = None
-    value: float | None = None
-    state: str | None = None
-
-
-class HealthPayload(Common):
-    cpu: Percent | None = None
-    memory: Percent | None = None
-    disk: Percent | None = None
-    uptime: Annotated[float, Meta(ge=0)] | None = None
+def _field_type(column: Column) -> Any:
+    found: Any = PYTHON_TYPES[column.sql]
+    if column.low is not None or column.high is not None:
+        found = Annotated[found, Meta(ge=column.low, le=column.high)]
+    if not column.is_required:
+        found = found | None
+    return Annotated[found, Meta(description=column.description)] if column.description else found
 
 
 class Location(msgspec.Struct):
@@ -117,14 +116,9 @@ class AlertPayload(Common):
     outbox: bool | None = None
 
 
-P = TypeVar("P", bound=Common)
-
 PAYLOADS: dict[Family, type[Common]] = {
-    Family.DEVICE: DevicePayload,
-    Family.GUARD: GuardPayload,
-    Family.SENSOR: SensorPayload,
+    **{row.family: _payload_of(row) for row in BATCHED},
     Family.ALERT: AlertPayload,
-    Family.SYSTEM: HealthPayload,
 }
 BARE_STATES = SENSOR_STATES | values.ALARM_WORDS | values.NORMAL_WORDS
 """Payloads of one word that a sensor's alarm topic accepts."""
@@ -137,8 +131,8 @@ _fields = {
 _any = msgspec.json.Decoder()
 _parts = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _looked_at = {
-    kind: frozenset(fields).union(place.FIELDS if kind in (GuardPayload, AlertPayload) else ())
-    for kind, fields in _fields.items()
+    kind: frozenset(_fields[kind]).union(place.FIELDS if family in (Family.GUARD, Family.ALERT) else ())
+    for family, kind in PAYLOADS.items()
 }
 QUOTE = ord('"')
 MAX_FIELD_BYTES = 16_384
@@ -194,7 +188,7 @@ def decode(
     body, text = payload_text.read(payload, max_bytes=limits.max_payload_bytes, max_depth=limits.max_depth)
     bare = _bare_state(topic, body)
     if bare is not None:
-        fields: Any = SensorPayload(state=bare)
+        fields: Any = PAYLOADS[Family.SENSOR](state=bare)  # type: ignore[call-arg]
         quality: list[str] = []
         text = msgspec.json.encode(text).decode()
     else:
@@ -308,11 +302,11 @@ def _bare_state(topic: Topic, body: bytes) -> str | None:
 def _fields_of(family: Family, payload: bytes) -> tuple[Any, list[str]]:
     # Alerts are few, and a wrong field of an alert is kept. So they are read field by field.
     if family is Family.ALERT:
-        return _field_by_field(AlertPayload, payload, lenient=True)
+        return _field_by_field(family, payload, lenient=True)
     try:
         return _decoders[family].decode(payload), []
     except msgspec.ValidationError:
-        return _field_by_field(PAYLOADS[family], payload, lenient=False)
+        return _field_by_field(family, payload, lenient=False)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise InvalidMessage("broken_json", str(error)) from error
 
@@ -339,19 +333,20 @@ def _field(raw: msgspec.Raw) -> Any:
     return _any.decode(part) if len(part) <= MAX_FIELD_BYTES or part[0] == QUOTE else TOO_LONG
 
 
-def _field_by_field(kind: type[P], payload: bytes, *, lenient: bool) -> tuple[P, list[str]]:
+def _field_by_field(family: Family, payload: bytes, *, lenient: bool) -> tuple[Common, list[str]]:
     """Keep each valid field and name each invalid one.
 
     Unless `lenient`, an invalid or missing required field refuses the message with
     `InvalidMessage`.
     """
+    kind = PAYLOADS[family]
     tree = object_of(payload, _looked_at[kind])
     quality: list[str] = []
-    if kind is GuardPayload:
+    if family is Family.GUARD:
         _put_place(tree)
-    elif kind is SensorPayload:
+    elif family is Family.SENSOR:
         _put_switch(tree, quality)
-    elif kind is AlertPayload:
+    elif family is Family.ALERT:
         _put_alert_texts(tree, quality)
 
     kept: dict[str, Any] = {}
@@ -483,7 +478,7 @@ def _flagged(origin: Origin, name: str) -> Origin:
     return msgspec.structs.replace(origin, quality=(*origin.quality, name))
 
 
-def _fix(topic: Topic, fields: GuardPayload, origin: Origin) -> Fix:
+def _fix(topic: Topic, fields: Any, origin: Origin) -> Fix:
     if place.is_no_fix(fields.lat, fields.lon):
         raise InvalidMessage("no_fix", "0,0 is what a receiver without a fix sends")
     _check_claims(topic, fields, origin)
@@ -505,7 +500,7 @@ def _fix(topic: Topic, fields: GuardPayload, origin: Origin) -> Fix:
     )
 
 
-def _device(topic: Topic, fields: DevicePayload, origin: Origin) -> DeviceReading:
+def _device(topic: Topic, fields: Any, origin: Origin) -> DeviceReading:
     _check_claims(topic, fields, origin)
     connectivity, origin = _word(fields.connectivity, CONNECTIVITY, "connectivity", origin)
     if fields.battery is not None and 0 < fields.battery < 1:
@@ -515,7 +510,7 @@ def _device(topic: Topic, fields: DevicePayload, origin: Origin) -> DeviceReadin
     return DeviceReading(origin, fields.battery, fields.signal, fields.temperature, connectivity)
 
 
-def _sensor(topic: Topic, fields: SensorPayload, origin: Origin) -> SensorReading:
+def _sensor(topic: Topic, fields: Any, origin: Origin) -> SensorReading:
     _check_claims(topic, fields, origin)
     kind = (fields.type or "UNKNOWN").strip().upper()
     if kind not in SENSOR_TYPES or kind == "UNKNOWN":
@@ -541,7 +536,7 @@ def _state_of_switch(state: str, kind: str) -> str:
     return state
 
 
-def _alarm_state(fields: SensorPayload, origin: Origin) -> tuple[str | None, Origin]:
+def _alarm_state(fields: Any, origin: Origin) -> tuple[str | None, Origin]:
     """Return the state on an alarm topic. A message without a state or value is an alarm."""
     word = (fields.state or "").strip().upper()
     if not word:
@@ -558,7 +553,7 @@ def _alarm_state(fields: SensorPayload, origin: Origin) -> tuple[str | None, Ori
     return None, _flagged(origin, "state")
 
 
-def _health(topic: Topic, fields: HealthPayload, origin: Origin) -> HealthReading:
+def _health(topic: Topic, fields: Any, origin: Origin) -> HealthReading:
     _check_claims(topic, fields, origin)
     return HealthReading(origin, fields.cpu, fields.memory, fields.disk, fields.uptime)
 
@@ -602,11 +597,88 @@ def _word(text: str | None, known: frozenset[str], name: str, origin: Origin) ->
     return (word, origin) if word in known else (None, _flagged(origin, name))
 
 
-_BUILDERS: dict[Family, Callable[[Topic, Any, Origin], Message]] = {
-    Family.GUARD: _fix,
-    Family.DEVICE: _device,
-    Family.SENSOR: _sensor,
-    Family.SYSTEM: _health,
+Builder = Callable[[Topic, Any, Origin], Message]
+_OWN: dict[Family, tuple[Builder, frozenset[str]]] = {
+    Family.GUARD: (
+        _fix,
+        frozenset({"lat", "lon", "accuracy", "speed", "heading", "source", "mock", "battery"}),
+    ),
+    Family.DEVICE: (_device, frozenset({"battery", "signal", "temperature", "connectivity"})),
+    Family.SENSOR: (_sensor, frozenset({"kind", "type", "value", "state"})),
+    Family.SYSTEM: (_health, frozenset({"cpu", "memory", "disk", "uptime"})),
+}
+"""Builders with rules of their own, or written out for speed, and the fields that they fill.
+
+`builder_of` fills all other fields of a family by the facts of their columns.
+"""
+
+
+def builder_of(row: BatchedFamily) -> Builder:
+    """Return the function that makes a family's message from the fields of a payload."""
+    own, filled = _OWN.get(row.family, (None, frozenset()))
+    values = _Values(row, filled)
+    if own is None:
+        return _plain(row, values)
+    return _extended(own, values) if values.names else own
+
+
+def _plain(row: BatchedFamily, values: _Values) -> Builder:
+    """Return a builder that fills every field from its column, and the topic's last word."""
+    make: Callable[..., Any] = row.message
+    of_topic = [name for name, column in row.fields.items() if not column.is_sent]
+
+    def build(topic: Topic, fields: Any, origin: Origin) -> Message:
+        _check_claims(topic, fields, origin)
+        found, origin = values.read(fields, origin)
+        return make(origin, **dict.fromkeys(of_topic, topic.detail), **found)
+
+    return build
+
+
+def _extended(own: Builder, values: _Values) -> Builder:
+    """Return a builder that adds further fields to the message of another builder."""
+
+    def build(topic: Topic, fields: Any, origin: Origin) -> Message:
+        message = own(topic, fields, origin)
+        found, origin = values.read(fields, message.origin)
+        return msgspec.structs.replace(message, origin=origin, **found)
+
+    return build
+
+
+class _Values:
+    """Reader of a family's fields, without those in `filled`.
+
+    A word of a fixed set may come in any case. A switch that is not sent is off.
+    """
+
+    def __init__(self, row: BatchedFamily, filled: frozenset[str]) -> None:
+        columns = {
+            name: column for name, column in row.fields.items() if column.is_sent and name not in filled
+        }
+        self.names = tuple(columns)
+        self._switches = [name for name, column in columns.items() if column.sql == "bool"]
+        self._words = [
+            (name, {word.upper(): word for word in column.words}, column.other)
+            for name, column in columns.items()
+            if column.words
+        ]
+
+    def read(self, fields: Any, origin: Origin) -> tuple[dict[str, Any], Origin]:
+        """Return the values, and the origin with the fields whose word is unknown."""
+        found = {name: getattr(fields, name) for name in self.names}
+        for name in self._switches:
+            found[name] = bool(found[name])
+        for name, known, other in self._words:
+            if found[name] is not None:
+                found[name] = known.get(found[name].strip().upper())
+                if found[name] is None:
+                    found[name], origin = other, _flagged(origin, name)
+        return found, origin
+
+
+_BUILDERS: dict[Family, Builder] = {
+    **{row.family: builder_of(row) for row in BATCHED},
     Family.ALERT: _alert,
 }
 

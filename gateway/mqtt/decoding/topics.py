@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from functools import lru_cache
 
 import msgspec
@@ -10,48 +9,39 @@ import msgspec
 from gateway.mqtt.access_control import TEST_TOPICS
 from services.contracts.alert_words import alert_type
 from services.contracts.errors import InvalidMessage
+from services.contracts.families import BY_WORD, FAMILIES, SENSOR_KINDS, Family, MessageFamily
 
 MAX_SOURCE_LENGTH = 128
 LONGEST_GUARD_NUMBER = 8
 """Most digits of a guard's number. A longer number is a device's, for instance an IMEI."""
 REMEMBERED = 16_384
 """Number of parsed topics in the cache. Sources send on the same few topics again and again."""
-SENSOR_KINDS = frozenset({"status", "reading", "alarm"})
+LANES = ("bulk", "alert")
 FILTERS = {
-    "bulk": ("device/#", "guard/#", "sensor/#", "system/#"),
-    "alert": ("alert/#",),
+    lane: tuple(f"{row.name}/#" for row in FAMILIES if row.lane == lane and not row.is_optional)
+    for lane in LANES
 }
 """Topic filters of each lane, without the installation's prefix."""
-OPTIONAL = {"bulk": ("owntracks/#",), "alert": ()}
-"""Further topic filters of each lane, where the configuration asks for them."""
-
-
-ALARM = "alarm"
-NO_SOURCE = SENSOR_KINDS | {
-    "",
-    "alarms",
-    "telemetry",
-    "gps",
-    "health",
-    "lwt",
-    "availability",
-    "online",
-    "event",
-    "info",
+OPTIONAL = {
+    lane: tuple(f"{row.name}/#" for row in FAMILIES if row.lane == lane and row.is_optional) for lane in LANES
 }
+"""Further topic filters of each lane, where the configuration asks for them."""
+ALARM = "alarm"
+_FIXED = frozenset(word for row in FAMILIES for word in row.topic.split("/")[1:] if not word.startswith("{"))
+NO_SOURCE = (
+    SENSOR_KINDS
+    | _FIXED
+    | {
+        "",
+        "alarms",
+        "lwt",
+        "availability",
+        "online",
+        "event",
+        "info",
+    }
+)
 """Segments that are never the name of a source, in lower case."""
-
-
-class Family(StrEnum):
-    DEVICE = "device"
-    GUARD = "guard"
-    SENSOR = "sensor"
-    ALERT = "alert"
-    SYSTEM = "system"
-    OWNTRACKS = "owntracks"
-
-
-_FAMILIES: frozenset[str] = frozenset(Family)
 
 
 class Topic(msgspec.Struct, frozen=True):
@@ -68,20 +58,33 @@ class Topic(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=REMEMBERED)
 def parse(topic: str) -> Topic:
     """Parse a topic (without the installation's prefix). Raises `InvalidMessage("topic_shape")`."""
-    match topic.split("/"):
-        case ["device", source, "telemetry"]:
-            return Topic(Family.DEVICE, _source(source))
-        case ["guard", source, "gps"]:
-            return Topic(Family.GUARD, guard_id(_source(source)))
-        case ["sensor", source, kind] if kind in SENSOR_KINDS:
-            return Topic(Family.SENSOR, _source(source), kind)
+    words = topic.split("/")
+    row = BY_WORD.get(words[0])
+
+    # Words of an alert come in either order, and a phone may add one word.
+    match words:
         case ["alert", first, second]:
             return _alert(_source(first), _source(second))
-        case ["system", "health", source]:
-            return Topic(Family.SYSTEM, _source(source))
         case ["owntracks", user, device, *more] if len(more) <= 1:
             return Topic(Family.OWNTRACKS, guard_id(_source(user)), "/".join([_source(device), *more]))
-    raise InvalidMessage("topic_shape", f"no family has a topic of the shape {topic[:200]!r}")
+    if row is None or (found := _matched(row, words)) is None:
+        raise InvalidMessage("topic_shape", f"no family has a topic of the shape {topic[:200]!r}")
+
+    source_id, detail = _source(found[0]), "/".join(found[1:])
+    return Topic(row.family, guard_id(source_id) if row.names_guard else source_id, detail)
+
+
+def _matched(row: MessageFamily, words: list[str]) -> list[str] | None:
+    """Return the words at the places of `{name}` in a family's topic; None for another shape."""
+    shape = row.topic.split("/")
+    if len(words) != len(shape):
+        return None
+
+    pairs = list(zip(shape, words, strict=True))
+    found = [word for part, word in pairs if part.startswith("{")]
+    is_same = all(part.startswith("{") or part == word for part, word in pairs)
+    is_known = not row.details or row.details.issuperset(found[1:])
+    return found if is_same and is_known else None
 
 
 def shared(group: str, topic_filter: str) -> str:
@@ -98,7 +101,7 @@ def family_of(topic: str) -> str:
     The result is safe as a metric's label.
     """
     first = topic.partition("/")[0]
-    return first if first in _FAMILIES else "other"
+    return first if first in BY_WORD else "other"
 
 
 def metric_prefix(topic: str) -> str:

@@ -11,10 +11,11 @@ import re
 from datetime import datetime
 
 from gateway.mqtt.decoding import topics
-from gateway.mqtt.decoding.topics import ALARM, Family, Topic
+from gateway.mqtt.decoding.topics import ALARM, Topic
 from services.contracts.alert_words import LIFE_SAFETY_WORDS, alert_type
 from services.contracts.errors import InvalidMessage
 from services.contracts.events import LIFE_SAFETY, AlertType, DeviceAlert, Origin, Severity
+from services.contracts.families import Family
 
 MAX_ALERT_TEXT = 2000
 SEARCHED_BYTES = 65_536

@@ -8,10 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from gateway.mqtt.decoding.payloads import PAYLOADS, POSITION_SOURCES
-from gateway.mqtt.decoding.topics import SENSOR_KINDS, Family
+from gateway.mqtt.decoding.payloads import PAYLOADS
 from gateway.noc.api.examples import FRAMES, MESSAGES
-from services.contracts.events import CONNECTIVITY, SENSOR_STATES, SENSOR_TYPES, AlertType, Severity
+from services.contracts.events import AlertType, Severity
+from services.contracts.families import COMMON_FIELDS, FAMILIES, SENSOR_KINDS
 from services.contracts.frames import CLIENT, CONTROL, FEED
 
 REFERENCE = "#/components/schemas/{name}"
@@ -61,31 +61,15 @@ class Road(NamedTuple):
 
 
 ROADS = (
-    Road(
-        "deviceTelemetry", "device/{device_id}/telemetry", PAYLOADS[Family.DEVICE], "How a device is doing", 1
-    ),
-    Road(
-        "guardPosition",
-        "guard/{guard_id}/gps",
-        PAYLOADS[Family.GUARD],
-        "Where a guard is; `789` and `guard-789` are the same guard",
-        1,
-    ),
-    Road("sensorData", "sensor/{sensor_id}/{kind}", PAYLOADS[Family.SENSOR], "What a sensor says", 1),
-    Road(
-        "alert",
-        "alert/{alert_type}/{source_id}",
-        PAYLOADS[Family.ALERT],
-        "An alarm; the two words may stand in either order. A life-safety alert is never refused for its content",
-        1,
-    ),
-    Road("systemHealth", "system/health/{system_id}", PAYLOADS[Family.SYSTEM], "How a computer is doing", 0),
-    Road(
-        "ownTracks",
-        "owntracks/{guard_id}/{phone}",
-        OwnTracksLocation,
-        "Where a guard with an OwnTracks phone is, under the guard's credential; where VIGIL_OWNTRACKS is on",
-        1,
+    *(
+        Road(
+            row.channel,
+            row.topic,
+            PAYLOADS.get(row.family, OwnTracksLocation),
+            row.summary,
+            row.qos,
+        )
+        for row in FAMILIES
     ),
     Road(
         "receipt",
@@ -101,39 +85,24 @@ PARAMETERS: Mapping[str, dict[str, Any]] = {
     "alert_type": {"description": f"One of {', '.join(AlertType)}, in any case, with - or _"},
     "source_id": {"description": "The name that the credential is for"},
     "guard_id": {"description": "guard-789 or 789"},
-    "device_id": {},
-    "sensor_id": {},
-    "system_id": {},
     "phone": {"description": "As the app calls it"},
 }
 NOTES: Mapping[str, Mapping[str, str]] = {
-    "DevicePayload": {
-        "battery": "Per cent",
-        "signal": "dBm",
-        "temperature": "Degrees Celsius",
-        "connectivity": f"{', '.join(sorted(CONNECTIVITY))}, in any case",
-    },
-    "GuardPayload": {
-        "accuracy": "Metres",
-        "speed": "Metres a second",
-        "heading": "Degrees from north",
-        "source": ", ".join(sorted(POSITION_SOURCES)),
-        "mock": "The phone says that the position is made up",
-        "battery": "Per cent, of the phone",
-    },
     "OwnTracksLocation": {
+        "_type": "Kind of the message",
+        "lat": "Degrees",
+        "lon": "Degrees",
         "acc": "Metres",
         "vel": "Kilometres an hour",
         "cog": "Degrees from north",
         "tst": "Unix seconds",
         "batt": "Per cent",
     },
-    "SensorPayload": {
-        "type": f"{', '.join(sorted(SENSOR_TYPES))}, in any case",
-        "state": f"{', '.join(sorted(SENSOR_STATES))}, in any case",
-    },
-    "HealthPayload": {"cpu": "Per cent", "memory": "Per cent", "disk": "Per cent", "uptime": "Seconds"},
     "AlertPayload": {
+        "alert_type": "Type of the alert, where the topic names none",
+        "message": "Text for operators",
+        "location": "Place, as `lat` and `lon` in degrees",
+        "guard_id": COMMON_FIELDS["source_id"],
         "severity": f"{', '.join(Severity)}, in any case; by the type when left out",
         "silent": "Nothing at the source may show or sound that it was sent: no receipt either, unless `outbox`",
         "outbox": "The device's promise: it sends the same bytes until their receipt, never gives the id to another"
@@ -198,7 +167,8 @@ def document(*, version: str) -> dict[str, Any]:
 
 
 def _annotate(components: Mapping[str, Any]) -> None:
-    for shape, notes in NOTES.items():
+    of_all = {kind.__name__: COMMON_FIELDS for kind in PAYLOADS.values()}
+    for shape, notes in (*of_all.items(), *NOTES.items()):
         for field, note in notes.items():
             components[shape]["properties"][field]["description"] = note
 
@@ -208,7 +178,7 @@ def _channel(road: Road) -> dict[str, Any]:
     return {
         "address": road.address,
         "servers": [{"$ref": "#/servers/mqtt"}],
-        "parameters": {name: PARAMETERS[name] for name in names},
+        "parameters": {name: PARAMETERS.get(name, {}) for name in names},
         "messages": {road.name: {"$ref": f"#/components/messages/{road.name}"}},
     }
 

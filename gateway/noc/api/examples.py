@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.noc.parts_away import REASONS
+from services.contracts.families import AT, FAMILIES
 
-AT = "2026-01-05T21:14:03Z"
 ALERT_ID = "8f6e3c1a-6e0f-4b63-9a57-0b7c2b9d5a11"
 POSITION = {
     "guard_id": "guard-789",
@@ -39,12 +39,7 @@ ALERT = {
     "last_seen_at": AT,
 }
 MESSAGES: Mapping[str, Any] = {
-    "deviceTelemetry": {"battery": 77, "signal": -70, "temperature": 24.5, "timestamp": AT},
-    "guardPosition": {"lat": 12.9716, "lon": 77.5946, "accuracy": 6, "timestamp": AT, "msg_id": "a-17"},
-    "sensorData": {"type": "SMOKE", "value": 140, "state": "ALARM", "timestamp": AT},
-    "alert": {"message": "help", "location": {"lat": 12.9716, "lon": 77.5946}, "msg_id": "a-18"},
-    "systemHealth": {"cpu": 31, "memory": 52, "disk": 64, "uptime": 86400},
-    "ownTracks": {"_type": "location", "lat": 12.9716, "lon": 77.5946, "acc": 6, "vel": 4, "tst": 1767647643},
+    **{row.channel: row.example for row in FAMILIES},
     "receipt": {"msg_id": "a-18", "status": "acknowledged", "at": AT, "alert_id": ALERT_ID, "by": "Asha"},
 }
 STATUS = {"source_id": "dev-12", "kind": "device", "state": "silent", "since": AT, "last_at": AT}

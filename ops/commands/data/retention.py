@@ -15,6 +15,7 @@ from ops.commands.options import tenant_option
 from ops.environment import apply_environment
 from ops.input_output.tables import as_json_option, show
 from services.contracts.errors import NotFound
+from services.contracts.retention_classes import TENANT_CLASSES
 from services.platform import config
 from services.platform.config import Config
 from services.platform.database import Database
@@ -31,7 +32,7 @@ SET = text(
 )
 REMOVE = text("DELETE FROM retention_policy WHERE tenant_id = :tenant_id AND class = :class")
 
-class_argument = click.argument("of_class", metavar="CLASS", type=click.Choice(schedule.TENANT_CLASSES))
+class_argument = click.argument("of_class", metavar="CLASS", type=click.Choice(TENANT_CLASSES))
 
 
 @click.group()
@@ -50,7 +51,7 @@ def show_policies(tenant_id: int | None, as_json: bool) -> None:
     with _owner(settings).across() as connection:
         own = [dict(row) for row in connection.execute(POLICIES, {"tenant_id": tenant_id}).mappings()]
     rows: list[dict[str, Any]] = [
-        {"class": name, "tenant_id": None, "days": usual[name]} for name in (*schedule.TENANT_CLASSES, "seen")
+        {"class": name, "tenant_id": None, "days": usual[name]} for name in (*TENANT_CLASSES, "seen")
     ]
     rows += [{"class": row["class"], "tenant_id": row["tenant_id"], "days": row["days"]} for row in own]
     show(rows, as_json=as_json)

@@ -9,20 +9,12 @@ from sqlalchemy import text
 
 from ops.environment import apply_environment
 from ops.input_output.tables import as_json_option, limit_option, show
+from services.contracts.families import ALERT, BATCHED
 from services.platform import config, database
 from services.platform.database import transaction
 
 COMMON = "recorded_at, received_at, clock_suspect, coalesce(quality, '{}') AS quality, msg_id"
-KINDS = {
-    "telemetry": ("mqtt_device_telemetry", "device_id", "battery, signal, temperature, connectivity"),
-    "location": (
-        "mqtt_guard_location",
-        "guard_id",
-        "lat, lon, accuracy, speed, heading, source, mock, in_geofence, geofence_violation, battery",
-    ),
-    "sensor": ("mqtt_sensor_reading", "sensor_id", "kind, type, value, state"),
-    "system": ("mqtt_system_health", "system_id", "cpu, memory, disk, uptime"),
-}
+KINDS = {row.command: row for row in BATCHED}
 # Without a tenant, rows of all tenants are shown, except the watchdog's own messages. Those would
 # hide the others.
 OF_TENANT = (
@@ -43,18 +35,19 @@ def query_for(kind: str) -> str:
 
     Rows are sorted by the time of arrival, alerts by the time of the last occurrence.
     """
-    if kind == "alert":
+    if kind == ALERT.command:
         return ALERTS
-    table, source, columns = KINDS[kind]
+    row = KINDS[kind]
+    source, columns = row.source_column, ", ".join(row.columns)
     return (
-        f"SELECT {source}, tenant_id, {columns}, {COMMON}, raw_data FROM {table}"
+        f"SELECT {source}, tenant_id, {columns}, {COMMON}, raw_data FROM {row.table}"
         f" WHERE (CAST(:source AS text) IS NULL OR {source} = :source)"
         f" AND {OF_TENANT} ORDER BY received_at DESC LIMIT :limit"
     )
 
 
 @click.command()
-@click.argument("kind", type=click.Choice([*KINDS, "alert"]))
+@click.argument("kind", type=click.Choice([*KINDS, ALERT.command]))
 @click.option("--source", help="Only this device, guard, sensor or system.")
 @click.option("--tenant", type=int, help="Only this tenant.")
 @limit_option

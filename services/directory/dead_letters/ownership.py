@@ -11,9 +11,7 @@ from services.contracts.events import (
     AlertEvent,
     ConditionsEvent,
     DeviceAlert,
-    DeviceReadingBatch,
     FixBatch,
-    HealthReadingBatch,
     NotificationFinished,
     NotificationRequest,
     Origin,
@@ -21,21 +19,18 @@ from services.contracts.events import (
     RejectedBatch,
     RejectedMessage,
     RepeatedAlert,
-    SensorReadingBatch,
     SourceFlood,
     StoredEvent,
     ZoneMovesEvent,
 )
+from services.contracts.families import BATCHED
 
 BODIES: Mapping[str, type] = {
-    "device_telemetry_received": DeviceReadingBatch,
-    "guard_gps_received": FixBatch,
+    **{row.event: row.batch for row in BATCHED},
     "guard_fixes_held": FixBatch,
-    "sensor_data_received": SensorReadingBatch,
     "device_alert_received": DeviceAlert,
     "device_alert_repeated": RepeatedAlert,
     "source_flood_changed": SourceFlood,
-    "system_health_received": HealthReadingBatch,
     "message_rejected": RejectedBatch,
     "telemetry_stored": StoredEvent,
     "positions_stored": StoredEvent,

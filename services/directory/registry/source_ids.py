@@ -6,8 +6,9 @@ import re
 
 from services.contracts.alert_words import alert_type
 from services.contracts.errors import Refused
+from services.contracts.families import OF_DEVICES
 
-FAMILIES = ("device", "sensor", "system", "alert")
+FAMILIES = tuple(row.name for row in OF_DEVICES)
 """Families of devices. Guards are a family of their own."""
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 RESERVED = "vigil-"

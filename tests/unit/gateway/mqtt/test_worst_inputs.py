@@ -20,12 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.mqtt.decoding import owntracks, payload_text, payloads, topics, unreadable
-from gateway.mqtt.decoding.topics import Family
 from gateway.noc.api import operation as operations
 from gateway.noc.api.operations import all_operations
 from gateway.noc.websocket import client_frames
 from services.contracts import time_range
 from services.contracts.errors import InvalidMessage, Refused
+from services.contracts.families import Family
 from services.messaging.http_server.request_head import head_fault
 from services.outgoing import contact_addresses
 

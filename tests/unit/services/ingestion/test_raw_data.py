@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from gateway.mqtt.decoding import payloads, topics
 from gateway.mqtt.decoding.payloads import Limits
 from services.contracts.errors import InvalidMessage
+from services.contracts.families import DEVICE, SENSOR, SYSTEM
 from services.ingestion import raw_data
-from services.telemetry.store import DEVICE, SENSOR, SYSTEM
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 TIME = "2026-11-23T11:59:30Z"

@@ -6,8 +6,9 @@ import pytest
 
 from ops.environment import PROJECT
 from services.contracts.errors import Misconfigured, Refused
+from services.contracts.retention_classes import TENANT_CLASSES
 from services.platform import config
-from services.retention.schedule import TENANT_CLASSES, check_policy, due, usual_days
+from services.retention.schedule import check_policy, due, usual_days
 
 TEXT = (PROJECT / "config.yaml").read_text()
 AT_TWO = datetime(2026, 3, 2, 2, 10, tzinfo=UTC)

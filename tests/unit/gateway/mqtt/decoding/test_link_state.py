@@ -2,7 +2,7 @@ import pytest
 
 from gateway.mqtt.decoding import link_state
 from gateway.mqtt.decoding.link_state import Link
-from gateway.mqtt.decoding.topics import Family
+from services.contracts.families import Family
 
 
 @pytest.mark.parametrize(

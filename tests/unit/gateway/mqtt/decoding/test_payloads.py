@@ -1,7 +1,8 @@
 import itertools
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -11,8 +12,18 @@ from hypothesis import strategies as st
 from gateway.mqtt.decoding import payloads, topics
 from gateway.mqtt.decoding.identity import Recent
 from gateway.mqtt.decoding.payloads import Limits
+from services.contracts import families
 from services.contracts.errors import InvalidMessage
 from services.contracts.events import AlertType, SensorReading, Severity
+from services.contracts.families import (
+    BATCHED,
+    PYTHON_TYPES,
+    BatchedFamily,
+    Column,
+    Family,
+    HealthReading,
+    Origin,
+)
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 TIME = "2026-11-23T11:59:30Z"
@@ -603,3 +614,84 @@ def test_refused_garbage_is_one_message_within_the_window_unless_it_may_be_a_pan
     ):
         recent = Recent()
         assert len({rejected(b"{", topic=topic, recent=recent) for _ in range(3)}) == count
+
+
+@pytest.mark.parametrize("row", BATCHED, ids=lambda row: row.name)
+def test_every_field_of_the_table_is_read_into_its_message(row: BatchedFamily) -> None:
+    # Given a payload with a value for each field that devices send
+    sent: dict[str, Any] = {}
+    for name, column in row.fields.items():
+        kind = PYTHON_TYPES[column.sql]
+        low, high = column.low or 0, 100 if column.high is None else column.high
+        number = low + 0.75 * (high - low)
+        word = min(column.words - {column.other}, default="word")
+        if column.is_sent:
+            sent[name] = {float: number, bool: True, str: word}[kind]
+
+    # When it is decoded
+    words = ["x-1" if word.startswith("{") else word for word in row.topic.split("/")]
+    words[-1] = min(row.details, default=words[-1])
+    message = decode("/".join(words), sent)
+
+    # Then the message holds all of them
+    assert {name: getattr(message, name) for name in sent} == sent
+    assert message.origin.quality == ()
+
+
+class Climate(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Message of a family that is made up."""
+
+    origin: Origin
+    kind: Annotated[str, Column("text", is_sent=False)]
+    humidity: Annotated[float | None, Column("real", "%", 0, 100)]
+    mode: Annotated[str | None, Column("text", words=frozenset({"HEAT", "COOL"}))]
+    fan: Annotated[str | None, Column("text", words=frozenset({"ON", "UNKNOWN"}), other="UNKNOWN")]
+    locked: Annotated[bool, Column("bool")]
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected", "quality"),
+    [
+        ((40.0, "HEAT", "ON"), (40.0, "HEAT", "ON"), ()),
+        ((40.0, " cool", None), (40.0, "COOL", None), ()),
+        ((None, "DRY", "fast"), (None, None, "UNKNOWN"), ("mode", "fan")),
+    ],
+)
+def test_a_family_without_rules_of_its_own_is_built_from_its_columns(
+    sent: tuple[Any, ...], expected: tuple[Any, ...], quality: tuple[str, ...]
+) -> None:
+    # Given a row with words, and no builder of its own
+    row = msgspec.structs.replace(families.SYSTEM, family=Family.OWNTRACKS, message=Climate)
+    made = payloads.builder_of(row)
+    humidity, mode, fan = sent
+    fields = SimpleNamespace(source_id=None, humidity=humidity, mode=mode, fan=fan, locked=None)
+    origin = decode("system/health/h-1", {}).origin
+
+    # When a message is built
+    message: Any = made(topics.Topic(Family.SYSTEM, "h-1", "indoor"), fields, origin)
+
+    # Then its fields are those sent, with words as the table has them
+    assert (message.humidity, message.mode, message.fan) == expected
+    assert (message.kind, message.locked, message.origin.quality) == ("indoor", False, quality)
+
+
+class MoreHealth(HealthReading, array_like=True, frozen=True, gc=False):
+    """Message of a family with a field that its builder does not know."""
+
+    swap: Annotated[float | None, Column("real", "%", 0, 100)] = None
+
+
+def test_a_new_field_of_a_family_with_a_builder_is_filled_from_its_column() -> None:
+    # Given the row of a family with one field more
+    row = msgspec.structs.replace(families.SYSTEM, message=MoreHealth)
+    fields = SimpleNamespace(source_id=None, cpu=1.0, memory=2.0, disk=3.0, uptime=4.0, swap=5.0)
+
+    # When a builder of the old message is extended by it
+    values = payloads._Values(row, frozenset({"cpu", "memory", "disk", "uptime"}))
+    own = payloads._plain(row, payloads._Values(row, frozenset({"swap"})))
+    made: Any = payloads._extended(own, values)(
+        topics.Topic(Family.SYSTEM, "h-1"), fields, decode("system/health/h-1", {}).origin
+    )
+
+    # Then the message has both
+    assert (made.cpu, made.uptime, made.swap) == (1.0, 4.0, 5.0)

@@ -4,8 +4,9 @@ from hypothesis import strategies as st
 
 from gateway.mqtt import access_control
 from gateway.mqtt.decoding import topics
-from gateway.mqtt.decoding.topics import Family, Topic
+from gateway.mqtt.decoding.topics import Topic
 from services.contracts.errors import InvalidMessage
+from services.contracts.families import Family
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ import pytest
 from gateway.mqtt import lane
 from gateway.mqtt.decoding import owntracks, topics
 from gateway.mqtt.decoding.payloads import PAYLOADS, Limits, decode
-from gateway.mqtt.decoding.topics import FILTERS, OPTIONAL, SENSOR_KINDS, Family
+from gateway.mqtt.decoding.topics import FILTERS, OPTIONAL
 from gateway.noc.api import asyncapi
 from gateway.noc.api.examples import FRAMES, MESSAGES
 from gateway.noc.websocket import session
 from services.contracts import frames
 from services.contracts.events import Receipt
+from services.contracts.families import SENSOR_KINDS, Family
 
 DOCUMENT = msgspec.json.decode(msgspec.json.encode(asyncapi.document(version="1")))
 SOURCES = Path(lane.__file__).parents[2]
