@@ -87,9 +87,9 @@ class WorkWatch:
         if text == self._said:
             return
         if text:
-            log.warning("work_stands_still", problem=text)
+            log.warning("work_stalled", problem=text)
         else:
-            log.info("work_goes_on")
+            log.info("work_resumed")
         if sd_notify.status(text):
             self._said = text
 

@@ -164,7 +164,7 @@ class OwedEvents:
             with self._database.across() as connection:
                 connection.execute(TOLD, {"ids": debt.ids})
         except Unavailable as error:
-            log.warning("owed_events_kept", service=self._service, count=len(debt.ids), error=str(error))
+            log.warning("outbox_events_kept", service=self._service, count=len(debt.ids), error=str(error))
 
     def tell_overdue(
         self,
@@ -189,7 +189,7 @@ class OwedEvents:
                 return 0
             publish([(row.event, msgspec.Raw(bytes(row.body))) for row in found])
             connection.execute(TOLD, {"ids": [row.id for row in found]})
-        log.warning("owed_events_told", service=self._service, count=len(found))
+        log.warning("outbox_events_published", service=self._service, count=len(found))
         return len(found)
 
 

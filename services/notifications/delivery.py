@@ -126,7 +126,7 @@ class Delivery:
             try:
                 told = self._store.tell_untold(publish)
             except Unavailable as error:
-                log.warning("notifications_untold", error=str(error))
+                log.warning("notifications_not_published", error=str(error))
                 eventlet.sleep(AWAY_PAUSE_S)
                 continue
             if not told:
@@ -158,7 +158,7 @@ class Delivery:
                 full_recipients=self._shares.full_recipients() if channel == "url" else (),
             )
         except Unavailable as error:
-            log.warning("notifications_wait", channel=channel, error=str(error))
+            log.warning("notifications_postponed", channel=channel, error=str(error))
             eventlet.sleep(AWAY_PAUSE_S)
             return True
         if channel == "digest":
@@ -215,7 +215,7 @@ class Delivery:
             try:
                 return write()
             except Unavailable as error:
-                log.warning("notification_unrecorded", error=str(error))
+                log.warning("notification_not_recorded", error=str(error))
                 eventlet.sleep(AWAY_PAUSE_S)
 
     def _deliver(self, rows: list[Notification]) -> None:

@@ -60,7 +60,7 @@ class Holder:
                     self._connection.execute(STILL)
                     return
             except DBAPIError as error:
-                log.warning("holder_lost", holder=self._number, error=reason_of(error))
+                log.warning("process_lock_lost", holder=self._number, error=reason_of(error))
                 self.close()
             self._take()
 

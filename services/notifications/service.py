@@ -54,7 +54,7 @@ class Parts:
 
     def __init__(self, config: Config) -> None:
         for problem in settings.problems(config.notifications):
-            log.error("notification_setting", problem=problem)
+            log.error("notification_setting_rejected", problem=problem)
         database = Database(config, name="notifications")
         self.store = NotificationStore(database)
         self.templates = TemplateStore(database)

@@ -213,7 +213,7 @@ def test_a_wrong_setting_is_one_clear_line_at_the_start_and_stops_nothing_else(h
     try:
         restart()
         said = [json.loads(line) for line in log.read_bytes()[before:].splitlines() if line.startswith(b"{")]
-        problems = [line["problem"] for line in said if line["event"] == "notification_setting"]
+        problems = [line["problem"] for line in said if line["event"] == "notification_setting_rejected"]
         assert len(problems) == 2
         for words, problem in zip(
             (("FCM_SERVER_KEY", "FCM_CREDENTIALS_FILE"), ("'09876543210'", "E.164")), problems, strict=True

@@ -58,7 +58,7 @@ def test_every_process_that_is_asked_to_stop_ends_in_order_and_is_back(outside: 
         assert process.last_end == "it ended with exit code 0", (process.name, logs[process.name].text())
         assert process.restarts == before[process.name][1] + 1
         events = logs[process.name].events()
-        assert events.count("stopping") == events.count("stopped") == 1, (process.name, events)
+        assert events.count("stop_requested") == events.count("process_stopped") == 1, (process.name, events)
         assert "Traceback" not in logs[process.name].text(), logs[process.name].text()
 
     # And the session got a frame that the gateway is going away, and the panic is stored

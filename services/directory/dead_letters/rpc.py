@@ -114,7 +114,7 @@ class LetterCalls:
     def retry_dead_letter(self, *, tenant_id: int, letter_id: str, by: str, across: bool = False) -> None:
         """Send a dead letter back to the queue that it came from. Raises `NotFound`."""
         self.parts.letters.settle(letter_id, _whose(tenant_id, across), again=True)
-        log.warning("dead_letter_sent_again", letter_id=letter_id, by=by, tenant_id=tenant_id)
+        log.warning("dead_letter_retried", letter_id=letter_id, by=by, tenant_id=tenant_id)
 
     @rpc
     def discard_dead_letter(self, *, tenant_id: int, letter_id: str, by: str, across: bool = False) -> None:

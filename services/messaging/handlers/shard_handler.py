@@ -198,7 +198,7 @@ class ShardConsumer(EventQueueConsumer):
     def _subscribe_again(self, provider: Any, shard: Shard) -> None:
         if shard.has_taken:
             log.info(
-                "shard_given_up", queue=shard.queue.name, returned=len(provider.lines.waiting(shard.number))
+                "shard_released", queue=shard.queue.name, returned=len(provider.lines.waiting(shard.number))
             )
         shard.channel.close()
         provider.lines.drop(shard.number)
@@ -463,7 +463,7 @@ class ShardHandler(OfShards):
             elif len(part) == 1:
                 self._fail(part[0].item, error, started)
             else:
-                log.warning("events_apart", task=self.method_name, events=len(part), error=repr(error))
+                log.warning("event_batch_divided", task=self.method_name, events=len(part), error=repr(error))
                 parts += [part[len(part) // 2 :], part[: len(part) // 2]]
         return []
 
@@ -507,7 +507,7 @@ class ShardHandler(OfShards):
 
     def _hold(self, messages: Sequence[Any], outage: Outage) -> None:
         """Return messages that could not be sent on to RabbitMQ, at the head of their queues."""
-        log.warning("retry_not_possible", queue=self.queue.name, error=str(outage))
+        log.warning("retry_not_scheduled", queue=self.queue.name, error=str(outage))
         eventlet.sleep(REQUEUE_PAUSE_S)
         for message in messages:
             self.queue_consumer.requeue_message(message)
@@ -617,7 +617,7 @@ class ShardHandler(OfShards):
         try:
             self.shared.outlet.send(letters)
         except Unavailable as error:
-            log.warning("held_events_not_handed_back", queue=shard.queue.name, error=str(error))
+            log.warning("held_events_not_returned", queue=shard.queue.name, error=str(error))
             for number, items in taken:
                 self.lines.put_back(number, items)
         else:

@@ -252,7 +252,7 @@ class Pauses(SharedExtension):
         try:
             self.outlet.outlet.send(letters)
         except Unavailable as error:
-            log.warning("held_events_not_handed_back", queue=queue, error=str(error))
+            log.warning("held_events_not_returned", queue=queue, error=str(error))
             return
         for held in old:
             if not held.is_stale:
@@ -284,11 +284,11 @@ class _Question:
             try:
                 self._ask(config)
             except Unavailable as error:
-                log.debug("server_still_away", error=str(error))
+                log.debug("server_not_reached", error=str(error))
                 return False
             except Exception as error:
                 # The server answers with an error. A tried event shows whether that matters.
-                log.warning("server_answers_with_error", error=repr(error))
+                log.warning("server_check_failed", error=repr(error))
             return True
         return False
 

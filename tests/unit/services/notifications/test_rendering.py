@@ -205,7 +205,7 @@ def test_a_seal_is_opened_after_a_rotation_and_without_its_key_the_alarm_goes_ou
     assert writer_with(keys=rotated, public_url=url).outgoing(kept(row)) == original
     with capture_logs() as logs:
         again = writer_with(keys=KeyRing(ROTATED), public_url=url).outgoing(kept(row))
-    assert [entry["event"] for entry in logs] == ["notification_seal_unreadable"]
+    assert [entry["event"] for entry in logs] == ["notification_not_decrypted"]
     assert "PANIC" in again.text
     assert "[link]" not in again.text
     assert f"{url}/a/" in again.text, "the link is made again"
