@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
+from services.contracts.enum_words import in_words, inside
 from services.contracts.errors import Conflict, Refused
 from services.contracts.events import NEVER_HELD_BACK, AlertStatus, AlertType
 
@@ -73,13 +74,13 @@ def step(action: Action, *, status: AlertStatus, by: str, acknowledged_by: str |
     if action is Action.NOTE:
         return Step(status, changes=True)
     if status not in OPEN:
-        raise Conflict(f"the alert is closed ({status}); a closed alert does not change")
+        raise Conflict(f"the alert is closed ({inside(status)}); a closed alert does not change")
     if action not in _TARGET:
         return Step(status, changes=True)
     if status in _FROM[action]:
         return Step(_TARGET[action], changes=True)
     if action is Action.ACKNOWLEDGE and acknowledged_by != by:
-        raise Conflict(f"{acknowledged_by} has this alert already ({status})")
+        raise Conflict(f"{acknowledged_by} has this alert already ({inside(status)})")
     return Step(status, changes=False)
 
 
@@ -143,7 +144,9 @@ def check_shelving(
         Refused: the alert cannot be shelved so.
     """
     if alert_type in NEVER_HELD_BACK:
-        raise Refused(f"a {alert_type} alert cannot be shelved: somebody must go")
+        raise Refused(
+            f"an alert of type {in_words(alert_type)!r} cannot be shelved: acknowledge or resolve it"
+        )
     if not reason.strip():
         raise Refused("reason is required: say why the alert is shelved")
     if until <= now:

@@ -69,8 +69,8 @@ def message_to(provider: Provider, **changes: Any) -> Outgoing:
     base = {
         "reference": uuid4().hex,
         "recipient": f"{provider.url}{recipient}" if provider.kind == "webhook" else recipient,
-        "subject": "CRITICAL PANIC guard-1",
-        "text": f"CRITICAL PANIC guard-1 <script> Reply {uuid4().hex[:4]}",
+        "subject": "Critical: Panic guard-1",
+        "text": f"Critical: Panic guard-1 <script> Reply {uuid4().hex[:4]}",
         "html": "<p>CRITICAL</p>" if provider.kind == "smtp" else "",
         "data": {"alert_id": "a"},
         "urgent": True,

@@ -97,7 +97,7 @@ def test_a_template_is_set_shown_used_and_taken_back(
     ]
     for part in ("text", "template_id"):
         assert "is removed" in run_vigil(environment, "template", "remove", "sms", "en", part)
-    assert sms_of(store).startswith("CRITICAL PANIC guard-1 at Dock ")
+    assert sms_of(store).startswith("Critical: Panic guard-1 at Dock ")
     again = run_vigil(environment, "template", "remove", "sms", "en", "text", check=False)
     assert again == "vigil: tenant 1 has no template sms en text of its own\n"
 
@@ -142,7 +142,7 @@ def test_a_template_that_a_newer_version_would_not_take_is_named_and_the_alarm_i
     [row] = store.list_templates(tenant_id=1)
     assert row["fault"].startswith("template sms en text, line 2: ")
     assert "line 2" in run_vigil(environment, "template", "show", "sms", "en")
-    assert sms_of(store).startswith("CRITICAL PANIC guard-1 at Dock ")
+    assert sms_of(store).startswith("Critical: Panic guard-1 at Dock ")
 
 
 def test_a_tenant_sees_and_changes_its_own_only(store: TemplateStore, engine: Engine) -> None:

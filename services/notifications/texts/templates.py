@@ -17,6 +17,7 @@ import msgspec
 from jinja2 import filters, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from services.contracts.enum_words import flag_in_words, in_words
 from services.contracts.errors import Refused
 from services.notifications.texts.sms_length import GSM7, MARK, UCS2, fit_sms, fits, size
 from services.notifications.texts.translations import FIXED, SAMPLES, WORDS, Words, clean, named_words
@@ -79,7 +80,7 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     faults: tuple[str, ...] = ()
 
 
-HEAD = "{% if drill %}{{ w.drill }} {% endif %}{{ w.severity }} {{ w.alert_type }}"
+HEAD = "{% if drill %}{{ w.drill }} {% endif %}{{ w.severity }}: {{ w.alert_type }}"
 BUILT_IN: dict[tuple[str, str], str] = {
     ("email", "subject"): HEAD + " {{ source }}{% if site %}, {{ site }}{% endif %}",
     ("email", "text"): HEAD
@@ -212,10 +213,11 @@ class Templates:
         fixed = named_words(language)
         named = {
             **fixed,
-            "severity": fixed.get(words.severity, words.severity),
-            "alert_type": fixed.get(words.alert_type, words.alert_type).replace("_", " "),
+            "severity": fixed.get(words.severity) or in_words(words.severity),
+            "alert_type": fixed.get(words.alert_type) or in_words(words.alert_type),
         }
         cleaned = {name: clean(value) for name, value in msgspec.structs.asdict(words).items()}
+        cleaned["flags"] = tuple(map(flag_in_words, cleaned["flags"]))
         return template.render(**cleaned, w=named)
 
 
