@@ -89,7 +89,7 @@ def finding(process: str, directory: str | None, url: str | None) -> str:
     End the process when it has given no sign of life for too long.
     """
     if not directory:
-        return f"{DIRECTORY} is not set: nobody can tell whether {process} is well"
+        return f"{DIRECTORY} is not set: there is no check whether {process} is well"
     sign = _sign_of_late(process, directory)
     if sign is None:
         return f"{process} is not ready yet, or its {DIRECTORY} is not {directory}"

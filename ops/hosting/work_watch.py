@@ -58,7 +58,7 @@ class WorkWatch:
             self._say("")
             return
 
-        what = f"its work stands still since {_since(stood_s)} ({parts[name].in_hand})"
+        what = f"its work has stopped since {_since(stood_s)} ({parts[name].in_hand})"
         self._say(f"{what}; it waits for {', '.join(self._waits_for)}" if self._waits_for else what)
         if now_s - self._asked_s >= ASK_EVERY_S and not self._asking:
             self._asked_s, self._asking = now_s, True

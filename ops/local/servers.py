@@ -164,7 +164,7 @@ def haproxy(
     }
     return Process(
         name,
-        [binary("haproxy"), "-db", "-f", str(PROJECT / "ops" / "edge" / "haproxy.cfg")],
+        [binary("haproxy"), "-db", "-f", str(PROJECT / "ops" / "servers" / "edge" / "haproxy.cfg")],
         log=log,
         environment={**environment, **addresses},
         probe=lambda: _haproxy_answers(port),

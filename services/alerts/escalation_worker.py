@@ -241,11 +241,11 @@ class Follower:
         book = self._guidance.audible_book(connection, alert)
         contact = people.contact_of(forms, book.contacts)
         if contact is None:
-            return f"nobody could be notified: there is no contact of {alert.assigned_to}"
+            return f"no notification was sent: there is no contact of {alert.assigned_to}"
         channels = [channel for channel in ASSIGNED_BY if channel in contact.addresses]
         if not channels:
             return (
-                f"nobody could be notified: {contact.name} has no phone number, e-mail address or push token"
+                f"no notification was sent: {contact.name} has no phone number, e-mail address or push token"
             )
 
         values = {"tenant_id": alert.tenant_id, "alert_id": alert.id}

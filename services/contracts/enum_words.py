@@ -33,19 +33,19 @@ FLAGS = {
 """Words of an alert's flags where the flag in sentence case is not clear enough."""
 
 
-def in_words(value: object) -> str:
+def as_words(value: object) -> str:
     """Return the words for a value, in sentence case."""
     text = str(value)
     return WORDS.get(text) or text.replace("_", " ").capitalize()
 
 
-def flag_in_words(flag: str) -> str:
+def flag_as_words(flag: str) -> str:
     """Return the words for a flag of an alert; a value behind a colon follows the words."""
     name, colon, value = flag.partition(":")
-    return f"{FLAGS.get(name) or in_words(name)}{colon and ': '}{value}"
+    return f"{FLAGS.get(name) or as_words(name)}{colon and ': '}{value}"
 
 
 def inside(value: object) -> str:
     """Return the words for a value within a sentence: `a geofence violation`, `an SOS`."""
-    words = in_words(value)
+    words = as_words(value)
     return words if words.isupper() else words[:1].lower() + words[1:]

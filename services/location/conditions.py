@@ -22,7 +22,7 @@ PROMPT_S = 300.0
 A fix that came later says nothing about now by itself.
 """
 JUST_AFTER = timedelta(microseconds=1)
-SHIFT_OVER = "is not on shift any more: the shift is over"
+SHIFT_OVER = "is no longer on shift: the shift has ended"
 
 
 class Who(NamedTuple):
@@ -242,7 +242,7 @@ class Drawn:
             nearest = self._nearest(place.lat, place.lon, place.at)
         self.met.append(self._violation(place, headline(standing, nearest), detail_of(standing, nearest)))
 
-    def _clear_violation(self, place: Place, words: str = "is back where the zones want them") -> None:
+    def _clear_violation(self, place: Place, words: str = "is inside the required zones again") -> None:
         self.told = self.told._replace(violation=False, repeat_at=None)
         self.cleared.append(self._violation(place, words, {}))
 
@@ -252,7 +252,7 @@ class Drawn:
         self.met.append(self._condition(place, key, headline(standing), detail_of(standing)))
 
     def _clear_speeding(
-        self, place: Place, zone_id: int, words: str = "keeps to the limit, or has left the zone"
+        self, place: Place, zone_id: int, words: str = "keeps the speed limit, or has left the zone"
     ) -> None:
         self.told = self.told._replace(speeding=self.told.speeding - {zone_id})
         key = speeding_key(self.who.guard_id, zone_id)
@@ -321,7 +321,7 @@ def headline(standing: Standing | None, nearest: Nearest | None = None) -> str:
     if standing is not None and standing.evidence.zone_kind == "forbidden":
         return f"is in the forbidden zone {standing.evidence.zone_name}"
     if nearest is None:
-        return "is outside all zones that they should be in"
+        return "is outside all required zones"
     return f"is outside {nearest.name} by {max(nearest.distance_m, 0.0):.0f} m"
 
 
@@ -378,7 +378,7 @@ def moves_of(who: Who, steps: Iterable[Step]) -> dict[str, list[ZoneMove]]:
 
 
 def _move(who: Who, step: Step, transition: Transition) -> ZoneMove:
-    assert transition.zone_id is not None, "whoever enters enters something"
+    assert transition.zone_id is not None, "a guard enters a zone"
     return ZoneMove(
         who.tenant_id,
         who.guard_id,

@@ -202,7 +202,7 @@ class Delivery:
             for row in rows:
                 following = retry_policy.perhaps_sent(
                     self._tried(row),
-                    f"Vigil failed: {type(error).__name__}",
+                    f"internal error: {type(error).__name__}",
                     pause_s=self._pause_s(row),
                     rules=self._rules,
                     now=datetime.now(UTC),
@@ -258,7 +258,7 @@ class Delivery:
         waits_s = [p.wait_s(p.destination(row.tenant_id, row.recipient)) for p in providers]
         put_off_s = max(self._config.first_retry_s, min(waits_s))
         where = f" at {shown_address(channel, row.recipient)}" if channel == "url" else ""
-        reason = f"{providers[0].name} is failing{where}; it is tried again soon"
+        reason = f"{providers[0].name} is failing{where}; Vigil tries again soon"
         following = retry_policy.no_provider(tried, reason, put_off_s=put_off_s, now=now)
         self._finish(row, following, "circuit_open", made=False)
         return None
@@ -298,11 +298,11 @@ class Delivery:
             # from the configuration.
             decide = retry_policy.not_sent if row.provider is None else retry_policy.perhaps_sent
             following = decide(
-                self._tried(row), "the process died", pause_s=0, rules=self._rules, now=datetime.now(UTC)
+                self._tried(row), "the process ended", pause_s=0, rules=self._rules, now=datetime.now(UTC)
             )
             self._finish(row, following, "crashed")
             return
-        self._ask(row, provider, self._writer.outgoing(row), "the process died during the call", "crashed")
+        self._ask(row, provider, self._writer.outgoing(row), "the process ended during the call", "crashed")
 
     def _ask(self, row: Notification, provider: Guarded, outgoing: Outgoing, reason: str, kind: str) -> None:
         """Ask the provider by Vigil's reference whether it has the message.

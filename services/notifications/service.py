@@ -261,7 +261,7 @@ class NotificationsService:
 
     def _reference(self, token: str) -> UUID:
         if self.parts.keys is None:
-            raise NotFound("this installation makes no links")
+            raise NotFound("this installation has no acknowledgement links: set VIGIL_PUBLIC_URL")
         return acknowledge_links.read_token(self.parts.keys.all(), token, now_s=time.time())
 
     def _check_signature(self, path: str, params: dict[str, str], signature: str) -> None:
@@ -271,7 +271,7 @@ class NotificationsService:
         """
         token = self.parts.twilio_auth_token
         if not token or not twilio.is_signed(f"{self.parts.public_url}{path}", params, signature, token):
-            raise Forbidden("this was not signed by our provider")
+            raise Forbidden("the request is not signed by the provider")
 
     def _publish(self, finished: list[NotificationFinished]) -> None:
         self.events.publish_all([("notification_finished", event) for event in finished])
@@ -281,4 +281,4 @@ def _uuid(text_form: str) -> UUID:
     try:
         return UUID(text_form)
     except ValueError as error:
-        raise NotFound("no such message") from error
+        raise NotFound("no such notification") from error

@@ -42,7 +42,9 @@ class HistoryStore:
         with self._database.of(tenant_id) as connection:
             family = connection.execute(FAMILY, values).scalar_one_or_none()
             if family not in TABLES:
-                raise NotFound(f"no device, sensor or system {source_id!r} of tenant {tenant_id} has spoken")
+                raise NotFound(
+                    f"no device, sensor or system {source_id!r} of tenant {tenant_id} has sent messages"
+                )
             query = _readings_of(family)
             return [dict(row._mapping) for row in connection.execute(query, {**values, "limit": limit})]
 

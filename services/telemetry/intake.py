@@ -147,7 +147,7 @@ class Intake:
         return part
 
     def _note_heard(self, part: Part, state: State, known: Known | None, source: Source) -> None:
-        """Note that a source came online, or is heard of again. Late readings do not say so."""
+        """Note that a source came online, or sends messages again. Late readings do not say so."""
         silent_since = None if known is None else known.silent_since
         if state.newest is None or (known is not None and silent_since is None):
             return

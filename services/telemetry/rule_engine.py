@@ -95,7 +95,7 @@ def of_alarm_topic(reading: Reading, findings: Sequence[Finding]) -> Finding | N
     if "met" in stages:
         return None
     if reading.state in CALM_STATES or "over" in stages:
-        return Finding(ALARM_RULE, "over", None, reading.state, f"Calm again: {_as_sent(reading)}")
+        return Finding(ALARM_RULE, "over", None, reading.state, f"Normal again: {_as_sent(reading)}")
     if reading.kind != "alarm" or "off" in stages:
         return None
     words = f"Alarm without a known meaning: {_as_sent(reading)}. Sent: {excerpt(reading)}"

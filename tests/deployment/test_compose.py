@@ -435,7 +435,7 @@ def test_haproxy_reads_the_shipped_file_with_the_environment_of_compose(
 
 
 def test_prometheus_scrapes_and_warns_services_that_are_there() -> None:
-    text = (PROJECT / "ops" / "compose" / "prometheus.yml").read_text()
+    text = (PROJECT / "ops" / "install" / "compose" / "prometheus.yml").read_text()
     targets = re.findall(r"targets: \[([^\]:]+):(\d+)\]", text)
     assert targets == [("alertmanager", "9093"), ("noc-api", "8002"), ("edge", "8405")]
     assert {host for host, _ in targets} <= set(SERVICES)

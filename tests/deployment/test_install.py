@@ -18,7 +18,7 @@ from ops.processes import PROCESSES
 from tests.deployment.installed import Installation
 from tests.support.haproxy import HOST
 
-SCRIPT = PROJECT / "ops" / "install.sh"
+SCRIPT = PROJECT / "ops" / "install" / "install.sh"
 SHARED = ["AMQP_URI", "REDIS_URL"]
 NEEDED = ("--mqtt-host", "mqtt.example.com", "--public-url", "https://noc.example.com")
 

@@ -18,7 +18,7 @@ from ops.run import SECRETS_DIRECTORY, STOP_TIMEOUT_S
 from services.platform import config
 from tests.deployment.units import Unit
 
-UNITS = PROJECT / "ops" / "systemd"
+UNITS = PROJECT / "ops" / "install" / "systemd"
 FILES = sorted(path for path in UNITS.iterdir() if path.is_file())
 SERVICES = sorted(path.name for path in UNITS.glob("*.service"))
 EXPOSURE = {
@@ -77,7 +77,7 @@ def test_the_target_wants_every_process() -> None:
         "vigil-migrate.service",
         *processes,
     }
-    script = (PROJECT / "ops" / "install.sh").read_text()
+    script = (PROJECT / "ops" / "install" / "install.sh").read_text()
     [listed] = re.findall(r'"vigil@"\{([^}]*)\}', script)
     assert set(listed.split(",")) == {*PROCESSES, "watchdog"}
 

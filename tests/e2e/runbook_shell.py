@@ -54,8 +54,8 @@ ONLY_LOOKS = re.compile(
     r"(curl|df|date|vigil (health|status|logs|check|latest|rejected|report|watch|alert|\w+ (list|show|history)))\b"
 )
 """Lines that change nothing. Neighbouring ones run together, to save time."""
-INSTALLER = PROJECT / "ops" / "install.sh"
-UNITS = PROJECT / "ops" / "systemd"
+INSTALLER = PROJECT / "ops" / "install" / "install.sh"
+UNITS = PROJECT / "ops" / "install" / "systemd"
 COMPOSE = PROJECT / "docker-compose.yml"
 
 

@@ -83,7 +83,7 @@ def test_a_device_has_a_limit_of_its_own_over_the_api_and_the_command(outside: O
     let_pass(outside, source, 601)
     outside.until(lambda: outside.rows(OFFLINE, source) == [("NEW",)], timeout_s=30)
     said = run_vigil(outside.env, "device", "limit", source, "never")
-    assert said == f"device {source}: limit of silence is never\n"
+    assert said == f"device {source}: offline limit is never\n"
     outside.until(lambda: outside.rows(OFFLINE, source) == [("RESOLVED",)], timeout_s=30)
     run_vigil(outside.env, "device", "limit", source, "default")
     assert outside.request("GET", path, token=token)[1]["silence_limit_s"] is None

@@ -451,7 +451,7 @@ def test_a_backup_that_is_stopped_leaves_nothing_half(
         process.send_signal(number)
         said = process.communicate(timeout=DEADLINE_S)[1]
     assert process.returncode == 130, said
-    assert "nothing half is left" in said
+    assert "no partial backup is left" in said
     for name in ("backups", "backups-keys"):
         assert [path.name for path in (installation.home / name).iterdir()] == [".lock"]
     assert databases_of(servers) == databases_before

@@ -102,7 +102,7 @@ def test_with_nobody_to_tell_the_record_says_so(desk: Desk, engine: Engine) -> N
     alert = desk.raise_alert().alert
     desk.follow(0)
     [_, line] = desk.store.get(tenant_id=1, alert_id=alert.id).timeline
-    assert "nobody to tell" in line.note
+    assert "no contact to notify" in line.note
     assert desk.wire.requests == []
 
 
@@ -276,7 +276,7 @@ def test_policies_and_rotas_by_command(environment: dict[str, str], engine: Engi
     said = run_vigil(environment, "rota", "set", "night", str(tmp_path / "rota.yaml"), check=False)
     assert "no contact 'Nobody'" in said
     run_vigil(environment, "rota", "remove", "night")
-    assert "no operator was there" in run_vigil(environment, "report")
+    assert "no operator was logged in" in run_vigil(environment, "report")
 
 
 def test_the_numbers_count_what_happened_and_drills_apart(desk: Desk) -> None:

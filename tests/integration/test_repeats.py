@@ -385,7 +385,7 @@ def test_with_nobody_but_its_source_a_silent_alert_is_sent_to_nobody_and_the_rec
     alert = crew.raise_alert(silent=True).alert
     crew.follow(0)
     assert crew.wire.requests == []
-    assert "nobody to tell" in crew.get(alert.id).timeline[-1].note
+    assert "no contact to notify" in crew.get(alert.id).timeline[-1].note
 
 
 def test_a_loud_alert_is_sent_to_its_source_too_and_from_the_repeat_on_that_makes_it_silent_no_more(
@@ -434,7 +434,7 @@ def test_who_is_assigned_is_notified_by_all_that_they_have_and_each_time_anew(cr
         note = crew.assign(alert.id, "bob@x.org", at=at).alert.timeline[-1].note
         assert note == "notified by sms"
     assert crew.assign(alert.id, "guard-2", at=3).alert.timeline[-1].note == (
-        "nobody could be notified: there is no contact of guard-2"
+        "no notification was sent: there is no contact of guard-2"
     )
     assert rounds(crew) == [(1, -1), (1, -2)]
     request = crew.wire.requests[0]

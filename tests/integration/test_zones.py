@@ -236,8 +236,8 @@ def test_bad_features_are_named_and_the_good_ones_are_imported(store: ZoneStore)
         (
             "crosses itself near lat 0.05",
             "site is 'Nowhere', which this tenant does not have",
-            "guard_id is no guard of this tenant",
-            "say --update",
+            "guard_id is not a guard of this tenant",
+            "use --update",
             "feature 1 bears that name too",
             "name is None",
             "radius_m is missing",

@@ -22,7 +22,7 @@ from ops.servers.edge import certificate as edge_certificate
 
 HOST = "noc.example.com"
 PORTS = ("plain", "https", "redirect", "numbers")
-SHIPPED = PROJECT / "ops" / "edge" / "haproxy.cfg"
+SHIPPED = PROJECT / "ops" / "servers" / "edge" / "haproxy.cfg"
 START_TIMEOUT_S = 20.0
 
 

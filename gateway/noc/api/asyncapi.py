@@ -61,37 +61,35 @@ class Road(NamedTuple):
 
 
 ROADS = (
-    Road(
-        "deviceTelemetry", "device/{device_id}/telemetry", PAYLOADS[Family.DEVICE], "How a device is doing", 1
-    ),
+    Road("deviceTelemetry", "device/{device_id}/telemetry", PAYLOADS[Family.DEVICE], "State of a device", 1),
     Road(
         "guardPosition",
         "guard/{guard_id}/gps",
         PAYLOADS[Family.GUARD],
-        "Where a guard is; `789` and `guard-789` are the same guard",
+        "Position of a guard; `789` and `guard-789` are the same guard",
         1,
     ),
-    Road("sensorData", "sensor/{sensor_id}/{kind}", PAYLOADS[Family.SENSOR], "What a sensor says", 1),
+    Road("sensorData", "sensor/{sensor_id}/{kind}", PAYLOADS[Family.SENSOR], "Reading of a sensor", 1),
     Road(
         "alert",
         "alert/{alert_type}/{source_id}",
         PAYLOADS[Family.ALERT],
-        "An alarm; the two words may stand in either order. A life-safety alert is never refused for its content",
+        "An alarm; the two words may be in either order. A life-safety alert is never refused for its content",
         1,
     ),
-    Road("systemHealth", "system/health/{system_id}", PAYLOADS[Family.SYSTEM], "How a computer is doing", 0),
+    Road("systemHealth", "system/health/{system_id}", PAYLOADS[Family.SYSTEM], "State of a computer", 0),
     Road(
         "ownTracks",
         "owntracks/{guard_id}/{phone}",
         OwnTracksLocation,
-        "Where a guard with an OwnTracks phone is, under the guard's credential; where VIGIL_OWNTRACKS is on",
+        "Position of a guard with an OwnTracks phone, under the guard's credential; where VIGIL_OWNTRACKS is on",
         1,
     ),
     Road(
         "receipt",
         "receipt/{source_id}",
         ReceiptPayload,
-        "What became of a message: when it had a `msg_id`, and of every alert",
+        "Receipt of a message with a `msg_id`, and of every alert",
         1,
         sent=True,
     ),
@@ -142,8 +140,8 @@ NOTES: Mapping[str, Mapping[str, str]] = {
     },
 }
 DESCRIPTION = (
-    "What devices say over MQTT, what control rooms hear over the websocket. Times are RFC 3339; a field that nobody"
-    " knows is kept. `receive` is what Vigil takes, `send` what it sends."
+    "Messages of devices over MQTT, and frames of the websocket. Times are RFC 3339; unknown fields"
+    " are kept. `receive` is what Vigil takes, `send` what it sends."
 )
 SEALED = {
     "description": "A Fernet token under the tenant's feed key, or, with encryption off, the value itself",

@@ -102,7 +102,7 @@ def _form(request: Request) -> dict[str, str]:
     try:
         fields = parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)
     except ValueError as error:
-        raise Refused(f"the body is no form: {error}") from error
+        raise Refused(f"the body is not a form: {error}") from error
     return dict(reversed(fields))
 
 

@@ -76,7 +76,7 @@ FRAMES: Mapping[str, Any] = {
     },
     "server.ack": {"type": "ack", "ref": 7, "alert_id": ALERT_ID, "status": "ACKNOWLEDGED"},
     "server.metrics": {"type": "metrics", "ref": 8, "open_sockets": 3},
-    "server.error": {"type": "error", "message": "type is 'x', which is no client frame", "ref": None},
+    "server.error": {"type": "error", "message": "type is 'x', which is not a client frame", "ref": None},
     "server.snapshot": _feed(
         "snapshot",
         {

@@ -92,7 +92,7 @@ class Quotas:
                 self.close(principal)
                 self._elsewhere(list(names.values()))  # the board must not keep the refused socket
                 whose = principal.login if kind == "user" else f"tenant {principal.tenant_id}"
-                raise TooMany(f"{whose} has {self._most[kind]} sockets open; close one")
+                raise TooMany(f"{whose} has {self._most[kind]} sessions open; close one")
 
     def close(self, principal: Principal) -> None:
         """Uncount a socket that is gone."""

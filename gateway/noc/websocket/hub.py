@@ -301,7 +301,7 @@ class Hub:
         while listener.is_open:
             frames = list(self.reader.read({tenant_id: listener.last_id}, count=CATCH_UP_FRAMES))
             if frames and listener.last_id and not self.reader.has(tenant_id, listener.last_id):
-                raise Unavailable("the feed no longer holds what this socket still has to get; connect again")
+                raise Unavailable("the feed no longer holds the next frames of this session; connect again")
             for _, frame_id, kind, frame in frames:
                 listener.await_room()
                 listener.offer(Entry(kind, frame_id, text_frame(frame)))

@@ -64,7 +64,7 @@ def show_policy(site_id: int | None, tenant_id: int) -> None:
 
 @policy.command("set")
 @document_argument
-@click.option("--by", default="operator", show_default=True, help="Whose decision this is.")
+@click.option("--by", default="operator", show_default=True, help="Who decided this.")
 @site_option
 @tenant_option
 def set_policy(file: Path, by: str, site_id: int | None, tenant_id: int) -> None:
@@ -163,7 +163,7 @@ def notification() -> None:
 
 
 @notification.command("list")
-@click.option("--alert", "alert_id", help="Of this alert only.")
+@click.option("--alert", "alert_id", help="Only notifications of this alert.")
 @tenant_option
 @limit_option
 @as_json_option
@@ -199,7 +199,7 @@ def report(since: str | None, until: str | None, tenant_id: int, as_json: bool) 
     load = found.alarms_per_operator_hour
     click.echo(f"Tenant {tenant_id}, {start:%Y-%m-%d %H:%M %Z} to {end:%Y-%m-%d %H:%M %Z}")
     click.echo(
-        f"{hours}; {'no operator was there' if load is None else f'{load:g} alarms per operator-hour'}"
+        f"{hours}; {'no operator was logged in' if load is None else f'{load:g} alarms per operator-hour'}"
     )
     for title, rows in (
         ("Alerts", found.alerts),

@@ -44,7 +44,7 @@ def up() -> None:
 @click.option(
     "--to", default="-1", show_default=True, help="Revision to go down to, `base` for an empty database."
 )
-@click.option("--destroy-data", is_flag=True, help="Throw away what the older schema has no place for.")
+@click.option("--destroy-data", is_flag=True, help="Delete data that the older schema has no place for.")
 def down(to: str, destroy_data: bool) -> None:
     """Take the schema back to an older revision.
 

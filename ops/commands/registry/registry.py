@@ -85,8 +85,8 @@ def _switch(kind: str, verb: str, enabled: bool) -> click.Command:
 tenant = make_group("tenant", "Guard companies' client accounts.", switchable=False)
 site = make_group("site", "Guarded places.", switchable=False)
 group = make_group("group", "Groups of guards.", switchable=False)
-contact = make_group("contact", "People who are notified of alerts.", switchable=False)
-user = make_group("user", "People who log in.")
+contact = make_group("contact", "Contacts: they are notified of alerts.", switchable=False)
+user = make_group("user", "Users of the control room.")
 
 
 @tenant.command("add")

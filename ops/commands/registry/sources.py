@@ -64,7 +64,11 @@ def show_credential(credential: Credential, *, as_json: bool) -> None:
 
 def credential_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--no-credential", is_flag=True, help="Into the registry only; the broker is not told."),
+        click.option(
+            "--no-credential",
+            is_flag=True,
+            help="Into the registry only; the broker's credentials do not change.",
+        ),
         click.option(
             "--certificate", is_flag=True, help="An X.509 client certificate instead of a password."
         ),
@@ -131,7 +135,9 @@ def _switch(kind: str, verb: str, enabled: bool) -> click.Command:
 
     @click.command(verb, help=f"{verb.capitalize()} one: it is {effect}.")
     @click.argument("source_id")
-    @click.option("--no-credential", is_flag=True, help="In the registry only; the broker is not told.")
+    @click.option(
+        "--no-credential", is_flag=True, help="In the registry only; the broker's credentials do not change."
+    )
     @tenant_option
     def switch(source_id: str, no_credential: bool, tenant_id: int) -> None:
         with provisioner(tenant_id, with_broker=not no_credential) as sources:
@@ -182,7 +188,7 @@ def _import(kind: str) -> click.Command:
 
     @click.command(
         "import",
-        help=f"Add all of a CSV file; columns: {columns}. Run again with the same file, it goes on where it was.",
+        help=f"Add all of a CSV file; columns: {columns}. Run it again with the same file to continue.",
     )
     @click.argument("file", type=INPUT_FILE)
     @click.option(
@@ -261,7 +267,7 @@ class Report:
             self._refused.close()
         if kind is not None:
             # A refusal would come again. To run the command again helps only after another failure.
-            remedy = "" if issubclass(kind, Refused) else "; run the same command again to go on"
+            remedy = "" if issubclass(kind, Refused) else "; run the same command again to continue"
             click.echo(f"stopped: {self.summary()}{remedy}", err=True)
 
     def refuse(self, line: Line, reason: str) -> None:
@@ -327,7 +333,7 @@ def limit(device_id: str, seconds: str, tenant_id: int) -> None:
     The time counts from now on.
     """
     store().set_silence_limit(device_id, offline_limit.parse(seconds), tenant_id=tenant_id)
-    click.echo(f"device {device_id}: limit of silence is {seconds}")
+    click.echo(f"device {device_id}: offline limit is {seconds}")
 
 
 @device.command("assign")
@@ -346,7 +352,7 @@ def assign(device_id: str, guard_id: str, tenant_id: int) -> None:
 def release(device_id: str, tenant_id: int) -> None:
     """Nobody carries the device any more."""
     store().release(device_id, tenant_id=tenant_id, at=datetime.now(UTC))
-    click.echo(f"nobody carries {device_id}")
+    click.echo(f"no guard carries {device_id}")
 
 
 @device.command("carriers")

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from services.alerts.evidence.markup import Html, joined, tag
 from services.alerts.evidence.svg_map import track_map
-from services.contracts.enum_words import flag_in_words, in_words, inside
+from services.contracts.enum_words import as_words, flag_as_words, inside
 
 VERSION = "vigil-evidence-page/1"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -104,7 +104,7 @@ def page(pack: Row, *, json_name: str, json_sha256: str) -> str:
 
 
 def type_words(alert: Row) -> str:
-    return in_words(alert["alert_type"])
+    return as_words(alert["alert_type"])
 
 
 class Clock:
@@ -157,9 +157,9 @@ def _summary(pack: Row, clock: Clock) -> Html:
         ("Outcome", _outcome(alert, clock)),
     ]
     if alert["silent"]:
-        facts.append(("Silent", "the device must not show the alert to people around it"))
+        facts.append(("Silent", "the device must not show the alert"))
     doubts = [
-        *map(flag_in_words, alert["flags"]),
+        *map(flag_as_words, alert["flags"]),
         *(["Time of the device not believed"] if alert["clock_suspect"] else []),
     ]
     if doubts:
@@ -220,7 +220,7 @@ def _timeline(lines: Sequence[Row], clock: Clock) -> Html:
         (
             line["seq"],
             clock.words(line["at"]),
-            ACTIONS.get(line["action"]) or in_words(line["action"]),
+            ACTIONS.get(line["action"]) or as_words(line["action"]),
             STATES.get(line["status"], line["status"]),
             line["by"],
             line["note"],

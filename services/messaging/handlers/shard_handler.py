@@ -529,7 +529,12 @@ class ShardHandler(OfShards):
         for item in items:
             alone = is_trial and outage.hung_up
             if self._blame.meet(id_of(item.message), time.monotonic(), alone=alone):
-                self._fail(item, Blamed(f"this event was in hand whenever the server hung up: {outage}"))
+                self._fail(
+                    item,
+                    Blamed(
+                        f"the server closed the connection each time that this event was handled: {outage}"
+                    ),
+                )
             else:
                 left.append(item)
         metrics.task_failure.labels(self.method_name, type(outage).__name__).inc()

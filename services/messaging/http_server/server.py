@@ -82,7 +82,7 @@ def problem(error: BaseException, *, status: int | None = None) -> Response:
     status = status or next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
     if isinstance(error, HTTPException) and error.code:
         status = error.code
-    detail = str(error) if status != 500 else "Vigil failed; the log says why"
+    detail = str(error) if status != 500 else "internal error; see the log of the service"
     body = {
         "type": "about:blank",
         "title": type(error).__name__ if status != 500 else "Error",

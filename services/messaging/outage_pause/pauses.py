@@ -145,7 +145,7 @@ class Pauses(SharedExtension):
             self._wait_for(queue, pause, error.server)
         blame = self._blame.setdefault(queue, Blame())
         if blame.meet(id_of(message), time.monotonic(), alone=was_tried and error.hung_up):
-            return Blamed(f"this event was in hand whenever the server hung up: {error}")
+            return Blamed(f"the server closed the connection each time that this event was handled: {error}")
         if pause is None:
             pause = self._begin(queue, error)
         pause.held.append(Held(message, again, time.monotonic()))

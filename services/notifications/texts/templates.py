@@ -17,7 +17,7 @@ import msgspec
 from jinja2 import filters, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from services.contracts.enum_words import flag_in_words, in_words
+from services.contracts.enum_words import as_words, flag_as_words
 from services.contracts.errors import Refused
 from services.notifications.texts.sms_length import GSM7, MARK, UCS2, fit_sms, fits, size
 from services.notifications.texts.translations import FIXED, SAMPLES, WORDS, Words, clean, named_words
@@ -213,11 +213,11 @@ class Templates:
         fixed = named_words(language)
         named = {
             **fixed,
-            "severity": fixed.get(words.severity) or in_words(words.severity),
-            "alert_type": fixed.get(words.alert_type) or in_words(words.alert_type),
+            "severity": fixed.get(words.severity) or as_words(words.severity),
+            "alert_type": fixed.get(words.alert_type) or as_words(words.alert_type),
         }
         cleaned = {name: clean(value) for name, value in msgspec.structs.asdict(words).items()}
-        cleaned["flags"] = tuple(map(flag_in_words, cleaned["flags"]))
+        cleaned["flags"] = tuple(map(flag_as_words, cleaned["flags"]))
         return template.render(**cleaned, w=named)
 
 
@@ -307,9 +307,9 @@ def _try_out(channel: str, language: str, part: str, source: str) -> None:
     if channel == "sms":
         used = {node.name for node in template.environment.parse(source).find_all(nodes.Name)}
         if missing := [name for name in ("source", "time") if name not in used]:
-            raise Refused(f"it must use {' and '.join(missing)}: an SMS is all that some people see")
+            raise Refused(f"it must use {' and '.join(missing)}: some recipients read nothing but the SMS")
         if not used & {"place", "site"}:
-            raise Refused("it must use place or site: an SMS is all that some people see")
+            raise Refused("it must use place or site: some recipients read nothing but the SMS")
     templates = Templates({})
     for words in SAMPLES:
         text = templates._fill(source, words, language, html=part == "html")

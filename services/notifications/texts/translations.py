@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from services.contracts.enum_words import in_words
+from services.contracts.enum_words import as_words
 from services.contracts.events import AlertType, Severity
 
 JOINERS = "\u200c\u200d"
@@ -62,7 +62,7 @@ LABELS = frozenset(FIXED["en"])
 """Names of the words that are no values of an alert."""
 WORDS = LABELS | {"severity", "alert_type"}
 """Words that a template's `w.` offers."""
-FIXED["en"] |= {value: in_words(value) for value in (*AlertType, *Severity)}
+FIXED["en"] |= {value: as_words(value) for value in (*AlertType, *Severity)}
 SAMPLE = Words(
     severity="CRITICAL",
     alert_type="PANIC",

@@ -24,7 +24,7 @@ try {
 
   await ordered("watchdog frozen");
   await page.getByText(/^Vigil works only in part since \d.*New alarms still show here/).waitFor({ timeout: WITHIN_MS });
-  await holds(/The watchdog is silent/, /Call the person on call for Vigil/);
+  await holds(/The watchdog does not answer/, /Call the person on call for Vigil/);
   await page.getByLabel("Link").getByText(/^live/).waitFor();
   await check(page, "partly");
   await photograph("partly");

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from ops.environment import PROJECT
-from services.contracts.enum_words import WORDS, in_words, inside
+from services.contracts.enum_words import WORDS, as_words, inside
 from services.contracts.events import AlertStatus, AlertType, Severity
 
 CHANNELS = ("sms", "email", "push", "url")
@@ -26,7 +26,7 @@ def console_words(name: str) -> dict[str, str]:
     ("name", "values"), [("TYPES", AlertType), ("SEVERITIES", Severity), ("STATUSES", AlertStatus)]
 )
 def test_the_console_has_the_same_words(name: str, values: type[AlertType | Severity | AlertStatus]) -> None:
-    assert console_words(name) == {value: in_words(value) for value in values}
+    assert console_words(name) == {value: as_words(value) for value in values}
 
 
 def test_every_word_of_its_own_is_of_a_value() -> None:
@@ -35,7 +35,7 @@ def test_every_word_of_its_own_is_of_a_value() -> None:
 
 @pytest.mark.parametrize("value", [*AlertType, *Severity, *AlertStatus])
 def test_words_are_in_sentence_case(value: str) -> None:
-    words = in_words(value)
+    words = as_words(value)
     assert "_" not in words
     assert words == "SOS" or words == words[0].upper() + words[1:].lower()
 
