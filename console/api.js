@@ -26,7 +26,7 @@ async function fetched(path, options) {
     const answer = await fetch(path, { ...options, signal: AbortSignal.timeout(PATIENCE_MS) });
     return { answer, text: await answer.text() };
   } catch (error) {
-    if (error.name === "TimeoutError") throw new ApiError(0, `no answer within ${PATIENCE_MS / 1000} s`);
+    if (error.name === "TimeoutError") throw new ApiError(0, `no response within ${PATIENCE_MS / 1000} s`);
     throw error;
   }
 }

@@ -59,7 +59,7 @@ export class Chart {
       Plot = await library();
     } catch (error) {
       loading = null;
-      this.box.replaceChildren(make("p", { class: "quiet" }, `There is no chart: ${error.message}. The table has the numbers.`));
+      this.box.replaceChildren(make("p", { class: "quiet" }, `The chart is not available: ${error.message}. The table has the numbers.`));
       return;
     }
     if (this.#left) return;

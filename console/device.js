@@ -7,8 +7,9 @@ import { Questions, live } from "/console/live.js";
 import { byName } from "/console/names.js";
 import { inOrder, whoHas } from "/console/queue.js";
 import { store } from "/console/store.js";
-import { graveTitle } from "/console/words.js";
+import { graveTitle, labels, word } from "/console/words.js";
 
+const text = labels.devices;
 const SHOWN = 200;
 const MOST_READINGS = 1000;
 const IN_TABLE = 50;
@@ -20,7 +21,7 @@ export function devicesPage() {
   const rest = make("p", { class: "quiet" });
   const wanted = make("input", { type: "search", autocomplete: "off" });
   const problem = make("p", { role: "alert" });
-  const heads = ["Device", "Family", "State", "Heard", "Shows", "Reading"].map((name) => make("th", { scope: "col" }, name));
+  const heads = text.heads.map((name) => make("th", { scope: "col" }, name));
   const element = make("article", {}, make("h1", { tabindex: "-1" }, "Devices"), problem, make("label", { class: "narrow" }, "Find by name", wanted),
     make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "List of devices" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body), rest));
   const render = () => {
@@ -48,7 +49,7 @@ const heardOf = ({ recorded_at, last_at }) => [recorded_at, last_at].filter((at)
 function rowOf(state) {
   const link = make("a", { href: `#/devices/${encodeURIComponent(state.source_id)}` }, state.source_id);
   const heard = heardOf(state);
-  const values = [link, state.family ?? state.kind, state.state ?? "-", heard ? `${age(heard)} ago` : "-", (state.conditions ?? []).join(", ") || "-", readingOf(state.reading ?? {})];
+  const values = [link, word(state.family ?? state.kind), state.state ? word(state.state) : "-", heard ? `${age(heard)} ago` : "-", (state.conditions ?? []).map(word).join(", ") || "-", readingOf(state.reading ?? {})];
   return make("tr", {}, ...values.map((value) => make("td", {}, value)));
 }
 
@@ -74,7 +75,7 @@ class DevicePage {
     this.hours = make("select", { onchange: () => this.#load() }, ...HOURS.map(([value, word]) => make("option", { value, selected: value === 24 }, word)));
     this.charts = CHARTS.map(([name, title, unit, range]) => [name, new Chart(title, unit, range)]);
     this.body = make("tbody");
-    const heads = ["Device's time", "Reading", "Clock"].map((name) => make("th", { scope: "col" }, name));
+    const heads = text.readingHeads.map((name) => make("th", { scope: "col" }, name));
     this.element = make("article", {}, make("p", {}, make("a", { href: "#/devices" }, "All devices")), make("h1", { tabindex: "-1" }, id), this.problem,
       make("div", { class: "sides" },
         make("div", {}, this.facts, make("section", {}, make("h2", {}, "Open alerts"), this.alerts, this.none)),
@@ -96,7 +97,7 @@ class DevicePage {
 
   #render() {
     const state = store.devices.get(this.#id);
-    this.facts.replaceChildren(...(state ? factsOf(state) : [["State", "never heard"]]).flatMap(([head, value]) => [make("dt", {}, head), make("dd", {}, value)]));
+    this.facts.replaceChildren(...(state ? factsOf(state) : [["State", text.never]]).flatMap(([head, value]) => [make("dt", {}, head), make("dd", {}, value)]));
     const own = inOrder([...store.alerts.values()].filter(({ source_id }) => source_id === this.#id));
     const shown = own.map((alert) => `${alert.id} ${alert.status}`).join();
     this.none.hidden = own.length > 0;
@@ -132,7 +133,7 @@ class DevicePage {
       chart.element.hidden = rows.length === 0;
       if (rows.length) chart.show(rows.toReversed());
     }
-    const rows = readings.slice(0, IN_TABLE).map((reading) => [moment(reading.recorded_at), readingOf(reading.values), reading.clock_suspect ? "not believed" : "right"]);
+    const rows = readings.slice(0, IN_TABLE).map((reading) => [moment(reading.recorded_at), readingOf(reading.values), reading.clock_suspect ? text.clockBad : text.clockGood]);
     this.body.replaceChildren(...rows.map((row) => make("tr", {}, ...row.map((value) => make("td", {}, value)))));
   }
 }
@@ -140,10 +141,10 @@ class DevicePage {
 function factsOf(state) {
   const heard = heardOf(state);
   return [
-    ["Family", state.family ?? state.kind ?? "-"],
-    ["State", state.state ?? "-"],
+    ["Family", word(state.family ?? state.kind ?? "-")],
+    ["State", state.state ? word(state.state) : "-"],
     ["Device's time", heard ? `${moment(heard)} (${age(heard)} ago)` : "-"],
     ["Reading", readingOf(state.reading ?? {})],
-    ["Shows", (state.conditions ?? []).join(", ") || "nothing"],
+    ["Conditions", (state.conditions ?? []).map(word).join(", ") || text.noConditions],
   ];
 }

@@ -33,7 +33,7 @@ function tell() {
   show("banner-lost", isLost && found === null, `${blindWords.lost(link.heardAt === null ? null : clock(link.heardAt))} ${link.problem}`);
   const sawAgain = session.open && found === null && again !== null && Date.now() - again.at < AGAIN_MS;
   show("banner-again", sawAgain, again === null ? "" : blindWords.again(clock(again.at), ageOf(again.length_ms / 1000)));
-  show("banner-missing", session.open && store.missing.length > 0, `The snapshot came without: ${store.missing.join(", ")}. Guards and devices come as they report.`);
+  show("banner-missing", session.open && store.missing.length > 0, `The snapshot lacks: ${store.missing.join(", ")}. Guards and devices appear when they report.`);
 }
 
 // What keeps alarms from this screen, gravest first: { kind, from, words }; null when nothing does.
@@ -58,9 +58,9 @@ function noteEnd(found) {
 }
 
 function statusOf(found) {
-  if (!session.open) return "not connected";
-  const heard = link.heardAt === null ? "" : `, last heard ${since(link.heardAt)} ago`;
-  if (found?.kind === "alarms") return `may be blind since ${clock(found.from)}${heard}`;
+  if (!session.open) return "Not connected";
+  const heard = link.heardAt === null ? "" : `, last data ${since(link.heardAt)} ago`;
+  if (found?.kind === "alarms") return `out of date since ${clock(found.from)}${heard}`;
   if (!link.live) return link.heardAt === null ? "connecting" : "link lost, connecting again";
   const event = link.eventAt === null ? "no event yet" : `last event ${since(link.eventAt)} ago`;
   return `live${heard}, ${event}`;

@@ -36,7 +36,7 @@ async function named(url) {
     return { style: url, layers: none };
   } catch (error) {
     console.warn("no ground", error);
-    return { ...plain(), lack: "The map's style cannot be had." };
+    return { ...plain(), lack: "The map's style cannot be read." };
   }
 }
 
@@ -65,7 +65,7 @@ function reader() {
   loading ??= new Promise((resolve, reject) => {
     const script = make("script", { src: READER });
     script.addEventListener("load", () => resolve(globalThis.pmtiles));
-    script.addEventListener("error", () => reject(new Error("the reader of PMTiles files is not there: `make console` brings it")));
+    script.addEventListener("error", () => reject(new Error("the reader of PMTiles files is missing: run `make console`")));
     document.head.append(script);
   });
   return loading;

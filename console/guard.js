@@ -8,7 +8,7 @@ import { inOrder, whoHas } from "/console/queue.js";
 import { store } from "/console/store.js";
 import { TrackView } from "/console/track.js";
 import { TransitionList } from "/console/transitions.js";
-import { graveTitle } from "/console/words.js";
+import { graveTitle, labels } from "/console/words.js";
 
 export function guardPage(id) {
   const facts = make("dl", { class: "facts" });
@@ -36,7 +36,7 @@ export function guardPage(id) {
   const render = () => {
     turn();
     const guard = store.guards.get(id);
-    facts.replaceChildren(...(guard ? factsOf(guard) : [["Position", "never heard"]]).flatMap(([head, value]) => [make("dt", {}, head), make("dd", {}, value)]));
+    facts.replaceChildren(...(guard ? factsOf(guard) : [["Position", labels.devices.never]]).flatMap(([head, value]) => [make("dt", {}, head), make("dd", {}, value)]));
     const own = inOrder([...store.alerts.values()].filter((alert) => alert.source_id === id || alert.carried_by === id));
     const shown = own.map((alert) => `${alert.id} ${alert.status}`).join();
     none.hidden = own.length > 0;
@@ -56,7 +56,7 @@ export function guardPage(id) {
     ...page,
     shown() {
       page.shown();
-      nameOf(id).then((text) => write(name, text), (error) => write(name, `The register does not answer: ${error.message}`));
+      nameOf(id).then((text) => write(name, text), (error) => write(name, `The name is not known: ${error.message}`));
       look();
       track.start();
       transitions.start();
@@ -71,7 +71,7 @@ export function guardPage(id) {
 
 async function nameOf(id) {
   const guard = (await list("/guards")).find(({ guard_id }) => guard_id === id);
-  if (!guard) return "Not in the register.";
+  if (!guard) return "Not registered.";
   return `${guard.name || "Without a name"}${guard.enabled ? "" : ", disabled"}`;
 }
 

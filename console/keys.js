@@ -16,12 +16,12 @@ export function keyOf(event) {
 }
 
 const LISTED = [
-  ["Down, j", "the next alert"],
-  ["Up, k", "the one before"],
-  ["Home, End", "the first, the last"],
-  ["Enter", "opens the alert's page"],
+  ["Down, j", "Next alert"],
+  ["Up, k", "Previous alert"],
+  ["Home, End", "First and last alert"],
+  ["Enter", "Open the alert"],
   ...ACTIONS.map(({ key, word }) => [key, word]),
-  ["?", "this list"],
+  ["?", "Show this list"],
 ];
 
 export function startKeys(opener) {

@@ -6,6 +6,7 @@ import { layers } from "/console/layers.js";
 import { CLOSE_ZOOM, PageMap } from "/console/pagemap.js";
 import { session } from "/console/session.js";
 import { store } from "/console/store.js";
+import { labels } from "/console/words.js";
 
 const AGES_EVERY_MS = 15_000;
 const PLACES_EVERY_MS = 60_000;
@@ -24,7 +25,7 @@ export class LiveMap {
   constructor() {
     this.places = make("p", { class: "quiet" });
     this.card = make("p", { class: "card", hidden: true });
-    this.told = make("p", { class: "quiet", id: "guards" }, "No guard has been heard yet.");
+    this.told = make("p", { class: "quiet", id: "guards" }, "No guard has reported a position yet.");
     this.element = make("section", { class: "map", "aria-labelledby": "map-title" }, make("h2", { id: "map-title" }, "Map"), this.told, this.#page.canvas, this.places, this.card);
   }
 
@@ -144,16 +145,16 @@ export class LiveMap {
 
   #showGuard(position) {
     if (!position) return;
-    const parts = [`heard ${age(position.recorded_at)} ago`];
+    const parts = [`last position ${age(position.recorded_at)} ago`];
     if (position.accuracy !== null) parts.push(`accurate to ${Math.round(position.accuracy)} m`);
     if (position.speed !== null) parts.push(`${position.speed.toFixed(1)} m/s`);
-    if (position.geofence_violation) parts.push("where it should not be");
+    if (position.geofence_violation) parts.push(labels.guards.violation.toLowerCase());
     this.card.replaceChildren(make("a", { href: `#/guards/${encodeURIComponent(position.guard_id)}` }, position.guard_id), ` ${parts.join(", ")}`);
     this.card.hidden = false;
   }
 
   #tellCount() {
     const { size } = store.guards;
-    write(this.told, size === 0 ? "No guard has been heard yet." : `${size} guard${size === 1 ? "" : "s"} on the map.`);
+    write(this.told, size === 0 ? "No guard has reported a position yet." : `${size} guard${size === 1 ? "" : "s"} on the map.`);
   }
 }

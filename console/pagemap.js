@@ -34,7 +34,7 @@ export class PageMap {
       loadStyle();
       await this.#make();
     } catch (error) {
-      this.canvas.replaceChildren(make("p", { class: "quiet" }, `There is no map: ${error.message}. Alerts and lists work without it.`));
+      this.canvas.replaceChildren(make("p", { class: "quiet" }, `The map is not available: ${error.message}. Alerts and lists work without it.`));
       return false;
     }
     return !this.#left;

@@ -2,6 +2,7 @@
 import { ageOf, moment } from "/console/clock.js";
 import { make, write } from "/console/elements.js";
 import { GAP_MS } from "/console/features.js";
+import { labels } from "/console/words.js";
 
 const SPEEDS = [10, 60, 300, 1200];
 const USUAL_SPEED = 60;
@@ -24,7 +25,7 @@ export class Player {
   #frame = null;
   #onMove;
 
-  // `onMove` is told the fix that is shown, null when there is none.
+  // `onMove` gets the fix that is shown, null when there is none.
   constructor(onMove) {
     this.#onMove = onMove;
     this.slider = make("input", { type: "range", class: "time", min: 0, max: 0, step: 1, "aria-label": "Time", oninput: () => this.#slide(), onkeydown: (event) => this.#press(event) });
@@ -117,9 +118,9 @@ export class Player {
 function textOf(fix, at_ms) {
   const parts = [moment(at_ms), `${fix.lat.toFixed(5)}, ${fix.lon.toFixed(5)}`];
   const quiet_ms = at_ms - Date.parse(fix.recorded_at);
-  if (quiet_ms > GAP_MS) parts.push(`not heard for ${ageOf(quiet_ms / 1000)}`);
+  if (quiet_ms > GAP_MS) parts.push(`no position for ${ageOf(quiet_ms / 1000)}`);
   if (fix.accuracy !== null) parts.push(`accurate to ${Math.round(fix.accuracy)} m`);
   if (fix.speed !== null) parts.push(`${fix.speed.toFixed(1)} m/s`);
-  parts.push(fix.geofence_violation ? "where it should not be" : fix.in_geofence ? "inside a zone" : "in no zone");
+  parts.push(fix.geofence_violation ? labels.guards.violation.toLowerCase() : fix.in_geofence ? "inside a zone" : "outside all zones");
   return parts.join(" · ");
 }

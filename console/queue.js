@@ -6,12 +6,13 @@ import { atNextFrame, make, write } from "/console/elements.js";
 import { keyOf } from "/console/keys.js";
 import { who } from "/console/people.js";
 import { isShelved, store } from "/console/store.js";
-import { severityWord, statusWord, typeWord } from "/console/words.js";
+import { labels, severityWord, statusWord, typeWord } from "/console/words.js";
 
 const RANK = { CRITICAL: 0, HIGH: 1, MEDIUM: 2, LOW: 3 };
 const SHOWN = 300;
 const AT_HAND = new Set(["acknowledge", "start", "resolve"]); // done at a click; the others ask something
-const COLUMNS = ["Severity", "Type", "Source", "What", "Age", "Times", "Who has it", "Act"];
+const text = labels.queue;
+const COLUMNS = text.heads;
 const TICK_MS = 1000;
 
 export function inOrder(alerts) {
@@ -34,19 +35,19 @@ export class Queue {
   #selected = null;
   #onSelect;
 
-  // `onSelect` is told the alert on which the keyboard is.
+  // `onSelect` gets the alert on which the keyboard is.
   constructor(onSelect) {
     this.#onSelect = onSelect;
     this.count = make("span", { class: "count", id: "count" }, "0");
     this.body = make("tbody", { id: "alerts" });
     this.rest = make("p", { hidden: true });
-    this.empty = make("p", { class: "quiet" }, "No open alert.");
+    this.empty = make("p", { class: "quiet" }, text.none);
     const heads = COLUMNS.map((name) => make("th", { scope: "col" }, name));
     this.table = make("table", { "aria-describedby": "queue-keys" }, make("thead", {}, make("tr", {}, ...heads)), this.body);
     this.element = make("section", { class: "queue", "aria-labelledby": "queue-title" },
-      make("h2", { id: "queue-title" }, "Open alerts ", this.count),
-      make("p", { id: "queue-keys", class: "hint" }, "Arrow keys move, Enter opens, ? lists the keys."),
-      make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Queue of alerts" }, this.table, this.empty, this.rest));
+      make("h2", { id: "queue-title" }, text.title, this.count),
+      make("p", { id: "queue-keys", class: "hint" }, text.keys),
+      make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": text.region }, this.table, this.empty, this.rest));
     this.table.addEventListener("keydown", (event) => this.#press(event));
     this.body.addEventListener("focusin", ({ target }) => this.#select(target.closest("tr")?.dataset.id));
     const render = atNextFrame(() => this.#render());

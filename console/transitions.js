@@ -3,6 +3,7 @@ import { get } from "/console/api.js";
 import { moment } from "/console/clock.js";
 import { make, write } from "/console/elements.js";
 import { Questions } from "/console/live.js";
+import { word } from "/console/words.js";
 
 const MOST = 100;
 const LOOK_AGAIN_MS = 15_000;
@@ -14,7 +15,7 @@ export class TransitionList {
   #choices = new Questions();
   #onTime;
 
-  // `onTime` is told the time of the one that is chosen.
+  // `onTime` gets the time of the one that is chosen.
   constructor(onTime) {
     this.#onTime = onTime;
     this.list = make("ol", { class: "transitions" });
@@ -58,7 +59,7 @@ export class TransitionList {
     this.#shown = shown;
     this.list.replaceChildren(...found.map((one) => make("li", {},
       make("button", { type: "button", onclick: () => this.#choose(one) }, moment(one.at)),
-      ` ${one.kind.replaceAll("_", " ")}${one.zone_name ? `: ${one.zone_name}` : ""}${one.late ? " (told late)" : ""}`)));
+      ` ${word(one.kind)}${one.zone_name ? `: ${one.zone_name}` : ""}${one.late ? " (found late)" : ""}`)));
   }
 
   async #choose(one) {
@@ -68,7 +69,7 @@ export class TransitionList {
       const { why } = await get(`/transitions/${encodeURIComponent(one.transition_id)}`);
       if (this.#choices.isNewest(choice)) write(this.why, why);
     } catch (error) {
-      if (this.#choices.isNewest(choice)) write(this.why, `The reasons cannot be had: ${error.message}`);
+      if (this.#choices.isNewest(choice)) write(this.why, `The explanation is not available: ${error.message}`);
     }
   }
 }

@@ -2,6 +2,7 @@
 import { post } from "/console/api.js";
 import { ageOf, moment } from "/console/clock.js";
 import { make, write } from "/console/elements.js";
+import { word } from "/console/words.js";
 
 const MOST_GUARDS = 20;
 const MOST_MOMENTS = 5;
@@ -21,7 +22,7 @@ export class Trial {
   // Raises `ApiError`. `properties` and `geometry` as a file of zones has them.
   async run(properties, geometry) {
     this.clear();
-    write(this.said, "Last week is judged again.");
+    write(this.said, "The last week is being evaluated.");
     const document = JSON.stringify({ type: "FeatureCollection", features: [{ type: "Feature", properties, geometry }] });
     try {
       this.#show(await post("/zones/try", { document }));
@@ -43,7 +44,7 @@ const timeOf = ({ count, seconds }) => `${count} violation${count === 1 ? "" : "
 
 function itemOf(guard) {
   const moments = [...guard.gained.map((one) => ["new", one]), ...guard.lost.map((one) => ["gone", one])].slice(0, MOST_MOMENTS);
-  const lines = moments.map(([word, one]) => make("li", {}, `${word}: ${moment(one.at)} ${one.kind.replaceAll("_", " ")} ${one.zone}. ${one.why}`));
+  const lines = moments.map(([change, one]) => make("li", {}, `${change}: ${moment(one.at)} ${word(one.kind)} ${one.zone}. ${one.why}`));
   return make("li", {},
     make("a", { href: `#/guards/${encodeURIComponent(guard.guard_id)}` }, guard.guard_id),
     ` ${timeOf(guard.violations_edited)} in place of ${timeOf(guard.violations_today)}; ${guard.gained_count} new, ${guard.lost_count} gone, ${guard.shifted_count} at another time.`,

@@ -4,8 +4,9 @@ import { busy, make, write } from "/console/elements.js";
 import { EMPTY, areaOf, cornersFrom, isPlain, textOf, withCircle, withCorners } from "/console/outline.js";
 import { store } from "/console/store.js";
 import { Trial } from "/console/trial.js";
+import { labels, zoneKindWord } from "/console/words.js";
 
-const KINDS = [["required", "required: guards stay inside"], ["forbidden", "forbidden: guards stay out"], ["speed", "speed: a limit holds inside"]];
+const KINDS = ["required", "forbidden", "speed"].map((kind) => [kind, zoneKindWord(kind)]);
 const SUGGESTED = 200;
 const NOBODY = "";
 
@@ -35,7 +36,7 @@ export class ZoneForm {
     const suggestions = make("datalist", { id: "zone-guards" });
     this.element = make("form", { "aria-labelledby": "zone-title", novalidate: true },
       this.title, ...Object.values(this.fields).map(({ row }) => row), suggestions, this.problem,
-      make("p", { class: "buttons" }, this.save, this.try, make("button", { type: "button", onclick: () => onCancel(this) }, "Cancel")), this.trial.element);
+      make("p", { class: "buttons" }, this.save, this.try, make("button", { type: "button", onclick: () => onCancel(this) }, labels.actions.cancel)), this.trial.element);
     this.element.addEventListener("focusin", () => suggestions.replaceChildren(...[...store.guards.keys()].slice(0, SUGGESTED).map((value) => make("option", { value }))));
     this.element.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -63,9 +64,9 @@ export class ZoneForm {
       kind: field("Kind", kind),
       speed_limit_mps: field("Limit, m/s", make("input", { ...numbers, min: 0 })),
       site_id: field("Site", make("select")),
-      guard_id: field("Only for the guard", make("input", { list: "zone-guards", maxlength: 200, autocomplete: "off" }), "Empty: for everybody."),
+      guard_id: field("Only for the guard", make("input", { list: "zone-guards", maxlength: 200, autocomplete: "off" }), "Empty: all guards."),
       group_id: field("Only for the group", make("select")),
-      enabled: field("In use", make("input", { type: "checkbox" })),
+      enabled: field("Enabled", make("input", { type: "checkbox" })),
       radius_m: field("Radius, m", make("input", { ...numbers, min: 0, oninput: () => this.#typeRadius() })),
       area: field("Corners", make("textarea", { rows: 5, oninput: () => this.#typeCorners() }), "One a line: latitude, longitude. Or draw on the map: drag a corner, pull an edge's middle out, right-click a corner to remove it."),
     };
@@ -75,8 +76,8 @@ export class ZoneForm {
     const zone = this.#zone;
     const { sites, groups } = this.#places;
     const { name, kind, speed_limit_mps, site_id, guard_id, group_id, enabled } = zone ?? { name: "", kind: "required", enabled: true };
-    choices(this.fields.site_id.input, "none", sites.map((site) => [site.site_id, site.name]));
-    choices(this.fields.group_id.input, "everybody", groups.map((group) => [group.group_id, group.name]));
+    choices(this.fields.site_id.input, "None", sites.map((site) => [site.site_id, site.name]));
+    choices(this.fields.group_id.input, labels.zones.everybody, groups.map((group) => [group.group_id, group.name]));
     const values = { name, kind, speed_limit_mps, site_id, guard_id, group_id };
     for (const [key, value] of Object.entries(values)) this.fields[key].input.value = value ?? "";
     this.fields.enabled.input.checked = enabled;
@@ -102,7 +103,7 @@ export class ZoneForm {
     const shape = areaOf(this.#drawing.outline);
     const words = this.#words();
     if (shape === null) this.refuse("area is missing; draw three corners at least, or a circle");
-    else if (words.name === "") this.refuse("name is missing; a zone is known by its name");
+    else if (words.name === "") this.refuse("name is missing; a zone needs a name");
     else {
       await busy(pressed, async () => {
         try {

@@ -8,8 +8,10 @@ import { Questions } from "/console/live.js";
 import { EMPTY, cornersOf, outlineOf } from "/console/outline.js";
 import { PageMap } from "/console/pagemap.js";
 import { session } from "/console/session.js";
+import { labels, word } from "/console/words.js";
 import { ZoneForm } from "/console/zoneform.js";
 
+const text = labels.zones;
 const EDITORS = new Set(["supervisor", "admin", "platform"]);
 
 export function zonesPage(id = null) {
@@ -39,7 +41,7 @@ class ZonesPage {
     const begin = (kind, word) => make("button", { type: "button", onclick: () => this.#begin(kind) }, word);
     this.tools = make("p", { class: "buttons" }, begin("polygon", "Draw a polygon"), begin("circle", "Draw a circle"), this.finish);
     this.tools.hidden = !this.mayEdit;
-    const heads = ["Zone", "Kind", "For", "State"].map((name) => make("th", { scope: "col" }, name));
+    const heads = text.heads.map((name) => make("th", { scope: "col" }, name));
     this.listed = make("div", { class: "scroll low", tabindex: "0", role: "region", "aria-label": "List of zones" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), this.body));
     this.element = make("article", {}, make("h1", { tabindex: "-1" }, "Zones"), this.problem,
       make("div", { class: "sides" }, make("div", {}, this.listed, this.forms), make("section", { "aria-label": "Map of zones" }, this.tools, this.doing, this.#map.canvas)));
@@ -72,7 +74,7 @@ class ZonesPage {
       this.#zones = zones;
       this.#places = { sites, groups };
       this.body.replaceChildren(...zones.map((zone) => this.#row(zone)));
-      write(this.problem, zones.length ? "" : "There is no zone yet.");
+      write(this.problem, zones.length ? "" : "No zone yet.");
     } catch (error) {
       write(this.problem, `Zones are not up to date: ${error.message}`);
     }
@@ -80,10 +82,10 @@ class ZonesPage {
 
   #row(zone) {
     const group = this.#places.groups.find(({ group_id }) => group_id === zone.group_id)?.name;
-    const whom = [zone.guard_id, group].filter((name) => name).join(", ") || "everybody";
+    const whom = [zone.guard_id, group].filter((name) => name).join(", ") || text.everybody;
     const open = make("button", { type: "button", class: "plain", onclick: () => { this.#touched = true; this.#open(zone); } }, zone.name);
-    const kind = zone.kind === "speed" ? `speed, ${zone.speed_limit_mps} m/s` : zone.kind;
-    return make("tr", { "data-zone": zone.zone_id }, ...[open, kind, whom, zone.enabled ? "in use" : "not in use"].map((value) => make("td", {}, value)));
+    const kind = zone.kind === "speed" ? `${word(zone.kind)}, ${zone.speed_limit_mps} m/s` : word(zone.kind);
+    return make("tr", { "data-zone": zone.zone_id }, ...[open, kind, whom, zone.enabled ? text.enabled : text.disabled].map((value) => make("td", {}, value)));
   }
 
   async #drawPlaces() {
