@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 
+from services.contracts.enum_words import inside
 from services.contracts.errors import Forbidden, NotFound, Refused
 from services.contracts.events import AlertEvent, NotificationFinished, NotificationRequest
 from services.feed.keyring import KeyRing
@@ -114,7 +115,8 @@ class NotificationsService:
         alert = event.alert
         over = [until for until, statuses in ENDED_BY.items() if alert.status in statuses]
         if over:
-            error = f"{alert.acknowledged_by or 'nobody'} has the alert ({alert.status})"
+            by = f" by {alert.acknowledged_by}" if alert.acknowledged_by else ""
+            error = f"the alert is {inside(alert.status)}{by}"
             self.parts.store.withdraw(alert.id, until=over, error=error, now=datetime.now(UTC))
 
     @loop

@@ -73,10 +73,10 @@ def test_a_panic_is_told_by_every_channel_and_taken_by_the_link_in_a_mail(house:
     link = link_in(mail)
     assert link.startswith(f"http://{outside.base}/a/")
     status, page = open_page(link)
-    assert (status, "Asha: I take this alert" in page) == (200, True)
+    assert (status, "Asha: acknowledge this alert" in page) == (200, True)
     assert house.alerts()[0][1] == "NEW", "a mail scanner that opens every link takes nothing"
     status, page = open_page(link, b"")
-    assert (status, "You have it" in page) == (200, True)
+    assert (status, "Acknowledged" in page) == (200, True)
     _, taken = screen.wait("alert_updated", lambda f: f["data"]["status"] == "ACKNOWLEDGED")
     assert taken["data"]["acknowledged_by"] == "Asha"
     assert open_page(link, b"")[0] == 409, "a link works once"
@@ -107,7 +107,7 @@ def test_an_sms_reply_takes_the_alert_and_only_twilio_may_bring_it(house: House)
     status, answer = from_twilio(house.outside, inbound, **{**reply, "From": "+14155550100"})
     assert (status, "does not know" in answer) == (200, True)
     status, answer = from_twilio(house.outside, inbound, **reply)
-    assert (status, "You have it" in answer) == (200, True)
+    assert (status, "Acknowledged" in answer) == (200, True)
     [(_, state, by)] = house.alerts()
     assert (state, by) == ("ACKNOWLEDGED", "Asha")
     status, answer = from_twilio(house.outside, inbound, **reply)

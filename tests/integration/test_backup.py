@@ -467,7 +467,7 @@ def test_errors_name_the_thing_and_the_remedy(installation: Installation, tmp_pa
     (tmp_path / "file").write_text("")
     assert "cannot be written" in installation.refused("backup", "--to", str(tmp_path / "file" / "x"))
     inside = installation.refused("backup", "--keys-to", str(installation.home / "backups" / "keys"))
-    assert "keys go elsewhere" in inside
+    assert "keep the keys in another directory" in inside
     config_file = tmp_path / "config.yaml"
     config_file.write_text(
         (Path(PROJECT) / "config.yaml")

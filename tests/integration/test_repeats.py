@@ -82,7 +82,7 @@ def test_a_graver_repeat_returns_the_alert_to_new_and_calls_its_holder_and_the_o
     assert (found.status, found.acknowledged_by, found.previous_holder) == (AlertStatus.NEW, None, "bob")
     assert (found.message, found.severity) == ("three men inside, armed", Severity.CRITICAL)
     assert [line.action for line in found.timeline] == ["repeated", "re_raised"]
-    assert found.timeline[-1].note == "graver than before; bob had it"
+    assert found.timeline[-1].note == "severity increased; acknowledged before by bob"
     assert called(desk, alert, at=10) == 2
     assert [target.name for target in desk.wire.requests[-1].targets] == ["Asha", "Bob"]
     assert len(set(rounds(desk))) == 2, (
@@ -150,7 +150,7 @@ def test_a_second_fire_after_the_first_was_over_calls_again(desk: Desk, taken: A
     desk.store.clear(tenant_id=1, dedup_key="FIRE:smoke-1", at=after(3), note="NORMAL", now=after(3))
     found = desk.raise_alert(at=after(5), **SMOKE).alert
     assert (found.status, found.cleared_at, found.previous_holder) == (AlertStatus.NEW, None, "ann")
-    assert found.timeline[-1].note == "it began again after it was over; ann had it"
+    assert found.timeline[-1].note == "condition began again; acknowledged before by ann"
     assert called(desk, alert, at=5) == 2
 
 

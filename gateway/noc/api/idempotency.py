@@ -95,7 +95,9 @@ class Idempotency:
     def _earlier(self, name: str, digest: str) -> Answer:
         held = self._redis.get(name)
         if not isinstance(held, bytes):
-            raise Conflict("the first request with this Idempotency-Key has just ended; send it again")
+            raise Conflict(
+                "the first request with this Idempotency-Key has ended a moment ago; send the request again"
+            )
         answer = self._opened(name, held)
         if answer is None:
             raise Conflict(

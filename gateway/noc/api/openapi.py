@@ -24,14 +24,14 @@ PROBLEM = {
     "required": ["type", "title", "status", "detail"],
 }
 ERRORS = {
-    400: "Something is wrong with the request; `detail` names the field",
+    400: "The request is not valid; `detail` names the field",
     401: "No valid token",
     403: "The role does not allow it",
-    404: "There is no such thing in this tenant",
-    409: "It stands against what is there",
+    404: "Not found in this tenant",
+    409: "The request conflicts with stored data",
     413: "The body is too large",
     429: "Too many requests",
-    503: "A part is away; try again",
+    503: "A service is not available; try again",
 }
 KEY = {
     "name": "Idempotency-Key",

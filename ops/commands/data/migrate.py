@@ -76,11 +76,11 @@ def say_returned(outcomes: Sequence[Outcome]) -> None:
             )
         if outcome.orphans:
             click.echo(
-                f"  {outcome.orphans} rows belonged to what was deleted in between, and are gone with it"
+                f"  {outcome.orphans} rows belonged to data that were deleted in between, and are not put back"
             )
         if outcome.in_the_way:
             click.echo(
-                f"  {outcome.in_the_way} rows have their place taken by newer ones; they are in {outcome.left_in}"
+                f"  {outcome.in_the_way} rows were replaced by newer rows; the old ones are in {outcome.left_in}"
             )
 
 

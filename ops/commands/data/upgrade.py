@@ -104,7 +104,7 @@ def check_messages(settings: Config, url: URL) -> None:
     if lost:
         raise VigilError(
             f"the schema is upgraded, and alarms may not arrive: {'; '.join(lost)}. Start the services of this version"
-            " again; `vigil health` says what is wrong"
+            " again; `vigil health` shows what is wrong"
         )
 
 

@@ -131,7 +131,7 @@ def make_group(kind: Kind, help_text: str) -> click.Group:
 
 
 def _switch(kind: str, verb: str, enabled: bool) -> click.Command:
-    effect = "let in again" if enabled else "put off at once, and its messages are refused"
+    effect = "let in again" if enabled else "disconnected at once, and its messages are refused"
 
     @click.command(verb, help=f"{verb.capitalize()} one: it is {effect}.")
     @click.argument("source_id")
@@ -194,7 +194,7 @@ def _import(kind: str) -> click.Command:
     @click.option(
         "--credentials",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="Where the passwords go, for your eyes only; FILE-credentials.csv when left out.",
+        help="File for the passwords, readable by you only; FILE-credentials.csv when left out.",
     )
     @click.option(
         "--refused", type=click.Path(path_type=Path, dir_okay=False), help="Keep refused lines here as CSV."

@@ -123,7 +123,9 @@ def _feature(index: int, node: Any) -> Feature:
         )
     properties, geometry = node.get("properties") or {}, node.get("geometry")
     if not isinstance(properties, dict):
-        return Feature(index=index, name="", reason="its properties are not an object; write them as an object")
+        return Feature(
+            index=index, name="", reason="its properties are not an object; write them as an object"
+        )
     reason = ""
     try:
         shapes.check_crs(node)

@@ -40,14 +40,14 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
 FIXED: dict[str, dict[str, str]] = {
     "en": {
         "drill": "DRILL", "at": "at", "source": "Source", "carried_by": "Carried by", "place": "Place", "time": "Time",
-        "message": "Message", "take": "Take this alert", "reply": "Reply",
+        "message": "Message", "take": "Acknowledge this alert", "reply": "Reply",
         "silent": "Silent: do not call the guard back.",
-        "flags": "Doubts", "occurrences": "Occurrences",
+        "flags": "Flags", "occurrences": "Occurrences",
     },
     "hi": {
         "drill": "अभ्यास", "at": "पर", "source": "स्रोत", "carried_by": "धारक", "place": "स्थान", "time": "समय",
         "message": "संदेश", "take": "यह अलर्ट लें", "reply": "उत्तर दें", "silent": "मौन: गार्ड को वापस कॉल न करें।",
-        "flags": "संदेह", "occurrences": "घटनाएँ",
+        "flags": "चिह्न", "occurrences": "घटनाएँ",
         "CRITICAL": "गंभीर", "HIGH": "उच्च", "MEDIUM": "मध्यम", "LOW": "निम्न",
         "PANIC": "संकट", "SOS": "SOS", "DURESS": "दबाव", "MEDICAL": "चिकित्सा", "FIRE": "आग", "INTRUSION": "घुसपैठ",
         "GEOFENCE_VIOLATION": "क्षेत्र उल्लंघन", "EQUIPMENT_FAILURE": "उपकरण खराबी", "LOW_BATTERY": "बैटरी कम",
