@@ -18,23 +18,23 @@ const NOTE = { name: "note", label: text.note, kind: "textarea" };
 
 // `path` is the operation's last word; an action without `fields` is done at once.
 export const ACTIONS = [
-  { key: "a", word: "Acknowledge", path: "acknowledge", fits: (alert) => alert.status === "NEW" },
-  { key: "w", word: "On the way", path: "start", fits: (alert) => alert.status === "NEW" || alert.status === "ACKNOWLEDGED" },
-  { key: "s", word: "Assign", path: "assign", fits: isOpen, fields: () => [{ name: "to", label: text.assignTo, suggest: people }, NOTE] },
-  { key: "n", word: "Note", path: "note", fits: () => true, fields: () => [{ ...NOTE, required: true }] },
-  { key: "r", word: "Resolve", path: "resolve", fits: isOpen, fields: () => [NOTE] },
+  { key: "a", word: text.acknowledge, path: "acknowledge", fits: (alert) => alert.status === "NEW" },
+  { key: "w", word: text.start, path: "start", fits: (alert) => alert.status === "NEW" || alert.status === "ACKNOWLEDGED" },
+  { key: "s", word: text.assign, path: "assign", fits: isOpen, fields: () => [{ name: "to", label: text.assignTo, suggest: people }, NOTE] },
+  { key: "n", word: text.addNote, path: "note", fits: () => true, fields: () => [{ ...NOTE, required: true }] },
+  { key: "r", word: text.resolve, path: "resolve", fits: isOpen, fields: () => [NOTE] },
   {
-    key: "f", word: "False alarm", path: "false-alarm", fits: isOpen,
+    key: "f", word: text.falseAlarm, path: "false-alarm", fits: isOpen,
     fields: () => [{ name: "reason", label: text.reason, kind: "select", choices: REASONS.map((reason) => [reason, word(reason)]) }, NOTE],
   },
   {
-    key: "h", word: "Shelve", path: "shelve", fits: (alert) => isOpen(alert) && !isShelved(alert) && !NEVER_SHELVED.has(alert.alert_type),
+    key: "h", word: text.shelve, path: "shelve", fits: (alert) => isOpen(alert) && !isShelved(alert) && !NEVER_SHELVED.has(alert.alert_type),
     fields: () => [
       { name: "until", label: text.shelveFor, kind: "select", choices: MINUTES.map((minutes) => [minutes, minutes < 60 ? `${minutes} min` : `${minutes / 60} h`]) },
       { name: "reason", label: text.shelveReason, required: true },
     ],
   },
-  { key: "u", word: "Unshelve", path: "unshelve", fits: (alert) => isOpen(alert) && isShelved(alert) },
+  { key: "u", word: text.unshelve, path: "unshelve", fits: (alert) => isOpen(alert) && isShelved(alert) },
 ];
 
 export const actionsFor = (alert) => (mayAct() ? ACTIONS.filter((action) => action.fits(alert)) : []);

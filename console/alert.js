@@ -76,7 +76,7 @@ class AlertPage {
       this.#show(alert, notifications);
       write(this.problem, "");
     } catch (error) {
-      if (this.#loads.take(question)) write(this.problem, `Not up to date: ${error.message}`);
+      if (this.#loads.take(question)) write(this.problem, labels.common.notUpToDate(error.message));
     }
   }
 
@@ -149,7 +149,7 @@ function factsOf(alert) {
   return [
     [text.status, whoHas(alert)],
     ...(alert.previous_holder ? [[text.previousHolder, who(alert.previous_holder)]] : []),
-    [text.message, `${alert.drill ? "DRILL: " : ""}${alert.message || "-"}`],
+    [text.message, `${alert.drill ? labels.queue.drill : ""}${alert.message || "-"}`],
     [text.received, text.ago(moment(alert.received_at), age(alert.received_at))],
     [text.deviceTime, moment(alert.recorded_at)],
     [text.occurrences, text.occurrencesOf(alert.occurrences, moment(alert.last_seen_at))],

@@ -17,17 +17,17 @@ export function guardsPage() {
   const wanted = make("input", { type: "search", id: "guard-search", autocomplete: "off" });
   const heads = text.heads.map((name) => make("th", { scope: "col" }, name));
   const element = make("article", {},
-    make("h1", { tabindex: "-1" }, "Guards"),
-    make("label", { class: "narrow" }, "Find by name", wanted),
-    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "List of guards" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body), rest));
+    make("h1", { tabindex: "-1" }, text.title),
+    make("label", { class: "narrow" }, labels.common.find, wanted),
+    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": text.list }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body), rest));
   const render = () => {
     const found = [...store.guards.values()].filter(({ guard_id }) => guard_id.toLowerCase().includes(wanted.value.trim().toLowerCase()));
     found.sort((a, b) => b.geofence_violation - a.geofence_violation || byName(a.guard_id, b.guard_id));
     fill(body, found.slice(0, SHOWN));
-    write(rest, found.length > SHOWN ? `${found.length - SHOWN} more; type a part of a name.` : found.length === 0 ? text.none : "");
+    write(rest, found.length > SHOWN ? labels.common.more(found.length - SHOWN) : found.length === 0 ? text.none : "");
   };
   wanted.addEventListener("input", render);
-  return live("Guards", element, ["guards"], render);
+  return live(text.title, element, ["guards"], render);
 }
 
 // Rows are kept by guard: a link that has the keyboard keeps it.

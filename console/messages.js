@@ -51,7 +51,7 @@ class MessagesPage {
       table.hidden = body.rows.length === 0;
       write(note, body.rows.length === 0 ? text.none : body.rows.length >= MOST ? text.first(MOST) : "");
     } catch (error) {
-      if (loads.take(question)) write(note, `Not up to date: ${error.message}`);
+      if (loads.take(question)) write(note, labels.common.notUpToDate(error.message));
     }
   }
 
@@ -100,7 +100,7 @@ const rowOf = (...values) => make("tr", {}, ...values.map((value) => make("td", 
 function rejectedRow(one) {
   const bytes = Uint8Array.from(atob(one.payload), (letter) => letter.charCodeAt(0));
   const content = new TextDecoder().decode(bytes.slice(0, SHOWN_BYTES));
-  const more = bytes.length > SHOWN_BYTES ? ` and ${bytes.length - SHOWN_BYTES} bytes more` : "";
+  const more = bytes.length > SHOWN_BYTES ? text.moreBytes(bytes.length - SHOWN_BYTES) : "";
   return rowOf(moment(one.received_at), one.topic, `${refusalWord(one.reason)}${one.detail ? `: ${one.detail}` : ""}`, make("pre", { class: "bytes" }, `${content}${more}`));
 }
 

@@ -39,7 +39,7 @@ export class Nearest {
       const found = await get(`/positions/nearest?${new URLSearchParams({ lat: place.lat, lon: place.lon, explain: true })}`);
       if (this.#loads.take(question)) this.#draw(found);
     } catch (error) {
-      if (this.#loads.take(question)) write(this.problem, `Not up to date: ${error.message}`);
+      if (this.#loads.take(question)) write(this.problem, labels.common.notUpToDate(error.message));
     }
   }
 

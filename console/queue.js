@@ -23,10 +23,10 @@ export function inOrder(alerts) {
 
 export function whoHas(alert) {
   const status = statusWord(alert.status);
-  const parts = [alert.acknowledged_by ? `${status} by ${who(alert.acknowledged_by)}` : status];
-  if (alert.status === "NEW" && alert.previous_holder) parts.push(`before: ${who(alert.previous_holder)}`);
-  if (alert.assigned_to) parts.push(`assigned to ${who(alert.assigned_to)}`);
-  if (isShelved(alert)) parts.push(`shelved until ${new Date(alert.shelved_until).toLocaleTimeString()}`);
+  const parts = [alert.acknowledged_by ? text.by(status, who(alert.acknowledged_by)) : status];
+  if (alert.status === "NEW" && alert.previous_holder) parts.push(text.before(who(alert.previous_holder)));
+  if (alert.assigned_to) parts.push(text.assigned(who(alert.assigned_to)));
+  if (isShelved(alert)) parts.push(text.shelved(new Date(alert.shelved_until).toLocaleTimeString()));
   return parts.join(", ");
 }
 
@@ -66,7 +66,7 @@ export class Queue {
     this.table.hidden = alerts.length === 0;
     this.empty.hidden = alerts.length > 0;
     this.rest.hidden = alerts.length <= SHOWN;
-    write(this.rest, `${alerts.length - SHOWN} more, less urgent, are not shown.`);
+    write(this.rest, text.rest(alerts.length - SHOWN));
     this.#place(alerts.slice(0, SHOWN));
     this.#tick();
   }
@@ -99,7 +99,7 @@ export class Queue {
     write(severity, severityWord(alert.severity));
     if (type.textContent !== typed) type.replaceChildren(make("a", { href: `#/alerts/${alert.id}` }, typed));
     write(source, alert.source_id);
-    write(what, `${alert.drill ? "DRILL: " : ""}${alert.silent ? "(silent) " : ""}${alert.message}`);
+    write(what, `${alert.drill ? text.drill : ""}${alert.silent ? text.silent : ""}${alert.message}`);
     write(times, alert.occurrences);
     write(holder, whoHas(alert));
     this.#offer(act, alert);

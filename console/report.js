@@ -20,7 +20,7 @@ const DELIVERY = [
 ];
 
 export function reportPage() {
-  const dates = ["From", "To"].map((word, at) => [word, make("input", { type: "date", required: true, value: at === 0 ? daysAgo(WEEK_DAYS) : today() })]);
+  const dates = [text.since, text.until].map((word, at) => [word, make("input", { type: "date", required: true, value: at === 0 ? daysAgo(WEEK_DAYS) : today() })]);
   const [from, to] = dates.map(([, input]) => input);
   const problem = make("p", { role: "alert" });
   const found = make("div");
@@ -34,14 +34,14 @@ export function reportPage() {
       found.replaceChildren(...partsOf(report));
       write(problem, "");
     } catch (error) {
-      if (loads.isNewest(question)) write(problem, `The report is not available: ${error.message}`);
+      if (loads.isNewest(question)) write(problem, text.missing(error.message));
     }
   };
   const form = make("form", { class: "sum", onsubmit: (event) => { event.preventDefault(); load(); } },
-    ...dates.map(([word, input]) => make("label", {}, word, input)), make("button", { type: "submit", class: "primary" }, "Show"));
-  const element = make("article", {}, make("h1", { tabindex: "-1" }, "Response report"), form, problem, found);
+    ...dates.map(([word, input]) => make("label", {}, word, input)), make("button", { type: "submit", class: "primary" }, text.show));
+  const element = make("article", {}, make("h1", { tabindex: "-1" }, text.heading), form, problem, found);
   return {
-    title: "Report", element, left() {},
+    title: text.title, element, left() {},
     shown() {
       element.querySelector("h1").focus();
       load();
@@ -57,11 +57,11 @@ function daysAgo(days) {
 
 function partsOf(report) {
   const rate = report.alarms_per_operator_hour;
-  const desk = `${report.operators} operator${report.operators === 1 ? "" : "s"}, ${report.operator_hours.toFixed(1)} hours logged in${rate === null ? "" : `, ${rate.toFixed(1)} alarms an hour of each`}.`;
+  const desk = text.desk(report.operators, report.operator_hours.toFixed(1), rate === null ? null : rate.toFixed(1));
   return [
     make("p", {}, desk),
-    ...section("Alerts", ALERTS, report.alerts), ...section("Messages", DELIVERY, report.delivery),
-    ...(report.drills.alerts.length ? [...section("Drills: alerts", ALERTS, report.drills.alerts), ...section("Drills: messages", DELIVERY, report.drills.delivery)] : []),
+    ...section(text.alerts, ALERTS, report.alerts), ...section(text.messages, DELIVERY, report.delivery),
+    ...(report.drills.alerts.length ? [...section(text.drillAlerts, ALERTS, report.drills.alerts), ...section(text.drillMessages, DELIVERY, report.drills.delivery)] : []),
   ];
 }
 
@@ -70,5 +70,5 @@ function section(title, columns, rows) {
   const heads = columns.map(([, word], at) => make("th", { scope: "col", class: at ? "number" : null }, word));
   const body = rows.map((row) => make("tr", {}, ...columns.map(([name, , show = whole], at) => make(at ? "td" : "th", at ? { class: "number" } : { scope: "row" }, show(row[name])))));
   const table = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": id }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...body)));
-  return [make("section", {}, make("h2", { id }, title), rows.length ? table : make("p", { class: "quiet" }, "None."))];
+  return [make("section", {}, make("h2", { id }, title), rows.length ? table : make("p", { class: "quiet" }, text.none))];
 }

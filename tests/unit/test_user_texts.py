@@ -243,3 +243,36 @@ def test_an_unusual_word_is_noticed(text: str) -> None:
 )
 def test_a_plain_text_is_accepted(text: str) -> None:
     assert unusual(text) is None
+
+
+def test_the_sentences_of_the_console_are_in_its_file_of_words() -> None:
+    wrong = [
+        f"{path.name}: {text[:120]!r}"
+        for path in sorted((PROJECT / "console").glob("*.js"))
+        if path != CONSOLE_WORDS
+        for text in console_texts(path.read_text())
+        if re.match(r"[A-Z][a-z]+ [a-z]+", text)
+    ]
+    assert wrong == []
+
+
+def labels() -> dict[str, set[str]]:
+    """Return the names of the console's labels, by page."""
+    source = CONSOLE_WORDS.read_text().partition("export const labels = {")[2]
+    _, *parts = re.split(r"^  (\w+): \{", source, flags=re.MULTILINE)
+    pages = zip(parts[::2], parts[1::2], strict=True)
+    return {name: set(re.findall(r"(?:^|[ {])(\w+): ", body, re.MULTILINE)) for name, body in pages}
+
+
+def test_every_label_that_a_page_shows_is_in_the_file_of_words() -> None:
+    known = labels()
+    assert len(known) > 15
+    missing = []
+    for path in sorted((PROJECT / "console").glob("*.js")):
+        source = JS_COMMENT.sub("", path.read_text()) if path != CONSOLE_WORDS else ""
+        page = re.search(r"const text = labels\.(\w+);", source)
+        shown = re.findall(r"\blabels\.(\w+)\.(\w+)", source)
+        if page is not None:
+            shown += [(page[1], name) for name in re.findall(r"(?<![\w.])text\.(\w+)", source)]
+        missing += [f"{path.name}: {one}.{name}" for one, name in shown if name not in known.get(one, set())]
+    assert missing == []
