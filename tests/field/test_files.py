@@ -259,7 +259,7 @@ def test_shifts_are_imported_in_the_encodings_of_windows(
     code, lines = said_of(outside, "shift import", file)
     assert code == 1
     assert lines[-1] == "1 shifts added, 2 refused"
-    assert any("line 3: 'tomorrow' is no time" in line for line in lines)
+    assert any("line 3: 'tomorrow' is not a time" in line for line in lines)
     assert any("line 4: it has 1 cells, and the header has 3 columns" in line for line in lines)
 
 
