@@ -23,6 +23,7 @@ from services.alerts.escalation import policy, timers
 from services.alerts.escalation.policy import Book, Contact, Ladder, Policy, Step
 from services.alerts.escalation.timers import Timer, Verdict
 from services.alerts.store import AlertStore, Change
+from services.contracts.enum_words import inside
 from services.contracts.errors import Refused
 from services.contracts.events import Alert, NotificationRequest, Target
 from services.outgoing.contact_addresses import fallback
@@ -263,7 +264,7 @@ class Follower:
             ASSIGNED_UNTIL,
         )
         events.publish("notification_requested", request)
-        return f"notified by {', '.join(channels)}"
+        return f"notified by {', '.join(map(inside, channels))}"
 
 
 ASSIGNED_BY = ("sms", "email", "push")

@@ -432,7 +432,7 @@ def test_who_is_assigned_is_notified_by_all_that_they_have_and_each_time_anew(cr
     alert = crew.raise_alert(message="help").alert
     for at in (1, 2):
         note = crew.assign(alert.id, "bob@x.org", at=at).alert.timeline[-1].note
-        assert note == "notified by sms"
+        assert note == "notified by SMS"
     assert crew.assign(alert.id, "guard-2", at=3).alert.timeline[-1].note == (
         "no notification was sent: there is no contact of guard-2"
     )
@@ -444,7 +444,7 @@ def test_who_is_assigned_is_notified_by_all_that_they_have_and_each_time_anew(cr
 
 def test_of_a_silent_alert_its_source_is_not_notified_of_an_assignment_either(crew: Desk) -> None:
     alert = crew.raise_alert(silent=True).alert
-    assert "nobody could be notified" in crew.assign(alert.id, "guard-1").alert.timeline[-1].note
+    assert "no notification was sent" in crew.assign(alert.id, "guard-1").alert.timeline[-1].note
     assert crew.wire.requests == []
 
 
