@@ -17,7 +17,7 @@ from services.contracts.enum_words import as_words
 F = TypeVar("F", bound=Callable[..., Any])
 LONGEST_CELL = 80
 """Largest number of characters of a cell. An id has at most 64."""
-ENUMS = frozenset({"action", "alert", "alert_type", "severity", "status"})
+ENUMS = frozenset({"action", "alert", "alert_type", "channel", "severity", "status"})
 """Columns of enum values: a table has their words, JSON the values."""
 
 
