@@ -14,7 +14,7 @@ import { reportPage } from "/console/report.js";
 import { session } from "/console/session.js";
 import { allowSound, startSound } from "/console/sound.js";
 import { startTheme } from "/console/theme.js";
-import { labels, word } from "/console/words.js";
+import { capital, labels, word } from "/console/words.js";
 import { zonesPage } from "/console/zones.js";
 
 const PAGES = [
@@ -69,7 +69,7 @@ byId("login").addEventListener("submit", async (event) => {
     await session.logIn(byId("user").value, byId("password").value);
     byId("password").value = "";
   } catch (error) {
-    write(byId("login-error"), error.message);
+    write(byId("login-error"), capital(error.message));
   }
 });
 

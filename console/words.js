@@ -25,9 +25,12 @@ const FLAGS = {
   too_many_values: "Too many values", poison: "Stopped the gateway, kept unread",
 };
 
+// A server's message that stands alone begins with a capital.
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 const sentence = (code) => {
   const words = String(code).replaceAll("_", " ").toLowerCase();
-  return words.charAt(0).toUpperCase() + words.slice(1);
+  return capital(words);
 };
 const lookUp = (words) => (code) => (Object.hasOwn(words, code) ? words[code] : sentence(code));
 
@@ -82,7 +85,7 @@ export const labels = {
     unshelve: "Unshelve",
     assignTo: "Assign to", note: "Note", reason: "Reason", shelveFor: "For", shelveReason: "Why", cancel: "Cancel", more: "More",
     done: (action, title) => `${action}: ${title}: done.`,
-    notDone: (action, title, detail) => `${action}: ${title}: not done. ${detail}`,
+    notDone: (action, title, detail) => `${action}: ${title}: not done: ${detail}`,
   },
   alert: {
     title: "Alert", back: "Back to the desk", actions: "Actions", track: "Track around the alert", timeline: "Timeline", notifications: "Notifications",
@@ -106,14 +109,14 @@ export const labels = {
   },
   nearest: {
     title: "Nearest free guards", others: "Nearer guards that are not free", noLocation: "Location unknown.", noneFree: "No guard is free.",
-    assign: "Assign", assignTo: (guard) => `Assign ${guard}`, assigned: (guard) => `Assigned to ${guard}.`, notAssigned: (detail) => `Not assigned. ${detail}`,
+    assign: "Assign", assignTo: (guard) => `Assign ${guard}`, assigned: (guard) => `Assigned to ${guard}.`, notAssigned: (detail) => `Not assigned: ${detail}`,
   },
   messages: {
     moreBytes: (count) => ` and ${count} bytes more`,
     title: "Messages", refresh: "Refresh", rejected: "Refused messages of devices", rejectedHeads: ["Time", "Topic", "Reason", "Content"],
     letters: "Dead letters: events that the services gave up on", letterHeads: ["Last attempt", "Queue", "Reason", "Source", "Attempts", "Actions"],
     retry: "Send again", retried: "Sent again", discard: "Discard", discarded: "Discarded", sure: "Discard this message? It cannot be restored.", none: "None.",
-    onlyFor: (role) => `Only for the role ${role}.`, first: (count) => `The first ${count}; \`vigil\` lists more.`, notDone: (detail) => `Not done. ${detail}`,
+    onlyFor: (role) => `Only for the role ${role}.`, first: (count) => `The first ${count}; \`vigil\` lists more.`, notDone: (detail) => `Not done: ${detail}`,
   },
   report: {
     since: "From",
@@ -170,7 +173,7 @@ export const labels = {
     centre: "Click where its centre is.",
     firstCorner: "Click where its first corner is.",
     notUpToDate: (detail) => `Zones are not up to date: ${detail}`,
-    notSaved: (name, detail) => `Zone ${name} is not saved. ${detail}`,
+    notSaved: (name, detail) => `Zone ${name} is not saved: ${detail}`,
     saved: (name) => `Zone ${name} is saved. It is in force in two seconds.`,
     nextCorner: (count) => `${count === 1 ? "1 corner" : `${count} corners`}; click the next, Enter or a double click ends it.`,
     speed: (kind, limit) => `${kind}, ${limit} m/s`,
@@ -186,7 +189,7 @@ export const labels = {
     find: "Find by name",
     more: (count) => `${count} more; type a part of a name.`,
     notDrawn: (detail) => `Sites and zones are not drawn: ${detail}`,
-    notDone: (detail) => `Not done. ${detail}`,
+    notDone: (detail) => `Not done: ${detail}`,
     accurate: (metres) => `accurate to ${metres} m`,
     deviceTime: "Device's time",
   },

@@ -140,7 +140,7 @@ async function overtaken(page) {
   await until("the zone is sent", () => held.length > 0);
   await drawn(page, `Last ${ZONE}`, [0.2, 0.6], [0.4, 0.6], [0.4, 0.8]);
   await release();
-  await page.locator("#failed").getByText(`Zone Next ${ZONE} is not saved.`).waitFor();
+  await page.locator("#failed").getByText(`Zone Next ${ZONE} is not saved:`).waitFor();
   if (await page.locator(".field", { hasText: "Only for the guard" }).getByText("is not a guard of this tenant").count()) throw new Error("the refusal was of another form");
   await save(page, `Last ${ZONE}`);
 }
