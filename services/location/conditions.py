@@ -327,7 +327,7 @@ def headline(standing: Standing | None, nearest: Nearest | None = None) -> str:
 
 def _speeding(evidence: Evidence) -> str:
     speed_mps, limit_mps = evidence.fixes[-1].speed_mps, evidence.speed_limit_mps
-    drives = "drives too fast" if speed_mps is None else f"drives {speed_mps:.1f} m/s"
+    drives = "exceeds the speed limit" if speed_mps is None else f"drives {speed_mps:.1f} m/s"
     return f"{drives} in {evidence.zone_name}" + ("" if limit_mps is None else f" (limit {limit_mps:g})")
 
 

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from services.contracts.enum_words import inside
 from services.contracts.events import (
     LIFE_SAFETY,
     SENSOR_TYPES,
@@ -104,7 +105,7 @@ def of_alarm_topic(reading: Reading, findings: Sequence[Finding]) -> Finding | N
 
 def of_refused_alarm(reading: SensorReading, reason: str) -> Finding:
     """Return the finding about a reading of an alarm topic that was refused."""
-    words = f"Alarm refused ({reason}): {_as_sent(reading)}. Sent: {excerpt(reading)}"
+    words = f"Alarm refused ({inside(reason)}): {_as_sent(reading)}. Sent: {excerpt(reading)}"
     return Finding(ALARM_RULE, "met", None, reading.state, words)
 
 
