@@ -5,7 +5,7 @@ import { ask } from "/console/dialogs.js";
 import { busy, make, write } from "/console/elements.js";
 import { session } from "/console/session.js";
 import { isOpen, isShelved, store } from "/console/store.js";
-import { title } from "/console/words.js";
+import { labels, title, word } from "/console/words.js";
 
 const REASONS = ["accident", "test", "equipment", "animal", "weather", "malice", "other"];
 const MINUTES = [15, 30, 60, 240, 480];
@@ -13,27 +13,28 @@ const NEVER_SHELVED = new Set(["PANIC", "SOS", "DURESS", "MEDICAL", "FIRE", "MAN
 const SUGGESTED = 200;
 const mayAct = () => session.role !== "viewer";
 
-const NOTE = { name: "note", label: "Note", kind: "textarea" };
+const text = labels.actions;
+const NOTE = { name: "note", label: text.note, kind: "textarea" };
 
 // `path` is the operation's last word; an action without `fields` is done at once.
 export const ACTIONS = [
-  { key: "a", word: "Acknowledge", path: "acknowledge", fits: (alert) => alert.status === "NEW" },
-  { key: "w", word: "On the way", path: "start", fits: (alert) => alert.status === "NEW" || alert.status === "ACKNOWLEDGED" },
-  { key: "s", word: "Assign", path: "assign", fits: isOpen, fields: () => [{ name: "to", label: "Who shall go", suggest: people }, NOTE] },
-  { key: "n", word: "Note", path: "note", fits: () => true, fields: () => [{ ...NOTE, required: true }] },
-  { key: "r", word: "Resolve", path: "resolve", fits: isOpen, fields: () => [NOTE] },
+  { key: "a", word: text.acknowledge, path: "acknowledge", fits: (alert) => alert.status === "NEW" },
+  { key: "w", word: text.start, path: "start", fits: (alert) => alert.status === "NEW" || alert.status === "ACKNOWLEDGED" },
+  { key: "s", word: text.assign, path: "assign", fits: isOpen, fields: () => [{ name: "to", label: text.assignTo, suggest: people }, NOTE] },
+  { key: "n", word: text.addNote, path: "note", fits: () => true, fields: () => [{ ...NOTE, required: true }] },
+  { key: "r", word: text.resolve, path: "resolve", fits: isOpen, fields: () => [NOTE] },
   {
-    key: "f", word: "False alarm", path: "false-alarm", fits: isOpen,
-    fields: () => [{ name: "reason", label: "Reason", kind: "select", choices: REASONS.map((reason) => [reason, reason.replace("_", " ")]) }, NOTE],
+    key: "f", word: text.falseAlarm, path: "false-alarm", fits: isOpen,
+    fields: () => [{ name: "reason", label: text.reason, kind: "select", choices: REASONS.map((reason) => [reason, word(reason)]) }, NOTE],
   },
   {
-    key: "h", word: "Shelve", path: "shelve", fits: (alert) => isOpen(alert) && !isShelved(alert) && !NEVER_SHELVED.has(alert.alert_type),
+    key: "h", word: text.shelve, path: "shelve", fits: (alert) => isOpen(alert) && !isShelved(alert) && !NEVER_SHELVED.has(alert.alert_type),
     fields: () => [
-      { name: "until", label: "For", kind: "select", choices: MINUTES.map((minutes) => [minutes, minutes < 60 ? `${minutes} min` : `${minutes / 60} h`]) },
-      { name: "reason", label: "Why", required: true },
+      { name: "until", label: text.shelveFor, kind: "select", choices: MINUTES.map((minutes) => [minutes, minutes < 60 ? `${minutes} min` : `${minutes / 60} h`]) },
+      { name: "reason", label: text.shelveReason, required: true },
     ],
   },
-  { key: "u", word: "Unshelve", path: "unshelve", fits: (alert) => isOpen(alert) && isShelved(alert) },
+  { key: "u", word: text.unshelve, path: "unshelve", fits: (alert) => isOpen(alert) && isShelved(alert) },
 ];
 
 export const actionsFor = (alert) => (mayAct() ? ACTIONS.filter((action) => action.fits(alert)) : []);
@@ -53,7 +54,7 @@ export function button(action, alert) {
 
 // All that can be done with it, for the mouse: the row has room for the first alone.
 export function moreButton(alert) {
-  return make("button", { type: "button", class: "plain", "aria-label": `More: ${nameOf(alert)}`, "aria-haspopup": "dialog", onclick: () => choose(store.alerts.get(alert.id) ?? alert) }, "More");
+  return make("button", { type: "button", class: "plain", "aria-label": `${text.more}: ${nameOf(alert)}`, "aria-haspopup": "dialog", onclick: () => choose(store.alerts.get(alert.id) ?? alert) }, text.more);
 }
 
 async function choose(alert) {
@@ -62,7 +63,7 @@ async function choose(alert) {
   const dialog = make("dialog", { "aria-labelledby": "more-title" },
     make("h2", { id: "more-title" }, nameOf(alert)),
     make("p", { class: "buttons" }, ...actionsFor(alert).map(pick)),
-    make("p", { class: "buttons" }, make("button", { type: "button", onclick: () => dialog.close() }, "Cancel")));
+    make("p", { class: "buttons" }, make("button", { type: "button", onclick: () => dialog.close() }, text.cancel)));
   await ask(dialog);
   if (chosen) await perform(chosen, alert);
 }
@@ -74,16 +75,16 @@ export async function perform(action, alert, pressed = null) {
   await busy(pressed, async () => {
     try {
       await post(`/alerts/${encodeURIComponent(alert.id)}/${action.path}`, body);
-      say(`${action.word}: ${nameOf(alert)}: done.`);
+      say(text.done(action.word, nameOf(alert)));
     } catch (error) {
-      say(`${action.word}: ${nameOf(alert)}: not done. ${error.message}`, { failed: true });
+      say(text.notDone(action.word, nameOf(alert), error.message), { failed: true });
     }
   });
 }
 
-export function say(text, { failed = false } = {}) {
-  write(document.getElementById("said"), failed ? "" : text);
-  write(document.getElementById("failed"), failed ? text : "");
+export function say(said, { failed = false } = {}) {
+  write(document.getElementById("said"), failed ? "" : said);
+  write(document.getElementById("failed"), failed ? said : "");
 }
 
 // What was filled in, null when it was called off.
@@ -95,7 +96,7 @@ async function askFor(action, alert) {
     ...inputs.flatMap(([field, input]) => [make("label", {}, field.label, input), suggestions(field, input)]),
     make("p", { class: "buttons" },
       make("button", { type: "submit", class: "primary" }, action.word),
-      make("button", { type: "button", onclick: () => dialog.close() }, "Cancel")));
+      make("button", { type: "button", onclick: () => dialog.close() }, text.cancel)));
   const dialog = make("dialog", { "aria-labelledby": "ask-title" }, form);
   form.addEventListener("submit", (event) => {
     event.preventDefault();

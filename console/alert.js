@@ -1,4 +1,4 @@
-// One alert: what it is, what can be done, what was done, who was told and how that went.
+// One alert: its facts, its actions, its timeline, and its notifications.
 import { actionsFor, button, perform } from "/console/actions.js";
 import { get, list } from "/console/api.js";
 import { age, ageOf, moment } from "/console/clock.js";
@@ -10,15 +10,16 @@ import { whoHas } from "/console/queue.js";
 import { who } from "/console/people.js";
 import { store } from "/console/store.js";
 import { TrackView } from "/console/track.js";
-import { actionWord, flagWord, graveTitle, typeWord } from "/console/words.js";
+import { actionWord, channelWord, flagWord, graveTitle, labels, notificationWord, typeWord } from "/console/words.js";
 
+const text = labels.alert;
 const BEFORE_MS = 30 * 60_000;
 const AFTER_MS = 30 * 60_000;
 const LOOK_AGAIN_MS = 10_000; // messages go on being delivered while nothing happens to the alert
 
 export function alertPage(id) {
   const page = new AlertPage(id);
-  return { title: "Alert", element: page.element, shown: () => page.start(), left: () => page.stop() };
+  return { title: text.title, element: page.element, shown: () => page.start(), left: () => page.stop() };
 }
 
 class AlertPage {
@@ -32,23 +33,23 @@ class AlertPage {
 
   constructor(id) {
     this.#id = id;
-    this.title = make("h1", { tabindex: "-1" }, "Alert");
+    this.title = make("h1", { tabindex: "-1" }, text.title);
     this.facts = make("dl", { class: "facts" });
-    this.actions = make("div", { class: "buttons", role: "group", "aria-label": "What can be done" });
+    this.actions = make("div", { class: "buttons", role: "group", "aria-label": text.actions });
     this.timeline = make("tbody");
     this.told = make("tbody");
-    this.nobody = make("p", { class: "quiet" }, "Nobody was told yet.");
+    this.nobody = make("p", { class: "quiet" }, text.noNotifications);
     this.problem = make("p", { role: "alert" });
     const table = (id, heads, body) => make("table", { "aria-labelledby": id }, make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))), body);
-    this.toldTable = table("told-title", ["When", "Step", "Whom", "By", "How it went", "Tries"], this.told);
+    this.toldTable = table("told-title", text.notificationHeads, this.told);
     this.nearest = new Nearest();
-    this.around = make("section", { "aria-labelledby": "around-title", hidden: true }, make("h2", { id: "around-title" }, "Track around it"));
+    this.around = make("section", { "aria-labelledby": "around-title", hidden: true }, make("h2", { id: "around-title" }, text.track));
     this.element = make("article", { class: "alert-page" },
-      make("p", {}, make("a", { href: "#/desk" }, "Back to the desk")),
+      make("p", {}, make("a", { href: "#/desk" }, text.back)),
       this.title, this.problem, this.actions,
       make("div", { class: "sides" }, make("div", {}, this.facts, this.nearest.element), this.around),
-      make("section", {}, make("h2", { id: "timeline-title" }, "Timeline"), table("timeline-title", ["When", "What", "Who", "Note"], this.timeline)),
-      make("section", {}, make("h2", { id: "told-title" }, "Who was told"), this.toldTable, this.nobody));
+      make("section", {}, make("h2", { id: "timeline-title" }, text.timeline), table("timeline-title", text.timelineHeads, this.timeline)),
+      make("section", {}, make("h2", { id: "told-title" }, text.notifications), this.toldTable, this.nobody));
     this.element.addEventListener("keydown", (event) => this.#press(event));
   }
 
@@ -75,7 +76,7 @@ class AlertPage {
       this.#show(alert, notifications);
       write(this.problem, "");
     } catch (error) {
-      if (this.#loads.take(question)) write(this.problem, `Not up to date: ${error.message}`);
+      if (this.#loads.take(question)) write(this.problem, labels.common.notUpToDate(error.message));
     }
   }
 
@@ -135,29 +136,29 @@ function placeOf(alert) {
 const rowOf = (...values) => make("tr", {}, ...values.map((value) => make("td", {}, value)));
 
 function toldRow(one) {
-  const how = [one.state.toLowerCase().replaceAll("_", " ")];
-  if (one.accepted_at) how.push(`accepted ${moment(one.accepted_at)}`);
+  const how = [notificationWord(one.state)];
+  if (one.accepted_at) how.push(text.acceptedAt(moment(one.accepted_at)));
   if (one.error) how.push(one.error);
-  if (one.possible_duplicate) how.push("perhaps twice");
-  return rowOf(moment(one.created_at), one.step < 0 ? "assigned" : `${one.round}.${one.step}`, one.name || one.recipient, one.channel, how.join("; "), one.attempts);
+  if (one.possible_duplicate) how.push(text.twice);
+  return rowOf(moment(one.created_at), one.step < 0 ? text.assigned : `${one.round}.${one.step}`, one.name || one.recipient, channelWord(one.channel), how.join("; "), one.attempts);
 }
 
 function factsOf(alert) {
-  const until = (later) => (later ? `${moment(later)} (after ${ageOf((Date.parse(later) - Date.parse(alert.received_at)) / 1000)})` : "not yet");
-  const place = alert.lat === null ? "unknown" : `${alert.lat.toFixed(5)}, ${alert.lon.toFixed(5)}`;
+  const until = (later) => (later ? text.after(moment(later), ageOf((Date.parse(later) - Date.parse(alert.received_at)) / 1000)) : text.notYet);
+  const place = alert.lat === null ? text.noLocation : `${alert.lat.toFixed(5)}, ${alert.lon.toFixed(5)}`;
   return [
-    ["Status", whoHas(alert)],
-    ...(alert.previous_holder ? [["Held before", who(alert.previous_holder)]] : []),
-    ["What", `${alert.drill ? "DRILL: " : ""}${alert.message || "-"}`],
-    ["Received", `${moment(alert.received_at)} (${age(alert.received_at)} ago)`],
-    ["Device's time", moment(alert.recorded_at)],
-    ["Times", `${alert.occurrences}, last ${moment(alert.last_seen_at)}`],
-    ["Place", place],
-    ["Carried by", alert.carried_by ?? "-"],
-    ["On a screen", until(alert.shown_at)],
-    ["First message accepted", until(alert.notified_at)],
-    ["First human", until(alert.accepted_at)],
-    ["Closed", until(alert.closed_at)],
-    ["Flags", alert.flags.map(flagWord).join(", ") || "none"],
+    [text.status, whoHas(alert)],
+    ...(alert.previous_holder ? [[text.previousHolder, who(alert.previous_holder)]] : []),
+    [text.message, `${alert.drill ? labels.queue.drill : ""}${alert.message || "-"}`],
+    [text.received, text.ago(moment(alert.received_at), age(alert.received_at))],
+    [text.deviceTime, moment(alert.recorded_at)],
+    [text.occurrences, text.occurrencesOf(alert.occurrences, moment(alert.last_seen_at))],
+    [text.location, place],
+    [text.carriedBy, alert.carried_by ?? "-"],
+    [text.shown, until(alert.shown_at)],
+    [text.notified, until(alert.notified_at)],
+    [text.accepted, until(alert.accepted_at)],
+    [text.closed, until(alert.closed_at)],
+    [text.flags, alert.flags.map(flagWord).join(", ") || text.noFlags],
   ];
 }

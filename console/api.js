@@ -1,5 +1,6 @@
 // Asks the HTTP API. An answer that is no success is thrown with its status and what the problem says.
 import { session } from "/console/session.js";
+import { labels } from "/console/words.js";
 
 const PAGE_ROWS = 1000;
 const PATIENCE_MS = 30_000; // longer than the gateway waits for any service
@@ -26,7 +27,7 @@ async function fetched(path, options) {
     const answer = await fetch(path, { ...options, signal: AbortSignal.timeout(PATIENCE_MS) });
     return { answer, text: await answer.text() };
   } catch (error) {
-    if (error.name === "TimeoutError") throw new ApiError(0, `no answer within ${PATIENCE_MS / 1000} s`);
+    if (error.name === "TimeoutError") throw new ApiError(0, labels.session.noResponse(PATIENCE_MS / 1000));
     throw error;
   }
 }

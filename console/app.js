@@ -14,6 +14,7 @@ import { reportPage } from "/console/report.js";
 import { session } from "/console/session.js";
 import { allowSound, startSound } from "/console/sound.js";
 import { startTheme } from "/console/theme.js";
+import { capital, labels, word } from "/console/words.js";
 import { zonesPage } from "/console/zones.js";
 
 const PAGES = [
@@ -57,7 +58,7 @@ function showSession() {
   byId("page").hidden = !session.open;
   byId("nav").hidden = !session.open;
   byId("person").hidden = !session.open;
-  write(byId("who"), session.open ? `${session.name} (${session.role})` : "");
+  write(byId("who"), session.open ? `${session.name} (${word(session.role)})` : "");
 }
 
 byId("login").addEventListener("submit", async (event) => {
@@ -68,7 +69,7 @@ byId("login").addEventListener("submit", async (event) => {
     await session.logIn(byId("user").value, byId("password").value);
     byId("password").value = "";
   } catch (error) {
-    write(byId("login-error"), error.message);
+    write(byId("login-error"), capital(error.message));
   }
 });
 
@@ -76,7 +77,7 @@ byId("logout").addEventListener("click", async () => {
   try {
     await session.logOut();
   } catch (error) {
-    write(byId("login-error"), `Logged out here; the server could not be told: ${error.message}`);
+    write(byId("login-error"), labels.session.notLoggedOut(error.message));
   }
 });
 

@@ -1,6 +1,7 @@
 // Lines over time. Without the charts' library the page says so; the table beside holds the same numbers.
 import { make } from "/console/elements.js";
 import { isDark, theme } from "/console/theme.js";
+import { labels } from "/console/words.js";
 
 const LIBRARY = "/console/vendor/uplot";
 const HEIGHT = 180;
@@ -59,7 +60,7 @@ export class Chart {
       Plot = await library();
     } catch (error) {
       loading = null;
-      this.box.replaceChildren(make("p", { class: "quiet" }, `There is no chart: ${error.message}. The table has the numbers.`));
+      this.box.replaceChildren(make("p", { class: "quiet" }, labels.charts.missing(error.message)));
       return;
     }
     if (this.#left) return;

@@ -7,30 +7,31 @@ import { Questions, live } from "/console/live.js";
 import { byName } from "/console/names.js";
 import { inOrder, whoHas } from "/console/queue.js";
 import { store } from "/console/store.js";
-import { graveTitle } from "/console/words.js";
+import { graveTitle, labels, word } from "/console/words.js";
 
+const text = labels.devices;
 const SHOWN = 200;
 const MOST_READINGS = 1000;
 const IN_TABLE = 50;
-const HOURS = [[6, "6 hours"], [24, "24 hours"], [168, "7 days"]];
-const CHARTS = [["battery", "Battery", "%", [0, 100]], ["signal", "Signal", "dBm", [-120, 0]]];
+const HOURS = text.hours;
+const CHARTS = [["battery", text.battery, "%", [0, 100]], ["signal", text.signal, "dBm", [-120, 0]]];
 
 export function devicesPage() {
   const body = make("tbody");
   const rest = make("p", { class: "quiet" });
   const wanted = make("input", { type: "search", autocomplete: "off" });
   const problem = make("p", { role: "alert" });
-  const heads = ["Device", "Family", "State", "Heard", "Shows", "Reading"].map((name) => make("th", { scope: "col" }, name));
-  const element = make("article", {}, make("h1", { tabindex: "-1" }, "Devices"), problem, make("label", { class: "narrow" }, "Find by name", wanted),
-    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "List of devices" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body), rest));
+  const heads = text.heads.map((name) => make("th", { scope: "col" }, name));
+  const element = make("article", {}, make("h1", { tabindex: "-1" }, text.title), problem, make("label", { class: "narrow" }, labels.common.find, wanted),
+    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": text.list }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body), rest));
   const render = () => {
     const found = [...store.devices.values()].filter(({ source_id, kind }) => kind !== "guard" && source_id.toLowerCase().includes(wanted.value.trim().toLowerCase()));
     found.sort((a, b) => (b.conditions?.length ?? 0) - (a.conditions?.length ?? 0) || byName(a.source_id, b.source_id));
     if (!body.contains(document.activeElement)) body.replaceChildren(...found.slice(0, SHOWN).map(rowOf));
-    write(rest, found.length > SHOWN ? `${found.length - SHOWN} more; type a part of a name.` : found.length === 0 ? "No device." : "");
+    write(rest, found.length > SHOWN ? labels.common.more(found.length - SHOWN) : found.length === 0 ? text.none : "");
   };
   wanted.addEventListener("input", render);
-  return live("Devices", element, ["devices"], render, () => learnStates(problem));
+  return live(text.title, element, ["devices"], render, () => learnStates(problem));
 }
 
 async function learnStates(problem) {
@@ -38,7 +39,7 @@ async function learnStates(problem) {
     store.learn(await list("/device-states"));
     write(problem, "");
   } catch (error) {
-    write(problem, `Readings are not up to date: ${error.message}`);
+    write(problem, text.notUpToDate(error.message));
   }
 }
 
@@ -48,7 +49,7 @@ const heardOf = ({ recorded_at, last_at }) => [recorded_at, last_at].filter((at)
 function rowOf(state) {
   const link = make("a", { href: `#/devices/${encodeURIComponent(state.source_id)}` }, state.source_id);
   const heard = heardOf(state);
-  const values = [link, state.family ?? state.kind, state.state ?? "-", heard ? `${age(heard)} ago` : "-", (state.conditions ?? []).join(", ") || "-", readingOf(state.reading ?? {})];
+  const values = [link, word(state.family ?? state.kind), state.state ? word(state.state) : "-", heard ? `${age(heard)} ago` : "-", (state.conditions ?? []).map(word).join(", ") || "-", readingOf(state.reading ?? {})];
   return make("tr", {}, ...values.map((value) => make("td", {}, value)));
 }
 
@@ -68,19 +69,19 @@ class DevicePage {
     this.#id = id;
     this.facts = make("dl", { class: "facts" });
     this.alerts = make("ul");
-    this.none = make("p", { class: "quiet" }, "No open alert.");
+    this.none = make("p", { class: "quiet" }, labels.common.noOpenAlert);
     this.problem = make("p", { role: "alert" });
     this.count = make("p", { class: "quiet" });
     this.hours = make("select", { onchange: () => this.#load() }, ...HOURS.map(([value, word]) => make("option", { value, selected: value === 24 }, word)));
     this.charts = CHARTS.map(([name, title, unit, range]) => [name, new Chart(title, unit, range)]);
     this.body = make("tbody");
-    const heads = ["Device's time", "Reading", "Clock"].map((name) => make("th", { scope: "col" }, name));
-    this.element = make("article", {}, make("p", {}, make("a", { href: "#/devices" }, "All devices")), make("h1", { tabindex: "-1" }, id), this.problem,
+    const heads = text.readingHeads.map((name) => make("th", { scope: "col" }, name));
+    this.element = make("article", {}, make("p", {}, make("a", { href: "#/devices" }, text.all)), make("h1", { tabindex: "-1" }, id), this.problem,
       make("div", { class: "sides" },
-        make("div", {}, this.facts, make("section", {}, make("h2", {}, "Open alerts"), this.alerts, this.none)),
-        make("section", { "aria-labelledby": "readings-title" }, make("h2", { id: "readings-title" }, "Readings"), make("label", { class: "inline" }, "Of the last ", this.hours), this.count,
+        make("div", {}, this.facts, make("section", {}, make("h2", {}, labels.common.openAlerts), this.alerts, this.none)),
+        make("section", { "aria-labelledby": "readings-title" }, make("h2", { id: "readings-title" }, text.readings), make("label", { class: "inline" }, text.ofTheLast, this.hours), this.count,
           ...this.charts.map(([, chart]) => chart.element),
-          make("div", { class: "scroll low", tabindex: "0", role: "region", "aria-label": "Newest readings" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), this.body)))));
+          make("div", { class: "scroll low", tabindex: "0", role: "region", "aria-label": text.newest }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), this.body)))));
     this.#live = live(id, this.element, ["devices", "alerts"], () => this.#render(), () => this.#look());
   }
 
@@ -96,7 +97,7 @@ class DevicePage {
 
   #render() {
     const state = store.devices.get(this.#id);
-    this.facts.replaceChildren(...(state ? factsOf(state) : [["State", "never heard"]]).flatMap(([head, value]) => [make("dt", {}, head), make("dd", {}, value)]));
+    this.facts.replaceChildren(...(state ? factsOf(state) : [[text.state, text.never]]).flatMap(([head, value]) => [make("dt", {}, head), make("dd", {}, value)]));
     const own = inOrder([...store.alerts.values()].filter(({ source_id }) => source_id === this.#id));
     const shown = own.map((alert) => `${alert.id} ${alert.status}`).join();
     this.none.hidden = own.length > 0;
@@ -121,18 +122,18 @@ class DevicePage {
       this.#show(readings);
       write(this.problem, "");
     } catch (error) {
-      if (this.#loads.isNewest(question)) write(this.problem, `Readings are not up to date: ${error.message}`);
+      if (this.#loads.isNewest(question)) write(this.problem, text.notUpToDate(error.message));
     }
   }
 
   #show(readings) {
-    write(this.count, readings.length === MOST_READINGS ? `The newest ${MOST_READINGS} readings.` : `${readings.length} reading${readings.length === 1 ? "" : "s"}.`);
+    write(this.count, readings.length === MOST_READINGS ? text.newestOf(MOST_READINGS) : text.readingsOf(readings.length));
     for (const [name, chart] of this.charts) {
       const rows = readings.filter(({ values }) => Number.isFinite(values[name])).map((reading) => [Date.parse(reading.recorded_at) / 1000, reading.values[name]]);
       chart.element.hidden = rows.length === 0;
       if (rows.length) chart.show(rows.toReversed());
     }
-    const rows = readings.slice(0, IN_TABLE).map((reading) => [moment(reading.recorded_at), readingOf(reading.values), reading.clock_suspect ? "not believed" : "right"]);
+    const rows = readings.slice(0, IN_TABLE).map((reading) => [moment(reading.recorded_at), readingOf(reading.values), reading.clock_suspect ? text.clockBad : text.clockGood]);
     this.body.replaceChildren(...rows.map((row) => make("tr", {}, ...row.map((value) => make("td", {}, value)))));
   }
 }
@@ -140,10 +141,10 @@ class DevicePage {
 function factsOf(state) {
   const heard = heardOf(state);
   return [
-    ["Family", state.family ?? state.kind ?? "-"],
-    ["State", state.state ?? "-"],
-    ["Device's time", heard ? `${moment(heard)} (${age(heard)} ago)` : "-"],
-    ["Reading", readingOf(state.reading ?? {})],
-    ["Shows", (state.conditions ?? []).join(", ") || "nothing"],
+    [text.family, word(state.family ?? state.kind ?? "-")],
+    [text.state, state.state ? word(state.state) : "-"],
+    [labels.common.deviceTime, heard ? `${moment(heard)} (${age(heard)} ago)` : "-"],
+    [text.reading, readingOf(state.reading ?? {})],
+    [text.conditions, (state.conditions ?? []).map(word).join(", ") || text.noConditions],
   ];
 }

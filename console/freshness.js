@@ -4,7 +4,7 @@ import { make, write } from "/console/elements.js";
 import { link } from "/console/link.js";
 import { session } from "/console/session.js";
 import { store } from "/console/store.js";
-import { blindWords } from "/console/words.js";
+import { blindWords, labels } from "/console/words.js";
 
 const TELL_EVERY_MS = 1000;
 const PATIENCE_S = 2; // a gateway that restarts is back before anybody has read a banner
@@ -33,7 +33,7 @@ function tell() {
   show("banner-lost", isLost && found === null, `${blindWords.lost(link.heardAt === null ? null : clock(link.heardAt))} ${link.problem}`);
   const sawAgain = session.open && found === null && again !== null && Date.now() - again.at < AGAIN_MS;
   show("banner-again", sawAgain, again === null ? "" : blindWords.again(clock(again.at), ageOf(again.length_ms / 1000)));
-  show("banner-missing", session.open && store.missing.length > 0, `The snapshot came without: ${store.missing.join(", ")}. Guards and devices come as they report.`);
+  show("banner-missing", session.open && store.missing.length > 0, labels.link.lacks(store.missing.join(", ")));
 }
 
 // What keeps alarms from this screen, gravest first: { kind, from, words }; null when nothing does.
@@ -58,12 +58,12 @@ function noteEnd(found) {
 }
 
 function statusOf(found) {
-  if (!session.open) return "not connected";
-  const heard = link.heardAt === null ? "" : `, last heard ${since(link.heardAt)} ago`;
-  if (found?.kind === "alarms") return `may be blind since ${clock(found.from)}${heard}`;
-  if (!link.live) return link.heardAt === null ? "connecting" : "link lost, connecting again";
-  const event = link.eventAt === null ? "no event yet" : `last event ${since(link.eventAt)} ago`;
-  return `live${heard}, ${event}`;
+  if (!session.open) return labels.link.notConnected;
+  const heard = link.heardAt === null ? "" : labels.link.heard(since(link.heardAt));
+  if (found?.kind === "alarms") return labels.link.outOfDate(clock(found.from), heard);
+  if (!link.live) return link.heardAt === null ? labels.link.connecting : labels.link.reconnecting;
+  const event = link.eventAt === null ? labels.link.noEvent : labels.link.lastEvent(since(link.eventAt));
+  return labels.link.live(heard, event);
 }
 
 // Without a running count, and written only when it differs: a screen reader would read it out every second.
@@ -81,7 +81,7 @@ function showBlindness(found) {
 const partsOf = ({ headline, steps, reasons }) => [
   make("p", { class: "headline" }, headline),
   make(steps.length > 1 ? "ol" : "ul", { class: "steps" }, ...steps.map((step) => make("li", {}, step))),
-  make("ul", { class: "reasons", "aria-label": "Why" }, ...reasons.map((reason) => make("li", {}, reason))),
+  make("ul", { class: "reasons", "aria-label": labels.link.why }, ...reasons.map((reason) => make("li", {}, reason))),
 ];
 
 function show(id, shown, text) {

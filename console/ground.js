@@ -4,6 +4,7 @@ import { get } from "/console/api.js";
 import { make } from "/console/elements.js";
 import { ground } from "/console/layers.js";
 import { isDark } from "/console/theme.js";
+import { labels } from "/console/words.js";
 
 const READER = "/console/vendor/pmtiles/pmtiles.js"; // not a module: it makes a global `pmtiles`
 const AT_ONCE = { duration: 0, delay: 0 }; // colours do not fade: that would draw the map for nothing
@@ -20,7 +21,7 @@ export async function groundOf(library) {
       return await archived(library, new URL(url, location.href).href);
     } catch (error) {
       console.warn("no ground", error); // guards and alerts need none
-      return { ...plain(), lack: "The map's file cannot be read." };
+      return { ...plain(), lack: labels.map.noFile };
     }
   }
   if (!url.includes("{z}")) return named(url);
@@ -36,7 +37,7 @@ async function named(url) {
     return { style: url, layers: none };
   } catch (error) {
     console.warn("no ground", error);
-    return { ...plain(), lack: "The map's style cannot be had." };
+    return { ...plain(), lack: labels.map.noStyle };
   }
 }
 
@@ -65,7 +66,7 @@ function reader() {
   loading ??= new Promise((resolve, reject) => {
     const script = make("script", { src: READER });
     script.addEventListener("load", () => resolve(globalThis.pmtiles));
-    script.addEventListener("error", () => reject(new Error("the reader of PMTiles files is not there: `make console` brings it")));
+    script.addEventListener("error", () => reject(new Error("the reader of PMTiles files is missing: run `make console`")));
     document.head.append(script);
   });
   return loading;

@@ -8,12 +8,12 @@ import { inOrder, whoHas } from "/console/queue.js";
 import { store } from "/console/store.js";
 import { TrackView } from "/console/track.js";
 import { TransitionList } from "/console/transitions.js";
-import { graveTitle } from "/console/words.js";
+import { graveTitle, labels } from "/console/words.js";
 
 export function guardPage(id) {
   const facts = make("dl", { class: "facts" });
   const alerts = make("ul");
-  const none = make("p", { class: "quiet" }, "No open alert.");
+  const none = make("p", { class: "quiet" }, labels.common.noOpenAlert);
   const name = make("p", { class: "quiet" });
   const track = new TrackView(id);
   const transitions = new TransitionList((at) => track.seek(Date.parse(at)));
@@ -28,15 +28,15 @@ export function guardPage(id) {
     look();
   };
   const element = make("article", {},
-    make("p", {}, make("a", { href: "#/guards" }, "All guards")),
+    make("p", {}, make("a", { href: "#/guards" }, labels.guard.all)),
     make("h1", { tabindex: "-1" }, id), name,
     make("div", { class: "sides" },
-      make("div", {}, facts, make("section", {}, make("h2", {}, "Open alerts"), alerts, none), transitions.element),
-      make("section", { "aria-labelledby": "track-title" }, make("h2", { id: "track-title" }, "Track"), make("label", { class: "inline" }, "Day ", day), track.element)));
+      make("div", {}, facts, make("section", {}, make("h2", {}, labels.common.openAlerts), alerts, none), transitions.element),
+      make("section", { "aria-labelledby": "track-title" }, make("h2", { id: "track-title" }, labels.guard.track), make("label", { class: "inline" }, labels.guard.day, day), track.element)));
   const render = () => {
     turn();
     const guard = store.guards.get(id);
-    facts.replaceChildren(...(guard ? factsOf(guard) : [["Position", "never heard"]]).flatMap(([head, value]) => [make("dt", {}, head), make("dd", {}, value)]));
+    facts.replaceChildren(...(guard ? factsOf(guard) : [[labels.guard.position, labels.devices.never]]).flatMap(([head, value]) => [make("dt", {}, head), make("dd", {}, value)]));
     const own = inOrder([...store.alerts.values()].filter((alert) => alert.source_id === id || alert.carried_by === id));
     const shown = own.map((alert) => `${alert.id} ${alert.status}`).join();
     none.hidden = own.length > 0;
@@ -56,7 +56,7 @@ export function guardPage(id) {
     ...page,
     shown() {
       page.shown();
-      nameOf(id).then((text) => write(name, text), (error) => write(name, `The register does not answer: ${error.message}`));
+      nameOf(id).then((text) => write(name, text), (error) => write(name, labels.guard.nameUnknown(error.message)));
       look();
       track.start();
       transitions.start();
@@ -71,17 +71,18 @@ export function guardPage(id) {
 
 async function nameOf(id) {
   const guard = (await list("/guards")).find(({ guard_id }) => guard_id === id);
-  if (!guard) return "Not in the register.";
-  return `${guard.name || "Without a name"}${guard.enabled ? "" : ", disabled"}`;
+  if (!guard) return labels.guard.unregistered;
+  const name = guard.name || labels.guard.noName;
+  return guard.enabled ? name : labels.guard.disabled(name);
 }
 
 function factsOf(guard) {
   return [
-    ["Position", `${guard.lat.toFixed(5)}, ${guard.lon.toFixed(5)}`],
-    ["Device's time", `${moment(guard.recorded_at)} (${age(guard.recorded_at)} ago)`],
-    ["Accuracy", number(guard.accuracy, "m")],
-    ["Speed", number(guard.speed, "m/s", 1)],
-    ["Heading", number(guard.heading, "degrees")],
-    ["Zones", zonesOf(guard)],
+    [labels.guard.position, `${guard.lat.toFixed(5)}, ${guard.lon.toFixed(5)}`],
+    [labels.common.deviceTime, `${moment(guard.recorded_at)} (${age(guard.recorded_at)} ago)`],
+    [labels.guard.accuracy, number(guard.accuracy, "m")],
+    [labels.guard.speed, number(guard.speed, "m/s", 1)],
+    [labels.guard.heading, number(guard.heading, "degrees")],
+    [labels.guard.zones, zonesOf(guard)],
   ];
 }

@@ -2,6 +2,7 @@
 // or types elsewhere sets nothing off.
 import { ACTIONS } from "/console/actions.js";
 import { make } from "/console/elements.js";
+import { labels } from "/console/words.js";
 
 const MOVES = { ArrowDown: "down", ArrowUp: "up", Home: "first", End: "last", j: "down", k: "up" };
 
@@ -16,20 +17,20 @@ export function keyOf(event) {
 }
 
 const LISTED = [
-  ["Down, j", "the next alert"],
-  ["Up, k", "the one before"],
-  ["Home, End", "the first, the last"],
-  ["Enter", "opens the alert's page"],
+  [labels.keys.down, labels.keys.next],
+  [labels.keys.up, labels.keys.previous],
+  [labels.keys.ends, labels.keys.firstLast],
+  ["Enter", labels.keys.open],
   ...ACTIONS.map(({ key, word }) => [key, word]),
-  ["?", "this list"],
+  ["?", labels.keys.help],
 ];
 
 export function startKeys(opener) {
   const rows = LISTED.map(([key, word]) => make("tr", {}, make("th", { scope: "row" }, make("kbd", {}, key)), make("td", {}, word)));
   const dialog = make("dialog", { "aria-labelledby": "keys-title" },
-    make("h2", { id: "keys-title" }, "Keys in the queue"),
+    make("h2", { id: "keys-title" }, labels.keys.title),
     make("table", {}, make("tbody", {}, ...rows)),
-    make("p", { class: "buttons" }, make("button", { type: "button", class: "primary", onclick: () => dialog.close() }, "Close")));
+    make("p", { class: "buttons" }, make("button", { type: "button", class: "primary", onclick: () => dialog.close() }, labels.keys.close)));
   document.body.append(dialog);
   opener.addEventListener("click", () => dialog.showModal());
 }

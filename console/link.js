@@ -4,6 +4,7 @@ import { setServerTime } from "/console/clock.js";
 import { Opener, Watcher } from "/console/feed.js";
 import { session } from "/console/session.js";
 import { store } from "/console/store.js";
+import { labels } from "/console/words.js";
 
 const RECONNECT_MS = [500, 1000, 2000, 5000];
 const LOOK_MS = 1000;
@@ -124,7 +125,7 @@ class Link extends EventTarget {
   #refuse(socket, error) {
     if (this.#socket !== socket) return;
     this.#watcher.forget(); // what was seen cannot be trusted: start from a snapshot
-    this.#set({ problem: `A frame was refused: ${error.message}` });
+    this.#set({ problem: labels.link.refused(error.message) });
     socket.close();
   }
 

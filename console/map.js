@@ -6,6 +6,7 @@ import { layers } from "/console/layers.js";
 import { CLOSE_ZOOM, PageMap } from "/console/pagemap.js";
 import { session } from "/console/session.js";
 import { store } from "/console/store.js";
+import { labels } from "/console/words.js";
 
 const AGES_EVERY_MS = 15_000;
 const PLACES_EVERY_MS = 60_000;
@@ -24,8 +25,8 @@ export class LiveMap {
   constructor() {
     this.places = make("p", { class: "quiet" });
     this.card = make("p", { class: "card", hidden: true });
-    this.told = make("p", { class: "quiet", id: "guards" }, "No guard has been heard yet.");
-    this.element = make("section", { class: "map", "aria-labelledby": "map-title" }, make("h2", { id: "map-title" }, "Map"), this.told, this.#page.canvas, this.places, this.card);
+    this.told = make("p", { class: "quiet", id: "guards" }, labels.map.none);
+    this.element = make("section", { class: "map", "aria-labelledby": "map-title" }, make("h2", { id: "map-title" }, labels.map.title), this.told, this.#page.canvas, this.places, this.card);
   }
 
   // Where the element stands in the page already: the map takes its size from it.
@@ -110,7 +111,7 @@ export class LiveMap {
       await this.#page.drawPlaces();
       write(this.places, "");
     } catch (error) {
-      write(this.places, `Sites and zones are not up to date: ${error.message}`);
+      write(this.places, labels.map.notUpToDate(error.message));
     }
   }
 
@@ -144,16 +145,16 @@ export class LiveMap {
 
   #showGuard(position) {
     if (!position) return;
-    const parts = [`heard ${age(position.recorded_at)} ago`];
-    if (position.accuracy !== null) parts.push(`accurate to ${Math.round(position.accuracy)} m`);
+    const parts = [labels.map.lastPosition(age(position.recorded_at))];
+    if (position.accuracy !== null) parts.push(labels.common.accurate(Math.round(position.accuracy)));
     if (position.speed !== null) parts.push(`${position.speed.toFixed(1)} m/s`);
-    if (position.geofence_violation) parts.push("where it should not be");
+    if (position.geofence_violation) parts.push(labels.guards.violation.toLowerCase());
     this.card.replaceChildren(make("a", { href: `#/guards/${encodeURIComponent(position.guard_id)}` }, position.guard_id), ` ${parts.join(", ")}`);
     this.card.hidden = false;
   }
 
   #tellCount() {
     const { size } = store.guards;
-    write(this.told, size === 0 ? "No guard has been heard yet." : `${size} guard${size === 1 ? "" : "s"} on the map.`);
+    write(this.told, size === 0 ? labels.map.none : labels.map.count(size));
   }
 }

@@ -7,7 +7,9 @@ import { ask } from "/console/dialogs.js";
 import { busy, make, write } from "/console/elements.js";
 import { Questions } from "/console/live.js";
 import { session } from "/console/session.js";
+import { labels, refusalWord } from "/console/words.js";
 
+const text = labels.messages;
 const MOST = 200;
 const SHOWN_BYTES = 2000;
 const SUPERVISORS = new Set(["supervisor", "admin", "platform"]);
@@ -15,14 +17,14 @@ const ADMINS = new Set(["admin", "platform"]);
 
 export function messagesPage() {
   const page = new MessagesPage();
-  return { title: "Messages", element: page.element, shown: () => page.start(), left() {} };
+  return { title: text.title, element: page.element, shown: () => page.start(), left() {} };
 }
 
 class MessagesPage {
   constructor() {
-    this.rejected = tablePart("Refused messages of devices", ["When", "Topic", "Why", "What it was"]);
-    this.letters = tablePart("Dead letters: given up on between services", ["Last tried", "For", "Why", "Of", "Tries", "Repair"]);
-    this.element = make("article", {}, make("h1", { tabindex: "-1" }, "Messages"), make("p", { class: "buttons" }, make("button", { type: "button", onclick: () => this.#load() }, "Look again")), this.letters.element, this.rejected.element);
+    this.rejected = tablePart("rejected", text.rejected, text.rejectedHeads);
+    this.letters = tablePart("letters", text.letters, text.letterHeads);
+    this.element = make("article", {}, make("h1", { tabindex: "-1" }, text.title), make("p", { class: "buttons" }, make("button", { type: "button", onclick: () => this.#load() }, text.refresh)), this.letters.element, this.rejected.element);
   }
 
   start() {
@@ -39,7 +41,7 @@ class MessagesPage {
     const question = loads.ask();
     if (!roles.has(session.role)) {
       table.hidden = true;
-      write(note, `Only for the role ${role}.`);
+      write(note, text.onlyFor(role));
       return;
     }
     try {
@@ -47,24 +49,25 @@ class MessagesPage {
       if (!loads.take(question)) return; // what was let go meanwhile must not come back
       body.replaceChildren(...found);
       table.hidden = body.rows.length === 0;
-      write(note, body.rows.length === 0 ? "None." : body.rows.length >= MOST ? `The first ${MOST}; \`vigil\` lists more.` : "");
+      write(note, body.rows.length === 0 ? text.none : body.rows.length >= MOST ? text.first(MOST) : "");
     } catch (error) {
-      if (loads.take(question)) write(note, `Not up to date: ${error.message}`);
+      if (loads.take(question)) write(note, labels.common.notUpToDate(error.message));
     }
   }
 
   #letterRow(letter) {
     const path = `/dead-letters/${encodeURIComponent(letter.id)}`;
     const repair = make("div", { class: "buttons" },
-      make("button", { type: "button", "aria-label": `Send again: ${letter.id}`, onclick: (event) => this.#settle(event, () => post(`${path}/retry`), "Sent again") }, "Send again"),
-      make("button", { type: "button", "aria-label": `Let go: ${letter.id}`, onclick: (event) => this.#letGo(event, path) }, "Let go"));
-    const why = letter.error ? `${letter.reason}: ${letter.error}` : letter.reason;
+      make("button", { type: "button", "aria-label": `${text.retry}: ${letter.id}`, onclick: (event) => this.#settle(event, () => post(`${path}/retry`), text.retried) }, text.retry),
+      make("button", { type: "button", "aria-label": `${text.discard}: ${letter.id}`, onclick: (event) => this.#discard(event, path) }, text.discard));
+    const reason = refusalWord(letter.reason);
+    const why = letter.error ? `${reason}: ${letter.error}` : reason;
     return rowOf(moment(letter.last_tried_at), letter.queue, why, letter.sources.join(", ") || "-", letter.tries, repair);
   }
 
-  async #letGo(event, path) {
+  async #discard(event, path) {
     const pressed = { currentTarget: event.currentTarget };
-    if (await isSure("Let this message go? It goes for good.", "Let go")) this.#settle(pressed, () => remove(path), "Let go");
+    if (await isSure(text.sure, text.discard)) this.#settle(pressed, () => remove(path), text.discarded);
   }
 
   async #settle({ currentTarget }, send, done) {
@@ -75,7 +78,7 @@ class MessagesPage {
         // Its row goes: the keyboard goes to the title, unless it is somewhere else by now.
         if (document.activeElement === currentTarget) this.element.querySelector("h1").focus();
       } catch (error) {
-        say(`Not done. ${error.message}`, { failed: true });
+        say(text.notDone(error.message), { failed: true });
       }
     });
     this.#load();
@@ -87,7 +90,7 @@ async function isSure(question, word) {
     make("h2", { id: "sure-title" }, question),
     make("p", { class: "buttons" },
       make("button", { type: "button", class: "primary", onclick: () => dialog.close(word) }, word),
-      make("button", { type: "button", onclick: () => dialog.close() }, "Cancel")));
+      make("button", { type: "button", onclick: () => dialog.close() }, labels.actions.cancel)));
   await ask(dialog);
   return dialog.returnValue === word;
 }
@@ -96,13 +99,13 @@ const rowOf = (...values) => make("tr", {}, ...values.map((value) => make("td", 
 
 function rejectedRow(one) {
   const bytes = Uint8Array.from(atob(one.payload), (letter) => letter.charCodeAt(0));
-  const text = new TextDecoder().decode(bytes.slice(0, SHOWN_BYTES));
-  const more = bytes.length > SHOWN_BYTES ? ` and ${bytes.length - SHOWN_BYTES} bytes more` : "";
-  return rowOf(moment(one.received_at), one.topic, `${one.reason.replaceAll("_", " ")}${one.detail ? `: ${one.detail}` : ""}`, make("pre", { class: "bytes" }, `${text}${more}`));
+  const content = new TextDecoder().decode(bytes.slice(0, SHOWN_BYTES));
+  const more = bytes.length > SHOWN_BYTES ? text.moreBytes(bytes.length - SHOWN_BYTES) : "";
+  return rowOf(moment(one.received_at), one.topic, `${refusalWord(one.reason)}${one.detail ? `: ${one.detail}` : ""}`, make("pre", { class: "bytes" }, `${content}${more}`));
 }
 
-function tablePart(title, heads) {
-  const id = `messages-${title.split(" ")[0].toLowerCase()}`;
+function tablePart(name, title, heads) {
+  const id = `messages-${name}`;
   const body = make("tbody");
   const table = make("table", { "aria-labelledby": id }, make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))), body);
   const note = make("p", { class: "quiet", role: "status" });

@@ -2,6 +2,7 @@
 // path, "polygon.ring.corner". Every change gives a new outline; nothing here touches a map. Longitudes go on over 180
 // degrees while it is drawn, so that a ring over the antimeridian is one shape; they are put right when it is saved.
 import { METRES_A_DEGREE, beside, circle, polygonsOf, unrolled } from "/console/features.js";
+import { labels } from "/console/words.js";
 
 const radians = (degrees) => (degrees * Math.PI) / 180;
 const CLOSED = 3; // a ring of fewer corners encloses nothing
@@ -98,7 +99,7 @@ function circleHandles({ centre, radius_m }) {
 export function cornersFrom(text) {
   return text.split("\n").map((line) => line.trim()).filter((line) => line).map((line, at) => {
     const [lat, lon, ...more] = line.split(/[,;\s]+/).filter((part) => part).map(Number);
-    if (more.length || !Number.isFinite(lat) || !Number.isFinite(lon)) throw new Error(`line ${at + 1} is ${JSON.stringify(line)}; a corner is latitude, longitude, such as 12.97160, 77.59460`);
+    if (more.length || !Number.isFinite(lat) || !Number.isFinite(lon)) throw new Error(labels.zones.badCorner(at + 1, JSON.stringify(line)));
     return [lon, lat];
   });
 }

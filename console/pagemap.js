@@ -6,6 +6,7 @@ import { collection, siteFeature, zoneFeature } from "/console/features.js";
 import { graticule } from "/console/graticule.js";
 import { groundOf } from "/console/ground.js";
 import { isDark, theme } from "/console/theme.js";
+import { labels } from "/console/words.js";
 
 const LIBRARY = "/console/vendor/maplibre-gl/maplibre-gl";
 export const CLOSE_ZOOM = 15;
@@ -34,7 +35,7 @@ export class PageMap {
       loadStyle();
       await this.#make();
     } catch (error) {
-      this.canvas.replaceChildren(make("p", { class: "quiet" }, `There is no map: ${error.message}. Alerts and lists work without it.`));
+      this.canvas.replaceChildren(make("p", { class: "quiet" }, labels.map.missing(error.message)));
       return false;
     }
     return !this.#left;

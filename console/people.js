@@ -1,7 +1,7 @@
 // The names that go with logins: acts are on record under logins, which nobody chooses for themselves.
 import { list } from "/console/api.js";
 import { session } from "/console/session.js";
-import { actorWord } from "/console/words.js";
+import { actorWord, labels } from "/console/words.js";
 
 const MOST = 1000;
 const MAY_LIST = new Set(["supervisor", "admin", "platform"]);
@@ -15,7 +15,7 @@ async function learn() {
   try {
     for (const user of await list("/users", { most: MOST })) names.set(user.login, user.name);
   } catch (error) {
-    console.warn(`The names of users are not known: ${error.message}`);
+    console.warn(labels.people.unknown(error.message));
   }
 }
 

@@ -2,6 +2,7 @@
 import { ageOf, moment } from "/console/clock.js";
 import { make, write } from "/console/elements.js";
 import { GAP_MS } from "/console/features.js";
+import { labels } from "/console/words.js";
 
 const SPEEDS = [10, 60, 300, 1200];
 const USUAL_SPEED = 60;
@@ -24,16 +25,16 @@ export class Player {
   #frame = null;
   #onMove;
 
-  // `onMove` is told the fix that is shown, null when there is none.
+  // `onMove` gets the fix that is shown, null when there is none.
   constructor(onMove) {
     this.#onMove = onMove;
-    this.slider = make("input", { type: "range", class: "time", min: 0, max: 0, step: 1, "aria-label": "Time", oninput: () => this.#slide(), onkeydown: (event) => this.#press(event) });
-    this.button = make("button", { type: "button", class: "primary", onclick: () => this.toggle() }, "Play");
-    this.speed = make("select", {}, ...SPEEDS.map((speed) => make("option", { value: speed, selected: speed === USUAL_SPEED }, `${speed} times`)));
+    this.slider = make("input", { type: "range", class: "time", min: 0, max: 0, step: 1, "aria-label": labels.player.time, oninput: () => this.#slide(), onkeydown: (event) => this.#press(event) });
+    this.button = make("button", { type: "button", class: "primary", onclick: () => this.toggle() }, labels.player.play);
+    this.speed = make("select", {}, ...SPEEDS.map((speed) => make("option", { value: speed, selected: speed === USUAL_SPEED }, labels.player.times(speed))));
     this.told = make("p", { class: "told" });
-    this.element = make("div", { class: "player", role: "group", "aria-label": "Playback" },
-      this.button, this.slider, make("label", { class: "inline" }, "Speed ", this.speed), this.told,
-      make("p", { class: "hint" }, "On the slider: arrow keys go from fix to fix, Space plays and stops."));
+    this.element = make("div", { class: "player", role: "group", "aria-label": labels.player.title },
+      this.button, this.slider, make("label", { class: "inline" }, labels.player.speed, this.speed), this.told,
+      make("p", { class: "hint" }, labels.player.hint));
   }
 
   // The believed fixes in order of time. Who looks at the newest goes on looking at the newest.
@@ -70,7 +71,7 @@ export class Player {
   stop() {
     if (this.#frame !== null) cancelAnimationFrame(this.#frame);
     this.#frame = null;
-    write(this.button, "Play");
+    write(this.button, labels.player.play);
   }
 
   get #firstMs() {
@@ -82,7 +83,7 @@ export class Player {
   }
 
   #play() {
-    write(this.button, "Stop");
+    write(this.button, labels.player.stop);
     if (this.#at_ms >= this.#lastMs) this.seek(this.#firstMs);
     let last = performance.now();
     const step = (now) => {
@@ -117,9 +118,9 @@ export class Player {
 function textOf(fix, at_ms) {
   const parts = [moment(at_ms), `${fix.lat.toFixed(5)}, ${fix.lon.toFixed(5)}`];
   const quiet_ms = at_ms - Date.parse(fix.recorded_at);
-  if (quiet_ms > GAP_MS) parts.push(`not heard for ${ageOf(quiet_ms / 1000)}`);
-  if (fix.accuracy !== null) parts.push(`accurate to ${Math.round(fix.accuracy)} m`);
+  if (quiet_ms > GAP_MS) parts.push(labels.player.noPosition(ageOf(quiet_ms / 1000)));
+  if (fix.accuracy !== null) parts.push(labels.common.accurate(Math.round(fix.accuracy)));
   if (fix.speed !== null) parts.push(`${fix.speed.toFixed(1)} m/s`);
-  parts.push(fix.geofence_violation ? "where it should not be" : fix.in_geofence ? "inside a zone" : "in no zone");
+  parts.push(fix.geofence_violation ? labels.guards.violation.toLowerCase() : fix.in_geofence ? labels.player.inside : labels.player.outside);
   return parts.join(" · ");
 }

@@ -6,12 +6,13 @@ import { atNextFrame, make, write } from "/console/elements.js";
 import { keyOf } from "/console/keys.js";
 import { who } from "/console/people.js";
 import { isShelved, store } from "/console/store.js";
-import { severityWord, statusWord, typeWord } from "/console/words.js";
+import { labels, severityWord, statusWord, typeWord } from "/console/words.js";
 
 const RANK = { CRITICAL: 0, HIGH: 1, MEDIUM: 2, LOW: 3 };
 const SHOWN = 300;
 const AT_HAND = new Set(["acknowledge", "start", "resolve"]); // done at a click; the others ask something
-const COLUMNS = ["Severity", "Type", "Source", "What", "Age", "Times", "Who has it", "Act"];
+const text = labels.queue;
+const COLUMNS = text.heads;
 const TICK_MS = 1000;
 
 export function inOrder(alerts) {
@@ -22,10 +23,10 @@ export function inOrder(alerts) {
 
 export function whoHas(alert) {
   const status = statusWord(alert.status);
-  const parts = [alert.acknowledged_by ? `${status} by ${who(alert.acknowledged_by)}` : status];
-  if (alert.status === "NEW" && alert.previous_holder) parts.push(`before: ${who(alert.previous_holder)}`);
-  if (alert.assigned_to) parts.push(`assigned to ${who(alert.assigned_to)}`);
-  if (isShelved(alert)) parts.push(`shelved until ${new Date(alert.shelved_until).toLocaleTimeString()}`);
+  const parts = [alert.acknowledged_by ? text.by(status, who(alert.acknowledged_by)) : status];
+  if (alert.status === "NEW" && alert.previous_holder) parts.push(text.before(who(alert.previous_holder)));
+  if (alert.assigned_to) parts.push(text.assigned(who(alert.assigned_to)));
+  if (isShelved(alert)) parts.push(text.shelved(new Date(alert.shelved_until).toLocaleTimeString()));
   return parts.join(", ");
 }
 
@@ -34,19 +35,19 @@ export class Queue {
   #selected = null;
   #onSelect;
 
-  // `onSelect` is told the alert on which the keyboard is.
+  // `onSelect` gets the alert on which the keyboard is.
   constructor(onSelect) {
     this.#onSelect = onSelect;
     this.count = make("span", { class: "count", id: "count" }, "0");
     this.body = make("tbody", { id: "alerts" });
     this.rest = make("p", { hidden: true });
-    this.empty = make("p", { class: "quiet" }, "No open alert.");
+    this.empty = make("p", { class: "quiet" }, text.none);
     const heads = COLUMNS.map((name) => make("th", { scope: "col" }, name));
     this.table = make("table", { "aria-describedby": "queue-keys" }, make("thead", {}, make("tr", {}, ...heads)), this.body);
     this.element = make("section", { class: "queue", "aria-labelledby": "queue-title" },
-      make("h2", { id: "queue-title" }, "Open alerts ", this.count),
-      make("p", { id: "queue-keys", class: "hint" }, "Arrow keys move, Enter opens, ? lists the keys."),
-      make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Queue of alerts" }, this.table, this.empty, this.rest));
+      make("h2", { id: "queue-title" }, text.title, this.count),
+      make("p", { id: "queue-keys", class: "hint" }, text.keys),
+      make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": text.region }, this.table, this.empty, this.rest));
     this.table.addEventListener("keydown", (event) => this.#press(event));
     this.body.addEventListener("focusin", ({ target }) => this.#select(target.closest("tr")?.dataset.id));
     const render = atNextFrame(() => this.#render());
@@ -65,7 +66,7 @@ export class Queue {
     this.table.hidden = alerts.length === 0;
     this.empty.hidden = alerts.length > 0;
     this.rest.hidden = alerts.length <= SHOWN;
-    write(this.rest, `${alerts.length - SHOWN} more, less urgent, are not shown.`);
+    write(this.rest, text.rest(alerts.length - SHOWN));
     this.#place(alerts.slice(0, SHOWN));
     this.#tick();
   }
@@ -98,7 +99,7 @@ export class Queue {
     write(severity, severityWord(alert.severity));
     if (type.textContent !== typed) type.replaceChildren(make("a", { href: `#/alerts/${alert.id}` }, typed));
     write(source, alert.source_id);
-    write(what, `${alert.drill ? "DRILL: " : ""}${alert.silent ? "(silent) " : ""}${alert.message}`);
+    write(what, `${alert.drill ? text.drill : ""}${alert.silent ? text.silent : ""}${alert.message}`);
     write(times, alert.occurrences);
     write(holder, whoHas(alert));
     this.#offer(act, alert);

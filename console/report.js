@@ -3,23 +3,24 @@ import { get } from "/console/api.js";
 import { ageOf, dayOf, today } from "/console/clock.js";
 import { make, write } from "/console/elements.js";
 import { Questions } from "/console/live.js";
-import { severityWord } from "/console/words.js";
+import { channelWord, labels, severityWord } from "/console/words.js";
 
+const text = labels.report;
 const WEEK_DAYS = 7;
 const seconds = (value) => (value === null ? "-" : value < 10 ? `${value.toFixed(1)} s` : ageOf(value));
 const whole = (value) => String(value ?? "-");
 
 const ALERTS = [
-  ["severity", "Severity", severityWord], ["raised", "Raised"], ["accepted", "Taken by a human"], ["accepted_within_10_s", "Within 10 s"], ["accepted_within_40_s", "Within 40 s"], ["false_alarms", "False alarms"],
-  ["shown_p50_s", "Median to a screen", seconds], ["notified_p50_s", "Median to first message", seconds], ["accepted_p50_s", "Median to a human", seconds], ["accepted_p95_s", "95% to a human within", seconds], ["resolved_p50_s", "Median to the end", seconds],
+  ["severity", text.severity, severityWord], ["raised", text.raised], ["accepted", text.accepted], ["accepted_within_10_s", text.within10], ["accepted_within_40_s", text.within40], ["false_alarms", text.falseAlarms],
+  ["shown_p50_s", text.shown, seconds], ["notified_p50_s", text.notified, seconds], ["accepted_p50_s", text.acknowledged, seconds], ["accepted_p95_s", text.most, seconds], ["resolved_p50_s", text.resolved, seconds],
 ];
 const DELIVERY = [
-  ["channel", "Channel"], ["made", "Made"], ["accepted", "Accepted"], ["delivered", "Delivered"], ["failed", "Failed"], ["unknown", "Unknown"], ["withdrawn", "Withdrawn"], ["under_way", "Under way"], ["possible_duplicates", "Perhaps twice"],
-  ["accepted_p95_s", "95% accepted within", seconds],
+  ["channel", text.channel, channelWord], ["made", text.made], ["accepted", text.accepted], ["delivered", text.delivered], ["failed", text.failed], ["unknown", text.unknown], ["withdrawn", text.withdrawn], ["under_way", text.underWay], ["possible_duplicates", text.twice],
+  ["accepted_p95_s", text.mostAccepted, seconds],
 ];
 
 export function reportPage() {
-  const dates = ["From", "To"].map((word, at) => [word, make("input", { type: "date", required: true, value: at === 0 ? daysAgo(WEEK_DAYS) : today() })]);
+  const dates = [text.since, text.until].map((word, at) => [word, make("input", { type: "date", required: true, value: at === 0 ? daysAgo(WEEK_DAYS) : today() })]);
   const [from, to] = dates.map(([, input]) => input);
   const problem = make("p", { role: "alert" });
   const found = make("div");
@@ -33,14 +34,14 @@ export function reportPage() {
       found.replaceChildren(...partsOf(report));
       write(problem, "");
     } catch (error) {
-      if (loads.isNewest(question)) write(problem, `There is no report: ${error.message}`);
+      if (loads.isNewest(question)) write(problem, text.missing(error.message));
     }
   };
   const form = make("form", { class: "sum", onsubmit: (event) => { event.preventDefault(); load(); } },
-    ...dates.map(([word, input]) => make("label", {}, word, input)), make("button", { type: "submit", class: "primary" }, "Show"));
-  const element = make("article", {}, make("h1", { tabindex: "-1" }, "Response report"), form, problem, found);
+    ...dates.map(([word, input]) => make("label", {}, word, input)), make("button", { type: "submit", class: "primary" }, text.show));
+  const element = make("article", {}, make("h1", { tabindex: "-1" }, text.heading), form, problem, found);
   return {
-    title: "Report", element, left() {},
+    title: text.title, element, left() {},
     shown() {
       element.querySelector("h1").focus();
       load();
@@ -56,11 +57,11 @@ function daysAgo(days) {
 
 function partsOf(report) {
   const rate = report.alarms_per_operator_hour;
-  const desk = `${report.operators} operator${report.operators === 1 ? "" : "s"}, ${report.operator_hours.toFixed(1)} hours at the desk${rate === null ? "" : `, ${rate.toFixed(1)} alarms an hour of each`}.`;
+  const desk = text.desk(report.operators, report.operator_hours.toFixed(1), rate === null ? null : rate.toFixed(1));
   return [
     make("p", {}, desk),
-    ...section("Alerts", ALERTS, report.alerts), ...section("Messages", DELIVERY, report.delivery),
-    ...(report.drills.alerts.length ? [...section("Drills: alerts", ALERTS, report.drills.alerts), ...section("Drills: messages", DELIVERY, report.drills.delivery)] : []),
+    ...section(text.alerts, ALERTS, report.alerts), ...section(text.messages, DELIVERY, report.delivery),
+    ...(report.drills.alerts.length ? [...section(text.drillAlerts, ALERTS, report.drills.alerts), ...section(text.drillMessages, DELIVERY, report.drills.delivery)] : []),
   ];
 }
 
@@ -69,5 +70,5 @@ function section(title, columns, rows) {
   const heads = columns.map(([, word], at) => make("th", { scope: "col", class: at ? "number" : null }, word));
   const body = rows.map((row) => make("tr", {}, ...columns.map(([name, , show = whole], at) => make(at ? "td" : "th", at ? { class: "number" } : { scope: "row" }, show(row[name])))));
   const table = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": id }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...body)));
-  return [make("section", {}, make("h2", { id }, title), rows.length ? table : make("p", { class: "quiet" }, "None."))];
+  return [make("section", {}, make("h2", { id }, title), rows.length ? table : make("p", { class: "quiet" }, text.none))];
 }

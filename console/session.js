@@ -1,6 +1,7 @@
 // Who is logged in. A token lasts minutes, a session a shift: each refresh token is good once and brings the next.
 // Kept in memory alone: nothing that opens the feed outlives the page.
 import { send } from "/console/api.js";
+import { labels } from "/console/words.js";
 
 const REFRESH_SHARE = 0.8;
 const TRY_AGAIN_MS = 5000;
@@ -65,7 +66,7 @@ class Session extends EventTarget {
       this.#hold((await send("POST", "/api/v1/session/refresh", { body })).result);
       return true;
     } catch (error) {
-      if (error.status === 401) this.#end("The session has ended. Log in again to go on where you were.");
+      if (error.status === 401) this.#end(labels.session.ended);
       else this.#later(TRY_AGAIN_MS);
       return false;
     }

@@ -2,6 +2,7 @@
 // behind another window must sound as well.
 import { session } from "/console/session.js";
 import { isShelved, store } from "/console/store.js";
+import { severityWord } from "/console/words.js";
 
 const TITLE = "Vigil";
 const FLASH_MS = 1000;
@@ -84,7 +85,7 @@ function flash(waiting) {
   flashing = null;
   document.title = TITLE;
   if (waiting === 0) return;
-  const loud = `(${waiting}) CRITICAL - ${TITLE}`;
+  const loud = `(${waiting}) ${severityWord("CRITICAL")} - ${TITLE}`;
   document.title = loud;
   flashing = setInterval(() => (document.title = document.title === TITLE ? loud : TITLE), FLASH_MS);
 }

@@ -6,6 +6,7 @@ import { fixFeature, markFeature, trackFeatures } from "/console/features.js";
 import { trackLayers } from "/console/layers.js";
 import { PageMap } from "/console/pagemap.js";
 import { Player } from "/console/player.js";
+import { labels } from "/console/words.js";
 
 const MAX_POINTS = 1000;
 const LOOK_AGAIN_MS = 15_000;
@@ -47,7 +48,7 @@ export class TrackView {
     try {
       await this.#map.drawPlaces();
     } catch (error) {
-      write(this.problem, `Sites and zones are not drawn: ${error.message}`);
+      write(this.problem, labels.common.notDrawn(error.message));
     }
   }
 
@@ -69,7 +70,7 @@ export class TrackView {
       const track = await get(`/guards/${encodeURIComponent(this.#guardId)}/track?${query}`);
       if (this.#period === period) this.#take(track);
     } catch (error) {
-      if (this.#period === period) write(this.problem, `The track is not up to date: ${error.message}`);
+      if (this.#period === period) write(this.problem, labels.track.notUpToDate(error.message));
     }
   }
 
@@ -101,8 +102,8 @@ export class TrackView {
 }
 
 function countOf(points, count) {
-  if (count === 0) return "No fix in this time.";
+  if (count === 0) return labels.track.none;
   const unbelieved = points.filter(({ implausible }) => implausible).length;
-  const drawn = points.length < count ? `${points.length} of ${count} fixes are drawn` : `${count} ${count === 1 ? "fix" : "fixes"}`;
-  return `${drawn}${unbelieved ? `; ${unbelieved} not believed, hollow on the map` : ""}.`;
+  const drawn = points.length < count ? labels.track.some(points.length, count) : labels.track.all(count);
+  return labels.track.end(drawn, unbelieved);
 }

@@ -3,6 +3,7 @@ import { get } from "/console/api.js";
 import { moment } from "/console/clock.js";
 import { make, write } from "/console/elements.js";
 import { Questions } from "/console/live.js";
+import { labels, word } from "/console/words.js";
 
 const MOST = 100;
 const LOOK_AGAIN_MS = 15_000;
@@ -14,13 +15,13 @@ export class TransitionList {
   #choices = new Questions();
   #onTime;
 
-  // `onTime` is told the time of the one that is chosen.
+  // `onTime` gets the time of the one that is chosen.
   constructor(onTime) {
     this.#onTime = onTime;
     this.list = make("ol", { class: "transitions" });
-    this.none = make("p", { class: "quiet" }, "No entry, exit or violation.");
+    this.none = make("p", { class: "quiet" }, labels.transitions.none);
     this.why = make("p", { role: "status" });
-    this.element = make("section", {}, make("h2", {}, "Zones"), this.list, this.none, this.why);
+    this.element = make("section", {}, make("h2", {}, labels.transitions.title), this.list, this.none, this.why);
   }
 
   show(guardId, period) {
@@ -45,20 +46,20 @@ export class TransitionList {
       if (this.#wanted === wanted) this.#place(found);
     } catch (error) {
       if (this.#wanted !== wanted) return;
-      write(this.none, `Not up to date: ${error.message}`);
+      write(this.none, labels.common.notUpToDate(error.message));
       this.none.hidden = false;
     }
   }
 
   #place(found) {
     const shown = found.map(({ transition_id }) => transition_id).join();
-    write(this.none, "No entry, exit or violation.");
+    write(this.none, labels.transitions.none);
     this.none.hidden = found.length > 0;
     if (this.#shown === shown) return;
     this.#shown = shown;
     this.list.replaceChildren(...found.map((one) => make("li", {},
       make("button", { type: "button", onclick: () => this.#choose(one) }, moment(one.at)),
-      ` ${one.kind.replaceAll("_", " ")}${one.zone_name ? `: ${one.zone_name}` : ""}${one.late ? " (told late)" : ""}`)));
+      ` ${word(one.kind)}${one.zone_name ? `: ${one.zone_name}` : ""}${one.late ? labels.transitions.late : ""}`)));
   }
 
   async #choose(one) {
@@ -68,7 +69,7 @@ export class TransitionList {
       const { why } = await get(`/transitions/${encodeURIComponent(one.transition_id)}`);
       if (this.#choices.isNewest(choice)) write(this.why, why);
     } catch (error) {
-      if (this.#choices.isNewest(choice)) write(this.why, `The reasons cannot be had: ${error.message}`);
+      if (this.#choices.isNewest(choice)) write(this.why, labels.transitions.noReason(error.message));
     }
   }
 }

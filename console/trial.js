@@ -2,6 +2,7 @@
 import { post } from "/console/api.js";
 import { ageOf, moment } from "/console/clock.js";
 import { make, write } from "/console/elements.js";
+import { labels, word } from "/console/words.js";
 
 const MOST_GUARDS = 20;
 const MOST_MOMENTS = 5;
@@ -21,7 +22,7 @@ export class Trial {
   // Raises `ApiError`. `properties` and `geometry` as a file of zones has them.
   async run(properties, geometry) {
     this.clear();
-    write(this.said, "Last week is judged again.");
+    write(this.said, labels.trial.running);
     const document = JSON.stringify({ type: "FeatureCollection", features: [{ type: "Feature", properties, geometry }] });
     try {
       this.#show(await post("/zones/try", { document }));
@@ -32,20 +33,20 @@ export class Trial {
   }
 
   #show({ fixes, guards_judged: judged, guards }) {
-    const of = `${fixes} fixes of ${judged} guard${judged === 1 ? "" : "s"}`;
-    write(this.said, guards.length ? `Of ${of}, it would have been different for ${guards.length}:` : `Nothing would have been different, of ${of}.`);
-    const more = guards.length > MOST_GUARDS ? [make("li", {}, `${guards.length - MOST_GUARDS} more; \`vigil zone try\` lists all.`)] : [];
+    const of = labels.trial.of(fixes, judged);
+    write(this.said, guards.length ? labels.trial.different(of, guards.length) : labels.trial.same(of));
+    const more = guards.length > MOST_GUARDS ? [make("li", {}, labels.trial.rest(guards.length - MOST_GUARDS))] : [];
     this.list.replaceChildren(...guards.slice(0, MOST_GUARDS).map(itemOf), ...more);
   }
 }
 
-const timeOf = ({ count, seconds }) => `${count} violation${count === 1 ? "" : "s"}${count ? ` (${ageOf(seconds)})` : ""}`;
+const timeOf = ({ count, seconds }) => labels.trial.violations(count, ageOf(seconds));
 
 function itemOf(guard) {
-  const moments = [...guard.gained.map((one) => ["new", one]), ...guard.lost.map((one) => ["gone", one])].slice(0, MOST_MOMENTS);
-  const lines = moments.map(([word, one]) => make("li", {}, `${word}: ${moment(one.at)} ${one.kind.replaceAll("_", " ")} ${one.zone}. ${one.why}`));
+  const moments = [...guard.gained.map((one) => [labels.trial.gained, one]), ...guard.lost.map((one) => [labels.trial.lost, one])].slice(0, MOST_MOMENTS);
+  const lines = moments.map(([change, one]) => make("li", {}, `${change}: ${moment(one.at)} ${word(one.kind)} ${one.zone}. ${one.why}`));
   return make("li", {},
     make("a", { href: `#/guards/${encodeURIComponent(guard.guard_id)}` }, guard.guard_id),
-    ` ${timeOf(guard.violations_edited)} in place of ${timeOf(guard.violations_today)}; ${guard.gained_count} new, ${guard.lost_count} gone, ${guard.shifted_count} at another time.`,
+    labels.trial.guard(timeOf(guard.violations_edited), timeOf(guard.violations_today), guard.gained_count, guard.lost_count, guard.shifted_count),
     make("ul", {}, ...lines));
 }

@@ -4,8 +4,9 @@ import { busy, make, write } from "/console/elements.js";
 import { EMPTY, areaOf, cornersFrom, isPlain, textOf, withCircle, withCorners } from "/console/outline.js";
 import { store } from "/console/store.js";
 import { Trial } from "/console/trial.js";
+import { labels, zoneKindWord } from "/console/words.js";
 
-const KINDS = [["required", "required: guards stay inside"], ["forbidden", "forbidden: guards stay out"], ["speed", "speed: a limit holds inside"]];
+const KINDS = ["required", "forbidden", "speed"].map((kind) => [kind, zoneKindWord(kind)]);
 const SUGGESTED = 200;
 const NOBODY = "";
 
@@ -29,13 +30,13 @@ export class ZoneForm {
     this.title = make("h2", { tabindex: "-1", id: "zone-title" });
     this.fields = this.#makeFields();
     this.problem = make("p", { role: "alert" });
-    this.save = make("button", { type: "submit", class: "primary" }, "Save");
+    this.save = make("button", { type: "submit", class: "primary" }, labels.zoneForm.save);
     this.trial = new Trial();
-    this.try = make("button", { type: "button", onclick: () => this.#send(this.try, (words, shape) => this.#tryOut(words, shape)) }, "Try it on last week");
+    this.try = make("button", { type: "button", onclick: () => this.#send(this.try, (words, shape) => this.#tryOut(words, shape)) }, labels.zoneForm.tryOut);
     const suggestions = make("datalist", { id: "zone-guards" });
     this.element = make("form", { "aria-labelledby": "zone-title", novalidate: true },
       this.title, ...Object.values(this.fields).map(({ row }) => row), suggestions, this.problem,
-      make("p", { class: "buttons" }, this.save, this.try, make("button", { type: "button", onclick: () => onCancel(this) }, "Cancel")), this.trial.element);
+      make("p", { class: "buttons" }, this.save, this.try, make("button", { type: "button", onclick: () => onCancel(this) }, labels.actions.cancel)), this.trial.element);
     this.element.addEventListener("focusin", () => suggestions.replaceChildren(...[...store.guards.keys()].slice(0, SUGGESTED).map((value) => make("option", { value }))));
     this.element.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -59,15 +60,15 @@ export class ZoneForm {
     const kind = make("select", { onchange: () => this.#showKind() }, ...KINDS.map(([value, word]) => make("option", { value }, word)));
     const numbers = { type: "number", step: "any", autocomplete: "off" };
     return {
-      name: field("Name", make("input", { maxlength: 200, autocomplete: "off" })),
-      kind: field("Kind", kind),
-      speed_limit_mps: field("Limit, m/s", make("input", { ...numbers, min: 0 })),
-      site_id: field("Site", make("select")),
-      guard_id: field("Only for the guard", make("input", { list: "zone-guards", maxlength: 200, autocomplete: "off" }), "Empty: for everybody."),
-      group_id: field("Only for the group", make("select")),
-      enabled: field("In use", make("input", { type: "checkbox" })),
-      radius_m: field("Radius, m", make("input", { ...numbers, min: 0, oninput: () => this.#typeRadius() })),
-      area: field("Corners", make("textarea", { rows: 5, oninput: () => this.#typeCorners() }), "One a line: latitude, longitude. Or draw on the map: drag a corner, pull an edge's middle out, right-click a corner to remove it."),
+      name: field(labels.zoneForm.name, make("input", { maxlength: 200, autocomplete: "off" })),
+      kind: field(labels.zoneForm.kind, kind),
+      speed_limit_mps: field(labels.zoneForm.limit, make("input", { ...numbers, min: 0 })),
+      site_id: field(labels.zoneForm.site, make("select")),
+      guard_id: field(labels.zoneForm.guard, make("input", { list: "zone-guards", maxlength: 200, autocomplete: "off" }), labels.zoneForm.guardHint),
+      group_id: field(labels.zoneForm.group, make("select")),
+      enabled: field(labels.zoneForm.enabled, make("input", { type: "checkbox" })),
+      radius_m: field(labels.zoneForm.radius, make("input", { ...numbers, min: 0, oninput: () => this.#typeRadius() })),
+      area: field(labels.zoneForm.corners, make("textarea", { rows: 5, oninput: () => this.#typeCorners() }), labels.zoneForm.cornersHint),
     };
   }
 
@@ -75,13 +76,13 @@ export class ZoneForm {
     const zone = this.#zone;
     const { sites, groups } = this.#places;
     const { name, kind, speed_limit_mps, site_id, guard_id, group_id, enabled } = zone ?? { name: "", kind: "required", enabled: true };
-    choices(this.fields.site_id.input, "none", sites.map((site) => [site.site_id, site.name]));
-    choices(this.fields.group_id.input, "everybody", groups.map((group) => [group.group_id, group.name]));
+    choices(this.fields.site_id.input, labels.zoneForm.none, sites.map((site) => [site.site_id, site.name]));
+    choices(this.fields.group_id.input, labels.zones.everybody, groups.map((group) => [group.group_id, group.name]));
     const values = { name, kind, speed_limit_mps, site_id, guard_id, group_id };
     for (const [key, value] of Object.entries(values)) this.fields[key].input.value = value ?? "";
     this.fields.enabled.input.checked = enabled;
     this.#showKind();
-    write(this.title, zone ? `Zone ${zone.name}, version ${zone.version}` : "A new zone");
+    write(this.title, zone ? labels.zoneForm.title(zone.name, zone.version) : labels.zoneForm.fresh);
     this.#showOutline();
   }
 
@@ -89,7 +90,7 @@ export class ZoneForm {
   refuse(detail) {
     const named = fieldNamed(detail, Object.keys(this.fields));
     if (named === null || this.fields[named].row.hidden) {
-      write(this.problem, `Not done. ${detail}`);
+      write(this.problem, labels.common.notDone(detail));
       return;
     }
     this.fields[named].say(detail);
@@ -101,8 +102,8 @@ export class ZoneForm {
     this.#clear();
     const shape = areaOf(this.#drawing.outline);
     const words = this.#words();
-    if (shape === null) this.refuse("area is missing; draw three corners at least, or a circle");
-    else if (words.name === "") this.refuse("name is missing; a zone is known by its name");
+    if (shape === null) this.refuse(labels.zoneForm.noArea);
+    else if (words.name === "") this.refuse(labels.zoneForm.noZoneName);
     else {
       await busy(pressed, async () => {
         try {

@@ -8,13 +8,15 @@ import { Questions } from "/console/live.js";
 import { EMPTY, cornersOf, outlineOf } from "/console/outline.js";
 import { PageMap } from "/console/pagemap.js";
 import { session } from "/console/session.js";
+import { labels, word } from "/console/words.js";
 import { ZoneForm } from "/console/zoneform.js";
 
+const text = labels.zones;
 const EDITORS = new Set(["supervisor", "admin", "platform"]);
 
 export function zonesPage(id = null) {
   const page = new ZonesPage(id === null ? null : Number(id));
-  return { title: "Zones", element: page.element, shown: () => page.start(), left: () => page.stop() };
+  return { title: text.title, element: page.element, shown: () => page.start(), left: () => page.stop() };
 }
 
 class ZonesPage {
@@ -35,14 +37,14 @@ class ZonesPage {
     this.problem = make("p", { role: "alert" });
     this.doing = make("p", { class: "hint", role: "status" });
     this.forms = make("div");
-    this.finish = make("button", { type: "button", onclick: () => this.#drawing.finish() }, "Finish the polygon");
+    this.finish = make("button", { type: "button", onclick: () => this.#drawing.finish() }, text.finish);
     const begin = (kind, word) => make("button", { type: "button", onclick: () => this.#begin(kind) }, word);
-    this.tools = make("p", { class: "buttons" }, begin("polygon", "Draw a polygon"), begin("circle", "Draw a circle"), this.finish);
+    this.tools = make("p", { class: "buttons" }, begin("polygon", text.polygon), begin("circle", text.circle), this.finish);
     this.tools.hidden = !this.mayEdit;
-    const heads = ["Zone", "Kind", "For", "State"].map((name) => make("th", { scope: "col" }, name));
-    this.listed = make("div", { class: "scroll low", tabindex: "0", role: "region", "aria-label": "List of zones" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), this.body));
-    this.element = make("article", {}, make("h1", { tabindex: "-1" }, "Zones"), this.problem,
-      make("div", { class: "sides" }, make("div", {}, this.listed, this.forms), make("section", { "aria-label": "Map of zones" }, this.tools, this.doing, this.#map.canvas)));
+    const heads = text.heads.map((name) => make("th", { scope: "col" }, name));
+    this.listed = make("div", { class: "scroll low", tabindex: "0", role: "region", "aria-label": text.list }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), this.body));
+    this.element = make("article", {}, make("h1", { tabindex: "-1" }, text.title), this.problem,
+      make("div", { class: "sides" }, make("div", {}, this.listed, this.forms), make("section", { "aria-label": text.map }, this.tools, this.doing, this.#map.canvas)));
     this.#drawing.addEventListener("changed", () => this.#tell());
     this.element.addEventListener("keydown", (event) => this.#press(event));
     this.#tell();
@@ -72,25 +74,25 @@ class ZonesPage {
       this.#zones = zones;
       this.#places = { sites, groups };
       this.body.replaceChildren(...zones.map((zone) => this.#row(zone)));
-      write(this.problem, zones.length ? "" : "There is no zone yet.");
+      write(this.problem, zones.length ? "" : text.none);
     } catch (error) {
-      write(this.problem, `Zones are not up to date: ${error.message}`);
+      write(this.problem, text.notUpToDate(error.message));
     }
   }
 
   #row(zone) {
     const group = this.#places.groups.find(({ group_id }) => group_id === zone.group_id)?.name;
-    const whom = [zone.guard_id, group].filter((name) => name).join(", ") || "everybody";
+    const whom = [zone.guard_id, group].filter((name) => name).join(", ") || text.everybody;
     const open = make("button", { type: "button", class: "plain", onclick: () => { this.#touched = true; this.#open(zone); } }, zone.name);
-    const kind = zone.kind === "speed" ? `speed, ${zone.speed_limit_mps} m/s` : zone.kind;
-    return make("tr", { "data-zone": zone.zone_id }, ...[open, kind, whom, zone.enabled ? "in use" : "not in use"].map((value) => make("td", {}, value)));
+    const kind = zone.kind === "speed" ? text.speed(word(zone.kind), zone.speed_limit_mps) : word(zone.kind);
+    return make("tr", { "data-zone": zone.zone_id }, ...[open, kind, whom, zone.enabled ? text.enabled : text.disabled].map((value) => make("td", {}, value)));
   }
 
   async #drawPlaces() {
     try {
       await this.#map.drawPlaces();
     } catch (error) {
-      write(this.problem, `Sites and zones are not drawn: ${error.message}`);
+      write(this.problem, labels.common.notDrawn(error.message));
     }
   }
 
@@ -134,10 +136,10 @@ class ZonesPage {
       else await patch(`/zones/${zone.zone_id}`, { changes: fields, version: zone.version });
     } catch (error) {
       if (form === this.#form) throw error; // beside the field that it names
-      say(`Zone ${fields.name} is not saved. ${error.message}`, { failed: true });
+      say(text.notSaved(fields.name, error.message), { failed: true });
       return;
     }
-    say(`Zone ${fields.name} is saved. It is in force in two seconds.`);
+    say(text.saved(fields.name));
     try {
       await this.#load(); // before the form goes: whoever opens the zone from the list again must not get the old version
       await this.#drawPlaces();
@@ -151,8 +153,8 @@ class ZonesPage {
     const corners = cornersOf(outline).length;
     this.finish.hidden = drawing !== "polygon";
     this.finish.disabled = corners < 3;
-    if (drawing === "circle") write(this.doing, "Click where its centre is.");
-    else if (drawing === "polygon") write(this.doing, corners === 0 ? "Click where its first corner is." : `${corners} corner${corners === 1 ? "" : "s"}; click the next, Enter or a double click ends it.`);
+    if (drawing === "circle") write(this.doing, text.centre);
+    else if (drawing === "polygon") write(this.doing, corners === 0 ? text.firstCorner : text.nextCorner(corners));
     else write(this.doing, "");
   }
 

@@ -244,7 +244,7 @@ def begin_watch(process: str, name: str, limit_s: float) -> StallWatch:
         watch.start()
     except OSError as error:
         # When the directory cannot be written, only the record is lost. The service goes on.
-        log.warning("restart_record_unusable", error=str(error))
+        log.warning("restart_record_not_written", error=str(error))
         watch = StallWatch(limit_s, None)
         watch.start()
     else:
@@ -315,7 +315,7 @@ def host(process: str, signals: StopSignals) -> None:
             raise error
         in_order = True
     else:
-        log.info("stopping", process=process, signal=signal.Signals(signum).name)
+        log.info("stop_requested", process=process, signal=signal.Signals(signum).name)
         in_order = stop(hosted, service)
 
     watch.stop()
@@ -323,8 +323,8 @@ def host(process: str, signals: StopSignals) -> None:
     try:
         restarts.end(name)
     except OSError as error:
-        log.warning("restart_record_unusable", error=str(error))
-    log.info("stopped", process=process)
+        log.warning("restart_record_not_written", error=str(error))
+    log.info("process_stopped", process=process)
     if not in_order:
         # Work that still runs would keep the interpreter from ending. Its message is not
         # acknowledged, so it is delivered again.
@@ -373,7 +373,7 @@ def run(hosted: Host, watch: StallWatch) -> None:
     work_watch = WorkWatch(
         hosted.supervision, away=hosted.away, end=lambda why: end_standing(hosted, why, watch)
     )
-    log.info("ready", process=hosted.process)
+    log.info("process_started", process=hosted.process)
     sd_notify.say("READY=1", "WATCHDOG=1", "STATUS=")
     liveness.tell(hosted.process, hosted.stall_timeout_s)
     eventlet.spawn_n(sample, hosted, work_watch)
@@ -393,7 +393,7 @@ def report_schema(settings: Config, part: str) -> None:
 
 def end_standing(hosted: Host, why: str, watch: StallWatch) -> None:
     """End this process because its work stands still; the log shows the stack of each worker."""
-    log.critical("work_stood_still", problem=why, stacks=hosted.stacks())
+    log.critical("stalled_process_ended", problem=why, stacks=hosted.stacks())
     sd_notify.say(f"{sd_notify.FAULT}={why}")
     sys.stdout.flush()
     watch.end(why)
@@ -416,7 +416,7 @@ def stop(hosted: Host, service: Any) -> bool:
     except eventlet.Timeout as late:
         if late is not patience:
             raise
-        log.warning("stopped_with_work_in_hand", work=hosted.in_hand(), after_s=STOP_TIMEOUT_S)
+        log.warning("work_abandoned", work=hosted.in_hand(), after_s=STOP_TIMEOUT_S)
         return False
     except Exception:
         log.exception("stop_failed")

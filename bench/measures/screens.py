@@ -148,5 +148,5 @@ class Crowd:
         deadline_s = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > deadline_s:
-                raise TimeoutError(f"the screens did not get what they wait for within {timeout_s:g} s")
+                raise TimeoutError(f"the sessions did not get the expected frames within {timeout_s:g} s")
             self.serve(for_s=0.02)

@@ -174,7 +174,7 @@ def waits(came_s: dict[int, float], sent: Sequence[int]) -> list[float]:
     wanted = set(sent)
     came = [frame_id for frame_id in came_s if frame_id in wanted]
     if came != list(sent):
-        raise RuntimeError(f"a screen that reads got {len(came)} of {len(sent)} alerts, or in another order")
+        raise RuntimeError(f"a session that reads got {len(came)} of {len(sent)} alerts, or in another order")
     return [came_s[frame_id] for frame_id in sent]
 
 

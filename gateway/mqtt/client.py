@@ -438,9 +438,7 @@ class Outgoing(Link):
             self._waiting[message_id] = batch
             client.buffered.send(packets.publish(prefix + topic, payload, message_id=message_id))
         self._write(client)
-        with eventlet.Timeout(
-            timeout_s, Outage.of(MQTT, "the MQTT broker did not take our messages in time")
-        ):
+        with eventlet.Timeout(timeout_s, Outage.of(MQTT, "the MQTT broker did not accept messages in time")):
             batch.done.wait()
 
     def _connect(self, client: BufferedPaho) -> None:

@@ -269,7 +269,7 @@ class Lane:
                     lane=self.name,
                     link=type(link).__name__,
                     error=str(error),
-                    again_in_s=pause_s,
+                    retry_in_s=pause_s,
                 )
                 eventlet.sleep(pause_s)
 
@@ -415,7 +415,7 @@ class Lane:
                     publish_all(untold)
                     untold = []
             except Unavailable as error:
-                log.warning("floods_not_told", lane=self.name, error=str(error), untold=len(untold))
+                log.warning("floods_not_reported", lane=self.name, error=str(error), waiting=len(untold))
 
     def _floods(self) -> list[SourceFlood]:
         now, now_s = datetime.now(UTC), time.monotonic()
@@ -472,7 +472,7 @@ class Lane:
                 self._tries += 1
                 self._connected.set(0)
                 pause_s = RETRY_S[min(attempt, len(RETRY_S) - 1)]
-                log.warning("publish_failed", lane=self.name, error=str(error), again_in_s=pause_s)
+                log.warning("publish_failed", lane=self.name, error=str(error), retry_in_s=pause_s)
                 eventlet.sleep(pause_s)
                 self._held_back_until_s = time.monotonic() + CATCH_UP_S
             else:
@@ -489,10 +489,10 @@ class Lane:
             if trace_id is not None and isinstance(event, DeviceAlert):
                 is_traced = True
                 tracing.begin(trace_id)
-                log.info("alert_taken", source_id=event.origin.source_id, alert_type=event.alert_type)
+                log.info("alert_published", source_id=event.origin.source_id, alert_type=event.alert_type)
         if not is_traced:
             tracing.begin(uuid.uuid4().hex)
-            log.debug("batch_taken", lane=self.name, messages=len(batch.deliveries))
+            log.debug("batch_published", lane=self.name, messages=len(batch.deliveries))
 
     def _acknowledge(self, *batches: Batch) -> None:
         done = [ready for batch in batches for ready in self._order.confirmed(batch)]
@@ -681,7 +681,7 @@ class Lane:
         )
         metrics.mqtt_message_rejected.labels(topics.family_of(delivery.topic), error.reason).inc()
         log.error(
-            "poison_set_aside",
+            "poison_message_quarantined",
             topic=topic_text[:LONGEST_UNREAD_TOPIC],
             bytes=len(delivery.payload),
             strikes=strikes,

@@ -13,23 +13,27 @@ PATHS = ("message-path-alert", "message-path-bulk")
 
 REASONS = {
     "mqtt": "The MQTT broker (Mosquitto) does not answer: devices cannot send alarms.",
-    "amqp": "RabbitMQ takes no messages: new alarms wait and reach nobody.",
-    "postgres": "The database (PostgreSQL) does not answer: new alarms wait and reach nobody.",
-    "redis": "Redis does not answer: new alarms are stored and notified, but do not show on screens.",
-    "mqtt_gateway-alert": "The alarm gateway (mqtt_gateway-alert) is silent: new alarms wait and reach nobody.",
-    "alerts": "The alert service (alerts) is silent: new alarms wait and reach nobody.",
-    "noc_gateway": "The feed gateway (noc_gateway) is silent: screens show nothing new.",
-    "notifications": "The notification service (notifications) is silent: nobody is notified by SMS, e-mail or push.",
-    "mqtt_gateway-bulk": "The data gateway (mqtt_gateway-bulk) is silent: positions and readings stand still.",
-    "telemetry": "The readings service (telemetry) is silent: smoke, door and battery alarms of sensors do not come.",
-    "location": "The position service (location) is silent: guards stand still on the map, zone alarms do not come.",
-    "directory": "The directory (directory) is silent: nobody can log in, and screens that load again stay empty.",
-    "noc_api": "The API (noc_api) is silent: pages do not load and nothing can be saved. Alarms still show.",
-    "watchdog": "The watchdog is silent: nobody tests whether alarms come through.",
-    "heartbeats": "RabbitMQ refuses heartbeats: nobody knows what is away. "
+    "amqp": "RabbitMQ accepts no messages: new alarms wait and do not show.",
+    "postgres": "The database (PostgreSQL) does not answer: new alarms wait and do not show.",
+    "redis": "Redis does not answer: new alarms are stored and notified, but do not show in the console.",
+    "mqtt_gateway-alert": "The alarm gateway (mqtt_gateway-alert) does not answer: new alarms wait and do not show.",
+    "alerts": "The alert service (alerts) does not answer: new alarms wait and do not show.",
+    "noc_gateway": "The feed gateway (noc_gateway) does not answer: the console shows nothing new.",
+    "notifications": "The notification service (notifications) does not answer: no SMS, e-mail or push is sent.",
+    "mqtt_gateway-bulk": "The data gateway (mqtt_gateway-bulk) does not answer: positions and"
+    " readings are not updated.",
+    "telemetry": "The readings service (telemetry) does not answer: smoke, door and battery alarms"
+    " of sensors are not raised.",
+    "location": "The position service (location) does not answer: the map is not updated, and zone"
+    " alarms are not raised.",
+    "directory": "The directory (directory) does not answer: nobody can log in, and a console that"
+    " loads again stays empty.",
+    "noc_api": "The API (noc_api) does not answer: pages do not load and nothing can be saved. Alarms still show.",
+    "watchdog": "The watchdog does not answer: no test alarms are sent.",
+    "heartbeats": "RabbitMQ refuses heartbeats: faults are not detected. "
     "Run ops/install/install.sh and `vigil topology`.",
-    "message-path-alert": "Vigil's own test alarms do not come through: real alarms may not either.",
-    "message-path-bulk": "Vigil's own test positions do not come through: positions and readings may stand still.",
+    "message-path-alert": "Vigil's own test alarms do not arrive: real alarms may not arrive either.",
+    "message-path-bulk": "Vigil's own test positions do not arrive: positions and readings may not be updated.",
 }
 """Texts by part, gravest first: the fault, and its consequence for the control room."""
 _RANK = {part: rank for rank, part in enumerate(REASONS)}

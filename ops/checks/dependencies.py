@@ -56,7 +56,7 @@ def redis(config: Config) -> str:
         raise Unavailable(f"Redis: {error}") from error
     finally:
         client.close()
-    return "answers" + ("" if persistence.get("aof_enabled") else ", but keeps nothing over a crash")
+    return "answers" + ("" if persistence.get("aof_enabled") else ", but loses its data in a crash")
 
 
 def postgres(config: Config) -> str:

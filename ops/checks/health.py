@@ -166,8 +166,8 @@ def tenant(config: Config) -> str:
     name = with_database(config, ask)
     if not name:
         raise Unwell(
-            f"tenant {config.default_tenant_id} (default_tenant_id) is missing: a stranger's alarm would belong to"
-            f" nobody; `vigil tenant add {config.default_tenant_id} NAME`"
+            f"tenant {config.default_tenant_id} (default_tenant_id) is missing: an alarm of an unknown"
+            f" source would belong to no tenant; `vigil tenant add {config.default_tenant_id} NAME`"
         )
     return f"{config.default_tenant_id} is {name}"
 
@@ -250,7 +250,7 @@ def paused() -> str:
     if found:
         servers = ", ".join(sorted({labels["server"] for labels in found}))
         raise Unwell(
-            f"{len(found)} consumers wait until {servers} can be used again; they go on by themselves"
+            f"{len(found)} consumers wait until {servers} can be used again; they continue by themselves"
         )
     return "none waits for a server"
 

@@ -1,7 +1,7 @@
 """The page docs/mqtt.md: topics, and the fields of payloads.
 
-`python -m ops.commands.mqtt_page > docs/mqtt.md` makes it from the AsyncAPI document, which is
-made of the types that decode payloads, and from the table of families.
+`python -m ops.commands.mqtt_page > docs/mqtt.md` makes it. It is made from the AsyncAPI document,
+which has the types that decode payloads, and from the table of families.
 """
 
 from __future__ import annotations

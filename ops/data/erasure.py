@@ -198,7 +198,7 @@ class Erasure:
             what = "notifications on their way"
         count = self._connection.execute(text(query), self._values).scalar_one()
         if count:
-            raise Refused(f"there are {count} {what} of this person; end them first, or say --force")
+            raise Refused(f"there are {count} {what} of this person; end them first, or use --force")
         on_shift = (
             "SELECT count(*) FROM guard_shift WHERE tenant_id = :tenant AND guard_id = :key"
             " AND now() >= starts_at AND now() < ends_at"
@@ -207,10 +207,10 @@ class Erasure:
             self._person.kind == "guard"
             and self._connection.execute(text(on_shift), self._values).scalar_one()
         ):
-            raise Refused(f"{self._person.key} is on shift; wait for its end, or say --force")
+            raise Refused(f"{self._person.key} is on shift; wait for its end, or use --force")
         query = "SELECT count(*) FROM owed_event WHERE tenant_id = :tenant AND :key = ANY(sources)"
         if self._connection.execute(text(query), self._values).scalar_one():
-            raise Refused("what was found about this person is being told; try again in a few seconds")
+            raise Refused("events about this person are being published; try again in a few seconds")
 
     def _guard(self) -> None:
         self._do("mqtt_device_alert", "deleted", "(source_id = :key OR carried_by = :key)")

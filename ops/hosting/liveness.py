@@ -89,13 +89,13 @@ def finding(process: str, directory: str | None, url: str | None) -> str:
     End the process when it has given no sign of life for too long.
     """
     if not directory:
-        return f"{DIRECTORY} is not set: nobody can tell whether {process} is well"
+        return f"{DIRECTORY} is not set: there is no check whether {process} is well"
     sign = _sign_of_late(process, directory)
     if sign is None:
         return f"{process} is not ready yet, or its {DIRECTORY} is not {directory}"
     if sign.age_s > sign.timeout_s:
         end(sign.pid, process)
-        return f"{process} gave no sign of life for {sign.age_s:.0f} s; it is ended, to be started again"
+        return f"{process} has not reported for {sign.age_s:.0f} s; it is ended and restarted"
     if process == "watchdog":
         return _finding_messages(directory)
     return _finding_http(url) if url else ""
@@ -113,11 +113,11 @@ def _finding_messages(directory: str) -> str:
         try:
             good_until = float(Path(directory, f"{lane}.arrived").read_text())
         except FileNotFoundError:
-            return f"no test message of the {lane} lane has arrived yet: `vigil watchdog test` says where it is lost"
+            return f"no test message of the {lane} lane has arrived yet: `vigil watchdog test` shows where it is lost"
         except ValueError:
             continue  # it is being written at this moment
         if good_until < time.time():
-            return f"test messages of the {lane} lane no longer arrive: `vigil watchdog test` says where they are lost"
+            return f"test messages of the {lane} lane no longer arrive: `vigil watchdog test` shows where they are lost"
     return ""
 
 

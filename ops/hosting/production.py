@@ -90,7 +90,7 @@ def _outside(config: Config) -> Iterator[str]:
         if urlsplit(origin).scheme != "https":
             yield f"VIGIL_ALLOWED_ORIGINS has {origin}: name https origins only"
     if config.notifications.webhook_private:
-        yield "VIGIL_WEBHOOK_PRIVATE is true: tenants' webhooks reach this network; leave it out unless that is wanted"
+        yield "VIGIL_WEBHOOK_PRIVATE is true: tenants' webhooks reach this network; leave it out unless you need that"
 
 
 def _edge(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
@@ -119,7 +119,7 @@ def _networks(config: Config) -> Iterator[str]:
         ),
         "VIGIL_TRUSTED_PROXIES": (
             config.noc.trusted_proxies,
-            "strangers could say whose requests theirs are; name the proxy alone",
+            "any client could claim another address; name the proxy alone",
         ),
     }
     for variable, (text, harm) in lists.items():
@@ -127,7 +127,7 @@ def _networks(config: Config) -> Iterator[str]:
             try:
                 parsed = ipaddress.ip_network(network, strict=False)
             except ValueError:
-                yield f"{variable} has {network}, which is no network; for example 10.0.0.5/32"
+                yield f"{variable} has {network}, which is not a network; for example 10.0.0.5/32"
                 continue
             if parsed.num_addresses > WIDEST_NETWORK and not parsed.is_private:
                 yield f"{variable} has {network}: {harm}"
@@ -217,9 +217,9 @@ def _tokens(config: Config) -> Iterator[str]:
     if noc.jwt_jwks_url:
         url = urlsplit(noc.jwt_jwks_url)
         if url.scheme != "https" and not _is_loopback(url.hostname):
-            yield "JWT_JWKS_URL is not https: whoever stands between could name their own keys"
+            yield "JWT_JWKS_URL is not https: an attacker on the network could insert keys"
         if not noc.jwt_issuer:
-            yield "JWT_ISSUER is missing; with JWT_JWKS_URL it names whose tokens are believed"
+            yield "JWT_ISSUER is missing; with JWT_JWKS_URL it names the issuer of accepted tokens"
 
 
 def _providers(config: Config) -> Iterator[str]:

@@ -135,7 +135,7 @@ def why_of(report: str) -> str:
 def log_end(process: str, record: restarts.Record, report: str) -> None:
     """Log how the previous process ended."""
     if report:
-        log.error("loop_stood_still", process=process, ended=restarts.in_words(record), stack=report)
+        log.error("event_loop_stalled", process=process, ended=restarts.in_words(record), stack=report)
     else:
         log.warning("process_died", process=process, ended=restarts.in_words(record))
 

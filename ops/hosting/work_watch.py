@@ -58,7 +58,7 @@ class WorkWatch:
             self._say("")
             return
 
-        what = f"its work stands still since {_since(stood_s)} ({parts[name].in_hand})"
+        what = f"its work has stopped since {_since(stood_s)} ({parts[name].in_hand})"
         self._say(f"{what}; it waits for {', '.join(self._waits_for)}" if self._waits_for else what)
         if now_s - self._asked_s >= ASK_EVERY_S and not self._asking:
             self._asked_s, self._asking = now_s, True
@@ -87,9 +87,9 @@ class WorkWatch:
         if text == self._said:
             return
         if text:
-            log.warning("work_stands_still", problem=text)
+            log.warning("work_stalled", problem=text)
         else:
-            log.info("work_goes_on")
+            log.info("work_resumed")
         if sd_notify.status(text):
             self._said = text
 

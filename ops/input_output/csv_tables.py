@@ -81,7 +81,7 @@ def read_table(
     except csv.Error as error:
         line = reader.line_num + skipped_lines
         raise Refused(
-            f"line {line}: the file is no CSV ({error}): mend its quotation marks, or shorten the cell"
+            f"line {line}: the file is not CSV ({error}): correct its quotation marks, or shorten the cell"
         ) from error
 
     if not columns:

@@ -77,7 +77,7 @@ def read_json(path: Path) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Refused(f"{shown(path)}: the file is no JSON: {error}") from error
+        raise Refused(f"{shown(path)}: the file is not JSON: {error}") from error
 
 
 def read_yaml(path: Path) -> Any:
@@ -94,7 +94,7 @@ def yaml_problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     where = f"line {mark.line + 1}: " if mark is not None else ""
-    return f"{where}the file is no YAML or JSON: {' '.join(str(what).split())}"
+    return f"{where}the file is neither YAML nor JSON: {' '.join(str(what).split())}"
 
 
 def shown(path: Path) -> str:

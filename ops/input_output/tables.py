@@ -12,9 +12,13 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from services.contracts.enum_words import as_words
+
 F = TypeVar("F", bound=Callable[..., Any])
 LONGEST_CELL = 80
 """Largest number of characters of a cell. An id has at most 64."""
+ENUMS = frozenset({"action", "alert", "alert_type", "channel", "severity", "status"})
+"""Columns of enum values: a table has their words, JSON the values."""
 
 
 def limit_option(command: F) -> F:
@@ -38,7 +42,7 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, hide: Sequence[str
         click.echo("nothing yet")
         return
     names = [name for name in rows[0] if name not in hide]
-    cells = [[_cell(row[name]) for name in names] for row in rows]
+    cells = [[_cell(worded(name, row[name])) for name in names] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
     needed = sum(widths) + 2 * len(widths)
 
@@ -64,6 +68,11 @@ def _show_one_below_the_other(names: Sequence[str], cells: Sequence[Sequence[str
         click.echo()
         for name, cell in zip(names, row, strict=True):
             click.echo(f"{name:<{wide}}  {cell}")
+
+
+def worded(name: str, value: Any) -> Any:
+    """Return the words for an enum value of a column; every other value as it is."""
+    return as_words(value) if name in ENUMS and isinstance(value, str) and value else value
 
 
 def _cell(value: Any) -> str:

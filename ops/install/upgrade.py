@@ -146,8 +146,8 @@ def _check_backup(store: Store, *, now: datetime) -> None:
     last = store.last_success()
     if last is None or now - last > FRESH:
         raise Refused(
-            f"{backup_age(store, now=now)}; an upgrade wants one not older than an hour: say `vigil backup` first, "
-            "or --without-backup"
+            f"{backup_age(store, now=now)}; an upgrade wants one not older than an hour: run `vigil backup` first, "
+            "or use --without-backup"
         )
 
 

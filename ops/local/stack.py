@@ -52,8 +52,8 @@ TEST_MESSAGES_S = 20.0
 A process that has just started may be late for its first one.
 """
 LOST = (
-    "Vigil is NOT up: a test message did not arrive, so alarms may not arrive either. What runs goes on running;"
-    " `vigil health` says what is wrong, `vigil logs NAME` why, and `vigil down` stops it."
+    "Vigil is not up: a test message did not arrive, so alarms may not arrive either. The processes that run stay up;"
+    " `vigil health` shows what is wrong, `vigil logs NAME` why, and `vigil down` stops it."
 )
 FEED_KEYS = "feed.keys"
 EVIDENCE_KEY = "evidence-key.pem"

@@ -308,7 +308,7 @@ class Process:
     def _end_stalled(self, child: subprocess.Popen[bytes], silent_s: float) -> None:
         """End a process that gives no sign of life, by the signal that leaves its stack."""
         held = "it was held by a stop signal, and " if state_of(child.pid) == "T" else "it "
-        self.doing = self._fault = f"{held}gave no sign of life for {silent_s:g} s"
+        self.doing = self._fault = f"{held}has not reported for {silent_s:g} s"
         self.state = "stalled"
         self._due_s = time.monotonic() + INSIST_S
         child.send_signal(STALL_SIGNAL)

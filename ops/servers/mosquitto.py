@@ -163,8 +163,8 @@ class Broker:
     def __init__(self, mqtt: Mqtt) -> None:
         if not mqtt.admin_password:
             raise Misconfigured(
-                "MQTT_ADMIN_PASSWORD is not set, so the broker cannot be told of credentials; "
-                "set it, or say --no-credential"
+                "MQTT_ADMIN_PASSWORD is not set, so the broker cannot be given credentials; "
+                "set it, or use --no-credential"
             )
         self._sock = connect(
             mqtt,

@@ -32,7 +32,7 @@ BEYOND: dict[Stage, str] = {
     "device": "the MQTT broker did not take it; look at mosquitto",
     "broker": "it got to the MQTT broker, not to PostgreSQL; look at mqtt_gateway-{lane}, RabbitMQ, {service}",
     "postgres": "it got to PostgreSQL, not to the feed; look at {service}, Redis",
-    "redis": "it got to the feed, not to a screen; look at noc_gateway, directory",
+    "redis": "it got to the feed, not to a session; check noc_gateway and directory",
 }
 
 

@@ -190,7 +190,7 @@ class WatchdogService:
                 return  # this process itself stood still: ask again
             metrics.dependency_up.labels(name).set(0)
             report_away(name, since_s=asked_s)
-            log.warning("server_does_not_answer", server=name, error=str(error) or type(error).__name__)
+            log.warning("server_not_reached", server=name, error=str(error) or type(error).__name__)
         else:
             metrics.dependency_up.labels(name).set(1)
             report_back(name)
@@ -211,7 +211,7 @@ def _measure(measure: Callable[[Parts], None], parts: Parts) -> None:
     try:
         within(VITAL_DEADLINE_S, partial(measure, parts))
     except Exception as error:  # also an unknown query: the next one can be measured
-        log.warning("not_measured", what=measure.__name__.strip("_"), error=str(error))
+        log.warning("measurement_failed", what=measure.__name__.strip("_"), error=str(error))
 
 
 def _show_figure(topic: str, value: str) -> None:

@@ -23,6 +23,7 @@ from services.alerts.escalation import policy, timers
 from services.alerts.escalation.policy import Book, Contact, Ladder, Policy, Step
 from services.alerts.escalation.timers import Timer, Verdict
 from services.alerts.store import AlertStore, Change
+from services.contracts.enum_words import inside
 from services.contracts.errors import Refused
 from services.contracts.events import Alert, NotificationRequest, Target
 from services.outgoing.contact_addresses import fallback
@@ -114,7 +115,7 @@ class Guidance:
             if contact is not None and contact.name not in {target.name for target in found}:
                 found.append(Target(contact.name, contact.addresses, contact.language))
         if not found and alert.silent and book.fallback:
-            log.warning("silent_alert_to_fallback", alert_id=alert.id, tenant_id=alert.tenant_id)
+            log.warning("silent_alert_redirected", alert_id=alert.id, tenant_id=alert.tenant_id)
             found = [Target(c.name, c.addresses, c.language) for c in book.fallback]
         return found
 
@@ -158,7 +159,7 @@ def _readable(parse: Callable[[Any], T], document: Any, *, what: str, tenant_id:
     try:
         return parse(document)
     except Refused as error:
-        log.warning("plan_unreadable", plan=what, tenant_id=tenant_id, problem=str(error))
+        log.warning("policy_not_read", plan=what, tenant_id=tenant_id, problem=str(error))
         return None
 
 
@@ -184,7 +185,7 @@ class Follower:
             try:
                 self.follow(alert_id, events, now=now, tell=tell)
             except Exception as error:
-                log.warning("alert_not_followed", alert_id=alert_id, error=str(error))
+                log.warning("escalation_not_advanced", alert_id=alert_id, error=str(error))
                 failure = failure or error
         if failure is not None:
             raise failure
@@ -222,7 +223,7 @@ class Follower:
             )
             events.publish("notification_requested", request)
         else:
-            log.error("nobody_to_tell", alert_id=alert.id, tenant_id=alert.tenant_id, step=timer.step)
+            log.error("recipient_not_found", alert_id=alert.id, tenant_id=alert.tenant_id, step=timer.step)
         note = policy.told_note(timer.step, targets, step.channels)
         return timers.told(timer, ladder, note=note, now=now)
 
@@ -241,11 +242,11 @@ class Follower:
         book = self._guidance.audible_book(connection, alert)
         contact = people.contact_of(forms, book.contacts)
         if contact is None:
-            return f"nobody could be notified: there is no contact of {alert.assigned_to}"
+            return f"no notification was sent: there is no contact of {alert.assigned_to}"
         channels = [channel for channel in ASSIGNED_BY if channel in contact.addresses]
         if not channels:
             return (
-                f"nobody could be notified: {contact.name} has no phone number, e-mail address or push token"
+                f"no notification was sent: {contact.name} has no phone number, e-mail address or push token"
             )
 
         values = {"tenant_id": alert.tenant_id, "alert_id": alert.id}
@@ -263,7 +264,7 @@ class Follower:
             ASSIGNED_UNTIL,
         )
         events.publish("notification_requested", request)
-        return f"notified by {', '.join(channels)}"
+        return f"notified by {', '.join(map(inside, channels))}"
 
 
 ASSIGNED_BY = ("sms", "email", "push")

@@ -67,5 +67,5 @@ class Storms:
         if RANK[alert.severity] <= RANK[Severity(group.severity)]:
             quiet_until = now + timedelta(seconds=self._config.quiet_s)
             connection.execute(sql.HUSH, {"alert_id": alert.id, "until": quiet_until})
-            note += f"; told of on its own in {self._config.quiet_s:g} s if nobody takes it"
+            note += f"; notified separately in {self._config.quiet_s:g} s unless it is acknowledged"
         return Joined(row, note)

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
+from services.contracts.enum_words import as_words, inside
 from services.contracts.errors import Conflict, Refused
 from services.contracts.events import NEVER_HELD_BACK, AlertStatus, AlertType
 
@@ -73,13 +74,13 @@ def step(action: Action, *, status: AlertStatus, by: str, acknowledged_by: str |
     if action is Action.NOTE:
         return Step(status, changes=True)
     if status not in OPEN:
-        raise Conflict(f"the alert is closed ({status}); a closed alert does not change")
+        raise Conflict(f"the alert is closed ({inside(status)}); a closed alert does not change")
     if action not in _TARGET:
         return Step(status, changes=True)
     if status in _FROM[action]:
         return Step(_TARGET[action], changes=True)
     if action is Action.ACKNOWLEDGE and acknowledged_by != by:
-        raise Conflict(f"{acknowledged_by} has this alert already ({status})")
+        raise Conflict(f"{acknowledged_by} has this alert already ({inside(status)})")
     return Step(status, changes=False)
 
 
@@ -94,9 +95,9 @@ def expire(status: AlertStatus) -> AlertStatus:
 def check_note(note: str, *, required: bool = False) -> str:
     """Return a note that can be kept. Raises `Refused`."""
     if not isinstance(note, str) or len(note) > MAX_NOTE_LENGTH or "\0" in note:
-        raise Refused(f"a note has at most {MAX_NOTE_LENGTH} characters, and no NUL among them")
+        raise Refused(f"a note has at most {MAX_NOTE_LENGTH} characters, and no NUL character")
     if required and not note.strip():
-        raise Refused("note is required: say what there is to say")
+        raise Refused("note is required: write what happened")
     return note
 
 
@@ -129,11 +130,13 @@ def check_shelving(
         Refused: the alert cannot be shelved so.
     """
     if alert_type in NEVER_HELD_BACK:
-        raise Refused(f"a {alert_type} alert cannot be shelved: somebody must go")
+        raise Refused(
+            f"an alert of type {as_words(alert_type)!r} cannot be shelved: acknowledge or resolve it"
+        )
     if not reason.strip():
         raise Refused("reason is required: say why the alert is shelved")
     if until <= now:
-        raise Refused("until has passed already; name a time to come")
+        raise Refused("until has passed already; give a future time")
     if until > now + timedelta(seconds=longest_s):
-        raise Refused(f"until is too far off: an alert is shelved for at most {longest_s / 3600:g} hours")
+        raise Refused(f"until is too late: an alert is shelved for at most {longest_s / 3600:g} hours")
     return check_note(f"until {until:%Y-%m-%d %H:%M:%S %z}: {reason.strip()}")

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from services.contracts.alert_words import alert_type
+from services.contracts.enum_words import as_words
 from services.contracts.errors import InvalidMessage
 from services.contracts.events import (
     DEFAULT_SEVERITY,
@@ -260,7 +261,7 @@ def _message(alert: DeviceAlert) -> str:
     word = alert.word if alert.alert_type in KEYED_BY_WORD else ""
     named = word and word not in (alert.alert_type.lower(), "") and word not in alert.message.lower()
     if not alert.message.strip():
-        return f"{word or alert.alert_type} from {alert.origin.source_id}"
+        return f"{word or as_words(alert.alert_type)} from {alert.origin.source_id}"
     return (f"{word}: {alert.message}" if named else alert.message)[:MAX_MESSAGE]
 
 
@@ -428,13 +429,13 @@ def of_notification(event: NotificationFinished) -> NotificationLine | None:
     again = ", possibly a second time" if event.possible_duplicate else ""
     match event.state:
         case "accepted":
-            note = f"{event.channel} to {name}: accepted by {event.provider}{again}"
+            note = f"{as_words(event.channel)} to {name}: accepted by {event.provider}{again}"
         case "delivered":
-            note = f"{event.channel} to {name}: delivered"
+            note = f"{as_words(event.channel)} to {name}: delivered"
         case "failed":
-            note = f"{event.channel} to {name}: failed: {event.error}"
+            note = f"{as_words(event.channel)} to {name}: failed: {event.error}"
         case "unknown":
-            note = f"{event.channel} to {name}: nobody knows whether it arrived: {event.error}"
+            note = f"{as_words(event.channel)} to {name}: delivery unknown: {event.error}"
         case _:
             return None
     named = f"notification\0{event.reference}\0{event.state}".encode()

@@ -150,7 +150,7 @@ class Teller:
             try:
                 frame_id = self._tell_one(change, events, receipts=its_receipts, shut=shut)
             except Unavailable as error:
-                log.warning("alert_untold", alert_id=change.alert.id, error=str(error))
+                log.warning("alert_not_published", alert_id=change.alert.id, error=str(error))
             else:
                 told += change.entry_ids
                 if frame_id is not None:
@@ -261,7 +261,7 @@ class Teller:
             self._store.mark_told(ids, frames)
         except Unavailable as error:
             # Both outlets have the rows. The sweeper finds that, and only marks them.
-            log.warning("alert_told_unmarked", entry_ids=list(ids), error=str(error))
+            log.warning("alert_publication_not_recorded", entry_ids=list(ids), error=str(error))
         else:
             self._forget(ids)
 

@@ -487,7 +487,7 @@ class AlertsService:
         try:
             self.parts.teller.tell_untold(self.events, before=now, alert_id=alert.id)
         except Unavailable as error:
-            log.warning("alert_untold", alert_id=alert.id, error=str(error))
+            log.warning("alert_not_published", alert_id=alert.id, error=str(error))
         self.events.publish("alert_updated", AlertEvent(alert, receipts))
 
     def _open(self, conditions: list[Condition]) -> None:
@@ -533,7 +533,7 @@ class AlertsService:
                     change.alert.id, self.events, now=datetime.now(UTC), tell=self._tell_of_step
                 )
             except Unavailable as error:
-                log.warning("alert_not_followed", alert_id=change.alert.id, error=str(error))
+                log.warning("escalation_not_advanced", alert_id=change.alert.id, error=str(error))
 
     def _tell_of_step(self, change: Change) -> None:
         self.parts.teller.tell([change], self.events, receipts={change.alert.id: receipts_of(change)})

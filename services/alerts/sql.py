@@ -38,10 +38,10 @@ _OFF_SHELF = f"({_GRAVER} OR :never_held_back)"
 _CALLS = f"({_AGAIN} AND (a.shelved_until IS NULL OR {_OFF_SHELF}))"
 
 RE_RAISED_BECAUSE = {
-    "graver": "graver than before",
-    "after_clear": "it began again after it was over",
-    "pressed_again": "it was sent again",
-    "off_shelf": "it was sent again while it was shelved",
+    "graver": "severity increased",
+    "after_clear": "condition began again",
+    "pressed_again": "sent again",
+    "off_shelf": "sent again while shelved",
 }
 """Text of the timeline for an alert that is raised again, by `called_because`."""
 _WORDS = " ".join(f"WHEN '{word}' THEN '{said}'" for word, said in RE_RAISED_BECAUSE.items())
@@ -110,7 +110,7 @@ MERGE = Prepared(
         FROM merged CROSS JOIN LATERAL (VALUES
             (1, CASE WHEN is_new THEN 'raised' ELSE 'repeated' END, :by, :note),
             (2, 're_raised', 'vigil', CASE called_because {_WORDS} ELSE '' END
-                || coalesce('; ' || previous_holder || ' had it', ''))) AS l (place, action, by, note)
+                || coalesce('; acknowledged before by ' || previous_holder, ''))) AS l (place, action, by, note)
         WHERE l.place = 1 OR (NOT is_new AND called_occurrence = occurrences AND called_status <> 'NEW')
         ORDER BY l.place
         RETURNING entry_id, at AS line_at, action, status AS line_status, by, note

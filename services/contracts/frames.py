@@ -41,7 +41,7 @@ class Away(msgspec.Struct, frozen=True):
 
     part: str
     since: datetime
-    hides_alarms: Annotated[bool, Meta(description="Whether new alarms may not show on an open screen")]
+    hides_alarms: Annotated[bool, Meta(description="Whether new alarms may not show in an open console")]
     reason: Annotated[str, Meta(description="One or two sentences for an operator")]
 
 

@@ -66,7 +66,7 @@ def _value(value: object, kind: str) -> Any:
     try:
         return READS[kind](value)
     except (ValueError, TypeError, OverflowError) as error:
-        raise Refused(f"after holds {str(value)[:50]!r}, which is no {kind}") from error
+        raise Refused(f"after holds {str(value)[:50]!r}, which is not {kind}") from error
 
 
 def _number(value: object) -> int:

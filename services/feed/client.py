@@ -60,7 +60,7 @@ class Watcher:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidMessage("frame_unreadable", str(error)) from error
         if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
-            raise InvalidMessage("frame_unreadable", "it is no object with a type")
+            raise InvalidMessage("frame_unreadable", "it is not an object with a type")
         if frame["type"] in CLEAR:
             return self._take_clear(frame)
         if self._wants_snapshot and frame["type"] != SNAPSHOT:

@@ -82,7 +82,7 @@ class KeyRing:
                 self._look()
             except Misconfigured as error:
                 # Keep the keys that worked, and log the operator's mistake.
-                log.warning("feed_keys_unreadable", error=str(error))
+                log.warning("feed_keys_not_read", error=str(error))
 
     def _look(self) -> None:
         assert self._file is not None
@@ -127,5 +127,5 @@ def read_key_files(config: Config) -> dict[str, bytes]:
             except FileNotFoundError:
                 pass  # it is made at its first use, or its reader reports it missing
             except OSError as error:
-                log.warning("key_file_unreadable", variable=variable, error=str(error))
+                log.warning("key_file_not_read", variable=variable, error=str(error))
     return found

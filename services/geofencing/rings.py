@@ -50,7 +50,8 @@ def check_position(lat: object, lon: object, *, prefix: str = "") -> Corner:
     fits = abs(north) <= 90 and abs(east) <= HALF_TURN
     if not fits and abs(east) <= 90 and abs(north) <= HALF_TURN:
         raise Refused(
-            f"{prefix}lat is {north!r}, lon is {east!r}; they look swapped: GeoJSON, KML and corners take the longitude"
+            f"{prefix}lat is {north!r}, lon is {east!r}; they seem to be swapped: GeoJSON, KML and"
+            " corners take the longitude"
             " first, a circle on the command line the latitude"
         )
     if abs(north) > 90:
@@ -93,7 +94,9 @@ def unroll(corners: Sequence[Corner], *, field: str) -> list[Corner]:
     for lon, lat in corners[1:]:
         rolled.append((_near(lon, rolled[-1][0], field), lat))
     if _near(rolled[0][0], rolled[-1][0], field) != rolled[0][0]:
-        raise Refused(f"{field} goes round a pole; a zone cannot hold one: draw it in parts beside the pole")
+        raise Refused(
+            f"{field} goes round a pole; a zone cannot contain a pole: draw it in parts beside the pole"
+        )
     return rolled
 
 
@@ -142,5 +145,5 @@ def _corner(position: object, prefix: str) -> Corner:
 def _near(lon: float, before: float, field: str) -> float:
     found = round(lon + turn_near(lon, before), DIGITS)
     if abs(found - before) >= HALF_TURN:
-        raise Refused(f"{field} has an edge half round the earth; there are two short ways: add a corner")
+        raise Refused(f"{field} has an edge of half the earth, which has two shortest paths: add a corner")
     return found

@@ -243,7 +243,7 @@ def _polygon(drawn: list[list[Corner]], field: str) -> Polygon:
 
 def _check_valid(made: BaseGeometry, field: str) -> None:
     if made.convex_hull.area == 0:
-        raise Refused(f"{field} covers nothing: its corners lie on one line; draw an edge round something")
+        raise Refused(f"{field} covers no area: its corners lie on one line; draw a polygon")
     if made.is_valid:
         return
     found = WHERE.match(said := explain_validity(made))
@@ -255,7 +255,7 @@ def _check_valid(made: BaseGeometry, field: str) -> None:
     if found:
         [(lon, lat)] = rings.wrapped([(float(found["lon"]), float(found["lat"]))])
         where = f" near lat {lat:.6f}, lon {lon:.6f}"
-    raise Refused(f"{field} is no sound polygon: {what}{where}; {remedy}")
+    raise Refused(f"{field} is not a valid polygon: {what}{where}; {remedy}")
 
 
 def _check_crossings(flat: BaseGeometry, field: str) -> None:
@@ -282,7 +282,7 @@ def _check_extent(bounds: tuple[float, float, float, float], field: str) -> None
     if extent_m > MAX_EXTENT_M:
         raise Refused(
             f"{field} measures {extent_m / 1000:,.0f} km from corner to corner; a zone measures"
-            f" {MAX_EXTENT_M // 1000:,} km at the most: is a corner misplaced? Else make several zones of it"
+            f" {MAX_EXTENT_M // 1000:,} km at the most: correct a misplaced corner, or make several zones of it"
         )
 
 

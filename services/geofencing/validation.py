@@ -122,7 +122,8 @@ def _checked(fields: Mapping[str, Any], shape: Shape) -> Draft:
     )
     if draft.schedule is not None and draft.site_id is None:
         raise Refused(
-            "schedule needs a site, whose time zone its hours are in; name the site, or leave it out"
+            "schedule needs a site: its hours are in the time zone of the site. Name the site, or"
+            " leave the schedule out"
         )
     return draft
 

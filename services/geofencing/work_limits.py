@@ -59,7 +59,7 @@ def check_edges(rings: Sequence[Corners], *, field: str, noun: str) -> None:
     if _more_pairs_than(MAX_EDGE_PAIRS, boxes):
         raise Refused(
             f"{field} has more than {MAX_EDGE_PAIRS} pairs of edges that run past each other;"
-            f" {noun} has so many at the most: simplify it, or make several of it"
+            f" {noun} may not have more: simplify it, or split it"
         )
 
 

@@ -68,7 +68,7 @@ class Listening:
             return True
         if self._behind_s is None:
             self._behind_s = self._clock()
-            log.warning("silence_not_judged", service=self._service, waiting=waiting)
+            log.warning("offline_check_skipped", service=self._service, waiting=waiting)
         return self._clock() - self._behind_s > BEHIND_MAX_S
 
     def my_turn(self, connection: Connection) -> bool:

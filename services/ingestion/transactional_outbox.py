@@ -125,7 +125,7 @@ class OwedEvents:
             with self._database.across() as connection:
                 connection.execute(TOLD, {"ids": ids})
         except Unavailable as error:
-            log.warning("owed_events_kept", service=self._service, count=len(ids), error=str(error))
+            log.warning("outbox_events_kept", service=self._service, count=len(ids), error=str(error))
 
     def tell_overdue(
         self,
@@ -150,7 +150,7 @@ class OwedEvents:
                 return 0
             publish([(row.event, msgspec.Raw(bytes(row.body))) for row in found])
             connection.execute(TOLD, {"ids": [row.id for row in found]})
-        log.warning("owed_events_told", service=self._service, count=len(found))
+        log.warning("outbox_events_published", service=self._service, count=len(found))
         return len(found)
 
 

@@ -23,7 +23,7 @@ PROMPT_S = 300.0
 A fix that came later says nothing about now by itself.
 """
 JUST_AFTER = timedelta(microseconds=1)
-SHIFT_OVER = "is not on shift any more: the shift is over"
+SHIFT_OVER = "is no longer on shift: the shift has ended"
 
 
 class Who(NamedTuple):
@@ -243,7 +243,7 @@ class Reporter:
             self._violation(place, headline(standing, nearest), detail_of(standing, nearest))
         )
 
-    def _clear_violation(self, place: Place, words: str = "is back where the zones want them") -> None:
+    def _clear_violation(self, place: Place, words: str = "is inside the required zones again") -> None:
         self.told = self.told._replace(violation=False, repeat_at=None)
         self.effects.cleared.append(self._violation(place, words, {}))
 
@@ -253,7 +253,7 @@ class Reporter:
         self.effects.met.append(self._condition(place, key, headline(standing), detail_of(standing)))
 
     def _clear_speeding(
-        self, place: Place, zone_id: int, words: str = "keeps to the limit, or has left the zone"
+        self, place: Place, zone_id: int, words: str = "keeps the speed limit, or has left the zone"
     ) -> None:
         self.told = self.told._replace(speeding=self.told.speeding - {zone_id})
         key = speeding_key(self.who.guard_id, zone_id)
@@ -322,13 +322,13 @@ def headline(standing: Standing | None, nearest: Nearest | None = None) -> str:
     if standing is not None and standing.evidence.zone_kind == "forbidden":
         return f"is in the forbidden zone {standing.evidence.zone_name}"
     if nearest is None:
-        return "is outside all zones that they should be in"
+        return "is outside all required zones"
     return f"is outside {nearest.name} by {max(nearest.distance_m, 0.0):.0f} m"
 
 
 def _speeding(evidence: Evidence) -> str:
     speed_mps, limit_mps = evidence.fixes[-1].speed_mps, evidence.speed_limit_mps
-    drives = "drives too fast" if speed_mps is None else f"drives {speed_mps:.1f} m/s"
+    drives = "exceeds the speed limit" if speed_mps is None else f"drives {speed_mps:.1f} m/s"
     return f"{drives} in {evidence.zone_name}" + ("" if limit_mps is None else f" (limit {limit_mps:g})")
 
 
@@ -379,7 +379,7 @@ def moves_of(who: Who, steps: Iterable[Step]) -> dict[str, list[ZoneMove]]:
 
 
 def _move(who: Who, step: Step, transition: Transition) -> ZoneMove:
-    assert transition.zone_id is not None, "whoever enters enters something"
+    assert transition.zone_id is not None, "a guard enters a zone"
     return ZoneMove(
         who.tenant_id,
         who.guard_id,

@@ -98,8 +98,8 @@ POINTLESS = text(
     """  # noqa: S608 - words of our own
 )
 ENDS = {
-    "spoke": "is heard of again",
-    "off_shift": "is not on shift any more",
+    "spoke": "sends messages again",
+    "off_shift": "is no longer on shift",
     "disabled": "is disabled",
 }
 
@@ -234,7 +234,7 @@ def _condition(row: Row[Any], told_at: datetime, limit_s: float) -> Condition:
 
 
 def _message(row: Row[Any]) -> str:
-    silent = f"{row.guard_id} has not been heard of for {in_words((row.now - row.since).total_seconds())}"
+    silent = f"{row.guard_id} has sent no message for {in_words((row.now - row.since).total_seconds())}"
     if row.recorded_at is None:
         return f"{silent}; no position is known"
     within = "" if row.accuracy is None else f" within {row.accuracy:.0f} m"

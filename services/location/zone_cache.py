@@ -153,9 +153,9 @@ def _unjudged(tenant_id: int, zone: Any, error: Exception) -> Unjudged:
     named = "its zones" if zone is None else f"zone {zone.zone_id} ({zone.name}), version {zone.version}"
     why = f"{type(error).__name__}: {error}"
     metrics.zone_unjudged.inc()
-    log.error("zone_unjudged", tenant_id=tenant_id, zone=named, error=why)
+    log.error("zone_not_evaluated", tenant_id=tenant_id, zone=named, error=why)
     return Unjudged(
-        f"tenant {tenant_id}: {named} cannot be judged: {why}; mend or disable it, then send the dead letters again",
+        f"tenant {tenant_id}: {named} cannot be judged: {why}; correct or disable it, then send the dead letters again",
         tenant_id,
     )
 

@@ -106,7 +106,7 @@ class NodesConsumer(QueueConsumer):
         if time.monotonic() - self._said_s >= SAY_AGAIN_S:
             self._said_s = time.monotonic()
             log.warning(
-                "amqp_disconnected", nodes=hosts_of(self.amqp_uri), error=str(exc), again_in_s=interval
+                "amqp_disconnected", nodes=hosts_of(self.amqp_uri), error=str(exc), retry_in_s=interval
             )
 
 
@@ -163,7 +163,7 @@ class EventQueueConsumer(NodesConsumer):
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         # The message is not from Vigil. Rejected, it goes to the dead letters by the queue's own
         # arguments.
-        log.error("foreign_message", queue=message.delivery_info, error=str(exc))
+        log.error("foreign_message_rejected", queue=message.delivery_info, error=str(exc))
         message.reject(requeue=False)
 
 
@@ -333,7 +333,7 @@ class EventHandler(NamekoEventHandler):
             self._hold(messages, outage)
             return
         except Unavailable as unavailable:
-            log.warning("retry_not_possible", queue=self.queue.name, error=str(unavailable))
+            log.warning("retry_not_scheduled", queue=self.queue.name, error=str(unavailable))
             # Without a pause, RabbitMQ would hand the messages back at once, in a hot loop.
             eventlet.sleep(REQUEUE_PAUSE_S)
             settle = self.queue_consumer.requeue_message
@@ -357,11 +357,11 @@ class EventHandler(NamekoEventHandler):
         if delay_s is None:
             headers[HEADER_REASON] = reason
             metrics.dead_letter.labels(queue, reason).inc()
-            log.error("dead_letter", queue=queue, reason=reason, error=str(error))
+            log.error("message_dead_lettered", queue=queue, reason=reason, error=str(error))
             exchange = DEAD_EXCHANGE
         else:
             metrics.task_retry.labels(self.method_name).inc()
-            log.warning("retry_later", queue=queue, delay_s=delay_s, error=str(error))
+            log.warning("retry_scheduled", queue=queue, delay_s=delay_s, error=str(error))
             exchange = retry_exchange_name(delay_s)
         return Letter(
             exchange,
@@ -510,7 +510,7 @@ class GatheringHandler(EventHandler):
         if error is None or isinstance(error, Unavailable) or len(gathered) == 1:
             self._settle([item.message for item in gathered], started, error)
             return
-        log.warning("gathered_apart", task=self.method_name, events=len(gathered), error=repr(error))
+        log.warning("event_batch_divided", task=self.method_name, events=len(gathered), error=repr(error))
         for item in gathered:
             self._handle_gathered([item])
 

@@ -94,7 +94,7 @@ def _queue_of(channel: Any, letter: DeadLetter) -> str:
     for queue in (letter.queue, f"{letter.queue}.0"):
         if is_queue_there(channel.connection, queue):
             return queue
-    raise Refused(f"dead letter {letter.id}: its queue {letter.queue} is not there; it stays")
+    raise Refused(f"dead letter {letter.id}: its queue {letter.queue} does not exist; the dead letter stays")
 
 
 def letter_of(message: Any) -> DeadLetter:

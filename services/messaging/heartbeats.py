@@ -130,7 +130,7 @@ class HeartbeatSender:
             self._fails = True
         else:
             if self._fails:
-                log.info("heartbeat_sent_again")
+                log.info("heartbeat_resumed")
             self._fails = _known.are_refused = False
 
     def _send(self) -> None:
@@ -181,7 +181,7 @@ class HeartbeatListener:
                 while True:
                     connection.drain_events(timeout=SILENT_AFTER_S)
             except BROKEN as error:
-                log.warning("heartbeats_not_heard", error=str(error) or type(error).__name__)
+                log.warning("heartbeats_not_received", error=str(error) or type(error).__name__)
             finally:
                 abort(connection)
             eventlet.sleep(PAUSE_S)

@@ -183,7 +183,7 @@ class Outlet:
         finally:
             deadline.cancel()
         if refused:
-            raise Unavailable(f"RabbitMQ did not take the message: {refused[0]}")
+            raise Unavailable(f"RabbitMQ did not accept the message: {refused[0]}")
 
     def declare(self, queues: Sequence[Any]) -> None:
         """Declare queues. Raises `Unavailable`."""

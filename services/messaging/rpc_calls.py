@@ -102,7 +102,7 @@ class ReplyListener(NamekoReplyListener):
         """
         waiting, self._reply_events = self._reply_events, {}
         for event in waiting.values():
-            event.send_exception(Unanswered("the connection to RabbitMQ broke before the answer came"))
+            event.send_exception(Unanswered("the connection to RabbitMQ broke before the response arrived"))
         self._name_queue()
 
     def forget(self, correlation_id: str | None) -> None:
@@ -246,7 +246,7 @@ class Caller:
                     self._replies.queue_consumer.start()
                     return getattr(proxy, method)(**arguments)
             except UnknownService as error:
-                raise Unavailable(f"nobody serves {self._service!r} now") from error
+                raise Unavailable(f"no process serves {self._service!r} now") from error
             except (RpcTimeout, OSError, AMQPError, KombuError) as error:
                 raise Unanswered(f"RabbitMQ: {error or type(error).__name__}") from error
             except RemoteError as error:

@@ -179,7 +179,7 @@ class Loop(Entrypoint):
             failures = 1 if time.monotonic() - started > HEALTHY_AFTER_S else failures + 1
             pause_s = BACKOFF_S[min(failures, len(BACKOFF_S)) - 1]
             metrics.task_failure.labels(self.method_name, type(error).__name__).inc()
-            log.error("loop_ended", task=self.method_name, error=repr(error), again_in_s=pause_s)
+            log.error("loop_ended", task=self.method_name, error=repr(error), retry_in_s=pause_s)
             eventlet.sleep(pause_s)
 
     def _run_once(self) -> BaseException | None:

@@ -137,7 +137,7 @@ class Guarded:
             circuit.opened(self._clock())
         self._show()
         where = {"tenant_id": tenant_id, "recipient": self._shown(recipient)} if self._by_recipient else {}
-        log.warning("provider_circuit", provider=self.name, state=state, was=was, **where)
+        log.warning("circuit_breaker_changed", provider=self.name, state=state, was=was, **where)
 
     def _show(self) -> None:
         metrics.external_service_circuit_open.labels(self.name).set(1 if self._open else 0)

@@ -127,7 +127,7 @@ class Delivery:
             try:
                 told = self._store.tell_untold(publish)
             except Unavailable as error:
-                log.warning("notifications_untold", error=str(error))
+                log.warning("notifications_not_published", error=str(error))
                 eventlet.sleep(AWAY_PAUSE_S)
                 continue
             if not told:
@@ -159,7 +159,7 @@ class Delivery:
                 full_recipients=self._shares.full_recipients() if channel == "url" else (),
             )
         except Unavailable as error:
-            log.warning("notifications_wait", channel=channel, error=str(error))
+            log.warning("notifications_postponed", channel=channel, error=str(error))
             eventlet.sleep(AWAY_PAUSE_S)
             return True
         if channel == "digest":
@@ -203,7 +203,7 @@ class Delivery:
             for row in rows:
                 following = retry_policy.perhaps_sent(
                     self._tried(row),
-                    f"Vigil failed: {type(error).__name__}",
+                    f"internal error: {type(error).__name__}",
                     pause_s=self._pause_s(row),
                     rules=self._rules,
                     now=datetime.now(UTC),
@@ -216,7 +216,7 @@ class Delivery:
             try:
                 return write()
             except Unavailable as error:
-                log.warning("notification_unrecorded", error=str(error))
+                log.warning("notification_not_recorded", error=str(error))
                 eventlet.sleep(AWAY_PAUSE_S)
 
     def _deliver(self, rows: list[Notification]) -> None:
@@ -259,7 +259,7 @@ class Delivery:
         waits_s = [p.wait_s(p.destination(row.tenant_id, row.recipient)) for p in providers]
         put_off_s = max(self._config.first_retry_s, min(waits_s))
         where = f" at {shown_address(channel, row.recipient)}" if channel == "url" else ""
-        reason = f"{providers[0].name} is failing{where}; it is tried again soon"
+        reason = f"{providers[0].name} is failing{where}; Vigil tries again soon"
         following = retry_policy.no_provider(tried, reason, put_off_s=put_off_s, now=now)
         self._finish(row, following, "circuit_open", made=False)
         return None
@@ -299,11 +299,11 @@ class Delivery:
             # from the configuration.
             decide = retry_policy.not_sent if row.provider is None else retry_policy.perhaps_sent
             following = decide(
-                self._tried(row), "the process died", pause_s=0, rules=self._rules, now=datetime.now(UTC)
+                self._tried(row), "the process ended", pause_s=0, rules=self._rules, now=datetime.now(UTC)
             )
             self._finish(row, following, "crashed")
             return
-        self._ask(row, provider, self._writer.outgoing(row), "the process died during the call", "crashed")
+        self._ask(row, provider, self._writer.outgoing(row), "the process ended during the call", "crashed")
 
     def _ask(self, row: Notification, provider: Guarded, outgoing: Outgoing, reason: str, kind: str) -> None:
         """Ask the provider by Vigil's reference whether it has the message.

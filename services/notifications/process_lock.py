@@ -60,7 +60,7 @@ class Holder:
                     self._connection.execute(STILL)
                     return
             except DBAPIError as error:
-                log.warning("holder_lost", holder=self._number, error=reason_of(error))
+                log.warning("process_lock_lost", holder=self._number, error=reason_of(error))
                 self.close()
             self._take()
 
@@ -75,7 +75,7 @@ class Holder:
         try:
             number = secrets.randbelow(2**31 - 1) + 1
             if not connection.execute(TAKE, {"holder": number}).scalar_one():
-                raise Unavailable("another process holds this number; the next try takes another one")
+                raise Unavailable("another process holds this number; the next attempt uses another one")
         except DBAPIError as error:
             raise Unavailable(f"PostgreSQL: {reason_of(error)}") from error
         self._connection, self._number = connection, number

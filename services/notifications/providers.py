@@ -31,7 +31,7 @@ def is_webhook(recipient: str) -> bool:
 
 
 def to_log(problem: str) -> None:
-    log.error("notification_setting", problem=problem)
+    log.error("notification_setting_rejected", problem=problem)
 
 
 def make_providers(

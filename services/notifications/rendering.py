@@ -85,7 +85,7 @@ class Writer:
         if self._keys is not None and row.sealed != sealed_text.UNREADABLE:
             found = sealed_text.unseal(self._keys.all(), row.sealed, reference=row.reference)
             if found is None:
-                log.error("notification_seal_unreadable", notification_id=row.notification_id)
+                log.error("notification_not_decrypted", notification_id=row.notification_id)
         if found is not None:
             return found
         words = msgspec.convert(row.words, Words)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 
+from services.contracts.enum_words import inside
 from services.contracts.errors import Forbidden, NotFound, Refused
 from services.contracts.events import AlertEvent, NotificationFinished, NotificationRequest
 from services.feed.keyring import KeyRing
@@ -55,7 +56,7 @@ class Parts:
 
     def __init__(self, config: Config) -> None:
         for problem in settings.problems(config.notifications):
-            log.error("notification_setting", problem=problem)
+            log.error("notification_setting_rejected", problem=problem)
         database = Database(config, name="notifications")
         self.store = NotificationStore(database)
         self.templates = TemplateStore(database)
@@ -120,7 +121,8 @@ class NotificationsService:
         alert = event.alert
         over = [until for until, statuses in ENDED_BY.items() if alert.status in statuses]
         if over:
-            error = f"{alert.acknowledged_by or 'nobody'} has the alert ({alert.status})"
+            by = f" by {alert.acknowledged_by}" if alert.acknowledged_by else ""
+            error = f"the alert is {inside(alert.status)}{by}"
             self.parts.store.withdraw(alert.id, until=over, error=error, now=datetime.now(UTC))
 
     @loop
@@ -245,7 +247,7 @@ class NotificationsService:
 
     def _reference(self, token: str) -> UUID:
         if self.parts.keys is None:
-            raise NotFound("this installation makes no links")
+            raise NotFound("this installation has no acknowledgement links: set VIGIL_PUBLIC_URL")
         return acknowledge_links.read_token(self.parts.keys.all(), token, now_s=time.time())
 
     def _signed(self, name: str, request: dict[str, Any]) -> tuple[Provider, Callback]:
@@ -256,7 +258,7 @@ class NotificationsService:
         """
         account = self.parts.sms_accounts.get(name)
         if account is None:
-            raise NotFound("no such provider")
+            raise NotFound(f"no SMS provider {name!r} is set up")
         callback = Callback(
             url=f"{self.parts.public_url}{request['path']}",
             params=request["params"],
@@ -264,7 +266,7 @@ class NotificationsService:
             headers=request["headers"],
         )
         if not account.is_signed(callback):
-            raise Forbidden("this was not signed by our provider")
+            raise Forbidden("the request is not signed by the provider")
         return account, callback
 
     def _publish(self, finished: list[NotificationFinished]) -> None:
@@ -275,4 +277,4 @@ def _uuid(text_form: str) -> UUID:
     try:
         return UUID(text_form)
     except ValueError as error:
-        raise NotFound("no such message") from error
+        raise NotFound("no such notification") from error

@@ -179,7 +179,7 @@ def fallback(config: Notifications) -> tuple[dict[str, list[str]], list[str]]:
                 fault = f" ({FAULTS[channel](address)})" if channel in FAULTS else ""
                 shown = address if channel in ("sms", "email") else shown_address(channel, address)
                 problems.append(
-                    f"{variable}: {shown!r} is not {example}{fault}; nobody is told there until it is mended"
+                    f"{variable}: {shown!r} is not {example}{fault}; it gets no notifications until it is corrected"
                 )
     return usable, problems
 

@@ -93,7 +93,7 @@ def check_url(url: str, rule: Rule) -> Target:
         raise ForbiddenDestination(f"the URL has more than {MAX_URL} characters")
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise ForbiddenDestination(
-            "the URL has characters that no URL has; write others than letters and digits as %xx, and a host as xn--"
+            "the URL has forbidden characters; write them as %xx, and a host with other letters as xn--"
         )
     try:
         parts = urlsplit(url)

@@ -28,7 +28,7 @@ mqtt_message_rejected = Counter(
 )
 mqtt_message_ignored = Counter(
     "vigil_mqtt_message_ignored_total",
-    "Messages that are right and are nothing that Vigil keeps: what OwnTracks phones say besides positions.",
+    "Valid messages that Vigil does not keep: messages of OwnTracks phones that are not positions.",
     ["topic_prefix"],
 )
 position_off_shift = Counter(
@@ -37,7 +37,7 @@ position_off_shift = Counter(
 )
 security_event = Counter(
     "vigil_security_events_total",
-    "What should not happen: a source that speaks for another, a wrong password, a token used twice.",
+    "Security events: a source that sends for another, a wrong password, a token used twice.",
     ["event"],
 )
 mqtt_processing_duration = Histogram(
@@ -67,7 +67,7 @@ late_by_us = Counter(
     "Fixes that were judged after a newer one although they were received before it: they were overtaken in Vigil.",
 )
 task_success = Counter("vigil_task_success_total", "Handler runs that ended well.", ["task_name"])
-task_failure = Counter("vigil_task_failure_total", "Handler runs that raised.", ["task_name", "reason"])
+task_failure = Counter("vigil_task_failure_total", "Handler runs that failed.", ["task_name", "reason"])
 task_retry = Counter("vigil_task_retry_total", "Messages put on the delay ladder.", ["task_name"])
 consumer_paused = Gauge(
     "vigil_consumer_paused",
@@ -99,7 +99,7 @@ event_consumers = Gauge(
 )
 events_unaccounted = Gauge(
     "vigil_events_unaccounted",
-    "Events that were published and are neither settled nor in any queue or hand, beyond the least ever seen so.",
+    "Events that were published and are neither settled nor in a queue or process, beyond the lowest count seen.",
     ["window"],
     multiprocess_mode="livemostrecent",
 )
@@ -131,7 +131,9 @@ websocket_broadcast_success = Counter(
     ["group_prefix", "message_type"],
 )
 websocket_broadcast_failure = Counter(
-    "vigil_websocket_broadcast_failure_total", "Frames that could not be.", ["group_prefix", "error_type"]
+    "vigil_websocket_broadcast_failure_total",
+    "Frames that could not be sent.",
+    ["group_prefix", "error_type"],
 )
 websocket_delivery = Histogram(
     "vigil_websocket_delivery_seconds",
@@ -155,7 +157,7 @@ alert_notification_failed = Counter(
 )
 external_service_circuit_open = Gauge(
     "vigil_external_service_circuit_open",
-    "1 while a provider is left alone because it failed again and again.",
+    "1 while a provider is not called because it failed repeatedly.",
     ["service"],
     multiprocess_mode="livemax",
 )
@@ -167,19 +169,19 @@ external_service_call = Histogram(
 )
 hub_lag = Gauge(
     "vigil_hub_lag_seconds",
-    "How late eventlet's hub woke a sleeper: native calls block everybody for so long.",
+    "How late eventlet's hub woke a sleeper: a native call blocked the whole process for this time.",
     ["service"],
     multiprocess_mode="livemax",
 )
 process_restart = Counter(
     "vigil_process_restart_total",
-    "Ends of a process that nobody asked for; `stalled`: its loop or its work stood still. Counted at the next start.",
+    "Unplanned ends of a process; `stalled`: its loop or its work stood still. Counted at the next start.",
     ["process", "cause"],
 )
 
 notification_dropped = Counter(
     "vigil_supervisor_notification_dropped_total",
-    "Signs of life that the supervisor did not take; `queue_full`: it does not read, `nobody_listens`: it is gone.",
+    "Signs of life that the supervisor did not take; `queue_full`: it does not read, `nobody_listens`: it has ended.",
     ["reason"],
 )
 
@@ -187,7 +189,7 @@ notification_dropped = Counter(
 
 dependency_up = Gauge(
     "vigil_dependency_up",
-    "1 while a server that Vigil leans on answers: postgres, amqp, redis, mqtt.",
+    "1 while a server that Vigil needs answers: postgres, amqp, redis, mqtt.",
     ["dependency"],
     multiprocess_mode="livemostrecent",
 )
@@ -210,13 +212,13 @@ watchdog_failure = Counter(
 )
 mqtt_broker_dropped = Gauge(
     "vigil_mqtt_broker_dropped_messages",
-    "Messages that the broker dropped since its start, as it says itself ($SYS).",
+    "Messages that the broker dropped since its start, by its own count ($SYS).",
     ["broker"],
     multiprocess_mode="livemostrecent",
 )
 mqtt_broker_clients = Gauge(
     "vigil_mqtt_broker_connected_clients",
-    "Clients connected to the broker, as it says itself ($SYS).",
+    "Clients connected to the broker, by its own count ($SYS).",
     ["broker"],
     multiprocess_mode="livemostrecent",
 )
@@ -228,13 +230,13 @@ database_size = Gauge(
 )
 partition_default_rows = Gauge(
     "vigil_partition_default_rows",
-    "Rows that no partition wanted; counted up to 10,000.",
+    "Rows in default partitions; counted up to 10,000.",
     ["table"],
     multiprocess_mode="livemostrecent",
 )
 partition_horizon = Gauge(
     "vigil_partition_horizon_timestamp_seconds",
-    "Until when partitions are made ahead.",
+    "End of the newest partition.",
     ["table"],
     multiprocess_mode="livemostrecent",
 )

@@ -18,4 +18,4 @@ IDENTITY_REASONS = frozenset({"unknown_source", "source_disabled", "identity_mis
 def note(event: str, *, count: int = 1, **facts: str | int) -> None:
     """Count an event and log it. The log has the facts; the metric has no names."""
     metrics.security_event.labels(event).inc(count)
-    log.warning("security_event", security_event=event, count=count, **facts)
+    log.warning("security_event_reported", security_event=event, count=count, **facts)

@@ -128,7 +128,7 @@ def sentinels(url: str) -> Sentinels | None:
         hosts = [_sentinel(part) for part in where.split(",") if part]
         number = int(database or 0)
     except ValueError as error:
-        raise Misconfigured(f"REDIS_URL: a port or the database is no number: {error}") from error
+        raise Misconfigured(f"REDIS_URL: a port or the database is not a number: {error}") from error
     if not hosts or not master:
         raise Misconfigured(
             "REDIS_URL names no sentinel or no master; write"

@@ -115,7 +115,7 @@ class Keeper:
                 continue
             if moved is not None:
                 made.append(Made(table, str(monday), moved))
-                log.info("partition_made", table=table, monday=str(monday), moved=moved)
+                log.info("partition_created", table=table, monday=str(monday), moved=moved)
         if failed:
             raise Unavailable(f"{len(failed)} partitions could not be made; {failed[0]}")
         return made
@@ -152,7 +152,7 @@ class Keeper:
         holder = self._database.session()
         try:
             if not holder.execute(TRY_LOCK, {"key": ADVISORY_LOCK}).scalar_one():
-                log.info("retention_elsewhere")
+                log.info("retention_skipped")
                 return
             started_at, removed = datetime.now(UTC), {name: Removed() for name in self._days}
             for kind, days in self._days.items():
@@ -200,7 +200,7 @@ class Keeper:
         }
         with self._database.across() as connection:
             connection.execute(NOTE, {"started_at": started_at, "removed": json.dumps(told)})
-        log.info("retention_done", removed=told)
+        log.info("retention_finished", removed=told)
 
     def _due(self, now: datetime) -> bool:
         """Return whether a run is due. The database is asked only every `LOOK_EVERY_S` seconds."""

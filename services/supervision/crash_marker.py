@@ -161,7 +161,7 @@ class CrashMarker:
         self._map[_HANDS_AT:] = bytes(SIZE - _HANDS_AT)
         counts = {found.hex(): self._strikes.add(found) for found in held}
         self._map[_TABLE] = self._strikes.table()
-        log.error("ended_with_messages_in_hand", messages=counts)
+        log.error("unfinished_messages_found", messages=counts)
 
 
 def _open(path: Path | None) -> mmap.mmap:
@@ -178,5 +178,5 @@ def _open(path: Path | None) -> mmap.mmap:
         finally:
             os.close(descriptor)
     except OSError as error:
-        log.warning("crash_marker_unusable", path=str(path), error=str(error))
+        log.warning("crash_marker_failed", path=str(path), error=str(error))
         return mmap.mmap(-1, SIZE)

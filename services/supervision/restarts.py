@@ -116,7 +116,7 @@ def read(file: Path) -> Record:
     except FileNotFoundError:
         return Record()
     except msgspec.DecodeError as error:
-        log.warning("restart_record_broken", path=str(file), error=str(error))
+        log.warning("restart_record_not_read", path=str(file), error=str(error))
         return Record()
 
 

@@ -38,7 +38,9 @@ class HistoryStore:
             family = connection.execute(FAMILY, values).scalar_one_or_none()
             row = next((row for row in TELEMETRY if row.name == family), None)
             if row is None:
-                raise NotFound(f"no device, sensor or system {source_id!r} of tenant {tenant_id} has spoken")
+                raise NotFound(
+                    f"no device, sensor or system {source_id!r} of tenant {tenant_id} has sent messages"
+                )
             query = _readings_of(row)
             return [dict(row._mapping) for row in connection.execute(query, {**values, "limit": limit})]
 

@@ -143,9 +143,9 @@ POINTLESS = text(
 )
 NOW = text("SELECT clock_timestamp()")
 ENDS = {
-    "spoke": "is heard of again",
+    "spoke": "sends messages again",
     "disabled": "is disabled",
-    "unwatched": "has no limit of silence any more",
+    "unwatched": "has no offline limit any more",
 }
 
 
@@ -247,7 +247,7 @@ def end(connection: Connection, heard: Sequence[Silenced]) -> list[Condition]:
             dedup_key=dedup_key(source.source_id),
             at=at,
             key=_key(source.source_id, since, "over"),
-            message=f"{source.source_id} is heard of again",
+            message=f"{source.source_id} sends messages again",
             site_id=source.site_id,
         )
         for source, since in heard
@@ -305,10 +305,10 @@ def _begun(row: Row[Any], at: datetime) -> Condition:
 
 
 def _message(row: Row[Any], at: datetime) -> str:
-    silent = f"{row.device_id} has not been heard of for {in_words((at - row.since).total_seconds())}"
+    silent = f"{row.device_id} has sent no message for {in_words((at - row.since).total_seconds())}"
     last_at = _last_at(row)
     if last_at is None:
-        return f"{silent}; no message of it is known"
+        return f"{silent}; no earlier message is known"
     what = "reading" if row.has_reading else "message"
     return f"{silent}; its last {what} is {in_words((at - last_at).total_seconds())} old"
 

@@ -60,5 +60,5 @@ class RuleBook:
             return self._compiled.get((tenant_id, None)) or self._compile(tenant_id, None, overrides)
         made = Ruleset(self._rules, overrides, site_id=site_id)
         for fault in made.faults:
-            log.error("rule_override_left_out", tenant_id=tenant_id, place=fault.place, problem=fault.problem)
+            log.error("rule_override_ignored", tenant_id=tenant_id, place=fault.place, problem=fault.problem)
         return made

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from services.contracts.enum_words import inside
 from services.contracts.events import LIFE_SAFETY, AlertType
 from services.contracts.families import SENSOR, SENSOR_TYPES, TELEMETRY, Reading, SensorReading
 from services.telemetry.rules import ALARM_TOPIC, KINDS, Fault, Override, Rule, in_force
@@ -88,7 +89,7 @@ def of_alarm_topic(reading: Reading, findings: Sequence[Finding]) -> Finding | N
     if "met" in stages:
         return None
     if reading.state in CALM_STATES or "over" in stages:
-        return Finding(ALARM_RULE, "over", None, reading.state, f"Calm again: {_as_sent(reading)}")
+        return Finding(ALARM_RULE, "over", None, reading.state, f"Normal again: {_as_sent(reading)}")
     if reading.kind != "alarm" or "off" in stages:
         return None
     words = f"Alarm without a known meaning: {_as_sent(reading)}. Sent: {excerpt(reading)}"
@@ -97,7 +98,7 @@ def of_alarm_topic(reading: Reading, findings: Sequence[Finding]) -> Finding | N
 
 def of_refused_alarm(reading: SensorReading, reason: str) -> Finding:
     """Return the finding about a reading of an alarm topic that was refused."""
-    words = f"Alarm refused ({reason}): {_as_sent(reading)}. Sent: {excerpt(reading)}"
+    words = f"Alarm refused ({inside(reason)}): {_as_sent(reading)}. Sent: {excerpt(reading)}"
     return Finding(ALARM_RULE, "met", None, reading.state, words)
 
 

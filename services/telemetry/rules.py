@@ -81,7 +81,11 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if not isinstance(tree, Mapping) or not isinstance(name := tree.get("name"), str):
             raise Misconfigured(f"rules: each is a mapping with a name, not {str(tree)[:80]!r}")
         if not NAME.match(name):
-            _refuse(name, "name", "is made of small letters, digits and _, at most 40, a letter first")
+            _refuse(
+                name,
+                "name",
+                "must be at most 40 characters, lower-case letters, digits and _, and begin with a letter",
+            )
         _check_words(name, tree)
         try:
             rule = msgspec.convert(tree, cls, strict=False)
@@ -117,9 +121,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def _check_thresholds(self, kind: Kind) -> None:
         given = {name: value for name in THRESHOLDS if (value := getattr(self, name)) is not None}
         if (self.field is None) != (not given):
-            self._refuse(
-                "field", "says what thresholds are for: give both, a field and raise_below or raise_above"
-            )
+            self._refuse("field", "needs a threshold: give a field and raise_below or raise_above")
         percent = self.field is not None and kind.numbers[self.field] == "%"
         for name, value in given.items():
             if not math.isfinite(value) or (percent and not 0 <= value <= 100):
@@ -154,9 +156,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 if state not in kind.states:
                     self._refuse(name, f"{state!r} is unknown; a {self.source} knows {_listed(kind.states)}")
         if self.clear_states and not self.states:
-            self._refuse("clear_states", "clear what states raise, which are missing: give them too")
+            self._refuse("clear_states", "need states that raise the alert: give states too")
         if both := set(self.states) & set(self.clear_states):
-            self._refuse("clear_states", f"{_listed(both)} raises too: it can do only one of them")
+            self._refuse("clear_states", f"{_listed(both)} raises too: a state either raises or clears")
 
     def _check_message(self) -> None:
         if self.message is None:
@@ -244,7 +246,7 @@ def parse_rules(trees: object) -> tuple[Rule, ...]:
             if rule.name == ALARM_TOPIC:
                 _refuse(rule.name, "name", "is taken by the rule for alarms without a known meaning")
             if rule.name in seen:
-                _refuse(rule.name, "name", "is given twice: alerts are told apart by it, so choose another")
+                _refuse(rule.name, "name", "is given twice: names distinguish alerts, so choose another")
             seen.add(rule.name)
     except Misconfigured as error:
         raise Misconfigured(f"config.yaml: {error}") from error
@@ -259,7 +261,7 @@ def check_override(rules: Sequence[Rule], override: Override) -> None:
     if not override.change:
         _refuse(rule.name, "change", f"is empty; these can be changed: {', '.join(CHANGEABLE)}")
     if any(isinstance(value, float) and not math.isfinite(value) for value in override.change.values()):
-        _refuse(rule.name, "change", "holds a number that is none")
+        _refuse(rule.name, "change", "holds a number that is not finite")
     types = {rule.source} | (set() if rule.source != "sensor" else {rule.type} if rule.type else SENSOR_TYPES)
     if override.source_type is not None and override.source_type not in types:
         _refuse(rule.name, "source_type", f"{override.source_type!r} is not for this rule: {_listed(types)}")
@@ -303,7 +305,7 @@ def _check_words(name: str, tree: Mapping[Any, Any]) -> None:
     settings = Rule.__struct_fields__
     for setting in tree:
         if setting not in settings:
-            _refuse(name, str(setting), f"is no setting of a rule; there are {', '.join(settings)}")
+            _refuse(name, str(setting), f"is not a setting of a rule; the settings are {', '.join(settings)}")
     for setting, known in (("source", KINDS), ("alert", AlertType.__members__)):
         if tree.get(setting) not in list(known):
             _refuse(name, setting, f"is {tree.get(setting)!r}; it must be one of {', '.join(known)}")

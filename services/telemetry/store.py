@@ -173,7 +173,7 @@ class TelemetryStore:
             ids = bulk_insert.array("int", {condition.tenant_id for condition in met})
             there = set(connection.execute(TENANTS, {"ids": ids}).scalars())
             if absent := {condition.tenant_id for condition in met} - there:
-                log.error("refused_alarm_of_no_tenant", tenant_ids=sorted(absent))
+                log.error("refused_alert_dropped", tenant_ids=sorted(absent))
 
             effects.met = [condition for condition in met if condition.tenant_id in there]
             self.owed.owe(connection, effects)

@@ -414,7 +414,7 @@ def test_a_zone_is_tried_on_what_was_and_nothing_is_kept(outside: Outside) -> No
     assert any(moment["zone"] == name and moment["why"] for moment in difference["gained"])
     theirs = outside.token(role="supervisor", tenant_id=0)
     status, problem = outside.request("POST", "/api/v1/zones/try", asked, token=theirs)
-    assert (status, "no guard of this tenant" in problem["detail"]) == (400, True)
+    assert (status, "not a guard of this tenant" in problem["detail"]) == (400, True)
     del feature["properties"]["guard"]
     asked["document"] = json.dumps({"type": "FeatureCollection", "features": [feature]})
     assert outside.request("POST", "/api/v1/zones/try", asked, token=theirs)[0] == 404

@@ -35,11 +35,11 @@ def test_a_panic_is_one_trace_from_the_gateway_to_the_screen(outside: Outside) -
     screen.close()
     trace = frame["trace"]
     assert outside.until(
-        lambda: len(traced(outside, "mqtt_gateway-alert", "alert_taken", source_id=source)) == 2
+        lambda: len(traced(outside, "mqtt_gateway-alert", "alert_published", source_id=source)) == 2
     )
-    assert set(traced(outside, "mqtt_gateway-alert", "alert_taken", source_id=source)) == {trace}
+    assert set(traced(outside, "mqtt_gateway-alert", "alert_published", source_id=source)) == {trace}
     assert trace in traced(outside, "alerts", "alert_stored", source_id=source)
-    assert trace in traced(outside, "noc_gateway", "alert_to_screens")
+    assert trace in traced(outside, "noc_gateway", "alert_broadcast")
 
 
 def test_every_line_of_every_process_is_one_json_object_with_who_and_when(outside: Outside) -> None:

@@ -73,10 +73,10 @@ def test_a_panic_is_told_by_every_channel_and_taken_by_the_link_in_a_mail(house:
     link = link_in(mail)
     assert link.startswith(f"http://{outside.base}/a/")
     status, page = open_page(link)
-    assert (status, "Asha: I take this alert" in page) == (200, True)
+    assert (status, "Asha: acknowledge this alert" in page) == (200, True)
     assert house.alerts()[0][1] == "NEW", "a mail scanner that opens every link takes nothing"
     status, page = open_page(link, b"")
-    assert (status, "You have it" in page) == (200, True)
+    assert (status, "Acknowledged" in page) == (200, True)
     _, taken = screen.wait("alert_updated", lambda f: f["data"]["status"] == "ACKNOWLEDGED")
     assert taken["data"]["acknowledged_by"] == "Asha"
     assert open_page(link, b"")[0] == 409, "a link works once"
@@ -107,7 +107,7 @@ def test_an_sms_reply_takes_the_alert_and_only_twilio_may_bring_it(house: House)
     status, answer = from_twilio(house.outside, inbound, **{**reply, "From": "+14155550100"})
     assert (status, "does not know" in answer) == (200, True)
     status, answer = from_twilio(house.outside, inbound, **reply)
-    assert (status, "You have it" in answer) == (200, True)
+    assert (status, "Acknowledged" in answer) == (200, True)
     [(_, state, by)] = house.alerts()
     assert (state, by) == ("ACKNOWLEDGED", "Asha")
     status, answer = from_twilio(house.outside, inbound, **reply)
@@ -213,7 +213,7 @@ def test_a_wrong_setting_is_one_clear_line_at_the_start_and_stops_nothing_else(h
     try:
         restart()
         said = [json.loads(line) for line in log.read_bytes()[before:].splitlines() if line.startswith(b"{")]
-        problems = [line["problem"] for line in said if line["event"] == "notification_setting"]
+        problems = [line["problem"] for line in said if line["event"] == "notification_setting_rejected"]
         assert len(problems) == 2
         for words, problem in zip(
             (("FCM_SERVER_KEY", "FCM_CREDENTIALS_FILE"), ("'09876543210'", "E.164")), problems, strict=True

@@ -156,7 +156,7 @@ def test_a_replay_that_is_stopped_tells_what_it_sent_and_another_tenant_is_never
     assert 0 < found["sent"] < len(WALK)
     assert (found["stored"], found["complete"]) == (found["sent"], False)
     theirs = [*shift.arguments()[:-3], "--into", str(shift.company)]
-    assert f"tenant {shift.company} is somebody's" in run_vigil(shift.outside.env, *theirs, check=False)
+    assert f"tenant {shift.company} is in use" in run_vigil(shift.outside.env, *theirs, check=False)
     assert shift.outside.rows("SELECT name FROM zone WHERE tenant_id = %s", shift.company) == [("Yard",)]
 
 

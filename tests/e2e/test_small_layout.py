@@ -82,5 +82,5 @@ def test_parts_that_share_a_process_do_their_work_and_switching_needs_nothing_el
     # When it is asked to stop, it does so in order
     stack.supervisor.stop(only=[GROUP])
     said = [json.loads(line) for line in group.last_lines(5).splitlines() if line.startswith("{")]
-    assert said[-1]["event"] == "stopped", said
-    assert "stopped_with_work_in_hand" not in group.last_lines(200)
+    assert said[-1]["event"] == "process_stopped", said
+    assert "work_abandoned" not in group.last_lines(200)

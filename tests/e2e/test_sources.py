@@ -163,7 +163,7 @@ def test_a_file_is_imported_line_by_line_and_said_again_it_goes_on(outside: Outs
         (63, "toaster"),
         (64, "Nowhere"),
         (65, "not free"),
-        (66, "type of alert"),
+        (66, "alert type"),
         (67, "it has 6 cells, and the header has 4 columns"),
     ):
         assert any(line.startswith(f"line {number}: ") and reason in line for line in said.splitlines()), said

@@ -71,7 +71,7 @@ def test_a_frozen_gateway_of_screens_is_found_behind_the_feed(outside: Outside) 
     with outside.frozen("noc_gateway"):
         found = lane_test(outside, "alert")
     assert found["lost"] == "redis"
-    assert "look at noc_gateway" in str(found["detail"])
+    assert "check noc_gateway" in str(found["detail"])
     outside.until(lambda: lane_test(outside, "alert")["lost"] is None)
 
 

@@ -69,7 +69,7 @@ def test_an_alarm_that_is_refused_for_its_claim_is_kept_and_told(outside: Outsid
     outside.publish(f"sensor/{source}/alarm", sent)
     [(alert_type, _, dedup_key, message)] = outside.until(lambda: outside.rows(ALERTS, source))
     assert (alert_type, dedup_key) == ("UNREADABLE_ALERT", f"UNREADABLE_ALERT:{source}:alarm")
-    assert message.startswith("Alarm refused (identity_mismatch): type SMOKE, state ALARM")
+    assert message.startswith("Alarm refused (identity mismatch): type SMOKE, state ALARM")
     kept = "SELECT reason FROM rejected_message WHERE source_id = %s"
     assert outside.rows(kept, source) == [("identity_mismatch",)]
 

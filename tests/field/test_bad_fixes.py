@@ -36,7 +36,7 @@ WALKS = [
     Walk("knots of a drone", on_foot(600), True, north(607), (), {"speed": 199.9}),
     Walk("a speed of light", on_foot(600), True, north(607), (), {"speed": 299_792_458}),
     Walk("centimetres a second", on_foot(0), False, north(7), (), {"speed": 140}),
-    Walk("a speed that is no number", on_foot(600), True, north(607), (), {"speed": "fast"}),
+    Walk("a speed that is not a number", on_foot(600), True, north(607), (), {"speed": "fast"}),
     Walk("a speed below zero", on_foot(600), True, north(607), (), {"speed": -1}),
     Walk("accuracy -1, outside", [OUTSIDE] * 5, True, OUTSIDE, (), {"accuracy": -1}),
     Walk("accuracy -1, inside", [INSIDE] * 5, False, INSIDE, (), {"accuracy": -1}),

@@ -216,7 +216,7 @@ def test_guards_are_imported_as_spreadsheets_write_them(outside: Outside, tmp_pa
         ("id,name,id\n{0},x,y\n", "the column id is there twice"),
         ("name\nAsha\n", "line 1 has the columns name; wanted: id, name, site (id must be there)"),
         ("id,shoe size\n{0},44\n", "line 1 has the columns id, shoe_size; wanted"),
-        ('id,name\n{0},"Asha\n', "line 2: the file is no CSV"),
+        ('id,name\n{0},"Asha\n', "line 2: the file is not CSV"),
         ("id,name\n{0},A\x00sha\n", "line 2: the file has a NUL byte"),
         ("sep=;\n", "must name the columns id"),
     ],
@@ -259,7 +259,7 @@ def test_shifts_are_imported_in_the_encodings_of_windows(
     code, lines = said_of(outside, "shift import", file)
     assert code == 1
     assert lines[-1] == "1 shifts added, 2 refused"
-    assert any("line 3: 'tomorrow' is no time" in line for line in lines)
+    assert any("line 3: 'tomorrow' is not a time" in line for line in lines)
     assert any("line 4: it has 1 cells, and the header has 3 columns" in line for line in lines)
 
 

@@ -103,7 +103,7 @@ def test_a_violation_that_stands_is_over_when_the_shift_is(outside: Outside, pho
         " WHERE source_id = %s AND action = 'cleared'",
         guard,
     )
-    assert "the shift is over" in note
+    assert "the shift has ended" in note
     for _ in range(3):
         phones.send(guard, OUTSIDE)
         phones.beat(0.3)

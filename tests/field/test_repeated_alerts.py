@@ -415,4 +415,4 @@ def test_an_alert_is_assigned_to_a_person_of_the_tenant_who_is_notified(yard: Ya
     assert all("Assigned to you by ann@x.org." in body for _, body in rows), rows
     status, answer = yard.act(alert.alert_id, "assign", {"to": guard})
     assert (status, answer["assigned_to"]) == (200, guard)
-    assert any("nobody could be notified" in line[2] for line in yard.lines(source))
+    assert any("no notification was sent" in line[2] for line in yard.lines(source))

@@ -192,7 +192,7 @@ def test_a_code_or_a_lone_word_of_consent_takes_the_alert_and_nothing_else_does(
         assert (alert["status"], alert["acknowledged_by"]) == ("NEW", None), text
         assert company.notes(post) == [(name, f"{name} answered by SMS: {text or '(empty)'}")]
         assert answer is not None
-        assert answer.startswith(("Not taken", "नहीं लिया गया")), text
+        assert answer.startswith(("Not acknowledged", "नहीं लिया गया")), text
 
 
 def test_a_word_of_consent_takes_nothing_while_two_alerts_are_open_and_a_code_takes_its_own(
@@ -207,11 +207,11 @@ def test_a_word_of_consent_takes_nothing_while_two_alerts_are_open_and_a_code_ta
     answer = company.reply(post, "YES")
     # Then neither is acknowledged, and both have the answer on their timelines
     assert answer is not None
-    assert answer.startswith("Not taken")
+    assert answer.startswith("Not acknowledged")
     assert [alert["status"] for alert in company.alerts(post)] == ["NEW", "NEW"]
     assert [len(company.notes(post, number)) for number in (0, 1)] == [1, 1]
     # And a code acknowledges the alert of its message. The other one stays open
-    assert str(company.reply(post, first)).startswith("You have it")
+    assert str(company.reply(post, first)).startswith("You have acknowledged")
     assert [alert["status"] for alert in company.alerts(post)] == ["ACKNOWLEDGED", "NEW"]
 
 
@@ -224,7 +224,7 @@ def test_a_machine_that_answers_every_sms_is_answered_once_an_hour(company: Comp
     assert [answer is not None for answer in answers] == [True, False, False, False, False]
     assert len(company.notes(post)) == 5
     # And a real act within that hour is still confirmed, once
-    assert str(company.reply(post, company.code(post))).startswith("You have it")
+    assert str(company.reply(post, company.code(post))).startswith("You have acknowledged")
     assert company.reply(post, company.code(post)) is None
     # And after an hour it would be answered again
     aged = "UPDATE sms_answer SET answered_at = answered_at - interval '61 minutes' WHERE phone = %s"
@@ -236,7 +236,7 @@ def test_the_same_signed_request_has_one_effect(company: Company) -> None:
     # Given a YES that acknowledged an alert
     post = company.post()
     company.press(post)
-    assert str(company.reply(post, "YES", sid="SM-recorded")).startswith("You have it")
+    assert str(company.reply(post, "YES", sid="SM-recorded")).startswith("You have acknowledged")
     # When its request is replayed, at once and after a second alarm
     assert company.reply(post, "YES", sid="SM-recorded") is None
     [alert] = company.alerts(post)
@@ -246,7 +246,7 @@ def test_the_same_signed_request_has_one_effect(company: Company) -> None:
     # Then it does not acknowledge the second alarm
     assert [alert["status"] for alert in company.alerts(post)] == ["RESOLVED", "NEW"]
     # And a new YES acknowledges it
-    assert str(company.reply(post, "YES")).startswith("You have it")
+    assert str(company.reply(post, "YES")).startswith("You have acknowledged")
 
 
 def test_a_code_is_good_once_and_a_late_one_takes_nothing_and_is_on_record(company: Company) -> None:
@@ -254,7 +254,7 @@ def test_a_code_is_good_once_and_a_late_one_takes_nothing_and_is_on_record(compa
     post = company.post()
     company.press(post)
     code = company.code(post)
-    assert str(company.reply(post, code)).startswith("You have it")
+    assert str(company.reply(post, code)).startswith("You have acknowledged")
     [alert] = company.alerts(post)
     company.act(alert, "resolve")
     # When the same code comes in another message
@@ -297,7 +297,7 @@ def test_a_code_takes_nothing_from_another_number_and_nothing_that_somebody_else
     # When the code comes from another number
     answer = company.reply(other, company.code(post))
     # Then neither alert is acknowledged
-    assert str(answer).startswith("Not taken")
+    assert str(answer).startswith("Not acknowledged")
     assert [company.alerts(p)[0]["status"] for p in (post, other)] == ["NEW", "NEW"]
     # And the answer to the code of an acknowledged alert names the operator who has it
     [alert] = company.alerts(post)

@@ -65,7 +65,7 @@ def test_a_missing_column_is_named_and_messages_wait_for_it(
         assert "alert  ok" in problem
         assert "bulk   FAIL" in problem
         assert "column speeding_told is missing" in problem
-        assert "Vigil is NOT up" in problem
+        assert "Vigil is not up" in problem
         # And a fix is tried
         outside.publish(f"guard/{guard}/gps", fix)
         outside.until(

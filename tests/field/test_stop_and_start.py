@@ -58,7 +58,7 @@ def test_every_process_that_is_asked_to_stop_ends_in_order_and_is_back(outside: 
         assert process.last_end == "it ended with exit code 0", (process.name, logs[process.name].text())
         assert process.restarts == before[process.name][1] + 1
         events = logs[process.name].events()
-        assert events.count("stopping") == events.count("stopped") == 1, (process.name, events)
+        assert events.count("stop_requested") == events.count("process_stopped") == 1, (process.name, events)
         assert "Traceback" not in logs[process.name].text(), logs[process.name].text()
 
     # And the session got a frame that the gateway is going away, and the panic is stored
@@ -84,7 +84,7 @@ def test_a_process_that_is_held_is_named_and_started_again_and_nothing_is_lost(o
     # Then the supervisor starts the lane again and says why, and the panic is stored
     until(outside.stack, lambda: lane.state == "ready" and lane.pid != pid, 60)
     assert lane.restarts == restarts + 1
-    assert lane.last_end == "it was held by a stop signal, and gave no sign of life for 10 s"
+    assert lane.last_end == "it was held by a stop signal, and has not reported for 10 s"
     [state] = [
         found
         for found in json.loads((outside.stack.home / "state.json").read_text())["processes"]

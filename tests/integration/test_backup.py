@@ -451,7 +451,7 @@ def test_a_backup_that_is_stopped_leaves_nothing_half(
         process.send_signal(number)
         said = process.communicate(timeout=DEADLINE_S)[1]
     assert process.returncode == 130, said
-    assert "nothing half is left" in said
+    assert "no partial backup is left" in said
     for name in ("backups", "backups-keys"):
         assert [path.name for path in (installation.home / name).iterdir()] == [".lock"]
     assert databases_of(servers) == databases_before
@@ -467,7 +467,7 @@ def test_errors_name_the_thing_and_the_remedy(installation: Installation, tmp_pa
     (tmp_path / "file").write_text("")
     assert "cannot be written" in installation.refused("backup", "--to", str(tmp_path / "file" / "x"))
     inside = installation.refused("backup", "--keys-to", str(installation.home / "backups" / "keys"))
-    assert "keys go elsewhere" in inside
+    assert "keep the keys in another directory" in inside
     config_file = tmp_path / "config.yaml"
     config_file.write_text(
         (Path(PROJECT) / "config.yaml")

@@ -89,8 +89,8 @@ def message_to(provider: Provider, **changes: Any) -> Outgoing:
     base = {
         "reference": uuid4().hex,
         "recipient": f"{provider.url}{recipient}" if provider.kind == "webhook" else recipient,
-        "subject": "CRITICAL PANIC guard-1",
-        "text": f"CRITICAL PANIC guard-1 <script> Reply {uuid4().hex[:4]}",
+        "subject": "Critical: Panic guard-1",
+        "text": f"Critical: Panic guard-1 <script> Reply {uuid4().hex[:4]}",
         "html": "<p>CRITICAL</p>" if provider.kind == "smtp" else "",
         "data": {"alert_id": "a"},
         "urgent": True,
@@ -408,7 +408,7 @@ def test_what_is_no_address_is_refused_for_good_before_anybody_is_called(
     outer: dict[str, Provider], address: str
 ) -> None:
     before = outer["smtp"].requests_seen()
-    with pytest.raises(SendFailed, match="no e-mail address") as failure:
+    with pytest.raises(SendFailed, match="not an e-mail address") as failure:
         channel_to(outer["smtp"]).send(message_to(outer["smtp"], recipient=address))
     assert (failure.value.kind, failure.value.permanent) == ("invalid_recipient", True)
     assert outer["smtp"].requests_seen() == before

@@ -326,7 +326,7 @@ def test_alerts_are_listed_and_shown(environment: dict[str, str], alert_id: str)
     assert json.loads(run_vigil(environment, "alert", "list", "--tenant", "2", "--json")) == []
     shown = json.loads(run_vigil(environment, "alert", "show", alert_id, "--json"))
     assert [line["seq"] for line in shown["timeline"]] == [2, 3, 6]
-    assert "resolved" in run_vigil(environment, "alert", "show", alert_id)
+    assert "Resolved" in run_vigil(environment, "alert", "show", alert_id)
     assert "no alert" in run_vigil(environment, "alert", "show", str(UUID(int=0)), check=False)
 
 

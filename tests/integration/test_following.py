@@ -102,7 +102,7 @@ def test_with_nobody_to_tell_the_record_says_so(desk: Desk, engine: Engine) -> N
     alert = desk.raise_alert().alert
     desk.follow(0)
     [_, line] = desk.store.get(tenant_id=1, alert_id=alert.id).timeline
-    assert "nobody to tell" in line.note
+    assert "no contact to notify" in line.note
     assert desk.wire.requests == []
 
 

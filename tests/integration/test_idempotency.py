@@ -59,7 +59,7 @@ def test_what_may_have_been_done_is_not_done_again(keys: Idempotency) -> None:
 
 def test_one_that_is_still_at_work_is_waited_for(keys: Idempotency) -> None:
     def do() -> Answer:
-        with pytest.raises(Conflict, match="still at work"):
+        with pytest.raises(Conflict, match="still being handled"):
             keys.once("k", ANN, DIGEST, lambda: raising(AssertionError("done twice")))
         return Answer(DIGEST, 201)
 

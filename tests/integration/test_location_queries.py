@@ -255,7 +255,7 @@ def test_the_nearest_free_guards_and_why_the_others_are_not(book: Book, database
         "source": ["is the source of an open alert, or assigned to one"],
         "assigned": ["is the source of an open alert, or assigned to one"],
         "old": ["was last seen 700 s ago, more than 600 s"],
-        "silent": ["is silent"],
+        "silent": ["is offline"],
         "disabled": ["is disabled"],
     }
     assert [row["guard_id"] for row in nearest(database, limit=1, busy=["source"])["guards"]] == ["assigned"]

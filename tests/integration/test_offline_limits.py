@@ -138,7 +138,7 @@ def test_each_family_is_offline_after_its_limit_though_it_was_never_heard_of(
     assert silent(found) == expected
     assert silent(yard.look()) == [], "told once"
     for condition in found.met:
-        assert condition.message.endswith("no message of it is known")
+        assert condition.message.endswith("no earlier message is known")
         assert condition.dedup_key == f"OFFLINE:{condition.source_id}"
 
 
@@ -190,7 +190,7 @@ def test_a_limit_of_its_own_of_zero_is_never_and_ends_what_was_told(yard: Yard) 
     assert silent(yard.look()) == ["s1"]
     yard.directory.set_silence_limit("s1", 0, tenant_id=1)
     over = yard.look()
-    assert [condition.message for condition in over.cleared] == ["s1 has no limit of silence any more"]
+    assert [condition.message for condition in over.cleared] == ["s1 has no offline limit any more"]
     yard.pass_by(1000)
     assert silent(yard.look()) == []
 
@@ -218,11 +218,11 @@ def test_a_panic_button_is_heard_of_by_its_alerts_alone(yard: Yard) -> None:
     assert silent(yard.look()) == [], "it was pressed 20 h ago"
     yard.pass_by(5)
     [condition] = yard.look().met
-    assert condition.message == "b1 has not been heard of for 25 h 0 min; its last message is 25 h 0 min old"
+    assert condition.message == "b1 has sent no message for 25 h 0 min; its last message is 25 h 0 min old"
     assert yard.look().cleared == [], "OFFLINE is an alert about it, not one of its own"
     yard.press("b1")
     back = yard.look()
-    assert [condition.message for condition in back.cleared] == ["b1 is heard of again"]
+    assert [condition.message for condition in back.cleared] == ["b1 sends messages again"]
     assert [(status.source_id, status.state) for _, status in back.statuses] == [("b1", "online")]
     assert (silent(yard.look()), yard.look().cleared) == ([], [])
 

@@ -304,7 +304,7 @@ def test_who_was_only_slow_waits_for_no_timer(start: Start, engine: Engine) -> N
     other.wire.meanwhile = lambda: slow.store.owed.forget(effects)
     with capture_logs() as logs:
         assert other.tell_overdue() == 1
-    assert [(line["event"], line["count"]) for line in logs] == [("owed_events_told", 1)]
+    assert [(line["event"], line["count"]) for line in logs] == [("outbox_events_published", 1)]
     assert owed(engine) == []
 
 

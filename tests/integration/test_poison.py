@@ -141,7 +141,7 @@ def test_a_panic_behind_a_message_that_stops_the_lane_is_raised(
         assert re.fullmatch(
             rf"2 restarts, last at [-\d]+ [:\d]+ UTC because {end}", restarts_in_words(lane.state())
         )
-        assert "poison_set_aside" in lane.process.last_lines(200)
+        assert "poison_message_quarantined" in lane.process.last_lines(200)
         record = restarts.read(tmp_path / "restarts" / "mqtt-gateway-alert.restarts")
         assert (record.restarts, record.stalls) == (ENDS, ENDS if word == COMPUTES else 0)
 

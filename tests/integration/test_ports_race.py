@@ -235,7 +235,7 @@ def test_a_process_whose_port_is_taken_waits_for_it_says_so_once_and_can_be_stop
             while time.monotonic() < deadline_s:
                 supervisor.poll()
             assert (process.state, process.restarts) == ("blocked", 0)
-            assert log.read_text().count("port_taken") == 1
+            assert log.read_text().count("port_not_opened") == 1
 
             # And it can be stopped meanwhile, in order
             pid = process.pid

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 from sqlalchemy import Engine, text
 
+from services.contracts.enum_words import inside
 from services.contracts.events import AlertType, DeviceReading, Origin, SensorReading
 from services.contracts.families import DEVICE, SENSOR, Reading
 from services.ingestion.effects import Effects
@@ -88,7 +89,7 @@ def test_a_refused_alarm_is_kept_and_told(
     [condition] = outcome.met
     assert (condition.tenant_id, condition.alert_type) == (1, AlertType.UNREADABLE_ALERT)
     assert condition.dedup_key == "UNREADABLE_ALERT:s1:alarm"
-    assert condition.message.startswith(f"Alarm refused ({reason}): type SMOKE, state ALARM")
+    assert condition.message.startswith(f"Alarm refused ({inside(reason)}): type SMOKE, state ALARM")
     assert len(condition.message) < 320
     assert bench.run(REFUSED) == [(reason, "s1")]
     assert bench.run(OWED) == [("alert_condition_met",)]

@@ -82,7 +82,7 @@ def test_a_graver_repeat_returns_the_alert_to_new_and_calls_its_holder_and_the_o
     assert (found.status, found.acknowledged_by, found.previous_holder) == (AlertStatus.NEW, None, "bob")
     assert (found.message, found.severity) == ("three men inside, armed", Severity.CRITICAL)
     assert [line.action for line in found.timeline] == ["repeated", "re_raised"]
-    assert found.timeline[-1].note == "graver than before; bob had it"
+    assert found.timeline[-1].note == "severity increased; acknowledged before by bob"
     assert called(desk, alert, at=10) == 2
     assert [target.name for target in desk.wire.requests[-1].targets] == ["Asha", "Bob"]
     assert len(set(rounds(desk))) == 2, (
@@ -150,7 +150,7 @@ def test_a_second_fire_after_the_first_was_over_calls_again(desk: Desk, taken: A
     desk.store.clear(tenant_id=1, dedup_key="FIRE:smoke-1", at=after(3), note="NORMAL", now=after(3))
     found = desk.raise_alert(at=after(5), **SMOKE).alert
     assert (found.status, found.cleared_at, found.previous_holder) == (AlertStatus.NEW, None, "ann")
-    assert found.timeline[-1].note == "it began again after it was over; ann had it"
+    assert found.timeline[-1].note == "condition began again; acknowledged before by ann"
     assert called(desk, alert, at=5) == 2
 
 
@@ -385,7 +385,7 @@ def test_with_nobody_but_its_source_a_silent_alert_is_sent_to_nobody_and_the_rec
     alert = crew.raise_alert(silent=True).alert
     crew.follow(0)
     assert crew.wire.requests == []
-    assert "nobody to tell" in crew.get(alert.id).timeline[-1].note
+    assert "no contact to notify" in crew.get(alert.id).timeline[-1].note
 
 
 def test_a_loud_alert_is_sent_to_its_source_too_and_from_the_repeat_on_that_makes_it_silent_no_more(
@@ -432,9 +432,9 @@ def test_who_is_assigned_is_notified_by_all_that_they_have_and_each_time_anew(cr
     alert = crew.raise_alert(message="help").alert
     for at in (1, 2):
         note = crew.assign(alert.id, "bob@x.org", at=at).alert.timeline[-1].note
-        assert note == "notified by sms"
+        assert note == "notified by SMS"
     assert crew.assign(alert.id, "guard-2", at=3).alert.timeline[-1].note == (
-        "nobody could be notified: there is no contact of guard-2"
+        "no notification was sent: there is no contact of guard-2"
     )
     assert rounds(crew) == [(1, -1), (1, -2)]
     request = crew.wire.requests[0]
@@ -444,7 +444,7 @@ def test_who_is_assigned_is_notified_by_all_that_they_have_and_each_time_anew(cr
 
 def test_of_a_silent_alert_its_source_is_not_notified_of_an_assignment_either(crew: Desk) -> None:
     alert = crew.raise_alert(silent=True).alert
-    assert "nobody could be notified" in crew.assign(alert.id, "guard-1").alert.timeline[-1].note
+    assert "no notification was sent" in crew.assign(alert.id, "guard-1").alert.timeline[-1].note
     assert crew.wire.requests == []
 
 

@@ -226,7 +226,7 @@ def test_the_commands_change_list_and_try_rules(
     tried = run_vigil(environment, "rules", "test", str(samples), "--tenant", "1").splitlines()
     assert tried == [
         "line 1: d1: battery over",
-        "line 2: at-site: battery met, raises LOW_BATTERY MEDIUM: Battery at 30 %",
+        "line 2: at-site: battery met, raises low battery, severity medium: Battery at 30 %",
     ]
     refused = run_vigil(environment, "rules", "set", "battery", "alert=PANIC", check=False)
     assert "these can be changed: raise_below" in refused

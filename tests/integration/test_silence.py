@@ -127,14 +127,14 @@ def test_who_is_silent_on_shift_is_told_of_once_with_the_last_position(house: Ho
         LON,
     )
     assert first.message == (
-        "guard-1 has not been heard of for 2 min; last position 12.97160, 77.59460 within 8 m, 2 min old"
+        "guard-1 has sent no message for 2 min; last position 12.97160, 77.59460 within 8 m, 2 min old"
     )
     assert (first.detail["limit_s"], first.detail["accuracy_m"]) == (60, 8.0)
     assert 129 < first.detail["last_age_s"] < 140
     never = next(c for c in found.met if c.source_id == "guard-3")
     assert (never.lat, never.message) == (
         None,
-        "guard-3 has not been heard of for 1 h 0 min; no position is known",
+        "guard-3 has sent no message for 1 h 0 min; no position is known",
     )
     assert {(tenant, s.source_id, s.state) for tenant, s in found.statuses} == {
         (1, "guard-1", "silent"),
@@ -160,7 +160,7 @@ def test_a_believable_fix_ends_it_and_no_other_does(house: House) -> None:
     assert house.heard("guard-1", age_s=500).cleared == [], "late: it says nothing about now"
     outcome = house.heard("guard-1")
     [cleared] = outcome.cleared
-    assert (cleared.dedup_key, cleared.message) == (met.dedup_key, "guard-1 is heard of again")
+    assert (cleared.dedup_key, cleared.message) == (met.dedup_key, "guard-1 sends messages again")
     assert cleared.at > met.at
     assert [(tenant, s.source_id, s.state) for tenant, s in outcome.statuses] == [(1, "guard-1", "online")]
     assert (house.silent(), house.look().met) == ([], [])
@@ -296,7 +296,7 @@ def test_a_device_that_falls_silent_and_comes_back(
     found = watch.look()
     [met] = found.met
     assert (met.dedup_key, met.alert_type) == ("OFFLINE:d1", "OFFLINE")
-    assert met.message.startswith("d1 has not been heard of for 100 s")
+    assert met.message.startswith("d1 has sent no message for 100 s")
     assert [(s.source_id, s.kind, s.state) for _, s in found.statuses] == [("d1", "device", "silent")]
     assert watch.look().met == []
     assert [row["silent_since"] is not None for row in store.list_states(1, limit=9)] == [True, False, False]

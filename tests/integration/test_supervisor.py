@@ -202,7 +202,7 @@ def test_a_process_that_gives_no_sign_of_life_is_started_again(
     supervisor.add(child)
     assert supervisor.wait_ready(["p"], timeout_s=10) == []
     until(supervisor, child, "backoff")
-    assert child.last_end == "it gave no sign of life for 1 s"
+    assert child.last_end == "it has not reported for 1 s"
     assert supervisor.wait_ready(["p"], timeout_s=10) == []
     assert child.restarts == 1
 
@@ -228,12 +228,12 @@ def test_a_process_that_a_stop_signal_holds_is_named_and_started_again(
     until(supervisor, child, "stalled")
     [state] = json.loads((tmp_path / "state.json").read_text())["processes"]
     assert re.match(
-        r"stalled since [-\d]+ [:\d]+ UTC: it was held by a stop signal, and gave no sign of life for 1 s$",
+        r"stalled since [-\d]+ [:\d]+ UTC: it was held by a stop signal, and has not reported for 1 s$",
         state_in_words(state),
     )
     assert supervisor.wait_ready(["p"], timeout_s=10) == []
     assert child.restarts == 1
-    assert child.last_end == "it was held by a stop signal, and gave no sign of life for 1 s"
+    assert child.last_end == "it was held by a stop signal, and has not reported for 1 s"
 
 
 def test_a_process_that_is_deaf_to_the_stall_signal_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_process_that_is_deaf_to_the_stall_signal_is_killed(supervisor: Superv
     supervisor.add(child)
     assert supervisor.wait_ready(["p"], timeout_s=10) == []
     until(supervisor, child, "backoff")
-    assert child.last_end == "it gave no sign of life for 1 s"
+    assert child.last_end == "it has not reported for 1 s"
 
 
 def test_a_supervisor_that_did_not_look_for_longer_blames_nobody(

@@ -78,12 +78,12 @@ def test_a_template_is_set_shown_used_and_taken_back(
         "template sms en text of tenant 1 is set\n"
     )
     assert piped(environment, b"1107160000000012345\n", "set", "sms", "en", "template_id")[0] == 0
-    assert sms_of(store).startswith("ACME CRITICAL guard-1 Dock ")
+    assert sms_of(store).startswith("ACME Critical guard-1 Dock ")
     shown = json.loads(run_vigil(environment, "template", "show", "sms", "en", "--json"))
     assert [row["from"] for row in shown["parts"]] == ["the tenant's, for en"] * 2
     assert shown["parts"][0]["source"] == OWN
     assert shown["sample"]["text"].startswith(
-        "Silent: do not call the guard back. ACME CRITICAL guard-123 12.97160,77.59460 31 Jan 18:05 IST Two men"
+        "Silent: do not call the guard back. ACME Critical guard-123 12.97160,77.59460 31 Jan 18:05 IST Two men"
     )
     assert shown["sample"]["template_id"] == "1107160000000012345"
     assert shown["sms"] == {"length": len(shown["sample"]["text"]), "alphabet": "GSM-7", "segments": 1}
@@ -97,7 +97,7 @@ def test_a_template_is_set_shown_used_and_taken_back(
     ]
     for part in ("text", "template_id"):
         assert "is removed" in run_vigil(environment, "template", "remove", "sms", "en", part)
-    assert sms_of(store).startswith("CRITICAL PANIC guard-1 at Dock ")
+    assert sms_of(store).startswith("Critical: Panic guard-1 at Dock ")
     again = run_vigil(environment, "template", "remove", "sms", "en", "text", check=False)
     assert again == "vigil: tenant 1 has no template sms en text of its own\n"
 
@@ -107,7 +107,7 @@ def test_what_is_built_in_is_shown_too(environment: dict[str, str], store: Templ
     shown = run_vigil(environment, "template", "show", "email", "hi")
     assert "# html: built in\n<h1>" in shown
     assert "&lt;north&gt;" in shown
-    assert "text: गंभीर संकट" in shown
+    assert "text: गंभीर: संकट" in shown
     assert "segment" not in shown
 
 
@@ -142,7 +142,7 @@ def test_a_template_that_a_newer_version_would_not_take_is_named_and_the_alarm_i
     [row] = store.list_templates(tenant_id=1)
     assert row["fault"].startswith("template sms en text, line 2: ")
     assert "line 2" in run_vigil(environment, "template", "show", "sms", "en")
-    assert sms_of(store).startswith("CRITICAL PANIC guard-1 at Dock ")
+    assert sms_of(store).startswith("Critical: Panic guard-1 at Dock ")
 
 
 def test_a_tenant_sees_and_changes_its_own_only(store: TemplateStore, engine: Engine) -> None:

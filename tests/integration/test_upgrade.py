@@ -79,7 +79,7 @@ def test_an_upgrade_wants_a_fresh_verified_backup_and_the_way_back_keeps_the_dat
 ) -> None:
     refused = run_vigil(older, "upgrade", check=False)
     assert "no verified backup" in refused
-    assert "say `vigil backup` first" in refused
+    assert "run `vigil backup` first" in refused
     run_vigil(older, "backup")
     said = run_vigil(older, "upgrade")
     assert "put back 2 rows: owed_event" in said

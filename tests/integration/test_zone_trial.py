@@ -138,7 +138,7 @@ def test_what_cannot_be_tried_is_refused_with_the_reason(
 ) -> None:
     for wrong, said in (
         (feature("Yard", -1), "feature 1 \\(Yard\\): radius_m"),
-        (feature("Gate", guard="guard-9"), "no guard of this tenant"),
+        (feature("Gate", guard="guard-9"), "not a guard of this tenant"),
         (feature("Gate", site="Nowhere"), "Nowhere"),
         (feature("Gate", group="Day"), "vigil group add"),
     ):

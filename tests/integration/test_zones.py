@@ -135,7 +135,7 @@ def test_another_time_zone_of_the_site_is_another_version_of_its_zones_alone(
 def test_who_looked_at_an_older_version_does_not_overwrite_a_newer_one(store: ZoneStore) -> None:
     add(store)
     store.change("Dock", {"radius_m": 80}, tenant_id=1, by="asha", version=1)
-    with pytest.raises(Conflict, match="at version 2, not 1: somebody changed it"):
+    with pytest.raises(Conflict, match="at version 2, not 1: another person changed it"):
         store.change("Dock", {"radius_m": 90}, tenant_id=1, by="ravi", version=1)
     assert store.get(tenant_id=1, name="Dock")["radius_m"] == 80
 
@@ -143,7 +143,7 @@ def test_who_looked_at_an_older_version_does_not_overwrite_a_newer_one(store: Zo
 def test_what_belongs_to_another_tenant_is_refused_by_field(store: ZoneStore) -> None:
     theirs = ids(store, 2) | {"guard_id": "guard-2"}
     for field, value in theirs.items():
-        with pytest.raises(NotFound, match=f"{field} is no .* of this tenant"):
+        with pytest.raises(NotFound, match=f"{field} is not a .* of this tenant"):
             add(store, **{field: value})
     add(store, "Theirs", tenant_id=2)
     for attempt in (
@@ -154,7 +154,7 @@ def test_what_belongs_to_another_tenant_is_refused_by_field(store: ZoneStore) ->
             attempt()
     zone_id = store.get(tenant_id=2, name="Theirs")["zone_id"]
     assert store.versions(zone_id, tenant_id=1, limit=10) == []
-    with pytest.raises(Conflict, match="is there already"):
+    with pytest.raises(Conflict, match="exists already"):
         add(store, "Theirs", tenant_id=2)
 
 
@@ -237,8 +237,8 @@ def test_bad_features_are_named_and_the_good_ones_are_imported(store: ZoneStore)
         (
             "crosses itself near lat 0.05",
             "site is 'Nowhere', which this tenant does not have",
-            "guard_id is no guard of this tenant",
-            "say --update",
+            "guard_id is not a guard of this tenant",
+            "use --update",
             "feature 1 bears that name too",
             "name is None",
             "radius_m is missing",
@@ -368,7 +368,7 @@ def test_the_commands_add_change_show_and_move_zones(environment: dict[str, str]
     mixed = tmp_path / "mixed.geojson"
     mixed.write_text(MIXED)
     said = run_vigil(environment, *vigil, "import", str(mixed), check=False)
-    assert "feature 2 (Crossed): area is no sound polygon" in said
+    assert "feature 2 (Crossed): area is not a valid polygon" in said
     assert "not of a zone, and left out: fill" in said
     assert "1 added" in said
 

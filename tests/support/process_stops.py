@@ -54,8 +54,8 @@ class Stopped(NamedTuple):
         return (
             self.how == "it ended with exit code 0"
             and self.took_s < STOPPED_WITHIN_S
-            and "stopped" in self.events
-            and "stopped_with_work_in_hand" not in self.events
+            and "process_stopped" in self.events
+            and "work_abandoned" not in self.events
             and not self.traceback
         )
 

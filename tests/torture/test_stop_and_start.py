@@ -142,7 +142,7 @@ def test_a_process_that_is_held_for_half_a_minute_is_started_again_and_nothing_i
 
     # Then it is another process, the record has the reason, and nothing is lost
     assert (process.restarts, process.pid == pid) == (restarts + 1, False)
-    assert process.last_end == "it was held by a stop signal, and gave no sign of life for 10 s"
+    assert process.last_end == "it was held by a stop signal, and has not reported for 10 s"
     assert sent.unbalanced() == []
     report(
         capsys, f"{name} held", f"ready after {back_s:.1f} s; {sent.count} messages, none lost, none double"

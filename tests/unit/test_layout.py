@@ -64,6 +64,7 @@ OF_SEVERAL_MODULES = {
     "test_import_rules.py",
     "test_layout.py",
     "test_prose.py",
+    "test_user_texts.py",
     "bench/test_main.py",
     "gateway/mqtt/test_worst_inputs.py",
     "services/messaging/test_exports.py",

@@ -319,7 +319,7 @@ def object_of(payload: bytes, names: frozenset[str]) -> dict[str, Any]:
     try:
         parts = _parts.decode(payload)
     except msgspec.ValidationError as error:
-        raise InvalidMessage("not_an_object", f"the payload is no JSON object: {error}") from error
+        raise InvalidMessage("not_an_object", f"the payload is not a JSON object: {error}") from error
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise InvalidMessage("broken_json", str(error)) from error
     try:

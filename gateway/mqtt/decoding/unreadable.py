@@ -13,6 +13,7 @@ from datetime import datetime
 from gateway.mqtt.decoding import topics
 from gateway.mqtt.decoding.topics import ALARM, Topic
 from services.contracts.alert_words import LIFE_SAFETY_WORDS, alert_type
+from services.contracts.enum_words import flag_as_words
 from services.contracts.errors import InvalidMessage
 from services.contracts.events import LIFE_SAFETY, AlertType, DeviceAlert, Origin, Severity
 from services.contracts.families import Family
@@ -48,11 +49,13 @@ def alert_of(
         not topic_text.startswith(f"{Family.ALERT}/") and _says_life_safety(payload)
     )
     where = "" if topic else f" on the topic {topic_text[:200]}"
+    reason = flag_as_words(error.reason)
+    why = f"{reason}: {error.detail}" if error.detail else reason
     return DeviceAlert(
         origin=origin,
         alert_type=AlertType.UNREADABLE_ALERT,
         severity=Severity.CRITICAL if grave else None,
-        message=f"Unreadable {word} alert from {source_id}{where}: {error}"[:MAX_ALERT_TEXT],
+        message=f"Unreadable {word} alert from {source_id}{where}: {why}"[:MAX_ALERT_TEXT],
         flags=("unreadable", error.reason),
         unreadable=payload,
         word=word,

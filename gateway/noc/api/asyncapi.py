@@ -75,7 +75,7 @@ ROADS = (
         "receipt",
         "receipt/{source_id}",
         ReceiptPayload,
-        "What became of a message: when it had a `msg_id`, and of every alert",
+        "Receipt of a message with a `msg_id`, and of every alert",
         1,
         sent=True,
     ),
@@ -111,8 +111,8 @@ NOTES: Mapping[str, Mapping[str, str]] = {
     },
 }
 DESCRIPTION = (
-    "What devices say over MQTT, what control rooms hear over the websocket. Times are RFC 3339; a field that nobody"
-    " knows is kept. `receive` is what Vigil takes, `send` what it sends."
+    "Messages of devices over MQTT, and frames of the websocket. Times are RFC 3339; unknown fields"
+    " are kept. `receive` is what Vigil takes, `send` what it sends."
 )
 SEALED = {
     "description": "A Fernet token under the tenant's feed key, or, with encryption off, the value itself",

@@ -53,10 +53,8 @@ class Answers:
             return _page("This link does not work", f"<p>{escape(str(error))}</p>", status=410)
         text = f"<p class='subject'>{escape(about['subject'])}</p><pre>{escape(about['body'])}</pre>"
         if about["used"]:
-            return _page("Taken already", f"{text}<p>This link was used already.</p>")
-        button = (
-            f"<form method='post'><button>{escape(about['name'] or 'I')}: I take this alert</button></form>"
-        )
+            return _page("Link already used", f"{text}<p>This link was used already.</p>")
+        button = f"<form method='post'><button>{escape(about['name'] or 'I')}: acknowledge this alert</button></form>"
         return _page("Alert", text + button)
 
     @http("POST", "/a/<token>")
@@ -68,14 +66,15 @@ class Answers:
         except Unavailable as error:
             # No user may believe that the alert is theirs when it is not.
             return _page(
-                "NOT taken",
+                "Not acknowledged",
                 f"<p>{escape(str(error))}</p><p>Try again, or call the control room.</p>",
                 status=503,
             )
         except Refused as error:
-            return _page("Not taken", f"<p>{escape(str(error))}</p>", status=409)
+            return _page("Not acknowledged", f"<p>{escape(str(error))}</p>", status=409)
         return _page(
-            "You have it", f"<p>{escape(taken['subject'])}</p><p>The control room knows that you go.</p>"
+            "Acknowledged",
+            f"<p>{escape(taken['subject'])}</p><p>The control room sees that you have acknowledged the alert.</p>",
         )
 
     @http("POST", "/api/v1/providers/<provider>/status/<reference>")
@@ -121,7 +120,7 @@ def _form(content: bytes) -> dict[str, str]:
     try:
         fields = parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)
     except ValueError as error:
-        raise Refused(f"the body is no form: {error}") from error
+        raise Refused(f"the body is not a form: {error}") from error
     return dict(reversed(fields))
 
 

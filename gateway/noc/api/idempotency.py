@@ -95,12 +95,14 @@ class Idempotency:
     def _earlier(self, name: str, digest: str) -> Answer:
         held = self._redis.get(name)
         if not isinstance(held, bytes):
-            raise Conflict("the first request with this Idempotency-Key has just ended; send it again")
+            raise Conflict(
+                "the first request with this Idempotency-Key has ended a moment ago; send the request again"
+            )
         answer = self._opened(name, held)
         if answer is None:
             raise Conflict(
                 "a request with this Idempotency-Key was sent before, and its answer can no longer be read: the keys"
-                " were changed since; look whether it was done, and send what is missing with a new key"
+                " were changed since; check whether it was done, and send what is missing with a new key"
             )
         if answer.digest != digest:
             raise Refused("this Idempotency-Key was used for another request; make a new one")
@@ -111,7 +113,7 @@ class Idempotency:
             )
         if not answer.done:
             raise Conflict(
-                "the first request with this Idempotency-Key is still at work; wait for its answer"
+                "the first request with this Idempotency-Key is still being handled; wait for its response"
             )
         return answer
 
@@ -124,7 +126,9 @@ class Idempotency:
         try:
             self._redis.set(name, self._sealed(name, answer), ex=KEPT_S)
         except redis.RedisError as error:
-            raise Unavailable(f"it may be done, but Redis could not keep the answer: {error}") from error
+            raise Unavailable(
+                f"the request may be done, but Redis could not keep the response: {error}"
+            ) from error
 
     def _forget(self, name: str) -> None:
         try:

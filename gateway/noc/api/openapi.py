@@ -136,7 +136,7 @@ def _responses(operation: Operation, schema_of: Mapping[int, Any]) -> dict[str, 
         good["content"] = {operation.media or "application/json": shape}
     if operation.paged:
         good["headers"] = {
-            "Link": {"description": "Where the list goes on (RFC 8288)", "schema": {"type": "string"}}
+            "Link": {"description": "Link to the next page (RFC 8288)", "schema": {"type": "string"}}
         }
     problem = {"application/problem+json": {"schema": {"$ref": REFERENCE.format(name="Problem")}}}
     errors = {str(code): {"description": text, "content": problem} for code, text in ERRORS.items()}

@@ -12,7 +12,7 @@ import msgspec
 
 from services.contracts.errors import Refused
 
-NOT_OURS = "cursor is none of ours; take it from the Link header of the page before"
+NOT_OURS = "cursor is not valid; take it from the Link header of the page before"
 
 
 def cursor_of(row: Any, names: Sequence[str]) -> str:

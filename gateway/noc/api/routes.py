@@ -90,7 +90,7 @@ class Api:
             name, places = self._map.bind("vigil").match(path, method=method)
         except (NoSuchRoute, RequestRedirect) as error:
             raise NotFound(
-                f"there is no {PREFIX}{path[:100]}; {PREFIX}/openapi.json lists what there is"
+                f"there is no {PREFIX}{path[:100]}; {PREFIX}/openapi.json lists the paths"
             ) from error
         return BY_ID[name], dict(places)
 

@@ -72,7 +72,7 @@ class Parts:
         self.metrics_readers = Networks(config.noc.metrics_allowed_ips)
         for problem in client_address.problems(config.noc):
             # A bad network must not stop the control room, so this is only logged.
-            log.warning("not_a_network", problem=problem)
+            log.warning("network_rejected", problem=problem)
         self.api = Api(Idempotency.from_config(config), heavy=TurnQueue.of_heavy_requests(config))
         self.console = Console(config.noc)
         self.map_file = MapFile(config.noc)

@@ -89,7 +89,7 @@ class Callers:
         address = self.address(request)
         if requests.is_from_unknown_proxy(request, trusted=self._proxies):
             raise Forbidden(
-                f"a proxy at {request.remote_addr} passed this on, and it is not in VIGIL_TRUSTED_PROXIES"
+                f"a proxy at {request.remote_addr} forwarded this request, and it is not in VIGIL_TRUSTED_PROXIES"
             )
         client_address.check_allowed(address, allowed=allowed)
 

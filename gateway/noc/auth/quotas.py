@@ -92,7 +92,7 @@ class Quotas:
                 self.close(principal)
                 self._elsewhere(list(names.values()))  # the board must not keep the refused socket
                 whose = principal.login if kind == "user" else f"tenant {principal.tenant_id}"
-                raise TooMany(f"{whose} has {self._most[kind]} sockets open; close one")
+                raise TooMany(f"{whose} has {self._most[kind]} sessions open; close one")
 
     def close(self, principal: Principal) -> None:
         """Uncount a socket that is gone."""
@@ -134,14 +134,14 @@ class Quotas:
         try:
             pipeline.execute()
         except redis.RedisError as error:
-            log.warning("sockets_counted_alone", error=str(error))
+            log.warning("socket_quota_not_shared", error=str(error))
 
     def withdraw(self) -> None:
         """Delete the board, because this gateway stops."""
         try:
             self._redis.delete(self._board(self._gateway))
         except redis.RedisError as error:
-            log.warning("sockets_not_withdrawn", error=str(error))
+            log.warning("socket_quota_not_released", error=str(error))
 
     def _write(self, pipeline: Any, counts: Mapping[str, int]) -> None:
         key = self._board(self._gateway)
@@ -158,7 +158,7 @@ class Quotas:
         try:
             boards = self._boards_of_others(names)
         except redis.RedisError as error:
-            log.warning("sockets_counted_alone", error=str(error))
+            log.warning("socket_quota_not_shared", error=str(error))
             boards = []
         return [sum(int(board[at] or 0) for board in boards) for at in range(len(names))]
 
@@ -199,7 +199,7 @@ class Quotas:
         try:
             earlier: Any = pipeline.execute()[1]
         except redis.RedisError as error:
-            log.warning("messages_counted_alone", error=str(error))
+            log.warning("message_quota_not_shared", error=str(error))
             return True
         return earlier is None or now_s - float(earlier) > self._window_s
 

@@ -68,7 +68,7 @@ class Principal(msgspec.Struct, frozen=True):
     def must_handle_alerts(self) -> None:
         """Check the role. Raises `Forbidden` for a viewer."""
         if not self.may_handle_alerts:
-            raise Forbidden("a viewer may look, not act; ask for the operator role")
+            raise Forbidden("a viewer cannot change alerts; ask for the operator role")
 
     def must_see(self, tenant_id: int) -> None:
         """Check the tenant.
@@ -76,7 +76,7 @@ class Principal(msgspec.Struct, frozen=True):
         Raises `Forbidden` for another tenant, unless the role is `platform`.
         """
         if tenant_id != self.tenant_id and self.role != "platform":
-            raise Forbidden("client_id is not yours to see")
+            raise Forbidden("your token gives no access to this client_id")
 
 
 class FindsKey(Protocol):
@@ -108,7 +108,9 @@ class Tokens:
                 " make one with: openssl rand -base64 48"
             )
         if provider is not None and not issuer:
-            raise Misconfigured("JWT_ISSUER is not set; with JWT_JWKS_URL it names whose tokens are believed")
+            raise Misconfigured(
+                "JWT_ISSUER is not set; with JWT_JWKS_URL it names the issuer of accepted tokens"
+            )
         self._secret = secret
         self._provider = provider
         self._issuer = issuer
@@ -134,11 +136,11 @@ class Tokens:
     ) -> str:
         """Return a token of our own. Raises `Forbidden`, `Refused`."""
         if lifetime_s > self._max_age_s:
-            raise Refused(f"a token is good for at most {self._max_age_s} s; see noc.token_max_age_s")
+            raise Refused(f"a token is valid for at most {self._max_age_s} s; see noc.token_max_age_s")
         if role not in ROLES:
             raise Forbidden(f"role is {role!r}; it must be one of {', '.join(ROLES)}")
         if not self._secret:
-            raise Forbidden("people log in at the identity provider (JWT_JWKS_URL), not here")
+            raise Forbidden("users log in at the identity provider (JWT_JWKS_URL), not here")
         now = time.time()
         claims = {
             "exp": int(now) + lifetime_s,
@@ -186,11 +188,13 @@ class Tokens:
         ) as error:
             raise NotAuthenticated(f"the token is not valid: {error}") from error
         if not principal.login.strip():
-            raise NotAuthenticated("the token names nobody: its `sub` is empty")
+            raise NotAuthenticated("the token names no user: its `sub` is empty")
         if principal.expires_at - principal.issued_at > self._max_age_s:
-            raise NotAuthenticated(f"the token is good for longer than {self._max_age_s} s, and none may be")
+            raise NotAuthenticated(
+                f"the token is valid for longer than {self._max_age_s} s, which is the limit"
+            )
         if principal.role not in ROLES:
-            raise NotAuthenticated("the token names no role of ours")
+            raise NotAuthenticated("the token has no role of Vigil")
         return principal
 
     def _claims(self, token: str) -> Mapping[str, Any]:
@@ -203,7 +207,7 @@ class Tokens:
         if self._provider is not None and algorithm in PROVIDER_ALGORITHMS:
             key = self._provider.of(token)
             return self._decode(token, key, PROVIDER_ALGORITHMS, issuer=self._issuer, audience=self._audience)
-        raise jwt.InvalidAlgorithmError("its algorithm is not one of ours")
+        raise jwt.InvalidAlgorithmError("its algorithm is not allowed")
 
     def _decode(
         self, token: str, key: Any, algorithms: Sequence[str], *, issuer: str, audience: str
@@ -265,7 +269,7 @@ class ProviderKeys:
                 self._keys = self._fetch()
             except (VigilError, jwt.PyJWTError, OSError, ValueError) as error:
                 # The errors of requests are OSErrors.
-                self._failure = f"the identity provider's keys cannot be had: {error}"
+                self._failure = f"the identity provider's keys cannot be fetched: {error}"
                 self._again_from_s = time.monotonic() + JWKS_FAILED_PAUSE_S
                 raise Unavailable(self._failure) from error
             self._fetched_at_s = time.monotonic()

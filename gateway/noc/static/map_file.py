@@ -37,7 +37,7 @@ def problems(noc: Noc) -> Iterator[str]:
         return
     if found != MAGIC:
         yield (
-            f"VIGIL_MAP_PMTILES_FILE: {noc.map_pmtiles_file} is no PMTiles file of version 3;"
+            f"VIGIL_MAP_PMTILES_FILE: {noc.map_pmtiles_file} is not a PMTiles file of version 3;"
             " `pmtiles convert` makes one of MBTiles"
         )
 

@@ -174,7 +174,7 @@ class Hub:
         found = [*faults, *self._own_faults(now_s, now.timestamp())]
         if self.blindness.update(found, now=now):
             away = [part.part for part in self.blindness.away]
-            log.warning("parts_away", parts=away, screens=len(self._sessions))
+            log.warning("degradation_reported", parts=away, sessions=len(self._sessions))
             for session in tuple(self._sessions):
                 session.beat()
 
@@ -248,7 +248,7 @@ class Hub:
                 del self.arrivals[next(iter(self.arrivals))]
         if kind in SHOWING:
             screens = len(self._listeners[tenant_id])
-            log.info("alert_to_screens", frame_id=frame_id, trace_id=outside.trace, screens=screens)
+            log.info("alert_broadcast", frame_id=frame_id, trace_id=outside.trace, screens=screens)
 
     def _is_another_server(self) -> bool:
         """Return True when Redis has changed to another server, and then end all sessions.
@@ -268,7 +268,7 @@ class Hub:
         return False
 
     def _begin_anew(self, server: str) -> None:
-        log.warning("feed_server_changed", sockets=len(self._sessions))
+        log.warning("feed_server_changed", sessions=len(self._sessions))
         for session in tuple(self._sessions):
             session.end(RESUME, "the feed moved to another server; connect again")
         self._listeners.clear()
@@ -301,7 +301,7 @@ class Hub:
         while listener.is_open:
             frames = list(self.reader.read({tenant_id: listener.last_id}, count=CATCH_UP_FRAMES))
             if frames and listener.last_id and not self.reader.has(tenant_id, listener.last_id):
-                raise Unavailable("the feed no longer holds what this socket still has to get; connect again")
+                raise Unavailable("the feed no longer holds the next frames of this session; connect again")
             for _, frame_id, kind, frame in frames:
                 listener.await_room()
                 listener.offer(Entry(kind, frame_id, text_frame(frame)))

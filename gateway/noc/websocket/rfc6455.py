@@ -94,7 +94,9 @@ class Framing:
         """
         versions = [value for name, value in headers if name.lower() == "sec-websocket-version"]
         if versions and versions != [VERSION]:
-            raise NotThisVersion(f"version {versions[0][:20]!r} of the protocol is not spoken; {VERSION} is")
+            raise NotThisVersion(
+                f"version {versions[0][:20]!r} of the protocol is not supported; use version {VERSION}"
+            )
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         try:
             self._ws.initiate_upgrade_connection(raw, target.encode())

@@ -302,7 +302,7 @@ class Session:
             self.end(NOT_AUTHENTICATED, "the token has expired; log in again")
         idle_s = self._last_heard_s + self._noc.idle_timeout_s - time.monotonic()
         if idle_s <= 0:
-            self.end(TOO_SLOW, "silent for too long; resume to go on")
+            self.end(TOO_SLOW, "no frame for too long; resume")
         return min(token_s, idle_s)
 
     def _take(self, data: bytes) -> None:
@@ -403,7 +403,7 @@ class Session:
         if taken:
             self._notify()
         else:
-            self.end(TOO_SLOW, "too slow; resume to go on")
+            self.end(TOO_SLOW, "too slow; resume")
         return taken
 
     def _notify(self) -> None:
@@ -428,7 +428,7 @@ class Session:
                 if self._proof.is_missing(
                     waiting_bytes=_unconfirmed_bytes(self._sock), now_s=time.monotonic()
                 ):
-                    self.end(TOO_SLOW, "what was sent is not read; resume to go on")
+                    self.end(TOO_SLOW, "frames were not read in time; resume")
                 if self._end is None and time.monotonic() >= next_heartbeat_s:
                     next_heartbeat_s += self._noc.heartbeat_interval_s
                     self.beat()

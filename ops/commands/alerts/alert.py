@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from ops.environment import apply_environment, home, write_private
 from ops.input_output.input_files import INPUT_FILE, naming, read_bytes
-from ops.input_output.tables import as_json_option, limit_option, show
+from ops.input_output.tables import as_json_option, limit_option, show, worded
 from services.alerts.evidence import html, store
 from services.alerts.evidence import pack as evidence
 from services.alerts.evidence.hash_chain import Fault, Verifier
@@ -99,7 +99,7 @@ def show_alert(alert_id: str, tenant_id: int | None, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode({**found, "timeline": lines}))
         return
-    show([{"what": name, "value": value} for name, value in found.items()], as_json=False)
+    show([{"what": name, "value": worded(name, value)} for name, value in found.items()], as_json=False)
     click.echo()
     show(lines, as_json=False)
 
@@ -108,9 +108,12 @@ def show_alert(alert_id: str, tenant_id: int | None, as_json: bool) -> None:
 @click.argument("alert_id")
 @tenant_option
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Directory; here."
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="Directory for the files; the current one if left out.",
 )
-@click.option("--by", "made_by", help="Who makes it, for the record; your user name if left out.")
+@click.option("--by", "made_by", help="Name of the person who exports it; your user name if left out.")
 def export(alert_id: str, tenant_id: int | None, out: Path, made_by: str | None) -> None:
     """Write the evidence of an alert: a signed JSON file, and a page to read."""
     settings = _settings()
@@ -141,15 +144,13 @@ def export(alert_id: str, tenant_id: int | None, out: Path, made_by: str | None)
     click.echo(f"sha256 {hashlib.sha256(data).hexdigest()}")
     click.echo(f"key {pack['signature']['fingerprint']}")
     if failed:
-        raise Refused(
-            "the record itself does not hold: " + "; ".join(f"{c.name}: {c.detail}" for c in failed)
-        )
+        raise Refused("the record fails its checks: " + "; ".join(f"{c.name}: {c.detail}" for c in failed))
 
 
 @alert.command()
 @click.argument("alert_id")
 @tenant_option
-@click.option("--reason", required=True, help="Why, for the record: a case number, an insurer's request.")
+@click.option("--reason", required=True, help="Reason, such as a case number or an insurer's request.")
 def hold(alert_id: str, tenant_id: int | None, reason: str) -> None:
     """Keep an alert with its track beyond retention."""
     settings = _settings()
@@ -183,7 +184,7 @@ def release(alert_id: str, tenant_id: int | None) -> None:
     "--against",
     multiple=True,
     type=INPUT_FILE,
-    help="With --tenant: an evidence file that was exported earlier; the record must still be that of the file.",
+    help="With --tenant: an evidence file exported earlier; the record must still agree with the file.",
 )
 @as_json_option
 def verify(
@@ -203,7 +204,7 @@ def verify(
         raise Refused("give either a FILE or --tenant N")
     if file and against:
         raise Refused(
-            "--against goes with --tenant N: a file is held against the record, not against another file"
+            "--against goes with --tenant N: it compares a file with the record, not with another file"
         )
     say: Callable[[str], None] = (lambda _: None) if as_json else (lambda line: click.echo(line, err=True))
     checks = check_file(file, key=key) if file else check_tenant(tenant_id or 0, against=against, say=say)
@@ -294,7 +295,7 @@ def _anchored(path: Path, places: dict[int, str], found: dict[int, str]) -> Chec
     lost = [seq for seq, its_hash in sorted(places.items()) if found.get(seq) != its_hash]
     if lost:
         return Check(
-            "against", State.FAILED, f"seq {lost[0]} is not what {path.name} holds: written anew since"
+            "against", State.FAILED, f"seq {lost[0]} is not what {path.name} holds: it was rewritten since"
         )
     return Check("against", State.OK, f"the record is still that of {path.name}, to seq {max(places)}")
 

@@ -22,6 +22,7 @@ from ops.environment import apply_environment
 from ops.input_output.input_files import INPUT_FILE, read_text
 from ops.input_output.tables import as_json_option, show
 from ops.simulation.rule_test import Line, Rehearsal, RulesOf
+from services.contracts.enum_words import inside
 from services.contracts.errors import Refused
 from services.directory.registry.store import MAX_LISTED, DirectoryStore
 from services.platform import config
@@ -109,7 +110,10 @@ def remove(rule: str, tenant_id: int, site_id: int | None, source_type: str | No
 @click.argument("file", type=INPUT_FILE)
 @overridden
 @click.option(
-    "--site", "site_id", type=int, help="As if all sources were at this site; else where each one is."
+    "--site",
+    "site_id",
+    type=int,
+    help="As if all sources were at this site; if left out, the site of each source.",
 )
 @as_json_option
 def test(file: Path, tenant_id: int | None, site_id: int | None, as_json: bool) -> None:
@@ -217,7 +221,10 @@ def _sentence(line: Line) -> str:
     for judged in line.rules:
         if judged.told == "met":
             verb = "raises" if judged.raises else "repeats"
-            said.append(f"{judged.rule} met, {verb} {judged.alert_type} {judged.severity}: {judged.message}")
+            said.append(
+                f"{judged.rule} met, {verb} {inside(judged.alert_type)},"
+                f" severity {inside(judged.severity)}: {judged.message}"
+            )
         else:
             said.append(f"{judged.rule} {judged.told or judged.stage}")
-    return start + ("; ".join(said) or "no rule has anything to say") + flagged
+    return start + ("; ".join(said) or "no rule applies") + flagged

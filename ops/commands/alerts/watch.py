@@ -17,6 +17,7 @@ from rich.text import Text
 from ops.environment import apply_environment
 from ops.feed.client import Feed, dashboard_url
 from ops.feed.filter import FROM_LOWEST, Filter
+from services.contracts.enum_words import as_words
 from services.contracts.errors import InvalidMessage
 from services.contracts.events import Severity
 from services.contracts.source_status import in_words
@@ -27,12 +28,12 @@ SILENT_AFTER = timedelta(seconds=9)
 """Time without a frame after which the link counts as lost. Heartbeats come every 5 s."""
 RECONNECT_S = (0.5, 1, 2, 5)
 CALL_GUARDS = (
-    "Do not trust a quiet screen: call every guard on shift by radio or telephone, now and every 15 minutes."
+    "Do not rely on the console: call every guard on shift by radio or telephone, now and every 15 minutes."
     " Call the person on call for Vigil."
 )
-HIDDEN = f"Vigil may be blind since {{since}}. {{reasons}} {CALL_GUARDS}"
-PARTLY = "Vigil works only in part since {since}. {reasons} Call the person on call for Vigil."
-AGAIN = "Vigil sees again, after {length}. Alarms of that time come now."
+HIDDEN = f"Alarms may not arrive since {{since}}. {{reasons}} {CALL_GUARDS}"
+PARTLY = "Vigil works in part since {since}. {reasons} Call the person on call for Vigil."
+AGAIN = "Vigil works again, after {length}. Alarms of that time arrive now."
 COLOURS = {"CRITICAL": "bold red", "HIGH": "red", "MEDIUM": "yellow", "LOW": "cyan"}
 
 
@@ -43,14 +44,14 @@ COLOURS = {"CRITICAL": "bold red", "HIGH": "red", "MEDIUM": "yellow", "LOW": "cy
 @click.option("--since", type=int, help="Resume after this frame id.")
 @click.option("--type", "types", multiple=True, help="Show only frames of this type; may be repeated.")
 @click.option(
-    "--source", "sources", multiple=True, help="Show only what is of this guard or device; may be repeated."
+    "--source", "sources", multiple=True, help="Show only frames about this guard or device; may be repeated."
 )
 @click.option(
     "--severity",
     type=click.Choice(FROM_LOWEST, case_sensitive=False),
     help="Show only alerts, of this severity and above.",
 )
-@click.option("--count", type=click.IntRange(min=1), help="End after so many shown frames.")
+@click.option("--count", type=click.IntRange(min=1), help="End after this number of shown frames.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def watch(
     url: str | None,
@@ -125,7 +126,7 @@ class Sight:
         """Report once when nothing is heard."""
         if now - self._heard_at > SILENT_AFTER and self._said != "lost":
             self._said = "lost"
-            self._say(HIDDEN, self._heard_at, ["Nothing was heard from Vigil since then."])
+            self._say(HIDDEN, self._heard_at, ["No frame has arrived since then."])
 
     def _say(self, words: str, since: datetime, reasons: list[str]) -> None:
         self._blind_since = min(since, self._blind_since or since)
@@ -154,10 +155,10 @@ def endless(feed: Feed, sight: Sight) -> Iterator[dict[str, Any]]:
                 yield frame
         except websocket.WebSocketBadStatusException as error:
             if error.status_code in (401, 403):
-                raise click.ClickException(f"the gateway refused us: {error}") from error
+                raise click.ClickException(f"the gateway refused the connection: {error}") from error
             reason = str(error)
         except InvalidMessage as error:
-            reason = f"a frame is not to be believed: {error}"
+            reason = f"a frame was rejected: {error}"
         except (websocket.WebSocketException, OSError) as error:
             reason = str(error)
         pause_s = RECONNECT_S[min(failures, len(RECONNECT_S) - 1)]
@@ -182,9 +183,9 @@ def line_of(frame: dict[str, Any]) -> Text:
         text.append(shown + (f" and {len(data) - 3} more" if len(data) > 3 else ""))
     elif isinstance(data, dict) and "alert_type" in data:
         colour = COLOURS.get(data["severity"], "")
-        text.append(f"{data['severity']} {data['alert_type']}", style=colour)
+        text.append(f"{as_words(data['severity'])}: {as_words(data['alert_type'])}", style=colour)
         text.append(
-            f" {data['source_id']} {data['status']} x{data['occurrences']} {data['message']!r} {data['id']}"
+            f" {data['source_id']} {as_words(data['status'])} x{data['occurrences']} {data['message']!r} {data['id']}"
         )
     else:
         text.append(

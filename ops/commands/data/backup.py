@@ -38,9 +38,15 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--broker-dir", type=FOLDER, help="Where the broker has dynamic-security.json; the home's if left out."
 )
-@click.option("--keep", type=click.IntRange(min=0), help="Remove older ones beyond so many; 0 keeps all.")
 @click.option(
-    "--no-verify", is_flag=True, help="Do not restore it into a scratch database: it is no success then."
+    "--keep",
+    type=click.IntRange(min=0),
+    help="Keep this number of backups, and remove older ones; 0 keeps all.",
+)
+@click.option(
+    "--no-verify",
+    is_flag=True,
+    help="Do not restore it into a scratch database: the backup is then not verified.",
 )
 @click.option(
     "--verify-url", default="", help="Another server to try the restore on, as a login that may CREATEDB."
@@ -107,7 +113,7 @@ def verify_backup(backup_directory: Path, verify_url: str, files_only: bool, as_
             address = verify_url or config.load().database.owner_url
             store = Store(backup_directory.resolve().parent)
             if backup_directory.resolve().name != manifest.name:
-                raise Refused(f"{backup_directory} holds {manifest.name}; give it its name back")
+                raise Refused(f"{backup_directory} holds {manifest.name}; restore its name")
             taking.verify(
                 store, manifest, owner_url(address).render_as_string(hide_password=False), say=progress
             )
@@ -139,7 +145,7 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo("vigil: stopped; nothing half is left", err=True)
+        click.echo("vigil: stopped; no partial backup is left", err=True)
         sys.exit(INTERRUPTED)
 
 

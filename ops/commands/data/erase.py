@@ -22,8 +22,8 @@ from services.platform.database import Database
 @click.argument("kind", type=click.Choice(get_args(erasure.Kind)))
 @click.argument("name")
 @tenant_option
-@click.option("--dry-run", is_flag=True, help="Change nothing; say what would be.")
-@click.option("--force", is_flag=True, help="Although alerts are open, or messages on their way.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; print what would change.")
+@click.option("--force", is_flag=True, help="Also when alerts are open, or messages on their way.")
 @click.option(
     "--with-alerts",
     is_flag=True,

@@ -44,7 +44,7 @@ def up() -> None:
 @click.option(
     "--to", default="-1", show_default=True, help="Revision to go down to, `base` for an empty database."
 )
-@click.option("--destroy-data", is_flag=True, help="Throw away what the older schema has no place for.")
+@click.option("--destroy-data", is_flag=True, help="Delete data that the older schema has no place for.")
 def down(to: str, destroy_data: bool) -> None:
     """Take the schema back to an older revision.
 
@@ -76,11 +76,11 @@ def say_returned(outcomes: Sequence[Outcome]) -> None:
             )
         if outcome.orphans:
             click.echo(
-                f"  {outcome.orphans} rows belonged to what was deleted in between, and are gone with it"
+                f"  {outcome.orphans} rows belonged to data that were deleted in between, and are not put back"
             )
         if outcome.in_the_way:
             click.echo(
-                f"  {outcome.in_the_way} rows have their place taken by newer ones; they are in {outcome.left_in}"
+                f"  {outcome.in_the_way} rows were replaced by newer rows; the old ones are in {outcome.left_in}"
             )
 
 

@@ -76,6 +76,6 @@ def restore(
         f"{restored.name} is in database {restored.database}: {restored.rows} rows, schema {restored.revision}"
     )
     if restored.put_aside:
-        click.echo(f"what was there is in database {restored.put_aside}; drop it when nobody misses anything")
+        click.echo(f"what was there is in database {restored.put_aside}; drop it when nothing is missing")
     for line in [*restored.notes, *further]:
         click.echo(line)

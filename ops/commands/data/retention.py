@@ -86,7 +86,7 @@ def remove_policy(of_class: str, tenant_id: int) -> None:
 
 
 @retention.command("run")
-@click.option("--dry-run", is_flag=True, help="Remove nothing; say what would be.")
+@click.option("--dry-run", is_flag=True, help="Remove nothing; print what would be removed.")
 @as_json_option
 def run(dry_run: bool, as_json: bool) -> None:
     """Make partitions ahead, and remove what is too old, now. Ctrl-C is safe: the next run goes on."""

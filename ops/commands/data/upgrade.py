@@ -23,15 +23,15 @@ from services.platform.config import Config
 
 
 @click.command("upgrade")
-@click.option("--dry-run", is_flag=True, help="Try it in a scratch copy, say everything, touch nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Try it in a scratch copy and print the result; change nothing."
+)
 @click.option(
     "--with-data", is_flag=True, help="With --dry-run: the copy has the data too, and times are real."
 )
 @click.option("--sql", is_flag=True, help="With --dry-run: print the SQL of each migration.")
-@click.option("--without-backup", is_flag=True, help="Do it although there is no fresh verified backup.")
-@click.option(
-    "--rollback", is_flag=True, help="The way back: to the revision of --to; what it takes is kept."
-)
+@click.option("--without-backup", is_flag=True, help="Upgrade without a fresh verified backup.")
+@click.option("--rollback", is_flag=True, help="Go back to the revision of --to; removed rows are kept.")
 @click.option("--to", help="With --rollback: the revision of the older version.")
 @click.option("--backup-dir", type=click.Path(file_okay=False, path_type=Path), help="Where backups are.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
@@ -104,7 +104,7 @@ def check_messages(settings: Config, url: URL) -> None:
     if lost:
         raise VigilError(
             f"the schema is upgraded, and alarms may not arrive: {'; '.join(lost)}. Start the services of this version"
-            " again; `vigil health` says what is wrong"
+            " again; `vigil health` shows what is wrong"
         )
 
 

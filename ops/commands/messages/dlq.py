@@ -75,7 +75,7 @@ def discard(letter_id: str | None, every: bool) -> None:
 
 def _settle(letter_id: str | None, every: bool, *, again: bool) -> None:
     if (letter_id is None) == (not every):
-        raise Refused("name one letter, or say --all")
+        raise Refused("name one dead letter, or use --all")
     apply_environment()
     amqp = config.load().amqp
     count = dead_letter_queue.settle(

@@ -21,7 +21,9 @@ QUERY = text(
 
 @click.command()
 @click.option("--reason", help="Only this reason.")
-@click.option("--security", is_flag=True, help="Only what is about who speaks: strangers and impostors.")
+@click.option(
+    "--security", is_flag=True, help="Only rejections about identity: unknown sources and impersonation."
+)
 @limit_option
 @as_json_option
 def rejected(reason: str | None, security: bool, limit: int, as_json: bool) -> None:

@@ -27,6 +27,7 @@ from ops.simulation.replay.player import Player, Stop
 from ops.simulation.replay.report import AlertFound, ReplayOutcome, TransitionFound, Watcher
 from ops.simulation.replay.scratch_tenant import Copied, Scratch
 from ops.sources.credentials import Provisioner, Wanted
+from services.contracts.enum_words import as_words, inside
 from services.contracts.errors import Refused, Unavailable
 from services.directory.registry.store import DirectoryStore
 from services.platform import config
@@ -46,33 +47,35 @@ CREDENTIALS_AT_ONCE = 50
     "--format",
     "format_name",
     type=click.Choice(formats.FORMATS),
-    help="When the file's name or beginning does not tell.",
+    help="Format, when neither the file's name nor its beginning shows it.",
 )
 @click.option(
     "--speed",
     type=click.FloatRange(1, 1000),
     default=60,
     show_default=True,
-    help="So many times faster than it was.",
+    help="Factor of the speed: 10 plays it ten times as fast.",
 )
 @click.option(
-    "--zones-of", type=int, metavar="TENANT", help="Whose zones judge; the default tenant's when left out."
+    "--zones-of", type=int, metavar="TENANT", help="Tenant of the zones; the default tenant when left out."
 )
 @click.option(
-    "--guard", "guard_id", help="Who of that tenant walked all of it; else the guards that FILE names."
+    "--guard",
+    "guard_id",
+    help="Guard of that tenant who has all the fixes; if left out, the guards that FILE names.",
 )
 @click.option(
     "--into",
     type=click.IntRange(min=1),
     metavar="TENANT",
-    help="The scratch tenant; else found or made.",
+    help="The scratch tenant; found or made if left out.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(0, 10_000),
     default=20,
     show_default=True,
-    help="Of transitions and alerts.",
+    help="Largest number of transitions and alerts that are listed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def replay(
@@ -263,11 +266,12 @@ def _transition(found: TransitionFound) -> str:
 
 
 def _alert(found: AlertFound) -> str:
-    times = "" if found.occurrences == 1 else f", told {found.occurrences} times"
+    times = "" if found.occurrences == 1 else f", {found.occurrences} occurrences"
     if found.cleared_at is not None:
         times += f", over at {found.cleared_at:%H:%M:%S}Z"
     return (
-        f"{found.recorded_at:%Y-%m-%d %H:%M:%S}Z {_who(found)}: {found.severity} {found.alert_type} {found.status},"
+        f"{found.recorded_at:%Y-%m-%d %H:%M:%S}Z {_who(found)}: {as_words(found.severity)}:"
+        f" {as_words(found.alert_type)} ({inside(found.status)}),"
         f" {found.message}{times}"
     )
 
@@ -284,7 +288,7 @@ def _show(lines: Sequence[str], limit: int) -> None:
 
 
 def _listed(what: str, kinds: Mapping[str, int]) -> str:
-    named = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(kinds.items()))
+    named = ", ".join(f"{count} {inside(kind)}" for kind, count in sorted(kinds.items()))
     return f"{what}: {named}" if named else what
 
 

@@ -118,12 +118,18 @@ class Lines:
 @click.option(
     "--rate", type=click.FloatRange(0.1), default=20.0, show_default=True, help="Messages a second."
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed walks the same walks.")
+@click.option(
+    "--seed",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Seed of the random walks; the same seed gives the same walks.",
+)
 @click.option("--duration", type=float, default=0.0, help="Seconds to run; 0 is for ever.")
 @click.option(
     "--fast",
     is_flag=True,
-    help="As fast as the broker takes it, whatever --rate says, and without an outbox: nothing is sent again.",
+    help="As fast as the broker accepts, without regard to --rate, and without an outbox: nothing is sent again.",
 )
 @click.option(
     "--outbox",
@@ -137,11 +143,11 @@ class Lines:
     show_default=True,
     help="Seconds to wait at the end for receipts that are missing.",
 )
-@click.option("--eventful", is_flag=True, help="Ten times as much trouble.")
+@click.option("--eventful", is_flag=True, help="Ten times as many faults.")
 @click.option(
     "--credentials",
     type=INPUT_FILE,
-    help="CSV of username and password: each source connects with its own. Without it all speak on one line.",
+    help="CSV of username and password: each source connects with its own. Without it all share one connection.",
 )
 @click.option(
     "--write-sources",
@@ -195,7 +201,7 @@ def simulate(
                 click.echo(f"broker {mqtt.host}:{mqtt.port}: {error}; again in {RECONNECT_S:g} s", err=True)
                 if time.monotonic() + RECONNECT_S > ends_s:
                     raise Unavailable(
-                        f"the broker {mqtt.host}:{mqtt.port} is not to be had: {error}"
+                        f"the broker {mqtt.host}:{mqtt.port} does not answer: {error}"
                     ) from error
                 time.sleep(RECONNECT_S)  # the broker sends no sign when it is back
     except KeyboardInterrupt:

@@ -38,7 +38,7 @@ def _from_file(_context: click.Context, _option: click.Parameter, given: str | N
     " process list.",
 )
 @click.option(
-    "--language", default="en", show_default=True, help="Of the messages: en, hi or a tenant's own."
+    "--language", default="en", show_default=True, help="Language of the messages: en, hi or a tenant's own."
 )
 @click.option("--note", default="")
 @site_option

@@ -31,8 +31,12 @@ HIDDEN = ("received_at", "speed", "heading")
 
 @click.command("track")
 @click.argument("guard_id")
-@click.option("--since", metavar="TIME", help="Such as 2026-03-01T22:00+05:30; twelve hours before --until.")
-@click.option("--until", metavar="TIME", help="Up to, and without; now if left out.")
+@click.option(
+    "--since",
+    metavar="TIME",
+    help="Begin, such as 2026-03-01T22:00+05:30; twelve hours before --until if left out.",
+)
+@click.option("--until", metavar="TIME", help="End, not included; now if left out.")
 @click.option("--points", "max_points", type=click.IntRange(2, 5000), default=200, show_default=True)
 @tenant_option
 @json_object
@@ -58,7 +62,7 @@ def track(
 @click.argument("lat", type=float)
 @click.argument("lon", type=float)
 @click.option("--max-age", "max_age_s", type=float, default=600, show_default=True, metavar="SECONDS")
-@click.option("--explain", is_flag=True, help="Also who is not free, and why.")
+@click.option("--explain", is_flag=True, help="Also guards that are not free, with the reasons.")
 @click.option("--limit", type=click.IntRange(1, 100), default=5, show_default=True)
 @tenant_option
 @json_object

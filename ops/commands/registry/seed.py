@@ -32,7 +32,7 @@ def seed() -> None:
     store = DirectoryStore(database)
     tenant_id = settings.default_tenant_id
     if store.list_rows("user", tenant_id=tenant_id, limit=1):
-        click.echo("there are people already; nothing to do")
+        click.echo("there are users already; nothing to do")
         return
     plant(store, ZoneStore(database), tenant_id)
     for role in ("admin", "operator"):

@@ -98,7 +98,7 @@ def time_of(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text.strip())
     except ValueError as error:
-        raise Refused(f"{text!r} is no time; write it as 2026-03-01T22:00+05:30") from error
+        raise Refused(f"{text!r} is not a time; write it as 2026-03-01T22:00+05:30") from error
     if found.tzinfo is None:
         raise Refused(f"{text!r} does not say in which time zone; write it as {text.strip()}+05:30 or with Z")
     return found.astimezone(UTC)

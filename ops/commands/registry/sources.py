@@ -61,7 +61,11 @@ def show_credential(credential: Credential, *, as_json: bool) -> None:
 
 def credential_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--no-credential", is_flag=True, help="In the registry only, not at the broker."),
+        click.option(
+            "--no-credential",
+            is_flag=True,
+            help="Into the registry only; the broker's credentials do not change.",
+        ),
         click.option(
             "--certificate", is_flag=True, help="An X.509 client certificate instead of a password."
         ),
@@ -124,11 +128,13 @@ def make_group(kind: Kind, help_text: str) -> click.Group:
 
 
 def _switch(kind: str, verb: str, enabled: bool) -> click.Command:
-    effect = "let in again" if enabled else "put off at once, and its messages are refused"
+    effect = "let in again" if enabled else "disconnected at once, and its messages are refused"
 
     @click.command(verb, help=f"{verb.capitalize()} one: it is {effect}.")
     @click.argument("source_id")
-    @click.option("--no-credential", is_flag=True, help="In the registry only, not at the broker.")
+    @click.option(
+        "--no-credential", is_flag=True, help="In the registry only; the broker's credentials do not change."
+    )
     @tenant_option
     def switch(source_id: str, no_credential: bool, tenant_id: int) -> None:
         with provisioner(tenant_id, with_broker=not no_credential) as sources:
@@ -177,13 +183,13 @@ def _import(kind: str) -> click.Command:
 
     @click.command(
         "import",
-        help=f"Add all of a CSV file; columns: {columns}. Run again with the same file, it goes on where it was.",
+        help=f"Add all of a CSV file; columns: {columns}. Run it again with the same file to continue.",
     )
     @click.argument("file", type=INPUT_FILE)
     @click.option(
         "--credentials",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="Where the passwords go, for your eyes only; FILE-credentials.csv when left out.",
+        help="File for the passwords, readable by you only; FILE-credentials.csv when left out.",
     )
     @click.option(
         "--refused", type=click.Path(path_type=Path, dir_okay=False), help="Keep refused lines here as CSV."
@@ -256,7 +262,7 @@ class Report:
             self._refused.close()
         if kind is not None:
             # A refusal would come again. To run the command again helps only after another failure.
-            remedy = "" if issubclass(kind, Refused) else "; run the same command again to go on"
+            remedy = "" if issubclass(kind, Refused) else "; run the same command again to continue"
             click.echo(f"stopped: {self.summary()}{remedy}", err=True)
 
     def refuse(self, line: Line, reason: str) -> None:

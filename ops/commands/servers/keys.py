@@ -62,7 +62,7 @@ def rotate() -> None:
         click.echo(f"CHANNELS_ENCRYPTION_KEY={listed}")
         return
     _write(path, [new_key().encode(), *_held(path)])
-    click.echo(f"a new key is in front; it seals from {SETTLE_S:g} s on, and the old ones go on opening")
+    click.echo(f"a new key is in front; it seals from {SETTLE_S:g} s on, and the old ones still open")
 
 
 @keys.command()
@@ -84,7 +84,7 @@ def remove(kid: str, tenant: int | None) -> None:
     if ids.index(kid) == 0:
         raise Refused(f"{kid} is the key that seals; `vigil keys rotate` first")
     _write(path, [key for key, its_id in zip(held, ids, strict=True) if its_id != kid])
-    click.echo(f"key {kid} is gone; screens that still hold its frames start from a snapshot")
+    click.echo(f"key {kid} is gone; sessions that still hold its frames start from a snapshot")
 
 
 def _settings() -> Config:

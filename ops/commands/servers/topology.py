@@ -18,7 +18,9 @@ from services.platform import config  # noqa: E402
 
 @click.command()
 @click.option(
-    "--check", is_flag=True, help="Only tell which queues are missing or differ; exit code 1 when any is."
+    "--check",
+    is_flag=True,
+    help="Only list queues that are missing or differ; exit code 1 when there are any.",
 )
 @as_json_option
 def topology(check: bool, as_json: bool) -> None:

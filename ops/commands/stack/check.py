@@ -32,7 +32,7 @@ KEY_FILES = ("CHANNELS_ENCRYPTION_KEY_FILE", "FCM_CREDENTIALS_FILE", "VIGIL_EVID
 @click.option(
     "--deploy",
     is_flag=True,
-    help="Judge it for production: what it refuses, and what it should have besides.",
+    help="Check it for production: errors that stop the start, and recommendations.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list of the problems.")
 def check(deploy: bool, as_json: bool) -> None:

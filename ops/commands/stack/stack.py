@@ -99,7 +99,7 @@ def say_what_runs(state: dict[str, Any]) -> int:
     # It may be mended meanwhile.
     apply_environment()
     lost = lost_lanes(config.load())
-    click.echo("\n".join(lost) if lost else "Vigil is up: test messages arrive by now.")
+    click.echo("\n".join(lost) if lost else "Vigil is up: test messages arrive.")
     return 1 if lost else 0
 
 
@@ -182,7 +182,7 @@ def restart(name: str, kill: bool) -> None:
     """
     before = _process(name)
     if name not in (*PROCESSES, *GROUPS, HAPROXY):
-        raise VigilError(f"{name} is a server, and Vigil's processes lean on it: `vigil down`, `vigil up`")
+        raise VigilError(f"{name} is a server that Vigil's processes need: `vigil down`, `vigil up`")
     if before["pid"] is None:
         raise VigilError(f"{name} is {state_in_words(before)}; `vigil logs {name}` says more")
     pid, started_s = before["pid"], time.monotonic()
@@ -235,7 +235,7 @@ def status(as_json: bool) -> None:
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on as the log grows.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the log as it grows.")
 @click.option("-n", "--lines", default=40, show_default=True)
 def logs(name: str | None, follow: bool, lines: int) -> None:
     """Show the end of a process's log.

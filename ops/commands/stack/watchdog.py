@@ -34,7 +34,7 @@ def prepare() -> None:
 
 
 @watchdog.command()
-@click.option("--lane", "lanes", type=click.Choice(list(ROADS)), multiple=True, help="Only by this lane.")
+@click.option("--lane", "lanes", type=click.Choice(list(ROADS)), multiple=True, help="Only on this lane.")
 @as_json_option
 def test(lanes: tuple[LaneName, ...], as_json: bool) -> None:
     """Send a test message by each lane.

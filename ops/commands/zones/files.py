@@ -25,7 +25,7 @@ format_option = click.option(
     "--format",
     "format_name",
     type=click.Choice(FORMATS),
-    help="When the file's name or beginning does not tell.",
+    help="Format, when neither the file's name nor its beginning shows it.",
 )
 file_argument = click.argument("file", type=INPUT_FILE)
 update_option = click.option("--update", is_flag=True, help="Change zones that have the names of features.")

@@ -15,8 +15,8 @@ from services.location.tracks.dwell_report import ZoneDays
 from services.location.tracks.queries import TrackQueries
 
 guard_option = click.option("--guard", "guard_id", help="Only this guard.")
-since_option = click.option("--since", metavar="TIME", help="Such as 2026-03-01T22:00+05:30.")
-until_option = click.option("--until", metavar="TIME", help="Up to, and without.")
+since_option = click.option("--since", metavar="TIME", help="Begin, such as 2026-03-01T22:00+05:30.")
+until_option = click.option("--until", metavar="TIME", help="End, not included.")
 FEW_FIXES = ("at", "lat", "lon", "accuracy", "error_radius_m", "distance_m", "weight", "speed_mps")
 
 
@@ -25,7 +25,7 @@ FEW_FIXES = ("at", "lat", "lon", "accuracy", "error_radius_m", "distance_m", "we
 @click.option("--zone", "zone_id", type=int, help="Only this zone (id).")
 @since_option
 @until_option
-@click.option("--superseded", is_flag=True, help="Also those that late fixes showed not to be so.")
+@click.option("--superseded", is_flag=True, help="Also transitions that late fixes showed to be wrong.")
 @tenant_option
 @limit_option
 @as_json_option

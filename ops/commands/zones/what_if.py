@@ -28,8 +28,12 @@ HOUR_S, MINUTE_S = 3600, 60
 @zone.command("try")
 @file_argument
 @format_option
-@click.option("--since", metavar="TIME", help="Such as 2026-03-01T22:00+05:30; seven days before --until.")
-@click.option("--until", metavar="TIME", help="Up to, and without; now if left out.")
+@click.option(
+    "--since",
+    metavar="TIME",
+    help="Begin, such as 2026-03-01T22:00+05:30; seven days before --until if left out.",
+)
+@click.option("--until", metavar="TIME", help="End, not included; now if left out.")
 @guard_option
 @tenant_option
 @json_object

@@ -44,7 +44,8 @@ def shape_options(command: F) -> F:
                 "multipolygon",
                 multiple=True,
                 metavar="LON,LAT ...",
-                help="One of several polygons; say it for each. After ` / ` come a hole's corners (in --polygon too).",
+                help="One of several polygons; repeat the option for each."
+                " After ` / ` come a hole's corners (in --polygon too).",
             ),
             click.option("--geojson", type=INPUT_FILE, help="From a file."),
         )
@@ -61,7 +62,11 @@ def field_options(command: F) -> F:
             click.option("--group", help="Applies to the guards of this group (name); `-`: to all."),
             click.option("--guard", help="Applies to this guard (id); `-`: to all."),
             click.option(
-                "--speed-limit", "speed_limit_mps", type=float, metavar="M/S", help="Of a speed zone."
+                "--speed-limit",
+                "speed_limit_mps",
+                type=float,
+                metavar="M/S",
+                help="Speed limit of a speed zone, in metres a second.",
             ),
             click.option("--schedule", metavar="FILE|JSON", help="When it holds; `-`: always."),
             click.option(
@@ -279,7 +284,7 @@ def _document(name: str, text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Refused(f"--{name} is no JSON: {error}") from error
+        raise Refused(f"--{name} is not JSON: {error}") from error
 
 
 def _corners(text: str, option: str) -> list[list[float]]:

@@ -68,7 +68,7 @@ def check_database(url: URL, manifest: Manifest, *, say: Say) -> None:
         wrong += _chain_faults(connection, manifest, say=say)
     if wrong:
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise Refused(f"what was restored is not what was backed up: {'; '.join(wrong[:SHOWN])}{more}")
+        raise Refused(f"the restored data differ from the backup: {'; '.join(wrong[:SHOWN])}{more}")
 
 
 def _chain_faults(connection: Connection, manifest: Manifest, *, say: Say) -> Iterator[str]:

@@ -16,7 +16,7 @@ NAME = re.compile(r"vigil-\d{8}T\d{6}Z")
 PARTIAL_SUFFIX = ".partial"
 NOT_INCLUDED = (
     "messages on their way: in RabbitMQ's queues (dead letters too) and in the MQTT broker's sessions",
-    "Redis: the feed and the hot state are made anew, screens begin with a snapshot",
+    "Redis: the feed and the hot state are rebuilt, websocket sessions begin with a snapshot",
     "keys and passwords: they are in the key set of the same name",
 )
 

@@ -322,7 +322,7 @@ def _failure(name: str, code: int, said: Sequence[str]) -> Refused:
     errors = [line.strip() for line in said if "error:" in line] or [line.strip() for line in said[-1:]]
     reason = "; ".join(errors[:3]) or f"signal {-code}"
     if "No space left" in reason:
-        reason += "; free some space there, or say --to another directory"
+        reason += "; free some space there, or use --to with another directory"
     if code == -25:  # SIGXFSZ
         reason = "the file grew larger than this user's limit (ulimit -f)"
     return Refused(f"{name} failed: {reason}")

@@ -117,7 +117,7 @@ def _replace(directory: Path, manifest: Manifest, target: Target, *, say: Say) -
     name = str(target.url.database)
     if not target.replace:
         raise Conflict(
-            f"database {name} is not empty; restore into another by --database NAME, or say --replace: then it is put "
+            f"database {name} is not empty; restore into another by --database NAME, or use --replace: then it is put "
             "aside under another name, and not dropped"
         )
     _check_nobody_there(target.url, name)
@@ -171,7 +171,7 @@ def _check_roles(target: Target) -> list[str]:
     if not lacking:
         return []
     return [
-        f"{target.service_login} of DATABASE_URL is no member of {', '.join(lacking)}; as a superuser: "
+        f"{target.service_login} of DATABASE_URL is not a member of {', '.join(lacking)}; as a superuser: "
         f"GRANT {', '.join(lacking)} TO {target.service_login}"
     ]
 
@@ -231,7 +231,7 @@ def restore_keys(keys: Path, home: Path) -> list[str]:
     """
     listed = keys / MANIFEST
     if not listed.exists():
-        raise NotFound(f"{keys} is no key set: it has no {MANIFEST}")
+        raise NotFound(f"{keys} is not a key set: it has no {MANIFEST}")
     done = []
     for file in read_keys(listed.read_bytes(), where=str(listed)).files:
         path = keys / file.name

@@ -70,7 +70,7 @@ class Store:
         partial = self.directory / f"{name}{PARTIAL_SUFFIX}"
         final = self.directory / name
         if final.exists():
-            raise Conflict(f"{final} is there already; two backups within a second")
+            raise Conflict(f"{final} exists already: two backups within a second; run the command again")
         try:
             partial.mkdir(mode=0o700)
         except OSError as error:

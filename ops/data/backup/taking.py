@@ -175,5 +175,5 @@ def _check_apart(wanted: Wanted) -> None:
     data, keys = wanted.directory.resolve(), wanted.keys.resolve()
     if keys == data or data in keys.parents or keys in data.parents:
         raise Misconfigured(
-            f"--keys-to {keys} and the backups' directory {data} are one in the other; keys go elsewhere"
+            f"--keys-to {keys} and the backups' directory {data} contain each other; keep the keys in another directory"
         )

@@ -43,7 +43,7 @@ LOCK_NOT_AVAILABLE = "55P03"
 SHOWN = 3
 REPAIR = (
     "`vigil migrate check` lists all of it. Run `vigil migrate up`, which also brings rights back; what it does not"
-    " mend was taken out by hand: restore a backup (`vigil restore`), or bring it back as migrations/versions has it"
+    " repair was removed by hand: restore a backup (`vigil restore`), or bring it back as migrations/versions has it"
 )
 
 

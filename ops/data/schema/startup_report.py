@@ -44,10 +44,10 @@ def report(settings: Config, process: str) -> None:
             log.warning("schema_not_compared", error=str(error))
         else:
             for one in lacking:
-                log.error("schema_behind", difference=str(one), remedy="vigil migrate up")
+                log.error("schema_not_upgraded", difference=str(one), remedy="vigil migrate up")
             if not lacking:
                 if told:
-                    log.info("schema_complete")
+                    log.info("schema_checked")
                 return
             told = True
         eventlet.sleep(AGAIN_AFTER_S)

@@ -130,7 +130,7 @@ def _queue_of(
 
 def standing(config: Config) -> list[Standing]:
     """Return the state of RabbitMQ's queues, without declaring any. Raises `Unavailable`."""
-    late = Unavailable(f"RabbitMQ did not tell of its queues within {STANDING_TIMEOUT_S:g} s")
+    late = Unavailable(f"RabbitMQ did not list its queues within {STANDING_TIMEOUT_S:g} s")
     deadline = eventlet.Timeout(STANDING_TIMEOUT_S, late)
     try:
         with connect(config.amqp.uri) as connection:

@@ -117,11 +117,11 @@ def read_geojson(document: bytes) -> Recording:
     try:
         tree = msgspec.json.decode(text_of(document))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Refused(f"the file is no JSON: {error}") from error
+        raise Refused(f"the file is not JSON: {error}") from error
     kind = tree.get("type") if isinstance(tree, dict) else None
     nodes = tree.get("features") if kind == "FeatureCollection" else [tree]
     if kind not in ("FeatureCollection", "Feature") or not isinstance(nodes, list):
-        raise Refused("the file is no GeoJSON FeatureCollection or Feature")
+        raise Refused("the file is not a GeoJSON FeatureCollection or Feature")
 
     points = Points()
     for number, node in enumerate(nodes, 1):
@@ -147,7 +147,7 @@ def _take(points: Points, fields: Mapping[str, Any], place: Any, where: str) -> 
 def _of_feature(node: Any, where: str) -> Iterator[tuple[Mapping[str, Any], Any, str]]:
     """Yield fields, coordinate and place of each point of a feature. Raises `UnusablePoint`."""
     if not isinstance(node, dict) or node.get("type") != "Feature":
-        raise _unusable(f"{where}: it is no GeoJSON Feature", "no GeoJSON Feature")
+        raise _unusable(f"{where}: it is not a GeoJSON Feature", "no GeoJSON Feature")
     properties, geometry = node.get("properties") or {}, node.get("geometry") or {}
     if not isinstance(properties, dict) or not isinstance(geometry, dict):
         raise _unusable(f"{where}: its properties and geometry must be objects", "no GeoJSON Feature")

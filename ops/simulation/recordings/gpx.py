@@ -38,9 +38,9 @@ class Reader:
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         name = tag.rpartition(":")[2]
         if not self._path and name != "gpx":
-            raise Refused(f"the file is XML, but no GPX: its root is {shown(name)}")
+            raise Refused(f"the file is XML, but not GPX: its root is {shown(name)}")
         if len(self._path) >= DEEPEST:
-            raise Refused(f"the file has elements {DEEPEST} deep and more; a GPX of tracks has not")
+            raise Refused(f"the file has elements {DEEPEST} deep or more; a GPX file of tracks has fewer")
         self._path.append(name)
         self._text = []
         if name == "trk":

@@ -140,7 +140,7 @@ class Watcher:
         """
         return self._until(
             lambda: sent - sum(self._arrived()), "fixes are on their way", say
-        ) and self._until(self._unsettled, "verdicts are not told yet", say)
+        ) and self._until(self._unsettled, "verdicts are not published yet", say)
 
     def transitions(self, by: timedelta) -> list[TransitionFound]:
         queries = TrackQueries(self._database)

@@ -115,7 +115,7 @@ class Scratch:
             connection.execute(MAKE, {"tenant_id": found, "name": f"{NAME} {found}"})
             if not connection.execute(TENANT, {"tenant_id": found}).scalar_one():
                 raise Refused(
-                    f"tenant {found} is somebody's; a replay goes into a tenant of its own: leave --into out,"
+                    f"tenant {found} is in use; a replay goes into a tenant of its own: leave --into out,"
                     " or name a number that is free"
                 )
         return int(found)
@@ -127,7 +127,7 @@ class Scratch:
         try:
             if not connection.execute(LOCK, {"tenant_id": tenant_id}).scalar_one():
                 raise Conflict(
-                    f"another replay goes into tenant {tenant_id}; wait for it, or say --into with another number"
+                    f"another replay goes into tenant {tenant_id}; wait for it, or use --into with another number"
                 )
             yield
         finally:

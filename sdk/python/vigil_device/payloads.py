@@ -123,7 +123,7 @@ def encode(fields: Mapping[str, Any], *, msg_id: str, at: datetime) -> bytes:
     try:
         payload = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, UnicodeEncodeError) as error:
-        raise ValueError(f"the fields are no JSON: {error}") from error
+        raise ValueError(f"the fields are not JSON: {error}") from error
     if len(payload) > MAX_BYTES:
         raise ValueError(f"the message has {len(payload)} bytes; Vigil takes {MAX_BYTES}")
     return payload

@@ -75,7 +75,7 @@ def parse(document: Any) -> Rota:
     if rota.handover.tzinfo is not None:
         raise Refused("handover is a local time without offset, such as 08:00; time_zone says where")
     if len(rota.exceptions) > MAX_EXCEPTIONS:
-        raise Refused(f"exceptions: at most {MAX_EXCEPTIONS}; take out those that are over")
+        raise Refused(f"exceptions: at most {MAX_EXCEPTIONS}; remove those that have ended")
     for exchange in rota.exceptions:
         if exchange.start.tzinfo is None or exchange.end.tzinfo is None:
             raise Refused("exceptions: start and end need an offset, such as 2026-01-31T18:00:00+05:30")

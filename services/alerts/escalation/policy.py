@@ -15,6 +15,7 @@ import msgspec
 
 from services.alerts.escalation import on_call as rotas
 from services.alerts.escalation.on_call import Rota
+from services.contracts.enum_words import inside
 from services.contracts.errors import Misconfigured, Refused
 from services.contracts.events import NEVER_HELD_BACK, AlertStatus, AlertType, Severity, Target
 from services.outgoing.contact_addresses import shown_address
@@ -177,7 +178,7 @@ def _first_ladder(policies: Sequence[Policy], *keys: str) -> Ladder:
             if key in policy:
                 return policy[key]
     raise Misconfigured(
-        f"no policy says who is told of a {keys[-1]} alert; mend alerts.policy in config.yaml"
+        f"no policy says who is notified of a{keys[-1]} alert; correct alerts.policy in config.yaml"
     )
 
 
@@ -252,6 +253,6 @@ def told_note(step: int, told: Sequence[Target], channels: Sequence[str]) -> str
     """Return the timeline's note about a step."""
     if not told:
         remedy = "add a contact (`vigil contact add`) or set ALERT_EMAIL_RECIPIENTS"
-        return f"step {step + 1}: there is nobody to tell; {remedy}"
+        return f"step {step + 1}: there is no contact to notify; {remedy}"
     names = ", ".join(target.name for target in told[:10]) + (", ..." if len(told) > 10 else "")
-    return f"step {step + 1}: {', '.join(channels)} to {names}"
+    return f"step {step + 1}: {', '.join(map(inside, channels))} to {names}"

@@ -20,7 +20,7 @@ MAX_BYTES = 16 * 1024 * 1024
 """Largest evidence that an answer carries, in bytes. Larger evidence needs the command."""
 NO_KEY = (
     "evidence is signed with the key of VIGIL_EVIDENCE_KEY_FILE, which the alerts service does not have: set it,"
-    " or say `vigil alert export`"
+    " or run `vigil alert export`"
 )
 
 
@@ -58,7 +58,7 @@ class EvidenceDesk:
         data = evidence.file_bytes(pack)
         if len(data) > MAX_BYTES:
             raise Refused(
-                f"the evidence has {len(data):,} bytes, more than an answer carries; say `vigil alert export`"
+                f"the evidence has {len(data):,} bytes, more than a response can hold; run `vigil alert export`"
             )
         name, digest = f"evidence-{pack['alert']['alert_id']}", hashlib.sha256(data).hexdigest()
         failed = [check for check in evidence.check(pack) if check.state is State.FAILED]

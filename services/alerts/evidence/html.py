@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from services.alerts.evidence.markup import Html, joined, tag
 from services.alerts.evidence.svg_map import track_map
+from services.contracts.enum_words import as_words, flag_as_words, inside
 
 VERSION = "vigil-evidence-page/1"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -44,33 +45,19 @@ MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 )
-TYPES = {
-    "PANIC": "Panic alarm",
-    "SOS": "SOS call",
-    "DURESS": "Duress alarm",
-    "MEDICAL": "Medical emergency",
-    "FIRE": "Fire alarm",
-    "INTRUSION": "Intrusion alarm",
-    "GEOFENCE_VIOLATION": "Guard outside of the allowed area",
-    "EQUIPMENT_FAILURE": "Equipment failure",
-    "LOW_BATTERY": "Low battery",
-    "OFFLINE": "Source gone silent",
-    "UNREADABLE_ALERT": "Alert whose content could not be read",
-    "UNKNOWN": "Alert of unknown type",
-}
 ACTIONS = {
     "raised": "Alert raised",
-    "repeated": "The same alarm came again",
+    "repeated": "Alert repeated",
     "acknowledged": "Acknowledged by a person",
-    "started": "Work on it started",
+    "started": "Work started",
     "resolved": "Resolved",
-    "false_alarm": "Judged to be a false alarm",
-    "cleared": "The condition was over",
+    "false_alarm": "Closed as a false alarm",
+    "cleared": "Condition over",
 }
 STATES = {
-    "NEW": "nobody has it yet",
-    "ACKNOWLEDGED": "a person has it",
-    "IN_PROGRESS": "being worked on",
+    "NEW": "not acknowledged",
+    "ACKNOWLEDGED": "acknowledged",
+    "IN_PROGRESS": "in progress",
     "RESOLVED": "closed as resolved",
     "FALSE_ALARM": "closed as a false alarm",
 }
@@ -95,7 +82,7 @@ def page(pack: Row, *, json_name: str, json_sha256: str) -> str:
     )
     body = tag(
         "body",
-        tag("h1", f"{type_words(alert)}: what is on record"),
+        tag("h1", f"{type_words(alert)}: evidence"),
         tag(
             "p", f"Made on {clock.words(pack['made_at'])} by {pack['made_by']} for {pack['tenant']['name']}."
         ),
@@ -106,7 +93,7 @@ def page(pack: Row, *, json_name: str, json_sha256: str) -> str:
         tag("h2", "Where"),
         track_map(pack),
         *_track_words(pack, clock),
-        tag("h2", "Who was told, and how it went"),
+        tag("h2", "Notifications and their results"),
         _notifications(pack["notifications"], clock),
         tag("h2", "The messages behind the alert"),
         _occurrences(pack["occurrences"], clock),
@@ -117,7 +104,7 @@ def page(pack: Row, *, json_name: str, json_sha256: str) -> str:
 
 
 def type_words(alert: Row) -> str:
-    return TYPES.get(alert["alert_type"], alert["alert_type"].replace("_", " ").capitalize())
+    return as_words(alert["alert_type"])
 
 
 class Clock:
@@ -161,7 +148,7 @@ def _drill(alert: Row) -> Html:
 def _summary(pack: Row, clock: Clock) -> Html:
     alert, place = pack["alert"], pack["place"]
     facts = [
-        ("What", f"{type_words(alert)}, severity {alert['severity']}: {alert['message']}"),
+        ("What", f"{type_words(alert)}, severity {inside(alert['severity'])}: {alert['message']}"),
         ("Who", _who(pack)),
         ("Where", _where(alert, place["site"])),
         ("When", f"{clock.words(alert['recorded_at'])}, received {clock.words(alert['received_at'])}"),
@@ -170,10 +157,13 @@ def _summary(pack: Row, clock: Clock) -> Html:
         ("Outcome", _outcome(alert, clock)),
     ]
     if alert["silent"]:
-        facts.append(("Silent", "the device was asked to show nothing to those around it"))
-    doubts = [*alert["flags"], *(["the device's clock was not believed"] if alert["clock_suspect"] else [])]
+        facts.append(("Silent", "the device must not show the alert"))
+    doubts = [
+        *map(flag_as_words, alert["flags"]),
+        *(["Time of the device not believed"] if alert["clock_suspect"] else []),
+    ]
     if doubts:
-        facts.append(("Remarks", ", ".join(map(str, doubts))))
+        facts.append(("Remarks", ", ".join(doubts)))
     facts.append(("Number", alert["alert_id"]))
     return tag(
         "dl", *(tag(name, words) for fact in facts for name, words in zip(("dt", "dd"), fact, strict=True))
@@ -207,7 +197,7 @@ def _often(alert: Row, clock: Clock) -> str:
 
 def _acknowledged(alert: Row, clock: Clock) -> str:
     if alert["acknowledged_at"] is None:
-        return "by nobody"
+        return "not acknowledged"
     after = duration(alert["received_at"], alert["acknowledged_at"])
     return f"by {alert['acknowledged_by']}, {clock.words(alert['acknowledged_at'])}: {after} after it was received"
 
@@ -230,7 +220,7 @@ def _timeline(lines: Sequence[Row], clock: Clock) -> Html:
         (
             line["seq"],
             clock.words(line["at"]),
-            ACTIONS.get(line["action"], line["action"].replace("_", " ")),
+            ACTIONS.get(line["action"]) or as_words(line["action"]),
             STATES.get(line["status"], line["status"]),
             line["by"],
             line["note"],
@@ -242,7 +232,7 @@ def _timeline(lines: Sequence[Row], clock: Clock) -> Html:
 
 def _notifications(rows: Sequence[Row], clock: Clock) -> Html:
     if not rows:
-        return tag("p", "Nobody is on record as having been told.", cls="none")
+        return tag("p", "No notification is on record.", cls="none")
 
     def further(row: Row) -> str:
         known = (*TOLD, *NOT_SHOWN)
@@ -263,7 +253,7 @@ def _notifications(rows: Sequence[Row], clock: Clock) -> Html:
         )
         for row in rows
     ]
-    return _table(("Time", "By", "To", "How it went", "What was said", "Further"), cells)
+    return _table(("Time", "By", "To", "Result", "Text", "Further"), cells)
 
 
 def _plainly(value: Any) -> str:
@@ -297,7 +287,7 @@ def _remarks(row: Row) -> str:
 def _track_words(pack: Row, clock: Clock) -> list[Html]:
     track, zones = pack["track"], pack["place"]["zones"]
     if track["guard"] is None:
-        return [tag("p", "The source is no guard and was carried by none: there is no track.")]
+        return [tag("p", "There is no track: the source is not a guard, and no guard carried it.")]
     said = (
         f"{len(track['fixes'])} positions of {track['guard']['guard_id']} from {clock.words(track['since'])}"
         f" to {clock.words(track['until'])}. Times on the map are UTC; where the line is dashed, there was no"

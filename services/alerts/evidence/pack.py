@@ -207,12 +207,12 @@ def parse(data: bytes) -> Pack:
         pack = json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         raise Refused(
-            "this is no evidence pack: it is not in UTF-8; take the file as it was exported"
+            "this is not an evidence pack: it is not in UTF-8; take the file as it was exported"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise Refused(f"this is no evidence pack: {error}") from error
+        raise Refused(f"this is not an evidence pack: {error}") from error
     if not isinstance(pack, dict) or not isinstance(pack.get("format"), str):
-        raise Refused("this is no evidence pack: it has no format")
+        raise Refused("this is not an evidence pack: it has no format")
     return pack
 
 
@@ -271,7 +271,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _guarded(name: str, of: Callable[[Pack], Check], pack: Pack) -> Check:

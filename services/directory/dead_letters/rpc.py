@@ -56,7 +56,7 @@ class DeadLetters:
         for letter in self.look(tenant_id):
             if letter.id == letter_id:
                 return letter
-        raise NotFound(f"no dead letter {letter_id[:100]!r}; the list says which there are")
+        raise NotFound(f"no dead letter {letter_id[:100]!r}; list the dead letters to see the valid ids")
 
     def settle(self, letter_id: str, tenant_id: int | None, *, again: bool) -> None:
         """Send a dead letter to its queue again, or discard it.
@@ -70,7 +70,10 @@ class DeadLetters:
             self._uri, lambda other: other == letter, again_after_s=self._again_after_s if again else None
         )
         if not found:
-            raise NotFound(f"dead letter {letter_id[:100]!r} was just settled by somebody else")
+            raise NotFound(
+                f"dead letter {letter_id[:100]!r} was settled by another person a moment ago; list"
+                " the dead letters again"
+            )
 
     def _of(self, letters: Iterable[DeadLetter], tenant_id: int) -> Callable[[DeadLetter], bool]:
         spoken = {id(letter): spoken_of(letter.queue, letter.body) for letter in letters}
@@ -112,7 +115,7 @@ class LetterCalls:
     def retry_dead_letter(self, *, tenant_id: int, letter_id: str, by: str, across: bool = False) -> None:
         """Send a dead letter back to the queue that it came from. Raises `NotFound`."""
         self._letters.settle(letter_id, _whose(tenant_id, across), again=True)
-        log.warning("dead_letter_sent_again", letter_id=letter_id, by=by, tenant_id=tenant_id)
+        log.warning("dead_letter_retried", letter_id=letter_id, by=by, tenant_id=tenant_id)
 
     def discard_dead_letter(self, *, tenant_id: int, letter_id: str, by: str, across: bool = False) -> None:
         """Discard a dead letter for good. Raises `NotFound`."""

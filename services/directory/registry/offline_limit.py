@@ -25,6 +25,6 @@ def parse(text: str) -> float | None:
     try:
         limit_s = float(text)
     except ValueError as error:
-        raise Refused(f"{text!r} is no limit of silence; write seconds, `default` or `never`") from error
+        raise Refused(f"{text!r} is not an offline limit; write seconds, `default` or `never`") from error
     check(limit_s)
     return limit_s

@@ -225,7 +225,7 @@ class DirectoryStore:
         values = {"tenant_id": tenant_id, "device_id": device_id, "at": at}
         with self._database.of(tenant_id) as connection:
             if connection.execute(RELEASE, values).rowcount == 0:
-                raise NotFound(f"nobody carries device {device_id!r} of tenant {tenant_id}")
+                raise NotFound(f"no guard carries device {device_id!r} of tenant {tenant_id}")
 
     def carriers(self, device_id: str, *, tenant_id: int, limit: int = 100) -> list[dict[str, Any]]:
         """Return the guards who carried a device, with their times, newest first."""

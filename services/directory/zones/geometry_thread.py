@@ -50,7 +50,7 @@ class GeometryThread:
         return cast(Judge, partial(self._run, tenant_id))
 
     def _run(self, tenant_id: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        busy = TooMany("many zones are being checked at the moment; try again in some seconds")
+        busy = TooMany("many zones are being checked; try again in a few seconds")
         if self._inside.total() >= MOST or self._inside[tenant_id] >= MOST_OF_TENANT:
             raise busy
         self._inside[tenant_id] += 1

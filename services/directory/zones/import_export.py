@@ -146,7 +146,7 @@ class Import:
             return "unchanged", row._mapping
         if not self._update:
             raise Conflict(
-                "a zone of that name is there already, and differs; say --update (`update`) to change it"
+                "a zone of that name exists already, and differs; use --update (`update`) to change it"
             )
         return "changed", self._store.update(connection, row, fields, by=self._by)
 
@@ -172,4 +172,4 @@ def _leave(outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         if outcome.outcome != "refused":
             outcome.outcome, outcome.zone_id, outcome.version = "left", None, None
-            outcome.reason = "others were refused, and it was to be all or nothing"
+            outcome.reason = "other features were refused, and all or nothing was requested"

@@ -92,7 +92,7 @@ class ZoneEdits:
             return
         values = {"tenant_id": self._tenant_id, "guard_id": draft.guard_id}
         if self._connection.execute(GUARD, values).first() is None:
-            raise Refused("guard is no guard of this tenant; `vigil guard list` shows them")
+            raise Refused("guard is not a guard of this tenant; `vigil guard list` shows them")
 
     def _shown(self, draft: Draft, version: int) -> dict[str, Any]:
         return {

@@ -57,9 +57,9 @@ UPDATE = text(
     " WHERE tenant_id = :tenant_id AND zone_id = :zone_id RETURNING zone_id, version, in_force_from"
 )
 CONSTRAINTS = {
-    "zone_site_id_fkey": "site_id is no site of this tenant; `vigil site list` shows them",
-    "zone_group_id_fkey": "group_id is no group of this tenant; `vigil group list` shows them",
-    "zone_guard_id_fkey": "guard_id is no guard of this tenant; `vigil guard list` shows them",
+    "zone_site_id_fkey": "site_id is not a site of this tenant; `vigil site list` shows them",
+    "zone_group_id_fkey": "group_id is not a group of this tenant; `vigil group list` shows them",
+    "zone_guard_id_fkey": "guard_id is not a guard of this tenant; `vigil guard list` shows them",
     "zone_tenant_id_fkey": "there is no such tenant; `vigil tenant list` shows them",
 }
 
@@ -147,8 +147,9 @@ class ZoneStore:
                 raise NotFound(f"no zone {which!r} in tenant {tenant_id}; `vigil zone list` shows them")
             if version is not None and version != row.version:
                 raise Conflict(
-                    f"zone {row.name!r} is at version {row.version}, not {version}: somebody changed it; look at it"
-                    " (`vigil zone show`), then say it again"
+                    f"zone {row.name!r} is at version {row.version}, not {version}: another person"
+                    " changed it; read at it"
+                    " (`vigil zone show`), then repeat the change"
                 )
             return self.update(connection, row, changes, by=by)
 
@@ -266,6 +267,6 @@ def _telling(draft: Draft) -> Iterator[None]:
             raise NotFound(f"zone {draft.name!r}: {CONSTRAINTS[constraint]}") from error
         if type(error.orig).__name__ == "UniqueViolation":
             raise Conflict(
-                f"a zone {draft.name!r} is there already; `vigil zone change` changes it, or name this one otherwise"
+                f"a zone {draft.name!r} exists already; `vigil zone change` changes it, or choose another name"
             ) from error
         raise

@@ -128,4 +128,4 @@ def _document(key: str, text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        raise Refused(f"{key} is no JSON: {error}") from error
+        raise Refused(f"{key} is not JSON: {error}") from error

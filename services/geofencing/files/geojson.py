@@ -52,7 +52,7 @@ def area_of(document: str | bytes) -> tuple[Any, Any]:
     nodes = _nodes(found)
     if len(nodes) != 1:
         raise Refused(
-            f"the file has {len(nodes)} features; one is wanted here: `vigil zone import` takes many"
+            f"the file has {len(nodes)} features; only one is allowed here: `vigil zone import` takes many"
         )
     node = nodes[0] if isinstance(nodes[0], dict) else {}
     shapes.check_crs(node)
@@ -96,9 +96,9 @@ def decode(document: str | bytes) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(document.removeprefix("\ufeff"))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Refused(f"the file is no JSON: {error}") from error
+        raise Refused(f"the file is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise Refused(f"the file is JSON, but {shown(found)}; a GeoJSON FeatureCollection is wanted")
+        raise Refused(f"the file is JSON, but {shown(found)}; a GeoJSON FeatureCollection is required")
     return found
 
 
@@ -113,15 +113,19 @@ def _nodes(found: dict[str, Any]) -> list[Any]:
         return [found]
     if kind in GEOMETRIES:
         return [{"type": "Feature", "properties": found.get("properties"), "geometry": found}]
-    raise Refused(f"type is {shown(kind)}; a GeoJSON FeatureCollection, Feature or geometry is wanted")
+    raise Refused(f"type is {shown(kind)}; a GeoJSON FeatureCollection, Feature or geometry is required")
 
 
 def _feature(index: int, node: Any) -> Feature:
     if not isinstance(node, dict) or node.get("type") != "Feature":
-        return Feature(index=index, name="", reason="it is no GeoJSON Feature; write each as one")
+        return Feature(
+            index=index, name="", reason="it is not a GeoJSON Feature; write each zone as a Feature"
+        )
     properties, geometry = node.get("properties") or {}, node.get("geometry")
     if not isinstance(properties, dict):
-        return Feature(index=index, name="", reason="its properties are no object; write them as one")
+        return Feature(
+            index=index, name="", reason="its properties are not an object; write them as an object"
+        )
     reason = ""
     try:
         shapes.check_crs(node)

@@ -72,9 +72,9 @@ class Reader:
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         name = tag.rpartition(":")[2]
         if not self._path and name != "kml":
-            raise Refused(f"the file is XML, but no KML: its root is {shown(name)}")
+            raise Refused(f"the file is XML, but not KML: its root is {shown(name)}")
         if len(self._path) >= DEEPEST:
-            raise Refused(f"the file has elements {DEEPEST} deep and more; a KML of zones has not")
+            raise Refused(f"the file has elements {DEEPEST} deep or more; a KML file of zones has fewer")
         self._path.append(name)
         self._text = []
         if name in ("Placemark", FETCHED):

@@ -45,7 +45,7 @@ def explain(told: Told, *, time_zone: str = "UTC") -> str:
     clock = Clock(time_zone)
     sentences = [f"{_headline(told)} at {clock.time(told.at)}.", *_reason(told, clock)]
     if told.late:
-        sentences.append("It was found by fixes that came late: nobody was alarmed by it at the time.")
+        sentences.append("It was found by fixes that came late: no alert was raised at the time.")
     if told.superseded_at is not None:
         sentences.append(
             f"It does not stand: fixes that came later showed at {clock.time(told.superseded_at)} that it was not so."

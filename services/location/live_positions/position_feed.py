@@ -74,7 +74,7 @@ class PositionFeed:
         try:
             self.show()
         except Unavailable as error:
-            log.warning("positions_not_shown", error=str(error))
+            log.warning("positions_not_published", error=str(error))
 
     def _show_or_keep(self) -> None:
         """Publish what waits. Positions that Redis does not take stay for the next round."""
@@ -83,7 +83,7 @@ class PositionFeed:
             self.show()
         except Unavailable as error:
             metrics.task_failure.labels(TASK, type(error).__name__).inc()
-            log.warning("positions_not_shown", error=str(error))
+            log.warning("positions_not_published", error=str(error))
             eventlet.sleep(LEFT_ALONE_S)
         else:
             metrics.task_success.labels(TASK).inc()

@@ -93,7 +93,7 @@ NEAREST_OF = {
 }
 REASONS = {
     "disabled": "is disabled",
-    "silent": "is silent",
+    "silent": "is offline",
     "off_shift": "is not on shift",
     "busy": "is the source of an open alert, or assigned to one",
 }

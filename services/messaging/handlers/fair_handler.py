@@ -298,11 +298,11 @@ class FairHandler(OfShards):
         try:
             return self._senders_of(self._given(), events)
         except Unavailable as error:
-            log.warning("senders_unknown", task=self.method_name, events=len(events), error=str(error))
+            log.warning("senders_not_identified", task=self.method_name, events=len(events), error=str(error))
         except Exception:
             # A bug of ours, or an id that the database does not take. The event's own handling
             # reports it.
-            log.exception("senders_unknown", task=self.method_name, events=len(events))
+            log.exception("senders_not_identified", task=self.method_name, events=len(events))
         return [Sender(None, str(number)) for number, _ in enumerate(events)]
 
     def _given(self) -> Any:

@@ -198,7 +198,7 @@ class ShardConsumer(EventQueueConsumer):
     def _subscribe_again(self, provider: Any, shard: Shard) -> None:
         if shard.has_taken:
             log.info(
-                "shard_given_up", queue=shard.queue.name, returned=len(provider.lines.waiting(shard.number))
+                "shard_released", queue=shard.queue.name, returned=len(provider.lines.waiting(shard.number))
             )
         shard.channel.close()
         provider.lines.drop(shard.number)
@@ -463,7 +463,7 @@ class ShardHandler(OfShards):
             elif len(part) == 1:
                 self._fail(part[0].item, error, started)
             else:
-                log.warning("events_apart", task=self.method_name, events=len(part), error=repr(error))
+                log.warning("event_batch_divided", task=self.method_name, events=len(part), error=repr(error))
                 parts += [part[len(part) // 2 :], part[: len(part) // 2]]
         return []
 
@@ -507,7 +507,7 @@ class ShardHandler(OfShards):
 
     def _hold(self, messages: Sequence[Any], outage: Outage) -> None:
         """Return messages that could not be sent on to RabbitMQ, at the head of their queues."""
-        log.warning("retry_not_possible", queue=self.queue.name, error=str(outage))
+        log.warning("retry_not_scheduled", queue=self.queue.name, error=str(outage))
         eventlet.sleep(REQUEUE_PAUSE_S)
         for message in messages:
             self.queue_consumer.requeue_message(message)
@@ -529,7 +529,12 @@ class ShardHandler(OfShards):
         for item in items:
             alone = is_trial and outage.hung_up
             if self._blame.meet(id_of(item.message), time.monotonic(), alone=alone):
-                self._fail(item, Blamed(f"this event was in hand whenever the server hung up: {outage}"))
+                self._fail(
+                    item,
+                    Blamed(
+                        f"the server closed the connection each time that this event was handled: {outage}"
+                    ),
+                )
             else:
                 left.append(item)
         metrics.task_failure.labels(self.method_name, type(outage).__name__).inc()
@@ -617,7 +622,7 @@ class ShardHandler(OfShards):
         try:
             self.shared.outlet.send(letters)
         except Unavailable as error:
-            log.warning("held_events_not_handed_back", queue=shard.queue.name, error=str(error))
+            log.warning("held_events_not_returned", queue=shard.queue.name, error=str(error))
             for number, items in taken:
                 self.lines.put_back(number, items)
         else:

@@ -66,7 +66,7 @@ def client_of(peer: str, forwarded_for: str, *, trusted: Networks) -> str:
         client = _address(entry := entries.pop())
         if client is None:
             raise Forbidden(
-                f"X-Forwarded-For says {entry[:60]!r}, which is no address; look at the proxy {peer}"
+                f"X-Forwarded-For says {entry[:60]!r}, which is not an address; check the proxy {peer}"
             )
     return str(client) if client is not None else peer
 
@@ -94,7 +94,7 @@ def problems(noc: Noc) -> Iterator[str]:
     lists = {"PROMETHEUS_ALLOWED_IPS": noc.metrics_allowed_ips, "VIGIL_TRUSTED_PROXIES": noc.trusted_proxies}
     for variable, text in lists.items():
         for part in Networks(text).bad:
-            yield f"{variable}: {part!r} is no network; write them like 10.0.0.0/8, 192.168.1.5, fd00::/8"
+            yield f"{variable}: {part!r} is not a network; write networks like 10.0.0.0/8, 192.168.1.5, fd00::/8"
 
 
 def _address(text: str) -> Address | None:

@@ -96,7 +96,7 @@ class RequestBody(wsgi.Input):
             OSError: The connection must be closed.
         """
         if self._is_long():
-            raise OSError("the rest of the body is not worth reading")
+            raise OSError("the rest of the body is not read")
         try:
             while self._some(buffer_size):
                 pass

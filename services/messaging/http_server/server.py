@@ -82,7 +82,7 @@ def problem(error: BaseException, *, status: int | None = None) -> Response:
     status = status or next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
     if isinstance(error, HTTPException) and error.code:
         status = error.code
-    detail = str(error) if status != 500 else "Vigil failed; the log says why"
+    detail = str(error) if status != 500 else "internal error; see the log of the service"
     body = {
         "type": "about:blank",
         "title": type(error).__name__ if status != 500 else "Error",
@@ -263,7 +263,7 @@ class PromptProtocol(HttpOnlyProtocol):
 
         A thread that is writing to it is woken.
         """
-        log.info("answer_not_taken", peer=self.client_address[0])
+        log.info("response_not_delivered", peer=self.client_address[0])
         self.close_connection = 1
         self._lingers = False
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
@@ -417,7 +417,7 @@ class SoleWebServer(WebServer):
         try:
             super().process_request(sock, address)
         except OSError as error:
-            log.info("client_went_away", error=str(error))
+            log.info("client_disconnected", error=str(error))
 
     @property
     def _config(self) -> Config:
@@ -448,7 +448,7 @@ def _listen(host: str, port: int, variable: str) -> Any:
             return sock
         problem = port_owner.sentence(port, f"end that program, or set {variable} to another port")
         if problem != said:
-            log.error("port_taken", problem=problem)
+            log.error("port_not_opened", problem=problem)
             said = problem
         # Sent each second: it keeps systemd from ending a start that takes long.
         sd_notify.say(f"STATUS={problem}", f"{sd_notify.BLOCKED}={problem}", "EXTEND_TIMEOUT_USEC=15000000")

@@ -90,7 +90,7 @@ class InHand(SharedExtension):
             run(partial(self._done, digest, hand))
 
         if strikes:
-            log.warning("event_handled_alone", queue=queue, strikes=strikes)
+            log.warning("event_isolated", queue=queue, strikes=strikes)
         self._turns.enter(start, alone=bool(strikes))
         return None
 

@@ -145,7 +145,7 @@ class Pauses(SharedExtension):
             self._wait_for(queue, pause, error.server)
         blame = self._blame.setdefault(queue, Blame())
         if blame.meet(id_of(message), time.monotonic(), alone=was_tried and error.hung_up):
-            return Blamed(f"this event was in hand whenever the server hung up: {error}")
+            return Blamed(f"the server closed the connection each time that this event was handled: {error}")
         if pause is None:
             pause = self._begin(queue, error)
         pause.held.append(Held(message, again, time.monotonic()))
@@ -252,7 +252,7 @@ class Pauses(SharedExtension):
         try:
             self.outlet.outlet.send(letters)
         except Unavailable as error:
-            log.warning("held_events_not_handed_back", queue=queue, error=str(error))
+            log.warning("held_events_not_returned", queue=queue, error=str(error))
             return
         for held in old:
             if not held.is_stale:
@@ -284,11 +284,11 @@ class _Question:
             try:
                 self._ask(config)
             except Unavailable as error:
-                log.debug("server_still_away", error=str(error))
+                log.debug("server_not_reached", error=str(error))
                 return False
             except Exception as error:
                 # The server answers with an error. A tried event shows whether that matters.
-                log.warning("server_answers_with_error", error=repr(error))
+                log.warning("server_check_failed", error=repr(error))
             return True
         return False
 

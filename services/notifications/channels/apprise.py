@@ -141,12 +141,12 @@ class AnywhereChannel:
         # A plugin with nothing to do (an alert of "information" closes what is open) reports
         # success too.
         if not taken or not call.taken:
-            text = f"apprise: {scheme} did not take it"
+            text = f"apprise: {scheme} did not accept it"
             raise call.failed(SendFailed(text, kind="refused", maybe_sent=call.made > 0, of_recipient=True))
         return Accepted(provider_ref=outgoing.reference)
 
     def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:  # noqa: ARG002
-        raise CannotTell("a service behind apprise cannot be asked what it has taken")
+        raise CannotTell("a service behind apprise has no list of accepted messages")
 
     def _plugin(self, url: str, scheme: str) -> Any:
         """Make the plugin of a URL, with the options as apprise has read them.

@@ -72,7 +72,7 @@ class FcmChannel:
             raise SendFailed("fcm's answer cannot be read", kind="bad_answer", maybe_sent=True) from error
 
     def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:  # noqa: ARG002
-        raise CannotTell("FCM cannot be asked what it has taken")
+        raise CannotTell("FCM has no list of accepted messages")
 
     def _token(self) -> str:
         """Return the access token, renewed when it is about to end.
@@ -81,7 +81,7 @@ class FcmChannel:
             SendFailed: there is no token. The message was not sent.
         """
         if not self._refreshing.acquire(timeout=self._deadline_s):
-            raise SendFailed("fcm: no access token: Google gave none in time", kind="timeout")
+            raise SendFailed("fcm: no access token: Google did not answer in time", kind="timeout")
         try:
             with self._client.session(deadline_s=self._deadline_s) as session:
                 if not self._credentials.valid:

@@ -86,7 +86,7 @@ class SmtpChannel:
         return Accepted(provider_ref=str(message["Message-ID"]))
 
     def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:  # noqa: ARG002
-        raise CannotTell("a mail server cannot be asked what it has taken")
+        raise CannotTell("a mail server has no list of accepted messages")
 
     def _transmit(self, message: EmailMessage, recipient: str, handed_over: list[bool]) -> None:
         timeout_s = min(CONNECT_TIMEOUT_S, self._deadline_s)
@@ -151,7 +151,7 @@ def _address(text: str) -> Address:
     if is_email(text):
         with suppress(Exception):
             return Address(addr_spec=text)
-    raise ValueError(f"{text!r} is no e-mail address")
+    raise ValueError(f"{text!r} is not an e-mail address")
 
 
 def _refused(

@@ -79,7 +79,7 @@ def read_token(masters: Sequence[bytes], token: str, *, now_s: float) -> UUID:
         raise Refused("this link is not complete; open it from the message again")
     [ends_at_s] = struct.unpack(">I", body[16:])
     if now_s > ends_at_s:
-        raise Refused("this link has ended; log in to the control room instead")
+        raise Refused("this link has expired; log in to the control room")
     return UUID(bytes=body[:16])
 
 

@@ -82,7 +82,7 @@ class Answering:
         late = [] if named else self._named(reply.from_number, said, since=self._clock() - KNOWN_WITHIN)
         if late:
             self._note(late, reply, alerts)
-            log.info("sms_reply_late", alerts=len(late))
+            log.info("sms_reply_expired", alerts=len(late))
             return self._automatic(reply.from_number, "late", late)
         if len(opened) == 1 and said.consents(opened[0].language):
             return self._acknowledge(opened, reply, alerts)

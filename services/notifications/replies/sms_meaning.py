@@ -87,15 +87,15 @@ NO_REFUSAL = (
 
 ANSWERS: dict[str, dict[str, str]] = {
     "en": {
-        "taken": "You have it. Thank you. The control room knows.",
-        "refused": "Not taken: {reason}",
-        "late": "Not taken: this code is more than a day old. Your answer is on record. Call the control room to take"
-        " the alert.",
+        "taken": "You have acknowledged the alert. Thank you. The control room sees it.",
+        "refused": "Not acknowledged: {reason}",
+        "late": "Not acknowledged: this code is more than a day old. Your answer is on record. Call the control room"
+        " to acknowledge the alert.",
         "used": "This code was used already. If the alert came again, reply with the 4 characters of its newest"
         " message.",
-        "noted": "Not taken: Vigil does not know which alert you mean. Your answer is on record. To take one, reply"
-        " with the 4 characters of its message.",
-        "noted_one": "Not taken: Vigil does not know whether you go. Your answer is on record. To take the alert, reply"
+        "noted": "Not acknowledged: Vigil does not know which alert you mean. Your answer is on record. To acknowledge"
+        " one, reply with the 4 characters of its message.",
+        "noted_one": "Not acknowledged: your answer is on record, but it is not clear. To acknowledge the alert, reply"
         " YES.",
     },
     "hi": {

@@ -14,6 +14,7 @@ from functools import partial
 
 import msgspec
 
+from services.contracts.enum_words import as_words
 from services.notifications.channels import SMS_MARK
 from services.notifications.texts.translations import FIXED, JOINERS, Words, clean, fixed_words
 
@@ -141,8 +142,8 @@ def _must(words: Words, fixed: Mapping[str, str], *, terse: bool, most: int) -> 
     named = {**FIXED["en"], **fixed}
     parts = [
         named["drill"] if words.drill else "",
-        "" if terse else named.get(words.severity, words.severity),
-        named.get(words.alert_type, words.alert_type).replace("_", " "),
+        "" if terse else f"{named.get(words.severity) or as_words(words.severity)}:",
+        named.get(words.alert_type) or as_words(words.alert_type),
         _short(words.source, most),
         _short(words.place or words.site, most),
         _short(words.time, MAX_TIME),

@@ -17,6 +17,7 @@ import msgspec
 from jinja2 import filters, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from services.contracts.enum_words import as_words, flag_as_words
 from services.contracts.errors import Refused
 from services.notifications.channels import SMS_MARK
 from services.notifications.texts.sms_length import GSM7, UCS2, fit_sms, fits, size
@@ -80,7 +81,7 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     faults: tuple[str, ...] = ()
 
 
-HEAD = "{% if drill %}{{ w.drill }} {% endif %}{{ w.severity }} {{ w.alert_type }}"
+HEAD = "{% if drill %}{{ w.drill }} {% endif %}{{ w.severity }}: {{ w.alert_type }}"
 BUILT_IN: dict[tuple[str, str], str] = {
     ("email", "subject"): HEAD + " {{ source }}{% if site %}, {{ site }}{% endif %}",
     ("email", "text"): HEAD
@@ -213,10 +214,11 @@ class Templates:
         fixed = named_words(language)
         named = {
             **fixed,
-            "severity": fixed.get(words.severity, words.severity),
-            "alert_type": fixed.get(words.alert_type, words.alert_type).replace("_", " "),
+            "severity": fixed.get(words.severity) or as_words(words.severity),
+            "alert_type": fixed.get(words.alert_type) or as_words(words.alert_type),
         }
         cleaned = {name: clean(value) for name, value in msgspec.structs.asdict(words).items()}
+        cleaned["flags"] = tuple(map(flag_as_words, cleaned["flags"]))
         return template.render(**cleaned, w=named)
 
 
@@ -306,9 +308,9 @@ def _try_out(channel: str, language: str, part: str, source: str) -> None:
     if channel == "sms":
         used = {node.name for node in template.environment.parse(source).find_all(nodes.Name)}
         if missing := [name for name in ("source", "time") if name not in used]:
-            raise Refused(f"it must use {' and '.join(missing)}: an SMS is all that some people see")
+            raise Refused(f"it must use {' and '.join(missing)}: some recipients read nothing but the SMS")
         if not used & {"place", "site"}:
-            raise Refused("it must use place or site: an SMS is all that some people see")
+            raise Refused("it must use place or site: some recipients read nothing but the SMS")
     templates = Templates({})
     for words in SAMPLES:
         text = templates._fill(source, words, language, html=part == "html")

@@ -8,6 +8,9 @@ from typing import Any
 
 import msgspec
 
+from services.contracts.enum_words import as_words
+from services.contracts.events import AlertType, Severity
+
 JOINERS = "\u200c\u200d"
 """Characters without width that are part of words in the scripts of India."""
 
@@ -37,14 +40,14 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
 FIXED: dict[str, dict[str, str]] = {
     "en": {
         "drill": "DRILL", "at": "at", "source": "Source", "carried_by": "Carried by", "place": "Place", "time": "Time",
-        "message": "Message", "take": "Take this alert", "reply": "Reply",
+        "message": "Message", "take": "Acknowledge this alert", "reply": "Reply",
         "silent": "Silent: do not call the guard back.",
-        "flags": "Doubts", "occurrences": "Times",
+        "flags": "Flags", "occurrences": "Occurrences",
     },
     "hi": {
         "drill": "अभ्यास", "at": "पर", "source": "स्रोत", "carried_by": "धारक", "place": "स्थान", "time": "समय",
         "message": "संदेश", "take": "यह अलर्ट लें", "reply": "उत्तर दें", "silent": "मौन: गार्ड को वापस कॉल न करें।",
-        "flags": "संदेह", "occurrences": "बार",
+        "flags": "चिह्न", "occurrences": "घटनाएँ",
         "CRITICAL": "गंभीर", "HIGH": "उच्च", "MEDIUM": "मध्यम", "LOW": "निम्न",
         "PANIC": "संकट", "SOS": "SOS", "DURESS": "दबाव", "MEDICAL": "चिकित्सा", "FIRE": "आग", "INTRUSION": "घुसपैठ",
         "GEOFENCE_VIOLATION": "क्षेत्र उल्लंघन", "EQUIPMENT_FAILURE": "उपकरण खराबी", "LOW_BATTERY": "बैटरी कम",
@@ -55,8 +58,11 @@ FIXED: dict[str, dict[str, str]] = {
 }  # fmt: skip
 """Fixed words by language. A word that a language lacks stays as it is."""
 
-WORDS = frozenset(FIXED["en"]) | {"severity", "alert_type"}
+LABELS = frozenset(FIXED["en"])
+"""Names of the words that are no values of an alert."""
+WORDS = LABELS | {"severity", "alert_type"}
 """Words that a template's `w.` offers."""
+FIXED["en"] |= {value: as_words(value) for value in (*AlertType, *Severity)}
 SAMPLE = Words(
     severity="CRITICAL",
     alert_type="PANIC",

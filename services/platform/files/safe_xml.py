@@ -40,7 +40,7 @@ def parse(document: str | bytes, reader: Reader, parser: Any) -> None:
         if isinstance(document, bytes) and b"encoding" not in document[:DECLARATION_BYTES]:
             # This refuses text that is not in XML's default encoding.
             text_of(document, save_as="XML in UTF-8")
-        raise Refused(f"the file is no XML: {error}") from error
+        raise Refused(f"the file is not XML: {error}") from error
     except (UnicodeError, LookupError, ValueError) as error:
         raise Refused(f"the file is in an encoding that cannot be read: {error}; save it as UTF-8") from error
 

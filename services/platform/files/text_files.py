@@ -143,7 +143,7 @@ def _check_characters(text: str, *, save_as: str) -> None:
     place = text.find("\x00")
     if place >= 0:
         line = text.count("\n", 0, place) + 1
-        raise Refused(f"line {line}: the file has a NUL byte, so it is no text file: save it as {save_as}")
+        raise Refused(f"line {line}: the file has a NUL byte, so it is not a text file: save it as {save_as}")
 
 
 def _check_text(document: str, *, save_as: str) -> None:

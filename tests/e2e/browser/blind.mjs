@@ -14,17 +14,17 @@ try {
   say("live");
 
   await ordered("redis frozen");
-  await page.getByText(/^Vigil may be blind since \d/).waitFor({ timeout: WITHIN_MS });
+  await page.getByText(/^Alarms may not arrive since \d/).waitFor({ timeout: WITHIN_MS });
   await holds(/Redis does not answer/, /Call every guard on shift/, /Call the person on call for Vigil/);
-  await page.getByLabel("Link").getByText(/^may be blind since/).waitFor();
+  await page.getByLabel("Link").getByText(/^out of date since/).waitFor();
   await check(page, "blind");
   await photograph("blind");
   say("blind");
   await sees("redis goes on");
 
   await ordered("watchdog frozen");
-  await page.getByText(/^Vigil works only in part since \d.*New alarms still show here/).waitFor({ timeout: WITHIN_MS });
-  await holds(/The watchdog is silent/, /Call the person on call for Vigil/);
+  await page.getByText(/^Vigil works in part since \d.*New alarms still show here/).waitFor({ timeout: WITHIN_MS });
+  await holds(/The watchdog does not answer/, /Call the person on call for Vigil/);
   await page.getByLabel("Link").getByText(/^live/).waitFor();
   await check(page, "partly");
   await photograph("partly");
@@ -32,12 +32,12 @@ try {
   await sees("watchdog goes on");
 
   await ordered("noc_gateway frozen");
-  await page.getByText(/^This screen may be blind since \d/).waitFor({ timeout: WITHIN_MS });
-  await holds(/heard nothing from Vigil/, /Look at another screen/);
+  await page.getByText(/^This page may be out of date since \d/).waitFor({ timeout: WITHIN_MS });
+  await holds(/received nothing from Vigil/, /Check another computer/);
   await photograph("silent");
   say("blind");
   await sees("noc_gateway goes on");
-  await page.getByText(/^Vigil sees again since .* It was blind for \d+ s/).waitFor();
+  await page.getByText(/^Vigil works again since .*, after \d+ s/).waitFor();
   await photograph("again");
   const real = page.errors.filter((text) => !text.includes("WebSocket") && !text.includes("50"));
   if (real.length) throw new Error(`the page said: ${real.join("; ")}`);

@@ -30,7 +30,7 @@ try {
   say("told");
   await ordered("restarted");
   await page.locator("tr.CRITICAL", { hasText: `${process.env.VIGIL_SOURCE}-2` }).waitFor();
-  await page.getByText("live, last heard").waitFor();
+  await page.getByText("live, last data").waitFor();
   await page.getByText("The link is lost").waitFor({ state: "hidden" });
   say("resumed");
 

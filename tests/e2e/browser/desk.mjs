@@ -18,7 +18,7 @@ try {
   const row = first.locator("tr.CRITICAL", { hasText: VIGIL_SOURCE });
   await row.waitFor();
   await sounds(first);
-  await until("the title flashes", async () => (await first.title()).includes("CRITICAL"));
+  await until("the title flashes", async () => (await first.title()).includes("Critical"));
   await until("the title flashes", async () => (await first.title()) === "Vigil");
   await first.getByRole("button", { name: "Sound is off" }).waitFor({ state: "hidden" });
   const second = await untouched;
@@ -64,7 +64,7 @@ async function watchUntouched(browser) {
       document.getElementById("user").value = user;
       document.getElementById("password").value = password;
       document.getElementById("login").requestSubmit();
-      await wait(() => document.title.includes("CRITICAL"));
+      await wait(() => document.title.includes("Critical"));
       const shown = !document.getElementById("sound").hidden;
       console.log(`untouched: ${shown ? "says that it is silent" : "says nothing"}, ${globalThis.loudness() > 0 ? "sounds" : "silent"}`);
     };
@@ -114,7 +114,7 @@ async function keyboard(page) {
   });
 
   await press("s");
-  await page.getByLabel("Who shall go").fill(VIGIL_SOURCE);
+  await page.getByLabel("Assign to").fill(VIGIL_SOURCE);
   await press("Enter");
   await intrusion.getByText(`assigned to ${VIGIL_SOURCE}`).waitFor();
   await press("n");
@@ -155,7 +155,7 @@ async function pages(first, second) {
   await first.keyboard.press("Enter");
   await first.getByRole("heading", { name: "Timeline" }).waitFor();
   await first.getByRole("cell", { name: "Acknowledged", exact: true }).waitFor();
-  await first.getByRole("cell", { name: "email", exact: true }).first().waitFor(); // who was told
+  await first.getByRole("cell", { name: "E-mail", exact: true }).first().waitFor(); // who was told
   await first.getByRole("button", { name: "On the way" }).press("Enter");
   await first.getByRole("cell", { name: "On the way", exact: true }).waitFor();
   await until("the keyboard stays on the alert", () => first.evaluate(() => document.querySelector(".alert-page").contains(document.activeElement)));

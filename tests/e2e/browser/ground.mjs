@@ -31,7 +31,7 @@ try {
   await page.route("**/api/v1/console", (route) => route.fulfill({ json: { map_style_url: "/nowhere/style.json" } }));
   await page.reload();
   await logIn(page, VIGIL_LOGIN, VIGIL_PASSWORD);
-  await page.getByText("The map's style cannot be had.").waitFor();
+  await page.getByText("The map's style cannot be read.").waitFor();
   await page.locator(".canvas canvas").waitFor();
   const real = page.errors.filter((text) => !text.includes("404"));
   if (real.length) throw new Error(`the page said: ${real.join("; ")}`);

@@ -31,7 +31,7 @@ try {
   say("warned");
 
   await page.getByRole("link", { name: "Report", exact: true }).click();
-  await page.getByText("hours at the desk").waitFor();
+  await page.getByText("hours logged in").waitFor();
   const raised = page.getByRole("row", { name: /^Medium/ }).first().getByRole("cell").first();
   if (!(Number(await raised.textContent()) >= 1)) throw new Error("the report has no alert of severity MEDIUM");
   await check(page, "report");
@@ -43,8 +43,8 @@ try {
   const again = page.getByRole("button", { name: `Send again: ${VIGIL_LETTER}` });
   await again.waitFor();
   await check(page, "messages");
-  await page.getByRole("button", { name: `Let go: ${VIGIL_LETTER}` }).click();
-  await page.getByRole("dialog", { name: "Let this message go?" }).getByRole("button", { name: "Cancel" }).click();
+  await page.getByRole("button", { name: `Discard: ${VIGIL_LETTER}` }).click();
+  await page.getByRole("dialog", { name: "Discard this message?" }).getByRole("button", { name: "Cancel" }).click();
   await again.click();
   await page.locator("#said").getByText("Sent again.").waitFor();
   await again.waitFor({ state: "detached" });

@@ -81,7 +81,7 @@ export async function logIn(page, user, password) {
   await page.getByLabel("User").fill(user);
   await page.getByLabel("Password").fill(password);
   await page.getByRole("button", { name: "Log in" }).click();
-  await page.getByText("live, last heard").waitFor();
+  await page.getByText("live, last data").waitFor();
 }
 
 // No violation of WCAG level A or AA, in light and in dark; a screenshot of each when asked.

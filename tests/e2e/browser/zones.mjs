@@ -71,7 +71,7 @@ async function draw(page) {
   await page.getByLabel("Kind").selectOption("forbidden");
   await page.getByLabel("Only for the guard").fill("guard-that-is-none");
   await page.getByRole("button", { name: "Save" }).click();
-  await page.locator(".field", { hasText: "Only for the guard" }).getByText("is no guard of this tenant").waitFor(); // the server's words, beside the field
+  await page.locator(".field", { hasText: "Only for the guard" }).getByText("is not a guard of this tenant").waitFor(); // the server's words, beside the field
   await page.getByLabel("Only for the guard").fill(VIGIL_SOURCE);
   await page.getByRole("button", { name: "Try it on last week" }).click();
   await page.getByText("it would have been different for 1:").waitFor();
@@ -140,8 +140,8 @@ async function overtaken(page) {
   await until("the zone is sent", () => held.length > 0);
   await drawn(page, `Last ${ZONE}`, [0.2, 0.6], [0.4, 0.6], [0.4, 0.8]);
   await release();
-  await page.locator("#failed").getByText(`Zone Next ${ZONE} is not saved.`).waitFor();
-  if (await page.locator(".field", { hasText: "Only for the guard" }).getByText("is no guard of this tenant").count()) throw new Error("the refusal was of another form");
+  await page.locator("#failed").getByText(`Zone Next ${ZONE} is not saved:`).waitFor();
+  if (await page.locator(".field", { hasText: "Only for the guard" }).getByText("is not a guard of this tenant").count()) throw new Error("the refusal was of another form");
   await save(page, `Last ${ZONE}`);
 }
 

@@ -104,8 +104,8 @@ def _loss(name: str, before: Schema, after: Schema, touched: bool) -> Loss | Non
         return None
     if not table.key or set(table.key) & set(lost):
         raise Refused(
-            f"the rows of {name} would lose {', '.join(lost) or 'values'}, and no key that stays tells them apart: "
-            "they cannot be kept and put back; restore a backup of the older version instead, or say --destroy-data"
+            f"the rows of {name} would lose {', '.join(lost) or 'values'}, and no key that stays distinguishes them: "
+            "they cannot be kept and put back; restore a backup of the older version instead, or use --destroy-data"
         )
     stay = [c for c in stored if c not in lost and c not in table.key]
     whole = touched or name in WITH_CONTENT

@@ -149,7 +149,7 @@ def _tried(
         if revision(connection) is None and filled:
             raise Refused(
                 f"going down to base would destroy the rows of {', '.join(filled)}. Back them up first "
-                "(`vigil backup`), then say `vigil migrate down --destroy-data`"
+                "(`vigil backup`), then run `vigil migrate down --destroy-data`"
             )
         after, touched = (
             catalog.read(connection),

@@ -62,7 +62,7 @@ def test_a_process_that_falls_silent_is_ended_and_one_that_is_well_is_not(
         assert found == ""
         assert process.poll() is None
     else:
-        assert re.match(r"alerts gave no sign of life for \d+ s; it is ended, to be started again$", found)
+        assert re.match(r"alerts has not reported for \d+ s; it is ended and restarted$", found)
         assert process.wait(timeout=10) == -liveness.END_SIGNAL
 
 
@@ -97,7 +97,7 @@ def test_a_process_that_is_held_is_ended(directory: Path) -> None:
 
 def test_a_pid_that_another_program_has_by_now_is_left_alone(directory: Path) -> None:
     (directory / "alerts.alive").write_text(f"{time.monotonic() - 60} {os.getpid()} 10.0\n")
-    assert liveness.finding("alerts", str(directory), None).startswith("alerts gave no sign of life for 60 s")
+    assert liveness.finding("alerts", str(directory), None).startswith("alerts has not reported for 60 s")
 
 
 def test_a_file_that_is_not_there_or_not_whole_is_a_process_that_is_not_ready(directory: Path) -> None:

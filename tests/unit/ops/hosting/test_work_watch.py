@@ -45,7 +45,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
 def test_work_that_stands_still_is_named_and_then_ends_the_process(watched: Watched) -> None:
     watched.run(11)
     assert len(watched.said) == 1
-    assert watched.said[0].startswith("its work stands still since ")
+    assert watched.said[0].startswith("its work has stopped since ")
     assert watched.said[0].endswith(" UTC (8 process_guard_gps)")
     watched.run(100)
     assert watched.ended == [(60, "its work stood still for 60 s (8 process_guard_gps)")]

@@ -255,10 +255,10 @@ def test_raw_data_set_aside_are_the_same_bytes_and_say_so() -> None:
 @pytest.mark.parametrize(
     ("state", "reached", "note"),
     [
-        ("accepted", True, "sms to Asha (+49151): accepted by twilio"),
-        ("delivered", True, "sms to Asha (+49151): delivered"),
-        ("failed", False, "sms to Asha (+49151): failed: no such number"),
-        ("unknown", False, "sms to Asha (+49151): nobody knows whether it arrived: no such number"),
+        ("accepted", True, "SMS to Asha (+49151): accepted by twilio"),
+        ("delivered", True, "SMS to Asha (+49151): delivered"),
+        ("failed", False, "SMS to Asha (+49151): failed: no such number"),
+        ("unknown", False, "SMS to Asha (+49151): delivery unknown: no such number"),
     ],
 )
 def test_what_became_of_a_notification_is_on_record(state: str, reached: bool, note: str) -> None:
@@ -289,7 +289,7 @@ def test_the_same_news_of_a_notification_has_one_key_and_any_other_has_its_own()
 def test_who_may_have_been_told_twice_and_who_has_no_name_is_written_so() -> None:
     line = of_notification(finished("accepted", name="+49151", possible_duplicate=True))
     assert line is not None
-    assert line.note == "sms to +49151: accepted by twilio, possibly a second time"
+    assert line.note == "SMS to +49151: accepted by twilio, possibly a second time"
 
 
 def finished(state: str, **changes: object) -> NotificationFinished:

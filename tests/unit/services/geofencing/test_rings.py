@@ -62,7 +62,7 @@ def test_an_unrolled_ring_has_no_long_edge(drawn: list[tuple[float, float]]) -> 
 
 
 def test_swapped_coordinates_are_noticed_only_when_swapping_helps() -> None:
-    with pytest.raises(Refused, match="look swapped"):
+    with pytest.raises(Refused, match="seem to be swapped"):
         rings.check_position(100, 12)
     with pytest.raises(Refused, match="lat is 100.0; it must be"):
         rings.check_position(100, 100)

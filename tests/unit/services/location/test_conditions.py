@@ -118,7 +118,7 @@ def test_a_fix_that_is_not_believed_repeats_nothing() -> None:
 def test_who_is_back_is_told_once_and_only_if_there_was_something_to_end() -> None:
     back = walk(160, 140, 120, 100, 80)
     found = drawn([YARD], back, Told(violation=True, repeat_at=at(0)))
-    assert spoken(found.effects.cleared) == [(40, "guard-1 is back where the zones want them")]
+    assert spoken(found.effects.cleared) == [(40, "guard-1 is inside the required zones again")]
     assert found.effects.cleared[0].dedup_key == violation_key("guard-1")
     assert (found.effects.met, found.told) == ([], Told())
     silent = drawn([YARD], back)
@@ -179,10 +179,10 @@ def test_off_shift_nothing_begins_and_what_was_told_is_over() -> None:
     belief, steps = judged([YARD, DRIVE], walk(*OUT))
     for told, words in (
         (Told(), []),
-        (Told(violation=True, repeat_at=at(20)), ["guard-1 is not on shift any more: the shift is over"]),
+        (Told(violation=True, repeat_at=at(20)), ["guard-1 is no longer on shift: the shift has ended"]),
         (
             Told(violation=True, speeding=frozenset({3})),
-            ["guard-1 is not on shift any more: the shift is over"] * 2,
+            ["guard-1 is no longer on shift: the shift has ended"] * 2,
         ),
     ):
         found = reporter(told)
@@ -226,7 +226,7 @@ def test_speeding_is_a_condition_of_its_zone() -> None:
     )
     assert found.told.speeding == {3}
     over = drawn([DRIVE], walk(*fast, *slow), found.told)
-    assert spoken(over.effects.cleared) == [(40, "guard-1 keeps to the limit, or has left the zone")]
+    assert spoken(over.effects.cleared) == [(40, "guard-1 keeps the speed limit, or has left the zone")]
     assert over.told == Told()
     # The condition began and ended in one batch, so it says nothing about now.
     both = drawn([DRIVE], walk(*fast, *slow))
@@ -275,8 +275,8 @@ def test_the_timer_tells_the_end_of_what_was_told_and_of_nothing_else() -> None:
     assert [
         f.message for f in settled(Belief(), Told(violation=True, speeding=frozenset({3}))).effects.cleared
     ] == [
-        "guard-1 is back where the zones want them",
-        "guard-1 keeps to the limit, or has left the zone",
+        "guard-1 is inside the required zones again",
+        "guard-1 keeps the speed limit, or has left the zone",
     ]
     quiet = settled(Belief())
     assert (quiet.effects.met, quiet.effects.cleared) == ([], [])
@@ -321,7 +321,7 @@ def test_the_timer_tells_of_speeding_that_only_late_fixes_show() -> None:
 
 
 def test_with_no_zone_to_name_the_words_are_general() -> None:
-    assert headline(None) == "is outside all zones that they should be in"
+    assert headline(None) == "is outside all required zones"
     assert settled(Belief(violation=True), finds=nowhere).effects.met[0].detail == {"accuracy_m": 8.0}
     assert headline(None, Nearest(1, 1, "Yard", -3.0)) == "is outside Yard by 0 m"
 

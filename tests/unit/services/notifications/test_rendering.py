@@ -137,7 +137,7 @@ def test_an_sms_goes_out_under_its_registered_id_and_nothing_else_does() -> None
 def test_a_broken_template_is_told_in_the_log_and_the_row_is_there() -> None:
     with capture_logs() as logs:
         [row] = rows("sms", templates={("sms", "en", "text"): "{{ occurrences > 'a' }}"})
-    assert row.body.startswith("CRITICAL PANIC guard-1 at Dock 31 Jan 18:05 IST help")
+    assert row.body.startswith("Critical: Panic guard-1 at Dock 31 Jan 18:05 IST help")
     [said] = [entry for entry in logs if entry["event"] == "template_failed"]
     assert said["tenant_id"] == 1
     assert said["problem"].startswith("template sms en text, line 1: ")
@@ -205,8 +205,8 @@ def test_a_seal_is_opened_after_a_rotation_and_without_its_key_the_alarm_goes_ou
     assert writer_with(keys=rotated, public_url=url).outgoing(kept(row)) == original
     with capture_logs() as logs:
         again = writer_with(keys=KeyRing(ROTATED), public_url=url).outgoing(kept(row))
-    assert [entry["event"] for entry in logs] == ["notification_seal_unreadable"]
-    assert "PANIC" in again.text
+    assert [entry["event"] for entry in logs] == ["notification_not_decrypted"]
+    assert "Panic" in again.text
     assert "[link]" not in again.text
     assert f"{url}/a/" in again.text, "the link is made again"
 

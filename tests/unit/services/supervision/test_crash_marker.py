@@ -113,7 +113,7 @@ def test_without_a_file_a_lane_works_and_says_so_once(path: Path | None) -> None
     marker.take(PANIC)
     marker.release()
     assert marker.strikes_of(PANIC) == 0
-    assert [line["event"] for line in logs] == (["crash_marker_unusable"] if path else [])
+    assert [line["event"] for line in logs] == (["crash_marker_failed"] if path else [])
 
 
 def test_a_note_costs_a_few_microseconds() -> None:

@@ -24,7 +24,7 @@ def test_an_unreadable_panic_becomes_a_critical_alert_with_its_bytes() -> None:
     assert alert is not None
     assert (alert.alert_type, alert.severity) == (AlertType.UNREADABLE_ALERT, Severity.CRITICAL)
     assert (alert.unreadable, alert.flags) == (b"\xff", ("unreadable", "broken_json"))
-    assert alert.message == "Unreadable panic alert from guard-789: broken_json: byte 0"
+    assert alert.message == "Unreadable panic alert from guard-789: Broken JSON: byte 0"
 
 
 @pytest.mark.parametrize(

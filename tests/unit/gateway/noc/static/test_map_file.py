@@ -98,4 +98,4 @@ def test_what_is_wrong_with_it_is_said(ground: Path, tmp_path: Path) -> None:
     assert "VIGIL_MAP_PMTILES_FILE cannot be read" in missing
     ground.write_bytes(b"SQLite format 3")
     [other] = map_file.problems(noc(map_pmtiles_file=str(ground)))
-    assert "no PMTiles file" in other
+    assert "not a PMTiles file" in other

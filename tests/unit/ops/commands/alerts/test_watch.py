@@ -11,7 +11,12 @@ from ops.commands.alerts.watch import Sight
 
 SINCE = "2026-01-05T21:14:03Z"
 REDIS = {"part": "redis", "since": SINCE, "hides_alarms": True, "reason": "Redis does not answer."}
-WATCHDOG = {"part": "watchdog", "since": SINCE, "hides_alarms": False, "reason": "The watchdog is silent."}
+WATCHDOG = {
+    "part": "watchdog",
+    "since": SINCE,
+    "hides_alarms": False,
+    "reason": "The watchdog does not answer.",
+}
 
 
 def heartbeat(*away: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +50,7 @@ def test_what_is_away_is_said_once_with_its_time_its_reason_and_what_to_do(said:
         said.sight.take(heartbeat(REDIS))
     [line] = said.lines
     at = datetime.fromisoformat(SINCE).astimezone()
-    assert f"Vigil may be blind since {at:%H:%M:%S}. Redis does not answer." in line
+    assert f"Alarms may not arrive since {at:%H:%M:%S}. Redis does not answer." in line
     assert "call every guard" in line
     assert "Call the person on call" in line
 
@@ -53,7 +58,7 @@ def test_what_is_away_is_said_once_with_its_time_its_reason_and_what_to_do(said:
 def test_what_hides_no_alarm_does_not_send_anybody_to_the_telephone(said: Said) -> None:
     said.sight.take(heartbeat(WATCHDOG))
     [line] = said.lines
-    assert "works only in part" in line
+    assert "works in part" in line
     assert "call every guard" not in line
 
 
@@ -61,8 +66,8 @@ def test_another_part_that_goes_is_said_and_the_end_too(said: Said) -> None:
     for frame in (heartbeat(REDIS), heartbeat(REDIS, WATCHDOG), heartbeat(), heartbeat()):
         said.sight.take(frame)
     assert len(said.lines) == 3
-    assert "The watchdog is silent." in said.lines[1]
-    assert "Vigil sees again" in said.lines[2]
+    assert "The watchdog does not answer." in said.lines[1]
+    assert "Vigil works again" in said.lines[2]
 
 
 def test_silence_is_said_once_by_the_own_clock_and_ends_with_a_heartbeat(said: Said) -> None:
@@ -76,12 +81,12 @@ def test_silence_is_said_once_by_the_own_clock_and_ends_with_a_heartbeat(said: S
 
     # Then
     [line] = said.lines
-    assert "may be blind since" in line
-    assert "Nothing was heard from Vigil" in line
+    assert "may not arrive since" in line
+    assert "No frame has arrived" in line
     said.sight.take({"type": "connected"})
     assert len(said.lines) == 1  # the connection alone says nothing about the rest
     said.sight.take(heartbeat())
-    assert "sees again" in said.lines[1]
+    assert "works again" in said.lines[1]
 
 
 def test_a_link_that_is_back_and_hears_that_a_part_is_away_says_so(said: Said) -> None:

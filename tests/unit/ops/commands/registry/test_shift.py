@@ -16,7 +16,7 @@ def test_a_time_is_a_moment(written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "why"), [("2026-03-01T22:00", "time zone"), ("tomorrow", "no time"), ("", "no time")]
+    ("written", "why"), [("2026-03-01T22:00", "time zone"), ("tomorrow", "not a time"), ("", "not a time")]
 )
 def test_a_time_without_its_zone_or_that_is_none_is_refused(written: str, why: str) -> None:
     with pytest.raises(Refused, match=why):

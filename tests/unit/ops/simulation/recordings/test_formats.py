@@ -61,7 +61,7 @@ def test_each_format_is_known_by_its_name_or_its_beginning(document: bytes, suff
 
 def test_a_format_that_is_named_goes_before_the_file_s_own_name() -> None:
     assert len(formats.read(CSV.encode(), suffix="gpx", format="csv").fixes) == 1
-    with pytest.raises(Refused, match="no XML"):
+    with pytest.raises(Refused, match="not XML"):
         formats.read(CSV.encode(), suffix="csv", format="gpx")
 
 
@@ -99,7 +99,7 @@ def test_owntracks_speaks_in_its_own_units_and_what_is_no_position_is_passed_ove
         (b"\n", "^the file is empty"),
         (b"guard\n", "^line 1: there is no column time"),
         (CSV.splitlines()[0].encode(), "no positions"),
-        ((CSV + '"open').encode(), "^line 3: the file is no CSV"),
+        ((CSV + '"open').encode(), "^line 3: the file is not CSV"),
         (CSV.encode() + b"\xff", "^line 3: the file is not in UTF-8"),
         (gzip.compress(CSV.encode()), "is gzip-compressed"),
         (collection(point(time=None)), "^feature 1: time is missing"),
@@ -107,14 +107,14 @@ def test_owntracks_speaks_in_its_own_units_and_what_is_no_position_is_passed_ove
         (collection(line(TIMES[:1])), "^feature 1: coordTimes must hold as many"),
         (collection(line(None)), "^feature 1: coordTimes is missing"),
         (collection(line(TIMES, "MultiLineString")), "^feature 1: coordTimes must hold as many"),
-        (collection("x"), "^feature 1: it is no GeoJSON Feature"),
+        (collection("x"), "^feature 1: it is not a GeoJSON Feature"),
         (collection({**point(), "properties": [1]}), "^feature 1: its properties and geometry"),
         (
             collection({**point(), "geometry": {"type": "Point", "coordinates": 1}}),
             "^feature 1: coordinates are 1",
         ),
-        (b'{"type":"Polygon"}', "no GeoJSON FeatureCollection"),
-        (b"{", "no JSON"),
+        (b'{"type":"Polygon"}', "not a GeoJSON FeatureCollection"),
+        (b"{", "not JSON"),
         (json.dumps({**LOCATION, "lat": 91}).encode(), "^line 1: lat is 91"),
         (json.dumps({**LOCATION, "tst": None}).encode(), "^line 1: time is missing"),
         (b'{"_type":"encrypted","data":"x"}', "^line 1: the phone encrypts"),

@@ -196,5 +196,5 @@ def test_a_target_has_its_addresses_and_language() -> None:
 
 def test_the_record_says_who_was_told_or_that_nobody_was_and_what_to_do() -> None:
     [target] = targets(Step(0, ["sms"], ["contacts"]), BOOK, site_id=None, at=NOW)
-    assert told_note(1, [target], ["sms", "email"]) == "step 2: sms, email to Asha"
-    assert "nobody to tell; add a contact" in told_note(0, [], ["sms"])
+    assert told_note(1, [target], ["sms", "email"]) == "step 2: SMS, e-mail to Asha"
+    assert "there is no contact to notify; add a contact" in told_note(0, [], ["sms"])

@@ -65,7 +65,7 @@ def test_the_page_tells_what_who_where_when_and_how_it_went() -> None:
     seen, text = read()
     check_harmless(seen)
     for words in (
-        "Panic alarm, severity CRITICAL",
+        "Panic, severity critical",
         "Asha Rao (guard-7)",
         "site Dock <1>",
         "1 March 2026, 12:00:00 UTC (17:30:00 Asia/Kolkata)",
@@ -123,7 +123,7 @@ def test_without_any_position_the_page_says_so() -> None:
     bare = {**ALERT, "lat": None, "lon": None}
     seen, text = read(alert=bare, site=None, guard=None, fixes=[], fixes_in_window=0, zones=[])
     assert "there is no map" in text
-    assert "there is no track" in text
+    assert "There is no track" in text
     assert "svg" not in seen.tags
 
 

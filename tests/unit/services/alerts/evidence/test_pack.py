@@ -339,7 +339,7 @@ def test_the_key_is_the_expected_one_our_own_or_unknown() -> None:
     ids=range(9),
 )
 def test_what_is_no_pack_or_could_be_read_in_two_ways_is_refused(data: bytes) -> None:
-    with pytest.raises(Refused, match="no evidence pack"):
+    with pytest.raises(Refused, match="not an evidence pack"):
         evidence.parse(data)
 
 

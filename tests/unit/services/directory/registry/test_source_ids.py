@@ -16,7 +16,7 @@ def test_a_guard_s_number_becomes_an_id_and_ids_are_kept() -> None:
 
 @pytest.mark.parametrize("word", [*AlertType, "panic", "Panic", "low-battery", "geofence_violation"])
 def test_an_alert_s_name_is_no_id(word: str) -> None:
-    with pytest.raises(Refused, match="type of alert"):
+    with pytest.raises(Refused, match="alert type"):
         source_ids.check_source_id(word, family="device")
 
 

@@ -42,9 +42,9 @@ def test_texts_are_understood_as_what_they_mean() -> None:
         ({"name": "a", "site": 7}, "site is 7; it must be a name"),
         ({"name": "a", "guard": 7}, "guard is 7; it must be a guard id"),
         ({"name": "a", "radius_m": "wide"}, "radius_m is 'wide'"),
-        ({"name": "a", "schedule": "{"}, "schedule is no JSON"),
-        ({"name": "a", "schedule": "[" * 100_000}, "schedule is no JSON"),
-        ({"name": "a", "schedule": "\ud800"}, "schedule is no JSON"),
+        ({"name": "a", "schedule": "{"}, "schedule is not JSON"),
+        ({"name": "a", "schedule": "[" * 100_000}, "schedule is not JSON"),
+        ({"name": "a", "schedule": "\ud800"}, "schedule is not JSON"),
         ({"name": "a", "enabled": "perhaps"}, "enabled is 'perhaps'"),
     ],
 )

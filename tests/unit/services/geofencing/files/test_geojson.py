@@ -62,7 +62,7 @@ def test_one_bad_feature_is_named_and_the_others_are_read() -> None:
         (b"", "the file is empty"),
         (gzip.compress(b"{}"), "gzip-compressed: unpack it first"),
         ("PK\x03\x04", "ZIP archive"),
-        (b"[1]", "a list; a GeoJSON FeatureCollection is wanted"),
+        (b"[1]", "a list; a GeoJSON FeatureCollection is required"),
         (b"{}", "type is None"),
         (b'{"type": "FeatureCollection"}', "no list of features"),
         (b'{"type": "Topology"}', "type is 'Topology'"),
@@ -70,10 +70,10 @@ def test_one_bad_feature_is_named_and_the_others_are_read() -> None:
             b'{"type": "FeatureCollection", "features": [], "crs": {"properties": {"name": "EPSG:3857"}}}',
             "EPSG:4326",
         ),
-        (b"[" * 100_000, "no JSON"),
-        (b"\xff\xfe{}", "no JSON"),
-        ("\ud800", "no JSON"),
-        (b'{"type": NaN}', "no JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"\xff\xfe{}", "not JSON"),
+        ("\ud800", "not JSON"),
+        (b'{"type": NaN}', "not JSON"),
     ],
 )
 def test_what_is_no_geojson_at_all_is_refused(document: Any, said: str) -> None:
@@ -84,7 +84,7 @@ def test_what_is_no_geojson_at_all_is_refused(document: Any, said: str) -> None:
 def test_a_file_with_one_area_is_taken_whatever_it_is_called() -> None:
     assert geojson.area_of(json.dumps(SQUARE)) == (SQUARE, None)
     assert geojson.area_of(b"\xef\xbb\xbf" + json.dumps(feature(radius_m=5)).encode()) == (SQUARE, 5)
-    with pytest.raises(Refused, match="2 features; one is wanted"):
+    with pytest.raises(Refused, match="2 features; only one is allowed"):
         geojson.area_of(json.dumps({"type": "FeatureCollection", "features": [feature(), feature()]}))
 
 

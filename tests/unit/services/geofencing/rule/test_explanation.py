@@ -77,7 +77,7 @@ def test_what_no_step_of_the_guard_did_says_so() -> None:
 
 def test_late_and_superseded_ones_say_that_nobody_was_alarmed_and_that_they_do_not_stand() -> None:
     words = explain(told(late=True, superseded_at=AT + timedelta(hours=1)))
-    assert "nobody was alarmed" in words
+    assert "no alert was raised" in words
     assert "does not stand" in words
 
 

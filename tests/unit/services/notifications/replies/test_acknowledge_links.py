@@ -28,7 +28,7 @@ def test_a_link_names_its_notification_until_its_end() -> None:
     reference = uuid4()
     token = make_token(KEY, reference, ends_at_s=1000)
     assert read_token([KEY], token, now_s=1000) == reference
-    with pytest.raises(Refused, match="has ended"):
+    with pytest.raises(Refused, match="has expired"):
         read_token([KEY], token, now_s=1001)
 
 

@@ -108,7 +108,7 @@ def test_the_message_is_what_gives_way_and_only_as_far_as_it_must() -> None:
     text = written(words_with(message="x" * 500))
     assert gsm7_length(SMS_MARK + text) == 160
     head, _, message = text.partition(" Reply K7RM ")
-    assert head == "DRILL CRITICAL GEOFENCE VIOLATION guard-123 at 12.97160,77.59460 31 Jan 18:05 IST"
+    assert head == "DRILL Critical: Geofence violation guard-123 at 12.97160,77.59460 31 Jan 18:05 IST"
     assert set(message) == {"x"}
     assert written(words_with(message="short")).endswith("K7RM short")
 

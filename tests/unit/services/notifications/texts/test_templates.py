@@ -204,7 +204,7 @@ def test_filters_that_are_offered_work() -> None:
     assert set(FILTERS) >= {"join", "replace", "upper", "default"}
     source = "{{ flags | join('+') }} {{ source | replace('guard', 'G') | upper }} {{ site | default('-') | length }}"
     calm = msgspec.structs.replace(SAMPLE, silent=False)
-    assert written("email", "text", source, words=calm).text == "clock G-123 12"
+    assert written("email", "text", source, words=calm).text == "Clock G-123 12"
 
 
 def test_a_text_is_no_longer_than_its_channel_takes() -> None:
