@@ -26,21 +26,21 @@ from tests.oracle.words import Fix, Needed, Zone
 from tests.oracle.worlds import DEFAULTS, METRES_A_DEGREE, Guard, World
 
 JUDGING = (
-    "rule.plausibility:assess",
-    "rule.plausibility:doubted",
-    "rule.plausibility:own_radius_m",
-    "rule.plausibility:reachable",
-    "rule.plausibility:too_sudden",
-    "rule.plausibility:_follows",
-    "rule.accuracy:scatters_m",
-    "assignment:holds",
-    "assignment:applies",
-    "rule.confirmation:confirmed",
-    "rule.evaluator:Verdict.zone",
-    "rule.evaluator:Verdict.within",
-    "rule.evaluator:Verdict.violation",
-    "rule.evaluator:Verdict._side",
-    "rule.evaluator:Verdict._speed",
+    "rule.plausibility.assess",
+    "rule.plausibility.doubted",
+    "rule.plausibility.own_radius_m",
+    "rule.plausibility.reachable",
+    "rule.plausibility.too_sudden",
+    "rule.plausibility._follows",
+    "rule.accuracy.scatters_m",
+    "assignment.holds",
+    "assignment.applies",
+    "rule.confirmation.confirmed",
+    "rule.evaluator.Verdict.zone",
+    "rule.evaluator.Verdict.within",
+    "rule.evaluator.Verdict.violation",
+    "rule.evaluator.Verdict._side",
+    "rule.evaluator.Verdict._speed",
 )
 WORLDS = 60
 OF_NAMES = {"self._nearest.zone_id == zone_id"}
@@ -61,9 +61,9 @@ class Negation(ast.NodeTransformer):
 
 def definition_of(path: str) -> tuple[Any, list[str], ast.FunctionDef]:
     """Return the module, the names that lead to the function in it, and its definition."""
-    module_name, _, function = path.partition(":")
-    module = importlib.import_module(f"services.geofencing.{module_name}")
-    names = function.split(".")
+    *package, module_name, function = path.replace(".Verdict.", ".Verdict/").split(".")
+    module = importlib.import_module(".".join(["services.geofencing", *package, module_name]))
+    names = function.split("/")
     node: Any = ast.parse(inspect.getsource(module))
     for name in names:
         node = next(inner for inner in node.body if getattr(inner, "name", None) == name)
@@ -136,7 +136,7 @@ def mutate(monkeypatch: pytest.MonkeyPatch, path: str, nth: int) -> None:
         monkeypatch.setattr(getattr(module, owner[0]), name, namespace[name])
         return
     real = getattr(module, name)
-    for other in [m for n, m in sys.modules.items() if n.startswith("services.geofencing")]:
+    for other in [m for n, m in sys.modules.items() if n.startswith(("services.location", "services.geofencing"))]:
         if getattr(other, name, None) is real:
             monkeypatch.setattr(other, name, namespace[name])
 

@@ -1,6 +1,6 @@
 """A second version of docs/zones.md, written from that page alone and as plainly as possible.
 
-It judges the whole track at once, and imports nothing of `services.location`. `judge` also sets
+It judges the whole track at once, and imports nothing of `services.geofencing`. `judge` also sets
 `slack`, the nearest decision's distance to a tie. At a tie, two right programs may decide in two
 ways, because one of them rounded the other way. Such a track is no useful test.
 """

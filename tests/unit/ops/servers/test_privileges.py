@@ -19,10 +19,10 @@ from services.messaging.publisher import Publisher
 from services.messaging.rpc_calls import MeasuredRpc, RpcProxy
 
 SOURCES = {
-    "mqtt_gateway": ("gateway/mqtt/*.py",),
-    "noc_gateway": ("gateway/noc/[!a]*.py", "gateway/noc/auth/tokens.py"),
-    "noc_api": ("gateway/noc/api/callbacks.py", "gateway/noc/api/*.py"),
-    "watchdog": ("ops/watchdog/*.py",),
+    "mqtt_gateway": ("gateway/mqtt/**/*.py",),
+    "noc_gateway": ("gateway/noc/*.py", "gateway/noc/auth/*.py", "gateway/noc/websocket/*.py"),
+    "noc_api": ("gateway/noc/api/**/*.py",),
+    "watchdog": ("ops/watchdog/**/*.py",),
 }
 """Files of a service that has no folder of its own under `services`."""
 ALL = list(PROCESSES)

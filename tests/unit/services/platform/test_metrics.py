@@ -26,7 +26,7 @@ SOURCES = [
     path
     for top in ("services", "gateway", "ops")
     for path in (PROJECT / top).rglob("*.py")
-    if path != PROJECT / "services" / "metrics.py"
+    if path != PROJECT / "services" / "platform" / "metrics.py"
 ]
 
 
