@@ -91,7 +91,7 @@ PARAMETERS = (
         most=100,
         whole=True,
         default="confirm_fixes",
-        help="So many fixes confirm {change}.",
+        help="Number of fixes that confirm {change}.",
     ),
     Parameter(
         field="seconds",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from gateway.mqtt.decoding.payloads import PAYLOADS
 from gateway.noc.api.examples import FRAMES, MESSAGES
@@ -27,13 +28,13 @@ class ReceiptPayload(msgspec.Struct, frozen=True, omit_defaults=True):
     `stored`, marked `silent`, and nothing at the source may show or sound that the receipt came.
     """
 
-    msg_id: str | None
-    status: str
-    at: datetime
-    alert_id: str | None = None
-    by: str | None = None
-    silent: bool = False
-    reason: str | None = None
+    msg_id: Annotated[str | None, Meta(description="Id of the message, as the device gave it")]
+    status: Annotated[str, Meta(description="Result of the message")]
+    at: Annotated[datetime, Meta(description="Time of the result")]
+    alert_id: Annotated[str | None, Meta(description="The alert that the message raised")] = None
+    by: Annotated[str | None, Meta(description="The operator who acknowledged")] = None
+    silent: Annotated[bool, Meta(description="Nothing at the source may show or sound")] = False
+    reason: Annotated[str | None, Meta(description="The reason of a refusal")] = None
 
 
 class OwnTracksLocation(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -24,14 +24,14 @@ PROBLEM = {
     "required": ["type", "title", "status", "detail"],
 }
 ERRORS = {
-    400: "The request is invalid; `detail` names the field",
+    400: "The request is not valid; `detail` names the field",
     401: "No valid token",
     403: "The role does not allow it",
-    404: "The tenant has no such thing",
-    409: "The thing is not in a state that allows the request",
+    404: "Not found in this tenant",
+    409: "The request conflicts with stored data",
     413: "The body is too large",
     429: "Too many requests",
-    503: "A service or server does not answer; try again",
+    503: "A service is not available; try again",
 }
 KEY = {
     "name": "Idempotency-Key",
