@@ -100,7 +100,7 @@ PARAMETERS = (
         most=LONGEST_S,
         least_excluded=True,
         default="confirm_s",
-        help="Or sure fixes over so many seconds.",
+        help="Or the seconds over which sure fixes continue.",
     ),
     Parameter(
         field="hold_s",
@@ -109,7 +109,7 @@ PARAMETERS = (
         most=LONGEST_S,
         unit="seconds",
         default=0.0,
-        help="At the earliest after so many seconds.",
+        help="Least seconds until the confirmation.",
         why="for at least {value:g} s",
     ),
 )

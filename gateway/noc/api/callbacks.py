@@ -128,7 +128,7 @@ def _text(content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise Refused("the body is no text in UTF-8") from error
+        raise Refused("the body is not text in UTF-8") from error
 
 
 def _path(request: Request) -> str:
