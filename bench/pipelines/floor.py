@@ -27,12 +27,8 @@ from bench.ledger.load import connect
 from gateway.mqtt import packets
 from gateway.mqtt.decoding import payloads, topics
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import (
-    DeviceAlert,
-    Fix,
-    RejectedMessage,
-)
-from services.contracts.families import TELEMETRY
+from services.contracts.events import DeviceAlert, RejectedMessage
+from services.contracts.families import TELEMETRY, Fix
 from services.geofencing.rule.fixes import track_fix_of
 from services.geofencing.rule.track import Guarded
 from services.ingestion import bulk_insert

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from gateway.mqtt.decoding import identity, unreadable
-from services.contracts.events import AlertType, DeviceAlert, Origin, RejectedMessage, RepeatedAlert
+from services.contracts.events import AlertType, DeviceAlert, RejectedMessage, RepeatedAlert
+from services.contracts.families import Origin
 
 RATE_LIMITED = "rate_limited"
 REMEMBERED_KEYS = 50_000

@@ -17,8 +17,8 @@ from gateway.mqtt.decoding.payloads import Limits, Message, decode
 from gateway.mqtt.decoding.topics import Topic, parse
 from gateway.mqtt.decoding.unreadable import may_be_alarm, names_life_safety
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import DEFAULT_SEVERITY, AlertType, DeviceAlert, Fix
-from services.contracts.families import Family, Reading
+from services.contracts.events import DEFAULT_SEVERITY, AlertType, DeviceAlert
+from services.contracts.families import Family, Fix, Reading
 from services.telemetry.rule_engine import Finding, Ruleset, of_alarm_topic
 from services.telemetry.source_states import Followed, Known, correct, follow, known_after
 

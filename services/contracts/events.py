@@ -5,7 +5,7 @@ travel by the thousand are arrays on the wire. A field may be added at the end w
 field may be moved.
 
 Times are aware UTC `datetime`s. The messages that come by the thousand, with the units of their
-fields, are in `services/contracts/families.py`. They are importable from here too.
+fields, are in `services/contracts/families.py`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,7 @@ from typing import Any, Self
 
 import msgspec
 
-from services.contracts.families import CONNECTIVITY as CONNECTIVITY
-from services.contracts.families import SENSOR_STATES as SENSOR_STATES
-from services.contracts.families import SENSOR_TYPES as SENSOR_TYPES
-from services.contracts.families import DeviceReading as DeviceReading
-from services.contracts.families import DeviceReadingBatch as DeviceReadingBatch
-from services.contracts.families import Fix as Fix
-from services.contracts.families import FixBatch as FixBatch
-from services.contracts.families import HealthReading as HealthReading
-from services.contracts.families import HealthReadingBatch as HealthReadingBatch
-from services.contracts.families import Origin as Origin
-from services.contracts.families import SensorReading as SensorReading
-from services.contracts.families import SensorReadingBatch as SensorReadingBatch
+from services.contracts.families import Origin
 
 
 class AlertType(StrEnum):

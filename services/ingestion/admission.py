@@ -13,7 +13,8 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import Origin, RejectedMessage
+from services.contracts.events import RejectedMessage
+from services.contracts.families import Origin
 from services.ingestion.claims import objections
 from services.ingestion.source_registry import Source
 from services.platform import metrics, security_events

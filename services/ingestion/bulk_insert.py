@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError
 
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import Origin
+from services.contracts.families import Origin
 from services.ingestion import raw_data
 from services.platform.prepared_statements import Prepared
 

@@ -6,7 +6,7 @@ The registry knows the sender. The payload only claims one.
 from __future__ import annotations
 
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import Origin
+from services.contracts.families import Origin
 
 
 def objections(origin: Origin, *, known: bool, enabled: bool, tenant_id: int | None) -> list[InvalidMessage]:

@@ -9,7 +9,8 @@ from datetime import datetime
 from sqlalchemy import Connection, NestedTransaction
 
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import Fix, FixBatch, Origin, Receipt
+from services.contracts.events import Receipt
+from services.contracts.families import Fix, FixBatch, Origin
 from services.ingestion import admission, bulk_insert
 from services.ingestion.clock_offset import Clock
 from services.ingestion.effects import Effects

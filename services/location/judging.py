@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from services.contracts.events import Fix
+from services.contracts.families import Fix
 from services.geofencing.rule.fixes import track_fix_of
 from services.geofencing.rule.late_fixes import CHECKPOINT_FIXES, Checkpoint, Position, period_of, position_of
 from services.geofencing.rule.repair_budget import DEAR_STRETCHES, Density, RepairShare

@@ -8,7 +8,7 @@ from typing import Any
 import eventlet
 import structlog
 
-from services.contracts.events import Fix, FixBatch
+from services.contracts.families import Fix, FixBatch
 from services.contracts.source_status import Statuses
 from services.feed.stream import FeedWriter
 from services.ingestion import admission

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection
 
-from services.contracts.events import Fix, Origin, RejectedMessage
-from services.contracts.families import GUARD
+from services.contracts.events import RejectedMessage
+from services.contracts.families import GUARD, Fix, Origin
 from services.geofencing.rule.late_fixes import Checkpoint, Position
 from services.geofencing.rule.track import Belief, Step, TrackFix, Transition
 from services.geofencing.rule.transitions import Evidence

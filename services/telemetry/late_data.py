@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from services.contracts.events import Origin
+from services.contracts.families import Origin
 from services.ingestion.clock_offset import RIGHT_WITHIN_S
 
 T = TypeVar("T")

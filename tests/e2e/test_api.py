@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
-from services.contracts.events import Fix, FixBatch, Origin
+from services.contracts.families import Fix, FixBatch, Origin
 from services.messaging import DEAD_QUEUE, HEADER_QUEUE, HEADER_REASON, event_queue_name
 from services.messaging.publisher import connect
 from services.messaging.topology import EVENT_CONTENT_TYPE

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from services.contracts.events import Fix, FixBatch, Origin
+from services.contracts.families import Fix, FixBatch, Origin
 from services.location.service import Parts
 from services.platform.config import Config
 

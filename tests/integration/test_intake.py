@@ -11,8 +11,7 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, text
 
-from services.contracts.events import DeviceReading, Fix, Origin
-from services.contracts.families import DEVICE
+from services.contracts.families import DEVICE, DeviceReading, Fix, Origin
 from services.ingestion.source_registry import Registry, Source
 from services.location.deferred_alerts import Settling
 from services.location.guards.battery import battery_rule

@@ -17,7 +17,8 @@ from sqlalchemy import Engine, text
 
 from services.alerts.service import AlertsService
 from services.alerts.service import Parts as AlertParts
-from services.contracts.events import ConditionsEvent, FixBatch
+from services.contracts.events import ConditionsEvent
+from services.contracts.families import FixBatch
 from services.location.conditions import is_prompt, returning, speeding_key, violation_key
 from services.location.store import belief_of
 from services.platform.config import Config

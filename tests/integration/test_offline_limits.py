@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from services.alerts.occurrences import Whose, of_device
-from services.contracts.events import AlertType, DeviceAlert, Origin, SensorReading
-from services.contracts.families import SENSOR
+from services.contracts.events import AlertType, DeviceAlert
+from services.contracts.families import SENSOR, Origin, SensorReading
 from services.directory.registry.store import DirectoryStore
 from services.ingestion.effects import Effects
 from services.ingestion.liveness import Listening

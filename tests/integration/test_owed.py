@@ -22,17 +22,8 @@ from services.alerts.escalation_worker import Guidance
 from services.alerts.grouping import Storms
 from services.alerts.store import AlertStore
 from services.contracts.errors import Unavailable
-from services.contracts.events import (
-    AlertType,
-    Condition,
-    ConditionsEvent,
-    DeviceReading,
-    DeviceReadingBatch,
-    Fix,
-    FixBatch,
-    Origin,
-)
-from services.contracts.families import DEVICE
+from services.contracts.events import AlertType, Condition, ConditionsEvent
+from services.contracts.families import DEVICE, DeviceReading, DeviceReadingBatch, Fix, FixBatch, Origin
 from services.contracts.source_status import Statuses
 from services.feed.stream import FeedWriter
 from services.ingestion.effects import Effects, Event

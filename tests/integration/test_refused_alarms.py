@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from services.contracts.enum_words import inside
-from services.contracts.events import AlertType, DeviceReading, Origin, SensorReading
-from services.contracts.families import DEVICE, SENSOR, Reading
+from services.contracts.events import AlertType
+from services.contracts.families import DEVICE, SENSOR, DeviceReading, Origin, Reading, SensorReading
 from services.ingestion.effects import Effects
 from services.ingestion.source_registry import Registry
 from services.platform.config import Config

@@ -16,8 +16,8 @@ from sqlalchemy import Engine, text
 
 from ops.environment import PROJECT
 from services.contracts.errors import NotFound, Refused
-from services.contracts.events import DeviceReading, Origin, Severity
-from services.contracts.families import DEVICE
+from services.contracts.events import Severity
+from services.contracts.families import DEVICE, DeviceReading, Origin
 from services.ingestion.source_registry import Registry
 from services.platform.config import Config
 from services.platform.database import Database

@@ -18,8 +18,7 @@ from sqlalchemy import Engine, text
 from ops.environment import PROJECT
 from ops.local.stack import Stack
 from ops.local.supervisor import Process, Supervisor
-from services.contracts.events import DeviceReading, Fix
-from services.contracts.families import DEVICE
+from services.contracts.families import DEVICE, DeviceReading, Fix
 from services.ingestion.effects import Effects
 from services.ingestion.liveness import BACKLOG, BEHIND_MAX_S, PAUSE_S, Listening
 from services.ingestion.source_registry import Registry

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from services.alerts.occurrences import of_condition
-from services.contracts.events import Condition, Origin, SensorReading
-from services.contracts.families import SENSOR
+from services.contracts.events import Condition
+from services.contracts.families import SENSOR, Origin, SensorReading
 from services.ingestion.effects import Effects, condition_events
 from services.ingestion.source_registry import Registry
 from services.platform.config import Config

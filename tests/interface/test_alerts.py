@@ -22,10 +22,10 @@ from services.contracts.events import (
     Condition,
     ConditionsEvent,
     DeviceAlert,
-    Origin,
     Severity,
     TimelineEntry,
 )
+from services.contracts.families import Origin
 from services.ingestion.source_registry import Source
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

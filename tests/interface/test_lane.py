@@ -18,7 +18,8 @@ from gateway.mqtt.batch import Batch
 from gateway.mqtt.lane import Lane
 from ops.environment import PROJECT
 from services.contracts.errors import Unavailable
-from services.contracts.events import DeviceAlert, FixBatch
+from services.contracts.events import DeviceAlert
+from services.contracts.families import FixBatch
 from services.messaging.shards import shard_key, shard_of
 from services.platform import config
 from services.supervision import poison, restarts

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from ops.environment import PROJECT
-from services.contracts.events import FixBatch
+from services.contracts.families import FixBatch
 from tests.oracle.worker import Order, Told, receive, send
 
 SILENT_S = 60.0

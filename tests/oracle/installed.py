@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from services.contracts import events
-from services.contracts.events import Origin
+from services.contracts.families import Origin
 from tests.oracle.geometry import Shape
 from tests.oracle.record import unordered
 from tests.oracle.words import Change, Fix, Needed, Row, Zone

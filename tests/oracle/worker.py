@@ -18,7 +18,7 @@ from typing import IO, Any
 import msgspec
 from sqlalchemy import Connection
 
-from services.contracts.events import FixBatch
+from services.contracts.families import FixBatch
 from services.ingestion.effects import Event
 from services.location.service import LocationService, Parts
 from services.location.store import GuardOutcome, LocationStore

@@ -25,7 +25,7 @@ import websocket
 from gateway.mqtt import packets
 from gateway.noc.auth.tokens import Tokens
 from ops.local.stack import Stack
-from services.contracts.events import Fix, FixBatch, Origin
+from services.contracts.families import Fix, FixBatch, Origin
 from services.feed import encryption
 from services.feed.keyring import KeyRing
 from services.messaging import DEAD_QUEUE, HEADER_QUEUE, HEADER_REASON, event_queue_name

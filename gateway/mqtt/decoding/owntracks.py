@@ -19,8 +19,7 @@ from gateway.mqtt.decoding.payloads import CLAIMS, Limits
 from gateway.mqtt.decoding.topics import Topic
 from gateway.mqtt.decoding.values import is_set, number_of
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import Fix
-from services.contracts.families import Family
+from services.contracts.families import Family, Fix
 
 KMH_A_MPS = 3.6
 LARGEST = 2**63 - 1

@@ -15,8 +15,8 @@ from gateway.mqtt.decoding.topics import ALARM, Topic
 from services.contracts.alert_words import LIFE_SAFETY_WORDS, alert_type
 from services.contracts.enum_words import flag_as_words
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import LIFE_SAFETY, AlertType, DeviceAlert, Origin, Severity
-from services.contracts.families import Family
+from services.contracts.events import LIFE_SAFETY, AlertType, DeviceAlert, Severity
+from services.contracts.families import Family, Origin
 
 MAX_ALERT_TEXT = 2000
 SEARCHED_BYTES = 65_536

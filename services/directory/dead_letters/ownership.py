@@ -11,10 +11,8 @@ from services.contracts.events import (
     AlertEvent,
     ConditionsEvent,
     DeviceAlert,
-    FixBatch,
     NotificationFinished,
     NotificationRequest,
-    Origin,
     Receipt,
     RejectedBatch,
     RejectedMessage,
@@ -23,7 +21,7 @@ from services.contracts.events import (
     StoredEvent,
     ZoneMovesEvent,
 )
-from services.contracts.families import BATCHED
+from services.contracts.families import BATCHED, FixBatch, Origin
 
 BODIES: Mapping[str, type] = {
     **{row.event: row.batch for row in BATCHED},

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import msgspec
 
-from services.contracts.events import Fix
+from services.contracts.families import Fix
 from services.geofencing.rule.plausibility import Seen
 from services.geofencing.rule.transitions import Transition
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from services.contracts.events import AlertType, Condition, Fix, Severity
+from services.contracts.events import AlertType, Condition, Severity
+from services.contracts.families import Fix
 
 
 class BatteryRule(msgspec.Struct, frozen=True, kw_only=True):

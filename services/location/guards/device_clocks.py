@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.contracts.events import Fix, Origin
+from services.contracts.families import Fix, Origin
 from services.ingestion.clock_offset import RIGHT, RIGHT_WITHIN_S, Clock, take
 
 CORRECTED = "clock_corrected"

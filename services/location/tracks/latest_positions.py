@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from services.contracts.events import FeedPosition, Fix
+from services.contracts.events import FeedPosition
+from services.contracts.families import Fix
 
 
 def position_of(fix: Fix, *, in_geofence: bool, violation: bool) -> FeedPosition:

@@ -5,7 +5,8 @@ import pytest
 
 from gateway.mqtt import backlog
 from gateway.mqtt.backlog import CATCH_UP_S, Backlog
-from services.contracts.events import AlertType, DeviceAlert, DeviceReading, Origin
+from services.contracts.events import AlertType, DeviceAlert
+from services.contracts.families import DeviceReading, Origin
 
 START = datetime(2026, 11, 29, 18, 0, tzinfo=UTC).timestamp()
 NOTE = "received_after_outage:2026-11-29T18:00:00Z/2026-11-29T18:00:42Z"

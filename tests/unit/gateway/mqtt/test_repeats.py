@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.mqtt.repeats import Repeats, SeenKeys, is_counted, is_kept, merged, refusal
-from services.contracts.events import AlertType, DeviceAlert, Origin, RejectedMessage
+from services.contracts.events import AlertType, DeviceAlert, RejectedMessage
+from services.contracts.families import Origin
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

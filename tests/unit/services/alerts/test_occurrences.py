@@ -23,10 +23,10 @@ from services.contracts.events import (
     Condition,
     DeviceAlert,
     NotificationFinished,
-    Origin,
     Severity,
     SourceFlood,
 )
+from services.contracts.families import Origin
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 OURS = Whose(1, 5, known=True, enabled=True)

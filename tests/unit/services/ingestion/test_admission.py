@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import Origin
+from services.contracts.families import Origin
 from services.ingestion import admission
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)

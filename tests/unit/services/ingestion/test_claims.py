@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from services.contracts.events import Origin
+from services.contracts.families import Origin
 from services.ingestion.claims import objections
 
 NOW = datetime.now(UTC)

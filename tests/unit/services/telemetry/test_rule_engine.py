@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from ops.environment import PROJECT
 from services.contracts.errors import Misconfigured
-from services.contracts.events import AlertType, DeviceReading, HealthReading, Origin, SensorReading
+from services.contracts.events import AlertType
+from services.contracts.families import DeviceReading, HealthReading, Origin, SensorReading
 from services.platform import config
 from services.telemetry.rule_engine import Finding, Ruleset, Standing
 from services.telemetry.rules import Override, Rule, parse_rules

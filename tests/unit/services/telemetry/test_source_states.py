@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.environment import PROJECT
-from services.contracts.events import Origin, SensorReading
+from services.contracts.families import Origin, SensorReading
 from services.ingestion import clock_offset
 from services.platform import config
 from services.telemetry.rule_engine import Ruleset

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.mqtt.decoding import owntracks, topics
 from gateway.mqtt.decoding.payloads import Limits
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import Fix
+from services.contracts.families import Fix
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TST = int(NOW.timestamp()) - 60

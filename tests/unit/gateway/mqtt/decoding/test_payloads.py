@@ -14,7 +14,7 @@ from gateway.mqtt.decoding.identity import Recent
 from gateway.mqtt.decoding.payloads import Limits
 from services.contracts import families
 from services.contracts.errors import InvalidMessage
-from services.contracts.events import AlertType, SensorReading, Severity
+from services.contracts.events import AlertType, Severity
 from services.contracts.families import (
     BATCHED,
     PYTHON_TYPES,
@@ -23,6 +23,7 @@ from services.contracts.families import (
     Family,
     HealthReading,
     Origin,
+    SensorReading,
 )
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -11,7 +11,8 @@ import pytest
 from nameko.extensions import ENTRYPOINT_EXTENSIONS_ATTR
 
 from ops.processes import PROCESSES, service_class
-from services.contracts.events import AlertType, Condition, ConditionsEvent, Fix, FixBatch, Origin
+from services.contracts.events import AlertType, Condition, ConditionsEvent
+from services.contracts.families import Fix, FixBatch, Origin
 from services.directory.dead_letters.ownership import BODIES, belongs, event_type_of, spoken_of
 from services.messaging import event_queue_name
 from services.messaging.consumer import EventHandler

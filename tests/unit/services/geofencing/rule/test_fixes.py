@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.contracts.events import Fix, Origin
+from services.contracts.families import Fix, Origin
 from services.geofencing.rule.fixes import Step, TrackFix, track_fix_of
 from services.geofencing.rule.plausibility import Seen
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from services.contracts.events import AlertType, Fix, Origin, Severity
+from services.contracts.events import AlertType, Severity
+from services.contracts.families import Fix, Origin
 from services.location.guards.battery import BatteryRule, battery_rule, conclude, is_low
 from services.platform.config import load
 from tests.support.square_site import at

@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 import pytest
 
-from services.contracts.events import Fix, Origin
+from services.contracts.families import Fix, Origin
 from services.ingestion.clock_offset import RIGHT, Clock
 from services.location.guards.device_clocks import (
     CORRECTED,
