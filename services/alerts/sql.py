@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
+from services.alerts.people import content_of
 from services.alerts.rows import ALERT_COLUMNS
 from services.platform.prepared_statements import Prepared
 
@@ -96,6 +97,10 @@ MERGE = Prepared(
                                       clock_suspect, flags, raw_data, unreadable)
         SELECT CAST(:key AS uuid), alert_id, tenant_id, :msg_id, :topic, :recorded_at, :received_at, :clock_suspect,
                :flags, CAST(:raw AS jsonb), :unreadable FROM merged
+    ),
+    people AS (
+        INSERT INTO alert_people (alert_id, tenant_id, taken_at, content)
+        SELECT alert_id, tenant_id, :now, ({content_of("merged", at=":now")}) FROM merged WHERE is_new
     ),
     timer AS (
         -- A new round: of a new alert, and of one that calls people again. No round before it had this number.

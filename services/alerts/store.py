@@ -6,7 +6,7 @@ The database itself ensures one open alert per dedup key, under any concurrency.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -22,9 +22,11 @@ from services.alerts.grouping import Storms
 from services.alerts.lifecycle import OPEN as OPEN_STATUSES
 from services.alerts.lifecycle import Action, step
 from services.alerts.occurrences import Occurrence, Repeated, as_one, is_another, raw_set_aside, seen_before
+from services.alerts.people import people_of
 from services.alerts.rows import ALERT_COLUMNS, alert_of, as_uuid, line_of
 from services.contracts.errors import NotFound, Refused
 from services.contracts.events import Alert, AlertStatus, RejectedMessage
+from services.contracts.people import AlertPeople
 from services.contracts.pagination import Order, beyond, check_limit
 from services.ingestion import bulk_insert as rows
 from services.ingestion.admission import keep_rejected
@@ -357,7 +359,7 @@ class AlertStore:
         self, connection: Connection, row: Row[Any], deed: Deed, status: AlertStatus, now: datetime
     ) -> Row[Any]:
         match deed.action:
-            case Action.NOTE:
+            case Action.NOTE | Action.CALL:
                 return row
             case Action.ASSIGN:
                 return connection.execute(sql.ASSIGN, {"to": deed.to, "alert_id": row.alert_id}).one()
@@ -554,6 +556,15 @@ class AlertStore:
             if row is None:
                 raise NotFound(f"no alert {alert_id}")
             return alert_of(row, [line_of(line) for line in connection.execute(sql.SELECT_LINES, values)])
+
+    def get_people(self, *, tenant_id: int, alert_id: str, role: str, today: date) -> AlertPeople:
+        """Return the people and place of an alert, as a role sees them. Raises `NotFound`."""
+        key = as_uuid(alert_id)
+        with self._database.of(tenant_id) as connection:
+            found = people_of(connection, tenant_id=tenant_id, alert_id=key, role=role, today=today)
+        if found is None:
+            raise NotFound(f"no alert {alert_id}")
+        return found
 
     def list_alerts(
         self,

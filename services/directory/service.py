@@ -13,6 +13,8 @@ from eventlet.semaphore import Semaphore
 
 from services.contracts.errors import NotAuthenticated, TooMany, Unavailable
 from services.directory.dead_letters.rpc import DeadLetters, LetterCalls
+from services.directory.people.rpc import ProfileCalls
+from services.directory.people.store import ProfileStore
 from services.directory.registry.rpc import Register
 from services.directory.registry.store import DirectoryStore
 from services.directory.users import passwords
@@ -68,6 +70,7 @@ class Parts:
         self.store = DirectoryStore(database)
         self.schema = SchemaCheck(database)
         self.people = PeopleStore(database)
+        self.profiles = ProfileStore(database)
         self.zones = ZoneStore(database, judge_of=GeometryThread().of, beside=tpool.execute)
         self.letters = DeadLetters(config, database)
         self.bars = BarredSubjects.from_config(config, database)
@@ -77,7 +80,7 @@ class Parts:
         self.password_checks = PasswordChecks(at_once=config.noc.password_checks)
 
 
-class DirectoryService(Register, ZoneCalls, LetterCalls):
+class DirectoryService(Register, ProfileCalls, ZoneCalls, LetterCalls):
     name = "directory"
 
     parts = Resource(Parts)

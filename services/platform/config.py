@@ -265,6 +265,7 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alerts_days: Annotated[int, msgspec.Meta(ge=30)]
     presence_days: Annotated[int, msgspec.Meta(ge=1)]
     sessions_days: Annotated[int, msgspec.Meta(ge=1)]
+    profile_changes_days: Annotated[int, msgspec.Meta(ge=30)]
     run_hour: Annotated[int, msgspec.Meta(ge=0, le=23)]
     weeks_ahead: Annotated[int, msgspec.Meta(ge=2, le=50)]
     shift_tolerance_s: Annotated[float, msgspec.Meta(ge=0, le=7200)]

@@ -17,6 +17,7 @@ TENANT_CLASSES = (
     "alerts",
     "presence",
     "sessions",
+    "profile_changes",
 )
 """Classes for which a tenant may have a policy of its own."""
 MAX_DAYS = 36_500
@@ -25,7 +26,7 @@ MISSED = timedelta(hours=30)
 
 
 def usual_days(config: Config) -> dict[str, int]:
-    """Return days by class, as `vigil_retention_classes` (migration 0008) names the classes.
+    """Return days by class, as `vigil_retention_classes` (migration 0018) names the classes.
 
     The order is that of a run: alerts before the storms that they were part of.
     """

@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 
 from gateway.noc.api.operation import Nothing, Operation
+from gateway.noc.api.operations.people import PEOPLE
 from gateway.noc.api.operations.zones import TRACKS, ZONES
 from services.contracts import api
 from services.contracts.api import Id
 from services.contracts.events import Alert
+from services.contracts.people import AlertInFull
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -65,9 +67,10 @@ ALERTS = (
         path="/alerts/{alert_id}",
         service="alerts",
         rpc="get_alert",
-        summary="One alert with its whole timeline",
+        summary="One alert with its whole timeline, and the people and place that it concerns",
         tag="alerts",
-        answer=Alert,
+        answer=AlertInFull,
+        ranked=True,
     ),
     _act("acknowledge", "acknowledge_alert", "A named human has it", api.Noted),
     _act("start", "start_alert", "Somebody is on the way", api.Noted),
@@ -517,6 +520,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *PLANS,
     *NOTIFICATIONS,
     *DIRECTORY,
+    *PEOPLE,
     *ZONES,
     *TRACKS,
     *FIELD,
