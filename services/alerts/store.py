@@ -26,8 +26,8 @@ from services.alerts.people import people_of
 from services.alerts.rows import ALERT_COLUMNS, alert_of, as_uuid, line_of
 from services.contracts.errors import NotFound, Refused
 from services.contracts.events import Alert, AlertStatus, RejectedMessage
-from services.contracts.people import AlertPeople
 from services.contracts.pagination import Order, beyond, check_limit
+from services.contracts.people import AlertPeople
 from services.ingestion import bulk_insert as rows
 from services.ingestion.admission import keep_rejected
 from services.platform.database import Database
