@@ -124,9 +124,7 @@ def upgrade() -> None:
         holders = ", ".join([role, *_there(f"{role}_rows")])
         for table, rights in tables.items():
             op.execute(f"GRANT {rights} ON {table} TO {role}")
-            op.execute(
-                f"CREATE POLICY {role} ON {table} TO {holders} USING ({mine}) WITH CHECK ({mine})"
-            )
+            op.execute(f"CREATE POLICY {role} ON {table} TO {holders} USING ({mine}) WITH CHECK ({mine})")
 
 
 def downgrade() -> None:

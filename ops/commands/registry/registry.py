@@ -11,6 +11,7 @@ from zoneinfo import available_timezones
 import click
 
 from gateway.noc.auth.tokens import ISSUER, ROLES
+from ops.commands.registry.profiles import make_profile_group
 from ops.environment import apply_environment
 from ops.input_output.tables import as_json_option, limit_option, show
 from services.contracts.errors import Refused
@@ -84,6 +85,7 @@ def _switch(kind: str, verb: str, enabled: bool) -> click.Command:
 
 tenant = make_group("tenant", "Guard companies' client accounts.", switchable=False)
 site = make_group("site", "Guarded places.", switchable=False)
+site.add_command(make_profile_group("site"))
 group = make_group("group", "Groups of guards.", switchable=False)
 contact = make_group("contact", "People who are notified of alerts.", switchable=False)
 user = make_group("user", "People who log in.")

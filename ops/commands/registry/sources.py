@@ -17,6 +17,7 @@ import click
 import msgspec
 
 from ops.commands.registry import guard_places
+from ops.commands.registry.profiles import make_profile_group
 from ops.commands.registry.registry import site_option, store, tenant_option
 from ops.environment import apply_environment, home
 from ops.input_output.input_files import INPUT_FILE, naming, read_bytes
@@ -289,7 +290,9 @@ class Report:
 guard = make_group("guard", "Guards.")
 for _command in guard_places.COMMANDS:
     guard.add_command(_command)
+guard.add_command(make_profile_group("guard"))
 device = make_group("device", "Devices, sensors, systems, alert buttons.")
+device.add_command(make_profile_group("device"))
 
 
 @guard.command("add")

@@ -45,6 +45,7 @@ class StoredProfile(NamedTuple):
     changed_at: datetime | None
     changed_by: str | None
     picture_sha256: str | None
+    is_changed: bool = False
 
 
 NOTE = text(
@@ -161,6 +162,14 @@ class ProfileStore:
             digests = ({f"{word}_sha256": d} for d in (former.picture_sha256, content["sha256"]))
             self._note(connection, kind, key, *digests, tenant_id=tenant_id, by=by)
 
+    def site_keys(self, *, tenant_id: int) -> dict[str, int]:
+        """Return the keys of the tenant's sites, by number and by name."""
+        query = text("SELECT site_id, name FROM site WHERE tenant_id = :tenant_id")
+        with self._database.of(tenant_id) as connection:
+            sites = connection.execute(query, {"tenant_id": tenant_id}).all()
+        # A name that is a number stands for the site with this number.
+        return {site.name: site.site_id for site in sites} | {str(s.site_id): s.site_id for s in sites}
+
     def _replace(
         self,
         kind: Kind,
@@ -182,11 +191,11 @@ class ProfileStore:
             profile = replacement(former.profile, datetime.now(UTC).date())
             before, after = profile_checks.differences(former.profile, profile)
             if not after or dry_run:
-                return former._replace(profile=profile)
+                return former._replace(profile=profile, is_changed=bool(after))
 
             self._write(connection, kind, key, profile, tenant_id=tenant_id, by=by)
             self._note(connection, kind, key, before, after, tenant_id=tenant_id, by=by)
-            return self._read(connection, kind, key, tenant_id, lock=False)
+            return self._read(connection, kind, key, tenant_id, lock=False)._replace(is_changed=True)
 
     def _read(
         self, connection: Connection, kind: Kind, key: Key, tenant_id: int, *, lock: bool
