@@ -11,12 +11,12 @@ from sqlalchemy import Connection
 
 from services.alerts import lifecycle
 from services.alerts import occurrences as intake
+from services.alerts.calls import call_note
 from services.alerts.escalation_worker import Follower, Guidance
 from services.alerts.evidence.export import EvidenceDesk
 from services.alerts.grouping import Storms
 from services.alerts.lifecycle import Action
 from services.alerts.occurrences import Occurrence, Repeated, Whose
-from services.alerts.people import call_note
 from services.alerts.policy_store import PlanStore
 from services.alerts.publishing import Teller, receipts_of, together
 from services.alerts.response_report import NumberStore, Report
@@ -355,7 +355,7 @@ class AlertsService:
         Args:
             about: guard or site.
             place: the entry of the profile, such as `telephones.0`.
-            result: one of `people.CALL_RESULTS`.
+            result: one of `calls.CALL_RESULTS`.
 
         Raises:
             Refused: nobody is on record at this place.

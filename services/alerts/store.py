@@ -22,12 +22,11 @@ from services.alerts.grouping import Storms
 from services.alerts.lifecycle import OPEN as OPEN_STATUSES
 from services.alerts.lifecycle import Action, step
 from services.alerts.occurrences import Occurrence, Repeated, as_one, is_another, raw_set_aside, seen_before
-from services.alerts.people import people_of
 from services.alerts.rows import ALERT_COLUMNS, alert_of, as_uuid, line_of
 from services.contracts.errors import NotFound, Refused
 from services.contracts.events import Alert, AlertStatus, RejectedMessage
 from services.contracts.pagination import Order, beyond, check_limit
-from services.contracts.people import AlertPeople
+from services.contracts.people import AlertPeople, People, alert_people
 from services.ingestion import bulk_insert as rows
 from services.ingestion.admission import keep_rejected
 from services.platform.database import Database
@@ -559,12 +558,15 @@ class AlertStore:
 
     def get_people(self, *, tenant_id: int, alert_id: str, role: str, today: date) -> AlertPeople:
         """Return the people and place of an alert, as a role sees them. Raises `NotFound`."""
-        key = as_uuid(alert_id)
+        values = {"tenant_id": tenant_id, "alert_id": as_uuid(alert_id)}
         with self._database.of(tenant_id) as connection:
-            found = people_of(connection, tenant_id=tenant_id, alert_id=key, role=role, today=today)
-        if found is None:
+            row = connection.execute(sql.PEOPLE_OF_ALERT, values).one_or_none()
+        if row is None:
             raise NotFound(f"no alert {alert_id}")
-        return found
+
+        present = msgspec.convert(row.present, People)
+        former = None if row.at_raise is None else msgspec.convert(row.at_raise, People)
+        return alert_people(present, former, taken_at=row.taken_at, role=role, today=today)
 
     def list_alerts(
         self,

@@ -361,6 +361,36 @@ def missing(people: People) -> list[str]:
     return found + [f"site.{name}" for name, value in named.items() if not value]
 
 
+def alert_people(
+    present: People, former: People | None, *, taken_at: datetime | None, role: str, today: date
+) -> AlertPeople:
+    """Return the people and place of an alert as a role sees them.
+
+    Args:
+        present: what is on record now.
+        former: what was on record when the alert was raised; None when nobody kept it.
+        taken_at: the time of `former`.
+        role: the caller's role.
+        today: the day, in UTC.
+    """
+    shown, hidden = people_seen_by(present, role=role)
+    if former is not None:
+        former, more = people_seen_by(former, role=role)
+        hidden = list(dict.fromkeys([*hidden, *more]))
+    profiles = {
+        name: part.profile for name, part in (("guard", present.guard), ("site", present.site)) if part
+    }
+    return AlertPeople(
+        taken_at=taken_at,
+        at_raise=former,
+        now=shown,
+        missing=missing(present),
+        hidden=hidden,
+        overdue=[f"{name}.{place}" for name, of in profiles.items() for place in overdue(of, today=today)],
+        wrong=[f"{name}.{place}" for name, of in profiles.items() for place in wrong(of)],
+    )
+
+
 def _single(place: str, entry: Entry | None) -> Iterator[tuple[str, Entry]]:
     if entry is not None:
         yield place, entry

@@ -1,7 +1,7 @@
 """`vigil guard|site|device profile`: what an operator must know of them during an alert.
 
 Numbers come from files, never from the command line: every user of the machine can read its
-process list.
+process list. Pillow is imported only by the command that needs it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from services.contracts.people import (
     overdue,
     wrong,
 )
-from services.directory.people import pictures
 from services.directory.people.store import SHAPES, Key, Kind, ProfileStore, today
 from services.platform import config
 from services.platform.database import Database
@@ -61,7 +60,7 @@ def make_profile_group(kind: Kind) -> click.Group:
 
 
 def _show(kind: Kind) -> click.Command:
-    @click.command("show", help=f"Show the profile of a {kind}, and which entries need verification.")
+    @click.command("show", help=f"Show the profile of a {kind}, and what to verify.")
     @click.argument("subject")
     @tenant_option
     @as_json_option
@@ -118,6 +117,7 @@ def _import(kind: Kind) -> click.Command:
 
     @click.command(
         "import",
+        short_help="Set the profiles of a CSV file.",
         help=f"Set the profiles of a CSV FILE; a blank cell leaves its field as it is. Columns: {columns}.",
     )
     @click.argument("file", type=INPUT_FILE)
@@ -181,7 +181,11 @@ def _changes(kind: Kind) -> click.Command:
 
 
 def _picture(kind: Kind, word: str) -> click.Command:
-    @click.command(word, help=f"Set the {word} of a {kind} from a JPEG, PNG or WebP FILE, or remove it.")
+    @click.command(
+        word,
+        short_help=f"Set or remove the {word} of a {kind}.",
+        help=f"Set the {word} of a {kind} from a JPEG, PNG or WebP FILE, or remove it.",
+    )
     @click.argument("subject")
     @click.argument("file", type=INPUT_FILE, required=False)
     @click.option("--remove", is_flag=True)
@@ -191,6 +195,8 @@ def _picture(kind: Kind, word: str) -> click.Command:
             raise Refused(f"give a FILE with the {word}, or --remove")
         made = None
         if file is not None:
+            from services.directory.people import pictures
+
             with naming(file):
                 made = pictures.prepared(read_bytes(file))
         profiles().set_picture(kind, subject, made, tenant_id=tenant_id, by=BY)

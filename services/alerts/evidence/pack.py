@@ -11,7 +11,8 @@ hashed and signed are UTF-8 of
 The tenant's chain (`services.alerts.evidence.hash_chain`) proves the rows of the timeline too. It
 goes from this alert's first row to the head at that time. Rows of other alerts are in it by their
 digests alone. `place.people_at_raise` has the guard, site and device as they were on record when
-the alert was raised; null for an alert from before such snapshots were kept. Times are UTC, hashes hexadecimal, bytes base64.
+the alert was raised; null for an alert from before such snapshots were kept. Times are UTC, hashes
+hexadecimal, bytes base64.
 """
 
 from __future__ import annotations

@@ -11,13 +11,13 @@ import binascii
 import hashlib
 import io
 import warnings
-from typing import NamedTuple
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from services.contracts.errors import Refused
+from services.directory.people.store import StoredPicture
 
-MAX_BYTES = 3 * 1024 * 1024
+MAX_BYTES = 3_000_000
 """Limit of a picture as it comes."""
 MAX_PIXELS = 25_000_000
 MAX_SIDE = 1024
@@ -26,12 +26,6 @@ STORED_BYTES = 524_288
 TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 QUALITIES = (85, 70, 50)
 SMALLER_SIDES = (MAX_SIDE, 640, 400)
-
-
-class StoredPicture(NamedTuple):
-    content: bytes
-    media_type: str
-    sha256: str
 
 
 def decoded(text: str) -> bytes:

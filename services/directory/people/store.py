@@ -14,7 +14,6 @@ from services.contracts.errors import Conflict, NotFound
 from services.contracts.pagination import Order, beyond, check_limit
 from services.contracts.people import DeviceProfile, GuardProfile, Profile, SiteProfile
 from services.directory.people import profile_checks
-from services.directory.people.pictures import StoredPicture
 from services.platform.database import Database
 
 Kind = Literal["guard", "site", "device"]
@@ -37,6 +36,12 @@ SHAPES: Mapping[Kind, Shape] = {
     "site": Shape("site_profile", "site_id", SiteProfile),
     "device": Shape("device_profile", "device_id", DeviceProfile, "picture"),
 }
+
+
+class StoredPicture(NamedTuple):
+    content: bytes
+    media_type: str
+    sha256: str
 
 
 class StoredProfile(NamedTuple):

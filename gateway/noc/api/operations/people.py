@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.noc.api.operation import FILE_BYTES, Nothing, Operation
+from gateway.noc.api.operation import FILE_BYTES, MAX_BODY_BYTES, Nothing, Operation
 from services.contracts import people
 from services.contracts.api import Id
 from services.contracts.events import Alert
@@ -70,8 +70,8 @@ def _picture(method: Any, kind: str, word: str, verb: str, summary: str) -> Oper
         body=people.NewPicture if method == "PUT" else Nothing,
         signed=method != "GET",
         status=200 if method == "GET" else 204,
-        # The text of a picture is one value. It may have 3 MB, which base64 makes 4 MB of.
-        max_body_bytes=FILE_BYTES + 1024,
+        # A picture of 3 MB has 4 MB in base64.
+        max_body_bytes=FILE_BYTES if method == "PUT" else MAX_BODY_BYTES,
         heavy=method == "PUT",
     )
 
