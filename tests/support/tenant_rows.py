@@ -215,8 +215,8 @@ def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
     )
     run(
         "INSERT INTO alert_people (alert_id, tenant_id, taken_at, content)"
-        " VALUES (CAST(:alert AS uuid), :t, now(), jsonb_build_object('guard',"
-        " jsonb_build_object('guard_id', CAST(:guard AS text))))"
+        " VALUES (CAST(:alert AS uuid), :t, now(), jsonb_build_object('guard', jsonb_build_object("
+        "'guard_id', CAST(:guard AS text), 'name', CAST(:w AS text), 'enabled', true, 'site_id', null)))"
     )
     return {"guard_id": guard, "device_id": device, "alert_id": alert, "session_id": session} | {
         name: str(value) for name, value in ids.items()
