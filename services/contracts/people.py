@@ -215,6 +215,17 @@ class ProfileChange(msgspec.Struct, frozen=True):
     after: dict[str, Any]
 
 
+class WrongNumber(msgspec.Struct, frozen=True, kw_only=True):
+    """Entry that somebody marked as a wrong number: a task for administration."""
+
+    kind: str
+    subject: str
+    place: str
+    number: str
+    wrong_on: date
+    wrong_by: str
+
+
 class ShiftNow(msgspec.Struct, frozen=True):
     starts_at: datetime
     ends_at: datetime

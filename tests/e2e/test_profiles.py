@@ -153,3 +153,8 @@ def test_an_alert_has_its_people_and_the_calls_to_them(company: Company) -> None
     assert KEYHOLDER not in str(called)
     _, profile = company.ask("GET", f"/sites/{company.site_id}/profile")
     assert profile["profile"]["call_list"][0]["wrong_by"]
+    _, tasks = company.ask("GET", "/wrong-numbers", role="supervisor")
+    mine = [task for task in tasks if task["subject"] == str(company.site_id)]
+    assert [(task["kind"], task["place"], task["number"]) for task in mine] == [
+        ("site", "call_list.0", KEYHOLDER)
+    ]

@@ -283,6 +283,8 @@ class Tour:
         noted = "SELECT count(*) FROM alert_timeline WHERE alert_id = %s AND action = 'notified'"
         outside.until(lambda: outside.rows(noted, alert_id)[0][0] >= 4)
         self.places["alert_id"] = alert_id
+        call = {"about": "site", "place": "call_list.0", "result": "wrong_number"}
+        self.ask("POST", f"/alerts/{alert_id}/calls", call, role="operator")
         pack = self.ask("POST", f"/alerts/{alert_id}/evidence", role="supervisor")
         assert pack["faults"] == []
         # The first pack makes the key

@@ -8,7 +8,7 @@ from typing import Any, cast
 from eventlet import tpool
 
 from services.contracts.errors import Refused
-from services.contracts.people import overdue, seen_by, wrong
+from services.contracts.people import WrongNumber, overdue, seen_by, wrong
 from services.directory.people import pictures
 from services.directory.people.store import SHAPES, Key, Kind, ProfileStore, StoredProfile, today
 from services.messaging import rpc
@@ -109,6 +109,11 @@ class ProfileCalls:
     ) -> Rows:
         """Return the changes of a device's profile, newest first."""
         return self._profiles.changes("device", device_id, tenant_id=tenant_id, limit=limit, after=after)
+
+    @rpc
+    def list_wrong_numbers(self, *, tenant_id: int, limit: int = 100) -> list[WrongNumber]:
+        """Return the entries that somebody marked as a wrong number. Each needs a correction."""
+        return self._profiles.wrong_numbers(tenant_id=tenant_id, limit=limit)
 
     @rpc
     def mark_wrong_number(self, *, tenant_id: int, kind: Kind, subject: str, place: str, by: str) -> None:

@@ -12,7 +12,14 @@ from sqlalchemy import Connection, text
 
 from services.contracts.errors import Conflict, NotFound
 from services.contracts.pagination import Order, beyond, check_limit
-from services.contracts.people import DeviceProfile, GuardProfile, Profile, SiteProfile
+from services.contracts.people import (
+    DeviceProfile,
+    GuardProfile,
+    Profile,
+    SiteProfile,
+    WrongNumber,
+    entries,
+)
 from services.directory.people import profile_checks
 from services.platform.database import Database
 
@@ -56,6 +63,18 @@ class StoredProfile(NamedTuple):
 NOTE = text(
     "INSERT INTO profile_change (tenant_id, kind, subject, by, before, after)"
     " VALUES (:tenant_id, :kind, :subject, :by, CAST(:before AS jsonb), CAST(:after AS jsonb))"
+)
+
+
+MARKED = "jsonb_path_exists(profile, '$.**.wrong_on ? (@ != null)')"
+WITH_WRONG_NUMBERS = text(
+    f"""
+    SELECT 'guard' AS kind, guard_id AS subject, profile FROM guard_profile
+    WHERE tenant_id = :tenant_id AND {MARKED}
+    UNION ALL
+    SELECT 'site', site_id::text, profile FROM site_profile WHERE tenant_id = :tenant_id AND {MARKED}
+    ORDER BY 1, 2 LIMIT :limit
+    """
 )
 
 
@@ -166,6 +185,25 @@ class ProfileStore:
             connection.execute(query, {**content, "tenant_id": tenant_id, "key": key, "by": by})
             digests = ({f"{word}_sha256": d} for d in (former.picture_sha256, content["sha256"]))
             self._note(connection, kind, key, *digests, tenant_id=tenant_id, by=by)
+
+    def wrong_numbers(self, *, tenant_id: int, limit: int) -> list[WrongNumber]:
+        """Return the entries that somebody marked as a wrong number, of so many profiles."""
+        values = {"tenant_id": tenant_id, "limit": check_limit(limit, most=MAX_LISTED)}
+        with self._database.of(tenant_id) as connection:
+            rows = connection.execute(WITH_WRONG_NUMBERS, values).all()
+        return [
+            WrongNumber(
+                kind=row.kind,
+                subject=row.subject,
+                place=place,
+                number=entry.number,
+                wrong_on=entry.wrong_on,
+                wrong_by=entry.wrong_by or "",
+            )
+            for row in rows
+            for place, entry in entries(msgspec.convert(row.profile, SHAPES[row.kind].of))
+            if entry.wrong_on is not None
+        ]
 
     def site_keys(self, *, tenant_id: int) -> dict[str, int]:
         """Return the keys of the tenant's sites, by number and by name."""

@@ -89,6 +89,17 @@ PEOPLE: tuple[Operation, ...] = (
     *_of_profile("device", people.DeviceProfileChange, people.DeviceProfileAnswer, {}),
     *_pictures("device", "picture"),
     Operation(
+        method="GET",
+        path="/wrong-numbers",
+        service="directory",
+        rpc="list_wrong_numbers",
+        summary="Numbers of guards and sites that somebody marked as wrong; each needs a correction",
+        tag="guards",
+        answer=list[people.WrongNumber],
+        role="supervisor",
+        limited=True,
+    ),
+    Operation(
         method="POST",
         path="/alerts/{alert_id}/calls",
         service="alerts",
