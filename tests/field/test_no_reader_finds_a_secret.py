@@ -158,7 +158,7 @@ def test_no_message_to_a_provider_bears_a_number_of_a_profile(tour: Tour) -> Non
         assert found_in(sent, numbers) == [], kind
 
 
-def test_who_handles_alerts_sees_the_people_of_an_alert(tour: Tour) -> None:
+def test_an_operator_sees_the_people_of_an_alert(tour: Tour) -> None:
     status, content, _ = get(
         tour.outside, f"/api/v1/alerts/{tour.places['alert_id']}", tour.token("operator")
     )

@@ -95,7 +95,7 @@ def test_each_change_makes_a_version_and_is_on_record(profiles: ProfileStore) ->
     assert [entry["number"] for entry in newest["after"]["telephones"]] == [SECOND, FIRST]
 
 
-def test_who_saw_an_older_version_is_refused(profiles: ProfileStore) -> None:
+def test_a_change_of_an_older_version_is_refused(profiles: ProfileStore) -> None:
     profiles.change("guard", "guard-1", {"post": "Gate"}, tenant_id=1, by="Ann", version=0)
     with pytest.raises(Conflict, match="version 1, changed by Ann"):
         profiles.change("guard", "guard-1", {"post": "Dock"}, tenant_id=1, by="Bob", version=0)

@@ -136,9 +136,7 @@ def mutate(monkeypatch: pytest.MonkeyPatch, path: str, nth: int) -> None:
         monkeypatch.setattr(getattr(module, owner[0]), name, namespace[name])
         return
     real = getattr(module, name)
-    for other in [
-        m for n, m in sys.modules.items() if n.startswith(("services.location", "services.geofencing"))
-    ]:
+    for other in [m for n, m in sys.modules.items() if n.startswith(("services.location", "services.geofencing"))]:
         if getattr(other, name, None) is real:
             monkeypatch.setattr(other, name, namespace[name])
 

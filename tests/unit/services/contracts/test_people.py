@@ -45,7 +45,7 @@ def test_a_viewer_sees_neither_emergency_contacts_nor_numbers_of_the_call_list()
 
 
 @pytest.mark.parametrize("role", sorted(CALL_ROLES))
-def test_whoever_handles_alerts_sees_all(role: str) -> None:
+def test_roles_that_handle_alerts_see_all(role: str) -> None:
     assert people_seen_by(PEOPLE, role=role) == (PEOPLE, [])
 
 
