@@ -373,7 +373,7 @@ def test_test_messages_live_for_two_days(engine: Engine, config: Config) -> None
     sources.prepare(config)
     sources.prepare(config)
     query = "SELECT count(*) FROM retention_policy WHERE tenant_id = :t AND days = 2"
-    assert one(engine, query, t=config.watchdog.tenant_id) == 8
+    assert one(engine, query, t=config.watchdog.tenant_id) == 9
 
 
 @pytest.mark.usefixtures("tenants")
