@@ -24,7 +24,9 @@ Kind = Literal["guard", "contact", "user"]
 OPEN = "('NEW', 'ACKNOWLEDGED', 'IN_PROGRESS')"
 
 FIND = {
-    "guard": "SELECT guard_id AS key, guard_id, name, credential FROM guard"
+    "guard": "SELECT guard_id AS key, guard_id, name, credential, ARRAY(SELECT t ->> 'number' FROM guard_profile p,"
+    " jsonb_array_elements(CASE jsonb_typeof(p.profile -> 'telephones') WHEN 'array' THEN p.profile -> 'telephones'"
+    " ELSE '[]' END) t WHERE p.tenant_id = g.tenant_id AND p.guard_id = g.guard_id) AS telephones FROM guard g"
     " WHERE tenant_id = :tenant AND (guard_id = :name OR name = :name)",
     "contact": "SELECT contact_id::text AS key, name, email, phone, push_token, url FROM contact"
     " WHERE tenant_id = :tenant AND name = :name",
@@ -55,6 +57,7 @@ OF_A_GUARD = (
     "track_checkpoint",
     "implausible_fix",
     "guard_silence",
+    "guard_profile",
 )
 # Ids of other sources: keys that other rows refer to.
 NOT_REPLACED = ("device_id", "sensor_id", "system_id", "guard_id", "source_key")
@@ -216,6 +219,7 @@ class Erasure:
         self._do("mqtt_device_alert", "deleted", "(source_id = :key OR carried_by = :key)")
         for table in OF_A_GUARD:
             self._do(table, "deleted", "guard_id = :key")
+        self._do("profile_change", "deleted", "kind = 'guard' AND subject = :key")
         # The row goes on under the pseudonym, so the carriers of a device can still be counted.
         self._execute(
             "INSERT INTO guard (guard_id, tenant_id, name, enabled, registered_by)"
@@ -359,8 +363,12 @@ def find(database: Database, kind: Kind, name: str, *, tenant_id: int) -> Person
         raise Refused(f"{len(rows)} bear the name {name!r}; give the id: {', '.join(r['key'] for r in rows)}")
     [row] = rows
     key, credential = row.pop("key"), bool(row.pop("credential", None))
+    telephones = row.pop("telephones", [])
     words = tuple(
-        sorted({str(value) for value in row.values() if value}, key=lambda word: (-len(word), word))
+        sorted(
+            {str(value) for value in (*row.values(), *telephones) if value},
+            key=lambda word: (-len(word), word),
+        )
     )
     return Person(kind, tenant_id, key, words, credential)
 

@@ -107,6 +107,13 @@ RETENTION_FUNCTIONS = (
     "vigil_retention_work",
     "vigil_retire_rows",
 )
+# People and places of an alert, without their pictures.
+PROFILES = {
+    "guard_profile": "SELECT (tenant_id, guard_id, profile, photo_sha256)",
+    "site_profile": "SELECT (tenant_id, site_id, profile)",
+    "device_profile": "SELECT (tenant_id, device_id, profile, picture_sha256)",
+    "guard_shift": "SELECT",
+}
 FEED = Redis(write=("feed:*",), commands=("xadd", "xrevrange"))
 LANE_EVENTS = (
     "device_alert_received",
@@ -136,6 +143,10 @@ PRIVILEGES: Mapping[str, Privileges] = {
                 "contact": "SELECT, INSERT, UPDATE, DELETE",
                 "app_user": "SELECT (user_id, tenant_id, login, name, role, enabled, created_at)",
                 "barred_subject": "SELECT, INSERT, UPDATE",
+                "guard_profile": "SELECT, INSERT, UPDATE",
+                "site_profile": "SELECT, INSERT, UPDATE",
+                "device_profile": "SELECT, INSERT, UPDATE",
+                "profile_change": "SELECT, INSERT",
             },
             # To find the tenant of a dead letter.
             "ingest": {"guard": "SELECT", "device": "SELECT"},
@@ -258,6 +269,8 @@ PRIVILEGES: Mapping[str, Privileges] = {
                 "escalation_policy": "SELECT, INSERT, UPDATE, DELETE",
                 "rota": "SELECT, INSERT, UPDATE, DELETE",
                 "operator_presence": "SELECT, INSERT",
+                **PROFILES,
+                "alert_people": "SELECT",
                 # For the evidence and the report.
                 "mqtt_guard_location": "SELECT",
                 "notification": "SELECT",
@@ -279,6 +292,8 @@ PRIVILEGES: Mapping[str, Privileges] = {
                 "escalation_policy": "SELECT",
                 "rota": "SELECT",
                 "operator_presence": "SELECT",
+                **PROFILES,
+                "alert_people": "SELECT, INSERT",
             },
         },
         functions={"tenant": ("vigil_timeline_canonical",)},
@@ -292,6 +307,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
             ("location", "alert_condition_cleared", "clear_for_location"),
             ("notifications", "notification_finished", "record_notification"),
         ),
+        calls={"directory": ("mark_wrong_number",)},
         publishes=("alert_raised", "alert_updated", "notification_requested"),
         shares_shards=True,
         serves_rpc=True,

@@ -32,6 +32,7 @@ class Action(StrEnum):
     FALSE_ALARM = "false_alarm"
     ASSIGN = "assigned"
     NOTE = "noted"
+    CALL = "called"
     SHELVE = "shelved"
     UNSHELVE = "unshelved"
 
@@ -65,13 +66,13 @@ def step(action: Action, *, status: AlertStatus, by: str, acknowledged_by: str |
 
     A second acknowledgement is harmless from the holder of the alert, and refused from anybody
     else. Two people who both believe that the alert is theirs are worse than one who gets an error.
-    A closed alert takes notes and nothing else.
+    A closed alert takes notes and calls, and nothing else.
 
     Raises:
         Conflict: another person has the alert, or it is closed. The text names the person or the
             status.
     """
-    if action is Action.NOTE:
+    if action in (Action.NOTE, Action.CALL):
         return Step(status, changes=True)
     if status not in OPEN:
         raise Conflict(f"the alert is closed ({inside(status)}); a closed alert does not change")

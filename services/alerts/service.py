@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from services.alerts import lifecycle
 from services.alerts import occurrences as intake
+from services.alerts.calls import call_note
 from services.alerts.escalation_worker import Follower, Guidance
 from services.alerts.evidence.export import EvidenceDesk
 from services.alerts.grouping import Storms
@@ -33,6 +34,7 @@ from services.contracts.events import (
     Severity,
     SourceFlood,
 )
+from services.contracts.people import AlertInFull, AlertPeople
 from services.contracts.time_range import as_time
 from services.feed.stream import FeedWriter
 from services.ingestion import admission
@@ -41,6 +43,7 @@ from services.messaging import (
     NOTHING_DUE,
     Publisher,
     Resource,
+    RpcProxy,
     Sender,
     fair_handler,
     gathering_handler,
@@ -142,10 +145,10 @@ class AlertsService:
 
     events = Publisher()
     parts = Resource(Parts)
+    directory = RpcProxy("directory")
 
     list_alerts = rpc_of("store", AlertStore.list_alerts)
     list_gravest = rpc_of("store", AlertStore.list_gravest)
-    get_alert = rpc_of("store", AlertStore.get)
     get_policy = rpc_of("plans", PlanStore.get_policy)
     set_policy = rpc_of("plans", PlanStore.set_policy)
     remove_rota = rpc_of("plans", PlanStore.remove_rota)
@@ -258,6 +261,12 @@ class AlertsService:
         self._clear(event.conditions)
 
     @rpc
+    def get_alert(self, *, tenant_id: int, alert_id: str, role: str = "viewer") -> AlertInFull:
+        """Return one alert with its whole timeline, and its people and place as a role sees them."""
+        alert = self.parts.store.get(tenant_id=tenant_id, alert_id=alert_id)
+        return AlertInFull.of(alert, self._people_of(alert, role=role))
+
+    @rpc
     def acknowledge_alert(self, *, tenant_id: int, alert_id: str, by: str, note: str = "") -> Alert:
         """Acknowledge an alert: `by` takes it."""
         return self._act(Deed(Action.ACKNOWLEDGE, by, note), tenant_id, alert_id)
@@ -306,6 +315,36 @@ class AlertsService:
         return self._act(
             Deed(Action.NOTE, by, lifecycle.check_note(note, required=True)), tenant_id, alert_id
         )
+
+    @rpc
+    def record_call(
+        self, *, tenant_id: int, alert_id: str, by: str, about: str, place: str, result: str, note: str = ""
+    ) -> Alert:
+        """Record a call to a person of an alert on its timeline. A closed alert takes calls too.
+
+        A wrong number is marked in the profile first: a repetition of the request does no harm.
+
+        Args:
+            about: guard or site.
+            place: the entry of the profile, such as `telephones.0`.
+            result: one of `calls.CALL_RESULTS`.
+
+        Raises:
+            Refused: nobody is on record at this place.
+            Unavailable: a number is wrong, and the directory service does not answer.
+        """
+        lifecycle.check_note(note)
+        alert = self.parts.store.get(tenant_id=tenant_id, alert_id=alert_id)
+        now = self._people_of(alert, role="operator").now
+        said = call_note(now, about=about, place=place, result=result, note=note)
+
+        if result == "wrong_number":
+            subject = now.guard.guard_id if about == "guard" and now.guard else None
+            subject = str(now.site.site_id) if about == "site" and now.site else subject
+            self.directory.mark_wrong_number(
+                tenant_id=tenant_id, kind=about, subject=subject, place=place, by=by
+            )
+        return self._act(Deed(Action.CALL, by, lifecycle.check_note(said)), tenant_id, alert_id)
 
     @rpc
     def shelve_alert(
@@ -513,6 +552,12 @@ class AlertsService:
             )
             if change is not None:
                 self._tell_of_step(change)
+
+    def _people_of(self, alert: Alert, *, role: str) -> AlertPeople:
+        today = datetime.now(UTC).date()
+        return self.parts.store.get_people(
+            tenant_id=alert.tenant_id, alert_id=alert.id, role=role, today=today
+        )
 
     def _act(self, deed: Deed, tenant_id: int, alert_id: str, *, beside: Accompanies | None = None) -> Alert:
         lifecycle.check_note(deed.note)

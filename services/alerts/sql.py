@@ -46,6 +46,45 @@ RE_RAISED_BECAUSE = {
 """Text of the timeline for an alert that is raised again, by `called_because`."""
 _WORDS = " ".join(f"WHEN '{word}' THEN '{said}'" for word, said in RE_RAISED_BECAUSE.items())
 
+
+def content_of(alert: str, *, at: str) -> str:
+    """Return SQL for the people and place of an alert's row as JSON, at a time.
+
+    The form is that of `contracts.people.People`. A device that a guard carries brings the guard.
+    An alert without a site has the site of its guard or device.
+
+    Args:
+        alert: the name of the row, with tenant_id, source_id, carried_by and site_id.
+        at: the time of the shift.
+    """
+    return f"""
+    SELECT jsonb_build_object(
+        'guard', CASE WHEN g.guard_id IS NOT NULL THEN jsonb_build_object(
+            'guard_id', g.guard_id, 'name', g.name, 'enabled', g.enabled, 'site_id', g.site_id,
+            'erased', g.registered_by = 'erasure',
+            'profile', coalesce(gp.profile, '{{}}'), 'photo_sha256', gp.photo_sha256,
+            'shift', (SELECT jsonb_build_object('starts_at', f.starts_at, 'ends_at', f.ends_at) FROM guard_shift f
+                      WHERE f.tenant_id = g.tenant_id AND f.guard_id = g.guard_id
+                        AND f.starts_at <= {at} AND f.ends_at > {at} LIMIT 1)) END,
+        'device', CASE WHEN d.device_id IS NOT NULL THEN jsonb_build_object(
+            'device_id', d.device_id, 'name', d.name, 'family', d.family,
+            'profile', coalesce(dp.profile, '{{}}'), 'picture_sha256', dp.picture_sha256) END,
+        'site', CASE WHEN s.site_id IS NOT NULL THEN jsonb_build_object(
+            'site_id', s.site_id, 'name', s.name, 'time_zone', s.time_zone,
+            'lat', ST_Y(s.location::geometry), 'lon', ST_X(s.location::geometry),
+            'profile', coalesce(sp.profile, '{{}}')) END)
+    FROM (SELECT) one
+    LEFT JOIN guard g ON g.tenant_id = {alert}.tenant_id
+        AND g.guard_id = coalesce({alert}.carried_by, {alert}.source_id)
+    LEFT JOIN guard_profile gp ON gp.tenant_id = g.tenant_id AND gp.guard_id = g.guard_id
+    LEFT JOIN device d ON d.tenant_id = {alert}.tenant_id AND d.device_id = {alert}.source_id
+    LEFT JOIN device_profile dp ON dp.tenant_id = d.tenant_id AND dp.device_id = d.device_id
+    LEFT JOIN site s ON s.tenant_id = {alert}.tenant_id
+        AND s.site_id = coalesce({alert}.site_id, d.site_id, g.site_id)
+    LEFT JOIN site_profile sp ON sp.tenant_id = s.tenant_id AND sp.site_id = s.site_id
+    """
+
+
 # One statement is one round trip. A message that was seen before changes nothing and returns no
 # row. The former state of the open alert is read in the update itself, where its row is held: a
 # snapshot could be older than another worker's commit.
@@ -97,6 +136,10 @@ MERGE = Prepared(
         SELECT CAST(:key AS uuid), alert_id, tenant_id, :msg_id, :topic, :recorded_at, :received_at, :clock_suspect,
                :flags, CAST(:raw AS jsonb), :unreadable FROM merged
     ),
+    people AS (
+        INSERT INTO alert_people (alert_id, tenant_id, taken_at, content)
+        SELECT alert_id, tenant_id, :now, ({content_of("merged", at=":now")}) FROM merged WHERE is_new
+    ),
     timer AS (
         -- A new round: of a new alert, and of one that calls people again. No round before it had this number.
         INSERT INTO alert_timer AS t (alert_id, tenant_id, kind, round, due_at)
@@ -134,6 +177,11 @@ SELECT_ONE = text(f"SELECT {ALERT_COLUMNS} FROM mqtt_device_alert WHERE alert_id
 SELECT_OF_TENANT = text(
     f"SELECT {ALERT_COLUMNS} FROM mqtt_device_alert WHERE alert_id = :id AND tenant_id = :tenant_id"
 )
+PEOPLE_OF_ALERT = text(f"""
+    SELECT p.taken_at, p.content AS at_raise, ({content_of("a", at="now()")}) AS present
+    FROM mqtt_device_alert a LEFT JOIN alert_people p USING (tenant_id, alert_id)
+    WHERE a.tenant_id = :tenant_id AND a.alert_id = :alert_id
+    """)
 SELECT_LINES = text(
     "SELECT at AS line_at, action, status AS line_status, by, note FROM alert_timeline"
     " WHERE alert_id = :id ORDER BY entry_id"

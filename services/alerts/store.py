@@ -6,7 +6,7 @@ The database itself ensures one open alert per dedup key, under any concurrency.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -27,6 +27,7 @@ from services.contracts.errors import NotFound, Refused
 from services.contracts.events import Alert, AlertStatus, RejectedMessage
 from services.contracts.ids import as_alert_id
 from services.contracts.pagination import Order, beyond, check_limit
+from services.contracts.people import AlertPeople, People, alert_people
 from services.ingestion import bulk_insert as rows
 from services.ingestion.admission import keep_rejected
 from services.platform.database import Database
@@ -358,7 +359,7 @@ class AlertStore:
         self, connection: Connection, row: Row[Any], deed: Deed, status: AlertStatus, now: datetime
     ) -> Row[Any]:
         match deed.action:
-            case Action.NOTE:
+            case Action.NOTE | Action.CALL:
                 return row
             case Action.ASSIGN:
                 return connection.execute(sql.ASSIGN, {"to": deed.to, "alert_id": row.alert_id}).one()
@@ -555,6 +556,18 @@ class AlertStore:
             if row is None:
                 raise NotFound(f"no alert {alert_id}")
             return alert_of(row, [line_of(line) for line in connection.execute(sql.SELECT_LINES, values)])
+
+    def get_people(self, *, tenant_id: int, alert_id: str, role: str, today: date) -> AlertPeople:
+        """Return the people and place of an alert, as a role sees them. Raises `NotFound`."""
+        values = {"tenant_id": tenant_id, "alert_id": as_alert_id(alert_id)}
+        with self._database.of(tenant_id) as connection:
+            row = connection.execute(sql.PEOPLE_OF_ALERT, values).one_or_none()
+        if row is None:
+            raise NotFound(f"no alert {alert_id}")
+
+        present = msgspec.convert(row.present, People)
+        former = None if row.at_raise is None else msgspec.convert(row.at_raise, People)
+        return alert_people(present, former, taken_at=row.taken_at, role=role, today=today)
 
     def list_alerts(
         self,

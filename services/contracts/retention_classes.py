@@ -31,6 +31,7 @@ class RetentionDays(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     alerts_days: Annotated[int, Meta(ge=30)]
     presence_days: Annotated[int, Meta(ge=1)]
     sessions_days: Annotated[int, Meta(ge=1)]
+    profile_changes_days: Annotated[int, Meta(ge=30)] = 1095
 
 
 TENANT_CLASSES = tuple(name.removesuffix("_days") for name in RetentionDays.__struct_fields__)

@@ -14,6 +14,8 @@ from eventlet.semaphore import Semaphore
 from services.contracts.errors import NotAuthenticated, TooMany, Unavailable
 from services.contracts.frames import Snapshot
 from services.directory.dead_letters.rpc import DeadLetters, LetterCalls
+from services.directory.people.rpc import ProfileCalls
+from services.directory.people.store import ProfileStore
 from services.directory.registry.rpc import Register
 from services.directory.registry.store import DirectoryStore
 from services.directory.users import passwords
@@ -72,6 +74,7 @@ class Parts:
         self.zones = ZoneStore(database, judge_of=GeometryThread().of, beside=tpool.execute)
         self.bars = BarredSubjects.from_config(config, database)
         self.register = Register(self.store)
+        self.profile_calls = ProfileCalls(ProfileStore(database))
         self.zone_calls = ZoneCalls(self.zones)
         self.letter_calls = LetterCalls(DeadLetters(config, database))
         self.token_life = timedelta(seconds=config.noc.token_max_age_s) + CLOCK_SKEW
@@ -80,7 +83,7 @@ class Parts:
         self.password_checks = PasswordChecks(at_once=config.noc.password_checks)
 
 
-@rpc_methods_of(register=Register, zone_calls=ZoneCalls, letter_calls=LetterCalls)
+@rpc_methods_of(register=Register, profile_calls=ProfileCalls, zone_calls=ZoneCalls, letter_calls=LetterCalls)
 class DirectoryService:
     name = "directory"
 

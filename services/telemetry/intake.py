@@ -112,7 +112,7 @@ class Intake:
             effects.met += [_condition(verdict, source) for verdict in followed.met]
             effects.cleared += [_condition(verdict, source) for verdict in followed.cleared]
 
-            # A source came online, or is heard of again. Late readings do not say so.
+            # A source came online, or sends messages again. Late readings do not say so.
             silent_since = None if known is None else known.silent_since
             if state.newest is not None and (known is None or silent_since is not None):
                 effects.statuses.append((state.tenant_id, _online(state.newest, self._row.name)))

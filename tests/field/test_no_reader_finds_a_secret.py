@@ -115,6 +115,8 @@ def test_no_operation_that_reads_shows_a_secret(tour: Tour, role: str) -> None:
         assert found_in(content, tour.secret) == [], f"{operation.path} shows {role} secrets"
         assert says_code(content, tour.codes) == [], f"{operation.path} shows {role} a code"
         assert headers["Cache-Control"] == NO_STORE, operation.path
+        if role == "viewer":
+            assert found_in(content, tour.hidden_from_viewers) == [], operation.path
         read += 1
     assert read >= 30
 
@@ -145,6 +147,23 @@ def test_no_frame_of_a_viewer_s_screen_shows_a_secret(tour: Tour) -> None:
         assert tour.personal["message of a guard"].encode() in frames, "they show what they are for"
         assert found_in(frames, tour.secret) == []
         assert says_code(frames, tour.codes) == []
+        assert found_in(frames, tour.hidden_from_viewers) == []
+
+
+def test_no_message_to_a_provider_bears_a_number_of_a_profile(tour: Tour) -> None:
+    numbers = {name: number for name, number in tour.personal.items() if name.startswith("number of")}
+    assert len(numbers) == 4
+    for kind, provider in tour.outer.items():
+        sent = json.dumps(provider.accepted(), default=str).encode()
+        assert found_in(sent, numbers) == [], kind
+
+
+def test_an_operator_sees_the_people_of_an_alert(tour: Tour) -> None:
+    status, content, _ = get(
+        tour.outside, f"/api/v1/alerts/{tour.places['alert_id']}", tour.token("operator")
+    )
+    assert status == 200
+    assert set(found_in(content, tour.hidden_from_viewers)) == set(tour.hidden_from_viewers)
 
 
 def test_no_evidence_pack_shows_a_secret(tour: Tour) -> None:

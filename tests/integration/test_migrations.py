@@ -19,7 +19,7 @@ from tests.support.commands import run_vigil
 
 
 def test_status_and_history_tell_where_the_schema_is(environment: dict[str, str]) -> None:
-    assert "database 0017, newest 0017" in run_vigil(environment, "migrate", "status")
+    assert "database 0018, newest 0018" in run_vigil(environment, "migrate", "status")
     assert "0001" in run_vigil(environment, "migrate", "history")
     assert "0003" in run_vigil(environment, "migrate", "history")
 
@@ -36,7 +36,7 @@ def test_going_down_to_nothing_refuses_while_rows_are_there_and_says_to_back_up(
     run_vigil(environment, "migrate", "down", "--to", "base", "--destroy-data")
     assert "database base" in run_vigil(environment, "migrate", "status", check=False)
     run_vigil(environment, "migrate", "up")
-    assert "database 0017" in run_vigil(environment, "migrate", "status")
+    assert "database 0018" in run_vigil(environment, "migrate", "status")
 
 
 def test_an_empty_schema_goes_down_without_asking(environment: dict[str, str]) -> None:

@@ -275,6 +275,7 @@ def test_each_class_goes_by_its_own_time(engine: Engine, keeper: Keeper) -> None
             "UPDATE operator_presence SET minute = now() - interval '400 days' WHERE tenant_id = 11",
             "UPDATE guard_shift SET starts_at = now() - interval '92 days', ends_at = now() - interval '91 days'"
             " WHERE tenant_id = 11",
+            "UPDATE profile_change SET at = now() - interval '1100 days' WHERE tenant_id = 11",
             "UPDATE alert_group SET last_at = now() - interval '1100 days' WHERE tenant_id = 11",
             "INSERT INTO message_seen SELECT gen_random_uuid(), now() - n * interval '1 day'"
             " FROM generate_series(0, 49) n",
@@ -285,6 +286,7 @@ def test_each_class_goes_by_its_own_time(engine: Engine, keeper: Keeper) -> None
         "rejected": 1,
         "sessions": 1,
         "presence": 1,
+        "profile_changes": 1,
         "shifts": 1,
         "storms": 1,
         "seen": 20,
@@ -393,7 +395,7 @@ def test_test_messages_live_for_two_days(engine: Engine, config: Config) -> None
     sources.prepare(config)
     sources.prepare(config)
     query = "SELECT count(*) FROM retention_policy WHERE tenant_id = :t AND days = 2"
-    assert one(engine, query, t=config.watchdog.tenant_id) == 8
+    assert one(engine, query, t=config.watchdog.tenant_id) == 9
 
 
 @pytest.mark.usefixtures("tenants")

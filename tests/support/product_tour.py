@@ -10,6 +10,8 @@ into `secret`. Tests read every GET of the API's table, and expect an answer wit
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import secrets
@@ -17,6 +19,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from ops.local.stack import EVIDENCE_KEY
 from tests.providers import WEBHOOK_SECRET, Provider
@@ -37,6 +41,18 @@ EVERYWHERE = {
 
 FURTHEST_STEP = 29
 """Last step of the walk. Times of fixes more than five minutes ahead are not believed."""
+
+
+def number_of(begin: str, run: str) -> str:
+    """Return a telephone number of India that no other run has."""
+    return f"+{begin}{int.from_bytes(run.encode(), 'big') % 10_000_000:07}"
+
+
+def plain_picture() -> bytes:
+    """Return a small picture as PNG."""
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(out, "PNG")
+    return out.getvalue()
 
 
 class Tour:
@@ -62,6 +78,16 @@ class Tour:
             "latitude": str(LAT),
             "longitude": str(LON),
             **{f"{kind} of a contact": address for kind, address in self.house.addresses.items()},
+        }
+        self.hidden_from_viewers = {
+            "number of an emergency contact": canary(number_of("91987", outside.run)),
+            "number of a keyholder": canary(number_of("91988", outside.run)),
+        }
+        self.personal |= {
+            "number of a guard": canary(number_of("91989", outside.run)),
+            "number of a site": canary(number_of("91990", outside.run)),
+            "call sign of a guard": f"Kilo {self.word}",
+            **self.hidden_from_viewers,
         }
         self.house.set_policy(EVERYWHERE, directory)
         self.screen: Screen = outside.screen(role="viewer", tenant_id=self.tenant_id)
@@ -131,12 +157,33 @@ class Tour:
         self.ask("PUT", "/rotas/nights", {"rota": rota})
         self.ask("PUT", "/templates/email/en/subject", {"source": "{{ w.severity }} {{ w.source }}"})
         self.ask("POST", "/bars", {"subject": f"left-{self.word}", "reason": "left"})
+        self._profiles(house.guard, device, site_id)
         self.places |= {
             "guard_id": house.guard,
             "device_id": device,
             "source_id": device,
+            "site_id": str(site_id),
             "zone_id": str(zone["zone_id"]),
         }
+
+    def _profiles(self, guard: str, device: str, site_id: int) -> None:
+        own, today = self.personal, datetime.now(UTC).date().isoformat()
+        of_guard = {
+            "call_sign": own["call sign of a guard"],
+            "telephones": [{"number": own["number of a guard"], "verified_on": today}],
+            "emergency_contact": {
+                "name": f"Mira {self.word}",
+                "number": own["number of an emergency contact"],
+            },
+        }
+        keyholder = {"name": f"Holt {self.word}", "number": own["number of a keyholder"]}
+        of_site = {"telephone": {"number": own["number of a site"]}, "call_list": [keyholder]}
+        self.ask("PATCH", f"/guards/{guard}/profile", of_guard)
+        self.ask("PATCH", f"/sites/{site_id}/profile", of_site)
+        self.ask("PATCH", f"/devices/{device}/profile", {"mounted_at": f"Gate {self.word}"})
+        picture = {"content": base64.b64encode(plain_picture()).decode()}
+        self.ask("PUT", f"/guards/{guard}/photo", picture)
+        self.ask("PUT", f"/devices/{device}/picture", picture)
 
     def _people(self) -> None:
         login, password = self.outside.person(role="operator", tenant_id=self.tenant_id)
@@ -236,6 +283,8 @@ class Tour:
         noted = "SELECT count(*) FROM alert_timeline WHERE alert_id = %s AND action = 'notified'"
         outside.until(lambda: outside.rows(noted, alert_id)[0][0] >= 4)
         self.places["alert_id"] = alert_id
+        call = {"about": "site", "place": "call_list.0", "result": "wrong_number"}
+        self.ask("POST", f"/alerts/{alert_id}/calls", call, role="operator")
         pack = self.ask("POST", f"/alerts/{alert_id}/evidence", role="supervisor")
         assert pack["faults"] == []
         # The first pack makes the key

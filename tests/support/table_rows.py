@@ -96,7 +96,8 @@ def _lists(connection: Connection) -> dict[tuple[str, str], list[str]]:
     found = {}
     for row in connection.execute(CHECKS):
         for match in ONE_OF.finditer(row.said):
-            found[row.relname, match["column"]] = re.findall(r"'([^']*)'", match["values"])
+            if texts := re.findall(r"'([^']*)'", match["values"]):
+                found[row.relname, match["column"]] = texts
     return found
 
 

@@ -196,6 +196,28 @@ def fill(connection: Connection, tenant_id: int) -> dict[str, str]:
     )
     ids = {"site_id": site, "zone_id": zone, "user_id": user, "group_id": group, "contact_id": contact}
     ids["line_hash"] = line_hash
+    run(
+        "INSERT INTO guard_profile (tenant_id, guard_id, profile, changed_by)"
+        " VALUES (:t, :guard, jsonb_build_object('call_sign', CAST(:w AS text)), :w)"
+    )
+    run(
+        "INSERT INTO site_profile (tenant_id, site_id, profile, changed_by)"
+        " VALUES (:t, :site, jsonb_build_object('address', CAST(:w AS text)), :w)",
+        site=site,
+    )
+    run(
+        "INSERT INTO device_profile (tenant_id, device_id, profile, changed_by)"
+        " VALUES (:t, :device, jsonb_build_object('mounted_at', CAST(:w AS text)), :w)"
+    )
+    run(
+        "INSERT INTO profile_change (tenant_id, kind, subject, by, before, after)"
+        " VALUES (:t, 'guard', :guard, :w, '{}', '{}')"
+    )
+    run(
+        "INSERT INTO alert_people (alert_id, tenant_id, taken_at, content)"
+        " VALUES (CAST(:alert AS uuid), :t, now(), jsonb_build_object('guard', jsonb_build_object("
+        "'guard_id', CAST(:guard AS text), 'name', CAST(:w AS text), 'enabled', true, 'site_id', null)))"
+    )
     return {"guard_id": guard, "device_id": device, "alert_id": alert, "session_id": session} | {
         name: str(value) for name, value in ids.items()
     }

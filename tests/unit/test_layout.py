@@ -20,7 +20,7 @@ MAX_CHILDREN = 16
 MAX_ARROWS = {
     "services": 40,
     "services/location": 36,
-    "services/directory": 4,
+    "services/directory": 5,
     "services/alerts": 32,
     "services/messaging": 36,
     "gateway/noc": 8,

@@ -48,6 +48,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     - `fixed`: arguments that are always the same.
     - `media`: the answer is a text of that type, not JSON.
     - `across`: the RPC learns if the caller has the role `platform`, and then covers all tenants.
+    - `ranked`: the RPC gets the caller's role as `role`, and leaves out what the role does not see.
     - `max_body_bytes` and `max_values` limit a body before it is read and before it is decoded. An
       operation that takes more than the default gives the reason. The one thread that serves all
       requests handles its body.
@@ -77,6 +78,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     fixed: Mapping[str, Any] = {}
     media: str = ""
     across: bool = False
+    ranked: bool = False
     max_body_bytes: int = MAX_BODY_BYTES
     max_values: int = MAX_VALUES
     heavy: bool = False

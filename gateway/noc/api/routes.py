@@ -113,6 +113,8 @@ def _answer(called: Called, ask: Ask) -> Response:
     given |= {"tenant_id": principal.tenant_id} | ({"by": principal.login} if operation.signed else {})
     if operation.across:
         given["across"] = principal.role == "platform"
+    if operation.ranked:
+        given["role"] = principal.role
     limit = _limit(paging.get("limit"))
     if operation.paged or operation.limited:
         given["limit"] = limit

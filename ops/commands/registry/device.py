@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ops.commands.options import site_option, tenant_option
+from ops.commands.registry.profiles import make_profile_group
 from ops.commands.registry.rows import store
 from ops.commands.registry.sources import add_source, credential_options, make_group
 from ops.input_output.tables import as_json_option, limit_option, show
@@ -16,6 +17,7 @@ from services.directory.registry import offline_limit
 from services.directory.registry.source_ids import FAMILIES
 
 device = make_group("device", "Devices, sensors, systems, alert buttons.")
+device.add_command(make_profile_group("device"))
 
 
 @device.command("add")

@@ -8,12 +8,14 @@ import click
 
 from ops.commands.options import site_option, tenant_option
 from ops.commands.registry import guard_places
+from ops.commands.registry.profiles import make_profile_group
 from ops.commands.registry.sources import add_source, credential_options, make_group
 from ops.sources.credentials import Wanted
 
 guard = make_group("guard", "Guards.")
 for _command in guard_places.COMMANDS:
     guard.add_command(_command)
+guard.add_command(make_profile_group("guard"))
 
 
 @guard.command("add")

@@ -7,10 +7,12 @@ from zoneinfo import available_timezones
 import click
 
 from ops.commands.options import tenant_option
+from ops.commands.registry.profiles import make_profile_group
 from ops.commands.registry.rows import make_group, store
 from services.contracts.errors import Refused
 
 site = make_group("site", "Guarded places.", switchable=False)
+site.add_command(make_profile_group("site"))
 
 
 @site.command("add")

@@ -107,9 +107,9 @@ def set_role(login: str, role: str, tenant_id: int) -> None:
 
 @user.command("bar")
 @click.option("--subject", required=True, help="The `sub` of the person's tokens.")
-@click.option("--issuer", help=f"Of the tokens; JWT_ISSUER when left out, or {ISSUER!r} without a provider.")
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Without it there is no end.")
-@click.option("--reason", default="", help="Kept with the bar.")
+@click.option("--issuer", help=f"Issuer of the tokens; JWT_ISSUER when left out, or {ISSUER!r} without a provider.")
+@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="End of the bar; without it there is no end.")
+@click.option("--reason", default="", help="Reason, kept with the bar.")
 @tenant_option
 def bar_subject(subject: str, issuer: str | None, days: float | None, reason: str, tenant_id: int) -> None:
     """Void all tokens of a person of the identity provider, or of a program; in force within two seconds."""

@@ -151,6 +151,7 @@ def _summary(pack: Row, clock: Clock) -> Html:
         ("What", f"{type_words(alert)}, severity {inside(alert['severity'])}: {alert['message']}"),
         ("Who", _who(pack)),
         ("Where", _where(alert, place["site"])),
+        *_on_record(place.get("people_at_raise")),
         ("When", f"{clock.words(alert['recorded_at'])}, received {clock.words(alert['received_at'])}"),
         ("How often", _often(alert, clock)),
         ("Acknowledged", _acknowledged(alert, clock)),
@@ -188,6 +189,15 @@ def _where(alert: Row, site: Row | None) -> str:
     if alert["lat"] is not None:
         parts.append(f"latitude {alert['lat']:.6f}, longitude {alert['lon']:.6f} as the device reported it")
     return "; ".join(parts) or "not known"
+
+
+def _on_record(people: Row | None) -> list[tuple[str, str]]:
+    """Return the call sign and the address that were on record when the alert was raised."""
+    content = people["content"] if people else {}
+    call_sign = ((content.get("guard") or {}).get("profile") or {}).get("call_sign")
+    address = ((content.get("site") or {}).get("profile") or {}).get("address")
+    facts = [("Call sign", call_sign), ("Address", address)]
+    return [(name, words) for name, words in facts if words]
 
 
 def _often(alert: Row, clock: Clock) -> str:

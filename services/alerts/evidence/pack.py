@@ -10,7 +10,9 @@ hashed and signed are UTF-8 of
 
 The tenant's chain (`services.alerts.evidence.hash_chain`) proves the rows of the timeline too. It
 goes from this alert's first row to the head at that time. Rows of other alerts are in it by their
-digests alone. Times are UTC, hashes hexadecimal, bytes base64.
+digests alone. `place.people_at_raise` has the guard, site and device as they were on record when
+the alert was raised; null for an alert from before such snapshots were kept. Times are UTC, hashes
+hexadecimal, bytes base64.
 """
 
 from __future__ import annotations
@@ -70,6 +72,7 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     alert: Row
     site: Row | None
     zones: Sequence[Row]
+    people: Row | None
     occurrences: Sequence[Row]
     timeline: Sequence[Row]
     links: Sequence[Row]
@@ -120,7 +123,7 @@ def build(gathered: Gathered, *, made_by: str, now: datetime) -> Pack:
         "made_by": made_by,
         "tenant": gathered.tenant,
         "alert": gathered.alert,
-        "place": {"site": gathered.site, "zones": gathered.zones},
+        "place": {"site": gathered.site, "zones": gathered.zones, "people_at_raise": gathered.people},
         "occurrences": gathered.occurrences,
         "timeline": timeline,
         "chain": {

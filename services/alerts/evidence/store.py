@@ -62,6 +62,9 @@ NOTIFICATIONS = text(
     ORDER BY n.created_at, n.notification_id
     """
 )
+PEOPLE = text(
+    "SELECT taken_at, content FROM alert_people WHERE tenant_id = :tenant_id AND alert_id = :alert_id"
+)
 GUARD = text(
     "SELECT guard_id, name, site_id FROM guard WHERE tenant_id = :tenant_id AND guard_id = ANY(:guard_ids)"
     " ORDER BY array_position(CAST(:guard_ids AS text[]), guard_id) LIMIT 1"
@@ -181,6 +184,7 @@ def gather(
         alert=alert,
         site=next(iter(_rows(connection, SITE, {**ids, "site_id": site_id})), None),
         zones=_rows(connection, ZONES, {**ids, "site_id": site_id}),
+        people=next(iter(_rows(connection, PEOPLE, ids)), None),
         occurrences=occurrences,
         timeline=timeline,
         links=links,

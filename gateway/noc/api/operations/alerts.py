@@ -7,6 +7,7 @@ import msgspec
 from gateway.noc.api.operation import Operation
 from services.contracts import api
 from services.contracts.events import Alert
+from services.contracts.people import AlertInFull
 
 
 def _act(
@@ -44,9 +45,10 @@ ALERTS = (
         path="/alerts/{alert_id}",
         service="alerts",
         rpc="get_alert",
-        summary="Return an alert with its timeline",
+        summary="Return an alert with its timeline, and the people and place that it concerns",
         tag="alerts",
-        answer=Alert,
+        answer=AlertInFull,
+        ranked=True,
     ),
     _act("acknowledge", "acknowledge_alert", "Acknowledge an alert: the caller takes it", api.Noted),
     _act("start", "start_alert", "Set an alert in progress: somebody is on the way", api.Noted),

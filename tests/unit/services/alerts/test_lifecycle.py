@@ -41,12 +41,13 @@ def test_acknowledging_twice_is_harmless_for_the_same_person_and_refused_to_anot
         step(Action.ACKNOWLEDGE, status=AlertStatus.ACKNOWLEDGED, by="bob", acknowledged_by="ann")
 
 
-@pytest.mark.parametrize("action", sorted(set(Action) - {Action.NOTE}))
+@pytest.mark.parametrize("action", sorted(set(Action) - {Action.NOTE, Action.CALL}))
 @pytest.mark.parametrize("closed", [AlertStatus.RESOLVED, AlertStatus.FALSE_ALARM])
-def test_a_closed_alert_takes_notes_and_nothing_else(action: Action, closed: AlertStatus) -> None:
+def test_a_closed_alert_takes_notes_and_calls_and_nothing_else(action: Action, closed: AlertStatus) -> None:
     with pytest.raises(Conflict, match="closed"):
         step(action, status=closed, by="ann", acknowledged_by="ann")
-    assert step(Action.NOTE, status=closed, by="ann", acknowledged_by="ann").changes
+    for kept in (Action.NOTE, Action.CALL):
+        assert step(kept, status=closed, by="ann", acknowledged_by="ann").changes
 
 
 def test_no_step_ever_goes_back() -> None:

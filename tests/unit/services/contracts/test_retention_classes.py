@@ -14,6 +14,7 @@ DAYS = RetentionDays(
     alerts_days=60,
     presence_days=7,
     sessions_days=8,
+    profile_changes_days=90,
 )
 
 

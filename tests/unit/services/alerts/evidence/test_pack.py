@@ -140,6 +140,14 @@ def gathered(**changes: Any) -> Gathered:
                 "area": '{"type":"Polygon","coordinates":[[[77.59,12.97],[77.6,12.97],[77.6,12.98],[77.59,12.97]]]}',
             },
         ],
+        "people": {
+            "taken_at": NOON,
+            "content": {
+                "guard": {"guard_id": "guard-7", "profile": {"call_sign": "Kilo <7>"}},
+                "site": {"site_id": 4, "profile": {"address": "12 Mill Road"}},
+                "device": None,
+            },
+        },
         "occurrences": [
             {
                 "message_key": UUID(int=7),

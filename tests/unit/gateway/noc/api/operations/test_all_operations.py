@@ -31,6 +31,7 @@ def test_the_rpc_is_there_and_takes_what_the_operation_gives(operation: Operatio
         given |= set(shape.__struct_fields__) if shape is not Nothing else set()
     given |= {"limit"} if operation.paged or operation.limited else set()
     given |= set(operation.fixed) | ({"across"} if operation.across else set())
+    given |= {"role"} if operation.ranked else set()
     given |= {"after"} if operation.cursor else set()
     free = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     assert free or given <= set(parameters), operation.id

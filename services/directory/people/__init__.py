@@ -1,0 +1,1 @@
+"""Profiles of guards, sites and devices: what an operator must know of them during an alert."""
